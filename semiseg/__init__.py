@@ -1,0 +1,31 @@
+"""semiseg: label-efficient medical image segmentation on JAX.
+
+Three ways in: the command line (``semiseg --help``), this Python API, and the experiment files of the repository::
+
+    import semiseg
+    run = semiseg.run(semiseg.Trial(data="nuclei", labels=16, steps=300), out="runs/first")
+    runs = semiseg.load_runs("runs")
+    runs.to_pandas()
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+__all__ = ["Trial", "UserError", "load_runs", "run", "sweep"]
+
+# Imported on first use: `semiseg --help` and the data commands must not wait for JAX.
+_HOME = {"Trial": "semiseg.config", "run": "semiseg.run", "sweep": "semiseg.sweep", "load_runs": "semiseg.analysis.records", "UserError": "semiseg.errors"}
+
+if TYPE_CHECKING:
+    from semiseg.analysis.records import load_runs
+    from semiseg.config import Trial
+    from semiseg.errors import UserError
+    from semiseg.run import run
+    from semiseg.sweep import sweep
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(importlib.import_module(_HOME[name]), name)
+    raise AttributeError(f"module 'semiseg' has no attribute {name!r}")

@@ -1,0 +1,200 @@
+"""The vocabulary of the code base: what flows between the stages, and the contracts of the plug-ins.
+
+Axes: ``B`` batch, ``H W`` (``D H W`` in 3D), ``C`` image channels, ``K`` classes, ``N`` pool, ``S`` subjects, ``R`` runs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import typing
+from typing import Any, NamedTuple, Protocol, TypeVar, dataclass_transform
+
+import jax
+import numpy as np
+
+IGNORE = 255
+"""Label of a pixel that no loss and no metric looks at: unlabelled, or moved in from outside the frame by augmentation."""
+
+PyTree = Any
+T = TypeVar("T")
+
+
+def static(default: Any) -> Any:
+    """A ``float`` field that changes the program, so that it is compiled in rather than traced."""
+    return dataclasses.field(default=default, metadata={"static": True})
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(dataclasses.field, static))
+def hyper(cls: type[T]) -> type[T]:
+    """Make ``cls`` a frozen dataclass of hyperparameters that is also a JAX pytree.
+
+    Fields annotated ``float`` are leaves, i.e. traced: two instances that differ in them alone share one compiled program. Fields whose
+    default is itself a ``hyper`` instance are subtrees. All the rest (``int``, ``str``, ``bool``, tuples) is static.
+    """
+    cls = dataclasses.dataclass(frozen=True)(cls)
+    module = vars(sys.modules[cls.__module__])
+    data, meta = [], []
+    for field in dataclasses.fields(cls):  # type: ignore[arg-type]
+        annotation = eval(field.type, module) if isinstance(field.type, str) else field.type
+        traced = (annotation is float and not field.metadata.get("static")) or is_hyper(field.default)
+        (data if traced else meta).append(field.name)
+    return jax.tree_util.register_dataclass(cls, data_fields=data, meta_fields=meta)
+
+
+def is_hyper(value: Any) -> bool:
+    """Whether ``value`` is an instance of a :func:`hyper` dataclass."""
+    return dataclasses.is_dataclass(value) and not isinstance(value, type)
+
+
+# ------------------------------------------------------------------ data
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """One record of a store: a 2D image, a slice of a volume, or a volume.
+
+    Attributes:
+      subject: the patient (or, where a set names none, the image); the unit that is split, counted as the budget, and scored.
+      name: unique in the set, e.g. ``patient001_frame01_slice_3``.
+      image: ``(H, W, C)`` or ``(D, H, W, C)``; uint8, or float32.
+      label: ``(H, W)`` or ``(D, H, W)`` uint8 with classes ``0 … K-1`` (and IGNORE), or None where nobody annotated it.
+      spacing: size of a voxel along each spatial axis of ``image``, in the data set's unit (``mm``, or ``voxel`` where the files name none).
+      volume: records with the same volume are the slices of one scan, scored together; equals ``name`` for a 2D image.
+      index: place of the slice in its volume.
+      group: scanner, stain, look-alike cluster …: keeps splits apart, never counted.
+    """
+
+    subject: str
+    name: str
+    image: np.ndarray
+    label: np.ndarray | None
+    spacing: tuple[float, ...]
+    volume: str
+    index: int = 0
+    group: str = ""
+
+
+class Pools(NamedTuple):
+    """Everything a training program draws from, on the device. Shapes depend on the data set alone, never on the label budget.
+
+    ``label_NHW`` holds IGNORE for every image outside the label budget: a method cannot see what it was not given.
+    """
+
+    image_NHWC: jax.Array  # uint8
+    label_NHW: jax.Array  # uint8
+    labelled_N: jax.Array  # int32: indices of labelled images, padded by repetition
+    labelled_count: jax.Array  # int32 scalar
+    unlabelled_N: jax.Array  # int32
+    unlabelled_count: jax.Array
+    synthetic_image_MHWC: jax.Array  # uint8, M >= 1
+    synthetic_label_MHW: jax.Array
+    synthetic_count: jax.Array
+
+
+class Batch(NamedTuple):
+    """What a method's loss sees. Images are float32, standardised; labels int32 with IGNORE."""
+
+    image: jax.Array  # (B, H, W, C) labelled (real and synthetic), weakly augmented
+    label: jax.Array  # (B, H, W)
+    weak: jax.Array  # (U, H, W, C) unlabelled, weak view
+    strong: jax.Array  # (U, H, W, C) the same pixels, strong view: same geometry, other intensities, cut-outs
+    valid: jax.Array  # (U, H, W) bool: False where augmentation moved in pixels from outside the frame
+
+
+# ------------------------------------------------------------------ networks
+class Params(NamedTuple):
+    """A network's variables: ``weights`` receive gradients, ``state`` is normalisation statistics (empty for stateless norms)."""
+
+    weights: PyTree
+    state: PyTree
+
+
+class Output(NamedTuple):
+    """What a network returns.
+
+    Attributes:
+      logits: ``(B, H, W, K)`` float32.
+      aux: named extras, e.g. ``{"deep": [logits at 1/2, 1/4 …], "features": …}``.
+      new_state: replaces ``Params.state`` after a training step.
+    """
+
+    logits: jax.Array
+    aux: dict[str, Any]
+    new_state: PyTree
+
+
+class Net(Protocol):
+    """A network: a frozen dataclass of its hyperparameters, the only place that knows Flax."""
+
+    def init(self, key: jax.Array, sample: jax.ShapeDtypeStruct | jax.Array, classes: int) -> Params:
+        """Fresh variables for inputs shaped like ``sample`` ``(B, H, W, C)``."""
+        ...
+
+    def apply(self, params: Params, x: jax.Array, *, train: bool, key: jax.Array | None = None) -> Output:
+        """Logits of a batch. ``train`` uses batch statistics and, given a ``key``, dropout."""
+        ...
+
+
+class Model(NamedTuple):
+    """A network bound to its data: what a :class:`Method` is handed, so that a method can make as many copies as it needs."""
+
+    net: Net
+    sample: jax.ShapeDtypeStruct
+    classes: int
+
+    def init(self, key: jax.Array) -> Params:
+        return self.net.init(key, self.sample, self.classes)
+
+    def apply(self, params: Params, x: jax.Array, *, train: bool, key: jax.Array | None = None) -> Output:
+        return self.net.apply(params, x, train=train, key=key)
+
+
+# ------------------------------------------------------------------ methods
+class Loss(Protocol):
+    """A segmentation loss: a frozen dataclass with one method."""
+
+    def __call__(self, logits: jax.Array, label: jax.Array) -> jax.Array:
+        """``logits (B, *space, K)`` float, ``label (B, *space)`` int with IGNORE → scalar."""
+        ...
+
+
+class Method(Protocol):
+    """A training method; ``self`` holds hyperparameters only. ``progress`` is step / total steps, in [0, 1)."""
+
+    def init(self, model: Model, key: jax.Array) -> tuple[PyTree, PyTree]:
+        """``(params, memory)``; params is a Params or a tree of them (two networks …), memory a teacher, thresholds, prototypes …"""
+        ...
+
+    def loss(self, model: Model, params: PyTree, memory: PyTree, batch: Batch, key: jax.Array, progress: jax.Array) -> tuple[
+        jax.Array, tuple[dict[str, jax.Array], PyTree]
+    ]:
+        """``(scalar, (metrics, new_state))``; new_state has one entry per Params in ``params``."""
+        ...
+
+    def update(self, memory: PyTree, params: PyTree) -> PyTree:
+        """Memory after the optimiser's step, e.g. the EMA of parameters and normalisation statistics."""
+        ...
+
+    def final(self, params: PyTree, memory: PyTree) -> Params:
+        """The variables that are evaluated and exported."""
+        ...
+
+
+def get_weights(params: PyTree) -> PyTree:
+    """The trainable part of every Params in a tree."""
+    return jax.tree.map(lambda p: p.weights, params, is_leaf=lambda p: isinstance(p, Params))
+
+
+def with_weights(params: PyTree, weights: PyTree) -> PyTree:
+    """``params`` with its trainable parts replaced by :func:`get_weights`-shaped ``weights``."""
+    return jax.tree.map(lambda p, w: p._replace(weights=w), params, weights, is_leaf=lambda p: isinstance(p, Params))
+
+
+def with_state(params: PyTree, state: PyTree) -> PyTree:
+    """``params`` with its normalisation statistics replaced."""
+    return jax.tree.map(lambda p, s: p._replace(state=s), params, state, is_leaf=lambda p: isinstance(p, Params))
+
+
+if typing.TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Progress = Callable[[str], None]
