@@ -1,0 +1,173 @@
+"""Runs become a study: arms (what is compared) × label budgets, each cell with an interval, each arm paired with the baseline.
+
+Between :mod:`semiseg.analysis.statistics`, which knows only arrays, and the figures, tables and report, which only show a :class:`Study`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from semiseg.analysis.records import Run, Runs
+from semiseg.analysis.statistics import Interval, hierarchical_bootstrap, holm, sign_flip_test, subject_means
+from semiseg.errors import UserError
+
+BASELINE = "supervised"
+_FACTORS = {"data", "labels", "label_subset", "seed", "synthetic"}  # a synthetic set is refitted for each budget: its path is no treatment
+_BOOKKEEPING = {"run", "name", "out", "root", "config", "resume", "tags", "notes", "wandb", "device"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """One arm at one label budget: ``mean_R`` has a mean per run, in the order of ``runs``."""
+
+    arm: str
+    labels: int
+    runs: Runs
+    mean_R: np.ndarray
+    interval: Interval
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """An arm minus the baseline at one label budget, paired by subject (and by ``paired_by``, where the runs allow it)."""
+
+    arm: str
+    baseline: str
+    labels: int
+    difference: Interval
+    p: float
+    p_holm: float
+    paired_by: str
+
+    @property
+    def significant(self) -> bool:
+        """Both must say so: the corrected test (other subjects, these models) and the interval (other models too)."""
+        return self.p_holm < 0.05 and (self.difference.low > 0 or self.difference.high < 0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Study:
+    """All arms on one data set, for one metric, split and checkpoint."""
+
+    data: str
+    metric: str
+    split: str
+    checkpoint: str
+    unit: str
+    arms: dict[str, Runs]
+    cells: dict[tuple[str, int], Cell]
+    comparisons: list[Comparison]
+    baseline: str | None
+
+    @property
+    def budgets(self) -> list[int]:
+        return sorted({labels for _, labels in self.cells})
+
+    @property
+    def shared_budgets(self) -> list[int]:
+        """Budgets at which every arm has runs."""
+        return [n for n in self.budgets if all((arm, n) in self.cells for arm in self.arms)]
+
+    @property
+    def runs(self) -> Runs:
+        return Runs([run for runs in self.arms.values() for run in runs])
+
+
+def study(runs: Runs, metric: str = "dice", split: str = "val", checkpoint: str = "last", class_: str = "mean", tests: bool = True) -> Study:
+    """Intervals and comparisons of the runs of one data set. Raises UserError where they are of several, or were never scored so."""
+    data = sorted({run.data for run in runs})
+    if len(data) != 1:
+        raise UserError(f"runs of several data sets ({', '.join(data)}) have no common curve; take one with runs.where(data={data[0]!r})")
+    arms = find_arms(runs)
+    cells: dict[tuple[str, int], Cell] = {}
+    for arm, members in arms.items():
+        for labels in sorted({run.labels for run in members}):
+            here = members.where(labels=labels)
+            _, values_RS = here.matrix(metric, split, checkpoint)
+            scored = [r for r in range(len(here)) if not np.isnan(values_RS[r]).all()]
+            if scored:
+                here, values_RS = Runs([here[r] for r in scored]), values_RS[scored]
+                interval = hierarchical_bootstrap(values_RS, [run.label_subset for run in here])
+                cells[arm, labels] = Cell(arm, labels, here, np.nanmean(values_RS, 1), interval)
+    if not cells:
+        hint = "semiseg evaluate RUN --split test" if split == "test" else "semiseg evaluate RUN --split val"
+        raise UserError(f"{runs[0].path / 'per_subject.csv'}: no run has {metric} on {split} at checkpoint {checkpoint}; run `{hint}` first")
+    arms = {arm: members for arm, members in arms.items() if any(a == arm for a, _ in cells)}
+    baseline = _baseline(arms)
+    comparisons = _compare(arms, cells, baseline, metric, split, checkpoint) if tests and baseline else []
+    return Study(data[0], metric, split, checkpoint, next((r.scores.units.get(metric, "") for r in runs), ""), arms, cells, comparisons, baseline)
+
+
+def find_arms(runs: Runs) -> dict[str, Runs]:
+    """Group runs into arms: the method, and every setting in which runs of that method differ (ratio, learning rate, network …)."""
+    arms: dict[str, list[Run]] = {}
+    by_method: dict[str, list[Run]] = {}
+    for run in runs:
+        by_method.setdefault(run.method, []).append(run)
+    for method, members in by_method.items():
+        settings = [_flat(run.config) for run in members]
+        keys = sorted({key for flat in settings for key in flat} - _BOOKKEEPING - _FACTORS)
+        varied = [key for key in keys if len({repr(flat.get(key)) for flat in settings}) > 1]
+        short = [key.rsplit(".", 1)[-1] for key in varied]
+        names = [key if short.count(s) > 1 or s == "name" else s for key, s in zip(varied, short)]
+        for run, flat in zip(members, settings):
+            detail = ", ".join(f"{name.removesuffix('.name')} {flat.get(key)}" for name, key in zip(names, varied))
+            arms.setdefault(title(method) + (f" ({detail})" if detail else ""), []).append(run)
+    ordered = sorted(arms.items(), key=lambda item: (item[1][0].method != BASELINE, item[0]))
+    return {arm: Runs(members) for arm, members in ordered}
+
+
+def title(method: str) -> str:
+    """``mean_teacher`` → ``mean teacher``."""
+    return method.replace("_", " ").strip() or "unnamed method"
+
+
+def _baseline(arms: dict[str, Runs]) -> str | None:
+    """The supervised arm; of several (ratios, learning rates) the one without synthetic data, then the first."""
+    supervised = [arm for arm, runs in arms.items() if runs[0].method == BASELINE]
+    real = [arm for arm in supervised if all(run.ratio == 0 for run in arms[arm])]
+    return next(iter(real or supervised), None) if len(arms) > 1 else None
+
+
+def _compare(arms: Iterable[str], cells: dict[tuple[str, int], Cell], baseline: str, metric: str, split: str, checkpoint: str) -> list[Comparison]:
+    """Every arm against the baseline at every budget both have; one family for Holm's correction."""
+    found = []
+    for arm in arms:
+        for labels in sorted(n for a, n in cells if a == arm and arm != baseline and (baseline, n) in cells):
+            values_RS, subset_R, paired_by = _paired(cells[arm, labels].runs, cells[baseline, labels].runs, metric, split, checkpoint)
+            p = sign_flip_test(subject_means(values_RS, subset_R))
+            found.append(Comparison(arm, baseline, labels, hierarchical_bootstrap(values_RS, subset_R), p, np.nan, paired_by))
+    return [dataclasses.replace(c, p_holm=float(p)) for c, p in zip(found, holm([c.p for c in found]))]
+
+
+def _paired(a: Runs, b: Runs, metric: str, split: str, checkpoint: str) -> tuple[np.ndarray, list[str], str]:
+    """Differences ``(rows, S)`` between two arms' runs, the subset of each row, and what a row is: as finely paired as the runs allow."""
+    both = Runs([*a, *b])
+    subjects, _ = both.matrix(metric, split, checkpoint)
+    for paired_by in ("label subset and seed", "label subset", "nothing but the subject"):
+        keys_a, keys_b = ([_key(run, paired_by) for run in runs] for runs in (a, b))
+        shared = sorted(set(keys_a) & set(keys_b))
+        if shared:
+            break
+    rows = [_row(a, keys_a, key, subjects, metric, split, checkpoint) - _row(b, keys_b, key, subjects, metric, split, checkpoint) for key in shared]
+    return np.array(rows), [key[0] for key in shared], paired_by
+
+
+def _key(run: Run, paired_by: str) -> tuple[str, ...]:
+    return {"label subset and seed": (str(run.label_subset), str(run.seed)), "label subset": (str(run.label_subset),)}.get(paired_by, ("",))
+
+
+def _row(runs: Runs, keys: list[tuple[str, ...]], key: tuple[str, ...], subjects: list[str], metric: str, split: str, checkpoint: str) -> np.ndarray:
+    table = [run.scores.per_subject(metric, split, checkpoint) for run, k in zip(runs, keys) if k == key]
+    return subject_means(np.array([[row.get(s, np.nan) for s in subjects] for row in table]), [""] * len(table))
+
+
+def _flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
