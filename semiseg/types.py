@@ -25,7 +25,12 @@ def static(default: Any) -> Any:
     return dataclasses.field(default=default, metadata={"static": True})
 
 
-@dataclass_transform(frozen_default=True, field_specifiers=(dataclasses.field, static))
+def subtree() -> Any:
+    """A field that holds a :func:`hyper` instance though its default does not say so."""
+    return dataclasses.field(default=None, metadata={"subtree": True})
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(dataclasses.field, static, subtree))
 def hyper(cls: type[T]) -> type[T]:
     """Make ``cls`` a frozen dataclass of hyperparameters that is also a JAX pytree.
 
@@ -37,7 +42,7 @@ def hyper(cls: type[T]) -> type[T]:
     data, meta = [], []
     for field in dataclasses.fields(cls):  # type: ignore[arg-type]
         annotation = eval(field.type, module) if isinstance(field.type, str) else field.type
-        traced = (annotation is float and not field.metadata.get("static")) or is_hyper(field.default)
+        traced = (annotation is float and not field.metadata.get("static")) or is_hyper(field.default) or bool(field.metadata.get("subtree"))
         (data if traced else meta).append(field.name)
     return jax.tree_util.register_dataclass(cls, data_fields=data, meta_fields=meta)
 

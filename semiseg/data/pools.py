@@ -1,0 +1,104 @@
+"""Pools: a data set's training images as arrays on the device, and which of them a label budget shows.
+
+The arrays depend on the data set and the frame alone; a trial's budget is a list of indices and a copy of the labels in which everything
+outside the budget is IGNORE. So trials of all budgets, subsets and seeds share one compiled program, and no method can read a hidden label.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from semiseg.data import splits, store
+from semiseg.data.frame import Frame
+from semiseg.errors import UserError
+from semiseg.types import IGNORE, Case, Pools
+
+
+class Training(NamedTuple):
+    """A training split in the frame: what every budget of a data set shares."""
+
+    info: store.StoreInfo
+    cases: tuple[Case, ...]
+    images: np.ndarray  # (N, S, S, C) uint8
+    labels: np.ndarray  # (N, S, S) uint8
+    annotated: np.ndarray  # (N,) bool
+
+
+class Budget(NamedTuple):
+    """Which subjects of the training split are shown with their labels."""
+
+    subjects: tuple[str, ...]
+    images: int
+
+
+@functools.lru_cache(2)
+def training(name: str, root: str | None, frame: Frame) -> Training:
+    """The training split of a store, scaled to the frame's pool size."""
+    info = store.info(name, root)
+    cases = tuple(store.read_split(name, "train", root))
+    images = np.stack([frame.to_pool(c.image) for c in cases])
+    hidden = np.full((frame.pool_size,) * 2, IGNORE, np.uint8)
+    labels = np.stack([hidden if c.label is None else frame.label_to_pool(c.label) for c in cases])
+    return Training(info, cases, images, labels, np.array([c.label is not None for c in cases]))
+
+
+@functools.lru_cache(2)
+def _on_device(name: str, root: str | None, frame: Frame):
+    return jnp.asarray(training(name, root, frame).images)
+
+
+@functools.lru_cache(2)
+def _synthetic(name: str | None, root: str | None, frame: Frame, channels: int):
+    if name is None:
+        s = frame.pool_size
+        return jnp.zeros((1, s, s, channels), jnp.uint8), jnp.full((1, s, s), IGNORE, jnp.uint8), 0
+    data = training(name, root, frame)
+    if data.images.shape[-1] != channels:
+        raise UserError(f"synthetic set {name!r} has {data.images.shape[-1]} channels, the data set {channels}: import it with the same channels")
+    if not data.annotated.all():
+        raise UserError(f"synthetic set {name!r} holds images without a mask: import it again with one mask an image")
+    return _on_device(name, root, frame), jnp.asarray(data.labels), len(data.cases)
+
+
+def pools(
+    name: str, root: str | None, frame: Frame, *, labels: int, label_subset: int, ratio: float = 0.0, synthetic: str | None = None
+) -> tuple[Pools, Budget, Training]:
+    """Pools of one trial.
+
+    Args:
+      labels: number of annotated subjects shown, 0 for all.
+      label_subset: 0 is the data set's official order where it has one; others are random; budgets of one subset are nested.
+      ratio: synthetic images per real one in a labelled batch.
+      synthetic: name of the imported synthetic set.
+
+    The unlabelled pool is every image outside the budget; where the budget is everything, it is everything.
+    """
+    data = training(name, root, frame)
+    shown = splits.labelled_subjects(data.info, data.cases, labels, label_subset)
+    chosen = np.array([c.subject in set(shown) for c in data.cases]) & data.annotated
+    if not chosen.any():
+        raise UserError(f"data set {name!r}: none of the {len(shown)} chosen subjects has a label; check with `semiseg data check {name}`")
+    rest = ~chosen if not chosen.all() else chosen
+    if ratio > 0 and synthetic is None:
+        raise UserError("--ratio needs --synthetic NAME: the imported synthetic set to mix in")
+    synthetic_image, synthetic_label, count = _synthetic(synthetic, root, frame, data.images.shape[-1])
+    made = Pools(
+        image_NHWC=_on_device(name, root, frame),
+        label_NHW=jnp.asarray(np.where(chosen[:, None, None], data.labels, np.uint8(IGNORE))),
+        labelled_N=_padded(chosen),
+        labelled_count=jnp.int32(chosen.sum()),
+        unlabelled_N=_padded(rest),
+        unlabelled_count=jnp.int32(rest.sum()),
+        synthetic_image_MHWC=synthetic_image,
+        synthetic_label_MHW=synthetic_label,
+        synthetic_count=jnp.int32(count),
+    )
+    return made, Budget(tuple(shown), int(chosen.sum())), data
+
+
+def _padded(mask: np.ndarray):
+    return jnp.asarray(np.resize(np.flatnonzero(mask), mask.size).astype(np.int32))

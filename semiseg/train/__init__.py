@@ -1,0 +1,1 @@
+"""Training: draw, augment, differentiate, step; many times in one compiled program."""

@@ -1,0 +1,115 @@
+"""The one compiled training program: a chunk of steps, shared by every trial that has the same static part."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from semiseg.augment import Augmentation
+from semiseg.train import optimiser
+from semiseg.train.draw import draw
+from semiseg.types import Method, Model, Params, Pools, PyTree, get_weights, hyper, subtree, with_state, with_weights
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+    """What is compiled in. Two trials with equal programs, and methods of equal static fields, run through one executable."""
+
+    model: Model
+    image_size: int
+    batch: int
+    optimiser: str
+    schedule: str
+
+    def __hash__(self) -> int:
+        sample = self.model.sample
+        return hash((self.model.net, sample.shape, self.model.classes, self.image_size, self.batch, self.optimiser, self.schedule))
+
+
+@hyper
+class Knobs:
+    """What is traced: plain numbers, and the float fields of the method and the augmentation."""
+
+    method: Any = subtree()
+    augment: Any = subtree()
+    lr: float = 0.01
+    momentum: float = 0.9
+    weight_decay: float = 1e-4
+    warmup: float = 0.0
+    clip: float = 0.0
+    ratio: float = 0.0
+    steps: float = 1.0
+
+
+class State(NamedTuple):
+    """Everything a run needs to go on. Keys are derived from the seed and the step, so there is no generator state to lose."""
+
+    params: PyTree
+    memory: PyTree
+    optimiser: PyTree
+    step: jax.Array  # int32: steps done
+
+
+def _transformation(program: Program, knobs: Knobs) -> optax.GradientTransformation:
+    return optimiser.optimiser(program.optimiser, momentum=knobs.momentum, weight_decay=knobs.weight_decay, clip=knobs.clip)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def start(program: Program, knobs: Knobs, seed: jax.Array) -> State:
+    """Fresh state of a run."""
+    method: Method = knobs.method
+    params, memory = method.init(program.model, jax.random.fold_in(jax.random.key(seed), 0))
+    return State(params, memory, _transformation(program, knobs).init(get_weights(params)), jnp.int32(0))
+
+
+@functools.partial(jax.jit, static_argnums=0, donate_argnums=4)
+def chunk(program: Program, knobs: Knobs, seed: jax.Array, pools: Pools, state: State, until: jax.Array) -> tuple[State, dict[str, jax.Array]]:
+    """Train up to step ``until``; returns the metrics' means over the steps taken.
+
+    The trip count is traced, so that a last, shorter chunk needs no program of its own and sweeps over the number of steps share theirs.
+    """
+    method: Method = knobs.method
+    augment: Augmentation = knobs.augment
+    tx = _transformation(program, knobs)
+    labelled = method.labelled(program.batch)  # type: ignore[attr-defined]
+    unlabelled = program.batch - labelled
+    base = jax.random.fold_in(jax.random.key(seed), 1)
+
+    def step(state: State) -> tuple[State, dict[str, jax.Array]]:
+        k_draw, k_loss = jax.random.split(jax.random.fold_in(base, state.step))
+        batch = draw(pools, k_draw, augment, knobs.ratio, labelled=labelled, unlabelled=unlabelled, size=program.image_size)
+        progress = state.step / knobs.steps
+
+        def loss(weights: PyTree):
+            return method.loss(program.model, with_weights(state.params, weights), state.memory, batch, k_loss, progress)
+
+        weights = get_weights(state.params)
+        (value, (metrics, new_state)), gradient = jax.value_and_grad(loss, has_aux=True)(weights)
+        direction, opt = tx.update(gradient, state.optimiser, weights)
+        lr = knobs.lr * optimiser.rate(program.schedule, progress, knobs.warmup)
+        weights = jax.tree.map(lambda w, d: w - lr * d, weights, direction)
+        params = with_state(with_weights(state.params, weights), new_state)
+        metrics = {"loss": value, **metrics, "lr": lr, "gradient_norm": optax.global_norm(gradient)}
+        return State(params, method.update(state.memory, params), opt, state.step + 1), metrics
+
+    metrics = jax.tree.map(lambda m: jnp.zeros(m.shape, jnp.float32), jax.eval_shape(step, state)[1])
+
+    def body(_, carry):
+        state, total = carry
+        state, metrics = step(state)
+        return state, jax.tree.map(lambda t, m: t + m, total, metrics)
+
+    n = until - state.step
+    state, total = jax.lax.fori_loop(0, n, body, (state, metrics))
+    return state, jax.tree.map(lambda t: t / n, total)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def final(program: Program, knobs: Knobs, state: State) -> Params:
+    """The variables that are evaluated and exported."""
+    return knobs.method.final(state.params, state.memory)
