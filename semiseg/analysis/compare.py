@@ -77,7 +77,7 @@ class Study:
         return Runs([run for runs in self.arms.values() for run in runs])
 
 
-def study(runs: Runs, metric: str = "dice", split: str = "val", checkpoint: str = "last", class_: str = "mean", tests: bool = True) -> Study:
+def study(runs: Runs, metric: str = "dice", split: str = "val", checkpoint: str = "last") -> Study:
     """Intervals and comparisons of the runs of one data set. Raises UserError where they are of several, or were never scored so."""
     data = sorted({run.data for run in runs})
     if len(data) != 1:
@@ -95,11 +95,15 @@ def study(runs: Runs, metric: str = "dice", split: str = "val", checkpoint: str 
                 cells[arm, labels] = Cell(arm, labels, here, np.nanmean(values_RS, 1), interval)
     if not cells:
         hint = "semiseg evaluate RUN --split test" if split == "test" else "semiseg evaluate RUN --split val"
-        raise UserError(f"{runs[0].path / 'per_subject.csv'}: no run has {metric} on {split} at checkpoint {checkpoint}; run `{hint}` first")
+        raise UserError(
+            f"{runs[0].path / 'per_subject.csv'}: no run has {metric} on {split} at checkpoint {checkpoint}; run `{hint}` first"
+        )
     arms = {arm: members for arm, members in arms.items() if any(a == arm for a, _ in cells)}
     baseline = _baseline(arms)
-    comparisons = _compare(arms, cells, baseline, metric, split, checkpoint) if tests and baseline else []
-    return Study(data[0], metric, split, checkpoint, next((r.scores.units.get(metric, "") for r in runs), ""), arms, cells, comparisons, baseline)
+    comparisons = _compare(arms, cells, baseline, metric, split, checkpoint) if baseline else []
+    return Study(
+        data[0], metric, split, checkpoint, next((r.scores.units.get(metric, "") for r in runs), ""), arms, cells, comparisons, baseline
+    )
 
 
 def find_arms(runs: Runs) -> dict[str, Runs]:
@@ -133,7 +137,9 @@ def _baseline(arms: dict[str, Runs]) -> str | None:
     return next(iter(real or supervised), None) if len(arms) > 1 else None
 
 
-def _compare(arms: Iterable[str], cells: dict[tuple[str, int], Cell], baseline: str, metric: str, split: str, checkpoint: str) -> list[Comparison]:
+def _compare(
+    arms: Iterable[str], cells: dict[tuple[str, int], Cell], baseline: str, metric: str, split: str, checkpoint: str
+) -> list[Comparison]:
     """Every arm against the baseline at every budget both have; one family for Holm's correction."""
     found = []
     for arm in arms:
@@ -153,7 +159,10 @@ def _paired(a: Runs, b: Runs, metric: str, split: str, checkpoint: str) -> tuple
         shared = sorted(set(keys_a) & set(keys_b))
         if shared:
             break
-    rows = [_row(a, keys_a, key, subjects, metric, split, checkpoint) - _row(b, keys_b, key, subjects, metric, split, checkpoint) for key in shared]
+    rows = [
+        _row(a, keys_a, key, subjects, metric, split, checkpoint) - _row(b, keys_b, key, subjects, metric, split, checkpoint)
+        for key in shared
+    ]
     return np.array(rows), [key[0] for key in shared], paired_by
 
 
@@ -161,7 +170,9 @@ def _key(run: Run, paired_by: str) -> tuple[str, ...]:
     return {"label subset and seed": (str(run.label_subset), str(run.seed)), "label subset": (str(run.label_subset),)}.get(paired_by, ("",))
 
 
-def _row(runs: Runs, keys: list[tuple[str, ...]], key: tuple[str, ...], subjects: list[str], metric: str, split: str, checkpoint: str) -> np.ndarray:
+def _row(
+    runs: Runs, keys: list[tuple[str, ...]], key: tuple[str, ...], subjects: list[str], metric: str, split: str, checkpoint: str
+) -> np.ndarray:
     table = [run.scores.per_subject(metric, split, checkpoint) for run, k in zip(runs, keys) if k == key]
     return subject_means(np.array([[row.get(s, np.nan) for s in subjects] for row in table]), [""] * len(table))
 

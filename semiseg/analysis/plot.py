@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import re
 import sys
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,14 +26,46 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#8
 MARKERS = "os^DvPX*"
 INK, SOFT, GRID = "#1d1f23", "#5c626b", "#d9dce1"
 FALSE_POSITIVE, FALSE_NEGATIVE, CONFUSED, TRUTH = (np.array(c) for c in ((213, 94, 0), (86, 180, 233), (204, 121, 167), (255, 255, 255)))
-METRIC_NAMES = {"dice": "Dice", "iou": "IoU", "precision": "Precision", "sensitivity": "Sensitivity", "hd95": "HD95", "hd95_pooled": "HD95 (pooled)",
-                "assd": "ASSD", "volume_error": "Volume error"}  # fmt: skip
+METRIC_NAMES = {
+    "dice": "Dice",
+    "iou": "IoU",
+    "precision": "Precision",
+    "sensitivity": "Sensitivity",
+    "hd95": "HD95",
+    "hd95_pooled": "HD95 (pooled)",
+    "assd": "ASSD",
+    "volume_error": "Volume error",
+}
+SPLITS = {"val": "validation", "test": "test"}
 LOWER_IS_BETTER = {"hd95", "hd95_pooled", "assd"}
-_STYLE = {"font.family": "sans-serif", "font.size": 10, "text.color": INK, "axes.labelcolor": SOFT, "axes.edgecolor": GRID, "axes.titlesize": 12,
-          "axes.titleweight": "bold", "axes.titlelocation": "left", "axes.titlecolor": INK, "axes.spines.top": False, "axes.spines.right": False,
-          "axes.spines.left": False, "axes.grid": True, "axes.grid.axis": "y", "axes.axisbelow": True, "grid.color": GRID, "grid.linewidth": 0.7,
-          "xtick.color": GRID, "ytick.color": GRID, "xtick.labelcolor": SOFT, "ytick.labelcolor": SOFT, "ytick.major.size": 0, "legend.frameon": False,
-          "pdf.fonttype": 42, "svg.fonttype": "none", "svg.hashsalt": "semiseg"}  # fmt: skip
+_STYLE: Any = {
+    "font.family": "sans-serif",
+    "font.size": 10,
+    "text.color": INK,
+    "axes.labelcolor": SOFT,
+    "axes.edgecolor": GRID,
+    "axes.titlesize": 12,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.titlecolor": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.spines.left": False,
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "axes.axisbelow": True,
+    "grid.color": GRID,
+    "grid.linewidth": 0.7,
+    "xtick.color": GRID,
+    "ytick.color": GRID,
+    "xtick.labelcolor": SOFT,
+    "ytick.labelcolor": SOFT,
+    "ytick.major.size": 0,
+    "legend.frameon": False,
+    "pdf.fonttype": 42,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "semiseg",
+}
 
 
 def metric_label(metric: str, unit: str = "") -> str:
@@ -41,8 +74,14 @@ def metric_label(metric: str, unit: str = "") -> str:
     return f"{name} ({unit})" if unit not in ("", "1") else name
 
 
-def label_efficiency(runs: Runs | Study, metric: str = "dice", split: str = "val", checkpoint: str = "last", ax: Axes | None = None,
-                     size: tuple[float, float] = (7.2, 4.3)) -> Figure:  # fmt: skip
+def label_efficiency(
+    runs: Runs | Study,
+    metric: str = "dice",
+    split: str = "val",
+    checkpoint: str = "last",
+    ax: Axes | None = None,
+    size: tuple[float, float] = (7.2, 4.3),
+) -> Figure:
     """Score against annotated subjects: the mean of each arm with its 95 % band, and a dot for every run.
 
     Args:
@@ -58,7 +97,7 @@ def label_efficiency(runs: Runs | Study, metric: str = "dice", split: str = "val
     """
     import matplotlib as mpl
 
-    s = runs if isinstance(runs, Study) else study(runs, metric, split, checkpoint, tests=False)
+    s = runs if isinstance(runs, Study) else study(runs, metric, split, checkpoint)
     with mpl.rc_context(_STYLE):
         figure, ax = _canvas(size) if ax is None else (ax.get_figure(), ax)  # type: ignore[assignment]
         assert ax is not None
@@ -84,13 +123,39 @@ def label_efficiency(runs: Runs | Study, metric: str = "dice", split: str = "val
         ax.set_xlim(s.budgets[0] * 2**-0.25, s.budgets[-1] * 2**0.25)
         ax.set_xlabel(f"annotated {unit_of_annotation(s.runs)} (log scale)")
         ax.set_ylabel("")
-        better = "lower is better" if s.metric in LOWER_IS_BETTER else "higher is better"
-        what = f"{metric_label(s.metric, s.unit)} on {s.data}, {s.split} split"
-        ax.set_title(f"{what}\n", pad=4)
-        interval = "; band: 95 % interval" if any(c.interval.low < c.interval.high for c in s.cells.values()) else ""
-        ax.text(0, 1.025, f"Each dot is a run, the line their mean{interval}; {better}", transform=ax.transAxes, fontsize=9, color=SOFT)
-        _direct_labels(ax, ends)
+        narrow = size[0] < 5.5
+        interval = ", band: 95 % interval" if any(c.interval.low < c.interval.high for c in s.cells.values()) else ""
+        what = f"{metric_label(s.metric, s.unit)} on {s.data}, {SPLITS.get(s.split, s.split)} set" + (
+            " (↓)" if s.metric in LOWER_IS_BETTER else ""
+        )
+        notes = f"{what}{chr(10) if narrow else '. '}Dot: a run, line: mean{interval}"
+        ax.set_title(textwrap.fill(claim(s), 34 if narrow else 62), pad=33 if narrow else 22)
+        text = ax.annotate(
+            notes, (0, 1), xycoords="axes fraction", xytext=(0, 6), textcoords="offset points", fontsize=9, color=SOFT, va="bottom"
+        )
+        text.set_in_layout(False)
+        _direct_labels(ax, ends, narrow)
     return figure  # type: ignore[return-value]
+
+
+def claim(s: Study) -> str:
+    """What a study shows, in one line: the arm that is significantly ahead of the baseline at most budgets, or that none is."""
+    if not s.comparisons:
+        arm, n = next(iter(s.cells))
+        last = max(labels for a, labels in s.cells if a == arm)
+        ends = " to ".join(number(s.cells[arm, labels].interval.mean, s.metric) for labels in sorted({n, last}))
+        return f"{_capital(arm)}: {metric_label(s.metric, s.unit)} {ends} with {n}{f' to {last}' if last != n else ''} annotated"
+    sign = -1 if s.metric in LOWER_IS_BETTER else 1
+    wins = {arm: [c.labels for c in s.comparisons if c.arm == arm and c.significant and sign * c.difference.mean > 0] for arm in s.arms}
+    best = max(wins, key=lambda arm: len(wins[arm]))
+    tried = [c.labels for c in s.comparisons if c.arm == best]
+    if not wins[best]:
+        return f"No method is significantly better than {s.baseline}"
+    if len(tried) == 1:
+        return f"{_capital(best)} beats {s.baseline} with {tried[0]} annotated"
+    return (
+        f"{_capital(best)} beats {s.baseline} at {'all' if len(wins[best]) == len(tried) else f'{len(wins[best])} of'} {len(tried)} budgets"
+    )
 
 
 def training_curves(runs: Runs, ax: Any = None, columns: int = 4, lines: int = 60) -> Figure:
@@ -149,7 +214,7 @@ def overlays(runs: Runs, labels: int | None = None, scale: int = 3) -> Figure:
                 panel.imshow(rgb)
                 panel.set_xticks([]), panel.set_yticks([])
                 panel.spines[:].set_visible(False)
-                panel.set_title(f"{rank}: Dice {number(dice)}\n", fontsize=10, pad=-6)
+                panel.set_title(f"{rank}: Dice {number(dice)}", fontsize=10, pad=4)
                 panel.set_xlabel(subject, fontsize=8)
             panels[0].set_ylabel(arm, fontsize=10, color=INK)
         names = (("truth (outline)", "#ffffff"), ("false positive", _hex(FALSE_POSITIVE)), ("false negative", _hex(FALSE_NEGATIVE)))
@@ -183,7 +248,9 @@ def pick_examples(runs: Runs, labels: int | None = None, scale: int = 3) -> list
                 chosen.append((arm, run, kept))
                 break
     if not chosen:
-        raise UserError(f"{runs[0].path / 'examples.npz'}: no run with {labels} annotated subjects kept examples; evaluate a run again to have some")
+        raise UserError(
+            f"{runs[0].path / 'examples.npz'}: no run with {labels} annotated subjects kept examples; evaluate a run again to have some"
+        )
     names = [[(str(s), kept["label"][i].tobytes()) for i, s in enumerate(kept["subject"])] for _, _, kept in chosen]
     shared = all(set(n) == set(names[0]) and len(n) == len(set(n)) for n in names)
     rows = []
@@ -195,8 +262,15 @@ def pick_examples(runs: Runs, labels: int | None = None, scale: int = 3) -> list
         order = np.argsort(np.nan_to_num(rank, nan=-1.0), kind="stable")
         picks = {int(order[0]): "worst"} | ({int(order[len(order) // 2]): "median"} if len(order) > 2 else {})
         picks |= {int(order[-1]): "best"} if len(order) > 1 else {}
-        shown = [(rank_name, str(kept["subject"][i]), float(kept["dice"][i]), overlay(kept["image"][i], kept["label"][i], kept["prediction"][i], scale))
-                 for i, rank_name in picks.items()]  # fmt: skip
+        shown = [
+            (
+                rank_name,
+                str(kept["subject"][i]),
+                float(kept["dice"][i]),
+                overlay(kept["image"][i], kept["label"][i], kept["prediction"][i], scale),
+            )
+            for i, rank_name in picks.items()
+        ]
         rows.append((arm, run, shown))
     return rows
 
@@ -213,19 +287,24 @@ def overlay(image: np.ndarray, label: np.ndarray, prediction: np.ndarray, scale:
     up = lambda a: np.repeat(np.repeat(a, scale, 0), scale, 1)
     rgb = up(np.repeat(np.asarray(image, float)[..., None], 3, -1))
     seen = label != 255
-    errors = ((FALSE_POSITIVE, seen & (label == 0) & (prediction > 0)), (FALSE_NEGATIVE, seen & (label > 0) & (prediction == 0)),
-              (CONFUSED, seen & (label > 0) & (prediction > 0) & (label != prediction)))  # fmt: skip
+    errors = (
+        (FALSE_POSITIVE, seen & (label == 0) & (prediction > 0)),
+        (FALSE_NEGATIVE, seen & (label > 0) & (prediction == 0)),
+        (CONFUSED, seen & (label > 0) & (prediction > 0) & (label != prediction)),
+    )
     for colour, where in errors:
         rgb = np.where(up(where)[..., None], 0.35 * rgb + 0.65 * colour, rgb)
     truth = up(np.where(seen, label, 0))
     padded = np.pad(truth, 1, mode="edge")
-    inner = np.minimum.reduce([padded[1:-1, :-2] == truth, padded[1:-1, 2:] == truth, padded[:-2, 1:-1] == truth, padded[2:, 1:-1] == truth])
+    inner = np.minimum.reduce(
+        [padded[1:-1, :-2] == truth, padded[1:-1, 2:] == truth, padded[:-2, 1:-1] == truth, padded[2:, 1:-1] == truth]
+    )
     rgb[(truth > 0) & ~inner] = TRUTH
     return rgb.round().astype(np.uint8)
 
 
 def unit_of_annotation(runs: Runs) -> str:
-    """"images" where a subject is an image, else "subjects"."""
+    """ "images" where a subject is an image, else "subjects"."""
     same = [run.summary.get("images_labelled") == run.summary.get("subjects_labelled") is not None for run in runs]
     return "images" if same and all(same) else "subjects"
 
@@ -255,7 +334,7 @@ def inline_svg(figure: Figure, label: str) -> str:
     with mpl.rc_context(_STYLE):
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     svg = buffer.getvalue()
-    svg = svg[svg.index("<svg"):]
+    svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.S)
     svg = re.sub(r'<g id="[^"]*">', "<g>", svg)
     svg = re.sub(r'\s(width|height)="[\d.]+pt"', "", svg, count=2)
@@ -280,15 +359,19 @@ def _canvas(size: tuple[float, float]) -> tuple[Figure, Axes]:
     return figure, figure.subplots()
 
 
-def _direct_labels(ax: Axes, ends: list[tuple[float, float, str, str]]) -> None:
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _direct_labels(ax: Axes, ends: list[tuple[float, float, str, str]], narrow: bool) -> None:
     """Names at the lines' ends, pushed apart so that they can be read; a legend where there are too many or they are too long."""
     if len(ends) == 1:
         return
     longest = max(len(arm) for _, _, arm, _ in ends)
-    if len(ends) > 6 or longest > 24:
-        for _, _, arm, colour in ends:
-            ax.plot([], [], color=colour, lw=2, label=arm)
-        ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2 if longest < 40 else 1, fontsize=9)
+    if narrow or len(ends) > 6 or longest > 24:
+        for i, (_, _, arm, colour) in enumerate(ends):
+            ax.plot([], [], color=colour, lw=2, marker=MARKERS[i % len(MARKERS)], ms=5, label=arm)
+        ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2 if longest < 34 else 1, fontsize=9)
         return
     low, high = ax.get_ylim()
     gap = 0.062 * (high - low)
@@ -302,8 +385,18 @@ def _direct_labels(ax: Axes, ends: list[tuple[float, float, str, str]]) -> None:
         y[:-1] -= push
         y[1:] += push
     for (_, _, arm, colour), at in zip(ordered, y):
-        ax.annotate(arm, (1, at), xycoords=("axes fraction", "data"), xytext=(4, 0), textcoords="offset points", color=colour, va="center",
-                    fontsize=10, fontweight="bold", annotation_clip=False)  # fmt: skip
+        ax.annotate(
+            arm,
+            (1, at),
+            xycoords=("axes fraction", "data"),
+            xytext=(4, 0),
+            textcoords="offset points",
+            color=colour,
+            va="center",
+            fontsize=10,
+            fontweight="bold",
+            annotation_clip=False,
+        )
 
 
 def _curve(run: Run, key: str) -> tuple[np.ndarray, np.ndarray]:

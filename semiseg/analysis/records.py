@@ -25,8 +25,23 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("semiseg")
 
-COLUMNS = ("run", "data", "method", "net", "labels", "label_subset", "seed", "ratio", "steps",
-           "split", "checkpoint", "class", "metric", "mean", "n_subjects")  # fmt: skip
+COLUMNS = (
+    "run",
+    "data",
+    "method",
+    "net",
+    "labels",
+    "label_subset",
+    "seed",
+    "ratio",
+    "steps",
+    "split",
+    "checkpoint",
+    "class",
+    "metric",
+    "mean",
+    "n_subjects",
+)
 """Columns of results.csv: a contract, other people's scripts depend on it."""
 
 SUBJECT_COLUMNS = ("run", "split", "checkpoint", "subject", "class", "metric", "value", "unit")
@@ -157,7 +172,9 @@ class Run:
         splits, checkpoints, metrics, classes, _ = self.scores.axes
         value, present = self.scores.value, self.scores.present
         mean_class = _nanmean(value, 3)
-        for (split, s), (checkpoint, c), (metric, m) in ((a, b, d) for a in splits.items() for b in checkpoints.items() for d in metrics.items()):
+        for (split, s), (checkpoint, c), (metric, m) in (
+            (a, b, d) for a in splits.items() for b in checkpoints.items() for d in metrics.items()
+        ):
             if not present[s, c, m].any():
                 continue
             per_class = [(MEAN, mean_class[s, c, m])] + [(name, value[s, c, m, k]) for name, k in classes.items() if present[s, c, m, k]]
@@ -192,7 +209,9 @@ class Runs(Sequence[Run]):
         """The runs whose attributes have these values, e.g. ``runs.where(method="supervised", labels=8)``."""
         return Runs([run for run in self if all(getattr(run, key) == value for key, value in factors.items())], self.problems)
 
-    def matrix(self, metric: str = "dice", split: str = "val", checkpoint: str = "last", class_: str = MEAN) -> tuple[list[str], np.ndarray]:
+    def matrix(
+        self, metric: str = "dice", split: str = "val", checkpoint: str = "last", class_: str = MEAN
+    ) -> tuple[list[str], np.ndarray]:
         """``(subjects, values_RS)``: one row a run, one column a subject of any run; NaN where undefined or not scored."""
         table = [run.scores.per_subject(metric, split, checkpoint, class_) for run in self]
         subjects = sorted({subject for row in table for subject in row})
@@ -246,8 +265,14 @@ def load_runs(folders: str | Path | Iterable[str | Path]) -> Runs:
             log.warning("run left out: %s", error)
     if not runs:
         where = ", ".join(map(str, roots))
-        raise UserError(f"{where}: no finished run here" + (f" ({len(problems)} left out, the first: {problems[0]})" if problems else
-                                                           "; a run folder holds config.yaml, summary.json and per_subject.csv"))  # fmt: skip
+        raise UserError(
+            f"{where}: no finished run here"
+            + (
+                f" ({len(problems)} left out, the first: {problems[0]})"
+                if problems
+                else "; a run folder holds config.yaml, summary.json and per_subject.csv"
+            )
+        )
     return Runs(_unique_names(runs), sorted(problems))
 
 
@@ -331,7 +356,10 @@ def _unique_names(runs: list[Run]) -> list[Run]:
         return runs
     paths = [run.path.resolve() for run in runs]
     parent = Path(os.path.commonpath([p.parent for p in paths]))
-    return [run if names.count(run.name) == 1 else dataclasses.replace(run, name=path.relative_to(parent).as_posix()) for run, path in zip(runs, paths)]
+    return [
+        run if names.count(run.name) == 1 else dataclasses.replace(run, name=path.relative_to(parent).as_posix())
+        for run, path in zip(runs, paths)
+    ]
 
 
 def _order(run: Run) -> tuple[Any, ...]:

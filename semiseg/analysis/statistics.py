@@ -38,7 +38,9 @@ class Interval(NamedTuple):
         return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names) or "nothing"
 
 
-def hierarchical_bootstrap(values_RS: np.ndarray, subset_R: Sequence[Any], *, draws: int = 2000, level: float = 0.95, seed: int = 0) -> Interval:
+def hierarchical_bootstrap(
+    values_RS: np.ndarray, subset_R: Sequence[Any], *, draws: int = 2000, level: float = 0.95, seed: int = 0
+) -> Interval:
     """Percentile interval of the mean score over label subsets, seeds and subjects.
 
     Each draw resamples, with replacement, (1) the label subsets, (2) the runs within each drawn subset, (3) the subjects, once for all runs.

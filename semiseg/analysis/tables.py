@@ -1,0 +1,133 @@
+"""Studies as tables: plain rows, Markdown and LaTeX (booktabs), all from the same cells."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from semiseg.analysis.compare import Comparison, Study
+from semiseg.analysis.plot import METRIC_NAMES, metric_label, number
+from semiseg.analysis.statistics import Interval
+
+
+def interval_text(interval: Interval, metric: str = "dice", signed: bool = False) -> str:
+    """``.81 [.78, .84]``; the mean alone where nothing was resampled."""
+    mean = number(interval.mean, metric, signed)
+    if not interval.low < interval.high:
+        return mean
+    return f"{mean} [{number(interval.low, metric, signed)}, {number(interval.high, metric, signed)}]"
+
+
+def p_text(p: float) -> str:
+    """``p = .03``, ``p < .001``, or ``no test``."""
+    if p != p:
+        return "no test"
+    return "p < .001" if p < 0.001 else "p = 1" if p >= 0.9995 else f"p = {p:.3f}".replace("0.", ".")
+
+
+def cell_rows(s: Study) -> list[dict[str, Any]]:
+    """One row per arm and budget, for JSON and for the page."""
+    return [
+        {
+            "data": s.data,
+            "arm": c.arm,
+            "labels": c.labels,
+            "metric": s.metric,
+            "split": s.split,
+            "checkpoint": s.checkpoint,
+            "mean": c.interval.mean,
+            "low": c.interval.low,
+            "high": c.interval.high,
+            "n_runs": c.interval.n_runs,
+            "n_subsets": c.interval.n_subsets,
+            "n_subjects": c.interval.n_subjects,
+            "interval_covers": c.interval.covers,
+        }
+        for _, c in sorted(s.cells.items(), key=lambda item: (item[0][1], list(s.arms).index(item[0][0])))
+    ]
+
+
+def comparison_rows(s: Study) -> list[dict[str, Any]]:
+    """One row per paired comparison with the baseline."""
+    return [
+        {
+            "data": s.data,
+            "arm": c.arm,
+            "baseline": c.baseline,
+            "labels": c.labels,
+            "metric": s.metric,
+            "difference": c.difference.mean,
+            "low": c.difference.low,
+            "high": c.difference.high,
+            "p": c.p,
+            "p_holm": c.p_holm,
+            "significant": c.significant,
+            "paired_by": c.paired_by,
+            "n_subjects": c.difference.n_subjects,
+        }
+        for c in s.comparisons
+    ]
+
+
+def markdown(studies: list[Study]) -> str:
+    """The label-efficiency table in Markdown: a row an arm, a column a budget."""
+    parts = []
+    for s in studies:
+        rows = [["", *map(str, s.budgets)], ["---", *["---:"] * len(s.budgets)]]
+        rows += [[arm.replace("|", "\\|"), *[_entry(s, arm, n) for n in s.budgets]] for arm in s.arms]
+        parts.append(f"{caption(s)}\n\n" + "\n".join(f"| {' | '.join(row)} |" for row in rows))
+    return "\n\n".join(parts) + "\n"
+
+
+def latex(studies: list[Study]) -> str:
+    """The same table for a paper; needs ``\\usepackage{booktabs}``."""
+    parts = []
+    for s in studies:
+        lines = [
+            r"\begin{table}",
+            r"  \centering",
+            rf"  \caption{{{_tex(caption(s))}}}",
+            rf"  \begin{{tabular}}{{l{'r' * len(s.budgets)}}}",
+            r"    \toprule",
+            f"    & {' & '.join(map(str, s.budgets))} \\\\",
+            r"    \midrule",
+        ]
+        lines += [f"    {_tex(arm)} & {' & '.join(_tex(_entry(s, arm, n)) for n in s.budgets)} \\\\" for arm in s.arms]
+        parts.append("\n".join([*lines, r"    \bottomrule", r"  \end{tabular}", r"\end{table}"]))
+    return "% needs \\usepackage{booktabs}\n" + "\n\n".join(parts) + "\n"
+
+
+def caption(s: Study) -> str:
+    """What a table of the study shows."""
+    covers = sorted({c.interval.covers for c in s.cells.values() if c.interval.low < c.interval.high}, key=len)
+    interval = f"with 95 % bootstrap interval over {covers[-1]}" if covers else "one run each, no interval"
+    star = f" *: differs from {s.baseline} (paired permutation test by subject, Holm-corrected p < .05)." if s.comparisons else ""
+    metric = metric_label(s.metric, s.unit) if s.metric in METRIC_NAMES else s.metric
+    checkpoint = "last checkpoint" if s.checkpoint == "last" else f"checkpoint {s.checkpoint}"
+    return f"{metric} on {s.data} ({s.split} split, {checkpoint}) by number of annotated subjects, {interval}.{star}"
+
+
+def find(s: Study, arm: str, labels: int) -> Comparison | None:
+    """The comparison of an arm with the baseline at a budget."""
+    return next((c for c in s.comparisons if (c.arm, c.labels) == (arm, labels)), None)
+
+
+def _entry(s: Study, arm: str, labels: int) -> str:
+    if (arm, labels) not in s.cells:
+        return "–"
+    comparison = find(s, arm, labels)
+    return interval_text(s.cells[arm, labels].interval, s.metric) + ("*" if comparison and comparison.significant else "")
+
+
+def _tex(text: str) -> str:
+    for a, b in (
+        ("\\", r"\textbackslash{}"),
+        ("%", r"\%"),
+        ("_", r"\_"),
+        ("&", r"\&"),
+        ("#", r"\#"),
+        ("−", "$-$"),
+        ("–", "--"),
+        ("<", "$<$"),
+    ):
+        text = text.replace(a, b)
+    return text

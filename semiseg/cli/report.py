@@ -1,0 +1,57 @@
+"""``semiseg report``: run folders in; report.html, figures, results.csv and tables out."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """Answer, from finished runs, which method needs how many annotations: one page, its figures and its tables.
+
+    Attributes:
+      runs: run folders, or folders of them, however deep.
+      out: where report.html, figures/, tables/ and results.csv go.
+      split: the split to report; by default test where every run was scored on it, else val.
+      metric: the primary metric (a metric of per_subject.csv).
+      json: also write the numbers of the page to this file.
+    """
+
+    runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    out: Path = Path("report")
+    split: Literal["val", "test"] | None = None
+    metric: str = "dice"
+    json: Path | None = None
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the command; UserError is the caller's to print."""
+    args = tyro.cli(Report, args=list(argv), prog="semiseg report")
+    from semiseg.analysis.records import load_runs
+    from semiseg.analysis.report import write_report
+    from semiseg.errors import UserError
+
+    if not args.runs:
+        raise UserError("semiseg report: no run folder given; name one, as in `semiseg report runs --out report`")
+    said = write_report(load_runs(args.runs), args.out, args.split, args.metric)
+    if args.json:
+        args.json.parent.mkdir(parents=True, exist_ok=True)
+        args.json.write_text(json.dumps(_plain(said), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    print(*said["answers"], sep="\n")
+    print(f"{args.out / 'report.html'}")
+    return 0
+
+
+def _plain(value: Any) -> Any:
+    """JSON has no NaN: an undefined number is null."""
+    if isinstance(value, dict):
+        return {key: _plain(v) for key, v in value.items()}
+    if isinstance(value, list):
+        return [_plain(v) for v in value]
+    return None if isinstance(value, float) and value != value else value
