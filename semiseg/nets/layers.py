@@ -157,17 +157,29 @@ def dropout(x: jax.Array, rate: float, key: jax.Array | None, spatial: bool = Fa
 
 
 # ------------------------------------------------------------------ modules
-def he_normal(key: jax.Array, shape: Sequence[int], fan_in: int) -> jax.Array:
-    """He et al. 2015: normal with variance ``2 / fan_in``."""
-    return jax.random.normal(key, tuple(shape), jnp.float32) * math.sqrt(2 / fan_in)
+class Normals:
+    """Hands a network's layers consecutive pieces of ONE normal draw: a draw for each layer takes seconds to compile.
+
+    Without a source it hands out zeros and counts (``used``) how long the draw must be.
+    """
+
+    def __init__(self, source: jax.Array | None = None):
+        self.source, self.used = source, 0
+
+    def he(self, shape: Sequence[int], fan_in: int) -> jax.Array:
+        """He et al. 2015: normal with variance ``2 / fan_in``."""
+        start, self.used = self.used, self.used + math.prod(shape)
+        if self.source is None:
+            return jnp.zeros(tuple(shape))
+        return self.source[start : self.used].reshape(tuple(shape)) * math.sqrt(2 / fan_in)
 
 
 class Conv(nnx.Module):
     """Odd convolution with He initialisation. Variables: kernel ``(*k, C, O)``, bias ``(O,)`` unless a norm follows."""
 
-    def __init__(self, channels: int, out: int, *, size: int = 3, dims: int = 2, stride: int = 1, bias: bool = True, rngs: nnx.Rngs):
+    def __init__(self, channels: int, out: int, *, size: int = 3, dims: int = 2, stride: int = 1, bias: bool = True, normals: Normals):
         self.stride = stride
-        self.kernel = nnx.Param(he_normal(rngs.params(), (*(size,) * dims, channels, out), channels * size**dims))
+        self.kernel = nnx.Param(normals.he((*(size,) * dims, channels, out), channels * size**dims))
         self.bias = nnx.Param(jnp.zeros(out)) if bias else None
 
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -178,8 +190,8 @@ class Conv(nnx.Module):
 class UpConv(nnx.Module):
     """2×2 (2×2×2) transposed convolution of stride 2. Variables: kernel ``(*2, C, O)``, bias ``(O,)``."""
 
-    def __init__(self, channels: int, out: int, *, dims: int = 2, rngs: nnx.Rngs):
-        self.kernel = nnx.Param(he_normal(rngs.params(), (*(2,) * dims, channels, out), channels))
+    def __init__(self, channels: int, out: int, *, dims: int = 2, normals: Normals):
+        self.kernel = nnx.Param(normals.he((*(2,) * dims, channels, out), channels))
         self.bias = nnx.Param(jnp.zeros(out))
 
     def __call__(self, x: jax.Array) -> jax.Array:

@@ -98,16 +98,18 @@ class UNet:
 
 
 def _crop(x: jax.Array, size: Any) -> jax.Array:
-    return x if x.shape[1:-1] == tuple(size) else x[tuple([slice(None)] + [slice(n) for n in size])]
+    if x.shape[1:-1] == tuple(size):
+        return x
+    return jax.lax.slice(x, [0] * x.ndim, [x.shape[0], *size, x.shape[-1]])
 
 
 class _Block(nnx.Module):
     """(convolution, norm, activation) × convs, dropout after the first."""
 
-    def __init__(self, net: UNet, channels: int, out: int, rate: float, rngs: nnx.Rngs):
+    def __init__(self, net: UNet, channels: int, out: int, rate: float, normals: layers.Normals):
         self.net, self.rate = net, rate
         for i in range(net.convs):
-            conv = layers.Conv(channels if i == 0 else out, out, dims=net.dims, bias=net.norm == "none", rngs=rngs)
+            conv = layers.Conv(channels if i == 0 else out, out, dims=net.dims, bias=net.norm == "none", normals=normals)
             setattr(self, f"conv{i}", conv)
             if net.norm != "none":
                 setattr(self, f"norm{i}", layers.Norm(out, net.norm, groups=net.groups, momentum=net.momentum, eps=net.eps))
@@ -126,17 +128,17 @@ class _Block(nnx.Module):
 class _Module(nnx.Module):
     """Variables of a U-Net: down0 … downL, up(L-1) … up0 with joinL-1 … join0 (the transposed convolutions), head, head1 …"""
 
-    def __init__(self, net: UNet, channels: int, classes: int, rngs: nnx.Rngs):
+    def __init__(self, net: UNet, channels: int, classes: int, normals: layers.Normals):
         self.net = net
         for i, width in enumerate(net.widths):
-            setattr(self, f"down{i}", _Block(net, channels if i == 0 else net.widths[i - 1], width, net.rates()[i], rngs))
+            setattr(self, f"down{i}", _Block(net, channels if i == 0 else net.widths[i - 1], width, net.rates()[i], normals))
         for i in reversed(range(len(net.widths) - 1)):
             width = net.widths[i]
-            setattr(self, f"join{i}", layers.UpConv(net.widths[i + 1], width, dims=net.dims, rngs=rngs))
-            setattr(self, f"up{i}", _Block(net, 2 * width, width, 0.0, rngs))
+            setattr(self, f"join{i}", layers.UpConv(net.widths[i + 1], width, dims=net.dims, normals=normals))
+            setattr(self, f"up{i}", _Block(net, 2 * width, width, 0.0, normals))
             if i and net.deep_supervision:
-                setattr(self, f"head{i}", layers.Conv(width, classes, size=1, dims=net.dims, rngs=rngs))
-        self.head = layers.Conv(net.widths[0], classes, size=net.head, dims=net.dims, rngs=rngs)
+                setattr(self, f"head{i}", layers.Conv(width, classes, size=1, dims=net.dims, normals=normals))
+        self.head = layers.Conv(net.widths[0], classes, size=net.head, dims=net.dims, normals=normals)
 
     def __call__(self, x: jax.Array, train: bool, key: jax.Array | None) -> tuple[jax.Array, list[jax.Array], jax.Array]:
         skips: list[jax.Array] = []
@@ -155,11 +157,14 @@ class _Module(nnx.Module):
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
 def _init(net: UNet, channels: int, classes: int, key: jax.Array) -> Params:
-    _, weights, state = nnx.split(_Module(net, channels, classes, nnx.Rngs(params=key)), nnx.Param, nnx.BatchStat)
-    return Params(nnx.to_pure_dict(weights), nnx.to_pure_dict(state))
+    count = layers.Normals()
+    nnx.eval_shape(lambda: _Module(net, channels, classes, count))
+    module = _Module(net, channels, classes, layers.Normals(jax.random.normal(key, (count.used,))))
+    weights, state = (nnx.to_pure_dict(nnx.state(module, kind)) for kind in (nnx.Param, nnx.BatchStat))
+    return Params(weights, state)
 
 
 @functools.lru_cache
 def _graph(net: UNet, channels: int, classes: int) -> Any:
     """The module without its arrays; building it once keeps tracing cheap."""
-    return nnx.graphdef(nnx.eval_shape(lambda: _Module(net, channels, classes, nnx.Rngs(params=0))))
+    return nnx.graphdef(nnx.eval_shape(lambda: _Module(net, channels, classes, layers.Normals())))
