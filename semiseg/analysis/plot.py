@@ -9,13 +9,16 @@ import io
 import re
 import sys
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from semiseg.analysis.compare import Study, study, title
+from semiseg.analysis.compare import Study, find_arms, study
+from semiseg.analysis.examples import FALSE_NEGATIVE, FALSE_POSITIVE, pick_examples
 from semiseg.analysis.records import Run, Runs
+from semiseg.analysis.words import LOWER_IS_BETTER, SPLITS, claim, metric_label, number, unit_of_annotation
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,19 +28,6 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#8
 """Okabe–Ito, strongest first; its black is grey and its yellow darker here, so that they can be seen on dark and on white pages."""
 MARKERS = "os^DvPX*"
 INK, SOFT, GRID = "#1d1f23", "#5c626b", "#d9dce1"
-FALSE_POSITIVE, FALSE_NEGATIVE, CONFUSED, TRUTH = (np.array(c) for c in ((213, 94, 0), (86, 180, 233), (204, 121, 167), (255, 255, 255)))
-METRIC_NAMES = {
-    "dice": "Dice",
-    "iou": "IoU",
-    "precision": "Precision",
-    "sensitivity": "Sensitivity",
-    "hd95": "HD95",
-    "hd95_pooled": "HD95 (pooled)",
-    "assd": "ASSD",
-    "volume_error": "Volume error",
-}
-SPLITS = {"val": "validation", "test": "test"}
-LOWER_IS_BETTER = {"hd95", "hd95_pooled", "assd"}
 _STYLE: Any = {
     "font.family": "sans-serif",
     "font.size": 10,
@@ -68,12 +58,6 @@ _STYLE: Any = {
 }
 
 
-def metric_label(metric: str, unit: str = "") -> str:
-    """``hd95`` → ``HD95 (mm)``."""
-    name = METRIC_NAMES.get(metric, title(metric))
-    return f"{name} ({unit})" if unit not in ("", "1") else name
-
-
 def label_efficiency(
     runs: Runs | Study,
     metric: str = "dice",
@@ -81,6 +65,7 @@ def label_efficiency(
     checkpoint: str = "last",
     ax: Axes | None = None,
     size: tuple[float, float] = (7.2, 4.3),
+    headline: bool = True,
 ) -> Figure:
     """Score against annotated subjects: the mean of each arm with its 95 % band, and a dot for every run.
 
@@ -91,6 +76,7 @@ def label_efficiency(
       checkpoint: "last" or "val_best".
       ax: draw here instead of in a new figure.
       size: of a new figure, in inches.
+      headline: put what the figure shows above it; a page that says it already does without.
 
     Returns:
       The figure. Raises UserError where no run has these scores, or the runs are of several data sets.
@@ -129,33 +115,14 @@ def label_efficiency(
             " (↓)" if s.metric in LOWER_IS_BETTER else ""
         )
         notes = f"{what}{chr(10) if narrow else '. '}Dot: a run, line: mean{interval}"
-        ax.set_title(textwrap.fill(claim(s), 34 if narrow else 62), pad=33 if narrow else 22)
-        text = ax.annotate(
-            notes, (0, 1), xycoords="axes fraction", xytext=(0, 6), textcoords="offset points", fontsize=9, color=SOFT, va="bottom"
-        )
-        text.set_in_layout(False)
+        if headline:
+            ax.set_title(textwrap.fill(claim(s), 34 if narrow else 62), pad=33 if narrow else 22)
+            note = {"fontsize": 9, "color": SOFT, "va": "bottom", "in_layout": False}
+            ax.annotate(notes, (0, 1), xycoords="axes fraction", xytext=(0, 6), textcoords="offset points", **note)
+        else:
+            ax.set_title(notes, fontsize=9, color=SOFT, fontweight="normal")
         _direct_labels(ax, ends, narrow)
     return figure  # type: ignore[return-value]
-
-
-def claim(s: Study) -> str:
-    """What a study shows, in one line: the arm that is significantly ahead of the baseline at most budgets, or that none is."""
-    if not s.comparisons:
-        arm, n = next(iter(s.cells))
-        last = max(labels for a, labels in s.cells if a == arm)
-        ends = " to ".join(number(s.cells[arm, labels].interval.mean, s.metric) for labels in sorted({n, last}))
-        return f"{_capital(arm)}: {metric_label(s.metric, s.unit)} {ends} with {n}{f' to {last}' if last != n else ''} annotated"
-    sign = -1 if s.metric in LOWER_IS_BETTER else 1
-    wins = {arm: [c.labels for c in s.comparisons if c.arm == arm and c.significant and sign * c.difference.mean > 0] for arm in s.arms}
-    best = max(wins, key=lambda arm: len(wins[arm]))
-    tried = [c.labels for c in s.comparisons if c.arm == best]
-    if not wins[best]:
-        return f"No method is significantly better than {s.baseline}"
-    if len(tried) == 1:
-        return f"{_capital(best)} beats {s.baseline} with {tried[0]} annotated"
-    return (
-        f"{_capital(best)} beats {s.baseline} at {'all' if len(wins[best]) == len(tried) else f'{len(wins[best])} of'} {len(tried)} budgets"
-    )
 
 
 def training_curves(runs: Runs, ax: Any = None, columns: int = 4, lines: int = 60) -> Figure:
@@ -164,8 +131,6 @@ def training_curves(runs: Runs, ax: Any = None, columns: int = 4, lines: int = 6
     At most ``columns`` budgets, evenly spaced, and ``lines`` runs of an arm are drawn. ``ax`` is not used: the figure has its own grid.
     """
     import matplotlib as mpl
-
-    from semiseg.analysis.compare import find_arms
 
     arms = find_arms(runs)
     budgets = _thin(sorted({run.labels for run in runs}), columns)
@@ -204,8 +169,9 @@ def overlays(runs: Runs, labels: int | None = None, scale: int = 3) -> Figure:
     ``labels`` is the budget shown (the smallest that all arms share). Raises UserError where no run kept examples.
     """
     import matplotlib as mpl
+    from matplotlib.patches import Patch
 
-    rows = pick_examples(runs, labels)
+    rows = pick_examples(runs, labels, scale)
     with mpl.rc_context(_STYLE | {"axes.grid": False}):
         figure = _figure((8.4, 2.75 * len(rows) + 0.4))
         axes = figure.subplots(len(rows), len(rows[0][2]), squeeze=False)
@@ -217,105 +183,13 @@ def overlays(runs: Runs, labels: int | None = None, scale: int = 3) -> Figure:
                 panel.set_title(f"{rank}: Dice {number(dice)}", fontsize=10, pad=4)
                 panel.set_xlabel(subject, fontsize=8)
             panels[0].set_ylabel(arm, fontsize=10, color=INK)
-        names = (("truth (outline)", "#ffffff"), ("false positive", _hex(FALSE_POSITIVE)), ("false negative", _hex(FALSE_NEGATIVE)))
-        patches = [mpl.patches.Patch(facecolor=c, edgecolor=SOFT, linewidth=0.6, label=n) for n, c in names]
+        names = (("truth (outline)", "#ffffff"), ("false positive", FALSE_POSITIVE), ("false negative", FALSE_NEGATIVE))
+        patches = [Patch(facecolor=c, edgecolor=SOFT, linewidth=0.6, label=n) for n, c in names]
         figure.legend(handles=patches, loc="outside lower center", ncols=3, fontsize=9)
     return figure
 
 
-Example = tuple[str, str, float, np.ndarray]
 """Rank in words, subject, Dice, RGB overlay."""
-
-
-def pick_examples(runs: Runs, labels: int | None = None, scale: int = 3) -> list[tuple[str, Run, list[Example]]]:
-    """For each arm at one budget: its first run and that run's worst, median and best image.
-
-    The rank of an image is by its Dice averaged over the arms shown, so that all arms show the same images; where they kept different
-    ones, each is ranked by itself. Raises UserError where no run at this budget kept examples.
-    """
-    from semiseg.analysis.compare import find_arms
-    from semiseg.errors import UserError
-
-    arms = find_arms(runs)
-    if labels is None:
-        counts = {n: sum(any(run.labels == n for run in members) for members in arms.values()) for n in {run.labels for run in runs}}
-        labels = min(counts, key=lambda n: (-counts[n], n))
-    chosen: list[tuple[str, Run, dict[str, np.ndarray]]] = []
-    for arm, members in arms.items():
-        for run in members.where(labels=labels):
-            kept = run.examples()
-            if kept is not None and len(kept["dice"]):
-                chosen.append((arm, run, kept))
-                break
-    if not chosen:
-        raise UserError(
-            f"{runs[0].path / 'examples.npz'}: no run with {labels} annotated subjects kept examples; evaluate a run again to have some"
-        )
-    names = [[(str(s), kept["label"][i].tobytes()) for i, s in enumerate(kept["subject"])] for _, _, kept in chosen]
-    shared = all(set(n) == set(names[0]) and len(n) == len(set(n)) for n in names)
-    rows = []
-    for (arm, run, kept), mine in zip(chosen, names):
-        dice = np.nan_to_num(np.asarray(kept["dice"], dtype=float), nan=-1.0)
-        rank = dice
-        if shared:
-            rank = np.mean([[kept_b["dice"][theirs.index(key)] for key in mine] for (_, _, kept_b), theirs in zip(chosen, names)], axis=0)
-        order = np.argsort(np.nan_to_num(rank, nan=-1.0), kind="stable")
-        picks = {int(order[0]): "worst"} | ({int(order[len(order) // 2]): "median"} if len(order) > 2 else {})
-        picks |= {int(order[-1]): "best"} if len(order) > 1 else {}
-        shown = [
-            (
-                rank_name,
-                str(kept["subject"][i]),
-                float(kept["dice"][i]),
-                overlay(kept["image"][i], kept["label"][i], kept["prediction"][i], scale),
-            )
-            for i, rank_name in picks.items()
-        ]
-        rows.append((arm, run, shown))
-    return rows
-
-
-def overlay(image: np.ndarray, label: np.ndarray, prediction: np.ndarray, scale: int = 3) -> np.ndarray:
-    """``(H·scale, W·scale, 3)`` uint8: the image in grey, errors tinted, the truth's outline in white.
-
-    Args:
-      image: ``(H, W)`` uint8.
-      label: ``(H, W)`` classes; 255 (IGNORE) is no error.
-      prediction: ``(H, W)`` classes.
-      scale: pixels drawn for each pixel, so that the outline is thinner than one.
-    """
-    up = lambda a: np.repeat(np.repeat(a, scale, 0), scale, 1)
-    rgb = up(np.repeat(np.asarray(image, float)[..., None], 3, -1))
-    seen = label != 255
-    errors = (
-        (FALSE_POSITIVE, seen & (label == 0) & (prediction > 0)),
-        (FALSE_NEGATIVE, seen & (label > 0) & (prediction == 0)),
-        (CONFUSED, seen & (label > 0) & (prediction > 0) & (label != prediction)),
-    )
-    for colour, where in errors:
-        rgb = np.where(up(where)[..., None], 0.35 * rgb + 0.65 * colour, rgb)
-    truth = up(np.where(seen, label, 0))
-    padded = np.pad(truth, 1, mode="edge")
-    inner = np.minimum.reduce(
-        [padded[1:-1, :-2] == truth, padded[1:-1, 2:] == truth, padded[:-2, 1:-1] == truth, padded[2:, 1:-1] == truth]
-    )
-    rgb[(truth > 0) & ~inner] = TRUTH
-    return rgb.round().astype(np.uint8)
-
-
-def unit_of_annotation(runs: Runs) -> str:
-    """ "images" where a subject is an image, else "subjects"."""
-    same = [run.summary.get("images_labelled") == run.summary.get("subjects_labelled") is not None for run in runs]
-    return "images" if same and all(same) else "subjects"
-
-
-def number(value: float, metric: str = "dice", signed: bool = False) -> str:
-    """A score as it is printed: two places after the point and no zero before it for shares (``.81``), two significant places for distances."""
-    if not np.isfinite(value):
-        return "–"
-    text = f"{abs(value):.1f}" if metric in LOWER_IS_BETTER else f"{abs(value):.2f}".removeprefix("0")
-    negative = value < 0 and float(text) != 0
-    return ("−" if negative else "+" if signed else "") + text
 
 
 def save(figure: Figure, *files: Path) -> None:
@@ -338,8 +212,14 @@ def inline_svg(figure: Figure, label: str) -> str:
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.S)
     svg = re.sub(r'<g id="[^"]*">', "<g>", svg)
     svg = re.sub(r'\s(width|height)="[\d.]+pt"', "", svg, count=2)
-    for colour, variable in ((INK, "--ink"), (SOFT, "--soft"), (GRID, "--line")):
-        svg = svg.replace(colour, f"var({variable})")
+    for colour, variable in (
+        (INK, "ink"),
+        (SOFT, "soft"),
+        (GRID, "line"),
+        ("#ffffff", "paper"),
+        *((c, f"c{i}") for i, c in enumerate(COLOURS)),
+    ):
+        svg = svg.replace(colour.lower(), f"var(--{variable})")
     quoted = label.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
     return svg.replace("<svg", f'<svg role="img" aria-label="{quoted}"', 1)
 
@@ -359,11 +239,7 @@ def _canvas(size: tuple[float, float]) -> tuple[Figure, Axes]:
     return figure, figure.subplots()
 
 
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
-
-
-def _direct_labels(ax: Axes, ends: list[tuple[float, float, str, str]], narrow: bool) -> None:
+def _direct_labels(ax: Axes, ends: Sequence[tuple[float, float, str, str]], narrow: bool) -> None:
     """Names at the lines' ends, pushed apart so that they can be read; a legend where there are too many or they are too long."""
     if len(ends) == 1:
         return
@@ -408,7 +284,3 @@ def _curve(run: Run, key: str) -> tuple[np.ndarray, np.ndarray]:
 
 def _thin(values: list[int], most: int = 10) -> list[int]:
     return values if len(values) <= most else [values[i] for i in np.unique(np.linspace(0, len(values) - 1, most).round().astype(int))]
-
-
-def _hex(colour: np.ndarray) -> str:
-    return "#" + "".join(f"{c:02x}" for c in colour)

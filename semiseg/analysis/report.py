@@ -5,7 +5,6 @@ Every sentence with a number in it is computed here from the studies; the templa
 
 from __future__ import annotations
 
-import ast
 import base64
 import io
 import re
@@ -16,15 +15,25 @@ from typing import Any
 
 import numpy as np
 
-from semiseg.analysis import plot, tables
-from semiseg.analysis.compare import BASELINE, Study, study
-from semiseg.analysis.plot import number
+from semiseg.analysis import examples, plot, tables
+from semiseg.analysis.compare import Study, study
 from semiseg.analysis.records import Run, Runs
-from semiseg.analysis.tables import interval_text, p_text
+from semiseg.analysis.words import (
+    LOWER_IS_BETTER,
+    SPLITS,
+    answer,
+    cautions,
+    claim,
+    interval_text,
+    method_text,
+    metric_label,
+    number,
+    p_text,
+    unit_of_annotation,
+)
 from semiseg.errors import UserError
 
 OTHER_METRICS = ("iou", "hd95", "assd", "precision", "sensitivity")
-_FEW_SUBJECTS = 6  # with 5 subjects the smallest two-sided p of a sign-flip test is 2/2^5 = .06
 
 
 def write_report(runs: Runs, out: str | Path, split: str | None = None, metric: str = "dice") -> dict[str, Any]:
@@ -61,82 +70,6 @@ def write_report(runs: Runs, out: str | Path, split: str | None = None, metric: 
 
 
 # ------------------------------------------------------------------ words
-def answer(s: Study) -> list[str]:
-    """The finding in words: the smallest budget that all arms share (a fixed rule, not the most flattering one), then all budgets together."""
-    labels = min(s.shared_budgets or s.budgets)
-    here = [s.cells[arm, labels] for arm in s.arms if (arm, labels) in s.cells]
-    name = plot.metric_label(s.metric, s.unit)
-    reached = "; ".join(f"{c.arm} {interval_text(c.interval, s.metric)}" for c in here)
-    sentences = [f"With {_annotated(s, labels)}, {name} on the {plot.SPLITS.get(s.split, s.split)} set is: {reached}."]
-    for c in s.comparisons:
-        if c.labels == labels:
-            verdict = "significant" if c.significant else "not significant" if np.isfinite(c.p) else "untested"
-            sentences.append(
-                f"{_capital(c.arm)} minus {c.baseline}, paired by subject: {interval_text(c.difference, s.metric, signed=True)}, "
-                f"which is {verdict} ({p_text(c.p_holm)}, Holm)."
-            )
-    if len({c.labels for c in s.comparisons}) > 1:
-        sign = -1 if s.metric in plot.LOWER_IS_BETTER else 1
-        better, worse = (sum(c.significant and sign * side * c.difference.mean > 0 for c in s.comparisons) for side in (1, -1))
-        rest = len(s.comparisons) - better - worse
-        sentences.append(
-            f"Over all budgets, of {len(s.comparisons)} comparisons with {s.baseline}, {better} {_is(better)} significantly better, "
-            f"{worse} significantly worse, and {rest} {_is(rest)} undecided."
-        )
-    if not s.comparisons and len(s.arms) == 1 and len(s.budgets) > 1:
-        last = s.cells[here[0].arm, s.budgets[-1]]
-        sentences.append(f"With {_annotated(s, last.labels)} it is {interval_text(last.interval, s.metric)}.")
-    return sentences
-
-
-def cautions(s: Study) -> list[str]:
-    """What a careful reader would hold against the numbers."""
-    found = []
-    cells = list(s.cells.values())
-    single = [c for c in cells if c.interval.n_runs == 1]
-    if single:
-        which = "Every result is" if len(single) == len(cells) else f"{len(single)} of {len(cells)} results are"
-        found.append(
-            f"{which} a single run: no interval over runs exists. What is shown reflects other test subjects only, not another seed or other "
-            "annotated subjects."
-        )
-    one_subset = [c for c in cells if c.interval.n_subsets == 1 and c.interval.n_runs > 1]
-    if one_subset:
-        found.append(
-            f"{len(one_subset)} of {len(cells)} results rest on one choice of annotated subjects: their intervals do not cover another choice."
-        )
-    few = [c for c in cells if 1 < c.interval.n_runs < 9 and c.interval.n_subsets > 1]
-    if few:
-        found.append("Some results have fewer than 3 seeds × 3 label subsets; intervals over so few runs tend to be too narrow.")
-    subjects = max(c.interval.n_subjects for c in cells)
-    if subjects < _FEW_SUBJECTS and s.comparisons:
-        found.append(f"With {subjects} scored subjects no paired test can reach p < .05, whatever the difference.")
-    if any(c.paired_by != "label subset and seed" for c in s.comparisons):
-        found.append("Not all methods were run with the same label subsets and seeds: some comparisons are paired less finely.")
-    for key, what in (("steps", "steps"), ("net", "network")):
-        values = {getattr(run, key) for run in s.runs}
-        if len(values) > 1:
-            found.append(f"Runs differ in {what} ({', '.join(map(str, sorted(values)))}): differences between methods may be due to that.")
-    if s.split == "val":
-        found.append(
-            "These are validation scores. Settings tuned on the validation set flatter all of them; a final claim needs the test set."
-        )
-    if len({n for _, n in s.cells}) > 1 and len(s.shared_budgets) < len(s.budgets):
-        found.append("Not every method was run at every budget.")
-    return found
-
-
-def method_text(method: str) -> tuple[str, str]:
-    """A method in plain words and its source: the first lines of its file's and its class's docstrings, read without importing it."""
-    file = Path(__file__).parent.parent / "methods" / f"{method}.py"
-    if not re.fullmatch(r"\w+", method) or not file.is_file():
-        return "", ""
-    tree = ast.parse(file.read_text(encoding="utf-8"))
-    plain = (ast.get_docstring(tree) or "").partition("\n\n")[0].replace("\n", " ")
-    classes = [node for node in tree.body if isinstance(node, ast.ClassDef) and not node.name.startswith("_")]
-    source = (ast.get_docstring(classes[-1]) or "").partition("\n\n")[0].replace("\n", " ") if classes else ""
-    plain = plain.partition(": ")[2] or plain
-    return _capital(plain), source
 
 
 # ------------------------------------------------------------------ parts of the page
@@ -147,7 +80,7 @@ def _section(s: Study, out: Path, suffix: str) -> dict[str, Any]:
     if suffix and not (out / "figures" / "label_efficiency.png").exists():  # the contract's name exists whatever was compared
         plot.save(wide, out / "figures" / "label_efficiency.png", out / "figures" / "label_efficiency.pdf")
     alt = (
-        f"{plot.claim(s)}. "
+        f"{claim(s)}. "
         + tables.caption(s)
         + " "
         + "; ".join(f"{c.arm}, {c.labels} annotated: {interval_text(c.interval, s.metric)}" for c in list(s.cells.values())[:40])
@@ -157,28 +90,28 @@ def _section(s: Study, out: Path, suffix: str) -> dict[str, Any]:
         figure = plot.training_curves(s.runs)
         plot.save(figure, out / "figures" / f"training_curves{suffix}.png")
         curves = plot.inline_svg(figure, "Training loss and validation Dice against steps, a panel for each number of annotated subjects.")
-    examples, shown = _examples(s, out / "figures" / f"overlays{suffix}.png")
+    panels, shown = _examples(s, out / "figures" / f"overlays{suffix}.png")
     return {
         "data": s.data,
-        "claim": plot.claim(s),
+        "claim": claim(s),
         "answer": answer(s),
         "cautions": cautions(s),
         "caption": tables.caption(s),
-        "figure_wide": plot.inline_svg(wide, alt),
-        "figure_narrow": plot.inline_svg(plot.label_efficiency(s, size=(4.2, 4.4)), alt),
+        "figure_wide": plot.inline_svg(plot.label_efficiency(s, headline=False), alt),
+        "figure_narrow": plot.inline_svg(plot.label_efficiency(s, size=(4.2, 4.2), headline=False), alt),
         "methods": [
-            {"arm": arm, "colour": plot.COLOURS[i % len(plot.COLOURS)], "text": method_text(members[0].method), "runs": len(members)}
+            {"arm": arm, "colour": f"var(--c{i % len(plot.COLOURS)})", "text": method_text(members[0].method), "runs": len(members)}
             for i, (arm, members) in enumerate(s.arms.items())
         ],
         "budgets": s.budgets,
-        "unit": plot.unit_of_annotation(s.runs),
+        "unit": unit_of_annotation(s.runs),
         "rows": _rows(s),
         "comparisons": _comparisons(s),
         "baseline": s.baseline,
         "others": _other_metrics(s),
-        "metric": plot.metric_label(s.metric, s.unit),
+        "metric": metric_label(s.metric, s.unit),
         "curves": curves,
-        "examples": examples,
+        "examples": panels,
         "example_labels": shown,
         "protocol": _protocol(s),
         "cost": _cost(s),
@@ -206,12 +139,12 @@ def _rows(s: Study) -> list[dict[str, Any]]:
     return rows
 
 
-def _comparisons(s: Study) -> list[dict[str, str]]:
+def _comparisons(s: Study) -> list[dict[str, Any]]:
     return [
         {
             "arm": c.arm,
             "labels": str(c.labels),
-            "difference": interval_text(c.difference, s.metric, signed=True),
+            "difference": interval_text(c.difference, s.metric, signed=True).partition(" ["),
             "p": p_text(c.p).removeprefix("p = "),
             "holm": p_text(c.p_holm).removeprefix("p = "),
             "verdict": "significant" if c.significant else "undecided",
@@ -229,15 +162,15 @@ def _other_metrics(s: Study) -> list[dict[str, Any]]:
                 other = study(s.runs, metric, s.split, s.checkpoint)
             except UserError:  # nobody has it on this split
                 continue
-            better = "lower is better" if metric in plot.LOWER_IS_BETTER else "higher is better"
-            others.append({"name": plot.metric_label(metric, other.unit), "better": better, "rows": _rows(other), "budgets": other.budgets})
+            better = "lower is better" if metric in LOWER_IS_BETTER else "higher is better"
+            others.append({"name": metric_label(metric, other.unit), "better": better, "rows": _rows(other), "budgets": other.budgets})
     return others
 
 
 def _examples(s: Study, file: Path) -> tuple[list[dict[str, Any]], int | None]:
     labels = min(s.shared_budgets or s.budgets)
     try:
-        rows = plot.pick_examples(s.runs, labels)
+        rows = examples.pick_examples(s.runs, labels)
     except UserError:
         return [], None
     plot.save(plot.overlays(s.runs, labels), file)
@@ -278,12 +211,12 @@ def _protocol(s: Study) -> list[tuple[str, str]]:
         ("Data", f"{s.data}. Splits are by subject: no subject is on both sides. Training has no access to the test set."),
         (
             "Scored on",
-            f"{max(c.interval.n_subjects for c in cells)} subjects of the {plot.SPLITS.get(s.split, s.split)} set. A score is computed for each "
+            f"{max(c.interval.n_subjects for c in cells)} subjects of the {SPLITS.get(s.split, s.split)} set. A score is computed for each "
             "subject and class, averaged over foreground classes, then over subjects.",
         ),
         (
             "Checkpoint",
-            "The last one. None was picked by looking at scores; results.csv has the best validation checkpoint beside it, under its own name.",
+            "The last one. None was picked by its scores; results.csv has the best validation checkpoint beside it, under its own name.",
         ),
         (
             "Runs",
@@ -317,8 +250,8 @@ def _protocol(s: Study) -> list[tuple[str, str]]:
             (
                 "Comparisons",
                 f"Each method minus {s.baseline}, on the same subjects and, where they exist, the same label subset and seed. Two-sided "
-                "sign-flip permutation test by subject, corrected with Holm's method over all comparisons of this data set. We say significant where "
-                "the corrected p is below .05 and the interval leaves out zero; anything else is undecided, which is not the same as equal.",
+                "sign-flip permutation test by subject, corrected with Holm's method over all comparisons of this data set. Significant means that "
+                "the corrected p is below .05 and the interval leaves out zero; the rest is undecided, which is not the same as equal.",
             )
         )
     return rows
@@ -342,17 +275,21 @@ def _cost(s: Study) -> list[dict[str, str]]:
     return rows
 
 
-def _commands(s: Study, most: int = 12) -> list[str]:
-    """One ``semiseg train`` line for each arm and budget; subsets and seeds are the shell's loop variables."""
-    lines = []
-    for cell in s.cells.values():
-        run = cell.runs[0]
-        subsets, seeds = ({str(getattr(r, key)) for r in cell.runs} for key in ("label_subset", "seed"))
-        parts = ["semiseg train --config", shlex.quote(f"{run.path.name}/config.yaml")]
-        if len(cell.runs) > 1:
-            parts += ["--label-subset", _choice(subsets), "--seed", _choice(seeds)]
-        lines.append(" ".join([*parts, "--out", "again/" + shlex.quote(run.path.name) if len(cell.runs) == 1 else "again/…"]))
-    return lines[:most] + ([f"# … and {len(lines) - most} more: every run folder's config.yaml is complete"] if len(lines) > most else [])
+def _commands(s: Study) -> list[str]:
+    """A shell loop for each arm, over its budgets, label subsets and seeds; everything else is in the configuration it starts from."""
+    lines: list[str] = []
+    for runs in s.arms.values():
+        config = shlex.quote((runs[0].path / "config.yaml").as_posix())
+        name = re.sub(r"[^A-Za-z0-9]+", "-", runs[0].method) + (f"-{len(lines)}" if len({r.method for r in s.runs}) < len(s.arms) else "")
+        factors = {"labels": "n", "label_subset": "j", "seed": "s"}
+        values = {key: list(dict.fromkeys(str(getattr(run, key)) for run in runs)) for key in factors}
+        looped = {key: letter for key, letter in factors.items() if len(values[key]) > 1}
+        loops = [f"for {letter} in {' '.join(map(shlex.quote, values[key]))}; do" for key, letter in looped.items()]
+        flags = [f"--{key.replace('_', '-')} ${letter}" for key, letter in looped.items()]
+        out = "-".join([f"again/{name}", *(f"{letter}${letter}" for letter in looped.values())])
+        command = " ".join([f"semiseg train --config {config}", *flags, f"--out {out}"])
+        lines.append("\n".join([" ".join(loops), f"  {command}", "; ".join(["done"] * len(loops))]) if loops else command)
+    return lines
 
 
 def _render(sections: list[dict[str, Any]], runs: Runs, split: str) -> str:
@@ -378,22 +315,11 @@ def _render(sections: list[dict[str, Any]], runs: Runs, split: str) -> str:
         problems=runs.problems,
         n_runs=len(runs),
         split=split,
-        colours={"fp": plot._hex(plot.FALSE_POSITIVE), "fn": plot._hex(plot.FALSE_NEGATIVE), "confused": plot._hex(plot.CONFUSED)},
-        baseline=BASELINE,
+        colours={"fp": examples.FALSE_POSITIVE, "fn": examples.FALSE_NEGATIVE, "confused": examples.CONFUSED},
     )
 
 
 # ------------------------------------------------------------------ small words
-def _annotated(s: Study, labels: int) -> str:
-    unit = plot.unit_of_annotation(s.runs)
-    images = {run.summary.get("images_labelled") for run in s.runs.where(labels=labels)}
-    extra = f" ({next(iter(images))} images)" if unit == "subjects" and len(images) == 1 and None not in images else ""
-    return f"{labels} annotated {unit if labels != 1 else unit[:-1]}{extra}"
-
-
-def _choice(values: set[str]) -> str:
-    ordered = sorted(values, key=lambda v: (len(v), v))
-    return ordered[0] if len(ordered) == 1 else "{" + ",".join(ordered) + "}"
 
 
 def _short(text: str, most: int = 12) -> str:
@@ -403,14 +329,6 @@ def _short(text: str, most: int = 12) -> str:
 
 def _count(n: int, noun: str) -> str:
     return f"{n} {noun}{'' if n == 1 else 's'}"
-
-
-def _is(n: int) -> str:
-    return "is" if n == 1 else "are"
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
 
 
 def _seconds(seconds: float) -> str:

@@ -5,8 +5,8 @@ other patients could have been tested (subject). Runs are nested: seeds within l
 scored on the same ones. The bootstrap below resamples all three, a subject together with its scores in every run.
 
 Sources: Davison & Hinkley, Bootstrap Methods and their Application, 1997, section 3.8 (hierarchical data) and 4.3 (permutation tests);
-Saravanan, Berman & Sober, Neurons Behav. Data Anal. Theory 3(5), 2020 (with replacement at every level); Owen & Eckles, Ann. Appl. Stat. 6(3),
-2012 (crossed factors: the product of the factors' weights; errs on the wide side); Holm, Scand. J. Stat. 6(2), 1979.
+Saravanan, Berman & Sober, Neurons Behav. Data Anal. Theory 3(5), 2020 (with replacement at every level); Owen & Eckles, Ann. Appl.
+Stat. 6(3), 2012 (crossed factors: the product of the factors' weights; errs on the wide side); Holm, Scand. J. Stat. 6(2), 1979.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ def hierarchical_bootstrap(
 ) -> Interval:
     """Percentile interval of the mean score over label subsets, seeds and subjects.
 
-    Each draw resamples, with replacement, (1) the label subsets, (2) the runs within each drawn subset, (3) the subjects, once for all runs.
+    Each draw resamples, with replacement, (1) the label subsets, (2) the runs in each drawn subset, (3) the subjects, once for all runs.
     A run's score is the mean over its defined subjects; subsets weigh the same however many runs they have. A level with one member is
-    not resampled, so the interval says nothing about it: see :attr:`Interval.covers`. With three subsets a percentile interval is too
-    narrow if subsets matter most (a resample of 3 has 2/3 of the variance); measured coverage for 3 subsets × 3 seeds × 20 subjects of
-    equal variances is in tests/analysis/test_statistics.py.
+    not resampled, so the interval says nothing about it: see :attr:`Interval.covers`. A percentile interval over few subsets is narrow.
+    Simulated coverage of the 95 % interval, 3 subsets × 3 seeds × 20 subjects: .92 where subjects vary most (the usual case), .84 where
+    all factors vary alike, .73 where subsets vary most; with 5 subsets .92 where all vary alike.
 
     Args:
       values_RS: scores, NaN where undefined; a run or a subject without any defined score is left out.
@@ -60,17 +60,16 @@ def hierarchical_bootstrap(
       The interval, all NaN where no score is defined.
     """
     values_RS = np.asarray(values_RS, dtype=float)
-    subset_R = np.unique([str(s) for s in subset_R], return_inverse=True)[1]
     kept = ~np.isnan(values_RS).all(1)
-    values_RS, subset_R = values_RS[kept], np.unique(subset_R[kept], return_inverse=True)[1]
+    values_RS, code_R = values_RS[kept], _codes([s for s, k in zip(subset_R, kept) if k])
     values_RS = values_RS[:, ~np.isnan(values_RS).all(0)]
     runs, subjects = values_RS.shape
     if not values_RS.size:
         return Interval(np.nan, np.nan, np.nan, 0, 0, 0)
-    subsets = int(subset_R.max()) + 1
-    mean = _mean(values_RS, _even_weights(subset_R)[None], np.ones((1, subjects)))[0]
+    subsets = int(code_R.max()) + 1
+    mean = _mean(values_RS, _even_weights(code_R)[None], np.ones((1, subjects)))[0]
     rng = np.random.default_rng(seed)
-    weight_DR = _nested_weights(rng, subset_R, draws)
+    weight_DR = _nested_weights(rng, code_R, draws)
     weight_DS = rng.multinomial(subjects, np.full(subjects, 1 / subjects), size=draws)
     tail = (1 - level) / 2
     low, high = np.nanquantile(_mean(values_RS, weight_DR, weight_DS), [tail, 1 - tail])
@@ -120,13 +119,18 @@ def holm(p: Sequence[float]) -> np.ndarray:
 def subject_means(values_RS: np.ndarray, subset_R: Sequence[Any]) -> np.ndarray:
     """``(S,)`` mean over runs, label subsets weighing the same; NaN for a subject that no run defines."""
     values_RS = np.asarray(values_RS, dtype=float)
-    weight_R = _even_weights(np.unique([str(s) for s in subset_R], return_inverse=True)[1])
+    weight_R = _even_weights(_codes(subset_R))
     defined = ~np.isnan(values_RS)
     total = weight_R @ defined
     return np.where(total > 0, weight_R @ np.where(defined, values_RS, 0) / np.where(total > 0, total, 1), np.nan)
 
 
 # ------------------------------------------------------------------ weights
+def _codes(subset_R: Sequence[Any]) -> np.ndarray:
+    """0 … J-1 for the label subset of each run."""
+    return np.unique([str(s) for s in subset_R], return_inverse=True)[1]
+
+
 def _even_weights(subset_R: np.ndarray) -> np.ndarray:
     """``(R,)`` summing to 1: every subset the same share, split evenly between its runs."""
     count_J = np.bincount(subset_R)

@@ -5,23 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from semiseg.analysis.compare import Comparison, Study
-from semiseg.analysis.plot import METRIC_NAMES, metric_label, number
-from semiseg.analysis.statistics import Interval
-
-
-def interval_text(interval: Interval, metric: str = "dice", signed: bool = False) -> str:
-    """``.81 [.78, .84]``; the mean alone where nothing was resampled."""
-    mean = number(interval.mean, metric, signed)
-    if not interval.low < interval.high:
-        return mean
-    return f"{mean} [{number(interval.low, metric, signed)}, {number(interval.high, metric, signed)}]"
-
-
-def p_text(p: float) -> str:
-    """``p = .03``, ``p < .001``, or ``no test``."""
-    if p != p:
-        return "no test"
-    return "p < .001" if p < 0.001 else "p = 1" if p >= 0.9995 else f"p = {p:.3f}".replace("0.", ".")
+from semiseg.analysis.words import interval_text, metric_label
 
 
 def cell_rows(s: Study) -> list[dict[str, Any]]:
@@ -101,9 +85,10 @@ def caption(s: Study) -> str:
     covers = sorted({c.interval.covers for c in s.cells.values() if c.interval.low < c.interval.high}, key=len)
     interval = f"with 95 % bootstrap interval over {covers[-1]}" if covers else "one run each, no interval"
     star = f" *: differs from {s.baseline} (paired permutation test by subject, Holm-corrected p < .05)." if s.comparisons else ""
-    metric = metric_label(s.metric, s.unit) if s.metric in METRIC_NAMES else s.metric
     checkpoint = "last checkpoint" if s.checkpoint == "last" else f"checkpoint {s.checkpoint}"
-    return f"{metric} on {s.data} ({s.split} split, {checkpoint}) by number of annotated subjects, {interval}.{star}"
+    return (
+        f"{metric_label(s.metric, s.unit)} on {s.data} ({s.split} split, {checkpoint}) by number of annotated subjects, {interval}.{star}"
+    )
 
 
 def find(s: Study, arm: str, labels: int) -> Comparison | None:

@@ -1,0 +1,177 @@
+"""Numbers and sentences: how a score is printed, and what a study says, computed from its cells and never more than they carry."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import numpy as np
+
+from semiseg.analysis.compare import Study, title
+from semiseg.analysis.records import Runs
+from semiseg.analysis.statistics import Interval
+
+METRIC_NAMES = {
+    "dice": "Dice",
+    "iou": "IoU",
+    "precision": "Precision",
+    "sensitivity": "Sensitivity",
+    "hd95": "HD95",
+    "hd95_pooled": "HD95 (pooled)",
+    "assd": "ASSD",
+    "volume_error": "Volume error",
+}
+SPLITS = {"val": "validation", "test": "test"}
+LOWER_IS_BETTER = {"hd95", "hd95_pooled", "assd"}
+_FEW_SUBJECTS = 6  # with 5 subjects the smallest two-sided p of a sign-flip test is 2/2^5 = .06
+
+
+def metric_label(metric: str, unit: str = "") -> str:
+    """``hd95`` → ``HD95 (mm)``."""
+    name = METRIC_NAMES.get(metric, title(metric))
+    return f"{name} ({unit})" if unit not in ("", "1") else name
+
+
+def number(value: float, metric: str = "dice", signed: bool = False) -> str:
+    """A score as it is printed: ``.81`` for shares, ``5.3`` for distances, one place more for a (signed) difference."""
+    if not np.isfinite(value):
+        return "–"
+    places = (1 if metric in LOWER_IS_BETTER else 2) + signed  # a difference is smaller than what it is a difference of
+    text = f"{abs(value):.{places}f}".removeprefix("" if metric in LOWER_IS_BETTER else "0")
+    negative = value < 0 and float(text) != 0
+    return ("−" if negative else "+" if signed else "") + text
+
+
+def interval_text(interval: Interval, metric: str = "dice", signed: bool = False) -> str:
+    """``.81 [.78, .84]``; the mean alone where nothing was resampled."""
+    mean = number(interval.mean, metric, signed)
+    if not interval.low < interval.high:
+        return mean
+    return f"{mean} [{number(interval.low, metric, signed)}, {number(interval.high, metric, signed)}]"
+
+
+def p_text(p: float) -> str:
+    """``p = .03``, ``p < .001``, or ``no test``."""
+    if p != p:
+        return "no test"
+    return "p < .001" if p < 0.001 else "p = 1" if p >= 0.9995 else f"p = {p:.3f}".replace("0.", ".")
+
+
+def claim(s: Study) -> str:
+    """What a study shows, in one line: the arm that is significantly ahead of the baseline at most budgets, or that none is."""
+    if not s.comparisons:
+        arm, n = next(iter(s.cells))
+        last = max(labels for a, labels in s.cells if a == arm)
+        ends = " to ".join(number(s.cells[arm, labels].interval.mean, s.metric) for labels in sorted({n, last}))
+        return f"{capitalise(arm)}: {metric_label(s.metric, s.unit)} {ends} with {n}{f' to {last}' if last != n else ''} annotated"
+    sign = -1 if s.metric in LOWER_IS_BETTER else 1
+    wins = {arm: [c.labels for c in s.comparisons if c.arm == arm and c.significant and sign * c.difference.mean > 0] for arm in s.arms}
+    best = max(wins, key=lambda arm: len(wins[arm]))
+    tried = [c.labels for c in s.comparisons if c.arm == best]
+    if not wins[best]:
+        return f"No method is significantly better than {s.baseline}"
+    if len(tried) == 1:
+        return f"{capitalise(best)} beats {s.baseline} with {tried[0]} annotated"
+    share = "all" if len(wins[best]) == len(tried) else f"{len(wins[best])} of"
+    return f"{capitalise(best)} beats {s.baseline} at {share} {len(tried)} budgets"
+
+
+def answer(s: Study) -> list[str]:
+    """The finding in words: at the smallest budget that all arms share (a fixed rule, not the most flattering one), then at all."""
+    labels = min(s.shared_budgets or s.budgets)
+    here = [s.cells[arm, labels] for arm in s.arms if (arm, labels) in s.cells]
+    name = metric_label(s.metric, s.unit)
+    reached = "; ".join(f"{c.arm} {interval_text(c.interval, s.metric)}" for c in here)
+    sentences = [f"With {annotated(s, labels)}, {name} on the {SPLITS.get(s.split, s.split)} set is: {reached}."]
+    for c in s.comparisons:
+        if c.labels == labels:
+            verdict = "significant" if c.significant else "not significant" if np.isfinite(c.p) else "untested"
+            sentences.append(
+                f"{capitalise(c.arm)} minus {c.baseline}, paired by subject: {interval_text(c.difference, s.metric, signed=True)}, "
+                f"which is {verdict} ({p_text(c.p_holm)}, Holm)."
+            )
+    if len({c.labels for c in s.comparisons}) > 1:
+        sign = -1 if s.metric in LOWER_IS_BETTER else 1
+        better, worse = (sum(c.significant and sign * side * c.difference.mean > 0 for c in s.comparisons) for side in (1, -1))
+        rest = len(s.comparisons) - better - worse
+        sentences.append(
+            f"Over all budgets, of {len(s.comparisons)} comparisons with {s.baseline}, {better} {_is(better)} significantly better, "
+            f"{worse} significantly worse, and {rest} {_is(rest)} undecided."
+        )
+    if not s.comparisons and len(s.arms) == 1 and len(s.budgets) > 1:
+        last = s.cells[here[0].arm, s.budgets[-1]]
+        sentences.append(f"With {annotated(s, last.labels)} it is {interval_text(last.interval, s.metric)}.")
+    return sentences
+
+
+def cautions(s: Study) -> list[str]:
+    """What a careful reader would hold against the numbers."""
+    found = []
+    cells = list(s.cells.values())
+    single = [c for c in cells if c.interval.n_runs == 1]
+    if single:
+        which = "Every result is" if len(single) == len(cells) else f"{len(single)} of {len(cells)} results are"
+        found.append(
+            f"{which} a single run: no interval over runs exists. Intervals shown are over subjects only, not over seeds or "
+            "choices of annotated subjects."
+        )
+    one_subset = [c for c in cells if c.interval.n_subsets == 1 and c.interval.n_runs > 1]
+    if one_subset:
+        found.append(
+            f"{len(one_subset)} of {len(cells)} results rest on one choice of annotated subjects, and their intervals cover no other."
+        )
+    few = [c for c in cells if 1 < c.interval.n_runs < 9 and c.interval.n_subsets > 1]
+    if few:
+        found.append("Some results have fewer than 3 seeds × 3 label subsets; intervals over so few runs tend to be too narrow.")
+    subjects = max(c.interval.n_subjects for c in cells)
+    if subjects < _FEW_SUBJECTS and s.comparisons:
+        found.append(f"With {subjects} scored subjects no paired test can reach p < .05, whatever the difference.")
+    if any(c.paired_by != "label subset and seed" for c in s.comparisons):
+        found.append("Not all methods were run with the same label subsets and seeds: some comparisons are paired less finely.")
+    for key, what in (("steps", "steps"), ("net", "network")):
+        values = {getattr(run, key) for run in s.runs}
+        if len(values) > 1:
+            found.append(f"Runs differ in {what} ({', '.join(map(str, sorted(values)))}): differences between methods may be due to that.")
+    if s.split == "val":
+        found.append(
+            "These are validation scores. Settings tuned on the validation set flatter all of them; a final claim needs the test set."
+        )
+    if len({n for _, n in s.cells}) > 1 and len(s.shared_budgets) < len(s.budgets):
+        found.append("Not every method was run at every budget.")
+    return found
+
+
+def method_text(method: str) -> tuple[str, str]:
+    """A method in plain words and its source: the first lines of its file's and its class's docstrings, read without importing it."""
+    file = Path(__file__).parent.parent / "methods" / f"{method}.py"
+    if not re.fullmatch(r"\w+", method) or not file.is_file():
+        return "", ""
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    plain = (ast.get_docstring(tree) or "").partition("\n\n")[0].replace("\n", " ")
+    classes = [node for node in tree.body if isinstance(node, ast.ClassDef) and not node.name.startswith("_")]
+    source = (ast.get_docstring(classes[-1]) or "").partition("\n\n")[0].replace("\n", " ") if classes else ""
+    name, _, rest = plain.partition(": ")
+    plain = rest if name.lower().replace("-", " ") == title(method) else plain  # "Mean teacher: agree …" stands beside its name already
+    return capitalise(plain), source
+
+
+def unit_of_annotation(runs: Runs) -> str:
+    """ "images" where a subject is an image, else "subjects"."""
+    same = [run.summary.get("images_labelled") == run.summary.get("subjects_labelled") is not None for run in runs]
+    return "images" if same and all(same) else "subjects"
+
+
+def annotated(s: Study, labels: int) -> str:
+    unit = unit_of_annotation(s.runs)
+    images = {run.summary.get("images_labelled") for run in s.runs.where(labels=labels)}
+    extra = f" ({next(iter(images))} images)" if unit == "subjects" and len(images) == 1 and None not in images else ""
+    return f"{labels} annotated {unit if labels != 1 else unit[:-1]}{extra}"
+
+
+def capitalise(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _is(n: int) -> str:
+    return "is" if n == 1 else "are"
