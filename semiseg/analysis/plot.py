@@ -9,6 +9,7 @@ import io
 import re
 import sys
 import textwrap
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -117,7 +118,7 @@ def label_efficiency(
         notes = f"{what}{chr(10) if narrow else '. '}Dot: a run, line: mean{interval}"
         if headline:
             ax.set_title(textwrap.fill(claim(s), 34 if narrow else 62), pad=33 if narrow else 22)
-            note = {"fontsize": 9, "color": SOFT, "va": "bottom", "in_layout": False}
+            note: Any = {"fontsize": 9, "color": SOFT, "va": "bottom", "in_layout": False}
             ax.annotate(notes, (0, 1), xycoords="axes fraction", xytext=(0, 6), textcoords="offset points", **note)
         else:
             ax.set_title(notes, fontsize=9, color=SOFT, fontweight="normal")
@@ -194,10 +195,13 @@ def overlays(runs: Runs, labels: int | None = None, scale: int = 3) -> Figure:
 
 def save(figure: Figure, *files: Path) -> None:
     """Write a figure once for each file name; the suffix (.png, .pdf, .svg) decides. The same figure gives the same bytes."""
+    import matplotlib as mpl
+
     for file in files:
         file.parent.mkdir(parents=True, exist_ok=True)
         dates: dict[str, Any] = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}}.get(file.suffix, {})
-        figure.savefig(file, dpi=200, facecolor="white", metadata=dates)
+        with mpl.rc_context(_STYLE):
+            figure.savefig(file, dpi=200, facecolor="white", metadata=dates)
 
 
 def inline_svg(figure: Figure, label: str) -> str:
@@ -210,7 +214,9 @@ def inline_svg(figure: Figure, label: str) -> str:
     svg = buffer.getvalue()
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.S)
-    svg = re.sub(r'<g id="[^"]*">', "<g>", svg)
+    used, unique = set(re.findall(r"#([\w-]+)", svg)), f"f{zlib.crc32(svg.encode() + label.encode()):08x}-"  # an id is once on a page
+    svg = re.sub(r' id="([^"]*)"', lambda m: f' id="{unique}{m[1]}"' if m[1] in used else "", svg)
+    svg = re.sub(r'((?:href="|url\()#)', rf"\1{unique}", svg)
     svg = re.sub(r'\s(width|height)="[\d.]+pt"', "", svg, count=2)
     for colour, variable in (
         (INK, "ink"),

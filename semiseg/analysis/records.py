@@ -1,7 +1,8 @@
 """From run folders to numbers: the first stage after training, and the only reader of what a run leaves behind.
 
-A run folder (``config.yaml``, ``summary.json``, ``per_subject.csv``, ``metrics.jsonl`` …) becomes a :class:`Run` whose scores are one small dense array; many become :class:`Runs`, a sequence with tables on it. Nothing here is ever unpickled, and
-nothing heavier than numpy is imported before a table is asked for.
+A run folder (``config.yaml``, ``summary.json``, ``per_subject.csv``, ``metrics.jsonl`` …) becomes a :class:`Run` whose scores are one
+small dense array; many become :class:`Runs`, a sequence with tables on it. Nothing here is ever unpickled, and nothing heavier than
+numpy is imported before a table is asked for.
 """
 
 from __future__ import annotations

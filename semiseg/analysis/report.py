@@ -250,7 +250,7 @@ def _protocol(s: Study) -> list[tuple[str, str]]:
             (
                 "Comparisons",
                 f"Each method minus {s.baseline}, on the same subjects and, where they exist, the same label subset and seed. Two-sided "
-                "sign-flip permutation test by subject, corrected with Holm's method over all comparisons of this data set. Significant means that "
+                "sign-flip permutation test by subject, corrected with Holm's method over all comparisons of this data set. Significant: "
                 "the corrected p is below .05 and the interval leaves out zero; the rest is undecided, which is not the same as equal.",
             )
         )

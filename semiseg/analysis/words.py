@@ -39,8 +39,8 @@ def number(value: float, metric: str = "dice", signed: bool = False) -> str:
         return "–"
     places = (1 if metric in LOWER_IS_BETTER else 2) + signed  # a difference is smaller than what it is a difference of
     text = f"{abs(value):.{places}f}".removeprefix("" if metric in LOWER_IS_BETTER else "0")
-    negative = value < 0 and float(text) != 0
-    return ("−" if negative else "+" if signed else "") + text
+    sign = "" if float(text) == 0 else "−" if value < 0 else "+" if signed else ""
+    return sign + text
 
 
 def interval_text(interval: Interval, metric: str = "dice", signed: bool = False) -> str:

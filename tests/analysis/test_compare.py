@@ -1,0 +1,74 @@
+import numpy as np
+import pytest
+
+from semiseg.analysis.compare import Comparison, find_arms, study
+from semiseg.analysis.records import load_runs
+from semiseg.analysis.statistics import Interval
+from semiseg.errors import UserError
+
+from .fake import write_rows, write_run
+
+
+def scores(folder, values, **kwargs):
+    run = write_run(folder, examples=False, **kwargs)
+    write_rows(run, [["r", "val", "last", s, "a", "dice", str(v), "1"] for s, v in values.items()])
+
+
+def test_difference_is_paired_by_subset_seed_and_subject(tmp_path):
+    """Run and subject effects of ±.3 cancel, leaving +.1 exactly. Catches an unpaired difference, whose interval is not a point."""
+    for subset, shift in ((0, 0.0), (1, 0.3)):
+        for method, gain in (("supervised", 0.0), ("mean_teacher", 0.1)):
+            scores(tmp_path, {"x": 0.1 + shift + gain, "y": 0.5 + shift + gain}, method=method, subset=subset)
+    (comparison,) = study(load_runs(tmp_path)).comparisons
+    assert comparison.difference[:3] == pytest.approx((0.1, 0.1, 0.1))
+    assert comparison.paired_by == "label subset and seed" and comparison.p == 0.5
+
+
+def test_unmatched_seeds_are_paired_by_subset(tmp_path):
+    """Catches a comparison that silently disappears, or claims a pairing it does not have."""
+    scores(tmp_path, {"x": 0.4}, seed=0)
+    scores(tmp_path, {"x": 0.6}, seed=1)
+    scores(tmp_path, {"x": 0.7}, method="mean_teacher", seed=5)
+    (comparison,) = study(load_runs(tmp_path)).comparisons
+    assert comparison.difference.mean == pytest.approx(0.2) and comparison.paired_by == "label subset"
+
+
+def test_arms_are_methods_and_what_varies_within_them(tmp_path):
+    """Catches two learning rates averaged into one curve, and seeds or synthetic-set paths taken for treatments."""
+    for lr in (0.01, 0.1):
+        for seed in (0, 1):
+            write_run(tmp_path, seed=seed, name=f"a{lr}{seed}", config={"optimiser": {"lr": lr}, "synthetic": f"gan{seed}"})
+    write_run(tmp_path, method="mean_teacher")
+    arms = find_arms(load_runs(tmp_path))
+    assert {arm: len(members) for arm, members in arms.items()} == {"supervised (lr 0.01)": 2, "supervised (lr 0.1)": 2, "mean teacher": 1}
+
+
+def test_baseline_has_no_synthetic_data(tmp_path):
+    """Catches the ratio experiment measured against one of its own treatments."""
+    for ratio in (0.0, 0.5):
+        write_run(tmp_path, ratio=ratio)
+    assert study(load_runs(tmp_path)).baseline == "supervised (ratio 0.0)"
+
+
+def test_significant_needs_test_and_interval():
+    """Catches either one deciding alone."""
+    verdict = lambda low, p: Comparison("a", "b", 4, Interval(0.1, low, 0.2, 9, 3, 20), p, p, "").significant
+    assert (verdict(0.05, 0.01), verdict(-0.01, 0.01), verdict(0.05, 0.06), verdict(0.05, np.nan)) == (True, False, False, False)
+
+
+def test_holm_counts_every_budget_and_arm(runs):
+    """Catches a correction per budget instead of over the family: 2 arms × 2 budgets, the smallest p is multiplied by 4."""
+    comparisons = study(runs).comparisons
+    assert len(comparisons) == 4
+    smallest = min(comparisons, key=lambda c: c.p)
+    assert smallest.p_holm == pytest.approx(min(1, 4 * smallest.p))
+
+
+def test_missing_split_and_mixed_data_are_errors(runs, tmp_path):
+    """Catches an empty figure, and two data sets averaged."""
+    with pytest.raises(UserError, match="evaluate RUN --split test"):
+        study(runs, split="test")
+    write_run(tmp_path, data="one")
+    write_run(tmp_path, data="two", seed=1)
+    with pytest.raises(UserError, match="several data sets"):
+        study(load_runs(tmp_path))

@@ -1,0 +1,77 @@
+import numpy as np
+
+from semiseg.analysis.compare import study
+from semiseg.analysis.examples import FALSE_NEGATIVE, FALSE_POSITIVE, overlay, pick_examples
+from semiseg.analysis.plot import inline_svg, label_efficiency, overlays, save, training_curves
+from semiseg.analysis.records import load_runs
+
+from .fake import write_run
+
+
+def test_curve_shows_every_run_and_the_cells_means(runs):
+    """Catches dropped runs, a linear axis, ticks that are not budgets, and lines of something else than the means."""
+    figure = label_efficiency(runs)
+    (ax,) = figure.axes
+    dots = sum(len(c.get_offsets()) for c in ax.collections if len(c.get_offsets()) > 1)
+    assert dots == len(runs) == 24
+    assert ax.get_xscale() == "log" and [t.get_text() for t in ax.get_xticklabels()] == ["4", "8"]
+    s = study(runs)
+    np.testing.assert_allclose(ax.lines[0].get_ydata(), [s.cells["supervised", n].interval.mean for n in (4, 8)])
+    assert {t.get_text() for t in ax.texts} >= {"supervised", "mean teacher", "pseudo label"}
+
+
+def test_overlay_marks_the_two_kinds_of_error_and_not_the_ignored():
+    """Catches false positives and negatives exchanged, and unlabelled pixels marked as errors. Pixel (0, 0) is ignored."""
+    label = np.zeros((3, 4), np.uint8)
+    label[0, 0], label[2, 0] = 255, 1
+    prediction = np.zeros((3, 4), np.uint8)
+    prediction[0, 0] = prediction[0, 3] = 1
+    rgb = overlay(np.zeros((3, 4), np.uint8), label, prediction, scale=5)
+    tint = lambda colour: [round(0.65 * int(colour[i : i + 2], 16)) for i in (1, 3, 5)]
+    assert rgb.shape == (15, 20, 3)
+    assert rgb[2, 17].tolist() == tint(FALSE_POSITIVE) and rgb[12, 2].tolist() == tint(FALSE_NEGATIVE)
+    assert rgb[2, 2].tolist() == [0, 0, 0]
+    assert rgb[10, 2].tolist() == [255, 255, 255]  # the truth's outline
+
+
+def test_examples_are_the_same_images_for_every_arm_worst_first(runs):
+    """Catches arms shown on different images, and best and worst exchanged."""
+    rows = pick_examples(runs)
+    picked = [[subject for _, subject, _, _ in shown] for _, _, shown in rows]
+    assert len(rows) == 3 and picked[0] == picked[1] == picked[2]
+    assert [rank for rank, *_ in rows[0][2]] == ["worst", "median", "best"]
+    mean = np.mean([[dice for _, _, dice, _ in shown] for _, _, shown in rows], axis=0)
+    assert mean[0] <= mean[1] <= mean[2]
+
+
+def test_an_undefined_example_is_never_the_worst(tmp_path):
+    """Catches an empty image with an empty prediction (Dice undefined) shown as the worst result."""
+    run = write_run(tmp_path)
+    kept = dict(np.load(run / "examples.npz"))
+    kept["dice"][2] = np.nan
+    np.savez(run / "examples.npz", **kept)
+    ((_, _, shown),) = pick_examples(load_runs(tmp_path))
+    assert all(np.isfinite(dice) for _, _, dice, _ in shown) and len(shown) == 3
+
+
+def test_figures_are_written_in_each_format_with_the_same_bytes(runs, tmp_path):
+    """Catches dates and random ids in files that are committed."""
+    for copy in "ab":
+        figure = label_efficiency(runs, size=(3, 2))
+        save(figure, *(tmp_path / f"{copy}.{suffix}" for suffix in ("png", "pdf", "svg")))
+    for suffix, magic in (("png", b"\x89PNG"), ("pdf", b"%PDF"), ("svg", b"<?xml")):
+        data = (tmp_path / f"a.{suffix}").read_bytes()
+        assert data.startswith(magic) and data == (tmp_path / f"b.{suffix}").read_bytes()
+
+
+def test_inline_svg_follows_the_page(runs):
+    """Catches fixed ink on a dark page, ids that clash with another figure's, and an unescaped or missing label."""
+    svg = inline_svg(label_efficiency(runs, size=(3, 2)), 'a < b & "c"')
+    assert svg.startswith('<svg role="img" aria-label="a &lt; b &amp; &quot;c&quot;"')
+    assert "var(--ink)" in svg and "#1d1f23" not in svg and '<g id="' not in svg and "<?xml" not in svg and "#0072b2" not in svg
+
+
+def test_curves_and_overlays_have_a_panel_for_each_factor(runs):
+    """Catches budgets or arms left out."""
+    assert len(training_curves(runs).axes) == 2 * 2
+    assert len(overlays(runs, scale=1).axes) == 3 * 3

@@ -1,0 +1,155 @@
+import json
+import logging
+import random
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from semiseg.analysis.records import COLUMNS, Runs, load_runs
+from semiseg.errors import UserError
+
+from .fake import write_rows, write_run
+
+
+def row(subject, class_, metric, value, split="val", checkpoint="last"):
+    return ["r", split, checkpoint, subject, class_, metric, value, "1"]
+
+
+@pytest.fixture
+def hand(tmp_path):
+    """Two subjects, two classes, one score undefined: p1 (.8, .6), p2 (.4, undefined)."""
+    run = write_run(tmp_path, examples=False)
+    write_rows(
+        run,
+        [
+            row("p1", "a", "dice", "0.8"),
+            row("p1", "b", "dice", "0.6"),
+            row("p2", "a", "dice", "0.4"),
+            row("p2", "b", "dice", ""),
+            row("p1", "0", "dice", "0.99"),
+            row("007", "a", "dice", "0.5", split="test"),
+        ],
+    )
+    return load_runs(tmp_path)
+
+
+def test_mean_is_over_classes_then_subjects(hand):
+    """Catches pooling over subjects × classes (.6 instead of .55), counting an undefined score as 0, and averaging the background in."""
+    table = hand.to_pandas().query("split == 'val'").set_index("class")
+    assert table.loc["mean", "mean"] == pytest.approx((0.7 + 0.4) / 2)
+    assert table["n_subjects"].to_dict() == {"mean": 2, "a": 2, "b": 1}
+    assert table.loc["b", "mean"] == pytest.approx(0.6)
+
+
+def test_splits_are_not_mixed_and_subject_names_stay_text(hand):
+    """Catches test subjects averaged into validation, and a subject 007 read as the number 7."""
+    assert hand.matrix("dice", "val")[0] == ["p1", "p2"]
+    assert hand.matrix("dice", "test")[0] == ["007"]
+    assert hand[0].per_subject()["subject"].tolist()[-1] == "007"
+
+
+def test_matrix_aligns_subjects_across_runs(tmp_path):
+    """Catches rows put side by side in file order instead of by subject."""
+    for seed, order in ((0, "xyz"), (1, "zx")):
+        write_rows(
+            write_run(tmp_path, seed=seed, examples=False), [row(s, "a", "dice", str(0.1 * (ord(s) - ord("w")) + seed)) for s in order]
+        )
+    subjects, values_RS = load_runs(tmp_path).matrix()
+    assert subjects == ["x", "y", "z"]
+    np.testing.assert_allclose(values_RS, [[0.1, 0.2, 0.3], [1.1, np.nan, 1.3]])
+
+
+def test_results_csv_has_the_contract_and_the_same_bytes_in_any_order(runs, tmp_path):
+    """Catches a renamed or reordered column, and rows in the order in which folders were found."""
+    first = runs.write_csv(tmp_path / "a" / "results.csv").read_bytes()
+    shuffled = list(runs)
+    random.Random(3).shuffle(shuffled)
+    assert Runs(shuffled).write_csv(tmp_path / "b.csv").read_bytes() == first
+    assert first.split(b"\n")[0].decode() == (
+        "run,data,method,net,labels,label_subset,seed,ratio,steps,split,checkpoint,class,metric,mean,n_subjects"
+    )
+    assert list(runs.to_pandas().columns) == list(COLUMNS)
+    assert len(runs.to_pandas()) == first.count(b"\n") - 1 == 24 * 2 * 3 * 8  # runs × checkpoints × (mean and two classes) × metrics
+
+
+def test_undefined_mean_is_empty_in_results_csv(tmp_path):
+    """Catches 'nan' text, and a silent 0, where no subject has a defined score."""
+    write_rows(write_run(tmp_path / "in", examples=False), [row("p1", "a", "hd95", ""), row("p1", "a", "dice", "0")])
+    lines = load_runs(tmp_path / "in").write_csv(tmp_path / "results.csv").read_text().splitlines()
+    assert [line.split(",")[-3:] for line in lines[1:] if ",a," in line] == [["hd95", "", "0"], ["dice", "0", "1"]]
+
+
+BREAKAGE = {
+    "config.yaml": "labels: [1\n",
+    "summary.json": "{",
+    "per_subject.csv": "run,split\n",
+    "env.json": "[1]",
+}
+
+
+@pytest.mark.parametrize("file", BREAKAGE)
+def test_a_broken_run_is_one_warning_line_and_left_out(tmp_path, caplog, file):
+    """Catches a broken run that stops the whole report, or that vanishes without a word."""
+    write_run(tmp_path, seed=0)
+    broken = write_run(tmp_path, seed=1)
+    (broken / file).write_text(BREAKAGE[file])
+    with caplog.at_level(logging.WARNING, "semiseg"):
+        runs = load_runs(tmp_path)
+    assert [run.seed for run in runs] == [0]
+    assert len(caplog.messages) == 1 and str(broken / file) in caplog.messages[0] and "\n" not in caplog.messages[0]
+    assert runs.problems == [caplog.messages[0].removeprefix("run left out: ")]
+
+
+@pytest.mark.parametrize("value", ["abc", "0.5,extra,more"])
+def test_a_bad_score_is_named_with_its_line(tmp_path, value):
+    """Catches a score that is no number being read as NaN, and the wrong line number."""
+    run = write_run(tmp_path, examples=False)
+    file = run / "per_subject.csv"
+    file.write_text("\n".join([*file.read_text().splitlines()[:4], f"r,val,last,p,nucleus,dice,{value},1"]) + "\n")
+    with pytest.raises(UserError, match=r"per_subject\.csv: line 5 "):
+        load_runs(tmp_path)
+
+
+def test_unfinished_runs_are_left_out(tmp_path):
+    """Catches an interrupted run's half-trained scores being averaged in."""
+    write_run(tmp_path, seed=0)
+    file = write_run(tmp_path, seed=1) / "summary.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"status": "interrupted"}))
+    runs = load_runs(tmp_path)
+    assert len(runs) == 1 and "interrupted" in runs.problems[0]
+
+
+def test_nothing_to_load_is_an_error(tmp_path):
+    """Catches an empty report made without complaint."""
+    with pytest.raises(UserError, match="no finished run"):
+        load_runs(tmp_path)
+    with pytest.raises(UserError, match="no such folder"):
+        load_runs([tmp_path / "nowhere"])
+
+
+def test_runs_of_one_name_are_told_apart_and_one_folder_is_counted_once(tmp_path):
+    """Catches two runs merged in results.csv, and a run counted twice when its folder and its parent are both given."""
+    for part in ("one", "two"):
+        write_run(tmp_path / part, name="same")
+    runs = load_runs([tmp_path, tmp_path / "one", tmp_path / "two" / "same"])
+    assert [run.name for run in runs] == ["one/same", "two/same"]
+
+
+def test_log_and_examples_name_the_bad_file(tmp_path):
+    """Catches a truncated metrics line or a corrupted archive ending in a traceback, and anything that unpickles."""
+    run = write_run(tmp_path)
+    (run / "metrics.jsonl").write_text('{"step": 1}\n{"st')
+    np.savez(run / "examples.npz", image=np.array([{}], dtype=object))
+    loaded = load_runs(tmp_path)[0]
+    with pytest.raises(UserError, match=r"metrics\.jsonl: line 2"):
+        loaded.metrics()
+    with pytest.raises(UserError, match=r"examples\.npz"):
+        loaded.examples()
+
+
+def test_import_brings_nothing_heavy():
+    """Catches an import of pandas, matplotlib or JAX at the top of the module."""
+    code = "import sys, semiseg.analysis.records; print({'pandas', 'matplotlib', 'jax', 'yaml'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "set()"

@@ -1,0 +1,180 @@
+import html.parser
+import json
+import re
+
+import pytest
+
+from semiseg.analysis import words
+from semiseg.analysis.compare import Comparison, study
+from semiseg.analysis.records import load_runs
+from semiseg.analysis.report import write_report
+from semiseg.analysis.statistics import Interval
+from semiseg.analysis.tables import latex, markdown
+from semiseg.cli.report import main
+from semiseg.errors import UserError
+
+from .fake import write_run
+
+
+class Page(html.parser.HTMLParser):
+    """Checks that tags close in order, and collects what a screen reader and the network would see."""
+
+    VOID = {"meta", "img", "br", "link", "input", "path", "use"}
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.tags, self.ids, self.words = [], [], [], []
+        self.feed(text)
+        assert not self.open, self.open
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        self.ids += [v for k, v in attrs if k == "id"]
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.handle_starttag(tag, attrs)
+        if tag not in self.VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag):
+        if tag not in self.VOID:
+            assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+
+@pytest.fixture(scope="module")
+def report(grid, tmp_path_factory):
+    out = tmp_path_factory.mktemp("report")
+    assert main([str(grid), "--out", str(out), "--json", str(out / "said.json")]) == 0
+    return out
+
+
+def test_files_of_the_contract(report):
+    """Catches a missing or renamed output."""
+    for file in (
+        "report.html",
+        "results.csv",
+        "figures/label_efficiency.png",
+        "figures/label_efficiency.pdf",
+        "tables/label_efficiency.md",
+        "tables/label_efficiency.tex",
+    ):
+        assert (report / file).stat().st_size > 200, file
+
+
+def test_page_is_whole_self_contained_and_accessible(report):
+    """Catches a broken tag, an address on the network, an image without words, duplicate ids, dead links and a skipped heading level."""
+    text = (report / "report.html").read_text(encoding="utf-8")
+    page = Page(text)
+    for tag, attrs in page.tags:
+        for key in ("src", "href", "xlink:href"):
+            assert attrs.get(key, "#").startswith(("#", "data:")), (tag, attrs[key])
+        assert tag not in ("script", "link", "iframe")
+        assert tag != "img" or len(attrs["alt"]) > 10
+        assert tag != "svg" or len(attrs["aria-label"]) > 10
+    assert "url(http" not in text and "@import" not in text
+    assert len(page.ids) == len(set(page.ids))
+    assert {attrs["href"][1:] for tag, attrs in page.tags if tag == "a"} <= set(page.ids)
+    levels = [int(tag[1]) for tag, _ in page.tags if re.fullmatch("h[1-6]", tag)]
+    assert levels[0] == 1 and levels.count(1) == 1 and all(b - a <= 1 for a, b in zip(levels, levels[1:]))
+    assert "prefers-color-scheme: dark" in text and "@media print" in text and "width=device-width" in text
+
+
+def test_numbers_on_the_page_are_the_studys(report, runs):
+    """Catches a page that prints other numbers than the study has: mean, interval and corrected p, in words and in JSON."""
+    s = study(runs)
+    text = " ".join(Page((report / "report.html").read_text(encoding="utf-8")).words)
+    said = json.loads((report / "said.json").read_text())
+    cell, comparison = s.cells["mean teacher", 4], s.comparisons[0]
+    assert f"mean teacher {words.interval_text(cell.interval)}" in said["answers"][0] and said["answers"][0] in text
+    assert words.interval_text(comparison.difference, signed=True) in said["answers"][1]
+    assert said["comparisons"][0]["p_holm"] == pytest.approx(comparison.p_holm)
+    assert len(said["cells"]) == 6
+
+
+def test_words_of_scores():
+    """Catches a lost sign, a zero before the point, a minus on a zero, and a distance printed as a share."""
+    assert [words.number(v) for v in (0.814, 1.0, 0.0, float("nan"))] == [".81", "1.00", ".00", "–"]
+    assert (
+        words.number(5.25, "hd95") == "5.2"
+        and words.number(-0.0312, signed=True) == "−.031"
+        and words.number(-0.0001, signed=True) == ".000"
+    )
+    assert words.number(0.02, signed=True) == "+.020"
+    assert words.interval_text(Interval(0.8, 0.7, 0.9, 9, 3, 20)) == ".80 [.70, .90]"
+    assert words.interval_text(Interval(0.8, 0.8, 0.8, 1, 1, 1)) == ".80"
+    assert [words.p_text(p) for p in (0.0004, 0.213, 1.0, float("nan"))] == ["p < .001", "p = .213", "p = 1", "no test"]
+
+
+def test_insignificance_is_said(runs):
+    """Catches 'significant' printed whatever the test says, and a claim of a winner where there is none."""
+    import dataclasses
+
+    s = study(runs)
+    unsure = dataclasses.replace(
+        s,
+        comparisons=[
+            Comparison(c.arm, c.baseline, c.labels, Interval(0.02, -0.01, 0.05, 4, 2, 12), 0.1, 0.21, c.paired_by) for c in s.comparisons
+        ],
+    )
+    assert "+.020 [−.010, +.050], which is not significant (p = .210, Holm)" in words.answer(unsure)[1]
+    assert words.claim(unsure) == "No method is significantly better than supervised"
+    harm = dataclasses.replace(
+        s,
+        comparisons=[
+            Comparison(c.arm, c.baseline, c.labels, Interval(-0.02, -0.03, -0.01, 4, 2, 12), 0.01, 0.02, "") for c in s.comparisons
+        ],
+    )
+    assert words.claim(harm).startswith("No method") and "4 significantly worse" in words.answer(harm)[-1]
+
+
+def test_single_run_says_that_it_has_no_interval_over_runs(tmp_path):
+    """Catches one seed dressed up as a result, and a crash on the smallest input: one run, no examples, no log, no environment."""
+    run = write_run(tmp_path / "runs", examples=False)
+    for file in ("metrics.jsonl", "env.json"):
+        (run / file).unlink()
+    said = write_report(load_runs(tmp_path / "runs"), tmp_path / "out")
+    assert any("no interval over runs" in c for c in said["cautions"])
+    assert "no interval over runs" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+
+
+def test_unequal_budgets_and_validation_scores_are_cautioned(tmp_path):
+    """Catches a method that won because it was trained for longer passing without a word."""
+    write_run(tmp_path, steps=100)
+    write_run(tmp_path, method="mean_teacher", steps=300)
+    text = " ".join(words.cautions(study(load_runs(tmp_path))))
+    assert "differ in steps (100, 300)" in text and "validation scores" in text
+
+
+def test_test_split_is_used_where_all_have_it_and_names_are_escaped(tmp_path):
+    """Catches val reported for test, and a data set's name that breaks the page; two data sets make two parts and two figures."""
+    for data in ("a<b>", "c"):
+        write_run(tmp_path / "runs", data=data, name=f"run{len(data)}", splits=("val", "test"))
+    said = write_report(load_runs(tmp_path / "runs"), tmp_path / "out")
+    assert {cell["split"] for cell in said["cells"]} == {"test"} and len(said["answers"]) == 2
+    text = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    Page(text)
+    assert "a<b>" not in text and "a&lt;b&gt;" in text
+    assert (tmp_path / "out/figures/label_efficiency_c.png").exists() and (tmp_path / "out/figures/label_efficiency.png").exists()
+
+
+def test_tables_have_every_cell_and_escape_latex(tmp_path):
+    """Catches budgets under the wrong heading where an arm lacks one, and characters that LaTeX chokes on."""
+    write_run(tmp_path, labels=4)
+    write_run(tmp_path, labels=8)
+    write_run(tmp_path, method="my_method", labels=8, data="nuclei")
+    s = study(load_runs(tmp_path))
+    lines = markdown([s]).splitlines()
+    assert lines[2].split(" | ")[1:] == ["4", "8 |"] and "| my method | – | ." in markdown([s])
+    text = latex([s])
+    assert "95 \\%" in text and "\\toprule" in text and text.count("&") == 2 * 3 and "–" not in text
+
+
+def test_command_wants_runs(tmp_path):
+    """Catches a traceback for a forgotten argument."""
+    with pytest.raises(UserError, match="no run folder given"):
+        main(["--out", str(tmp_path)])
