@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from semiseg.data.source import SPLITS, progress_bar
 from semiseg.errors import UserError
-
-if TYPE_CHECKING:
-    from semiseg.types import Case
-
-IGNORE = 255  # semiseg.types.IGNORE, which would import JAX; tests hold the two together
+from semiseg.types import IGNORE, Case
 
 
 def case_problems(

@@ -8,12 +8,15 @@ from __future__ import annotations
 import functools
 from importlib import resources
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from semiseg.data.store import StoreInfo, file_hash
 from semiseg.errors import UserError
-from semiseg.types import Case
+
+if TYPE_CHECKING:
+    from semiseg.types import Case
 
 FILE = Path(str(resources.files("semiseg.data"))) / "nuclei" / "nuclei.npz"
 LICENSE = "CC0 1.0"
@@ -33,6 +36,8 @@ def info(root: str) -> StoreInfo:
 
 def read(split: str) -> list[Case]:
     """The cases of a split. For ``test`` go through :func:`semiseg.data.store.read_test`, which keeps the ledger."""
+    from semiseg.types import Case
+
     arrays = _load(*(f"{split}_{kind}" for kind in ("name", "group", "image", "label")))
     return [Case(str(n), str(n), i[..., None], m, (1.0, 1.0), str(n), 0, str(g)) for n, g, i, m in zip(*arrays)]
 

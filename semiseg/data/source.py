@@ -115,7 +115,8 @@ def existing(path: Path, what: str) -> Path:
 
 def _as_classes(label: np.ndarray, path: str) -> np.ndarray:
     """``label`` as uint8; its values must be whole numbers from 0 to 255, whatever type the file stores them in."""
-    small = np.ascontiguousarray(label.astype(np.uint8)) if label.dtype != np.uint8 else np.ascontiguousarray(label)
+    with np.errstate(invalid="ignore"):  # NaN is reported below
+        small = np.ascontiguousarray(label, np.uint8)
     wrong = label[small != label]
     if wrong.size:
         raise UserError(f"{path}: label has value {wrong.flat[0]}, which is no class; save whole numbers from 0 to 255")

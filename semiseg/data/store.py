@@ -90,13 +90,13 @@ def info(name: str, root: str | Path | None = None) -> StoreInfo:
         _recover(folder)
     if not path.exists():
         here = ", ".join(s.name for s in list_sets(root))
-        raise UserError(f"no data set {name!r} in {folder}; there is {here}; import it or name its --root")
+        raise UserError(f"no data set {name!r} in {folder}; there is {here}; import it or give --root")
     try:
         fields = json.loads(path.read_text(encoding="utf-8"))
         if fields.pop("layout") != LAYOUT:
             raise ValueError("written by another version of semiseg")
-        fields |= {"name": name, "root": str(folder), "classes": tuple(fields["classes"]), "official_order": tuple(fields["official_order"])}
-        return StoreInfo(**fields)
+        fields |= {key: tuple(fields[key]) for key in ("classes", "official_order")}
+        return StoreInfo(name=name, root=str(folder), **fields)
     except (ValueError, TypeError, KeyError, AttributeError, OSError) as error:
         raise UserError(f"{path}: damaged ({error}); import the set again with --overwrite") from error
 

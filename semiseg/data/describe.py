@@ -1,0 +1,80 @@
+"""What is in an imported set, for people (:func:`table`) and programs (:func:`describe`).
+
+Counts cover all splits; pixels are those of train and val, since looking at test, even at its class frequencies, is a look at test.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from semiseg.data import store
+from semiseg.types import IGNORE
+
+
+def describe(name: str, root: str | Path | None = None) -> dict[str, Any]:
+    """Counts, sizes, intensities, class frequencies, spacings and groups of a set, as plain JSON types."""
+    info = store.info(name, root)
+    return {
+        "name": info.name,
+        "classes": list(info.classes),
+        "unit": info.unit,
+        "channels": info.channels,
+        "dtype": info.dtype,
+        "license": info.license,
+        "citation": info.citation,
+        "fingerprint": info.fingerprint,
+        "format": info.format,
+        "counts": info.counts,
+        "splits": {split: _pixels(info, split, root) for split in ("train", "val") if info.counts.get(split, {}).get("records")},
+    }
+
+
+def _pixels(info: store.StoreInfo, split: str, root: str | Path | None) -> dict[str, Any]:
+    cases = store.read_split(info.name, split, root)
+    thin = np.concatenate([case.image[::4, ::4].ravel() for case in cases])
+    count = np.zeros(256, np.int64)
+    for case in cases:
+        if case.label is not None:
+            count += np.bincount(case.label.ravel(), minlength=256)
+    scored = max(1, count[: len(info.classes)].sum())
+    sizes = np.array([case.image.shape[:2] for case in cases])
+    spacings = np.array([case.spacing for case in cases])
+    return {
+        "size_min": sizes.min(0).tolist(),
+        "size_median": np.median(sizes, 0).tolist(),
+        "size_max": sizes.max(0).tolist(),
+        "intensity_percentiles": {str(q): float(np.percentile(thin, q)) for q in (0, 1, 50, 99, 100)},
+        "class_frequency": {name: float(count[k] / scored) for k, name in enumerate(info.classes)},
+        "ignored": float(count[IGNORE] / max(1, count.sum())),
+        "spacing_median": np.median(spacings, 0).tolist(),
+        "groups": dict(sorted(Counter(case.group for case in cases if case.group).items())),
+    }
+
+
+def table(facts: dict[str, Any]) -> str:
+    """The result of :func:`describe` as text of a few lines."""
+    lines = [
+        f"{facts['name']}: {len(facts['classes'])} classes ({', '.join(facts['classes'])}), {facts['channels']}-channel {facts['dtype']}",
+        f"licence: {facts['license']}",
+        f"cite: {facts['citation']}",
+        "",
+        f"{'split':<6} {'records':>8} {'volumes':>8} {'subjects':>9} {'annotated':>10}",
+        *(f"{s:<6} {c['records']:>8} {c['volumes']:>8} {c['subjects']:>9} {c['annotated']:>10}" for s, c in facts["counts"].items()),
+    ]
+    for split, seen in facts["splits"].items():
+        size = " to ".join("×".join(f"{n:g}" for n in seen[key]) for key in ("size_min", "size_max"))
+        lines += [
+            "",
+            f"{split}: size {size}, spacing {' × '.join(f'{z:g}' for z in seen['spacing_median'])} {facts['unit']}",
+            "  intensity  " + "  ".join(f"p{q} {v:.4g}" for q, v in seen["intensity_percentiles"].items()),
+            "  pixels     " + "  ".join(f"{name} {share:.2%}" for name, share in seen["class_frequency"].items()),
+        ]
+        if seen["ignored"]:
+            lines.append(f"  ignored    {seen['ignored']:.2%}")
+        if seen["groups"]:
+            lines.append(f"  groups     {len(seen['groups'])}, of 1 to {max(seen['groups'].values())} records")
+    return "\n".join(lines)

@@ -1,0 +1,69 @@
+"""The SSL4MIS reader."""
+
+import h5py
+import numpy as np
+import pytest
+
+from semiseg.data import check, readers
+from semiseg.errors import UserError
+
+
+def read(folder):
+    return readers.read("ssl4mis-acdc", folder, progress=False)
+
+
+def test_layout(acdc_like):
+    """Catches a sorted official order, slices without their patient and volume, volumes cut along the wrong axis, two-number spacings."""
+    found = read(acdc_like)
+    assert found.problems == () and found.official_order == ("patientb", "patienta", "patientc") and found.unit == "voxel"
+    first = found.splits["train"][1].load()
+    assert (first.subject, first.volume, first.index) == ("patientb", "patientb_frame01", 2)
+    assert first.image.shape == (16, 12, 1) and first.spacing == (1.0, 1.0, 1.0)
+    planes = [ref.load() for ref in found.splits["val"]]
+    with h5py.File(acdc_like / "data" / "patientv_frame02.h5") as file:
+        np.testing.assert_array_equal(np.stack([case.image[..., 0] for case in planes]), file["image"][()])
+        np.testing.assert_array_equal(np.stack([case.label for case in planes]), file["label"][()])
+    assert [case.index for case in planes] == [1, 2, 3, 4] and {case.volume for case in planes} == {"patientv_frame02"}
+
+
+def test_test_list_becomes_test(acdc_like):
+    """Catches a test list merged with val, and test patients that are also trained on."""
+    with h5py.File(acdc_like / "data" / "patientt_frame01.h5", "w") as file:
+        file["image"], file["label"] = np.zeros((2, 8, 8), np.float32), np.zeros((2, 8, 8), np.uint8)
+    (acdc_like / "test.list").write_text("patientt_frame01\n")
+    found = read(acdc_like)
+    assert {ref.subject for ref in found.splits["test"]} == {"patientt"} and {ref.subject for ref in found.splits["val"]} == {"patientv"}
+    (acdc_like / "test.list").write_text("patientv_frame02\n")
+    assert any("patientv: is in val" in line for line in read(acdc_like).problems)
+
+
+def test_all_problems_at_once(acdc_like):
+    """Catches a check that stops early, and damaged HDF5 files, NaN or foreign labels that pass."""
+    slices = acdc_like / "data" / "slices"
+    (slices / "patienta_frame01_slice_1.h5").unlink()
+    (slices / "patientb_frame01_slice_1.h5").write_bytes(b"nonsense")
+    with h5py.File(slices / "patientb_frame01_slice_2.h5", "r+") as file:
+        file["label"][0, 0] = 9
+    with h5py.File(slices / "patientb_frame01_slice_3.h5", "r+") as file:
+        file["image"][0, 0] = np.nan
+    with h5py.File(acdc_like / "data" / "patientv_frame02.h5", "r+") as file:
+        del file["label"]
+    found = check.check_source("ssl4mis-acdc", acdc_like, progress=False)
+    for word in (
+        "patienta_frame01_slice_1.h5: not found",
+        "patientb_frame01_slice_1.h5: cannot be read",
+        "patientb_frame01_slice_2.h5: subject patientb: label has value 9",
+        "patientb_frame01_slice_3.h5: image holds NaN",
+        "patientv_frame02.h5: has no dataset label",
+    ):
+        assert any(word in line for line in found), (word, found)
+
+
+def test_missing_lists(acdc_like):
+    """Catches a traceback for a folder of another layout."""
+    (acdc_like / "train_slices.list").write_text("")
+    with pytest.raises(UserError, match="train_slices.list: is empty"):
+        read(acdc_like)
+    (acdc_like / "train_slices.list").unlink()
+    with pytest.raises(UserError, match="train_slices.list: not found"):
+        read(acdc_like)

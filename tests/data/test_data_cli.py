@@ -1,0 +1,80 @@
+"""``semiseg data``: the flags other people's scripts use, exit codes, JSON, and a wall that describe and check respect."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from data_samples import write_png
+
+from semiseg.cli.data import main
+from semiseg.data import records, store
+from semiseg.errors import UserError
+
+
+def test_import_list_check_describe(pictures, tmp_path, capsys):
+    """Catches a flag that is renamed, a table that is not written as JSON, and counts that are not the set's."""
+    root, out = str(tmp_path / "root"), tmp_path / "out.json"
+    where = ["--format", "folder", "--source", str(pictures), "--name", "own", "--root", root]
+    assert main(["import", *where, "--classes=back,cell,debris"]) == 0
+    with pytest.raises(UserError, match="--overwrite"):
+        main(["import", *where])
+    assert main(["import", *where, "--overwrite"]) == main(["import", *where, "--overwrite=True", "--classes", "a,b,c"]) == 0
+    assert main(["list", "--root", root, "--json", str(out)]) == 0
+    assert [row["name"] for row in json.loads(out.read_text())] == ["nuclei", "own"]
+    assert main(["describe", "own", f"--root={root}", "--json", str(out)]) == 0
+    facts = json.loads(out.read_text())
+    assert facts["classes"] == ["a", "b", "c"] and facts["counts"]["train"]["subjects"] == 7
+    assert facts["splits"]["train"]["class_frequency"] == pytest.approx({"a": 224 / 256, "b": 20 / 256, "c": 12 / 256})
+    capsys.readouterr()
+    assert main(["check", "own", "--root", root]) == 0
+    assert "no problems" in capsys.readouterr().out
+
+
+def test_check_lists_problems_and_exits_with_one(pictures, tmp_path, capsys):
+    """Catches exit code 0 for a broken source or store, and a line that does not name the file."""
+    (pictures / "images" / "p1.png").write_bytes(b"")
+    write_png(pictures / "labels" / "p2.png", np.zeros((4, 4), np.uint8))
+    out = tmp_path / "out.json"
+    assert main(["check", "--source", str(pictures), "--format", "folder", "--json", str(out)]) == 1
+    printed = capsys.readouterr().out.splitlines()
+    assert len(printed) == 2 and printed == json.loads(out.read_text())["problems"]
+    for name in ("p1", "p2"):
+        (pictures / "images" / f"{name}.png").unlink()
+        (pictures / "labels" / f"{name}.png").unlink()
+    root = str(tmp_path / "root")
+    store.import_set("folder", pictures, "own", root, progress=False)
+    (path,) = records.folder(tmp_path / "root" / "own").glob("*test.array_record*")
+    path.write_bytes(path.read_bytes()[:-40])
+    assert main(["check", "own", "--root", root]) == 1
+    assert path.name in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("argv", [["check"], ["check", "own", "--source", "x", "--format", "folder"], ["check", "--source", "x"]])
+def test_check_needs_one_of_name_and_source(argv):
+    """Catches a check that checks nothing and says that all is well."""
+    with pytest.raises(UserError, match="NAME"):
+        main(argv)
+
+
+def test_describe_and_check_do_not_look_at_test(pictures, tmp_path, monkeypatch):
+    """Catches a look at test that leaves no line in the ledger."""
+    root = str(tmp_path / "root")
+    store.import_set("folder", pictures, "own", root, progress=False)
+    seen = []
+    read = records.read
+    monkeypatch.setattr(records, "read", lambda place, split: (seen.append(split), read(place, split))[1])
+    assert main(["describe", "own", "--root", root]) == main(["check", "own", "--root", root]) == 0
+    assert set(seen) == {"train", "val"}
+
+
+def test_list_is_instant(tmp_path):
+    """Catches an import at the top of a module that makes everybody wait for TFDS or JAX."""
+    code = f"""
+import sys
+from semiseg.cli.data import main
+main(["list", "--root", {str(tmp_path)!r}])
+assert not {{"jax", "tensorflow_datasets", "tensorflow"}} & set(sys.modules)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)

@@ -1,0 +1,194 @@
+"""The store: what goes in comes out, whole or not at all, and test is behind a wall."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from data_samples import picture, write_png
+
+from semiseg.data import readers, records, store
+from semiseg.errors import UserError
+
+
+@pytest.fixture
+def root(tmp_path):
+    return tmp_path / "root"
+
+
+def test_cases_come_back_as_they_went_in(acdc_like, root):
+    """Catches shuffled records, a transposed or retyped image, a lost spacing, index, volume or label."""
+    info = store.import_set("ssl4mis-acdc", acdc_like, "heart", root, progress=False)
+    for split in ("train", "val"):
+        before = [ref.load() for ref in readers.read("ssl4mis-acdc", acdc_like, progress=False).splits[split]]
+        after = store.read_split("heart", split, root)
+        assert len(before) == len(after) == info.counts[split]["records"]
+        for a, b in zip(before, after):
+            assert (a.subject, a.name, a.volume, a.index, a.group, a.spacing) == (b.subject, b.name, b.volume, b.index, b.group, b.spacing)
+            assert a.image.dtype == b.image.dtype == np.float32 and b.label.dtype == np.uint8
+            np.testing.assert_array_equal(a.image, b.image)
+            np.testing.assert_array_equal(a.label, b.label)
+
+
+def test_uint8_stays_and_missing_labels_stay_missing(pictures, root):
+    """Catches pictures turned to float, and an unlabelled image that comes back as all background."""
+    (pictures / "labels" / "p3.png").unlink()
+    store.import_set("folder", pictures, "own", root, progress=False)
+    cases = {case.name: case for split in ("train", "val") for case in store.read_split("own", split, root)}
+    assert cases["p3"].label is None
+    assert sum(case.label is None for case in cases.values()) == 1
+    labelled = next(case for case in cases.values() if case.label is not None)
+    assert labelled.image.dtype == np.uint8
+    np.testing.assert_array_equal(labelled.image[..., 0], picture(int(labelled.name[1:]))[0])
+
+
+def test_training_cannot_read_test(pictures, root):
+    """Catches a wall with a door: read_split must refuse test by any spelling, for imported sets and the embedded one."""
+    store.import_set("folder", pictures, "own", root, progress=False)
+    for name in ("own", "nuclei"):
+        for split in ("test", "train+test", "test[:1]", "all", ""):
+            with pytest.raises(UserError, match="cannot be read here"):
+                store.read_split(name, split, root)
+        assert store.ledger(name, root) == []
+
+
+@pytest.mark.parametrize("name", ["own", "nuclei"])
+def test_every_look_at_test_is_in_the_ledger(name, pictures, root):
+    """Catches a read without a line, a line that overwrites the last one, and a count that is not test's."""
+    if name == "own":
+        store.import_set("folder", pictures, "own", root, progress=False)
+    for run in ("runs/a", "runs/b"):
+        cases = store.read_test(name, root, reason="evaluate", run=run)
+    lines = store.ledger(name, root)
+    assert [line["run"] for line in lines] == ["runs/a", "runs/b"]
+    assert all(line["n"] == len(cases) and line["reason"] == "evaluate" for line in lines)
+
+
+def test_no_ledger_no_test(root):
+    """Catches a read that goes ahead where its line cannot be written."""
+    root.write_text("a file where the folder should be")
+    with pytest.raises(UserError, match="ledger.jsonl"):
+        store.read_test("nuclei", root, reason="evaluate", run="r")
+
+
+def test_ledger_survives_overwrite(pictures, root):
+    """Catches a fresh import that washes a test set clean of its looks, and an overwrite nobody asked for."""
+    first = store.import_set("folder", pictures, "own", root, progress=False)
+    store.read_test("own", root, reason="evaluate", run="r")
+    with pytest.raises(UserError, match="--overwrite"):
+        store.import_set("folder", pictures, "own", root, progress=False)
+    image, label = picture(99)
+    write_png(pictures / "images" / "p0.png", image)
+    second = store.import_set("folder", pictures, "own", root, progress=False, overwrite=True)
+    assert len(store.ledger("own", root)) == 1
+    assert first.fingerprint != second.fingerprint
+
+
+def test_failed_import_leaves_nothing(pictures, root):
+    """Catches a half store: the last label is bad, so that most records are written when the import fails."""
+    store.import_set("folder", pictures, "own", root, progress=False)
+    before = store.info("own", root)
+    (pictures / "images" / "p9.png").write_bytes(b"no picture")
+    with pytest.raises(UserError, match="p9.png"):
+        store.import_set("folder", pictures, "own", root, progress=False, overwrite=True)
+    with pytest.raises(UserError, match="p9.png"):
+        store.import_set("folder", pictures, "new", root, progress=False)
+    assert sorted(p.name for p in root.iterdir()) == ["own"]
+    assert store.info("own", root) == before
+
+
+def test_killed_import_is_cleaned_up(pictures, root):
+    """Catches a half store after kill -9, and rubbish that stays for ever; the temporary folder of a living import is left alone."""
+    code = f"""
+import time
+from semiseg.data import records, store
+records.write = lambda *a: (print("writing", flush=True), time.sleep(60))
+store.import_set("folder", {str(pictures)!r}, "own", {str(root)!r}, progress=False)
+"""
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline().strip() == "writing"
+    (left,) = root.iterdir()
+    assert left.name.startswith(".own.importing-") and store.list_sets(root)[1:] == []
+    store.import_set("folder", pictures, "other", root, progress=False)
+    assert left.exists()
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    store.import_set("folder", pictures, "own", root, progress=False)
+    assert sorted(p.name for p in root.iterdir()) == ["other", "own"]
+
+
+def test_killed_overwrite_keeps_the_old_set(pictures, root):
+    """Catches a kill between the two renames that loses the set: it is put back when somebody asks for it."""
+    store.import_set("folder", pictures, "own", root, progress=False)
+    (root / "own").rename(root / ".own.replaced-abc123")
+    assert store.info("own", root).name == "own"
+
+
+@pytest.mark.parametrize("damage", ["truncate", "flip", "delete"])
+def test_damaged_records_are_named(damage, pictures, root):
+    """Catches a traceback, or worse silence, where a record file is cut short, altered or gone."""
+    store.import_set("folder", pictures, "own", root, progress=False)
+    (path,) = records.folder(root / "own").glob("*train.array_record*")
+    data = bytearray(path.read_bytes())
+    if damage == "delete":
+        path.unlink()
+    else:
+        data[len(data) // 2] ^= 0xFF
+        path.write_bytes(data[: len(data) // 3] if damage == "truncate" else data)
+    with pytest.raises(UserError, match="train.array_record.*damaged"):
+        store.read_split("own", "train", root)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"layout": 1}', '{"layout": 99}', '"x"'])
+def test_damaged_description_is_named(text, pictures, root):
+    """Catches any of JSON's failures that leaves as something else than one line naming semiseg.json."""
+    store.import_set("folder", pictures, "own", root, progress=False)
+    (root / "own" / "semiseg.json").write_text(text)
+    with pytest.raises(UserError, match="semiseg.json: damaged"):
+        store.info("own", root)
+
+
+@pytest.mark.parametrize("name", ["", "../x", "a/b", ".hidden", "nuclei"])
+def test_bad_names_are_refused(name, pictures, root):
+    """Catches a set written outside its root, or over the embedded one."""
+    with pytest.raises(UserError):
+        store.import_set("folder", pictures, name, root, progress=False)
+    assert not root.exists()
+
+
+def test_default_root(monkeypatch, tmp_path):
+    """Catches SEMISEG_DATA or XDG_CACHE_HOME being ignored."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv("SEMISEG_DATA", raising=False)
+    assert store.default_root() == tmp_path / "cache" / "semiseg" / "data"
+    monkeypatch.setenv("SEMISEG_DATA", str(tmp_path / "mine"))
+    assert store.default_root() == tmp_path / "mine"
+
+
+@pytest.mark.acdc
+def test_acdc_budgets_and_speed(acdc, root):
+    """Catches a label order that is not the published one, and a store too slow to sweep with."""
+    from semiseg.data.splits import labelled_subjects
+
+    info = store.import_set("ssl4mis-acdc", acdc, "acdc", root, progress=False)
+    started = time.perf_counter()
+    cases = store.read_split("acdc", "train", root)
+    seconds = time.perf_counter() - started
+    counts = []
+    for patients in (1, 3, 7, 14, 21, 28, 35, 70):
+        chosen = set(labelled_subjects(info, cases, patients))
+        counts.append(sum(case.subject in chosen for case in cases))
+    assert counts == [32, 68, 136, 256, 396, 512, 664, 1312]
+    assert info.counts["val"] == {"records": 210, "volumes": 20, "subjects": 10, "annotated": 10}
+    assert seconds < 3  # 0.7 s on two idle cores
+
+
+def test_description_is_plain_json(pictures, root):
+    """Catches a semiseg.json that other people's scripts cannot read."""
+    store.import_set("folder", pictures, "own", root, progress=False)
+    facts = json.loads((root / "own" / "semiseg.json").read_text())
+    assert facts["classes"] == ["background", "class 1", "class 2"] and facts["counts"]["train"]["records"] == 7
