@@ -77,8 +77,11 @@ class Study:
         return Runs([run for runs in self.arms.values() for run in runs])
 
 
-def study(runs: Runs, metric: str = "dice", split: str = "val", checkpoint: str = "last") -> Study:
-    """Intervals and comparisons of the runs of one data set. Raises UserError where they are of several, or were never scored so."""
+def study(runs: Runs, metric: str = "dice", split: str = "val", checkpoint: str = "last", tests: bool = True) -> Study:
+    """Intervals and comparisons of the runs of one data set. Raises UserError where they are of several, or were never scored so.
+
+    ``tests=False`` leaves the comparisons out: only the primary metric is tested, or Holm's family would have to hold every metric.
+    """
     data = sorted({run.data for run in runs})
     if len(data) != 1:
         raise UserError(f"runs of several data sets ({', '.join(data)}) have no common curve; take one with runs.where(data={data[0]!r})")
@@ -100,7 +103,7 @@ def study(runs: Runs, metric: str = "dice", split: str = "val", checkpoint: str 
         )
     arms = {arm: members for arm, members in arms.items() if any(a == arm for a, _ in cells)}
     baseline = _baseline(arms)
-    comparisons = _compare(arms, cells, baseline, metric, split, checkpoint) if baseline else []
+    comparisons = _compare(arms, cells, baseline, metric, split, checkpoint) if baseline and tests else []
     return Study(
         data[0], metric, split, checkpoint, next((r.scores.units.get(metric, "") for r in runs), ""), arms, cells, comparisons, baseline
     )

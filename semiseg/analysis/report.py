@@ -95,6 +95,7 @@ def _section(s: Study, out: Path, suffix: str) -> dict[str, Any]:
         "data": s.data,
         "claim": claim(s),
         "answer": answer(s),
+        "classes": max(len(run.scores.axes[3]) for run in s.runs),
         "cautions": cautions(s),
         "caption": tables.caption(s),
         "figure_wide": plot.inline_svg(plot.label_efficiency(s, headline=False), alt),
@@ -145,8 +146,8 @@ def _comparisons(s: Study) -> list[dict[str, Any]]:
             "arm": c.arm,
             "labels": str(c.labels),
             "difference": interval_text(c.difference, s.metric, signed=True).partition(" ["),
-            "p": p_text(c.p).removeprefix("p = "),
-            "holm": p_text(c.p_holm).removeprefix("p = "),
+            "p": p_text(c.p).removeprefix("p ").removeprefix("= "),
+            "holm": p_text(c.p_holm).removeprefix("p ").removeprefix("= "),
             "verdict": "significant" if c.significant else "undecided",
             "paired_by": c.paired_by,
         }
@@ -159,7 +160,7 @@ def _other_metrics(s: Study) -> list[dict[str, Any]]:
     for metric in OTHER_METRICS:
         if metric != s.metric and any(metric in run.scores.axes[2] for run in s.runs):
             try:
-                other = study(s.runs, metric, s.split, s.checkpoint)
+                other = study(s.runs, metric, s.split, s.checkpoint, tests=False)
             except UserError:  # nobody has it on this split
                 continue
             better = "lower is better" if metric in LOWER_IS_BETTER else "higher is better"
@@ -287,7 +288,7 @@ def _commands(s: Study) -> list[str]:
         loops = [f"for {letter} in {' '.join(map(shlex.quote, values[key]))}; do" for key, letter in looped.items()]
         flags = [f"--{key.replace('_', '-')} ${letter}" for key, letter in looped.items()]
         out = "-".join([f"again/{name}", *(f"{letter}${letter}" for letter in looped.values())])
-        command = " ".join([f"semiseg train --config {config}", *flags, f"--out {out}"])
+        command = " ".join([f"semiseg train --config {config} \\\n   ", *flags, f"--out {out}"])
         lines.append("\n".join([" ".join(loops), f"  {command}", "; ".join(["done"] * len(loops))]) if loops else command)
     return lines
 
@@ -306,6 +307,7 @@ def _render(sections: list[dict[str, Any]], runs: Runs, split: str) -> str:
     for run in runs:
         for key, value in _leaves(run.env):
             versions.setdefault(key, set()).add(str(value))
+    env.filters["unbroken"] = lambda text: re.sub(r"\[[^\]]*\]", lambda m: m[0].replace(" ", "\u00a0"), text)  # [.78,\n.84] reads badly
     env_rows = [(key, ", ".join(sorted(values)[:4]) + (" …" if len(values) > 4 else "")) for key, values in versions.items()]
     title = sections[0]["claim"] if len(sections) == 1 else f"Label efficiency on {len(sections)} data sets"
     return env.get_template("report.html.j2").render(

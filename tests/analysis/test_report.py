@@ -1,6 +1,8 @@
 import html.parser
 import json
 import re
+import shutil
+import subprocess
 
 import pytest
 
@@ -87,7 +89,7 @@ def test_page_is_whole_self_contained_and_accessible(report):
 def test_numbers_on_the_page_are_the_studys(report, runs):
     """Catches a page that prints other numbers than the study has: mean, interval and corrected p, in words and in JSON."""
     s = study(runs)
-    text = " ".join(Page((report / "report.html").read_text(encoding="utf-8")).words)
+    text = " ".join(Page((report / "report.html").read_text(encoding="utf-8")).words).replace("\u00a0", " ")
     said = json.loads((report / "said.json").read_text())
     cell, comparison = s.cells["mean teacher", 4], s.comparisons[0]
     assert f"mean teacher {words.interval_text(cell.interval)}" in said["answers"][0] and said["answers"][0] in text
@@ -172,6 +174,18 @@ def test_tables_have_every_cell_and_escape_latex(tmp_path):
     assert lines[2].split(" | ")[1:] == ["4", "8 |"] and "| my method | – | ." in markdown([s])
     text = latex([s])
     assert "95 \\%" in text and "\\toprule" in text and text.count("&") == 2 * 3 and "–" not in text
+
+
+@pytest.mark.skipif(not shutil.which("bash"), reason="needs bash")
+def test_reproduction_is_shell_that_parses(report):
+    """Catches braces that bash would expand into stray arguments, and loops that are never closed."""
+    text = (report / "report.html").read_text(encoding="utf-8")
+    script = html.unescape(re.search(r"<pre[^>]*><code>(.*?)</code>", text, re.S)[1])
+    calls = subprocess.run(
+        ["bash", "-euc", 'semiseg() { echo "$@"; }\n' + script], capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    assert len(calls) == 24 + 1 and len(set(calls)) == 25  # every run once, and the report
+    assert sum("--labels 8 --label-subset 1 --seed 0" in call for call in calls) == 3
 
 
 def test_command_wants_runs(tmp_path):
