@@ -17,7 +17,7 @@ from semiseg.errors import UserError
 
 BASELINE = "supervised"
 _FACTORS = {"data", "labels", "label_subset", "seed", "synthetic"}  # a synthetic set is refitted for each budget: its path is no treatment
-_BOOKKEEPING = {"run", "name", "out", "root", "config", "resume", "tags", "notes", "wandb", "device"}
+_BOOKKEEPING = {"run", "name", "out", "root", "config", "resume", "tags", "notes", "wandb", "device", "log_every", "checkpoint_seconds"}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -233,11 +233,8 @@ def _protocol(s: Study) -> list[tuple[str, str]]:
         ),
         (
             "Empty masks",
-            next(
-                (str(r.summary["empty_policy"]) for r in runs if r.summary.get("empty_policy")),
-                "A score that is not defined for a subject and class (such as a distance to an empty mask) is left out of the mean, and "
-                "n_subjects in results.csv counts what is left. It is never silently 0 or perfect.",
-            ),
+            "A score that is not defined for a subject and class is left out of the mean, and n_subjects in results.csv counts what is left."
+            + _policy(next((r.summary["empty_policy"] for r in runs if r.summary.get("empty_policy")), None)),
         ),
         (
             "Intervals",
@@ -322,6 +319,13 @@ def _render(sections: list[dict[str, Any]], runs: Runs, split: str) -> str:
 
 
 # ------------------------------------------------------------------ small words
+
+
+def _policy(policy: Any) -> str:
+    """The evaluator's policy for empty masks, as the runs recorded it."""
+    if isinstance(policy, dict):
+        policy = "; ".join(f"{key.replace('_', ' ')}: {value}" for key, value in policy.items())
+    return f" Policy for an empty mask, as recorded by the runs: {policy}." if policy else ""
 
 
 def _short(text: str, most: int = 12) -> str:

@@ -96,6 +96,7 @@ def test_numbers_on_the_page_are_the_studys(report, runs):
     assert words.interval_text(comparison.difference, signed=True) in said["answers"][1]
     assert said["comparisons"][0]["p_holm"] == pytest.approx(comparison.p_holm)
     assert len(said["cells"]) == 6
+    assert "both empty: undefined" in text  # the policy that the runs recorded
 
 
 def test_words_of_scores():
