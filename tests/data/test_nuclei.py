@@ -5,6 +5,7 @@ import zipfile
 import numpy as np
 import pytest
 from data_samples import write_png
+from scipy.ndimage import gaussian_filter
 
 from semiseg.data import embedded, lookalikes, readers, store
 from semiseg.errors import UserError
@@ -50,6 +51,19 @@ def test_no_two_clusters_are_nearer_than_the_threshold():
     found = lookalikes.clusters(features, 1.5)
     np.testing.assert_array_equal(found, (features[:, 0] >= 20).astype(int))
     np.testing.assert_array_equal(lookalikes.clusters(features[:1], 1.5), [0])
+    joined = np.zeros((16, 16), bool)
+    joined[0, 1] = True
+    np.testing.assert_array_equal(lookalikes.clusters(features, 1.5, joined), np.zeros(16, int))
+
+
+def test_tiles_of_one_picture_meet():
+    """Catches edges compared with the wrong side, and plain ground taken for a seam: tiles meet in a ring; a stranger and black meet none."""
+    noise = np.random.default_rng(0).normal(size=(2, 64, 64))
+    whole, stranger = (np.repeat(120 + 400 * gaussian_filter(x, 4)[..., None], 3, -1) for x in noise)
+    black = np.zeros((32, 32, 3))
+    tiles = [whole[:32, :32], whole[:32, 32:], whole[32:, :32], whole[32:, 32:], stranger[:32, :32], black, black]
+    met = lookalikes.seams([lookalikes.edges(tile) for tile in tiles])
+    assert {tuple(pair) for pair in np.argwhere(np.triu(met))} == {(0, 1), (0, 2), (1, 3), (2, 3)}
 
 
 def test_stains():

@@ -1,8 +1,8 @@
 """Data Science Bowl 2018, stage 1 (BBBC038v1): nuclei of several stains and sizes, one PNG a nucleus, in a zip or extracted.
 
-The nuclei of an image are united to one mask. The set names no patients: an image is its own subject, and its group, stain and size and
-look-alike cluster, keeps images of one slide or well in one split. Splits are drawn by group, with every stain in every split as far as
-the groups allow.
+The nuclei of an image are united to one mask. The set names no patients: an image is its own subject, and its group (stain, size and
+cluster of look-alikes) keeps images of one field, slide or well in one split. Many images are tiles of one picture, two by two. Splits are drawn by
+group, with every stain in every split as far as the groups allow.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import zipfile
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -29,10 +30,19 @@ LICENSE = "CC0 1.0"
 EXCLUDED = ("7b38c917", "12aeefb1")
 """Beginnings of the IDs of two images whose annotation is known to be wrong."""
 FRACTIONS = {"train": 0.60, "val": 0.15, "test": 0.25}
-LOOK_ALIKE = 2.0
-"""Distance below which two images are look-alikes (:mod:`semiseg.data.lookalikes`); about one sixth in brightness and in contrast."""
+LOOK_ALIKE = 1.0
+"""Distance up to which two images are look-alikes (:mod:`semiseg.data.lookalikes`): 8 % in brightness, contrast or noise."""
 
 Open = Callable[[str], bytes]
+
+
+class Look(NamedTuple):
+    """What is kept of an image to group it."""
+
+    stain: str
+    shape: tuple[int, ...]
+    appearance: np.ndarray
+    edges: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
 def read(source: Path, *, channels: str = "grey", seed: int = 0, progress: bool = True) -> Source:
@@ -43,7 +53,8 @@ def read(source: Path, *, channels: str = "grey", seed: int = 0, progress: bool 
     images, masks = _index(names)
     if not images:
         raise UserError(f"{source}: holds no ID/images/ID.png; give stage1_train.zip or the folder it was extracted to")
-    problems, looks = [], {}
+    problems: list[str] = []
+    looks: dict[str, Look] = {}
     for ident, name in progress_bar(sorted(images.items()), "look for look-alikes", show=progress):
         if not masks[ident]:
             problems.append(f"{source}/{name}: has no mask; restore {ident}/masks or take the image out")
@@ -52,9 +63,9 @@ def read(source: Path, *, channels: str = "grey", seed: int = 0, progress: bool 
         except Exception as error:  # Pillow and zipfile raise anything on a damaged file
             problems.append(f"{source}/{name}: cannot be read ({str(error)[:80]}); replace the file or take it out of the set")
             continue
-        looks[ident] = (lookalikes.stain(rgb), rgb.shape, lookalikes.appearance(rgb))
+        looks[ident] = Look(lookalikes.stain(rgb), rgb.shape, lookalikes.appearance(rgb), lookalikes.edges(rgb))
     groups = group(looks)
-    home = splits.assign(groups, FRACTIONS, seed, {ident: look[0] for ident, look in looks.items()})
+    home = splits.assign(groups, FRACTIONS, seed, {ident: look.stain for ident, look in looks.items()})
     found: dict[str, list[CaseRef]] = {split: [] for split in SPLITS}
     for ident in looks:
         pixels = functools.partial(_pixels, open_file, images[ident], tuple(masks[ident]), "L" if channels == "grey" else "RGB")
@@ -63,14 +74,15 @@ def read(source: Path, *, channels: str = "grey", seed: int = 0, progress: bool 
     return Source(CLASSES, "pixel", LICENSE, CITATION, found, (), (*problems, *split_problems(found)))
 
 
-def group(looks: dict[str, tuple[str, tuple[int, ...], np.ndarray]]) -> dict[str, str]:
+def group(looks: dict[str, Look]) -> dict[str, str]:
     """Image → group, such as ``fluorescence-256x256-03``, from its stain, shape and appearance."""
     kinds = defaultdict(list)
-    for ident, (stain, shape, _) in looks.items():
-        kinds[f"{stain}-{shape[0]}x{shape[1]}"].append(ident)
+    for ident, look in looks.items():
+        kinds[f"{look.stain}-{look.shape[0]}x{look.shape[1]}"].append(ident)
     groups: dict[str, str] = {}
     for kind, members in kinds.items():
-        found = lookalikes.clusters(np.stack([looks[m][2] for m in members]), LOOK_ALIKE)
+        joined = lookalikes.seams([looks[m].edges for m in members])
+        found = lookalikes.clusters(np.stack([looks[m].appearance for m in members]), LOOK_ALIKE, joined)
         groups |= {member: f"{kind}-{cluster:02d}" for member, cluster in zip(members, found)}
     return groups
 
