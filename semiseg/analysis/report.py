@@ -233,7 +233,7 @@ def _protocol(s: Study) -> list[tuple[str, str]]:
         ),
         (
             "Empty masks",
-            "A score that is not defined for a subject and class is left out of the mean, and n_subjects in results.csv counts what is left."
+            "A score not defined for a subject and class is left out of the mean, and n_subjects in results.csv counts what is left."
             + _policy(next((r.summary["empty_policy"] for r in runs if r.summary.get("empty_policy")), None)),
         ),
         (

@@ -133,7 +133,7 @@ def test_runs_of_one_name_are_told_apart_and_one_folder_is_counted_once(tmp_path
     """Catches two runs merged in results.csv, and a run counted twice when its folder and its parent are both given."""
     for part in ("one", "two"):
         write_run(tmp_path / part, name="same")
-    runs = load_runs([tmp_path, tmp_path / "one", tmp_path / "two" / "same"])
+    runs = load_runs([tmp_path, tmp_path / "one" / ".." / "one", tmp_path / "two" / "same"])
     assert [run.name for run in runs] == ["one/same", "two/same"]
 
 
@@ -141,7 +141,8 @@ def test_log_and_examples_name_the_bad_file(tmp_path):
     """Catches a truncated metrics line or a corrupted archive ending in a traceback, and anything that unpickles."""
     run = write_run(tmp_path)
     (run / "metrics.jsonl").write_text('{"step": 1}\n{"st')
-    np.savez(run / "examples.npz", image=np.array([{}], dtype=object))
+    kept = dict(np.load(run / "examples.npz"))
+    np.savez(run / "examples.npz", **kept | {"subject": np.array(["p", {}], dtype=object)})
     loaded = load_runs(tmp_path)[0]
     with pytest.raises(UserError, match=r"metrics\.jsonl: line 2"):
         loaded.metrics()
