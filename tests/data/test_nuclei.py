@@ -57,7 +57,7 @@ def test_no_two_clusters_are_nearer_than_the_threshold():
 
 
 def test_tiles_of_one_picture_meet():
-    """Catches edges compared with the wrong side, and plain ground taken for a seam: tiles meet in a ring; a stranger and black meet none."""
+    """Catches edges compared with the wrong side, and plain ground taken for a seam: tiles meet in a ring, a stranger and black nobody."""
     noise = np.random.default_rng(0).normal(size=(2, 64, 64))
     whole, stranger = (np.repeat(120 + 400 * gaussian_filter(x, 4)[..., None], 3, -1) for x in noise)
     black = np.zeros((32, 32, 3))

@@ -1,8 +1,8 @@
 """Data Science Bowl 2018, stage 1 (BBBC038v1): nuclei of several stains and sizes, one PNG a nucleus, in a zip or extracted.
 
 The nuclei of an image are united to one mask. The set names no patients: an image is its own subject, and its group (stain, size and
-cluster of look-alikes) keeps images of one field, slide or well in one split. Many images are tiles of one picture, two by two. Splits are drawn by
-group, with every stain in every split as far as the groups allow.
+cluster of look-alikes) keeps images of one field, slide or well in one split. Many images are tiles of one picture, two by two. Splits
+are drawn by group, with every stain in every split as far as the groups allow.
 """
 
 from __future__ import annotations
