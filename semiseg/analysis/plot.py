@@ -90,12 +90,16 @@ def label_efficiency(
         assert ax is not None
         rng = np.random.default_rng(0)
         ends = []
+        alone = len(s.budgets) == 1  # then the means stand side by side as well, or they would hide one another
         for i, arm in enumerate(s.arms):
             colour, marker = COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]
             cells = [s.cells[arm, n] for n in s.budgets if (arm, n) in s.cells]
-            x, y = [c.labels for c in cells], [c.interval.mean for c in cells]
+            y = [c.interval.mean for c in cells]
             low, high = [c.interval.low for c in cells], [c.interval.high for c in cells]
-            side = (i - (len(s.arms) - 1) / 2) * 0.09  # arms stand side by side at a budget, or their dots hide one another
+            side = (i - (len(s.arms) - 1) / 2) * (
+                0.25 if alone else 0.09
+            )  # arms stand side by side at a budget, or their dots hide one another
+            x = [c.labels * 2 ** (side * alone) for c in cells]
             dot_x = np.concatenate([c.labels * 2 ** (side + rng.uniform(-0.03, 0.03, len(c.mean_R))) for c in cells])
             ax.scatter(dot_x, np.concatenate([c.mean_R for c in cells]), s=11, color=colour, alpha=0.3, lw=0, marker=marker, zorder=2)
             if len(cells) > 1:
@@ -107,7 +111,8 @@ def label_efficiency(
         ax.set_xscale("log", base=2)
         ax.set_xticks(_thin(s.budgets), [str(n) for n in _thin(s.budgets)], minor=False)
         ax.minorticks_off()
-        ax.set_xlim(s.budgets[0] * 2**-0.25, s.budgets[-1] * 2**0.25)
+        margin = 0.125 * len(s.arms) + 0.1 if alone else 0.25
+        ax.set_xlim(s.budgets[0] * 2**-margin, s.budgets[-1] * 2**margin)
         ax.set_xlabel(f"annotated {unit_of_annotation(s.runs)} (log scale)")
         ax.set_ylabel("")
         narrow = size[0] < 5.5

@@ -72,7 +72,7 @@ def claim(s: Study) -> str:
     if not wins[best]:
         return f"No method is significantly better than {s.baseline}"
     if len(tried) == 1:
-        return f"{capitalise(best)} beats {s.baseline} with {tried[0]} annotated"
+        return f"{capitalise(best)} beats {s.baseline} with {annotated(s, tried[0])}"
     share = "all" if len(wins[best]) == len(tried) else f"{len(wins[best])} of"
     return f"{capitalise(best)} beats {s.baseline} at {share} {len(tried)} budgets"
 
@@ -84,13 +84,16 @@ def answer(s: Study) -> list[str]:
     name = metric_label(s.metric, s.unit)
     reached = "; ".join(f"{c.arm} {interval_text(c.interval, s.metric)}" for c in here)
     sentences = [f"With {annotated(s, labels)}, {name} on the {SPLITS.get(s.split, s.split)} set is: {reached}."]
-    for c in s.comparisons:
-        if c.labels == labels:
-            verdict = "significant" if c.significant else "not significant" if np.isfinite(c.p) else "untested"
-            sentences.append(
-                f"{capitalise(c.arm)} minus {c.baseline}, paired by subject: {interval_text(c.difference, s.metric, signed=True)}, "
-                f"which is {verdict} ({p_text(c.p_holm)}, Holm)."
-            )
+    at_budget = [c for c in s.comparisons if c.labels == labels]
+    told = at_budget if len(at_budget) <= 3 else [c for c in at_budget if c.significant]
+    for c in told:
+        verdict = "significant" if c.significant else "not significant" if np.isfinite(c.p) else "untested"
+        sentences.append(
+            f"{capitalise(c.arm)} minus {c.baseline}, paired by subject: {interval_text(c.difference, s.metric, signed=True)}, "
+            f"which is {verdict} ({p_text(c.p_holm)}, Holm)."
+        )
+    if len(told) < len(at_budget):
+        sentences.append(f"The other {len(at_budget) - len(told)} of {len(at_budget)} comparisons there are not significant.")
     if len({c.labels for c in s.comparisons}) > 1:
         sign = -1 if s.metric in LOWER_IS_BETTER else 1
         better, worse = (sum(c.significant and sign * side * c.difference.mean > 0 for c in s.comparisons) for side in (1, -1))

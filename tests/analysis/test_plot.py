@@ -20,6 +20,15 @@ def test_curve_shows_every_run_and_the_cells_means(runs):
     assert {t.get_text() for t in ax.texts} >= {"supervised", "mean teacher", "pseudo label"}
 
 
+def test_means_at_one_budget_stand_side_by_side(tmp_path):
+    """Catches arms drawn on top of one another where there is a single budget."""
+    for method in ("supervised", "mean_teacher"):
+        write_run(tmp_path, method=method, examples=False)
+    (ax,) = label_efficiency(load_runs(tmp_path)).axes
+    points = [line.get_xdata()[0] for line in ax.lines if len(line.get_xdata()) == 1]
+    assert len(points) == 2 and points[1] / points[0] > 1.1
+
+
 def test_overlay_marks_the_two_kinds_of_error_and_not_the_ignored():
     """Catches false positives and negatives exchanged, and unlabelled pixels marked as errors. Pixel (0, 0) is ignored."""
     label = np.zeros((3, 4), np.uint8)
