@@ -20,7 +20,7 @@ class MeanTeacher:
     Attributes:
       criterion: the segmentation loss on labelled images.
       decay: of the moving average.
-      weight: of the consistency term (squared error summed over classes, mean over pixels) at the end of its ramp.
+      weight: of the consistency term (squared error, mean over pixels and classes) at the end of its ramp.
       ramp: share of the training after which the weight is at its full value.
       start: share of the training before which the term is off.
       noise: standard deviation of the noise added to the teacher's (standardised) input, clipped at twice that.
@@ -33,7 +33,7 @@ class MeanTeacher:
 
     criterion: Loss = CEDice()
     decay: float = 0.99
-    weight: float = 1.0
+    weight: float = 4.0
     ramp: float = 0.4
     start: float = 0.0
     noise: float = 0.0
@@ -60,7 +60,7 @@ class MeanTeacher:
         target = model.apply(memory["teacher"], batch.weak + noise, train=self.teacher_train, key=k_teacher).logits
         view = batch.strong if self.student_view == "strong" else batch.weak
         student = model.apply(params, view, train=True, key=k_student).logits
-        consistency = softmax_mse(student, jax.lax.stop_gradient(target), batch.valid)
+        consistency = softmax_mse(jax.nn.softmax(student), jax.nn.softmax(jax.lax.stop_gradient(target)), batch.valid)
         weight = self.weight * gaussian_ramp(progress, self.ramp) * (progress >= self.start)
         metrics = {"supervised": supervised, "consistency": consistency, "consistency_weight": weight}
         return supervised + weight * consistency, (metrics, output.new_state)

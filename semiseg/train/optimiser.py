@@ -6,22 +6,22 @@ import jax
 import jax.numpy as jnp
 import optax
 
-OPTIMISERS = ("sgd", "adam", "adamw")
+OPTIMISERS = ("sgd", "nesterov", "adam", "adamw")
 SCHEDULES = ("poly", "cosine", "constant")
 
 
 def optimiser(name: str, *, momentum, weight_decay, clip) -> optax.GradientTransformation:
     """Direction of descent, before the learning rate.
 
-    ``sgd``: Nesterov momentum with L2 decay in the gradient; ``adam``: L2 decay in the gradient; ``adamw``: decoupled decay (Loshchilov &
+    ``sgd``, ``nesterov``: (Nesterov) momentum with L2 decay in the gradient; ``adam``: L2 decay in the gradient; ``adamw``: decoupled decay (Loshchilov &
     Hutter 2019). ``momentum`` is Adam's first decay rate. ``clip``: largest global norm of the gradient, 0 for none. All but ``name`` may
     be traced. Only matrices and kernels decay, not biases and normalisation scales.
     """
     kernels = lambda tree: jax.tree.map(lambda x: x.ndim > 1, tree)
     decay = optax.add_decayed_weights(weight_decay, mask=kernels)
     clipping = optax.stateless(lambda g, _: _clip(g, clip))
-    if name == "sgd":
-        return optax.chain(clipping, decay, optax.trace(momentum, nesterov=True))
+    if name in ("sgd", "nesterov"):
+        return optax.chain(clipping, decay, optax.trace(momentum, nesterov=name == "nesterov"))
     adam = optax.scale_by_adam(b1=momentum, b2=0.999)
     return optax.chain(clipping, decay, adam) if name == "adam" else optax.chain(clipping, adam, decay)
 

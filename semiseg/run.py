@@ -1,0 +1,285 @@
+"""One run, from a trial to a folder of plain files: the story of the data's way, told once."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import functools
+import json
+import os
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from semiseg import config
+from semiseg.config import Trial
+from semiseg.data import pools as pool
+from semiseg.data import store
+from semiseg.errors import UserError
+from semiseg.evaluate import predict
+from semiseg.evaluate.metrics import EmptyPolicy
+from semiseg.evaluate.subjects import METRICS, SubjectRow, mean, score_subjects
+from semiseg.train.checkpoint import load_weights, save_weights
+from semiseg.train.fit import Plan, fit
+from semiseg.train.program import Knobs, Program
+from semiseg.types import Case, Model, Params
+
+FIELDS = ("run", "split", "checkpoint", "subject", "class", "metric", "value", "unit")
+EXAMPLES = 6
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """A finished run.
+
+    Attributes:
+      trial: what was run.
+      summary: the content of summary.json; ``summary["last"]["val"]["dice"]`` is the primary number.
+      rows: per-subject scores of the last checkpoint on the validation split.
+      path: the run's folder, None for a run that was not recorded.
+      params: the final variables.
+    """
+
+    trial: Trial
+    summary: dict[str, Any]
+    rows: list[SubjectRow]
+    path: Path | None
+    params: Params = dataclasses.field(repr=False)
+
+
+def run(trial: Trial, out: str | Path | None = None, *, progress: bool = True, test: bool = False) -> Result:
+    """Train, evaluate on the validation split and record.
+
+    Args:
+      trial: everything that names the run.
+      out: the run's folder. If it holds an unfinished run of the same trial, that goes on; a finished one is read, not run again.
+        None keeps nothing on disk.
+      progress: show a bar on a terminal.
+      test: also score the test split, which is written into the data set's ledger.
+
+    Raises:
+      UserError: the folder holds a run of another trial, or a field makes no sense for the data.
+    """
+    config.check(trial)
+    folder = None if out is None else _folder(Path(out), trial)
+    name = folder.name if folder else "run"
+    made, budget, training = pool.pools(
+        trial.data, trial.root, trial.frame, labels=trial.labels, label_subset=trial.label_subset, ratio=trial.ratio, synthetic=trial.synthetic
+    )
+    model = model_of(trial, training.info)
+    if folder and (folder / "summary.json").exists() and (not test or "test" in _json(folder / "summary.json")["last"]):
+        return _read(folder, trial, model)
+
+    validation = read_validation(trial.data, trial.root, trial.frame)
+    eval_every = trial.eval_every or max(1, -(-trial.steps // 5))
+    fitted = fit(
+        program_of(trial, model), knobs_of(trial), trial.seed, made, Plan(trial.steps, trial.log_every, eval_every, trial.checkpoint_seconds), folder,
+        lambda params: mean(score_split(trial, model, training.info, params, validation, metrics=("dice",))[0], "dice"),
+        progress=progress, header=header_of(trial, training.info),
+    )  # fmt: skip
+
+    began = time.monotonic()
+    rows, predictions = score_split(trial, model, training.info, fitted.params, validation)
+    table = [_line(name, "val", "last", row) for row in rows]
+    summary: dict[str, Any] = {
+        "run": name, "status": "finished", "last": {"val": means(rows)}, "val_best": {},
+        "steps": trial.steps, "subjects_labelled": len(budget.subjects), "images_labelled": budget.images,
+        "images_train": len(training.cases), "subjects_val": len({c.subject for c in validation.cases}),
+        "parameters": int(sum(np.size(x) for x in jax.tree.leaves(fitted.params.weights))),
+        "empty_policy": dataclasses.asdict(EmptyPolicy()), "labelled_subjects": list(budget.subjects), "seconds_train": round(fitted.seconds, 2),
+    }  # fmt: skip
+    if folder and fitted.best:
+        best, _ = load_weights(folder / "weights_val_best.safetensors", fitted.params)
+        best_rows, _ = score_split(trial, model, training.info, best, validation)
+        table += [_line(name, "val", "val_best", row) for row in best_rows]
+        summary["val_best"] = {"step": fitted.best["step"], "val": means(best_rows), "note": "chosen on validation labels, which count as labels used"}
+    if test:
+        held_out = read_test(trial.data, trial.root, trial.frame, run=name)
+        test_rows, predictions = score_split(trial, model, training.info, fitted.params, held_out)
+        table += [_line(name, "test", "last", row) for row in test_rows]
+        summary["last"]["test"], summary["subjects_test"] = means(test_rows), len({c.subject for c in held_out.cases})
+    summary["seconds_evaluate"] = round(time.monotonic() - began, 2)
+    if folder:
+        save_weights(folder / "weights.safetensors", fitted.params, {**header_of(trial, training.info), "step": trial.steps})
+        write_examples(folder, held_out if test else validation, predictions)
+        write_table(folder, table)
+        _write(folder / "summary.json", json.dumps(summary, indent=1))  # last: its presence says that the run is whole
+    return Result(trial, summary, rows, folder, fitted.params)
+
+
+# ------------------------------------------------------------------ parts of a run that evaluation and prediction share
+@dataclasses.dataclass(frozen=True, eq=False)
+class Split:
+    """Annotated cases and their pool images."""
+
+    name: str
+    cases: tuple[Case, ...]
+    images: np.ndarray
+
+
+@functools.lru_cache(2)
+def read_validation(name: str, root: str | None, frame: pool.Frame) -> Split:
+    """The validation split in the frame. Training may look at it; what it learns there is reported as val-best."""
+    return _split("val", store.read_split(name, "val", root), frame, name)
+
+
+def read_test(name: str, root: str | None, frame: pool.Frame, *, run: str, reason: str = "evaluate") -> Split:
+    """The test split in the frame; the look is written into the set's ledger."""
+    return _split("test", store.read_test(name, root, reason=reason, run=run), frame, name)
+
+
+def _split(split: str, cases: Sequence[Case], frame: pool.Frame, name: str) -> Split:
+    kept = tuple(c for c in cases if c.label is not None)
+    if not kept:
+        raise UserError(f"data set {name!r} has no annotated {split} subjects: import it again with a {split} split")
+    return Split(split, kept, np.stack([frame.to_pool(c.image) for c in kept]))
+
+
+def model_of(trial: Trial, info: store.StoreInfo) -> Model:
+    """The trial's network bound to the data set's channels and classes."""
+    return Model(trial.net, jax.ShapeDtypeStruct((1, trial.image_size, trial.image_size, info.channels), np.float32), len(info.classes))
+
+
+def program_of(trial: Trial, model: Model) -> Program:
+    """The static part of a trial."""
+    return Program(model, trial.image_size, trial.batch, trial.optimiser, trial.schedule)
+
+
+def knobs_of(trial: Trial) -> Knobs:
+    """The traced part of a trial."""
+    return Knobs(
+        method=trial.method, augment=trial.augment, lr=trial.lr, momentum=trial.momentum, weight_decay=trial.weight_decay,
+        warmup=trial.warmup, clip=trial.clip, ratio=trial.ratio, steps=float(trial.steps),
+    )  # fmt: skip
+
+
+def header_of(trial: Trial, info: store.StoreInfo) -> dict[str, Any]:
+    """What a weights file says of itself."""
+    return {"config": config.to_dict(trial), "classes": list(info.classes), "channels": info.channels, "unit": info.unit}
+
+
+def score_split(
+    trial: Trial, model: Model, info: store.StoreInfo, params: Params, split: Split, metrics: Sequence[str] = METRICS
+) -> tuple[list[SubjectRow], list[np.ndarray]]:
+    """Per-subject rows and the predicted labels of a split."""
+    predictions = predict.labels(model, trial.frame, params, split.images, [c.image.shape for c in split.cases])
+    return score_subjects(split.cases, predictions, info.classes, info.unit, metrics=metrics), predictions
+
+
+def means(rows: Sequence[SubjectRow]) -> dict[str, float | None]:
+    """Mean of every metric; None where no subject has one."""
+    found = {m: mean(rows, m) for m in METRICS}
+    return {m: (round(v, 6) if np.isfinite(v) else None) for m, v in found.items()}
+
+
+def write_table(folder: Path, table: Sequence[Sequence[str]]) -> None:
+    """per_subject.csv."""
+    partial = folder / "per_subject.tmp"
+    with partial.open("w", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows([FIELDS, *table])
+    partial.replace(folder / "per_subject.csv")
+
+
+def write_examples(folder: Path, split: Split, predictions: Sequence[np.ndarray]) -> None:
+    """examples.npz: worst to best images of a split, spread evenly over their ranks, scaled to the first one's shape."""
+    scores = [_image_dice(p, c.label) for p, c in zip(predictions, split.cases)]
+    usable = [i for i in np.argsort(scores) if np.isfinite(scores[i])]
+    chosen = [usable[round(j)] for j in np.linspace(0, len(usable) - 1, min(EXAMPLES, len(usable)))] if usable else []
+    if not chosen:
+        return
+    side = split.images.shape[1]
+    frame = pool.Frame(side)
+    cases = [split.cases[i] for i in chosen]
+    np.savez_compressed(
+        folder / "examples.npz",
+        image=np.stack([split.images[i][..., 0] for i in chosen]),
+        label=np.stack([frame.label_to_pool(np.asarray(c.label)) for c in cases]),
+        prediction=np.stack([frame.label_to_pool(predictions[i]) for i in chosen]),
+        subject=np.array([c.name for c in cases]),
+        dice=np.array([scores[i] for i in chosen]),
+    )
+
+
+def _image_dice(prediction: np.ndarray, label: np.ndarray | None) -> float:
+    """Mean Dice over the classes an image shows or predicts; NaN where it has neither."""
+    assert label is not None
+    classes = [k for k in np.union1d(prediction, label) if k not in (0, 255)]
+    dice = [2 * np.sum((prediction == k) & (label == k)) / (np.sum(prediction[label != 255] == k) + np.sum(label == k)) for k in classes]
+    return float(np.mean(dice)) if dice else float("nan")
+
+
+def _line(run: str, split: str, checkpoint: str, row: SubjectRow) -> tuple[str, ...]:
+    value = "" if np.isnan(row.value) else f"{row.value:.6g}"
+    return run, split, checkpoint, row.subject, row.class_, row.metric, value, row.unit
+
+
+# ------------------------------------------------------------------ the folder
+def _folder(folder: Path, trial: Trial) -> Path:
+    """The run's folder with its configuration; refuses one that holds another trial."""
+    file = folder / "config.yaml"
+    wanted = config.to_yaml(trial)
+    if file.exists():
+        if _comparable(config.load_yaml(file)) != _comparable(config.to_dict(trial)):
+            old, new = config.flatten(config.load_yaml(file)), config.flatten(config.to_dict(trial))
+            field = next((k for k in new if old.get(k) != new[k] and k != "root"), "config")
+            raise UserError(f"{folder}: holds a run with {field} = {old.get(field)}, not {new.get(field)}; choose another --out or delete it")
+        return folder
+    if folder.exists() and any(folder.iterdir()):
+        raise UserError(f"{folder}: is not empty and holds no run; choose another --out")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _write(folder / "env.json", json.dumps(environment(), indent=1))
+        _write(file, wanted)
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be written ({error.strerror}); choose another --out") from None
+    return folder
+
+
+def _comparable(nested: dict[str, Any]) -> dict[str, Any]:
+    """Without what does not change the result: where stores lie, and how often the run reports and saves itself."""
+    return {k: v for k, v in nested.items() if k not in ("root", "checkpoint_seconds")}
+
+
+def environment() -> dict[str, Any]:
+    """Versions, device and commit."""
+    from importlib.metadata import version
+
+    commit = ""
+    try:
+        here = Path(__file__).resolve().parent
+        commit = subprocess.run(["git", "-C", str(here), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        commit = ""  # not a checkout, or no git
+    packages = ("semiseg", "jax", "jaxlib", "flax", "optax", "numpy", "scipy")
+    device = jax.devices()[0]
+    return {
+        "versions": {p: version(p) for p in packages}, "python": ".".join(map(str, __import__("sys").version_info[:3])),
+        "device": f"{device.platform}: {device.device_kind}", "devices": jax.device_count(), "cores": os.cpu_count(), "commit": commit,
+    }  # fmt: skip
+
+
+def _read(folder: Path, trial: Trial, model: Model) -> Result:
+    like = jax.eval_shape(lambda: model.init(jax.random.key(0)))
+    params, _ = load_weights(folder / "weights.safetensors", like)
+    with (folder / "per_subject.csv").open() as file:
+        lines = [r for r in csv.DictReader(file) if r["split"] == "val" and r["checkpoint"] == "last"]
+    rows = [SubjectRow(r["subject"], r["class"], r["metric"], float(r["value"] or "nan"), r["unit"]) for r in lines]
+    return Result(trial, _json(folder / "summary.json"), rows, folder, params)
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read ({error}); delete the run's folder and run it again") from None
+
+
+def _write(path: Path, text: str) -> None:
+    partial = path.with_suffix(".tmp")
+    partial.write_text(text)
+    partial.replace(path)
