@@ -1,0 +1,5 @@
+"""From predictions to rows: scores with their empty-mask policy, one value per class and metric."""
+
+from semiseg.evaluate.metrics import METRICS, EmptyPolicy, Row, mask_metrics, score
+
+__all__ = ["METRICS", "EmptyPolicy", "Row", "mask_metrics", "score"]

@@ -1,0 +1,29 @@
+"""Segmentation losses: ``Loss()(logits, label) -> scalar``. Adding one = its file + one line in LOSSES."""
+
+from semiseg.losses.boundary import Boundary
+from semiseg.losses.ce import CE
+from semiseg.losses.ce_dice import SSL4MIS, CEDice
+from semiseg.losses.common import masked_mean, softmax_mse
+from semiseg.losses.dice import Dice
+from semiseg.losses.focal import Focal
+from semiseg.losses.focal_tversky import FocalTversky
+from semiseg.losses.generalised_dice import GeneralisedDice
+from semiseg.losses.hausdorff_dt import HausdorffDT
+from semiseg.losses.tversky import Tversky
+
+LOSSES = {
+    "ce": CE,
+    "dice": Dice,
+    "ce_dice": CEDice,
+    "focal": Focal,
+    "tversky": Tversky,
+    "focal_tversky": FocalTversky,
+    "generalised_dice": GeneralisedDice,
+    "boundary": Boundary,
+    "hausdorff_dt": HausdorffDT,
+}
+
+__all__ = [
+    "CE", "LOSSES", "SSL4MIS", "Boundary", "CEDice", "Dice", "Focal", "FocalTversky", "GeneralisedDice", "HausdorffDT", "Tversky",
+    "masked_mean", "softmax_mse",
+]  # fmt: skip

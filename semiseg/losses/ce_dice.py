@@ -1,0 +1,27 @@
+"""Cross-entropy plus Dice: the default supervised loss."""
+
+from __future__ import annotations
+
+import jax
+
+from semiseg.losses.ce import CE
+from semiseg.losses.dice import Dice
+from semiseg.types import hyper
+
+
+@hyper
+class CEDice:
+    """``ce_weight * CE + dice_weight * Dice``; each term keeps its own fields (``--loss.dice.squared=True``)."""
+
+    ce: CE = CE()
+    dice: Dice = Dice()
+    ce_weight: float = 0.5
+    dice_weight: float = 0.5
+
+    def __call__(self, logits: jax.Array, label: jax.Array) -> jax.Array:
+        """``logits (B, *space, K)`` float, ``label (B, *space)`` int with IGNORE → scalar."""
+        return self.ce_weight * self.ce(logits, label) + self.dice_weight * self.dice(logits, label)
+
+
+SSL4MIS = CEDice(dice=Dice(squared=True, batch=True, background=True, smooth=1e-5))
+"""The supervised loss of the SSL4MIS benchmark: ½(CE + Dice), squared denominators over the batch, background included."""
