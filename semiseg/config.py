@@ -35,8 +35,8 @@ class Trial:
       seed: of initialisation, batches, augmentation and dropout.
       steps: optimiser steps.
       image_size: side of the network's square input, pixels. Static.
-      zoom: magnification: slices are scaled to zoom × image_size and the network sees windows of image_size, in evaluation the central
-        one. Static.
+      zoom: magnification: slices are scaled to zoom × image_size, and the network is trained on windows of image_size. Static.
+      view: what it sees in evaluation: the whole scaled slice, or its centre window, where the object is known to lie there. Static.
       batch: images a step takes a gradient on, labelled and unlabelled together. Static.
       lr: peak learning rate.
       optimiser: sgd, nesterov, adam or adamw. Static.
@@ -63,6 +63,7 @@ class Trial:
     steps: int = 1500
     image_size: int = 128
     zoom: float = 1.0
+    view: str = "whole"
     batch: int = 8
     lr: float = 0.003
     optimiser: str = "adamw"
@@ -79,7 +80,7 @@ class Trial:
 
     @property
     def frame(self) -> Frame:
-        return Frame(self.image_size, self.zoom)
+        return Frame(self.image_size, self.zoom, self.view)
 
 
 # Fields that hold one of several classes, by the last part of their dotted name.
@@ -193,7 +194,7 @@ def check(trial: Trial, where: str = "") -> Trial:
         value = getattr(trial, field)
         if not value >= low:
             raise UserError(f"{prefix}{field} is {value}: it must be at least {low}")
-    for field, allowed in (("optimiser", OPTIMISERS), ("schedule", SCHEDULES)):
+    for field, allowed in (("optimiser", OPTIMISERS), ("schedule", SCHEDULES), ("view", ("whole", "centre"))):
         if getattr(trial, field) not in allowed:
             raise UserError(f"{prefix}{field} is {getattr(trial, field)!r}: choose one of {', '.join(allowed)}")
     if trial.batch < 2 and hasattr(trial.method, "labelled_share"):

@@ -20,15 +20,23 @@ class Frame:
     Attributes:
       image_size: side of the network's input, pixels.
       zoom: side of the pool image in units of ``image_size``. At 1 the network sees the whole slice; at 1.5 windows of two thirds of each
-        side at 1.5 times the resolution, in evaluation the central one.
+        side at 1.5 times the resolution.
+      view: what the network sees in evaluation: the ``whole`` pool image (it is convolutional), or its ``centre`` window, outside of which
+        all is background: right where the object is known to lie in the middle.
     """
 
     image_size: int
     zoom: float = 1.0
+    view: str = "whole"
 
     @property
     def pool_size(self) -> int:
         return round(self.image_size * self.zoom)
+
+    @property
+    def view_size(self) -> int:
+        """Side of the network's input in evaluation."""
+        return self.image_size if self.view == "centre" else self.pool_size
 
     def to_pool(self, image_HWC: np.ndarray) -> np.ndarray:
         """``(S, S, C)`` uint8: intensities clipped at the 0.2 and 99.8 percentiles unless already uint8, scaled with antialiasing."""

@@ -21,11 +21,11 @@ def _probabilities(model: Model, size: int, params: Params, image_BHWC: jax.Arra
 
 
 def probabilities(model: Model, frame: Frame, params: Params, pool_NHWC: np.ndarray, batch: int = 8) -> Iterator[np.ndarray]:
-    """Class probabilities ``(image_size, image_size, K)`` float32 of each pool image's central window, one by one."""
+    """Class probabilities ``(view_size, view_size, K)`` float32 of what the frame shows of each pool image, one by one."""
     for i in range(0, len(pool_NHWC), batch):
         part = pool_NHWC[i : i + batch]
         padded = np.concatenate([part, np.repeat(part[-1:], batch - len(part), 0)])
-        yield from np.asarray(_probabilities(model, frame.image_size, params, padded))[: len(part)]
+        yield from np.asarray(_probabilities(model, frame.view_size, params, padded))[: len(part)]
 
 
 def labels(

@@ -1,0 +1,1 @@
+"""The command line: a thin layer over the Python API. Each command is a module that is imported when it is called."""

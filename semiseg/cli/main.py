@@ -1,0 +1,86 @@
+"""``semiseg``: finds the command, and turns what a user can cause into one line and exit code 2."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from pathlib import Path
+
+COMMANDS = {
+    "demo": "the built-in nuclei set: three methods, three label budgets, a report; minutes on two cores",
+    "data": "import | list | check | describe data sets",
+    "train": "one run: train, evaluate on the validation subjects, record",
+    "sweep": "every trial of a grid file, in one process, through one compiled program",
+    "evaluate": "score a run on its validation or test subjects (a look at test is written into the set's ledger)",
+    "report": "run folders → report.html, figures, results.csv, tables",
+    "methods": "the training methods there are",
+    "nets": "the networks there are",
+    "bench": "the benchmarks of the README",
+}
+NO_JAX = ("data", "report")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; returns the exit code: 0 fine, 1 it ran and found problems, 2 the user can mend it, 130 interrupted."""
+    args = sys.argv[1:] if argv is None else argv
+    debug = "--debug" in args
+    args = [a for a in args if a != "--debug"]
+    if not args or args[0] in ("-h", "--help"):
+        print(_help())
+        return 0
+    if args[0] in ("-V", "--version"):
+        import semiseg
+
+        print(f"semiseg {semiseg.__version__}")
+        return 0
+    command, rest = args[0], args[1:]
+    from semiseg.errors import UserError
+
+    try:
+        if command not in COMMANDS:
+            import difflib
+
+            near = difflib.get_close_matches(command, COMMANDS, 1)
+            raise UserError(f"there is no command {command!r}" + (f"; did you mean {near[0]!r}?" if near else "; see `semiseg --help`"))
+        if command not in NO_JAX:
+            compilation_cache()
+        return importlib.import_module(f"semiseg.cli.{command}").main(rest)
+    except UserError as error:
+        if debug:
+            raise
+        print(f"semiseg: error: {' '.join(str(error).split(chr(10)))}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        if debug:
+            raise
+        print("semiseg: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        if debug:
+            raise
+        print(f"semiseg: error: {error.filename or ''}: {error.strerror or error}; free space or choose another folder", file=sys.stderr)
+        return 2
+
+
+def compilation_cache() -> None:
+    """Keep compiled programs between processes; call before JAX is imported. JAX_COMPILATION_CACHE_DIR wins; empty turns it off."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "semiseg" / "programs"
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+
+
+def _help() -> str:
+    lines = "\n".join(f"  {name:10} {what}" for name, what in COMMANDS.items())
+    return (
+        "usage: semiseg COMMAND [options]\n\nHow many annotations do I need, which method saves most of them, and how sure are we?\n\n"
+        f"{lines}\n\n`semiseg COMMAND --help` explains every option; --debug shows the traceback of an error."
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,49 @@
+"""Scoring a finished run once more, on validation or test; its rows join the run's own files."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+from pathlib import Path
+
+import jax
+
+from semiseg import config
+from semiseg import run as runs
+from semiseg.data import store
+from semiseg.errors import UserError
+from semiseg.evaluate.subjects import SubjectRow
+from semiseg.train.checkpoint import load_weights
+
+
+def evaluate(folder: Path, split: str = "val", root: str | None = None) -> list[SubjectRow]:
+    """Score the last checkpoint of the run in ``folder`` on a split; per_subject.csv and summary.json are brought up to date.
+
+    Raises:
+      UserError: no finished run there, no such split, or damaged weights.
+    """
+    if split not in ("val", "test"):
+        raise UserError(f"--split is {split!r}: choose val or test")
+    if not (folder / "summary.json").exists():
+        raise UserError(f"{folder}: holds no finished run; the command that started it goes on with it")
+    trial = config.load(folder / "config.yaml")
+    trial = dataclasses.replace(trial, root=root or trial.root)
+    info = store.info(trial.data, trial.root)
+    model = runs.model_of(trial, info)
+    params, _ = load_weights(folder / "weights.safetensors", jax.eval_shape(lambda: model.init(jax.random.key(0))))
+    part = (
+        runs.read_validation(trial.data, trial.root, trial.frame)
+        if split == "val"
+        else runs.read_test(trial.data, trial.root, trial.frame, run=str(folder))
+    )
+    rows, predictions = runs.score_split(trial, model, info, params, part)
+    with (folder / "per_subject.csv").open() as file:
+        kept = [tuple(r[f] for f in runs.FIELDS) for r in csv.DictReader(file) if (r["split"], r["checkpoint"]) != (split, "last")]
+    summary = json.loads((folder / "summary.json").read_text())
+    summary["last"][split] = runs.means(rows)
+    summary[f"subjects_{split}"] = len({c.subject for c in part.cases})
+    runs.write_table(folder, [*kept, *(runs._line(folder.name, split, "last", row) for row in rows)])
+    runs.write_examples(folder, part, predictions)
+    runs._write(folder / "summary.json", json.dumps(summary, indent=1))
+    return rows
