@@ -94,8 +94,10 @@ def run(trial: Trial, out: str | Path | None = None, *, progress: bool = True, t
         "empty_policy": dataclasses.asdict(EmptyPolicy()), "labelled_subjects": list(budget.subjects), "seconds_train": round(fitted.seconds, 2),
     }  # fmt: skip
     if folder and fitted.best:
-        best, _ = load_weights(folder / "weights_val_best.safetensors", fitted.params)
-        best_rows, _ = score_split(trial, model, training.info, best, validation)
+        best_rows = rows
+        if fitted.best["step"] != trial.steps:
+            best, _ = load_weights(folder / "weights_val_best.safetensors", fitted.params)
+            best_rows, _ = score_split(trial, model, training.info, best, validation)
         table += [_line(name, "val", "val_best", row) for row in best_rows]
         summary["val_best"] = {"step": fitted.best["step"], "val": means(best_rows), "note": "chosen on validation labels, which count as labels used"}
     if test:

@@ -43,6 +43,8 @@ def main(argv: list[str] | None = None) -> int:
 
             near = difflib.get_close_matches(command, COMMANDS, 1)
             raise UserError(f"there is no command {command!r}" + (f"; did you mean {near[0]!r}?" if near else "; see `semiseg --help`"))
+        # NumPy's BLAS threads spin against XLA's for the same cores: small products took 20 times longer beside a training program.
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
         if command not in NO_JAX:
             compilation_cache()
         return importlib.import_module(f"semiseg.cli.{command}").main(rest)

@@ -44,9 +44,10 @@ class Frame:
         if image_HWC.dtype != np.uint8:
             low, high = np.percentile(x[::2, ::2], (0.2, 99.8))
             x = (x - low) * (255.0 / max(high - low, 1e-6))
-        rows, cols = (resampler(n, self.pool_size) for n in x.shape[:2])
-        x = np.einsum("ih,hwc->iwc", rows, x, optimize=True)
-        x = np.einsum("jw,iwc->ijc", cols, x, optimize=True)
+        if x.shape[:2] != (self.pool_size, self.pool_size):
+            rows, cols = (resampler(n, self.pool_size) for n in x.shape[:2])
+            x = np.einsum("ih,hwc->iwc", rows, x, optimize=True)
+            x = np.einsum("jw,iwc->ijc", cols, x, optimize=True)
         return np.clip(np.rint(x), 0, 255).astype(np.uint8)
 
     def label_to_pool(self, label_HW: np.ndarray) -> np.ndarray:
@@ -64,6 +65,8 @@ class Frame:
             canvas[a : a + w, a : a + w] = probability_HWK
         else:
             canvas = probability_HWK
+        if shape == (s, s):
+            return canvas.argmax(-1).astype(np.uint8)
         rows, cols = (resampler(s, n) for n in shape)
         k = canvas.shape[-1]
         x = rows @ canvas.reshape(s, s * k)
