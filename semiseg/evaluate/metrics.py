@@ -79,7 +79,7 @@ def score(
     *,
     metrics: Sequence[str] = METRICS,
     hd95: Sequence[str] = ("max", "pooled"),
-    policy: EmptyPolicy = EmptyPolicy(),  # noqa: B008  (frozen)
+    policy: EmptyPolicy = EmptyPolicy(),
     unit: str = "voxel",
 ) -> list[Row]:
     """Score every foreground class, in the order of ``classes`` and then of ``metrics``.
@@ -97,9 +97,8 @@ def score(
       UserError: shapes or spacing that do not fit, a metric that does not exist.
     """
     if prediction.shape != label.shape or len(spacing) != label.ndim:
-        raise UserError(
-            f"prediction {prediction.shape}, label {label.shape} and spacing {tuple(spacing)} do not fit; give one shape and one step an axis"
-        )
+        shapes = f"prediction {prediction.shape}, label {label.shape} and spacing {tuple(spacing)}"
+        raise UserError(f"{shapes} do not fit; give two arrays of one shape and one step an axis")
     dropped = {name for mode, name in HD95.items() if mode not in hd95}
     wanted = [name for name in metrics if name not in dropped]
     valid = label != IGNORE
@@ -115,7 +114,7 @@ def mask_metrics(
     truth: np.ndarray,
     spacing: Sequence[float],
     metrics: Sequence[str] = METRICS,
-    policy: EmptyPolicy = EmptyPolicy(),  # noqa: B008  (frozen)
+    policy: EmptyPolicy = EmptyPolicy(),
 ) -> dict[str, float]:
     """The named metrics of one pair of bool masks of one shape; ``volume_error`` is ``(predicted - true) / true``, signed.
 

@@ -33,11 +33,12 @@ class Boundary:
 
     def boundary(self, logits: jax.Array, label: jax.Array) -> jax.Array:
         """The second term alone."""
-        x = pixels(logits, label)
-        mask = jnp.moveaxis(x.onehot > 0, -1, 1)
+        x, first = pixels(logits, label), 0 if self.background else 1
+        mask = jnp.moveaxis(x.onehot[..., first:] > 0, -1, 1)
         d = signed_distance(mask, x.valid[:, None] & ~mask, (1.0,) * (label.ndim - 1))
         phi = jnp.moveaxis(jnp.where(d < 0, d + 1, d), 1, -1)
-        return pixel_mean(phi * jax.nn.softmax(x.logits), x.valid, class_vector(self.class_weights, logits.shape[-1], self.background))
+        p, weights = jax.nn.softmax(x.logits)[..., first:], class_vector(self.class_weights, logits.shape[-1])[first:]
+        return pixel_mean(phi * p, x.valid, weights)
 
 
 def pixel_mean(x: jax.Array, valid: jax.Array, weights_K: jax.Array) -> jax.Array:

@@ -1,14 +1,14 @@
 """Exact Euclidean distance maps of masks, inside jit: what the boundary and Hausdorff losses weigh pixels with.
 
 The squared distance separates over axes: ``d²(i) = min_j f(j) + s²(i-j)²`` along one axis at a time (Felzenszwalb & Huttenlocher 2012, §2).
-The minimum is taken over all j at once: n operations a pixel, but one fused kernel an axis, with static shapes and no data-dependent loop.
+The minimum is gathered by a loop over j, each turn one vectorised pass: n operations a pixel, static shapes, and on a CPU 10 to 30 times
+faster than the broadcast minimum (64 maps of 128²: 18 ms against 524; 4 of 80×112×112: 53 against 482; two cores).
 """
 
 from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 
 def distance_to(target: jax.Array, spacing: tuple[float, ...]) -> jax.Array:
@@ -19,12 +19,20 @@ def distance_to(target: jax.Array, spacing: tuple[float, ...]) -> jax.Array:
     2^24 (an axis of 2,896 pixels in 2D) and the spacing is 1.
     """
     squared = jnp.where(target, 0.0, jnp.inf)
-    for axis, step in zip(range(-len(spacing), 0), spacing):
-        at = np.arange(target.shape[axis], dtype=np.float32)
-        cost = jnp.asarray(np.square(step * (at[:, None] - at[None]), dtype=np.float32))
-        f = jnp.moveaxis(squared, axis, -1)[..., None, :]
-        squared = jnp.moveaxis(jnp.min(f + cost.reshape((1,) * (f.ndim - 2) + cost.shape), -1), -1, axis)
+    for axis, step in enumerate(spacing, start=target.ndim - len(spacing)):
+        squared = lower_envelope(squared, axis, step)
     return jnp.sqrt(squared)
+
+
+def lower_envelope(f: jax.Array, axis: int, step: float) -> jax.Array:
+    """``min_j f(j) + (step * (i - j))²`` along one axis, for every i."""
+    n = f.shape[axis]
+    i = jax.lax.broadcasted_iota(jnp.float32, tuple(n if a == axis else 1 for a in range(f.ndim)), axis)
+
+    def body(j: jax.Array, least: jax.Array) -> jax.Array:
+        return jnp.minimum(least, jax.lax.dynamic_slice_in_dim(f, j, 1, axis) + jnp.square(step * (i - j)))
+
+    return jax.lax.fori_loop(0, n, body, jnp.full_like(f, jnp.inf))
 
 
 def signed_distance(inside: jax.Array, outside: jax.Array, spacing: tuple[float, ...]) -> jax.Array:

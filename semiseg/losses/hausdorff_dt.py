@@ -36,10 +36,9 @@ class HausdorffDT:
 
     def hausdorff(self, logits: jax.Array, label: jax.Array) -> jax.Array:
         """The second term alone."""
-        x = pixels(logits, label)
-        p, valid = jax.nn.softmax(x.logits), x.valid[:, None]
-        masks = jnp.moveaxis(jnp.stack([p > 0.5, x.onehot > 0]), -1, 2) & valid[None]  # (2, B, K, *space)
+        x, first = pixels(logits, label), 0 if self.background else 1
+        p, y, valid = jax.nn.softmax(x.logits)[..., first:], x.onehot[..., first:], x.valid[:, None]
+        masks = jnp.moveaxis(jnp.stack([p > 0.5, y > 0]), -1, 2) & valid[None]  # (2, B, K, *space)
         d = jnp.abs(signed_distance(masks, valid[None] & ~masks, (1.0,) * (label.ndim - 1)))
         far = jnp.moveaxis(jnp.sum(d**self.alpha, 0), 1, -1)
-        weights = class_vector(self.class_weights, logits.shape[-1], self.background)
-        return pixel_mean(jnp.square(p - x.onehot) * far, x.valid, weights)
+        return pixel_mean(jnp.square(p - y) * far, x.valid, class_vector(self.class_weights, logits.shape[-1])[first:])
