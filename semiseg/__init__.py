@@ -15,14 +15,14 @@ __version__ = "0.1.0"
 __all__ = ["Trial", "UserError", "load_runs", "run", "sweep"]
 
 # Imported on first use: `semiseg --help` and the data commands must not wait for JAX.
-_HOME = {"Trial": "semiseg.config", "run": "semiseg.run", "sweep": "semiseg.sweep", "load_runs": "semiseg.analysis.records", "UserError": "semiseg.errors"}
+_HOME = {"Trial": "semiseg.config", "run": "semiseg.runner", "sweep": "semiseg.sweeps", "load_runs": "semiseg.analysis.records", "UserError": "semiseg.errors"}
 
 if TYPE_CHECKING:
     from semiseg.analysis.records import load_runs
     from semiseg.config import Trial
     from semiseg.errors import UserError
-    from semiseg.run import run
-    from semiseg.sweep import sweep
+    from semiseg.runner import run
+    from semiseg.sweeps import sweep
 
 
 def __getattr__(name: str) -> Any:

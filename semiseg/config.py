@@ -173,6 +173,8 @@ def _validated(cls: type, field: str, value: Any, where: str) -> Any:
     hint = typing.get_type_hints(cls)[field]
     if isinstance(value, str) and value.strip().startswith(("[", "(")):
         value = yaml.safe_load(value.replace("(", "[").replace(")", "]"))
+    elif isinstance(value, str) and "tuple" in str(hint) and "," in value:
+        value = value.split(",")
     if isinstance(value, str) and value.lower() in ("none", "null"):
         value = None
     try:

@@ -43,7 +43,7 @@ def main(argv: Sequence[str]) -> int:
     began = time.monotonic()
     from semiseg.analysis.records import load_runs
     from semiseg.analysis.report import write_report
-    from semiseg.sweep import sweep
+    from semiseg.sweeps import sweep
     from semiseg.train.fit import Interrupted
 
     out = Path(own["out"])

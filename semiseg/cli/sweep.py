@@ -28,7 +28,7 @@ def main(argv: Sequence[str]) -> int:
     if len(positional) != 1:
         raise UserError("semiseg sweep: name one grid file")
     nothing_left(flags, [], "sweep")
-    from semiseg import sweep as sweeps
+    from semiseg import sweeps
     from semiseg.train.fit import Interrupted
 
     plan = sweeps.trials(positional[0])

@@ -33,7 +33,7 @@ def main(argv: Sequence[str]) -> int:
     own = take(flags, "train", {"out": ..., "quiet": False, "test": False})
     trial, flags = trial_of(flags)
     nothing_left({}, positional, "train")
-    from semiseg.run import run
+    from semiseg.runner import run
     from semiseg.train.fit import Interrupted
 
     out = Path(own["out"])

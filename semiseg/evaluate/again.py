@@ -10,7 +10,7 @@ from pathlib import Path
 import jax
 
 from semiseg import config
-from semiseg import run as runs
+from semiseg import runner as runs
 from semiseg.data import store
 from semiseg.errors import UserError
 from semiseg.evaluate.subjects import SubjectRow

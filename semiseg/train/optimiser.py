@@ -27,7 +27,7 @@ def optimiser(name: str, *, momentum, weight_decay, clip) -> optax.GradientTrans
 
 
 def _clip(gradient, limit):
-    norm = optax.global_norm(gradient)
+    norm = optax.tree.norm(gradient)
     scale = jnp.where((limit > 0) & (norm > limit), limit / jnp.maximum(norm, 1e-12), 1.0)
     return jax.tree.map(lambda g: g * scale, gradient)
 

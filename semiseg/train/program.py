@@ -94,7 +94,7 @@ def chunk(program: Program, knobs: Knobs, seed: jax.Array, pools: Pools, state: 
         lr = knobs.lr * optimiser.rate(program.schedule, progress, knobs.warmup)
         weights = jax.tree.map(lambda w, d: w - lr * d, weights, direction)
         params = with_state(with_weights(state.params, weights), new_state)
-        metrics = {"loss": value, **metrics, "lr": lr, "gradient_norm": optax.global_norm(gradient)}
+        metrics = {"loss": value, **metrics, "lr": lr, "gradient_norm": optax.tree.norm(gradient)}
         return State(params, method.update(state.memory, params), opt, state.step + 1), metrics
 
     metrics = jax.tree.map(lambda m: jnp.zeros(m.shape, jnp.float32), jax.eval_shape(step, state)[1])

@@ -13,7 +13,7 @@ from typing import Any
 from semiseg import config
 from semiseg.config import Trial
 from semiseg.errors import UserError
-from semiseg.run import Result, run
+from semiseg.runner import Result, run
 
 FILE_KEYS = {"method", "parameters", "name", "project", "entity", "program", "command", "metric", "description", "preset"}
 

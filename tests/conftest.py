@@ -1,0 +1,51 @@
+"""One tiny data set, network and trial for all tests; programs are kept between test processes."""
+
+import os
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # see semiseg.cli.main
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory) -> Path:
+    """A user's folder: 12 grey PNGs with a bright disc each and its mask, splits by subdirectory."""
+    from skimage import io
+
+    place = tmp_path_factory.mktemp("own")
+    rng = np.random.default_rng(0)
+    rows, cols = np.mgrid[:40, :36]
+    for split, n in (("train", 8), ("val", 3), ("test", 3)):
+        for kind in ("images", "labels"):
+            (place / split / kind).mkdir(parents=True)
+        for i in range(n):
+            disc = (rows - rng.integers(12, 28)) ** 2 + (cols - rng.integers(12, 24)) ** 2 < rng.integers(30, 90)
+            image = np.clip(60 + 110 * disc + rng.normal(0, 12, disc.shape), 0, 255).astype(np.uint8)
+            io.imsave(place / split / "images" / f"{split}{i}.png", image, check_contrast=False)
+            io.imsave(place / split / "labels" / f"{split}{i}.png", disc.astype(np.uint8), check_contrast=False)
+    return place
+
+
+@pytest.fixture(scope="session")
+def root(tmp_path_factory, tiny_folder) -> str:
+    """A store root with the tiny set imported as ``discs``."""
+    from semiseg.data import store
+
+    place = tmp_path_factory.mktemp("stores")
+    store.import_set("folder", tiny_folder, "discs", root=place, progress=False)
+    return str(place)
+
+
+@pytest.fixture(scope="session")
+def tiny(root):
+    """A trial that takes a second."""
+    from semiseg.config import Trial
+    from semiseg.nets import UNet
+
+    return dataclasses.replace(
+        Trial(), data="discs", root=root, net=UNet(widths=(4, 8)), image_size=24, labels=4, steps=20, batch=4, log_every=5, eval_every=10
+    )

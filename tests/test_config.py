@@ -1,0 +1,67 @@
+"""Configuration: YAML and back, dotted names, presets."""
+
+import re
+
+import pytest
+import yaml
+
+from semiseg import config
+from semiseg.config import Trial, from_dict, override, to_dict, to_yaml
+from semiseg.errors import UserError
+from semiseg.types import hyper, static
+
+
+@pytest.mark.parametrize("method", list(config.METHODS))
+@pytest.mark.parametrize("criterion", list(config.LOSSES))
+def test_yaml_round_trip_is_exact(method, criterion):
+    """Catches a field that is not written, or read back as another type."""
+    trial = override(Trial(), {"method": method, "method.criterion": criterion, "net.widths": "8,16", "lr": "3e-4", "labels": "7"})
+    again = from_dict(yaml.safe_load(to_yaml(trial)))
+    assert again == trial and hash(again.net) == hash(trial.net)
+    assert trial.net.widths == (8, 16) and trial.lr == 3e-4 and trial.labels == 7
+
+
+def test_presets_hold_the_published_figures():
+    """Catches a preset that drifts from the recipe."""
+    trial = config.preset("ssl4mis", "mean_teacher")
+    assert (trial.batch, trial.steps, trial.lr, trial.optimiser, trial.net.dropout) == (24, 30_000, 0.01, "sgd", (0.05, 0.1, 0.2, 0.3, 0.5))
+    assert (trial.method.weight, trial.method.evaluate, trial.method.average_state) == (0.1, "student", False)
+    assert trial.method.labelled(trial.batch) == 12 and trial.method.criterion.dice.squared
+    assert from_dict(to_dict(trial)) == trial
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        ({"steps": 0}, "steps is 0: it must be at least 1"), ({"optimiser": "lion"}, "choose one of sgd"), ({"method": "x"}, "no method called 'x'"),
+        ({"method.decya": 1}, "did you mean 'decay'"), ({"lr": "fast"}, "not 'fast'"), ({"net.dropout": [0.1]}, "1 rates for 5 levels"),
+        ({"augment": 3}, "is a group"), ({"lr.x": 1}, "has no fields"), ({"method": "mean_teacher", "batch": 1}, "at least one labelled"),
+    ],
+)  # fmt: skip
+def test_a_wrong_field_is_one_line(change, words):
+    """Catches tracebacks and silently ignored typos."""
+    with pytest.raises(UserError, match=re.escape(words)):
+        override(Trial(), change)
+
+
+def test_hyper_traces_floats_and_nothing_else():
+    """Catches a static field that became a leaf (recompiles nothing, breaks shapes) or a float that became static (recompiles sweeps)."""
+    import jax
+
+    @hyper
+    class Inner:
+        """Inner."""
+
+        weight: float = 2.0
+        size: int = 3
+
+    @hyper
+    class Outer:
+        """Outer."""
+
+        inner: Inner = Inner()
+        share: float = static(0.5)
+        rate: float = 1.0
+
+    assert jax.tree.leaves(Outer()) == [2.0, 1.0]
+    assert jax.tree.structure(Outer(rate=9.0)) == jax.tree.structure(Outer()) != jax.tree.structure(Outer(share=0.25))

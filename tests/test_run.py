@@ -1,0 +1,206 @@
+"""A whole run: its folder, its resumption, its errors."""
+
+import csv
+import dataclasses
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import semiseg
+from semiseg import config
+from semiseg.cli.main import main
+from semiseg.errors import UserError
+
+
+def command(trial, out: Path) -> list[str]:
+    """The command line of a trial, in a process of its own."""
+    file = out.parent / f"{out.name}.yaml"
+    file.write_text(config.to_yaml(trial))
+    return [sys.executable, "-m", "semiseg.cli.main", "train", f"--config={file}", f"--out={out}", "--quiet"]
+
+
+@pytest.fixture(scope="module")
+def finished(tiny, tmp_path_factory):
+    return semiseg.run(tiny, tmp_path_factory.mktemp("runs") / "whole", progress=False)
+
+
+def test_the_folder_is_complete(finished):
+    """The contract other people's scripts depend on."""
+    names = {p.name for p in finished.path.iterdir()}
+    assert names >= {"config.yaml", "env.json", "metrics.jsonl", "per_subject.csv", "summary.json", "checkpoints", "weights.safetensors", "examples.npz"}
+    assert not [n for n in names if n.endswith(".tmp")]
+    steps = [json.loads(line)["step"] for line in (finished.path / "metrics.jsonl").read_text().splitlines()]
+    assert steps == [5, 10, 15, 20]
+    rows = list(csv.DictReader((finished.path / "per_subject.csv").open()))
+    assert set(rows[0]) == {"run", "split", "checkpoint", "subject", "class", "metric", "value", "unit"}
+    assert {r["checkpoint"] for r in rows} == {"last", "val_best"} and {r["split"] for r in rows} == {"val"}
+    last = [float(r["value"]) for r in rows if r["metric"] == "dice" and r["checkpoint"] == "last" and r["value"]]
+    assert finished.summary["last"]["val"]["dice"] == pytest.approx(np.mean(last), abs=1e-5)
+    assert config.load(finished.path / "config.yaml") == finished.trial
+
+
+def test_it_learns(tiny, tmp_path):
+    """Catches a gradient that does not reach the weights, and images that lost their labels: bright discs are easy."""
+    trial = config.override(tiny, {"steps": 120, "labels": 0, "eval_every": 120, "lr": 0.01})
+    assert semiseg.run(trial, progress=False).summary["last"]["val"]["dice"] > 0.8
+
+
+def test_load_runs_reads_it(finished):
+    """The notebook's way in."""
+    frame = semiseg.load_runs(finished.path.parent).to_pandas()
+    expected = "run data method net labels label_subset seed ratio steps split checkpoint class metric mean n_subjects".split()
+    assert list(frame.columns) == expected
+    row = frame[(frame.metric == "dice") & (frame["class"] == "mean") & (frame.checkpoint == "last")].iloc[0]
+    assert row["mean"] == pytest.approx(finished.summary["last"]["val"]["dice"], abs=1e-5) and row.n_subjects == 3
+
+
+def test_killed_anywhere_it_ends_bit_identical(tiny, tmp_path):
+    """kill -9 at random moments, restarted each time: catches state left out of the checkpoint, steps logged twice, half-written files."""
+    trial = dataclasses.replace(tiny, steps=60, checkpoint_seconds=0.0, method=config.make("method", "mean_teacher"), seed=3)
+    whole = semiseg.run(trial, tmp_path / "whole", progress=False)
+    cut = tmp_path / "cut"
+    rng, kills = random.Random(0), 0
+    for _ in range(4):
+        process = subprocess.Popen(command(trial, cut), stderr=subprocess.PIPE, text=True)
+        deadline = time.monotonic() + 60
+        wanted = rng.randrange(1, 9)  # lines of metrics.jsonl more than now, then a random moment
+        lines = lambda: (cut / "metrics.jsonl").read_text().count("\n") if (cut / "metrics.jsonl").exists() else 0
+        goal = min(lines() + wanted, 11)
+        while process.poll() is None and lines() < goal and time.monotonic() < deadline:
+            time.sleep(0.005)
+        time.sleep(rng.random() * 0.05)
+        if process.poll() is None:
+            process.send_signal(signal.SIGKILL)
+            kills += 1
+        process.wait()
+        process.stderr.close()
+    subprocess.run(command(trial, cut), check=True, capture_output=True)
+    assert kills >= 1
+    assert (cut / "weights.safetensors").read_bytes() == (whole.path / "weights.safetensors").read_bytes()
+    steps = [json.loads(line)["step"] for line in (cut / "metrics.jsonl").read_text().splitlines()]
+    assert steps == list(range(5, 65, 5))
+    drop = lambda path: [{k: v for k, v in json.loads(line).items() if k != "seconds"} for line in (path / "metrics.jsonl").read_text().splitlines()]
+    assert drop(cut) == drop(whole.path)
+
+
+def test_sigterm_saves_and_the_same_command_goes_on(tiny, tmp_path):
+    """Catches a stop that loses work: the run restarts where it was asked to stop."""
+    trial = dataclasses.replace(tiny, steps=4000, eval_every=4000)
+    out = tmp_path / "stopped"
+    process = subprocess.Popen(command(trial, out), stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 90
+    while not ((out / "metrics.jsonl").exists() and (out / "metrics.jsonl").stat().st_size) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode == 130 and "the same command goes on" in said, said
+    done = json.loads((out / "metrics.jsonl").read_text().splitlines()[-1])["step"]
+    saved = max(int(p.name) for p in (out / "checkpoints").iterdir() if p.name.isdigit())
+    assert done == saved < 4000
+
+
+def test_a_damaged_checkpoint_is_named(tiny, tmp_path):
+    """Catches a silent restart, or a resumed run on flipped bits."""
+    from semiseg.train.fit import Interrupted
+
+    trial = dataclasses.replace(tiny, steps=20, checkpoint_seconds=0.0)
+    out = tmp_path / "damaged"
+    semiseg.run(trial, out, progress=False)
+    (out / "summary.json").unlink()
+    place = max((p for p in (out / "checkpoints").iterdir() if p.name.isdigit()), key=lambda p: int(p.name))
+    files = sorted((p for p in place.rglob("*") if p.is_file() and p.stat().st_size > 2000), key=lambda p: p.stat().st_size)
+    content = bytearray(files[-1].read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    files[-1].write_bytes(bytes(content))
+    with pytest.raises(UserError, match=str(place)):
+        try:
+            semiseg.run(trial, out, progress=False)
+        except Interrupted:
+            pytest.fail("interrupted")
+
+
+def test_damaged_weights_are_named(tiny, tmp_path, capsys):
+    """Truncated safetensors: one line, exit code 2."""
+    out = tmp_path / "weights"
+    semiseg.run(tiny, out, progress=False)
+    (out / "weights.safetensors").write_bytes((out / "weights.safetensors").read_bytes()[:200])
+    assert main(["evaluate", str(out)]) == 2
+    assert "weights.safetensors" in capsys.readouterr().err
+
+
+def test_another_trial_is_refused(finished, tiny):
+    """Catches a folder that silently mixes two trials."""
+    with pytest.raises(UserError, match="seed = 0, not 5"):
+        semiseg.run(dataclasses.replace(tiny, seed=5), finished.path)
+
+
+def test_evaluate_test_is_in_the_ledger(finished, root, capsys):
+    """Test is readable here alone; each look leaves a line, and training left none."""
+    ledger = Path(root) / "discs" / "ledger.jsonl"
+    before = ledger.read_text().count("\n") if ledger.exists() else 0
+    assert main(["evaluate", str(finished.path), "--split", "test"]) == 0
+    assert "dice" in capsys.readouterr().out
+    assert ledger.read_text().count("\n") == before + 1
+    assert "test" in json.loads((finished.path / "summary.json").read_text())["last"]
+    rows = list(csv.DictReader((finished.path / "per_subject.csv").open()))
+    assert len([r for r in rows if r["split"] == "test" and r["metric"] == "dice"]) == 3
+    again = main(["evaluate", str(finished.path), "--split", "test"])
+    assert again == 0 and len(list(csv.DictReader((finished.path / "per_subject.csv").open()))) == len(rows)
+
+
+def test_hidden_labels_never_reach_the_device(root, tiny):
+    """The wall: outside the budget all labels in the pools are IGNORE. Catches a pool that carries the whole answer."""
+    from semiseg.data.pools import pools
+
+    made, budget, training = pools("discs", root, tiny.frame, labels=2, label_subset=1)
+    shown = np.array([c.subject in budget.subjects for c in training.cases])
+    labels = np.asarray(made.label_NHW)
+    assert (labels[~shown] == 255).all() and (labels[shown] != 255).all() and shown.sum() == 2
+    assert set(np.asarray(made.unlabelled_N)[: int(made.unlabelled_count)]) == set(np.flatnonzero(~shown))
+
+
+def test_training_code_does_not_know_the_test_split():
+    """Static wall: only evaluate and runner.py name read_test. Catches a shortcut to test inside training."""
+    package = Path(semiseg.__file__).parent
+    users = {str(p.relative_to(package)) for p in package.rglob("*.py") if "read_test" in p.read_text()}
+    assert users <= {"data/store.py", "data/embedded.py", "runner.py", "evaluate/again.py"}, users
+
+
+@pytest.mark.parametrize(
+    "argv, words",
+    [
+        (["train"], "--out is missing"), (["trian"], "did you mean 'train'"), (["train", "--out=x", "--data=nowhere"], "nowhere"),
+        (["evaluate", "/nonexistent"], "no finished run"), (["train", "--out=x", "--lr=fast"], "lr"), (["report", "/nonexistent"], "nonexistent"),
+    ],
+)  # fmt: skip
+def test_errors_are_one_line_and_exit_2(argv, words, capsys, tmp_path, monkeypatch):
+    """Catches tracebacks."""
+    monkeypatch.chdir(tmp_path)
+    assert main(argv) == 2
+    said = capsys.readouterr().err
+    assert words in said and said.count("\n") == 1, said
+
+
+def test_nothing_is_ever_unpickled():
+    """Catches allow_pickle=True, pickle and torch.load in the package."""
+    package = Path(semiseg.__file__).parent
+    bad = [p for p in package.rglob("*.py") for word in ("import pickle", "allow_pickle=True", "torch.load", "joblib") if word in p.read_text()]
+    assert not bad, bad
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+def test_train_help_explains_every_field(capsys):
+    """Catches a field without words."""
+    assert main(["train", "--method=mean_teacher", "--help"]) == 0
+    said = capsys.readouterr().out
+    for flag in ("--labels", "--label-subset", "--method.decay", "--net.widths", "--method.criterion", "--augment"):
+        assert flag in said, flag
+    assert "  []" not in said
