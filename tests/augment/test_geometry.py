@@ -45,7 +45,7 @@ def test_nothing_drawn_is_the_centre_crop_exactly(frame, size):
 
 
 def test_quarter_turns_are_numpys():
-    """A wrong sense of rotation, cos(pi/2) that is not 0, a turn that is never drawn."""
+    """cos(pi/2) that is not 0, a turn that mirrors, a turn that is never drawn."""
     views, labels, valid = apply(dataclasses.replace(STILL, rot90=1.0), FOUR)
     turns = {np.rot90(FOUR, k).tobytes() for k in range(4)}
     assert {v.tobytes() for v in views} == turns and valid.all()
@@ -75,18 +75,34 @@ def test_translation_moves_by_what_was_drawn():
     np.testing.assert_array_equal(labels[0], np.where(inside, exact(np.round(y), np.round(x)), IGNORE))
 
 
-def test_warp_by_half_a_pixel():
-    """Interpolating the label, or rounding the image: the mean of two neighbours against the nearer one."""
-    image, label, _ = warp(FOUR[..., None], FOUR.astype(np.uint8), jnp.mgrid[:4, :3] + jnp.array([0.0, 0.4])[:, None, None])
+def test_translation_reaches_its_fraction_of_each_side():
+    """A fraction of the longest side, half of the range, one shift for both axes."""
+    geometry = dataclasses.replace(STILL, translate=0.25)
+    shift = np.abs([np.asarray(draw(geometry, s, (9, 17), (4, 16)) - draw(STILL, s, (9, 17), (4, 16)))[:, 0, 0] for s in range(24)])
+    assert 0.8 < shift[:, 0].max() <= 1 and 3.2 < shift[:, 1].max() <= 4
+
+
+def test_warp_between_pixels():
+    """Interpolating the label (class 1 between 0 and 2), or rounding the image."""
+    image, label, _ = warp(FOUR[..., None], 2 * FOUR.astype(np.uint8), jnp.mgrid[:4, :3] + jnp.array([0.0, 0.4])[:, None, None])
     np.testing.assert_allclose(image[..., 0], FOUR[:, :3] + 0.4, rtol=1e-6)
-    np.testing.assert_array_equal(label, FOUR[:, :3])
+    np.testing.assert_array_equal(label, 2 * FOUR[:, :3])
 
 
-def test_rotation_is_counter_clockwise_and_keeps_distances():
-    """Degrees taken for radians, a rotation that shears, a sense that differs from the quarter turn's."""
+def test_a_pixel_ends_half_way_to_the_next():
+    """The frame cut at the centres of its border pixels, so that half a pixel is lost all around."""
+    x = jnp.array([[-0.6, -0.4, 3.4, 3.6]])
+    image, label, valid = warp(FOUR[..., None], FOUR.astype(np.uint8), jnp.stack([jnp.zeros_like(x), x]))
+    np.testing.assert_array_equal(image[0, :, 0], [0, 0, 3, 0])
+    np.testing.assert_array_equal(label[0], [IGNORE, 0, 3, IGNORE])
+    np.testing.assert_array_equal(valid[0], [False, True, True, False])
+
+
+def test_rotation_keeps_distances_and_its_range():
+    """Degrees taken for radians, a rotation that shears, one that goes one way only."""
     still, turned = (np.asarray(draw(g, 1, (9, 9), (5, 5))) for g in (STILL, dataclasses.replace(STILL, rotate_p=1.0, rotate_degrees=30.0)))
     y, x = (turned - 4)[:, 2, 4]  # where the pixel two columns right of the centre comes from
-    angle = np.rad2deg(np.arctan2(y, x))  # content turns counter-clockwise by as much as the source lies clockwise (y points down)
+    angle = np.rad2deg(np.arctan2(y, x))
     assert 0 < abs(angle) < 30
     np.testing.assert_allclose(np.linalg.norm(turned - 4, axis=0), np.linalg.norm(still - 4, axis=0), atol=1e-5)
     wide = dataclasses.replace(STILL, rotate_p=1.0, rotate_degrees=90.0)
