@@ -37,5 +37,5 @@ class FocalTversky:
         o = overlap(logits, label, batch=self.batch)
         miss = 1 - tversky_index(o, self.alpha, self.beta, self.smooth)
         # The power's slope is infinite at a perfect overlap: below the resolution of float32 the loss is flat.
-        loss = jnp.where(miss > 1e-6, jnp.maximum(miss, 1e-6) ** (1 / self.gamma), 0.0)
+        loss = jnp.where(miss <= 1e-6, 0.0, jnp.maximum(miss, 1e-6) ** (1 / self.gamma))
         return class_mean(loss, class_vector(self.class_weights, logits.shape[-1], self.background), o.present)

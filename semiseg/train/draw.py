@@ -30,7 +30,8 @@ def draw(pools: Pools, key: jax.Array, augment: Augmentation, ratio: jax.Array, 
     nothing = jnp.zeros((unlabelled, *label_shape(pools)), jnp.uint8)
     weak, _, valid = augment.weak(k_weak, pools.image_NHWC[rest], nothing, size)
     strong = augment.strong(k_strong, weak)
-    return Batch(standardise(image), label, standardise(weak), standardise(strong), valid)
+    # the strong view is standardised as its weak one: by its own statistics, its changes of brightness and contrast would cancel
+    return Batch(standardise(image), label, standardise(weak), standardise(strong, like=weak), valid)
 
 
 def label_shape(pools: Pools) -> tuple[int, ...]:
