@@ -8,6 +8,7 @@ import random
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -24,6 +25,7 @@ def command(trial, out: Path) -> list[str]:
     """The command line of a trial, in a process of its own."""
     file = out.parent / f"{out.name}.yaml"
     file.write_text(config.to_yaml(trial))
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(tempfile.gettempdir()) / "semiseg-test-programs"))  # read by the children only
     return [sys.executable, "-m", "semiseg.cli.main", "train", f"--config={file}", f"--out={out}", "--quiet"]
 
 

@@ -20,7 +20,7 @@ def test_sweep_compiles_its_training_program_once(root, tmp_path, caplog):
     """3 budgets × 2 subsets × 2 seeds × 2 learning rates: catches a traced field that became static, or pools whose shape follows the budget."""
     import jax
 
-    spec = grid(root, labels=[1, 2, 4], label_subset=[0, 1], seed=[0, 1], lr=[0.01, 0.001], **{"method": ["mean_teacher"], "momentum": [0.87]})
+    spec = grid(root, labels=[2, 3, 4], label_subset=[0, 1], seed=[0, 1], lr=[0.01, 0.001], **{"method": ["mean_teacher"], "momentum": [0.87]})
     jax.config.update("jax_log_compiles", True)
     try:
         with caplog.at_level(logging.WARNING):
@@ -54,7 +54,7 @@ def test_grid_nested_and_flat_names_agree():
     """``method.decay`` and nested ``parameters`` mean the same; the product is full and in file order."""
     flat = sweeps.trials({"parameters": {"method": {"value": "mean_teacher"}, "method.decay": {"values": [0.9, 0.99]}, "seed": {"values": [0, 1]}}})
     nested = sweeps.trials(
-        {"parameters": {"method": {"value": "mean_teacher"}, "method.decay": {"values": [0.9, 0.99]}, "seed": {"values": [0, 1]}}}
+        {"parameters": {"method.name": {"value": "mean_teacher"}, "method": {"parameters": {"decay": {"values": [0.9, 0.99]}}}, "seed": {"values": [0, 1]}}}
     )
     assert list(flat) == ["decay0.9-seed0", "decay0.9-seed1", "decay0.99-seed0", "decay0.99-seed1"] == list(nested)
     assert [t.method.decay for t in flat.values()] == [0.9, 0.9, 0.99, 0.99]

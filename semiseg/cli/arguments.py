@@ -84,7 +84,7 @@ def explain(instance: Any, prefix: str = "") -> str:
 
 
 def _shown(value: Any) -> str:
-    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    return (",".join(map(str, value)) or "none") if isinstance(value, tuple) else str(value)
 
 
 def _wrapped(flag: str, words: str) -> list[str]:

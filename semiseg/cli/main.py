@@ -18,7 +18,6 @@ COMMANDS = {
     "nets": "the networks there are",
     "bench": "the benchmarks of the README",
 }
-NO_JAX = ("data", "report")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -43,10 +42,7 @@ def main(argv: list[str] | None = None) -> int:
 
             near = difflib.get_close_matches(command, COMMANDS, 1)
             raise UserError(f"there is no command {command!r}" + (f"; did you mean {near[0]!r}?" if near else "; see `semiseg --help`"))
-        # NumPy's BLAS threads spin against XLA's for the same cores: small products took 20 times longer beside a training program.
-        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-        if command not in NO_JAX:
-            compilation_cache()
+        prepare()
         return importlib.import_module(f"semiseg.cli.{command}").main(rest)
     except UserError as error:
         if debug:
@@ -68,8 +64,13 @@ def main(argv: list[str] | None = None) -> int:
         return 2
 
 
-def compilation_cache() -> None:
-    """Keep compiled programs between processes; call before JAX is imported. JAX_COMPILATION_CACHE_DIR wins; empty turns it off."""
+def prepare() -> None:
+    """Settings that must stand before NumPy and JAX are imported; the user's own environment wins.
+
+    NumPy's BLAS threads spin against XLA's for the same cores (small products took 20 times longer beside a training program), so BLAS gets
+    one. Compiled programs are kept between processes.
+    """
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "semiseg" / "programs"
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")

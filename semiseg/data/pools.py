@@ -78,7 +78,8 @@ def pools(
     The unlabelled pool is every image outside the budget; where the budget is everything, it is everything.
     """
     data = training(name, root, frame)
-    shown = splits.labelled_subjects(data.info, data.cases, labels, label_subset)
+    everyone = len({c.subject for c in data.cases if c.label is not None})
+    shown = splits.labelled_subjects(data.info, data.cases, labels or everyone, label_subset)
     chosen = np.array([c.subject in set(shown) for c in data.cases]) & data.annotated
     if not chosen.any():
         raise UserError(f"data set {name!r}: none of the {len(shown)} chosen subjects has a label; check with `semiseg data check {name}`")
