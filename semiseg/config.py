@@ -160,7 +160,7 @@ def _set(node: Any, path: list[str], value: Any, key: str, where: str) -> Any:
     else:
         new = _validated(type(node), path[0], value, f"{prefix}{key}")
     try:
-        return dataclasses.replace(node, **{path[0]: new})
+        return dataclasses.replace(node, **{path[0]: new})  # type: ignore[type-var]
     except (ValueError, TypeError) as error:
         raise UserError(f"{prefix}{key}: {error}") from None
 

@@ -6,7 +6,6 @@ Axes: ``B`` batch, ``H W`` (``D H W`` in 3D), ``C`` image channels, ``K`` classe
 from __future__ import annotations
 
 import dataclasses
-import sys
 import typing
 from typing import Any, NamedTuple, Protocol, TypeVar, dataclass_transform
 
@@ -20,7 +19,7 @@ PyTree = Any
 T = TypeVar("T")
 
 
-def static(default: Any) -> Any:
+def static(*, default: Any) -> Any:
     """A ``float`` field that changes the program, so that it is compiled in rather than traced."""
     return dataclasses.field(default=default, metadata={"static": True})
 
@@ -38,11 +37,11 @@ def hyper(cls: type[T]) -> type[T]:
     default is itself a ``hyper`` instance are subtrees. All the rest (``int``, ``str``, ``bool``, tuples) is static.
     """
     cls = dataclasses.dataclass(frozen=True)(cls)
-    module = vars(sys.modules[cls.__module__])
-    data, meta = [], []
+    hints = typing.get_type_hints(cls)
+    data: list[str] = []
+    meta: list[str] = []
     for field in dataclasses.fields(cls):  # type: ignore[arg-type]
-        annotation = eval(field.type, module) if isinstance(field.type, str) else field.type
-        traced = (annotation is float and not field.metadata.get("static")) or is_hyper(field.default) or bool(field.metadata.get("subtree"))
+        traced = (hints[field.name] is float and not field.metadata.get("static")) or is_hyper(field.default) or bool(field.metadata.get("subtree"))
         (data if traced else meta).append(field.name)
     return jax.tree_util.register_dataclass(cls, data_fields=data, meta_fields=meta)
 

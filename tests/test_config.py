@@ -60,7 +60,7 @@ def test_hyper_traces_floats_and_nothing_else():
         """Outer."""
 
         inner: Inner = Inner()
-        share: float = static(0.5)
+        share: float = static(default=0.5)
         rate: float = 1.0
 
     assert jax.tree.leaves(Outer()) == [2.0, 1.0]

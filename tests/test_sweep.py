@@ -20,7 +20,7 @@ def test_sweep_compiles_its_training_program_once(root, tmp_path, caplog):
     """3 budgets × 2 subsets × 2 seeds × 2 learning rates: catches a traced field that became static, or pools whose shape follows the budget."""
     import jax
 
-    spec = grid(root, labels=[2, 3, 4], label_subset=[0, 1], seed=[0, 1], lr=[0.01, 0.001], **{"method": ["mean_teacher"], "momentum": [0.87]})
+    spec = grid(root, labels=[2, 3, 4], label_subset=[0, 1], seed=[0, 1], lr=[0.01, 0.001], method=["mean_teacher"], momentum=[0.87])
     jax.config.update("jax_log_compiles", True)
     try:
         with caplog.at_level(logging.WARNING):

@@ -12,7 +12,6 @@ import functools
 import numpy as np
 
 
-
 @dataclasses.dataclass(frozen=True)
 class Frame:
     """Geometry between a slice and the network.

@@ -37,7 +37,7 @@ class MeanTeacher:
     ramp: float = 0.4
     start: float = 0.0
     noise: float = 0.0
-    labelled_share: float = static(0.5)
+    labelled_share: float = static(default=0.5)
     student_view: str = "strong"
     teacher_train: bool = False
     average_state: bool = True

@@ -32,7 +32,7 @@ class PseudoLabel:
     weight: float = 0.5
     ramp: float = 0.4
     decay: float = 0.99
-    labelled_share: float = static(0.5)
+    labelled_share: float = static(default=0.5)
     student_view: str = "strong"
 
     def labelled(self, batch: int) -> int:

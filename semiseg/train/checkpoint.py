@@ -106,7 +106,7 @@ def load_weights(path: Path, like: PyTree | None = None) -> tuple[PyTree, dict[s
     try:
         with safe_open(path, framework="numpy") as file:
             header = json.loads((file.metadata() or {}).get("semiseg", "{}"))
-            flat = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            flat = {key: file.get_tensor(key) for key in file.keys()}
     except (OSError, SafetensorError, ValueError) as error:
         raise UserError(f"{path}: cannot be read as safetensors ({error}); train the run again") from None
     if like is None:

@@ -9,7 +9,7 @@ from semiseg.augment import Augmentation, standardise
 from semiseg.types import Batch, Pools
 
 
-def draw(pools: Pools, key: jax.Array, augment: Augmentation, ratio: jax.Array, *, labelled: int, unlabelled: int, size: int) -> Batch:
+def draw(pools: Pools, key: jax.Array, augment: Augmentation, ratio: jax.Array | float, *, labelled: int, unlabelled: int, size: int) -> Batch:
     """A batch of ``labelled`` images with labels and ``unlabelled`` ones in two views.
 
     Images are drawn with replacement. Each labelled place is synthetic with probability ``ratio / (1 + ratio)``. A method that uses no

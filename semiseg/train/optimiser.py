@@ -32,7 +32,7 @@ def _clip(gradient, limit):
     return jax.tree.map(lambda g: g * scale, gradient)
 
 
-def rate(name: str, progress: jax.Array, warmup: jax.Array) -> jax.Array:
+def rate(name: str, progress: jax.Array, warmup: jax.Array | float) -> jax.Array:
     """Factor on the learning rate at ``progress`` in [0, 1).
 
     ``poly``: (1 - t)^0.9 (Chen et al. 2017, DeepLab); ``cosine``: (1 + cos πt) / 2; ``constant``. A linear ``warmup`` share comes before.
