@@ -154,7 +154,7 @@ def _set(node: Any, path: list[str], value: Any, key: str, where: str) -> Any:
         if type(new) is type(old) and not dataclasses.is_dataclass(value):
             new = old
         elif path[0] == "method" and not dataclasses.is_dataclass(value) and hasattr(new, "criterion"):
-            new = dataclasses.replace(new, criterion=old.criterion)
+            new = dataclasses.replace(new, criterion=old.criterion)  # type: ignore[type-var]
     elif dataclasses.is_dataclass(old) and not dataclasses.is_dataclass(value):
         raise UserError(f"{prefix}{key!r} is a group: set one of {', '.join(f'{key}.{f.name}' for f in dataclasses.fields(old))}")
     else:

@@ -1,0 +1,1 @@
+"""Benchmarks: measured against a peer in the same run, as ratios of medians, because machines are noisy."""
