@@ -1,4 +1,4 @@
-"""Networks: one file each. To add one, write its file and add its line here and in ``tests/nets/test_contract.py``."""
+"""Networks: one file each. To add one, write its file and add its line here and in ``tests/nets/test_nets.py``."""
 
 from semiseg.nets.unet import UNet
 
