@@ -31,7 +31,7 @@ def main() -> None:
     frame = runs.to_pandas()
     frame = frame[(frame.checkpoint == "last") & (frame["class"] == "mean") & frame.metric.isin(["dice", "hd95", "assd"])]
     print(frame.groupby(["labels", "method", "metric"])["mean"].agg(["mean", "min", "max", "count"]).round(3).to_string())
-    print("seconds of training:", frame.method.groupby(frame.method).size().to_dict(), [r.summary["seconds_train"] for r in runs])
+    print(f"{sum(r.summary['seconds_train'] for r in runs):.0f} seconds of training in {len(runs)} runs")
 
 
 if __name__ == "__main__":
