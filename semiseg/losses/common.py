@@ -39,7 +39,7 @@ def pixels(logits: jax.Array, label: jax.Array) -> Pixels:
     """Neutralise IGNORE. ``logits (B, *space, K)`` float, ``label (B, *space)`` int."""
     valid = label != IGNORE
     clean = jnp.where(valid[..., None], logits.astype(jnp.float32), 0.0)
-    onehot = jax.nn.one_hot(jnp.where(valid, label, -1), logits.shape[-1], dtype=jnp.float32)
+    onehot = jax.nn.one_hot(jnp.where(valid, label.astype(jnp.int32), -1), logits.shape[-1], dtype=jnp.float32)
     return Pixels(clean, onehot, valid)
 
 
