@@ -23,8 +23,7 @@ class SurfaceDistances(NamedTuple):
 def surface_distances(prediction: np.ndarray, truth: np.ndarray, spacing: Sequence[float]) -> SurfaceDistances:
     """Distances between two non-empty bool masks of one shape, 2D or 3D; ``spacing`` has one step an axis."""
     box = bounding_box(prediction | truth)
-    masks = [np.pad(mask[box], 1) for mask in (prediction, truth)]  # the padding is the outside that erosion needs
-    surface_p, surface_t = (mask & ~binary_erosion(mask) for mask in masks)
+    surface_p, surface_t = (mask[box] & ~binary_erosion(mask[box], border_value=0) for mask in (prediction, truth))
     return SurfaceDistances(
         distance_transform_edt(~surface_t, sampling=spacing)[surface_p],
         distance_transform_edt(~surface_p, sampling=spacing)[surface_t],

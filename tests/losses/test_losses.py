@@ -16,6 +16,7 @@ ALL = {name: cls() for name, cls in LOSSES.items()} | {
     "dice per image": Dice(batch=False, background=True),
     "dice without smooth": Dice(smooth=0.0),
     "generalised dice over the batch": GeneralisedDice(batch=True, smooth=0.0),
+    "focal of a small exponent": LOSSES["focal"](gamma=0.5),
     "boundary with background": LOSSES["boundary"](background=True, weight=1.0),
     "hausdorff with background": LOSSES["hausdorff_dt"](background=True, weight=1.0),
 }
