@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from semiseg import devices
 from semiseg.errors import UserError
 from semiseg.losses import CEDice
 from semiseg.nets import UNet
@@ -60,12 +61,15 @@ def measure(width: int, batch: int, size: int, norm: str, repeats: int, inner: i
 
 
 def _jax_contenders(net: UNet, image: np.ndarray, label: np.ndarray, inner: int, found: dict[str, Any]) -> Any:
-    x, y, criterion = jnp.asarray(image), jnp.asarray(label), CEDice()
+    mesh, criterion = devices.mesh(len(image)), CEDice()
+    found["devices"] = mesh.size
+    x, y = jax.device_put((image, label), devices.copied(mesh))
     params = net.init(jax.random.key(0), x, 4)
     found["parameters"] = sum(p.size for p in jax.tree.leaves(params.weights))
 
     def step(carry: Any, x: jax.Array, y: jax.Array) -> Any:
         params, velocity = carry
+        x, y = devices.cut((x, y), mesh)
 
         def loss(weights: Any) -> Any:
             out = net.apply(params._replace(weights=weights), x, train=True)
@@ -73,14 +77,14 @@ def _jax_contenders(net: UNet, image: np.ndarray, label: np.ndarray, inner: int,
 
         gradient, state = jax.grad(loss, has_aux=True)(params.weights)
         velocity = jax.tree.map(lambda v, g: MOMENTUM * v + g, velocity, gradient)
-        return params._replace(weights=jax.tree.map(lambda w, v: w - LR * v, params.weights, velocity), state=state), velocity
+        return devices.copy((params._replace(weights=jax.tree.map(lambda w, v: w - LR * v, params.weights, velocity), state=state), velocity), mesh)
 
     programs: dict[str, tuple[Callable[..., Any], int]] = {
         "single": (step, 1),
         "scan": (lambda c, x, y: jax.lax.scan(lambda c, _: (step(c, x, y), None), c, None, length=inner)[0], inner),
         "loop": (lambda c, x, y, n: jax.lax.fori_loop(0, n, lambda _, c: step(c, x, y), c), inner),
     }
-    carry = (params, jax.tree.map(jnp.zeros_like, params.weights))
+    carry = jax.device_put((params, jax.tree.map(jnp.zeros_like, params.weights)), devices.copied(mesh))
     timed: dict[str, tuple[Callable[[], Any], int]] = {}
     compile_s, memory = {}, {}
     for name, (program, steps) in programs.items():

@@ -1,12 +1,87 @@
-"""``semiseg nets``: what there is."""
+"""``semiseg nets``: what there is, and what each network costs."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
-from semiseg.cli.methods import show
+from semiseg.cli.arguments import explain, nothing_left, parse, take
+from semiseg.errors import UserError
+
+USAGE = """usage: semiseg nets [NAME] [--size 128] [--channels 1] [--classes 2] [--receptive-field] [--json FILE] [--net.FIELD=VALUE …]
+
+All networks, or one with its fields and its layers. Figures are for one image of --size along every axis (volumes: a quarter of it).
+
+  --receptive-field              also measure that of the convolutions (compiles every network: minutes); NAME alone always does
+  --json                         also write the figures to this file
+  --net.FIELD=VALUE              with NAME: figures of that configuration
+"""
 
 
 def main(argv: Sequence[str]) -> int:
-    """Print all networks, or one with its fields."""
-    return show("net", argv)
+    """Print all networks, or one with its fields and layers."""
+    positional, flags = parse(argv)
+    if flags.pop("help", False):
+        print(USAGE)
+        return 0
+    own = take(flags, "nets", {"size": "128", "channels": "1", "classes": "2", "receptive_field": False, "json": None})
+    try:
+        size, channels, classes = (int(own[k]) for k in ("size", "channels", "classes"))
+    except ValueError:
+        raise UserError("semiseg nets: --size, --channels and --classes are whole numbers") from None
+    if min(size, channels, classes) < 1:
+        raise UserError("semiseg nets: --size, --channels and --classes must be at least 1")
+    from semiseg import config
+    from semiseg.nets import NETS
+
+    changes = {k: flags.pop(k) for k in list(flags) if k.startswith("net.")}
+    nothing_left(flags, positional[1:], "nets")
+    if changes and not positional:
+        raise UserError("semiseg nets: --net.FIELD needs the NAME of a network before it")
+    nets = {name: config.override(config.Trial(), {"net": name, **changes}).net for name in positional} or {n: cls() for n, cls in NETS.items()}
+    found = [_figures(name, net, size, channels, classes, bool(own["receptive_field"] or positional)) for name, net in nets.items()]
+    if positional:
+        _one(nets[positional[0]], found[0], channels, classes, explain(nets[positional[0]], "net."))
+    else:
+        _table(found, size)
+    if own["json"]:
+        path = Path(own["json"])
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps({"size": size, "channels": channels, "classes": classes, "nets": found}, indent=1) + "\n")
+    return 0
+
+
+def _figures(name: str, net: Any, size: int, channels: int, classes: int, reach: bool) -> dict[str, Any]:
+    from semiseg.nets import summary
+
+    side = size if net.dims == 2 else max(1, size // 4)
+    row = {"name": name, "dims": net.dims, "size": side, **summary.cost(net, side, channels, classes), "paper": summary.paper(type(net))}
+    return row | ({"receptive_field": summary.receptive_field(net, classes)} if reach else {})
+
+
+def _reach(row: dict[str, Any]) -> str:
+    return "" if "receptive_field" not in row else f"{row['receptive_field'] or 'all':>6}"
+
+
+def _table(found: list[dict[str, Any]], size: int) -> None:
+    head = f"{'network':18} dims  parameters  G mult-adds  activations MiB {'reach' if 'receptive_field' in found[0] else '':>6}  paper"
+    print(head)
+    for row in found:
+        figures = f"{row['parameters']:11,} {row['multiply_adds'] / 1e9:12.3f} {row['activation_mib']:16.1f}"
+        print(f"{row['name']:18} {row['dims']}D   {figures} {_reach(row):>6}  {row['paper'][:80]}")
+    print(f"\nOne image of {size}² (volumes: {max(1, size // 4)}³). `semiseg nets NAME` explains one, its fields and its layers.")
+
+
+def _one(net: Any, row: dict[str, Any], channels: int, classes: int, fields: str) -> None:
+    from semiseg.nets import summary
+
+    print(f"{row['name']}: {(type(net).__doc__ or '').split('Attributes:')[0].strip()}\n")
+    print(fields)
+    print(f"\nlayers ({channels} channels, {classes} classes)")
+    for level, name, parameters, shapes in summary.tree(net, channels, classes):
+        print(f"  {'  ' * level}{name:{24 - 2 * level}} {parameters:11,}  {shapes}")
+    reach = row["receptive_field"]
+    print(f"\n{row['parameters']:,} parameters; for one image of {row['size']} pixels a side {row['multiply_adds'] / 1e9:.3f} G multiply-adds and", end=" ")
+    print(f"{row['activation_mib']:.1f} MiB of activations; receptive field {f'{reach} pixels' if reach else 'the whole image'}")

@@ -29,17 +29,17 @@ def same_with_gradients(ours, reference, *args):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5 * max(1, float(jnp.abs(b).max())))
 
 
-def lax_conv(x, w, stride):
+def lax_conv(x, w, stride, dilation, groups, pads=None):
     space = "DHW"[-(x.ndim - 2) :]
-    pad = [(k // 2, k // 2) for k in w.shape[:-2]]
     return lax.conv_general_dilated(
-        x, w, (stride,) * len(space), pad, dimension_numbers=(f"N{space}C", f"{space}IO", f"N{space}C"), precision="highest"
-    )
+        x, w, (stride,) * len(space), pads or [(dilation * (k // 2),) * 2 for k in w.shape[:-2]], rhs_dilation=(dilation,) * len(space),
+        dimension_numbers=(f"N{space}C", f"{space}IO", f"N{space}C"), feature_group_count=groups, precision="highest"
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    ("size", "kernel", "stride"),
-    [
+    ("size", "kernel", "stride", "dilation", "groups", "pads"),
+    [(*plain, 1, 1, None) for plain in [
         ((9, 6), (3, 3), 1),
         ((8, 8), (5, 3), 1),
         ((7, 4), (1, 1), 1),
@@ -50,12 +50,25 @@ def lax_conv(x, w, stride):
         ((4, 5, 6), (1, 3, 3), 1),
         ((5, 4, 6), (3, 3, 3), 2),
         ((3, 4, 5), (1, 1, 1), 1),
+    ]] + [
+        ((9, 8), (3, 3), 1, 2, 1, None),
+        ((9, 8), (5, 1), 1, 3, 2, None),
+        ((9, 8), (3, 3), 1, 1, 4, None),
+        ((8, 7), (3, 5), 2, 1, 2, None),
+        ((9, 11), (3, 3), 2, 2, 1, None),
+        ((11, 10), (3, 3), 3, 2, 4, None),
+        ((9, 7), (1, 1), 2, 1, 2, None),
+        ((8, 9), (4, 2), 2, 1, 1, ((1, 1), (0, 1))),
+        ((7, 7), (3, 3), 1, 1, 1, ((0, 0), (2, 3))),
+        ((5, 4, 6), (3, 1, 3), 2, 1, 2, None),
     ],
-)
-def test_conv_is_lax_with_autodiffs_gradients(size, kernel, stride):
-    """Catches an unflipped kernel in dx, swapped spatial axes, channels not swapped, wrong padding for an odd size under a stride."""
-    x, w = random(0, 2, *size, 3), random(1, *kernel, 3, 4) / 4
-    same_with_gradients(lambda x, w: layers.conv(x, w, stride), lambda x, w: lax_conv(x, w, stride), x, w)
+)  # fmt: skip
+def test_conv_is_lax_with_autodiffs_gradients(size, kernel, stride, dilation, groups, pads):
+    """Catches an unflipped kernel in dx, swapped spatial axes, channels not swapped, wrong padding for an odd size under a stride, stride and
+    dilation not exchanged in dw, and groups mixed up."""
+    x, w = random(0, 2, *size, 4), random(1, *kernel, 4 // groups, 8) / 4
+    ours = lambda x, w: layers.conv(x, w, stride, dilation=dilation, groups=groups, pads=pads)
+    same_with_gradients(ours, lambda x, w: lax_conv(x, w, stride, dilation, groups, pads), x, w)
 
 
 def test_conv_in_a_scan_has_the_gradient_it_has_outside():
@@ -66,10 +79,11 @@ def test_conv_in_a_scan_has_the_gradient_it_has_outside():
     np.testing.assert_allclose(inside, [gradient(w, x_i) for x_i in x], rtol=1e-4, atol=1e-5)
 
 
-def test_conv_on_a_cpu_is_in_the_one_form_that_is_fast_in_a_loop():
-    """Catches dilation or another order of axes on a CPU: the numbers stay right, but a step in a scan takes 30 times as long."""
-    x, w = random(0, 2, 8, 8, 3), random(1, 3, 3, 3, 4)
-    gradient = jax.jit(jax.grad(lambda x, w: jnp.sin(layers.conv(x, w)).sum(), (0, 1)))
+@pytest.mark.parametrize("how", [{}, {"stride": 2}, {"dilation": 2}, {"groups": 3}])
+def test_conv_on_a_cpu_is_in_the_one_form_that_is_fast_in_a_loop(how):
+    """Catches another order of axes on a CPU: the numbers stay right, but a step in a scan takes 30 times as long."""
+    x, w = random(0, 2, 8, 8, 3), random(1, 3, 3, 3 // how.get("groups", 1), 6)
+    gradient = jax.jit(jax.grad(lambda x, w: jnp.sin(layers.conv(x, w, **how)).sum(), (0, 1)))
     lowered = lambda platform: gradient.trace(x, w).lower(lowering_platforms=(platform,)).as_text()
     orders = lambda text: re.findall(r"dim_numbers = (\[.*?\]x\[.*?\]->\[.*?\])", text)
     assert orders(lowered("cpu")) == ["[b, 0, 1, f]x[0, 1, i, o]->[b, 0, 1, f]"] * 3
@@ -90,6 +104,19 @@ def test_up_conv_is_lax(dims):
     names = (f"N{space}C", f"{space}IO", f"N{space}C")
     reference = lambda x, w: lax.conv_transpose(x, jnp.flip(w, range(dims)), (2,) * dims, "VALID", dimension_numbers=names)
     same_with_gradients(layers.up_conv, reference, x, w)
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_transposed_and_down_conv_are_lax(dims):
+    """Catches zeros before instead of after the pixels, a flipped kernel, and blocks whose axes are mixed up."""
+    x, w = random(0, 2, *(4, 6, 2)[:dims], 3), random(1, *(3,) * dims, 3, 4)
+    space = "DHW"[-dims:]
+    names = (f"N{space}C", f"{space}IO", f"N{space}C")
+    up = lambda x, w: lax.conv_general_dilated(x, w, (1,) * dims, [(1, 2)] * dims, lhs_dilation=(2,) * dims, dimension_numbers=names)
+    same_with_gradients(layers.transposed_conv, up, x, w)
+    w = random(1, *(2,) * dims, 3, 4)
+    down = lambda x, w: lax.conv_general_dilated(x, w, (2,) * dims, "VALID", dimension_numbers=names)
+    same_with_gradients(layers.down_conv, down, x, w)
 
 
 @pytest.mark.parametrize("dims", [2, 3])

@@ -13,7 +13,7 @@ from semiseg.types import Params
 
 def test_the_published_network_is_expressible():
     """Catches a level, a convolution or a bias too many: the count of the SSL4MIS U-Net less its redundant convolution biases."""
-    net = UNet(dropout=(0.05, 0.1, 0.2, 0.3, 0.5), head=3)
+    net = UNet(norm="batch", dropout=(0.05, 0.1, 0.2, 0.3, 0.5), head=3)
     shapes = jax.eval_shape(lambda: net.init(jax.random.key(0), jax.ShapeDtypeStruct((1, 32, 32, 1), jnp.float32), 4))
     w = net.widths
     pairs = lambda c, o: 9 * c * o + 9 * o * o + 4 * o
@@ -50,7 +50,7 @@ def test_a_list_from_yaml_is_hashable_and_a_wrong_number_of_rates_is_refused():
 
 def test_it_learns_two_images():
     """Catches a decoder without skips, a detached gradient, statistics that do not reach evaluation: two images are fitted in a scan."""
-    net = UNet(widths=(8, 8), momentum=0.7)
+    net = UNet(widths=(8, 8), norm="batch", momentum=0.7)
     x = jax.random.normal(jax.random.key(0), (2, 16, 16, 1))
     label = (x[..., 0] > 0.3).astype(jnp.int32)
     params = net.init(jax.random.key(1), x, 2)

@@ -1,0 +1,161 @@
+"""TransUNet: a residual network, then a vision transformer on its coarse features, then the decoder of a U-Net."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from semiseg.nets import attention, layers
+from semiseg.nets.frame import Network
+from semiseg.nets.resample import overlapping_max_pool, resize
+
+
+@dataclasses.dataclass(frozen=True)
+class TransUNet(Network):
+    """TransUNet of Chen et al., arXiv 2102.04306, 2021 (fig. 1): the R50-ViT hybrid.
+
+    The residual network is the one of Kolesnikov et al., ECCV 2020 (Big Transfer): standardised kernels, group norm, three stages, so that
+    a token is 16×16 pixels. Deliberate differences: pooling is padded, so that sizes halve exactly (the code pads the skip instead); any
+    number of channels (the code repeats a grey image three times); the position embedding, learnt for the size of the first images, is
+    interpolated linearly for others; nothing is pretrained.
+
+    Parameters, 3 channels, 9 classes, 224², the defaults: 105.28 M (published comparisons: 105.28 M).
+
+    Attributes:
+      width: channels of the first convolution; the stages have 4, 8, 16 times as many.
+      blocks: bottleneck blocks of each stage.
+      hidden: channels of the transformer.
+      mlp: hidden channels of its MLPs.
+      heads: of its attention.
+      depth: its blocks.
+      decoder: channels of the decoder's levels, coarsest first.
+      dropout: rate within the transformer, while training with a key (the paper's code: .1).
+      norm: of the decoder; the encoder has group norm with 32 groups, the transformer layer norm.
+      dtype: of the activations; variables and logits are float32 always.
+    """
+
+    width: int = 64
+    blocks: tuple[int, int, int] = (3, 4, 9)
+    hidden: int = 768
+    mlp: int = 3072
+    heads: int = 12
+    depth: int = 12
+    decoder: tuple[int, int, int, int] = (256, 128, 64, 16)
+    dropout: float = 0.0
+    norm: layers.NormKind = "batch"
+    dtype: Literal["float32", "bfloat16"] = "float32"
+
+    dims = 2
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "blocks", tuple(self.blocks))
+        object.__setattr__(self, "decoder", tuple(self.decoder))
+        attention.heads_divide("TransUNet", [self.hidden], [self.heads])
+
+    @property
+    def block(self) -> int:
+        return 16
+
+    def module(self, channels: int, classes: int, normals: layers.Normals, size: tuple[int, ...]) -> nnx.Module:
+        return _Module(self, channels, classes, normals, size)
+
+
+class StdConv(nnx.Module):
+    """Convolution whose kernel is standardised for each output channel (Qiao et al. 2019); no bias."""
+
+    def __init__(self, channels: int, out: int, *, size: int, stride: int = 1, normals: layers.Normals):
+        self.stride = stride
+        self.kernel = nnx.Param(normals.he((size, size, channels, out), channels * size**2))
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        w = self.kernel[...]
+        w = w - w.mean((0, 1, 2), keepdims=True)
+        w = w * jax.lax.rsqrt((w * w).mean((0, 1, 2), keepdims=True) + 1e-5)
+        return layers.conv(x, w.astype(x.dtype), self.stride)
+
+
+class _Bottleneck(nnx.Module):
+    """relu(shortcut + 1×1, 3×3 (stride), 1×1), each with a norm; the shortcut is projected where shapes differ."""
+
+    def __init__(self, channels: int, out: int, stride: int, normals: layers.Normals):
+        make = functools.partial(StdConv, normals=normals)
+        norm = functools.partial(layers.Norm, kind="group", groups=32, eps=1e-6)
+        self.conv1, self.norm1 = make(channels, out // 4, size=1), norm(out // 4)
+        self.conv2, self.norm2 = make(out // 4, out // 4, size=3, stride=stride), norm(out // 4)
+        self.conv3, self.norm3 = make(out // 4, out, size=1), norm(out)
+        self.project = channels != out or stride > 1
+        if self.project:
+            self.conv4, self.norm4 = make(channels, out, size=1, stride=stride), layers.Norm(out, "instance")
+
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        y = jax.nn.relu(self.norm1(self.conv1(x), train))
+        y = jax.nn.relu(self.norm2(self.conv2(y), train))
+        y = self.norm3(self.conv3(y), train)
+        return jax.nn.relu(y + (self.norm4(self.conv4(x), train) if self.project else x))
+
+
+class _Conv(nnx.Module):
+    """3×3 convolution, norm, ReLU."""
+
+    def __init__(self, net: TransUNet, channels: int, out: int, normals: layers.Normals):
+        self.conv = layers.Conv(channels, out, bias=net.norm == "none", normals=normals)
+        self.norm = None if net.norm == "none" else layers.Norm(out, net.norm)
+
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        x = self.conv(x)
+        return jax.nn.relu(x if self.norm is None else self.norm(x, train))
+
+
+class _Module(nnx.Module):
+    """Variables: root, root_norm, stage0block0 …; embed, position, block0 …, norm; widen, up0conv0 …; head."""
+
+    def __init__(self, net: TransUNet, channels: int, classes: int, normals: layers.Normals, size: tuple[int, ...]):
+        self.net = net
+        self.root = StdConv(channels, net.width, size=7, stride=2, normals=normals)
+        self.root_norm = layers.Norm(net.width, "group", groups=32, eps=1e-6)
+        width, skips = net.width, [net.width]
+        for i, count in enumerate(net.blocks):
+            out = net.width * 4 * 2**i
+            for j in range(count):
+                setattr(self, f"stage{i}block{j}", _Bottleneck(width, out, 2 if i and not j else 1, normals))
+                width = out
+            skips.append(width)
+        self.embed = attention.Linear(width, net.hidden, normals=normals)
+        self.position = nnx.Param(normals.normal((*(n // 16 for n in size), net.hidden), 0.02))
+        for i in range(net.depth):
+            setattr(self, f"block{i}", attention.Transformer(net.hidden, net.heads, net.mlp, rate=net.dropout, eps=1e-6, normals=normals))
+        self.norm = attention.LayerNorm(net.hidden, eps=1e-6)
+        self.widen = _Conv(net, net.hidden, 2 * net.decoder[0], normals)
+        width = 2 * net.decoder[0]
+        for i, out in enumerate(net.decoder):
+            skip = skips[2 - i] if i < 3 else 0
+            setattr(self, f"up{i}conv0", _Conv(net, width + skip, out, normals))
+            setattr(self, f"up{i}conv1", _Conv(net, out, out, normals))
+            width = out
+        self.head = layers.Conv(width, classes, size=3, normals=normals)
+
+    def __call__(self, x: jax.Array, train: bool, key: jax.Array | None) -> tuple[jax.Array, dict[str, Any]]:
+        x = jax.nn.relu(self.root_norm(self.root(x), train))
+        skips = [x]
+        x = overlapping_max_pool(x)
+        for i, count in enumerate(self.net.blocks):
+            for j in range(count):
+                x = getattr(self, f"stage{i}block{j}")(x, train)
+            skips.append(x)
+        x = self.embed(x)
+        shape = x.shape
+        x = (x + resize(self.position[...][None], shape[1:-1]).astype(x.dtype)).reshape(shape[0], -1, shape[-1])
+        x = layers.dropout(x, self.net.dropout, None if key is None else jax.random.fold_in(key, self.net.depth))
+        for i in range(self.net.depth):
+            x = getattr(self, f"block{i}")(x, None if key is None else jax.random.fold_in(key, i))
+        x = self.widen(self.norm(x).reshape(shape), train)
+        for i in range(len(self.net.decoder)):
+            x = resize(x, [2 * n for n in x.shape[1:-1]], align_corners=True)
+            x = jnp.concatenate([x, skips[2 - i]], -1) if i < 3 else x
+            x = getattr(self, f"up{i}conv1")(getattr(self, f"up{i}conv0")(x, train), train)
+        return self.head(x), {"features": x}
