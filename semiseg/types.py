@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import typing
+from collections.abc import Iterable
 from typing import Any, NamedTuple, Protocol, TypeVar, dataclass_transform
 
 import jax
@@ -20,7 +21,7 @@ T = TypeVar("T")
 
 
 def static(*, default: Any) -> Any:
-    """A ``float`` field that changes the program, so that it is compiled in rather than traced."""
+    """A ``float`` field, or one that holds a dataclass, that changes the program: it is compiled in rather than traced."""
     return dataclasses.field(default=default, metadata={"static": True})
 
 
@@ -41,9 +42,22 @@ def hyper(cls: type[T]) -> type[T]:
     data: list[str] = []
     meta: list[str] = []
     for field in dataclasses.fields(cls):  # type: ignore[arg-type]
-        traced = (hints[field.name] is float and not field.metadata.get("static")) or is_hyper(field.default) or bool(field.metadata.get("subtree"))
+        traced = hints[field.name] is float or is_hyper(field.default) or bool(field.metadata.get("subtree"))
+        traced = traced and not field.metadata.get("static")
         (data if traced else meta).append(field.name)
-    return jax.tree_util.register_dataclass(cls, data_fields=data, meta_fields=meta)
+    # Not jax.tree_util.register_dataclass: its tree definitions compare equal for two classes of as many fields (jaxlib 0.10), so that a
+    # collision of hashes would hand one method the compiled program of another. A node's own registration compares the class.
+    keys = tuple(jax.tree_util.GetAttrKey(name) for name in data)
+    leaves = lambda x: [getattr(x, name) for name in data]
+    rest = lambda x: tuple(getattr(x, name) for name in meta)
+
+    def rebuild(rest: tuple[Any, ...], leaves: Iterable[Any]) -> T:
+        made = object.__new__(cls)  # leaves may be anything while JAX works on the tree, so that no check of the class may run
+        made.__dict__.update(zip(data, leaves), **dict(zip(meta, rest)))
+        return made
+
+    jax.tree_util.register_pytree_with_keys(cls, lambda x: (list(zip(keys, leaves(x))), rest(x)), rebuild, lambda x: (leaves(x), rest(x)))
+    return cls
 
 
 def is_hyper(value: Any) -> bool:
@@ -92,6 +106,7 @@ class Pools(NamedTuple):
     synthetic_image_MHWC: jax.Array  # uint8, M >= 1
     synthetic_label_MHW: jax.Array
     synthetic_count: jax.Array
+    hidden_NHW: jax.Array | None = None  # uint8: every label there is, IGNORE where there is none; read by the diagnostics alone, None for no diagnostics
 
 
 class Batch(NamedTuple):
@@ -102,6 +117,8 @@ class Batch(NamedTuple):
     weak: jax.Array  # (U, H, W, C) unlabelled, weak view
     strong: jax.Array  # (U, H, W, C) the same pixels, strong view: same geometry, other intensities, cut-outs
     valid: jax.Array  # (U, H, W) bool: False where augmentation moved in pixels from outside the frame
+    place: jax.Array  # (U,) int32: index of each unlabelled image in the pool
+    coordinates: jax.Array  # (U, 2, H, W): pixel of the pool image each pixel of its views comes from, see semiseg.augment.geometry.warp
 
 
 # ------------------------------------------------------------------ networks
@@ -139,11 +156,15 @@ class Net(Protocol):
 
 
 class Model(NamedTuple):
-    """A network bound to its data: what a :class:`Method` is handed, so that a method can make as many copies as it needs."""
+    """A network bound to its data: what a :class:`Method` is handed, so that a method can make as many copies as it needs.
+
+    ``pool`` is the shape of the pool's images ``(N, H, W, C)``, for a method that remembers something of each of them.
+    """
 
     net: Net
     sample: jax.ShapeDtypeStruct
     classes: int
+    pool: jax.ShapeDtypeStruct | None = None
 
     def init(self, key: jax.Array) -> Params:
         return self.net.init(key, self.sample, self.classes)
@@ -161,21 +182,57 @@ class Loss(Protocol):
         ...
 
 
+class Pseudo(NamedTuple):
+    """What a method makes of the unlabelled batch, for the diagnostics that compare it with the hidden labels.
+
+    Attributes:
+      probability: ``(U, H, W, K)``, what the batch is taught with, in the place of each pixel of ``batch.weak``.
+      accepted: ``(U, H, W)`` bool, which pixels teach.
+      student: ``(U, H, W, K)``, the student's own probability of the same pixels; None where it saw others (mixed images).
+    """
+
+    probability: jax.Array
+    accepted: jax.Array
+    student: jax.Array | None = None
+
+
+class Aux(NamedTuple):
+    """What a method's loss returns beside its value.
+
+    Attributes:
+      metrics: scalars, averaged over the logged steps.
+      state: one entry per Params in ``params``: their new normalisation statistics.
+      memory: the memory with what this step saw in it (thresholds, prototypes, ensembles of predictions …); None keeps it as it is.
+      pseudo: what the unlabelled batch was taught with; None where nothing was.
+    """
+
+    metrics: dict[str, jax.Array]
+    state: PyTree
+    memory: PyTree = None
+    pseudo: Pseudo | None = None
+
+
 class Method(Protocol):
-    """A training method; ``self`` holds hyperparameters only. ``progress`` is step / total steps, in [0, 1)."""
+    """A training method; ``self`` holds hyperparameters only. ``progress`` is step / total steps, in [0, 1).
+
+    Several networks, or a discriminator, are a tree of Params: one optimiser steps them all, and ``stop_gradient`` on the weights or the
+    input decides which term of the loss trains which.
+    """
+
+    def labelled(self, batch: int) -> int:
+        """How many images of a batch come from the labelled pool; the others are unlabelled."""
+        ...
 
     def init(self, model: Model, key: jax.Array) -> tuple[PyTree, PyTree]:
         """``(params, memory)``; params is a Params or a tree of them (two networks …), memory a teacher, thresholds, prototypes …"""
         ...
 
-    def loss(self, model: Model, params: PyTree, memory: PyTree, batch: Batch, key: jax.Array, progress: jax.Array) -> tuple[
-        jax.Array, tuple[dict[str, jax.Array], PyTree]
-    ]:
-        """``(scalar, (metrics, new_state))``; new_state has one entry per Params in ``params``."""
+    def loss(self, model: Model, params: PyTree, memory: PyTree, batch: Batch, key: jax.Array, progress: jax.Array) -> tuple[jax.Array, Aux]:
+        """The scalar to descend on, and what else the step brought."""
         ...
 
-    def update(self, memory: PyTree, params: PyTree) -> PyTree:
-        """Memory after the optimiser's step, e.g. the EMA of parameters and normalisation statistics."""
+    def update(self, params: PyTree, memory: PyTree) -> tuple[PyTree, PyTree]:
+        """Params and memory after the optimiser's step, e.g. the EMA of parameters and normalisation statistics, or a fresh student."""
         ...
 
     def final(self, params: PyTree, memory: PyTree) -> Params:

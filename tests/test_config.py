@@ -65,3 +65,29 @@ def test_hyper_traces_floats_and_nothing_else():
 
     assert jax.tree.leaves(Outer()) == [2.0, 1.0]
     assert jax.tree.structure(Outer(rate=9.0)) == jax.tree.structure(Outer()) != jax.tree.structure(Outer(share=0.25))
+
+
+def test_two_methods_never_share_a_program():
+    """Catches a tree definition that does not know its class: a collision of hashes would train one method with another's program."""
+    import jax
+
+    from semiseg.methods import METHODS
+
+    @hyper
+    class Twin:
+        """As many fields as its brother."""
+
+        weight: float = 2.0
+        size: int = 3
+
+    @hyper
+    class Brother:
+        """As many fields as its twin."""
+
+        share: float = 2.0
+        count: int = 3
+
+    assert jax.tree.structure(Twin()) != jax.tree.structure(Brother())
+    trees = [jax.tree.structure(method()) for method in METHODS.values()]
+    assert all(a != b for i, a in enumerate(trees) for b in trees[:i])
+    assert jax.tree.unflatten(jax.tree.structure(Twin()), [object()]).size == 3

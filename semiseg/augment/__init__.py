@@ -1,6 +1,6 @@
 """Draw + augment, inside jit: from pool images to the weak and strong views of a :class:`semiseg.types.Batch`.
 
-    image, label, valid = augmentation.weak(key, image_BHWC, label_BHW, size=128)
+    image, label, valid, coordinates = augmentation.weak(key, image_BHWC, label_BHW, size=128)
     strong = augmentation.strong(key, image)           # the same pixels, other grey values
     standardise(image), standardise(strong, like=image)   # what a network sees
 
@@ -43,7 +43,7 @@ class Augmentation:
     weak_intensity: Intensity = Intensity()
     strong_intensity: Intensity = STRONG
 
-    def weak(self, key: jax.Array, image: jax.Array, label: jax.Array, size: Size) -> tuple[jax.Array, jax.Array, jax.Array]:
+    def weak(self, key: jax.Array, image: jax.Array, label: jax.Array, size: Size) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
         """A random window of ``size`` around the centre of each image.
 
         Args:
@@ -54,14 +54,16 @@ class Augmentation:
 
         Returns:
           image ``(B, *size, C)`` float32 in [0, 1], interpolated linearly, 0 outside the frame; label ``(B, *size)`` int32, the nearest
-          pixel's, IGNORE outside the frame; valid ``(B, *size)`` bool, False outside the frame.
+          pixel's, IGNORE outside the frame; valid ``(B, *size)`` bool, False outside the frame; coordinates ``(B, axes, *size)``, where in
+          the image each pixel comes from, see :func:`warp`.
         """
         space = _window(size, label)
 
-        def one(keys: jax.Array, image: jax.Array, label: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        def one(keys: jax.Array, image: jax.Array, label: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
             k_geometry, k_intensity = keys
-            image, label, valid = warp(image, label, self.geometry.coordinates(k_geometry, label.shape, space))
-            return jnp.where(valid[..., None], self.weak_intensity(k_intensity, image), 0), label, valid
+            coordinates = self.geometry.coordinates(k_geometry, label.shape, space)
+            image, label, valid = warp(image, label, coordinates)
+            return jnp.where(valid[..., None], self.weak_intensity(k_intensity, image), 0), label, valid, coordinates
 
         return jax.vmap(one)(jax.random.split(key, (len(image), 2)), _unit_range(image), label)
 

@@ -11,7 +11,14 @@ from semiseg.types import hyper
 
 @hyper
 class CEDice:
-    """``ce_weight * CE + dice_weight * Dice``; each term keeps its own fields (``--loss.dice.squared=True``)."""
+    """``ce_weight * CE + dice_weight * Dice``; each term keeps its own fields (``--method.criterion.dice.squared=True``).
+
+    Attributes:
+      ce: the cross-entropy.
+      dice: the Dice loss.
+      ce_weight: of the cross-entropy.
+      dice_weight: of the Dice loss.
+    """
 
     ce: CE = CE()
     dice: Dice = Dice()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import jax
 import jax.numpy as jnp
 
 from semiseg.losses import CEDice
 from semiseg.methods.blocks import ema_params, supervised_loss
-from semiseg.types import Batch, Loss, Model, Params, PyTree, hyper
+from semiseg.types import Aux, Batch, Loss, Model, Params, PyTree, hyper
 
 
 @hyper
@@ -25,6 +27,10 @@ class Supervised:
     criterion: Loss = CEDice()
     decay: float = 0.99
 
+    paper: ClassVar[str] = "the baseline"
+    holds: ClassVar[str] = "1 | 1"
+    passes: ClassVar[str] = "L"
+
     def labelled(self, batch: int) -> int:
         """How many images of a batch come from the labelled pool: all."""
         return batch
@@ -33,13 +39,13 @@ class Supervised:
         params = model.init(key)
         return params, {"average": params, "step": jnp.zeros((), jnp.int32)}
 
-    def loss(self, model: Model, params: Params, memory: PyTree, batch: Batch, key: jax.Array, progress: jax.Array):
+    def loss(self, model: Model, params: Params, memory: PyTree, batch: Batch, key: jax.Array, progress: jax.Array) -> tuple[jax.Array, Aux]:
         output = model.apply(params, batch.image, train=True, key=jax.random.fold_in(key, 0))
         loss = supervised_loss(self.criterion, output, batch.label)
-        return loss, ({"supervised": loss}, output.new_state)
+        return loss, Aux({"supervised": loss}, output.new_state)
 
-    def update(self, memory: PyTree, params: Params) -> PyTree:
-        return {"average": ema_params(memory["average"], params, self.decay, memory["step"]), "step": memory["step"] + 1}
+    def update(self, params: Params, memory: PyTree) -> tuple[Params, PyTree]:
+        return params, {"average": ema_params(memory["average"], params, self.decay, memory["step"]), "step": memory["step"] + 1}
 
     def final(self, params: Params, memory: PyTree) -> Params:
         return memory["average"]

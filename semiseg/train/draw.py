@@ -21,17 +21,17 @@ def draw(pools: Pools, key: jax.Array, augment: Augmentation, ratio: jax.Array |
     synthetic = (jax.random.uniform(k_which, (labelled,)) < ratio / (1.0 + ratio)) & (pools.synthetic_count > 0)
     image = jnp.where(synthetic[:, None, None, None], pools.synthetic_image_MHWC[fake], pools.image_NHWC[real])
     label = jnp.where(synthetic[:, None, None], pools.synthetic_label_MHW[fake], pools.label_NHW[real])
-    image, label, _ = augment.weak(k_augment, image, label, size)
+    image, label, _, _ = augment.weak(k_augment, image, label, size)
     if unlabelled == 0:
-        none = jnp.zeros((0, *image.shape[1:]))
-        return Batch(standardise(image), label, none, none, jnp.zeros((0, size, size), bool))
+        none, space = jnp.zeros((0, *image.shape[1:])), image.shape[1:-1]
+        return Batch(standardise(image), label, none, none, jnp.zeros((0, *space), bool), jnp.zeros(0, jnp.int32), jnp.zeros((0, len(space), *space)))
 
     rest = pools.unlabelled_N[jax.random.randint(k_rest, (unlabelled,), 0, pools.unlabelled_count)]
     nothing = jnp.zeros((unlabelled, *label_shape(pools)), jnp.uint8)
-    weak, _, valid = augment.weak(k_weak, pools.image_NHWC[rest], nothing, size)
+    weak, _, valid, coordinates = augment.weak(k_weak, pools.image_NHWC[rest], nothing, size)
     strong = augment.strong(k_strong, weak)
     # the strong view is standardised as its weak one: by its own statistics, its changes of brightness and contrast would cancel
-    return Batch(standardise(image), label, standardise(weak), standardise(strong, like=weak), valid)
+    return Batch(standardise(image), label, standardise(weak), standardise(strong, like=weak), valid, rest, coordinates)
 
 
 def label_shape(pools: Pools) -> tuple[int, ...]:

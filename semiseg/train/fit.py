@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import signal
 import sys
@@ -15,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from semiseg import devices
 from semiseg.errors import UserError
 from semiseg.train import program as programs
 from semiseg.train.checkpoint import Checkpoints, save_weights
@@ -57,6 +59,8 @@ def fit(
       UserError: a damaged checkpoint, or a loss that is not finite.
     """
     knobs = jax.tree.map(jnp.float32, knobs)
+    pool = jax.ShapeDtypeStruct(pools.image_NHWC.shape, pools.image_NHWC.dtype)
+    program = dataclasses.replace(program, model=program.model._replace(pool=pool))
     seed_array = jnp.uint32(seed)
     state = programs.start(program, knobs, seed_array)
     checkpoints = Checkpoints(folder / "checkpoints") if folder else None
@@ -65,6 +69,7 @@ def fit(
     if checkpoints and checkpoints.latest() is not None:
         state, extra = checkpoints.restore(state)
         best, before = extra["best"], extra["seconds"]
+    state, pools = jax.device_put((state, pools), devices.copied(program.mesh(knobs.method)))
     step = int(state.step)
     log = _Log(folder / "metrics.jsonl" if folder else None, step)
     began = saved = time.monotonic()
@@ -81,13 +86,14 @@ def fit(
                 until = _next(step, plan)
                 state, metrics = programs.chunk(program, knobs, seed_array, pools, state, jnp.int32(until))
                 line = {"step": until, **{k: float(v) for k, v in metrics.items()}}
+                line = {k: v for k, v in line.items() if not (k.startswith("pseudo_") and np.isnan(v))}  # a class that no pixel of these steps had
                 step = until
                 if not np.isfinite(line["loss"]):
                     raise UserError(f"{folder or 'run'}: the loss is {line['loss']} at step {step}; try a lower --lr, or --clip=1")
                 if validate and (step % plan.eval_every == 0 or step == plan.steps):
                     params = programs.final(program, knobs, state)
                     line["val_dice"] = round(validate(params), 6)
-                    if not best or line["val_dice"] > best["val_dice"]:
+                    if np.isfinite(line["val_dice"]) and (not best or line["val_dice"] > best["val_dice"]):
                         best = {"step": step, "val_dice": line["val_dice"]}
                         if folder:
                             save_weights(folder / "weights_val_best.safetensors", params, {**(header or {}), "step": step})
@@ -133,7 +139,7 @@ class _Log:
 
     def write(self, line: dict[str, Any]) -> None:
         if self._file:
-            self._file.write(json.dumps({k: _short(v) for k, v in line.items()}) + "\n")
+            self._file.write(json.dumps({k: _short(v) for k, v in line.items()}, allow_nan=False) + "\n")
 
     def close(self) -> None:
         if self._file:
@@ -141,7 +147,9 @@ class _Log:
 
 
 def _short(value: Any) -> Any:
-    return float(f"{value:.7g}") if isinstance(value, float) else value
+    if isinstance(value, float):
+        return float(f"{value:.7g}") if np.isfinite(value) else None
+    return value
 
 
 class _Stop:

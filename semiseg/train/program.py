@@ -10,8 +10,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from semiseg import devices
 from semiseg.augment import Augmentation
-from semiseg.train import optimiser
+from semiseg.train import diagnostics, optimiser
 from semiseg.train.draw import draw
 from semiseg.types import Method, Model, Params, Pools, PyTree, get_weights, hyper, subtree, with_state, with_weights
 
@@ -25,6 +26,11 @@ class Program:
     batch: int
     optimiser: str
     schedule: str
+
+    def mesh(self, method: Method) -> jax.sharding.Mesh:
+        """The devices a batch of this method is cut over."""
+        labelled = method.labelled(self.batch)
+        return devices.mesh(labelled, self.batch - labelled)
 
     def __hash__(self) -> int:
         sample = self.model.sample
@@ -69,44 +75,52 @@ def start(program: Program, knobs: Knobs, seed: jax.Array) -> State:
 
 @functools.partial(jax.jit, static_argnums=0, donate_argnums=4)
 def chunk(program: Program, knobs: Knobs, seed: jax.Array, pools: Pools, state: State, until: jax.Array) -> tuple[State, dict[str, jax.Array]]:
-    """Train up to step ``until``; returns the metrics' means over the steps taken.
+    """Train up to step ``until``; returns the metrics' means over the steps taken, and what became of the pseudo-labels in them.
 
     The trip count is traced, so that a last, shorter chunk needs no program of its own and sweeps over the number of steps share theirs.
     """
     method: Method = knobs.method
     augment: Augmentation = knobs.augment
     tx = _transformation(program, knobs)
-    labelled = method.labelled(program.batch)  # type: ignore[attr-defined]
+    labelled = method.labelled(program.batch)
     unlabelled = program.batch - labelled
+    mesh = program.mesh(method)
     base = jax.random.fold_in(jax.random.key(seed), 1)
 
-    def step(state: State) -> tuple[State, dict[str, jax.Array]]:
+    def step(state: State) -> tuple[State, dict[str, jax.Array], diagnostics.Counts]:
         k_draw, k_loss = jax.random.split(jax.random.fold_in(base, state.step))
         batch = draw(pools, k_draw, augment, knobs.ratio, labelled=labelled, unlabelled=unlabelled, size=program.image_size)
+        batch = devices.cut(batch, mesh)
         progress = state.step / knobs.steps
 
         def loss(weights: PyTree):
             return method.loss(program.model, with_weights(state.params, weights), state.memory, batch, k_loss, progress)
 
         weights = get_weights(state.params)
-        (value, (metrics, new_state)), gradient = jax.value_and_grad(loss, has_aux=True)(weights)
+        (value, aux), gradient = jax.value_and_grad(loss, has_aux=True)(weights)
         direction, opt = tx.update(gradient, state.optimiser, weights)
         lr = knobs.lr * optimiser.rate(program.schedule, progress, knobs.warmup)
         weights = jax.tree.map(lambda w, d: w - lr * d, weights, direction)
-        params = with_state(with_weights(state.params, weights), new_state)
-        metrics = {"loss": value, **metrics, "lr": lr, "gradient_norm": optax.tree.norm(gradient)}
-        return State(params, method.update(state.memory, params), opt, state.step + 1), metrics
+        params = with_state(with_weights(state.params, weights), aux.state)
+        params, memory = method.update(params, state.memory if aux.memory is None else aux.memory)
+        metrics = {"loss": value, **aux.metrics, "lr": lr, "gradient_norm": optax.tree.norm(gradient)}
+        counts: diagnostics.Counts = {}
+        if pools.hidden_NHW is not None and aux.pseudo is not None:
+            pseudo, truth = jax.lax.optimization_barrier((aux.pseudo, diagnostics.hidden_labels(pools.hidden_NHW, batch)))
+            counts = diagnostics.count(pseudo, truth)
+        return devices.copy((State(params, memory, opt, state.step + 1), metrics, counts), mesh)
 
-    metrics = jax.tree.map(lambda m: jnp.zeros(m.shape, jnp.float32), jax.eval_shape(step, state)[1])
+    nothing = jax.tree.map(lambda m: jnp.zeros(m.shape, jnp.float32), jax.eval_shape(step, state)[1:])
 
     def body(_, carry):
         state, total = carry
-        state, metrics = step(state)
-        return state, jax.tree.map(lambda t, m: t + m, total, metrics)
+        state, *new = step(state)
+        return state, jax.tree.map(lambda t, m: t + m, total, tuple(new))
 
     n = until - state.step
-    state, total = jax.lax.fori_loop(0, n, body, (state, metrics))
-    return state, jax.tree.map(lambda t: t / n, total)
+    state, (total, counts) = jax.lax.fori_loop(0, n, body, (state, nothing))
+    means = jax.tree.map(lambda t: t / n, total)
+    return state, {**means, **(diagnostics.summary(counts) if counts else {})}
 
 
 @functools.partial(jax.jit, static_argnums=0)

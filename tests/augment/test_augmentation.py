@@ -32,7 +32,7 @@ def strong():
 def test_contract(name, weak, strong):
     """A type, shape or range that a network or a loss does not expect; labels beyond the classes; no difference between keys."""
     augmentation = PRESETS[name]()
-    image, label, valid = weak(augmentation, jax.random.key(0), IMAGE, BLOCKS, size=SIZE)
+    image, label, valid, _ = weak(augmentation, jax.random.key(0), IMAGE, BLOCKS, size=SIZE)
     assert image.shape == (4, SIZE, SIZE, 1) and image.dtype == jnp.float32 and 0 <= image.min() and image.max() <= 1
     assert label.shape == (4, SIZE, SIZE) and label.dtype == jnp.int32 and set(np.unique(label)) <= {0, 1, 2, IGNORE}
     assert valid.shape == label.shape and valid.dtype == bool
@@ -46,7 +46,7 @@ def test_nothing_drawn_is_identity_bit_for_bit(weak, strong):
     """Evaluation that sees a window other than training's; a strength applied with probability 0."""
     label = np.where(BLOCKS == 2, IGNORE, BLOCKS).astype(np.uint8)
     for size in (SIZE, 23):
-        drawn, crop = weak(none(), jax.random.key(0), IMAGE, label, size=size), Augmentation.identity(IMAGE, label, size)
+        drawn, crop = weak(none(), jax.random.key(0), IMAGE, label, size=size)[:3], Augmentation.identity(IMAGE, label, size)
         jax.tree.map(np.testing.assert_array_equal, drawn, crop)
     image, label, valid = Augmentation.identity(IMAGE, BLOCKS, SIZE)
     np.testing.assert_array_equal(label, BLOCKS[:, 4:20, 4:20])
@@ -57,7 +57,7 @@ def test_nothing_drawn_is_identity_bit_for_bit(weak, strong):
 def test_a_window_larger_than_the_image(weak):
     """Wrapping or repeating the border instead of IGNORE around it."""
     image, label, valid = views = Augmentation.identity(IMAGE, BLOCKS, 26)
-    jax.tree.map(np.testing.assert_array_equal, weak(none(), jax.random.key(0), IMAGE, BLOCKS, size=26), views)
+    jax.tree.map(np.testing.assert_array_equal, weak(none(), jax.random.key(0), IMAGE, BLOCKS, size=26)[:3], views)
     inside = np.pad(np.ones((4, 24, 24), bool), ((0, 0), (1, 1), (1, 1)))
     np.testing.assert_array_equal(valid, inside)
     assert (np.asarray(label)[~inside] == IGNORE).all() and (np.asarray(image)[~inside] == 0).all()
@@ -68,7 +68,7 @@ def test_image_and_label_stay_aligned(weak):
     """Two draws for one sample, axes swapped in one of the two, an image that lags by half a pixel."""
     smooth = np.add.outer(np.arange(24), 2 * np.arange(24))[None].repeat(4, 0).astype(np.float32)
     augmentation = Augmentation(dataclasses.replace(Geometry(), elastic_p=1.0, rotate_p=1.0), none().weak_intensity)
-    image, label, valid = weak(augmentation, jax.random.key(2), smooth[..., None] / 100, smooth.astype(np.uint8), size=20)
+    image, label, valid, _ = weak(augmentation, jax.random.key(2), smooth[..., None] / 100, smooth.astype(np.uint8), size=20)
     error = np.asarray(image[..., 0] * 100 - label)[np.asarray(valid)]
     assert len(np.unique(label)) > 30 and np.abs(error).max() <= 1.501 and abs(error.mean()) < 0.05  # half a pixel of each axis
 
@@ -79,14 +79,14 @@ def test_outside_is_black_and_ignored(weak):
         Geometry(rotate_p=1.0, rotate_degrees=45.0, translate=0.3),
         dataclasses.replace(Augmentation().weak_intensity, brightness_p=1.0, brightness=2.0),
     )
-    image, label, valid = map(np.asarray, weak(wild, jax.random.key(0), IMAGE, BLOCKS, size=24))
+    image, label, valid, _ = map(np.asarray, weak(wild, jax.random.key(0), IMAGE, BLOCKS, size=24))
     assert 0.02 < (~valid).mean() < 0.6
     assert (image[~valid] == 0).all() and (label[~valid] == IGNORE).all() and (label[valid] != IGNORE).all()
 
 
 def test_unlabelled_images_are_valid(weak):
     """``valid`` taken from the label: every unlabelled pixel would be thrown away."""
-    _, label, valid = weak(none(), jax.random.key(0), IMAGE, np.full_like(BLOCKS, IGNORE), size=SIZE)
+    _, label, valid, _ = weak(none(), jax.random.key(0), IMAGE, np.full_like(BLOCKS, IGNORE), size=SIZE)
     assert valid.all() and (label == IGNORE).all()
 
 
@@ -119,7 +119,7 @@ def test_one_program_for_all_strengths():
 def test_a_sample_does_not_depend_on_its_neighbours_and_scan_agrees(weak):
     """Randomness shared across the batch; another result inside a scan than outside it."""
     same = np.repeat(IMAGE[:1], 4, 0), np.repeat(BLOCKS[:1], 4, 0)
-    image, _, _ = weak(Augmentation(), jax.random.key(0), *same, size=SIZE)
+    image, *_ = weak(Augmentation(), jax.random.key(0), *same, size=SIZE)
     assert len({np.asarray(v).tobytes() for v in image}) == 4
     keys = jax.random.split(jax.random.key(3), 2)
     scanned = jax.jit(lambda a: jax.lax.scan(lambda c, k: (c, a.weak(k, IMAGE, BLOCKS, SIZE)[0]), 0, keys)[1])(Augmentation())
@@ -129,7 +129,7 @@ def test_a_sample_does_not_depend_on_its_neighbours_and_scan_agrees(weak):
 def test_volumes(weak):
     """An axis taken for a channel: three spatial axes need no code of their own."""
     volume, label = np.stack([IMAGE] * 5, 1), np.stack([BLOCKS] * 5, 1)
-    image, out, valid = weak(Augmentation(), jax.random.key(0), volume, label, size=(4, SIZE, SIZE))
+    image, out, valid, _ = weak(Augmentation(), jax.random.key(0), volume, label, size=(4, SIZE, SIZE))
     assert image.shape == (4, 4, SIZE, SIZE, 1) and out.shape == valid.shape == (4, 4, SIZE, SIZE) and jnp.isfinite(image).all()
 
 

@@ -1,0 +1,68 @@
+"""Mixing two images: boxes for CutMix and copy-paste, inside jit. A mask is True where the second image goes.
+
+    mask = box(key, (H, W), 1, (2 / 3, 2 / 3))              # (1, H, W): one box for a batch
+    mixed = paste(mask, onto, patch)                        # images (B, H, W, C), and labels (B, H, W) alike
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+
+
+def box(key: jax.Array, shape: Sequence[int], count: int, side: Sequence[jax.Array | float]) -> jax.Array:
+    """Masks ``(count, *shape)``, each with a box of ``side`` (share of each axis) anywhere it fits.
+
+    A side is rounded down to whole pixels, as BCP does (Bai et al. 2023): 2/3 of 128 is 85. ``side`` may be traced, and may be an array
+    ``(count,)`` an axis.
+    """
+    u = jax.random.uniform(key, (len(shape), count))
+    mask = jnp.ones((count, *shape), bool)
+    for axis, (n, share) in enumerate(zip(shape, side)):
+        length = jnp.floor(jnp.asarray(share, jnp.float32) * n + 1e-4)
+        first = jnp.floor(u[axis] * (n - length + 1))
+        place = jax.lax.broadcasted_iota(jnp.float32, (count, *shape), axis + 1)
+        low = first.reshape(-1, *(1,) * len(shape))
+        mask &= (place >= low) & (place < low + length.reshape(-1, *(1,) * len(shape)))
+    return mask
+
+
+def cutmix_box(key: jax.Array, shape: Sequence[int], count: int, p: jax.Array | float = 0.5, low: float = 0.02, high: float = 0.4) -> jax.Array:
+    """CutMix masks ``(count, *shape)``: with probability ``p`` a box of ``low`` to ``high`` of the area and a ratio of sides of 0.3 to 1/0.3.
+
+    Yun et al. 2019, with the ranges of UniMatch (Yang et al. 2023). A side that would leave the image is cut to it.
+    """
+    k_box, k_size = jax.random.split(key)
+    u = jax.random.uniform(k_size, (3, count))
+    area, ratio = low + (high - low) * u[0], 0.3 * (1 / 0.3**2) ** u[1]
+    side = (jnp.minimum(jnp.sqrt(area * ratio), 1.0), jnp.minimum(jnp.sqrt(area / ratio), 1.0))
+    full = (jnp.ones(count),) * (len(shape) - 2)  # in 3D the box goes through all slices
+    drawn = (u[2] < p).reshape(-1, *(1,) * len(shape))
+    return box(k_box, shape, count, (*full, *side)) & drawn
+
+
+def paste(mask: jax.Array, onto: jax.Array, patch: jax.Array) -> jax.Array:
+    """``patch`` where ``mask (B or 1, *space)`` is True, ``onto`` elsewhere; both ``(B, *space)`` or ``(B, *space, C)``."""
+    return jnp.where(mask.reshape(mask.shape + (1,) * (onto.ndim - mask.ndim)), patch, onto)
+
+
+def partner(x: jax.Array) -> jax.Array:
+    """The batch moved on by one: the image each is mixed with."""
+    return jnp.roll(x, 1, 0)
+
+
+def jitter(key: jax.Array, image: jax.Array, p: jax.Array | float = 0.8, blur_p: jax.Array | float = 0.5, strength: float = 0.5) -> jax.Array:
+    """A strong view made from standardised weak ones ``(B, *space, C)``: contrast, brightness and blur, each image for itself.
+
+    With probability ``p`` the contrast is multiplied by up to ``1 + strength`` or its inverse and up to ``strength`` standard deviations
+    are added; with ``blur_p`` a Gaussian of up to 1.5 pixels. Colour jitter of the published methods, for one standardised channel.
+    """
+    from semiseg.augment.intensity import blur
+
+    def one(u: jax.Array, x: jax.Array) -> jax.Array:
+        x = jnp.where(u[0] < p, x * (1 + strength) ** (2 * u[1] - 1) + strength * (2 * u[2] - 1), x)
+        return jnp.where(u[3] < blur_p, blur(x, 0.1 + 1.4 * u[4]), x)
+
+    return jax.vmap(one)(jax.random.uniform(key, (len(image), 5)), image)

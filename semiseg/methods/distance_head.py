@@ -1,0 +1,34 @@
+"""The signed distance head of DTC and SASSNet: what it is taught, and how a distance is read as a probability."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from semiseg.losses.common import masked_mean
+from semiseg.losses.distance_transform import signed_distance
+from semiseg.types import IGNORE
+
+
+def distance_map(label: jax.Array, classes: int) -> jax.Array:
+    """Signed distance of each foreground class ``(B, *space, K - 1)`` in [-1, 1], negative inside; 0 for a class the image does not show.
+
+    Each side is divided by its own largest distance in the image (Xue et al., AAAI 2020; Luo et al., AAAI 2021, equation 1). ``label
+    (B, *space)``; IGNORE makes no border.
+    """
+    space = tuple(range(-(label.ndim - 1), 0))
+    mask = jnp.stack([label == k for k in range(1, classes)], 1)
+    d = signed_distance(mask, (label != IGNORE)[:, None] & ~mask, (1.0,) * (label.ndim - 1))
+    inside, outside = (jnp.maximum(s * d, 0).max(space, keepdims=True) for s in (-1, 1))
+    scaled = jnp.where(d < 0, d / jnp.maximum(inside, 1.0), d / jnp.maximum(outside, 1.0))
+    return jnp.moveaxis(scaled, 1, -1)
+
+
+def distance_loss(predicted: jax.Array, label: jax.Array, classes: int) -> jax.Array:
+    """Mean squared error of the predicted maps over labelled pixels and foreground classes."""
+    return masked_mean(jnp.square(predicted - distance_map(label, classes)), label != IGNORE)
+
+
+def as_probability(distance: jax.Array, steepness: jax.Array | float) -> jax.Array:
+    """sigmoid(-k z): the smooth inverse of the distance transform (Luo et al. 2021, equation 2), 1 inside, 0 outside."""
+    return jax.nn.sigmoid(-steepness * distance)

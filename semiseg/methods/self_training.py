@@ -1,0 +1,70 @@
+"""Self-training in rounds: train, label the unlabelled images, begin again with a fresh network."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+import jax
+import jax.numpy as jnp
+
+from semiseg.methods.base import SemiSupervised, predict
+from semiseg.methods.blocks import hard_cross_entropy
+from semiseg.types import Aux, Batch, Model, Params, Pseudo, PyTree, hyper
+
+
+@hyper
+class SelfTraining(SemiSupervised):
+    """Noisy student, Xie et al., CVPR 2020 (algorithm 1), with the networks of one size; for segmentation Yang et al., CVPR 2022 (ST).
+
+    The steps are cut into ``rounds``. In the first the network learns from the labelled images alone. Then, in each round, its average at
+    the end of the last round is frozen and labels, and a fresh student learns from the labelled images and, on the strong view, from the
+    labels that are confident: loss = criterion + weight · 1/|valid| Σ over confident pixels of CE.
+    The student and its average begin again with the initial weights; the optimiser's momentum and the learning rate's schedule go on
+    (use ``schedule=constant``). The first step of a round still has the old student.
+
+    Attributes:
+      rounds: of training, the supervised one included.
+      threshold: least confidence of an accepted pixel.
+      ramp: unused: the weight does not ramp.
+      student_view: "strong", or "weak".
+    """
+
+    rounds: int = 2
+    threshold: float = 0.5
+    student_view: Literal["strong", "weak"] = "strong"
+
+    paper: ClassVar[str] = "Xie et al., CVPR 2020; Yang et al., CVPR 2022"
+    holds: ClassVar[str] = "1 | 3"
+    passes: ClassVar[str] = "L + U | U"
+
+    def __post_init__(self) -> None:
+        if self.rounds < 1:
+            raise ValueError(f"rounds is {self.rounds}: it must be at least 1")
+
+    def remember(self, model: Model, params: Params, key: jax.Array) -> dict[str, PyTree]:
+        return {"labeller": params, "fresh": params, "round": jnp.int32(0), "next": jnp.int32(0)}
+
+    def loss(self, model: Model, params: Params, memory: PyTree, batch: Batch, key: jax.Array, progress: jax.Array) -> tuple[jax.Array, Aux]:
+        output, supervised = self.supervise(model, params, batch, key)
+        q = predict(model, memory["labeller"], batch.weak)
+        accepted = batch.valid & (q.max(-1) >= self.threshold) & (memory["round"] > 0)
+        view = batch.strong if self.student_view == "strong" else batch.weak
+        logits = model.apply(params, view, train=True, key=jax.random.fold_in(key, 1)).logits
+        unsupervised = hard_cross_entropy(logits, q.argmax(-1), accepted, batch.valid)
+        due = jnp.floor(progress * self.rounds + 1e-6).astype(jnp.int32)
+        metrics = {"supervised": supervised, "unsupervised": unsupervised, "round": memory["round"].astype(jnp.float32)}
+        memory = {**memory, "next": due}
+        return supervised + self.weight * unsupervised, Aux(metrics, output.new_state, memory, Pseudo(q, accepted, jax.nn.softmax(logits)))
+
+    def update(self, params: Params, memory: PyTree) -> tuple[Params, PyTree]:
+        params, memory = super().update(params, memory)
+        over = memory["next"] > memory["round"]
+        choose = lambda new, old: jax.tree.map(lambda a, b: jnp.where(over, a, b), new, old)
+        fresh = memory["fresh"]
+        return choose(fresh, params), {
+            **memory,
+            "labeller": choose(memory["teacher"], memory["labeller"]),
+            "teacher": choose(fresh, memory["teacher"]),
+            "step": jnp.where(over, 0, memory["step"]),
+            "round": memory["next"],
+        }

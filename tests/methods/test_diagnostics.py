@@ -1,0 +1,103 @@
+"""Pseudo-labels compared with hidden labels: the figures by hand, and proof that training cannot see them."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from semiseg import augment
+from semiseg.methods import MeanTeacher
+from semiseg.nets import UNet
+from semiseg.train import diagnostics, program
+from semiseg.types import IGNORE, Batch, Model, Pools, Pseudo
+
+N, SIDE = 6, 16
+
+
+def test_figures_by_hand():
+    """Four known pixels of one unknown; catches accuracy over rejected pixels, recall by the class given, ECE without its absolute value."""
+    p = jnp.array([[[[0.9, 0.1], [0.8, 0.2], [0.3, 0.7], [0.4, 0.6], [0.0, 1.0]]]])
+    truth = jnp.array([[[0, 1, 1, 1, IGNORE]]])
+    accepted = jnp.array([[[True, True, True, False, True]]])
+    student = jnp.array([[[[1.0, 0.0], [0.0, 1.0], [1.0, 0.0], [0.0, 1.0], [0.0, 1.0]]]])
+    found = {k: float(v) for k, v in diagnostics.summary(diagnostics.count(Pseudo(p, accepted, student), truth)).items()}
+    wanted = {
+        "pseudo_accepted": 3 / 4, "pseudo_accepted_0": 1, "pseudo_accepted_1": 1 / 2,
+        "pseudo_accuracy": 2 / 3, "pseudo_accuracy_0": 1 / 2, "pseudo_accuracy_1": 1,
+        "pseudo_recall": 2 / 4, "pseudo_recall_0": 1, "pseudo_recall_1": 1 / 3,
+        "pseudo_ece": (0.1 + 0.8 + 0.3 + 0.4) / 4, "pseudo_ece_0": (0.1 + 0.8) / 2, "pseudo_ece_1": (0.3 + 0.4) / 2,
+        "pseudo_gap": 2 / 4, "pseudo_gap_0": 1 / 2, "pseudo_gap_1": 1 / 2,
+        "pseudo_lead": 0.0, "pseudo_lead_0": -1 / 2, "pseudo_lead_1": 1 / 2,
+    }  # fmt: skip
+    assert found.keys() == wanted.keys()
+    np.testing.assert_allclose([found[k] for k in wanted], list(wanted.values()), rtol=1e-5, atol=1e-6)
+
+
+def test_nothing_known_counts_nothing():
+    """Catches IGNORE counted as a class: shares are NaN, which a log line leaves out."""
+    counts = diagnostics.count(Pseudo(jnp.full((1, 2, 2, 2), 0.5), jnp.ones((1, 2, 2), bool)), jnp.full((1, 2, 2), IGNORE))
+    assert all(float(jnp.abs(c).sum()) == 0 for c in counts.values())
+    assert all(np.isnan(v) for v in diagnostics.summary(counts).values())
+
+
+def test_hidden_labels_follow_the_view():
+    """A view one row down and two columns right of its pool image. Catches rows for columns, and a label from outside the frame."""
+    hidden = jnp.arange(3 * 6 * 6).reshape(3, 6, 6) % 251
+    grid = jnp.stack(jnp.meshgrid(jnp.arange(4.0) + 1, jnp.arange(4.0) + 2, indexing="ij"))[None]
+    none = jnp.zeros((1, 4, 4, 1))
+    batch = Batch(none, none[..., 0], none, none, jnp.ones((1, 4, 4), bool).at[0, 3].set(False), jnp.array([1]), grid)
+    found = diagnostics.hidden_labels(hidden, batch)
+    np.testing.assert_array_equal(found[0, :3], hidden[1, 1:4, 2:6])
+    assert np.all(found[0, 3] == IGNORE)
+
+
+@pytest.fixture(scope="module")
+def train():
+    """Train four steps on pools and give back the state and the metrics."""
+    rng = np.random.default_rng(0)
+    truth = jnp.asarray(rng.integers(0, 3, (N, SIDE, SIDE)), jnp.uint8)
+    given = jnp.where(jnp.arange(N)[:, None, None] < 2, truth, jnp.uint8(IGNORE))
+    index = lambda *i: jnp.resize(jnp.array(i, jnp.int32), N)
+    pools = Pools(
+        jnp.asarray(rng.integers(0, 256, (N, SIDE, SIDE, 1)), jnp.uint8), given, index(0, 1), jnp.int32(2), index(2, 3, 4, 5), jnp.int32(4),
+        jnp.zeros((1, SIDE, SIDE, 1), jnp.uint8), jnp.full((1, SIDE, SIDE), IGNORE, jnp.uint8), jnp.int32(0),
+    )  # fmt: skip
+    model = Model(UNet(widths=(4, 8), convs=1, norm="batch"), jax.ShapeDtypeStruct((1, SIDE, SIDE, 1), np.float32), 3)
+    p = program.Program(model, SIDE, 4, "sgd", "poly")
+    knobs = jax.tree.map(jnp.float32, program.Knobs(method=MeanTeacher(ramp=1e-6), augment=augment.none(), steps=4.0))
+
+    def run(hidden, labels=None):
+        made = pools._replace(hidden_NHW=hidden, **({} if labels is None else {"label_NHW": labels}))
+        return program.chunk(p, knobs, jnp.uint32(0), made, program.start(p, knobs, jnp.uint32(0)), jnp.int32(4))
+
+    return run, truth, given
+
+
+def check_unreadable(run, truth, given, leak=False):
+    """Poisoned hidden labels change the diagnostics and not one bit of the training; ``leak`` hands them to the labelled pool."""
+    poison = jnp.where(given == IGNORE, jnp.uint8(1), truth)
+    (a, metrics), (b, other) = (run(hidden, hidden if leak else None) for hidden in (truth, poison))
+    assert metrics["pseudo_accuracy"] != other["pseudo_accuracy"]
+    assert all(np.array_equal(x, y) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b)))
+
+
+def test_hidden_labels_cannot_be_read(train):
+    """Catches a batch, a loss or a pool that holds a label outside the budget; the mutant draws its labelled images from everywhere."""
+    run, truth, given = train
+    check_unreadable(run, truth, given)
+
+
+def test_a_leak_would_be_seen(train):
+    """The mutant of the test above: labels that depend on the hidden ones, on images that are drawn as labelled."""
+    run, truth, given = train
+    with pytest.raises(AssertionError):
+        check_unreadable(run, jnp.roll(truth, 1, 0), jnp.full_like(given, IGNORE), leak=True)
+
+
+def test_diagnostics_change_no_bit_of_training(train):
+    """Catches a diagnostic that takes part in the gradient, or that makes XLA round otherwise."""
+    run, truth, _ = train
+    (with_, metrics), (without, bare) = run(truth), run(None)
+    assert all(np.array_equal(x, y) for x, y in zip(jax.tree.leaves(with_), jax.tree.leaves(without)))
+    assert not any(k.startswith("pseudo_") for k in bare) and {k for k in metrics if not k.startswith("pseudo_")} == set(bare)
+    assert all(np.array_equal(metrics[k], bare[k]) for k in bare)
