@@ -1,0 +1,93 @@
+"""How real and generated data should be divided: runs the grid of sweeps/synthetic_ratio.yaml, then writes its CSV, figure and table.
+
+Command: python experiments/synthetic_ratio.py --out runs/synthetic_ratio      (an interrupted grid goes on with the same command)
+Time and result: see experiments/README.md. The generator of a budget is fitted on that budget's pairs alone; every arm's set has as many samples, so
+all runs share one compiled program. The primary figure is the last checkpoint's validation Dice; differences are paired by subset and seed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import dataclasses
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+
+from semiseg import sweeps
+from semiseg.generators import ratio, settings
+from semiseg.runner import run
+
+HERE = Path(__file__).parent
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--grid", type=Path, default=HERE / "sweeps" / "synthetic_ratio.yaml")
+    parser.add_argument("--out", type=Path, default=Path("runs/synthetic_ratio"))
+    parser.add_argument("--root", default=None, help="where the stores are, and where made sets are kept; default: SEMISEG_DATA, else the user's cache folder")
+    parser.add_argument("--gan-steps", type=int, default=2500, help="of each generator")
+    parser.add_argument("--samples", type=int, default=ratio.SAMPLES)
+    parser.add_argument("--name", default="synthetic_ratio", help="of the files under results/")
+    args = parser.parse_args()
+    rows = []
+    plan = sweeps.trials(args.grid)
+    done: set[tuple] = set()
+    for i, (name, trial) in enumerate(plan.items()):
+        arm = (trial.synthetic or "").removeprefix(ratio.PREFIX)
+        same = (trial.labels, trial.label_subset, trial.seed)
+        if trial.ratio == 0:  # the same run for every arm
+            if same in done:
+                continue
+            done.add(same)
+            arm, name = "real", f"real-labels{trial.labels}-subset{trial.label_subset}-seed{trial.seed}"
+        given = settings.override(
+            settings.Settings(root=args.root),
+            {"data": trial.data, "labels": trial.labels, "label_subset": trial.label_subset, "image_size": trial.image_size, "zoom": trial.zoom,
+             "steps": args.gan_steps},
+        )  # fmt: skip
+        made = ratio.resolve(trial.synthetic, given, samples=args.samples)
+        result = run(dataclasses.replace(trial, root=args.root, synthetic=made), args.out / name, progress=False)
+        dice = result.summary["last"]["val"]["dice"]
+        rows.append((arm, trial.labels, trial.label_subset, trial.seed, trial.ratio, dice))
+        print(f"{i + 1:4}/{len(plan)}  {name}  val Dice {dice:.4f}", flush=True)
+    path = HERE / "results" / f"{args.name}.csv"
+    with path.open("w", newline="") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerows([("arm", "labels", "label_subset", "seed", "ratio", "val_dice"), *rows])
+    _report(rows, path.with_suffix(".png"))
+    print(path)
+
+
+def _report(rows: list[tuple], path: Path) -> None:
+    """Mean paired difference to real data alone, with its range over subsets and seeds: a line an arm, a panel a budget."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    base = {(n, j, s): dice for arm, n, j, s, _, dice in rows if arm == "real"}
+    gain: dict[tuple, list[float]] = defaultdict(list)
+    for arm, n, j, s, r, dice in rows:
+        if arm != "real":
+            gain[n, arm, r].append(dice - base[n, j, s])
+    budgets = sorted({n for n, _, _ in gain})
+    figure, panels = plt.subplots(1, len(budgets), figsize=(4 * len(budgets), 3.4), sharey=True, squeeze=False)
+    for panel, n in zip(panels[0], budgets):
+        for arm in sorted({a for b, a, _ in gain if b == n}):
+            ratios = sorted(r for b, a, r in gain if (b, a) == (n, arm))
+            values = [gain[n, arm, r] for r in ratios]
+            panel.errorbar(range(len(ratios)), [np.mean(v) for v in values], [np.std(v) for v in values], label=arm, capsize=2)
+            panel.set_xticks(range(len(ratios)), [f"{r:g}" for r in ratios])
+            print(f"{n:4} labels  {arm:18}", "  ".join(f"{r:g}: {np.mean(v):+.4f} ± {np.std(v):.4f} ({len(v)})" for r, v in zip(ratios, values)))
+        panel.axhline(0, color="grey", lw=0.8)
+        panel.set(title=f"{n} labelled images", xlabel="synthetic per real")
+    panels[0][0].set_ylabel("Dice beside real data alone")
+    panels[0][-1].legend(fontsize=7)
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+
+
+if __name__ == "__main__":
+    main()

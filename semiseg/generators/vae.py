@@ -1,0 +1,126 @@
+"""A variational autoencoder of label maps: masks nobody drew, by sampling its prior or by walking between two real ones."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from semiseg.generators.blocks import Weights, conv, conv_weights, dense, dense_weights, initialise, leaky, one_hot
+from semiseg.generators.losses import kl
+from semiseg.nets import layers
+from semiseg.nets.layers import Normals
+from semiseg.types import IGNORE
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelVAE:
+    """Kingma & Welling 2014 on one-hot label maps: convolutions of stride 2 down, transposed ones up, softmax out.
+
+    Attributes:
+      widths: channels of each level, finest (half the size) first.
+      latent: numbers in the code.
+      beta: weight of the KL per pixel.
+      lr: Adam's learning rate.
+    """
+
+    widths: tuple[int, ...] = (16, 32, 64)
+    latent: int = 24
+    beta: float = 1.0
+    lr: float = 2e-3
+
+    def init(self, key: jax.Array, classes: int, size: int) -> Weights:
+        """Weights for maps of ``size``, a multiple of 2^levels."""
+        coarse = size // 2 ** len(self.widths)
+
+        def build(normals: Normals) -> Weights:
+            found, before = {}, classes
+            for i, width in enumerate(self.widths):
+                found[f"down{i}"] = conv_weights(normals, 3, before, width)
+                before = width
+            found["code"] = dense_weights(normals, before * coarse**2, 2 * self.latent, 0.3)
+            found["first"] = dense_weights(normals, self.latent, before * coarse**2)
+            for i in reversed(range(len(self.widths))):
+                width = self.widths[max(i - 1, 0)]
+                found[f"up{i}"] = {"kernel": normals.he((2, 2, before, width), before), "bias": jnp.zeros(width)}
+                before = width
+            found["last"] = conv_weights(normals, 3, before, classes, 0.5)
+            return found
+
+        return initialise(build, key)
+
+    def encode(self, weights: Weights, mask: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Mean and log-variance ``(B, latent)`` of one-hot maps ``(B, H, W, K)``."""
+        x = mask
+        for i in range(len(self.widths)):
+            x = leaky(conv(weights[f"down{i}"], x, 2))
+        mean, logvar = jnp.split(dense(weights["code"], x.reshape(len(x), -1)), 2, -1)
+        return mean, jnp.clip(logvar, -8.0, 4.0)
+
+    def decode(self, weights: Weights, code: jax.Array) -> jax.Array:
+        """Logits ``(B, H, W, K)``."""
+        x = dense(weights["first"], code)
+        coarse = int((x.shape[1] // self.widths[-1]) ** 0.5)
+        x = x.reshape(-1, coarse, coarse, self.widths[-1])
+        for i in reversed(range(len(self.widths))):
+            x = layers.up_conv(leaky(x), weights[f"up{i}"]["kernel"]) + weights[f"up{i}"]["bias"]
+        return conv(weights["last"], leaky(x))
+
+    def loss(self, weights: Weights, mask: jax.Array, noise: jax.Array) -> jax.Array:
+        """Cross-entropy per pixel + β KL per pixel; pixels of IGNORE (all-zero one-hot) cost nothing."""
+        mean, logvar = self.encode(weights, mask)
+        logits = self.decode(weights, mean + jnp.exp(0.5 * logvar) * noise)
+        pixels = mask.shape[1] * mask.shape[2]
+        return -(mask * jax.nn.log_softmax(logits)).sum((1, 2, 3)).mean() / pixels + self.beta * kl(mean, logvar).mean() / pixels
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def fit(vae: LabelVAE, classes: int, labels: jax.Array, steps: jax.Array, seed: jax.Array) -> tuple[Weights, jax.Array]:
+    """Weights after ``steps`` (traced) on ``(N, H, W)`` maps, 16 a step, mirrored at random; and the mean loss of the second half."""
+    key = jax.random.key(seed)
+    weights = vae.init(key, classes, labels.shape[1])
+    adam = optax.adam(vae.lr)
+
+    def body(i: jax.Array, carry: Any) -> Any:
+        weights, opt, total = carry
+        k_u, k_noise = jax.random.split(jax.random.fold_in(key, i))
+        u = jax.random.uniform(k_u, (16, 3))
+        label = labels[jnp.floor(u[:, 0] * len(labels)).astype(jnp.int32)]
+        for axis in (1, 2):
+            label = jnp.where(u[:, axis, None, None] < 0.5, jnp.flip(label, axis), label)
+        noise = jax.random.normal(k_noise, (16, vae.latent))
+        value, gradient = jax.value_and_grad(vae.loss)(weights, one_hot(label, classes), noise)
+        step, opt = adam.update(gradient, opt, weights)
+        return optax.apply_updates(weights, step), opt, total + jnp.where(2 * i >= steps, value, 0)
+
+    weights, _, total = jax.lax.fori_loop(0, steps, body, (weights, adam.init(weights), jnp.float32(0)))
+    return weights, total / jnp.maximum(steps - (steps + 1) // 2, 1)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _decoded(vae: LabelVAE, weights: Weights, code: jax.Array) -> jax.Array:
+    return vae.decode(weights, code).argmax(-1).astype(jnp.uint8)
+
+
+def sample(vae: LabelVAE, weights: Weights, noise: np.ndarray) -> np.ndarray:
+    """Maps ``(B, H, W)`` of codes drawn from the prior."""
+    return np.asarray(_decoded(vae, weights, noise))
+
+
+def between(vae: LabelVAE, weights: Weights, a: np.ndarray, b: np.ndarray, share: np.ndarray, classes: int) -> np.ndarray:
+    """Maps ``(B, H, W)`` on the way from ``a`` to ``b`` at ``share`` ``(B,)`` in [0, 1]: codes are joined by a line."""
+    code = lambda x: vae.encode(weights, one_hot(jnp.asarray(x), classes))[0]
+    return np.asarray(_decoded(vae, weights, code(a) * (1 - share[:, None]) + code(b) * share[:, None]))
+
+
+def usable(label: np.ndarray, real: np.ndarray) -> bool:
+    """Whether a map has the classes of some real map, and a foreground within the real ones' range (half the least to 1.5 times the largest)."""
+    share = (real != 0).mean((1, 2), where=real != IGNORE)
+    own = (label != 0).mean()
+    seen = {tuple(np.setdiff1d(np.unique(r), [IGNORE])) for r in real}
+    return tuple(np.unique(label)) in seen and 0.5 * share.min() <= own <= 1.5 * share.max()
