@@ -6,16 +6,30 @@ Between :mod:`semiseg.analysis.statistics`, which knows only arrays, and the fig
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 from semiseg.analysis.records import Run, Runs
-from semiseg.analysis.statistics import Interval, hierarchical_bootstrap, holm, sign_flip_test, subject_means
+from semiseg.analysis.statistics import (
+    Effect,
+    Interval,
+    effect_size,
+    holm,
+    mean_interval,
+    mean_test,
+    minimum_detectable,
+    sign_flip_test,
+    subject_means,
+    wilcoxon_test,
+)
 from semiseg.errors import UserError
 
 BASELINE = "supervised"
+LOWER_IS_BETTER = {"hd95", "hd95_pooled", "assd"}
+SHARES = {"dice", "iou", "precision", "sensitivity"}
+"""Metrics between 0 and 1: so are their intervals."""
 _FACTORS = {"data", "labels", "label_subset", "seed", "synthetic"}  # a synthetic set is refitted for each budget: its path is no treatment
 _BOOKKEEPING = {"run", "name", "out", "root", "config", "resume", "tags", "notes", "wandb", "device", "log_every", "checkpoint_seconds"}
 
@@ -33,7 +47,14 @@ class Cell:
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """An arm minus the baseline at one label budget, paired by subject (and by ``paired_by``, where the runs allow it)."""
+    """An arm minus the baseline at one label budget, paired by subject (and by ``paired_by``, where the runs allow it).
+
+    Attributes:
+      p: the larger of two p-values: for other label subsets, seeds and subjects (:func:`mean_test`), and by permutation of subjects for
+        the models at hand, which needs no normal distribution and cannot be small with a handful of subjects.
+      p_wilcoxon: by subject, beside it.
+      detectable: the difference that a study with this spread would find with a power of 80 %.
+    """
 
     arm: str
     baseline: str
@@ -42,14 +63,17 @@ class Comparison:
     p: float
     p_holm: float
     paired_by: str
+    p_wilcoxon: float = np.nan
+    effect: Effect = Effect(np.nan, np.nan)
+    detectable: float = np.nan
 
     @property
     def significant(self) -> bool:
-        """Both must say so: the corrected test (other subjects, these models) and the interval (other models too)."""
+        """Both must say so: the test, corrected for the number of comparisons, and the interval."""
         return self.p_holm < 0.05 and (self.difference.low > 0 or self.difference.high < 0)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)  # by identity, so that what is derived from it can be remembered
 class Study:
     """All arms on one data set, for one metric, split and checkpoint."""
 
@@ -94,7 +118,9 @@ def study(runs: Runs, metric: str = "dice", split: str = "val", checkpoint: str 
             scored = [r for r in range(len(here)) if not np.isnan(values_RS[r]).all()]
             if scored:
                 here, values_RS = Runs([here[r] for r in scored]), values_RS[scored]
-                interval = hierarchical_bootstrap(values_RS, [run.label_subset for run in here])
+                interval = mean_interval(values_RS, [run.label_subset for run in here])
+                if metric in SHARES:
+                    interval = interval._replace(low=max(interval.low, 0.0), high=min(interval.high, 1.0))
                 cells[arm, labels] = Cell(arm, labels, here, np.nanmean(values_RS, 1), interval)
     if not cells:
         hint = "semiseg evaluate RUN --split test" if split == "test" else "semiseg evaluate RUN --split val"
@@ -118,14 +144,32 @@ def find_arms(runs: Runs) -> dict[str, Runs]:
     for method, members in by_method.items():
         settings = [_flat(run.config) for run in members]
         keys = sorted({key for flat in settings for key in flat} - _BOOKKEEPING - _FACTORS)
-        varied = [key for key in keys if len({repr(flat.get(key)) for flat in settings}) > 1]
+        varied = [key for key in keys if any(len(values) > 1 for values in _values(settings, key).values())]
         short = [key.rsplit(".", 1)[-1] for key in varied]
         names = [key if short.count(s) > 1 or s == "name" else s for key, s in zip(varied, short)]
+        values = {key: _values(settings, key) for key in varied}
         for run, flat in zip(members, settings):
-            detail = ", ".join(f"{name.removesuffix('.name')} {flat.get(key)}" for name, key in zip(names, varied))
+            told = [(name, flat.get(key)) for name, key in zip(names, varied) if len(values[key][_kind(flat, key)]) > 1]
+            told = [(name, value) for name, value in told if (name, value) != ("ratio", 0)]  # no synthetic data needs no word
+            detail = ", ".join(f"{name.removesuffix('.name')} {value}" for name, value in told)
             arms.setdefault(title(method) + (f" ({detail})" if detail else ""), []).append(run)
     ordered = sorted(arms.items(), key=lambda item: (item[1][0].method != BASELINE, item[0]))
     return {arm: Runs(members) for arm, members in ordered}
+
+
+def _kind(flat: dict[str, Any], key: str) -> tuple[Any, ...]:
+    """The classes of the parts that hold a setting: two networks' own fields are not compared with each other."""
+    parts = key.split(".")[:-1]
+    holders = [".".join((*parts[:i], "name")) for i in range(1, len(parts) + 1)]
+    return tuple(flat.get(holder) for holder in holders if holder != key)
+
+
+def _values(settings: list[dict[str, Any]], key: str) -> dict[tuple[Any, ...], set[str]]:
+    """The values a setting takes among the runs of each kind."""
+    found: dict[tuple[Any, ...], set[str]] = {}
+    for flat in settings:
+        found.setdefault(_kind(flat, key), set()).add(repr(flat.get(key)))
+    return found
 
 
 def title(method: str) -> str:
@@ -134,10 +178,11 @@ def title(method: str) -> str:
 
 
 def _baseline(arms: dict[str, Runs]) -> str | None:
-    """The supervised arm; of several (ratios, learning rates) the one without synthetic data, then the first."""
+    """The supervised arm; of several (ratios, networks, learning rates) the one without synthetic data, of the plain U-Net, then the first."""
     supervised = [arm for arm, runs in arms.items() if runs[0].method == BASELINE]
     real = [arm for arm in supervised if all(run.ratio == 0 for run in arms[arm])]
-    return next(iter(real or supervised), None) if len(arms) > 1 else None
+    plain = [arm for arm in real if arms[arm][0].net == "unet"]
+    return next(iter(plain or real or supervised), None) if len(arms) > 1 else None
 
 
 def _compare(
@@ -147,26 +192,37 @@ def _compare(
     found = []
     for arm in arms:
         for labels in sorted(n for a, n in cells if a == arm and arm != baseline and (baseline, n) in cells):
-            values_RS, subset_R, paired_by = _paired(cells[arm, labels].runs, cells[baseline, labels].runs, metric, split, checkpoint)
-            p = sign_flip_test(subject_means(values_RS, subset_R))
-            found.append(Comparison(arm, baseline, labels, hierarchical_bootstrap(values_RS, subset_R), p, np.nan, paired_by))
+            (mine, theirs), subset_R, paired_by = paired([cells[arm, labels].runs, cells[baseline, labels].runs], metric, split, checkpoint)
+            values_RS = mine - theirs
+            by_subject = subject_means(values_RS, subset_R)
+            if all(run.table is None for run in (*cells[arm, labels].runs, *cells[baseline, labels].runs)):
+                p, rank = float(np.fmax(mean_test(values_RS, subset_R), sign_flip_test(by_subject))), wilcoxon_test(by_subject)
+            else:  # from a results.csv, which has no subjects
+                p, rank = mean_test(values_RS, subset_R), np.nan
+            found.append(
+                Comparison(
+                    arm, baseline, labels, mean_interval(values_RS, subset_R), p, np.nan, paired_by,
+                    rank, effect_size(by_subject), minimum_detectable(values_RS, subset_R),
+                )
+            )  # fmt: skip
     return [dataclasses.replace(c, p_holm=float(p)) for c, p in zip(found, holm([c.p for c in found]))]
 
 
-def _paired(a: Runs, b: Runs, metric: str, split: str, checkpoint: str) -> tuple[np.ndarray, list[str], str]:
-    """Differences ``(rows, S)`` between two arms' runs, the subset of each row, and what a row is: as finely paired as the runs allow."""
-    both = Runs([*a, *b])
-    subjects, _ = both.matrix(metric, split, checkpoint)
+def paired(groups: Sequence[Runs], metric: str, split: str, checkpoint: str) -> tuple[list[np.ndarray], list[str], str]:
+    """A table ``(rows, S)`` for each group with the same rows and subjects, the subset of each row, and what a row is.
+
+    Rows are as fine as all groups allow: label subset and seed, else label subset, else nothing but the subject.
+    """
+    subjects, _ = Runs([run for runs in groups for run in runs]).matrix(metric, split, checkpoint)
     for paired_by in ("label subset and seed", "label subset", "nothing but the subject"):
-        keys_a, keys_b = ([_key(run, paired_by) for run in runs] for runs in (a, b))
-        shared = sorted(set(keys_a) & set(keys_b))
+        keys = [[_key(run, paired_by) for run in runs] for runs in groups]
+        shared = sorted(set(keys[0]).intersection(*keys[1:]))
         if shared:
             break
-    rows = [
-        _row(a, keys_a, key, subjects, metric, split, checkpoint) - _row(b, keys_b, key, subjects, metric, split, checkpoint)
-        for key in shared
+    tables = [
+        np.array([_row(runs, mine, key, subjects, metric, split, checkpoint) for key in shared]) for runs, mine in zip(groups, keys)
     ]
-    return np.array(rows), [key[0] for key in shared], paired_by
+    return tables, [key[0] for key in shared], paired_by
 
 
 def _key(run: Run, paired_by: str) -> tuple[str, ...]:

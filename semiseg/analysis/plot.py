@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 import re
-import sys
 import textwrap
 import zlib
 from collections.abc import Sequence
@@ -16,10 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from semiseg.analysis.compare import Study, find_arms, study
+from semiseg.analysis.compare import SHARES, Study, find_arms, study
+from semiseg.analysis.conclusions import worth
 from semiseg.analysis.examples import FALSE_NEGATIVE, FALSE_POSITIVE, pick_examples
 from semiseg.analysis.records import Run, Runs
-from semiseg.analysis.words import LOWER_IS_BETTER, SPLITS, claim, metric_label, number, unit_of_annotation
+from semiseg.analysis.statistics import subject_means
+from semiseg.analysis.words import LOWER_IS_BETTER, SPLITS, claim, equivalence_text, interval_text, metric_label, number, unit_of_annotation
+from semiseg.errors import UserError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -97,7 +99,7 @@ def label_efficiency(
             y = [c.interval.mean for c in cells]
             low, high = [c.interval.low for c in cells], [c.interval.high for c in cells]
             side = (i - (len(s.arms) - 1) / 2) * (
-                0.25 if alone else 0.09
+                0.25 if alone else min(0.09, 0.3 / len(s.arms))
             )  # arms stand side by side at a budget, or their dots hide one another
             x = [c.labels * 2 ** (side * alone) for c in cells]
             dot_x = np.concatenate([c.labels * 2 ** (side + rng.uniform(-0.03, 0.03, len(c.mean_R))) for c in cells])
@@ -107,6 +109,9 @@ def label_efficiency(
             else:
                 ax.plot([x[0]] * 2, [low[0], high[0]], color=colour, lw=2, alpha=0.5, zorder=2)
             ax.plot(x, y, color=colour, lw=2, marker=marker, ms=5.5, mec="white", mew=0.6, zorder=3)
+            for cell, at in zip(cells, x):  # what a page shows under the pointer
+                told = f"{arm}, {cell.labels} annotated: {interval_text(cell.interval, s.metric)}, {len(cell.mean_R)} runs"
+                ax.scatter([at], [cell.interval.mean], s=110, color=colour, alpha=0.01, lw=0, zorder=4, gid=f"tip:{told}")
             ends.append((x[-1], y[-1], arm, colour))
         ax.set_xscale("log", base=2)
         ax.set_xticks(_thin(s.budgets), [str(n) for n in _thin(s.budgets)], minor=False)
@@ -129,6 +134,151 @@ def label_efficiency(
             ax.set_title(notes, fontsize=9, color=SOFT, fontweight="normal")
         _direct_labels(ax, ends, narrow)
     return figure  # type: ignore[return-value]
+
+
+def label_equivalence(runs: Runs | Study, size: tuple[float, float] = (7.2, 4.3)) -> Figure:
+    """Annotated subjects that the baseline needs for the same score, against those the arm was given; on the diagonal nothing is saved.
+
+    Bars are 95 % intervals, arrows where they leave the baseline's budgets. Raises UserError where there is nothing to compare.
+    """
+    import matplotlib as mpl
+
+    s = runs if isinstance(runs, Study) else study(runs)
+    found = worth(s)
+    if not found:
+        raise UserError(f"{s.data}: label equivalence needs supervised runs at two budgets, and another method")
+    low, high = found[0].equivalence.smallest, found[0].equivalence.largest
+    inside = lambda v: float(np.clip(v, low, high))
+    arms = [arm for arm in s.arms if any(w.arm == arm for w in found)]
+    with mpl.rc_context(_STYLE):
+        figure, ax = _canvas(size)
+        ax.plot([low, high], [low, high], color=SOFT, lw=1, ls=(0, (4, 3)), zorder=1)
+        note: Any = {"color": SOFT, "fontsize": 9, "ha": "right", "va": "top", "bbox": {"fc": "white", "ec": "none", "pad": 1}}
+        ax.annotate("nothing saved", (high, high), xytext=(-6, -13), textcoords="offset points", **note)
+        for w in found:
+            e, i = w.equivalence, list(s.arms).index(w.arm)
+            colour, marker = COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]
+            x = w.labels * 2 ** ((arms.index(w.arm) - (len(arms) - 1) / 2) * 0.12)
+            ax.plot([x, x], [inside(e.low), inside(e.high)], color=colour, lw=2, alpha=0.5, zorder=2, solid_capstyle="butt")
+            for end, open_, shape in ((low, e.low < low, "v"), (high, np.isinf(e.high), "^")):
+                if open_:
+                    ax.plot([x], [end], color=colour, marker=shape, ms=5, alpha=0.7, lw=0, zorder=2, clip_on=False)
+            solid = low <= e.labels <= high
+            ax.plot([x], [inside(e.labels)], color=colour, marker=marker, ms=7, mfc=colour if solid else "white", mec=colour, lw=0, zorder=3, clip_on=False)
+            told = f"{w.arm}, {w.labels} annotated: {equivalence_text(w)}"
+            ax.scatter([x], [inside(e.labels)], s=110, color=colour, alpha=0.01, lw=0, zorder=4, gid=f"tip:{told}")
+        for i, arm in enumerate(s.arms):
+            if arm in arms:
+                ax.plot([], [], color=COLOURS[i % len(COLOURS)], marker=MARKERS[i % len(MARKERS)], lw=2, label=arm)
+        for axis in (ax.xaxis, ax.yaxis):
+            axis.axes.set_xscale("log", base=2) if axis is ax.xaxis else axis.axes.set_yscale("log", base=2)
+            axis.set_ticks(_thin(s.budgets), [str(n) for n in _thin(s.budgets)])
+        ax.minorticks_off()
+        unit = unit_of_annotation(s.runs)
+        ax.set_xlabel(f"annotated {unit} the method was given")
+        ax.set_title(f"annotated {unit} that {s.baseline} needs for the same {metric_label(s.metric)}", fontsize=9, color=SOFT, fontweight="normal")
+        ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=min(3, len(arms)), fontsize=9)
+    return figure
+
+
+def subjects(runs: Runs | Study, labels: int | None = None, size: tuple[float, float] = (7.2, 3.6)) -> Figure:
+    """A dot a subject (its score, averaged over runs) for each arm at one budget, with the median; hard subjects are seen, means hide them."""
+    import matplotlib as mpl
+
+    s = runs if isinstance(runs, Study) else study(runs)
+    labels = min(s.shared_budgets or s.budgets) if labels is None else labels
+    arms = [arm for arm in s.arms if (arm, labels) in s.cells]
+    with mpl.rc_context(_STYLE | {"axes.grid.axis": "x"}):
+        figure, ax = _canvas((size[0], max(1.6, 0.8 + 0.5 * len(arms))))
+        rng = np.random.default_rng(0)
+        for row, arm in enumerate(arms):
+            colour = COLOURS[list(s.arms).index(arm) % len(COLOURS)]
+            members = s.cells[arm, labels].runs
+            score_S = subject_means(members.matrix(s.metric, s.split, s.checkpoint)[1], [run.label_subset for run in members])
+            score_S = score_S[~np.isnan(score_S)]
+            ax.scatter(score_S, row + rng.uniform(-0.28, 0.28, score_S.size), s=10, color=colour, alpha=0.35, lw=0)
+            ax.plot([np.median(score_S)] * 2, [row - 0.38, row + 0.38], color=colour, lw=2.5)
+        ax.set_yticks(range(len(arms)), arms)
+        ax.set_ylim(len(arms) - 0.4, -0.6)
+        what = f"{metric_label(s.metric, s.unit)} of each subject, {labels} annotated {unit_of_annotation(s.runs)}; bar: median"
+        ax.set_title(what, fontsize=9, color=SOFT, fontweight="normal")
+    return figure
+
+
+def ratio(runs: Runs | Study, size: tuple[float, float] = (7.2, 3.6)) -> Figure:
+    """The score over synthetic images per real one (across) and annotated subjects (down): mean of the runs, for the method with most ratios.
+
+    Raises UserError where fewer than two ratios were run.
+    """
+    import matplotlib as mpl
+
+    s = runs if isinstance(runs, Study) else study(runs)
+    by_method: dict[str, set[float]] = {}
+    for run in s.runs:
+        by_method.setdefault(run.method, set()).add(run.ratio)
+    method = max(by_method, key=lambda m: len(by_method[m]))
+    ratios = sorted(by_method[method])
+    if len(ratios) < 2:
+        raise UserError(f"{s.data}: fewer than two synthetic-to-real ratios were run")
+    table = np.full((len(s.budgets), len(ratios)), np.nan)
+    for i, n in enumerate(s.budgets):
+        for k, r in enumerate(ratios):
+            members = s.runs.where(method=method, labels=n, ratio=r)
+            if len(members):
+                values_RS = members.matrix(s.metric, s.split, s.checkpoint)[1]
+                table[i, k] = np.nanmean(subject_means(values_RS, [run.label_subset for run in members]))
+    with mpl.rc_context(_STYLE | {"axes.grid": False}):
+        figure, ax = _canvas((size[0], max(1.8, 1.0 + 0.42 * len(s.budgets))))
+        gain = table - table[:, :1]
+        reach = max(float(np.nanmax(np.abs(gain))), 0.02 if s.metric in SHARES else 0.5)  # noise is not to glow
+        ax.imshow(gain, cmap="PuOr_r" if s.metric in LOWER_IS_BETTER else "PuOr", vmin=-1.4 * reach, vmax=1.4 * reach, aspect="auto")
+        for i, k in np.ndindex(table.shape):
+            more = f"\n{number(float(gain[i, k]), s.metric, signed=True)}" if k else ""
+            text = "–" if np.isnan(table[i, k]) else number(float(table[i, k]), s.metric) + more
+            ax.text(k, i, text, ha="center", va="center", fontsize=9, color="#1d1f24")
+        ax.set_xticks(range(len(ratios)), [f"{r:g}" for r in ratios])
+        ax.set_yticks(range(len(s.budgets)), [str(n) for n in s.budgets])
+        ax.set_xlabel("synthetic images per real one")
+        what = f"{metric_label(s.metric, s.unit)} of {method.replace('_', ' ')} by annotated {unit_of_annotation(s.runs)} (down)"
+        ax.set_title(f"{what}; second line: gain over no synthetic data", fontsize=9, color=SOFT, fontweight="normal")
+    return figure
+
+
+def diagnostics(runs: Runs, most: int = 6, lines: int = 12) -> Figure:
+    """What the methods logged beside loss and Dice (agreement, share of confident pixels, calibration …): the median over runs, a panel each.
+
+    Raises UserError where nothing else was logged.
+    """
+    import matplotlib as mpl
+
+    arms = find_arms(runs)
+    sample = {arm: list(members)[:lines] for arm, members in arms.items()}
+    logs = {arm: [run.log() for run in members] for arm, members in sample.items()}
+    counts: dict[str, int] = {}
+    for arm_logs in logs.values():
+        for key in {k for log in arm_logs for line in log[-1:] for k in line} - {"step", "loss", "lr", "seconds", "val_dice", "gradient_norm"}:
+            counts[key] = counts.get(key, 0) + 1
+    keys = sorted(counts, key=lambda k: (-counts[k], k))[:most]
+    if not keys:
+        raise UserError("the runs logged nothing beside loss and Dice")
+    with mpl.rc_context(_STYLE):
+        rows = -(-len(keys) // 3)
+        figure = _figure((7.6, 2.2 * rows + 0.5))
+        panels = figure.subplots(rows, min(3, len(keys)), squeeze=False)
+        for panel in panels.ravel()[len(keys) :]:
+            panel.set_axis_off()
+        for panel, key in zip(panels.ravel(), keys):
+            for i, (arm, arm_logs) in enumerate(logs.items()):
+                curves = [np.array([(ln["step"], ln[key]) for ln in log if ln.get(key) is not None], float) for log in arm_logs]
+                curves = [c for c in curves if len(c) > 1]
+                if curves:
+                    grid = max((c[:, 0] for c in curves), key=len)
+                    middle = np.median([np.interp(grid, c[:, 0], c[:, 1]) for c in curves], axis=0)
+                    panel.plot(grid, middle, color=COLOURS[i % len(COLOURS)], lw=1.8, label=arm)
+            panel.set_title(key.replace("_", " "), fontsize=10)
+        found = {name: handle for panel in panels.ravel() for handle, name in zip(*panel.get_legend_handles_labels())}
+        figure.legend(list(found.values()), list(found), loc="outside lower center", ncols=min(len(found), 4), fontsize=9)
+    return figure
 
 
 def training_curves(runs: Runs, ax: Any = None, columns: int = 4, lines: int = 60) -> Figure:
@@ -195,9 +345,6 @@ def overlays(runs: Runs, labels: int | None = None, scale: int = 3) -> Figure:
     return figure
 
 
-"""Rank in words, subject, Dice, RGB overlay."""
-
-
 def save(figure: Figure, *files: Path) -> None:
     """Write a figure once for each file name; the suffix (.png, .pdf, .svg) decides. The same figure gives the same bytes."""
     import matplotlib as mpl
@@ -219,6 +366,7 @@ def inline_svg(figure: Figure, label: str) -> str:
     svg = buffer.getvalue()
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.S)
+    svg = re.sub(r'<g id="tip:([^"]*)">', r"<g><title>\1</title>", svg)
     used, unique = set(re.findall(r"#([\w-]+)", svg)), f"f{zlib.crc32(svg.encode() + label.encode()):08x}-"  # an id is once on a page
     svg = re.sub(r' id="([^"]*)"', lambda m: f' id="{unique}{m[1]}"' if m[1] in used else "", svg)
     svg = re.sub(r'((?:href="|url\()#)', rf"\1{unique}", svg)
@@ -237,12 +385,16 @@ def inline_svg(figure: Figure, label: str) -> str:
 
 # ------------------------------------------------------------------ helpers
 def _figure(size: tuple[float, float]) -> Figure:
-    """A figure that no global list keeps alive; in a notebook, matplotlib's inline display is switched on by importing pyplot."""
+    """A figure that no global list keeps alive, and that shows itself as the last line of a notebook's cell."""
     from matplotlib.figure import Figure
 
-    if "IPython" in sys.modules:
-        import matplotlib.pyplot  # noqa: F401
-    return Figure(figsize=size, layout="constrained")
+    class Shown(Figure):
+        def _repr_png_(self) -> bytes:
+            buffer = io.BytesIO()
+            self.savefig(buffer, format="png", dpi=110, facecolor="white")
+            return buffer.getvalue()
+
+    return Shown(figsize=size, layout="constrained")
 
 
 def _canvas(size: tuple[float, float]) -> tuple[Figure, Axes]:

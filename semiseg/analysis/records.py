@@ -85,7 +85,8 @@ class Run:
       config: config.yaml as nested dictionaries.
       summary: summary.json.
       env: env.json, empty where absent.
-      scores: the per-subject scores.
+      scores: the per-subject scores; of a run from a results.csv the means alone, as if of one subject.
+      table: the rows of a run from a results.csv, else None.
     """
 
     path: Path
@@ -94,6 +95,7 @@ class Run:
     summary: dict[str, Any]
     env: dict[str, Any]
     scores: Scores
+    table: tuple[tuple[Any, ...], ...] | None = None
 
     @property
     def data(self) -> str:
@@ -168,6 +170,9 @@ class Run:
 
     def rows(self) -> Iterator[tuple[Any, ...]]:
         """Rows of results.csv, in the order of :data:`COLUMNS`."""
+        if self.table is not None:
+            yield from self.table
+            return
         factors = (self.name, self.data, self.method, self.net, self.labels, self.label_subset, self.seed, self.ratio, self.steps)
         splits, checkpoints, metrics, classes, _ = self.scores.axes
         value, present = self.scores.value, self.scores.present
@@ -245,18 +250,21 @@ class Runs(Sequence[Run]):
 
 
 def load_runs(folders: str | Path | Iterable[str | Path]) -> Runs:
-    """Load every finished run in a folder, or in several, however deep.
+    """Load every finished run in a folder, or in several, however deep; or those of a results.csv, which holds a mean per run and no subjects.
 
     A broken or unfinished run is left out with one warning line that names the file. Raises UserError where no run is left.
     """
     roots = [Path(folders)] if isinstance(folders, (str, os.PathLike)) else [Path(f) for f in folders]
     found: dict[Path, Path] = {}
+    runs, problems = [], []
     for root in roots:
+        if root.is_file() and root.suffix == ".csv":
+            runs += _read_results(root)
+            continue
         if not root.is_dir():
             raise UserError(f"{root}: no such folder; name the --out of `semiseg train`, `semiseg sweep` or `semiseg demo`")
         for folder in _find(root):
             found.setdefault(folder.resolve(), folder)
-    runs, problems = [], []
     for folder in found.values():
         try:
             runs.append(_read(folder))
@@ -300,6 +308,39 @@ def _read(folder: Path) -> Run:
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{folder / 'config.yaml'}: labels, seed, steps or ratio is missing or no number ({error})") from None
     return run
+
+
+def _read_results(file: Path) -> list[Run]:
+    """The runs of a results.csv."""
+    by_run: dict[str, list[tuple[Any, ...]]] = {}
+    try:
+        with file.open(encoding="utf-8", newline="") as lines:
+            reader = csv.reader(lines)
+            if tuple(next(reader, [])) != COLUMNS:
+                raise UserError(f"{file}: the header should be {','.join(COLUMNS)}; write it with `semiseg report`")
+            for row in reader:
+                name, data, method, net, labels, subset, seed, ratio, steps, split, checkpoint, class_, metric, mean, count = row
+                factors = (name, data, method, net, int(labels), int(subset) if subset.isdigit() else subset, int(seed), float(ratio), int(steps))
+                by_run.setdefault(name, []).append((*factors, split, checkpoint, class_, metric, float(mean) if mean else np.nan, int(count)))
+    except (ValueError, csv.Error, UnicodeDecodeError) as error:
+        raise UserError(f"{file}: line {reader.line_num} cannot be read ({error}); write it again with `semiseg report`") from None
+    return [_averaged(file, rows) for rows in by_run.values()]
+
+
+def _averaged(file: Path, rows: list[tuple[Any, ...]]) -> Run:
+    name, data, method, net, labels, subset, seed, ratio, steps = rows[0][:9]
+    config = {"data": data, "method": {"name": method}, "net": {"name": net}, "labels": labels, "label_subset": subset, "seed": seed}
+    axes: tuple[dict[str, int], ...] = ({}, {}, {}, {MEAN: 0}, {"(mean of all)": 0})
+    means = [row for row in rows if row[11] == MEAN]
+    for row in means:
+        for axis, key in zip(axes, (row[9], row[10], row[12])):
+            axis.setdefault(key, len(axis))
+    value = np.full([len(axis) for axis in axes], np.nan)
+    present = np.zeros(value.shape[:4], dtype=bool)
+    for row in means:
+        at = axes[0][row[9]], axes[1][row[10]], axes[2][row[12]], 0
+        value[(*at, 0)], present[at] = row[13], True
+    return Run(file, name, config | {"ratio": ratio, "steps": steps}, {}, {}, Scores(axes, {}, value, present), tuple(rows))
 
 
 def _mapping(file: Path, parse: Any) -> dict[str, Any]:

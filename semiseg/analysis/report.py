@@ -10,6 +10,7 @@ import io
 import re
 import shlex
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import numpy as np
 
 from semiseg.analysis import examples, plot, tables
 from semiseg.analysis.compare import Study, study
+from semiseg.analysis.conclusions import ranking, splits
 from semiseg.analysis.records import Run, Runs
 from semiseg.analysis.words import (
     LOWER_IS_BETTER,
@@ -24,12 +26,14 @@ from semiseg.analysis.words import (
     answer,
     cautions,
     claim,
+    first_screen,
     interval_text,
     method_text,
     metric_label,
     number,
     p_text,
     unit_of_annotation,
+    worth_sentences,
 )
 from semiseg.errors import UserError
 
@@ -58,10 +62,16 @@ def write_report(runs: Runs, out: str | Path, split: str | None = None, metric: 
     (out / "tables").mkdir(parents=True, exist_ok=True)
     (out / "tables" / "label_efficiency.md").write_text(tables.markdown(studies), encoding="utf-8")
     (out / "tables" / "label_efficiency.tex").write_text(tables.latex(studies), encoding="utf-8")
+    for name, rows in (("label_equivalence", tables.worth_table(studies)), ("comparisons", tables.comparison_table(studies))):
+        if len(rows) > 1:
+            (out / "tables" / f"{name}.md").write_text(tables.as_markdown(rows), encoding="utf-8")
+            (out / "tables" / f"{name}.tex").write_text(tables.as_latex(rows), encoding="utf-8")
     sections = [_section(s, out, "" if len(studies) == 1 else f"_{re.sub(r'[^A-Za-z0-9.-]+', '_', s.data)}") for s in studies]
     (out / "report.html").write_text(_render(sections, runs, split), encoding="utf-8")
     return {
         "answers": [sentence for part in sections for sentence in part["answer"]],
+        "first_screen": [{"question": q, "answer": a} for part in sections for q, a in part["screen"]],
+        "label_equivalence": [row for s in studies for row in tables.worth_rows(s)],
         "cautions": [c for part in sections for c in part["cautions"]],
         "cells": [row for s in studies for row in tables.cell_rows(s)],
         "comparisons": [row for s in studies for row in tables.comparison_rows(s)],
@@ -69,16 +79,14 @@ def write_report(runs: Runs, out: str | Path, split: str | None = None, metric: 
     }
 
 
-# ------------------------------------------------------------------ words
-
-
 # ------------------------------------------------------------------ parts of the page
 def _section(s: Study, out: Path, suffix: str) -> dict[str, Any]:
     wide = plot.label_efficiency(s)
     file = out / "figures" / f"label_efficiency{suffix}.png"
-    plot.save(wide, file, file.with_suffix(".pdf"))
+    plot.save(wide, file, file.with_suffix(".pdf"), file.with_suffix(".svg"))
     if suffix and not (out / "figures" / "label_efficiency.png").exists():  # the contract's name exists whatever was compared
         plot.save(wide, out / "figures" / "label_efficiency.png", out / "figures" / "label_efficiency.pdf")
+    figures = {name: _figure(make, out / "figures" / f"{name}{suffix}.png", alt) for name, make, alt in _figures(s)}
     alt = (
         f"{claim(s)}. "
         + tables.caption(s)
@@ -94,7 +102,13 @@ def _section(s: Study, out: Path, suffix: str) -> dict[str, Any]:
     return {
         "data": s.data,
         "claim": claim(s),
+        "screen": first_screen(s),
         "answer": answer(s),
+        "worth_sentences": worth_sentences(s),
+        "figures": figures,
+        "worth": tables.worth_rows(s),
+        "spread": _spread(s),
+        "citations": _citations(s),
         "classes": max(len(run.scores.axes[3]) for run in s.runs),
         "cautions": cautions(s),
         "caption": tables.caption(s),
@@ -118,6 +132,80 @@ def _section(s: Study, out: Path, suffix: str) -> dict[str, Any]:
         "cost": _cost(s),
         "commands": _commands(s),
     }
+
+
+def _figures(s: Study) -> list[tuple[str, Callable[[], Any], str]]:
+    """Name, how it is drawn, and its words; those that do not apply to a study raise and are left out."""
+    return [
+        ("label_equivalence", lambda: plot.label_equivalence(s), " ".join(worth_sentences(s)) or "Label equivalence"),
+        ("ratio", lambda: plot.ratio(s), "Score by annotated subjects and synthetic images per real one."),
+        ("subjects", lambda: plot.subjects(s), "Score of each subject by method, at the smallest budget that all methods share."),
+        ("diagnostics", lambda: plot.diagnostics(s.runs), "What the methods logged beside loss and Dice, against steps."),
+    ]
+
+
+def _figure(make: Callable[[], Any], file: Path, alt: str) -> str | None:
+    """Draw, save in three formats and return as inline SVG; None where the runs have nothing for it."""
+    try:
+        figure = make()
+    except UserError:
+        return None
+    plot.save(figure, file, file.with_suffix(".pdf"), file.with_suffix(".svg"))
+    return plot.inline_svg(figure, alt)
+
+
+def _spread(s: Study) -> list[dict[str, str]]:
+    """Where the spread of one score comes from, and how stable the ranking is, at each budget."""
+    rows = []
+    for labels, split in splits(s).items():
+        order = ranking(s, labels)
+        row = {name: "–" if value != value else number(value, s.metric, signed=True).lstrip("+") for name, value in split._asdict().items()}
+        row |= {"labels": str(labels), "tau": "–", "first": "–"}
+        if order is not None:
+            arms = [arm for arm in s.arms if (arm, labels) in s.cells]
+            best = int(np.argmax(order.first))
+            row["tau"] = "–" if order.tau != order.tau else f"{order.tau:.2f}".replace("-", "−")
+            row["first"] = f"{arms[best]}, {order.first[best]:.0%} of {order.subsets} subsets"
+        rows.append(row)
+    return rows
+
+
+def _citations(s: Study) -> str:
+    """BibTeX of semiseg, and what else the numbers rest on, as comments with their sources."""
+    import semiseg
+
+    lines = [
+        "@software{semiseg,", "  title   = {semiseg: label-efficient medical image segmentation on JAX},", "  author  = {{The semiseg authors}},",
+        f"  version = {{{semiseg.__version__}}},", "  license = {Apache-2.0}", "}", f"% data set {s.data}: {_data_citation(s)}",
+    ]  # fmt: skip
+    for method in dict.fromkeys(run.method for run in s.runs):
+        source = method_text(method)[1]
+        if source:
+            lines.append(f"% {method}: {source}")
+    return "\n".join(lines)
+
+
+def _data_citation(s: Study) -> str:
+    from semiseg.data import store
+
+    try:
+        return store.info(s.data, s.runs[0].config.get("root")).citation
+    except UserError:  # the set is not on this machine
+        return "see its own page"
+
+
+def _ledger(s: Study) -> str:
+    """How often the test split was looked at, where the data set is on this machine."""
+    from semiseg.data import store
+
+    try:
+        file = store.info(s.data, s.runs[0].config.get("root")).folder / "ledger.jsonl"
+    except UserError:
+        return ""
+    if not file.exists():
+        return ""
+    looks = [line for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    return f" The data set's ledger counts {len(looks)} looks at test in all."
 
 
 def _rows(s: Study) -> list[dict[str, Any]]:
@@ -149,6 +237,10 @@ def _comparisons(s: Study) -> list[dict[str, Any]]:
             "p": p_text(c.p).removeprefix("p ").removeprefix("= "),
             "holm": p_text(c.p_holm).removeprefix("p ").removeprefix("= "),
             "verdict": "significant" if c.significant else "undecided",
+            "effect": "–" if c.effect.dz != c.effect.dz else f"{c.effect.dz:.2f}".replace("-", "−"),
+            "better": f"{c.effect.better:.0%}",
+            "detectable": number(c.detectable, s.metric, signed=True).lstrip("+"),
+            "wilcoxon": p_text(c.p_wilcoxon).removeprefix("p ").removeprefix("= "),
             "paired_by": c.paired_by,
         }
         for c in s.comparisons
@@ -209,7 +301,7 @@ def _protocol(s: Study) -> list[tuple[str, str]]:
     per_cell = Counter((c.interval.n_subsets, c.interval.n_runs) for c in cells).most_common(1)[0][0]
     size = values(lambda r: r.config.get("image_size"))
     rows = [
-        ("Data", f"{s.data}. Splits are by subject: no subject is on both sides. Training has no access to the test set."),
+        ("Data", f"{s.data}. Splits are by subject: no subject is on both sides. Training has no access to the test set.{_ledger(s)}"),
         (
             "Scored on",
             f"{max(c.interval.n_subjects for c in cells)} subjects of the {SPLITS.get(s.split, s.split)} set. A score is computed for each "
@@ -238,18 +330,19 @@ def _protocol(s: Study) -> list[tuple[str, str]]:
         ),
         (
             "Intervals",
-            "95 % percentile intervals of a hierarchical bootstrap (2000 draws): label subsets, then runs within a subset, then subjects, "
-            "are drawn again with replacement; subjects are drawn once for all runs, since all runs are scored on the same ones "
-            "(Davison & Hinkley 1997; Saravanan et al. 2020). They are somewhat narrow when there are few label subsets.",
+            "95 % intervals for other label subsets, seeds and subjects: Student's, with the variance of two crossed clusters (runs by label "
+            "subset, subjects) and Satterthwaite's degrees of freedom. In simulations with 3 label subsets they hold the truth in 93 to 97 of "
+            "100 cases, with 2 label subsets in about 90 (experiments/results/statistics.csv).",
         ),
     ]
     if s.comparisons:
         rows.append(
             (
                 "Comparisons",
-                f"Each method minus {s.baseline}, on the same subjects and, where they exist, the same label subset and seed. Two-sided "
-                "sign-flip permutation test by subject, corrected with Holm's method over all comparisons of this data set. Significant: "
-                "the corrected p is below .05 and the interval leaves out zero; the rest is undecided, which is not the same as equal.",
+                f"Each method minus {s.baseline}, on the same subjects and, where they exist, the same label subset and seed. p is the larger of "
+                "two: of the test that goes with the interval (other label subsets, seeds and subjects), and of a sign-flip permutation test by "
+                "subject. It is corrected with Holm's method over all comparisons of this data set. Significant: the corrected p is below .05 and "
+                "the interval leaves out zero; the rest is undecided, which is not the same as equal.",
             )
         )
     return rows

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from semiseg.analysis.compare import Comparison, Study
-from semiseg.analysis.words import interval_text, metric_label
+from semiseg.analysis.conclusions import worth
+from semiseg.analysis.words import equivalence_text, interval_text, metric_label, number, p_text
 
 
 def cell_rows(s: Study) -> list[dict[str, Any]]:
@@ -44,6 +47,10 @@ def comparison_rows(s: Study) -> list[dict[str, Any]]:
             "high": c.difference.high,
             "p": c.p,
             "p_holm": c.p_holm,
+            "p_wilcoxon": c.p_wilcoxon,
+            "effect_dz": c.effect.dz,
+            "share_better": c.effect.better,
+            "detectable": c.detectable,
             "significant": c.significant,
             "paired_by": c.paired_by,
             "n_subjects": c.difference.n_subjects,
@@ -80,11 +87,64 @@ def latex(studies: list[Study]) -> str:
     return "% needs \\usepackage{booktabs}\n" + "\n\n".join(parts) + "\n"
 
 
+def worth_rows(s: Study) -> list[dict[str, Any]]:
+    """One row per arm and budget: how many annotated subjects of the baseline it is worth; null is open (beyond the baseline's budgets)."""
+    bounded = lambda v: None if v == 0 or np.isinf(v) else float(v)
+    return [
+        {
+            "data": s.data,
+            "arm": w.arm,
+            "labels": w.labels,
+            "baseline": s.baseline,
+            "worth": bounded(w.equivalence.labels),
+            "low": bounded(w.equivalence.low),
+            "high": bounded(w.equivalence.high),
+            "text": equivalence_text(w),
+            "saves": w.saves,
+        }
+        for w in worth(s)
+    ]
+
+
+def worth_table(studies: list[Study]) -> list[list[str]]:
+    """Label equivalence, header first."""
+    head = ["data", "method", "annotated", "worth, annotated", "saves"]
+    rows = [[r["data"], r["arm"], str(r["labels"]), r["text"], "yes" if r["saves"] else "not shown"] for s in studies for r in worth_rows(s)]
+    return [head, *rows]
+
+
+def comparison_table(studies: list[Study]) -> list[list[str]]:
+    """Every paired comparison with its test, effect size and what could have been found, header first."""
+    head = ["data", "method", "annotated", "difference", "p (Holm)", "Wilcoxon p", "dz", "better in", "detectable"]
+    rows = [
+        [
+            s.data, c.arm, str(c.labels), interval_text(c.difference, s.metric, signed=True), p_text(c.p_holm).removeprefix("p ").removeprefix("= "),
+            p_text(c.p_wilcoxon).removeprefix("p ").removeprefix("= "), f"{c.effect.dz:.2f}", f"{c.effect.better:.0%}",
+            number(c.detectable, s.metric, signed=True).lstrip("+"),
+        ]
+        for s in studies for c in s.comparisons
+    ]  # fmt: skip
+    return [head, *rows]
+
+
+def as_markdown(rows: list[list[str]]) -> str:
+    """Any table with a header."""
+    lines = [rows[0], ["---"] * len(rows[0]), *rows[1:]]
+    return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in lines) + "\n"
+
+
+def as_latex(rows: list[list[str]]) -> str:
+    """Any table with a header; needs booktabs."""
+    body = [f"  {' & '.join(map(_tex, row))} \\\\" for row in rows]
+    head = ["% needs \\usepackage{booktabs}", rf"\begin{{tabular}}{{{'l' * len(rows[0])}}}", r"  \toprule", body[0], r"  \midrule"]
+    return "\n".join([*head, *body[1:], r"  \bottomrule", r"\end{tabular}"]) + "\n"
+
+
 def caption(s: Study) -> str:
     """What a table of the study shows."""
     covers = sorted({c.interval.covers for c in s.cells.values() if c.interval.low < c.interval.high}, key=len)
-    interval = f"with 95 % bootstrap interval over {covers[-1]}" if covers else "one run each, no interval"
-    star = f" *: differs from {s.baseline} (paired permutation test by subject, Holm-corrected p < .05)." if s.comparisons else ""
+    interval = f"with 95 % interval over {covers[-1]}" if covers else "one run each, no interval"
+    star = f" *: differs from {s.baseline} (paired tests, Holm-corrected p < .05)." if s.comparisons else ""
     checkpoint = "last checkpoint" if s.checkpoint == "last" else f"checkpoint {s.checkpoint}"
     return (
         f"{metric_label(s.metric, s.unit)} on {s.data} ({s.split} split, {checkpoint}) by number of annotated subjects, {interval}.{star}"
@@ -113,6 +173,7 @@ def _tex(text: str) -> str:
         ("−", "$-$"),
         ("–", "--"),
         ("<", "$<$"),
+        (">", "$>$"),
     ):
         text = text.replace(a, b)
     return text

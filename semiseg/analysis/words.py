@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from semiseg.analysis.compare import Study, title
+from semiseg.analysis.compare import LOWER_IS_BETTER, Study, title
+from semiseg.analysis.conclusions import Worth, worth
 from semiseg.analysis.records import Runs
 from semiseg.analysis.statistics import Interval
 
@@ -23,7 +24,6 @@ METRIC_NAMES = {
     "volume_error": "Volume error",
 }
 SPLITS = {"val": "validation", "test": "test"}
-LOWER_IS_BETTER = {"hd95", "hd95_pooled", "assd"}
 _FEW_SUBJECTS = 6  # with 5 subjects the smallest two-sided p of a sign-flip test is 2/2^5 = .06
 
 
@@ -108,6 +108,95 @@ def answer(s: Study) -> list[str]:
     return sentences
 
 
+def equivalence_text(w: Worth) -> str:
+    """``about 12 (95 % interval 9.1 to 16)``: the labels a result is worth, open where the baseline's budgets end."""
+    e = w.equivalence
+    count = lambda v: f"{v:.1f}".removesuffix(".0") if v < 10 else f"{v:.0f}"
+    low = f"< {e.smallest:g}" if e.low == 0 else count(e.low)
+    high = f"> {e.largest:g}" if np.isinf(e.high) else count(e.high)
+    point = f"fewer than {e.smallest:g}" if e.labels == 0 else f"more than {e.largest:g}" if np.isinf(e.labels) else f"about {count(e.labels)}"
+    if (np.isinf(e.labels) and e.low >= e.largest) or (e.labels == 0 and e.high <= e.smallest):
+        return f"{point} (for certain at 95 %)"
+    return f"{point} (95 % interval {low} to {high})"
+
+
+def worth_sentences(s: Study) -> list[str]:
+    """Label equivalence in words, at the smallest budget where an arm was run: at most three arms, those first that save or cost annotations."""
+    unit, sentences = unit_of_annotation(s.runs), []
+    first = [w for w in worth(s) if w.labels == min(v.labels for v in worth(s) if v.arm == w.arm)]
+    for w in sorted(first, key=lambda w: not (w.saves or w.costs))[:3]:
+        arm = w.arm
+        verdict = (
+            "it saves annotations" if w.saves
+            else "it costs annotations" if w.costs
+            else f"which includes {w.labels} itself, so no saving is shown"
+        )  # fmt: skip
+        sentences.append(
+            f"{capitalise(arm)} with {w.labels} annotated {unit} scores like {s.baseline} with {equivalence_text(w)}: {verdict}."
+        )
+    return sentences
+
+
+def first_screen(s: Study) -> list[tuple[str, str]]:
+    """Three questions, each with its answer in a sentence or two."""
+    labels = min(s.shared_budgets or s.budgets)
+    unit = unit_of_annotation(s.runs)
+    sign = -1 if s.metric in LOWER_IS_BETTER else 1
+    here = [c for c in s.comparisons if c.labels == labels and c.significant and sign * c.difference.mean > 0]
+    if not s.comparisons:
+        which = f"Only one was run: {next(iter(s.arms))}."
+    elif here:
+        best = max(here, key=lambda c: sign * c.difference.mean)
+        which = f"{capitalise(best.arm)}: {interval_text(best.difference, s.metric, signed=True)} over {s.baseline} with {labels} annotated {unit}."
+    else:
+        which = f"No method is shown to beat {s.baseline} with {labels} annotated {unit}."
+    return [("Which method?", which), ("How many labels?", _how_many(s)), ("How much synthetic data?", _how_synthetic(s))]
+
+
+def _how_many(s: Study) -> str:
+    """Where the baseline's curve flattens, and what the best other arm saves."""
+    unit = unit_of_annotation(s.runs)
+    arm = s.baseline or next(iter(s.arms))
+    budgets = [n for a, n in sorted(s.cells) if a == arm]
+    if len(budgets) < 2:
+        return f"Only {budgets[0]} annotated {unit} were tried."
+    mean = {n: s.cells[arm, n].interval.mean for n in budgets}
+    tolerance = 0.5 if s.metric in LOWER_IS_BETTER else 0.01
+    sign, most = (-1 if s.metric in LOWER_IS_BETTER else 1), budgets[-1]
+    gain = {n: sign * (mean[most] - mean[n]) for n in budgets}
+    enough = next(n for n in budgets if gain[n] <= tolerance)
+    if enough == most:
+        told = f"{capitalise(arm)} still gains at {most} {unit}."
+    elif gain[enough] <= 0:
+        told = f"No gain is shown from {enough} to {most} {unit} with {arm}."
+    else:
+        told = f"From {enough} to {most} {unit}, {arm} gains {number(gain[enough], s.metric, signed=True).lstrip('+')} or less."
+    saved = [w for w in worth(s) if w.saves]
+    if saved:
+        w = max(saved, key=lambda w: min(w.equivalence.labels, w.equivalence.largest) / w.labels)
+        return f"{told} {capitalise(w.arm)} with {w.labels} is worth {equivalence_text(w)}."
+    return told + (" No method is shown to save labels." if s.comparisons else "")
+
+
+def _how_synthetic(s: Study) -> str:
+    ratios = sorted({run.ratio for run in s.runs})
+    if len(ratios) < 2:
+        return "Not asked: no run mixed in synthetic images." if ratios == [0.0] else f"Only one ratio was run: {ratios[0]:g}."
+    of = {arm: runs[0].ratio for arm, runs in s.arms.items()}
+    baseline_method = s.arms[s.baseline][0].method if s.baseline else ""
+    tried = [c for c in s.comparisons if of[c.arm] > 0 and s.arms[c.arm][0].method == baseline_method]
+    sign = -1 if s.metric in LOWER_IS_BETTER else 1
+    good = [c for c in tried if c.significant and sign * c.difference.mean > 0]
+    harm = [c for c in tried if c.significant and sign * c.difference.mean < 0]
+    if good:
+        best = max(good, key=lambda c: sign * c.difference.mean)
+        return (
+            f"{of[best.arm]:g} per real image gains most: {interval_text(best.difference, s.metric, signed=True)} with {best.labels} annotated; "
+            f"{len(good)} of {len(tried)} mixes help, {len(harm)} harm."
+        )
+    return f"None of {len(tried)} mixes is shown to help" + (f"; {len(harm)} harm." if harm else ".")
+
+
 def cautions(s: Study) -> list[str]:
     """What a careful reader would hold against the numbers."""
     found = []
@@ -126,9 +215,11 @@ def cautions(s: Study) -> list[str]:
         )
     few = [c for c in cells if 1 < c.interval.n_runs < 9 and c.interval.n_subsets > 1]
     if few:
-        found.append("Some results have fewer than 3 seeds × 3 label subsets; intervals over so few runs tend to be too narrow.")
+        found.append("Some results have fewer than 3 seeds × 3 label subsets; with two label subsets a 95 % interval covers about 90 %.")
     subjects = max(c.interval.n_subjects for c in cells)
-    if subjects < _FEW_SUBJECTS and s.comparisons:
+    if any(run.table is not None for run in s.runs):
+        found.append("These runs were read from a results.csv, which holds no subjects: intervals and tests leave out the spread between subjects.")
+    elif subjects < _FEW_SUBJECTS and s.comparisons:
         found.append(f"With {subjects} scored subjects no paired test can reach p < .05, whatever the difference.")
     if any(c.paired_by != "label subset and seed" for c in s.comparisons):
         found.append("Not all methods were run with the same label subsets and seeds: some comparisons are paired less finely.")

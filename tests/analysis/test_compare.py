@@ -47,7 +47,7 @@ def test_baseline_has_no_synthetic_data(tmp_path):
     """Catches the ratio experiment measured against one of its own treatments."""
     for ratio in (0.0, 0.5):
         write_run(tmp_path, ratio=ratio)
-    assert study(load_runs(tmp_path)).baseline == "supervised (ratio 0.0)"
+    assert study(load_runs(tmp_path)).baseline == "supervised"
 
 
 def test_significant_needs_test_and_interval():

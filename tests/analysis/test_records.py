@@ -154,3 +154,19 @@ def test_import_brings_nothing_heavy():
     """Catches an import of pandas, matplotlib or JAX at the top of the module."""
     code = "import sys, semiseg.analysis.records; print({'pandas', 'matplotlib', 'jax', 'yaml'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "set()"
+
+
+def test_results_csv_can_be_read_again(runs, tmp_path):
+    """Catches a round trip that changes a row, classes averaged twice, and a broken file without its line."""
+    from semiseg.analysis.compare import study
+
+    again = load_runs(runs.write_csv(tmp_path / "results.csv"))
+    assert [run.name for run in again] == [run.name for run in runs]
+    assert again.write_csv(tmp_path / "second.csv").read_bytes() == (tmp_path / "results.csv").read_bytes()
+    cells = study(runs).cells
+    for key, cell in study(again).cells.items():
+        np.testing.assert_allclose(cell.mean_R, cells[key].mean_R, atol=1e-6)
+        assert cell.interval.covers == "label subsets and seeds"
+    (tmp_path / "bad.csv").write_text((tmp_path / "results.csv").read_text().replace(",50,val", ",many,val", 1))
+    with pytest.raises(UserError, match="line 2 cannot be read"):
+        load_runs(tmp_path / "bad.csv")

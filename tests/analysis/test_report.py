@@ -64,6 +64,10 @@ def test_files_of_the_contract(report):
         "figures/label_efficiency.pdf",
         "tables/label_efficiency.md",
         "tables/label_efficiency.tex",
+        "tables/label_equivalence.md",
+        "tables/comparisons.tex",
+        "figures/label_equivalence.svg",
+        "figures/subjects.pdf",
     ):
         assert (report / file).stat().st_size > 200, file
 
@@ -193,3 +197,59 @@ def test_command_wants_runs(tmp_path):
     """Catches a traceback for a forgotten argument."""
     with pytest.raises(UserError, match="no run folder given"):
         main(["--out", str(tmp_path)])
+
+
+def test_first_screen_answers_three_questions(grid, runs, tmp_path):
+    """Which method, how many labels, how much synthetic: each in words of the study. Catches a question without an answer, and hidden doubt."""
+    told = dict(words.first_screen(study(runs)))
+    assert list(told) == ["Which method?", "How many labels?", "How much synthetic data?"] and all(told.values())
+    assert told["How much synthetic data?"].startswith("Not asked")
+    for ratio in (0.0, 0.5):
+        for subset in range(3):
+            write_run(tmp_path, ratio=ratio, subset=subset, examples=False)
+    assert dict(words.first_screen(study(load_runs(tmp_path))))["How much synthetic data?"] == "None of 1 mixes is shown to help."
+
+
+def test_page_has_equivalence_subjects_spread_tips_and_citations(report):
+    """Catches parts that silently fall out of the page, tips without words and a BibTeX entry that does not close."""
+    text = (report / "report.html").read_text(encoding="utf-8")
+    for part in ("Labels saved", "Subject by subject", "Most often first", "@software{semiseg", "Detectable"):
+        assert part in text, part
+    tips = re.findall(r"<g><title>(.*?)</title>", text)
+    assert any("mean teacher, 4 annotated: ." in tip for tip in tips) and "tip:" not in text
+    cite = re.search(r'class="cite"><code>(.*?)</code>', text, re.S)[1]
+    assert cite.count("{") == cite.count("}")
+
+
+def test_ratio_and_diagnostics_are_drawn_where_there_is_something(tmp_path, runs):
+    """Catches a surface with ratios and budgets exchanged, and figures that are empty instead of left out."""
+    from semiseg.analysis import plot
+
+    for ratio in (0.0, 0.5, 1.0):
+        for labels in (4, 8):
+            run = write_run(tmp_path, ratio=ratio, labels=labels, examples=False)
+            lines = [json.loads(line) | {"confident": 0.5} for line in (run / "metrics.jsonl").read_text().splitlines()]
+            (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    mixed = load_runs(tmp_path)
+    (ax,) = plot.ratio(mixed).axes
+    assert [t.get_text() for t in ax.get_xticklabels()] == ["0", "0.5", "1"] and ax.images[0].get_array().shape == (2, 3)
+    assert [ax.get_title(loc="left") for ax in plot.diagnostics(mixed).axes] == ["confident"]
+    for draw in (plot.ratio, plot.diagnostics):
+        with pytest.raises(UserError):
+            draw(runs)
+
+
+@pytest.mark.parametrize(
+    "means, said",
+    [((0.6, 0.7, 0.8), "still gains at 64"), ((0.6, 0.78, 0.75), "No gain is shown from 16 to 64"), ((0.6, 0.78, 0.785), "or less")],
+)
+def test_the_first_screen_follows_the_curve(means, said):
+    """Catches "still gains" above a curve that falls: the sign of the last step was lost."""
+    from types import SimpleNamespace
+
+    cells = {("supervised", n): SimpleNamespace(interval=Interval(m, m, m, 3, 3, 9)) for n, m in zip((4, 16, 64), means)}
+    study = SimpleNamespace(runs=[], baseline="supervised", arms={"supervised": []}, cells=cells, metric="dice", comparisons=[])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(words, "unit_of_annotation", lambda runs: "images")
+        patch.setattr(words, "worth", lambda s: [])
+        assert said in words._how_many(study)

@@ -1,0 +1,213 @@
+"""A run folder on Weights & Biases: configuration, scalars, overlays with mask layers, the per-subject table and the model.
+
+One thread a run reads the same files that everyone else reads and tells W&B, so that a slow, absent or broken W&B costs the training nothing:
+what it could not send is sent later by ``semiseg track upload``. Without a key everything is written offline (``wandb sync`` sends it).
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+import os
+import threading
+import uuid
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+log = logging.getLogger("semiseg")
+
+LARGER, SMALLER = ("dice", "iou", "precision", "sensitivity"), ("loss", "hd95", "hd95_pooled", "assd")
+WAIT = 120.0
+"""Seconds that a finished run waits for W&B at most."""
+
+
+class Mirror:
+    """Follows one run folder in a thread of its own."""
+
+    def __init__(self, folder: Path, *, group: str | None = None, job_type: str = "train"):
+        self.folder, self.group, self.job_type = folder, group, job_type
+        self.problem: str | None = None
+        self._done, self._failed = threading.Event(), False
+        self._thread = threading.Thread(target=self._follow, name=f"wandb {folder.name}", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self, failed: bool = False) -> None:
+        """Send what is left; waits at most :data:`WAIT` seconds."""
+        self._failed = failed
+        self._done.set()
+        self._thread.join(WAIT)
+        if self._thread.is_alive():
+            self.problem = f"W&B did not answer for {WAIT:.0f} s"
+        if self.problem:
+            log.warning("%s: not on W&B (%s); the run folder is complete, send it later: semiseg track upload %s", self.folder, self.problem, self.folder)
+
+    def _follow(self) -> None:
+        try:
+            while not (self.folder / "config.yaml").exists():  # a fresh run's folder must stay empty until the run has claimed it
+                if self._done.wait(0.05):
+                    if not (self.folder / "config.yaml").exists():
+                        return
+            state = _state(self.folder)
+            run = begin(self.folder, state, self.group, self.job_type)
+            finishing = False
+            while True:
+                send_scalars(run, self.folder, state)
+                if finishing:
+                    break
+                finishing = self._done.wait(1.0)
+            finish(run, self.folder, state, failed=self._failed)
+        except BaseException as error:  # W&B raises its own, and SystemExit
+            self.problem = " ".join(str(error).split())[:200] or type(error).__name__
+
+
+def upload(folder: Path, *, group: str | None = None, job_type: str = "train", again: bool = False) -> str:
+    """Send a finished run; returns "online", "offline" or "already there". Raises what W&B raises."""
+    state = {} if again else _state(folder)
+    if state.get("finished") == "online":
+        return "already there"
+    if state.get("finished") == "offline":
+        state = {}  # an offline copy may have been synchronised or not: a fresh id cannot clash
+    run = begin(folder, state, group, job_type)
+    send_scalars(run, folder, state)
+    finish(run, folder, state)
+    return mode()
+
+
+def mode() -> Any:
+    """WANDB_MODE, else online where there is a key, else offline."""
+    return os.environ.get("WANDB_MODE") or ("online" if has_key() else "offline")
+
+
+def has_key() -> bool:
+    """Whether W&B would find somebody logged in."""
+    import netrc
+
+    if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
+        return True
+    host = os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai").split("://")[-1].strip("/")
+    try:
+        return netrc.netrc(os.environ.get("NETRC")).authenticators(host) is not None
+    except (OSError, netrc.NetrcParseError):
+        return False
+
+
+# ------------------------------------------------------------------ what is sent
+def begin(folder: Path, state: dict[str, Any], group: str | None, job_type: str) -> Any:
+    """Start (or go on with) the W&B run of a folder."""
+    import wandb
+
+    from semiseg.config import load_yaml
+
+    tree = load_yaml(folder / "config.yaml")
+    state.setdefault("id", uuid.uuid4().hex[:12])
+    method, net = (str((tree.get(key) or {}).get("name", "")) for key in ("method", "net"))
+    agent = os.environ.get("WANDB_SWEEP_ID")  # an agent has made the run already: take its id
+    run = wandb.init(
+        project=os.environ.get("WANDB_PROJECT", "semiseg"), id=None if agent else state["id"], resume="allow" if not agent else None, name=folder.name,
+        group=group or os.environ.get("WANDB_RUN_GROUP") or f"{tree.get('data')}-{method}", job_type=job_type,
+        tags=[t for t in (str(tree.get("data")), method, net, f"labels {tree.get('labels')}") if t],
+        config=tree | {"environment": _json(folder / "env.json")}, dir=str(folder), mode=mode(), reinit="create_new",
+        settings=wandb.Settings(console="off", silent=True, init_timeout=60, disable_git=True, x_disable_stats=True),
+    )  # fmt: skip
+    run.define_metric("step", hidden=True)
+    for prefix in ("", "val_", "test_"):
+        for names, best in ((LARGER, "max"), (SMALLER, "min")):
+            for name in names:
+                run.define_metric(prefix + name, step_metric="step", summary="last" if prefix == "" else f"{best},last")
+    _remember(folder, state)
+    return run
+
+
+def send_scalars(run: Any, folder: Path, state: dict[str, Any]) -> None:
+    """The whole lines of metrics.jsonl that were not sent yet."""
+    file = folder / "metrics.jsonl"
+    if not file.exists():
+        return
+    sent = state.get("step", 0)
+    for line in file.read_text().splitlines():
+        try:
+            values = json.loads(line)
+        except ValueError:  # being written
+            continue
+        if values["step"] > sent:
+            run.log(values, step=values["step"])
+            state["step"] = values["step"]
+    if state.get("step", 0) > sent:
+        _remember(folder, state)
+
+
+def finish(run: Any, folder: Path, state: dict[str, Any], failed: bool = False) -> None:
+    """Summary, per-subject table, overlays and model of a finished folder; then the end of the W&B run."""
+    import wandb
+
+    summary = _json(folder / "summary.json")
+    for split, values in summary.get("last", {}).items():
+        for name, value in values.items():
+            run.summary[f"last/{split}_{name}"] = value
+    for key in ("parameters", "seconds_train", "seconds_evaluate", "subjects_labelled", "images_labelled", "status"):
+        if key in summary:
+            run.summary[key] = summary[key]
+    if summary:
+        with (folder / "per_subject.csv").open() as lines:
+            rows = list(csv.reader(lines))
+        numbers = [[*row[:6], float(row[6]) if row[6] else None, row[7]] for row in rows[1:]]
+        run.log({"per_subject": wandb.Table(columns=list(rows[0]), data=numbers)})
+        overlays = images(folder)
+        if overlays:
+            run.log({"examples": overlays})
+        artifact = wandb.Artifact(f"{folder.name}-model", type="model", metadata={"last": summary.get("last", {})})
+        for name in ("weights.safetensors", "config.yaml", "summary.json", "env.json", "per_subject.csv"):
+            if (folder / name).exists():
+                artifact.add_file(str(folder / name))
+        run.log_artifact(artifact)
+    run.finish(exit_code=1 if failed else 0)
+    if summary:
+        state["finished"] = mode()
+    _remember(folder, state)
+
+
+def images(folder: Path) -> list[Any]:
+    """examples.npz as W&B images with a layer for the truth and one for the prediction."""
+    import wandb
+
+    if not (folder / "examples.npz").exists():
+        return []
+    from semiseg.config import load_yaml
+
+    with np.load(folder / "examples.npz", allow_pickle=False) as kept:
+        shown = {key: kept[key] for key in ("image", "label", "prediction", "subject", "dice")}
+    classes = max(int(shown["prediction"].max()), int(shown["label"][shown["label"] != 255].max(initial=0)))
+    names = {0: "background", **{k: f"class {k}" for k in range(1, classes + 1)}, 255: "not annotated"}
+    data = load_yaml(folder / "config.yaml").get("data")
+    found = []
+    for image, label, prediction, subject, dice in zip(*shown.values()):
+        masks = {
+            "truth": {"mask_data": label.astype(np.uint8), "class_labels": names},
+            "prediction": {"mask_data": prediction.astype(np.uint8), "class_labels": names},
+        }
+        found.append(wandb.Image(image, masks=masks, caption=f"{data} {subject}, Dice {dice:.3f}"))
+    return found
+
+
+# ------------------------------------------------------------------ what was sent
+def _state(folder: Path) -> dict[str, Any]:
+    return _json(folder / "wandb.json")
+
+
+def _remember(folder: Path, state: dict[str, Any]) -> None:
+    partial = folder / "wandb.tmp"
+    partial.write_text(json.dumps(state) + "\n")
+    partial.replace(folder / "wandb.json")
+
+
+def _json(file: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(file.read_text())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
