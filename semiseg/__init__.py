@@ -11,6 +11,9 @@ Three ways in: the command line (``semiseg --help``), this Python API, and the e
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from semiseg.environment import prepare
+
+prepare()
 __version__ = "0.1.0"
 __all__ = ["Trial", "UserError", "load_runs", "run", "sweep"]
 

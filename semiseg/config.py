@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
+import math
+import typing
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,8 @@ from semiseg.errors import UserError
 from semiseg.losses import LOSSES
 from semiseg.methods import METHODS, Supervised
 from semiseg.nets import NETS, UNet
+from semiseg.presets import PRESETS as PRESETS
+from semiseg.presets import preset as preset
 from semiseg.train.optimiser import OPTIMISERS, SCHEDULES
 from semiseg.types import Method, Net
 
@@ -37,6 +42,7 @@ class Trial:
       image_size: side of the network's square input, pixels. Static.
       zoom: magnification: slices are scaled to zoom × image_size, and the network is trained on windows of image_size. Static.
       view: what it sees in evaluation: the whole scaled slice, or its centre window, where the object is known to lie there. Static.
+      slices: 2.5D: how many adjacent slices of a scan, an odd number, the network sees as channels; it segments the middle one. Static.
       batch: images a step takes a gradient on, labelled and unlabelled together. Static.
       lr: peak learning rate.
       optimiser: sgd, nesterov, adam or adamw. Static.
@@ -64,6 +70,7 @@ class Trial:
     image_size: int = 128
     zoom: float = 1.0
     view: str = "whole"
+    slices: int = 1
     batch: int = 8
     lr: float = 0.003
     optimiser: str = "adamw"
@@ -80,11 +87,11 @@ class Trial:
 
     @property
     def frame(self) -> Frame:
-        return Frame(self.image_size, self.zoom, self.view)
+        return Frame(self.image_size, self.zoom, self.view, self.slices)
 
 
 # Fields that hold one of several classes, by the last part of their dotted name.
-CHOICES: dict[str, Mapping[str, type]] = {"method": METHODS, "net": NETS, "criterion": LOSSES}
+CHOICES: dict[str, Mapping[str, type]] = {"method": METHODS, "net": NETS, "other": NETS, "criterion": LOSSES}
 
 
 def name_of(field: str, value: Any) -> str:
@@ -130,57 +137,87 @@ def override(trial: Trial, changes: Mapping[str, Any], where: str = "") -> Trial
     flat = flatten(changes)
     flat = {(k[: -len(".name")] if k.endswith(".name") else k): v for k, v in flat.items()}
     chosen = sorted((k for k in flat if k.rpartition(".")[2] in CHOICES), key=lambda k: k.count("."))
-    for key in [*chosen, *(k for k in flat if k not in chosen)]:
-        trial = _set(trial, key.replace("-", "_").split("."), flat[key], key, where)
-    return check(trial, where)
+    path = lambda key: tuple(key.replace("-", "_").split("."))
+    for key in chosen:
+        trial = _set(trial, {path(key): (key, flat[key])}, where)
+    rest = {path(key): (key, value) for key, value in flat.items() if key not in chosen}
+    return check(_set(trial, rest, where), where)
 
 
-def _set(node: Any, path: list[str], value: Any, key: str, where: str) -> Any:
+Changes = dict[tuple[str, ...], tuple[str, Any]]
+"""Path of a field → its name as the user wrote it, and its value."""
+
+
+def _set(node: Any, changes: Changes, where: str) -> Any:
+    """``node`` with ``changes``; all fields of one object change at once, since what one may be can depend on another."""
+    new = {}
+    for name in dict.fromkeys(path[0] for path in changes):
+        new[name] = _field(node, name, {path[1:]: change for path, change in changes.items() if path[0] == name}, where)
+    try:
+        return dataclasses.replace(node, **new)
+    except (ValueError, TypeError) as error:
+        keys = ", ".join(key for path, (key, _) in changes.items() if len(path) == 1)
+        raise UserError(f"{where}: {keys}: {error}" if where else f"{keys}: {error}") from None
+
+
+def _field(node: Any, name: str, changes: Changes, where: str) -> Any:
+    """The new value of a field: at the empty path its own, else with changes inside it."""
     prefix = f"{where}: " if where else ""
     fields = {f.name: f for f in dataclasses.fields(node)}
-    if path[0] not in fields:
+    key, value = next(iter(changes.values()))
+    if name not in fields:
         import difflib
 
-        near = difflib.get_close_matches(path[0], fields, 1)
+        near = difflib.get_close_matches(name, fields, 1)
         hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(fields)}"
         raise UserError(f"{prefix}there is no field {key!r}: {hint}")
-    old = getattr(node, path[0])
-    if len(path) > 1:
+    old = getattr(node, name)
+    inside = {path: change for path, change in changes.items() if path}
+    if inside:
         if not dataclasses.is_dataclass(old):
-            raise UserError(f"{prefix}{key!r}: {path[0]!r} has no fields")
-        new = _set(old, path[1:], value, key, where)
-    elif path[0] in CHOICES:
-        new = value if dataclasses.is_dataclass(value) else make(path[0], str(value))
+            raise UserError(f"{prefix}{next(iter(inside.values()))[0]!r}: {name!r} has no fields")
+        return _set(old, inside, where)
+    if name in CHOICES:
+        new = value if dataclasses.is_dataclass(value) else make(name, str(value))
         if type(new) is type(old) and not dataclasses.is_dataclass(value):
-            new = old
-        elif path[0] == "method" and not dataclasses.is_dataclass(value) and hasattr(new, "criterion"):
+            return old
+        if name == "method" and not dataclasses.is_dataclass(value) and hasattr(new, "criterion"):
             new = dataclasses.replace(new, criterion=old.criterion)  # type: ignore[type-var]
-    elif dataclasses.is_dataclass(old) and not dataclasses.is_dataclass(value):
+        return new
+    if dataclasses.is_dataclass(old) and not dataclasses.is_dataclass(value):
         raise UserError(f"{prefix}{key!r} is a group: set one of {', '.join(f'{key}.{f.name}' for f in dataclasses.fields(old))}")
-    else:
-        new = _validated(type(node), path[0], value, f"{prefix}{key}")
-    try:
-        return dataclasses.replace(node, **{path[0]: new})  # type: ignore[type-var]
-    except (ValueError, TypeError) as error:
-        raise UserError(f"{prefix}{key}: {error}") from None
+    return _validated(type(node), name, value, f"{prefix}{key}")
 
 
 def _validated(cls: type, field: str, value: Any, where: str) -> Any:
-    import typing
-
     import pydantic
 
     hint = typing.get_type_hints(cls)[field]
+    if isinstance(value, bool) and "bool" not in str(hint):
+        raise UserError(f"{where} needs a value")
     if isinstance(value, str) and value.strip().startswith(("[", "(")):
-        value = yaml.safe_load(value.replace("(", "[").replace(")", "]"))
+        try:
+            value = yaml.safe_load(value.replace("(", "[").replace(")", "]"))
+        except yaml.YAMLError:
+            raise UserError(f"{where}: {value!r} is no list: write [8, 16] or 8,16") from None
     elif isinstance(value, str) and "tuple" in str(hint) and "," in value:
         value = value.split(",")
     if isinstance(value, str) and value.lower() in ("none", "null"):
         value = None
+    if isinstance(value, str) and typing.get_origin(hint) is typing.Literal:  # --net.dims 3 comes as a word
+        value = next((option for option in typing.get_args(hint) if str(option) == value), value)
     try:
-        return pydantic.TypeAdapter(hint).validate_python(value)
+        return _adapter(cls, field).validate_python(value)
     except pydantic.ValidationError as error:
         raise UserError(f"{where}: {error.errors()[0]['msg'].lower()}, not {value!r}") from None
+
+
+@functools.cache
+def _adapter(cls: type, field: str) -> Any:
+    """Made once a field: it takes milliseconds, and a sweep sets hundreds."""
+    import pydantic
+
+    return pydantic.TypeAdapter(typing.get_type_hints(cls)[field])
 
 
 def check(trial: Trial, where: str = "") -> Trial:
@@ -190,15 +227,23 @@ def check(trial: Trial, where: str = "") -> Trial:
       UserError: naming the field and its range.
     """
     prefix = f"{where}: " if where else ""
-    least = {"labels": 0, "label_subset": 0, "seed": 0, "steps": 1, "image_size": 8, "zoom": 1, "batch": 1, "ratio": 0, "eval_every": 0,
+    least = {"labels": 0, "label_subset": 0, "seed": 0, "steps": 1, "image_size": 8, "zoom": 1, "slices": 1, "batch": 1, "ratio": 0, "eval_every": 0,
              "log_every": 1, "momentum": 0, "weight_decay": 0, "warmup": 0, "clip": 0, "lr": 0}  # fmt: skip
     for field, low in least.items():
         value = getattr(trial, field)
-        if not value >= low:
+        if not (value >= low and math.isfinite(value)):
             raise UserError(f"{prefix}{field} is {value}: it must be at least {low}")
+    for field, high in (("momentum", 1), ("warmup", 1), ("seed", 2**32 - 1)):
+        if getattr(trial, field) > high:
+            raise UserError(f"{prefix}{field} is {getattr(trial, field)}: it must be at most {high}")
+    decay = getattr(trial.method, "decay", 0.0)
+    if not 0 <= decay <= 1:
+        raise UserError(f"{prefix}method.decay is {decay}: it must be between 0 and 1")
     for field, allowed in (("optimiser", OPTIMISERS), ("schedule", SCHEDULES), ("view", ("whole", "centre"))):
         if getattr(trial, field) not in allowed:
             raise UserError(f"{prefix}{field} is {getattr(trial, field)!r}: choose one of {', '.join(allowed)}")
+    if trial.slices % 2 == 0:
+        raise UserError(f"{prefix}slices is {trial.slices}: it must be odd, so that one is in the middle")
     if trial.batch < 2 and hasattr(trial.method, "labelled_share"):
         raise UserError(f"{prefix}batch is 1: {name_of('method', trial.method)} needs at least one labelled and one unlabelled image")
     return trial
@@ -206,7 +251,11 @@ def check(trial: Trial, where: str = "") -> Trial:
 
 def from_dict(nested: Mapping[str, Any], where: str = "") -> Trial:
     """A trial from its nested (or flat, dotted) dict; fields that are left out keep their defaults."""
-    return override(preset(str(nested["preset"])) if "preset" in nested else Trial(), {k: v for k, v in nested.items() if k != "preset"}, where)
+    if "preset" not in nested:
+        return override(Trial(), nested, where)
+    method = nested.get("method", nested.get("method.name", "supervised"))
+    name = method.get("name", "supervised") if isinstance(method, Mapping) else method
+    return override(preset(str(nested["preset"]), str(name)), {k: v for k, v in nested.items() if k != "preset"}, where)
 
 
 def load(path: str | Path) -> Trial:
@@ -230,36 +279,3 @@ def load_yaml(path: str | Path) -> dict[str, Any]:
 def to_yaml(trial: Trial) -> str:
     """The complete, re-runnable configuration."""
     return yaml.safe_dump(to_dict(trial), sort_keys=False)
-
-
-# Published recipes, quirks included, each switched on by its name; see the fields' own words.
-_SSL4MIS: dict[str, Any] = {
-    "net": "unet", "net.widths": (16, 32, 64, 128, 256), "net.norm": "batch", "net.dropout": (0.05, 0.1, 0.2, 0.3, 0.5), "net.head": 3,
-    "batch": 24, "steps": 30_000, "image_size": 256, "lr": 0.01, "optimiser": "sgd", "momentum": 0.9, "weight_decay": 1e-4,
-    "schedule": "poly", "warmup": 0.0, "clip": 0.0,
-    "method.criterion": "ce_dice",
-    "method.criterion.dice.squared": True, "method.criterion.dice.batch": True, "method.criterion.dice.background": True,
-    "method.criterion.dice.smooth": 1e-5, "method.criterion.ce_weight": 0.5, "method.criterion.dice_weight": 0.5,
-}  # fmt: skip
-PRESETS: dict[str, dict[str, dict[str, Any]]] = {
-    "ssl4mis": {
-        "supervised": {**_SSL4MIS, "method.decay": 0.0},
-        "mean_teacher": {
-            **_SSL4MIS, "method.decay": 0.99, "method.weight": 0.1, "method.ramp": 1.0, "method.start": 1000 / 30_000, "method.noise": 0.1,
-            "method.student_view": "weak", "method.teacher_train": True, "method.average_state": False, "method.evaluate": "student",
-        },
-        "pseudo_label": {**_SSL4MIS, "method.decay": 0.99, "method.threshold": 0.95, "method.weight": 0.1, "method.ramp": 1.0, "method.student_view": "weak"},
-    }
-}  # fmt: skip
-
-
-def preset(name: str, method: str = "supervised") -> Trial:
-    """The trial of a published recipe, e.g. ``preset("ssl4mis", "mean_teacher")``."""
-    from semiseg import augment
-
-    if name not in PRESETS:
-        raise UserError(f"there is no preset {name!r}: choose one of {', '.join(PRESETS)}")
-    if method not in PRESETS[name]:
-        raise UserError(f"preset {name!r} has no {method!r}: it has {', '.join(PRESETS[name])}")
-    trial = override(Trial(), {"method": method, **PRESETS[name][method]})
-    return dataclasses.replace(trial, augment=augment.ssl4mis())

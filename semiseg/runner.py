@@ -8,8 +8,9 @@ import functools
 import json
 import os
 import subprocess
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,9 @@ class Result:
     params: Params = dataclasses.field(repr=False)
 
 
-def run(trial: Trial, out: str | Path | None = None, *, progress: bool = True, test: bool = False) -> Result:
+def run(
+    trial: Trial, out: str | Path | None = None, *, progress: bool = True, test: bool = False, watch: Callable[[float], None] | None = None
+) -> Result:
     """Train, evaluate on the validation split and record.
 
     Args:
@@ -61,26 +64,33 @@ def run(trial: Trial, out: str | Path | None = None, *, progress: bool = True, t
         None keeps nothing on disk.
       progress: show a bar on a terminal.
       test: also score the test split, which is written into the data set's ledger.
+      watch: called with the Dice of every validation; what it raises ends the run.
 
     Raises:
       UserError: the folder holds a run of another trial, or a field makes no sense for the data.
     """
     config.check(trial)
-    folder = None if out is None else _folder(Path(out), trial)
-    name = folder.name if folder else "run"
     made, budget, training = pool.pools(
         trial.data, trial.root, trial.frame, labels=trial.labels, label_subset=trial.label_subset, ratio=trial.ratio, synthetic=trial.synthetic
     )
     model = model_of(trial, training.info)
+    folder = None if out is None else _folder(Path(out), trial, training.info)  # after what may refuse the trial: a mistake blocks no folder
+    name = folder.name if folder else "run"
     if folder and (folder / "summary.json").exists() and (not test or "test" in _json(folder / "summary.json")["last"]):
         return _read(folder, trial, model)
 
     validation = read_validation(trial.data, trial.root, trial.frame)
     eval_every = trial.eval_every or max(1, -(-trial.steps // 5))
+
+    def validate(params: Params) -> float:
+        dice = mean(score_split(trial, model, training.info, params, validation, metrics=("dice",))[0], "dice")
+        if watch:
+            watch(dice)
+        return dice
+
     fitted = fit(
         program_of(trial, model), knobs_of(trial), trial.seed, made, Plan(trial.steps, trial.log_every, eval_every, trial.checkpoint_seconds), folder,
-        lambda params: mean(score_split(trial, model, training.info, params, validation, metrics=("dice",))[0], "dice"),
-        progress=progress, header=header_of(trial, training.info),
+        validate, progress=progress, header=header_of(trial, training.info),
     )  # fmt: skip
 
     began = time.monotonic()
@@ -124,9 +134,13 @@ class Split:
     images: np.ndarray
 
 
-@functools.lru_cache(2)
 def read_validation(name: str, root: str | None, frame: pool.Frame) -> Split:
     """The validation split in the frame. Training may look at it; what it learns there is reported as val-best."""
+    return _validation(name, root, frame, store.info(name, root).fingerprint)
+
+
+@functools.lru_cache(2)
+def _validation(name: str, root: str | None, frame: pool.Frame, fingerprint: str) -> Split:
     return _split("val", store.read_split(name, "val", root), frame, name)
 
 
@@ -139,12 +153,13 @@ def _split(split: str, cases: Sequence[Case], frame: pool.Frame, name: str) -> S
     kept = tuple(c for c in cases if c.label is not None)
     if not kept:
         raise UserError(f"data set {name!r} has no annotated {split} subjects: import it again with a {split} split")
-    return Split(split, kept, np.stack([frame.to_pool(c.image) for c in kept]))
+    return Split(split, kept, frame.to_pools(cases)[[c.label is not None for c in cases]])
 
 
 def model_of(trial: Trial, info: store.StoreInfo) -> Model:
     """The trial's network bound to the data set's channels and classes."""
-    return Model(trial.net, jax.ShapeDtypeStruct((1, trial.image_size, trial.image_size, info.channels), np.float32), len(info.classes))
+    sample = jax.ShapeDtypeStruct((1, trial.image_size, trial.image_size, info.channels * trial.slices), np.float32)
+    return Model(trial.net, sample, len(info.classes))
 
 
 def program_of(trial: Trial, model: Model) -> Program:
@@ -162,7 +177,7 @@ def knobs_of(trial: Trial) -> Knobs:
 
 def header_of(trial: Trial, info: store.StoreInfo) -> dict[str, Any]:
     """What a weights file says of itself."""
-    return {"config": config.to_dict(trial), "classes": list(info.classes), "channels": info.channels, "unit": info.unit}
+    return {"config": config.to_dict(trial), "classes": list(info.classes), "channels": info.channels, "unit": info.unit, "fingerprint": info.fingerprint}
 
 
 def score_split(
@@ -187,6 +202,20 @@ def write_table(folder: Path, table: Sequence[Sequence[str]]) -> None:
     partial.replace(folder / "per_subject.csv")
 
 
+def read_table(folder: Path) -> list[dict[str, str]]:
+    """The rows of per_subject.csv."""
+    path = folder / "per_subject.csv"
+    try:
+        with path.open(newline="") as file:
+            reader = csv.DictReader(file)
+            rows = list(reader)
+    except (OSError, csv.Error, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read ({error}); delete the run's folder and run it again") from None
+    if tuple(reader.fieldnames or ()) != FIELDS:
+        raise UserError(f"{path}: its columns are not {','.join(FIELDS)}; delete the run's folder and run it again")
+    return rows
+
+
 def write_examples(folder: Path, split: Split, predictions: Sequence[np.ndarray]) -> None:
     """examples.npz: worst to best images of a split, spread evenly over their ranks, scaled to the first one's shape."""
     scores = [_image_dice(p, c.label) for p, c in zip(predictions, split.cases)]
@@ -197,9 +226,11 @@ def write_examples(folder: Path, split: Split, predictions: Sequence[np.ndarray]
     side = split.images.shape[1]
     frame = pool.Frame(side)
     cases = [split.cases[i] for i in chosen]
+    channels = cases[0].image.shape[-1]
+    middle = split.images.shape[-1] // channels // 2 * channels  # of adjacent slices
     np.savez_compressed(
         folder / "examples.npz",
-        image=np.stack([split.images[i][..., 0] for i in chosen]),
+        image=np.stack([split.images[i][..., middle] for i in chosen]),
         label=np.stack([frame.label_to_pool(np.asarray(c.label)) for c in cases]),
         prediction=np.stack([frame.label_to_pool(predictions[i]) for i in chosen]),
         subject=np.array([c.name for c in cases]),
@@ -221,30 +252,40 @@ def _line(run: str, split: str, checkpoint: str, row: SubjectRow) -> tuple[str, 
 
 
 # ------------------------------------------------------------------ the folder
-def _folder(folder: Path, trial: Trial) -> Path:
-    """The run's folder with its configuration; refuses one that holds another trial."""
-    file = folder / "config.yaml"
-    wanted = config.to_yaml(trial)
-    if file.exists():
-        if _comparable(config.load_yaml(file)) != _comparable(config.to_dict(trial)):
-            old, new = config.flatten(config.load_yaml(file)), config.flatten(config.to_dict(trial))
-            field = next((k for k in new if old.get(k) != new[k] and k != "root"), "config")
+def _folder(folder: Path, trial: Trial, info: store.StoreInfo) -> Path:
+    """The run's folder with its configuration; refuses one that holds another trial, or one of other data under the same name."""
+    file, wanted = folder / "config.yaml", config.to_yaml(trial)
+    begun = any((folder / part).exists() for part in ("metrics.jsonl", "checkpoints", "summary.json"))
+    if file.exists() and begun:
+        old, new = (_comparable(t) for t in (config.load(file), trial))
+        if old != new:
+            field = next(k for k in new if old.get(k) != new[k])
             raise UserError(f"{folder}: holds a run with {field} = {old.get(field)}, not {new.get(field)}; choose another --out or delete it")
+        check_data(folder, info)
+        if _json(folder / "env.json").get("devices") != jax.device_count():
+            print(f"{folder}: goes on with another number of devices, so the last bits may differ", file=sys.stderr)
         return folder
-    if folder.exists() and any(folder.iterdir()):
+    if folder.exists() and {p.name for p in folder.iterdir() if p.suffix != ".tmp"} - {"env.json", "config.yaml", "error.json"}:
         raise UserError(f"{folder}: is not empty and holds no run; choose another --out")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _write(folder / "env.json", json.dumps(environment(), indent=1))
+        _write(folder / "env.json", json.dumps(environment() | {"data_fingerprint": info.fingerprint}, indent=1))
         _write(file, wanted)
     except OSError as error:
         raise UserError(f"{folder}: cannot be written ({error.strerror}); choose another --out") from None
     return folder
 
 
-def _comparable(nested: dict[str, Any]) -> dict[str, Any]:
-    """Without what does not change the result: where stores lie, and how often the run reports and saves itself."""
-    return {k: v for k, v in nested.items() if k not in ("root", "checkpoint_seconds")}
+def check_data(folder: Path, info: store.StoreInfo) -> None:
+    """Refuse data that were imported anew under the name the run knows: its test subjects may be this run's training subjects."""
+    known = _json(folder / "env.json").get("data_fingerprint", info.fingerprint)
+    if known != info.fingerprint:
+        raise UserError(f"{folder}: data set {info.name!r} is not the one this run was trained on (imported again since); train the run again in a new folder")
+
+
+def _comparable(trial: Trial) -> dict[str, Any]:
+    """Flat fields without what does not change the result: where stores lie, and how often the run reports and saves itself."""
+    return {k: v for k, v in config.flatten(config.to_dict(trial)).items() if k not in ("root", "checkpoint_seconds", "log_every")}
 
 
 def environment() -> dict[str, Any]:
@@ -260,7 +301,7 @@ def environment() -> dict[str, Any]:
     packages = ("semiseg", "jax", "jaxlib", "flax", "optax", "numpy", "scipy")
     device = jax.devices()[0]
     return {
-        "versions": {p: version(p) for p in packages}, "python": ".".join(map(str, __import__("sys").version_info[:3])),
+        "versions": {p: version(p) for p in packages}, "python": ".".join(map(str, sys.version_info[:3])),
         "device": f"{device.platform}: {device.device_kind}", "devices": jax.device_count(), "cores": os.cpu_count(), "commit": commit,
     }  # fmt: skip
 
@@ -268,8 +309,7 @@ def environment() -> dict[str, Any]:
 def _read(folder: Path, trial: Trial, model: Model) -> Result:
     like = jax.eval_shape(lambda: model.init(jax.random.key(0)))
     params, _ = load_weights(folder / "weights.safetensors", like)
-    with (folder / "per_subject.csv").open() as file:
-        lines = [r for r in csv.DictReader(file) if r["split"] == "val" and r["checkpoint"] == "last"]
+    lines = [r for r in read_table(folder) if r["split"] == "val" and r["checkpoint"] == "last"]
     rows = [SubjectRow(r["subject"], r["class"], r["metric"], float(r["value"] or "nan"), r["unit"]) for r in lines]
     return Result(trial, _json(folder / "summary.json"), rows, folder, params)
 

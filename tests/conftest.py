@@ -2,7 +2,11 @@
 
 import os
 
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # see semiseg.cli.main
+# Tests compile hundreds of tiny programs and run each a few times: code that is made quickly is worth more than code that runs quickly.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true")
+
+import semiseg  # noqa: F401, I001  before NumPy and JAX, whose environment it prepares
+
 
 import dataclasses
 from pathlib import Path

@@ -1,13 +1,27 @@
-"""The sweep: one compiled program, folders, grids."""
+"""The sweep: one compiled program, folders, grids, searches, workers, kills."""
 
 import json
 import logging
+import os
+import random
 import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
 
+import numpy as np
 import pytest
 
+import semiseg
 from semiseg import sweeps
+from semiseg.cli.main import main
 from semiseg.errors import UserError
+from semiseg.sweeps.claims import Claims
+from semiseg.sweeps.plan import draw, read
+from semiseg.sweeps.status import status
 
 
 def grid(root: str, **axes):
@@ -66,7 +80,13 @@ def test_grid_nested_and_flat_names_agree():
         ({"parameters": {"lrr": {"values": [1]}}}, "did you mean 'lr'"),
         ({"parameters": {"lr": [0.1]}}, "needs `value:`"),
         ({"parameters": {"lr": {"values": ["much"]}}}, "not 'much'"),
-        ({"method": "bayes", "parameters": {"lr": {"values": [1.0]}}}, "grid"),
+        ({"method": "bayes", "parameters": {"lr": {"values": [1.0]}}}, "run_cap"),
+        ({"method": "evolution", "parameters": {"lr": {"values": [1.0]}}}, "grid, random, bayes"),
+        ({"parameters": {"lr": {"min": 0.1, "max": 0.2}}}, "a grid needs `values:`"),
+        ({"metric": {"name": "val_dice"}, "parameters": {"lr": {"values": [0.1]}}}, "W&B's default is minimize"),
+        ({"metric": {"name": "speed"}, "parameters": {"lr": {"values": [0.1]}}}, "choose val_dice"),
+        ({"early_terminate": {"type": "median"}, "parameters": {"lr": {"values": [0.1]}}}, "hyperband"),
+        ({"method": "random", "run_cap": 1, "parameters": {"lr": {"distribution": "beta"}}}, "'beta'"),
         ({"parameter": {}}, "does not know 'parameter'"),
         ({"parameters": {"net": {"value": "vnet9"}}}, "no net called 'vnet9'"),
     ],
@@ -75,3 +95,191 @@ def test_a_wrong_sweep_is_one_line(spec, words):
     """Catches a traceback, or a typo that is silently ignored."""
     with pytest.raises(UserError, match=re.escape(words)):
         sweeps.trials(spec)
+
+
+# ------------------------------------------------------------------ searches
+def test_random_points_are_the_same_everywhere_and_within_bounds():
+    """Catches a draw that depends on process or order (a resumed sweep would rerun other points), and exponents taken for values."""
+    leaves = {
+        "lr": {"distribution": "log_uniform_values", "min": 1e-4, "max": 1e-1}, "seed": {"min": 0, "max": 3}, "momentum": {"min": 0.5, "max": 0.9},
+        "weight_decay": {"distribution": "log_uniform", "min": -4.0, "max": -2.0}, "zoom": {"distribution": "q_uniform", "min": 1.0, "max": 2.0, "q": 0.25},
+        "method": {"values": ["supervised", "mean_teacher"]},
+    }  # fmt: skip
+    spec = read({"method": "random", "run_cap": 200, "parameters": leaves})
+    points = [draw(spec, i) for i in range(200)]
+    assert points[17] == draw(spec, 17)
+    lr = np.log10([p["lr"] for p in points])
+    assert -4 <= lr.min() < -3.7 and -1.3 < lr.max() <= -1 and abs(lr.mean() + 2.5) < 0.25
+    assert {p["seed"] for p in points} == {0, 1, 2, 3} and {p["zoom"] * 4 % 1 for p in points} == {0}
+    decay = np.log([p["weight_decay"] for p in points])
+    assert -4 <= decay.min() and decay.max() <= -2 and {p["method"] for p in points} == {"supervised", "mean_teacher"}
+    assert list(sweeps.trials({"method": "random", "parameters": leaves}, 3)) == ["trial000", "trial001", "trial002"]
+
+
+def test_bayes_searches_resumes_and_early_stops(root, tmp_path):
+    """Asks up to its cap, tells what it found, and a second call (with more) goes on instead of starting again. Rungs stop the worst.
+
+    Catches an ignored metric, values lost in categories (lists), trials beyond the cap, and a search that forgets.
+    """
+    spec = grid(root) | {"method": "bayes", "run_cap": 3, "metric": {"name": "val_dice", "goal": "maximize"}}
+    spec["parameters"] |= {"lr": {"distribution": "log_uniform_values", "min": 1e-6, "max": 1e-1}}
+    spec["parameters"] |= {"net.widths": {"values": [[4, 8]]}, "labels": {"values": [2, 3]}}
+    first = sweeps.sweep(spec, tmp_path, say=lambda line: None)
+    assert [o.name for o in first] == ["trial000", "trial001", "trial002"] and len({o.trial.lr for o in first}) == 3
+    stamps = [o.path.joinpath("summary.json").stat().st_mtime_ns for o in first]
+    more = sweeps.sweep(spec, tmp_path, say=lambda line: None, count=5)
+    assert len(more) == 5 and [o.path.joinpath("summary.json").stat().st_mtime_ns for o in more[:3]] == stamps
+    import optuna
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    study = optuna.load_study(study_name="sweep", storage=JournalStorage(JournalFileBackend(str(tmp_path / "journal.log"))))
+    assert [t.value for t in study.trials] == pytest.approx([o.summary["last"]["val"]["dice"] for o in more])
+    with pytest.raises(UserError, match="another sweep"):
+        sweeps.sweep(spec | {"parameters": spec["parameters"] | {"lr": {"value": 0.1}}}, tmp_path)
+
+
+def test_hyperband_stops_what_is_not_among_the_best(root, tmp_path):
+    """Trials of rising learning rate from hopeless on: the second and third beat the first, a hopeless fourth is stopped and never rerun.
+
+    Catches goals turned round, rungs that look at other rungs, and a stopped trial that counts as failed or runs again.
+    """
+    spec = grid(root, lr=[0.03, 1e-7], labels=[8]) | {"early_terminate": {"type": "hyperband", "min_iter": 1, "eta": 2}}
+    spec["parameters"] |= {"steps": {"value": 60}, "eval_every": {"value": 30}}
+    said: list[str] = []
+    done = sweeps.sweep(spec, tmp_path, say=said.append)
+    assert [o.trial.lr for o in done] == [0.03] and "stopped early" in said[1], said
+    rows = {r["name"]: r["state"] for r in status(tmp_path)}
+    assert sorted(rows.values()) == ["done", "stopped"]
+    said.clear()
+    sweeps.sweep(spec, tmp_path, say=said.append)
+    assert said == []
+
+
+# ------------------------------------------------------------------ workers
+def test_a_claim_is_held_until_its_process_dies(tmp_path):
+    """Catches two workers on one trial, and a trial that stays locked after kill -9."""
+    code = "import sys, time, pathlib; from semiseg.sweeps.claims import Claims; c = Claims(pathlib.Path(sys.argv[1])); "
+    code += "print(c.take('a'), flush=True); time.sleep(60)"
+    other = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    assert other.stdout.readline().strip() == "True"
+    mine = Claims(tmp_path)
+    assert not mine.take("a") and mine.taken("a") and mine.take("b")
+    other.kill()
+    other.wait()
+    other.stdout.close()
+    assert mine.take("a")
+
+
+def _spec_file(root: str, folder: Path, **axes) -> Path:
+    import yaml
+
+    file = folder / "sweep_in.yaml"
+    file.write_text(yaml.safe_dump(grid(root, **axes)))
+    return file
+
+
+def _ends(out: Path) -> dict[str, float]:
+    return {f.parent.name: f.stat().st_mtime_ns for f in out.glob("*/summary.json")}
+
+
+def test_killed_sweep_of_two_workers_loses_and_repeats_nothing(root, tmp_path):
+    """kill -9 of parent and workers at random moments, then the same command: every trial once. Also a trial that always fails.
+
+    Catches trials lost with their worker, finished ones run again, a dead worker's claim that stays, and one failure that ends the rest.
+    """
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(tempfile.gettempdir()) / "semiseg-test-programs"))  # read by the children only
+    file, out = _spec_file(root, tmp_path, seed=[0, 1, 2], labels=[2, 99], lr=[0.01, 0.02]), tmp_path / "out"
+    command = [sys.executable, "-m", "semiseg.cli.main", "sweep", str(file), f"--out={out}", "--jobs=2"]
+    rng, seen, kills = random.Random(1), {}, 0
+    for goal in (1, 3):
+        parent = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+        deadline = time.monotonic() + 90
+        while len(_ends(out)) < goal and parent.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(rng.random() * 0.3)
+        children = subprocess.run(["pgrep", "-P", str(parent.pid)], capture_output=True, text=True).stdout.split()
+        for pid in [parent.pid, *map(int, children)]:
+            os.kill(pid, signal.SIGKILL)
+            kills += 1
+        parent.wait()
+        time.sleep(0.2)
+        assert all(_ends(out)[name] == stamp for name, stamp in seen.items())
+        seen = _ends(out)
+    ended = subprocess.run(command, capture_output=True, text=True)
+    assert ended.returncode == 1 and "6 of 12 trials finished" in ended.stdout, (ended.stdout, ended.stderr)
+    assert kills >= 4 and all(_ends(out)[name] == stamp for name, stamp in seen.items()) and len(_ends(out)) == 6
+    states = {r["name"]: r["state"] for r in status(out)}
+    assert {s for n, s in states.items() if "labels99" in n} == {"failed"} and list(states.values()).count("done") == 6
+    logs = "".join(f.read_text() for f in (out / ".logs").iterdir())
+    assert len(re.findall(r"val Dice", logs)) <= 6 + 2  # a trial may be killed between its summary and its line
+
+
+def test_slurm_runs_the_same_worker(root, tmp_path):
+    """submitit's own dry run (cluster=debug). Catches a worker that cannot be shipped, and options that do not reach the executor."""
+    pytest.importorskip("submitit")
+    found = sweeps.sweep(grid(root, seed=[0, 1]), tmp_path, backend="slurm", cluster={"cluster": "debug", "timeout_min": 5}, say=lambda line: None)
+    assert [o.name for o in found] == ["seed0", "seed1"]
+
+
+def test_a_missing_engine_is_one_line_with_its_remedy(root, tmp_path, monkeypatch):
+    """Catches a traceback for an extra that is not installed."""
+    for backend, package in (("ray", "ray"), ("slurm", "submitit")):
+        monkeypatch.setitem(sys.modules, package, None)
+        with pytest.raises(UserError, match=re.escape(f"pip install 'semiseg[{backend}]'")):
+            sweeps.sweep(grid(root, seed=[0]), tmp_path, backend=backend)
+
+
+def test_status_command_reads_a_dead_sweep(root, tmp_path, capsys):
+    """Done, broken, unfinished and waiting trials, from the folder alone. Catches a status that asks a process, or dies of one bad folder."""
+    sweeps.sweep(grid(root, seed=[0, 1, 2, 3]) , tmp_path, say=lambda line: None)
+    (tmp_path / "seed1" / "summary.json").write_text("{")
+    (tmp_path / "seed2" / "summary.json").unlink()
+    import shutil
+
+    shutil.rmtree(tmp_path / "seed3")
+    assert main(["sweep", "status", str(tmp_path), "--json", str(tmp_path / "s.json")]) == 0
+    said = capsys.readouterr().out
+    assert "1 of 4 done" in said and "2 unfinished" in said and "1 waiting" in said
+    assert [r["state"] for r in json.loads((tmp_path / "s.json").read_text())] == ["done", "unfinished", "unfinished", "waiting"]
+    results = sweeps.sweep(grid(root, seed=[0, 1, 2, 3]), tmp_path, say=lambda line: None)
+    assert len(results) == 3 and "error" in json.loads((tmp_path / "seed1" / "error.json").read_text())  # the broken one is named, the rest goes on
+    with pytest.raises(UserError, match="holds no sweep"):
+        status(tmp_path / "seed0")
+
+
+# ------------------------------------------------------------------ W&B's side of the file
+FILES = sorted((Path(semiseg.__file__).parents[1] / "experiments" / "sweeps").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda f: f.stem)
+def test_experiment_files_are_plans_and_w_and_bs_schema_accepts_them(file):
+    """Every committed sweep, against W&B's own schema (sweeps 0.3.0, MIT). Catches a typo in a field, and a key that W&B refuses."""
+    import yaml
+
+    jsonschema = pytest.importorskip("jsonschema")
+    schema = json.loads((Path(__file__).parent / "wandb_sweep_schema.json").read_text())
+    jsonschema.Draft7Validator(schema).validate(yaml.safe_load(file.read_text()))
+    spec = read(file)
+    plan = list(sweeps.trials(spec).values()) or [spec.trial(draw(spec, 0))]
+    assert all(trial.steps >= 1 for trial in plan)
+    if file.stem == "label_efficiency":
+        assert len(plan) == 5 * 6 * 3 * 3
+
+
+def test_what_an_agent_sends_is_what_train_reads():
+    """W&B's own code builds the flags of every first trial; the parser of `semiseg train` makes the same trial of them.
+
+    Catches lists, booleans and dotted names that only our own YAML reader understands.
+    """
+    from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
+
+    from semiseg.cli.arguments import parse
+    from semiseg.cli.train import trial_of
+
+    point = {"method": "mean_teacher", "method.decay": 0.97, "net.widths": [4, 8], "method.average_state": False, "lr": 1e-05, "root": None, "view": "centre"}
+    flags = create_sweep_command_args({"args": {k: {"value": v} for k, v in point.items()}})["args"]
+    assert "--method.decay=0.97" in flags and "--method.average_state=False" in flags
+    trial, _ = trial_of(parse(flags)[1])
+    assert trial == read({"parameters": {k: {"value": v} for k, v in point.items()}}).trial(point)
+    assert trial.method.decay == 0.97 and trial.net.widths == (4, 8) and trial.method.average_state is False and trial.root is None

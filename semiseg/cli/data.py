@@ -9,10 +9,11 @@ import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tyro
 
+from semiseg.cli.arguments import typed
 from semiseg.errors import UserError
 
 
@@ -80,12 +81,20 @@ class Check:
 
 @dataclasses.dataclass(frozen=True)
 class Describe:
-    """Counts, sizes, intensities and class frequencies of a data set."""
+    """Counts, sizes, intensities and class frequencies of a data set, and the network that fits them."""
 
     name: tyro.conf.Positional[str]
     """An imported data set."""
     root: Path | None = None
     """Where data sets live; default: SEMISEG_DATA, else the user's cache folder."""
+    plan: Path | None = None
+    """Also write a network, patch and batch for this set to this YAML file, for `semiseg train --config` …"""
+    memory: float = 8.0
+    """… whose training step takes at most this much memory, GB …"""
+    width: int = 32
+    """… with so many channels in its finest stage (nnU-Net: 32; fewer for a CPU) …"""
+    encoder: Literal["residual", "plain"] = "residual"
+    """… and this encoder."""
     json: Path | None = None
     """Also write it to this file."""
 
@@ -133,6 +142,15 @@ def run_describe(args: Describe) -> int:
     facts = describe.describe(args.name, args.root)
     print(describe.table(facts))
     _write_json(args.json, facts)
+    if args.plan:
+        from semiseg.nets import plan
+
+        try:
+            text = plan.to_yaml(plan.plan(facts, args.memory, width=args.width, encoder=args.encoder), args.name)
+        except ValueError as error:
+            raise UserError(str(error)) from None
+        _write(args.plan, text, "--plan")
+        print("\n" + "\n".join(line[2:] for line in text.splitlines() if line.startswith("# ")))
     return 0
 
 
@@ -146,10 +164,10 @@ COMMANDS = (
 
 def main(argv: list[str]) -> int:
     """Run ``semiseg data`` with the arguments that follow those two words; returns the exit code."""
-    args: Any = tyro.cli(
-        COMMANDS,  # type: ignore[arg-type]
-        args=["--overwrite=True" if a == "--overwrite" and b not in ("True", "False") else a for a, b in zip(argv, [*argv[1:], ""])],
-        prog="semiseg data",
+    args: Any = typed(
+        COMMANDS,
+        ["--overwrite=True" if a == "--overwrite" and b not in ("True", "False") else a for a, b in zip(argv, [*argv[1:], ""])],
+        "semiseg data",
         description="Data sets: import, list, check, describe.",
         config=(tyro.conf.FlagConversionOff, tyro.conf.OmitSubcommandPrefixes),
     )
@@ -162,10 +180,13 @@ def _row(info: Any) -> dict[str, Any]:
 
 
 def _write_json(path: Path | None, value: Any) -> None:
-    if path is None:
-        return
+    if path is not None:
+        _write(path, json.dumps(value, indent=1), "--json")
+
+
+def _write(path: Path, text: str, flag: str) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(value, indent=1), encoding="utf-8")
+        path.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror}); choose another --json") from error
+        raise UserError(f"{path}: cannot be written ({error.strerror}); choose another {flag}") from error

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from semiseg.cli.arguments import nothing_left, parse, take
 
@@ -18,7 +20,7 @@ test images and write the report. An interrupted demo goes on with the same comm
   --steps                        optimiser steps of a run [160]
 """
 
-GRID = {
+GRID: dict[str, dict[str, Any]] = {
     "method": {"values": ["supervised", "mean_teacher", "pseudo_label"]},
     "labels": {"values": [4, 16, 64]},
     "label_subset": {"values": [0, 1, 2]},
@@ -49,11 +51,14 @@ def main(argv: Sequence[str]) -> int:
     out = Path(own["out"])
     values = {"root": {"value": str(out / "data")}, "steps": {"value": own["steps"]}, "eval_every": {"value": own["steps"]}}
     try:
-        sweep({"method": "grid", "parameters": GRID | values}, out / "runs", test=True)
+        results = sweep({"method": "grid", "parameters": GRID | values}, out / "runs", test=True)
     except Interrupted as stopped:
         print(f"semiseg: {stopped}", file=sys.stderr)
         return 130
+    missing = math.prod(len(axis["values"]) for axis in GRID.values() if "values" in axis) - len(results)
+    if missing:
+        print(f"semiseg: {missing} trials failed, see error.json in their folders under {out}; the same command tries them again", file=sys.stderr)
     said = write_report(load_runs(out / "runs"), out, "test")
     print(*said["answers"], sep="\n")
     print(f"{time.monotonic() - began:.0f} s   {out / 'report.html'}   {out / 'figures' / 'label_efficiency.png'}   {out / 'results.csv'}")
-    return 0
+    return 1 if missing else 0

@@ -5,17 +5,22 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from pathlib import Path
 
 COMMANDS = {
     "demo": "the built-in nuclei set: three methods, three label budgets, a report; minutes on two cores",
     "data": "import | list | check | describe data sets",
     "train": "one run: train, evaluate on the validation subjects, record",
-    "sweep": "every trial of a grid file, in one process, through one compiled program",
+    "sweep": "every trial of a sweep file, through as few compiled programs as there are; sweep status DIR says where it stands",
     "evaluate": "score a run on its validation or test subjects (a look at test is written into the set's ledger)",
+    "predict": "segment a folder of images with a trained run, in the images' own format",
     "report": "run folders → report.html, figures, results.csv, tables",
+    "track": "send finished runs to Weights & Biases",
+    "export": "a run as a folder to publish: weights, configuration, model card, licence",
+    "doctor": "check this installation: devices, versions, cache, W&B",
     "methods": "the training methods there are",
     "nets": "the networks there are",
+    "import-weights": "weights trained in PyTorch (safetensors or state dict), for a network of ours",
+    "gan": "fit | sample | card: synthetic image-mask pairs, checked before they are used",
     "bench": "the benchmarks of the README",
 }
 
@@ -42,8 +47,7 @@ def main(argv: list[str] | None = None) -> int:
 
             near = difflib.get_close_matches(command, COMMANDS, 1)
             raise UserError(f"there is no command {command!r}" + (f"; did you mean {near[0]!r}?" if near else "; see `semiseg --help`"))
-        prepare()
-        return importlib.import_module(f"semiseg.cli.{command}").main(rest)
+        return importlib.import_module(f"semiseg.cli.{command.replace('-', '_')}").main(rest)
     except UserError as error:
         if debug:
             raise
@@ -64,21 +68,8 @@ def main(argv: list[str] | None = None) -> int:
         return 2
 
 
-def prepare() -> None:
-    """Settings that must stand before NumPy and JAX are imported; the user's own environment wins.
-
-    NumPy's BLAS threads spin against XLA's for the same cores (small products took 20 times longer beside a training program), so BLAS gets
-    one. Compiled programs are kept between processes.
-    """
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "semiseg" / "programs"
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
-    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
-    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
-
-
 def _help() -> str:
-    lines = "\n".join(f"  {name:10} {what}" for name, what in COMMANDS.items())
+    lines = "\n".join(f"  {name:14} {what}" for name, what in COMMANDS.items())
     return (
         "usage: semiseg COMMAND [options]\n\nHow many annotations do I need, which method saves most of them, and how sure are we?\n\n"
         f"{lines}\n\n`semiseg COMMAND --help` explains every option; --debug shows the traceback of an error."

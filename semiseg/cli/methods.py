@@ -1,16 +1,58 @@
-"""``semiseg methods``: what there is."""
+"""``semiseg methods``: what there is, from which paper, and what it costs."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
-from semiseg.cli.arguments import explain, parse
+from semiseg.cli.arguments import explain, nothing_left, parse, take
 from semiseg.errors import UserError
+
+USAGE = """usage: semiseg methods [NAME] [--json FILE]
+
+All training methods, or one with its fields.
+
+  holds     networks that are trained | kept without gradient
+  passes    images a step puts through a network: of the labelled L and the unlabelled U of a batch | without gradient
+  cost      measured seconds of a step over those of supervised at the same batch (semiseg bench methods); - where not measured
+
+  --json    also write the table to this file
+"""
+MEASURED = Path(__file__).resolve().parents[2] / "experiments" / "results" / "bench_methods.json"
 
 
 def main(argv: Sequence[str]) -> int:
     """Print all methods, or one with its fields."""
-    return show("method", argv)
+    positional, flags = parse(argv)
+    if flags.pop("help", False):
+        print(USAGE)
+        return 0
+    if positional:
+        return show("method", argv)
+    own = take(flags, "methods", {"json": None})
+    nothing_left(flags, positional, "methods")
+    found = table()
+    print(f"{'method':22}{'holds':28}{'passes':16}{'cost':>6}  paper")
+    for row in found:
+        cost = "-" if row["cost"] is None else f"{row['cost']:.2f}"
+        print(f"{row['method']:22}{row['holds']:28}{row['passes']:16}{cost:>6}  {row['paper']}")
+    if own["json"]:
+        Path(own["json"]).parent.mkdir(parents=True, exist_ok=True)
+        Path(own["json"]).write_text(json.dumps(found, indent=1) + "\n")
+    return 0
+
+
+def table(measured: Path = MEASURED) -> list[dict[str, Any]]:
+    """A row a method: method, holds, passes, cost (None where ``measured`` has none) and paper."""
+    from semiseg.methods import METHODS
+
+    costs = json.loads(measured.read_text())["methods"] if measured.exists() else {}
+    return [
+        {"method": name, "holds": cls.holds, "passes": cls.passes, "cost": costs.get(name, {}).get("relative"), "paper": cls.paper}  # type: ignore[attr-defined]
+        for name, cls in METHODS.items()
+    ]
 
 
 def show(field: str, argv: Sequence[str]) -> int:

@@ -10,6 +10,8 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from semiseg.cli.arguments import typed
+
 
 @dataclasses.dataclass(frozen=True)
 class Report:
@@ -32,7 +34,7 @@ class Report:
 
 def main(argv: Sequence[str]) -> int:
     """Run the command; UserError is the caller's to print."""
-    args = tyro.cli(Report, args=list(argv), prog="semiseg report")
+    args = typed(Report, argv, "semiseg report")
     from semiseg.analysis.records import load_runs
     from semiseg.analysis.report import write_report
     from semiseg.errors import UserError

@@ -1,20 +1,33 @@
-"""``semiseg sweep``: every trial of a grid file."""
+"""``semiseg sweep``: every trial of a sweep file, and where a sweep stands."""
 
 from __future__ import annotations
 
+import json
 import sys
+import time
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 from semiseg.cli.arguments import nothing_left, parse, take
 from semiseg.errors import UserError
 
-USAGE = """usage: semiseg sweep FILE.yaml --out DIR [--test]
+USAGE = """usage: semiseg sweep FILE.yaml --out DIR [--jobs J] [--backend local|slurm|ray]
+       semiseg sweep status DIR [--watch] [--json FILE]
 
-Run every trial of a grid (W&B's sweep schema: `method: grid` and `parameters:` with dotted names) one after the other in one process.
-Finished runs are not run again; an interrupted sweep goes on with the same command.
+Run every trial of a sweep file (W&B's schema: method grid, random or bayes; dotted names; early_terminate hyperband). Trials that share
+their static part run through one compiled program. Finished trials are never run again; a killed sweep goes on with the same command; a
+trial that fails is recorded in its folder and stops no other.
 
-  --out                          where the run folders go (must be given)
+  --out                          the sweep's folder, a run folder a trial (must be given)
+  --jobs                         worker processes (tasks on a cluster) that share the trials [1]
+  --backend                      local, slurm (submitit) or ray [local]
+  --slurm.KEY                    an option of submitit's executor, as --slurm.slurm_partition=gpu --slurm.timeout_min=600
+  --count                        trials of a random or bayes sweep, instead of the file's run_cap
   --test                         also score the test subjects; each look is written into the data set's ledger [False]
+  --track                        wandb mirrors every run, none does not [none]
+  --json                         also write the state of every trial to this file (after a sweep, or of status)
+  --watch                        status: show it again every two seconds until it is done [False]
 """
 
 
@@ -24,18 +37,63 @@ def main(argv: Sequence[str]) -> int:
     if flags.pop("help", False):
         print(USAGE)
         return 0
-    own = take(flags, "sweep", {"out": ..., "test": False})
+    if positional[:1] == ["status"]:
+        return _status(positional[1:], flags)
+    cluster: dict[str, Any] = {k.removeprefix("slurm."): _value(flags.pop(k)) for k in [k for k in flags if k.startswith("slurm.")]}
+    wanted = {"out": ..., "test": False, "jobs": "1", "backend": "local", "count": None, "track": None, "json": None}
+    own = take(flags, "sweep", wanted)
     if len(positional) != 1:
-        raise UserError("semiseg sweep: name one grid file")
+        raise UserError("semiseg sweep: name one sweep file, or `status` and a sweep's folder")
     nothing_left(flags, [], "sweep")
     from semiseg import sweeps
+    from semiseg.sweeps.status import status
+    from semiseg.track import wanted as tracking
     from semiseg.train.fit import Interrupted
 
-    plan = sweeps.trials(positional[0])
+    began = time.monotonic()
     try:
-        results = sweeps.sweep(positional[0], own["out"], test=own["test"], progress=True)
+        results = sweeps.sweep(
+            positional[0], own["out"], test=own["test"], progress=True, jobs=_whole(own["jobs"], "jobs"), backend=own["backend"],
+            count=None if own["count"] is None else _whole(own["count"], "count"), track=tracking(own["track"]), cluster=cluster,
+        )  # fmt: skip
     except Interrupted as stopped:
         print(f"semiseg: {stopped}", file=sys.stderr)
         return 130
-    print(f"{len(results)} of {len(plan)} trials finished; see `semiseg report {own['out']} --out report`")
-    return 0 if len(results) == len(plan) else 1
+    rows = status(own["out"], own["test"])
+    if own["json"]:
+        Path(own["json"]).write_text(json.dumps(rows, indent=1) + "\n")
+    left = [r for r in rows if r["state"] in ("failed", "unfinished", "waiting")]
+    if own["backend"] != "slurm":
+        print(f"{len(results)} of {len(rows)} trials finished in {time.monotonic() - began:.0f} s; see `semiseg report {own['out']} --out report`")
+    return 1 if left and own["backend"] != "slurm" else 0
+
+
+def _status(positional: Sequence[str], flags: dict[str, Any]) -> int:
+    own = take(flags, "sweep status", {"json": None, "watch": False, "test": False})
+    if len(positional) != 1:
+        raise UserError("semiseg sweep status: name one sweep's folder")
+    nothing_left(flags, [], "sweep status")
+    from semiseg.sweeps.status import status, table
+
+    while True:
+        rows = status(positional[0], own["test"])
+        print(table(rows, positional[0]))
+        if not own["watch"] or all(r["state"] in ("done", "stopped", "failed") for r in rows):
+            break
+        time.sleep(2)
+    if own["json"]:
+        Path(own["json"]).write_text(json.dumps(rows, indent=1) + "\n")
+    return 0
+
+
+def _whole(text: str, name: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise UserError(f"semiseg sweep: --{name} is {text!r}: it must be a whole number") from None
+
+
+def _value(text: Any) -> Any:
+    import yaml
+
+    return yaml.safe_load(text) if isinstance(text, str) else text

@@ -16,7 +16,7 @@ from semiseg.types import IGNORE
 
 
 def describe(name: str, root: str | Path | None = None) -> dict[str, Any]:
-    """Counts, sizes, intensities, class frequencies, spacings and groups of a set, as plain JSON types."""
+    """Counts, sizes, intensities, class frequencies (of pixels, and of images that show a class), spacings and groups, as plain JSON types."""
     info = store.info(name, root)
     return {
         "name": info.name,
@@ -36,12 +36,14 @@ def describe(name: str, root: str | Path | None = None) -> dict[str, Any]:
 def _pixels(info: store.StoreInfo, split: str, root: str | Path | None) -> dict[str, Any]:
     cases = store.read_split(info.name, split, root)
     thin = np.concatenate([case.image[::4, ::4].ravel() for case in cases])
-    count = np.zeros(256, np.int64)
+    count, shown = np.zeros(256, np.int64), np.zeros(256, np.int64)
+    annotated = 0
     for case in cases:
         if case.label is not None:
-            count += np.bincount(case.label.ravel(), minlength=256)
+            pixels = np.bincount(case.label.ravel(), minlength=256)
+            count, shown, annotated = count + pixels, shown + (pixels > 0), annotated + 1
     scored = max(1, count[: len(info.classes)].sum())
-    sizes = np.array([case.image.shape[:2] for case in cases])
+    sizes = np.array([case.image.shape[:-1] for case in cases])
     spacings = np.array([case.spacing for case in cases])
     return {
         "size_min": sizes.min(0).tolist(),
@@ -49,6 +51,7 @@ def _pixels(info: store.StoreInfo, split: str, root: str | Path | None) -> dict[
         "size_max": sizes.max(0).tolist(),
         "intensity_percentiles": {str(q): float(np.percentile(thin, q)) for q in (0, 1, 50, 99, 100)},
         "class_frequency": {name: float(count[k] / scored) for k, name in enumerate(info.classes)},
+        "class_presence": {name: float(shown[k] / max(1, annotated)) for k, name in enumerate(info.classes)},
         "ignored": float(count[IGNORE] / max(1, count.sum())),
         "spacing_median": np.median(spacings, 0).tolist(),
         "groups": dict(sorted(Counter(case.group for case in cases if case.group).items())),
@@ -72,6 +75,7 @@ def table(facts: dict[str, Any]) -> str:
             f"{split}: size {size}, spacing {' × '.join(f'{z:g}' for z in seen['spacing_median'])} {facts['unit']}",
             "  intensity  " + "  ".join(f"p{q} {v:.4g}" for q, v in seen["intensity_percentiles"].items()),
             "  pixels     " + "  ".join(f"{name} {share:.2%}" for name, share in seen["class_frequency"].items()),
+            "  images     " + "  ".join(f"{name} {share:.0%}" for name, share in seen["class_presence"].items()),
         ]
         if seen["ignored"]:
             lines.append(f"  ignored    {seen['ignored']:.2%}")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from semiseg.data.readers.dsb2018 import CITATION, LICENSE
 from semiseg.data.store import StoreInfo, file_hash
 from semiseg.errors import UserError
 
@@ -19,11 +20,6 @@ if TYPE_CHECKING:
     from semiseg.types import Case
 
 FILE = Path(str(resources.files("semiseg.data"))) / "nuclei" / "nuclei.npz"
-LICENSE = "CC0 1.0"
-CITATION = (
-    "Caicedo et al., Nucleus segmentation across imaging experiments: the 2018 Data Science Bowl, "
-    "Nature Methods 16, 2019 (BBBC038v1)"
-)
 
 
 def info(root: str) -> StoreInfo:

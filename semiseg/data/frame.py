@@ -8,8 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from semiseg.types import Case
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,11 +27,13 @@ class Frame:
         side at 1.5 times the resolution.
       view: what the network sees in evaluation: the ``whole`` pool image (it is convolutional), or its ``centre`` window, outside of which
         all is background: right where the object is known to lie in the middle.
+      slices: 2.5D: adjacent slices of a scan that are the channels of one image, an odd number; the middle one is the image itself.
     """
 
     image_size: int
     zoom: float = 1.0
     view: str = "whole"
+    slices: int = 1
 
     @property
     def pool_size(self) -> int:
@@ -48,6 +55,14 @@ class Frame:
             x = np.einsum("ih,hwc->iwc", rows, x, optimize=True)
             x = np.einsum("jw,iwc->ijc", cols, x, optimize=True)
         return np.clip(np.rint(x), 0, 255).astype(np.uint8)
+
+    def to_pools(self, cases: Sequence[Case]) -> np.ndarray:
+        """``(N, S, S, slices · C)`` uint8: :meth:`to_pool` of every case, between its neighbours in the scan where ``slices`` says so."""
+        images = np.stack([self.to_pool(c.image) for c in cases])
+        if self.slices == 1:
+            return images
+        around = images[neighbours([c.volume for c in cases], [c.index for c in cases], self.slices)]  # (N, slices, S, S, C)
+        return np.moveaxis(around, 1, 3).reshape(*images.shape[:3], -1)
 
     def label_to_pool(self, label_HW: np.ndarray) -> np.ndarray:
         """``(S, S)`` uint8, nearest neighbour."""
@@ -71,6 +86,22 @@ class Frame:
         x = rows @ canvas.reshape(s, s * k)
         x = np.swapaxes(x.reshape(-1, s, k), 1, 2) @ cols.T  # (H, K, W)
         return x.argmax(1).astype(np.uint8)
+
+
+def neighbours(volumes: Sequence[str], places: Sequence[int], slices: int) -> np.ndarray:
+    """``(N, slices)``: for each image the images of its volume around it in the order of their places; the ends are repeated.
+
+    A missing slice is stepped over: the neighbour is the next one there is.
+    """
+    found = np.empty((len(volumes), slices), np.int64)
+    ordered: dict[str, list[int]] = {}
+    for i in sorted(range(len(volumes)), key=lambda i: places[i]):
+        ordered.setdefault(volumes[i], []).append(i)
+    for members in ordered.values():
+        for at, i in enumerate(members):
+            around = np.arange(at - slices // 2, at + slices // 2 + 1)
+            found[i] = np.array(members)[np.clip(around, 0, len(members) - 1)]
+    return found
 
 
 @functools.lru_cache(256)

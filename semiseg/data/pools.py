@@ -1,7 +1,8 @@
 """Pools: a data set's training images as arrays on the device, and which of them a label budget shows.
 
 The arrays depend on the data set and the frame alone; a trial's budget is a list of indices and a copy of the labels in which everything
-outside the budget is IGNORE. So trials of all budgets, subsets and seeds share one compiled program, and no method can read a hidden label.
+outside the budget is IGNORE. So trials of all budgets, subsets and seeds share one compiled program, and no method can read a hidden label:
+the hidden ones stand in a field of their own, which the trainer's diagnostics read and a batch does not hold.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ class Training(NamedTuple):
 
     info: store.StoreInfo
     cases: tuple[Case, ...]
-    images: np.ndarray  # (N, S, S, C) uint8
+    images: np.ndarray  # (N, S, S, slices · C) uint8
     labels: np.ndarray  # (N, S, S) uint8
     annotated: np.ndarray  # (N,) bool
 
@@ -35,33 +36,40 @@ class Budget(NamedTuple):
     images: int
 
 
-@functools.lru_cache(2)
 def training(name: str, root: str | None, frame: Frame) -> Training:
     """The training split of a store, scaled to the frame's pool size."""
-    info = store.info(name, root)
+    return _training(name, root, frame, store.info(name, root).fingerprint)
+
+
+# Kept between the trials of a sweep; the fingerprint is a key, so that a set imported anew is read anew.
+@functools.lru_cache(2)
+def _training(name: str, root: str | None, frame: Frame, fingerprint: str) -> Training:
     cases = tuple(store.read_split(name, "train", root))
-    images = np.stack([frame.to_pool(c.image) for c in cases])
+    images = frame.to_pools(cases)
     hidden = np.full((frame.pool_size,) * 2, IGNORE, np.uint8)
     labels = np.stack([hidden if c.label is None else frame.label_to_pool(c.label) for c in cases])
-    return Training(info, cases, images, labels, np.array([c.label is not None for c in cases]))
+    return Training(store.info(name, root), cases, images, labels, np.array([c.label is not None for c in cases]))
 
 
 @functools.lru_cache(2)
-def _on_device(name: str, root: str | None, frame: Frame):
-    return jnp.asarray(training(name, root, frame).images)
+def _on_device(name: str, root: str | None, frame: Frame, fingerprint: str):
+    data = _training(name, root, frame, fingerprint)
+    return jnp.asarray(data.images), jnp.asarray(data.labels)
 
 
-@functools.lru_cache(2)
-def _synthetic(name: str | None, root: str | None, frame: Frame, channels: int):
+def _synthetic(name: str | None, root: str | None, frame: Frame, like: Training):
     if name is None:
         s = frame.pool_size
-        return jnp.zeros((1, s, s, channels), jnp.uint8), jnp.full((1, s, s), IGNORE, jnp.uint8), 0
+        return jnp.zeros((1, s, s, like.images.shape[-1]), jnp.uint8), jnp.full((1, s, s), IGNORE, jnp.uint8), 0
     data = training(name, root, frame)
-    if data.images.shape[-1] != channels:
-        raise UserError(f"synthetic set {name!r} has {data.images.shape[-1]} channels, the data set {channels}: import it with the same channels")
+    if data.images.shape[-1] != like.images.shape[-1]:
+        raise UserError(f"synthetic set {name!r} has {data.images.shape[-1]} channels, the data set {like.images.shape[-1]}: import it with the same channels")
+    if data.info.classes != like.info.classes:
+        names = ", ".join(like.info.classes)
+        raise UserError(f"synthetic set {name!r} has the classes {', '.join(data.info.classes)}, the data set {names}: import it with --classes {names}")
     if not data.annotated.all():
         raise UserError(f"synthetic set {name!r} holds images without a mask: import it again with one mask an image")
-    return _on_device(name, root, frame), jnp.asarray(data.labels), len(data.cases)
+    return *_on_device(name, root, frame, data.info.fingerprint), len(data.cases)
 
 
 def pools(
@@ -86,9 +94,10 @@ def pools(
     rest = ~chosen if not chosen.all() else chosen
     if ratio > 0 and synthetic is None:
         raise UserError("--ratio needs --synthetic NAME: the imported synthetic set to mix in")
-    synthetic_image, synthetic_label, count = _synthetic(synthetic, root, frame, data.images.shape[-1])
+    synthetic_image, synthetic_label, count = _synthetic(synthetic, root, frame, data)
+    images, hidden = _on_device(name, root, frame, data.info.fingerprint)
     made = Pools(
-        image_NHWC=_on_device(name, root, frame),
+        image_NHWC=images,
         label_NHW=jnp.asarray(np.where(chosen[:, None, None], data.labels, np.uint8(IGNORE))),
         labelled_N=_padded(chosen),
         labelled_count=jnp.int32(chosen.sum()),
@@ -97,6 +106,7 @@ def pools(
         synthetic_image_MHWC=synthetic_image,
         synthetic_label_MHW=synthetic_label,
         synthetic_count=jnp.int32(count),
+        hidden_NHW=hidden,
     )
     return made, Budget(tuple(shown), int(chosen.sum())), data
 

@@ -80,6 +80,7 @@ def split_problems(splits: dict[str, list[CaseRef]]) -> list[str]:
     """Subjects on both sides of a split, names used twice, val or test cases nobody annotated, splits without a case."""
     problems: list[str] = []
     home: dict[str, tuple[str, str]] = {}
+    groups: dict[str, tuple[str, str]] = {}
     names: dict[str, str] = {}
     reported: set[tuple[str, str]] = set()
     for split, refs in splits.items():
@@ -92,6 +93,10 @@ def split_problems(splits: dict[str, list[CaseRef]]) -> list[str]:
                 problems.append(
                     f"subject {ref.subject}: is in {first} ({path}) and in {split} ({ref.path}); keep all its files in one split"
                 )
+            first, path = groups.setdefault(ref.group, (split, ref.path))
+            if ref.group and first != split and (f"group {ref.group}", split) not in reported:
+                reported.add((f"group {ref.group}", split))
+                problems.append(f"group {ref.group}: is in {first} ({path}) and in {split} ({ref.path}); keep it in one split, or leave the group out")
             if names.setdefault(ref.name, ref.path) is not ref.path:
                 problems.append(f"{ref.path}: the name {ref.name} is already taken by {names[ref.name]}; rename one of them")
             if split != "train" and not ref.label_path:

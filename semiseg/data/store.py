@@ -75,7 +75,13 @@ def list_sets(root: str | Path | None = None) -> list[StoreInfo]:
     """Every set under ``root``, the embedded one first."""
     folder = _root(root)
     names = sorted(p.parent.name for p in folder.glob("*/semiseg.json") if not p.parent.name.startswith("."))
-    return [info(name, root) for name in ("nuclei", *names)]
+    found = [info("nuclei", root)]
+    for name in names:
+        try:
+            found.append(info(name, root))
+        except UserError:  # a damaged set must not hide the others; its own name still reports it
+            continue
+    return found
 
 
 def info(name: str, root: str | Path | None = None) -> StoreInfo:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import json
 from pathlib import Path
@@ -30,6 +29,7 @@ def evaluate(folder: Path, split: str = "val", root: str | None = None) -> list[
     trial = config.load(folder / "config.yaml")
     trial = dataclasses.replace(trial, root=root or trial.root)
     info = store.info(trial.data, trial.root)
+    runs.check_data(folder, info)
     model = runs.model_of(trial, info)
     params, _ = load_weights(folder / "weights.safetensors", jax.eval_shape(lambda: model.init(jax.random.key(0))))
     part = (
@@ -38,12 +38,11 @@ def evaluate(folder: Path, split: str = "val", root: str | None = None) -> list[
         else runs.read_test(trial.data, trial.root, trial.frame, run=str(folder))
     )
     rows, predictions = runs.score_split(trial, model, info, params, part)
-    with (folder / "per_subject.csv").open() as file:
-        kept = [tuple(r[f] for f in runs.FIELDS) for r in csv.DictReader(file) if (r["split"], r["checkpoint"]) != (split, "last")]
-    summary = json.loads((folder / "summary.json").read_text())
+    summary = runs._json(folder / "summary.json")
+    kept = [line for line in runs.read_table(folder) if (line["split"], line["checkpoint"]) != (split, "last")]
     summary["last"][split] = runs.means(rows)
     summary[f"subjects_{split}"] = len({c.subject for c in part.cases})
-    runs.write_table(folder, [*kept, *(runs._line(folder.name, split, "last", row) for row in rows)])
+    runs.write_table(folder, [*(tuple(line[f] for f in runs.FIELDS) for line in kept), *(runs._line(folder.name, split, "last", row) for row in rows)])
     runs.write_examples(folder, part, predictions)
     runs._write(folder / "summary.json", json.dumps(summary, indent=1))
     return rows

@@ -9,10 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from semiseg.evaluate.metrics import EmptyPolicy, score
+from semiseg.evaluate.metrics import METRICS, EmptyPolicy, score
 from semiseg.types import Case
-
-METRICS = ("dice", "iou", "precision", "sensitivity", "hd95", "hd95_pooled", "assd", "volume_error")
 
 
 class SubjectRow(NamedTuple):

@@ -183,6 +183,7 @@ def _label(path: Path) -> np.ndarray:
     from PIL import Image
 
     with Image.open(path) as picture:
+        _one_page(picture, path)
         label = np.asarray(picture)
     if label.ndim == 3 and all((label[..., 0] == label[..., c]).all() for c in range(1, min(3, label.shape[-1]))):
         label = label[..., 0]
@@ -214,10 +215,18 @@ def _records(image: Path, label: Path | None, subject: str, group: str, channels
     ]
 
 
+def _one_page(picture: Any, path: Path) -> None:
+    """A stack of pages would lose all but the first."""
+    pages = getattr(picture, "n_frames", 1)
+    if pages > 1:
+        raise UserError(f"{path}: holds {pages} pages; save the stack as NIfTI, or each page as a file of its own")
+
+
 def _picture(image: Path, label: Path | None, channels: str, mask: bool):
     from PIL import Image
 
     with Image.open(image) as picture:
+        _one_page(picture, image)
         mode = picture.mode
         if mode not in ("L", "RGB") and not mode.startswith(("I", "F")):  # palettes, transparency, print colours, bits
             mode = "L" if mode in ("LA", "1") else "RGB"

@@ -1,0 +1,176 @@
+"""Starts a sweep's workers: in this process, in several, on Slurm or on Ray. Nothing here schedules: the workers share a folder."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from semiseg import config
+from semiseg.config import Trial
+from semiseg.errors import UserError
+from semiseg.sweeps.claims import json_of
+from semiseg.sweeps.plan import Spec, read, trials
+from semiseg.sweeps.status import Board, status
+from semiseg.sweeps.work import Options, work
+from semiseg.train.fit import Interrupted
+
+BACKENDS = ("local", "slurm", "ray")
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """A finished trial: its folder and what it says."""
+
+    name: str
+    trial: Trial
+    summary: dict[str, Any]
+    path: Path
+
+
+def sweep(
+    spec: str | Path | Mapping[str, Any], out: str | Path, *, test: bool = False, progress: bool = False, say: Callable[[str], None] = print,
+    jobs: int = 1, backend: str = "local", count: int | None = None, track: str = "none", cluster: Mapping[str, Any] | None = None,
+) -> list[Outcome]:  # fmt: skip
+    """Run every trial of a sweep into ``out``/NAME; finished ones are read, not run again; interrupted ones go on.
+
+    A trial that fails is recorded in its folder (error.json) and does not stop the others; a wrong file or field does, before anything runs.
+
+    Args:
+      spec: a file in W&B's sweep schema, or its content.
+      out: the sweep's folder.
+      jobs: workers. They share the trials; those of one program go to one worker as long as there are other programs to compile.
+      backend: where the workers run. On ``slurm`` this returns when they are submitted.
+      count: how many trials a random or bayes sweep has, instead of its run_cap.
+      track: ``wandb`` mirrors every run.
+      cluster: options of submitit's executor (``slurm``), e.g. ``{"slurm_partition": "gpu", "timeout_min": 600}``.
+
+    Returns:
+      The finished trials, in the order of the plan.
+    """
+    if backend not in BACKENDS:
+        raise UserError(f"--backend is {backend!r}: choose one of {', '.join(BACKENDS)}")
+    if jobs < 1:
+        raise UserError(f"--jobs is {jobs}: it must be at least 1")
+    plan_of, out = read(spec, count), Path(out)
+    trials(plan_of)  # a wrong field stops here
+    _write_plan(plan_of, out)
+    session, options = uuid.uuid4().hex[:8], Options(test, track, progress, jobs)
+    if backend == "slurm":
+        _slurm(out, session, options, dict(cluster or {}), say)
+    elif backend == "ray":
+        _ray(out, session, options)
+    elif jobs > 1:
+        _processes(out, session, options, say)
+    else:
+        work(out, session, options, say, plan_of)
+    return outcomes(plan_of, out, test)
+
+
+def outcomes(spec: Spec, out: Path, test: bool = False) -> list[Outcome]:
+    """The finished trials in a sweep's folder."""
+    plan = trials(spec)
+    found = []
+    for name in list(plan) or sorted(p.name for p in out.glob("trial*") if p.is_dir()):
+        summary = json_of(out / name / "summary.json")
+        if summary and (not test or "test" in summary.get("last", {})):
+            found.append(Outcome(name, plan[name] if name in plan else config.load(out / name / "config.yaml"), summary, out / name))
+    return found
+
+
+def _write_plan(spec: Spec, out: Path) -> None:
+    """sweep.yaml, as W&B would take it, for the workers and for `status`."""
+    content = json.loads(json.dumps(spec.source, default=str)) | ({"run_cap": spec.cap} if spec.cap else {})
+    file = out / "sweep.yaml"
+    if spec.method != "grid" and file.exists():
+        old = config.load_yaml(file)
+        if (old.get("method"), old.get("parameters")) != (content.get("method"), content.get("parameters")):
+            raise UserError(f"{file}: another sweep ran here; its trials would be taken for this one's: choose another --out")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        partial = file.with_suffix(f".{os.getpid()}.tmp")
+        partial.write_text(yaml.safe_dump(content, sort_keys=False))
+        partial.replace(file)
+    except OSError as error:
+        raise UserError(f"{out}: cannot be written ({error.strerror}); choose another --out") from None
+
+
+def _processes(out: Path, session: str, options: Options, say: Callable[[str], None]) -> None:
+    """``jobs`` processes on this machine, with the cores divided among them; ends them when this one is asked to stop."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    environment = os.environ | {"JAX_NUM_CPU_DEVICES": str(max(1, cores // options.jobs))}
+    logs = out / ".logs"
+    logs.mkdir(exist_ok=True)
+    given = json.dumps(dataclasses.asdict(dataclasses.replace(options, progress=False)))
+    command = [sys.executable, "-m", "semiseg.sweeps.worker", str(out), session, given]
+    workers = []
+    for i in range(options.jobs):
+        with (logs / f"worker{i}.log").open("a") as log:
+            workers.append(subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment, start_new_session=True))
+    board, stopped = Board(out, options.test, say), False
+    asked: list[int] = []
+    old = {s: signal.signal(s, lambda number, frame: asked.append(number)) for s in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        while any(worker.poll() is None for worker in workers):
+            if asked and not stopped:
+                stopped = True
+                for worker in workers:
+                    worker.send_signal(signal.SIGTERM)
+            board.update()
+            time.sleep(0.5)
+        board.update(last=True)
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)
+        for worker in workers:
+            if worker.poll() is None:
+                worker.kill()
+    if stopped:
+        raise Interrupted(f"stopped; the same command goes on from {out}")
+    bad = [i for i, worker in enumerate(workers) if worker.returncode]
+    if bad and len(bad) == len(workers):
+        last = (logs / f"worker{bad[0]}.log").read_text().strip().splitlines() or ["it said nothing"]
+        raise UserError(f"{logs / f'worker{bad[0]}.log'}: every worker ended early, the last words: {last[-1][:200]}; the same command goes on")
+    if bad:
+        say(f"{len(bad)} of {len(workers)} workers ended early (see {logs}); the same command takes up what they left")
+
+
+def _slurm(out: Path, session: str, options: Options, cluster: dict[str, Any], say: Callable[[str], None]) -> None:
+    try:
+        import submitit
+    except ImportError:
+        raise UserError("--backend slurm needs submitit: pip install 'semiseg[slurm]'") from None
+    executor = submitit.AutoExecutor(folder=out.absolute() / ".slurm", cluster=cluster.pop("cluster", None))
+    executor.update_parameters(name=out.name, **({"timeout_min": 24 * 60} | cluster))
+    given = dataclasses.replace(options, progress=False)
+    with executor.batch():
+        jobs = [executor.submit(work, str(out.absolute()), session, given) for _ in range(options.jobs)]
+    if executor.cluster in ("debug", "local"):  # a dry run without a cluster
+        for job in jobs:
+            job.result()
+    else:
+        say(f"submitted {', '.join(job.job_id for job in jobs)}; see `semiseg sweep status {out}`, logs are in {out / '.slurm'}")
+
+
+def _ray(out: Path, session: str, options: Options) -> None:
+    try:
+        import ray
+    except ImportError:
+        raise UserError("--backend ray needs Ray: pip install 'semiseg[ray]'") from None
+    ray.init(ignore_reinit_error=True, log_to_driver=False)
+    gpus = 1 if ray.cluster_resources().get("GPU") else 0
+    task = ray.remote(num_gpus=gpus)(work)
+    ray.get([task.remote(str(out.absolute()), session, dataclasses.replace(options, progress=False)) for _ in range(options.jobs)])
+
+
+__all__ = ["BACKENDS", "Outcome", "outcomes", "status", "sweep"]

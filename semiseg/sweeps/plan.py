@@ -1,0 +1,235 @@
+"""A sweep file becomes a plan: which trials there are, or from which distributions a search draws them."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import itertools
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from semiseg import config
+from semiseg.config import Trial
+from semiseg.errors import UserError
+
+FILE_KEYS = {"method", "parameters", "name", "project", "entity", "program", "command", "metric", "description", "preset", "early_terminate", "run_cap"}
+METHODS = ("grid", "random", "bayes")
+IGNORED_FIELDS = {"out", "track", "quiet", "test"}
+"""Parameters that are flags of ``semiseg train`` and no field of a trial: a W&B agent needs them, a sweep of ours has its own."""
+
+
+@dataclasses.dataclass(frozen=True)
+class EarlyStop:
+    """W&B's ``early_terminate: {type: hyperband}``: at the rungs a trial goes on only if it is among the best 1/eta there
+    (Li et al., JMLR 18(185), 2018, in the asynchronous form of Li et al., MLSys 2020). An iteration is a validation."""
+
+    rungs: tuple[int, ...]
+    eta: float
+
+
+@dataclasses.dataclass(frozen=True, eq=False)  # by identity, so that its trials are made once
+class Spec:
+    """A sweep as read from its file.
+
+    Attributes:
+      where: the file, for messages.
+      method: grid, random or bayes.
+      parameters: dotted name → its leaf, e.g. ``{"values": [1, 2]}`` or ``{"min": 0, "max": 1}``.
+      cap: how many trials a random or bayes sweep has.
+      metric, maximise: what bayes and early stopping look at: a metric of summary.json on the validation split.
+      early: when to stop hopeless trials.
+      preset: published recipe that all trials start from.
+      source: the file's content.
+    """
+
+    where: str
+    method: str
+    parameters: dict[str, dict[str, Any]]
+    cap: int
+    metric: str
+    maximise: bool
+    early: EarlyStop | None
+    preset: str | None
+    source: dict[str, Any]
+
+    def trial(self, point: Mapping[str, Any]) -> Trial:
+        """The trial at a point; UserError for an unknown field or a wrong value."""
+        start = config.preset(self.preset, str(point.get("method", "supervised"))) if self.preset else Trial()
+        return config.override(start, {k: v for k, v in point.items() if k not in IGNORED_FIELDS}, self.where)
+
+
+def read(sweep: str | Path | Mapping[str, Any], count: int | None = None) -> Spec:
+    """Read a sweep in W&B's schema; ``count`` replaces its ``run_cap``.
+
+    Raises:
+      UserError: an unknown key, distribution or method, in one line that names the file.
+    """
+    where = "sweep" if isinstance(sweep, Mapping) else str(sweep)
+    source = dict(sweep) if isinstance(sweep, Mapping) else config.load_yaml(sweep)
+    unknown = [k for k in source if k not in FILE_KEYS]
+    if unknown:
+        raise UserError(f"{where}: does not know {unknown[0]!r}; a sweep has {', '.join(sorted(FILE_KEYS))}")
+    method = source.get("method", "grid")
+    if method not in METHODS:
+        raise UserError(f"{where}: method is {method!r}: choose one of {', '.join(METHODS)}")
+    parameters = _leaves(source.get("parameters") or {}, where)
+    if not parameters:
+        raise UserError(f"{where}: has no parameters to vary")
+    cap = count if count is not None else source.get("run_cap")
+    if method != "grid" and not (isinstance(cap, int) and cap > 0):
+        raise UserError(f"{where}: a {method} sweep never ends by itself: give run_cap: N in the file, or --count N")
+    metric, maximise = _metric(source.get("metric"), where)
+    return Spec(where, method, parameters, cap or 0, metric, maximise, _early(source.get("early_terminate"), where), source.get("preset"), source)
+
+
+def trials(sweep: str | Path | Mapping[str, Any] | Spec, count: int | None = None) -> dict[str, Trial]:
+    """The trials of a grid or random sweep by the name of their run folder, in the file's order; a bayes sweep has none before it runs.
+
+    ``parameters`` maps dotted names to ``{"value": v}``, ``{"values": [...]}``, a distribution or ``{"parameters": {...}}`` (nested).
+    A random sweep's i-th trial is drawn from a generator seeded by i, so that it is the same whenever and wherever it is run.
+    """
+    return dict(_trials(sweep if isinstance(sweep, Spec) else read(sweep, count)))
+
+
+@functools.lru_cache(4)
+def _trials(spec: Spec) -> dict[str, Trial]:
+    return {name: spec.trial(point) for name, point in points(spec).items()}
+
+
+def points(spec: Spec) -> dict[str, dict[str, Any]]:
+    """The parameters of each trial of a grid or random sweep, by name, as its file says them: unlike trials they cost nothing to make."""
+    if spec.method == "bayes":
+        return {}
+    if spec.method == "random":
+        return {f"trial{i:03d}": draw(spec, i) for i in range(spec.cap)}
+    axes = {name: choices(name, leaf, spec.where) for name, leaf in spec.parameters.items()}
+    varied = [name for name, values in axes.items() if len(values) > 1]
+    found: dict[str, dict[str, Any]] = {}
+    for values in itertools.product(*axes.values()):
+        point = dict(zip(axes, values))
+        name = "-".join(_word(k, point[k]) for k in varied) or "run"
+        if name in found:  # 0.10 and 0.1, or lists that are spelt alike
+            name = f"{name}-{len(found)}"
+        found[name] = point
+    return dict(itertools.islice(found.items(), spec.cap or None))
+
+
+def draw(spec: Spec, index: int) -> dict[str, Any]:
+    """The point of a random sweep's trial."""
+    rng = np.random.default_rng([20, index])
+    return {name: sample(name, leaf, rng, spec.where) for name, leaf in spec.parameters.items()}
+
+
+# ------------------------------------------------------------------ parameters
+def distribution(name: str, leaf: Mapping[str, Any], where: str) -> str:
+    """The leaf's distribution, as W&B guesses it where none is named."""
+    if "value" in leaf:
+        return "constant"
+    if "distribution" in leaf:
+        return str(leaf["distribution"])
+    if "values" in leaf:
+        return "categorical"
+    if "min" in leaf and "max" in leaf:
+        return "int_uniform" if isinstance(leaf["min"], int) and isinstance(leaf["max"], int) else "uniform"
+    if "mu" in leaf and "sigma" in leaf:
+        return "normal"
+    raise UserError(f"{where}: {name} needs `value:`, `values:`, `min:` and `max:`, or `parameters:`")
+
+
+def choices(name: str, leaf: Mapping[str, Any], where: str) -> list[Any]:
+    """The values of an axis of a grid."""
+    kind = distribution(name, leaf, where)
+    if kind == "constant":
+        return [leaf["value"]]
+    if kind != "categorical":
+        raise UserError(f"{where}: {name} is a {kind} distribution, a grid needs `values:`; or use method: random or bayes")
+    if not isinstance(leaf.get("values"), list) or not leaf["values"]:
+        raise UserError(f"{where}: {name} needs a list of values")
+    return list(leaf["values"])
+
+
+def sample(name: str, leaf: Mapping[str, Any], rng: np.random.Generator, where: str) -> Any:
+    """One draw from W&B's distributions; ``log_uniform`` has exponents as bounds, ``log_uniform_values`` the values themselves."""
+    kind = distribution(name, leaf, where)
+    if kind in ("constant", "categorical"):
+        values = choices(name, leaf, where)
+        share = leaf.get("probabilities")
+        return values[int(rng.choice(len(values), p=share))] if len(values) > 1 else values[0]
+    try:
+        if kind == "int_uniform":
+            return int(rng.integers(int(leaf["min"]), int(leaf["max"]) + 1))
+        kernel = kind.removeprefix("q_")
+        if kernel == "uniform":
+            value = rng.uniform(leaf["min"], leaf["max"])
+        elif kernel == "log_uniform":
+            value = math.exp(rng.uniform(leaf["min"], leaf["max"]))
+        elif kernel == "log_uniform_values":
+            value = math.exp(rng.uniform(math.log(leaf["min"]), math.log(leaf["max"])))
+        elif kernel in ("normal", "log_normal"):
+            value = rng.normal(leaf.get("mu", 0.0), leaf.get("sigma", 1.0))
+            value = math.exp(value) if kernel == "log_normal" else value
+        else:
+            raise UserError(f"{where}: {name} has the distribution {kind!r}, which only W&B's own server knows; use (log_)uniform or (log_)normal")
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{where}: {name} ({kind}): {error} is missing or no number") from None
+    if kind.startswith("q_"):
+        step = float(leaf.get("q", 1))
+        value = round(value / step) * step
+    return float(f"{value:.6g}")  # as it stands in the run's name and config
+
+
+def _leaves(parameters: Mapping[str, Any], where: str, prefix: str = "") -> dict[str, dict[str, Any]]:
+    leaves: dict[str, dict[str, Any]] = {}
+    for name, given in parameters.items():
+        if not isinstance(given, Mapping):
+            raise UserError(f"{where}: {prefix}{name} needs `value:`, `values:`, `min:` and `max:`, or `parameters:`")
+        if "parameters" in given:
+            leaves |= _leaves(given["parameters"], where, f"{prefix}{name}.")
+            continue
+        leaves[prefix + name] = dict(given)
+        distribution(prefix + name, given, where)
+    return leaves
+
+
+def _metric(given: Any, where: str) -> tuple[str, bool]:
+    from semiseg.evaluate.metrics import METRICS
+
+    if given is None:
+        return "dice", True
+    name = str(given.get("name", "")) if isinstance(given, Mapping) else ""
+    metric = re.sub(r"^(last/)?val[_/.]", "", name)
+    if metric not in METRICS or metric == name:
+        raise UserError(f"{where}: metric.name is {name!r}: choose val_dice, or val_ before another of {', '.join(METRICS)}")
+    goal = given.get("goal", "minimize")  # W&B's own default
+    if goal not in ("minimize", "maximize"):
+        raise UserError(f"{where}: metric.goal is {goal!r}: choose minimize or maximize")
+    if (goal == "minimize") == (metric in ("dice", "iou", "precision", "sensitivity")):
+        raise UserError(f"{where}: metric.goal is {goal} (W&B's default is minimize), which makes {name} worse; turn it round")
+    return metric, goal == "maximize"
+
+
+def _early(given: Any, where: str) -> EarlyStop | None:
+    if given is None:
+        return None
+    if not isinstance(given, Mapping) or given.get("type") != "hyperband":
+        raise UserError(f"{where}: early_terminate needs type: hyperband")
+    eta = float(given.get("eta", 3))
+    if eta <= 1:
+        raise UserError(f"{where}: early_terminate.eta is {eta:g}: it must be above 1")
+    if "min_iter" in given:
+        rungs = [given["min_iter"] * eta**k for k in range(20)]
+    elif "max_iter" in given and "s" in given:
+        rungs = [given["max_iter"] / eta**k for k in range(1, int(given["s"]) + 1)]
+    else:
+        raise UserError(f"{where}: early_terminate needs min_iter, or max_iter and s")
+    return EarlyStop(tuple(sorted({round(r) for r in rungs if round(r) >= 1})), eta)
+
+
+def _word(name: str, value: Any) -> str:
+    short = {"method": "", "net": "", "label_subset": "subset"}.get(name, name.rpartition(".")[2])
+    return re.sub(r"[^A-Za-z0-9_.]+", "_", f"{short}{value}")

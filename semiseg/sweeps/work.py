@@ -1,0 +1,133 @@
+"""One worker: takes the next trial that nobody has, runs it, records how it ended. Any number of workers share a folder, on any machine."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import time
+import traceback
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from semiseg.config import Trial
+from semiseg.sweeps.claims import Claims, json_of
+from semiseg.sweeps.plan import Spec, read, trials
+from semiseg.sweeps.search import Judge, Search, Stopped
+from semiseg.train.fit import Interrupted
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What a sweep's command says beside its file."""
+
+    test: bool = False
+    track: str = "none"
+    progress: bool = False
+    jobs: int = 1
+
+
+def finished(folder: Path, test: bool) -> bool:
+    """Whether a trial needs no more work: it has its summary (with the test split, where that is wanted), or was stopped early."""
+    if (folder / "stopped.json").exists():
+        return True
+    summary = json_of(folder / "summary.json")
+    return bool(summary) and (not test or "test" in summary.get("last", {}))
+
+
+def work(out: str | Path, session: str, options: Options, say: Callable[[str], None] = print, spec: Spec | None = None) -> None:
+    """Run trials until none is left that nobody else works on. A trial that failed in this session is left alone."""
+    out = Path(out)
+    spec = spec or read(out / "sweep.yaml")
+    claims = Claims(out)
+    queue = _searched(spec, out, claims, options) if spec.method == "bayes" else _planned(trials(spec), out, claims, options, session)
+    for name, trial, place, total in queue:
+        _run(spec, out, name, trial, options, session, lambda text, place=place, total=total: say(f"{place:4}/{total}  {text}"))  # type: ignore[misc]
+
+
+def static_part(trial: Trial) -> Hashable:
+    """Trials with equal static parts run through one compiled program."""
+    import jax
+
+    structure = jax.tree.structure((trial.method, trial.augment))
+    return (trial.data, trial.root, trial.frame, trial.net, trial.batch, trial.optimiser, trial.schedule, trial.synthetic, structure)
+
+
+def _planned(plan: Mapping[str, Trial], out: Path, claims: Claims, options: Options, session: str) -> Iterator[tuple[str, Trial, int, int]]:
+    """Trials in the file's order; beside other workers, those of programs this process has compiled come first, then those of new ones."""
+    group = {name: static_part(trial) for name, trial in plan.items()} if options.jobs > 1 else dict.fromkeys(plan, None)
+    place = {name: i for i, name in enumerate(plan, 1)}
+    left, mine = list(plan), set()
+    while left:
+        others = {group[n] for n in left if group[n] not in mine and claims.taken(n)} if options.jobs > 1 else set()
+        left.sort(key=lambda n: (0 if group[n] in mine else 1 if group[n] not in others else 2, place[n]))
+        name = left.pop(0)
+        if finished(out / name, options.test) or json_of(out / name / "error.json").get("session") == session or not claims.take(name):
+            continue
+        try:
+            if not finished(out / name, options.test):  # between the look and the claim
+                mine.add(group[name])
+                yield name, plan[name], place[name], len(plan)
+        finally:
+            claims.drop(name)
+
+
+def _searched(spec: Spec, out: Path, claims: Claims, options: Options) -> Iterator[tuple[str, Trial, int, int]]:
+    """Trials a search asked for and nobody finished, then new ones up to the cap."""
+    search = Search(spec, out, seed=os.getpid() if options.jobs > 1 else 0)
+    while True:
+        name = next((n for n, told in search.names().items() if not told and claims.take(n)), None)
+        if name is None:
+            claims.take("asking", wait=True)
+            try:
+                if len(search.names()) >= spec.cap:
+                    return
+                name = search.ask()
+            finally:
+                claims.drop("asking")
+            if not claims.take(name):  # another worker, looking for unfinished ones, was faster
+                continue
+        try:
+            if not finished(out / name, options.test):
+                yield name, spec.trial(search.point(name)), int(name.removeprefix("trial")) + 1, spec.cap
+            search.tell(name, json_of(out / name / "summary.json").get("last", {}).get("val", {}).get(spec.metric))
+        finally:
+            claims.drop(name)
+
+
+def _run(spec: Spec, out: Path, name: str, trial: Trial, options: Options, session: str, say: Callable[[str], None]) -> None:
+    from semiseg.runner import run
+
+    folder = out / name
+    began = time.monotonic()
+    every = trial.eval_every or max(1, -(-trial.steps // 5))
+    judge = Judge(spec, out, name, -(-trial.steps // every)) if spec.early else None
+    try:
+        from semiseg.track import mirror
+
+        with mirror(folder, options.track, group=str(spec.source.get("name") or out.name), job_type="sweep"):
+            result = run(trial, folder, progress=options.progress, test=options.test, watch=judge)
+    except Interrupted:
+        raise
+    except Stopped as stopped:
+        record(folder / "stopped.json", {"stopped": str(stopped), "session": session})
+        say(f"stopped early  {name}: {stopped}")
+    except Exception as error:  # a trial's failure, whatever it is, is that trial's
+        text = " ".join(str(error).split()) or type(error).__name__
+        record(folder / "error.json", {"error": text, "kind": type(error).__name__, "session": session, "traceback": traceback.format_exc()})
+        say(f"failed: {text}  {name}")
+    else:
+        (folder / "error.json").unlink(missing_ok=True)
+        split = "test" if options.test else "val"
+        dice = result.summary["last"][split]["dice"]
+        say(f"{split} Dice {'–' if dice is None else format(dice, '.3f')}  {time.monotonic() - began:5.1f} s  {name}")
+
+
+def record(file: Path, content: Mapping[str, Any]) -> None:
+    """A small JSON file, or nothing where nothing can be written: a full disk must not stop the other trials' records."""
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(content) + "\n")
+    except OSError as error:
+        print(f"{file}: cannot be written ({error.strerror})")

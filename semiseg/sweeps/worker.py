@@ -1,0 +1,23 @@
+"""``python -m semiseg.sweeps.worker OUT SESSION OPTIONS``: one of the processes of ``semiseg sweep --jobs``."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+from semiseg.sweeps.work import Options, work
+from semiseg.train.fit import Interrupted
+
+
+def main() -> int:
+    out, session, options = sys.argv[1:]
+    try:
+        work(out, session, Options(**json.loads(options)), say=lambda line: print(line, flush=True))
+    except Interrupted as stopped:
+        print(stopped, flush=True)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,114 @@
+"""predict, export, doctor: what leaves the toolkit."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+import semiseg
+from semiseg import config
+from semiseg.cli import doctor
+from semiseg.cli.main import main
+from semiseg.cli.predict import Predictor
+
+
+@pytest.fixture(scope="module")
+def run(tiny, tmp_path_factory):
+    trial = dataclasses.replace(config.override(tiny, {"lr": 0.01}), steps=60, eval_every=60, labels=0)
+    return semiseg.run(trial, tmp_path_factory.mktemp("publish") / "run", progress=False).path
+
+
+@pytest.fixture(scope="module")
+def exported(run, tmp_path_factory):
+    out = tmp_path_factory.mktemp("publish") / "model"
+    assert main(["export", str(run), f"--out={out}"]) == 0
+    return out
+
+
+def _disc(side=48):
+    rows, cols = np.mgrid[:side, : side - 8]
+    disc = (rows - 20) ** 2 + (cols - 18) ** 2 < 60
+    return disc, np.clip(60 + 110 * disc + np.random.default_rng(0).normal(0, 12, disc.shape), 0, 255).astype(np.uint8)
+
+
+def test_predict_keeps_format_size_and_geometry(exported, tmp_path, capsys):
+    """PNG, TIFF with its resolution, and an oblique anisotropic NIfTI: masks of the same shape, affine, codes and units, that find the disc.
+
+    Catches a slice axis or orientation exchanged (the disc would be elsewhere), a lost affine, and a data set that is needed to predict.
+    """
+    import nibabel
+    from PIL import Image
+
+    disc, image = _disc()
+    source, out = tmp_path / "in", tmp_path / "out"
+    source.mkdir()
+    Image.fromarray(image).save(source / "a.png")
+    Image.fromarray(image).save(source / "b.tif", dpi=(300.0, 300.0))
+    affine = np.array([[0, 0, 7.5, -3], [1.2, 0.1, 0, 4], [-0.1, 1.2, 0, 9], [0, 0, 0, 1.0]])
+    volume = nibabel.Nifti1Image(np.stack([image, image, np.full_like(image, 60)], 2).astype(np.int16), affine)
+    volume.header.set_xyzt_units("mm", "sec")
+    volume.set_sform(affine, code=4)
+    nibabel.save(volume, source / "c.nii.gz")
+    (source / "notes.txt").write_text("not an image")
+    assert main(["predict", str(exported), "--input", str(source), "--output", str(out)]) == 0
+    assert sorted(p.name for p in out.iterdir()) == ["a.png", "b.tif", "c.nii.gz"] and "class 1" in capsys.readouterr().out
+    masks = {name: np.asarray(Image.open(out / name)) for name in ("a.png", "b.tif")}
+    for mask in masks.values():
+        assert mask.shape == disc.shape and mask.dtype == np.uint8
+        assert 2 * (mask & disc).sum() / (mask.sum() + disc.sum()) > 0.7
+    assert Image.open(out / "b.tif").info["dpi"] == pytest.approx((300, 300))
+    found = nibabel.load(out / "c.nii.gz")
+    np.testing.assert_allclose(found.affine, affine, atol=1e-5)
+    assert found.header["sform_code"] == 4 and found.header.get_xyzt_units() == ("mm", "sec") and found.get_data_dtype() == np.uint8
+    assert (np.asarray(found.dataobj)[..., 0] == masks["a.png"]).mean() > 0.9
+
+
+def test_predict_names_a_bad_file_and_goes_on(exported, tmp_path, capsys):
+    """Catches a traceback, a stop at the first damaged file, and masks written over the images."""
+    from PIL import Image
+
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "bad.png").write_bytes(b"\x89PNG nothing")
+    Image.fromarray(_disc()[1]).save(tmp_path / "in" / "good.png")
+    assert main(["predict", str(exported), f"--input={tmp_path / 'in'}", f"--output={tmp_path / 'out'}"]) == 1
+    assert "bad.png" in capsys.readouterr().err and (tmp_path / "out" / "good.png").exists()
+    assert main(["predict", str(exported), f"--input={tmp_path / 'in'}", f"--output={tmp_path / 'in'}"]) == 2
+    assert main(["predict", str(tmp_path), f"--input={tmp_path / 'in'}", f"--output={tmp_path / 'out'}"]) == 2
+
+
+def test_predictions_are_the_evaluations(run, root):
+    """A predictor of the run's folder gives the labels that were scored. Catches another frame, or student for teacher."""
+    kept = np.load(run / "examples.npz")
+    predictor = Predictor.load(run)
+    from semiseg.data import store
+
+    cases = {c.name: c for c in store.read_split("discs", "val", root)}
+    (mask,) = predictor.images([cases[str(kept["subject"][0])].image])
+    assert (predictor.frame.label_to_pool(mask) == kept["prediction"][0]).mean() > 0.97
+
+
+def test_export_is_whole_and_says_what_the_run_says(run, exported):
+    """Catches a card with other numbers than the run's, a missing licence, and a warning that is left out (test was never scored)."""
+    assert {p.name for p in exported.iterdir()} == {"weights.safetensors", "config.yaml", "summary.json", "env.json", "per_subject.csv", "README.md", "LICENSE"}
+    card, summary = (exported / "README.md").read_text(), json.loads((run / "summary.json").read_text())
+    assert f"| val | dice | {summary['last']['val']['dice']:.4g} |" in card and "8 subjects (8 images)" in card
+    assert "test split was never scored" in card and "Not a medical device" in card and "not stated" in (exported / "LICENSE").read_text()
+    assert main(["export", str(run), f"--out={exported}"]) == 0  # again, over its own files
+    assert main(["export", str(run), f"--out={run}"]) == 2
+    assert main(["export", str(exported.parent), f"--out={exported}"]) == 2
+
+
+def test_doctor_finds_what_is_wrong(monkeypatch, tmp_path, capsys):
+    """All well here; then an old version and a folder that cannot be written. Catches a check that always says ok."""
+    monkeypatch.setenv("SEMISEG_DATA", str(tmp_path))
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "none"))
+    assert main(["doctor", f"--json={tmp_path / 'd.json'}"]) == 0
+    said = capsys.readouterr().out
+    assert "computes" in said and "mirrored offline" in said and len(json.loads((tmp_path / "d.json").read_text())) >= 8
+    monkeypatch.setitem(doctor.SUPPORTED, "jax", ("99.0", "100"))
+    monkeypatch.setattr(doctor.os, "access", lambda place, how: False)
+    assert main(["doctor"]) == 1
+    said = capsys.readouterr().out
+    assert "BAD   jax" in said and "cannot be written" in said and "to mend" in said
