@@ -9,7 +9,7 @@ demo: $(VENV)/.installed
 	$(BIN)/semiseg demo --out demo
 
 test: $(VENV)/.installed-dev lint
-	$(BIN)/python -m pytest tests
+	$(BIN)/python -m pytest tests -n 2 --dist loadfile
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -9,11 +9,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from semiseg.cli.main import prepare
-
-prepare()  # threads and compilation cache, before JAX is imported
-
-from semiseg import config, load_runs, sweeps  # noqa: E402
+from semiseg import config, load_runs, sweeps
 
 HERE = Path(__file__).parent
 

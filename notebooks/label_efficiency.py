@@ -1,0 +1,78 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # How many annotations does a method save?
+#
+# Reads a committed `results.csv` (every number of it is a run's, at its last checkpoint) and asks how the score grows with annotated images, and
+# how many annotated images a semi-supervised method is worth. With your own runs, replace the file by their folder: `semiseg.load_runs("runs/")`.
+
+# %%
+from pathlib import Path
+
+import semiseg
+from semiseg.analysis import conclusions, plot, words
+from semiseg.analysis.compare import study
+
+results = Path("experiments/results") if Path("experiments").exists() else Path("../experiments/results")
+file = next(f for f in (results / "label_efficiency.csv", results / "demo.csv") if f.exists())
+runs = semiseg.load_runs(file)
+runs
+
+# %% [markdown]
+# One row per run × split × checkpoint × class × metric:
+
+# %%
+frame = runs.to_pandas()
+primary = frame[(frame.checkpoint == "last") & (frame["class"] == "mean") & (frame.metric == "dice") & (frame.split == "test")]
+primary.pivot_table(index="method", columns="labels", values="mean").round(3)
+
+# %% [markdown]
+# ## The curve
+# A dot is a run, the line their mean. A `results.csv` holds a mean per run, no subjects: its intervals are over label subsets and seeds only.
+
+# %%
+plot.label_efficiency(runs, split="test")
+
+# %%
+s = study(runs, split="test")
+for sentence in words.answer(s) + words.worth_sentences(s):
+    print("-", sentence)
+
+# %% [markdown]
+# ## What a method is worth, in annotated images
+
+# %%
+plot.label_equivalence(s)
+
+# %%
+for w in conclusions.worth(s):
+    print(f"{w.arm:14} {w.labels:4}  {words.equivalence_text(w)}")
+
+# %% [markdown]
+# ## The baseline's learning curve, as a power law
+# `score(n) = a − b · n^(−c)`, with the interval of the fitted curve beyond the largest budget: an extrapolation, to be read as one.
+
+# %%
+budgets = [n for arm, n in sorted(s.cells) if arm == s.baseline]
+law, intervals = conclusions.learning_curve(s, s.baseline, [*budgets, 2 * budgets[-1]])
+print(f"a = {law.a:.3f}, b = {law.b:.3f}, c = {law.c:.2f}")
+for n, interval in zip([*budgets, 2 * budgets[-1]], intervals):
+    print(f"{n:5}  {words.interval_text(interval)}")
+
+# %% [markdown]
+# ## What to hold against it
+
+# %%
+for caution in words.cautions(s):
+    print("-", caution)
