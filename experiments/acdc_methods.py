@@ -1,0 +1,48 @@
+"""Every training method on ACDC at 128² with 3 and 7 patients: runs both grids, then writes their CSV and prints the table.
+
+Command: python experiments/acdc_methods.py --out runs/acdc_methods --jobs 2
+(after `semiseg data import --format ssl4mis-acdc --source ACDC --name acdc`). An interrupted grid goes on with the same command; `--report` only
+writes what is finished, so the table can grow over several evenings.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from semiseg import config, load_runs, sweeps
+
+HERE = Path(__file__).parent
+GRIDS = ("acdc_methods", "acdc_leading")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("runs/acdc_methods"))
+    parser.add_argument("--root", default=None, help="where the stores are; default: SEMISEG_DATA, else the user's cache folder")
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--methods", default="", help="only these, by commas")
+    parser.add_argument("--steps", type=int, default=0, help="instead of the grids' 1000")
+    parser.add_argument("--report", action="store_true", help="run nothing")
+    args = parser.parse_args()
+    if not args.report:
+        for name in GRIDS:
+            grid = config.load_yaml(HERE / "sweeps" / f"{name}.yaml")
+            axes = grid["parameters"]
+            axes["root"] = {"value": args.root}
+            if args.methods:
+                axes["method"] = {"values": [m for m in args.methods.split(",") if m in axes["method"]["values"]]}
+            if args.steps:
+                axes["steps"] = axes["eval_every"] = {"value": args.steps}
+            if axes["method"]["values"]:
+                sweeps.sweep(grid, args.out / name, jobs=args.jobs, say=lambda line: print(line, flush=True))
+    runs = load_runs([args.out / name for name in GRIDS if (args.out / name).exists()])
+    runs.write_csv(HERE / "results" / "acdc_methods.csv")
+    frame = runs.to_pandas()
+    frame = frame[(frame.checkpoint == "last") & (frame["class"] == "mean") & frame.metric.isin(["dice", "hd95", "assd"])]
+    print(frame.groupby(["labels", "method", "metric"])["mean"].agg(["mean", "min", "max", "count"]).round(3).to_string())
+    print(f"{sum(r.summary['seconds_train'] for r in runs):.0f} seconds of training in {len(runs)} runs")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""The published ACDC recipes at full length, unattended, on a GPU: supervised, mean teacher, BCP and UniMatch with 3 and 7 patients.
+
+Command: python experiments/acdc_published.py --out runs/acdc_published        (`--plan` only says what it would run)
+(after `semiseg data import --format ssl4mis-acdc --source ACDC --name acdc`). 256², batch 24, 30,000 steps (BCP 40,000, UniMatch 31,000), each in
+float32 and bfloat16: the presets ssl4mis, bcp-acdc and unimatch-acdc as they are. A killed script goes on with the same command; a recipe that fails is
+recorded and the rest goes on. results/acdc_published.csv has a row a run: Dice, HD95 and ASSD on the 10 validation patients, last checkpoint,
+seconds, device. `--steps` shortens all of them in proportion, for a check on a CPU.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import dataclasses
+import sys
+from pathlib import Path
+
+import jax
+
+import semiseg
+from semiseg import config
+from semiseg.config import Trial
+
+HERE = Path(__file__).parent
+RECIPES = {"supervised": "ssl4mis", "mean_teacher": "ssl4mis", "bcp": "bcp-acdc", "unimatch": "unimatch-acdc"}
+COLUMNS = ("method", "preset", "labels", "seed", "dtype", "steps", "image_size", "batch", "dice", "hd95", "assd", "seconds_train", "device", "run")
+
+
+def plan(args: argparse.Namespace) -> dict[str, Trial]:
+    """Every run by its name, those a reader waits for first."""
+    found = {}
+    for seed in range(args.seeds):
+        for dtype in args.dtypes.split(","):
+            for labels in (7, 3):
+                for method in args.methods.split(","):
+                    trial = config.preset(RECIPES[method], method)
+                    share = args.steps / 30_000 if args.steps else 1
+                    steps = max(2, round(trial.steps * share))
+                    small = {"image_size": args.image_size, "batch": args.batch} if args.steps else {}
+                    trial = dataclasses.replace(
+                        trial, data="acdc", root=args.root, labels=labels, seed=seed, steps=steps, eval_every=steps, log_every=max(1, steps // 300),
+                        net=dataclasses.replace(trial.net, dtype=dtype), **small,  # type: ignore[type-var]
+                    )  # fmt: skip
+                    found[f"{method}-labels{labels}-{dtype}-seed{seed}"] = trial
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("runs/acdc_published"))
+    parser.add_argument("--root", default=None, help="where the stores are; default: SEMISEG_DATA, else the user's cache folder")
+    parser.add_argument("--methods", default=",".join(RECIPES))
+    parser.add_argument("--dtypes", default="bfloat16,float32")
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--steps", type=int, default=0, help="stands for the published 30,000; 0 for the published length")
+    parser.add_argument("--image-size", type=int, default=256, help="with --steps")
+    parser.add_argument("--batch", type=int, default=24, help="with --steps")
+    parser.add_argument("--csv", type=Path, default=HERE / "results" / "acdc_published.csv")
+    parser.add_argument("--plan", action="store_true", help="say what would run, and run nothing")
+    args = parser.parse_args()
+    runs = plan(args)
+    device = jax.devices()[0]
+    print(f"{len(runs)} runs on {device.platform}: {device.device_kind}")
+    for name, trial in runs.items():
+        print(f"  {name:38} {trial.steps} steps, batch {trial.batch}, {trial.image_size}², {trial.optimiser} {trial.lr:g}", flush=True)
+    if args.plan:
+        return
+    rows, failed = [], 0
+    for i, (name, trial) in enumerate(runs.items(), 1):
+        try:
+            result = semiseg.run(trial, args.out / name)
+        except Exception as error:  # one recipe must not cost the night of the others
+            failed += 1
+            print(f"semiseg: {name}: {error}", file=sys.stderr)
+            continue
+        score = result.summary["last"]["val"]
+        figures = [round(score[m], 4) for m in ("dice", "hd95", "assd")]
+        method, seconds = name.split("-")[0], result.summary["seconds_train"]
+        rows.append((
+            method, RECIPES[method], trial.labels, trial.seed, trial.net.dtype, trial.steps, trial.image_size, trial.batch, *figures, round(seconds, 1),  # type: ignore[attr-defined]
+            device.device_kind, name,
+        ))  # fmt: skip
+        args.csv.parent.mkdir(parents=True, exist_ok=True)
+        with args.csv.open("w", newline="") as file:
+            csv.writer(file, lineterminator="\n").writerows([COLUMNS, *rows])
+        print(f"{i:3}/{len(runs)}  {name:38} Dice {figures[0]:.3f}  {seconds:.0f} s", flush=True)
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    main()
