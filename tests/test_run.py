@@ -266,7 +266,7 @@ def test_nothing_is_ever_unpickled():
 @pytest.mark.skipif(os.name != "posix", reason="signals")
 def test_train_help_explains_every_field(capsys):
     """Catches a field without words."""
-    assert main(["train", "--method=mean_teacher", "--help"]) == 0
+    assert main(["train", "--method=mean_teacher", "--help=all"]) == 0
     said = capsys.readouterr().out
     for flag in ("--labels", "--label-subset", "--method.decay", "--net.widths", "--method.criterion", "--augment"):
         assert flag in said, flag

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from semiseg.errors import UserError
@@ -60,15 +60,43 @@ def take(flags: dict[str, str | bool], command: str, wanted: Mapping[str, Any]) 
     return found
 
 
-def nothing_left(flags: Mapping[str, Any], positional: Sequence[str], command: str) -> None:
-    """Refuse what the command does not know."""
+def nothing_left(flags: Mapping[str, Any], positional: Sequence[str], command: str, known: Iterable[str] = ()) -> None:
+    """Refuse what the command does not know; ``known`` are the flags it has, for a hint."""
     if flags or positional:
-        unknown = [f"--{name}" for name in flags] + list(positional)
-        raise UserError(f"semiseg {command}: does not know {' '.join(unknown)}; see `semiseg {command} --help`")
+        unknown = [f"--{name.replace('_', '-')}" for name in flags] + list(positional)
+        hint = did_you_mean(unknown[0], [f"--{name.replace('_', '-')}" for name in known])
+        raise UserError(f"semiseg {command}: does not know {' '.join(unknown)}{hint or f'; see `semiseg {command} --help`'}")
 
 
-def explain(instance: Any, prefix: str = "") -> str:
-    """A line for every field of a configuration: flag, value, and the words of its docstring."""
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """``; did you mean 'train'?``, or nothing where no name is near."""
+    import difflib
+
+    near = difflib.get_close_matches(word, list(known), 1)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def check_choice(field: str, name: Any, where: str = "") -> None:
+    """Refuse a method, network or loss that there is not, with the name that is nearest."""
+    from semiseg import config
+
+    key = field.removesuffix(".name").rpartition(".")[2].replace("-", "_")
+    if key not in config.CHOICES or not isinstance(name, str):
+        return
+    try:
+        config.make(key, name)
+    except UserError as error:
+        hint = did_you_mean(name, config.CHOICES[key])
+        raise UserError(where + (str(error).partition(": ")[0] + hint if hint else str(error))) from None
+
+
+def explain(instance: Any, prefix: str = "", only: Sequence[str] = (), parts: bool = True) -> str:
+    """A line for every field of a configuration: flag, value, and the words of its docstring.
+
+    Args:
+      only: the fields to explain, in this order; all by default.
+      parts: also explain the fields of a field, e.g. those of the method; without it a choice of classes is named by the command that lists it.
+    """
     import docstring_parser
 
     said: dict[str, str | None] = {}
@@ -76,19 +104,23 @@ def explain(instance: Any, prefix: str = "") -> str:
         said |= {p.arg_name: p.description for p in docstring_parser.parse(cls.__dict__.get("__doc__") or "").params}
         said |= _below(cls)
     lines, groups = [], []
-    for field in dataclasses.fields(instance):
-        value = getattr(instance, field.name)
-        words = " ".join((said.get(field.name) or "").split())
+    for name in only or [field.name for field in dataclasses.fields(instance)]:
+        value = getattr(instance, name)
+        words = " ".join((said.get(name) or "").split())
+        again = words.endswith(" Static.") and parts
+        words = words.removesuffix(" Static.")
         if dataclasses.is_dataclass(value):
-            groups.append((field.name, value))
+            groups.append((name, value))
             from semiseg import config
 
-            if field.name not in config.CHOICES:
+            if name not in config.CHOICES:
                 continue
-            words = f"{words} One of {', '.join(config.CHOICES[field.name])}."
-            value = config.name_of(field.name, value)
-        lines += _wrapped(f"--{prefix}{field.name.replace('_', '-')}", f"{words} [{_shown(value)}]")
-    for name, value in groups:
+            words = words.removesuffix("; its float fields are traced, the others static.").rstrip(".")
+            listed = f"`semiseg {name}s` lists them" if name in ("method", "net") and not parts else f"one of {', '.join(config.CHOICES[name])}"
+            words += f": {listed}."
+            value = config.name_of(name, value)
+        lines += _wrapped(f"--{prefix}{name.replace('_', '-')}", f"{words} [{_shown(value)}{'; compiles anew' * again}]")
+    for name, value in groups if parts else []:
         lines += ["", f"{prefix}{name}: {type(value).__name__}", explain(value, f"{prefix}{name}.")]
     return "\n".join(lines)
 
@@ -125,13 +157,29 @@ def typed(kind: Any, argv: Sequence[str], prog: str, **options: Any) -> Any:
     except SystemExit as stop:
         if not stop.code:
             raise
-    words = []
+    words, named, part = [], {"missing": [], "unknown": [], "near": []}, ""  # type: ignore[var-annotated]
     for line in (line.strip(" │╭╮╰╯─") for line in said.getvalue().splitlines()):
-        if line.startswith(("For full helptext", "Perhaps you meant", "Available subcommands")):
+        part = next((key for start, key in _PARTS.items() if line.startswith(start)), part)
+        if line.startswith("For full helptext"):
             break
-        if line and line not in ("Required options", "Unrecognized options", "Parsing error", "Invalid choice"):
+        if line.startswith("Missing from"):
+            prog = line.removeprefix("Missing from ").rstrip(":")
+        elif part == "unknown":
+            named[part] += line.removeprefix("Unrecognized options:").replace(",", " ").split()
+        elif part:
+            named[part] += [word.rstrip(",") for word in line.split() if word.startswith("--")]
+        elif line and line not in ("Required options", "Parsing error", "Invalid choice"):
             words.append(line)
+    if named["unknown"]:
+        word = named["unknown"][0]
+        raise UserError(f"{prog}: does not know {word}{did_you_mean(word, [*named['missing'], *named['near']]) or f'; see `{prog} --help`'}")
+    if named["missing"]:
+        raise UserError(f"{prog}: {', '.join(named['missing'])} must be given; see `{prog} --help`")
     raise UserError(f"{prog}: {' '.join(words)[:200] or 'arguments are missing'}; see `{prog} --help`")
+
+
+_PARTS = {"Missing from": "missing", "Unrecognized options:": "unknown", "Perhaps you meant": "near", "Available subcommands": "near"}
+"""How tyro heads the parts of a complaint."""
 
 
 def _shown(value: Any) -> str:
@@ -139,8 +187,9 @@ def _shown(value: Any) -> str:
 
 
 def _wrapped(flag: str, words: str) -> list[str]:
+    import shutil
     import textwrap
 
-    body = textwrap.wrap(words, 92)
+    body = textwrap.wrap(words, max(40, min(92, shutil.get_terminal_size((126, 24)).columns - 34)))
     first = f"  {flag:30} {body[0]}" if len(flag) <= 30 else f"  {flag}\n{'':33}{body[0]}"
     return [first, *(f"{'':33}{line}" for line in body[1:])]

@@ -52,7 +52,7 @@ def main(argv: Sequence[str]) -> int:
     own = take(flags, "bench", {"peer": None, "json": None, "norm": "instance", "width": "16", "batch": "8", "size": "128", "repeats": "9", "inner": "5"})
     if positional != ["step"]:
         raise UserError("semiseg bench: the benchmarks there are: step, methods, nets")
-    nothing_left(flags, [], "bench")
+    nothing_left(flags, [], "bench", own)
     if own["peer"] not in (None, "torch"):
         raise UserError(f"semiseg bench: --peer is {own['peer']!r}; the peer there is: torch")
     try:
@@ -86,7 +86,7 @@ def main(argv: Sequence[str]) -> int:
 def methods(argv: Sequence[str], flags: dict[str, Any]) -> int:
     """``semiseg bench methods``."""
     own = take(flags, "bench methods", {"only": "", "json": None, "widths": "16,32,64,128,256", "batch": "8", "size": "128", "repeats": "7", "inner": "4"})
-    nothing_left(flags, [], "bench methods")
+    nothing_left(flags, [], "bench methods", own)
     try:
         widths = tuple(int(w) for w in own["widths"].split(","))
         batch, size, repeats, inner = (int(own[k]) for k in ("batch", "size", "repeats", "inner"))

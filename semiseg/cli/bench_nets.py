@@ -14,7 +14,7 @@ from semiseg.errors import UserError
 def main(argv: Sequence[str], flags: dict[str, Any]) -> int:
     """Run it with the flags of ``semiseg bench``."""
     own = take(flags, "bench nets", {"only": "", "peer": None, "json": None, "batch": "4", "size": "128", "repeats": "5"})
-    nothing_left(flags, [], "bench nets")
+    nothing_left(flags, [], "bench nets", own)
     try:
         batch, size, repeats = (int(own[k]) for k in ("batch", "size", "repeats"))
     except ValueError:

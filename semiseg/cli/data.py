@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
 
-from semiseg.cli.arguments import typed
+from semiseg.cli.arguments import did_you_mean, typed
 from semiseg.errors import UserError
+
+FEW_SUBJECTS = 5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,9 +105,13 @@ class Describe:
 def run_import(args: Import) -> int:
     from semiseg.data import store
 
-    info = store.import_set(args.format, args.source, args.name, args.root, overwrite=args.overwrite, **dataclasses.asdict(args.reader))
+    reader = dataclasses.asdict(args.reader)
+    info = store.import_set(args.format, args.source, args.name, args.root, overwrite=args.overwrite, say=_note, **reader)
     print(f"{info.name}: " + ", ".join(f"{split} {c['records']} records of {c['subjects']} subjects" for split, c in info.counts.items()))
     print(f"stored in {info.folder}")
+    few = [f"{split} {info.counts[split]['subjects']}" for split in ("val", "test") if 0 < info.counts.get(split, {}).get("subjects", 0) < FEW_SUBJECTS]
+    if few:
+        _note(f"few subjects to score on ({', '.join(few)}): intervals will be wide, and with fewer than 6 no paired test can reach p < .05")
     _write_json(args.json, _row(info))
     return 0
 
@@ -130,8 +137,8 @@ def run_check(args: Check) -> int:
     if args.name is not None:
         what, problems = args.name, check.check_store(args.name, args.root)
     else:
-        what, problems = str(args.source), check.check_source(args.format or "", args.source or "", **dataclasses.asdict(args.reader))
-    print("\n".join(problems) if problems else f"{what}: no problems found")
+        what, problems = str(args.source), check.check_source(args.format or "", args.source or "", say=_note, **dataclasses.asdict(args.reader))
+    print("\n".join(check.collapsed(problems)) if problems else f"{what}: no problems found")
     _write_json(args.json, {"checked": what, "problems": problems})
     return 1 if problems else 0
 
@@ -164,6 +171,11 @@ COMMANDS = (
 
 def main(argv: list[str]) -> int:
     """Run ``semiseg data`` with the arguments that follow those two words; returns the exit code."""
+    known = ("import", "list", "check", "describe")
+    if not argv:
+        raise UserError(f"semiseg data: say which of {', '.join(known)}; see `semiseg data --help`")
+    if argv[0] not in known and not argv[0].startswith("-"):
+        raise UserError(f"there is no command data {argv[0]!r}{did_you_mean(argv[0], known) or ': choose one of ' + ', '.join(known)}")
     args: Any = typed(
         COMMANDS,
         ["--overwrite=True" if a == "--overwrite" and b not in ("True", "False") else a for a, b in zip(argv, [*argv[1:], ""])],
@@ -173,6 +185,10 @@ def main(argv: list[str]) -> int:
     )
     run: dict[type, Callable[[Any], int]] = {Import: run_import, List: run_list, Check: run_check, Describe: run_describe}
     return run[type(args)](args)
+
+
+def _note(line: str) -> None:
+    print(f"note: {line}", file=sys.stderr)
 
 
 def _row(info: Any) -> dict[str, Any]:

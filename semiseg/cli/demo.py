@@ -41,7 +41,7 @@ def main(argv: Sequence[str]) -> int:
         print(USAGE)
         return 0
     own = take(flags, "demo", {"out": "demo", "steps": "160"})
-    nothing_left(flags, positional, "demo")
+    nothing_left(flags, positional, "demo", own)
     began = time.monotonic()
     from semiseg.analysis.records import load_runs
     from semiseg.analysis.report import write_report

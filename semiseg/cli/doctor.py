@@ -32,7 +32,7 @@ def main(argv: Sequence[str]) -> int:
         print(USAGE)
         return 0
     own = take(flags, "doctor", {"json": None})
-    nothing_left(flags, positional, "doctor")
+    nothing_left(flags, positional, "doctor", own)
     found = [*_versions(), *_devices(), *_folders(), *_extras(), *_wandb()]
     for level, what, words in found:
         print(f"{ {'ok': ' ok ', 'note': 'note', 'bad': 'BAD '}[level]}  {what:14} {words}")

@@ -29,7 +29,7 @@ def main(argv: Sequence[str]) -> int:
     own = take(flags, "evaluate", {"split": "val", "root": None, "json": None})
     if len(positional) != 1:
         raise UserError("semiseg evaluate: name one run's folder")
-    nothing_left(flags, [], "evaluate")
+    nothing_left(flags, [], "evaluate", own)
     from semiseg.evaluate.again import evaluate
 
     rows = evaluate(Path(positional[0]), own["split"], own["root"])

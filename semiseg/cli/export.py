@@ -22,7 +22,7 @@ def main(argv: Sequence[str]) -> int:
         print(USAGE)
         return 0
     own = take(flags, "export", {"out": ...})
-    nothing_left(flags, [], "export")
+    nothing_left(flags, [], "export", own)
     if len(positional) != 1:
         raise UserError("semiseg export: name one run's folder")
     from semiseg.export import export

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
+import signal
 import sys
+import threading
+from collections.abc import Iterator
+from typing import Any
 
 COMMANDS = {
     "demo": "the built-in nuclei set: three methods, three label budgets, a report; minutes on two cores",
@@ -43,11 +48,11 @@ def main(argv: list[str] | None = None) -> int:
 
     try:
         if command not in COMMANDS:
-            import difflib
+            from semiseg.cli.arguments import did_you_mean
 
-            near = difflib.get_close_matches(command, COMMANDS, 1)
-            raise UserError(f"there is no command {command!r}" + (f"; did you mean {near[0]!r}?" if near else "; see `semiseg --help`"))
-        return importlib.import_module(f"semiseg.cli.{command.replace('-', '_')}").main(rest)
+            raise UserError(f"there is no command {command!r}{did_you_mean(command, COMMANDS) or '; see `semiseg --help`'}")
+        with _stoppable(_resumes(command, rest)):
+            return importlib.import_module(f"semiseg.cli.{command.replace('-', '_')}").main(rest)
     except UserError as error:
         if debug:
             raise
@@ -66,6 +71,32 @@ def main(argv: list[str] | None = None) -> int:
             raise
         print(f"semiseg: error: {error.filename or ''}: {error.strerror or error}; free space or choose another folder", file=sys.stderr)
         return 2
+
+
+def _resumes(command: str, rest: list[str]) -> bool:
+    return command in ("demo", "train", "sweep") or (command, *rest[:1]) == ("gan", "fit")
+
+
+@contextlib.contextmanager
+def _stoppable(resumes: bool) -> Iterator[None]:
+    """Ctrl-C outside of training, which has a handler of its own that saves first, ends a command that can go on at once.
+
+    A KeyboardInterrupt would not do: raised while Python runs a callback of the garbage collector (JAX has one), it is reported as ignored
+    and the command runs on. What a killed command leaves behind is good to go on from, so nothing need be cleaned up.
+    """
+
+    def stop(number: int, frame: Any) -> None:
+        os.write(2, b"semiseg: interrupted; the same command goes on\n")
+        os._exit(130)
+
+    if not resumes or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    old = signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, old)
 
 
 def _help() -> str:

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from semiseg.cli.arguments import explain, nothing_left, parse, take
-from semiseg.errors import UserError
+from semiseg.cli.arguments import check_choice, explain, nothing_left, parse, take
 
 USAGE = """usage: semiseg methods [NAME] [--json FILE]
 
@@ -32,7 +31,7 @@ def main(argv: Sequence[str]) -> int:
     if positional:
         return show("method", argv)
     own = take(flags, "methods", {"json": None})
-    nothing_left(flags, positional, "methods")
+    nothing_left(flags, positional, "methods", own)
     found = table()
     print(f"{'method':22}{'holds':28}{'passes':16}{'cost':>6}  paper")
     for row in found:
@@ -61,8 +60,7 @@ def show(field: str, argv: Sequence[str]) -> int:
 
     positional, _ = parse(argv)
     for name in positional[:1]:
-        if name not in config.CHOICES[field]:
-            raise UserError(f"there is no {field} called {name!r}: choose one of {', '.join(config.CHOICES[field])}")
+        check_choice(field, name)
         print(f"{name}: {(type(config.make(field, name)).__doc__ or '').split('Attributes:')[0].strip()}\n")
         print(explain(config.make(field, name), f"{field}."))
     if not positional:

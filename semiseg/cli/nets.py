@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from semiseg.cli.arguments import explain, nothing_left, parse, take
+from semiseg.cli.arguments import check_choice, explain, nothing_left, parse, take
 from semiseg.errors import UserError
 
 USAGE = """usage: semiseg nets [NAME] [--size 128] [--channels 1] [--classes 2] [--receptive-field] [--json FILE] [--net.FIELD=VALUE …]
@@ -37,9 +37,11 @@ def main(argv: Sequence[str]) -> int:
     from semiseg.nets import NETS
 
     changes = {k: flags.pop(k) for k in list(flags) if k.startswith("net.")}
-    nothing_left(flags, positional[1:], "nets")
+    nothing_left(flags, positional[1:], "nets", own)
     if changes and not positional:
         raise UserError("semiseg nets: --net.FIELD needs the NAME of a network before it")
+    for name in positional:
+        check_choice("net", name)
     nets = {name: config.override(config.Trial(), {"net": name, **changes}).net for name in positional} or {n: cls() for n, cls in NETS.items()}
     found = [_figures(name, net, size, channels, classes, bool(own["receptive_field"] or positional)) for name, net in nets.items()]
     if positional:

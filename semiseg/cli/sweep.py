@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from semiseg.cli.arguments import nothing_left, parse, take
+from semiseg.cli.arguments import check_choice, did_you_mean, nothing_left, parse, take
 from semiseg.errors import UserError
 
 USAGE = """usage: semiseg sweep FILE.yaml --out DIR [--jobs J] [--backend local|slurm|ray]
@@ -44,7 +44,9 @@ def main(argv: Sequence[str]) -> int:
     own = take(flags, "sweep", wanted)
     if len(positional) != 1:
         raise UserError("semiseg sweep: name one sweep file, or `status` and a sweep's folder")
-    nothing_left(flags, [], "sweep")
+    nothing_left(flags, [], "sweep", wanted)
+    jobs, count = _whole(own["jobs"], "jobs"), None if own["count"] is None else _whole(own["count"], "count")
+    _look_ahead(Path(positional[0]), count, own["backend"])
     from semiseg import sweeps
     from semiseg.sweeps.status import status
     from semiseg.track import wanted as tracking
@@ -53,8 +55,8 @@ def main(argv: Sequence[str]) -> int:
     began = time.monotonic()
     try:
         results = sweeps.sweep(
-            positional[0], own["out"], test=own["test"], progress=True, jobs=_whole(own["jobs"], "jobs"), backend=own["backend"],
-            count=None if own["count"] is None else _whole(own["count"], "count"), track=tracking(own["track"]), cluster=cluster,
+            positional[0], own["out"], test=own["test"], progress=True, jobs=jobs, backend=own["backend"], count=count,
+            track=tracking(own["track"]), cluster=cluster,
         )  # fmt: skip
     except Interrupted as stopped:
         print(f"semiseg: {stopped}", file=sys.stderr)
@@ -72,7 +74,7 @@ def _status(positional: Sequence[str], flags: dict[str, Any]) -> int:
     own = take(flags, "sweep status", {"json": None, "watch": False, "test": False})
     if len(positional) != 1:
         raise UserError("semiseg sweep status: name one sweep's folder")
-    nothing_left(flags, [], "sweep status")
+    nothing_left(flags, [], "sweep status", own)
     from semiseg.sweeps.status import status, table
 
     while True:
@@ -84,6 +86,34 @@ def _status(positional: Sequence[str], flags: dict[str, Any]) -> int:
     if own["json"]:
         Path(own["json"]).write_text(json.dumps(rows, indent=1) + "\n")
     return 0
+
+
+def _look_ahead(file: Path, count: int | None, backend: str) -> None:
+    """What would go wrong only hours later, before the first run: no such file, method, network or data set; more labels than there are.
+
+    :func:`semiseg.sweeps.sweep` makes every trial of a grid before it runs one, which finds wrong fields and values.
+    """
+    from semiseg.data import store
+    from semiseg.sweeps import plan
+
+    if not file.is_file():
+        near = did_you_mean(file.name, [p.name for p in file.parent.glob("*.y*ml") if did_you_mean(file.stem, [p.stem])])
+        raise UserError(f"{file}: no such sweep file{near or '; name a YAML file in the schema of W&B sweeps, see `semiseg sweep --help`'}")
+    spec = plan.read(file, count)
+    for name, leaf in spec.parameters.items():
+        for value in leaf["values"] if isinstance(leaf.get("values"), list) else [leaf.get("value")]:
+            check_choice(name, value, f"{file}: ")
+    points = list(plan.points(spec).values()) or [plan.draw(spec, 0)]
+    spec.trial(points[0])  # a search's first draw knows whether its fields exist
+    if backend != "local":  # the stores may be on the machines that run the trials
+        return
+    for data, root in dict.fromkeys((str(p.get("data", "nuclei")), p.get("root")) for p in points):
+        most = store.info(data, root).counts.get("train", {}).get("annotated", 0)
+        asked = {p.get("labels", 0) for p in points if (str(p.get("data", "nuclei")), p.get("root")) == (data, root)}
+        above = sorted(n for n in asked if isinstance(n, int) and n > most)
+        if above:
+            trials = f"trials with labels {', '.join(map(str, above))} will fail, the others run"
+            print(f"semiseg: {data} has {most} annotated training subjects: {trials}", file=sys.stderr)
 
 
 def _whole(text: str, name: str) -> int:

@@ -24,7 +24,7 @@ def main(argv: Sequence[str]) -> int:
         print(USAGE)
         return 0
     own = take(flags, "track", {"group": None, "again": False})
-    nothing_left(flags, [], "track")
+    nothing_left(flags, [], "track", own)
     if positional[:1] != ["upload"] or len(positional) < 2:
         raise UserError("semiseg track: say `semiseg track upload RUNS…`")
     from semiseg.analysis.records import load_runs

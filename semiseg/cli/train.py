@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from semiseg.cli.arguments import explain, nothing_left, parse, take
+from semiseg.cli.arguments import check_choice, did_you_mean, explain, nothing_left, parse, take
+from semiseg.errors import UserError
 
 USAGE = """usage: semiseg train --data N --out RUN [--method M] [--net U] [--labels K] [--any.field=value …]
 
 Train one network, evaluate it on the validation subjects and record everything in RUN. The same command goes on with an interrupted run.
+
+This is what matters first; --help all explains every option, --method.help (with --method M), --net.help and --augment.help those of a part.
 
   --out                          the run's folder (must be given, except under a W&B agent: runs/SWEEP/RUN)
   --config                       a YAML file of fields, e.g. another run's config.yaml; flags win over it
@@ -21,17 +25,16 @@ Train one network, evaluate it on the validation subjects and record everything 
   --quiet                        no progress bar [False]
   --track                        wandb mirrors the run, none does not [none, or SEMISEG_TRACK; wandb under a W&B agent]
 """
+FIRST = ("data", "labels", "label_subset", "seed", "method", "net", "steps", "batch", "lr", "image_size", "zoom", "eval_every", "ratio", "synthetic")
+"""The fields of the first screen of help: what a study varies, and what a data set asks for."""
+ANEW = "compiles anew: a sweep over this option compiles a program for each of its values; over all others it needs one program.\n"
 
 
 def main(argv: Sequence[str]) -> int:
     """Run the command; UserError is the caller's to print."""
     positional, flags = parse(argv)
-    from semiseg import config
-
-    if flags.pop("help", False):
-        trial, _ = trial_of({k: v for k, v in flags.items() if k.rpartition(".")[2] in config.CHOICES})
-        print(f"{USAGE}\n{explain(trial)}")
-        return 0
+    if any(name.rpartition(".")[2] == "help" for name in flags):
+        return _help(flags, positional)
     sweep = os.environ.get("WANDB_SWEEP_ID")
     place = f"runs/{sweep}/{os.environ.get('WANDB_RUN_ID', 'run')}" if sweep else ...
     own = take(flags, "train", {"out": place, "quiet": False, "test": False, "track": "wandb" if sweep else None})
@@ -64,4 +67,30 @@ def trial_of(flags: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         fields = {**fields, "preset": own["preset"]}
     if "preset" in fields and "method" in flags:
         fields = {**fields, "method": flags["method"]}
+    for name, value in flags.items():
+        check_choice(name, value)
     return config.override(config.from_dict(fields, str(own["config"] or "")), flags), {}
+
+
+def _help(flags: dict[str, Any], positional: Sequence[str]) -> int:
+    """``--help`` the first screen, and the fields of a part that was chosen; ``--help all`` everything; ``--method.help`` a part alone."""
+    from semiseg import config
+
+    chosen = {k.removesuffix(".help"): v for k, v in flags.items() if isinstance(v, str)}  # --method.help bcp is --method bcp --method.help
+    trial, _ = trial_of({k: v for k, v in chosen.items() if k.rpartition(".")[2] in config.CHOICES})
+    parts = {f.name: getattr(trial, f.name) for f in dataclasses.fields(trial) if dataclasses.is_dataclass(getattr(trial, f.name))}
+    asked = [name.removesuffix(".help") for name in flags if name.endswith(".help")]
+    words = [*positional, *(str(v) for k, v in flags.items() if k == "help" and v is not True)]
+    if words and words[0] != "all":
+        asked.append(words[0])
+    for part in asked:
+        if part not in parts:
+            raise UserError(f"semiseg train: {part} is no part with options of its own{did_you_mean(part, parts) or ': say ' + ', '.join(parts)}")
+        print(f"{part}: {type(parts[part]).__name__}\n{explain(parts[part], f'{part}.')}")
+    if words == ["all"]:
+        print(f"{USAGE}\n{ANEW}\n{explain(trial)}")
+    elif not asked:
+        print(f"{USAGE}\n{explain(trial, only=FIRST, parts=False)}")
+        for part in (name for name in parts if name in flags):
+            print(f"\n{part}: {type(parts[part]).__name__}\n{explain(parts[part], f'{part}.')}")
+    return 0

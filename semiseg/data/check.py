@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +14,7 @@ from semiseg.errors import UserError
 from semiseg.types import IGNORE, Case
 
 
-def case_problems(
-    case: Case, classes: tuple[str, ...], channels: int, dtype: str, path: str, label_path: str = ""
-) -> list[str]:
+def case_problems(case: Case, classes: tuple[str, ...], channels: int, dtype: str, path: str, label_path: str = "") -> list[str]:
     """What is wrong with one case of a set of ``classes``, ``channels`` and image ``dtype``."""
     problems, image, label = [], case.image, case.label
     if image.ndim != 3 or not image.size:
@@ -40,14 +40,16 @@ def case_problems(
     return problems
 
 
-def check_source(format: str, source: str | Path, progress: bool = True, **options: Any) -> list[str]:
-    """All problems of files that are not imported yet; empty where an import will succeed."""
+def check_source(format: str, source: str | Path, progress: bool = True, say: Callable[[str], None] = lambda line: None, **options: Any) -> list[str]:
+    """All problems of files that are not imported yet; empty where an import will succeed. ``say`` is told what was assumed."""
     from semiseg.data import readers
 
     try:
         found = readers.read(format, source, progress=progress, **options)
     except UserError as error:
         return [str(error)]
+    for note in found.notes:
+        say(note)
     problems, like = list(found.problems), None
     refs = [ref for split in SPLITS for ref in found.splits.get(split, [])]
     for ref in progress_bar(refs, "check", show=progress):
@@ -85,3 +87,27 @@ def check_store(name: str, root: str | Path | None = None) -> list[str]:
             if split == "val" and case.label is None:
                 problems.append(f"{where}: has no label; annotate it or move it to train, and import again")
     return list(dict.fromkeys(problems))
+
+
+def collapsed(problems: Sequence[str], most: int = 3) -> list[str]:
+    """Problems for reading: what more than ``most`` files share is one line with their number and the first of them.
+
+    Two problems are of a kind where they differ in nothing but the file and the subject, or, within one file, in the names it lists.
+    """
+    kinds: dict[tuple[str, str], list[tuple[str, str]]] = {}
+    for line in problems:
+        where, colon, what = line.partition(": ")
+        what = re.sub(r"^subject \S+: ", "", what)
+        same = re.sub(r" \([^()]*[/\\][^()]*\)", "", what)  # a path beside a shape or a group
+        table = where.endswith(".csv")
+        kinds.setdefault((where, re.sub(r"\S*\d\S*", "#", same)) if table else ("", same if colon else line), []).append((where, line))
+    lines = []
+    for (table_file, what), members in kinds.items():
+        first = [where for where, _ in members[:most]]
+        if len(members) <= most:
+            lines += [line for _, line in members]
+        elif table_file:
+            lines += [*(line for _, line in members[:most]), f"{table_file}: … and {len(members) - most} more of this kind"]
+        else:
+            lines.append(f"{len(members)} times: {what} ({', '.join(first)} and {len(members) - most} more)")
+    return lines

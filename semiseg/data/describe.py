@@ -78,7 +78,7 @@ def table(facts: dict[str, Any]) -> str:
             "  images     " + "  ".join(f"{name} {share:.0%}" for name, share in seen["class_presence"].items()),
         ]
         if seen["ignored"]:
-            lines.append(f"  ignored    {seen['ignored']:.2%}")
+            lines.append(f"  ignored    {seen['ignored']:.2%} (label {IGNORE}: neither trained on nor scored)")
         if seen["groups"]:
             lines.append(f"  groups     {len(seen['groups'])}, of 1 to {max(seen['groups'].values())} records")
     return "\n".join(lines)

@@ -65,6 +65,7 @@ class Source:
       splits: split name → cases, in the order they are stored.
       official_order: subjects in the order published work labels them; empty where there is none.
       problems: what is wrong with the layout, one line each; import refuses, check lists all of them.
+      notes: what the reader assumed where nobody said it, one line each; import and check say them and go on.
     """
 
     classes: tuple[str, ...]
@@ -74,6 +75,7 @@ class Source:
     splits: dict[str, list[CaseRef]]
     official_order: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def split_problems(splits: dict[str, list[CaseRef]]) -> list[str]:

@@ -15,6 +15,7 @@ import re
 import shutil
 import socket
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -156,9 +157,10 @@ def import_set(
     root: str | Path | None = None,
     progress: bool = True,
     overwrite: bool = False,
+    say: Callable[[str], None] = lambda line: None,
     **options: Any,
 ) -> StoreInfo:
-    """Read ``source`` with the reader ``format`` and store it as ``name``; ``options`` go to the reader.
+    """Read ``source`` with the reader ``format`` and store it as ``name``; ``options`` go to the reader, what it assumed to ``say``.
 
     The set is built in a hidden folder beside its place and renamed at the end: it is there whole or not at all. A set that is replaced
     (``overwrite``) hands its ledger on. Raises UserError at the first problem; ``semiseg.data.check`` lists all.
@@ -174,6 +176,8 @@ def import_set(
     if found.problems:
         more = f" (and {len(found.problems) - 1} more: `semiseg data check` lists all)" if len(found.problems) > 1 else ""
         raise UserError(found.problems[0] + more)
+    for note in found.notes:
+        say(note)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

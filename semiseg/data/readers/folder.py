@@ -21,6 +21,7 @@ import numpy as np
 from semiseg.data import splits as splitting
 from semiseg.data.source import SPLITS, CaseRef, Source, progress_bar, split_problems
 from semiseg.errors import UserError
+from semiseg.types import IGNORE
 
 FRACTIONS = {"train": 0.7, "val": 0.1, "test": 0.2}
 SUFFIXES = (".nii.gz", ".nii", ".png", ".tif", ".tiff")
@@ -77,7 +78,8 @@ def read(
     if len(units) > 1:
         problems.append(f"{source}: mixes NIfTI and pictures, whose distances have different units; import them as two sets")
     problems += split_problems(found)
-    return Source(names, min(units), license or "not stated", citation or "not stated", found, (), tuple(problems))
+    notes = _notes(source, classes, names, values, mask)
+    return Source(names, min(units), license or "not stated", citation or "not stated", found, (), tuple(problems), notes)
 
 
 # ------------------------------------------------------------------ layout
@@ -174,6 +176,22 @@ def _classes(names: str, values: set[int], mask: bool) -> tuple[str, ...]:
         return listed
     top = 1 if mask else max((v for v in values if 0 <= v < 255), default=1)
     return ("background", *(f"class {i}" for i in range(1, max(top, 1) + 1)))
+
+
+def _notes(source: Path, given: str, names: tuple[str, ...], values: set[int], mask: bool) -> tuple[str, ...]:
+    """What was assumed of the classes, and what becomes of 255."""
+    notes, classes = [], sorted(values - {IGNORE})
+    if not given:
+        shown = ", ".join(map(str, classes[:6])) + (" …" if len(classes) > 6 else "")
+        gaps = "" if mask or len(classes) >= len(names) else "; values in between never occur: renumber the labels if these are grey levels"
+        found = "0 and 255" if mask else shown or "none"
+        listed = ", ".join(names[:4]) + (" …" if len(names) > 4 else "")
+        notes.append(f"{source}: no --classes given: {len(names)} assumed ({listed}) from the label values {found}{gaps}; name them with --classes")
+    if mask:
+        notes.append(f"{source}: labels hold 0 and 255 alone, read as 0 and 1: nothing is ignored")
+    elif IGNORE in values:
+        notes.append(f"{source}: label value 255 marks pixels that are ignored: neither trained on nor scored; if it is a class, give it another number")
+    return tuple(notes)
 
 
 def _label(path: Path) -> np.ndarray:

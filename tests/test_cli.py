@@ -1,0 +1,126 @@
+"""What the command line says to someone who mistyped, stopped or forgot something: one line, with the remedy."""
+
+import os
+import signal
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from semiseg.cli.main import main
+from semiseg.data import check
+
+
+def said(capsys, *argv) -> str:
+    assert main(list(argv)) == 2
+    line = capsys.readouterr().err
+    assert line.count("\n") == 1, line
+    return line
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory):
+    """A grid of two runs as a file, with one change."""
+
+    def write(**changes) -> str:
+        file = tmp_path_factory.mktemp("sweep") / "grid.yaml"
+        axes = {"data": {"value": "nuclei"}, "method": {"values": ["supervised", "mean_teacher"]}, **changes}
+        file.write_text(yaml.safe_dump({"method": "grid", "parameters": axes}))
+        return str(file)
+
+    return write
+
+
+@pytest.mark.parametrize(
+    "argv, near",
+    [
+        ("tarin", "train"),
+        ("data chekc", "check"),
+        ("data import --sorce x", "--source"),
+        ("report runs --ouy x", "--out"),
+        ("sweep grid.yaml --out x --job 2", "--jobs"),
+        ("train --method maen_teacher --out x", "mean_teacher"),
+        ("train --net unte --out x", "unet"),
+        ("nets attention_unte", "attention_unet"),
+        ("methods fixmtach", "fixmatch"),
+    ],
+)
+def test_a_slip_of_the_pen_is_told_what_was_meant(argv, near, capsys):
+    """Catches a list of all names, or nothing, where one name is meant."""
+    assert f"did you mean '{near}'?" in said(capsys, *argv.split())
+
+
+def test_a_sweep_looks_ahead(sweep, tmp_path, capsys):
+    """A missing file, an unknown method and an unknown data set, before anything is written. Catches a grid that fails after its first half."""
+    out = f"--out={tmp_path / 'out'}"
+    assert "no such sweep file; did you mean 'grid.yaml'?" in said(capsys, "sweep", sweep().replace("grid.yaml", "gird.yaml"), out)
+    assert "did you mean 'mean_teacher'?" in said(capsys, "sweep", sweep(method={"values": ["supervised", "maen_teacher"]}), out)
+    assert "no data set 'mine'" in said(capsys, "sweep", sweep(data={"values": ["nuclei", "mine"]}), out)
+    assert not (tmp_path / "out").exists()
+
+
+def test_help_shows_what_matters_first(capsys):
+    """Catches a first screen that grew, jargon of the compiler in it, and parts whose options cannot be reached from it."""
+    assert main(["train", "--help"]) == 0
+    first = capsys.readouterr().out
+    flags = [line.split()[0] for line in first.splitlines() if line.startswith("  --")]
+    assert len(flags) == 20 and {"--data", "--labels", "--method", "--out"} <= set(flags) and len(first.splitlines()) < 40
+    assert main(["train", "--help=all"]) == 0
+    everything = capsys.readouterr().out
+    assert all(flag in everything for flag in (*flags, "--augment.", "--net.widths", "--weight-decay"))
+    assert "static" not in (first + everything).lower() and "compiles anew" in everything
+    assert main(["train", "--method.help", "bcp"]) == 0
+    part = capsys.readouterr().out
+    assert part.startswith("method: BCP") and "--method.largest-component" in part and "--net." not in part
+    assert "did you mean 'net'?" in said(capsys, "train", "--help", "nett")
+
+
+def test_ctrl_c_before_training_is_one_line(monkeypatch, capfd):
+    """While data are read. Catches a KeyboardInterrupt (which a callback of the garbage collector, as JAX has one, swallows: the command runs
+    on), a stop that does not say how to go on, and a handler that stays behind."""
+    import semiseg.runner
+
+    class Ended(BaseException):
+        pass
+
+    def ended(code):
+        raise Ended(code)
+
+    monkeypatch.setattr(os, "_exit", ended)
+    monkeypatch.setattr(semiseg.runner, "run", lambda *a, **k: signal.raise_signal(signal.SIGINT))
+    with pytest.raises(Ended, match="130"):
+        main(["train", "--out=x"])
+    assert capfd.readouterr().err == "semiseg: interrupted; the same command goes on\n"
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.parametrize(
+    "values, words",
+    [((0, 255), "read as 0 and 1"), ((0, 1, 255), "255 marks pixels that are ignored"), ((0, 128), "129 assumed (background, class 1, class 2, class 3 …)")],
+)
+def test_what_was_assumed_of_the_labels_is_said(values, words, tmp_path, capsys):
+    """Without --classes, at check and at import. Catches classes guessed in silence, 255 unexplained, a validation set of one subject unmentioned."""
+    for kind in ("images", "labels"):
+        (tmp_path / "in" / kind).mkdir(parents=True)
+    for i in range(8):
+        label = np.resize(np.array(values, np.uint8), (8, 8))
+        for kind, pixels in (("images", label // 2), ("labels", label)):
+            Image.fromarray(pixels).save(tmp_path / "in" / kind / f"p{i}.png")
+    where = ["--format=folder", f"--source={tmp_path / 'in'}"]
+    assert main(["data", "check", *where]) == 0
+    checked = capsys.readouterr().err
+    assert words in checked and "name them with --classes" in checked
+    assert main(["data", "import", *where, "--name=own", f"--root={tmp_path}"]) == 0
+    imported = capsys.readouterr().err
+    assert words in imported and imported.count("few subjects to score on (val 1, test 2)") == 1
+
+
+def test_repeated_problems_are_one_line_with_a_count():
+    """Catches a screen of equal lines, problems of two kinds merged, and rare ones hidden behind a count."""
+    wrong = [f"m/labels/p{i}.png: subject p{i}: label has value {v} but the set declares classes 0–1; correct it" for i, v in enumerate([7] * 5 + [9])]
+    rows = [f"m/subjects.csv: names q{i}, which is not among the images; remove the row" for i in range(5)]
+    assert check.collapsed([*wrong, *rows]) == [
+        "5 times: label has value 7 but the set declares classes 0–1; correct it (m/labels/p0.png, m/labels/p1.png, m/labels/p2.png and 2 more)",
+        wrong[5], *rows[:3], "m/subjects.csv: … and 2 more of this kind",
+    ]  # fmt: skip
