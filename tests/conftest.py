@@ -4,6 +4,7 @@ import os
 
 # Tests compile hundreds of tiny programs and run each a few times: code that is made quickly is worth more than code that runs quickly.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true")
+os.environ.setdefault("JAX_NUM_CPU_DEVICES", "1")  # the workers of the tests share the cores; two devices have a test of their own
 
 import semiseg  # noqa: F401, I001  before NumPy and JAX, whose environment it prepares
 

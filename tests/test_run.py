@@ -56,6 +56,16 @@ def test_it_learns(tiny, tmp_path):
     assert semiseg.run(trial, progress=False).summary["last"]["val"]["dice"] > 0.8
 
 
+def test_two_devices_train_what_one_does(finished, tmp_path):
+    """Each has half of the batch: catches a draw, a loss or a norm that is taken of the half. (All other tests have one device, which compiles sooner.)"""
+    out = tmp_path / "two"
+    subprocess.run(command(finished.trial, out), check=True, capture_output=True, env=os.environ | {"JAX_NUM_CPU_DEVICES": "2"})
+    count = lambda path: json.loads((path / "env.json").read_text())["devices"]
+    assert (count(out), count(finished.path)) == (2, 1)
+    loss = lambda path: [json.loads(line)["loss"] for line in (path / "metrics.jsonl").read_text().splitlines()]
+    np.testing.assert_allclose(loss(out), loss(finished.path), rtol=2e-3)
+
+
 def test_load_runs_reads_it(finished):
     """The notebook's way in."""
     frame = semiseg.load_runs(finished.path.parent).to_pandas()
