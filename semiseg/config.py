@@ -21,6 +21,7 @@ from semiseg.methods import METHODS, Supervised
 from semiseg.nets import NETS, UNet
 from semiseg.presets import PRESETS as PRESETS
 from semiseg.presets import preset as preset
+from semiseg.pretrain import INITS, Fresh, Weights
 from semiseg.train.optimiser import OPTIMISERS, SCHEDULES
 from semiseg.types import Method, Net
 
@@ -39,6 +40,9 @@ class Trial:
       label_subset: which of the nested orders of subjects the budget is a prefix of; 0 is the published order where the set has one.
       seed: of initialisation, batches, augmentation and dropout.
       steps: optimiser steps.
+      init: where the weights begin: at random, pre-trained on all images of the run's training pool without a label, or the path of weights of
+        the same network (a run's folder or a file); the last layer is fresh.
+      init_steps: optimiser steps of the pre-training, on top of ``steps``.
       image_size: side of the network's square input, pixels. Static.
       zoom: magnification: slices are scaled to zoom × image_size, and the network is trained on windows of image_size. Static.
       view: what it sees in evaluation: the whole scaled slice, or its centre window, where the object is known to lie there. Static.
@@ -67,6 +71,8 @@ class Trial:
     label_subset: int = 0
     seed: int = 0
     steps: int = 1500
+    init: Any = Fresh()
+    init_steps: int = 2000
     image_size: int = 128
     zoom: float = 1.0
     view: str = "whole"
@@ -91,7 +97,7 @@ class Trial:
 
 
 # Fields that hold one of several classes, by the last part of their dotted name.
-CHOICES: dict[str, Mapping[str, type]] = {"method": METHODS, "net": NETS, "other": NETS, "criterion": LOSSES}
+CHOICES: dict[str, Mapping[str, type]] = {"method": METHODS, "net": NETS, "other": NETS, "criterion": LOSSES, "init": INITS}
 
 
 def name_of(field: str, value: Any) -> str:
@@ -100,7 +106,9 @@ def name_of(field: str, value: Any) -> str:
 
 
 def make(field: str, name: str) -> Any:
-    """A default instance of the class called ``name`` in the table of ``field``."""
+    """A default instance of the class called ``name`` in the table of ``field``; of ``init`` also what a path stands for."""
+    if field == "init" and name not in INITS and ("/" in name or name.endswith(".safetensors") or Path(name).is_dir()):
+        return Weights(name)
     try:
         return CHOICES[field][name]()
     except KeyError:
@@ -179,7 +187,7 @@ def _field(node: Any, name: str, changes: Changes, where: str) -> Any:
         return _set(old, inside, where)
     if name in CHOICES:
         new = value if dataclasses.is_dataclass(value) else make(name, str(value))
-        if type(new) is type(old) and not dataclasses.is_dataclass(value):
+        if type(new) is type(old) and str(value) in CHOICES[name]:
             return old
         if name == "method" and not dataclasses.is_dataclass(value) and hasattr(new, "criterion"):
             new = dataclasses.replace(new, criterion=old.criterion)  # type: ignore[type-var]
@@ -227,8 +235,8 @@ def check(trial: Trial, where: str = "") -> Trial:
       UserError: naming the field and its range.
     """
     prefix = f"{where}: " if where else ""
-    least = {"labels": 0, "label_subset": 0, "seed": 0, "steps": 1, "image_size": 8, "zoom": 1, "slices": 1, "batch": 1, "ratio": 0, "eval_every": 0,
-             "log_every": 1, "momentum": 0, "weight_decay": 0, "warmup": 0, "clip": 0, "lr": 0}  # fmt: skip
+    least = {"labels": 0, "label_subset": 0, "seed": 0, "steps": 1, "init_steps": 1, "image_size": 8, "zoom": 1, "slices": 1, "batch": 1, "ratio": 0,
+             "eval_every": 0, "log_every": 1, "momentum": 0, "weight_decay": 0, "warmup": 0, "clip": 0, "lr": 0}  # fmt: skip
     for field, low in least.items():
         value = getattr(trial, field)
         if not (value >= low and math.isfinite(value)):
@@ -244,6 +252,8 @@ def check(trial: Trial, where: str = "") -> Trial:
             raise UserError(f"{prefix}{field} is {getattr(trial, field)!r}: choose one of {', '.join(allowed)}")
     if trial.slices % 2 == 0:
         raise UserError(f"{prefix}slices is {trial.slices}: it must be odd, so that one is in the middle")
+    if trial.init == Weights():
+        raise UserError(f"{prefix}init.path is empty: name a run's folder or a .safetensors file, as in --init runs/first")
     if trial.batch < 2 and hasattr(trial.method, "labelled_share"):
         raise UserError(f"{prefix}batch is 1: {name_of('method', trial.method)} needs at least one labelled and one unlabelled image")
     return trial

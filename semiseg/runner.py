@@ -25,6 +25,7 @@ from semiseg.errors import UserError
 from semiseg.evaluate import predict
 from semiseg.evaluate.metrics import EmptyPolicy
 from semiseg.evaluate.subjects import METRICS, SubjectRow, mean, score_subjects
+from semiseg.pretrain.start import start
 from semiseg.train.checkpoint import load_weights, save_weights
 from semiseg.train.fit import Plan, fit
 from semiseg.train.program import Knobs, Program
@@ -88,9 +89,14 @@ def run(
             watch(dice)
         return dice
 
+    header = header_of(trial, training.info)
+    begin = start(trial, model, made, header, folder.parent if folder else None, progress=progress)
+    subjects = list(dict.fromkeys((*budget.subjects, *begin.subjects)))  # what the first weights have seen annotated is paid for, too
+    images = budget.images if len(subjects) == len(budget.subjects) else sum(c.subject in subjects and c.label is not None for c in training.cases)
+    header |= {"subjects": subjects, "total_steps": trial.steps + begin.steps}
     fitted = fit(
         program_of(trial, model), knobs_of(trial), trial.seed, made, Plan(trial.steps, trial.log_every, eval_every, trial.checkpoint_seconds), folder,
-        validate, progress=progress, header=header_of(trial, training.info),
+        validate, progress=progress, header=header, initial=begin.params,
     )  # fmt: skip
 
     began = time.monotonic()
@@ -98,10 +104,11 @@ def run(
     table = [_line(name, "val", "last", row) for row in rows]
     summary: dict[str, Any] = {
         "run": name, "status": "finished", "last": {"val": means(rows)}, "val_best": {},
-        "steps": trial.steps, "subjects_labelled": len(budget.subjects), "images_labelled": budget.images,
+        "steps": trial.steps, "init": begin.name, "init_steps": begin.steps, "total_steps": trial.steps + begin.steps, "seconds_init": begin.seconds,
+        "subjects_labelled": len(subjects), "images_labelled": images,
         "images_train": len(training.cases), "subjects_val": len({c.subject for c in validation.cases}),
         "parameters": int(sum(np.size(x) for x in jax.tree.leaves(fitted.params.weights))),
-        "empty_policy": dataclasses.asdict(EmptyPolicy()), "labelled_subjects": list(budget.subjects), "seconds_train": round(fitted.seconds, 2),
+        "empty_policy": dataclasses.asdict(EmptyPolicy()), "labelled_subjects": subjects, "seconds_train": round(fitted.seconds, 2),
     }  # fmt: skip
     if folder and fitted.best:
         best_rows = rows
@@ -117,7 +124,7 @@ def run(
         summary["last"]["test"], summary["subjects_test"] = means(test_rows), len({c.subject for c in held_out.cases})
     summary["seconds_evaluate"] = round(time.monotonic() - began, 2)
     if folder:
-        save_weights(folder / "weights.safetensors", fitted.params, {**header_of(trial, training.info), "step": trial.steps})
+        save_weights(folder / "weights.safetensors", fitted.params, {**header, "step": trial.steps})
         write_examples(folder, held_out if test else validation, predictions)
         write_table(folder, table)
         _write(folder / "summary.json", json.dumps(summary, indent=1))  # last: its presence says that the run is whole
@@ -265,7 +272,7 @@ def _folder(folder: Path, trial: Trial, info: store.StoreInfo) -> Path:
         if _json(folder / "env.json").get("devices") != jax.device_count():
             print(f"{folder}: goes on with another number of devices, so the last bits may differ", file=sys.stderr)
         return folder
-    if folder.exists() and {p.name for p in folder.iterdir() if p.suffix != ".tmp"} - {"env.json", "config.yaml", "error.json"}:
+    if folder.exists() and {p.name for p in folder.iterdir() if p.suffix != ".tmp"} - {"env.json", "config.yaml", "error.json", "wandb", "wandb.json"}:
         raise UserError(f"{folder}: is not empty and holds no run; choose another --out")
     try:
         folder.mkdir(parents=True, exist_ok=True)

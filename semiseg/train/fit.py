@@ -48,8 +48,9 @@ class Fitted(NamedTuple):
 def fit(
     program: Program, knobs: Knobs, seed: int, pools: Pools, plan: Plan, folder: Path | None,
     validate: Callable[[Params], float] | None, *, progress: bool = True, header: dict[str, Any] | None = None,
+    initial: Params | None = None,
 ) -> Fitted:  # fmt: skip
-    """Train to the last step, or go on from the last checkpoint in ``folder``.
+    """Train to the last step, or go on from the last checkpoint in ``folder``; networks begin with ``initial``, where it is given.
 
     The state after a step depends on the seed and the step alone, not on where the run was cut: a resumed run's weights are bit-identical
     to those of one that never stopped.
@@ -62,7 +63,7 @@ def fit(
     pool = jax.ShapeDtypeStruct(pools.image_NHWC.shape, pools.image_NHWC.dtype)
     program = dataclasses.replace(program, model=program.model._replace(pool=pool))
     seed_array = jnp.uint32(seed)
-    state = programs.start(program, knobs, seed_array)
+    state = programs.start(program, knobs, seed_array, initial)
     checkpoints = Checkpoints(folder / "checkpoints") if folder else None
     best: dict[str, Any] = {}
     before = 0.0

@@ -12,6 +12,7 @@ import optax
 
 from semiseg import devices
 from semiseg.augment import Augmentation
+from semiseg.pretrain.begin import begun
 from semiseg.train import diagnostics, optimiser
 from semiseg.train.draw import draw
 from semiseg.types import Method, Model, Params, Pools, PyTree, get_weights, hyper, subtree, with_state, with_weights
@@ -66,10 +67,10 @@ def _transformation(program: Program, knobs: Knobs) -> optax.GradientTransformat
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def start(program: Program, knobs: Knobs, seed: jax.Array) -> State:
-    """Fresh state of a run."""
+def start(program: Program, knobs: Knobs, seed: jax.Array, initial: Params | None = None) -> State:
+    """Fresh state of a run; its networks begin with ``initial`` where that is given, see :class:`semiseg.pretrain.begin.Begun`."""
     method: Method = knobs.method
-    params, memory = method.init(program.model, jax.random.fold_in(jax.random.key(seed), 0))
+    params, memory = method.init(begun(program.model, initial), jax.random.fold_in(jax.random.key(seed), 0))
     return State(params, memory, _transformation(program, knobs).init(get_weights(params)), jnp.int32(0))
 
 

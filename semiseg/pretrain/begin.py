@@ -1,0 +1,83 @@
+"""A network that begins with given weights, and what may be given."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+
+import jax
+import numpy as np
+
+from semiseg.errors import UserError
+from semiseg.types import Model, Net, Output, Params, PyTree
+
+
+@dataclasses.dataclass(frozen=True)
+class Fresh:
+    """Weights drawn at random from the run's seed."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Weights:
+    """Weights of the same network, trained before, on any data; layers that follow the number of classes are fresh.
+
+    Attributes:
+      path: a .safetensors file of ours (also one that ``semiseg import-weights`` wrote), or the folder of a finished run.
+    """
+
+    path: str = ""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Begun:
+    """``net``, but with :meth:`init` giving ``initial``, and fresh variables in the layers that follow the number of classes.
+
+    Every network that a method makes of the run's architecture begins so. The fresh last layers keep two of them apart (CPS).
+    """
+
+    net: Net
+    initial: Params
+
+    def init(self, key: jax.Array, sample: jax.ShapeDtypeStruct | jax.Array, classes: int) -> Params:
+        fresh = self.net.init(key, sample, classes)
+        return jax.tree.map(lambda last, new, given: new if last else given, last_layers(self.net, sample, classes), fresh, self.initial)
+
+    def apply(self, params: Params, x: jax.Array, *, train: bool, key: jax.Array | None = None) -> Output:
+        return self.net.apply(params, x, train=train, key=key)
+
+
+def begun(model: Model, initial: Params | None) -> Model:
+    """``model`` with networks that begin with ``initial``; None leaves them as they are."""
+    return model if initial is None else model._replace(net=Begun(model.net, initial))
+
+
+def last_layers(net: Net, sample: jax.ShapeDtypeStruct | jax.Array, classes: int) -> PyTree:
+    """For every variable whether its shape follows the number of classes; shaped like the network's Params."""
+    few, many = (jax.eval_shape(functools.partial(net.init, sample=sample, classes=n), jax.random.key(0)) for n in (classes, classes + 1))
+    return jax.tree.map(lambda a, b: a.shape != b.shape, few, many)
+
+
+def fitted(flat: Mapping[str, np.ndarray], model: Model, where: str) -> Params:
+    """Variables of the model's network from flat names (``weights.down0.conv0.kernel``); zeros in the layers that follow the number of classes.
+
+    Raises:
+      UserError: a variable is missing, of another shape, or none of this network, naming ``where`` and the variable.
+    """
+    like = jax.eval_shape(lambda: model.init(jax.random.key(0)))
+    last = jax.tree.leaves(last_layers(model.net, model.sample, model.classes))
+    paths, tree = jax.tree.flatten_with_path(like)
+    names = [jax.tree_util.keystr(path, simple=True, separator=".") for path, _ in paths]
+    remedy = "choose the network (--net, --net.widths …) that the weights were made with"
+    found = []
+    for name, (_, leaf), fresh in zip(names, paths, last):
+        value = np.zeros(leaf.shape, leaf.dtype) if fresh else flat.get(name)
+        if value is None:
+            raise UserError(f"{where}: {name} is missing; {remedy}")
+        if value.shape != leaf.shape:
+            raise UserError(f"{where}: {name} is {value.shape} in the file and {leaf.shape} in the network; {remedy}")
+        found.append(value.astype(leaf.dtype))
+    strange = sorted(flat.keys() - set(names))
+    if strange:
+        raise UserError(f"{where}: {strange[0]} is not part of this network; {remedy}")
+    return jax.tree.unflatten(tree, found)
