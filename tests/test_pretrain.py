@@ -120,7 +120,8 @@ def test_dense_contrastive_fits_the_trainer():
 @pytest.fixture(scope="module")
 def first(tiny, tmp_path_factory):
     """A run that begins with a pre-training, the trial, and what the pre-training was given."""
-    trial = dataclasses.replace(tiny, init=MaskedImage(patches=4), init_steps=6, steps=4, eval_every=4, labels=2)
+    net = UNet(widths=(4, 8), convs=1)
+    trial = dataclasses.replace(tiny, net=net, image_size=16, init=MaskedImage(patches=4), init_steps=6, steps=4, eval_every=4, labels=2)
     given, fit = [], starts.fit
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(starts, "fit", lambda *args, **more: given.append(args) or fit(*args, **more))
@@ -166,7 +167,7 @@ def test_a_run_begins_with_what_was_pretrained_and_a_fresh_last_layer(first):
     assert header["subjects"] == [] and run.summary["seconds_init"] == header["seconds"] > 0
 
 
-def test_one_pretraining_serves_a_sweep_and_goes_on_when_it_was_cut(first, monkeypatch):
+def test_one_pretraining_serves_a_sweep_and_goes_on_when_it_was_cut(first, tmp_path, monkeypatch):
     """Catches a hash over what pre-training does not depend on (budget, method, learning rate), or not over what it does; a start that trains
     again what it has, and one that forgets its checkpoint."""
     trial, run, _ = first
@@ -185,16 +186,23 @@ def test_one_pretraining_serves_a_sweep_and_goes_on_when_it_was_cut(first, monke
     assert {starts.content(config.override(trial, change), fingerprint) for change in same} == {key}
     assert len({key, starts.content(trial, "other"), *(starts.content(config.override(trial, change), fingerprint) for change in other)}) == 2 + len(other)
 
-    calls, fit = [], starts.fit
-    monkeypatch.setattr(starts, "fit", lambda *args, **more: calls.append(args) or fit(*args, **more))
     whole = starts.start(*parts(dataclasses.replace(trial, labels=5, lr=0.1)), run.path.parent)
-    assert not calls and whole.steps == 6
-    init = next(p for p in (run.path.parent / ".init").iterdir() if p.name.startswith("masked_image"))
-    (init / "weights.safetensors").unlink()  # as if killed just before
-    lines = (init / "metrics.jsonl").read_text()
-    again = starts.start(*parts(trial), run.path.parent)
-    assert len(calls) == 1 and (init / "metrics.jsonl").read_text() == lines
-    assert all(np.array_equal(a, b) for a, b in zip(jax.tree.leaves(whole.params), jax.tree.leaves(again.params)))
+    assert whole.seconds == run.summary["seconds_init"], "it was trained again"
+
+    chunk, until = program.chunk, []
+
+    def cut(*args):
+        until.append(int(args[-1]))
+        if until == [5, 6]:
+            raise KeyboardInterrupt
+        return chunk(*args)
+
+    monkeypatch.setattr(program, "chunk", cut)
+    often = parts(dataclasses.replace(trial, checkpoint_seconds=0.0))
+    with pytest.raises(KeyboardInterrupt):
+        starts.start(*often, tmp_path)
+    again = starts.start(*often, tmp_path)
+    assert until == [5, 6, 6] and all(np.array_equal(a, b) for a, b in zip(jax.tree.leaves(whole.params), jax.tree.leaves(again.params)))
 
 
 def test_workers_wait_for_one_another(first, tmp_path, monkeypatch):
