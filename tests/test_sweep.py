@@ -64,6 +64,31 @@ def test_a_failing_trial_is_recorded_and_the_rest_goes_on(root, tmp_path):
     assert "99" in json.loads((tmp_path / "labels99" / "error.json").read_text())["error"]
 
 
+def test_a_full_disk_stops_the_sweep_and_costs_nothing_that_is_finished(root, tmp_path, monkeypatch):
+    """The second trial's weights do not fit, in safetensors' own words: one line, and the third is not trained for nothing; with room again the
+    same sweep finishes what is left. Catches a traceback, hours of training that cannot be kept, a finished trial run again, a claim that stays.
+    """
+    import safetensors.numpy
+
+    save = safetensors.numpy.save_file
+
+    def full(tensors, path, metadata=None):
+        if "seed1" in str(path):
+            raise safetensors.SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+        save(tensors, path, metadata)
+
+    spec, out = grid(root, seed=[0, 1, 2]), tmp_path / "out"
+    monkeypatch.setattr(safetensors.numpy, "save_file", full)
+    with pytest.raises(UserError, match="No space left on device.*the same command goes on") as stopped:
+        sweeps.sweep(spec, out, say=lambda line: None)
+    assert str(stopped.value).startswith(f"{out}/seed1/weights")
+    ended = _ends(out)
+    assert set(ended) == {"seed0"} and not (out / "seed2").exists()
+    monkeypatch.undo()
+    assert len(sweeps.sweep(spec, out, say=lambda line: None)) == 3  # while the exception lives on: its claim must not
+    assert _ends(out)["seed0"] == ended["seed0"]
+
+
 def test_grid_nested_and_flat_names_agree():
     """``method.decay`` and nested ``parameters`` mean the same; the product is full and in file order."""
     flat = sweeps.trials({"parameters": {"method": {"value": "mean_teacher"}, "method.decay": {"values": [0.9, 0.99]}, "seed": {"values": [0, 1]}}})
@@ -158,7 +183,9 @@ def test_hyperband_stops_what_is_not_among_the_best(root, tmp_path):
 
 # ------------------------------------------------------------------ workers
 def test_a_claim_is_held_until_its_process_dies(tmp_path):
-    """Catches two workers on one trial, and a trial that stays locked after kill -9."""
+    """Catches two workers on one trial, a trial that stays locked after kill -9, and one that seems taken because somebody else looks."""
+    import fcntl
+
     code = "import sys, time, pathlib; from semiseg.sweeps.claims import Claims; c = Claims(pathlib.Path(sys.argv[1])); "
     code += "print(c.take('a'), flush=True); time.sleep(60)"
     other = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
@@ -168,6 +195,10 @@ def test_a_claim_is_held_until_its_process_dies(tmp_path):
     other.kill()
     other.wait()
     other.stdout.close()
+    looker = (tmp_path / ".claims" / "a").open()
+    fcntl.flock(looker, fcntl.LOCK_SH)
+    assert not mine.taken("a")
+    looker.close()
     assert mine.take("a")
 
 
@@ -231,18 +262,23 @@ def test_a_missing_engine_is_one_line_with_its_remedy(root, tmp_path, monkeypatc
 
 
 def test_status_command_reads_a_dead_sweep(root, tmp_path, capsys):
-    """Done, broken, unfinished and waiting trials, from the folder alone. Catches a status that asks a process, or dies of one bad folder."""
-    sweeps.sweep(grid(root, seed=[0, 1, 2, 3]) , tmp_path, say=lambda line: None)
-    (tmp_path / "seed1" / "summary.json").write_text("{")
+    """Done, broken, unfinished and waiting trials, from the folder alone, and a file where a trial's folder should be.
+
+    Catches a status that asks a process, and a status or sweep that dies of one bad folder.
+    """
+    spec = grid(root, seed=[0, 1, 2, 3, 4])
+    (tmp_path / "seed4").write_text("no folder")
+    sweeps.sweep(spec, tmp_path, say=lambda line: None)
+    (tmp_path / "seed1" / "summary.json").write_text('{"steps": 4, "last": null}')
     (tmp_path / "seed2" / "summary.json").unlink()
     import shutil
 
     shutil.rmtree(tmp_path / "seed3")
     assert main(["sweep", "status", str(tmp_path), "--json", str(tmp_path / "s.json")]) == 0
     said = capsys.readouterr().out
-    assert "1 of 4 done" in said and "2 unfinished" in said and "1 waiting" in said
-    assert [r["state"] for r in json.loads((tmp_path / "s.json").read_text())] == ["done", "unfinished", "unfinished", "waiting"]
-    results = sweeps.sweep(grid(root, seed=[0, 1, 2, 3]), tmp_path, say=lambda line: None)
+    assert "1 of 5 done" in said and "3 unfinished" in said and "1 waiting" in said
+    assert [r["state"] for r in json.loads((tmp_path / "s.json").read_text())] == ["done", "unfinished", "unfinished", "waiting", "unfinished"]
+    results = sweeps.sweep(spec, tmp_path, say=lambda line: None)
     assert len(results) == 3 and "error" in json.loads((tmp_path / "seed1" / "error.json").read_text())  # the broken one is named, the rest goes on
     with pytest.raises(UserError, match="holds no sweep"):
         status(tmp_path / "seed0")

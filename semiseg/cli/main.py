@@ -69,7 +69,7 @@ def main(argv: list[str] | None = None) -> int:
     except OSError as error:
         if debug:
             raise
-        print(f"semiseg: error: {error.filename or ''}: {error.strerror or error}; free space or choose another folder", file=sys.stderr)
+        print(f"semiseg: error: {error.filename or 'the output folder'}: {error.strerror or error}; free space or choose another folder", file=sys.stderr)
         return 2
 
 

@@ -40,13 +40,14 @@ def main(argv: Sequence[str]) -> int:
     own = take(flags, "train", {"out": place, "quiet": False, "test": False, "track": "wandb" if sweep else None})
     trial, flags = trial_of(flags)
     nothing_left({}, positional, "train")
+    from semiseg.errors import writing
     from semiseg.runner import run
     from semiseg.track import mirror, wanted
     from semiseg.train.fit import Interrupted
 
     out = Path(own["out"])
     try:
-        with mirror(out, wanted(own["track"])):
+        with writing(out), mirror(out, wanted(own["track"])):
             result = run(trial, out, progress=not own["quiet"], test=own["test"])
     except Interrupted as stopped:
         print(f"semiseg: {stopped}", file=sys.stderr)

@@ -41,10 +41,21 @@ class Claims:
             return False
         if name in self._held:
             return True
-        if self.take(name):
-            self.drop(name)
-            return False
-        return True
+        import fcntl
+
+        with (self.folder / name).open() as file:  # a shared lock: onlookers do not see each other, and may look at what they cannot write
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except OSError:
+                return True
+        return False
+
+
+def summary_of(folder: Path, test: bool = False) -> dict[str, Any]:
+    """summary.json of a finished trial (with test scores, where those are wanted); empty for any other."""
+    found = json_of(folder / "summary.json")
+    last = found.get("last")
+    return found if isinstance(last, dict) and isinstance(last.get("test" if test else "val"), dict) else {}
 
 
 def json_of(file: Path) -> dict[str, Any]:

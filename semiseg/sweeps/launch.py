@@ -19,13 +19,14 @@ import yaml
 from semiseg import config
 from semiseg.config import Trial
 from semiseg.errors import UserError
-from semiseg.sweeps.claims import json_of
+from semiseg.sweeps.claims import summary_of
 from semiseg.sweeps.plan import Spec, read, trials
 from semiseg.sweeps.status import Board, status
 from semiseg.sweeps.work import Options, work
 from semiseg.train.fit import Interrupted
 
 BACKENDS = ("local", "slurm", "ray")
+ERROR = "semiseg: error: "
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,8 +83,8 @@ def outcomes(spec: Spec, out: Path, test: bool = False) -> list[Outcome]:
     plan = trials(spec)
     found = []
     for name in list(plan) or sorted(p.name for p in out.glob("trial*") if p.is_dir()):
-        summary = json_of(out / name / "summary.json")
-        if summary and (not test or "test" in summary.get("last", {})):
+        summary = summary_of(out / name, test)
+        if summary:
             found.append(Outcome(name, plan[name] if name in plan else config.load(out / name / "config.yaml"), summary, out / name))
     return found
 
@@ -139,8 +140,10 @@ def _processes(out: Path, session: str, options: Options, say: Callable[[str], N
         raise Interrupted(f"stopped; the same command goes on from {out}")
     bad = [i for i, worker in enumerate(workers) if worker.returncode]
     if bad and len(bad) == len(workers):
-        last = (logs / f"worker{bad[0]}.log").read_text().strip().splitlines() or ["it said nothing"]
-        raise UserError(f"{logs / f'worker{bad[0]}.log'}: every worker ended early, the last words: {last[-1][:200]}; the same command goes on")
+        last = ((logs / f"worker{bad[0]}.log").read_text().strip().splitlines() or ["it said nothing"])[-1]
+        if last.startswith(ERROR):
+            raise UserError(last.removeprefix(ERROR))
+        raise UserError(f"{logs / f'worker{bad[0]}.log'}: every worker ended early, the last words: {last[:200]}; the same command goes on")
     if bad:
         say(f"{len(bad)} of {len(workers)} workers ended early (see {logs}); the same command takes up what they left")
 

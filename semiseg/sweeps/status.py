@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from semiseg.errors import UserError
-from semiseg.sweeps.claims import Claims, json_of
+from semiseg.sweeps.claims import Claims, json_of, summary_of
 from semiseg.sweeps.plan import points, read
 
 STATES = ("done", "stopped", "failed", "running", "unfinished", "waiting")
@@ -40,13 +40,13 @@ def status(out: str | Path, test: bool = False) -> list[dict[str, Any]]:
 def _row(out: Path, name: str, claims: Claims, test: bool) -> dict[str, Any]:
     folder = out / name
     row: dict[str, Any] = {"name": name, "state": "waiting", "step": 0, "steps": None, "dice": None, "seconds": None, "note": ""}
-    summary, stopped, error = (json_of(folder / f"{kind}.json") for kind in ("summary", "stopped", "error"))
-    if summary and (not test or "test" in summary.get("last", {})):
-        found = summary["last"].get("test" if test else "val", {})
+    summary, stopped, error = summary_of(folder, test), json_of(folder / "stopped.json"), json_of(folder / "error.json")
+    if summary:
+        found = summary["last"]["test" if test else "val"]
         seconds = summary.get("seconds_train", 0) + summary.get("seconds_evaluate", 0)
         return row | {"state": "done", "step": summary.get("steps"), "steps": summary.get("steps"), "dice": found.get("dice"), "seconds": seconds}
     if stopped:
-        return row | {"state": "stopped", "note": stopped["stopped"]}
+        return row | {"state": "stopped", "note": str(stopped.get("stopped", ""))}
     running = claims.taken(name)
     if not folder.exists() and not running:
         return row

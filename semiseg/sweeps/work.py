@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
 import time
 import traceback
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Generator, Hashable, Mapping
 from pathlib import Path
 from typing import Any
 
 from semiseg.config import Trial
-from semiseg.sweeps.claims import Claims, json_of
+from semiseg.errors import UserError, disk_problem, writing
+from semiseg.sweeps.claims import Claims, json_of, summary_of
 from semiseg.sweeps.plan import Spec, read, trials
 from semiseg.sweeps.search import Judge, Search, Stopped
 from semiseg.train.fit import Interrupted
@@ -32,18 +34,23 @@ def finished(folder: Path, test: bool) -> bool:
     """Whether a trial needs no more work: it has its summary (with the test split, where that is wanted), or was stopped early."""
     if (folder / "stopped.json").exists():
         return True
-    summary = json_of(folder / "summary.json")
-    return bool(summary) and (not test or "test" in summary.get("last", {}))
+    return bool(summary_of(folder, test))
 
 
 def work(out: str | Path, session: str, options: Options, say: Callable[[str], None] = print, spec: Spec | None = None) -> None:
-    """Run trials until none is left that nobody else works on. A trial that failed in this session is left alone."""
+    """Run trials until none is left that nobody else works on. A trial that failed in this session is left alone.
+
+    Raises:
+      Interrupted: it was asked to stop; the trial under way has saved itself.
+      DiskError: the file system takes nothing more: what would be trained now could not be kept.
+    """
     out = Path(out)
     spec = spec or read(out / "sweep.yaml")
     claims = Claims(out)
     queue = _searched(spec, out, claims, options) if spec.method == "bayes" else _planned(trials(spec), out, claims, options, session)
-    for name, trial, place, total in queue:
-        _run(spec, out, name, trial, options, session, lambda text, place=place, total=total: say(f"{place:4}/{total}  {text}"))  # type: ignore[misc]
+    with writing(out), contextlib.closing(queue):  # lets go of its claim now, not when the exception is forgotten
+        for name, trial, place, total in queue:
+            _run(spec, out, name, trial, options, session, lambda text, place=place, total=total: say(f"{place:4}/{total}  {text}"))  # type: ignore[misc]
 
 
 def static_part(trial: Trial) -> Hashable:
@@ -54,7 +61,7 @@ def static_part(trial: Trial) -> Hashable:
     return (trial.data, trial.root, trial.frame, trial.net, trial.batch, trial.optimiser, trial.schedule, trial.synthetic, structure)
 
 
-def _planned(plan: Mapping[str, Trial], out: Path, claims: Claims, options: Options, session: str) -> Iterator[tuple[str, Trial, int, int]]:
+def _planned(plan: Mapping[str, Trial], out: Path, claims: Claims, options: Options, session: str) -> Generator[tuple[str, Trial, int, int], None, None]:
     """Trials in the file's order; beside other workers, those of programs this process has compiled come first, then those of new ones."""
     group = {name: static_part(trial) for name, trial in plan.items()} if options.jobs > 1 else dict.fromkeys(plan, None)
     place = {name: i for i, name in enumerate(plan, 1)}
@@ -73,7 +80,7 @@ def _planned(plan: Mapping[str, Trial], out: Path, claims: Claims, options: Opti
             claims.drop(name)
 
 
-def _searched(spec: Spec, out: Path, claims: Claims, options: Options) -> Iterator[tuple[str, Trial, int, int]]:
+def _searched(spec: Spec, out: Path, claims: Claims, options: Options) -> Generator[tuple[str, Trial, int, int], None, None]:
     """Trials a search asked for and nobody finished, then new ones up to the cap."""
     search = Search(spec, out, seed=os.getpid() if options.jobs > 1 else 0)
     while True:
@@ -91,7 +98,7 @@ def _searched(spec: Spec, out: Path, claims: Claims, options: Options) -> Iterat
         try:
             if not finished(out / name, options.test):
                 yield name, spec.trial(search.point(name)), int(name.removeprefix("trial")) + 1, spec.cap
-            search.tell(name, json_of(out / name / "summary.json").get("last", {}).get("val", {}).get(spec.metric))
+            search.tell(name, summary_of(out / name).get("last", {}).get("val", {}).get(spec.metric))
         finally:
             claims.drop(name)
 
@@ -108,12 +115,16 @@ def _run(spec: Spec, out: Path, name: str, trial: Trial, options: Options, sessi
 
         with mirror(folder, options.track, group=str(spec.source.get("name") or out.name), job_type="sweep"):
             result = run(trial, folder, progress=options.progress, test=options.test, watch=judge)
+        if not summary_of(folder, options.test):
+            raise UserError(f"{folder / 'summary.json'}: damaged; delete the run's folder and run it again")
     except Interrupted:
         raise
     except Stopped as stopped:
         record(folder / "stopped.json", {"stopped": str(stopped), "session": session})
         say(f"stopped early  {name}: {stopped}")
-    except Exception as error:  # a trial's failure, whatever it is, is that trial's
+    except Exception as error:  # a trial's failure, whatever it is, is that trial's; a full disk is everybody's
+        if disk_problem(error):
+            raise
         text = " ".join(str(error).split()) or type(error).__name__
         record(folder / "error.json", {"error": text, "kind": type(error).__name__, "session": session, "traceback": traceback.format_exc()})
         say(f"failed: {text}  {name}")
@@ -125,7 +136,7 @@ def _run(spec: Spec, out: Path, name: str, trial: Trial, options: Options, sessi
 
 
 def record(file: Path, content: Mapping[str, Any]) -> None:
-    """A small JSON file, or nothing where nothing can be written: a full disk must not stop the other trials' records."""
+    """A small JSON file, or nothing where nothing can be written: a folder that is none must not stop the other trials."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(content) + "\n")

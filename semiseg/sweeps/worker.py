@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 
+from semiseg.errors import UserError
 from semiseg.sweeps.work import Options, work
 from semiseg.train.fit import Interrupted
 
@@ -16,6 +17,9 @@ def main() -> int:
     except Interrupted as stopped:
         print(stopped, flush=True)
         return 130
+    except UserError as error:
+        print(f"semiseg: error: {error}", flush=True)
+        return 2
     return 0
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from semiseg.errors import UserError
+from semiseg.errors import UserError, writing
 from semiseg.types import PyTree
 
 
@@ -37,7 +37,8 @@ class Checkpoints:
         ocp = self._ocp
         host = jax.tree.map(np.array, state)  # a copy: the buffers are donated to the next chunk while Orbax writes
         record = {"digest": _digest(host), "extra": dict(extra)}
-        self._manager.save(step, args=ocp.args.Composite(state=ocp.args.StandardSave(_flat(host)), record=ocp.args.JsonSave(record)))
+        with writing(self.folder):
+            self._manager.save(step, args=ocp.args.Composite(state=ocp.args.StandardSave(_flat(host)), record=ocp.args.JsonSave(record)))
 
     def latest(self) -> int | None:
         """The last whole step, None for a fresh run."""
@@ -54,9 +55,7 @@ class Checkpoints:
         remedy = "delete this folder to go on from the checkpoint before it, or the run's folder to start again"
         try:
             target = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), jax.eval_shape(lambda: like))
-            found = self._manager.restore(
-                step, args=ocp.args.Composite(state=ocp.args.StandardRestore(_flat(target)), record=ocp.args.JsonRestore())
-            )
+            found = self._manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(_flat(target)), record=ocp.args.JsonRestore()))
             leaves = [np.asarray(found.state[key]) for key in _flat(target)]
             for have, want in zip(leaves, jax.tree.leaves(target)):
                 if have.shape != want.shape or have.dtype != want.dtype:
@@ -71,8 +70,9 @@ class Checkpoints:
 
     def close(self) -> None:
         """Wait for the last save."""
-        self._manager.wait_until_finished()
-        self._manager.close()
+        with writing(self.folder):
+            self._manager.wait_until_finished()
+            self._manager.close()
 
 
 def _flat(tree: PyTree) -> dict[str, Any]:
@@ -91,8 +91,9 @@ def save_weights(path: Path, params: PyTree, header: Mapping[str, Any]) -> None:
     from safetensors.numpy import save_file
 
     partial = path.with_suffix(".tmp")
-    save_file(flat_names(params), partial, metadata={"semiseg": json.dumps(header)})
-    partial.replace(path)
+    with writing(path):
+        save_file(flat_names(params), partial, metadata={"semiseg": json.dumps(header)})
+        partial.replace(path)
 
 
 def load_weights(path: Path, like: PyTree | None = None) -> tuple[PyTree, dict[str, Any]]:
