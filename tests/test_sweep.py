@@ -20,7 +20,7 @@ from semiseg import sweeps
 from semiseg.cli.main import main
 from semiseg.errors import UserError
 from semiseg.sweeps.claims import Claims
-from semiseg.sweeps.plan import draw, read
+from semiseg.sweeps.plan import draw, points, read
 from semiseg.sweeps.status import status
 
 
@@ -290,8 +290,15 @@ FILES = sorted((Path(semiseg.__file__).parents[1] / "experiments" / "sweeps").gl
 
 @pytest.mark.parametrize("file", FILES, ids=lambda f: f.stem)
 def test_experiment_files_are_plans_and_w_and_bs_schema_accepts_them(file):
-    """Every committed sweep, against W&B's own schema (sweeps 0.3.0, MIT). Catches a typo in a field, and a key that W&B refuses."""
+    """Every committed sweep, against W&B's own schema (sweeps 0.3.0, MIT); a trial as W&B's agent sends it is the trial that our sweep runs.
+
+    Catches a typo in a field, a key that W&B refuses, a file without the agent's command, and values that flags cannot carry.
+    """
     import yaml
+    from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
+
+    from semiseg.cli.arguments import parse
+    from semiseg.cli.train import trial_of
 
     jsonschema = pytest.importorskip("jsonschema")
     schema = json.loads((Path(__file__).parent / "wandb_sweep_schema.json").read_text())
@@ -299,6 +306,11 @@ def test_experiment_files_are_plans_and_w_and_bs_schema_accepts_them(file):
     spec = read(file)
     plan = list(sweeps.trials(spec).values()) or [spec.trial(draw(spec, 0))]
     assert all(trial.steps >= 1 for trial in plan)
+    if "make:" not in str(spec.parameters.get("synthetic")):  # sets that only the experiment's own script makes
+        assert spec.source["command"] == ["${env}", "semiseg", "train", "${args}"]
+        point = list(points(spec).values())[-1] if spec.method == "grid" else draw(spec, 0)
+        sent = create_sweep_command_args({"args": {k: {"value": v} for k, v in point.items()}})["args"]
+        assert trial_of(parse(sent)[1])[0] == spec.trial(point)
     if file.stem == "label_efficiency":
         assert len(plan) == 5 * 6 * 3 * 3
 
