@@ -47,6 +47,8 @@ class Trial:
       zoom: magnification: slices are scaled to zoom × image_size, and the network is trained on windows of image_size. Static.
       view: what it sees in evaluation: the whole scaled slice, or its centre window, where the object is known to lie there. Static.
       slices: 2.5D: how many adjacent slices of a scan, an odd number, the network sees as channels; it segments the middle one. Static.
+      depth: slices of a 3D network's input; volumes are scaled to depth_zoom × depth slices of zoom × image_size pixels a side. Static.
+      depth_zoom: of the slices, as zoom is of the pixels: above 1, windows anywhere in a volume are trained on, and evaluation goes over them. Static.
       batch: images a step takes a gradient on, labelled and unlabelled together. Static.
       lr: peak learning rate.
       optimiser: sgd, nesterov, adam or adamw. Static.
@@ -77,6 +79,8 @@ class Trial:
     zoom: float = 1.0
     view: str = "whole"
     slices: int = 1
+    depth: int = 16
+    depth_zoom: float = 1.0
     batch: int = 8
     lr: float = 0.003
     optimiser: str = "adamw"
@@ -93,7 +97,8 @@ class Trial:
 
     @property
     def frame(self) -> Frame:
-        return Frame(self.image_size, self.zoom, self.view, self.slices)
+        whole = (self.depth, self.depth_zoom) if dims_of(self.net) == 3 else ()
+        return Frame(self.image_size, self.zoom, self.view, self.slices, *whole)
 
 
 # Fields that hold one of several classes, by the last part of their dotted name.
@@ -235,8 +240,8 @@ def check(trial: Trial, where: str = "") -> Trial:
       UserError: naming the field and its range.
     """
     prefix = f"{where}: " if where else ""
-    least = {"labels": 0, "label_subset": 0, "seed": 0, "steps": 1, "init_steps": 1, "image_size": 8, "zoom": 1, "slices": 1, "batch": 1, "ratio": 0,
-             "eval_every": 0, "log_every": 1, "momentum": 0, "weight_decay": 0, "warmup": 0, "clip": 0, "lr": 0}  # fmt: skip
+    least = {"labels": 0, "label_subset": 0, "seed": 0, "steps": 1, "init_steps": 1, "image_size": 8, "zoom": 1, "slices": 1, "depth": 1, "depth_zoom": 1,
+             "batch": 1, "ratio": 0, "eval_every": 0, "log_every": 1, "momentum": 0, "weight_decay": 0, "warmup": 0, "clip": 0, "lr": 0}  # fmt: skip
     for field, low in least.items():
         value = getattr(trial, field)
         if not (value >= low and math.isfinite(value)):
@@ -257,6 +262,31 @@ def check(trial: Trial, where: str = "") -> Trial:
     if trial.batch < 2 and hasattr(trial.method, "labelled_share"):
         raise UserError(f"{prefix}batch is 1: {name_of('method', trial.method)} needs at least one labelled and one unlabelled image")
     return trial
+
+
+def check_volumes(trial: Trial) -> None:
+    """Refuse what a trial's networks cannot see together, or a 3D one at all.
+
+    Raises:
+      UserError: naming the field and a value that fits.
+    """
+    dims, net = dims_of(trial.net), name_of("net", trial.net)
+    other = getattr(trial.method, "other", trial.net)
+    if dims_of(other) != dims:
+        raise UserError(f"method.other is a {dims_of(other)}D network and {net} a {dims}D one: set --method.other.dims {dims}")
+    if dims == 2:
+        return
+    if trial.slices > 1:
+        raise UserError(f"slices is {trial.slices}, but {net} is 3D and takes volumes: set --slices 1, or choose a 2D network (--net.dims 2)")
+    block = trial.net.block  # type: ignore[attr-defined]
+    for field, side, b in zip(("depth", "image_size", "image_size"), trial.frame.window, (block,) * 3 if isinstance(block, int) else block):
+        if side % b:
+            raise UserError(f"{field} is {side}: {net} halves it down to pieces of {b}: set a multiple of {b}, or give the network fewer levels")
+
+
+def dims_of(net: Net) -> int:
+    """2 for a network of images, 3 for one of volumes."""
+    return getattr(net, "dims", 2)
 
 
 def from_dict(nested: Mapping[str, Any], where: str = "") -> Trial:

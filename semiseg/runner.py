@@ -23,6 +23,7 @@ from semiseg.data import pools as pool
 from semiseg.data import store
 from semiseg.errors import UserError
 from semiseg.evaluate import predict
+from semiseg.evaluate.examples import fullest_slices
 from semiseg.evaluate.metrics import EmptyPolicy
 from semiseg.evaluate.subjects import METRICS, SubjectRow, mean, score_subjects
 from semiseg.pretrain.start import start
@@ -71,6 +72,7 @@ def run(
       UserError: the folder holds a run of another trial, or a field makes no sense for the data.
     """
     config.check(trial)
+    config.check_volumes(trial)
     made, budget, training = pool.pools(
         trial.data, trial.root, trial.frame, labels=trial.labels, label_subset=trial.label_subset, ratio=trial.ratio, synthetic=trial.synthetic
     )
@@ -157,21 +159,22 @@ def read_test(name: str, root: str | None, frame: pool.Frame, *, run: str, reaso
 
 
 def _split(split: str, cases: Sequence[Case], frame: pool.Frame, name: str) -> Split:
-    kept = tuple(c for c in cases if c.label is not None)
+    scans = frame.scans(cases, f"data set {name!r}")
+    kept = tuple(c for c in scans if c.label is not None)
     if not kept:
         raise UserError(f"data set {name!r} has no annotated {split} subjects: import it again with a {split} split")
-    return Split(split, kept, frame.to_pools(cases)[[c.label is not None for c in cases]])
+    return Split(split, kept, frame.to_pools(scans)[[c.label is not None for c in scans]])
 
 
 def model_of(trial: Trial, info: store.StoreInfo) -> Model:
     """The trial's network bound to the data set's channels and classes."""
-    sample = jax.ShapeDtypeStruct((1, trial.image_size, trial.image_size, info.channels * trial.slices), np.float32)
+    sample = jax.ShapeDtypeStruct((1, *trial.frame.window, info.channels * trial.slices), np.float32)
     return Model(trial.net, sample, len(info.classes))
 
 
 def program_of(trial: Trial, model: Model) -> Program:
     """The static part of a trial."""
-    return Program(model, trial.image_size, trial.batch, trial.optimiser, trial.schedule)
+    return Program(model, trial.frame.window if trial.frame.depth else trial.image_size, trial.batch, trial.optimiser, trial.schedule)
 
 
 def knobs_of(trial: Trial) -> Knobs:
@@ -224,7 +227,10 @@ def read_table(folder: Path) -> list[dict[str, str]]:
 
 
 def write_examples(folder: Path, split: Split, predictions: Sequence[np.ndarray]) -> None:
-    """examples.npz: worst to best images of a split, spread evenly over their ranks, scaled to the first one's shape."""
+    """examples.npz: worst to best images (of volumes: slices) of a split, spread evenly over their ranks, scaled to the first one's shape."""
+    if split.images.ndim == 5:
+        shown, images, predictions = fullest_slices(split.cases, split.images, predictions)
+        split = Split(split.name, shown, images)
     scores = [_image_dice(p, c.label) for p, c in zip(predictions, split.cases)]
     usable = [i for i in np.argsort(scores) if np.isfinite(scores[i])]
     chosen = [usable[round(j)] for j in np.linspace(0, len(usable) - 1, min(EXAMPLES, len(usable)))] if usable else []

@@ -43,14 +43,17 @@ class Augmentation:
     weak_intensity: Intensity = Intensity()
     strong_intensity: Intensity = STRONG
 
-    def weak(self, key: jax.Array, image: jax.Array, label: jax.Array, size: Size) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
-        """A random window of ``size`` around the centre of each image.
+    def weak(
+        self, key: jax.Array, image: jax.Array, label: jax.Array, size: Size, place: jax.Array | None = None
+    ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+        """A random window of ``size`` around the centre of each image, or around its ``place``.
 
         Args:
           key: one key for the batch.
           image: ``(B, *space, C)`` uint8, or float in [0, 1].
           label: ``(B, *space)`` integer classes and IGNORE; nothing but IGNORE for unlabelled images.
           size: side of the (static) window, or one for each axis. A margin around it keeps rotation from moving the frame into view.
+          place: ``(B, axes)``, where in each image the window's centre lies, in pixels from the image's.
 
         Returns:
           image ``(B, *size, C)`` float32 in [0, 1], interpolated linearly, 0 outside the frame; label ``(B, *size)`` int32, the nearest
@@ -59,13 +62,15 @@ class Augmentation:
         """
         space = _window(size, label)
 
-        def one(keys: jax.Array, image: jax.Array, label: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+        def one(keys: jax.Array, image: jax.Array, label: jax.Array, place: jax.Array | None) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
             k_geometry, k_intensity = keys
             coordinates = self.geometry.coordinates(k_geometry, label.shape, space)
+            if place is not None:
+                coordinates += place.astype(jnp.float32).reshape(-1, *(1,) * len(space))
             image, label, valid = warp(image, label, coordinates)
             return jnp.where(valid[..., None], self.weak_intensity(k_intensity, image), 0), label, valid, coordinates
 
-        return jax.vmap(one)(jax.random.split(key, (len(image), 2)), _unit_range(image), label)
+        return jax.vmap(one)(jax.random.split(key, (len(image), 2)), _unit_range(image), label, place)
 
     def strong(self, key: jax.Array, image: jax.Array) -> jax.Array:
         """The strong view of weak views ``(B, *size, C)`` in [0, 1]: other grey values and cut-outs, every pixel in its place."""

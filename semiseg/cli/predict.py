@@ -80,19 +80,24 @@ class Predictor:
             raise UserError(f"{run}: holds no weights.safetensors; name a finished run, or what `semiseg export` wrote")
         trial = config.load(run / "config.yaml")
         _, header = load_weights(run / "weights.safetensors")
-        sample = jax.ShapeDtypeStruct((1, trial.image_size, trial.image_size, header["channels"] * trial.slices), np.float32)
+        sample = jax.ShapeDtypeStruct((1, *trial.frame.window, header["channels"] * trial.slices), np.float32)
         model = Model(trial.net, sample, len(header["classes"]))
         params, _ = load_weights(run / "weights.safetensors", jax.eval_shape(lambda: model.init(jax.random.key(0))))
         return cls(model, trial.frame, params, tuple(header["classes"]), int(header["channels"]))
 
     def images(self, images: Sequence[np.ndarray], volume: bool = False) -> list[np.ndarray]:
-        """Labels ``(H, W)`` uint8 of images ``(H, W, C)``, each at its own size; those of a ``volume`` are its slices, in order."""
+        """Labels ``(H, W)`` uint8 of images ``(H, W, C)``, each at its own size; those of a ``volume`` are its slices, in order.
+
+        Raises UserError where a 3D network is given images that are no slices of a volume.
+        """
         from semiseg.evaluate import predict
         from semiseg.types import Case
 
-        cases = [Case("", str(i), image, None, (1.0, 1.0), "volume" if volume else str(i), i) for i, image in enumerate(images)]
-        pool = self.frame.to_pools(cases)
-        return predict.labels(self.model, self.frame, self.params, pool, [image.shape[:2] for image in images])
+        spacing = (1.0,) * (3 if volume else 2)
+        cases = [Case("", f"image {i}", image, None, spacing, "volume" if volume else str(i), i) for i, image in enumerate(images)]
+        scans = self.frame.scans(cases, "prediction")
+        found = predict.labels(self.model, self.frame, self.params, self.frame.to_pools(scans), [scan.image.shape for scan in scans])
+        return [plane for mask in found for plane in mask] if self.frame.depth else found
 
     def file(self, source: Path, target: Path) -> np.ndarray:
         """Segment one file into another of the same format; returns the share of each class. Raises UserError naming the file."""
@@ -109,6 +114,8 @@ class Predictor:
 
         from semiseg.data.readers import folder as reader
 
+        if self.frame.depth:
+            raise UserError(f"{source}: is a 2D picture, and the network takes volumes: save it as NIfTI")
         with Image.open(source) as picture:
             pages = getattr(picture, "n_frames", 1)
             if pages > 1:

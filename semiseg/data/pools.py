@@ -24,8 +24,8 @@ class Training(NamedTuple):
 
     info: store.StoreInfo
     cases: tuple[Case, ...]
-    images: np.ndarray  # (N, S, S, slices · C) uint8
-    labels: np.ndarray  # (N, S, S) uint8
+    images: np.ndarray  # (N, S, S, slices · C), or (N, D, S, S, C) for a 3D network, uint8
+    labels: np.ndarray  # (N, S, S) or (N, D, S, S) uint8
     annotated: np.ndarray  # (N,) bool
 
 
@@ -37,16 +37,16 @@ class Budget(NamedTuple):
 
 
 def training(name: str, root: str | None, frame: Frame) -> Training:
-    """The training split of a store, scaled to the frame's pool size."""
+    """The training split of a store, scaled to the frame's pool shape; for a 3D network its cases are volumes."""
     return _training(name, root, frame, store.info(name, root).fingerprint)
 
 
 # Kept between the trials of a sweep; the fingerprint is a key, so that a set imported anew is read anew.
 @functools.lru_cache(2)
 def _training(name: str, root: str | None, frame: Frame, fingerprint: str) -> Training:
-    cases = tuple(store.read_split(name, "train", root))
+    cases = frame.scans(store.read_split(name, "train", root), f"data set {name!r}")
     images = frame.to_pools(cases)
-    hidden = np.full((frame.pool_size,) * 2, IGNORE, np.uint8)
+    hidden = np.full(frame.pool_shape, IGNORE, np.uint8)
     labels = np.stack([hidden if c.label is None else frame.label_to_pool(c.label) for c in cases])
     return Training(store.info(name, root), cases, images, labels, np.array([c.label is not None for c in cases]))
 
@@ -59,8 +59,8 @@ def _on_device(name: str, root: str | None, frame: Frame, fingerprint: str):
 
 def _synthetic(name: str | None, root: str | None, frame: Frame, like: Training):
     if name is None:
-        s = frame.pool_size
-        return jnp.zeros((1, s, s, like.images.shape[-1]), jnp.uint8), jnp.full((1, s, s), IGNORE, jnp.uint8), 0
+        space = frame.pool_shape
+        return jnp.zeros((1, *space, like.images.shape[-1]), jnp.uint8), jnp.full((1, *space), IGNORE, jnp.uint8), 0
     data = training(name, root, frame)
     if data.images.shape[-1] != like.images.shape[-1]:
         raise UserError(f"synthetic set {name!r} has {data.images.shape[-1]} channels, the data set {like.images.shape[-1]}: import it with the same channels")
@@ -98,7 +98,7 @@ def pools(
     images, hidden = _on_device(name, root, frame, data.info.fingerprint)
     made = Pools(
         image_NHWC=images,
-        label_NHW=jnp.asarray(np.where(chosen[:, None, None], data.labels, np.uint8(IGNORE))),
+        label_NHW=jnp.asarray(np.where(chosen.reshape(-1, *(1,) * len(frame.pool_shape)), data.labels, np.uint8(IGNORE))),
         labelled_N=_padded(chosen),
         labelled_count=jnp.int32(chosen.sum()),
         unlabelled_N=_padded(rest),

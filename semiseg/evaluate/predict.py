@@ -1,8 +1,13 @@
-"""Prediction: a trained network over whole scans, in batches of one fixed shape, back at the scans' own resolution."""
+"""Prediction: a trained network over whole scans, in batches of one fixed shape, back at the scans' own resolution.
+
+An image is seen at once. A volume is seen in windows of the size the network was trained on, each standardised by itself as in training;
+where they overlap, probabilities are averaged with Gaussian weights, so that a voxel listens to the window it lies deepest in.
+"""
 
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Iterator, Sequence
 
 import jax
@@ -10,29 +15,61 @@ import jax.numpy as jnp
 import numpy as np
 
 from semiseg import devices
-from semiseg.augment import Augmentation, standardise
+from semiseg.augment import Augmentation, Size, standardise
 from semiseg.data.frame import Frame
 from semiseg.types import Model, Params
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def _probabilities(model: Model, size: int, params: Params, image_BHWC: jax.Array) -> jax.Array:
+def _probabilities(model: Model, size: Size, params: Params, image_BHWC: jax.Array) -> jax.Array:
     image_BHWC = devices.cut(image_BHWC, devices.mesh(image_BHWC.shape[0]))
     window, _, _ = Augmentation.identity(image_BHWC, jnp.zeros(image_BHWC.shape[:-1], jnp.uint8), size)
     return jax.nn.softmax(model.apply(params, standardise(window), train=False).logits)
 
 
-def probabilities(model: Model, frame: Frame, params: Params, pool_NHWC: np.ndarray, batch: int = 8) -> Iterator[np.ndarray]:
-    """Class probabilities ``(view_size, view_size, K)`` float32 of what the frame shows of each pool image, one by one."""
+def probabilities(model: Model, frame: Frame, params: Params, pool_NHWC: np.ndarray) -> Iterator[np.ndarray]:
+    """Class probabilities float32 of what the frame shows of each pool image, one by one.
+
+    ``(view_size, view_size, K)``; of volumes ``(*pool_shape, K)``, or ``(*window, K)`` where the frame shows their centre.
+    """
+    if not frame.depth:
+        yield from _batches(model, frame.view_size, params, iter(pool_NHWC), 8)
+        return
+    starts, window = frame.windows(), frame.window
+    parts = (volume[_box(start, window)] for volume in pool_NHWC for start in starts)
+    found = _batches(model, window, params, parts, 4)
+    if len(starts) == 1:
+        yield from found
+        return
+    weight, weights = _gaussian(window), np.zeros((*frame.pool_shape, 1), np.float32)
+    for start in starts:
+        weights[_box(start, window)] += weight
+    for _ in pool_NHWC:
+        total = np.zeros((*frame.pool_shape, model.classes), np.float32)
+        for start, part in zip(starts, found):
+            total[_box(start, window)] += weight * part
+        yield total / weights
+
+
+def _batches(model: Model, size: Size, params: Params, images: Iterator[np.ndarray], batch: int) -> Iterator[np.ndarray]:
+    """Probabilities of ``size`` of each image, ``batch`` at a time; the last batch is filled up."""
     params = jax.device_put(params, devices.copied(devices.mesh(batch)))
-    for i in range(0, len(pool_NHWC), batch):
-        part = pool_NHWC[i : i + batch]
-        padded = np.concatenate([part, np.repeat(part[-1:], batch - len(part), 0)])
-        yield from np.asarray(_probabilities(model, frame.view_size, params, padded))[: len(part)]
+    while part := list(itertools.islice(images, batch)):
+        padded = np.stack(part + part[-1:] * (batch - len(part)))
+        yield from np.asarray(_probabilities(model, size, params, padded))[: len(part)]
 
 
-def labels(
-    model: Model, frame: Frame, params: Params, pool_NHWC: np.ndarray, shapes: Sequence[tuple[int, ...]], batch: int = 8
-) -> list[np.ndarray]:
-    """Predicted labels ``(H, W)`` uint8 of each image at its own ``shape``."""
-    return [frame.from_window(p, (s[0], s[1])) for p, s in zip(probabilities(model, frame, params, pool_NHWC, batch), shapes)]
+def _box(start: tuple[int, ...], window: tuple[int, ...]) -> tuple[slice, ...]:
+    return tuple(slice(a, a + w) for a, w in zip(start, window))
+
+
+def _gaussian(window: tuple[int, ...]) -> np.ndarray:
+    """Weights ``(*window, 1)``: a Gaussian of an eighth of each side around the centre (Isensee et al. 2021, nnU-Net)."""
+    lines = [np.exp(-0.5 * ((np.arange(w) - (w - 1) / 2) / (w / 8)) ** 2) for w in window]
+    return functools.reduce(np.multiply.outer, lines)[..., None].astype(np.float32)
+
+
+def labels(model: Model, frame: Frame, params: Params, pool_NHWC: np.ndarray, shapes: Sequence[tuple[int, ...]]) -> list[np.ndarray]:
+    """Predicted labels ``(*space)`` uint8 of each image or volume at its own ``shape`` ``(*space)`` or ``(*space, C)``."""
+    axes = len(frame.window)
+    return [frame.from_window(p, tuple(s[:axes])) for p, s in zip(probabilities(model, frame, params, pool_NHWC), shapes)]

@@ -30,8 +30,8 @@ def score_subjects(
     """Rows of every subject and foreground class.
 
     Args:
-      cases: annotated records; those of one volume in any order.
-      predictions: ``(H, W)`` labels of each.
+      cases: annotated records; those of one volume in any order, or whole volumes.
+      predictions: ``(H, W)`` or ``(D, H, W)`` labels of each.
       classes: names, background first.
       unit: of the spacing, written beside distances.
 
@@ -49,7 +49,7 @@ def score_subjects(
         truth = np.stack([_label(cases[i]) for i in members])
         prediction = np.stack([predictions[i] for i in members])
         spacing = first.spacing
-        if truth.shape[0] == 1 and len(spacing) == 2:
+        if truth.shape[0] == 1 and len(spacing) == truth.ndim - 1:  # an image, or a volume that is one record
             truth, prediction = truth[0], prediction[0]
         for row in score(prediction, truth, spacing, classes, metrics=metrics, policy=policy, unit=unit):
             found[first.subject, row.class_, row.metric, row.unit].append(row.value)

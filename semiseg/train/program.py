@@ -23,7 +23,7 @@ class Program:
     """What is compiled in. Two trials with equal programs, and methods of equal static fields, run through one executable."""
 
     model: Model
-    image_size: int
+    image_size: int | tuple[int, ...]
     batch: int
     optimiser: str
     schedule: str
