@@ -281,7 +281,7 @@ def check_volumes(trial: Trial) -> None:
     block = trial.net.block  # type: ignore[attr-defined]
     for field, side, b in zip(("depth", "image_size", "image_size"), trial.frame.window, (block,) * 3 if isinstance(block, int) else block):
         if side % b:
-            raise UserError(f"{field} is {side}: {net} halves it down to pieces of {b}: set a multiple of {b}, or give the network fewer levels")
+            raise UserError(f"{field} is {side}: {net} takes multiples of {b}; set one, or give the network fewer levels")
 
 
 def dims_of(net: Net) -> int:

@@ -146,7 +146,7 @@ def test_every_method_takes_volumes(name):
     ("changes", "words"),
     [
         ({"data": "discs"}, "is a 2D image, and the network takes volumes"),
-        ({"depth": 5}, "depth is 5: unet halves it"),
+        ({"depth": 5}, "depth is 5: unet takes multiples of 2"),
         ({"image_size": 9}, "image_size is 9"),
         ({"depth_zoom": 0.5}, "depth_zoom is 0.5"),
         ({"slices": 3}, "slices is 3"),
