@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from semiseg.analysis.records import Run, Runs
+from semiseg.analysis.records import Run, Runs, matrix
 from semiseg.analysis.statistics import (
     Effect,
     Interval,
@@ -30,6 +30,11 @@ BASELINE = "supervised"
 LOWER_IS_BETTER = {"hd95", "hd95_pooled", "assd"}
 SHARES = {"dice", "iou", "precision", "sensitivity"}
 """Metrics between 0 and 1: so are their intervals."""
+NAMES = {
+    "uamt": "UA-MT", "ict": "ICT", "r_drop": "R-Drop", "cct": "CCT", "cps": "CPS", "urpc": "URPC", "mcnet": "MC-Net+", "dtc": "DTC", "sassnet": "SASSNet",
+    "dan": "DAN", "ssnet": "SS-Net", "fixmatch": "FixMatch", "unimatch": "UniMatch", "bcp": "BCP", "ad_mt": "AD-MT",
+}  # fmt: skip
+"""Methods whose papers spell them otherwise than in words."""
 _FACTORS = {"data", "labels", "label_subset", "seed", "synthetic"}  # a synthetic set is refitted for each budget: its path is no treatment
 _BOOKKEEPING = {"run", "name", "out", "root", "config", "resume", "tags", "notes", "wandb", "device", "log_every", "checkpoint_seconds"}
 
@@ -92,6 +97,15 @@ class Study:
         return sorted({labels for _, labels in self.cells})
 
     @property
+    def sign(self) -> int:
+        """1 where more of the metric is better, -1 where less is."""
+        return -1 if self.metric in LOWER_IS_BETTER else 1
+
+    def verdict(self, c: Comparison) -> int:
+        """1: the arm is shown to be better than the baseline, -1: worse, 0: undecided."""
+        return 0 if not c.significant else 1 if self.sign * c.difference.mean > 0 else -1
+
+    @property
     def shared_budgets(self) -> list[int]:
         """Budgets at which every arm has runs."""
         return [n for n in self.budgets if all((arm, n) in self.cells for arm in self.arms)]
@@ -124,15 +138,11 @@ def study(runs: Runs, metric: str = "dice", split: str = "val", checkpoint: str 
                 cells[arm, labels] = Cell(arm, labels, here, np.nanmean(values_RS, 1), interval)
     if not cells:
         hint = "semiseg evaluate RUN --split test" if split == "test" else "semiseg evaluate RUN --split val"
-        raise UserError(
-            f"{runs[0].path / 'per_subject.csv'}: no run has {metric} on {split} at checkpoint {checkpoint}; run `{hint}` first"
-        )
+        raise UserError(f"{runs[0].path / 'per_subject.csv'}: no run has {metric} on {split} at checkpoint {checkpoint}; run `{hint}` first")
     arms = {arm: members for arm, members in arms.items() if any(a == arm for a, _ in cells)}
     baseline = _baseline(arms)
     comparisons = _compare(arms, cells, baseline, metric, split, checkpoint) if baseline and tests else []
-    return Study(
-        data[0], metric, split, checkpoint, next((r.scores.units.get(metric, "") for r in runs), ""), arms, cells, comparisons, baseline
-    )
+    return Study(data[0], metric, split, checkpoint, next((r.scores.units.get(metric, "") for r in runs), ""), arms, cells, comparisons, baseline)
 
 
 def find_arms(runs: Runs) -> dict[str, Runs]:
@@ -142,12 +152,13 @@ def find_arms(runs: Runs) -> dict[str, Runs]:
     for run in runs:
         by_method.setdefault(run.method, []).append(run)
     for method, members in by_method.items():
-        settings = [_flat(run.config) for run in members]
+        settings = [run.settings for run in members]
         keys = sorted({key for flat in settings for key in flat} - _BOOKKEEPING - _FACTORS)
-        varied = [key for key in keys if any(len(values) > 1 for values in _values(settings, key).values())]
+        keys = [key for key in keys if len({repr(flat.get(key)) for flat in settings}) > 1]
+        values = {key: _values(settings, key) for key in keys}
+        varied = [key for key in keys if any(len(found) > 1 for found in values[key].values())]
         short = [key.rsplit(".", 1)[-1] for key in varied]
         names = [key if short.count(s) > 1 or s == "name" else s for key, s in zip(varied, short)]
-        values = {key: _values(settings, key) for key in varied}
         for run, flat in zip(members, settings):
             told = [(name, flat.get(key)) for name, key in zip(names, varied) if len(values[key][_kind(flat, key)]) > 1]
             told = [(name, value) for name, value in told if (name, value) != ("ratio", 0)]  # no synthetic data needs no word
@@ -173,8 +184,8 @@ def _values(settings: list[dict[str, Any]], key: str) -> dict[tuple[Any, ...], s
 
 
 def title(method: str) -> str:
-    """``mean_teacher`` → ``mean teacher``."""
-    return method.replace("_", " ").strip() or "unnamed method"
+    """``mean_teacher`` → ``mean teacher``, ``bcp`` → ``BCP``."""
+    return NAMES.get(method) or method.replace("_", " ").strip() or "unnamed method"
 
 
 def _baseline(arms: dict[str, Runs]) -> str | None:
@@ -185,9 +196,7 @@ def _baseline(arms: dict[str, Runs]) -> str | None:
     return next(iter(plain or real or supervised), None) if len(arms) > 1 else None
 
 
-def _compare(
-    arms: Iterable[str], cells: dict[tuple[str, int], Cell], baseline: str, metric: str, split: str, checkpoint: str
-) -> list[Comparison]:
+def _compare(arms: Iterable[str], cells: dict[tuple[str, int], Cell], baseline: str, metric: str, split: str, checkpoint: str) -> list[Comparison]:
     """Every arm against the baseline at every budget both have; one family for Holm's correction."""
     found = []
     for arm in arms:
@@ -213,31 +222,21 @@ def paired(groups: Sequence[Runs], metric: str, split: str, checkpoint: str) -> 
 
     Rows are as fine as all groups allow: label subset and seed, else label subset, else nothing but the subject.
     """
-    subjects, _ = Runs([run for runs in groups for run in runs]).matrix(metric, split, checkpoint)
+    _, values_RS = matrix([run for runs in groups for run in runs], metric, split, checkpoint)
+    ends = np.cumsum([len(runs) for runs in groups])
     for paired_by in ("label subset and seed", "label subset", "nothing but the subject"):
         keys = [[_key(run, paired_by) for run in runs] for runs in groups]
         shared = sorted(set(keys[0]).intersection(*keys[1:]))
         if shared:
             break
-    tables = [
-        np.array([_row(runs, mine, key, subjects, metric, split, checkpoint) for key in shared]) for runs, mine in zip(groups, keys)
-    ]
+    tables = []
+    for mine, here_RS in zip(keys, np.split(values_RS, ends[:-1])):
+        rows: dict[tuple[str, ...], list[int]] = {}
+        for r, key in enumerate(mine):
+            rows.setdefault(key, []).append(r)
+        tables.append(np.array([here_RS[rows[key][0]] if len(rows[key]) == 1 else subject_means(here_RS[rows[key]], [""] * len(rows[key])) for key in shared]))
     return tables, [key[0] for key in shared], paired_by
 
 
 def _key(run: Run, paired_by: str) -> tuple[str, ...]:
     return {"label subset and seed": (str(run.label_subset), str(run.seed)), "label subset": (str(run.label_subset),)}.get(paired_by, ("",))
-
-
-def _row(
-    runs: Runs, keys: list[tuple[str, ...]], key: tuple[str, ...], subjects: list[str], metric: str, split: str, checkpoint: str
-) -> np.ndarray:
-    table = [run.scores.per_subject(metric, split, checkpoint) for run, k in zip(runs, keys) if k == key]
-    return subject_means(np.array([[row.get(s, np.nan) for s in subjects] for row in table]), [""] * len(table))
-
-
-def _flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in config.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return flat

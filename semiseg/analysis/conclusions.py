@@ -11,32 +11,52 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from semiseg.analysis.compare import LOWER_IS_BETTER, SHARES, Study, paired
-from semiseg.analysis.curves import Equivalence, PowerLaw, curve_interval, label_equivalence
-from semiseg.analysis.statistics import Interval
+from semiseg.analysis.compare import SHARES, Study, paired
+from semiseg.analysis.curves import Equivalence, PowerLaw, curve_interval, label_equivalence, pooling
+from semiseg.analysis.statistics import Interval, mean_interval, subject_means
 from semiseg.analysis.variance import RankStability, Split, rank_stability, variance_split
+from semiseg.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)
 class Worth:
-    """An arm's score at one budget, in annotated subjects of the baseline."""
+    """An arm's score at one budget, in annotated subjects of the baseline.
+
+    Attributes:
+      tested: the verdict of the paired comparison at the same budget (1 better, -1 worse, 0 undecided), None where there is none. It is
+        corrected for the number of comparisons, which the interval of ``equivalence`` is not: labels are saved where both say so.
+    """
 
     arm: str
     labels: int
     equivalence: Equivalence
     paired_by: str
+    tested: int | None = None
+
+    @property
+    def above(self) -> bool:
+        """Whether the whole interval is above what the arm was given, or above all that the baseline was run with."""
+        e = self.equivalence
+        return bool(e.low > self.labels or (np.isinf(e.labels) and e.low >= e.largest))
+
+    @property
+    def below(self) -> bool:
+        """The contrary."""
+        e = self.equivalence
+        return bool(e.high < self.labels or (e.labels == 0 and e.high <= e.smallest))
 
     @property
     def saves(self) -> bool:
-        """Whether the whole interval is above what the arm was given, or above all that the baseline was run with."""
-        e = self.equivalence
-        return e.low > self.labels or (np.isinf(e.labels) and e.low >= e.largest)
+        return self.above and self.tested in (None, 1)
 
     @property
     def costs(self) -> bool:
-        """The contrary."""
-        e = self.equivalence
-        return e.high < self.labels or (e.labels == 0 and e.high <= e.smallest)
+        return self.below and self.tested in (None, -1)
+
+    @property
+    def verdict(self) -> str:
+        """``saves``, ``costs`` or ``undecided``."""
+        return "saves" if self.saves else "costs" if self.costs else "undecided"
 
 
 @functools.lru_cache(8)
@@ -46,13 +66,28 @@ def worth(s: Study) -> tuple[Worth, ...]:
     if len(budgets) < 2 or not s.baseline:
         return ()
     curve = [s.cells[s.baseline, n].runs for n in budgets]
+    verdicts = {(c.arm, c.labels): s.verdict(c) for c in s.comparisons}
     found = []
     for (arm, labels), cell in sorted(s.cells.items(), key=lambda item: (list(s.arms).index(item[0][0]), item[0][1])):
         if arm != s.baseline:
             (target, *tables), subset_R, paired_by = paired([cell.runs, *curve], s.metric, s.split, s.checkpoint)
-            equivalence = label_equivalence(target, tables, subset_R, budgets, rising=s.metric not in LOWER_IS_BETTER)
-            found.append(Worth(arm, labels, equivalence, paired_by))
+            equivalence = label_equivalence(target, tables, subset_R, budgets, rising=s.sign > 0)
+            found.append(Worth(arm, labels, equivalence, paired_by, verdicts.get((arm, labels))))
     return tuple(found)
+
+
+def plateaus(s: Study, arm: str) -> list[tuple[int, int]]:
+    """Ranges of budgets over which an arm's mean does not improve: label equivalence counts each as one level."""
+    budgets = [n for a, n in sorted(s.cells) if a == arm]
+    pool_BB = pooling(np.array([s.sign * s.cells[arm, n].interval.mean for n in budgets]))
+    blocks = dict.fromkeys(tuple(np.flatnonzero(row).tolist()) for row in pool_BB)
+    return [(budgets[block[0]], budgets[block[-1]]) for block in blocks if len(block) > 1]
+
+
+def gain(s: Study, arm: str, fewer: int, more: int) -> Interval:
+    """What an arm gains from ``more`` annotated subjects over ``fewer``, paired; positive where it is better, for a distance as well."""
+    (low, high), subset_R, _ = paired([s.cells[arm, fewer].runs, s.cells[arm, more].runs], s.metric, s.split, s.checkpoint)
+    return mean_interval(s.sign * (high - low), subset_R)
 
 
 def learning_curve(s: Study, arm: str, at: Sequence[float]) -> tuple[PowerLaw, list[Interval]] | None:
@@ -62,7 +97,7 @@ def learning_curve(s: Study, arm: str, at: Sequence[float]) -> tuple[PowerLaw, l
         return None
     tables, subset_R, _ = paired([s.cells[arm, n].runs for n in budgets], s.metric, s.split, s.checkpoint)
     top = 1.0 if s.metric in SHARES else np.inf
-    return curve_interval(tables, subset_R, budgets, at, rising=s.metric not in LOWER_IS_BETTER, top=top)
+    return curve_interval(tables, subset_R, budgets, at, rising=s.sign > 0, top=top)
 
 
 def splits(s: Study) -> dict[int, Split]:
@@ -78,10 +113,43 @@ def splits(s: Study) -> dict[int, Split]:
 def ranking(s: Study, labels: int) -> RankStability | None:
     """How stable the order of the arms is across label subsets at one budget; None where fewer than two arms share two subsets."""
     arms = [arm for arm in s.arms if (arm, labels) in s.cells]
-    sign = -1 if s.metric in LOWER_IS_BETTER else 1
     tables, subset_R, _ = paired([s.cells[arm, labels].runs for arm in arms], s.metric, s.split, s.checkpoint)
     subsets = list(dict.fromkeys(subset_R))
     if len(arms) < 2 or len(subsets) < 2:
         return None
     rows = [[i for i, other in enumerate(subset_R) if other == subset] for subset in subsets]
-    return rank_stability(np.array([[sign * np.nanmean(table[members]) for table in tables] for members in rows]))
+    return rank_stability(np.array([[s.sign * np.nanmean(table[members]) for table in tables] for members in rows]))
+
+
+def ratio_means(s: Study) -> tuple[str, list[float], np.ndarray]:
+    """The method with most synthetic-to-real ratios, the ratios, and its mean score ``(budgets, ratios)``, NaN where there is no run.
+
+    Raises UserError where fewer than two ratios were run.
+    """
+    by_method: dict[str, set[float]] = {}
+    for run in s.runs:
+        by_method.setdefault(run.method, set()).add(run.ratio)
+    method = max(by_method, key=lambda m: len(by_method[m]))
+    ratios = sorted(by_method[method])
+    if len(ratios) < 2:
+        raise UserError(f"{s.data}: fewer than two synthetic-to-real ratios were run")
+    table = np.full((len(s.budgets), len(ratios)), np.nan)
+    for i, n in enumerate(s.budgets):
+        for k, r in enumerate(ratios):
+            members = s.runs.where(method=method, labels=n, ratio=r)
+            if len(members):
+                values_RS = members.matrix(s.metric, s.split, s.checkpoint)[1]
+                table[i, k] = np.nanmean(subject_means(values_RS, [run.label_subset for run in members]))
+    return method, ratios, table
+
+
+def subject_scores(s: Study, labels: int | None = None) -> dict[str, np.ndarray]:
+    """Arm → score of each subject, averaged over its runs at one budget (the smallest that all share)."""
+    labels = min(s.shared_budgets or s.budgets) if labels is None else labels
+    found = {}
+    for arm in s.arms:
+        if (arm, labels) in s.cells:
+            members = s.cells[arm, labels].runs
+            score_S = subject_means(members.matrix(s.metric, s.split, s.checkpoint)[1], [run.label_subset for run in members])
+            found[arm] = score_S[~np.isnan(score_S)]
+    return found

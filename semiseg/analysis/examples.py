@@ -32,9 +32,7 @@ def pick_examples(runs: Runs, labels: int | None = None, scale: int = 3) -> list
                 chosen.append((arm, run, kept))
                 break
     if not chosen:
-        raise UserError(
-            f"{runs[0].path / 'examples.npz'}: no run with {labels} annotated subjects kept examples; evaluate a run again to have some"
-        )
+        raise UserError(f"{runs[0].path / 'examples.npz'}: no run with {labels} annotated subjects kept examples; evaluate a run again to have some")
     names = [[(str(s), kept["label"][i].tobytes()) for i, s in enumerate(kept["subject"])] for _, _, kept in chosen]
     shared = all(set(n) == set(names[0]) and len(n) == len(set(n)) for n in names)
     rows = []
@@ -81,9 +79,7 @@ def overlay(image: np.ndarray, label: np.ndarray, prediction: np.ndarray, scale:
         rgb = np.where(up(where)[..., None], 0.35 * rgb + 0.65 * _rgb(colour), rgb)
     truth = up(np.where(seen, label, 0))
     padded = np.pad(truth, 1, mode="edge")
-    inner = np.minimum.reduce(
-        [padded[1:-1, :-2] == truth, padded[1:-1, 2:] == truth, padded[:-2, 1:-1] == truth, padded[2:, 1:-1] == truth]
-    )
+    inner = np.minimum.reduce([padded[1:-1, :-2] == truth, padded[1:-1, 2:] == truth, padded[:-2, 1:-1] == truth, padded[2:, 1:-1] == truth])
     rgb[(truth > 0) & ~inner] = _rgb(TRUTH)
     return rgb.round().astype(np.uint8)
 

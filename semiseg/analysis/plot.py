@@ -16,10 +16,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from semiseg.analysis.compare import SHARES, Study, find_arms, study
-from semiseg.analysis.conclusions import worth
+from semiseg.analysis.conclusions import ratio_means, subject_scores, worth
 from semiseg.analysis.examples import FALSE_NEGATIVE, FALSE_POSITIVE, pick_examples
-from semiseg.analysis.records import Run, Runs
-from semiseg.analysis.statistics import subject_means
+from semiseg.analysis.records import Runs
 from semiseg.analysis.words import LOWER_IS_BETTER, SPLITS, claim, equivalence_text, interval_text, metric_label, number, unit_of_annotation
 from semiseg.errors import UserError
 
@@ -70,7 +69,9 @@ def label_efficiency(
     size: tuple[float, float] = (7.2, 4.3),
     headline: bool = True,
 ) -> Figure:
-    """Score against annotated subjects: the mean of each arm with its 95 % band, and a dot for every run.
+    """Score against annotated subjects: the mean of each arm with its 95 % interval, and a dot for every run.
+
+    At a budget the arms stand side by side, so that their bars do not hide one another; an arm alone has a band.
 
     Args:
       runs: runs of one data set, or a study made of them (then metric, split and checkpoint are the study's).
@@ -92,23 +93,20 @@ def label_efficiency(
         assert ax is not None
         rng = np.random.default_rng(0)
         ends = []
-        alone = len(s.budgets) == 1  # then the means stand side by side as well, or they would hide one another
+        apart = float(np.min(np.diff(np.log2(s.budgets)))) if len(s.budgets) > 1 else 2.0
+        step = min(0.25 if len(s.budgets) == 1 else 0.1, 0.55 * apart / len(s.arms))  # octaves from an arm to the next
         for i, arm in enumerate(s.arms):
             colour, marker = COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]
             cells = [s.cells[arm, n] for n in s.budgets if (arm, n) in s.cells]
-            y = [c.interval.mean for c in cells]
-            low, high = [c.interval.low for c in cells], [c.interval.high for c in cells]
-            side = (i - (len(s.arms) - 1) / 2) * (
-                0.25 if alone else min(0.09, 0.3 / len(s.arms))
-            )  # arms stand side by side at a budget, or their dots hide one another
-            x = [c.labels * 2 ** (side * alone) for c in cells]
-            dot_x = np.concatenate([c.labels * 2 ** (side + rng.uniform(-0.03, 0.03, len(c.mean_R))) for c in cells])
-            ax.scatter(dot_x, np.concatenate([c.mean_R for c in cells]), s=11, color=colour, alpha=0.3, lw=0, marker=marker, zorder=2)
-            if len(cells) > 1:
+            x = [c.labels * 2 ** (step * (i - (len(s.arms) - 1) / 2)) for c in cells]
+            y, low, high = ([getattr(c.interval, end) for c in cells] for end in ("mean", "low", "high"))
+            dot_x = np.concatenate([at * 2 ** rng.uniform(-0.3 * step, 0.3 * step, len(c.mean_R)) for at, c in zip(x, cells)])
+            ax.scatter(dot_x, np.concatenate([c.mean_R for c in cells]), s=11, color=colour, alpha=0.35, lw=0, marker=marker, zorder=2)
+            if len(s.arms) == 1 and len(cells) > 1:
                 ax.fill_between(x, low, high, color=colour, alpha=0.13, lw=0, zorder=1)
             else:
-                ax.plot([x[0]] * 2, [low[0], high[0]], color=colour, lw=2, alpha=0.5, zorder=2)
-            ax.plot(x, y, color=colour, lw=2, marker=marker, ms=5.5, mec="white", mew=0.6, zorder=3)
+                ax.vlines(x, low, high, color=colour, lw=1.6, alpha=0.75, zorder=2)
+            ax.plot(x, y, color=colour, lw=1.8, marker=marker, ms=5.5, mec="white", mew=0.6, zorder=3)
             for cell, at in zip(cells, x):  # what a page shows under the pointer
                 told = f"{arm}, {cell.labels} annotated: {interval_text(cell.interval, s.metric)}, {len(cell.mean_R)} runs"
                 ax.scatter([at], [cell.interval.mean], s=110, color=colour, alpha=0.01, lw=0, zorder=4, gid=f"tip:{told}")
@@ -116,15 +114,14 @@ def label_efficiency(
         ax.set_xscale("log", base=2)
         ax.set_xticks(_thin(s.budgets), [str(n) for n in _thin(s.budgets)], minor=False)
         ax.minorticks_off()
-        margin = 0.125 * len(s.arms) + 0.1 if alone else 0.25
+        margin = step * len(s.arms) / 2 + (0.1 if len(s.budgets) == 1 else 0.2)
         ax.set_xlim(s.budgets[0] * 2**-margin, s.budgets[-1] * 2**margin)
         ax.set_xlabel(f"annotated {unit_of_annotation(s.runs)} (log scale)")
         ax.set_ylabel("")
         narrow = size[0] < 5.5
-        interval = ", band: 95 % interval" if any(c.interval.low < c.interval.high for c in s.cells.values()) else ""
-        what = f"{metric_label(s.metric, s.unit)} on {s.data}, {SPLITS.get(s.split, s.split)} set" + (
-            " (↓)" if s.metric in LOWER_IS_BETTER else ""
-        )
+        shape = "band" if len(s.arms) == 1 and len(s.budgets) > 1 else "bar"
+        interval = f", {shape}: 95 % interval" if any(c.interval.low < c.interval.high for c in s.cells.values()) else ""
+        what = f"{metric_label(s.metric, s.unit)} on {s.data}, {SPLITS.get(s.split, s.split)} set" + (" (↓)" if s.metric in LOWER_IS_BETTER else "")
         notes = f"{what}{chr(10) if narrow else '. '}Dot: a run, line: mean{interval}"
         if headline:
             ax.set_title(textwrap.fill(claim(s), 34 if narrow else 62), pad=33 if narrow else 22)
@@ -176,8 +173,8 @@ def label_equivalence(runs: Runs | Study, size: tuple[float, float] = (7.2, 4.3)
         ax.minorticks_off()
         unit = unit_of_annotation(s.runs)
         ax.set_xlabel(f"annotated {unit} the method was given")
-        ax.set_title(f"annotated {unit} that {s.baseline} needs for the same {metric_label(s.metric)}", fontsize=9, color=SOFT, fontweight="normal")
-        ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=min(3, len(arms)), fontsize=9)
+        _headed(ax, f"annotated {unit} that {s.baseline} needs for the same {metric_label(s.metric)}", size[0])
+        ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=min(3 if size[0] > 5.5 else 2, len(arms)), fontsize=9)
     return figure
 
 
@@ -187,21 +184,18 @@ def subjects(runs: Runs | Study, labels: int | None = None, size: tuple[float, f
 
     s = runs if isinstance(runs, Study) else study(runs)
     labels = min(s.shared_budgets or s.budgets) if labels is None else labels
-    arms = [arm for arm in s.arms if (arm, labels) in s.cells]
+    scores = subject_scores(s, labels)
     with mpl.rc_context(_STYLE | {"axes.grid.axis": "x"}):
-        figure, ax = _canvas((size[0], max(1.6, 0.8 + 0.5 * len(arms))))
+        figure, ax = _canvas((size[0], max(1.6, 0.8 + 0.5 * len(scores))))
         rng = np.random.default_rng(0)
-        for row, arm in enumerate(arms):
+        for row, (arm, score_S) in enumerate(scores.items()):
             colour = COLOURS[list(s.arms).index(arm) % len(COLOURS)]
-            members = s.cells[arm, labels].runs
-            score_S = subject_means(members.matrix(s.metric, s.split, s.checkpoint)[1], [run.label_subset for run in members])
-            score_S = score_S[~np.isnan(score_S)]
             ax.scatter(score_S, row + rng.uniform(-0.28, 0.28, score_S.size), s=10, color=colour, alpha=0.35, lw=0)
             ax.plot([np.median(score_S)] * 2, [row - 0.38, row + 0.38], color=colour, lw=2.5)
-        ax.set_yticks(range(len(arms)), arms)
-        ax.set_ylim(len(arms) - 0.4, -0.6)
-        what = f"{metric_label(s.metric, s.unit)} of each subject, {labels} annotated {unit_of_annotation(s.runs)}; bar: median"
-        ax.set_title(what, fontsize=9, color=SOFT, fontweight="normal")
+        ax.set_yticks(range(len(scores)), list(scores))
+        ax.set_ylim(len(scores) - 0.4, -0.6)
+        room = size[0] - 0.09 * max(map(len, scores))  # beside the names
+        _headed(ax, f"{metric_label(s.metric, s.unit)} of each subject, {labels} annotated {unit_of_annotation(s.runs)}; bar: median", room)
     return figure
 
 
@@ -213,20 +207,7 @@ def ratio(runs: Runs | Study, size: tuple[float, float] = (7.2, 3.6)) -> Figure:
     import matplotlib as mpl
 
     s = runs if isinstance(runs, Study) else study(runs)
-    by_method: dict[str, set[float]] = {}
-    for run in s.runs:
-        by_method.setdefault(run.method, set()).add(run.ratio)
-    method = max(by_method, key=lambda m: len(by_method[m]))
-    ratios = sorted(by_method[method])
-    if len(ratios) < 2:
-        raise UserError(f"{s.data}: fewer than two synthetic-to-real ratios were run")
-    table = np.full((len(s.budgets), len(ratios)), np.nan)
-    for i, n in enumerate(s.budgets):
-        for k, r in enumerate(ratios):
-            members = s.runs.where(method=method, labels=n, ratio=r)
-            if len(members):
-                values_RS = members.matrix(s.metric, s.split, s.checkpoint)[1]
-                table[i, k] = np.nanmean(subject_means(values_RS, [run.label_subset for run in members]))
+    method, ratios, table = ratio_means(s)
     with mpl.rc_context(_STYLE | {"axes.grid": False}):
         figure, ax = _canvas((size[0], max(1.8, 1.0 + 0.42 * len(s.budgets))))
         gain = table - table[:, :1]
@@ -240,27 +221,30 @@ def ratio(runs: Runs | Study, size: tuple[float, float] = (7.2, 3.6)) -> Figure:
         ax.set_yticks(range(len(s.budgets)), [str(n) for n in s.budgets])
         ax.set_xlabel("synthetic images per real one")
         what = f"{metric_label(s.metric, s.unit)} of {method.replace('_', ' ')} by annotated {unit_of_annotation(s.runs)} (down)"
-        ax.set_title(f"{what}; second line: gain over no synthetic data", fontsize=9, color=SOFT, fontweight="normal")
+        _headed(ax, f"{what}; second line: gain over no synthetic data", size[0])
     return figure
 
 
+def diagnostic_keys(runs: Runs, most: int = 6, lines: int = 12) -> list[str]:
+    """What the methods logged beside loss and Dice, first what most of them log."""
+    counts: dict[str, int] = {}
+    for members in find_arms(runs).values():
+        for key in {key for run in list(members)[:lines] for key in run.end()} - {"step", "loss", "lr", "seconds", "val_dice", "gradient_norm"}:
+            counts[key] = counts.get(key, 0) + 1
+    return sorted(counts, key=lambda k: (-counts[k], k))[:most]
+
+
 def diagnostics(runs: Runs, most: int = 6, lines: int = 12) -> Figure:
-    """What the methods logged beside loss and Dice (agreement, share of confident pixels, calibration …): the median over runs, a panel each.
+    """What the methods logged beside it (agreement, share of confident pixels, calibration …): the median over runs, a panel each.
 
     Raises UserError where nothing else was logged.
     """
     import matplotlib as mpl
 
-    arms = find_arms(runs)
-    sample = {arm: list(members)[:lines] for arm, members in arms.items()}
-    logs = {arm: [run.log() for run in members] for arm, members in sample.items()}
-    counts: dict[str, int] = {}
-    for arm_logs in logs.values():
-        for key in {k for log in arm_logs for line in log[-1:] for k in line} - {"step", "loss", "lr", "seconds", "val_dice", "gradient_norm"}:
-            counts[key] = counts.get(key, 0) + 1
-    keys = sorted(counts, key=lambda k: (-counts[k], k))[:most]
+    keys = diagnostic_keys(runs, most, lines)
     if not keys:
         raise UserError("the runs logged nothing beside loss and Dice")
+    logs = {arm: [run.log() for run in list(members)[:lines]] for arm, members in find_arms(runs).items()}
     with mpl.rc_context(_STYLE):
         rows = -(-len(keys) // 3)
         figure = _figure((7.6, 2.2 * rows + 0.5))
@@ -293,19 +277,21 @@ def training_curves(runs: Runs, ax: Any = None, columns: int = 4, lines: int = 6
     with mpl.rc_context(_STYLE):
         figure = _figure((2.3 * len(budgets) + 1.4, 4.4))
         axes = figure.subplots(2, len(budgets), sharex=True, sharey="row", squeeze=False)
+        shown = {(arm, n): list(members.where(labels=n))[:lines] for arm, members in arms.items() for n in budgets}
+        logs = {key: [run.log() for run in members] for key, members in shown.items()}
         for row, (key, name) in enumerate((("loss", "Training loss"), ("val_dice", "Validation Dice"))):
             for column, labels in enumerate(budgets):
                 panel = axes[row, column]
-                for i, (arm, members) in enumerate(arms.items()):
-                    curves = [_curve(run, key) for run in list(members.where(labels=labels))[:lines]]
+                for i, arm in enumerate(arms):
+                    curves = [_curve(log, key) for log in logs[arm, labels]]
                     curves = [c for c in curves if len(c[0])]
                     colour = COLOURS[i % len(COLOURS)]
                     for x, y in curves:
-                        panel.plot(x, y, color=colour, lw=0.6, alpha=0.3)
+                        panel.plot(x, y, color=colour, lw=0.6, alpha=0.3, marker="." if len(x) == 1 else None)
                     if curves:
                         grid = max((x for x, _ in curves), key=len)
                         middle = np.median([np.interp(grid, x, y, left=np.nan, right=np.nan) for x, y in curves], axis=0)
-                        panel.plot(grid, middle, color=colour, lw=1.8, label=arm)
+                        panel.plot(grid, middle, color=colour, lw=1.8, label=arm, marker=MARKERS[i % len(MARKERS)] if len(grid) == 1 else None)
                 if row == 0:
                     panel.set_title(f"{labels} annotated", fontsize=10)
                     panel.set_yscale("log")
@@ -354,6 +340,7 @@ def save(figure: Figure, *files: Path) -> None:
         dates: dict[str, Any] = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}}.get(file.suffix, {})
         with mpl.rc_context(_STYLE):
             figure.savefig(file, dpi=200, facecolor="white", metadata=dates)
+        figure.set_layout_engine("none")  # laid out once: that takes as long as drawing
 
 
 def inline_svg(figure: Figure, label: str) -> str:
@@ -402,6 +389,11 @@ def _canvas(size: tuple[float, float]) -> tuple[Figure, Axes]:
     return figure, figure.subplots()
 
 
+def _headed(ax: Axes, text: str, inches: float) -> None:
+    """What a figure shows, above it, in lines as long as it is wide."""
+    ax.set_title(textwrap.fill(text, max(24, int(14 * inches))), fontsize=9, color=SOFT, fontweight="normal")
+
+
 def _direct_labels(ax: Axes, ends: Sequence[tuple[float, float, str, str]], narrow: bool) -> None:
     """Names at the lines' ends, pushed apart so that they can be read; a legend where there are too many or they are too long."""
     if len(ends) == 1:
@@ -414,8 +406,8 @@ def _direct_labels(ax: Axes, ends: Sequence[tuple[float, float, str, str]], narr
         return
     low, high = ax.get_ylim()
     gap = 0.062 * (high - low)
-    ordered = sorted(ends, key=lambda e: e[1])
-    y = np.array([e[1] for e in ordered])
+    ordered = sorted(enumerate(ends), key=lambda e: e[1][1])
+    y = np.array([end[1] for _, end in ordered])
     for _ in range(50):  # push neighbours apart evenly until all gaps hold
         short = gap - np.diff(y)
         if (short <= 1e-9).all():
@@ -423,23 +415,15 @@ def _direct_labels(ax: Axes, ends: Sequence[tuple[float, float, str, str]], narr
         push = np.maximum(short, 0) / 2
         y[:-1] -= push
         y[1:] += push
-    for (_, _, arm, colour), at in zip(ordered, y):
-        ax.annotate(
-            arm,
-            (1, at),
-            xycoords=("axes fraction", "data"),
-            xytext=(4, 0),
-            textcoords="offset points",
-            color=colour,
-            va="center",
-            fontsize=10,
-            fontweight="bold",
-            annotation_clip=False,
-        )
+    beside: Any = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "va": "center", "annotation_clip": False}
+    for (i, (_, _, arm, colour)), at in zip(ordered, y):  # a light colour is a mark that can be seen, but no letter that can be read
+        place = ax.get_yaxis_transform()
+        ax.scatter([1.02], [at], s=36, color=colour, marker=MARKERS[i % len(MARKERS)], lw=0, transform=place, clip_on=False)
+        ax.annotate(arm, (1.02, at), xytext=(7, 0), color=INK, fontsize=10, fontweight="bold", **beside)
 
 
-def _curve(run: Run, key: str) -> tuple[np.ndarray, np.ndarray]:
-    lines = [(line["step"], line[key]) for line in run.log() if line.get(key) is not None]
+def _curve(log: list[dict[str, Any]], key: str) -> tuple[np.ndarray, np.ndarray]:
+    lines = [(line["step"], line[key]) for line in log if line.get(key) is not None]
     stride = max(1, len(lines) // 300)  # a screen has no more columns than that
     points = np.array(lines[::stride], dtype=float).reshape(-1, 2)
     return points[:, 0], points[:, 1]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import functools
 import json
 import logging
 import os
@@ -65,14 +66,21 @@ class Scores:
     value: np.ndarray
     present: np.ndarray
 
-    def per_subject(self, metric: str, split: str, checkpoint: str, class_: str = MEAN) -> dict[str, float]:
-        """Defined score of each subject of the split; ``class_="mean"`` averages the classes in which the subject's score is defined."""
-        splits, checkpoints, metrics, classes, subjects = self.axes
+    def row(self, metric: str, split: str, checkpoint: str, class_: str = MEAN) -> np.ndarray | None:
+        """``(S,)`` score of each subject of ``axes[4]``, NaN where undefined; None where nobody measured it.
+
+        ``class_="mean"`` averages the classes in which the subject's score is defined.
+        """
+        splits, checkpoints, metrics, classes, _ = self.axes
         if split not in splits or checkpoint not in checkpoints or metric not in metrics or (class_ != MEAN and class_ not in classes):
-            return {}
+            return None
         values_KS = self.value[splits[split], checkpoints[checkpoint], metrics[metric]]
-        values_S = _nanmean(values_KS, 0) if class_ == MEAN else values_KS[classes[class_]]
-        return {subject: float(values_S[i]) for subject, i in subjects.items() if not np.isnan(values_S[i])}
+        return values_KS[classes[class_]] if class_ != MEAN else values_KS[0] if len(values_KS) == 1 else _nanmean(values_KS, 0)
+
+    def per_subject(self, metric: str, split: str, checkpoint: str, class_: str = MEAN) -> dict[str, float]:
+        """Defined score of each subject of the split, see :meth:`row`."""
+        row_S = self.row(metric, split, checkpoint, class_)
+        return {} if row_S is None else {subject: float(v) for subject, v in zip(self.axes[4], row_S) if v == v}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,6 +104,11 @@ class Run:
     env: dict[str, Any]
     scores: Scores
     table: tuple[tuple[Any, ...], ...] | None = None
+
+    @functools.cached_property
+    def settings(self) -> dict[str, Any]:
+        """The configuration with dotted names."""
+        return _flat(self.config)
 
     @property
     def data(self) -> str:
@@ -149,6 +162,22 @@ class Run:
                 raise UserError(f"{file}: line {number} is not JSON; resume the run, or delete the folder and train again") from None
         return lines
 
+    def end(self) -> dict[str, float]:
+        """The last value of everything that metrics.jsonl logs, from its last 4 KiB: a long log costs as little as a short one."""
+        file = self.path / "metrics.jsonl"
+        if not file.exists():
+            return {}
+        with file.open("rb") as log:
+            log.seek(max(0, file.stat().st_size - 4096))
+            lines = log.read().decode(errors="replace").splitlines()
+        found: dict[str, float] = {}
+        for line in lines:
+            try:
+                found |= {key: value for key, value in json.loads(line).items() if isinstance(value, (int, float))}
+            except (ValueError, AttributeError):  # the first line is cut, and so is the last of a killed run
+                continue
+        return found
+
     def per_subject(self) -> pd.DataFrame:
         """per_subject.csv as it is, NaN where a score is undefined."""
         import pandas as pd
@@ -176,15 +205,13 @@ class Run:
         factors = (self.name, self.data, self.method, self.net, self.labels, self.label_subset, self.seed, self.ratio, self.steps)
         splits, checkpoints, metrics, classes, _ = self.scores.axes
         value, present = self.scores.value, self.scores.present
-        mean_class = _nanmean(value, 3)
-        for (split, s), (checkpoint, c), (metric, m) in (
-            (a, b, d) for a in splits.items() for b in checkpoints.items() for d in metrics.items()
-        ):
-            if not present[s, c, m].any():
-                continue
-            per_class = [(MEAN, mean_class[s, c, m])] + [(name, value[s, c, m, k]) for name, k in classes.items() if present[s, c, m, k]]
-            for class_, values in per_class:
-                yield (*factors, split, checkpoint, class_, metric, float(_nanmean(values, 0)), int((~np.isnan(values)).sum()))
+        with_mean = np.concatenate([_nanmean(value, 3)[:, :, :, None], value], axis=3)
+        mean, count = _nanmean(with_mean, 4), (~np.isnan(with_mean)).sum(4)
+        measured = np.concatenate([present.any(3, keepdims=True), present], axis=3)
+        names = [list(axis) for axis in (splits, checkpoints, metrics)] + [[MEAN, *classes]]
+        for at in np.argwhere(measured).tolist():
+            split, checkpoint, metric, class_ = (axis[i] for axis, i in zip(names, at))
+            yield (*factors, split, checkpoint, class_, metric, float(mean[tuple(at)]), int(count[tuple(at)]))
 
 
 class Runs(Sequence[Run]):
@@ -214,17 +241,9 @@ class Runs(Sequence[Run]):
         """The runs whose attributes have these values, e.g. ``runs.where(method="supervised", labels=8)``."""
         return Runs([run for run in self if all(getattr(run, key) == value for key, value in factors.items())], self.problems)
 
-    def matrix(
-        self, metric: str = "dice", split: str = "val", checkpoint: str = "last", class_: str = MEAN
-    ) -> tuple[list[str], np.ndarray]:
+    def matrix(self, metric: str = "dice", split: str = "val", checkpoint: str = "last", class_: str = MEAN) -> tuple[list[str], np.ndarray]:
         """``(subjects, values_RS)``: one row a run, one column a subject of any run; NaN where undefined or not scored."""
-        table = [run.scores.per_subject(metric, split, checkpoint, class_) for run in self]
-        subjects = sorted({subject for row in table for subject in row})
-        place = {subject: i for i, subject in enumerate(subjects)}
-        values_RS = np.full((len(table), len(subjects)), np.nan)
-        for r, row in enumerate(table):
-            values_RS[r, [place[s] for s in row]] = list(row.values())
-        return subjects, values_RS
+        return matrix(self, metric, split, checkpoint, class_)
 
     def to_pandas(self) -> pd.DataFrame:
         """One row per run × split × checkpoint × class × metric, with exactly the columns of results.csv (:data:`COLUMNS`)."""
@@ -249,6 +268,23 @@ class Runs(Sequence[Run]):
         return file
 
 
+def matrix(runs: Sequence[Run], metric: str = "dice", split: str = "val", checkpoint: str = "last", class_: str = MEAN) -> tuple[list[str], np.ndarray]:
+    """:meth:`Runs.matrix` of runs in any order."""
+    place: dict[str, int] = {}
+    columns: dict[int, np.ndarray] = {}  # runs of one sweep share their axes, and names are looked up once
+    for subjects in (run.scores.axes[4] for run in runs):
+        if id(subjects) not in columns:
+            columns[id(subjects)] = np.array([place.setdefault(s, len(place)) for s in subjects], dtype=np.intp)
+    values_RS = np.full((len(runs), len(place)), np.nan)
+    for r, run in enumerate(runs):
+        row_S = run.scores.row(metric, split, checkpoint, class_)
+        if row_S is not None:
+            values_RS[r, columns[id(run.scores.axes[4])]] = row_S
+    defined = ~np.isnan(values_RS).all(0)
+    kept = [subject for subject in sorted(place) if defined[place[subject]]]
+    return kept, values_RS[:, [place[subject] for subject in kept]]
+
+
 def load_runs(folders: str | Path | Iterable[str | Path]) -> Runs:
     """Load every finished run in a folder, or in several, however deep; or those of a results.csv, which holds a mean per run and no subjects.
 
@@ -265,9 +301,10 @@ def load_runs(folders: str | Path | Iterable[str | Path]) -> Runs:
             raise UserError(f"{root}: no such folder; name the --out of `semiseg train`, `semiseg sweep` or `semiseg demo`")
         for folder in _find(root):
             found.setdefault(folder.resolve(), folder)
+    layouts: list[_Layout] = []
     for folder in found.values():
         try:
-            runs.append(_read(folder))
+            runs.append(_read(folder, layouts))
         except UserError as error:
             problems.append(str(error))
             log.warning("run left out: %s", error)
@@ -275,11 +312,7 @@ def load_runs(folders: str | Path | Iterable[str | Path]) -> Runs:
         where = ", ".join(map(str, roots))
         raise UserError(
             f"{where}: no finished run here"
-            + (
-                f" ({len(problems)} left out, the first: {problems[0]})"
-                if problems
-                else "; a run folder holds config.yaml, summary.json and per_subject.csv"
-            )
+            + (f" ({len(problems)} left out, the first: {problems[0]})" if problems else "; a run folder holds config.yaml, summary.json and per_subject.csv")
         )
     return Runs(_unique_names(runs), sorted(problems))
 
@@ -293,7 +326,7 @@ def _find(root: Path) -> Iterator[Path]:
         below[:] = sorted(name for name in below if name not in _SKIP and not name.startswith("."))
 
 
-def _read(folder: Path) -> Run:
+def _read(folder: Path, layouts: list[_Layout]) -> Run:
     for mark in _MARKS:
         if not (folder / mark).is_file():
             raise UserError(f"{folder / mark}: missing; run the same `semiseg train` command again to finish this run")
@@ -302,7 +335,7 @@ def _read(folder: Path) -> Run:
     if summary.get("status", "finished") != "finished":
         raise UserError(f"{folder / 'summary.json'}: status is {summary['status']!r}; run the same command again to finish this run")
     env = _mapping(folder / "env.json", json.loads) if (folder / "env.json").is_file() else {}
-    run = Run(folder, str(summary.get("run") or folder.name), config, summary, env, _scores(folder / "per_subject.csv"))
+    run = Run(folder, str(summary.get("run") or folder.name), config, summary, env, _scores(folder / "per_subject.csv", layouts))
     try:
         _order(run)
     except (KeyError, TypeError, ValueError) as error:
@@ -360,34 +393,67 @@ def _yaml(text: str) -> Any:
     return yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # the C loader is ten times as fast, and as safe
 
 
-def _scores(file: Path) -> Scores:
-    """Read a per_subject.csv into one dense array: 5 ms for 4000 rows, so that a thousand runs take seconds."""
-    axes: tuple[dict[str, int], ...] = ({}, {}, {}, {}, {})
-    units: dict[str, str] = {}
-    codes, values = [], []
+@dataclasses.dataclass(frozen=True)
+class _Layout:
+    """Where the rows of a per_subject.csv go: the runs of a sweep all have the same rows, so that their names are looked up once.
+
+    ``columns`` has what is not a score: split, checkpoint, subject, class, metric, unit; ``kept`` the rows that are foreground.
+    """
+
+    columns: list[list[str]]
+    kept: np.ndarray
+    at: tuple[np.ndarray, ...]
+    axes: tuple[dict[str, int], ...]
+    units: dict[str, str]
+    present: np.ndarray
+
+
+def _scores(file: Path, layouts: list[_Layout]) -> Scores:
+    """Read a per_subject.csv into one dense array; ``layouts`` are those of other runs, and grow."""
+    columns, values = _columns(file)
+    layout = next((known for known in layouts if known.columns == columns), None)
+    if layout is None:
+        kept = np.array([class_ not in _NOT_FOREGROUND for class_ in columns[3]], dtype=bool)
+        if not kept.any():
+            raise UserError(f"{file}: has no scores; evaluate this run again")
+        axes: tuple[dict[str, int], ...] = ({}, {}, {}, {}, {})
+        named = [columns[k] for k in (0, 1, 4, 3, 2)]  # split, checkpoint, metric, class, subject
+        at = tuple(np.array([axis.setdefault(key, len(axis)) for key, k in zip(names, kept) if k], np.intp) for axis, names in zip(axes, named))
+        present = np.zeros([len(axis) for axis in axes[:4]], dtype=bool)
+        present[at[:4]] = True
+        layout = _Layout(columns, kept, at, axes, {metric: unit for metric, unit, k in zip(columns[4], columns[5], kept) if k}, present)
+        layouts.append(layout)
+    dense = np.full([len(axis) for axis in layout.axes], np.nan)
+    dense[layout.at] = np.array(values)[layout.kept]
+    return Scores(layout.axes, layout.units, dense, layout.present)
+
+
+def _columns(file: Path) -> tuple[list[list[str]], list[float]]:
+    """The columns split, checkpoint, subject, class, metric and unit of a per_subject.csv, and its scores."""
+    wide = len(SUBJECT_COLUMNS)
+    try:
+        text = file.read_text(encoding="utf-8")
+        fields = text.replace("\n", ",").split(",")  # twice as fast as the csv module, where nothing is quoted and no row is odd
+        whole = '"' not in text and len(fields) % wide == 1 and tuple(fields[:wide]) == SUBJECT_COLUMNS and len(set(fields[wide:-1:wide])) == 1
+        if whole:
+            return [fields[wide + k : -1 : wide] for k in (1, 2, 3, 4, 5, 7)], [float(v) if v else np.nan for v in fields[wide + 6 : -1 : wide]]
+    except ValueError:  # below it is named with its line
+        pass
+    columns: list[list[str]] = [[] for _ in range(6)]
+    values: list[float] = []
     try:
         with file.open(encoding="utf-8", newline="") as lines:
             reader = csv.reader(lines)
-            header = next(reader, [])
-            if tuple(header) != SUBJECT_COLUMNS:
+            if tuple(next(reader, [])) != SUBJECT_COLUMNS:
                 raise UserError(f"{file}: the header should be {','.join(SUBJECT_COLUMNS)}; evaluate this run again")
             for row in reader:
                 _, split, checkpoint, subject, class_, metric, value, unit = row
-                if class_ in _NOT_FOREGROUND:
-                    continue
                 values.append(float(value) if value else np.nan)
-                codes.append([axis.setdefault(key, len(axis)) for axis, key in zip(axes, (split, checkpoint, metric, class_, subject))])
-                units[metric] = unit
+                for column, key in zip(columns, (split, checkpoint, subject, class_, metric, unit)):
+                    column.append(key)
     except (ValueError, csv.Error, UnicodeDecodeError) as error:
         raise UserError(f"{file}: line {len(values) + 2} cannot be read ({error}); evaluate this run again") from None
-    if not values:
-        raise UserError(f"{file}: has no scores; evaluate this run again")
-    at = tuple(np.array(codes, dtype=np.intp).T)
-    dense = np.full([len(axis) for axis in axes], np.nan)
-    dense[at] = values
-    present = np.zeros(dense.shape[:4], dtype=bool)
-    present[at[:4]] = True
-    return Scores(axes, units, dense, present)
+    return columns, values
 
 
 def _unique_names(runs: list[Run]) -> list[Run]:
@@ -397,14 +463,18 @@ def _unique_names(runs: list[Run]) -> list[Run]:
         return runs
     paths = [run.path.resolve() for run in runs]
     parent = Path(os.path.commonpath([p.parent for p in paths]))
-    return [
-        run if names.count(run.name) == 1 else dataclasses.replace(run, name=path.relative_to(parent).as_posix())
-        for run, path in zip(runs, paths)
-    ]
+    return [run if names.count(run.name) == 1 else dataclasses.replace(run, name=path.relative_to(parent).as_posix()) for run, path in zip(runs, paths)]
 
 
 def _order(run: Run) -> tuple[Any, ...]:
     return run.data, run.method, run.net, run.labels, str(run.label_subset), run.seed, run.ratio, run.steps, run.name
+
+
+def _flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
 
 
 def _name(value: Any) -> str:

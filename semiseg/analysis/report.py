@@ -18,7 +18,7 @@ import numpy as np
 
 from semiseg.analysis import examples, plot, tables
 from semiseg.analysis.compare import Study, study
-from semiseg.analysis.conclusions import ranking, splits
+from semiseg.analysis.conclusions import ranking, splits, worth
 from semiseg.analysis.records import Run, Runs
 from semiseg.analysis.words import (
     LOWER_IS_BETTER,
@@ -26,6 +26,7 @@ from semiseg.analysis.words import (
     answer,
     cautions,
     claim,
+    equivalence_parts,
     first_screen,
     interval_text,
     method_text,
@@ -70,7 +71,7 @@ def write_report(runs: Runs, out: str | Path, split: str | None = None, metric: 
     (out / "report.html").write_text(_render(sections, runs, split), encoding="utf-8")
     return {
         "answers": [sentence for part in sections for sentence in part["answer"]],
-        "first_screen": [{"question": q, "answer": a} for part in sections for q, a in part["screen"]],
+        "first_screen": [{"question": a.question, "short": a.short, "answer": f"{a.short}. {a.detail}"} for part in sections for a in part["screen"]],
         "label_equivalence": [row for s in studies for row in tables.worth_rows(s)],
         "cautions": [c for part in sections for c in part["cautions"]],
         "cells": [row for s in studies for row in tables.cell_rows(s)],
@@ -81,23 +82,6 @@ def write_report(runs: Runs, out: str | Path, split: str | None = None, metric: 
 
 # ------------------------------------------------------------------ parts of the page
 def _section(s: Study, out: Path, suffix: str) -> dict[str, Any]:
-    wide = plot.label_efficiency(s)
-    file = out / "figures" / f"label_efficiency{suffix}.png"
-    plot.save(wide, file, file.with_suffix(".pdf"), file.with_suffix(".svg"))
-    if suffix and not (out / "figures" / "label_efficiency.png").exists():  # the contract's name exists whatever was compared
-        plot.save(wide, out / "figures" / "label_efficiency.png", out / "figures" / "label_efficiency.pdf")
-    figures = {name: _figure(make, out / "figures" / f"{name}{suffix}.png", alt) for name, make, alt in _figures(s)}
-    alt = (
-        f"{claim(s)}. "
-        + tables.caption(s)
-        + " "
-        + "; ".join(f"{c.arm}, {c.labels} annotated: {interval_text(c.interval, s.metric)}" for c in list(s.cells.values())[:40])
-    )
-    curves = ""
-    if any(run.log() for run in s.runs[:3]):
-        figure = plot.training_curves(s.runs)
-        plot.save(figure, out / "figures" / f"training_curves{suffix}.png")
-        curves = plot.inline_svg(figure, "Training loss and validation Dice against steps, a panel for each number of annotated subjects.")
     panels, shown = _examples(s, out / "figures" / f"overlays{suffix}.png")
     return {
         "data": s.data,
@@ -105,15 +89,15 @@ def _section(s: Study, out: Path, suffix: str) -> dict[str, Any]:
         "screen": first_screen(s),
         "answer": answer(s),
         "worth_sentences": worth_sentences(s),
-        "figures": figures,
-        "worth": tables.worth_rows(s),
+        "figures": _drawn(s, out / "figures", suffix),
+        "worth": [
+            {"arm": w.arm, "labels": w.labels, "point": equivalence_parts(w)[0], "interval": equivalence_parts(w)[1], "verdict": w.verdict} for w in worth(s)
+        ],
         "spread": _spread(s),
         "citations": _citations(s),
         "classes": max(len(run.scores.axes[3]) for run in s.runs),
         "cautions": cautions(s),
         "caption": tables.caption(s),
-        "figure_wide": plot.inline_svg(plot.label_efficiency(s, headline=False), alt),
-        "figure_narrow": plot.inline_svg(plot.label_efficiency(s, size=(4.2, 4.2), headline=False), alt),
         "methods": [
             {"arm": arm, "colour": f"var(--c{i % len(plot.COLOURS)})", "text": method_text(members[0].method), "runs": len(members)}
             for i, (arm, members) in enumerate(s.arms.items())
@@ -125,7 +109,6 @@ def _section(s: Study, out: Path, suffix: str) -> dict[str, Any]:
         "baseline": s.baseline,
         "others": _other_metrics(s),
         "metric": metric_label(s.metric, s.unit),
-        "curves": curves,
         "examples": panels,
         "example_labels": shown,
         "protocol": _protocol(s),
@@ -134,24 +117,71 @@ def _section(s: Study, out: Path, suffix: str) -> dict[str, Any]:
     }
 
 
-def _figures(s: Study) -> list[tuple[str, Callable[[], Any], str]]:
-    """Name, how it is drawn, and its words; those that do not apply to a study raise and are left out."""
+def _drawn(s: Study, out: Path, suffix: str) -> dict[str, dict[str, Any] | None]:
+    """Every figure by name: written to files, and for the page as SVG, ``wide`` and ``narrow`` (None: the wide one scrolls), with its ``table``."""
+    alt = f"{claim(s)}. {metric_label(s.metric, s.unit)} against annotated {unit_of_annotation(s.runs)}; the same numbers are in the table under The numbers."
+    efficiency = plot.label_efficiency(s)
+    for name in dict.fromkeys((f"label_efficiency{suffix}", "label_efficiency")):
+        file = out / f"{name}.png"
+        if name.endswith(suffix) or not file.exists():  # the contract's name exists whatever was compared
+            plot.save(efficiency, file, file.with_suffix(".pdf"), file.with_suffix(".svg"))
+    sizes = {"wide": (7.2, 4.3), "narrow": (4.2, 4.2)}
+    figures: dict[str, dict[str, Any] | None] = {
+        "label_efficiency": {key: plot.inline_svg(plot.label_efficiency(s, size=size, headline=False), alt) for key, size in sizes.items()} | {"table": None}
+    }
+    for name, draw, words, table in _figures(s):
+        try:
+            made = {key: draw(size) for key, size in _SIZES[name].items()}
+        except UserError:  # the runs have nothing for it
+            figures[name] = None
+            continue
+        file = out / f"{name}{suffix}.png"
+        plot.save(made["wide"], file, *(file.with_suffix(end) for end in (".pdf", ".svg") if name != "training_curves"))
+        figures[name] = {"narrow": None, "table": table()} | {key: plot.inline_svg(figure, words) for key, figure in made.items()}
+    return figures
+
+
+_SIZES: dict[str, dict[str, Any]] = {
+    "label_equivalence": {"wide": (7.2, 4.3), "narrow": (4.2, 4.0)},
+    "ratio": {"wide": (7.2, 3.6), "narrow": (4.2, 3.6)},
+    "subjects": {"wide": (7.2, 3.6), "narrow": (4.2, 3.6)},
+    "training_curves": {"wide": None},  # many panels: a phone scrolls them
+    "diagnostics": {"wide": None},
+}
+"""Figures are drawn twice: for a page as wide as a sheet of paper, and for a phone's, where the same letters need a smaller frame."""
+
+
+def _figures(s: Study) -> list[tuple[str, Callable[[Any], Any], str, Callable[[], list[list[str]] | None]]]:
+    """Name, how it is drawn at a size, its words, and its numbers; those that do not apply to a study raise UserError and are left out."""
+    ends, keys = (["loss", "val_dice"], ["Last training loss", "Last validation Dice"]), plot.diagnostic_keys(s.runs)
+
+    def curves() -> Any:
+        if not any(run.end() for run in s.runs[:3]):
+            raise UserError("nothing was logged")
+        return plot.training_curves(s.runs)
+
     return [
-        ("label_equivalence", lambda: plot.label_equivalence(s), " ".join(worth_sentences(s)) or "Label equivalence"),
-        ("ratio", lambda: plot.ratio(s), "Score by annotated subjects and synthetic images per real one."),
-        ("subjects", lambda: plot.subjects(s), "Score of each subject by method, at the smallest budget that all methods share."),
-        ("diagnostics", lambda: plot.diagnostics(s.runs), "What the methods logged beside loss and Dice, against steps."),
+        ("label_equivalence", lambda size: plot.label_equivalence(s, size), "Label equivalence; the same numbers are in the table below it.", lambda: None),
+        ("ratio", lambda size: plot.ratio(s, size), "Score by annotated subjects and synthetic images per real one.", lambda: tables.ratio_table(s)),
+        (
+            "subjects",
+            lambda size: plot.subjects(s, size=size),
+            "Score of each subject by method, at the smallest budget that all methods share.",
+            lambda: tables.subject_table(s),
+        ),
+        (
+            "training_curves",
+            lambda size: curves(),
+            "Training loss and validation Dice against steps, a panel for each number of annotated subjects.",
+            lambda: tables.end_table(s, *ends),
+        ),
+        (
+            "diagnostics",
+            lambda size: plot.diagnostics(s.runs),
+            "What the methods logged beside loss and Dice, against steps.",
+            lambda: tables.end_table(s, keys, [f"Last {key.replace('_', ' ')}" for key in keys]),
+        ),
     ]
-
-
-def _figure(make: Callable[[], Any], file: Path, alt: str) -> str | None:
-    """Draw, save in three formats and return as inline SVG; None where the runs have nothing for it."""
-    try:
-        figure = make()
-    except UserError:
-        return None
-    plot.save(figure, file, file.with_suffix(".pdf"), file.with_suffix(".svg"))
-    return plot.inline_svg(figure, alt)
 
 
 def _spread(s: Study) -> list[dict[str, str]]:
@@ -236,7 +266,7 @@ def _comparisons(s: Study) -> list[dict[str, Any]]:
             "difference": interval_text(c.difference, s.metric, signed=True).partition(" ["),
             "p": p_text(c.p).removeprefix("p ").removeprefix("= "),
             "holm": p_text(c.p_holm).removeprefix("p ").removeprefix("= "),
-            "verdict": "significant" if c.significant else "undecided",
+            "verdict": ("undecided", "better", "worse")[s.verdict(c)],
             "effect": "–" if c.effect.dz != c.effect.dz else f"{c.effect.dz:.2f}".replace("-", "−"),
             "better": f"{c.effect.better:.0%}",
             "detectable": number(c.detectable, s.metric, signed=True).lstrip("+"),
@@ -341,8 +371,8 @@ def _protocol(s: Study) -> list[tuple[str, str]]:
                 "Comparisons",
                 f"Each method minus {s.baseline}, on the same subjects and, where they exist, the same label subset and seed. p is the larger of "
                 "two: of the test that goes with the interval (other label subsets, seeds and subjects), and of a sign-flip permutation test by "
-                "subject. It is corrected with Holm's method over all comparisons of this data set. Significant: the corrected p is below .05 and "
-                "the interval leaves out zero; the rest is undecided, which is not the same as equal.",
+                "subject. It is corrected with Holm's method over all comparisons of this data set. Better or worse (significant): the corrected p is "
+                "below .05 and the interval leaves out zero; the rest is undecided, which is not the same as equal.",
             )
         )
     return rows
@@ -397,7 +427,8 @@ def _render(sections: list[dict[str, Any]], runs: Runs, split: str) -> str:
     for run in runs:
         for key, value in _leaves(run.env):
             versions.setdefault(key, set()).add(str(value))
-    env.filters["unbroken"] = lambda text: re.sub(r"\[[^\]]*\]", lambda m: m[0].replace(" ", "\u00a0"), text)  # [.78,\n.84] reads badly
+    # "[.78," and ".84]", "p <" and ".05" on two lines read badly
+    env.filters["unbroken"] = lambda text: re.sub(r"\[[^\]]*\]|95 %|(p )?[<>=] \.?\d+", lambda m: m[0].replace(" ", "\u00a0"), text)
     env_rows = [(key, ", ".join(sorted(values)[:4]) + (" …" if len(values) > 4 else "")) for key, values in versions.items()]
     title = sections[0]["claim"] if len(sections) == 1 else f"Label efficiency on {len(sections)} data sets"
     return env.get_template("report.html.j2").render(

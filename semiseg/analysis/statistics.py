@@ -164,9 +164,7 @@ def effect_size(difference_S: np.ndarray) -> Effect:
     return Effect(dz, float(((d > 0) + 0.5 * (d == 0)).mean()))
 
 
-def hierarchical_bootstrap(
-    values_RS: np.ndarray, subset_R: Sequence[Any], *, draws: int = 2000, level: float = 0.95, seed: int = 0
-) -> Interval:
+def hierarchical_bootstrap(values_RS: np.ndarray, subset_R: Sequence[Any], *, draws: int = 2000, level: float = 0.95, seed: int = 0) -> Interval:
     """Percentile interval of the mean score over label subsets, seeds and subjects.
 
     Each draw resamples, with replacement, (1) the label subsets, (2) the runs in each drawn subset, (3) the subjects, once for all runs.

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from semiseg.analysis.compare import Comparison, Study
-from semiseg.analysis.conclusions import worth
+from semiseg.analysis.conclusions import ratio_means, subject_scores, worth
 from semiseg.analysis.words import equivalence_text, interval_text, metric_label, number, p_text
 
 
@@ -101,6 +102,7 @@ def worth_rows(s: Study) -> list[dict[str, Any]]:
             "high": bounded(w.equivalence.high),
             "text": equivalence_text(w),
             "saves": w.saves,
+            "verdict": w.verdict,
         }
         for w in worth(s)
     ]
@@ -108,8 +110,8 @@ def worth_rows(s: Study) -> list[dict[str, Any]]:
 
 def worth_table(studies: list[Study]) -> list[list[str]]:
     """Label equivalence, header first."""
-    head = ["data", "method", "annotated", "worth, annotated", "saves"]
-    rows = [[r["data"], r["arm"], str(r["labels"]), r["text"], "yes" if r["saves"] else "not shown"] for s in studies for r in worth_rows(s)]
+    head = ["data", "method", "annotated", "worth, annotated", "verdict"]
+    rows = [[r["data"], r["arm"], str(r["labels"]), r["text"], r["verdict"]] for s in studies for r in worth_rows(s)]
     return [head, *rows]
 
 
@@ -125,6 +127,28 @@ def comparison_table(studies: list[Study]) -> list[list[str]]:
         for s in studies for c in s.comparisons
     ]  # fmt: skip
     return [head, *rows]
+
+
+def subject_table(s: Study) -> list[list[str]]:
+    """The quartiles of the subjects' scores that :func:`semiseg.analysis.plot.subjects` draws, header first."""
+    rows = [[arm, *(number(float(v), s.metric) for v in np.percentile(score_S, (0, 25, 50, 75, 100)))] for arm, score_S in subject_scores(s).items()]
+    return [["Method", "Lowest", "Lower quartile", "Median", "Upper quartile", "Highest"], *rows]
+
+
+def ratio_table(s: Study) -> list[list[str]]:
+    """What :func:`semiseg.analysis.plot.ratio` draws, header first."""
+    _, ratios, mean = ratio_means(s)
+    return [["Annotated", *(f"{r:g} per real" for r in ratios)], *([str(n), *(number(float(v), s.metric) for v in row)] for n, row in zip(s.budgets, mean))]
+
+
+def end_table(s: Study, keys: Sequence[str], names: Sequence[str]) -> list[list[str]]:
+    """Where the curves of metrics.jsonl end: the median over the runs of each arm and budget, header first."""
+    rows = []
+    for (arm, labels), cell in sorted(s.cells.items(), key=lambda item: (list(s.arms).index(item[0][0]), item[0][1])):
+        ends = [run.end() for run in cell.runs]
+        found = [[end[key] for end in ends if key in end] for key in keys]
+        rows.append([arm, str(labels), *(f"{np.median(values):.3g}" if values else "–" for values in found)])
+    return [["Method", "Annotated", *names], *rows]
 
 
 def as_markdown(rows: list[list[str]]) -> str:
@@ -146,9 +170,7 @@ def caption(s: Study) -> str:
     interval = f"with 95 % interval over {covers[-1]}" if covers else "one run each, no interval"
     star = f" *: differs from {s.baseline} (paired tests, Holm-corrected p < .05)." if s.comparisons else ""
     checkpoint = "last checkpoint" if s.checkpoint == "last" else f"checkpoint {s.checkpoint}"
-    return (
-        f"{metric_label(s.metric, s.unit)} on {s.data} ({s.split} split, {checkpoint}) by number of annotated subjects, {interval}.{star}"
-    )
+    return f"{metric_label(s.metric, s.unit)} on {s.data} ({s.split} split, {checkpoint}) by number of annotated subjects, {interval}.{star}"
 
 
 def find(s: Study, arm: str, labels: int) -> Comparison | None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import ast
 import re
+from collections import Counter
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from semiseg.analysis.compare import LOWER_IS_BETTER, Study, title
-from semiseg.analysis.conclusions import Worth, worth
+from semiseg.analysis.conclusions import Worth, gain, plateaus, worth
 from semiseg.analysis.records import Runs
 from semiseg.analysis.statistics import Interval
 
@@ -59,21 +61,20 @@ def p_text(p: float) -> str:
 
 
 def claim(s: Study) -> str:
-    """What a study shows, in one line: the arm that is significantly ahead of the baseline at most budgets, or that none is."""
+    """What a study shows, in one line: the arm that is shown to beat the baseline (see :func:`first_screen`), or that none is."""
     if not s.comparisons:
         arm, n = next(iter(s.cells))
         last = max(labels for a, labels in s.cells if a == arm)
         ends = " to ".join(number(s.cells[arm, labels].interval.mean, s.metric) for labels in sorted({n, last}))
         return f"{capitalise(arm)}: {metric_label(s.metric, s.unit)} {ends} with {n}{f' to {last}' if last != n else ''} annotated"
-    sign = -1 if s.metric in LOWER_IS_BETTER else 1
-    wins = {arm: [c.labels for c in s.comparisons if c.arm == arm and c.significant and sign * c.difference.mean > 0] for arm in s.arms}
-    best = max(wins, key=lambda arm: len(wins[arm]))
-    tried = [c.labels for c in s.comparisons if c.arm == best]
-    if not wins[best]:
+    winner = _winner(s)
+    if not winner:
         return f"No method is significantly better than {s.baseline}"
+    best = winner[0]
+    tried, won = ([c.labels for c in s.comparisons if c.arm == best and (every or s.verdict(c) > 0)] for every in (True, False))
     if len(tried) == 1:
         return f"{capitalise(best)} beats {s.baseline} with {annotated(s, tried[0])}"
-    share = "all" if len(wins[best]) == len(tried) else f"{len(wins[best])} of"
+    share = "all" if len(won) == len(tried) else f"{len(won)} of"
     return f"{capitalise(best)} beats {s.baseline} at {share} {len(tried)} budgets"
 
 
@@ -93,10 +94,10 @@ def answer(s: Study) -> list[str]:
             f"which is {verdict} ({p_text(c.p_holm)}, Holm)."
         )
     if len(told) < len(at_budget):
-        sentences.append(f"The other {len(at_budget) - len(told)} of {len(at_budget)} comparisons there are not significant.")
+        none = f"None of the {len(at_budget)} comparisons there is significant."
+        sentences.append(f"The other {len(at_budget) - len(told)} of {len(at_budget)} comparisons there are not significant." if told else none)
     if len({c.labels for c in s.comparisons}) > 1:
-        sign = -1 if s.metric in LOWER_IS_BETTER else 1
-        better, worse = (sum(c.significant and sign * side * c.difference.mean > 0 for c in s.comparisons) for side in (1, -1))
+        better, worse = (sum(s.verdict(c) == side for c in s.comparisons) for side in (1, -1))
         rest = len(s.comparisons) - better - worse
         sentences.append(
             f"Over all budgets, of {len(s.comparisons)} comparisons with {s.baseline}, {better} {_is(better)} significantly better, "
@@ -108,93 +109,193 @@ def answer(s: Study) -> list[str]:
     return sentences
 
 
-def equivalence_text(w: Worth) -> str:
-    """``about 12 (95 % interval 9.1 to 16)``: the labels a result is worth, open where the baseline's budgets end."""
+def equivalence_parts(w: Worth) -> tuple[str, str]:
+    """``about 12`` and ``9.1 to 16``: the labels a result is worth and the 95 % interval, open where the baseline's budgets end."""
     e = w.equivalence
     count = lambda v: f"{v:.1f}".removesuffix(".0") if v < 10 else f"{v:.0f}"
     low = f"< {e.smallest:g}" if e.low == 0 else count(e.low)
     high = f"> {e.largest:g}" if np.isinf(e.high) else count(e.high)
     point = f"fewer than {e.smallest:g}" if e.labels == 0 else f"more than {e.largest:g}" if np.isinf(e.labels) else f"about {count(e.labels)}"
-    if (np.isinf(e.labels) and e.low >= e.largest) or (e.labels == 0 and e.high <= e.smallest):
-        return f"{point} (for certain at 95 %)"
-    return f"{point} (95 % interval {low} to {high})"
+    beyond = np.isinf(e.labels) and e.low >= e.largest, e.labels == 0 and e.high <= e.smallest
+    return point, f"> {e.largest:g}" if beyond[0] else f"< {e.smallest:g}" if beyond[1] else f"{low} to {high}"
+
+
+def equivalence_text(w: Worth) -> str:
+    """``about 12 (95 % interval 9.1 to 16)``."""
+    point, interval = equivalence_parts(w)
+    return f"{point} (95 % interval {interval})"
 
 
 def worth_sentences(s: Study) -> list[str]:
-    """Label equivalence in words, at the smallest budget where an arm was run: at most three arms, those first that save or cost annotations."""
-    unit, sentences = unit_of_annotation(s.runs), []
-    first = [w for w in worth(s) if w.labels == min(v.labels for v in worth(s) if v.arm == w.arm)]
-    for w in sorted(first, key=lambda w: not (w.saves or w.costs))[:3]:
-        arm = w.arm
-        verdict = (
-            "it saves annotations" if w.saves
-            else "it costs annotations" if w.costs
-            else f"which includes {w.labels} itself, so no saving is shown"
-        )  # fmt: skip
-        sentences.append(
-            f"{capitalise(arm)} with {w.labels} annotated {unit} scores like {s.baseline} with {equivalence_text(w)}: {verdict}."
-        )
+    """Label equivalence in words, at the smallest budget where an arm was run: at most three arms, those first that save or cost annotations.
+
+    A saving is said where the interval and the corrected comparison both show it, see :class:`Worth`; else the sentence says what is missing.
+    """
+    unit, found = unit_of_annotation(s.runs), worth(s)
+    first = [w for w in found if w.labels == min(v.labels for v in found if v.arm == w.arm)]
+    sentences = []
+    for w in sorted(first, key=lambda w: w.verdict == "undecided")[:3]:
+        given, (point, interval) = f"{capitalise(w.arm)} with {w.labels} annotated {unit}", equivalence_parts(w)
+        if w.verdict != "undecided":
+            sentences.append(f"{given} scores like {s.baseline} with {equivalence_text(w)}: it {w.verdict} annotations.")
+        elif w.tested:
+            told = "better, but how many annotations that saves" if w.tested > 0 else "worse, but how many annotations that costs"
+            sentences.append(f"{given} is shown to be {told} is open: it scores like {s.baseline} with {point}, 95 % interval {interval}.")
+        else:
+            why = f"leaves out {w.labels}, but the corrected comparison with as many is undecided" if w.above or w.below else f"holds {w.labels} itself"
+            sentences.append(f"{given}: no saving is shown. It scores like {s.baseline} with {point}, and the 95 % interval, {interval}, {why}.")
+    if found and s.baseline:
+        for low, high in plateaus(s, s.baseline):
+            means = [number(s.cells[s.baseline, n].interval.mean, s.metric, signed=True).lstrip("+") for n in (low, high)]
+            sentences.append(
+                f"{capitalise(s.baseline)} does not improve from {low} to {high} annotated {unit} ({means[0]} and {means[1]}): "
+                "numbers between them count as one level, so what lies there cannot be told apart."
+            )
     return sentences
 
 
-def first_screen(s: Study) -> list[tuple[str, str]]:
-    """Three questions, each with its answer in a sentence or two."""
-    labels = min(s.shared_budgets or s.budgets)
-    unit = unit_of_annotation(s.runs)
-    sign = -1 if s.metric in LOWER_IS_BETTER else 1
-    here = [c for c in s.comparisons if c.labels == labels and c.significant and sign * c.difference.mean > 0]
+class Answer(NamedTuple):
+    """A question of the first screen: the answer in a few words, in numbers, and the commands that would tell more."""
+
+    question: str
+    short: str
+    detail: str
+    commands: tuple[str, ...] = ()
+
+
+def first_screen(s: Study) -> list[Answer]:
+    """Which method, how many labels, how much synthetic data, and how sure that is."""
+    return [_which(s), _how_many(s), _how_synthetic(s), _how_sure(s)]
+
+
+def _winner(s: Study) -> tuple[str, int] | None:
+    """The arm that is shown to be ahead by most at the smallest budget all arms share, else at the smallest at which any is; and that budget."""
+    won = [c for c in s.comparisons if s.verdict(c) > 0]
+    if not won:
+        return None
+    shared = min(s.shared_budgets or s.budgets)
+    labels = shared if any(c.labels == shared for c in won) else min(c.labels for c in won)
+    best = max((c for c in won if c.labels == labels), key=lambda c: s.sign * c.difference.mean)
+    return best.arm, labels
+
+
+def _which(s: Study) -> Answer:
+    unit, question = unit_of_annotation(s.runs), "Which method?"
+    labels, name = min(s.shared_budgets or s.budgets), metric_label(s.metric, s.unit)
+    reached = lambda arm, n: interval_text(s.cells[arm, n].interval, s.metric)
     if not s.comparisons:
-        which = f"Only one was run: {next(iter(s.arms))}."
-    elif here:
-        best = max(here, key=lambda c: sign * c.difference.mean)
-        which = f"{capitalise(best.arm)}: {interval_text(best.difference, s.metric, signed=True)} over {s.baseline} with {labels} annotated {unit}."
-    else:
-        which = f"No method is shown to beat {s.baseline} with {labels} annotated {unit}."
-    return [("Which method?", which), ("How many labels?", _how_many(s)), ("How much synthetic data?", _how_synthetic(s))]
+        firsts = {arm: min(n for a, n in s.cells if a == arm) for arm in s.arms}
+        told = "; ".join(f"{arm} {reached(arm, n)} with {n} annotated {unit}" for arm, n in list(firsts.items())[:4])
+        if len(s.arms) == 1:
+            return Answer(question, capitalise(next(iter(s.arms))), f"It is the only one that was run. {name}: {told}.")
+        return Answer(question, "Not compared", f"No supervised run stands beside another method with as many annotations. {name}: {told}.")
+    winner = _winner(s)
+    if winner:
+        arm, n = winner
+        c = next(c for c in s.comparisons if (c.arm, c.labels) == winner)
+        tried, better = [c.labels for c in s.comparisons if c.arm == arm], [c.labels for c in s.comparisons if c.arm == arm and s.verdict(c) > 0]
+        at = f" It is ahead at {len(better)} of {len(tried)} budgets." if len(tried) > 1 else ""
+        return Answer(
+            question,
+            capitalise(arm) + ("" if n == labels else f", with {n}"),
+            f"{name} {reached(arm, n)} with {n} annotated {unit}: {interval_text(c.difference, s.metric, signed=True)} over {s.baseline} "
+            f"({p_text(c.p_holm)}, Holm).{at}",
+        )
+    here = [c for c in s.comparisons if c.labels == min(v.labels for v in s.comparisons)]
+    near = max(here, key=lambda c: s.sign * c.difference.mean)
+    verdict = "worse" if s.verdict(near) < 0 else "undecided"
+    return Answer(
+        question,
+        f"Stay with {s.baseline}",
+        f"No other is shown to beat it. The nearest with {near.labels} annotated {unit} is {near.arm}: "
+        f"{interval_text(near.difference, s.metric, signed=True)}, {verdict}.",
+    )
 
 
-def _how_many(s: Study) -> str:
-    """Where the baseline's curve flattens, and what the best other arm saves."""
-    unit = unit_of_annotation(s.runs)
-    arm = s.baseline or next(iter(s.arms))
+def _how_many(s: Study) -> Answer:
+    """The smallest budget that is shown to be as good as the largest, for the arm that is recommended; and what another arm saves."""
+    unit, question = unit_of_annotation(s.runs), "How many labels?"
+    winner = _winner(s)
+    arm = winner[0] if winner else s.baseline or next(iter(s.arms))
     budgets = [n for a, n in sorted(s.cells) if a == arm]
     if len(budgets) < 2:
-        return f"Only {budgets[0]} annotated {unit} were tried."
-    mean = {n: s.cells[arm, n].interval.mean for n in budgets}
-    tolerance = 0.5 if s.metric in LOWER_IS_BETTER else 0.01
-    sign, most = (-1 if s.metric in LOWER_IS_BETTER else 1), budgets[-1]
-    gain = {n: sign * (mean[most] - mean[n]) for n in budgets}
-    enough = next(n for n in budgets if gain[n] <= tolerance)
-    if enough == most:
-        told = f"{capitalise(arm)} still gains at {most} {unit}."
-    elif gain[enough] <= 0:
-        told = f"No gain is shown from {enough} to {most} {unit} with {arm}."
+        return Answer(question, "Not asked", f"{capitalise(arm)} was run with {budgets[0]} annotated {unit} alone; a curve needs two numbers at least.")
+    most, before = budgets[-1], budgets[-2]
+    margin = 0.5 if s.metric in LOWER_IS_BETTER else 0.01
+    gains = {n: gain(s, arm, n, most) for n in budgets[:-1]}
+    text = lambda n: interval_text(gains[n], s.metric, signed=True)
+    reached = f"{capitalise(arm)} reaches {interval_text(s.cells[arm, most].interval, s.metric)} with {most}"
+    enough = next((n for n, g in gains.items() if g.low < g.high <= margin), None)
+    if enough is not None:
+        bound = f"at most {number(margin, s.metric)}" if gains[enough].mean > 0 else "no gain"
+        short, told = f"{enough} {unit}", f"{reached}; from {enough} to {most} it gains {text(enough)}, which is {bound}."
+    elif gains[before].low > 0 and gains[before].low < gains[before].high:
+        short, told = f"More than {most} may help", f"{reached}; from {before} to {most} it still gains {text(before)}."
     else:
-        told = f"From {enough} to {most} {unit}, {arm} gains {number(gain[enough], s.metric, signed=True).lstrip('+')} or less."
+        first = f", from {budgets[0]} it is {text(budgets[0])}" if before != budgets[0] else ""
+        short, told = "Undecided", f"{reached}. Whether that is better than {before} is open: the gain is {text(before)}{first}."
     saved = [w for w in worth(s) if w.saves]
     if saved:
         w = max(saved, key=lambda w: min(w.equivalence.labels, w.equivalence.largest) / w.labels)
-        return f"{told} {capitalise(w.arm)} with {w.labels} is worth {equivalence_text(w)}."
-    return told + (" No method is shown to save labels." if s.comparisons else "")
+        told += f" {capitalise(w.arm)} with {w.labels} is worth {equivalence_text(w)} of {s.baseline}."
+    elif s.comparisons:
+        told += " No method is shown to save labels."
+    return Answer(question, short, told)
 
 
-def _how_synthetic(s: Study) -> str:
-    ratios = sorted({run.ratio for run in s.runs})
+def _how_synthetic(s: Study) -> Answer:
+    question, ratios = "How much synthetic data?", sorted({run.ratio for run in s.runs})
     if len(ratios) < 2:
-        return "Not asked: no run mixed in synthetic images." if ratios == [0.0] else f"Only one ratio was run: {ratios[0]:g}."
+        if ratios != [0.0]:
+            return Answer(question, "Not asked", f"Only one ratio was run, {ratios[0]:g} synthetic images per real one; add ratio 0 to compare.")
+        n = min(s.shared_budgets or s.budgets)
+        commands = (
+            f"semiseg gan fit --data {s.data} --labels {n} --out gan",
+            "semiseg gan sample gan --n 200 --out synthetic",
+            "semiseg data import --format folder --source synthetic --name synthetic",
+            f"semiseg train --data {s.data} --labels {n} --ratio 0.5 --synthetic synthetic --out runs/synthetic",
+        )
+        return Answer(question, "Not tried here", "No run mixed in synthetic images, so these runs say nothing about it.", commands)
     of = {arm: runs[0].ratio for arm, runs in s.arms.items()}
     baseline_method = s.arms[s.baseline][0].method if s.baseline else ""
     tried = [c for c in s.comparisons if of[c.arm] > 0 and s.arms[c.arm][0].method == baseline_method]
-    sign = -1 if s.metric in LOWER_IS_BETTER else 1
-    good = [c for c in tried if c.significant and sign * c.difference.mean > 0]
-    harm = [c for c in tried if c.significant and sign * c.difference.mean < 0]
+    good, harm = ([c for c in tried if s.verdict(c) == side] for side in (1, -1))
     if good:
-        best = max(good, key=lambda c: sign * c.difference.mean)
-        return (
-            f"{of[best.arm]:g} per real image gains most: {interval_text(best.difference, s.metric, signed=True)} with {best.labels} annotated; "
-            f"{len(good)} of {len(tried)} mixes help, {len(harm)} harm."
+        best = max(good, key=lambda c: s.sign * c.difference.mean)
+        return Answer(
+            question,
+            f"{of[best.arm]:g} per real image",
+            f"It gains most: {interval_text(best.difference, s.metric, signed=True)} with {best.labels} annotated; "
+            f"{len(good)} of {len(tried)} mixes help, {len(harm)} harm.",
         )
-    return f"None of {len(tried)} mixes is shown to help" + (f"; {len(harm)} harm." if harm else ".")
+    if not tried:
+        return Answer(question, "Undecided", "No mix was run beside the same method without synthetic data.")
+    near = max(tried, key=lambda c: s.sign * c.difference.mean)
+    return Answer(
+        question,
+        "None is shown to help",
+        f"Mixes tried: {len(tried)}, of which {len(harm)} harm. The best, {of[near.arm]:g} per real image with {near.labels} annotated: "
+        f"{interval_text(near.difference, s.metric, signed=True)}.",
+    )
+
+
+def _how_sure(s: Study) -> Answer:
+    """The runs, label subsets, seeds and subjects behind the answers."""
+    cells = list(s.cells.values())
+    (subsets, runs), _ = Counter((c.interval.n_subsets, c.interval.n_runs) for c in cells).most_common(1)[0]
+    seeds = runs / max(1, subsets)
+    count = lambda n, noun: f"{n:g} {noun}{'' if n == 1 else 's'}"
+    few = [f"fewer than 3 {noun}" for noun, n in (("label subsets", subsets), ("seeds", seeds)) if n < 3]
+    less = sum(c.interval.n_subsets < subsets or c.interval.n_runs < runs for c in cells)
+    noun = "method" if len({run.method for run in s.runs}) == len(s.arms) else "arm"
+    detail = (
+        f"{count(len(s.runs), 'run')}: {count(len(s.arms), noun)}, {count(len(s.budgets), 'budget')}, for each as a rule "
+        f"{count(subsets, 'label subset')} × {count(round(seeds, 1), 'seed')}, scored on {count(max(c.interval.n_subjects for c in cells), 'subject')}."
+        + (f" {less} of {len(cells)} results have fewer." if less else "")
+    )
+    if few:
+        return Answer("How sure?", "Provisional", f"{detail} A result wants 3 × 3; here are {' and '.join(few)}.")
+    return Answer("How sure?", f"{subsets} label subsets × {seeds:g} seeds", detail)
 
 
 def cautions(s: Study) -> list[str]:
@@ -205,17 +306,16 @@ def cautions(s: Study) -> list[str]:
     if single:
         which = "Every result is" if len(single) == len(cells) else f"{len(single)} of {len(cells)} results are"
         found.append(
-            f"{which} a single run: no interval over runs exists. Intervals shown are over subjects only, not over seeds or "
-            "choices of annotated subjects."
+            f"{which} a single run: no interval over runs exists. Intervals shown are over subjects only, not over seeds or choices of annotated subjects."
         )
-    one_subset = [c for c in cells if c.interval.n_subsets == 1 and c.interval.n_runs > 1]
-    if one_subset:
-        found.append(
-            f"{len(one_subset)} of {len(cells)} results rest on one choice of annotated subjects, and their intervals cover no other."
-        )
-    few = [c for c in cells if 1 < c.interval.n_runs < 9 and c.interval.n_subsets > 1]
-    if few:
-        found.append("Some results have fewer than 3 seeds × 3 label subsets; with two label subsets a 95 % interval covers about 90 %.")
+    several = [c for c in cells if c.interval.n_runs > 1]
+    for lacking, words in (
+        ([c for c in several if c.interval.n_subsets == 1], "rest on one choice of annotated subjects, and their intervals cover no other"),
+        ([c for c in several if c.interval.n_subsets == 2], "have two label subsets, with which a 95 % interval covers about 90 %"),
+        ([c for c in several if c.interval.n_runs < 3 * c.interval.n_subsets], "have fewer than 3 seeds a label subset"),
+    ):
+        if lacking:
+            found.append(f"{len(lacking)} of {len(cells)} results {words}.")
     subjects = max(c.interval.n_subjects for c in cells)
     if any(run.table is not None for run in s.runs):
         found.append("These runs were read from a results.csv, which holds no subjects: intervals and tests leave out the spread between subjects.")
@@ -228,9 +328,7 @@ def cautions(s: Study) -> list[str]:
         if len(values) > 1:
             found.append(f"Runs differ in {what} ({', '.join(map(str, sorted(values)))}): differences between methods may be due to that.")
     if s.split == "val":
-        found.append(
-            "These are validation scores. Settings tuned on the validation set flatter all of them; a final claim needs the test set."
-        )
+        found.append("These are validation scores. Settings tuned on the validation set flatter all of them; a final claim needs the test set.")
     if len({n for _, n in s.cells}) > 1 and len(s.shared_budgets) < len(s.budgets):
         found.append("Not every method was run at every budget.")
     return found
@@ -246,7 +344,8 @@ def method_text(method: str) -> tuple[str, str]:
     classes = [node for node in tree.body if isinstance(node, ast.ClassDef) and not node.name.startswith("_")]
     source = (ast.get_docstring(classes[-1]) or "").partition("\n\n")[0].replace("\n", " ") if classes else ""
     name, _, rest = plain.partition(": ")
-    plain = rest if name.lower().replace("-", " ") == title(method) else plain  # "Mean teacher: agree …" stands beside its name already
+    spelt = lambda text: text.lower().replace("-", " ")
+    plain = rest if spelt(name) == spelt(title(method)) else plain  # "Mean teacher: agree …" stands beside its name already
     return capitalise(plain), source
 
 

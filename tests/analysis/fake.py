@@ -137,9 +137,7 @@ def write_examples(run: Path, rng: np.random.Generator, level: float, classes: i
     )
 
 
-def write_grid(
-    folder: Path, methods=("supervised", "mean_teacher", "pseudo_label"), budgets=(4, 8, 16), subsets=3, seeds=3, **kwargs
-) -> Path:
+def write_grid(folder: Path, methods=("supervised", "mean_teacher", "pseudo_label"), budgets=(4, 8, 16), subsets=3, seeds=3, **kwargs) -> Path:
     """A full factorial of runs."""
     for method in methods:
         for labels in budgets:

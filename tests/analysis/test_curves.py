@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from semiseg.analysis import words
 from semiseg.analysis.compare import study
-from semiseg.analysis.conclusions import Worth, learning_curve, ranking, splits, worth
+from semiseg.analysis.conclusions import Worth, gain, learning_curve, plateaus, ranking, splits, worth
 from semiseg.analysis.curves import PowerLaw, curve_interval, fit_power_law, label_equivalence, pooling
 from semiseg.analysis.records import load_runs
 from semiseg.analysis.statistics import mean_interval
@@ -122,10 +123,44 @@ def test_a_study_is_worth_labels(known):
     e = w.equivalence
     certain, open_ = e._replace(labels=np.inf, low=16.0, high=np.inf), e._replace(labels=np.inf, low=9.3, high=np.inf)
     assert [equivalence_text(Worth("a", 16, x, "")) for x in (certain, open_)] == [
-        "more than 16 (for certain at 95 %)", "more than 16 (95 % interval 9.3 to > 16)"
+        "more than 16 (95 % interval > 16)", "more than 16 (95 % interval 9.3 to > 16)"
     ]  # fmt: skip
     assert [Worth("a", 16, x, "").saves for x in (certain, open_)] == [True, False] and w.saves and not w.costs
     assert Worth("a", 16, e._replace(labels=5.0, low=4.2, high=6.0), "").costs
+
+
+@pytest.mark.parametrize(
+    "tested, low, high, verdict, said",
+    [
+        (1, 9.0, 13.0, "saves", "scores like supervised with about 11 (95 % interval 9 to 13): it saves annotations."),
+        (0, 9.0, 13.0, "undecided", "no saving is shown. It scores like supervised with about 11, and the 95 % interval, 9 to 13, leaves out 4, but the"),
+        (0, 0.0, 13.0, "undecided", "the 95 % interval, < 4 to 13, holds 4 itself."),
+        (1, 0.0, 13.0, "undecided", "is shown to be better, but how many annotations that saves is open"),
+        (-1, 9.0, 13.0, "undecided", "is shown to be worse, but how many annotations that costs is open"),
+    ],
+)
+def test_no_sentence_contradicts_the_comparison(known, monkeypatch, tested, low, high, verdict, said):
+    """The interval and the corrected comparison must agree. Catches "it saves annotations" beside an undecided or a contrary comparison."""
+    (w,) = worth(known)
+    made = Worth(w.arm, 4, w.equivalence._replace(labels=11.0, low=low, high=high), "", tested)
+    monkeypatch.setattr(words, "worth", lambda s: (made,))
+    (sentence,) = worth_sentences(known)
+    assert made.verdict == verdict and said in sentence
+    assert ("saves annotations" in sentence) == (verdict == "saves")
+
+
+def test_a_curve_that_falls_is_said(tmp_path):
+    """Supervised .5 .7 .6 .8 at 4 8 16 32: from 8 to 16 nothing can be told apart. Catches a pooled curve that nobody is told of, for Dice and distances."""
+    for subset in range(2):
+        for method, labels, level in (("supervised", 4, 0.5), ("supervised", 8, 0.7), ("supervised", 16, 0.6), ("supervised", 32, 0.8), ("bcp", 8, 0.65)):
+            run = write_run(tmp_path, method=method, labels=labels, subset=subset, examples=False)
+            rows = [[f"s{i}", "a", m, str(v), "1"] for i in range(4) for m, v in (("dice", level + 0.01 * i), ("hd95", 10 - 10 * level + i))]
+            write_rows(run, [["r", "val", "last", *row] for row in rows])
+    for metric in ("dice", "hd95"):
+        s = study(load_runs(tmp_path), metric)
+        assert plateaus(s, "supervised") == [(8, 16)]
+        assert "Supervised does not improve from 8 to 16 annotated images (" in worth_sentences(s)[-1]
+        assert gain(s, "supervised", 8, 16).mean < 0 < gain(s, "supervised", 16, 32).mean
 
 
 def test_interval_narrower_than_the_grid_is_found():

@@ -53,9 +53,7 @@ def test_splits_are_not_mixed_and_subject_names_stay_text(hand):
 def test_matrix_aligns_subjects_across_runs(tmp_path):
     """Catches rows put side by side in file order instead of by subject."""
     for seed, order in ((0, "xyz"), (1, "zx")):
-        write_rows(
-            write_run(tmp_path, seed=seed, examples=False), [row(s, "a", "dice", str(0.1 * (ord(s) - ord("w")) + seed)) for s in order]
-        )
+        write_rows(write_run(tmp_path, seed=seed, examples=False), [row(s, "a", "dice", str(0.1 * (ord(s) - ord("w")) + seed)) for s in order])
     subjects, values_RS = load_runs(tmp_path).matrix()
     assert subjects == ["x", "y", "z"]
     np.testing.assert_allclose(values_RS, [[0.1, 0.2, 0.3], [1.1, np.nan, 1.3]])
@@ -67,9 +65,7 @@ def test_results_csv_has_the_contract_and_the_same_bytes_in_any_order(runs, tmp_
     shuffled = list(runs)
     random.Random(3).shuffle(shuffled)
     assert Runs(shuffled).write_csv(tmp_path / "b.csv").read_bytes() == first
-    assert first.split(b"\n")[0].decode() == (
-        "run,data,method,net,labels,label_subset,seed,ratio,steps,split,checkpoint,class,metric,mean,n_subjects"
-    )
+    assert first.split(b"\n")[0].decode() == ("run,data,method,net,labels,label_subset,seed,ratio,steps,split,checkpoint,class,metric,mean,n_subjects")
     assert list(runs.to_pandas().columns) == list(COLUMNS)
     assert len(runs.to_pandas()) == first.count(b"\n") - 1 == 24 * 2 * 3 * 8  # runs × checkpoints × (mean and two classes) × metrics
 
@@ -102,12 +98,12 @@ def test_a_broken_run_is_one_warning_line_and_left_out(tmp_path, caplog, file):
     assert runs.problems == [caplog.messages[0].removeprefix("run left out: ")]
 
 
-@pytest.mark.parametrize("value", ["abc", "0.5,extra,more"])
+@pytest.mark.parametrize("value", ["abc", "0.5,extra,more", "0.5\nRUN,val,last,q,nucleus,dice,1,0.5"])
 def test_a_bad_score_is_named_with_its_line(tmp_path, value):
-    """Catches a score that is no number being read as NaN, and the wrong line number."""
+    """Catches a score that is no number being read as NaN, the wrong line number, and a short and a long row that the quick reader takes for two."""
     run = write_run(tmp_path, examples=False)
     file = run / "per_subject.csv"
-    file.write_text("\n".join([*file.read_text().splitlines()[:4], f"r,val,last,p,nucleus,dice,{value},1"]) + "\n")
+    file.write_text("\n".join([*file.read_text().splitlines()[:4], f"{run.name},val,last,p,nucleus,dice,{value},1".replace("RUN", run.name)]) + "\n")
     with pytest.raises(UserError, match=r"per_subject\.csv: line 5 "):
         load_runs(tmp_path)
 
@@ -170,3 +166,16 @@ def test_results_csv_can_be_read_again(runs, tmp_path):
     (tmp_path / "bad.csv").write_text((tmp_path / "results.csv").read_text().replace(",50,val", ",many,val", 1))
     with pytest.raises(UserError, match="line 2 cannot be read"):
         load_runs(tmp_path / "bad.csv")
+
+
+def test_quoted_and_plain_files_read_alike(tmp_path):
+    """The quick reader and the csv module give one table. Catches a layout of one run used for another, whose rows are in another order or fewer."""
+    rows = [row("p1", "a", "dice", "0.8"), row("p2", "a", "dice", "0.4"), row("p2", "a", "hd95", "3")]
+    for seed, (given, quote) in enumerate([(rows, False), (rows[::-1], False), (rows, True), (rows[:2], False)]):
+        run = write_run(tmp_path, seed=seed, examples=False)
+        write_rows(run, given)
+        if quote:
+            (run / "per_subject.csv").write_text((run / "per_subject.csv").read_text().replace("p1", '"p1"'))
+    runs = load_runs(tmp_path)
+    np.testing.assert_array_equal(runs.matrix("dice")[1], [[0.8, 0.4]] * 4)
+    assert runs.matrix("hd95")[0] == ["p2"] and np.isnan(runs.matrix("hd95")[1][3]).all()

@@ -106,11 +106,7 @@ def test_numbers_on_the_page_are_the_studys(report, runs):
 def test_words_of_scores():
     """Catches a lost sign, a zero before the point, a minus on a zero, and a distance printed as a share."""
     assert [words.number(v) for v in (0.814, 1.0, 0.0, float("nan"))] == [".81", "1.00", ".00", "–"]
-    assert (
-        words.number(5.25, "hd95") == "5.2"
-        and words.number(-0.0312, signed=True) == "−.031"
-        and words.number(-0.0001, signed=True) == ".000"
-    )
+    assert words.number(5.25, "hd95") == "5.2" and words.number(-0.0312, signed=True) == "−.031" and words.number(-0.0001, signed=True) == ".000"
     assert words.number(0.02, signed=True) == "+.020"
     assert words.interval_text(Interval(0.8, 0.7, 0.9, 9, 3, 20)) == ".80 [.70, .90]"
     assert words.interval_text(Interval(0.8, 0.8, 0.8, 1, 1, 1)) == ".80"
@@ -124,17 +120,13 @@ def test_insignificance_is_said(runs):
     s = study(runs)
     unsure = dataclasses.replace(
         s,
-        comparisons=[
-            Comparison(c.arm, c.baseline, c.labels, Interval(0.02, -0.01, 0.05, 4, 2, 12), 0.1, 0.21, c.paired_by) for c in s.comparisons
-        ],
+        comparisons=[Comparison(c.arm, c.baseline, c.labels, Interval(0.02, -0.01, 0.05, 4, 2, 12), 0.1, 0.21, c.paired_by) for c in s.comparisons],
     )
     assert "+.020 [−.010, +.050], which is not significant (p = .210, Holm)" in words.answer(unsure)[1]
     assert words.claim(unsure) == "No method is significantly better than supervised"
     harm = dataclasses.replace(
         s,
-        comparisons=[
-            Comparison(c.arm, c.baseline, c.labels, Interval(-0.02, -0.03, -0.01, 4, 2, 12), 0.01, 0.02, "") for c in s.comparisons
-        ],
+        comparisons=[Comparison(c.arm, c.baseline, c.labels, Interval(-0.02, -0.03, -0.01, 4, 2, 12), 0.01, 0.02, "") for c in s.comparisons],
     )
     assert words.claim(harm).startswith("No method") and "4 significantly worse" in words.answer(harm)[-1]
 
@@ -185,10 +177,8 @@ def test_tables_have_every_cell_and_escape_latex(tmp_path):
 def test_reproduction_is_shell_that_parses(report):
     """Catches braces that bash would expand into stray arguments, and loops that are never closed."""
     text = (report / "report.html").read_text(encoding="utf-8")
-    script = html.unescape(re.search(r"<pre[^>]*><code>(.*?)</code>", text, re.S)[1])
-    calls = subprocess.run(
-        ["bash", "-euc", 'semiseg() { echo "$@"; }\n' + script], capture_output=True, text=True, check=True
-    ).stdout.splitlines()
+    script = html.unescape(re.search(r"reproduce the runs\"><code>(.*?)</code>", text, re.S)[1])
+    calls = subprocess.run(["bash", "-euc", 'semiseg() { echo "$@"; }\n' + script], capture_output=True, text=True, check=True).stdout.splitlines()
     assert len(calls) == 24 + 1 and len(set(calls)) == 25  # every run once, and the report
     assert sum("--labels 8 --label-subset 1 --seed 0" in call for call in calls) == 3
 
@@ -199,15 +189,21 @@ def test_command_wants_runs(tmp_path):
         main(["--out", str(tmp_path)])
 
 
-def test_first_screen_answers_three_questions(grid, runs, tmp_path):
-    """Which method, how many labels, how much synthetic: each in words of the study. Catches a question without an answer, and hidden doubt."""
-    told = dict(words.first_screen(study(runs)))
-    assert list(told) == ["Which method?", "How many labels?", "How much synthetic data?"] and all(told.values())
-    assert told["How much synthetic data?"].startswith("Not asked")
+def test_first_screen_answers_in_numbers(runs, tmp_path):
+    """Which method, how many labels, how much synthetic, how sure. Catches a question without numbers, and a small study without its caution."""
+    told = {a.question: a for a in words.first_screen(study(runs))}
+    assert list(told) == ["Which method?", "How many labels?", "How much synthetic data?", "How sure?"]
+    assert all(re.search(r"\d", told[q].detail) for q in ("Which method?", "How many labels?", "How sure?"))
+    assert told["How much synthetic data?"].short == "Not tried here" and told["How much synthetic data?"].commands[0].startswith("semiseg gan fit")
+    assert told["How sure?"].short == "Provisional" and "2 label subsets × 2 seeds" in told["How sure?"].detail
+    assert "fewer than 3 label subsets and fewer than 3 seeds" in told["How sure?"].detail
     for ratio in (0.0, 0.5):
         for subset in range(3):
-            write_run(tmp_path, ratio=ratio, subset=subset, examples=False)
-    assert dict(words.first_screen(study(load_runs(tmp_path))))["How much synthetic data?"] == "None of 1 mixes is shown to help."
+            for seed in range(3):
+                write_run(tmp_path, ratio=ratio, subset=subset, seed=seed, examples=False)
+    mixed = {a.question: a for a in words.first_screen(study(load_runs(tmp_path)))}
+    assert mixed["How much synthetic data?"].detail.startswith("Mixes tried: 1, of which 0 harm. The best, 0.5 per real image with 8 annotated: ")
+    assert mixed["How sure?"].short == "3 label subsets × 3 seeds"
 
 
 def test_page_has_equivalence_subjects_spread_tips_and_citations(report):
@@ -215,9 +211,11 @@ def test_page_has_equivalence_subjects_spread_tips_and_citations(report):
     text = (report / "report.html").read_text(encoding="utf-8")
     for part in ("Labels saved", "Subject by subject", "Most often first", "@software{semiseg", "Detectable"):
         assert part in text, part
+    for table in ("Scores of the subjects as a table", "Training curves as a table"):  # what a figure shows, for those who cannot see it
+        assert table in text, table
     tips = re.findall(r"<g><title>(.*?)</title>", text)
     assert any("mean teacher, 4 annotated: ." in tip for tip in tips) and "tip:" not in text
-    cite = re.search(r'class="cite"><code>(.*?)</code>', text, re.S)[1]
+    cite = re.search(r'class="cite"[^>]*><code>(.*?)</code>', text, re.S)[1]
     assert cite.count("{") == cite.count("}")
 
 
@@ -240,16 +238,23 @@ def test_ratio_and_diagnostics_are_drawn_where_there_is_something(tmp_path, runs
 
 
 @pytest.mark.parametrize(
-    "means, said",
-    [((0.6, 0.7, 0.8), "still gains at 64"), ((0.6, 0.78, 0.75), "No gain is shown from 16 to 64"), ((0.6, 0.78, 0.785), "or less")],
+    "gains, short, said",
+    [
+        ({4: (0.2, 0.1, 0.3), 16: (0.02, 0.01, 0.03)}, "More than 64 may help", "from 16 to 64 it still gains +.020 [+.010, +.030]"),
+        ({4: (0.2, 0.1, 0.3), 16: (0.02, -0.01, 0.05)}, "Undecided", "Whether that is better than 16 is open: the gain is +.020 [−.010, +.050]"),
+        ({4: (0.2, 0.1, 0.3), 16: (0.001, -0.005, 0.007)}, "16 images", "from 16 to 64 it gains +.001 [−.005, +.007], which is at most .01"),
+        ({4: (-0.02, -0.03, -0.01), 16: (0.0, 0.0, 0.0)}, "4 images", "from 4 to 64 it gains −.020 [−.030, −.010], which is no gain"),
+    ],
 )
-def test_the_first_screen_follows_the_curve(means, said):
-    """Catches "still gains" above a curve that falls: the sign of the last step was lost."""
+def test_how_many_labels_follows_the_interval(gains, short, said, monkeypatch):
+    """Catches "still gains" where it is undecided, "enough" without a bound on what more would give, and no interval (one run) taken for certainty."""
     from types import SimpleNamespace
 
-    cells = {("supervised", n): SimpleNamespace(interval=Interval(m, m, m, 3, 3, 9)) for n, m in zip((4, 16, 64), means)}
-    study = SimpleNamespace(runs=[], baseline="supervised", arms={"supervised": []}, cells=cells, metric="dice", comparisons=[])
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(words, "unit_of_annotation", lambda runs: "images")
-        patch.setattr(words, "worth", lambda s: [])
-        assert said in words._how_many(study)
+    interval = lambda m, low, high: Interval(m, low, high, 3, 3, 9)
+    cells = {("supervised", n): SimpleNamespace(interval=interval(0.8, 0.7, 0.9)) for n in (4, 16, 64)}
+    s = SimpleNamespace(runs=[], baseline="supervised", arms={"supervised": []}, cells=cells, metric="dice", comparisons=[])
+    monkeypatch.setattr(words, "unit_of_annotation", lambda runs: "images")
+    monkeypatch.setattr(words, "worth", lambda s: [])
+    monkeypatch.setattr(words, "gain", lambda s, arm, fewer, more: interval(*gains[fewer]))
+    told = words._how_many(s)
+    assert told.short == short and said in told.detail

@@ -71,9 +71,7 @@ def test_coverage_of_the_interval():
     subset = np.repeat(np.arange(4), 3)
     hits = 0
     for trial in range(200):
-        values = (
-            0.3 * rng.normal(size=4)[subset, None] + 0.3 * rng.normal(size=(12, 1)) + rng.normal(size=15) + 0.5 * rng.normal(size=(12, 15))
-        )
+        values = 0.3 * rng.normal(size=4)[subset, None] + 0.3 * rng.normal(size=(12, 1)) + rng.normal(size=15) + 0.5 * rng.normal(size=(12, 15))
         interval = hierarchical_bootstrap(values, subset, draws=400, seed=trial)
         hits += interval.low <= 0 <= interval.high
     assert 0.87 <= hits / 200 <= 0.985
