@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,8 @@ from semiseg import config
 from semiseg.cli import doctor
 from semiseg.cli.main import main
 from semiseg.cli.predict import Predictor
+from semiseg.data import store
+from semiseg.runner import read_table
 
 
 @pytest.fixture(scope="module")
@@ -81,22 +84,34 @@ def test_predictions_are_the_evaluations(run, root):
     """A predictor of the run's folder gives the labels that were scored. Catches another frame, or student for teacher."""
     kept = np.load(run / "examples.npz")
     predictor = Predictor.load(run)
-    from semiseg.data import store
-
     cases = {c.name: c for c in store.read_split("discs", "val", root)}
     (mask,) = predictor.images([cases[str(kept["subject"][0])].image])
     assert (predictor.frame.label_to_pool(mask) == kept["prediction"][0]).mean() > 0.97
 
 
-def test_export_is_whole_and_says_what_the_run_says(run, exported):
-    """Catches a card with other numbers than the run's, a missing licence, and a warning that is left out (test was never scored)."""
+def test_export_is_whole_and_says_what_the_run_says(run, exported, root):
+    """Catches a card with other numbers than the run's, a missing licence or fingerprint, and a warning left out (test was never scored)."""
     assert {p.name for p in exported.iterdir()} == {"weights.safetensors", "config.yaml", "summary.json", "env.json", "per_subject.csv", "README.md", "LICENSE"}
     card, summary = (exported / "README.md").read_text(), json.loads((run / "summary.json").read_text())
-    assert f"| val | dice | {summary['last']['val']['dice']:.4g} |" in card and "8 subjects (8 images)" in card
+    worst = min(float(r["value"]) for r in read_table(run) if r["metric"] == "dice" and r["checkpoint"] == "last")
+    (row,) = (line for line in card.splitlines() if line.startswith("| val | class 1 |"))
+    assert row.startswith(f"| val | class 1 | {summary['last']['val']['dice']:.4g} ± ") and row.endswith(f"| {worst:.3f} |")
+    assert "8 subjects (8 images)" in card and store.info("discs", root).fingerprint in card
     assert "test split was never scored" in card and "Not a medical device" in card and "not stated" in (exported / "LICENSE").read_text()
     assert main(["export", str(run), f"--out={exported}"]) == 0  # again, over its own files
     assert main(["export", str(run), f"--out={run}"]) == 2
     assert main(["export", str(exported.parent), f"--out={exported}"]) == 2
+
+
+def test_a_data_card_is_written_with_every_set(root, capsys):
+    """Shares of train and val by hand; test is counted, never looked at. Catches a card that tells of test pixels or mixes the splits."""
+    card = (Path(root) / "discs" / "card.md").read_text()
+    share = {split: np.mean([c.label.mean() for c in store.read_split("discs", split, root)]) for split in ("train", "val")}
+    assert f"| class 1 | {share['train']:.2%} | 100% | {share['val']:.2%} | 100% |" in card
+    assert "| test | 3 | 3 | 3 | 3 | not looked at |" in card and "| train | 8 | 8 | 8 | 8 | 40×36 | 1×1 |" in card
+    info = store.info("discs", root)
+    assert info.fingerprint in card and f"semiseg data import --format folder --source {info.source} --name discs" in card
+    assert main(["data", "describe", "discs", f"--root={root}"]) == 0 and str(Path(root) / "discs" / "card.md") in capsys.readouterr().out
 
 
 def test_doctor_finds_what_is_wrong(monkeypatch, tmp_path, capsys):

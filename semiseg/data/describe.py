@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from semiseg.data import store
+from semiseg.data.card import FILE
 from semiseg.types import IGNORE
 
 
@@ -28,6 +29,7 @@ def describe(name: str, root: str | Path | None = None) -> dict[str, Any]:
         "citation": info.citation,
         "fingerprint": info.fingerprint,
         "format": info.format,
+        "card": str(card) if (card := info.folder / FILE).exists() else None,
         "counts": info.counts,
         "splits": {split: _pixels(info, split, root) for split in ("train", "val") if info.counts.get(split, {}).get("records")},
     }
@@ -81,4 +83,6 @@ def table(facts: dict[str, Any]) -> str:
             lines.append(f"  ignored    {seen['ignored']:.2%} (label {IGNORE}: neither trained on nor scored)")
         if seen["groups"]:
             lines.append(f"  groups     {len(seen['groups'])}, of 1 to {max(seen['groups'].values())} records")
+    if facts["card"]:
+        lines += ["", f"card: {facts['card']}"]
     return "\n".join(lines)

@@ -1,7 +1,7 @@
 """The store: imported data sets as TFDS array_record files, and the wall between training and test.
 
-A set lives in ``ROOT/NAME``: ``records/1.0.0/`` (TFDS, written and read without TensorFlow), ``semiseg.json`` (what it is) and
-``ledger.jsonl`` (every look at its test split). Training code reads with :func:`read_split`, which knows no test split.
+A set lives in ``ROOT/NAME``: ``records/1.0.0/`` (TFDS, written and read without TensorFlow), ``semiseg.json`` and ``card.md`` (what it
+is, for programs and for people) and ``ledger.jsonl`` (every look at its test split). Training code reads with :func:`read_split`, which knows no test split.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from semiseg.data.source import SPLITS, Source, progress_bar
 from semiseg.errors import UserError
 
 if TYPE_CHECKING:
+    from semiseg.data.card import Seen
     from semiseg.types import Case
 
 LAYOUT = 1
@@ -165,7 +166,7 @@ def import_set(
     The set is built in a hidden folder beside its place and renamed at the end: it is there whole or not at all. A set that is replaced
     (``overwrite``) hands its ledger on. Raises UserError at the first problem; ``semiseg.data.check`` lists all.
     """
-    from semiseg.data import readers
+    from semiseg.data import card, readers
 
     folder = _root(root)
     if _checked(name) == "nuclei":
@@ -186,8 +187,9 @@ def import_set(
     building = folder / f".{name}.importing-{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
     try:
         building.mkdir()
-        facts = _write(found, building, progress)
+        facts, seen = _write(found, building, progress)
         facts |= {"format": format, "source": str(source), "layout": LAYOUT}
+        (building / card.FILE).write_text(card.card(name, facts, seen, card.command(format, source, name, options)), encoding="utf-8")
         (building / "semiseg.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
         _put(building, folder / name)
     except OSError as error:
@@ -244,15 +246,17 @@ def _alive(pid: int) -> bool:
 
 
 # ------------------------------------------------------------------ records
-def _write(found: Source, folder: Path, show: bool) -> dict[str, Any]:
-    """Write the records of a source; returns the fields of StoreInfo that come from them."""
+def _write(found: Source, folder: Path, show: bool) -> tuple[dict[str, Any], dict[str, Seen]]:
+    """Write the records of a source; returns the fields of StoreInfo that come from them, and what was seen of train and val."""
     from semiseg.data import records
+    from semiseg.data.card import Seen
     from semiseg.data.check import case_problems
 
     splits = {split: found.splits[split] for split in SPLITS if found.splits.get(split)}
     first = next(iter(splits.values()))[0].load()
     digest = hashlib.sha256()
     counts: dict[str, dict[str, int]] = {}
+    looked = {split: Seen() for split in splits if split != "test"}
 
     def cases(split: str):
         seen: dict[str, set[str]] = {"volumes": set(), "subjects": set(), "annotated": set()}
@@ -269,12 +273,14 @@ def _write(found: Source, folder: Path, show: bool) -> dict[str, Any]:
             seen["subjects"].add(case.subject)
             if case.label is not None:
                 seen["annotated"].add(case.subject)
+            if split in looked:
+                looked[split].add(case)
             yield case
         counts[split] = {"records": len(splits[split])} | {key: len(value) for key, value in seen.items()}
 
     records.write(folder, {split: cases(split) for split in splits}, first.image.shape[-1], first.image.dtype)
     place = records.folder(folder)
-    return {
+    facts = {
         "classes": found.classes,
         "unit": found.unit,
         "channels": first.image.shape[-1],
@@ -286,6 +292,7 @@ def _write(found: Source, folder: Path, show: bool) -> dict[str, Any]:
         "fingerprint": digest.hexdigest(),
         "files": {p.name: file_hash(p) for p in sorted(place.iterdir())},
     }
+    return facts, looked
 
 
 def _read(known: StoreInfo, split: str) -> list[Case]:

@@ -170,7 +170,10 @@ def _ray(out: Path, session: str, options: Options) -> None:
         import ray
     except ImportError:
         raise UserError("--backend ray needs Ray: pip install 'semiseg[ray]'") from None
-    ray.init(ignore_reinit_error=True, log_to_driver=False)
+    try:
+        ray.init(ignore_reinit_error=True, log_to_driver=False)
+    except Exception as error:  # Ray raises plain exceptions
+        raise UserError(f"--backend ray: Ray did not start ({' '.join(str(error).split())[:160]}); on one machine --jobs does the same") from error
     gpus = 1 if ray.cluster_resources().get("GPU") else 0
     task = ray.remote(num_gpus=gpus)(work)
     ray.get([task.remote(str(out.absolute()), session, dataclasses.replace(options, progress=False)) for _ in range(options.jobs)])
