@@ -36,13 +36,19 @@ def main() -> None:
     shutil.rmtree(args.out / "set", ignore_errors=True)
     sample.sample_set(sample.load(args.out / "generator"), args.out / "set", args.n)
     found = card(args.out / "set", given.data, out=args.out / "card")
+    shutil.rmtree(args.out / "kept", ignore_errors=True)
+    sample.sample_set(sample.load(args.out / "generator"), args.out / "kept", args.n, keep=args.out / "card" / "keep.txt")
+    filtered = card(args.out / "kept", given.data, out=args.out / "card_kept")
     results = HERE / "results"
     shutil.copy(args.out / "generator" / "grid.png", results / f"gan_{args.name}_grid.png")
-    kept = {k: v for k, v in found.items() if k != "samples"} | {"fit": {k: last[k] for k in ("step", "seconds", "diversity")}}
-    (results / f"gan_{args.name}_card.json").write_text(json.dumps(kept, indent=1) + "\n")
-    for check in found["checks"]:
-        print(f"{check['check']:24} {check['value']:8.4f}  {check['must']:>10}  {'pass' if check['passed'] else 'FAIL'}")
-    print(f"{'passed' if found['passed'] else 'REJECTED'} after {last['seconds']:.0f} s of fitting; the filter keeps {found['counts']['kept']} of {args.n}")
+    short = lambda card: {k: v for k, v in card.items() if k != "samples"}
+    record = {"fit": {k: last[k] for k in ("step", "seconds", "diversity")}, "all": short(found), "kept": short(filtered)}
+    (results / f"gan_{args.name}_card.json").write_text(json.dumps(record, indent=1) + "\n")
+    verdict = lambda passed: "pass" if passed else "FAIL"
+    print(f"{'check':24}{'must':>10}{'all':>10}{'':6}{'kept by the filter':>20}")
+    for one, two in zip(found["checks"], filtered["checks"]):
+        print(f"{one['check']:24}{one['must']:>10}{one['value']:10.4f} {verdict(one['passed'])} {two['value']:20.4f} {verdict(two['passed'])}")
+    print(f"{last['seconds']:.0f} s of fitting; the filter keeps {found['counts']['kept']} of {args.n}")
 
 
 if __name__ == "__main__":
