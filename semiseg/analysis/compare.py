@@ -133,8 +133,8 @@ def study(runs: Runs, metric: str = "dice", split: str = "val", checkpoint: str 
             if scored:
                 here, values_RS = Runs([here[r] for r in scored]), values_RS[scored]
                 interval = mean_interval(values_RS, [run.label_subset for run in here])
-                if metric in SHARES:
-                    interval = interval._replace(low=max(interval.low, 0.0), high=min(interval.high, 1.0))
+                if metric in SHARES | LOWER_IS_BETTER:  # a share or a distance
+                    interval = interval._replace(low=max(interval.low, 0.0), high=min(interval.high, 1.0 if metric in SHARES else np.inf))
                 cells[arm, labels] = Cell(arm, labels, here, np.nanmean(values_RS, 1), interval)
     if not cells:
         hint = "semiseg evaluate RUN --split test" if split == "test" else "semiseg evaluate RUN --split val"

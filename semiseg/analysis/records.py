@@ -286,7 +286,8 @@ def matrix(runs: Sequence[Run], metric: str = "dice", split: str = "val", checkp
 
 
 def load_runs(folders: str | Path | Iterable[str | Path]) -> Runs:
-    """Load every finished run in a folder, or in several, however deep; or those of a results.csv, which holds a mean per run and no subjects.
+    """Load every finished run in a folder, or in several, however deep; or those of a results.csv, which holds a mean per run (and no subjects, unless
+    NAME_subjects.csv stands beside NAME.csv).
 
     A broken or unfinished run is left out with one warning line that names the file. Raises UserError where no run is left.
     """
@@ -357,7 +358,9 @@ def _read_results(file: Path) -> list[Run]:
                 by_run.setdefault(name, []).append((*factors, split, checkpoint, class_, metric, float(mean) if mean else np.nan, int(count)))
     except (ValueError, csv.Error, UnicodeDecodeError) as error:
         raise UserError(f"{file}: line {reader.line_num} cannot be read ({error}); write it again with `semiseg report`") from None
-    return [_averaged(file, rows) for rows in by_run.values()]
+    from semiseg.analysis.subject_scores import attach
+
+    return attach(file, [_averaged(file, rows) for rows in by_run.values()])
 
 
 def _averaged(file: Path, rows: list[tuple[Any, ...]]) -> Run:

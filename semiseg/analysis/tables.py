@@ -147,7 +147,8 @@ def end_table(s: Study, keys: Sequence[str], names: Sequence[str]) -> list[list[
     for (arm, labels), cell in sorted(s.cells.items(), key=lambda item: (list(s.arms).index(item[0][0]), item[0][1])):
         ends = [run.end() for run in cell.runs]
         found = [[end[key] for end in ends if key in end] for key in keys]
-        rows.append([arm, str(labels), *(f"{np.median(values):.3g}" if values else "–" for values in found)])
+        if any(found):
+            rows.append([arm, str(labels), *(f"{np.median(values):.3g}" if values else "–" for values in found)])
     return [["Method", "Annotated", *names], *rows]
 
 

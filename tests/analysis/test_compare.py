@@ -64,6 +64,15 @@ def test_holm_counts_every_budget_and_arm(runs):
     assert smallest.p_holm == pytest.approx(min(1, 4 * smallest.p))
 
 
+def test_an_interval_stays_where_its_metric_can_be(tmp_path):
+    """Two label subsets far apart: Student's interval has one degree of freedom. Catches a Dice below 0 or above 1 and a negative distance."""
+    for subset, value in ((0, 0.2), (1, 0.9)):
+        run = write_run(tmp_path, subset=subset, examples=False)
+        write_rows(run, [["r", "val", "last", s, "a", metric, str(value), "1"] for s in "xy" for metric in ("dice", "hd95")])
+    (dice,), (hd95,) = (study(load_runs(tmp_path), metric).cells.values() for metric in ("dice", "hd95"))
+    assert dice.interval[1:3] == (0.0, 1.0) and hd95.interval.low == 0.0 and hd95.interval.high > 1
+
+
 def test_missing_split_and_mixed_data_are_errors(runs, tmp_path):
     """Catches an empty figure, and two data sets averaged."""
     with pytest.raises(UserError, match="evaluate RUN --split test"):
