@@ -1,5 +1,7 @@
-"""The notebooks: run from committed results, paired with their text, committed with their outputs."""
+"""The notebooks: run from committed results, paired with their text, committed with their outputs. Tables of the READMEs: what the results say."""
 
+import importlib.util
+import sys
 from pathlib import Path
 
 import pytest
@@ -25,3 +27,20 @@ def test_notebook_runs_and_is_committed_as_its_text_says(file, monkeypatch):
 def test_there_are_notebooks():
     """Catches a test above that runs nothing."""
     assert {f.stem for f in NOTEBOOKS} >= {"label_efficiency", "methods", "own_data"}
+
+
+def test_tables_of_the_readmes_are_what_the_results_say(tmp_path, monkeypatch):
+    """Also with a cell changed, which is named and put right, byte for byte. Catches a number that nobody measured, and results without their table."""
+    root = Path(__file__).parents[1]
+    spec = importlib.util.spec_from_file_location("figures", root / "experiments" / "figures.py")
+    figures = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "figures", figures)
+    spec.loader.exec_module(figures)
+    said: list[str] = []
+    texts = figures.texts(said)
+    assert said == [] and all((root / file).read_text() == text for file, text in texts.items())
+    monkeypatch.setattr(figures, "ROOT", tmp_path)
+    (tmp_path / "experiments").mkdir()
+    for file, text in texts.items():
+        (tmp_path / file).write_text(text.replace("| supervised | .68 [.57, .78]", "| supervised | .86 [.57, .78]"))
+    assert figures.texts(said) == texts and len(said) == 1 and "supervised, 4" in said[0]
