@@ -39,7 +39,8 @@ primary.pivot_table(index="method", columns="labels", values="mean").round(3)
 
 # %% [markdown]
 # ## The curve
-# A dot is a run, the line their mean. A `results.csv` holds a mean per run, no subjects: its intervals are over label subsets and seeds only.
+# A dot is a run, the line their mean. A `results.csv` holds a mean per run; where the subjects' scores stand beside it (`…_subjects.csv`), or with run
+# folders, intervals are over label subsets, seeds and subjects, else over label subsets and seeds only.
 
 # %%
 plot.label_efficiency(runs, split="test")

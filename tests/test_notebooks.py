@@ -1,6 +1,7 @@
 """The notebooks: run from committed results, paired with their text, committed with their outputs. Tables of the READMEs: what the results say."""
 
 import importlib.util
+import re
 import sys
 from pathlib import Path
 
@@ -16,7 +17,10 @@ def test_notebook_runs_and_is_committed_as_its_text_says(file, monkeypatch):
     pytest.importorskip("ipykernel")
     notebook = nbformat.read(file, as_version=4)
     text = jupytext.read(file.with_suffix(".py"))
-    assert [c.source for c in notebook.cells] == [c.source for c in text.cells], f"run: jupytext --sync notebooks/{file.name}"
+    assert [c.source for c in notebook.cells] == [c.source for c in text.cells], "run: python experiments/figures.py"
+    reads = re.findall(r'results / "([\w.]+)"', file.with_suffix(".py").read_text())
+    if reads and not any((file.parents[1] / "experiments" / "results" / name).exists() for name in reads):
+        pytest.skip(f"nobody has measured {reads[0]} yet")
     code = [c for c in notebook.cells if c.cell_type == "code"]
     assert sum(bool(c.outputs) for c in code) >= len(code) / 2 and not any(o.output_type == "error" for c in code for o in c.outputs)
     text.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
@@ -26,7 +30,7 @@ def test_notebook_runs_and_is_committed_as_its_text_says(file, monkeypatch):
 
 def test_there_are_notebooks():
     """Catches a test above that runs nothing."""
-    assert {f.stem for f in NOTEBOOKS} >= {"label_efficiency", "methods", "own_data"}
+    assert {f.stem for f in NOTEBOOKS} >= {"label_efficiency", "methods", "own_data", "synthetic_ratio"}
 
 
 def test_tables_of_the_readmes_are_what_the_results_say(tmp_path, monkeypatch):
