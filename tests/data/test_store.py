@@ -170,21 +170,18 @@ def test_default_root(monkeypatch, tmp_path):
 
 
 @pytest.mark.acdc
-def test_acdc_budgets_and_speed(acdc, root):
-    """Catches a label order that is not the published one, and a store too slow to sweep with."""
+def test_acdc_budgets(acdc, root):
+    """Catches a label order that is not the published one."""
     from semiseg.data.splits import labelled_subjects
 
     info = store.import_set("ssl4mis-acdc", acdc, "acdc", root, progress=False)
-    started = time.perf_counter()
     cases = store.read_split("acdc", "train", root)
-    seconds = time.perf_counter() - started
     counts = []
     for patients in (1, 3, 7, 14, 21, 28, 35, 70):
         chosen = set(labelled_subjects(info, cases, patients))
         counts.append(sum(case.subject in chosen for case in cases))
     assert counts == [32, 68, 136, 256, 396, 512, 664, 1312]
     assert info.counts["val"] == {"records": 210, "volumes": 20, "subjects": 10, "annotated": 10}
-    assert seconds < 3  # 0.7 s on two idle cores
 
 
 def test_description_is_plain_json(pictures, root):
