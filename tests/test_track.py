@@ -1,12 +1,16 @@
 """The W&B mirror: read back from its own offline files, and useless W&Bs that cost a run nothing."""
 
+import base64
 import csv
+import hashlib
 import json
-import struct
+import subprocess
+import sys
 import threading
 
 import numpy as np
 import pytest
+import yaml
 
 import semiseg
 from semiseg.cli.main import main
@@ -21,74 +25,61 @@ def no_key(monkeypatch, tmp_path):
     monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
 
 
-def records(folder):
-    """Records of a .wandb file by W&B's own protocol buffers; the file is a LevelDB log (32 KiB blocks of checksum, length, type, data)."""
-    from wandb.proto import wandb_internal_pb2
-
-    (file,) = folder.glob("wandb/offline-run-*/*.wandb")
-    data, place, whole = file.read_bytes(), 7, b""
-    assert data[:4] == b":W&B"
-    while place + 7 <= len(data):
-        if 32768 - place % 32768 < 7:
-            place += 32768 - place % 32768
-            continue
-        _, length, kind = struct.unpack("<IHB", data[place : place + 7])
-        whole += data[place + 7 : place + 7 + length]
-        place += 7 + length
-        if kind in (1, 4):  # full, last
-            record = wandb_internal_pb2.Record()
-            record.ParseFromString(whole)
-            yield record
-            whole = b""
+def read_back(folder):
+    """What W&B's own reader (``wandb leet inspect``) says of the folder's offline run: records by their type."""
+    (place,) = folder.glob("wandb/offline-run-*")
+    command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(place)]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    found: dict[str, list] = {}
+    for record in map(json.loads, said.splitlines()):
+        found.setdefault(record["type"], []).append(record[record["type"]])
+    return place / "files", found
 
 
 def test_an_offline_run_holds_what_the_folder_holds(tiny, tmp_path):
-    """Mirrored while it trains; then every scalar, the configuration, summary, table, masks and model are found again.
+    """Mirrored while it trains, then read by W&B's own tool: configuration, scalars, summary, table, overlays and model are the folder's, each whole.
 
-    Catches scalars lost at the end or sent twice, masks without layers, a table without its undefined scores, and a missing artifact.
+    The run goes on with one whose first lines W&B lost when it was killed. Catches those lines left out, scalars lost at the end or sent twice,
+    fields of summary.json that W&B never sees, layers swapped, a table without its undefined scores, an artifact that points outside of the folder.
     """
+    from PIL import Image
+
     out = tmp_path / "run"
+    out.mkdir()
+    (out / "wandb.json").write_text('{"id": "abc", "step": 4}')
     with mirror(out, "wandb", group="g", job_type="test"):
         semiseg.run(tiny, out, progress=False)
-    history: dict[str, dict[int, float]] = {}
-    config, summary, run, artifacts, metrics = {}, {}, None, [], {}
-    for record in records(out):
-        kind = record.WhichOneof("record_type")
-        if kind == "run":
-            run = record.run
-            config |= {".".join(item.nested_key) or item.key: json.loads(item.value_json) for item in record.run.config.update}
-        elif kind == "history":
-            items = {".".join(item.nested_key) or item.key: json.loads(item.value_json) for item in record.history.item}
-            for key, value in items.items():
-                history.setdefault(key, {})[int(items.get("step", items.get("_step", -1)))] = value
-        elif kind == "summary":
-            summary |= {".".join(item.nested_key) or item.key: json.loads(item.value_json) for item in record.summary.update}
-        elif kind == "metric":
-            metrics[record.metric.name] = record.metric.summary
-        elif kind == "request" and record.request.WhichOneof("request_type") == "log_artifact":
-            artifacts.append(record.request.log_artifact.artifact)
-        elif kind == "artifact":
-            artifacts.append(record.artifact)
+    files, found = read_back(out)
+    (run,) = found["run"]
+    assert (run["run_id"], run["run_group"], run["job_type"]) == ("abc", "g", "test") and {"discs", "supervised", "unet", "labels 4"} <= set(run["tags"])
+    tree = yaml.safe_load((out / "config.yaml").read_text()) | {"environment": json.loads((out / "env.json").read_text())}
+    assert {k: v for k, v in run["config"]["update"].items() if k != "_wandb"} == tree
+    metrics = {metric["name"]: metric["summary"] for metric in found["metric"] if "summary" in metric}
+    assert metrics["val_dice"]["max"] and metrics["val_hd95"]["min"] and metrics["loss"] == {"last": True}
+
     lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-    for key in ("loss", "lr"):
-        assert history[key] == {line["step"]: pytest.approx(line[key]) for line in lines}, key
-    assert history["val_dice"] == {line["step"]: line["val_dice"] for line in lines if "val_dice" in line}
-    assert run.run_group == "g" and run.job_type == "test" and {"discs", "supervised", "unet", "labels 4"} <= set(run.tags)
-    assert config["method"]["name"] == "supervised" and config["labels"] == 4
-    said = json.loads((out / "summary.json").read_text())
-    assert summary["last/val_dice"] == pytest.approx(said["last"]["val"]["dice"])
-    assert metrics["val_dice"].max and metrics["val_hd95"].min
-    (count,) = history["per_subject.nrows"].values()
+    history = [record["item"] for record in found["history"]]
+    assert [{k: item[k] for k in line} for item, line in zip(history, lines, strict=False)] == lines and history[len(lines) :][0].keys().isdisjoint({"loss"})
+    said = {k: v for record in found["summary"] for k, v in record["update"].items()}
+    expected = weights_and_biases.flat_summary(json.loads((out / "summary.json").read_text()))
+    assert {k: v for k, v in said.items() if k in expected} == expected
+    assert {"last/val_dice", "val_best/step", "val_best/val_dice", "total_steps"} <= set(expected)
+
+    logged = {k: v for item in history for k, v in item.items()}
+    table = json.loads((files / logged["per_subject.path"]).read_text())
     rows = list(csv.reader((out / "per_subject.csv").open()))
-    assert count == len(rows) - 1
-    stored = json.loads(next((out / "wandb").glob("offline-run-*/files/media/table/per_subject*.table.json")).read_text())
-    assert stored["columns"] == rows[0] and {tuple(r[:5]) for r in stored["data"]} == {tuple(r[:5]) for r in rows[1:]}
-    (images,) = history["examples.count"].values()
-    (masks,) = history["examples.all_masks"].values()
+    assert table["columns"] == rows[0] and [[*r[:6], float(r[6]) if r[6] else None, r[7]] for r in rows[1:]] == table["data"]
     kept = np.load(out / "examples.npz")
-    assert images == len(kept["dice"]) and set(masks[0]) == {"truth", "prediction"}
-    names = {entry.path for artifact in artifacts if artifact.type == "model" for entry in artifact.manifest.contents}
-    assert {"weights.safetensors", "config.yaml", "summary.json"} <= names
+    assert logged["examples.count"] == len(kept["dice"]) > 0
+    for i, layers in enumerate(logged["examples.all_masks"]):
+        for name, layer in (("truth", "label"), ("prediction", "prediction")):
+            assert np.array_equal(np.asarray(Image.open(files / layers[name]["path"])), kept[layer][i]), (name, i)
+    (model,) = (artifact for artifact in found["artifact"] if artifact["type"] == "model")
+    held = {entry["path"]: entry for entry in model["manifest"]["contents"]}
+    assert {"weights.safetensors", "weights_val_best.safetensors", "config.yaml", "summary.json", "env.json", "per_subject.csv"} == set(held)
+    for name, entry in held.items():
+        assert entry["digest"] == base64.b64encode(hashlib.md5((out / name).read_bytes()).digest()).decode() and entry["local_path"] == str(out / name)
+    assert found["exit"][0].get("exit_code", 0) == 0
     assert weights_and_biases._state(out)["finished"] == "offline"
 
 

@@ -35,7 +35,7 @@ def mirror(folder: str | Path | None, kind: str = "none", *, group: str | None =
     follower.start()
     try:
         yield
-    except BaseException:
-        follower.stop(failed=True)
+    except BaseException as error:
+        follower.stop(failed=getattr(error, "failed", True))  # a trial that a search stopped has not failed
         raise
     follower.stop()

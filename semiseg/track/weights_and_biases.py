@@ -98,7 +98,7 @@ def has_key() -> bool:
 
 # ------------------------------------------------------------------ what is sent
 def begin(folder: Path, state: dict[str, Any], group: str | None, job_type: str) -> Any:
-    """Start (or go on with) the W&B run of a folder."""
+    """Start (or go on with) the W&B run of a folder. Offline, going on is a whole copy under the same id."""
     import wandb
 
     from semiseg.config import load_yaml
@@ -119,6 +119,7 @@ def begin(folder: Path, state: dict[str, Any], group: str | None, job_type: str)
         for names, best in ((LARGER, "max"), (SMALLER, "min")):
             for name in names:
                 run.define_metric(prefix + name, step_metric="step", summary="last" if prefix == "" else f"{best},last")
+    state["step"] = max(0, run.starting_step - 1)  # what W&B has, not what it was told: killed, it loses its last lines
     _remember(folder, state)
     return run
 
@@ -146,13 +147,8 @@ def finish(run: Any, folder: Path, state: dict[str, Any], failed: bool = False) 
     import wandb
 
     summary = _json(folder / "summary.json")
-    for split, values in summary.get("last", {}).items():
-        for name, value in values.items():
-            run.summary[f"last/{split}_{name}"] = value
-    for key in ("parameters", "seconds_train", "seconds_evaluate", "subjects_labelled", "images_labelled", "status"):
-        if key in summary:
-            run.summary[key] = summary[key]
     if summary:
+        run.summary.update(flat_summary(summary))
         with (folder / "per_subject.csv").open() as lines:
             rows = list(csv.reader(lines))
         numbers = [[*row[:6], float(row[6]) if row[6] else None, row[7]] for row in rows[1:]]
@@ -161,14 +157,27 @@ def finish(run: Any, folder: Path, state: dict[str, Any], failed: bool = False) 
         if overlays:
             run.log({"examples": overlays})
         artifact = wandb.Artifact(f"{folder.name}-model", type="model", metadata={"last": summary.get("last", {})})
-        for name in ("weights.safetensors", "config.yaml", "summary.json", "env.json", "per_subject.csv"):
-            if (folder / name).exists():
-                artifact.add_file(str(folder / name))
+        for name in ("weights.safetensors", "weights_val_best.safetensors", "config.yaml", "summary.json", "env.json", "per_subject.csv"):
+            if (folder / name).exists():  # sent from where it lies: W&B would keep a copy of every model in the home folder
+                artifact.add_file(str((folder / name).resolve()), name, policy="immutable", skip_cache=True)
         run.log_artifact(artifact)
     run.finish(exit_code=1 if failed else 0)
     if summary:
         state["finished"] = mode()
     _remember(folder, state)
+
+
+def flat_summary(summary: dict[str, Any]) -> dict[str, Any]:
+    """summary.json as W&B has it: ``last/val_dice``, ``val_best/val_dice``, and everything else under its own name."""
+    found: dict[str, Any] = {}
+    for key, value in summary.items():
+        scored = {s: v for s, v in value.items() if isinstance(v, dict)} if key in ("last", "val_best") else {}
+        if scored:
+            found |= {f"{key}/{split}_{name}": number for split, values in scored.items() for name, number in values.items()}
+            found |= {f"{key}/{name}": rest for name, rest in value.items() if name not in scored}
+        else:
+            found[key] = value
+    return found
 
 
 def images(folder: Path) -> list[Any]:
