@@ -18,10 +18,12 @@ import pytest
 import semiseg
 from semiseg import sweeps
 from semiseg.cli.main import main
-from semiseg.errors import UserError
+from semiseg.errors import DiskError, UserError
 from semiseg.sweeps.claims import Claims
 from semiseg.sweeps.plan import draw, points, read
+from semiseg.sweeps.search import Judge, Search, Stopped
 from semiseg.sweeps.status import status
+from semiseg.train.fit import Interrupted
 
 
 def grid(root: str, **axes):
@@ -112,8 +114,8 @@ def test_grid_nested_and_flat_names_agree():
         ({"metric": {"name": "speed"}, "parameters": {"lr": {"values": [0.1]}}}, "choose val_dice"),
         ({"early_terminate": {"type": "median"}, "parameters": {"lr": {"values": [0.1]}}}, "hyperband"),
         ({"method": "random", "run_cap": 1, "parameters": {"lr": {"distribution": "beta"}}}, "'beta'"),
-        ({"parameter": {}}, "does not know 'parameter'"),
-        ({"parameters": {"net": {"value": "vnet9"}}}, "no net called 'vnet9'"),
+        ({"parameter": {}}, "did you mean 'parameters'"),
+        ({"parameters": {"net": {"value": "vnet9"}}}, "no net called 'vnet9'; did you mean 'vnet'"),
     ],
 )
 def test_a_wrong_sweep_is_one_line(spec, words):
@@ -160,6 +162,9 @@ def test_bayes_searches_resumes_and_early_stops(root, tmp_path):
 
     study = optuna.load_study(study_name="sweep", storage=JournalStorage(JournalFileBackend(str(tmp_path / "journal.log"))))
     assert [t.value for t in study.trials] == pytest.approx([o.summary["last"]["val"]["dice"] for o in more])
+    search = Search(read(spec, 6), tmp_path)
+    search.tell(search.ask(), None, stopped=True)  # it counts against its neighbourhood, and leaves the search able to go on
+    assert search.names() == {f"trial00{i}": True for i in range(6)} and search.study.trials[-1].state.name == "PRUNED" and search.ask() == "trial006"
     with pytest.raises(UserError, match="another sweep"):
         sweeps.sweep(spec | {"parameters": spec["parameters"] | {"lr": {"value": 0.1}}}, tmp_path)
 
@@ -174,8 +179,14 @@ def test_hyperband_stops_what_is_not_among_the_best(root, tmp_path):
     said: list[str] = []
     done = sweeps.sweep(spec, tmp_path, say=said.append)
     assert [o.trial.lr for o in done] == [0.03] and "stopped early" in said[1], said
-    rows = {r["name"]: r["state"] for r in status(tmp_path)}
-    assert sorted(rows.values()) == ["done", "stopped"]
+    rows = {r["state"]: r for r in status(tmp_path)}
+    assert set(rows) == {"done", "stopped"} and rows["stopped"]["dice"] < rows["done"]["dice"]
+    with (tmp_path / ".rungs.jsonl").open("a") as rungs:
+        rungs.write('{"trial": "cut by a ki')
+    judge = Judge(read(spec), tmp_path, "another", 2)
+    judge(1.0)
+    with pytest.raises(Stopped):
+        Judge(read(spec), tmp_path, "hopeless", 2)(0.0)
     said.clear()
     sweeps.sweep(spec, tmp_path, say=said.append)
     assert said == []
@@ -246,11 +257,46 @@ def test_killed_sweep_of_two_workers_loses_and_repeats_nothing(root, tmp_path):
     assert len(re.findall(r"val Dice", logs)) <= 6 + 2  # a trial may be killed between its summary and its line
 
 
-def test_slurm_runs_the_same_worker(root, tmp_path):
-    """submitit's own dry run (cluster=debug). Catches a worker that cannot be shipped, and options that do not reach the executor."""
+def test_ctrl_c_while_workers_start_ends_them(root, tmp_path, monkeypatch):
+    """The signal comes as the first of two starts. Catches workers that live on, unseen, because nobody listened yet."""
+    import types
+
+    told = []
+
+    class Worker:
+        returncode = None
+
+        def __init__(self, *_, **__):
+            told.append("start")
+            signal.raise_signal(signal.SIGINT)
+
+        def poll(self):
+            return self.returncode
+
+        def send_signal(self, number):
+            told.append(number)
+            self.returncode = -number
+
+    monkeypatch.setattr(sweeps.launch, "subprocess", types.SimpleNamespace(Popen=Worker, STDOUT=subprocess.STDOUT))
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(Interrupted):
+        sweeps.sweep(grid(root, seed=[0, 1]), tmp_path, jobs=2, say=lambda line: None)
+    assert told == ["start", signal.SIGTERM] and signal.getsignal(signal.SIGINT) is before
+
+
+def test_slurm_runs_the_same_worker(root, tmp_path, monkeypatch):
+    """submitit's own dry run (cluster=debug). Catches a worker that cannot be shipped, options that do not reach the executor, a traceback or silence
+    where all workers end early, and a cluster that is not there replaced by this machine without a word.
+    """
     pytest.importorskip("submitit")
-    found = sweeps.sweep(grid(root, seed=[0, 1]), tmp_path, backend="slurm", cluster={"cluster": "debug", "timeout_min": 5}, say=lambda line: None)
-    assert [o.name for o in found] == ["seed0", "seed1"]
+    spec, options = grid(root, seed=[0, 1]), {"backend": "slurm", "cluster": {"cluster": "debug", "timeout_min": 5}, "say": lambda line: None}
+    assert [o.name for o in sweeps.sweep(spec, tmp_path / "a", **options)] == ["seed0", "seed1"]
+    monkeypatch.setattr("semiseg.sweeps.worker.work", lambda *_: (_ for _ in ()).throw(DiskError("the disk is full")))
+    with pytest.raises(UserError, match="^the disk is full$"):
+        sweeps.sweep(spec, tmp_path / "b", **options)
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(UserError, match="no sbatch"):
+        sweeps.sweep(spec, tmp_path / "b", backend="slurm")
 
 
 def test_a_missing_engine_is_one_line_with_its_remedy(root, tmp_path, monkeypatch):

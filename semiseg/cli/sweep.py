@@ -64,10 +64,12 @@ def main(argv: Sequence[str]) -> int:
     rows = status(own["out"], own["test"])
     if own["json"]:
         Path(own["json"]).write_text(json.dumps(rows, indent=1) + "\n")
-    left = [r for r in rows if r["state"] in ("failed", "unfinished", "waiting")]
-    if own["backend"] != "slurm":
-        print(f"{len(results)} of {len(rows)} trials finished in {time.monotonic() - began:.0f} s; see `semiseg report {own['out']} --out report`")
-    return 1 if left and own["backend"] != "slurm" else 0
+    if own["backend"] == "slurm" and cluster.get("cluster", "slurm") == "slurm":
+        return 0  # submitted
+    early = sum(r["state"] == "stopped" for r in rows)
+    words = f"{len(results)} of {len(rows)} trials finished" + (f", {early} stopped early" if early else "")
+    print(f"{words} in {time.monotonic() - began:.0f} s; see `semiseg report {own['out']} --out report`")
+    return int(any(r["state"] in ("failed", "unfinished", "waiting") for r in rows))
 
 
 def _status(positional: Sequence[str], flags: dict[str, Any]) -> int:

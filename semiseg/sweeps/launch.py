@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +27,12 @@ from semiseg.sweeps.claims import summary_of
 from semiseg.sweeps.plan import Spec, read, trials
 from semiseg.sweeps.status import Board, status
 from semiseg.sweeps.work import Options, work
+from semiseg.sweeps.worker import task
 from semiseg.train.fit import Interrupted
 
 BACKENDS = ("local", "slurm", "ray")
 ERROR = "semiseg: error: "
+STOPS = [getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,11 +76,12 @@ def sweep(
     if backend == "slurm":
         _slurm(out, session, options, dict(cluster or {}), say)
     elif backend == "ray":
-        _ray(out, session, options)
+        _ray(out, session, options, say)
     elif jobs > 1:
         _processes(out, session, options, say)
     else:
-        work(out, session, options, say, plan_of)
+        with _shown(out, options, say) as (options, say):
+            work(out, session, options, say, plan_of)
     return outcomes(plan_of, out, test)
 
 
@@ -106,6 +113,28 @@ def _write_plan(spec: Spec, out: Path) -> None:
         raise UserError(f"{out}: cannot be written ({error.strerror}); choose another --out") from None
 
 
+@contextlib.contextmanager
+def _shown(out: Path, options: Options, say: Callable[[str], None]) -> Iterator[tuple[Options, Callable[[str], None]]]:
+    """The options and the ``say`` of a worker in this process: on a terminal the live table, redrawn by a thread, takes the place of its lines."""
+    if not (options.progress and sys.stderr.isatty()):
+        yield options, say
+        return
+    board, done = Board(out, options.test, say), threading.Event()
+
+    def follow() -> None:
+        while not done.wait(0.5):
+            board.update()
+
+    thread = threading.Thread(target=follow, name="table", daemon=True)
+    thread.start()
+    try:
+        yield dataclasses.replace(options, progress=False), lambda line: None
+    finally:
+        done.set()
+        thread.join()
+        board.update(last=True)
+
+
 def _processes(out: Path, session: str, options: Options, say: Callable[[str], None]) -> None:
     """``jobs`` processes on this machine, with the cores divided among them; ends them when this one is asked to stop."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -114,14 +143,15 @@ def _processes(out: Path, session: str, options: Options, say: Callable[[str], N
     logs.mkdir(exist_ok=True)
     given = json.dumps(dataclasses.asdict(dataclasses.replace(options, progress=False)))
     command = [sys.executable, "-m", "semiseg.sweeps.worker", str(out), session, given]
-    workers = []
-    for i in range(options.jobs):
-        with (logs / f"worker{i}.log").open("a") as log:
-            workers.append(subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment, start_new_session=True))
+    workers: list[subprocess.Popen[bytes]] = []
     board, stopped = Board(out, options.test, say), False
-    asked: list[int] = []
-    old = {s: signal.signal(s, lambda number, frame: asked.append(number)) for s in (signal.SIGTERM, signal.SIGINT)}
+    asked: list[int] = []  # before the first worker starts: nobody else would end them, they are in sessions of their own
+    old = {s: signal.signal(s, lambda number, frame: asked.append(number)) for s in STOPS if signal.getsignal(s) is not signal.SIG_IGN}
     try:
+        for i in range(options.jobs):
+            if not asked:
+                with (logs / f"worker{i}.log").open("a") as log:
+                    workers.append(subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment, start_new_session=True))
         while any(worker.poll() is None for worker in workers):
             if asked and not stopped:
                 stopped = True
@@ -136,16 +166,20 @@ def _processes(out: Path, session: str, options: Options, say: Callable[[str], N
         for worker in workers:
             if worker.poll() is None:
                 worker.kill()
-    if stopped:
+    if asked:
         raise Interrupted(f"stopped; the same command goes on from {out}")
     bad = [i for i, worker in enumerate(workers) if worker.returncode]
-    if bad and len(bad) == len(workers):
-        last = ((logs / f"worker{bad[0]}.log").read_text().strip().splitlines() or ["it said nothing"])[-1]
-        if last.startswith(ERROR):
-            raise UserError(last.removeprefix(ERROR))
-        raise UserError(f"{logs / f'worker{bad[0]}.log'}: every worker ended early, the last words: {last[:200]}; the same command goes on")
-    if bad:
-        say(f"{len(bad)} of {len(workers)} workers ended early (see {logs}); the same command takes up what they left")
+    words = [((logs / f"worker{i}.log").read_text().strip().splitlines() or ["it said nothing"])[-1] for i in bad]
+    told = [last.removeprefix(ERROR) if last.startswith(ERROR) else "" for last in words]
+    _ended([t or f"{logs / f'worker{i}.log'}: a worker ended early, the last words: {last[:200]}" for i, t, last in zip(bad, told, words)], options, say)
+
+
+def _ended(words: Sequence[str], options: Options, say: Callable[[str], None]) -> None:
+    """``words`` of the workers that ended early: an error where nobody is left to do the work."""
+    if len(words) >= options.jobs:
+        raise UserError(words[0])
+    if words:
+        say(f"{len(words)} of {options.jobs} workers ended early ({words[0]}); the same command takes up what they left")
 
 
 def _slurm(out: Path, session: str, options: Options, cluster: dict[str, Any], say: Callable[[str], None]) -> None:
@@ -153,19 +187,25 @@ def _slurm(out: Path, session: str, options: Options, cluster: dict[str, Any], s
         import submitit
     except ImportError:
         raise UserError("--backend slurm needs submitit: pip install 'semiseg[slurm]'") from None
-    executor = submitit.AutoExecutor(folder=out.absolute() / ".slurm", cluster=cluster.pop("cluster", None))
+    where = cluster.pop("cluster", "slurm")
+    if where == "slurm" and not shutil.which("sbatch"):
+        raise UserError("--backend slurm: there is no Slurm here (no sbatch); on one machine --jobs does the same")
+    executor = submitit.AutoExecutor(folder=out.absolute() / ".slurm", cluster=where)
     executor.update_parameters(name=out.name, **({"timeout_min": 24 * 60} | cluster))
     given = dataclasses.replace(options, progress=False)
     with executor.batch():
-        jobs = [executor.submit(work, str(out.absolute()), session, given) for _ in range(options.jobs)]
-    if executor.cluster in ("debug", "local"):  # a dry run without a cluster
-        for job in jobs:
-            job.result()
+        jobs = [executor.submit(task, str(out.absolute()), session, given) for _ in range(options.jobs)]
+    if where != "slurm":  # debug or local: a dry run without a cluster
+        try:
+            said = [job.result() for job in jobs]
+        except Exception as error:  # submitit wraps whatever ended the process
+            raise UserError(f"--backend slurm: a task ended early ({_last(error)}); its log is in {out / '.slurm'}") from error
+        _ended([words for words in said if words], options, say)
     else:
         say(f"submitted {', '.join(job.job_id for job in jobs)}; see `semiseg sweep status {out}`, logs are in {out / '.slurm'}")
 
 
-def _ray(out: Path, session: str, options: Options) -> None:
+def _ray(out: Path, session: str, options: Options, say: Callable[[str], None]) -> None:
     try:
         import ray
     except ImportError:
@@ -175,8 +215,18 @@ def _ray(out: Path, session: str, options: Options) -> None:
     except Exception as error:  # Ray raises plain exceptions
         raise UserError(f"--backend ray: Ray did not start ({' '.join(str(error).split())[:160]}); on one machine --jobs does the same") from error
     gpus = 1 if ray.cluster_resources().get("GPU") else 0
-    task = ray.remote(num_gpus=gpus)(work)
-    ray.get([task.remote(str(out.absolute()), session, dataclasses.replace(options, progress=False)) for _ in range(options.jobs)])
+    remote = ray.remote(num_gpus=gpus)(task)
+    try:
+        said = ray.get([remote.remote(str(out.absolute()), session, dataclasses.replace(options, progress=False)) for _ in range(options.jobs)])
+    except ray.exceptions.RayError as error:
+        raise UserError(f"--backend ray: a task ended early ({_last(error)}); the same command goes on") from error
+    _ended([words for words in said if words], options, say)
+
+
+def _last(error: Exception) -> str:
+    """The last words of an error that quotes a traceback."""
+    lines = [line.strip() for line in str(error).splitlines() if re.match(r"[\w.]+(Error|Exception|Interrupt)\b", line.strip())]
+    return (lines or [" ".join(str(error).split())])[-1][:200]
 
 
 __all__ = ["BACKENDS", "Outcome", "outcomes", "status", "sweep"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import functools
 import itertools
 import math
@@ -60,7 +61,9 @@ class Spec:
     def trial(self, point: Mapping[str, Any]) -> Trial:
         """The trial at a point; UserError for an unknown field or a wrong value."""
         start = config.preset(self.preset, str(point.get("method", "supervised"))) if self.preset else Trial()
-        return config.override(start, {k: v for k, v in point.items() if k not in IGNORED_FIELDS}, self.where)
+        trial = config.override(start, {k: v for k, v in point.items() if k not in IGNORED_FIELDS}, self.where)
+        config.check_volumes(trial, self.where)
+        return trial
 
 
 def read(sweep: str | Path | Mapping[str, Any], count: int | None = None) -> Spec:
@@ -73,7 +76,9 @@ def read(sweep: str | Path | Mapping[str, Any], count: int | None = None) -> Spe
     source = dict(sweep) if isinstance(sweep, Mapping) else config.load_yaml(sweep)
     unknown = [k for k in source if k not in FILE_KEYS]
     if unknown:
-        raise UserError(f"{where}: does not know {unknown[0]!r}; a sweep has {', '.join(sorted(FILE_KEYS))}")
+        near = difflib.get_close_matches(str(unknown[0]), FILE_KEYS, 1)
+        hint = f"did you mean {near[0]!r}?" if near else f"a sweep has {', '.join(sorted(FILE_KEYS))}"
+        raise UserError(f"{where}: does not know {unknown[0]!r}; {hint}")
     method = source.get("method", "grid")
     if method not in METHODS:
         raise UserError(f"{where}: method is {method!r}: choose one of {', '.join(METHODS)}")

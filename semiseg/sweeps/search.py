@@ -12,7 +12,13 @@ from semiseg.sweeps.plan import Spec, choices, distribution
 
 
 class Stopped(Exception):
-    """A trial was stopped early; the message says why."""
+    """A trial was stopped early, at a Dice of ``dice``; the message says why."""
+
+    failed = False
+
+    def __init__(self, why: str, dice: float):
+        super().__init__(why)
+        self.dice = dice
 
 
 class Search:
@@ -57,12 +63,12 @@ class Search:
                 found[key] = drawn[key] if isinstance(drawn[key], int) else float(f"{drawn[key]:.6g}")
         return found
 
-    def tell(self, name: str, value: float | None) -> None:
-        """The trial's metric; None for one that failed or was stopped."""
-        state = self._optuna.trial.TrialState
-        number = int(name.removeprefix("trial"))
+    def tell(self, name: str, value: float | None, stopped: bool = False) -> None:
+        """The trial's metric; None for one that failed, of which nothing is learnt, or was stopped, which counts as worse than any that was not."""
+        states = self._optuna.trial.TrialState
         good = value is not None and math.isfinite(value)
-        self.study.tell(number, value if good else None, state=state.COMPLETE if good else state.FAIL, skip_if_finished=True)
+        state = states.COMPLETE if good else states.PRUNED if stopped else states.FAIL
+        self.study.tell(int(name.removeprefix("trial")), value if good else None, state=state, skip_if_finished=True)
 
     def _axis(self, name: str, leaf: dict[str, Any]) -> Any:
         kind = distribution(name, leaf, self.spec.where)
@@ -96,12 +102,16 @@ class Judge:
             return
         with self.file.open("a") as file:
             file.write(json.dumps({"trial": self.name, "rung": done, "value": value}) + "\n")
-        best: dict[str, float] = {}
-        for line in self.file.read_text().splitlines():
-            record = json.loads(line)
-            if record["rung"] == done:
-                best[record["trial"]] = record["value"]
+        best = {r["trial"]: r["value"] for r in map(_record, self.file.read_text().splitlines()) if r.get("rung") == done}
         places = max(1, math.ceil(len(best) / self.early.eta))
         rank = sum(v > value for v in best.values()) + 1
         if rank > places:
-            raise Stopped(f"validation {done}: Dice {value:.3f} is place {rank} of {len(best)}, and {places} go on")
+            raise Stopped(f"validation {done}: Dice {value:.3f} is place {rank} of {len(best)}, and {places} go on", value)
+
+
+def _record(line: str) -> dict[str, Any]:
+    """A line of .rungs.jsonl; empty where a full disk or a kill cut it."""
+    try:
+        return json.loads(line)
+    except ValueError:
+        return {}

@@ -45,13 +45,13 @@ def _row(out: Path, name: str, claims: Claims, test: bool) -> dict[str, Any]:
         found = summary["last"]["test" if test else "val"]
         seconds = summary.get("seconds_train", 0) + summary.get("seconds_evaluate", 0)
         return row | {"state": "done", "step": summary.get("steps"), "steps": summary.get("steps"), "dice": found.get("dice"), "seconds": seconds}
-    if stopped:
-        return row | {"state": "stopped", "note": str(stopped.get("stopped", ""))}
-    running = claims.taken(name)
+    running = not stopped and claims.taken(name)
     if not folder.exists() and not running:
         return row
     last, dice = _log(folder / "metrics.jsonl")
     row |= {"step": last.get("step", 0), "seconds": last.get("seconds"), "dice": dice}
+    if stopped:
+        return row | {"state": "stopped", "dice": stopped.get("dice", dice), "note": str(stopped.get("stopped", ""))}
     row["state"] = "running" if running else "failed" if error else "unfinished"
     return row | ({"note": error.get("error", "")} if error and not running else {})
 

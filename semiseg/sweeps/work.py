@@ -98,7 +98,7 @@ def _searched(spec: Spec, out: Path, claims: Claims, options: Options) -> Genera
         try:
             if not finished(out / name, options.test):
                 yield name, spec.trial(search.point(name)), int(name.removeprefix("trial")) + 1, spec.cap
-            search.tell(name, summary_of(out / name).get("last", {}).get("val", {}).get(spec.metric))
+            search.tell(name, summary_of(out / name).get("last", {}).get("val", {}).get(spec.metric), (out / name / "stopped.json").exists())
         finally:
             claims.drop(name)
 
@@ -120,7 +120,7 @@ def _run(spec: Spec, out: Path, name: str, trial: Trial, options: Options, sessi
     except Interrupted:
         raise
     except Stopped as stopped:
-        record(folder / "stopped.json", {"stopped": str(stopped), "session": session})
+        record(folder / "stopped.json", {"stopped": str(stopped), "dice": stopped.dice, "session": session})
         say(f"stopped early  {name}: {stopped}")
     except Exception as error:  # a trial's failure, whatever it is, is that trial's; a full disk is everybody's
         if disk_problem(error):

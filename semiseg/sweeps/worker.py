@@ -1,4 +1,4 @@
-"""``python -m semiseg.sweeps.worker OUT SESSION OPTIONS``: one of the processes of ``semiseg sweep --jobs``."""
+"""``python -m semiseg.sweeps.worker OUT SESSION OPTIONS``: one of the processes of ``semiseg sweep --jobs``, or a task on a cluster."""
 
 from __future__ import annotations
 
@@ -21,6 +21,15 @@ def main() -> int:
         print(f"semiseg: error: {error}", flush=True)
         return 2
     return 0
+
+
+def task(out: str, session: str, options: Options) -> str:
+    """The same on a cluster: what ended it early in its own words, which an engine would wrap in a page of its own; else nothing."""
+    try:
+        work(out, session, options)
+    except (Interrupted, UserError) as error:
+        return str(error)
+    return ""
 
 
 if __name__ == "__main__":
