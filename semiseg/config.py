@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import functools
 import json
 import math
@@ -117,7 +118,9 @@ def make(field: str, name: str) -> Any:
     try:
         return CHOICES[field][name]()
     except KeyError:
-        raise UserError(f"there is no {field} called {name!r}: choose one of {', '.join(CHOICES[field])}") from None
+        near = difflib.get_close_matches(name, CHOICES[field], 1)
+        hint = f"; did you mean {near[0]!r}?" if near else f": choose one of {', '.join(CHOICES[field])}"
+        raise UserError(f"there is no {field} called {name!r}{hint}") from None
 
 
 def to_dict(value: Any, field: str = "") -> Any:
@@ -179,8 +182,6 @@ def _field(node: Any, name: str, changes: Changes, where: str) -> Any:
     fields = {f.name: f for f in dataclasses.fields(node)}
     key, value = next(iter(changes.values()))
     if name not in fields:
-        import difflib
-
         near = difflib.get_close_matches(name, fields, 1)
         hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(fields)}"
         raise UserError(f"{prefix}there is no field {key!r}: {hint}")

@@ -264,7 +264,7 @@ def test_init_in_a_configuration(tmp_path):
     assert config.override(one, {"init": "runs/b"}).init == Weights("runs/b") and config.override(one, {"init": "weights"}).init == Weights("runs/a")
     assert config.override(config.override(config.Trial(), {"init": "masked_image", "init.share": 0.5}), {"init": "masked_image"}).init.share == 0.5
     for change, words in (
-        ({"init": "masked"}, "choose one of none, masked_image"),
+        ({"init": "masked"}, "did you mean 'masked_image'"),
         ({"init": "weights"}, "init.path is empty"),
         ({"init_steps": 0}, "init_steps"),
     ):

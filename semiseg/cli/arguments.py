@@ -86,8 +86,7 @@ def check_choice(field: str, name: Any, where: str = "") -> None:
     try:
         config.make(key, name)
     except UserError as error:
-        hint = did_you_mean(name, config.CHOICES[key])
-        raise UserError(where + (str(error).partition(": ")[0] + hint if hint else str(error))) from None
+        raise UserError(f"{where}{error}") from None
 
 
 def explain(instance: Any, prefix: str = "", only: Sequence[str] = (), parts: bool = True) -> str:
