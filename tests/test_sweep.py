@@ -23,6 +23,7 @@ from semiseg.sweeps.claims import Claims
 from semiseg.sweeps.plan import draw, points, read
 from semiseg.sweeps.search import Judge, Search, Stopped
 from semiseg.sweeps.status import status
+from semiseg.sweeps.worker import FULL
 from semiseg.train.fit import Interrupted
 
 
@@ -89,6 +90,9 @@ def test_a_full_disk_stops_the_sweep_and_costs_nothing_that_is_finished(root, tm
     monkeypatch.undo()
     assert len(sweeps.sweep(spec, out, say=lambda line: None)) == 3  # while the exception lives on: its claim must not
     assert _ends(out)["seed0"] == ended["seed0"]
+    log = tmp_path / "worker0.log"
+    log.write_text("semiseg: error: out/see")  # of a worker beside others: the disk took no more of its words
+    assert "no space left" in sweeps.launch._words(FULL, log, out)
 
 
 def test_grid_nested_and_flat_names_agree():

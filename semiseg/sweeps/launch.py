@@ -27,7 +27,7 @@ from semiseg.sweeps.claims import summary_of
 from semiseg.sweeps.plan import Spec, read, trials
 from semiseg.sweeps.status import Board, status
 from semiseg.sweeps.work import Options, work
-from semiseg.sweeps.worker import task
+from semiseg.sweeps.worker import FULL, task
 from semiseg.train.fit import Interrupted
 
 BACKENDS = ("local", "slurm", "ray")
@@ -168,10 +168,18 @@ def _processes(out: Path, session: str, options: Options, say: Callable[[str], N
                 worker.kill()
     if asked:
         raise Interrupted(f"stopped; the same command goes on from {out}")
-    bad = [i for i, worker in enumerate(workers) if worker.returncode]
-    words = [((logs / f"worker{i}.log").read_text().strip().splitlines() or ["it said nothing"])[-1] for i in bad]
-    told = [last.removeprefix(ERROR) if last.startswith(ERROR) else "" for last in words]
-    _ended([t or f"{logs / f'worker{i}.log'}: a worker ended early, the last words: {last[:200]}" for i, t, last in zip(bad, told, words)], options, say)
+    _ended([_words(worker.returncode, logs / f"worker{i}.log", out) for i, worker in enumerate(workers) if worker.returncode], options, say)
+
+
+def _words(code: int, log: Path, out: Path) -> str:
+    """Why a worker ended early: what it said last in its log."""
+    text = log.read_text(errors="replace")
+    last = (text.strip().splitlines() or ["it said nothing"])[-1]
+    if last.startswith(ERROR) and text.endswith("\n"):
+        return last.removeprefix(ERROR)
+    if code == FULL:  # the log is cut, too
+        return f"{out}: cannot be written (no space left, or read-only); free space, then the same command goes on"
+    return f"{log}: a worker ended early, the last words: {last[:200]}"
 
 
 def _ended(words: Sequence[str], options: Options, say: Callable[[str], None]) -> None:

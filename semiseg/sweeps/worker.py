@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 
-from semiseg.errors import UserError
+from semiseg.errors import DiskError, UserError
 from semiseg.sweeps.work import Options, work
 from semiseg.train.fit import Interrupted
+
+FULL = 28
+"""Exit code of a worker that cannot write."""
 
 
 def main() -> int:
@@ -18,8 +22,9 @@ def main() -> int:
         print(stopped, flush=True)
         return 130
     except UserError as error:
-        print(f"semiseg: error: {error}", flush=True)
-        return 2
+        with contextlib.suppress(OSError):  # the log may be what nothing can be written to
+            print(f"semiseg: error: {error}", flush=True)
+        return FULL if isinstance(error, DiskError) else 2
     return 0
 
 
