@@ -215,7 +215,9 @@ def _validated(cls: type, field: str, value: Any, where: str) -> Any:
         except yaml.YAMLError:
             raise UserError(f"{where}: {value!r} is no list: write [8, 16] or 8,16") from None
     elif isinstance(value, str) and "tuple" in str(hint) and "," in value:
-        value = value.split(",")
+        value = value.removesuffix(",").split(",")
+    elif isinstance(value, str | int | float) and typing.get_origin(hint) is tuple:  # a list of one: --net.ups 1
+        value = [value]
     if isinstance(value, str) and value.lower() in ("none", "null"):
         value = None
     if isinstance(value, str) and typing.get_origin(hint) is typing.Literal:  # --net.dims 3 comes as a word
@@ -265,24 +267,25 @@ def check(trial: Trial, where: str = "") -> Trial:
     return trial
 
 
-def check_volumes(trial: Trial) -> None:
+def check_volumes(trial: Trial, where: str = "") -> None:
     """Refuse what a trial's networks cannot see together, or a 3D one at all.
 
     Raises:
       UserError: naming the field and a value that fits.
     """
+    prefix = f"{where}: " if where else ""
     dims, net = dims_of(trial.net), name_of("net", trial.net)
     other = getattr(trial.method, "other", trial.net)
     if dims_of(other) != dims:
-        raise UserError(f"method.other is a {dims_of(other)}D network and {net} a {dims}D one: set --method.other.dims {dims}")
+        raise UserError(f"{prefix}method.other is a {dims_of(other)}D network and {net} a {dims}D one: set --method.other.dims {dims}")
     if dims == 2:
         return
     if trial.slices > 1:
-        raise UserError(f"slices is {trial.slices}, but {net} is 3D and takes volumes: set --slices 1, or choose a 2D network (--net.dims 2)")
+        raise UserError(f"{prefix}slices is {trial.slices}, but {net} is 3D and takes volumes: set --slices 1, or choose a 2D network (--net.dims 2)")
     block = trial.net.block  # type: ignore[attr-defined]
     for field, side, b in zip(("depth", "image_size", "image_size"), trial.frame.window, (block,) * 3 if isinstance(block, int) else block):
         if side % b:
-            raise UserError(f"{field} is {side}: {net} takes multiples of {b}; set one, or give the network fewer levels")
+            raise UserError(f"{prefix}{field} is {side}: {net} takes multiples of {b}; set one, or give the network fewer levels")
 
 
 def dims_of(net: Net) -> int:

@@ -158,3 +158,15 @@ def test_what_a_3d_network_cannot_see_is_one_line(changes, words, trial, root):
     with pytest.raises(UserError, match=words) as said:
         semiseg.run(config.override(dataclasses.replace(trial, root=root), changes), progress=False)
     assert "\n" not in str(said.value)
+
+
+def test_a_plan_for_volumes_fits_a_trial(scans, tmp_path, capsys):
+    """Catches a plan of the slices where volumes were asked for, and one that the pools or training refuse."""
+    file = str(tmp_path / "plan.yaml")
+    assert main(["data", "describe", "balls", "--root", scans[1], "--plan", file, "--dims", "3", "--width", "2", "--memory", "0.5"]) == 0
+    assert "5 slices a volume" in capsys.readouterr().out
+    trial = config.load(file)
+    config.check_volumes(trial)
+    made, _, training = pools("balls", scans[1], trial.frame, labels=2, label_subset=0)
+    model = runner.model_of(trial, training.info)
+    assert trial.net.dims == 3 and made.image_NHWC.shape == (4, 5, 14, 14, 1) and model.sample.shape[1:] == (5, 14, 14, 1)

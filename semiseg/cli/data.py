@@ -97,7 +97,9 @@ class Describe:
     width: int = 32
     """… with so many channels in its finest stage (nnU-Net: 32; fewer for a CPU) …"""
     encoder: Literal["residual", "plain"] = "residual"
-    """… and this encoder."""
+    """… and this encoder …"""
+    dims: Literal[2, 3] = 2
+    """… for slices, or for the volumes they make."""
     json: Path | None = None
     """Also write it to this file."""
 
@@ -153,7 +155,7 @@ def run_describe(args: Describe) -> int:
         from semiseg.nets import plan
 
         try:
-            text = plan.to_yaml(plan.plan(facts, args.memory, width=args.width, encoder=args.encoder), args.name)
+            text = plan.to_yaml(plan.plan(facts, args.memory, width=args.width, encoder=args.encoder, dims=args.dims), args.name)
         except ValueError as error:
             raise UserError(str(error)) from None
         _write(args.plan, text, "--plan")

@@ -47,10 +47,12 @@ def _pixels(info: store.StoreInfo, split: str, root: str | Path | None) -> dict[
     scored = max(1, count[: len(info.classes)].sum())
     sizes = np.array([case.image.shape[:-1] for case in cases])
     spacings = np.array([case.spacing for case in cases])
+    slices = Counter(case.volume for case in cases if len(case.spacing) == 3 and case.image.ndim == 3)
     return {
         "size_min": sizes.min(0).tolist(),
         "size_median": np.median(sizes, 0).tolist(),
         "size_max": sizes.max(0).tolist(),
+        "slices_median": float(np.median([*slices.values()])) if slices else None,
         "intensity_percentiles": {str(q): float(np.percentile(thin, q)) for q in (0, 1, 50, 99, 100)},
         "class_frequency": {name: float(count[k] / scored) for k, name in enumerate(info.classes)},
         "class_presence": {name: float(shown[k] / max(1, annotated)) for k, name in enumerate(info.classes)},
@@ -72,6 +74,7 @@ def table(facts: dict[str, Any]) -> str:
     ]
     for split, seen in facts["splits"].items():
         size = " to ".join("×".join(f"{n:g}" for n in seen[key]) for key in ("size_min", "size_max"))
+        size += f", {seen['slices_median']:g} slices a volume" if seen["slices_median"] else ""
         lines += [
             "",
             f"{split}: size {size}, spacing {' × '.join(f'{z:g}' for z in seen['spacing_median'])} {facts['unit']}",

@@ -105,7 +105,7 @@ def memory(net: ResEncUNet, patch: Sequence[int], batch: int, channels: int, cla
     return 4 * (KEPT * batch * activations(net, patch) + 5 * parameters(net, channels, classes)) / 1e9
 
 
-def plan(fingerprint: Mapping[str, Any], memory_gb: float = 8.0, *, width: int = 32, encoder: str = "residual") -> Plan:
+def plan(fingerprint: Mapping[str, Any], memory_gb: float = 8.0, *, width: int = 32, encoder: str = "residual", dims: int = 2) -> Plan:
     """Patch, network and batch for a data set.
 
     Args:
@@ -113,22 +113,26 @@ def plan(fingerprint: Mapping[str, Any], memory_gb: float = 8.0, *, width: int =
       memory_gb: what a training step may take.
       width: channels of the finest stage; nnU-Net's 32. Less for a CPU.
       encoder: ``residual`` or ``plain``.
+      dims: 3 for the volumes that the set's slices make, 2 for the slices; of no effect on volumes that are stored whole.
 
-    Images keep their median size. The patch is all of it if that fits with two images in a batch, else the longest axis shrinks until it
-    does. What memory is left goes to the batch, up to 5 % of the training split's pixels.
+    Images keep their median size. The patch is all of it if that fits with two images in a batch, else the depth or the plane, whichever has
+    shrunk less, shrinks until it does. What memory is left goes to the batch, up to 5 % of the training split's pixels.
 
     Raises:
-      ValueError: no training split, or a budget that no patch fits.
+      ValueError: no training split, no volumes, or a budget that no patch fits.
     """
     if "train" not in fingerprint.get("splits", {}):
         raise ValueError("plan: the data set has no training split to plan for")
     seen, records = fingerprint["splits"]["train"], fingerprint["counts"]["train"]["records"]
     channels, classes = fingerprint["channels"], len(fingerprint["classes"])
-    median, spacing = [round(n) for n in seen["size_median"]], list(seen["spacing_median"])
-    if len(median) == 2:  # the frame is square: the longer side keeps its resolution
-        median = [max(median)] * 2
-    reasons = [f"images: {'×'.join(f'{n:g}' for n in seen['size_median'])} in the median, spacing {' × '.join(f'{s:g}' for s in spacing)} "
-               f"{fingerprint.get('unit', 'voxel')}, {records} records"]  # fmt: skip
+    sizes, spacing, presence = list(seen["size_median"]), list(seen["spacing_median"]), seen.get("class_presence", {})
+    if dims == 3 and len(sizes) == 2:
+        if not seen.get("slices_median"):
+            raise ValueError("plan: the set has 2D images, which make no volumes; plan for 2D")
+        sizes, records, presence = [seen["slices_median"], *sizes], fingerprint["counts"]["train"]["volumes"], {}  # presence is that in slices
+    median = [*map(round, sizes[:-2]), *[max(map(round, sizes[-2:]))] * 2]  # the frame is square: the longer side keeps its resolution
+    reasons = [f"{'images' if len(median) == 2 else 'volumes'}: {'×'.join(f'{n:g}' for n in sizes)} in the median, "
+               f"spacing {' × '.join(f'{s:g}' for s in spacing)} {fingerprint.get('unit', 'voxel')}, {records} of them"]  # fmt: skip
 
     def fit(size: Sequence[int]) -> tuple[tuple[int, ...], ResEncUNet]:
         net = network(size, spacing, width=width, encoder=encoder)
@@ -138,13 +142,13 @@ def plan(fingerprint: Mapping[str, Any], memory_gb: float = 8.0, *, width: int =
     pool, net = fit(median)
     patch, size = pool, list(median)
     while memory(net, patch, 2, channels, classes) > memory_gb:
-        longest = max(range(len(size)), key=lambda a: size[a] / median[a])
-        axes = range(len(size)) if len(size) == 2 else [longest]
-        for axis in axes:
+        deep = len(size) == 3 and size[0] > LEAST and size[0] / median[0] > size[1] / median[1]
+        for axis in [0] if deep else range(len(size) - 2, len(size)):
             size[axis] = math.floor(size[axis] * 0.9)
-        if min(size) < 2 * LEAST:
+        if min(size[-2:]) < 2 * LEAST:
             raise ValueError(f"plan: {memory_gb:g} GB hold no patch of a network of width {width}; give more --memory or a smaller --width")
         patch, net = fit(size)
+    pool = tuple(map(max, pool, patch))  # with coarser stages gone, a size is rounded to a finer multiple
     one = memory(net, patch, 1, channels, classes) - memory(net, patch, 0, channels, classes)
     room = int((memory_gb - memory(net, patch, 0, channels, classes)) // one)
     share = int(0.05 * records * math.prod(pool) / math.prod(patch))
@@ -153,7 +157,6 @@ def plan(fingerprint: Mapping[str, Any], memory_gb: float = 8.0, *, width: int =
     reasons.append(f"patch: {'×'.join(map(str, patch))}, " + ("the whole image" if whole else f"of images scaled to {'×'.join(map(str, pool))}: what fits"))
     reasons.append(f"depth: {len(net.widths)} stages leave at least {LEAST} pixels" + (f"; {net.flat} do not look across thick slices" if net.flat else ""))
     reasons.append(f"batch: {batch}; memory allows {max(room, 2)}, 5 % of the training pixels are {share}")
-    presence = seen.get("class_presence", {})
     rare = {name: p for name, p in presence.items() if p < 0.9}
     reasons.append("Dice over the batch: " + ", ".join(f"{n} is in {p:.0%} of the images" for n, p in rare.items()) if rare else "Dice of each image")
     reasons.append("normalisation: instance norm, since a batch is small; every image is standardised by its own mean and deviation")
@@ -161,18 +164,14 @@ def plan(fingerprint: Mapping[str, Any], memory_gb: float = 8.0, *, width: int =
 
 
 def trial(decided: Plan, name: str) -> dict[str, Any]:
-    """The fields of a :class:`semiseg.config.Trial` that carry out a plan for square images.
-
-    Raises:
-      ValueError: a plan for volumes, which a trial does not take.
-    """
-    if len(decided.patch) != 2:
-        raise ValueError("plan: a trial takes 2D images; build the network of a plan for volumes in Python")
+    """The fields of a :class:`semiseg.config.Trial` that carry out a plan."""
     net = {f.name: getattr(decided.net, f.name) for f in dataclasses.fields(decided.net)}
+    depth = {"depth": decided.patch[0], "depth_zoom": round(decided.pool[0] / decided.patch[0], 4)} if len(decided.patch) == 3 else {}
     return {
         "data": name,
-        "image_size": decided.patch[0],
-        "zoom": round(decided.pool[0] / decided.patch[0], 4),
+        "image_size": decided.patch[-1],
+        "zoom": round(decided.pool[-1] / decided.patch[-1], 4),
+        **depth,
         "batch": decided.batch,
         "method": {"criterion": {"dice": {"batch": decided.batch_dice}}},
         "net": {"name": "resenc_unet", **{k: list(v) if isinstance(v, tuple) else v for k, v in net.items()}},

@@ -80,9 +80,7 @@ class _Module(nnx.Module):
         def stage(name: str, i: int) -> None:
             first = sum(net.depths[:i])
             for j in range(net.depths[i]):
-                block = attention.Swin(
-                    width(i), net.heads[i], (net.window,) * net.dims, shifted=bool(j % 2), drop=rates[first + j], normals=normals
-                )
+                block = attention.Swin(width(i), net.heads[i], (net.window,) * net.dims, shifted=bool(j % 2), drop=rates[first + j], normals=normals)
                 setattr(self, f"{name}{i}block{j}", block)
 
         self.embed = attention.PatchEmbed(channels, width(0), net.patch, dims=net.dims, normals=normals)

@@ -151,7 +151,6 @@ class _Module(nnx.Module):
         return self.head(y), {"features": y}
 
 
-
 def with_norms(weights: dict[str, Any]) -> dict[str, Any]:
     """Adds scale 1 and bias 0 to every :class:`ResBlock` whose norms had none."""
     for part in weights.values():

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from net_contract import Case, count, equals_torch, learns, obeys
 
+from semiseg import config
 from semiseg.errors import UserError
 from semiseg.nets import UNet, resenc_unet, segresnet, vnet
 from semiseg.nets.pointrend import PointRend
@@ -141,3 +142,19 @@ def test_a_3d_network_on_2d_data_is_refused():
     """Catches a convolution's error instead of a sentence."""
     with pytest.raises(UserError, match="VNet takes 3D volumes"):
         VNet().init(jax.random.key(0), jnp.zeros((1, 32, 32, 1)), 2)
+
+
+def test_a_list_of_one_is_a_list():
+    """Catches the shortest networks being out of the command line's reach, and a rate for all levels turned into one of the first."""
+    made = config.override(config.Trial(), {"net": "vnet", "net.convs": "1,1", "net.ups": "1"}).net
+    assert made == VNet(convs=(1, 1), ups=(1,)) == config.override(config.Trial(), {"net": "vnet", "net.convs": [1, 1], "net.ups": 1}).net
+    assert config.override(config.Trial(), {"net.dropout": "0.1"}).net == UNet(dropout=0.1)
+
+
+def test_a_sweep_names_a_window_that_does_not_divide_before_it_runs():
+    """Catches a grid whose last trial fails after hours of training."""
+    from semiseg.sweeps import plan
+
+    axes = {"net": {"value": "vnet"}, "depth": {"values": [16, 24]}, "image_size": {"value": 32}}
+    with pytest.raises(UserError, match=r"^sweep: depth is 24: vnet takes multiples of 16"):
+        plan.trials({"parameters": axes})

@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 import yaml
 from net_contract import count
@@ -9,7 +10,7 @@ from net_contract import count
 from semiseg import config
 from semiseg.cli.data import main
 from semiseg.nets import NETS
-from semiseg.nets.plan import activations, memory, network, parameters, plan, to_yaml, topology, trial
+from semiseg.nets.plan import activations, memory, network, parameters, plan, to_yaml, topology
 from semiseg.nets.resenc_unet import ResEncUNet
 
 
@@ -78,8 +79,24 @@ def test_volumes_with_thick_slices():
     made = plan(fingerprint((20, 200, 180), (5.0, 1.0, 1.0)), 4.0, width=16)
     assert made.net.dims == 3 and made.net.flat >= 2 and made.memory <= 4
     assert all(n % b == 0 for n, b in zip(made.patch, made.net.block))
-    with pytest.raises(ValueError, match="2D"):
-        trial(made, "x")
+    assert made.patch[1] == made.patch[2] and all(p >= n for p, n in zip(made.pool, made.patch))
+
+
+@pytest.mark.parametrize(("slices", "gb"), [(20, 1.0), (18, 0.4), (5, 0.2)])
+def test_slices_are_planned_as_volumes(slices, gb, tmp_path):
+    """Catches a plan in 3D that training refuses (a window that does not divide, a zoom below 1), a pool of another size than was planned for,
+    slices counted as volumes, and a depth that shrinks to nothing."""
+    seen = fingerprint((150, 180), (5.0, 1.0, 1.0))
+    seen["splits"]["train"]["slices_median"], seen["counts"]["train"]["volumes"] = slices, 60
+    made = plan(seen, gb, width=8, dims=3)
+    (tmp_path / "plan.yaml").write_text(to_yaml(made, "discs"))
+    loaded = config.load(tmp_path / "plan.yaml")
+    config.check_volumes(loaded)
+    assert loaded.frame.window == made.patch and loaded.frame.pool_shape == made.pool and loaded.net == made.net
+    assert made.patch != made.pool and 2 <= made.batch <= max(2, 0.05 * 60 * np.prod(made.pool) / np.prod(made.patch))
+    assert not loaded.method.criterion.dice.batch
+    with pytest.raises(ValueError, match="make no volumes"):
+        plan(fingerprint(), gb, dims=3)
 
 
 def test_a_budget_too_small_is_refused():
