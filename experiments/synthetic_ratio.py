@@ -1,6 +1,8 @@
 """How real and generated data should be divided: runs the grid of sweeps/synthetic_ratio.yaml, then writes its CSV, figure and table.
 
-Command: python experiments/synthetic_ratio.py --out runs/synthetic_ratio      (an interrupted grid goes on with the same command)
+Command: python experiments/synthetic_ratio.py --paired --gan-steps 1500 --out runs/synthetic_ratio
+         python experiments/synthetic_ratio.py --grid experiments/sweeps/synthetic_ratio_acdc.yaml --name synthetic_ratio_acdc --out runs/ratio_acdc
+An interrupted grid goes on with the same command.
 Time and result: see experiments/README.md. The generator of a budget is fitted on that budget's pairs alone; every arm's set has as many samples, so
 all runs share one compiled program. The primary figure is the last checkpoint's validation Dice; differences are paired by subset and seed.
 """
@@ -14,6 +16,7 @@ from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
+from synthetic_set import FITS
 
 from semiseg import sweeps
 from semiseg.generators import ratio, settings
@@ -27,12 +30,13 @@ def main() -> None:
     parser.add_argument("--grid", type=Path, default=HERE / "sweeps" / "synthetic_ratio.yaml")
     parser.add_argument("--out", type=Path, default=Path("runs/synthetic_ratio"))
     parser.add_argument("--root", default=None, help="where the stores are, and where made sets are kept; default: SEMISEG_DATA, else the user's cache folder")
-    parser.add_argument("--gan-steps", type=int, default=2500, help="of each generator")
+    parser.add_argument("--paired", action="store_true", help="of each label subset the seed of the same number alone: replicates that differ in both")
+    parser.add_argument("--gan-steps", type=int, default=0, help="of each generator, instead of those of synthetic_set.py")
     parser.add_argument("--samples", type=int, default=ratio.SAMPLES)
     parser.add_argument("--name", default="synthetic_ratio", help="of the files under results/")
     args = parser.parse_args()
     rows = []
-    plan = sweeps.trials(args.grid)
+    plan = {k: t for k, t in sweeps.trials(args.grid).items() if not args.paired or t.seed == t.label_subset}
     done: set[tuple] = set()
     for i, (name, trial) in enumerate(plan.items()):
         arm = (trial.synthetic or "").removeprefix(ratio.PREFIX)
@@ -44,8 +48,8 @@ def main() -> None:
             arm, name = "real", f"real-labels{trial.labels}-subset{trial.label_subset}-seed{trial.seed}"
         given = settings.override(
             settings.Settings(root=args.root),
-            {"data": trial.data, "labels": trial.labels, "label_subset": trial.label_subset, "image_size": trial.image_size, "zoom": trial.zoom,
-             "steps": args.gan_steps},
+            {**FITS[trial.data], "data": trial.data, "labels": trial.labels, "label_subset": trial.label_subset, "image_size": trial.image_size,
+             "zoom": trial.zoom} | ({"steps": args.gan_steps} if args.gan_steps else {}),
         )  # fmt: skip
         made = ratio.resolve(trial.synthetic, given, samples=args.samples)
         result = run(dataclasses.replace(trial, root=args.root, synthetic=made), args.out / name, progress=False)

@@ -20,7 +20,7 @@ HERE = Path(__file__).parent
 FITS: dict[str, dict[str, Any]] = {
     "nuclei": {"data": "nuclei", "labels": 32, "image_size": 64, "steps": 2500},
     # the heart lies in the middle; what surrounds it is in no mask, so grey levels of the background are classes of their own
-    "acdc": {"data": "acdc", "labels": 7, "image_size": 96, "zoom": 1.5, "regions": 3, "steps": 5000, "train.turn": 0.0},
+    "acdc": {"data": "acdc", "labels": 7, "image_size": 96, "zoom": 1.5, "regions": 3, "steps": 4000, "train.turn": 0.0},
 }
 
 
