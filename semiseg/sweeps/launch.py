@@ -146,7 +146,8 @@ def _processes(out: Path, session: str, options: Options, say: Callable[[str], N
     workers: list[subprocess.Popen[bytes]] = []
     board, stopped = Board(out, options.test, say), False
     asked: list[int] = []  # before the first worker starts: nobody else would end them, they are in sessions of their own
-    old = {s: signal.signal(s, lambda number, frame: asked.append(number)) for s in STOPS if signal.getsignal(s) is not signal.SIG_IGN}
+    heard = [s for s in STOPS if signal.getsignal(s) is not signal.SIG_IGN and threading.current_thread() is threading.main_thread()]
+    old = {s: signal.signal(s, lambda number, frame: asked.append(number)) for s in heard}
     try:
         for i in range(options.jobs):
             if not asked:
