@@ -16,6 +16,8 @@ USAGE = """usage: semiseg train --data N --out RUN [--method M] [--net U] [--lab
 
 Train one network, evaluate it on the validation subjects and record everything in RUN. The same command goes on with an interrupted run.
 
+--synthetic make:spade fits a generator on the run's own budget and samples the set it needs; --gan.FIELD, --gan.samples and --gan.card say how.
+
 This is what matters first; --help all explains every option, --method.help (with --method M), --net.help and --augment.help those of a part.
 
   --out                          the run's folder (must be given, except under a W&B agent: runs/SWEEP/RUN)
@@ -38,6 +40,7 @@ def main(argv: Sequence[str]) -> int:
     sweep = os.environ.get("WANDB_SWEEP_ID")
     place = f"runs/{sweep}/{os.environ.get('WANDB_RUN_ID', 'run')}" if sweep else ...
     own = take(flags, "train", {"out": place, "quiet": False, "test": False, "track": "wandb" if sweep else None})
+    gan = {name.removeprefix("gan."): flags.pop(name) for name in list(flags) if name.startswith("gan.")}
     trial, flags = trial_of(flags)
     nothing_left({}, positional, "train")
     from semiseg.errors import writing
@@ -47,6 +50,11 @@ def main(argv: Sequence[str]) -> int:
 
     out = Path(own["out"])
     try:
+        if gan or (trial.synthetic or "").startswith("make:"):
+            from semiseg.generators import ratio
+
+            ratio.understood(gan)
+            trial = ratio.resolved(trial, gan, progress=not own["quiet"])
         with writing(out), mirror(out, wanted(own["track"])):
             result = run(trial, out, progress=not own["quiet"], test=own["test"])
     except Interrupted as stopped:

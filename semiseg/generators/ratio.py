@@ -9,6 +9,8 @@ hash of all that went into it, so equal trials share a set and different ones ne
     make:duplicated               the budget's pairs again
     make:augmented                the budget's pairs, mirrored, turned and bent
     make:copy_paste               objects of one pair pasted into another (Ghiasi et al., CVPR 2021)
+
+Beside the records of a made set lie made.json (arm, settings, samples), and of a generated one grid.png and, where it was asked for, card.json.
 """
 
 from __future__ import annotations
@@ -19,15 +21,18 @@ import dataclasses
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from scipy import ndimage
 
+from semiseg import config
+from semiseg.config import Trial
 from semiseg.data import store
 from semiseg.errors import UserError
+from semiseg.generators import card as cards
 from semiseg.generators import fit, masks, sample
 from semiseg.generators import settings as setting
 from semiseg.generators.fit import Budget
@@ -40,12 +45,57 @@ GENERATED = {"spade": "varied", "pix2pix": "varied", "spade_real_masks": "real",
 SAMPLES = 256
 
 
-def resolve(arm: str | None, settings: Settings, *, samples: int = SAMPLES, progress: bool = False) -> str | None:
+OWN = ("data", "root", "labels", "label_subset", "image_size", "zoom", "generator")
+"""Settings that a trial decides."""
+
+
+def resolved(trial: Trial, given: Mapping[str, Any] | None = None, *, progress: bool = False) -> Trial:
+    """``trial`` with the name of the set that its ``make:…`` stands for, made of its own data, budget and frame; any other trial as it is.
+
+    Args:
+      given: how a generator is fitted, fields of :class:`Settings` by dotted name; and ``samples`` and ``card`` of :func:`resolve`.
+    """
+    if trial.synthetic is None or not trial.synthetic.startswith(PREFIX):
+        return trial
+    if trial.slices > 1 or config.dims_of(trial.net) == 3:
+        raise UserError(f"synthetic {trial.synthetic!r}: generators paint single images; choose a 2D network and --slices 1, or import a set of your own")
+    settings, numbers = understood(given or {})
+    own = {"data": trial.data, "labels": trial.labels, "label_subset": trial.label_subset, "image_size": trial.image_size, "zoom": trial.zoom}
+    settings = setting.override(dataclasses.replace(settings, root=trial.root), own)
+    return dataclasses.replace(trial, synthetic=resolve(trial.synthetic, settings, **numbers, progress=progress))
+
+
+def understood(given: Mapping[str, Any]) -> tuple[Settings, dict[str, int]]:
+    """Settings of a generator and the ``samples`` and ``card`` of :func:`resolve`, from dotted names.
+
+    Raises:
+      UserError: an unknown name, one that the trial decides, or a value that makes no sense.
+    """
+    numbers = {}
+    for name, low in (("samples", 2), ("card", 0)):
+        if name in given:
+            try:
+                numbers[name] = int(str(given[name]))
+            except ValueError:
+                numbers[name] = -1
+            if numbers[name] < low:
+                raise UserError(f"gan.{name} is {given[name]!r}: it must be a whole number, at least {low}")
+    rest = {name: value for name, value in given.items() if name not in numbers}
+    taken = next((name for name in rest if name in OWN), None)
+    if taken:
+        raise UserError(
+            f"gan.{taken}: a set is made for the trial's own {taken}; leave it out" if taken != "generator" else "gan.generator: name it in synthetic"
+        )
+    return setting.override(Settings(), rest, "gan"), numbers
+
+
+def resolve(arm: str | None, settings: Settings, *, samples: int = SAMPLES, card: int = 0, progress: bool = False) -> str | None:
     """The name of the imported set that ``arm`` stands for; what does not begin with ``make:`` is a name already.
 
     Args:
       settings: data set, budget, frame; and how a generator is fitted, if the arm has one.
       samples: pairs of the set; all arms have as many, so that trials share one program.
+      card: steps of the segmenters that judge a generated set for its card, which says whether it is fit for use and rejects nothing; 0 for no card.
     """
     if arm is None or not arm.startswith(PREFIX):
         return arm
@@ -56,23 +106,32 @@ def resolve(arm: str | None, settings: Settings, *, samples: int = SAMPLES, prog
         settings = setting.override(settings, {"generator": kind.removesuffix("_real_masks")})
     name = f"made-{kind.replace('_', '-')}-{content(kind, settings, samples)[:12]}"
     root = Path(settings.root) if settings.root else store.default_root()
-    if (root / name / "semiseg.json").exists():
+    place, judged = root / name, card and kind in GENERATED
+    whole = lambda: (place / "semiseg.json").exists() and ((place / "card.json").exists() or not judged)
+    if whole():
         return name
     work = root / ".made"
     with _alone(work / f"{name}.lock"):
-        if (root / name / "semiseg.json").exists():
+        if whole():
             return name
         folder = work / name
         shutil.rmtree(folder, ignore_errors=True)  # a set that was cut off; its generator is kept in a folder of its own
         budget = fit.read_budget(dataclasses.replace(settings, regions=1))
+        fitted = work / f"generator-{content('', settings, 0)[:12]}"
         if kind in GENERATED:
-            fitted = work / f"generator-{content('', settings, 0)[:12]}"
             fit.fit(settings, fitted, progress=progress)
             sample.sample_set(sample.load(fitted, settings.root), folder, samples, source=GENERATED[kind], progress=progress)
         else:
             _write_control(kind, budget, folder, samples)
-        _widen(folder, settings)
-        store.import_set("folder", folder, name, root, progress=False, classes=",".join(budget.classes))
+        found = cards.card(folder, settings.data, settings.root, steps=card) if judged else None
+        if not (place / "semiseg.json").exists():
+            _widen(folder, settings)
+            store.import_set("folder", folder, name, root, progress=False, classes=",".join(budget.classes))
+        (place / "made.json").write_text(json.dumps({"arm": arm, "samples": samples, "card": card, "settings": setting.to_dict(settings)}, indent=1) + "\n")
+        if kind in GENERATED:
+            shutil.copy(fitted / "grid.png", place / "grid.png")
+        if found:
+            _write(place / "card.json", json.dumps(found | {"set": name}, indent=1) + "\n")
         shutil.rmtree(folder)
     return name
 
@@ -144,6 +203,12 @@ def _widen(folder: Path, settings: Settings) -> None:
             wide = np.full((pool, pool, *pixels.shape[2:]), fill, np.uint8)
             wide[start : start + size, start : start + size] = pixels
             Image.fromarray(wide).save(path)
+
+
+def _write(path: Path, text: str) -> None:
+    partial = path.with_suffix(".tmp")
+    partial.write_text(text)
+    partial.replace(path)
 
 
 @contextlib.contextmanager

@@ -22,6 +22,8 @@ FILE_KEYS = {"method", "parameters", "name", "project", "entity", "program", "co
 METHODS = ("grid", "random", "bayes")
 IGNORED_FIELDS = {"out", "track", "quiet", "test"}
 """Parameters that are flags of ``semiseg train`` and no field of a trial: a W&B agent needs them, a sweep of ours has its own."""
+GAN = "gan."
+"""Begins the names of what is said of the generator behind ``synthetic: make:…``, see :func:`semiseg.generators.ratio.resolved`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +48,7 @@ class Spec:
       early: when to stop hopeless trials.
       preset: published recipe that all trials start from.
       source: the file's content.
+      gan: how the generators behind ``make:…`` are fitted, the same for all trials.
     """
 
     where: str
@@ -57,6 +60,7 @@ class Spec:
     early: EarlyStop | None
     preset: str | None
     source: dict[str, Any]
+    gan: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def trial(self, point: Mapping[str, Any]) -> Trial:
         """The trial at a point; UserError for an unknown field or a wrong value."""
@@ -83,13 +87,14 @@ def read(sweep: str | Path | Mapping[str, Any], count: int | None = None) -> Spe
     if method not in METHODS:
         raise UserError(f"{where}: method is {method!r}: choose one of {', '.join(METHODS)}")
     parameters = _leaves(source.get("parameters") or {}, where)
+    gan = _gan({name: parameters.pop(name) for name in list(parameters) if name.startswith(GAN)}, where)
     if not parameters:
         raise UserError(f"{where}: has no parameters to vary")
     cap = count if count is not None else source.get("run_cap")
     if method != "grid" and not (isinstance(cap, int) and cap > 0):
         raise UserError(f"{where}: a {method} sweep never ends by itself: give run_cap: N in the file, or --count N")
     metric, maximise = _metric(source.get("metric"), where)
-    return Spec(where, method, parameters, cap or 0, metric, maximise, _early(source.get("early_terminate"), where), source.get("preset"), source)
+    return Spec(where, method, parameters, cap or 0, metric, maximise, _early(source.get("early_terminate"), where), source.get("preset"), source, gan)
 
 
 def trials(sweep: str | Path | Mapping[str, Any] | Spec, count: int | None = None) -> dict[str, Trial]:
@@ -117,7 +122,10 @@ def points(spec: Spec) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for values in itertools.product(*axes.values()):
         point = dict(zip(axes, values))
-        name = "-".join(_word(k, point[k]) for k in varied) or "run"
+        alone = "synthetic" in varied and "ratio" in axes and point["ratio"] in (0, "0")  # draws no synthetic image, so one run serves all sets
+        name = "-".join(_word(k, point[k]) for k in varied if not (alone and k == "synthetic")) or "run"
+        if alone and name in found:
+            continue
         if name in found:  # 0.10 and 0.1, or lists that are spelt alike
             name = f"{name}-{len(found)}"
         found[name] = point
@@ -199,6 +207,22 @@ def _leaves(parameters: Mapping[str, Any], where: str, prefix: str = "") -> dict
         leaves[prefix + name] = dict(given)
         distribution(prefix + name, given, where)
     return leaves
+
+
+def _gan(leaves: Mapping[str, Mapping[str, Any]], where: str) -> dict[str, Any]:
+    """What is said of the generators, without the prefix; a trial's own fields decide what they are fitted on."""
+    varied = next((name for name, leaf in leaves.items() if "value" not in leaf), None)
+    if varied:
+        raise UserError(f"{where}: {varied} needs one `value:`, the same for all trials; vary `synthetic` or make a sweep of each")
+    given = {name.removeprefix(GAN): leaf["value"] for name, leaf in leaves.items()}
+    if given:
+        from semiseg.generators.ratio import understood
+
+        try:
+            understood(given)
+        except UserError as error:
+            raise UserError(f"{where}: {error}") from None
+    return given
 
 
 def _metric(given: Any, where: str) -> tuple[str, bool]:

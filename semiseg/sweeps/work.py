@@ -58,7 +58,8 @@ def static_part(trial: Trial) -> Hashable:
     import jax
 
     structure = jax.tree.structure((trial.method, trial.augment))
-    return (trial.data, trial.root, trial.frame, trial.net, trial.batch, trial.optimiser, trial.schedule, trial.synthetic, structure)
+    synthetic = "made" if (trial.synthetic or "").startswith("make:") else trial.synthetic  # made sets are of one size
+    return (trial.data, trial.root, trial.frame, trial.net, trial.batch, trial.optimiser, trial.schedule, synthetic, structure)
 
 
 def _planned(plan: Mapping[str, Trial], out: Path, claims: Claims, options: Options, session: str) -> Generator[tuple[str, Trial, int, int], None, None]:
@@ -113,6 +114,10 @@ def _run(spec: Spec, out: Path, name: str, trial: Trial, options: Options, sessi
     try:
         from semiseg.track import mirror
 
+        if (trial.synthetic or "").startswith("make:"):
+            from semiseg.generators.ratio import resolved
+
+            trial = resolved(trial, spec.gan, progress=options.progress)
         with mirror(folder, options.track, group=str(spec.source.get("name") or out.name), job_type="sweep"):
             result = run(trial, folder, progress=options.progress, test=options.test, watch=judge)
         if not summary_of(folder, options.test):

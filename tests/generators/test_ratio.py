@@ -1,11 +1,15 @@
 """Sets made for a trial's budget: from that budget alone, once, under a name that changes with whatever they are made from."""
 
 import dataclasses
+import json
+from types import SimpleNamespace
 
 import gan_cases
 import numpy as np
 import pytest
 
+from semiseg import sweeps
+from semiseg.cli import demo
 from semiseg.data import pools, store
 from semiseg.data.frame import Frame
 from semiseg.errors import UserError
@@ -63,3 +67,41 @@ def test_generated_set_fits_the_trials_frame(given):
     budget = fit.read_budget(given)
     known = {y.tobytes() for y in budget.labels[budget.shown]}
     assert {y.tobytes() for y in label[:, 4:20, 4:20]} <= known
+
+
+def test_a_sweep_makes_the_set_of_each_trials_own_budget(given, tmp_path, monkeypatch):
+    """Catches a set of one budget that another learns from, ratio 0 run once for every arm, options of the fit that are not passed on, a control
+    with a card, and a second start that makes sets again."""
+    asked = []
+
+    def run(trial, folder, **_):
+        asked.append(trial)
+        folder.mkdir(parents=True)
+        (folder / "summary.json").write_text(json.dumps({"status": "finished", "last": {"val": {"dice": 0.5}}}))
+        return SimpleNamespace(summary={"last": {"val": {"dice": 0.5}}})
+
+    monkeypatch.setattr("semiseg.runner.run", run)
+    monkeypatch.setattr(ratio.cards, "card", lambda folder, data, root, *, steps: {"passed": False, "steps": steps})
+    fixed = {"data": "discs", "root": given.root, "image_size": 16, "gan.samples": 6, "gan.card": 5, "gan.steps": 2}
+    fixed |= {f"gan.{k}": v for k, v in gan_cases.TINY.items() if k != "image_size"}
+    varied = {"labels": [4, 5], "synthetic": ["make:duplicated", "make:spade"], "ratio": [0.0, 1.0]}
+    spec = {"parameters": {k: {"value": v} for k, v in fixed.items()} | {k: {"values": v} for k, v in varied.items()}}
+    assert len(sweeps.sweep(spec, tmp_path, say=print)) == 6
+    assert [(t.labels, t.ratio) for t in asked] == [(n, r) for n in (4, 5) for r in (0.0, 1.0, 1.0)]
+    made = [ratio.resolve(arm, dataclasses.replace(given, labels=n), samples=6) for n in (4, 5) for arm in ("make:duplicated", "make:duplicated", "make:spade")]
+    assert [t.synthetic for t in asked] == made and len(set(made)) == 4
+    cards = {name: store.info(name, given.root).folder / "card.json" for name in made}
+    assert {name: file.exists() for name, file in cards.items()} == {name: "spade" in name for name in made}
+    assert json.loads(cards[made[2]].read_text()) == {"passed": False, "steps": 5, "set": made[2]}
+    monkeypatch.setattr(ratio.sample, "sample_set", lambda *a, **k: pytest.fail("made again"))
+    assert len(sweeps.sweep(spec, tmp_path, say=print)) == 6 and len(asked) == 6
+    with pytest.raises(UserError, match="sweep: gan.labels: a set is made for the trial's own labels"):
+        sweeps.trials({"parameters": spec["parameters"] | {"gan.labels": {"value": 3}}})
+
+
+def test_the_demos_mixes_differ_from_its_grid_in_what_is_mixed_in_alone(tmp_path):
+    """So that they are paired with the grid's supervised runs. Catches a setting changed for one of the two, and a subset that the grid has not."""
+    runs, mixes = (sweeps.trials(spec).values() for spec in demo.plans(tmp_path, 160).values())
+    assert {dataclasses.replace(t, ratio=0.0, synthetic=None) for t in mixes} <= set(runs)
+    assert {(t.synthetic, t.ratio) for t in mixes} == {(arm, r) for arm in ("make:spade", "make:duplicated") for r in (0.5, 1.0)}
+    assert {t.labels for t in runs} == {4, 16, 64} and len(runs) == 27
