@@ -35,6 +35,14 @@ NAMES = {
     "dan": "DAN", "ssnet": "SS-Net", "fixmatch": "FixMatch", "unimatch": "UniMatch", "bcp": "BCP", "ad_mt": "AD-MT",
 }  # fmt: skip
 """Methods whose papers spell them otherwise than in words."""
+SOURCES = {
+    "spade": "SPADE images", "spade_real_masks": "SPADE images on real masks",
+    "pix2pix": "pix2pix images", "pix2pix_real_masks": "pix2pix images on real masks",
+    "duplicated": "duplicated pairs", "augmented": "augmented pairs", "copy_paste": "copy-pasted pairs",
+}  # fmt: skip
+"""What synthetic images are, by the arm that made them."""
+CONTROLS = ("duplicated", "augmented", "copy_paste")
+"""Arms whose images no generator painted: what they give is no merit of one."""
 _FACTORS = {"data", "labels", "label_subset", "seed", "synthetic"}  # a synthetic set is refitted for each budget: its path is no treatment
 _BOOKKEEPING = {"run", "name", "out", "root", "config", "resume", "tags", "notes", "wandb", "device", "log_every", "checkpoint_seconds"}
 
@@ -145,6 +153,25 @@ def study(runs: Runs, metric: str = "dice", split: str = "val", checkpoint: str 
     return Study(data[0], metric, split, checkpoint, next((r.scores.units.get(metric, "") for r in runs), ""), arms, cells, comparisons, baseline)
 
 
+def curve_runs(runs: Runs) -> Runs:
+    """What belongs on the label-efficiency curve: runs without synthetic images, and of a method that was never run so all it has."""
+    plain = {run.method for run in runs if not run.ratio}
+    return Runs([run for run in runs if not run.ratio or run.method not in plain], runs.problems)
+
+
+def ratio_runs(runs: Runs) -> Runs | None:
+    """Runs with synthetic images and the same methods' runs without, with as many annotations (of the same label subsets and seeds, where there are such)."""
+    mixes = [run for run in runs if run.ratio]
+    budgets = {(run.method, run.labels) for run in mixes}
+    plain = [run for run in runs if not run.ratio and (run.method, run.labels) in budgets]
+    fine = {(run.method, run.labels, run.label_subset, run.seed) for run in mixes}
+    same = [run for run in plain if (run.method, run.labels, run.label_subset, run.seed) in fine]
+    paired = {(run.method, run.labels) for run in same}
+    beside = same + [run for run in plain if (run.method, run.labels) not in paired]
+    known = {run.method for run in beside}
+    return Runs([*beside, *(run for run in mixes if run.method in known)], runs.problems) if beside else None
+
+
 def find_arms(runs: Runs) -> dict[str, Runs]:
     """Group runs into arms: the method, and every setting in which runs of that method differ (ratio, learning rate, network …)."""
     arms: dict[str, list[Run]] = {}
@@ -152,7 +179,7 @@ def find_arms(runs: Runs) -> dict[str, Runs]:
     for run in runs:
         by_method.setdefault(run.method, []).append(run)
     for method, members in by_method.items():
-        settings = [run.settings for run in members]
+        settings, several = [run.settings for run in members], len({run.source for run in members if run.ratio}) > 1
         keys = sorted({key for flat in settings for key in flat} - _BOOKKEEPING - _FACTORS)
         keys = [key for key in keys if len({repr(flat.get(key)) for flat in settings}) > 1]
         values = {key: _values(settings, key) for key in keys}
@@ -162,7 +189,7 @@ def find_arms(runs: Runs) -> dict[str, Runs]:
         for run, flat in zip(members, settings):
             told = [(name, flat.get(key)) for name, key in zip(names, varied) if len(values[key][_kind(flat, key)]) > 1]
             told = [(name, value) for name, value in told if (name, value) != ("ratio", 0)]  # no synthetic data needs no word
-            detail = ", ".join(f"{name.removesuffix('.name')} {value}" for name, value in told)
+            detail = ", ".join([source_title(run.source)] * bool(several and run.ratio) + [f"{name.removesuffix('.name')} {value}" for name, value in told])
             arms.setdefault(title(method) + (f" ({detail})" if detail else ""), []).append(run)
     ordered = sorted(arms.items(), key=lambda item: (item[1][0].method != BASELINE, item[0]))
     return {arm: Runs(members) for arm, members in ordered}
@@ -186,6 +213,11 @@ def _values(settings: list[dict[str, Any]], key: str) -> dict[tuple[Any, ...], s
 def title(method: str) -> str:
     """``mean_teacher`` → ``mean teacher``, ``bcp`` → ``BCP``."""
     return NAMES.get(method) or method.replace("_", " ").strip() or "unnamed method"
+
+
+def source_title(source: str) -> str:
+    """``spade`` → ``SPADE images``."""
+    return SOURCES.get(source) or (f"{source.replace('_', ' ')} images" if source else "synthetic images")
 
 
 def _baseline(arms: dict[str, Runs]) -> str | None:

@@ -11,8 +11,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from semiseg.analysis.compare import SHARES, Study, paired
+from semiseg.analysis.compare import CONTROLS, SHARES, Study, paired, source_title, title
 from semiseg.analysis.curves import Equivalence, PowerLaw, curve_interval, label_equivalence, pooling
+from semiseg.analysis.records import Runs
 from semiseg.analysis.statistics import Interval, mean_interval, subject_means
 from semiseg.analysis.variance import RankStability, Split, rank_stability, variance_split
 from semiseg.errors import UserError
@@ -121,26 +122,72 @@ def ranking(s: Study, labels: int) -> RankStability | None:
     return rank_stability(np.array([[s.sign * np.nanmean(table[members]) for table in tables] for members in rows]))
 
 
-def ratio_means(s: Study) -> tuple[str, list[float], np.ndarray]:
-    """The method with most synthetic-to-real ratios, the ratios, and its mean score ``(budgets, ratios)``, NaN where there is no run.
+@dataclasses.dataclass(frozen=True)
+class Mix:
+    """A method with synthetic images at one budget and ratio.
 
-    Raises UserError where fewer than two ratios were run.
+    Attributes:
+      line: what it shares with the other ratios: the kind of images, and settings that differ.
+      source: the arm that made the images, see :data:`semiseg.analysis.compare.SOURCES`; "" for a set of one's own.
+      score: of its runs.
+      alone: of the same method with real images alone.
+      gain: over that, paired; positive where it is better, for a distance as well.
+      beside: the same over each control with as many images, by the control's line.
     """
-    by_method: dict[str, set[float]] = {}
-    for run in s.runs:
-        by_method.setdefault(run.method, set()).add(run.ratio)
-    method = max(by_method, key=lambda m: len(by_method[m]))
-    ratios = sorted(by_method[method])
-    if len(ratios) < 2:
-        raise UserError(f"{s.data}: fewer than two synthetic-to-real ratios were run")
-    table = np.full((len(s.budgets), len(ratios)), np.nan)
-    for i, n in enumerate(s.budgets):
-        for k, r in enumerate(ratios):
-            members = s.runs.where(method=method, labels=n, ratio=r)
-            if len(members):
-                values_RS = members.matrix(s.metric, s.split, s.checkpoint)[1]
-                table[i, k] = np.nanmean(subject_means(values_RS, [run.label_subset for run in members]))
-    return method, ratios, table
+
+    line: str
+    source: str
+    labels: int
+    ratio: float
+    score: Interval
+    alone: Interval
+    gain: Interval
+    beside: dict[str, Interval]
+
+
+@functools.lru_cache(8)
+def mixes(s: Study) -> tuple[Mix, ...]:
+    """All mixes that stand beside the same method without synthetic images, lines in the order of the arms; controls last.
+
+    Raises UserError where there is none.
+    """
+    plain = [arm for arm, runs in s.arms.items() if not runs[0].ratio]
+    arms = [arm for arm, runs in s.arms.items() if runs[0].ratio]
+    methods = {s.arms[arm][0].method for arm in arms}
+    found: list[Mix] = []
+    for arm in sorted(arms, key=lambda arm: s.arms[arm][0].source in CONTROLS):
+        first = s.arms[arm][0]
+        details = [part for part in _details(arm) if not part.startswith("ratio ")]
+        near = [other for other in plain if s.arms[other][0].method == first.method]
+        base = max(near, key=lambda other: len(set(_details(other)) & set(details)), default=None)
+        line = ", ".join([title(first.method)] * (len(methods) > 1) + details) or source_title(first.source)
+        for labels in sorted(n for a, n in s.cells if a == arm and (base, n) in s.cells):
+            score, alone = s.cells[arm, labels], s.cells[str(base), labels]
+            gain = _beyond(s, score.runs, alone.runs)
+            beside = _controls(s, arm, labels) if first.source not in CONTROLS else {}
+            found.append(Mix(line, first.source, labels, first.ratio, score.interval, alone.interval, gain, beside))
+    if not found:
+        raise UserError(f"{s.data}: no run with synthetic images stands beside one of the same method without")
+    return tuple(found)
+
+
+def _controls(s: Study, arm: str, labels: int) -> dict[str, Interval]:
+    """An arm's difference from the control arms of its method, ratio and budget."""
+    mine, found = s.cells[arm, labels].runs, {}
+    for other, runs in s.arms.items():
+        if runs[0].source in CONTROLS and (runs[0].method, runs[0].ratio) == (mine[0].method, mine[0].ratio) and (other, labels) in s.cells:
+            found[source_title(runs[0].source)] = _beyond(s, mine, s.cells[other, labels].runs)
+    return found
+
+
+def _beyond(s: Study, runs: Runs, others: Runs) -> Interval:
+    (mine, theirs), subset_R, _ = paired([runs, others], s.metric, s.split, s.checkpoint)
+    return mean_interval(s.sign * (mine - theirs), subset_R)
+
+
+def _details(arm: str) -> list[str]:
+    """The settings in an arm's name: ``supervised (SPADE images, ratio 0.5)``."""
+    return arm.partition(" (")[2].removesuffix(")").split(", ") if " (" in arm else []
 
 
 def subject_scores(s: Study, labels: int | None = None) -> dict[str, np.ndarray]:

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from semiseg.analysis.compare import SHARES, Study, find_arms, study
-from semiseg.analysis.conclusions import ratio_means, subject_scores, worth
+from semiseg.analysis.compare import CONTROLS, Study, find_arms, study
+from semiseg.analysis.conclusions import mixes, subject_scores, worth
 from semiseg.analysis.examples import FALSE_NEGATIVE, FALSE_POSITIVE, pick_examples
 from semiseg.analysis.records import Runs
 from semiseg.analysis.words import LOWER_IS_BETTER, SPLITS, claim, equivalence_text, interval_text, metric_label, number, unit_of_annotation
@@ -200,28 +200,50 @@ def subjects(runs: Runs | Study, labels: int | None = None, size: tuple[float, f
 
 
 def ratio(runs: Runs | Study, size: tuple[float, float] = (7.2, 3.6)) -> Figure:
-    """The score over synthetic images per real one (across) and annotated subjects (down): mean of the runs, for the method with most ratios.
+    """What synthetic images add, against how many there are for each real one: a panel a budget, a line a kind of images, controls dashed.
 
-    Raises UserError where fewer than two ratios were run.
+    A dot is the gain over the same method with real images alone, paired by subject (and label subset and seed), its bar a 95 % interval.
+    Raises UserError where no mix stands beside such runs.
     """
     import matplotlib as mpl
 
     s = runs if isinstance(runs, Study) else study(runs)
-    method, ratios, table = ratio_means(s)
-    with mpl.rc_context(_STYLE | {"axes.grid": False}):
-        figure, ax = _canvas((size[0], max(1.8, 1.0 + 0.42 * len(s.budgets))))
-        gain = table - table[:, :1]
-        reach = max(float(np.nanmax(np.abs(gain))), 0.02 if s.metric in SHARES else 0.5)  # noise is not to glow
-        ax.imshow(gain, cmap="PuOr_r" if s.metric in LOWER_IS_BETTER else "PuOr", vmin=-1.4 * reach, vmax=1.4 * reach, aspect="auto")
-        for i, k in np.ndindex(table.shape):
-            more = f"\n{number(float(gain[i, k]), s.metric, signed=True)}" if k else ""
-            text = "–" if np.isnan(table[i, k]) else number(float(table[i, k]), s.metric) + more
-            ax.text(k, i, text, ha="center", va="center", fontsize=9, color="#1d1f24")
-        ax.set_xticks(range(len(ratios)), [f"{r:g}" for r in ratios])
-        ax.set_yticks(range(len(s.budgets)), [str(n) for n in s.budgets])
-        ax.set_xlabel("synthetic images per real one")
-        what = f"{metric_label(s.metric, s.unit)} of {method.replace('_', ' ')} by annotated {unit_of_annotation(s.runs)} (down)"
-        _headed(ax, f"{what}; second line: gain over no synthetic data", size[0])
+    found = mixes(s)
+    budgets, lines = sorted({m.labels for m in found}), list(dict.fromkeys(m.line for m in found))
+    ratios = sorted({m.ratio for m in found})
+    columns = min(len(budgets), 3 if size[0] > 5.5 else 1)
+    rows = -(-len(budgets) // columns)
+    with mpl.rc_context(_STYLE):
+        figure = _figure((size[0], max(size[1], 2.5 * rows + 0.6)))
+        panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
+        for panel in panels[len(budgets) :]:
+            panel.set_axis_off()
+        for panel, labels in zip(panels, budgets):
+            here = [m for m in found if m.labels == labels]
+            panel.axhline(0, color=SOFT, lw=1)
+            for i, line in enumerate(lines):
+                mine = sorted((m for m in here if m.line == line), key=lambda m: m.ratio)
+                colour, marker = COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]
+                dashed = bool(mine) and mine[0].source in CONTROLS
+                x = [ratios.index(m.ratio) + 0.09 * (i - (len(lines) - 1) / 2) for m in mine]
+                panel.vlines(x, [m.gain.low for m in mine], [m.gain.high for m in mine], color=colour, lw=1.6, alpha=0.75)
+                panel.plot(
+                    x, [m.gain.mean for m in mine], color=colour, lw=1.8, ls=(0, (3, 2)) if dashed else "-", marker=marker, ms=6, mec=colour,
+                    mfc="white" if dashed else colour, label=line + (" (control)" if dashed else ""),
+                )  # fmt: skip
+                for m, at in zip(mine, x):
+                    told = f"{line}, {m.ratio:g} per real image, {labels} annotated: {interval_text(m.gain, s.metric, signed=True)}"
+                    panel.scatter([at], [m.gain.mean], s=110, color=colour, alpha=0.01, lw=0, zorder=4, gid=f"tip:{told}")
+            panel.set_xticks(range(len(ratios)), [f"{r:g}" for r in ratios])
+            panel.set_xlim(-0.5, len(ratios) - 0.5)
+            alone = " and ".join(dict.fromkeys(number(m.alone.mean, s.metric) for m in here))
+            panel.set_title(f"{labels} annotated: 0 is {alone}, real images alone", fontsize=9, fontweight="normal")
+        for panel in panels[: len(budgets)][-columns:]:
+            panel.set_xlabel("synthetic images per real one")
+        words = f"gain in {metric_label(s.metric, s.unit)} over real images alone"
+        panels[0].set_ylabel(words if rows == 1 else "gain")
+        legend = {name: handle for panel in panels for handle, name in zip(*panel.get_legend_handles_labels())}
+        figure.legend(list(legend.values()), list(legend), loc="outside lower center", ncols=min(len(legend), 3 if size[0] > 5.5 else 1), fontsize=9)
     return figure
 
 

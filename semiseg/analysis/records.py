@@ -13,6 +13,7 @@ import functools
 import json
 import logging
 import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
@@ -138,6 +139,12 @@ class Run:
     @property
     def ratio(self) -> float:
         return float(self.config.get("ratio") or 0)
+
+    @property
+    def source(self) -> str:
+        """What its synthetic images are, for a set that was made on demand: ``spade``, ``duplicated`` …; "" for a set of one's own, and for none."""
+        found = re.fullmatch(r"make:(.+)|made-(.+)-[0-9a-f]{12}", str(self.config.get("synthetic") or ""))
+        return (found[1] or found[2]).replace("-", "_") if found and self.ratio else ""
 
     @property
     def steps(self) -> int:

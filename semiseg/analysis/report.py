@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from semiseg.analysis import examples, plot, tables
-from semiseg.analysis.compare import Study, study
+from semiseg.analysis import examples, plot, synthetic, tables
+from semiseg.analysis.compare import Study, curve_runs, ratio_runs, study
 from semiseg.analysis.conclusions import ranking, splits, worth
 from semiseg.analysis.records import Run, Runs
 from semiseg.analysis.words import (
@@ -33,6 +33,7 @@ from semiseg.analysis.words import (
     metric_label,
     number,
     p_text,
+    ratio_sentences,
     unit_of_annotation,
     worth_sentences,
 )
@@ -58,7 +59,9 @@ def write_report(runs: Runs, out: str | Path, split: str | None = None, metric: 
     by_data: dict[str, list[Run]] = {}
     for run in runs:
         by_data.setdefault(run.data, []).append(run)
-    studies = [study(Runs(members), metric, split) for members in by_data.values()]
+    studies = [study(curve_runs(Runs(members)), metric, split) for members in by_data.values()]
+    beside = [ratio_runs(Runs(members)) for members in by_data.values()]
+    mixed = [study(members, metric, split) if members else None for members in beside]
     runs.write_csv(out / "results.csv")
     (out / "tables").mkdir(parents=True, exist_ok=True)
     (out / "tables" / "label_efficiency.md").write_text(tables.markdown(studies), encoding="utf-8")
@@ -67,29 +70,33 @@ def write_report(runs: Runs, out: str | Path, split: str | None = None, metric: 
         if len(rows) > 1:
             (out / "tables" / f"{name}.md").write_text(tables.as_markdown(rows), encoding="utf-8")
             (out / "tables" / f"{name}.tex").write_text(tables.as_latex(rows), encoding="utf-8")
-    sections = [_section(s, out, "" if len(studies) == 1 else f"_{re.sub(r'[^A-Za-z0-9.-]+', '_', s.data)}") for s in studies]
+    suffixes = ["" if len(studies) == 1 else f"_{re.sub(r'[^A-Za-z0-9.-]+', '_', s.data)}" for s in studies]
+    sections = [_section(s, m, out, suffix) for s, m, suffix in zip(studies, mixed, suffixes)]
+    every = [s for pair in zip(studies, mixed) for s in pair if s]
     (out / "report.html").write_text(_render(sections, runs, split), encoding="utf-8")
     return {
         "answers": [sentence for part in sections for sentence in part["answer"]],
         "first_screen": [{"question": a.question, "short": a.short, "answer": f"{a.short}. {a.detail}"} for part in sections for a in part["screen"]],
         "label_equivalence": [row for s in studies for row in tables.worth_rows(s)],
         "cautions": [c for part in sections for c in part["cautions"]],
-        "cells": [row for s in studies for row in tables.cell_rows(s)],
-        "comparisons": [row for s in studies for row in tables.comparison_rows(s)],
+        "synthetic": [sentence for part in sections if part["mixes"] for sentence in part["mixes"]["told"]],
+        "cells": list({(row["data"], row["arm"], row["labels"]): row for s in reversed(every) for row in tables.cell_rows(s)}.values()),
+        "comparisons": [row for s in every for row in tables.comparison_rows(s)],
         "left_out": runs.problems,
     }
 
 
 # ------------------------------------------------------------------ parts of the page
-def _section(s: Study, out: Path, suffix: str) -> dict[str, Any]:
+def _section(s: Study, mixed: Study | None, out: Path, suffix: str) -> dict[str, Any]:
     panels, shown = _examples(s, out / "figures" / f"overlays{suffix}.png")
     return {
         "data": s.data,
         "claim": claim(s),
-        "screen": first_screen(s),
+        "screen": first_screen(s, mixed),
         "answer": answer(s),
         "worth_sentences": worth_sentences(s),
-        "figures": _drawn(s, out / "figures", suffix),
+        "figures": _drawn(s, mixed, out / "figures", suffix),
+        "mixes": _mixes(s, mixed),
         "worth": [
             {"arm": w.arm, "labels": w.labels, "point": equivalence_parts(w)[0], "interval": equivalence_parts(w)[1], "verdict": w.verdict} for w in worth(s)
         ],
@@ -112,12 +119,25 @@ def _section(s: Study, out: Path, suffix: str) -> dict[str, Any]:
         "examples": panels,
         "example_labels": shown,
         "protocol": _protocol(s),
-        "cost": _cost(s),
-        "commands": _commands(s),
+        "cost": _cost(s) + (_cost(mixed, mixes=True) if mixed else []),
+        "commands": _commands(s) + (_commands(mixed, mixes=True) if mixed else []),
     }
 
 
-def _drawn(s: Study, out: Path, suffix: str) -> dict[str, dict[str, Any] | None]:
+def _mixes(s: Study, mixed: Study | None) -> dict[str, Any] | None:
+    """What the page says of synthetic data; None where no run had any beside the same method without."""
+    if mixed is None:
+        return None
+    try:
+        sentences = ratio_sentences(mixed)
+    except UserError:  # they share no budget
+        return None
+    sets = synthetic.section(mixed)
+    told = [*sentences, *([sets["verdict"]] if sets["verdict"] else []), *sets["advice"]]
+    return {"sentences": sentences, "cautions": [c for c in cautions(mixed) if c not in cautions(s)], "sets": sets, "told": told}
+
+
+def _drawn(s: Study, mixed: Study | None, out: Path, suffix: str) -> dict[str, dict[str, Any] | None]:
     """Every figure by name: written to files, and for the page as SVG, ``wide`` and ``narrow`` (None: the wide one scrolls), with its ``table``."""
     alt = f"{claim(s)}. {metric_label(s.metric, s.unit)} against annotated {unit_of_annotation(s.runs)}; the same numbers are in the table under The numbers."
     efficiency = plot.label_efficiency(s)
@@ -129,7 +149,7 @@ def _drawn(s: Study, out: Path, suffix: str) -> dict[str, dict[str, Any] | None]
     figures: dict[str, dict[str, Any] | None] = {
         "label_efficiency": {key: plot.inline_svg(plot.label_efficiency(s, size=size, headline=False), alt) for key, size in sizes.items()} | {"table": None}
     }
-    for name, draw, words, table in _figures(s):
+    for name, draw, words, table in _figures(s, mixed):
         try:
             made = {key: draw(size) for key, size in _SIZES[name].items()}
         except UserError:  # the runs have nothing for it
@@ -151,7 +171,7 @@ _SIZES: dict[str, dict[str, Any]] = {
 """Figures are drawn twice: for a page as wide as a sheet of paper, and for a phone's, where the same letters need a smaller frame."""
 
 
-def _figures(s: Study) -> list[tuple[str, Callable[[Any], Any], str, Callable[[], list[list[str]] | None]]]:
+def _figures(s: Study, mixed: Study | None) -> list[tuple[str, Callable[[Any], Any], str, Callable[[], list[list[str]] | None]]]:
     """Name, how it is drawn at a size, its words, and its numbers; those that do not apply to a study raise UserError and are left out."""
     ends, keys = (["loss", "val_dice"], ["Last training loss", "Last validation Dice"]), plot.diagnostic_keys(s.runs)
 
@@ -162,7 +182,12 @@ def _figures(s: Study) -> list[tuple[str, Callable[[Any], Any], str, Callable[[]
 
     return [
         ("label_equivalence", lambda size: plot.label_equivalence(s, size), "Label equivalence; the same numbers are in the table below it.", lambda: None),
-        ("ratio", lambda size: plot.ratio(s, size), "Score by annotated subjects and synthetic images per real one.", lambda: tables.ratio_table(s)),
+        (
+            "ratio",
+            lambda size: plot.ratio(mixed or s, size),
+            "Gain over real images alone against synthetic images per real one, beside the controls; the same numbers are in the table below it.",
+            lambda: tables.ratio_table(mixed or s),
+        ),
         (
             "subjects",
             lambda size: plot.subjects(s, size=size),
@@ -371,16 +396,19 @@ def _protocol(s: Study) -> list[tuple[str, str]]:
                 "Comparisons",
                 f"Each method minus {s.baseline}, on the same subjects and, where they exist, the same label subset and seed. p is the larger of "
                 "two: of the test that goes with the interval (other label subsets, seeds and subjects), and of a sign-flip permutation test by "
-                "subject. It is corrected with Holm's method over all comparisons of this data set. Better or worse (significant): the corrected p is "
-                "below .05 and the interval leaves out zero; the rest is undecided, which is not the same as equal.",
+                "subject. It is corrected with Holm's method over all comparisons of methods on this data set, and over those of synthetic data by themselves. "
+                "Better or worse (significant): the corrected "
+                "p is below .05 and the interval leaves out zero; the rest is undecided, which is not the same as equal.",
             )
         )
     return rows
 
 
-def _cost(s: Study) -> list[dict[str, str]]:
+def _cost(s: Study, mixes: bool = False) -> list[dict[str, str]]:
     rows = []
     for arm, runs in s.arms.items():
+        if mixes and not runs[0].ratio:
+            continue
         seconds = [float(v) for run in runs if isinstance(v := run.summary.get("seconds_train"), (int, float))]
         sizes = sorted({int(v) for run in runs if isinstance(v := run.summary.get("parameters"), (int, float))})
         devices = sorted({str(run.env["device"]) for run in runs if run.env.get("device")})
@@ -396,17 +424,23 @@ def _cost(s: Study) -> list[dict[str, str]]:
     return rows
 
 
-def _commands(s: Study) -> list[str]:
-    """A shell loop for each arm, over its budgets, label subsets and seeds; everything else is in the configuration it starts from."""
+def _commands(s: Study, mixes: bool = False) -> list[str]:
+    """A shell loop for each arm, over its budgets, label subsets and seeds; everything else is in the configuration it starts from.
+
+    A made set belongs to one budget and subset: its arm is named instead, and each run makes its own.
+    """
     lines: list[str] = []
     for runs in s.arms.values():
+        if mixes and not runs[0].ratio:
+            continue
         config = shlex.quote((runs[0].path / "config.yaml").as_posix())
         name = re.sub(r"[^A-Za-z0-9]+", "-", runs[0].method) + (f"-{len(lines)}" if len({r.method for r in s.runs}) < len(s.arms) else "")
+        name = "-".join([name, runs[0].source.replace("_", "-") or "synthetic"]) if mixes else name
         factors = {"labels": "n", "label_subset": "j", "seed": "s"}
         values = {key: list(dict.fromkeys(str(getattr(run, key)) for run in runs)) for key in factors}
         looped = {key: letter for key, letter in factors.items() if len(values[key]) > 1}
         loops = [f"for {letter} in {' '.join(map(shlex.quote, values[key]))}; do" for key, letter in looped.items()]
-        flags = [f"--{key.replace('_', '-')} ${letter}" for key, letter in looped.items()]
+        flags = [f"--{key.replace('_', '-')} ${letter}" for key, letter in looped.items()] + (synthetic.flags(runs[0]) if runs[0].source else [])
         out = "-".join([f"again/{name}", *(f"{letter}${letter}" for letter in looped.values())])
         command = " ".join([f"semiseg train --config {config} \\\n   ", *flags, f"--out {out}"])
         lines.append("\n".join([" ".join(loops), f"  {command}", "; ".join(["done"] * len(loops))]) if loops else command)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from semiseg.analysis.compare import Comparison, Study
-from semiseg.analysis.conclusions import ratio_means, subject_scores, worth
+from semiseg.analysis.conclusions import mixes, subject_scores, worth
 from semiseg.analysis.words import equivalence_text, interval_text, metric_label, number, p_text
 
 
@@ -136,9 +136,17 @@ def subject_table(s: Study) -> list[list[str]]:
 
 
 def ratio_table(s: Study) -> list[list[str]]:
-    """What :func:`semiseg.analysis.plot.ratio` draws, header first."""
-    _, ratios, mean = ratio_means(s)
-    return [["Annotated", *(f"{r:g} per real" for r in ratios)], *([str(n), *(number(float(v), s.metric) for v in row)] for n, row in zip(s.budgets, mean))]
+    """What :func:`semiseg.analysis.plot.ratio` draws, and the difference from each control, header first."""
+    found = mixes(s)
+    controls = list(dict.fromkeys(name for m in found for name in m.beside))
+    told = lambda interval: interval_text(interval, s.metric, signed=True) if interval else "–"
+    head = ["Images", "Annotated", "Per real image", metric_label(s.metric, s.unit), "Real alone", "Gain", *(f"Beside {name}" for name in controls)]
+    rows = [
+        [m.line, str(m.labels), f"{m.ratio:g}", number(m.score.mean, s.metric), number(m.alone.mean, s.metric), told(m.gain)]
+        + [told(m.beside.get(name)) for name in controls]
+        for m in found
+    ]
+    return [head, *rows]
 
 
 def end_table(s: Study, keys: Sequence[str], names: Sequence[str]) -> list[list[str]]:

@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from semiseg.analysis.compare import LOWER_IS_BETTER, Study, title
-from semiseg.analysis.conclusions import Worth, gain, plateaus, worth
+from semiseg.analysis.compare import CONTROLS, LOWER_IS_BETTER, Comparison, Study, source_title, title
+from semiseg.analysis.conclusions import Worth, gain, mixes, plateaus, worth
 from semiseg.analysis.records import Runs
 from semiseg.analysis.statistics import Interval
 
@@ -163,9 +163,9 @@ class Answer(NamedTuple):
     commands: tuple[str, ...] = ()
 
 
-def first_screen(s: Study) -> list[Answer]:
-    """Which method, how many labels, how much synthetic data, and how sure that is."""
-    return [_which(s), _how_many(s), _how_synthetic(s), _how_sure(s)]
+def first_screen(s: Study, mixed: Study | None = None) -> list[Answer]:
+    """Which method, how many labels, how much synthetic data (from ``mixed``, the study of the runs with some), and how sure that is."""
+    return [_which(s), _how_many(s), _how_synthetic(mixed or s), _how_sure(s)]
 
 
 def _winner(s: Study) -> tuple[str, int] | None:
@@ -258,7 +258,7 @@ def _how_synthetic(s: Study) -> Answer:
         return Answer(question, "Not tried here", "No run mixed in synthetic images, so these runs say nothing about it.", commands)
     of = {arm: runs[0].ratio for arm, runs in s.arms.items()}
     baseline_method = s.arms[s.baseline][0].method if s.baseline else ""
-    tried = [c for c in s.comparisons if of[c.arm] > 0 and s.arms[c.arm][0].method == baseline_method]
+    tried = [c for c in s.comparisons if of[c.arm] > 0 and s.arms[c.arm][0].method == baseline_method and s.arms[c.arm][0].source not in CONTROLS]
     good, harm = ([c for c in tried if s.verdict(c) == side] for side in (1, -1))
     if good:
         best = max(good, key=lambda c: s.sign * c.difference.mean)
@@ -266,7 +266,7 @@ def _how_synthetic(s: Study) -> Answer:
             question,
             f"{of[best.arm]:g} per real image",
             f"It gains most: {interval_text(best.difference, s.metric, signed=True)} with {best.labels} annotated; "
-            f"{len(good)} of {len(tried)} mixes help, {len(harm)} harm.",
+            f"{len(good)} of {len(tried)} mixes help, {len(harm)} harm.{_control(s, best)}",
         )
     if not tried:
         return Answer(question, "Undecided", "No mix was run beside the same method without synthetic data.")
@@ -275,8 +275,41 @@ def _how_synthetic(s: Study) -> Answer:
         question,
         "None is shown to help",
         f"Mixes tried: {len(tried)}, of which {len(harm)} harm. The best, {of[near.arm]:g} per real image with {near.labels} annotated: "
-        f"{interval_text(near.difference, s.metric, signed=True)}.",
+        f"{interval_text(near.difference, s.metric, signed=True)}.{_control(s, near)}",
     )
+
+
+def _control(s: Study, c: Comparison) -> str:
+    """What the controls of a mix give; "" where none was run."""
+    runs = s.arms[c.arm]
+    beside = [
+        f"{source_title(s.arms[o.arm][0].source)} {interval_text(o.difference, s.metric, signed=True)}"
+        for o in s.comparisons
+        if o.labels == c.labels and s.arms[o.arm][0].source in CONTROLS and (s.arms[o.arm][0].method, s.arms[o.arm][0].ratio) == (runs[0].method, runs[0].ratio)
+    ]
+    return f" The controls, as many images without a generator: {'; '.join(beside)}." if beside else ""
+
+
+def ratio_sentences(s: Study) -> list[str]:
+    """What synthetic images give beside real ones alone and beside each control, in words: one sentence a budget and kind, for its best ratio."""
+    found, sentences = mixes(s), []
+    for labels in sorted({m.labels for m in found}):
+        for line in dict.fromkeys(m.line for m in found if m.labels == labels and m.source not in CONTROLS):
+            tried = [m for m in found if (m.labels, m.line) == (labels, line)]
+            best = max(tried, key=lambda m: m.gain.mean)
+            of = f"the best of {len(tried)} ratios" if len(tried) > 1 else "the only ratio"
+            told = lambda interval: f"{interval_text(interval, s.metric, signed=True)} ({_direction(interval)})"
+            beside = "".join(f"; over as many {name}: {told(interval)}" for name, interval in best.beside.items())
+            sentences.append(
+                f"{capitalise(line)} with {labels} annotated, {best.ratio:g} for each real one ({of}): {told(best.gain)} over real images alone{beside}."
+            )
+    return sentences
+
+
+def _direction(interval: Interval) -> str:
+    if not interval.low < interval.high:
+        return "one run, no interval"
+    return "a gain" if interval.low > 0 else "a loss" if interval.high < 0 else "undecided"
 
 
 def _how_sure(s: Study) -> Answer:

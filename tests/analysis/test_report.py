@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 
+import numpy as np
 import pytest
 
 from semiseg.analysis import words
@@ -220,7 +221,7 @@ def test_page_has_equivalence_subjects_spread_tips_and_citations(report):
 
 
 def test_ratio_and_diagnostics_are_drawn_where_there_is_something(tmp_path, runs):
-    """Catches a surface with ratios and budgets exchanged, and figures that are empty instead of left out."""
+    """Catches ratios and budgets exchanged, and figures that are empty instead of left out."""
     from semiseg.analysis import plot
 
     for ratio in (0.0, 0.5, 1.0):
@@ -229,12 +230,65 @@ def test_ratio_and_diagnostics_are_drawn_where_there_is_something(tmp_path, runs
             lines = [json.loads(line) | {"confident": 0.5} for line in (run / "metrics.jsonl").read_text().splitlines()]
             (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     mixed = load_runs(tmp_path)
-    (ax,) = plot.ratio(mixed).axes
-    assert [t.get_text() for t in ax.get_xticklabels()] == ["0", "0.5", "1"] and ax.images[0].get_array().shape == (2, 3)
+    panels = plot.ratio(mixed).axes
+    assert [p.get_title(loc="left").split(":")[0] for p in panels] == ["4 annotated", "8 annotated"]
+    assert [t.get_text() for t in panels[0].get_xticklabels()] == ["0.5", "1"]
     assert [ax.get_title(loc="left") for ax in plot.diagnostics(mixed).axes] == ["confident"]
     for draw in (plot.ratio, plot.diagnostics):
         with pytest.raises(UserError):
             draw(runs)
+
+
+def test_synthetic_data_have_a_part_of_their_own(tmp_path, monkeypatch):
+    """The curve is of real data, the mixes stand beside their controls, the sets are shown and judged in words.
+
+    Catches mixes among the methods of the curve, a control taken for a treatment, a rejected set that looks fit, a set of one budget that the
+    commands give to another, and runs that fall out of results.csv.
+    """
+    from semiseg.analysis import synthetic
+
+    for labels in (4, 8):
+        for subset in range(2):
+            write_run(tmp_path / "runs", labels=labels, subset=subset, examples=False)
+    sets = {}
+    for number, kind in enumerate(("spade", "duplicated")):
+        for subset in range(2):
+            name = f"made-{kind}-{subset:011d}{number}"
+            sets[name] = tmp_path / name
+            sets[name].mkdir()
+            made = {"arm": f"make:{kind}", "samples": 96, "settings": {"steps": 7, "generator": {"name": "spade", "widths": [8, 8]}}}
+            (sets[name] / "made.json").write_text(json.dumps(made))
+            if kind == "spade":
+                checks = [{"check": "memorised", "value": 0.02, "must": "<= 0.1", "passed": True}]
+                checks += [{"check": "sharpness", "value": 0.3, "must": m, "passed": p} for m, p in ((">= 0.6", False), ("<= 1.667", True))]
+                (sets[name] / "card.json").write_text(json.dumps({"passed": False, "checks": checks}))
+            for ratio in (0.5, 1.0):
+                run = {"subset": subset, "ratio": ratio, "name": f"{kind}-{subset}-{ratio}", "examples": False, "config": {"synthetic": name}}
+                write_run(tmp_path / "runs", labels=8, **run)
+    monkeypatch.setattr(synthetic, "_folder", lambda name, run: sets[name])
+    monkeypatch.setattr(synthetic, "_pairs", lambda name, run: np.zeros((4, 4, 3), np.uint8))
+    said = write_report(load_runs(tmp_path / "runs"), tmp_path / "out")
+    text = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    Page(text)
+    numbers = text.partition("The numbers</h2>")[2].partition("<h2")[0]
+    assert "supervised" in numbers and "SPADE" not in numbers and said["answers"][0].count("supervised") == 1
+    mixed = text.partition("Synthetic data</h2>")[2].partition("<h2")[0]
+    assert "over as many duplicated pairs: " in mixed and "duplicated pairs (control)" in mixed and "Duplicated pairs with 8 annotated" not in mixed
+    assert "The card rejects all 2 sets: failed is “Their fine contrast is natural”" in mixed and "fitted for 7 steps" in mixed
+    row = mixed.partition("Their fine contrast is natural<span")[2].partition("</tr>")[0]
+    assert row.count("FAIL") == 2 and "30\u00a0%" in row and "at least 60\u00a0% and at most 167\u00a0%" in row
+    script = html.unescape(re.search(r"reproduce the runs\"><code>(.*?)</code>", text, re.S)[1])
+    assert script.count("--synthetic make:spade --gan.steps 7 --gan.generator.widths 8,8 --gan.samples 96") == 2 and "made-" not in script
+    assert (tmp_path / "out" / "results.csv").read_text().count("nuclei,supervised,unet,8,0,0,1,300,") > 0
+    with pytest.raises(UserError):
+        plot_of_controls_alone(load_runs(tmp_path / "runs"))
+
+
+def plot_of_controls_alone(runs):
+    """Mixes without the real data they stand beside."""
+    from semiseg.analysis import plot
+
+    return plot.ratio(study(type(runs)([run for run in runs if run.ratio])))
 
 
 @pytest.mark.parametrize(
