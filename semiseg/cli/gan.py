@@ -19,6 +19,7 @@ sample   a synthetic set: images/, labels/, provenance.csv; `semiseg data import
 card     is it fit for use? exit code 1 if it is rejected
 
   fit --quiet                    no progress bar [False]
+  fit --track                    wandb mirrors losses, diversity and sample grids, none does not [none, or SEMISEG_TRACK]
   sample --n                     number of samples [200]
   sample --masks                 real, varied (bent, topology checked), vae, interpolated [varied]
   sample --style                 real (near the budget's images) or prior [real]
@@ -48,14 +49,17 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _fit(positional: list[str], flags: dict) -> int:
-    own = take(flags, "gan fit", {"out": ..., "quiet": False})
+    own = take(flags, "gan fit", {"out": ..., "quiet": False, "track": None})
     nothing_left({}, positional, "gan fit")
     from semiseg.generators import fit
     from semiseg.generators.settings import Settings, override
+    from semiseg.track import mirror, wanted
     from semiseg.train.fit import Interrupted
 
+    settings = override(Settings(), flags)
     try:
-        last = fit.fit(override(Settings(), flags), own["out"], progress=not own["quiet"])
+        with mirror(own["out"], wanted(own["track"]), job_type="generator"):
+            last = fit.fit(settings, own["out"], progress=not own["quiet"])
     except Interrupted as stopped:
         print(f"semiseg: {stopped}", file=sys.stderr)
         return 130

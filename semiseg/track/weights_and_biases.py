@@ -1,4 +1,5 @@
-"""A run folder on Weights & Biases: configuration, scalars, overlays with mask layers, the per-subject table and the model.
+"""A run folder on Weights & Biases: configuration, scalars, overlays with mask layers, the per-subject table and the model; of a generator's fit
+(job type generator) its configuration, losses and diversity, the sample grids and the weights.
 
 One thread a run reads the same files that everyone else reads and tells W&B, so that a slow, absent or broken W&B costs the training nothing:
 what it could not send is sent later by ``semiseg track upload``. Without a key everything is written offline (``wandb sync`` sends it).
@@ -57,6 +58,7 @@ class Mirror:
             finishing = False
             while True:
                 send_scalars(run, self.folder, state)
+                send_grids(run, self.folder, state)
                 if finishing:
                     break
                 finishing = self._done.wait(1.0)
@@ -74,6 +76,7 @@ def upload(folder: Path, *, group: str | None = None, job_type: str = "train", a
         state = {}  # an offline copy may have been synchronised or not: a fresh id cannot clash
     run = begin(folder, state, group, job_type)
     send_scalars(run, folder, state)
+    send_grids(run, folder, state)
     finish(run, folder, state)
     return mode()
 
@@ -105,7 +108,9 @@ def begin(folder: Path, state: dict[str, Any], group: str | None, job_type: str)
 
     tree = load_yaml(folder / "config.yaml")
     state.setdefault("id", uuid.uuid4().hex[:12])
-    method, net = (str((tree.get(key) or {}).get("name", "")) for key in ("method", "net"))
+    if "generator" in tree:
+        job_type = "generator"
+    method, net = (str((tree.get(key) or {}).get("name", "")) for key in (("generator", "discriminator") if job_type == "generator" else ("method", "net")))
     agent = os.environ.get("WANDB_SWEEP_ID")  # an agent has made the run already: take its id
     run = wandb.init(
         project=os.environ.get("WANDB_PROJECT", "semiseg"), id=None if agent else state["id"], resume="allow" if not agent else None, name=folder.name,
@@ -120,6 +125,8 @@ def begin(folder: Path, state: dict[str, Any], group: str | None, job_type: str)
             for name in names:
                 run.define_metric(prefix + name, step_metric="step", summary="last" if prefix == "" else f"{best},last")
     state["step"] = max(0, run.starting_step - 1)  # what W&B has, not what it was told: killed, it loses its last lines
+    if "grid" in state:
+        state["grid"] = min(state["grid"], state["step"])
     _remember(folder, state)
     return run
 
@@ -142,11 +149,33 @@ def send_scalars(run: Any, folder: Path, state: dict[str, Any]) -> None:
         _remember(folder, state)
 
 
+def send_grids(run: Any, folder: Path, state: dict[str, Any]) -> None:
+    """The sample grids of a generator's fit that were not sent yet; a grid is written after its step's line."""
+    import wandb
+
+    sent = state.get("grid", 0)
+    for file in sorted((folder / "grids").glob("step_*.png")):
+        step = int(file.stem.removeprefix("step_"))
+        if step > state.get("grid", 0):
+            run.log({"samples": wandb.Image(str(file), caption=f"step {step}: real mask, its image, painted with its style, two others', two random ones")},
+                    step=max(step, state.get("step", 0)))  # fmt: skip
+            state["grid"] = step
+    if state.get("grid", 0) > sent:
+        _remember(folder, state)
+
+
 def finish(run: Any, folder: Path, state: dict[str, Any], failed: bool = False) -> None:
-    """Summary, per-subject table, overlays and model of a finished folder; then the end of the W&B run."""
+    """Summary, per-subject table, overlays and model of a finished folder (of a fit its weights); then the end of the W&B run."""
     import wandb
 
     summary = _json(folder / "summary.json")
+    fitted = not summary and (folder / "weights.safetensors").exists()
+    if fitted:
+        artifact = wandb.Artifact(f"{folder.name}-generator", type="generator")
+        for name in ("weights.safetensors", "config.yaml", "env.json", "grid.png"):
+            if (folder / name).exists():
+                artifact.add_file(str(folder / name))
+        run.log_artifact(artifact)
     if summary:
         run.summary.update(flat_summary(summary))
         with (folder / "per_subject.csv").open() as lines:
@@ -162,7 +191,7 @@ def finish(run: Any, folder: Path, state: dict[str, Any], failed: bool = False) 
                 artifact.add_file(str((folder / name).resolve()), name, policy="immutable", skip_cache=True)
         run.log_artifact(artifact)
     run.finish(exit_code=1 if failed else 0)
-    if summary:
+    if summary or fitted:
         state["finished"] = mode()
     _remember(folder, state)
 
