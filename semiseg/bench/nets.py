@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import platform
 import statistics
@@ -22,17 +23,31 @@ from semiseg.types import Net
 
 CLASSES, LR = 4, 0.01
 
-# Configurations of ours that are a MONAI class, each proved equal by a test of its weights, and how that class is made (from monai.networks.nets).
+LEAST = 3
+"""Rounds that a network is given however long they take."""
+
+SLOW = 1.5
+"""From this ratio to its peer on, a network of ours needs a reason."""
+
+REASONS: dict[str, str] = {}
+"""Why a network's step or inference takes more than :data:`SLOW` times its peer's on a CPU, by name; stands in the JSON and the table."""
+
+# Configurations of ours that are a MONAI class, each proved equal by a test of its weights, and how that class is made: from monai.networks.nets, for a size.
 WIDTHS = (32, 32, 64, 128, 256)
-PEERS: dict[str, tuple[dict[str, Any], Callable[[Any], Any]]] = {
-    "unet": ({"widths": WIDTHS, "norm": "instance", "slope": 0.1}, lambda nets: nets.BasicUNet(2, 1, CLASSES, (*WIDTHS, 32))),
-    "unet_plus_plus": ({"widths": WIDTHS, "norm": "instance", "slope": 0.1}, lambda nets: nets.BasicUNetPlusPlus(2, 1, CLASSES, (*WIDTHS, 32))),
+PEERS: dict[str, tuple[dict[str, Any], Callable[[Any, int], Any]]] = {
+    "unet": ({"widths": WIDTHS, "norm": "instance", "slope": 0.1}, lambda nets, size: nets.BasicUNet(2, 1, CLASSES, (*WIDTHS, 32))),
+    "unet_plus_plus": ({"widths": WIDTHS, "norm": "instance", "slope": 0.1}, lambda nets, size: nets.BasicUNetPlusPlus(2, 1, CLASSES, (*WIDTHS, 32))),
     "attention_unet": (
         {"widths": (16, 32, 64, 128, 256), "norm": "batch", "gating": "fine", "down": "stride", "up": "transpose3", "activation": "relu", "one_merge": True},
-        lambda nets: nets.AttentionUnet(2, 1, CLASSES, (16, 32, 64, 128, 256), (2, 2, 2, 2)),
+        lambda nets, size: nets.AttentionUnet(2, 1, CLASSES, (16, 32, 64, 128, 256), (2, 2, 2, 2)),
     ),
-    "segresnet": ({"dims": 2, "width": 16}, lambda nets: nets.SegResNet(2, 16, 1, CLASSES)),
-    "swin_unetr": ({"dims": 2, "features": 24, "flat_bias": True}, lambda nets: nets.SwinUNETR(1, CLASSES, feature_size=24, spatial_dims=2)),
+    "segresnet": ({"dims": 2, "width": 16}, lambda nets, size: nets.SegResNet(2, 16, 1, CLASSES)),
+    "vnet": (
+        {"convs": (1, 1, 2, 3, 2), "ups": (2, 2, 1, 1), "activation": "elu", "head": "conv", "dims": 2},
+        lambda nets, size: nets.VNet(2, 1, CLASSES),
+    ),
+    "unetr": ({"taps": (4, 7, 10), "dims": 2}, lambda nets, size: nets.UNETR(1, CLASSES, (size, size), spatial_dims=2)),
+    "swin_unetr": ({"dims": 2, "features": 24, "flat_bias": True}, lambda nets, size: nets.SwinUNETR(1, CLASSES, feature_size=24, spatial_dims=2)),
 }
 
 
@@ -53,39 +68,98 @@ def contenders(names: list[str]) -> dict[str, Net]:
 
 
 def measure(
-    nets: Mapping[str, Net], batch: int, size: int, repeats: int, peer: bool, say: Callable[[dict[str, Any]], None] = lambda row: None
+    nets: Mapping[str, Net],
+    batch: int,
+    size: int,
+    repeats: int,
+    peer: bool,
+    say: Callable[[dict[str, Any], dict[str, Any]], None] = lambda row, found: None,
+    *,
+    seconds: float = math.inf,
+    done: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Seconds of a step (forward, backward, gradient descent; cross-entropy, 1 channel, 4 classes) and of an inference, medians over rounds
     in which every contender of a network is timed once.
 
     ``temporary_mib`` is what XLA sets aside for the step beside its arguments; ``peer_kept_mib`` what PyTorch's graph keeps for the backward pass.
-    ``say`` is called with every finished row.
+
+    Args:
+      repeats: rounds of each network.
+      say: called with every finished row and all that was found so far.
+      seconds: a network that has taken as long is timed no more, but for the first :data:`LEAST` rounds.
+      done: what an earlier call found; its rows are kept if its settings are those of this call.
     """
     rng = np.random.default_rng(0)
     image = rng.normal(size=(batch, size, size, 1)).astype(np.float32)
     label = rng.integers(0, CLASSES, (batch, size, size)).astype(np.int32)
-    rows = []
+    packages = ["jax", "jaxlib", "flax", *(["torch", "monai"] if peer else [])]
+    found: dict[str, Any] = {
+        "batch": batch, "size": size, "repeats": repeats, "seconds": seconds if math.isfinite(seconds) else None,
+        "versions": {p: version(p) for p in packages}, "processor": platform.processor(), "cores": _cores(),
+        "device": f"{jax.devices()[0].platform}: {jax.devices()[0].device_kind}", "nets": [],
+    }  # fmt: skip
+    same = done is not None and all(done.get(key) == value for key, value in found.items() if key != "nets")
+    kept = {row["name"]: row for row in done["nets"]} if done is not None and same else {}
     for name, net in nets.items():
+        if kept.get(name, {}).get("net") == repr(net):
+            found["nets"].append(kept[name])
+            continue
         row, timed = _ours(net, image, label)
-        row = {"name": name, **row}
+        row = {"name": name, "net": repr(net), **row}
         if peer and name in PEERS:
             more, theirs = _theirs(name, image, label)
             row, timed = row | more, timed | theirs
-        seconds: dict[str, list[float]] = {key: [] for key in timed}
-        for _ in range(repeats):
+        taken: dict[str, list[float]] = {key: [] for key in timed}
+        start = time.perf_counter()
+        for i in range(repeats):
+            if i >= LEAST and time.perf_counter() - start > seconds:
+                break
             for key, run in timed.items():
                 began = time.perf_counter()
                 run()
-                seconds[key].append(time.perf_counter() - began)
-        row |= {f"{key}_s": statistics.median(values) for key, values in seconds.items()}
+                taken[key].append(time.perf_counter() - began)
+        row |= {"rounds": len(taken["step"])} | {f"{key}_s": statistics.median(values) for key, values in taken.items()}
         for key in ("step", "inference"):
-            if f"peer_{key}" in seconds:
-                row[f"{key}_ratio"] = statistics.median(a / b for a, b in zip(seconds[key], seconds[f"peer_{key}"]))
-        rows.append(row)
-        say(row)
-    packages = ["jax", "jaxlib", "flax", *(["torch", "monai"] if peer else [])]
-    where = {"device": f"{jax.devices()[0].platform}: {jax.devices()[0].device_kind}", "processor": platform.processor()}
-    return {"batch": batch, "size": size, "repeats": repeats, "versions": {p: version(p) for p in packages}, **where, "nets": rows}
+            if f"peer_{key}" in taken:
+                row[f"{key}_ratio"] = statistics.median(a / b for a, b in zip(taken[key], taken[f"peer_{key}"]))
+        found["nets"].append(row)
+        say(row, found)
+    for row in found["nets"]:  # of kept rows, too: a reason is found after the figures
+        row.pop("reason", None)
+        row |= {"reason": REASONS.get(row["name"])} if needs_reason(row) else {}
+    return found
+
+
+def needs_reason(row: Mapping[str, Any]) -> bool:
+    """Whether a row's step or inference takes more than :data:`SLOW` times its peer's."""
+    return max(row.get("step_ratio", 0), row.get("inference_ratio", 0)) > SLOW
+
+
+def table(found: Mapping[str, Any]) -> str:
+    """What :func:`measure` found, as a Markdown table: milliseconds, MiB, and the reasons where they are needed."""
+    lines = [
+        "| network | M parameters | step, ms | inference, ms | memory, MiB | peer | step, ms | inference, ms | memory, MiB | step / peer | inference / peer |",
+        "|---" * 11 + "|",
+    ]
+    for row in found["nets"]:
+        peer = ["–"] * 6
+        if "peer" in row:
+            peer = [row["peer"], f"{1e3 * row['peer_step_s']:.0f}", f"{1e3 * row['peer_inference_s']:.0f}", f"{row['peer_kept_mib']:.0f}"]
+            peer += [f"{row['step_ratio']:.2f}", f"{row['inference_ratio']:.2f}"]
+        ours = [
+            row["name"],
+            f"{row['parameters'] / 1e6:.2f}",
+            f"{1e3 * row['step_s']:.0f}",
+            f"{1e3 * row['inference_s']:.0f}",
+            f"{row['temporary_mib'] or 0:.0f}",
+        ]
+        lines.append(f"| {' | '.join([*ours, *peer])} |")
+    reasons = [f"- {row['name']}: {row['reason'] or 'no reason is written yet'}" for row in found["nets"] if needs_reason(row)]
+    return "\n".join([*lines, *([f"\nMore than {SLOW} times the peer's time:\n", *reasons] if reasons else [])]) + "\n"
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _ours(net: Any, image: np.ndarray, label: np.ndarray) -> tuple[dict[str, Any], dict[str, Callable[[], Any]]]:
@@ -126,8 +200,8 @@ def _theirs(name: str, image: np.ndarray, label: np.ndarray) -> tuple[dict[str, 
         import torch
     except ImportError:
         raise UserError('the peers are not installed: pip install "semiseg[peer]"') from None
-    torch.set_num_threads(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
-    model = PEERS[name][1](monai.networks.nets).to(memory_format=torch.channels_last)
+    torch.set_num_threads(_cores())
+    model = PEERS[name][1](monai.networks.nets, image.shape[1]).to(memory_format=torch.channels_last)
     x = torch.from_numpy(image).permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
     y = torch.from_numpy(label).long()
     optimiser = torch.optim.SGD(model.parameters(), lr=LR)

@@ -33,7 +33,9 @@ nets: a training step and an inference of every network at equal input, beside i
 
   --only                         these networks, by commas [all]
   --peer                         torch: also time the MONAI classes (pip install "semiseg[peer]")
-  --batch, --size, --repeats     images, pixels, rounds [4, 128, 5]
+  --batch, --size                images, pixels [4, 128]
+  --repeats, --seconds           rounds of a network, but for at most so many seconds once there are three [9, 10]
+  --json                         also write the table to this file and, as Markdown, beside it; the same command goes on where it was cut off
 """
 
 

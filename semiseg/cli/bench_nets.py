@@ -13,26 +13,57 @@ from semiseg.errors import UserError
 
 def main(argv: Sequence[str], flags: dict[str, Any]) -> int:
     """Run it with the flags of ``semiseg bench``."""
-    own = take(flags, "bench nets", {"only": "", "peer": None, "json": None, "batch": "4", "size": "128", "repeats": "5"})
+    own = take(flags, "bench nets", {"only": "", "peer": None, "json": None, "batch": "4", "size": "128", "repeats": "9", "seconds": "10"})
     nothing_left(flags, [], "bench nets", own)
     try:
-        batch, size, repeats = (int(own[k]) for k in ("batch", "size", "repeats"))
+        batch, size, repeats, seconds = (int(own[k]) for k in ("batch", "size", "repeats", "seconds"))
     except ValueError:
-        raise UserError("semiseg bench nets: --batch, --size and --repeats are whole numbers") from None
-    if min(batch, size, repeats) < 1:
-        raise UserError("semiseg bench nets: --batch, --size and --repeats must be at least 1")
+        raise UserError("semiseg bench nets: --batch, --size, --repeats and --seconds are whole numbers") from None
+    if min(batch, size, repeats, seconds) < 1:
+        raise UserError("semiseg bench nets: --batch, --size, --repeats and --seconds must be at least 1")
     if own["peer"] not in (None, "torch"):
         raise UserError(f"semiseg bench nets: --peer is {own['peer']!r}; the peer there is: torch")
     from semiseg.bench import nets
 
+    file = Path(own["json"]) if own["json"] else None
+
+    def keep(found: dict[str, Any]) -> None:
+        if file:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            part = file.with_name(file.name + ".part")
+            part.write_text(json.dumps({"command": "semiseg bench " + " ".join(argv), **found}, indent=1) + "\n")
+            part.replace(file)
+
+    def say(row: dict[str, Any], found: dict[str, Any]) -> None:
+        _line(row)
+        keep(found)
+
     print(f"{'network':18} parameters   step ms  inference ms  temporary MiB   peer: step ms  inference ms   ratio  ratio")
-    found = nets.measure(nets.contenders([n for n in own["only"].split(",") if n]), batch, size, repeats, own["peer"] == "torch", _line)
-    found["command"] = "semiseg bench " + " ".join(argv)
+    chosen = nets.contenders([n for n in own["only"].split(",") if n])
+    found = nets.measure(chosen, batch, size, repeats, own["peer"] == "torch", say, seconds=seconds, done=_earlier(file))
+    keep(found)
+    if file:
+        file.with_suffix(".md").write_text(nets.table(found))
     print(f"{batch} images of {size}², {found['device']}")
-    if own["json"]:
-        Path(own["json"]).parent.mkdir(parents=True, exist_ok=True)
-        Path(own["json"]).write_text(json.dumps(found, indent=1) + "\n")
+    for row in found["nets"]:
+        if nets.needs_reason(row):
+            print(
+                f"{row['name']} takes more than {nets.SLOW} times its peer's time: {row['reason'] or 'no reason is written (semiseg/bench/nets.py, REASONS)'}"
+            )
     return 0
+
+
+def _earlier(file: Path | None) -> dict[str, Any] | None:
+    """What an earlier run wrote before it was cut off."""
+    if file is None or not file.exists():
+        return None
+    try:
+        found = json.loads(file.read_text())
+    except (OSError, ValueError):
+        raise UserError(f"{file}: is no record of semiseg bench nets; choose another --json") from None
+    if not isinstance(found, dict) or not isinstance(found.get("nets"), list):
+        raise UserError(f"{file}: is no record of semiseg bench nets; choose another --json")
+    return found
 
 
 def _line(row: dict[str, Any]) -> None:
