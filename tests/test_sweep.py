@@ -23,7 +23,8 @@ from semiseg.sweeps.claims import Claims
 from semiseg.sweeps.plan import draw, points, read
 from semiseg.sweeps.search import Judge, Search, Stopped
 from semiseg.sweeps.status import status
-from semiseg.sweeps.worker import FULL
+from semiseg.sweeps.work import Options
+from semiseg.sweeps.worker import FULL, task
 from semiseg.train.fit import Interrupted
 
 
@@ -290,14 +291,18 @@ def test_ctrl_c_while_workers_start_ends_them(root, tmp_path, monkeypatch):
 
 def test_slurm_runs_the_same_worker(root, tmp_path, monkeypatch):
     """submitit's own dry run (cluster=debug). Catches a worker that cannot be shipped, options that do not reach the executor, a traceback or silence
-    where all workers end early, and a cluster that is not there replaced by this machine without a word.
+    where all workers end early, a trial that failed because its job's time was over, and a cluster that is not there replaced by this machine.
     """
-    pytest.importorskip("submitit")
+    submitit = pytest.importorskip("submitit")
     spec, options = grid(root, seed=[0, 1]), {"backend": "slurm", "cluster": {"cluster": "debug", "timeout_min": 5}, "say": lambda line: None}
     assert [o.name for o in sweeps.sweep(spec, tmp_path / "a", **options)] == ["seed0", "seed1"]
     monkeypatch.setattr("semiseg.sweeps.worker.work", lambda *_: (_ for _ in ()).throw(DiskError("the disk is full")))
     with pytest.raises(UserError, match="^the disk is full$"):
         sweeps.sweep(spec, tmp_path / "b", **options)
+    monkeypatch.setattr("semiseg.runner.run", lambda *_, **__: (_ for _ in ()).throw(submitit.core.utils.UncompletedJobError("timed out")))
+    with pytest.raises(submitit.core.utils.UncompletedJobError):  # raised in the middle of a trial, by a signal
+        sweeps.sweep(spec, tmp_path / "c", say=lambda line: None)
+    assert not list((tmp_path / "c").glob("*/error.json")) and task.checkpoint("out", "session", Options()).function is task
     monkeypatch.setenv("PATH", "")
     with pytest.raises(UserError, match="no sbatch"):
         sweeps.sweep(spec, tmp_path / "b", backend="slurm")

@@ -128,7 +128,7 @@ def _run(spec: Spec, out: Path, name: str, trial: Trial, options: Options, sessi
         record(folder / "stopped.json", {"stopped": str(stopped), "dice": stopped.dice, "session": session})
         say(f"stopped early  {name}: {stopped}")
     except Exception as error:  # a trial's failure, whatever it is, is that trial's; a full disk is everybody's
-        if disk_problem(error):
+        if disk_problem(error) or type(error).__name__ == "UncompletedJobError":  # the latter is submitit's: Slurm wants its machine back
             raise
         text = " ".join(str(error).split()) or type(error).__name__
         record(folder / "error.json", {"error": text, "kind": type(error).__name__, "session": session, "traceback": traceback.format_exc()})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
+from typing import Any
 
 from semiseg.errors import DiskError, UserError
 from semiseg.sweeps.work import Options, work
@@ -35,6 +36,16 @@ def task(out: str, session: str, options: Options) -> str:
     except (Interrupted, UserError) as error:
         return str(error)
     return ""
+
+
+def again(*given: Any) -> Any:
+    """What submitit puts back into Slurm's queue when the job's time is over or its machine is taken away: the same, which goes on where it was."""
+    from submitit.helpers import DelayedSubmission
+
+    return DelayedSubmission(task, *given)
+
+
+task.checkpoint = again  # type: ignore[attr-defined]
 
 
 if __name__ == "__main__":
