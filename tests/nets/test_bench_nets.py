@@ -36,7 +36,7 @@ def test_a_peer_has_our_size(name):
     """Catches a peer of another configuration; MONAI counts biases that a norm cancels (and an unused head), less than 1 %."""
     nets = pytest.importorskip("monai.networks.nets")
     ours = count(bench.contenders([name])[name], (64, 64), 1, bench.CLASSES)
-    with pytest.importorskip("torch").device("meta"):  # shapes alone
+    with pytest.importorskip("torch").device("meta" if name == "unetr" else "cpu"):  # shapes alone of the largest
         theirs = sum(p.numel() for p in bench.PEERS[name][1](nets, 64).parameters())
     assert abs(ours - theirs) < 0.01 * theirs
 
