@@ -83,6 +83,31 @@ def test_an_offline_run_holds_what_the_folder_holds(tiny, tmp_path):
     assert weights_and_biases._state(out)["finished"] == "offline"
 
 
+def test_a_generators_fit_is_sent_whole(tmp_path, capsys):
+    """Losses, diversity, grids and weights of a fit's folder by `track upload`. Catches a fit that upload does not find, a grid sent twice or lost
+    after its step's line, and a generator among the runs of job type train."""
+    from PIL import Image
+
+    fit = tmp_path / "gan"
+    (fit / "grids").mkdir(parents=True)
+    (fit / "config.yaml").write_text("data: nuclei\nlabels: 16\ngenerator: {name: spade}\ndiscriminator: {name: patch}\n")
+    lines = [{"step": step, "loss": 1.0 / step, "diversity": 0.5} for step in (2, 4)]
+    (fit / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    for step in (2, 4):
+        Image.fromarray(np.full((8, 8), step, np.uint8)).save(fit / "grids" / f"step_{step:06d}.png")
+    (fit / "weights.safetensors").write_bytes(b"weights")
+    assert main(["track", "upload", str(tmp_path)]) == 0 and f"{fit}: offline" in capsys.readouterr().out
+    files, found = read_back(fit)
+    (run,) = found["run"]
+    assert run["job_type"] == "generator" and {"nuclei", "spade", "labels 16"} <= set(run["tags"])
+    history = [record["item"] for record in found["history"]]
+    assert [(item["step"], item["diversity"]) for item in history] == [(2, 0.5), (4, 0.5)]
+    assert [np.asarray(Image.open(files / item["samples.path"])).max() for item in history] == [2, 4]
+    (weights,) = (artifact for artifact in found["artifact"] if artifact["type"] == "generator")
+    assert {entry["path"] for entry in weights["manifest"]["contents"]} == {"weights.safetensors", "config.yaml"}
+    assert weights_and_biases._state(fit)["finished"] == "offline"
+
+
 def test_a_broken_or_hanging_w_and_b_costs_the_run_nothing(tiny, tmp_path, monkeypatch, caplog):
     """W&B raises, then hangs: the run is the same, one line says what to do. Catches a run that dies of, or waits for, its mirror."""
     monkeypatch.setattr(weights_and_biases, "begin", lambda *_: (_ for _ in ()).throw(ConnectionError("no network")))

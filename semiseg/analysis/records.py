@@ -52,6 +52,8 @@ MEAN = "mean"
 
 _NOT_FOREGROUND = {"0", "background", MEAN}
 _MARKS = ("config.yaml", "summary.json", "per_subject.csv")
+_LATER = {"synthetic_schedule": "constant", "synthetic_weight": 1.0, "synthetic_as": "labelled", "synthetic_softness": 0.5}
+"""Fields that folders of earlier versions lack, and what they did: no treatment of their own."""
 _SKIP = {"checkpoints", "wandb", "__pycache__"}
 
 
@@ -109,7 +111,7 @@ class Run:
     @functools.cached_property
     def settings(self) -> dict[str, Any]:
         """The configuration with dotted names."""
-        return _flat(self.config)
+        return _LATER | _flat(self.config)
 
     @property
     def data(self) -> str:

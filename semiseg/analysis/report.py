@@ -449,6 +449,7 @@ def _commands(s: Study, mixes: bool = False) -> list[str]:
 
 def _render(sections: list[dict[str, Any]], runs: Runs, split: str) -> str:
     import jinja2
+    import markupsafe
 
     env = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
@@ -463,6 +464,7 @@ def _render(sections: list[dict[str, Any]], runs: Runs, split: str) -> str:
             versions.setdefault(key, set()).add(str(value))
     # "[.78," and ".84]", "p <" and ".05" on two lines read badly
     env.filters["unbroken"] = lambda text: re.sub(r"\[[^\]]*\]|95 %|(p )?[<>=] \.?\d+", lambda m: m[0].replace(" ", "\u00a0"), text)
+    env.filters["code"] = lambda text: markupsafe.Markup(re.sub(r"`(.*?)`", r"<code>\1</code>", str(markupsafe.escape(text))))
     env_rows = [(key, ", ".join(sorted(values)[:4]) + (" …" if len(values) > 4 else "")) for key, values in versions.items()]
     title = sections[0]["claim"] if len(sections) == 1 else f"Label efficiency on {len(sections)} data sets"
     return env.get_template("report.html.j2").render(

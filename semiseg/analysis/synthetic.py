@@ -84,9 +84,10 @@ def verdict(cards: list[dict[str, Any]], generated: int) -> str:
         return f"The card passes {'the set' if len(cards) == 1 else f'all {sets}'}: no check speaks against using {'it' if len(cards) == 1 else 'them'}."
     failed = dict.fromkeys(c["check"] for card in bad for c in card["checks"] if not c["passed"])
     words = "; ".join(f"“{CHECKS[name][0] if name in CHECKS else name}”" for name in failed)
-    who = "the set" if len(cards) == 1 else f"all {sets}" if len(bad) == len(cards) else f"{len(bad)} of {sets}"
+    every = "both sets" if len(cards) == 2 else f"all {sets}"
+    who = "the set" if len(cards) == 1 else every if len(bad) == len(cards) else f"{len(bad)} of {sets}"
     return (
-        f"The card rejects {who}: failed {'is' if len(failed) == 1 else 'are'} {words}. "
+        f"The card rejects {who}. Failed: {words}. "
         "What the runs gained or lost with rejected images is shown all the same, but says nothing about what a well-fitted generator gives."
     )
 
@@ -96,7 +97,8 @@ def _advice(s: Study, rejected: list[tuple[dict[str, Any], Path | None]]) -> lis
     if not rejected:
         return []
     steps = sorted({made["settings"]["steps"] for _, folder in rejected if folder and (made := _made(folder))})
-    fitted = f"Its generator was fitted for {' or '.join(map(str, steps))} steps; the default is 2500." if steps else ""
+    who = "Its generator was" if len(rejected) == 1 else "Their generators were"
+    fitted = f"{who} fitted for {' or '.join(map(str, steps))} steps; the default is 2500." if steps else ""
     told = [f"{fitted} Longer fits and more annotated pairs help most: `semiseg gan fit --data {s.data} --labels 32 --out gan`.".strip()]
     if s.data == "nuclei":
         told.append(
@@ -200,8 +202,8 @@ def _pairs(name: str, run: Run) -> np.ndarray:
     columns = []
     for case in store.read_split(name, "train", run.config.get("root"))[:PAIRS]:
         label, image = np.asarray(case.label), np.asarray(case.image)
-        rows, across = (np.flatnonzero((label != 255).any(axis)) for axis in (1, 0))
-        box = slice(rows.min(initial=0), rows.max(initial=0) + 1), slice(across.min(initial=0), across.max(initial=0) + 1)
+        inside = [np.flatnonzero((label != 255).any(axis)) for axis in (1, 0)]
+        box = tuple(slice(at[0], at[-1] + 1) if at.size else slice(None) for at in inside)
         label, image = label[box], image[box]
         if image.dtype != np.uint8:
             image = (255 * (image - image.min()) / max(float(np.ptp(image)), 1e-9)).astype(np.uint8)

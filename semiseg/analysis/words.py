@@ -308,7 +308,7 @@ def ratio_sentences(s: Study) -> list[str]:
 
 def _direction(interval: Interval) -> str:
     if not interval.low < interval.high:
-        return "one run, no interval"
+        return "no interval"
     return "a gain" if interval.low > 0 else "a loss" if interval.high < 0 else "undecided"
 
 

@@ -143,25 +143,33 @@ def send_scalars(run: Any, folder: Path, state: dict[str, Any]) -> None:
         except ValueError:  # being written
             continue
         if values["step"] > sent:
-            run.log(values, step=values["step"])
+            run.log(values | _grid(folder, values["step"], state), step=values["step"])
             state["step"] = values["step"]
     if state.get("step", 0) > sent:
         _remember(folder, state)
 
 
 def send_grids(run: Any, folder: Path, state: dict[str, Any]) -> None:
-    """The sample grids of a generator's fit that were not sent yet; a grid is written after its step's line."""
-    import wandb
-
+    """The sample grids of a generator's fit that were written after their step's line was sent."""
     sent = state.get("grid", 0)
     for file in sorted((folder / "grids").glob("step_*.png")):
         step = int(file.stem.removeprefix("step_"))
-        if step > state.get("grid", 0):
-            run.log({"samples": wandb.Image(str(file), caption=f"step {step}: real mask, its image, painted with its style, two others', two random ones")},
-                    step=max(step, state.get("step", 0)))  # fmt: skip
-            state["grid"] = step
+        run_has = state.get("step", 0)
+        if sent < step <= run_has:
+            run.log(_grid(folder, step, state), step=run_has)
     if state.get("grid", 0) > sent:
         _remember(folder, state)
+
+
+def _grid(folder: Path, step: int, state: dict[str, Any]) -> dict[str, Any]:
+    """A step's sample grid as a W&B image, where there is one."""
+    file = folder / "grids" / f"step_{step:06d}.png"
+    if not file.exists():
+        return {}
+    import wandb
+
+    state["grid"] = max(step, state.get("grid", 0))
+    return {"samples": wandb.Image(str(file), caption=f"step {step}: real mask, its image, painted in its style, in two others', in two random ones")}
 
 
 def finish(run: Any, folder: Path, state: dict[str, Any], failed: bool = False) -> None:
@@ -174,7 +182,7 @@ def finish(run: Any, folder: Path, state: dict[str, Any], failed: bool = False) 
         artifact = wandb.Artifact(f"{folder.name}-generator", type="generator")
         for name in ("weights.safetensors", "config.yaml", "env.json", "grid.png"):
             if (folder / name).exists():
-                artifact.add_file(str(folder / name))
+                artifact.add_file(str((folder / name).resolve()), name, policy="immutable", skip_cache=True)
         run.log_artifact(artifact)
     if summary:
         run.summary.update(flat_summary(summary))

@@ -274,7 +274,7 @@ def test_synthetic_data_have_a_part_of_their_own(tmp_path, monkeypatch):
     assert "supervised" in numbers and "SPADE" not in numbers and said["answers"][0].count("supervised") == 1
     mixed = text.partition("Synthetic data</h2>")[2].partition("<h2")[0]
     assert "over as many duplicated pairs: " in mixed and "duplicated pairs (control)" in mixed and "Duplicated pairs with 8 annotated" not in mixed
-    assert "The card rejects all 2 sets: failed is “Their fine contrast is natural”" in mixed and "fitted for 7 steps" in mixed
+    assert "The card rejects both sets. Failed: “Their fine contrast is natural”." in mixed and "fitted for 7 steps" in mixed
     row = mixed.partition("Their fine contrast is natural<span")[2].partition("</tr>")[0]
     assert row.count("FAIL") == 2 and "30\u00a0%" in row and "at least 60\u00a0% and at most 167\u00a0%" in row
     script = html.unescape(re.search(r"reproduce the runs\"><code>(.*?)</code>", text, re.S)[1])
