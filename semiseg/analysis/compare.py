@@ -188,7 +188,8 @@ def find_arms(runs: Runs) -> dict[str, Runs]:
         names = [key if short.count(s) > 1 or s == "name" else s for key, s in zip(varied, short)]
         for run, flat in zip(members, settings):
             told = [(name, flat.get(key)) for name, key in zip(names, varied) if len(values[key][_kind(flat, key)]) > 1]
-            told = [(name, value) for name, value in told if (name, value) != ("ratio", 0)]  # no synthetic data needs no word
+            if not run.ratio:  # no synthetic data needs no word
+                told = [(name, value) for name, value in told if name != "ratio" and not name.startswith("synthetic_")]
             detail = ", ".join([source_title(run.source)] * bool(several and run.ratio) + [f"{name.removesuffix('.name')} {value}" for name, value in told])
             arms.setdefault(title(method) + (f" ({detail})" if detail else ""), []).append(run)
     ordered = sorted(arms.items(), key=lambda item: (item[1][0].method != BASELINE, item[0]))

@@ -17,7 +17,8 @@ USAGE = """usage: semiseg sweep FILE.yaml --out DIR [--jobs J] [--backend local|
 
 Run every trial of a sweep file (W&B's schema: method grid, random or bayes; dotted names; early_terminate hyperband). Trials that share
 their static part run through one compiled program. Finished trials are never run again; a killed sweep goes on with the same command; a
-trial that fails is recorded in its folder and stops no other.
+trial that fails is recorded in its folder and stops no other. `synthetic: make:spade` (or make:duplicated …) fits, samples and imports the set that
+each trial's own budget needs; gan.steps, gan.samples, gan.card and other gan.FIELD with one `value:` say how.
 
   --out                          the sweep's folder, a run folder a trial (must be given)
   --jobs                         worker processes (tasks on a cluster) that share the trials [1]

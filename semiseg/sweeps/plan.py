@@ -119,11 +119,12 @@ def points(spec: Spec) -> dict[str, dict[str, Any]]:
         return {f"trial{i:03d}": draw(spec, i) for i in range(spec.cap)}
     axes = {name: choices(name, leaf, spec.where) for name, leaf in spec.parameters.items()}
     varied = [name for name, values in axes.items() if len(values) > 1]
+    mixing = [name for name in varied if name.startswith("synthetic")]
     found: dict[str, dict[str, Any]] = {}
     for values in itertools.product(*axes.values()):
         point = dict(zip(axes, values))
-        alone = "synthetic" in varied and "ratio" in axes and point["ratio"] in (0, "0")  # draws no synthetic image, so one run serves all sets
-        name = "-".join(_word(k, point[k]) for k in varied if not (alone and k == "synthetic")) or "run"
+        alone = mixing and point.get("ratio", 1) in (0, "0")  # draws no synthetic image, so one run serves all sets and ways to use them
+        name = "-".join(_word(k, point[k]) for k in varied if not (alone and k in mixing)) or "run"
         if alone and name in found:
             continue
         if name in found:  # 0.10 and 0.1, or lists that are spelt alike
