@@ -55,7 +55,7 @@ class Trial:
       optimiser: sgd, nesterov, adam or adamw. Static.
       momentum: of sgd and nesterov; the first decay rate of adam and adamw.
       weight_decay: of kernels, not of biases and norms.
-      schedule: of the learning rate: poly, cosine or constant. Static.
+      schedule: of the learning rate: poly, cosine, step (tenths) or constant. Static.
       warmup: share of the steps in which the learning rate rises linearly.
       clip: largest global norm of a gradient; 0 for no limit.
       ratio: synthetic images per real one in the labelled part of a batch.

@@ -158,3 +158,15 @@ def test_a_sweep_names_a_window_that_does_not_divide_before_it_runs():
     axes = {"net": {"value": "vnet"}, "depth": {"values": [16, 24]}, "image_size": {"value": 32}}
     with pytest.raises(UserError, match=r"^sweep: depth is 24: vnet takes multiples of 16"):
         plan.trials({"parameters": axes})
+
+
+def test_the_left_atriums_recipe_is_its_papers():
+    """Catches the recipe of Yu et al. in 2D or on another window, and a rate that falls a step late."""
+    from semiseg.train.optimiser import rate
+
+    trial = config.preset("uamt-la", "uamt")
+    config.check_volumes(trial)
+    assert trial.frame.window == (80, 112, 112) and trial.frame.pool_shape == (88, 168, 168) and not trial.augment.geometry.exclusive
+    assert type(trial.net) is VNet and trial.net.block == 16 and (trial.batch, trial.method.labelled(trial.batch)) == (4, 2)
+    falling = [float(rate(trial.schedule, jnp.float32(step / trial.steps), 0.0)) for step in (0, 2499, 2500, 4999, 5000)]
+    np.testing.assert_allclose(falling, [1, 1, 0.1, 0.1, 0.01], rtol=1e-5)
