@@ -316,10 +316,10 @@ def test_a_missing_engine_is_one_line_with_its_remedy(root, tmp_path, monkeypatc
             sweeps.sweep(grid(root, seed=[0]), tmp_path, backend=backend)
 
 
-def test_status_command_reads_a_dead_sweep(root, tmp_path, capsys):
-    """Done, broken, unfinished and waiting trials, from the folder alone, and a file where a trial's folder should be.
+def test_status_command_reads_a_dead_sweep(root, tmp_path, capsys, monkeypatch):
+    """Done, broken, unfinished and waiting trials, from the folder alone, and a file where a trial's folder should be; then the live table.
 
-    Catches a status that asks a process, and a status or sweep that dies of one bad folder.
+    Catches a status that asks a process, a status or sweep that dies of one bad folder, and a terminal that sees no table.
     """
     spec = grid(root, seed=[0, 1, 2, 3, 4])
     (tmp_path / "seed4").write_text("no folder")
@@ -333,7 +333,9 @@ def test_status_command_reads_a_dead_sweep(root, tmp_path, capsys):
     said = capsys.readouterr().out
     assert "1 of 5 done" in said and "3 unfinished" in said and "1 waiting" in said
     assert [r["state"] for r in json.loads((tmp_path / "s.json").read_text())] == ["done", "unfinished", "unfinished", "waiting", "unfinished"]
-    results = sweeps.sweep(spec, tmp_path, say=lambda line: None)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    results = sweeps.sweep(spec, tmp_path, say=lambda line: None, progress=True)
+    assert re.search(r"3 of 5 done, 1 failed, 1 unf.*\n.*Dice.*\n  failed     seed1", capsys.readouterr().err)  # the live table's last state
     assert len(results) == 3 and "error" in json.loads((tmp_path / "seed1" / "error.json").read_text())  # the broken one is named, the rest goes on
     with pytest.raises(UserError, match="holds no sweep"):
         status(tmp_path / "seed0")

@@ -114,7 +114,7 @@ class Board:
                     self.say(f"{place:4}/{len(rows)}  {row['state']:8} {_number(row['dice'])}  {row['name']}  {row['note']}".rstrip())
         if sys.stderr.isatty():
             self._erase()
-            text = "\n".join(line[: shutil.get_terminal_size().columns - 1] for line in table(rows, self.out).splitlines())
+            text = "\n".join(line[: shutil.get_terminal_size().columns - 1] for line in table(rows, self.out.name or self.out).splitlines())
             print(text, file=sys.stderr)
             self.height = text.count("\n") + 1
         self.next = time.monotonic() + max(1.0, 20 * (time.monotonic() - began))  # looking must stay cheap beside training
