@@ -29,7 +29,7 @@ TEXT = {
 }
 COLUMNS = ("mask", "real", "own style", "another's", "another's", "random", "random")
 """Of a generator's grid, see :func:`semiseg.generators.paint.grid`."""
-MOST_CARDS, ROWS, PAIRS = 6, 5, 8
+MOST_CARDS, ROWS, PAIRS = 6, 5, 6
 
 SHARE, TIMES, YES = "share", "times", "yes"
 CHECKS = {
@@ -65,11 +65,18 @@ def section(s: Study) -> dict[str, Any]:
     return {
         "kinds": list(kinds.values()),
         "missing": sum(folder is None for folder in folders.values()),
-        "columns": [f"{source_title(run.source)}, {run.labels} annotated, subset {run.label_subset}" for run, _ in cards[:MOST_CARDS]],
+        "columns": _heads([run for run, _ in cards[:MOST_CARDS]]),
         "rows": _rows([card for _, card in cards[:MOST_CARDS]]),
         "verdict": verdict([card for _, card in cards], generated),
         "advice": _advice(s, [(card, folders[str(run.config["synthetic"])]) for run, card in cards if not card["passed"]]),
     }
+
+
+def _heads(runs: list[Run]) -> list[str]:
+    """What tells the sets of the runs apart, for a narrow column."""
+    parts = [(source_title(run.source), f"{run.labels} annotated", f"subset {run.label_subset}") for run in runs]
+    varied = [k for k in range(3) if k == 2 or len({part[k] for part in parts}) > 1]
+    return [", ".join(part[k] for k in varied) for part in parts]
 
 
 def verdict(cards: list[dict[str, Any]], generated: int) -> str:
@@ -144,7 +151,9 @@ def flags(run: Run) -> list[str]:
         own = ("data", "root", "labels", "label_subset", "image_size", "zoom", "generator.name")
         if run.source not in CONTROLS:
             text = lambda v: ",".join(map(str, v)) if isinstance(v, list) else str(v)
-            given += [f"--gan.{k} {text(v)}" for k, v in mine.items() if k not in own and default.get(k) != v]
+            spade = mine.get("generator.name") == "spade"  # another generator's own fields are not named before it is chosen
+            fields = {k: v for k, v in mine.items() if k not in own and (spade or not k.startswith("generator."))}
+            given += [f"--gan.{k} {text(v)}" for k, v in fields.items() if default.get(k) != v]
         given.append(f"--gan.samples {made['samples']}")
     return given
 
@@ -154,9 +163,10 @@ def _folder(name: str, run: Run) -> Path | None:
     from semiseg.data import store
 
     try:
-        return store.info(name, run.config.get("root")).folder
+        known = store.info(name, run.config.get("root"))
     except UserError:  # not on this machine
         return None
+    return known.folder if not store.damaged_files(known) else None
 
 
 def _made(folder: Path) -> dict[str, Any]:
@@ -181,7 +191,7 @@ def _kind(name: str, run: Run, folder: Path) -> dict[str, Any]:
         "grid": grid,
         "pairs": {
             "src": _png(_pairs(name, run)),
-            "alt": f"{PAIRS} pairs of the set that the segmenter was trained on ({title}): masks above, their images below.",
+            "alt": f"Pairs of the set that the segmenter was trained on ({title}): masks above, their images below.",
         },
     }
 
