@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import os
 from importlib.metadata import version
@@ -12,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from semiseg.nets.summary import equations
 from semiseg.types import Params
 
 CLASSES = 3
@@ -95,6 +97,24 @@ def obeys(case: Case) -> None:
     changed = predict(case.net, case.params, case.x.at[1].set(0.0))
     np.testing.assert_array_equal(changed[0], evaluated[0])
     assert np.abs(changed[1] - evaluated[1]).max() > 1e-3
+
+
+def computes_in_bfloat16(case: Case) -> None:
+    """Every kernel meets activations of bfloat16 where they were asked for, and logits are float32; traced alone."""
+    net = bfloat16(case.net)
+    x = case.x[:1]
+    params = jax.eval_shape(lambda: net.init(jax.random.key(0), x, CLASSES))
+    traced = jax.make_jaxpr(lambda p: net.apply(p, x, train=True, key=jax.random.key(0)).logits)(params)
+    assert traced.out_avals[0].dtype == jnp.float32
+    kernels = [e.invars[1].aval for e in equations(traced.jaxpr) if e.primitive.name in ("conv_general_dilated", "dot_general")]
+    kernels = [a for a in kernels if a.ndim != x.ndim or a.shape[0] > 1]  # the others are not kernels: interpolation multiplies from the left
+    assert kernels and not [a for a in kernels if a.dtype == jnp.float32]
+
+
+def bfloat16(net: Any) -> Any:
+    """``net``, or the coarse network of a head, in bfloat16."""
+    inner = {"net": bfloat16(net.net)} if hasattr(net, "net") else {"dtype": "bfloat16"}
+    return dataclasses.replace(net, **inner)
 
 
 def learns(case: Case, steps: int, lr: float) -> None:

@@ -1,17 +1,15 @@
 """What every network must do: one row a network (and variant worth its compile time); two programs are compiled for each."""
 
-import dataclasses
 import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from net_contract import Case, learns, obeys
+from net_contract import Case, computes_in_bfloat16, learns, obeys
 
 from semiseg.errors import UserError
 from semiseg.nets import NETS
-from semiseg.nets.summary import equations
 
 RESNET = {"width": 4, "depths": (1, 1, 1, 1), "dropout": 0.2}
 SMALL = {
@@ -74,14 +72,7 @@ def test_it_learns_two_images_in_a_loop(name):
 @pytest.mark.parametrize("name", SMALL)
 def test_bfloat16_reaches_every_convolution(name):
     """Catches a layer that computes in float32 whatever was asked for, or one that cannot compute in bfloat16, and logits that stay in it."""
-    net = dataclasses.replace(SMALL[name], dtype="bfloat16")
-    x = case(name).x[:1]
-    params = jax.eval_shape(lambda: net.init(jax.random.key(0), x, 3))
-    traced = jax.make_jaxpr(lambda p: net.apply(p, x, train=True, key=jax.random.key(0)).logits)(params)
-    assert traced.out_avals[0].dtype == jnp.float32
-    kernels = [e.invars[1].aval for e in equations(traced.jaxpr) if e.primitive.name in ("conv_general_dilated", "dot_general")]
-    kernels = [a for a in kernels if a.ndim != x.ndim or a.shape[0] > 1]  # the others are not kernels: interpolation multiplies from the left
-    assert kernels and not [a for a in kernels if a.dtype == jnp.float32]
+    computes_in_bfloat16(case(name))
 
 
 @pytest.mark.parametrize("name", SMALL)

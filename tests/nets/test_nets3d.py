@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from net_contract import Case, count, equals_torch, learns, obeys
+from net_contract import Case, computes_in_bfloat16, count, equals_torch, learns, obeys
 
 from semiseg import config
 from semiseg.errors import UserError
@@ -34,6 +34,11 @@ def case(request):
 def test_contract(case):
     """Catches an uncropped output, a weight no gradient reaches, randomness that ignores its key, images that mix."""
     obeys(case)
+
+
+def test_bfloat16_reaches_every_kernel(case):
+    """Catches a layer that computes in float32 whatever was asked for, or one that cannot compute in bfloat16."""
+    computes_in_bfloat16(case)
 
 
 def test_two_images_are_learnt(case):
