@@ -2,9 +2,11 @@
 
 Command: python experiments/synthetic_ratio.py --paired --gan-steps 1500 --out runs/synthetic_ratio
          python experiments/synthetic_ratio.py --grid experiments/sweeps/synthetic_ratio_acdc.yaml --name synthetic_ratio_acdc --out runs/ratio_acdc
+         python experiments/synthetic_ratio.py --grid experiments/sweeps/synthetic_mixing.yaml --name synthetic_mixing --out runs/mixing --paired
 An interrupted grid goes on with the same command.
 Time and result: see experiments/README.md. The generator of a budget is fitted on that budget's pairs alone; every arm's set has as many samples, so
-all runs share one compiled program. The primary figure is the last checkpoint's validation Dice; differences are paired by subset and seed.
+all runs of one synthetic_as share one compiled program. Of the fields that say how a set is mixed, the CSV has those that vary in the grid. The
+primary figure is the last checkpoint's validation Dice; differences are paired by subset and seed.
 """
 
 from __future__ import annotations
@@ -19,10 +21,13 @@ import numpy as np
 from synthetic_set import FITS
 
 from semiseg import sweeps
+from semiseg.config import Trial
 from semiseg.generators import ratio, settings
 from semiseg.runner import run
 
 HERE = Path(__file__).parent
+MIX = ("synthetic_schedule", "synthetic_as", "synthetic_weight", "synthetic_softness")
+"""How a set is mixed, beside the ratio."""
 
 
 def main() -> None:
@@ -37,14 +42,16 @@ def main() -> None:
     args = parser.parse_args()
     rows = []
     plan = {k: t for k, t in sweeps.trials(args.grid).items() if not args.paired or t.seed == t.label_subset}
-    done: set[tuple] = set()
+    varied = [field for field in MIX if len({getattr(t, field) for t in plan.values()}) > 1]
+    done: list[Trial] = []
     for i, (name, trial) in enumerate(plan.items()):
-        arm = (trial.synthetic or "").removeprefix(ratio.PREFIX)
-        same = (trial.labels, trial.label_subset, trial.seed)
-        if trial.ratio == 0:  # the same run for every arm
-            if same in done:
-                continue
-            done.add(same)
+        arm, idle = (trial.synthetic or "").removeprefix(ratio.PREFIX), _idle(trial)
+        trial = dataclasses.replace(trial, **{field: getattr(Trial(), field) for field in idle})
+        same = trial if trial.ratio else dataclasses.replace(trial, synthetic=None)  # the same run for every arm
+        if same in done:
+            continue
+        done.append(same)
+        if trial.ratio == 0:
             arm, name = "real", f"real-labels{trial.labels}-subset{trial.label_subset}-seed{trial.seed}"
         given = settings.override(
             settings.Settings(root=args.root),
@@ -53,15 +60,22 @@ def main() -> None:
         )  # fmt: skip
         made = ratio.resolve(trial.synthetic, given, samples=args.samples)
         result = run(dataclasses.replace(trial, root=args.root, synthetic=made), args.out / name, progress=False)
+        mix = ["" if field in idle else getattr(trial, field) for field in varied]
         dice = result.summary["last"]["val"]["dice"]
-        rows.append((arm, trial.labels, trial.label_subset, trial.seed, trial.ratio, dice))
+        rows.append((arm, trial.labels, trial.label_subset, trial.seed, trial.ratio, *mix, dice))
         print(f"{i + 1:4}/{len(plan)}  {name}  val Dice {dice:.4f}", flush=True)
     path = HERE / "results" / f"{args.name}.csv"
     with path.open("w", newline="") as file:
         table = csv.writer(file, lineterminator="\n")
-        table.writerows([("arm", "labels", "label_subset", "seed", "ratio", "val_dice"), *rows])
+        mixed = [field.removeprefix("synthetic_") for field in varied]
+        table.writerows([("arm", "labels", "label_subset", "seed", "ratio", *mixed, "val_dice"), *rows])
     _report(rows, path.with_suffix(".png"))
     print(path)
+
+
+def _idle(trial: Trial) -> tuple[str, ...]:
+    """Fields of the mix that change nothing in a trial."""
+    return MIX if trial.ratio == 0 else {"labelled": MIX[3:], "soft": (), "unlabelled": MIX[2:]}[trial.synthetic_as]
 
 
 def _report(rows: list[tuple], path: Path) -> None:
@@ -71,11 +85,11 @@ def _report(rows: list[tuple], path: Path) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    base = {(n, j, s): dice for arm, n, j, s, _, dice in rows if arm == "real"}
+    base = {(n, j, s): dice for arm, n, j, s, _, *_, dice in rows if arm == "real"}
     gain: dict[tuple, list[float]] = defaultdict(list)
-    for arm, n, j, s, r, dice in rows:
+    for arm, n, j, s, r, *mix, dice in rows:
         if arm != "real":
-            gain[n, arm, r].append(dice - base[n, j, s])
+            gain[n, " ".join([arm, *(str(value) for value in mix if value != "")]), r].append(dice - base[n, j, s])
     budgets = sorted({n for n, _, _ in gain})
     figure, panels = plt.subplots(1, len(budgets), figsize=(4 * len(budgets), 3.4), sharey=True, squeeze=False)
     for panel, n in zip(panels[0], budgets):

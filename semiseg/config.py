@@ -23,6 +23,7 @@ from semiseg.nets import NETS, UNet
 from semiseg.presets import PRESETS as PRESETS
 from semiseg.presets import preset as preset
 from semiseg.pretrain import INITS, Fresh, Weights
+from semiseg.train import draw
 from semiseg.train.optimiser import OPTIMISERS, SCHEDULES
 from semiseg.types import Method, Net
 
@@ -60,6 +61,13 @@ class Trial:
       clip: largest global norm of a gradient; 0 for no limit.
       ratio: synthetic images per real one in the labelled part of a batch.
       synthetic: name of the imported synthetic set.
+      synthetic_schedule: when its images are seen: constant (in every step alike), pretrain (alone at first, then real ones alone) or decay (ever
+        fewer, linearly to none at the end); how many in all depends on the ratio alone.
+      synthetic_weight: by which the gradient of the labelled loss is multiplied in their pixels (a Dice over the batch still has them in its sums).
+      synthetic_as: what they are taken for: labelled; soft (the target is (1 - s) · mask + s · what the network's average predicts, the latter by
+        cross-entropy; costs a pass of both over the labelled images of a batch); or unlabelled (their masks are not used, and ratio is to the
+        real unlabelled images). Static.
+      synthetic_softness: s of soft images, from 0 (their masks alone) to 1 (the average's predictions alone).
       eval_every: steps between validations; 0 for five in a run. Their annotations count as labels used.
       log_every: steps a line of metrics.jsonl averages over.
       checkpoint_seconds: least time between two checkpoints.
@@ -92,6 +100,10 @@ class Trial:
     clip: float = 1.0
     ratio: float = 0.0
     synthetic: str | None = None
+    synthetic_schedule: str = "constant"
+    synthetic_weight: float = 1.0
+    synthetic_as: str = "labelled"
+    synthetic_softness: float = 0.5
     eval_every: int = 0
     log_every: int = 10
     checkpoint_seconds: float = 60.0
@@ -244,18 +256,20 @@ def check(trial: Trial, where: str = "") -> Trial:
     """
     prefix = f"{where}: " if where else ""
     least = {"labels": 0, "label_subset": 0, "seed": 0, "steps": 1, "init_steps": 1, "image_size": 8, "zoom": 1, "slices": 1, "depth": 1, "depth_zoom": 1,
-             "batch": 1, "ratio": 0, "eval_every": 0, "log_every": 1, "momentum": 0, "weight_decay": 0, "warmup": 0, "clip": 0, "lr": 0}  # fmt: skip
+             "batch": 1, "ratio": 0, "eval_every": 0, "log_every": 1, "momentum": 0, "weight_decay": 0, "warmup": 0, "clip": 0, "lr": 0,
+             "synthetic_weight": 0, "synthetic_softness": 0}  # fmt: skip
     for field, low in least.items():
         value = getattr(trial, field)
         if not (value >= low and math.isfinite(value)):
             raise UserError(f"{prefix}{field} is {value}: it must be at least {low}")
-    for field, high in (("momentum", 1), ("warmup", 1), ("seed", 2**32 - 1)):
+    for field, high in (("momentum", 1), ("warmup", 1), ("synthetic_softness", 1), ("seed", 2**32 - 1)):
         if getattr(trial, field) > high:
             raise UserError(f"{prefix}{field} is {getattr(trial, field)}: it must be at most {high}")
     decay = getattr(trial.method, "decay", 0.0)
     if not 0 <= decay <= 1:
         raise UserError(f"{prefix}method.decay is {decay}: it must be between 0 and 1")
-    for field, allowed in (("optimiser", OPTIMISERS), ("schedule", SCHEDULES), ("view", ("whole", "centre"))):
+    choices = {"optimiser": OPTIMISERS, "schedule": SCHEDULES, "view": ("whole", "centre"), "synthetic_schedule": draw.SCHEDULES, "synthetic_as": draw.ROLES}
+    for field, allowed in choices.items():
         if getattr(trial, field) not in allowed:
             raise UserError(f"{prefix}{field} is {getattr(trial, field)!r}: choose one of {', '.join(allowed)}")
     if trial.slices % 2 == 0:
@@ -286,6 +300,22 @@ def check_volumes(trial: Trial, where: str = "") -> None:
     for field, side, b in zip(("depth", "image_size", "image_size"), trial.frame.window, (block,) * 3 if isinstance(block, int) else block):
         if side % b:
             raise UserError(f"{prefix}{field} is {side}: {net} takes multiples of {b}; set one, or give the network fewer levels")
+
+
+def check_synthetic(trial: Trial, where: str = "") -> None:
+    """Refuse a mix of synthetic images that the trial cannot have.
+
+    Raises:
+      UserError: naming the field and what it needs.
+    """
+    prefix, plain = f"{where}: " if where else "", Trial()
+    for field in ("synthetic_schedule", "synthetic_weight", "synthetic_as", "synthetic_softness"):
+        value = getattr(trial, field)
+        if trial.synthetic is None and value != getattr(plain, field):
+            raise UserError(f"{prefix}{field} is {value}, but there is no synthetic set: give --synthetic NAME (an imported one) and --ratio")
+    if trial.synthetic_as == "unlabelled" and not hasattr(trial.method, "labelled_share"):
+        name = name_of("method", trial.method)
+        raise UserError(f"{prefix}synthetic_as is unlabelled, but {name} uses no unlabelled images: choose labelled or soft, or another method")
 
 
 def dims_of(net: Net) -> int:

@@ -28,6 +28,7 @@ from semiseg.evaluate.metrics import EmptyPolicy
 from semiseg.evaluate.subjects import METRICS, SubjectRow, mean, score_subjects
 from semiseg.pretrain.start import start
 from semiseg.train.checkpoint import load_weights, save_weights
+from semiseg.train.draw import SCHEDULES
 from semiseg.train.fit import Plan, fit
 from semiseg.train.program import Knobs, Program
 from semiseg.types import Case, Model, Params
@@ -73,6 +74,7 @@ def run(
     """
     config.check(trial)
     config.check_volumes(trial)
+    config.check_synthetic(trial)
     made, budget, training = pool.pools(
         trial.data, trial.root, trial.frame, labels=trial.labels, label_subset=trial.label_subset, ratio=trial.ratio, synthetic=trial.synthetic
     )
@@ -174,14 +176,16 @@ def model_of(trial: Trial, info: store.StoreInfo) -> Model:
 
 def program_of(trial: Trial, model: Model) -> Program:
     """The static part of a trial."""
-    return Program(model, trial.frame.window if trial.frame.depth else trial.image_size, trial.batch, trial.optimiser, trial.schedule)
+    size = trial.frame.window if trial.frame.depth else trial.image_size
+    return Program(model, size, trial.batch, trial.optimiser, trial.schedule, trial.synthetic_as)
 
 
 def knobs_of(trial: Trial) -> Knobs:
     """The traced part of a trial."""
     return Knobs(
         method=trial.method, augment=trial.augment, lr=trial.lr, momentum=trial.momentum, weight_decay=trial.weight_decay,
-        warmup=trial.warmup, clip=trial.clip, ratio=trial.ratio, steps=float(trial.steps),
+        warmup=trial.warmup, clip=trial.clip, ratio=trial.ratio, synthetic_schedule=float(SCHEDULES.index(trial.synthetic_schedule)),
+        synthetic_weight=trial.synthetic_weight, synthetic_softness=trial.synthetic_softness, steps=float(trial.steps),
     )  # fmt: skip
 
 

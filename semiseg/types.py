@@ -117,8 +117,9 @@ class Batch(NamedTuple):
     weak: jax.Array  # (U, H, W, C) unlabelled, weak view
     strong: jax.Array  # (U, H, W, C) the same pixels, strong view: same geometry, other intensities, cut-outs
     valid: jax.Array  # (U, H, W) bool: False where augmentation moved in pixels from outside the frame
-    place: jax.Array  # (U,) int32: index of each unlabelled image in the pool
+    place: jax.Array  # (U,) int32: index of each unlabelled image in the pool of N; from N on, in the synthetic pool
     coordinates: jax.Array  # (U, 2, H, W): pixel of the pool image each pixel of its views comes from, see semiseg.augment.geometry.warp
+    weight: jax.Array | None = None  # (B,) by which what each labelled image's mask teaches is multiplied; None for 1
 
 
 # ------------------------------------------------------------------ networks
@@ -158,7 +159,7 @@ class Net(Protocol):
 class Model(NamedTuple):
     """A network bound to its data: what a :class:`Method` is handed, so that a method can make as many copies as it needs.
 
-    ``pool`` is the shape of the pool's images ``(N, H, W, C)``, for a method that remembers something of each of them.
+    ``pool`` is the shape of the images ``(N, H, W, C)`` that the unlabelled ones are drawn from, for a method that remembers something of each.
     """
 
     net: Net

@@ -73,7 +73,7 @@ class SemiSupervised:
     def supervise(self, model: Model, params: Params, batch: Batch, key: jax.Array) -> tuple[Output, jax.Array]:
         """The labelled pass and its loss; exactly those of ``supervised``."""
         output = model.apply(params, batch.image, train=True, key=jax.random.fold_in(key, 0))
-        return output, supervised_loss(self.criterion, output, batch.label)
+        return output, supervised_loss(self.criterion, output, batch.label, batch.weight)
 
     def ramped(self, progress: jax.Array) -> jax.Array:
         """w(t)."""
@@ -83,6 +83,11 @@ class SemiSupervised:
 def evaluated(params: PyTree) -> Params:
     """The network of ``params`` that is averaged and evaluated."""
     return params if isinstance(params, Params) else params["net"]
+
+
+def averaged(memory: PyTree) -> Params:
+    """The moving average of the evaluated network that every method keeps."""
+    return memory["teacher"] if "teacher" in memory else memory["average"]
 
 
 def predict(model: Model, params: Params, image: jax.Array) -> jax.Array:

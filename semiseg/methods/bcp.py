@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from semiseg.augment.mix import box, partner, paste
 from semiseg.methods.base import SemiSupervised, predict
+from semiseg.methods.blocks import weighed
 from semiseg.methods.components import largest
 from semiseg.types import IGNORE, Aux, Batch, Model, Params, Pseudo, PyTree, hyper
 
@@ -58,6 +59,8 @@ class BCP(SemiSupervised):
         first = progress < self.pretrain
         u, other = jnp.where(first, partner(image), u), jnp.where(first, partner(label), guess)
         w = jnp.where(first, 1.0, self.weight)
+        mine = jnp.ones(n) if batch.weight is None else batch.weight[:n]
+        theirs = jnp.where(first, partner(mine), 1.0)
         mask = box(k_box, label.shape[1:], 1, (self.side,) * (label.ndim - 1))
 
         half = n // 2 if self.pairs == "halves" and n > 1 else n
@@ -68,8 +71,8 @@ class BCP(SemiSupervised):
             picture = paste(labelled, u[some], image[some])
             output = model.apply(params._replace(state=state), picture, train=True, key=k)
             state = output.new_state
-            known = self.criterion(output.logits, jnp.where(labelled, label[some], IGNORE))
-            guessed = self.criterion(output.logits, jnp.where(labelled, IGNORE, other[some]))
+            known = self.criterion(weighed(output.logits, mine[some]), jnp.where(labelled, label[some], IGNORE))
+            guessed = self.criterion(weighed(output.logits, theirs[some]), jnp.where(labelled, IGNORE, other[some]))
             total += 0.5 * (known + w * guessed)
         accepted = valid & (guess == probability.argmax(-1))
         return total, Aux({"copy_paste": total, "unsupervised_weight": w}, state, None, Pseudo(probability, accepted))

@@ -13,19 +13,40 @@ import jax.numpy as jnp
 from semiseg.types import Loss, Output, Params, PyTree
 
 
-def supervised_loss(criterion: Loss, output: Output, label_BHW: jax.Array) -> jax.Array:
+def supervised_loss(criterion: Loss, output: Output, label_BHW: jax.Array, weight_B: jax.Array | None = None) -> jax.Array:
     """``criterion`` on the logits and, where a network gives them, on its deep-supervision outputs; plus the network's own terms.
 
     The i-th coarser output weighs 2^-i and all weights sum to one (Isensee et al. 2021, nnU-Net, supplement). A network's own terms, e.g. that
-    of an autoencoder branch, are in ``aux["losses"]``.
+    of an autoencoder branch, are in ``aux["losses"]``; no label enters them, and no ``weight_B``, see :func:`weighed`.
     """
     deep = output.aux.get("deep", [])
-    total, weights = criterion(output.logits, label_BHW), 1.0
+    total, weights = criterion(weighed(output.logits, weight_B), label_BHW), 1.0
     for i, logits in enumerate(deep, 1):
         step = tuple(2 ** round(math.log2(a / b)) for a, b in zip(label_BHW.shape[1:], logits.shape[1:-1]))  # a level has ceil(n / step) pixels
         coarse = label_BHW[(slice(None), *(slice(None, n * s, s) for n, s in zip(logits.shape[1:-1], step)))]
-        total, weights = total + 0.5**i * criterion(logits, coarse), weights + 0.5**i
+        total, weights = total + 0.5**i * criterion(weighed(logits, weight_B), coarse), weights + 0.5**i
     return total / weights + sum(output.aux.get("losses", {}).values())
+
+
+def weighed(x: jax.Array, weight_B: jax.Array | None) -> jax.Array:
+    """``x (B, …)`` as it is; the gradient that comes back to each image is multiplied by its weight. None: by 1.
+
+    So an image weighs ``weight_B`` in any criterion, also in one that is no sum over images: a Dice over the batch still has its pixels and mask in
+    the sums that all images share. The value of the loss is that of weights 1.
+    """
+    return x if weight_B is None else _weighed(x, weight_B)
+
+
+@jax.custom_vjp
+def _weighed(x: jax.Array, weight_B: jax.Array) -> jax.Array:
+    return x
+
+
+def _weigh(weight_B: jax.Array, g: jax.Array) -> tuple[jax.Array, jax.Array]:
+    return g * weight_B.reshape(-1, *(1,) * (g.ndim - 1)), jnp.zeros_like(weight_B)
+
+
+_weighed.defvjp(lambda x, weight_B: (x, weight_B), _weigh)
 
 
 def gaussian_ramp(progress: jax.Array, end: jax.Array | float) -> jax.Array:

@@ -40,7 +40,7 @@ class CPS(SemiSupervised):
         supervised, logits, state = {}, {}, {}
         for i, (name, net) in enumerate({"net": model, "other": self.second(model)}.items()):
             output = net.apply(params[name], batch.image, train=True, key=jax.random.fold_in(key, 2 * i))
-            supervised[name], state[name] = supervised_loss(self.criterion, output, batch.label), output.new_state
+            supervised[name], state[name] = supervised_loss(self.criterion, output, batch.label, batch.weight), output.new_state
             logits[name] = net.apply(params[name], batch.weak, train=True, key=jax.random.fold_in(key, 2 * i + 1)).logits
         cross = self.teach(logits["net"], logits["other"], batch.valid) + self.teach(logits["other"], logits["net"], batch.valid)
         w = self.ramped(progress)

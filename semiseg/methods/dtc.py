@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from semiseg.losses import masked_mean
 from semiseg.methods.base import SemiSupervised
+from semiseg.methods.blocks import weighed
 from semiseg.methods.distance_head import as_probability, distance_loss
 from semiseg.methods.heads import head, run
 from semiseg.types import IGNORE, Aux, Batch, Model, Params, Pseudo, PyTree, hyper
@@ -43,7 +44,7 @@ class DTC(SemiSupervised):
         output, supervised = self.supervise(model, params["net"], batch, key)
         unlabelled = model.apply(params["net"], batch.weak, train=True, key=jax.random.fold_in(key, 1))
         z, z_u = (jnp.tanh(run(params["distance"], out.aux["features"])) for out in (output, unlabelled))
-        distance = distance_loss(z, batch.label, model.classes)
+        distance = distance_loss(weighed(z, batch.weight), batch.label, model.classes)
         p, q = jax.nn.softmax(output.logits), jax.nn.softmax(unlabelled.logits)
         agree = lambda p, z, valid: masked_mean(jnp.square(p[..., 1:] - as_probability(z, self.steepness)), valid)
         dual = agree(p, z, batch.label != IGNORE) + agree(q, z_u, batch.valid)

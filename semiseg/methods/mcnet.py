@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from semiseg.losses import softmax_mse
 from semiseg.methods.base import SemiSupervised
-from semiseg.methods.blocks import sharpen
+from semiseg.methods.blocks import sharpen, weighed
 from semiseg.methods.heads import head, run
 from semiseg.types import IGNORE, Aux, Batch, Model, Params, Pseudo, PyTree, hyper
 
@@ -45,7 +45,7 @@ class MCNet(SemiSupervised):
         unlabelled = model.apply(params["net"], batch.weak, train=True, key=jax.random.fold_in(key, 1))
         every = lambda out: [out.logits, *(run(params[name], out.aux["features"]) for name in ("head1", "head2"))]
         known, free = every(output), every(unlabelled)
-        others = sum((self.criterion(y, batch.label) for y in known[1:]), jnp.float32(0))
+        others = sum((self.criterion(weighed(y, batch.weight), batch.label) for y in known[1:]), jnp.float32(0))
         q = [jax.nn.softmax(y) for y in free]
         mutual = self.mutual([jax.nn.softmax(y) for y in known], batch.label != IGNORE) + self.mutual(q, batch.valid)
         w = self.ramped(progress)

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from semiseg.methods.base import SemiSupervised
-from semiseg.methods.blocks import binary_cross_entropy, frozen
+from semiseg.methods.blocks import binary_cross_entropy, frozen, weighed
 from semiseg.methods.distance_head import distance_loss
 from semiseg.methods.heads import discriminator, head, judge, run
 from semiseg.types import Aux, Batch, Model, Params, Pseudo, PyTree, hyper
@@ -46,7 +46,7 @@ class SASSNet(SemiSupervised):
         unlabelled = model.apply(params["net"], batch.weak, train=True, key=jax.random.fold_in(key, 1))
         z, z_u = (jnp.tanh(run(params["distance"], out.aux["features"])) for out in (output, unlabelled))
         z_u = jnp.where(batch.valid[..., None], z_u, jax.lax.stop_gradient(z_u))  # what lies outside the frame teaches nothing
-        distance = distance_loss(z, batch.label, model.classes)
+        distance = distance_loss(weighed(z, batch.weight), batch.label, model.classes)
         seen = lambda critic, image, z: judge(critic, jnp.concatenate([image, z], -1))
         fool = binary_cross_entropy(seen(frozen(params["critic"]), batch.weak, z_u), 1)
         known, free = (seen(params["critic"], x, jax.lax.stop_gradient(y)) for x, y in ((batch.image, z), (batch.weak, z_u)))

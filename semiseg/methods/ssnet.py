@@ -55,7 +55,7 @@ class SSNet(SemiSupervised):
         moved = jax.nn.softmax(model.apply(params, batch.weak + r, train=True).logits)
         smooth = masked_mean(divergence(q, moved), batch.valid)
 
-        prototype = self.seen(jax.lax.stop_gradient(memory["prototype"]), output.aux["features"], output.logits, batch.label)
+        prototype = self.seen(jax.lax.stop_gradient(memory["prototype"]), output.aux["features"], output.logits, batch.label, batch.weight)
         known = jnp.square(prototype).sum(-1) > 0
         cosine = _unit(clean.aux["features"].astype(jnp.float32)) @ _unit(prototype).T / self.temperature
         log_p = jax.nn.log_softmax(jnp.where(known, cosine, -1e9))
@@ -80,10 +80,11 @@ class SSNet(SemiSupervised):
 
         return jax.lax.stop_gradient(self.radius * scale * unit(jax.grad(moved)(step)))
 
-    def seen(self, old: jax.Array, features: jax.Array, logits: jax.Array, label: jax.Array) -> jax.Array:
+    def seen(self, old: jax.Array, features: jax.Array, logits: jax.Array, label: jax.Array, weight: jax.Array | None) -> jax.Array:
         """Prototypes ``(K, C)`` with the correctly predicted pixels of a labelled batch in them; the first ones of a class are its start."""
         right = (logits.argmax(-1) == label) & (label != IGNORE)
         member = jax.nn.one_hot(jnp.where(right, label, -1), old.shape[0])
+        member = member if weight is None else member * weight.reshape(-1, *(1,) * (member.ndim - 1))
         z = _unit(jax.lax.stop_gradient(features).astype(jnp.float32))
         count = member.sum(tuple(range(member.ndim - 1)))[:, None]
         mean = jnp.einsum("...k,...c->kc", member, z) / jnp.maximum(count, 1)

@@ -41,7 +41,7 @@ class Supervised:
 
     def loss(self, model: Model, params: Params, memory: PyTree, batch: Batch, key: jax.Array, progress: jax.Array) -> tuple[jax.Array, Aux]:
         output = model.apply(params, batch.image, train=True, key=jax.random.fold_in(key, 0))
-        loss = supervised_loss(self.criterion, output, batch.label)
+        loss = supervised_loss(self.criterion, output, batch.label, batch.weight)
         return loss, Aux({"supervised": loss}, output.new_state)
 
     def update(self, params: Params, memory: PyTree) -> tuple[Params, PyTree]:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from semiseg.losses import masked_mean
 from semiseg.losses.common import weighted_mean
 from semiseg.methods.base import SemiSupervised
-from semiseg.methods.blocks import divergence
+from semiseg.methods.blocks import divergence, weighed
 from semiseg.methods.heads import head, run
 from semiseg.types import Aux, Batch, Model, Params, Pseudo, PyTree, hyper
 
@@ -53,7 +53,7 @@ class URPC(SemiSupervised):
     ) -> tuple[jax.Array, Aux]:
         output, first = self.supervise(model, params["net"], batch, key)
         labelled = self.pyramid(params, output.logits, output.aux["features"])
-        supervised = (first + sum(self.criterion(y, batch.label) for y in labelled[1:])) / self.scales
+        supervised = (first + sum(self.criterion(weighed(y, batch.weight), batch.label) for y in labelled[1:])) / self.scales
 
         unlabelled = model.apply(params["net"], batch.weak, train=True, key=jax.random.fold_in(key, 1))
         p = [jax.nn.softmax(y) for y in self.pyramid(params, unlabelled.logits, unlabelled.aux["features"])]

@@ -92,7 +92,9 @@ def content(trial: Trial, fingerprint: str) -> str:
     """SHA-256 of all that a pre-training depends on: its images by their fingerprint, not where they lie."""
     from semiseg import config
 
-    return hashlib.sha256(json.dumps([config.to_dict(settings(trial)), fingerprint], sort_keys=True).encode()).hexdigest()
+    # not the fields that later versions added and that a pre-training does not depend on: one made before is found again
+    fields = {k: v for k, v in config.to_dict(settings(trial)).items() if not k.startswith("synthetic_")}
+    return hashlib.sha256(json.dumps([fields, fingerprint], sort_keys=True).encode()).hexdigest()
 
 
 def images_only(pools: Pools) -> Pools:

@@ -67,6 +67,7 @@ class Spec:
         start = config.preset(self.preset, str(point.get("method", "supervised"))) if self.preset else Trial()
         trial = config.override(start, {k: v for k, v in point.items() if k not in IGNORED_FIELDS}, self.where)
         config.check_volumes(trial, self.where)
+        config.check_synthetic(trial, self.where)
         return trial
 
 

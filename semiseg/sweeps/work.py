@@ -59,7 +59,7 @@ def static_part(trial: Trial) -> Hashable:
 
     structure = jax.tree.structure((trial.method, trial.augment))
     synthetic = "made" if (trial.synthetic or "").startswith("make:") else trial.synthetic  # made sets are of one size
-    return (trial.data, trial.root, trial.frame, trial.net, trial.batch, trial.optimiser, trial.schedule, synthetic, structure)
+    return (trial.data, trial.root, trial.frame, trial.net, trial.batch, trial.optimiser, trial.schedule, trial.synthetic_as, synthetic, structure)
 
 
 def _planned(plan: Mapping[str, Trial], out: Path, claims: Claims, options: Options, session: str) -> Generator[tuple[str, Trial, int, int], None, None]:

@@ -20,9 +20,10 @@ Counts = dict[str, jax.Array]
 
 
 def hidden_labels(hidden_NHW: jax.Array, batch: Batch) -> jax.Array:
-    """True label ``(U, H, W)`` of every pixel of the unlabelled views; IGNORE where it is unknown or outside the frame."""
+    """True label ``(U, H, W)`` of every pixel of the unlabelled views; IGNORE where it is unknown or outside the frame, and in synthetic images."""
     look = lambda label, points: map_coordinates(label.astype(jnp.int32), list(points), 0, mode="nearest")
-    return jnp.where(batch.valid, jax.vmap(look)(hidden_NHW[batch.place], batch.coordinates), IGNORE)
+    real = (batch.place < len(hidden_NHW)).reshape(-1, *(1,) * (batch.valid.ndim - 1))
+    return jnp.where(batch.valid & real, jax.vmap(look)(hidden_NHW[batch.place], batch.coordinates), IGNORE)
 
 
 def count(pseudo: Pseudo, truth: jax.Array) -> Counts:

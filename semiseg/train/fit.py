@@ -60,7 +60,8 @@ def fit(
       UserError: a damaged checkpoint, or a loss that is not finite.
     """
     knobs = jax.tree.map(jnp.float32, knobs)
-    pool = jax.ShapeDtypeStruct(pools.image_NHWC.shape, pools.image_NHWC.dtype)
+    several = len(pools.synthetic_image_MHWC) if program.synthetic_as == "unlabelled" else 0
+    pool = jax.ShapeDtypeStruct((len(pools.image_NHWC) + several, *pools.image_NHWC.shape[1:]), pools.image_NHWC.dtype)
     program = dataclasses.replace(program, model=program.model._replace(pool=pool))
     seed_array = jnp.uint32(seed)
     state = programs.start(program, knobs, seed_array, initial)

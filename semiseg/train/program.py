@@ -12,10 +12,11 @@ import optax
 
 from semiseg import devices
 from semiseg.augment import Augmentation
+from semiseg.methods.base import averaged, evaluated, predict
 from semiseg.pretrain.begin import begun
 from semiseg.train import diagnostics, optimiser
-from semiseg.train.draw import draw
-from semiseg.types import Method, Model, Params, Pools, PyTree, get_weights, hyper, subtree, with_state, with_weights
+from semiseg.train.draw import draw, share
+from semiseg.types import IGNORE, Batch, Method, Model, Params, Pools, PyTree, get_weights, hyper, subtree, with_state, with_weights
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Program:
     batch: int
     optimiser: str
     schedule: str
+    synthetic_as: str = "labelled"  # one of draw.ROLES
 
     def mesh(self, method: Method) -> jax.sharding.Mesh:
         """The devices a batch of this method is cut over."""
@@ -35,7 +37,8 @@ class Program:
 
     def __hash__(self) -> int:
         sample = self.model.sample
-        return hash((self.model.net, sample.shape, self.model.classes, self.image_size, self.batch, self.optimiser, self.schedule))
+        what = self.model.net, sample.shape, self.model.classes, self.image_size, self.batch, self.optimiser, self.schedule, self.synthetic_as
+        return hash(what)
 
 
 @hyper
@@ -50,6 +53,9 @@ class Knobs:
     warmup: float = 0.0
     clip: float = 0.0
     ratio: float = 0.0
+    synthetic_schedule: float = 0.0  # index in draw.SCHEDULES
+    synthetic_weight: float = 1.0
+    synthetic_softness: float = 0.5
     steps: float = 1.0
 
 
@@ -90,12 +96,22 @@ def chunk(program: Program, knobs: Knobs, seed: jax.Array, pools: Pools, state: 
 
     def step(state: State) -> tuple[State, dict[str, jax.Array], diagnostics.Counts]:
         k_draw, k_loss = jax.random.split(jax.random.fold_in(base, state.step))
-        batch = draw(pools, k_draw, augment, knobs.ratio, labelled=labelled, unlabelled=unlabelled, size=program.image_size)
+        mixed = share(knobs.synthetic_schedule, knobs.ratio, state.step, knobs.steps)
+        size, role = program.image_size, program.synthetic_as
+        batch, synthetic = draw(pools, k_draw, augment, mixed, labelled=labelled, unlabelled=unlabelled, size=size, role=role)
+        softness = knobs.synthetic_softness if role == "soft" else 0.0
+        batch = batch._replace(weight=jnp.where(synthetic, knobs.synthetic_weight * (1.0 - softness), 1.0))
         batch = devices.cut(batch, mesh)
         progress = state.step / knobs.steps
 
         def loss(weights: PyTree):
-            return method.loss(program.model, with_weights(state.params, weights), state.memory, batch, k_loss, progress)
+            params = with_weights(state.params, weights)
+            value, aux = method.loss(program.model, params, state.memory, batch, k_loss, progress)
+            if role == "soft":
+                of = jnp.where(synthetic, knobs.synthetic_weight * softness, 0.0)
+                soft = soft_loss(program.model, evaluated(params), averaged(state.memory), batch, of, k_loss)
+                value, aux = value + soft, aux._replace(metrics={**aux.metrics, "soft": soft})
+            return value, aux
 
         weights = get_weights(state.params)
         (value, aux), gradient = jax.value_and_grad(loss, has_aux=True)(weights)
@@ -122,6 +138,19 @@ def chunk(program: Program, knobs: Knobs, seed: jax.Array, pools: Pools, state: 
     state, (total, counts) = jax.lax.fori_loop(0, n, body, (state, nothing))
     means = jax.tree.map(lambda t: t / n, total)
     return state, {**means, **(diagnostics.summary(counts) if counts else {})}
+
+
+def soft_loss(model: Model, student: Params, teacher: Params, batch: Batch, weight_B: jax.Array, key: jax.Array) -> jax.Array:
+    """``weight_B`` · cross-entropy of the labelled images against the teacher's probabilities, which have no gradient; a mean over labelled pixels.
+
+    Two passes, the teacher's and the student's; of several networks that are trained, the evaluated one alone is taught so. The student's dropout
+    is that of the methods' own labelled pass, so that mask and prediction correct the same output.
+    """
+    q = predict(model, teacher, batch.image)
+    log_p = jax.nn.log_softmax(model.apply(student, batch.image, train=True, key=jax.random.fold_in(key, 0)).logits)
+    known = batch.label != IGNORE
+    ce = -jnp.sum(q * log_p, -1) * weight_B.reshape(-1, *(1,) * (known.ndim - 1))
+    return jnp.where(known, ce, 0.0).sum() / jnp.maximum(known.sum(), 1)
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -43,6 +43,16 @@ def test_arms_are_methods_and_what_varies_within_them(tmp_path):
     assert {arm: len(members) for arm, members in arms.items()} == {"supervised (lr 0.01)": 2, "supervised (lr 0.1)": 2, "mean teacher": 1}
 
 
+def test_mixes_of_one_ratio_are_arms_of_their_own(tmp_path):
+    """Catches schedules pooled as replicates, and runs of earlier versions, which lack the field, parted from those of today that do the same."""
+    for seed, config in enumerate(({}, {"synthetic_schedule": "constant"}, {"synthetic_schedule": "decay"})):
+        write_run(tmp_path, seed=seed, ratio=1.0, config=config, examples=False)
+    assert sorted((arm, len(runs)) for arm, runs in find_arms(load_runs(tmp_path)).items()) == [
+        ("supervised (synthetic_schedule constant)", 2),
+        ("supervised (synthetic_schedule decay)", 1),
+    ]
+
+
 def test_baseline_has_no_synthetic_data(tmp_path):
     """Catches the ratio experiment measured against one of its own treatments."""
     for ratio in (0.0, 0.5):

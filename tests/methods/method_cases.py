@@ -100,7 +100,7 @@ def make_batch(seed: int = 7) -> Batch:
     valid = jnp.ones(shape[:-1], bool).at[:, :2].set(False)
     strong = weak + 0.5 * jax.random.normal(k[3], shape)
     label = jax.random.randint(k[2], shape[:-1], 0, 3)
-    return Batch(jax.random.normal(k[0], shape), label, weak, strong, valid, jnp.array([2, 0]), jnp.stack([grid, grid]))
+    return Batch(jax.random.normal(k[0], shape), label, weak, strong, valid, jnp.array([2, 0]), jnp.stack([grid, grid]), jnp.ones(2))
 
 
 class Probe(NamedTuple):

@@ -9,7 +9,7 @@ from scipy import ndimage
 
 from semiseg.augment.mix import box, cutmix_box, jitter, partner, paste
 from semiseg.methods import thresholds
-from semiseg.methods.blocks import divergence, entropy, linear_ramp, sharpen, supervised_loss
+from semiseg.methods.blocks import divergence, entropy, linear_ramp, sharpen, supervised_loss, weighed
 from semiseg.methods.components import components, largest
 from semiseg.methods.distance_head import as_probability, distance_map
 from semiseg.methods.temporal_ensembling import look_up, write_back
@@ -28,6 +28,16 @@ def test_entropy_sharpening_and_divergence_by_hand():
     np.testing.assert_allclose(sharpen(UNIFORM, 0.1), UNIFORM, rtol=1e-6)
     assert np.isfinite(jax.grad(lambda p: entropy(p).sum())(sure)).all()
     np.testing.assert_allclose([linear_ramp(jnp.float32(p), 0.4) for p in (0.0, 0.1, 0.4, 1.0)], [0, 0.25, 1, 1], rtol=1e-6)
+
+
+def test_an_image_weighs_in_a_loss_of_the_whole_batch():
+    """Half of one image's gradient of a Dice over the batch, all of the other's, and the value of weights 1. Catches a weight on the loss's value."""
+    from semiseg.losses import Dice
+
+    logits, label = jax.random.normal(jax.random.key(0), (2, 3, 3, 2)), jnp.eye(3, dtype=jnp.int32)[None].repeat(2, 0)
+    loss = lambda x, w: Dice(batch=True)(weighed(x, w), label)
+    (value, g), (plain, h) = (jax.value_and_grad(loss)(logits, w) for w in (jnp.array([0.5, 1.0]), None))
+    assert value == plain and np.array_equal(g, h * jnp.array([0.5, 1.0])[:, None, None, None])
 
 
 # ------------------------------------------------------------------ thresholds

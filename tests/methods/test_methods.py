@@ -13,6 +13,7 @@ import pytest
 from method_cases import KEY, MODEL, NOW, ROWS, Row, close, equal, make_batch, net, probe, two_steps
 
 from semiseg import methods as m
+from semiseg.losses import CEDice
 from semiseg.methods import METHODS
 from semiseg.methods.blocks import ema_params, gaussian_ramp, hard_cross_entropy
 from semiseg.types import hyper, static
@@ -110,6 +111,16 @@ def check_compiles_once(row):
     assert probe._cache_size() == before
 
 
+def check_image_weight(row):
+    """The mask of an image of weight 0 teaches nothing, early (in a pre-training) and late: neither gradient nor memory follow it. By cross-entropy
+    alone, since a Dice over the batch has every mask in its sums."""
+    off = BATCH._replace(weight=jnp.array([0.0, 1.0]))
+    batches = off, off._replace(label=off.label.at[0].set(OTHER.label[0])), BATCH
+    a, b, on = (two_steps(row, x, (0.1, 0.6), criterion=CEDice(dice_weight=0.0)) for x in batches)
+    assert close(a.gradient, b.gradient, 1e-6) and close(a.memory, b.memory, 1e-6)
+    assert not close(a.gradient, on.gradient)
+
+
 # ------------------------------------------------------------------ on every method
 @rows()
 def test_every_weight_learns_and_the_memory_never(name):
@@ -166,6 +177,12 @@ def test_the_weight_ramps(name):
 
 
 @rows()
+def test_an_image_of_weight_zero_teaches_nothing(name):
+    """Catches a head or a part of a picture that is taught with a synthetic image's mask beside its weight."""
+    check_image_weight(ROWS[name])
+
+
+@rows()
 def test_a_method_compiles_once(name):
     """Catches a float field that became static, and Python control flow on a value."""
     check_compiles_once(ROWS[name])
@@ -216,6 +233,11 @@ class _StudentEvaluated(m.MeanTeacher):
         return params
 
 
+class _Unweighed(m.MCNet):
+    def loss(self, model, params, memory, batch, key, progress):
+        return super().loss(model, params, memory, batch._replace(weight=jnp.ones_like(batch.weight)), key, progress)
+
+
 class _Frozen(m.MeanTeacher):
     def update(self, params, memory):
         return params, memory
@@ -238,6 +260,7 @@ MUTANTS = {
     "student evaluated": (_StudentEvaluated, NOW, check_average),
     "teacher never updated": (_Frozen, NOW, check_average),
     "constant weight": (_Flat, NOW, check_ramp),
+    "image's weight ignored": (_Unweighed, NOW, check_image_weight),
     "weight compiled in": (_StaticWeight, NOW, check_compiles_once),
 }
 
