@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ USAGE = """usage: semiseg nets [NAME] [--size 128] [--channels 1] [--classes 2] 
 
 All networks, or one with its fields and its layers. Figures are for one image of --size along every axis (volumes: a quarter of it).
 
-  --receptive-field              also measure that of the convolutions (compiles every network: minutes); NAME alone always does
+  --receptive-field              measure it again (compiles every network: minutes); otherwise the defaults' are looked up, NAME's are measured if changed
   --json                         also write the figures to this file
   --net.FIELD=VALUE              with NAME: figures of that configuration
 """
@@ -43,7 +44,7 @@ def main(argv: Sequence[str]) -> int:
     for name in positional:
         check_choice("net", name)
     nets = {name: config.override(config.Trial(), {"net": name, **changes}).net for name in positional} or {n: cls() for n, cls in NETS.items()}
-    found = [_figures(name, net, size, channels, classes, bool(own["receptive_field"] or positional)) for name, net in nets.items()]
+    found = [_figures(name, net, size, channels, classes, bool(own["receptive_field"]), bool(positional)) for name, net in nets.items()]
     if positional:
         _one(nets[positional[0]], found[0], channels, classes, explain(nets[positional[0]], "net."))
     else:
@@ -55,25 +56,38 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def _figures(name: str, net: Any, size: int, channels: int, classes: int, reach: bool) -> dict[str, Any]:
+def _figures(name: str, net: Any, size: int, channels: int, classes: int, measure: bool, alone: bool) -> dict[str, Any]:
+    import dataclasses
+
     from semiseg.nets import summary
 
     side = size if net.dims == 2 else max(1, size // 4)
-    row = {"name": name, "dims": net.dims, "size": side, **summary.cost(net, side, channels, classes), "paper": summary.paper(type(net))}
-    return row | ({"receptive_field": summary.receptive_field(net, classes)} if reach else {})
+    both = any(field.name in ("dims", "net") for field in dataclasses.fields(net))
+    row = {
+        "name": name,
+        "dims": net.dims,
+        "other_dims": 5 - net.dims if both else None,
+        "size": side,
+        **summary.cost(net, side, channels, classes),
+        "paper": summary.paper(type(net)),
+    }
+    if not measure and repr(net) in summary.recorded():
+        return row | {"receptive_field": summary.recorded()[repr(net)]}
+    return row | ({"receptive_field": summary.receptive_field(net, classes)} if measure or alone else {})
 
 
 def _reach(row: dict[str, Any]) -> str:
-    return "" if "receptive_field" not in row else f"{row['receptive_field'] or 'all':>6}"
+    return str(row["receptive_field"] or "all") if "receptive_field" in row else "–"
 
 
 def _table(found: list[dict[str, Any]], size: int) -> None:
-    head = f"{'network':18} dims  parameters  G mult-adds  activations MiB {'reach' if 'receptive_field' in found[0] else '':>6}  paper"
-    print(head)
+    print(f"{'network':18} dims   parameters  G mult-adds  activations MiB  reach  paper")
     for row in found:
         figures = f"{row['parameters']:11,} {row['multiply_adds'] / 1e9:12.3f} {row['activation_mib']:16.1f}"
-        print(f"{row['name']:18} {row['dims']}D   {figures} {_reach(row):>6}  {row['paper'][:80]}")
-    print(f"\nOne image of {size}² (volumes: {max(1, size // 4)}³). `semiseg nets NAME` explains one, its fields and its layers.")
+        dims = f"{row['dims']}D" + (f",{row['other_dims']}D" if row["other_dims"] else "")
+        print(f"{row['name']:18} {dims:5} {figures} {_reach(row):>6}  {textwrap.shorten(row['paper'], 96, placeholder=' …')}")
+    print(f"\nOne image of {size}² (volumes: {max(1, size // 4)}³), in the first of two dimensions. Reach: the receptive field, pixels.")
+    print("`semiseg nets NAME` explains one, its fields and its layers.")
 
 
 def _one(net: Any, row: dict[str, Any], channels: int, classes: int, fields: str) -> None:

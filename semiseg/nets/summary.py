@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import json
 import math
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -15,7 +18,7 @@ import numpy as np
 from semiseg.types import Net, Params
 
 REACH = 2048
-"""Columns of the strip that the receptive field is measured on."""
+"""Columns of the strips that the receptive field is measured on."""
 
 
 def cost(net: Net, size: int, channels: int = 1, classes: int = 2) -> dict[str, Any]:
@@ -56,26 +59,54 @@ def equations(jaxpr: Any) -> Iterator[Any]:
 
 
 def receptive_field(net: Net, classes: int = 2) -> int | None:
-    """How many columns of a strip the output pixel in its middle sees; None if it sees all :data:`REACH` of them.
+    """How many columns of a strip the output pixel in its middle can see; None if it sees all :data:`REACH` of them.
 
-    Where the gradient of that pixel is not zero, with every kernel replaced by the mean over its inputs: nothing is negative then, so nothing
-    cancels and no ReLU is off. Norms are made batch norms, which in evaluation see nothing: the statistics of instance and group norm are those
-    of the whole image.
+    Where the gradient of that pixel is not zero, in either of two cases: positive kernels on strips of ones, where no ReLU is off and every
+    maximum is a tie; and kernels of both signs on noise, where maxima (and with them the indices of a pooling) fall anywhere. Kernels are
+    random, so that no layer norm cancels them. Norms are made batch norms, which in evaluation see nothing: the statistics of instance and
+    group norm are those of the whole image. A volume's last axis is seen as the same network in 2D sees its columns.
     """
-    if hasattr(net, "norm") and net.norm != "none":
-        net = dataclasses.replace(net, norm="batch")  # type: ignore[type-var]
-    dims: int = net.dims  # type: ignore[attr-defined]
+    net = _bare(net)
     block = net.block  # type: ignore[attr-defined]
-    thin = (block,) * dims if isinstance(block, int) else block
-    x = jnp.ones((1, *thin[:-1], -(-REACH // thin[-1]) * thin[-1], 1))
-    params = jax.eval_shape(lambda: net.init(jax.random.key(0), x, classes))
-    mean = lambda path, a: jnp.full(a.shape, 1 / math.prod(a.shape[:-1]) if path[-1].key == "kernel" else float(path[-1].key in ("scale", "var")), a.dtype)
-    params = Params(*(jax.tree_util.tree_map_with_path(mean, tree) for tree in params))
-    middle = tuple(n // 2 for n in x.shape[:-1])
-    gradient = jax.jit(jax.grad(lambda x, params: net.apply(params, x, train=False).logits[middle].sum()))(x, params)
-    columns = np.flatnonzero(np.asarray(gradient != 0).any(tuple(a for a in range(x.ndim) if a != x.ndim - 2)))
+    thin = (block,) * net.dims if isinstance(block, int) else block  # type: ignore[attr-defined]
+    shape = (2, *thin[:-1], -(-REACH // thin[-1]) * thin[-1], 1)
+    middle = (slice(None), *(n // 2 for n in shape[1:-1]))
+    made = jax.eval_shape(lambda: net.init(jax.random.key(0), jnp.zeros(shape), classes))
+    gradient = jax.jit(jax.grad(lambda x, params: net.apply(params, x, train=False).logits[middle].sum()))
+    rng, seen = np.random.default_rng(0), np.zeros(shape[-2], bool)
+    for signed in (False, True):
+
+        def fill(path: Any, a: Any, signed: bool = signed) -> np.ndarray:
+            if a.ndim == 1:
+                return np.full(a.shape, path[-1].key in ("scale", "var"), a.dtype)
+            inputs = math.prod(a.shape[:-1])
+            return (rng.normal(0, (2 / inputs) ** 0.5, a.shape) if signed else rng.uniform(0.5 / inputs, 1.5 / inputs, a.shape)).astype(a.dtype)
+
+        x = rng.normal(size=shape) if signed else np.ones(shape)
+        params = Params(*(jax.tree_util.tree_map_with_path(fill, part) for part in made))
+        seen |= np.asarray(gradient(jnp.asarray(x, jnp.float32), params) != 0).any((*range(len(shape) - 2), -1))
+    columns = np.flatnonzero(seen)
     width = int(columns.max() - columns.min() + 1) if columns.size else 0
-    return None if width >= x.shape[-2] else width
+    return None if width >= shape[-2] else width
+
+
+def _bare(net: Any) -> Any:
+    """``net`` in 2D, without statistics of the whole image, every pixel decided."""
+    fields = {field.name for field in dataclasses.fields(net)}
+    if "net" in fields:
+        return dataclasses.replace(net, net=_bare(net.net), points=2**30)
+    changes: dict[str, Any] = {"dims": 2} if "dims" in fields else {}
+    changes |= {"flat": 0} if "flat" in fields else {}
+    return dataclasses.replace(net, **changes, **({"norm": "batch"} if "norm" in fields and net.norm != "none" else {}))
+
+
+@functools.cache
+def recorded() -> dict[str, int | None]:
+    """Receptive fields that :func:`receptive_field` has measured (minutes for all), by the ``repr`` of the network: those of the defaults.
+
+    TransUNet's, too large to measure in passing, is None as UNETR's is: every token sees all others.
+    """
+    return json.loads(Path(__file__).with_name("receptive_fields.json").read_text())  # type: ignore[no-any-return]
 
 
 def tree(net: Net, channels: int = 1, classes: int = 2, depth: int = 2) -> list[tuple[int, str, int, str]]:

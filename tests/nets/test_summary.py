@@ -25,12 +25,20 @@ def test_cost_is_the_count_by_hand():
     [
         (NETS["unet"](widths=(2, 2), convs=1, norm="instance"), 10),  # ±1; the 2 columns of a block and ±1 block; twice as wide; ±1 again
         (NETS["se_unet"](widths=(2, 2), convs=1, norm="none"), None),
+        (NETS["swin_unet"](features=4, depths=(1,), heads=(1,), window=2, patch=2), 4),  # a window of two tokens of two pixels
+        (NETS["pointrend"](NETS["unet"](widths=(2, 2), convs=1, dims=3), scale=2, width=2, hidden=1), 20),  # twice that of its network
     ],
 )
 def test_receptive_field_by_hand(net, reach, monkeypatch):
-    """Catches a field cut off by the strip, and a mean over the image that is missed."""
+    """Catches a field cut off by the strip, a mean over the image that is missed, a layer norm that cancels what it is given, points left out."""
     monkeypatch.setattr(summary, "REACH", 64)
     assert summary.receptive_field(net) == reach
+
+
+def test_every_default_has_its_receptive_field():
+    """Catches defaults that were changed after the receptive fields were measured (`semiseg nets --receptive-field` measures them)."""
+    assert set(summary.recorded()) == {repr(cls()) for cls in NETS.values()}
+    assert summary.recorded()[repr(NETS["segnet"]())] == 372  # by hand: 212 of VGG16's five stages, and five more blocks of 32 by the decoder
 
 
 def test_the_command_writes_what_it_shows(tmp_path, monkeypatch, capsys):
@@ -39,7 +47,7 @@ def test_the_command_writes_what_it_shows(tmp_path, monkeypatch, capsys):
     assert main(["nets", "--size", "32", "--json", str(tmp_path / "nets.json")]) == 0
     said, found = capsys.readouterr().out, json.loads((tmp_path / "nets.json").read_text())
     assert [n["name"] for n in found["nets"]] == ["unet", "vnet"] and [n["size"] for n in found["nets"]] == [32, 8]
-    assert all(f"{n['parameters']:,}" in said and n["paper"][:30] in said for n in found["nets"])
+    assert all(f"{n['parameters']:,}" in said and n["paper"][:30] in said and f" {n['receptive_field']}  " in said for n in found["nets"])
     monkeypatch.setattr(summary, "REACH", 64)
     assert main(["nets", "unet", "--net.widths", "2,4", "--size", "16"]) == 0
     said = capsys.readouterr().out
