@@ -52,6 +52,9 @@ WIDE = (32, 64, 128, 256, 320, 320)
 @pytest.mark.parametrize(
     ("net", "size", "channels", "classes", "published"),
     [
+        # Çiçek et al. 2016: 19,069,955, with half the channels in the first convolution of a level down and all of them kept by the upward one
+        # (19,067,616 kernel weights by their figure 2; ours has 22,394,112)
+        (UNet(widths=(64, 128, 256, 512), dims=3, norm="batch"), 16, 3, 3, 19_069_955 - 19_067_616 + 22_394_112),
         (VNet(convs=(1, 1, 2, 3, 2), ups=(2, 2, 1, 1), activation="elu", head="conv"), 16, 1, 2, 45_597_898),  # MONAI 1.6.1 VNet
         (SegResNet(), 16, 4, 3, 18_798_627),  # MONAI 1.6.1 SegResNet(init_filters=32)
         (ResEncUNet(WIDE, dims=3, deep_supervision=True), 32, 1, 3, 102_350_575),  # dynamic-network-architectures 0.4.4 ResidualEncoderUNet
