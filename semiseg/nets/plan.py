@@ -1,6 +1,6 @@
 """From what is in a data set to a network and a batch that fit it and a memory budget: the rules of nnU-Net, written down.
 
-``semiseg data describe NAME --plan FILE`` writes the plan of :func:`plan` as a YAML file that ``semiseg train --config FILE`` takes.
+``semiseg data describe NAME --plan FILE [--dims 3]`` writes the plan of :func:`plan` as a YAML file that ``semiseg train --config FILE`` takes.
 """
 
 from __future__ import annotations
