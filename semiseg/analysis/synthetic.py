@@ -135,7 +135,7 @@ def _rows(cards: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def _value(value: float, kind: str) -> str:
     if kind == YES:
         return "yes" if value >= 1 else "no"
-    return f"{value:.0%}".replace("%", "\u00a0%") if kind == SHARE else f"{value:.1f}"
+    return f"{100 * value:.1f}".removesuffix(".0") + "\u00a0%" if kind == SHARE else f"{value:.1f}"
 
 
 def flags(run: Run) -> list[str]:
