@@ -90,11 +90,11 @@ def _digest(tree: PyTree) -> str:
 
 def save_weights(path: Path, params: PyTree, header: Mapping[str, Any]) -> None:
     """``params`` as safetensors with flat keys (``weights.down0.conv0.kernel``); ``header`` is JSON in the file's metadata."""
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
     partial = path.with_suffix(".tmp")
     with writing(path):
-        save_file(flat_names(params), partial, metadata={"semiseg": json.dumps(header)})
+        partial.write_bytes(save(flat_names(params), metadata={"semiseg": json.dumps(header)}))  # save_file would hide it from the group
         partial.replace(path)
 
 
