@@ -72,10 +72,12 @@ def claim(s: Study) -> str:
         return f"No method is significantly better than {s.baseline}"
     best = winner[0]
     tried, won = ([c.labels for c in s.comparisons if c.arm == best and (every or s.verdict(c) > 0)] for every in (True, False))
+    once = all(c.difference.n_runs == 1 for c in s.comparisons if c.arm == best)
+    beats = f"{f'One trained {best}' if once else capitalise(best)} beats {f'one trained {s.baseline}' if once else s.baseline}"
     if len(tried) == 1:
-        return f"{capitalise(best)} beats {s.baseline} with {annotated(s, tried[0])}"
+        return f"{beats} with {annotated(s, tried[0])}"
     share = "all" if len(won) == len(tried) else f"{len(won)} of"
-    return f"{capitalise(best)} beats {s.baseline} at {share} {len(tried)} budgets"
+    return f"{beats} at {share} {len(tried)} budgets"
 
 
 def answer(s: Study) -> list[str]:

@@ -130,6 +130,8 @@ def test_insignificance_is_said(runs):
         comparisons=[Comparison(c.arm, c.baseline, c.labels, Interval(-0.02, -0.03, -0.01, 4, 2, 12), 0.01, 0.02, "") for c in s.comparisons],
     )
     assert words.claim(harm).startswith("No method") and "4 significantly worse" in words.answer(harm)[-1]
+    once = [Comparison(c.arm, c.baseline, c.labels, Interval(0.02, 0.01, 0.03, 1, 1, 12), 0.001, 0.002, "") for c in s.comparisons]
+    assert re.match("One trained .* beats one trained supervised", words.claim(dataclasses.replace(s, comparisons=once)))  # not the method
 
 
 def test_single_run_says_that_it_has_no_interval_over_runs(tmp_path):
