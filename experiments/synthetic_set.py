@@ -13,8 +13,12 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from PIL import Image
+
 from semiseg.generators import fit, sample, settings
 from semiseg.generators.card import card
+from semiseg.generators.paint import grey, picture, write_sheet
 
 HERE = Path(__file__).parent
 FITS: dict[str, dict[str, Any]] = {
@@ -22,6 +26,9 @@ FITS: dict[str, dict[str, Any]] = {
     # the heart lies in the middle; what surrounds it is in no mask, so grey levels of the background are classes of their own
     "acdc": {"data": "acdc", "labels": 7, "image_size": 96, "zoom": 1.5, "regions": 3, "steps": 4000, "train.turn": 0.0},
 }
+
+JUDGES = {"nuclei": 300, "acdc": 900}
+"""Optimiser steps of the card's segmenters."""
 
 
 def main() -> None:
@@ -35,12 +42,15 @@ def main() -> None:
     last = fit.fit(given, args.out / "generator")
     shutil.rmtree(args.out / "set", ignore_errors=True)
     sample.sample_set(sample.load(args.out / "generator"), args.out / "set", args.n)
-    found = card(args.out / "set", given.data, out=args.out / "card")
+    found = card(args.out / "set", given.data, steps=JUDGES[args.name], out=args.out / "card")
     shutil.rmtree(args.out / "kept", ignore_errors=True)
     sample.sample_set(sample.load(args.out / "generator"), args.out / "kept", args.n, keep=args.out / "card" / "keep.txt")
-    filtered = card(args.out / "kept", given.data, out=args.out / "card_kept")
+    filtered = card(args.out / "kept", given.data, steps=JUDGES[args.name], out=args.out / "card_kept")
     results = HERE / "results"
-    shutil.copy(args.out / "generator" / "grid.png", results / f"gan_{args.name}_grid.png")
+    if given.data == "nuclei":
+        shutil.copy(args.out / "generator" / "grid.png", results / "gan_nuclei_grid.png")
+    else:  # real images that may not be passed on stay where they are
+        samples(args.out / "set", results / f"gan_{args.name}_grid.png")
     short = lambda card: {k: v for k, v in card.items() if k != "samples"}
     record = {"fit": {k: last[k] for k in ("step", "seconds", "diversity")}, "all": short(found), "kept": short(filtered)}
     (results / f"gan_{args.name}_card.json").write_text(json.dumps(record, indent=1) + "\n")
@@ -49,6 +59,15 @@ def main() -> None:
     for one, two in zip(found["checks"], filtered["checks"]):
         print(f"{one['check']:24}{one['must']:>10}{one['value']:10.4f} {verdict(one['passed'])} {two['value']:20.4f} {verdict(two['passed'])}")
     print(f"{last['seconds']:.0f} s of fitting; the filter keeps {found['counts']['kept']} of {args.n}")
+
+
+def samples(folder: Path, out: Path, rows: int = 5, pairs: int = 4) -> None:
+    """Masks and images of a set, evenly taken, side by side."""
+    files = sorted((folder / "images").iterdir())
+    picked = [files[round(i)] for i in np.linspace(0, len(files) - 1, rows * pairs)]
+    read = lambda part: np.stack([np.asarray(Image.open(folder / part / f.name)) for f in picked]).reshape(rows, pairs, *Image.open(picked[0]).size[::-1])
+    masks, images = picture(read("labels")), grey(read("images")[..., None])
+    write_sheet(out, [x[:, i] for i in range(pairs) for x in (masks, images)])
 
 
 if __name__ == "__main__":

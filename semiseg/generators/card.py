@@ -69,7 +69,7 @@ class Limits:
 
 
 def assess(
-    fake: Pairs, real: Reference, limits: Limits = Limits(), *, steps: int = 300, widths: tuple[int, ...] = (8, 16, 32), seed: int = 0
+    fake: Pairs, real: Reference, limits: Limits = Limits(), *, steps: int = 300, widths: tuple[int, ...] = (), seed: int = 0
 ) -> dict[str, Any]:
     """The card of ``fake``: ``checks`` (value, limit, passed), ``figures`` (everything measured), ``samples`` (one row each), ``passed``.
 
@@ -82,6 +82,7 @@ def assess(
     - transfer: a segmenter trained on the set alone, on held-out images, beside the judges; real against fake: AUC (reported, without a limit).
     """
     k, side = len(real.classes), real.seen.images.shape[1]
+    widths = widths or ((8, 16, 32) if side <= 64 else (8, 16, 32, 64))  # a heart is found by what lies around it
     check_size(fake.labels, side, "the synthetic set")
     rng = np.random.default_rng(seed)
     figures: dict[str, float] = {}
