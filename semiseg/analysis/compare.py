@@ -131,6 +131,7 @@ def study(runs: Runs, metric: str = "dice", split: str = "val", checkpoint: str 
     data = sorted({run.data for run in runs})
     if len(data) != 1:
         raise UserError(f"runs of several data sets ({', '.join(data)}) have no common curve; take one with runs.where(data={data[0]!r})")
+    _check_told_apart(runs)
     arms = find_arms(runs)
     cells: dict[tuple[str, int], Cell] = {}
     for arm, members in arms.items():
@@ -151,6 +152,20 @@ def study(runs: Runs, metric: str = "dice", split: str = "val", checkpoint: str 
     baseline = _baseline(arms)
     comparisons = _compare(arms, cells, baseline, metric, split, checkpoint) if baseline and tests else []
     return Study(data[0], metric, split, checkpoint, next((r.scores.units.get(metric, "") for r in runs), ""), arms, cells, comparisons, baseline)
+
+
+def _check_told_apart(runs: Runs) -> None:
+    """Refuse runs of a results.csv that differ only in what its columns do not hold: as replicates of each other they would narrow an interval."""
+    seen: dict[tuple[Any, ...], Run] = {}
+    for run in runs:
+        if run.table is None:
+            continue
+        first = seen.setdefault((run.path, run.method, run.net, run.labels, str(run.label_subset), run.seed, run.ratio, run.steps), run)
+        if first is not run:
+            raise UserError(
+                f"{run.path}: runs {first.name} and {run.name} are alike in all columns that say what a run is, so they differ in something else "
+                "(which synthetic images, how they are mixed, a learning rate …); give the run folders instead of the table"
+            )
 
 
 def curve_runs(runs: Runs) -> Runs:

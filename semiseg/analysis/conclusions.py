@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterable, Sequence
 
 import numpy as np
 
@@ -171,11 +171,34 @@ def mixes(s: Study) -> tuple[Mix, ...]:
     return tuple(found)
 
 
+def table_mixes(rows: Iterable[tuple[str, str, int, Hashable, int, float, float]]) -> list[Mix]:
+    """Mixes of a table with a mean per run: rows ``(line, arm, labels, label_subset, seed, ratio, score)``, ratio 0 with real images alone.
+
+    Pairs are of one budget, label subset and seed; runs without such a partner are left out. Controls come last.
+    """
+    alone: dict[tuple[Hashable, ...], float] = {}
+    cells: dict[tuple[str, str, int, float], dict[tuple[Hashable, ...], float]] = {}
+    for line, arm, labels, subset, seed, ratio, score in rows:
+        if ratio:
+            cells.setdefault((line, arm, labels, ratio), {})[labels, subset, seed] = score
+        else:
+            alone[labels, subset, seed] = score
+    found = []
+    for (line, arm, labels, ratio), cell in sorted(cells.items(), key=lambda item: item[0][1] in CONTROLS):
+        shared = sorted(cell.keys() & alone.keys(), key=str)
+        if shared:
+            mine, theirs = (np.array([[scores[key]] for key in shared]) for scores in (cell, alone))
+            score_, alone_, gain_ = (mean_interval(values, [key[1] for key in shared]) for values in (mine, theirs, mine - theirs))
+            found.append(Mix(line, arm, labels, ratio, score_, alone_, gain_, {}))
+    return found
+
+
 def _controls(s: Study, arm: str, labels: int) -> dict[str, Interval]:
-    """An arm's difference from the control arms of its method, ratio and budget."""
+    """An arm's difference from the control arms that differ from it by the images alone: of its method, ratio, other settings and budget."""
+    treatment = lambda arm, run: (run.method, run.ratio, set(_details(arm)) - {source_title(run.source)})
     mine, found = s.cells[arm, labels].runs, {}
     for other, runs in s.arms.items():
-        if runs[0].source in CONTROLS and (runs[0].method, runs[0].ratio) == (mine[0].method, mine[0].ratio) and (other, labels) in s.cells:
+        if runs[0].source in CONTROLS and treatment(other, runs[0]) == treatment(arm, mine[0]) and (other, labels) in s.cells:
             found[source_title(runs[0].source)] = _beyond(s, mine, s.cells[other, labels].runs)
     return found
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from semiseg.analysis.compare import CONTROLS, Study, find_arms, study
-from semiseg.analysis.conclusions import mixes, subject_scores, worth
+from semiseg.analysis.conclusions import Mix, mixes, subject_scores, worth
 from semiseg.analysis.examples import FALSE_NEGATIVE, FALSE_POSITIVE, pick_examples
 from semiseg.analysis.records import Runs
 from semiseg.analysis.words import LOWER_IS_BETTER, SPLITS, claim, equivalence_text, interval_text, metric_label, number, unit_of_annotation
@@ -200,15 +200,18 @@ def subjects(runs: Runs | Study, labels: int | None = None, size: tuple[float, f
 
 
 def ratio(runs: Runs | Study, size: tuple[float, float] = (7.2, 3.6)) -> Figure:
+    """What synthetic images add to the runs, see :func:`gains`. Raises UserError where no mix stands beside the same method with real images alone."""
+    s = runs if isinstance(runs, Study) else study(runs)
+    return gains(mixes(s), s.metric, s.unit, size)
+
+
+def gains(found: Sequence[Mix], metric: str = "dice", unit: str = "", size: tuple[float, float] = (7.2, 3.6)) -> Figure:
     """What synthetic images add, against how many there are for each real one: a panel a budget, a line a kind of images, controls dashed.
 
     A dot is the gain over the same method with real images alone, paired by subject (and label subset and seed), its bar a 95 % interval.
-    Raises UserError where no mix stands beside such runs.
     """
     import matplotlib as mpl
 
-    s = runs if isinstance(runs, Study) else study(runs)
-    found = mixes(s)
     budgets, lines = sorted({m.labels for m in found}), list(dict.fromkeys(m.line for m in found))
     ratios = sorted({m.ratio for m in found})
     columns = min(len(budgets), 3 if size[0] > 5.5 else 1)
@@ -223,7 +226,7 @@ def ratio(runs: Runs | Study, size: tuple[float, float] = (7.2, 3.6)) -> Figure:
             panel.axhline(0, color=SOFT, lw=1)
             for i, line in enumerate(lines):
                 mine = sorted((m for m in here if m.line == line), key=lambda m: m.ratio)
-                colour, marker = COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]
+                colour, marker = COLOURS[i % len(COLOURS)], MARKERS[(i + i // len(COLOURS)) % len(MARKERS)]  # 64 pairs
                 dashed = bool(mine) and mine[0].source in CONTROLS
                 x = [ratios.index(m.ratio) + 0.09 * (i - (len(lines) - 1) / 2) for m in mine]
                 panel.vlines(x, [m.gain.low for m in mine], [m.gain.high for m in mine], color=colour, lw=1.6, alpha=0.75)
@@ -232,15 +235,15 @@ def ratio(runs: Runs | Study, size: tuple[float, float] = (7.2, 3.6)) -> Figure:
                     mfc="white" if dashed else colour, label=line + (" (control)" if dashed else ""),
                 )  # fmt: skip
                 for m, at in zip(mine, x):
-                    told = f"{line}, {m.ratio:g} per real image, {labels} annotated: {interval_text(m.gain, s.metric, signed=True)}"
+                    told = f"{line}, {m.ratio:g} per real image, {labels} annotated: {interval_text(m.gain, metric, signed=True)}"
                     panel.scatter([at], [m.gain.mean], s=110, color=colour, alpha=0.01, lw=0, zorder=4, gid=f"tip:{told}")
             panel.set_xticks(range(len(ratios)), [f"{r:g}" for r in ratios])
             panel.set_xlim(-0.5, len(ratios) - 0.5)
-            alone = " and ".join(dict.fromkeys(number(m.alone.mean, s.metric) for m in here))
+            alone = " and ".join(dict.fromkeys(number(m.alone.mean, metric) for m in here))
             panel.set_title(f"{labels} annotated: 0 is {alone}, real images alone", fontsize=9, fontweight="normal")
         for panel in panels[: len(budgets)][-columns:]:
             panel.set_xlabel("synthetic images per real one")
-        words = f"gain in {metric_label(s.metric, s.unit)} over real images alone"
+        words = f"gain in {metric_label(metric, unit)} over real images alone"
         panels[0].set_ylabel(words if rows == 1 else "gain")
         legend = {name: handle for panel in panels for handle, name in zip(*panel.get_legend_handles_labels())}
         figure.legend(list(legend.values()), list(legend), loc="outside lower center", ncols=min(len(legend), 3 if size[0] > 5.5 else 1), fontsize=9)

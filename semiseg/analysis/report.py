@@ -61,7 +61,7 @@ def write_report(runs: Runs, out: str | Path, split: str | None = None, metric: 
         by_data.setdefault(run.data, []).append(run)
     studies = [study(curve_runs(Runs(members)), metric, split) for members in by_data.values()]
     beside = [ratio_runs(Runs(members)) for members in by_data.values()]
-    mixed = [study(members, metric, split) if members else None for members in beside]
+    mixed = [_told_apart(runs, members, metric, split) for members in beside]
     runs.write_csv(out / "results.csv")
     (out / "tables").mkdir(parents=True, exist_ok=True)
     (out / "tables" / "label_efficiency.md").write_text(tables.markdown(studies), encoding="utf-8")
@@ -84,6 +84,15 @@ def write_report(runs: Runs, out: str | Path, split: str | None = None, metric: 
         "comparisons": [row for s in every for row in tables.comparison_rows(s)],
         "left_out": runs.problems,
     }
+
+
+def _told_apart(runs: Runs, members: Runs | None, metric: str, split: str) -> Study | None:
+    """The study of mixes; None, with the reason among the problems, where a table does not say how its runs differ."""
+    try:
+        return study(members, metric, split) if members else None
+    except UserError as error:
+        runs.problems.append(str(error))
+        return None
 
 
 # ------------------------------------------------------------------ parts of the page

@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
 
+from semiseg.analysis import report
 from semiseg.analysis.compare import Comparison, find_arms, study
+from semiseg.analysis.conclusions import mixes, table_mixes
 from semiseg.analysis.records import load_runs
 from semiseg.analysis.statistics import Interval
 from semiseg.errors import UserError
@@ -51,6 +53,37 @@ def test_mixes_of_one_ratio_are_arms_of_their_own(tmp_path):
         ("supervised (synthetic_schedule constant)", 2),
         ("supervised (synthetic_schedule decay)", 1),
     ]
+
+
+def test_a_control_is_of_the_same_mix(tmp_path):
+    """Catches synthetic images that come late compared with a control that comes early, as of another ratio, network or weight."""
+    write_run(tmp_path, examples=False)
+    for i, (kind, schedule) in enumerate([(k, s) for k in ("spade", "duplicated") for s in ("constant", "decay")]):
+        config = {"synthetic": f"made-{kind.replace('_', '-')}-{i:012d}", "synthetic_schedule": schedule}
+        scores(tmp_path, {"x": 0.1 * i}, ratio=1.0, config=config, name=f"r{i}")
+    beside = {m.line: {name: round(i.mean, 6) for name, i in m.beside.items()} for m in mixes(study(load_runs(tmp_path))) if m.source == "spade"}
+    assert list(beside.values()) == [{"duplicated pairs": -0.2}] * 2, beside
+
+
+def test_a_table_that_cannot_tell_its_mixes_apart_is_refused(tmp_path):
+    """Catches two mixes of one ratio pooled as replicates, since a results.csv has no column for them; and a report that falls with them."""
+    for subset in range(2):
+        write_run(tmp_path / "runs", subset=subset, examples=False)
+        for schedule in ("constant", "decay"):
+            write_run(tmp_path / "runs", subset=subset, ratio=1.0, config={"synthetic_schedule": schedule}, name=f"{subset}-{schedule}", examples=False)
+    table = load_runs(load_runs(tmp_path / "runs").write_csv(tmp_path / "results.csv"))
+    with pytest.raises(UserError, match="runs 0-constant and 0-decay are alike in all columns"):
+        study(table)
+    assert report._told_apart(table, table, "dice", "val") is None and "0-constant and 0-decay" in table.problems[0]
+
+
+def test_gains_of_a_table_are_paired(tmp_path):
+    """Catches a gain over another seed's run, ratio 0 drawn as a mix, and a run without a partner that counts."""
+    rows = [("real", "real", 8, j, s, 0.0, 0.1 * j + 0.01 * s) for j in range(2) for s in range(2)]
+    rows += [(line, line, 8, j, s, 0.5, 0.1 * j + 0.01 * s + more) for line, more in (("duplicated", 0.0), ("spade", 0.2)) for j in range(3) for s in range(2)]
+    found = table_mixes(rows)
+    assert [(m.line, m.ratio, m.gain.n_runs) for m in found] == [("spade", 0.5, 4), ("duplicated", 0.5, 4)]
+    assert [m.gain[:3] for m in found] == [pytest.approx((g, g, g), abs=1e-9) for g in (0.2, 0.0)]
 
 
 def test_baseline_has_no_synthetic_data(tmp_path):
