@@ -3,6 +3,7 @@
 Command: python experiments/synthetic_ratio.py --paired --gan-steps 1500 --out runs/synthetic_ratio
          python experiments/synthetic_ratio.py --grid experiments/sweeps/synthetic_ratio_acdc.yaml --name synthetic_ratio_acdc --out runs/ratio_acdc
          python experiments/synthetic_ratio.py --grid experiments/sweeps/synthetic_mixing.yaml --name synthetic_mixing --out runs/mixing --paired
+         python experiments/synthetic_ratio.py --redraw     (figure and lines of the CSV alone)
 An interrupted grid goes on with the same command.
 Time and result: see experiments/README.md. The generator of a budget is fitted on that budget's pairs alone; every arm's set has as many samples, so
 all runs of one synthetic_as share one compiled program. Of the fields that say how a set is mixed, the CSV has those that vary in the grid. The
@@ -14,10 +15,8 @@ from __future__ import annotations
 import argparse
 import csv
 import dataclasses
-from collections import defaultdict
 from pathlib import Path
 
-import numpy as np
 from synthetic_set import FITS
 
 from semiseg import sweeps
@@ -39,7 +38,12 @@ def main() -> None:
     parser.add_argument("--gan-steps", type=int, default=0, help="of each generator, instead of those of synthetic_set.py")
     parser.add_argument("--samples", type=int, default=ratio.SAMPLES)
     parser.add_argument("--name", default="synthetic_ratio", help="of the files under results/")
+    parser.add_argument("--redraw", action="store_true", help="run nothing: figure and lines from the CSV that is there")
     args = parser.parse_args()
+    path = HERE / "results" / f"{args.name}.csv"
+    if args.redraw:
+        report(path)
+        return
     rows = []
     plan = {k: t for k, t in sweeps.trials(args.grid).items() if not args.paired or t.seed == t.label_subset}
     varied = [field for field in MIX if len({getattr(t, field) for t in plan.values()}) > 1]
@@ -64,12 +68,11 @@ def main() -> None:
         dice = result.summary["last"]["val"]["dice"]
         rows.append((arm, trial.labels, trial.label_subset, trial.seed, trial.ratio, *mix, dice))
         print(f"{i + 1:4}/{len(plan)}  {name}  val Dice {dice:.4f}", flush=True)
-    path = HERE / "results" / f"{args.name}.csv"
     with path.open("w", newline="") as file:
         table = csv.writer(file, lineterminator="\n")
         mixed = [field.removeprefix("synthetic_") for field in varied]
         table.writerows([("arm", "labels", "label_subset", "seed", "ratio", *mixed, "val_dice"), *rows])
-    _report(rows, path.with_suffix(".png"))
+    report(path)
     print(path)
 
 
@@ -78,33 +81,22 @@ def _idle(trial: Trial) -> tuple[str, ...]:
     return MIX if trial.ratio == 0 else {"labelled": MIX[3:], "soft": (), "unlabelled": MIX[2:]}[trial.synthetic_as]
 
 
-def _report(rows: list[tuple], path: Path) -> None:
-    """Mean paired difference to real data alone, with its range over subsets and seeds: a line an arm, a panel a budget."""
-    import matplotlib
+def report(path: Path) -> None:
+    """Figure and lines of a CSV: gains over real data alone, paired by subset and seed, with 95 % intervals over these replicates."""
+    from semiseg.analysis import plot, words
+    from semiseg.analysis.compare import source_title
+    from semiseg.analysis.conclusions import table_mixes
 
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    base = {(n, j, s): dice for arm, n, j, s, _, *_, dice in rows if arm == "real"}
-    gain: dict[tuple, list[float]] = defaultdict(list)
-    for arm, n, j, s, r, *mix, dice in rows:
-        if arm != "real":
-            gain[n, " ".join([arm, *(str(value) for value in mix if value != "")]), r].append(dice - base[n, j, s])
-    budgets = sorted({n for n, _, _ in gain})
-    figure, panels = plt.subplots(1, len(budgets), figsize=(4 * len(budgets), 3.4), sharey=True, squeeze=False)
-    for panel, n in zip(panels[0], budgets):
-        for arm in sorted({a for b, a, _ in gain if b == n}):
-            ratios = sorted(r for b, a, r in gain if (b, a) == (n, arm))
-            values = [gain[n, arm, r] for r in ratios]
-            panel.errorbar(range(len(ratios)), [np.mean(v) for v in values], [np.std(v) for v in values], label=arm, capsize=2)
-            panel.set_xticks(range(len(ratios)), [f"{r:g}" for r in ratios])
-            print(f"{n:4} labels  {arm:18}", "  ".join(f"{r:g}: {np.mean(v):+.4f} ± {np.std(v):.4f} ({len(v)})" for r, v in zip(ratios, values)))
-        panel.axhline(0, color="grey", lw=0.8)
-        panel.set(title=f"{n} labelled images", xlabel="synthetic per real")
-    panels[0][0].set_ylabel("Dice beside real data alone")
-    panels[0][-1].legend(fontsize=7)
-    figure.tight_layout()
-    figure.savefig(path, dpi=110)
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    mixed = [name for name in rows[0] if f"synthetic_{name}" in MIX]
+    line = lambda row: ", ".join([source_title(row["arm"]), *(f"{name} {row[name]}" for name in mixed if row[name])])
+    of = lambda row: (line(row), row["arm"], int(row["labels"]), int(row["label_subset"]), int(row["seed"]), float(row["ratio"]), float(row["val_dice"]))
+    found = table_mixes(map(of, rows))
+    for m in found:
+        g = m.gain
+        print(f"{m.labels:4} labels  {m.line:32} {m.ratio:5g}: {words.interval_text(g, signed=True)} over {g.n_runs} runs ({g.covers})")
+    plot.save(plot.gains(found, size=(10.5, 4.4)), path.with_suffix(".png"))
 
 
 if __name__ == "__main__":
