@@ -27,7 +27,7 @@ card     is it fit for use? exit code 1 if it is rejected
   sample --keep                  write only the samples this file names, e.g. DIR/keep.txt of the card; says what it dropped
   card --out                     folder for card.json, keep.txt and the page with the nearest neighbours
   card --json                    also write the card to this file
-  card --labels, --label-subset  the budget to judge with; default: the generator's, so that filtering uses no other label
+  card --labels, --label-subset  the budget to judge with; default: the generator's, so that no judge learns from another label
   card --steps                   of the segmenters that judge [300]
 """
 

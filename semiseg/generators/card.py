@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy.spatial.distance import cdist
 
 from semiseg.augment import centre
 from semiseg.data import pools, readers, store
@@ -68,9 +69,7 @@ class Limits:
     sample: float = 0.6
 
 
-def assess(
-    fake: Pairs, real: Reference, limits: Limits = Limits(), *, steps: int = 300, widths: tuple[int, ...] = (), seed: int = 0
-) -> dict[str, Any]:
+def assess(fake: Pairs, real: Reference, limits: Limits = Limits(), *, steps: int = 300, widths: tuple[int, ...] = (), seed: int = 0) -> dict[str, Any]:
     """The card of ``fake``: ``checks`` (value, limit, passed), ``figures`` (everything measured), ``samples`` (one row each), ``passed``.
 
     - validity: two grey levels of contrast at least, classes the data set has, foreground between a quarter of the least and twice the largest
@@ -95,7 +94,7 @@ def assess(
     figures["valid"] = float(valid.mean())
     cell = side // 8
     small = fake.images[:, : 8 * cell, : 8 * cell].reshape(m, 8, cell, 8, cell, -1).mean((2, 4)).reshape(m, -1)
-    twin = np.tril(np.abs(small[:, None] - small[None]).mean(-1) < 0.5, -1).any(1)
+    twin = np.tril(cdist(small, small, "cityblock") < 0.5 * small.shape[1], -1).any(1)
     figures["distinct"] = float(1 - twin.mean())
     figures["classes"] = float(all((fake.labels == c).any() for c in range(k)))
 
@@ -219,7 +218,8 @@ def card(
 ) -> dict[str, Any]:  # fmt: skip
     """The card of a synthetic set's folder; ``out`` receives card.json, keep.txt and index.html with the nearest neighbours.
 
-    The budget is the one its generator was fitted on unless ``labels`` is given; so the filter uses no label the budget does not hold.
+    The budget is the one its generator was fitted on unless ``labels`` is given; so no judge learns from a label the budget does not hold. The
+    validation split's pairs say how near to a seen image is too near, which the filter asks as well, and by them transfer is scored.
     """
     info = store.info(data, root)
     settings = {}

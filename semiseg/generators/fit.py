@@ -2,7 +2,7 @@
 
     G/config.yaml, env.json, metrics.jsonl, checkpoints/, grids/step_*.png, grid.png, weights.safetensors (the average that samples)
 
-A loss that is not finite, or a collapse that lasts, stops the fit; the last good checkpoint stays, and no weights are written.
+A loss that is not finite, or a collapse that lasts or that a fit ends in, stops it; the last good checkpoint stays, and no weights are written.
 """
 
 from __future__ import annotations
@@ -160,7 +160,7 @@ def fit(settings: Settings, out: str | Path, *, progress: bool = True, pseudo: t
                 warning = watch.see(line)
                 if warning and watch.count == 1:
                     print(f"semiseg: warning: step {step}: {warning}", file=sys.stderr)
-                if watch.count >= PATIENCE:
+                if watch.count >= PATIENCE or (warning and step == settings.steps):  # a fit that ends so would be a bad set's generator
                     raise UserError(f"{out}: collapsed, {warning} since step {watch.since}; {kept}; raise --train.diversity, or lower --train.lr_d")
                 if step % settings.grid_every == 0 or step == settings.steps:
                     grid(out / "grids" / f"step_{step:06d}.png", program, state.ema, *pairs)

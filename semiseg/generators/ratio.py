@@ -122,7 +122,7 @@ def resolve(arm: str | None, settings: Settings, *, samples: int = SAMPLES, card
             fit.fit(settings, fitted, progress=progress)
             sample.sample_set(sample.load(fitted, settings.root), folder, samples, source=GENERATED[kind], progress=progress)
         else:
-            _write_control(kind, budget, folder, samples)
+            _write_control(kind, budget, folder, samples, settings)
         found = cards.card(folder, settings.data, settings.root, steps=card) if judged else None
         if not (place / "semiseg.json").exists():
             _widen(folder, settings)
@@ -142,12 +142,14 @@ def content(kind: str, settings: Settings, samples: int) -> str:
     fields = setting.to_dict(settings)
     used = fields if kind not in CONTROLS else {k: fields[k] for k in ("data", "labels", "label_subset", "image_size", "zoom", "seed")}
     what |= {k: v for k, v in used.items() if k not in ("root", "log_every", "grid_every", "checkpoint_seconds")}
+    if kind == "augmented" and not settings.turns:
+        what["turns"] = False
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
 
 
 # ------------------------------------------------------------------ controls
 def control(kind: str, budget: Budget, n: int, seed: int, flip: bool = True) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """``n`` pairs ``(image, label)`` of a control arm, from the budget's pairs alone."""
+    """``n`` pairs ``(image, label)`` of a control arm, from the budget's pairs alone; ``flip`` as a generator's varied masks have it."""
     images, labels = budget.images[budget.shown], budget.labels[budget.shown]
     for i in range(n):
         rng = np.random.default_rng([seed, i])
@@ -173,7 +175,7 @@ def _pasted(rng: np.random.Generator, images: np.ndarray, labels: np.ndarray, j:
     return np.where(where[..., None], images[other], images[j]), np.where(where, labels[other], labels[j])
 
 
-def _write_control(kind: str, budget: Budget, out: Path, n: int) -> None:
+def _write_control(kind: str, budget: Budget, out: Path, n: int, settings: Settings) -> None:
     from PIL import Image
 
     for part in ("images", "labels"):
@@ -181,7 +183,7 @@ def _write_control(kind: str, budget: Budget, out: Path, n: int) -> None:
     with (out / "subjects.csv").open("w", newline="") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(("name", "subject", "split"))
-        for i, (image, label) in enumerate(control(kind, budget, n, 0)):
+        for i, (image, label) in enumerate(control(kind, budget, n, settings.seed, settings.turns)):
             name = f"{kind}{i:06d}"
             Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(out / "images" / f"{name}.png")
             Image.fromarray(label).save(out / "labels" / f"{name}.png")

@@ -127,6 +127,8 @@ def sample_set(
     out = Path(out)
     if n < 2:
         raise UserError(f"--n {n}: a set needs at least 2 samples, one of which is its validation split")
+    if seed < 0:
+        raise UserError(f"--seed {seed}: must be at least 0")
     if format not in ("png", "nifti"):
         raise UserError(f"--format {format}: choose png or nifti")
     if format == "nifti" and fitted.program.channels != 1:
@@ -183,8 +185,7 @@ def _mask(rng: np.random.Generator, pool: np.ndarray, source: str, classes: int,
     if source == "real":
         return pool[j], j, False
     if source == "varied":
-        how = masks.Vary(flip=settings.train.flip > 0 and settings.train.turn > 0)
-        made = masks.vary(pool[j], rng, how, like=masks.without_regions(pool[j], classes))
+        made = masks.vary(pool[j], rng, masks.Vary(flip=settings.turns), like=masks.without_regions(pool[j], classes))
         return made.label, j, made.bent
     weights, model, k = maker
     for _ in range(20):

@@ -70,11 +70,20 @@ class Settings:
         for field, low in (("labels", 0), ("label_subset", 0), ("regions", 1), ("steps", 1), ("zoom", 1), ("r1_every", 1), ("log_every", 1), ("grid_every", 1)):
             if getattr(self, field) < low:
                 raise ValueError(f"{field} is {getattr(self, field)}: it must be at least {low}")
+        if not 0 <= self.seed < 2**32:
+            raise ValueError(f"seed is {self.seed}: it must be between 0 and {2**32 - 1}")
+        if self.generator.joint and not (self.unconditional and self.train.unconditional > 0):
+            raise ValueError("a joint generator's images are taught by the discriminator of images alone: leave --unconditional and --train.unconditional on")
         if self.batch < 4 or self.batch % 4:
             raise ValueError(f"batch is {self.batch}: it must be a multiple of 4 (half reconstructs, the rest are pairs of one mask)")
         block = max(self.generator.block, 16)
         if self.image_size % block:
             raise ValueError(f"image_size is {self.image_size}: it must be a multiple of {block}")
+
+    @property
+    def turns(self) -> bool:
+        """Whether masks may be mirrored and their axes exchanged when they are varied: where the fit does both."""
+        return self.train.flip > 0 and self.train.turn > 0
 
     @property
     def frame(self) -> Frame:

@@ -9,9 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from semiseg.data import pools
 from semiseg.errors import UserError
 from semiseg.generators import fit, settings
 from semiseg.generators.settings import Settings
+from semiseg.types import IGNORE
 
 PAIR = ("pair", "d_pair", "feature", "l1", "kl", "latent", "mode_seeking")
 
@@ -39,6 +41,18 @@ def test_hidden_pairs_never_reach_the_pair_losses():
     assert not same(on[0].g, on[1].g)
     peeked = gan_cases.data(*poisoned, shown=len(images))
     assert float(gan_cases.train("spade", peeked, 3)[1]["l1"]) != float(gan_cases.train("spade", clean, 3)[1]["l1"]), "a wider budget must show"
+
+
+def test_pairs_are_those_of_the_budgets_subjects(tiny):
+    """What a fit hands to its program, from a store. Catches a hidden subject among the pairs, and one whose label is readable at all."""
+    for given in (tiny, dataclasses.replace(tiny, labels=3, label_subset=1, regions=3), dataclasses.replace(tiny, unlabelled=False)):
+        budget = fit.read_budget(given)
+        data = fit.data_of(budget)
+        _, allowed, _ = pools.pools("discs", tiny.root, tiny.frame, labels=given.labels, label_subset=given.label_subset)
+        drawn = np.asarray(data.labelled_N)[: int(data.labelled_count)]
+        assert {budget.subjects[i] for i in drawn} == set(allowed.subjects) == {budget.subjects[i] for i in np.asarray(data.labelled_N)}
+        outside = np.array([s not in allowed.subjects for s in budget.subjects])
+        assert outside.any() == given.unlabelled and np.all(np.asarray(data.label_NHW)[outside] == IGNORE) and int(data.pseudo_count) == 0
 
 
 def test_pairs_of_a_teacher_count_by_their_weight():
@@ -119,6 +133,10 @@ def test_nan_and_collapse_stop_with_the_last_good_checkpoint(tiny, tmp_path, mon
     assert "the last good checkpoint is step 300" in str(told.value) and "\n" not in str(told.value)
     assert (tmp_path / "g" / "checkpoints" / "300").exists() and not (tmp_path / "g" / "weights.safetensors").exists()
     assert capsys.readouterr().err.count("warning") == (0 if "loss" in bad else 1)
+    if "diversity" in bad:  # that the steps are over before patience is makes no good generator of it
+        with pytest.raises(UserError, match=said):
+            fit.fit(dataclasses.replace(tiny, steps=350), tmp_path / "short", progress=False)
+        assert not (tmp_path / "short" / "weights.safetensors").exists()
 
 
 @pytest.mark.parametrize(
@@ -129,6 +147,8 @@ def test_nan_and_collapse_stop_with_the_last_good_checkpoint(tiny, tmp_path, mon
         ({"image_size": "20"}, "must be a multiple of 16"),
         ({"generator": "stylegan"}, "no generator called 'stylegan'"),
         ({"train.lrg": "1"}, "train.lrg: there is no such field: did you mean 'lr_g'"),
+        ({"seed": "-1"}, "seed is -1"),
+        ({"generator": "joint", "unconditional": "False"}, "taught by the discriminator of images alone"),
         ({"labels": "99"}, "99 labelled subjects asked for"),
     ],
 )

@@ -49,6 +49,9 @@ def test_set_is_made_once_for_what_it_is_made_from(given, monkeypatch):
     assert ratio.resolve("make:augmented", given, samples=6) == name
     assert ratio.resolve("make:augmented", dataclasses.replace(given, log_every=1, steps=9), samples=6) == name, "a control has no fit"
     changes: list[dict] = [{}, {"labels": 5}, {"label_subset": 1}, {"steps": 3}, {"seed": 1}]
+    upright = settings.override(given, {"train.turn": "0"})
+    assert ratio.content("augmented", upright, 6) != ratio.content("augmented", given, 6), "where the generator's masks are not turned, its control's are not"
+    assert ratio.content("duplicated", upright, 6) == ratio.content("duplicated", given, 6)
     hashes = {ratio.content("spade", dataclasses.replace(given, **c), 6) for c in changes}
     assert len(hashes) == 5 and ratio.content("spade", dataclasses.replace(given, log_every=1), 6) in hashes
     assert ratio.resolve("my-own-set", given) == "my-own-set" and ratio.resolve(None, given) is None

@@ -88,6 +88,7 @@ def test_nifti_set_is_imported(generator, tmp_path):
     [
         (["sample", "nowhere", "--out", "x"], "holds no generator"),
         (["sample", "G", "--out", "x", "--masks", "drawn"], "choose masks from real, varied"),
+        (["sample", "G", "--out", "x", "--seed", "-1"], "--seed -1: must be at least 0"),
         (["sample", "G", "--out", "x", "--n", "1"], "needs at least 2 samples"),
         (["sample", "G", "--out", "x", "--keep", "none.txt"], "none.txt: cannot be read"),
         (["paint"], "choose fit, sample or card"),
