@@ -18,6 +18,7 @@ fit      a generator of image-mask pairs, on the pairs of one label budget; the 
 sample   a synthetic set: images/, labels/, provenance.csv; `semiseg data import --format folder --source S --name NAME` imports it
 card     is it fit for use? exit code 1 if it is rejected
 
+  fit --teacher                  a run of the same budget, whose masks of other images are --train.pseudo (e.g. 0.25) of the pairs, each by its confidence
   fit --quiet                    no progress bar [False]
   fit --track                    wandb mirrors losses, diversity and sample grids, none does not [none, or SEMISEG_TRACK]
   sample --n                     number of samples [200]
@@ -92,9 +93,10 @@ def _card(positional: list[str], flags: dict) -> int:
     from semiseg.generators.card import card
 
     numbers = {name: None if own[name] is None else _whole(own[name], name) for name in ("labels", "label_subset", "steps")}
-    found = card(
-        positional[0], own["data"], own["root"], labels=numbers["labels"], label_subset=numbers["label_subset"], steps=numbers["steps"] or 300, out=own["out"]
-    )
+    steps = numbers["steps"] or 0
+    if steps < 1:
+        raise UserError(f"--steps {own['steps']}: the judges need at least 1")
+    found = card(positional[0], own["data"], own["root"], labels=numbers["labels"], label_subset=numbers["label_subset"], steps=steps, out=own["out"])
     width = max(len(c["check"]) for c in found["checks"])
     for c in found["checks"]:
         print(f"{c['check']:{width}}  {c['value']:8.4f}  {c['must']:>10}  {'pass' if c['passed'] else 'FAIL'}")

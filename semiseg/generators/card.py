@@ -171,6 +171,8 @@ def _check(name: str, value: float, sign: str, limit: float) -> dict[str, Any]:
 def read_set(folder: str | Path, side: int | None, channels: int) -> tuple[Pairs, dict[str, Any]]:
     """A synthetic set from its folder, and what its generator.json says ({} where there is none)."""
     folder = Path(folder)
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder; name the --out of `semiseg gan sample`, or a folder with images/ and labels/")
     known = folder / "generator.json"
     record = json.loads(known.read_text()) if known.exists() else {}
     source = readers.read("folder", folder, progress=False)
@@ -186,6 +188,9 @@ def read_set(folder: str | Path, side: int | None, channels: int) -> tuple[Pairs
     odd = next((c for c in cases if c.image.shape[:2] != (side, side)), None)
     if odd is not None:
         raise UserError(f"{folder}: {odd.name} is {odd.image.shape[0]}×{odd.image.shape[1]}, the others {side}×{side}; a set needs one size")
+    torn = next((c for c in cases if c.label is not None and c.label.shape != c.image.shape[:2]), None)
+    if torn is not None and torn.label is not None:
+        raise UserError(f"{folder}: the mask of {torn.name} is {'×'.join(map(str, torn.label.shape))}, its image {side}×{side}; save both at one size")
     origin: dict[str, str] = {}
     if (folder / "provenance.csv").exists():
         with (folder / "provenance.csv").open(newline="") as file:

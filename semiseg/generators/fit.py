@@ -22,7 +22,7 @@ from semiseg import devices
 from semiseg.augment import centre
 from semiseg.data import pools
 from semiseg.errors import UserError
-from semiseg.generators import masks
+from semiseg.generators import masks, teacher
 from semiseg.generators import program as programs
 from semiseg.generators import settings as setting
 from semiseg.generators.paint import grid
@@ -124,8 +124,10 @@ def fit(settings: Settings, out: str | Path, *, progress: bool = True, pseudo: t
     """
     out = Path(out)
     budget = read_budget(settings)
+    whole = (out / "weights.safetensors").exists()
+    pseudo = _taught(settings, budget) if pseudo is None and not whole else pseudo
     _folder(out, settings)
-    if (out / "weights.safetensors").exists():
+    if whole:
         return json.loads((out / "metrics.jsonl").read_text().splitlines()[-1])
     program = program_of(settings, budget.images.shape[-1], len(budget.classes))
     knobs = jax.tree.map(jnp.float32, dataclasses.replace(settings.train, steps=float(settings.steps)))
@@ -180,6 +182,18 @@ def fit(settings: Settings, out: str | Path, *, progress: bool = True, pseudo: t
     }  # fmt: skip
     save_weights(out / "weights.safetensors", jax.device_get(state.ema), header)  # last: its presence says that the fit is whole
     return line
+
+
+def _taught(settings: Settings, budget: Budget) -> tuple[np.ndarray, np.ndarray] | None:
+    """What the teacher says of the budget's images, see :func:`semiseg.generators.teacher.masks`; refuses half of a request for it."""
+    share = settings.train.pseudo
+    if settings.teacher is None:
+        if share > 0:
+            raise UserError(f"train.pseudo is {share:g}, but there is no teacher: give --teacher RUN, a run of the same budget")
+        return None
+    if not share > 0 or not settings.unlabelled:
+        raise UserError(f"--teacher {settings.teacher}: its masks of unlabelled images are used by --train.pseudo, e.g. 0.25, and --unlabelled True")
+    return teacher.masks(settings, budget.images, budget.classes)
 
 
 class Watch:

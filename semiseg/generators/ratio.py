@@ -142,6 +142,9 @@ def content(kind: str, settings: Settings, samples: int) -> str:
     fields = setting.to_dict(settings)
     used = fields if kind not in CONTROLS else {k: fields[k] for k in ("data", "labels", "label_subset", "image_size", "zoom", "seed")}
     what |= {k: v for k, v in used.items() if k not in ("root", "log_every", "grid_every", "checkpoint_seconds")}
+    if taught := what.pop("teacher", None):
+        weights = Path(taught) / "weights.safetensors"
+        what["teacher"] = store.file_hash(weights) if weights.exists() else taught
     if kind == "augmented" and not settings.turns:
         what["turns"] = False
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()

@@ -34,6 +34,7 @@ class Settings:
       adversarial: hinge or bce; the U-Net discriminator has its own.
       unconditional: whether there is a discriminator of images alone.
       regions: number of grey-level regions the background is split into, as further classes of the mask; 1 for none.
+      teacher: folder of a run of the same budget and frame, whose masks of the other images are ``train.pseudo`` of the pairs; none by default.
       seed: of initialisation, batches and augmentation.
       steps: of the generator; each has one of the discriminators.
       image_size: side of the images, pixels.
@@ -56,6 +57,7 @@ class Settings:
     adversarial: Literal["hinge", "bce"] = "hinge"
     unconditional: bool = True
     regions: int = 1
+    teacher: str | None = None
     seed: int = 0
     steps: int = 2500
     image_size: int = 64

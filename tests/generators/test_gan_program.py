@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from types import SimpleNamespace
 
 import gan_cases
 import jax
@@ -9,9 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from semiseg.config import Trial
 from semiseg.data import pools
 from semiseg.errors import UserError
-from semiseg.generators import fit, settings
+from semiseg.generators import fit, settings, teacher
 from semiseg.generators.settings import Settings
 from semiseg.types import IGNORE
 
@@ -174,3 +176,23 @@ def test_preset_comes_with_its_generator_and_flags_win():
     assert plain.train.l1 == 100 and plain.adversarial == "bce" and not plain.unconditional and plain.discriminator.scales == 1
     assert settings.override(Settings(), {"train.l1": "7", "generator": "pix2pix"}).train.l1 == 7
     assert settings.from_dict(settings.to_dict(plain)) == plain
+
+
+def test_a_teacher_is_of_the_same_budget_and_counts_where_it_is_sure(tiny, tmp_path, monkeypatch):
+    """Catches labels that a teacher passes on from outside the budget, a share of its pairs without a teacher, and a confidence taken from the background."""
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "weights.safetensors").touch()
+    given = settings.override(tiny, {"teacher": str(tmp_path / "run"), "train.pseudo": "0.5"})
+    config = lambda **changes: Trial(data="discs", labels=6, image_size=16, **changes)
+    probability = np.zeros((2, 16, 16, 2), np.float32)
+    probability[..., 0], probability[0, :4, :, 0], probability[0, :4, :, 1] = 0.99, 0.3, 0.7
+    monkeypatch.setattr("semiseg.cli.predict.Predictor.load", lambda run: SimpleNamespace(classes=("background", "disc"), model=None, params=None))
+    monkeypatch.setattr("semiseg.evaluate.predict.probabilities", lambda *a: iter(probability))
+    monkeypatch.setattr("semiseg.config.load", lambda file: config())
+    labels, weight = teacher.masks(given, np.zeros((2, 16, 16, 1), np.uint8), ("background", "disc"))
+    assert labels.sum() == labels[0, :4].sum() == 64 and weight.tolist() == pytest.approx([0.7, 0])
+    monkeypatch.setattr("semiseg.config.load", lambda file: config(label_subset=1))
+    with pytest.raises(UserError, match="has label_subset = 1, the generator 0"):
+        fit.fit(given, tmp_path / "g", progress=False)
+    with pytest.raises(UserError, match="train.pseudo is 0.5, but there is no teacher"):
+        fit.fit(dataclasses.replace(given, teacher=None), tmp_path / "g", progress=False)
