@@ -18,7 +18,7 @@ generator of image-mask pairs on 16 annotated images, card what it paints, and t
 duplicated real ones as a control. All is scored on the test images and written into the report. An interrupted demo goes on with the same command.
 
   --out                          where runs, figures and report.html go [demo]
-  --steps                        optimiser steps of a run; a generator has 1.6 times as many [160]
+  --steps                        optimiser steps of a run; a generator has 1.6 times as many [140]
 """
 
 SETUP: dict[str, dict[str, Any]] = {
@@ -57,7 +57,7 @@ def main(argv: Sequence[str]) -> int:
     if flags.pop("help", False):
         print(USAGE)
         return 0
-    own = take(flags, "demo", {"out": "demo", "steps": "160"})
+    own = take(flags, "demo", {"out": "demo", "steps": "140"})
     nothing_left(flags, positional, "demo", own)
     began = time.monotonic()
     from semiseg.analysis.records import load_runs
