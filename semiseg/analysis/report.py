@@ -395,8 +395,8 @@ def _protocol(s: Study) -> list[tuple[str, str]]:
         (
             "Intervals",
             "95 % intervals for other label subsets, seeds and subjects: Student's, with the variance of two crossed clusters (runs by label "
-            "subset, subjects) and Satterthwaite's degrees of freedom. In simulations with 3 label subsets they hold the truth in 93 to 97 of "
-            "100 cases, with 2 label subsets in about 90 (experiments/results/statistics.csv).",
+            "subset, subjects) and Satterthwaite's degrees of freedom. In simulations with 3 label subsets they hold the truth in 94 to 96 of "
+            "100 cases, with 2 label subsets in 93 to 97 (experiments/results/statistics.csv).",
         ),
     ]
     if s.comparisons:
