@@ -31,7 +31,7 @@ SLOW = 1.5
 
 REASONS: dict[str, str] = {
     "segresnet": "its convolutions have 16 channels at full resolution, the width that PyTorch's oneDNN lays out in blocks of 16 and XLA has no layout for; "
-    "norms cost nothing (219 instead of 225 ms a step on one core without any), doubling by nearest pixels instead of linearly would save 32",
+    "norms cost nothing (219 instead of 225 ms a step on one core without any), doubling by nearest pixels instead of linearly would save 8",
 }
 """Why a network's step or inference takes more than :data:`SLOW` times its peer's on a CPU, by name; stands in the JSON and the table."""
 
