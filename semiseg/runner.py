@@ -22,7 +22,7 @@ from semiseg.config import Trial
 from semiseg.data import pools as pool
 from semiseg.data import store
 from semiseg.errors import UserError
-from semiseg.evaluate import predict
+from semiseg.evaluate import calibration, predict
 from semiseg.evaluate.examples import fullest_slices
 from semiseg.evaluate.metrics import EmptyPolicy
 from semiseg.evaluate.subjects import METRICS, SubjectRow, mean, score_subjects
@@ -56,9 +56,7 @@ class Result:
     params: Params = dataclasses.field(repr=False)
 
 
-def run(
-    trial: Trial, out: str | Path | None = None, *, progress: bool = True, test: bool = False, watch: Callable[[float], None] | None = None
-) -> Result:
+def run(trial: Trial, out: str | Path | None = None, *, progress: bool = True, test: bool = False, watch: Callable[[float], None] | None = None) -> Result:
     """Train, evaluate on the validation split and record.
 
     Args:
@@ -104,7 +102,7 @@ def run(
     )  # fmt: skip
 
     began = time.monotonic()
-    rows, predictions = score_split(trial, model, training.info, fitted.params, validation)
+    rows, predictions, sure = score_split(trial, model, training.info, fitted.params, validation)
     table = [_line(name, "val", "last", row) for row in rows]
     summary: dict[str, Any] = {
         "run": name, "status": "finished", "last": {"val": means(rows)}, "val_best": {},
@@ -113,17 +111,18 @@ def run(
         "images_train": len(training.cases), "subjects_val": len({c.subject for c in validation.cases}),
         "parameters": int(sum(np.size(x) for x in jax.tree.leaves(fitted.params.weights))),
         "empty_policy": dataclasses.asdict(EmptyPolicy()), "labelled_subjects": subjects, "seconds_train": round(fitted.seconds, 2),
+        "calibration": {"val": sure},
     }  # fmt: skip
     if folder and fitted.best:
         best_rows = rows
         if fitted.best["step"] != trial.steps:
             best, _ = load_weights(folder / "weights_val_best.safetensors", fitted.params)
-            best_rows, _ = score_split(trial, model, training.info, best, validation)
+            best_rows, *_ = score_split(trial, model, training.info, best, validation)
         table += [_line(name, "val", "val_best", row) for row in best_rows]
         summary["val_best"] = {"step": fitted.best["step"], "val": means(best_rows), "note": "chosen on validation labels, which count as labels used"}
     if test:
         held_out = read_test(trial.data, trial.root, trial.frame, run=name)
-        test_rows, predictions = score_split(trial, model, training.info, fitted.params, held_out)
+        test_rows, predictions, summary["calibration"]["test"] = score_split(trial, model, training.info, fitted.params, held_out)
         table += [_line(name, "test", "last", row) for row in test_rows]
         summary["last"]["test"], summary["subjects_test"] = means(test_rows), len({c.subject for c in held_out.cases})
     summary["seconds_evaluate"] = round(time.monotonic() - began, 2)
@@ -196,10 +195,17 @@ def header_of(trial: Trial, info: store.StoreInfo) -> dict[str, Any]:
 
 def score_split(
     trial: Trial, model: Model, info: store.StoreInfo, params: Params, split: Split, metrics: Sequence[str] = METRICS
-) -> tuple[list[SubjectRow], list[np.ndarray]]:
-    """Per-subject rows and the predicted labels of a split."""
-    predictions = predict.labels(model, trial.frame, params, split.images, [c.image.shape for c in split.cases])
-    return score_subjects(split.cases, predictions, info.classes, info.unit, metrics=metrics), predictions
+) -> tuple[list[SubjectRow], list[np.ndarray], dict[str, Any]]:
+    """Per-subject rows, the predicted labels, and how far the probabilities can be trusted, of a split."""
+    predictions, total = [], np.zeros((3, calibration.BINS))
+    for p, case in zip(predict.probabilities(model, trial.frame, params, split.images), split.cases):
+        total += calibration.count(p, _middle(trial.frame.label_to_pool(np.asarray(case.label)), p.shape[:-1]))
+        predictions.append(trial.frame.from_window(p, case.image.shape[: p.ndim - 1]))
+    return score_subjects(split.cases, predictions, info.classes, info.unit, metrics=metrics), predictions, calibration.told(total)
+
+
+def _middle(label: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    return label[tuple(slice((n - m) // 2, (n - m) // 2 + m) for n, m in zip(label.shape, shape))]
 
 
 def means(rows: Sequence[SubjectRow]) -> dict[str, float | None]:

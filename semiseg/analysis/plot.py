@@ -290,6 +290,43 @@ def diagnostics(runs: Runs, most: int = 6, lines: int = 12) -> Figure:
     return figure
 
 
+def calibration(s: Study, size: tuple[float, float] = (7.2, 3.0)) -> Figure:
+    """Accuracy against confidence of the pixels around the objects, runs of a cell together; a panel a budget, at most four.
+
+    On the dashed line a network is right as often as it is sure; below it, it is too sure. Raises UserError where no run recorded it.
+    """
+    import matplotlib as mpl
+
+    found = {key: total for key, cell in s.cells.items() if (total := cell_calibration(cell.runs, s.split)) is not None}
+    if not found:
+        raise UserError("no run recorded its calibration")
+    budgets = _thin(sorted({n for _, n in found}), 4)
+    arms = [arm for arm in s.arms if any(a == arm for a, _ in found)]
+    with mpl.rc_context(_STYLE):
+        figure = _figure(size)
+        panels = figure.subplots(1, len(budgets), sharex=True, sharey=True, squeeze=False)[0]
+        for panel, n in zip(panels, budgets):
+            panel.plot([0, 1], [0, 1], color="#8a929b", lw=1, ls="--")
+            for i, arm in enumerate(arms):
+                if (arm, n) in found:
+                    pixels, sure, right = found[arm, n]
+                    kept = pixels > 0.002 * pixels.sum()  # a handful of pixels says nothing
+                    colour, mark = COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]
+                    panel.plot(sure[kept] / pixels[kept], right[kept] / pixels[kept], color=colour, marker=mark, ms=4, lw=1.6, label=arm)
+            panel.set_title(f"{n} annotated", fontsize=10)
+            panel.set_xlabel("confidence")
+        panels[0].set_ylabel("right")
+        handles = {name: handle for panel in panels for handle, name in zip(*panel.get_legend_handles_labels())}
+        figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=min(len(handles), 4), fontsize=9)
+    return figure
+
+
+def cell_calibration(runs: Runs, split: str) -> np.ndarray | None:
+    """Sums ``(3, bins)`` of :func:`semiseg.evaluate.calibration.count` over the runs that recorded them; None where none did."""
+    told = [run.summary["calibration"][split] for run in runs if split in (run.summary.get("calibration") or {})]
+    return np.sum([[t["pixels"], t["confidence"], t["right"]] for t in told], 0) if told else None
+
+
 def training_curves(runs: Runs, ax: Any = None, columns: int = 4, lines: int = 60) -> Figure:
     """Loss (top) and validation Dice (bottom) against steps, a column a label budget; thin: runs, bold: the median of an arm.
 

@@ -174,6 +174,7 @@ _SIZES: dict[str, dict[str, Any]] = {
     "label_equivalence": {"wide": (7.2, 4.3), "narrow": (4.2, 4.0)},
     "ratio": {"wide": (7.2, 3.6), "narrow": (4.2, 3.6)},
     "subjects": {"wide": (7.2, 3.6), "narrow": (4.2, 3.6)},
+    "calibration": {"wide": (7.2, 3.2), "narrow": (4.2, 3.4)},
     "training_curves": {"wide": None},  # many panels: a phone scrolls them
     "diagnostics": {"wide": None},
 }
@@ -202,6 +203,12 @@ def _figures(s: Study, mixed: Study | None) -> list[tuple[str, Callable[[Any], A
             lambda size: plot.subjects(s, size=size),
             "Score of each subject by method, at the smallest budget that all methods share.",
             lambda: tables.subject_table(s),
+        ),
+        (
+            "calibration",
+            lambda size: plot.calibration(s, size),
+            "Accuracy of pixels against the network's confidence in them; the errors are in the table below it.",
+            lambda: tables.calibration_table(s),
         ),
         (
             "training_curves",

@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from semiseg.analysis import plot
 from semiseg.analysis.compare import Comparison, Study
 from semiseg.analysis.conclusions import mixes, subject_scores, worth
 from semiseg.analysis.words import equivalence_text, interval_text, metric_label, number, p_text
+from semiseg.evaluate import calibration
 
 
 def cell_rows(s: Study) -> list[dict[str, Any]]:
@@ -158,6 +160,13 @@ def end_table(s: Study, keys: Sequence[str], names: Sequence[str]) -> list[list[
         if any(found):
             rows.append([arm, str(labels), *(f"{np.median(values):.3g}" if values else "–" for values in found)])
     return [["Method", "Annotated", *names], *rows]
+
+
+def calibration_table(s: Study) -> list[list[str]]:
+    """Expected calibration error of each arm and budget, header first; – where no run recorded it."""
+    found = {key: plot.cell_calibration(cell.runs, s.split) for key, cell in s.cells.items()}
+    tell = lambda total: "–" if total is None else number(calibration.error(total))
+    return [["Method", *(f"{n} annotated" for n in s.budgets)], *([arm, *(tell(found.get((arm, n))) for n in s.budgets)] for arm in s.arms)]
 
 
 def as_markdown(rows: list[list[str]]) -> str:

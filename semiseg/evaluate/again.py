@@ -37,10 +37,11 @@ def evaluate(folder: Path, split: str = "val", root: str | None = None) -> list[
         if split == "val"
         else runs.read_test(trial.data, trial.root, trial.frame, run=str(folder))
     )
-    rows, predictions = runs.score_split(trial, model, info, params, part)
+    rows, predictions, sure = runs.score_split(trial, model, info, params, part)
     summary = runs._json(folder / "summary.json")
     kept = [line for line in runs.read_table(folder) if (line["split"], line["checkpoint"]) != (split, "last")]
     summary["last"][split] = runs.means(rows)
+    summary.setdefault("calibration", {})[split] = sure
     summary[f"subjects_{split}"] = len({c.subject for c in part.cases})
     runs.write_table(folder, [*(tuple(line[f] for f in runs.FIELDS) for line in kept), *(runs._line(folder.name, split, "last", row) for row in rows)])
     runs.write_examples(folder, part, predictions)
