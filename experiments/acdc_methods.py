@@ -22,7 +22,7 @@ def main() -> None:
     parser.add_argument("--root", default=None, help="where the stores are; default: SEMISEG_DATA, else the user's cache folder")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--methods", default="", help="only these, by commas")
-    parser.add_argument("--steps", type=int, default=0, help="instead of the grids' 1000")
+    parser.add_argument("--steps", type=int, default=0, help="instead of the grids' 500")
     parser.add_argument("--report", action="store_true", help="run nothing")
     args = parser.parse_args()
     if not args.report:
