@@ -33,7 +33,7 @@ def writing(place: str | Path) -> Iterator[None]:
 def disk_problem(error: BaseException | None) -> str | None:
     """What the operating system says of a file system that takes nothing more; None for any other error.
 
-    Tensorstore and safetensors raise errors of their own, which quote the system's words.
+    Tensorstore raises errors of its own, which quote the system's words.
     """
     while error is not None:
         for number in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):

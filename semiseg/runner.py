@@ -137,11 +137,12 @@ def run(trial: Trial, out: str | Path | None = None, *, progress: bool = True, t
 # ------------------------------------------------------------------ parts of a run that evaluation and prediction share
 @dataclasses.dataclass(frozen=True, eq=False)
 class Split:
-    """Annotated cases and their pool images."""
+    """Annotated cases, their pool images and the labels of these."""
 
     name: str
     cases: tuple[Case, ...]
     images: np.ndarray
+    labels: tuple[np.ndarray, ...] = ()
 
 
 def read_validation(name: str, root: str | None, frame: pool.Frame) -> Split:
@@ -164,7 +165,8 @@ def _split(split: str, cases: Sequence[Case], frame: pool.Frame, name: str) -> S
     kept = tuple(c for c in scans if c.label is not None)
     if not kept:
         raise UserError(f"data set {name!r} has no annotated {split} subjects: import it again with a {split} split")
-    return Split(split, kept, frame.to_pools(scans)[[c.label is not None for c in scans]])
+    labels = tuple(frame.label_to_pool(c.label) for c in kept if c.label is not None)
+    return Split(split, kept, frame.to_pools(scans)[[c.label is not None for c in scans]], labels)
 
 
 def model_of(trial: Trial, info: store.StoreInfo) -> Model:
@@ -198,8 +200,8 @@ def score_split(
 ) -> tuple[list[SubjectRow], list[np.ndarray], dict[str, Any]]:
     """Per-subject rows, the predicted labels, and how far the probabilities can be trusted, of a split."""
     predictions, total = [], np.zeros((3, calibration.BINS))
-    for p, case in zip(predict.probabilities(model, trial.frame, params, split.images), split.cases):
-        total += calibration.count(p, _middle(trial.frame.label_to_pool(np.asarray(case.label)), p.shape[:-1]))
+    for p, case, label in zip(predict.probabilities(model, trial.frame, params, split.images), split.cases, split.labels):
+        total += calibration.count(p, _middle(label, p.shape[:-1]))
         predictions.append(trial.frame.from_window(p, case.image.shape[: p.ndim - 1]))
     return score_subjects(split.cases, predictions, info.classes, info.unit, metrics=metrics), predictions, calibration.told(total)
 
