@@ -164,7 +164,7 @@ def _check_told_apart(runs: Runs) -> None:
         if first is not run:
             raise UserError(
                 f"{run.path}: runs {first.name} and {run.name} are alike in all columns that say what a run is, so they differ in something else "
-                "(which synthetic images, how they are mixed, a learning rate …); give the run folders instead of the table"
+                "(which synthetic images, how they are mixed, a learning rate …); give the run folders instead of the table, or runs.where(ratio=0)"
             )
 
 
