@@ -178,6 +178,46 @@ def label_equivalence(runs: Runs | Study, size: tuple[float, float] = (7.2, 4.3)
     return figure
 
 
+def differences(runs: Runs | Study, size: tuple[float, float] = (7.2, 3.6)) -> Figure:
+    """A row an arm, best first, a panel a budget (at most four): its difference to the baseline, paired by subject, with the 95 % interval.
+
+    Filled where it is shown after correction, hollow where it is undecided. Rows follow the mean over the panels. Raises UserError where nothing is
+    compared.
+    """
+    import matplotlib as mpl
+
+    s = runs if isinstance(runs, Study) else study(runs)
+    found = {(c.arm, c.labels): c for c in s.comparisons}
+    if not found:
+        raise UserError("differences: there is no baseline to compare with; add runs of method=supervised")
+    narrow = size[0] <= 5.5
+    budgets = _thin(sorted({n for _, n in found}), 2 if narrow else 4)
+    arms = list(dict.fromkeys(arm for arm, n in found if n in budgets))
+    better = {arm: s.sign * float(np.mean([found[arm, n].difference.mean for n in budgets if (arm, n) in found])) for arm in arms}
+    arms.sort(key=lambda arm: -better[arm])
+    with mpl.rc_context(_STYLE | {"axes.grid.axis": "x"}):
+        figure = _figure((size[0], max(1.8, 1.0 + 0.24 * len(arms))))
+        panels = figure.subplots(1, len(budgets), sharex=True, sharey=True, squeeze=False)[0]
+        for panel, n in zip(panels, budgets):
+            panel.axvline(0, color=SOFT, lw=1)
+            for row, arm in enumerate(arms):
+                if (c := found.get((arm, n))) is None:
+                    continue
+                verdict = s.verdict(c)
+                colour = {1: COLOURS[2], 0: COLOURS[0], -1: COLOURS[1]}[verdict]
+                panel.hlines(row, c.difference.low, c.difference.high, color=colour, lw=1.6)
+                panel.plot([c.difference.mean], [row], marker="o", ms=6, color=colour, mfc=colour if verdict else "white", ls="")
+                told = f"{arm}, {n} annotated: {interval_text(c.difference, s.metric, signed=True)}"
+                panel.scatter([c.difference.mean], [row], s=110, color=colour, alpha=0.01, lw=0, zorder=4, gid=f"tip:{told}")
+            alone = s.cells[s.comparisons[0].baseline, n].interval.mean
+            panel.set_title(f"{n} annotated: 0 is {number(alone, s.metric)}", fontsize=9, fontweight="normal")
+        panels[0].set_yticks(range(len(arms)), arms)
+        panels[0].set_ylim(len(arms) - 0.4, -0.6)
+        words = f"{metric_label(s.metric, s.unit)} minus {s.comparisons[0].baseline}, {'lower' if s.sign < 0 else 'higher'} is better"
+        figure.supxlabel(words, fontsize=9, color=SOFT)
+    return figure
+
+
 def subjects(runs: Runs | Study, labels: int | None = None, size: tuple[float, float] = (7.2, 3.6)) -> Figure:
     """A dot a subject (its score, averaged over runs) for each arm at one budget, with the median; hard subjects are seen, means hide them."""
     import matplotlib as mpl

@@ -171,6 +171,7 @@ def _drawn(s: Study, mixed: Study | None, out: Path, suffix: str) -> dict[str, d
 
 
 _SIZES: dict[str, dict[str, Any]] = {
+    "differences": {"wide": (7.2, 3.6), "narrow": (4.2, 3.6)},
     "label_equivalence": {"wide": (7.2, 4.3), "narrow": (4.2, 4.0)},
     "ratio": {"wide": (7.2, 3.6), "narrow": (4.2, 3.6)},
     "subjects": {"wide": (7.2, 3.6), "narrow": (4.2, 3.6)},
@@ -191,6 +192,12 @@ def _figures(s: Study, mixed: Study | None) -> list[tuple[str, Callable[[Any], A
         return plot.training_curves(s.runs)
 
     return [
+        (
+            "differences",
+            lambda size: plot.differences(s, size),
+            "Difference of each method to the baseline with its interval, best first; the same numbers are in the table below it.",
+            lambda: None,
+        ),
         ("label_equivalence", lambda size: plot.label_equivalence(s, size), "Label equivalence; the same numbers are in the table below it.", lambda: None),
         (
             "ratio",

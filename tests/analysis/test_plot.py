@@ -1,9 +1,11 @@
 import numpy as np
+import pytest
 
 from semiseg.analysis.compare import study
 from semiseg.analysis.examples import FALSE_NEGATIVE, FALSE_POSITIVE, overlay, pick_examples
-from semiseg.analysis.plot import inline_svg, label_efficiency, overlays, save, training_curves
+from semiseg.analysis.plot import differences, inline_svg, label_efficiency, overlays, save, training_curves
 from semiseg.analysis.records import load_runs
+from semiseg.errors import UserError
 
 from .fake import write_run
 
@@ -27,6 +29,26 @@ def test_means_at_one_budget_stand_side_by_side(tmp_path):
     (ax,) = label_efficiency(load_runs(tmp_path)).axes
     points = [line.get_xdata()[0] for line in ax.lines if len(line.get_xdata()) == 1]
     assert len(points) == 2 and points[1] / points[0] > 1.1
+
+
+def test_differences_are_the_comparisons_best_first(runs):
+    """Catches bars of another arm or budget, rows in the order of names, and a decided difference drawn as an undecided one."""
+    s = study(runs)
+    figure = differences(s)
+    panels = figure.axes
+    assert [p.get_title("left") for p in panels] == [f"{n} annotated: 0 is {s.cells['supervised', n].interval.mean:.2f}".replace("0.", ".", 1) for n in (4, 8)]
+    names = [t.get_text() for t in panels[0].get_yticklabels()]
+    assert sorted(names) == ["mean teacher", "pseudo label"]
+    for panel, n in zip(panels, (4, 8)):
+        dots = {names[int(line.get_ydata()[0])]: line for line in panel.lines if line.get_marker() == "o"}
+        for c in s.comparisons:
+            if c.labels == n:
+                assert dots[c.arm].get_xdata()[0] == c.difference.mean
+                assert (dots[c.arm].get_markerfacecolor() == "white") == (s.verdict(c) == 0)
+    means = {arm: np.mean([c.difference.mean for c in s.comparisons if c.arm == arm]) for arm in names}
+    assert names == sorted(names, key=lambda arm: -means[arm]) and means[names[0]] > means[names[1]]
+    with pytest.raises(UserError, match="baseline"):
+        differences(runs.where(method="mean_teacher"))
 
 
 def test_overlay_marks_the_two_kinds_of_error_and_not_the_ignored():
