@@ -8,9 +8,13 @@ writes what is finished, so the table can grow over several evenings.
 from __future__ import annotations
 
 import argparse
+import statistics
 from pathlib import Path
 
+from figures import compared
+
 from semiseg import config, load_runs, sweeps
+from semiseg.analysis import subject_scores, tables
 
 HERE = Path(__file__).parent
 GRIDS = ("acdc_methods", "acdc_leading")
@@ -37,10 +41,13 @@ def main() -> None:
             if axes["method"]["values"]:
                 sweeps.sweep(grid, args.out / name, jobs=args.jobs, say=lambda line: print(line, flush=True))
     runs = load_runs([args.out / name for name in GRIDS if (args.out / name).exists()])
-    runs.write_csv(HERE / "results" / "acdc_methods.csv")
-    frame = runs.to_pandas()
-    frame = frame[(frame.checkpoint == "last") & (frame["class"] == "mean") & frame.metric.isin(["dice", "hd95", "assd"])]
-    print(frame.groupby(["labels", "method", "metric"])["mean"].agg(["mean", "min", "max", "count"]).round(3).to_string())
+    results = runs.write_csv(HERE / "results" / "acdc_methods.csv")
+    subject_scores.write(runs, results, ("dice", "hd95", "assd"), "val")
+    rows = compared(load_runs(results))
+    for row in rows:
+        seconds = [r.summary["seconds_train"] for r in runs.where(labels=int(row["patients"]), method=row["method"])]
+        row["seconds a run"] = f"{statistics.median(seconds):.0f}"
+    print(tables.as_markdown([[*rows[0]], *([*row.values()] for row in rows)]))
     print(f"{sum(r.summary['seconds_train'] for r in runs):.0f} seconds of training in {len(runs)} runs")
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from semiseg.analysis.compare import Study, study
-from semiseg.analysis.records import load_runs
+from semiseg.analysis.records import Runs, load_runs
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
@@ -119,6 +119,24 @@ def tables() -> Iterator[Table]:
     rows = {"step in the compiled loop": ("loop",), "same step alone": ("single",), "PyTorch 2.13 NCHW / channels_last": ("peer_nchw", "peer_channels_last")}
     columns = {"instance norm (default)": bench["instance"], "batch norm": bench["batch"]}
     yield Table("README.md", "", "", {(row,): {c: ms(b, *keys) for c, b in columns.items()} for row, keys in rows.items()})
+
+
+def compared(runs: Runs) -> list[dict[str, str]]:
+    """A row a budget and method, supervised first, then by Dice: scores on the validation subjects, and the difference to supervised."""
+    from semiseg.analysis.tables import find
+    from semiseg.analysis.words import interval_text, p_text
+
+    s, *distances = (study(runs, metric, "val", tests=metric == "dice") for metric in ("dice", "hd95", "assd"))
+    found = []
+    for (arm, labels), cell in sorted(s.cells.items(), key=lambda item: (item[0][1], item[0][0] != s.baseline, -item[1].interval.mean)):
+        row = {"patients": str(labels), "method": cell.runs[0].method, "runs": str(len(cell.runs)), "Dice": interval_text(cell.interval)}
+        against = find(s, arm, labels)
+        row["against supervised"] = interval_text(against.difference, signed=True) if against else ""
+        row["p (Holm)"] = p_text(against.p_holm).removeprefix("p ").removeprefix("= ") if against else ""
+        for far in distances:
+            row[f"{far.metric.upper()}, voxels"] = interval_text(far.cells[arm, labels].interval, far.metric)
+        found.append(row)
+    return found
 
 
 def texts(said: list[str]) -> dict[str, str]:

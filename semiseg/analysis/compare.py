@@ -252,9 +252,9 @@ def _compare(arms: Iterable[str], cells: dict[tuple[str, int], Cell], baseline: 
             (mine, theirs), subset_R, paired_by = paired([cells[arm, labels].runs, cells[baseline, labels].runs], metric, split, checkpoint)
             values_RS = mine - theirs
             by_subject = subject_means(values_RS, subset_R)
-            if all(run.table is None for run in (*cells[arm, labels].runs, *cells[baseline, labels].runs)):
+            if by_subject.size > 1 or all(run.table is None for run in (*cells[arm, labels].runs, *cells[baseline, labels].runs)):
                 p, rank = float(np.fmax(mean_test(values_RS, subset_R), sign_flip_test(by_subject))), wilcoxon_test(by_subject)
-            else:  # from a results.csv, which has no subjects
+            else:  # from a results.csv without subjects
                 p, rank = mean_test(values_RS, subset_R), np.nan
             found.append(
                 Comparison(

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from semiseg.analysis import report
+from semiseg.analysis import report, subject_scores
 from semiseg.analysis.compare import Comparison, find_arms, study
 from semiseg.analysis.conclusions import mixes, table_mixes
 from semiseg.analysis.records import load_runs
@@ -63,6 +63,22 @@ def test_a_control_is_of_the_same_mix(tmp_path):
         scores(tmp_path, {"x": 0.1 * i}, ratio=1.0, config=config, name=f"r{i}")
     beside = {m.line: {name: round(i.mean, 6) for name, i in m.beside.items()} for m in mixes(study(load_runs(tmp_path))) if m.source == "spade"}
     assert list(beside.values()) == [{"duplicated pairs": -0.2}] * 2, beside
+
+
+def test_a_table_with_its_subjects_says_what_the_folders_say(tmp_path):
+    """Intervals and p-values of Dice and HD95. Catches a permutation of subjects that a table leaves out, and a metric or subject lost on the way."""
+    rng = np.random.default_rng(0)
+    for method in ("supervised", "mean_teacher"):
+        for subset in range(2):
+            run = write_run(tmp_path / "runs", method=method, subset=subset, examples=False)
+            values = [(f"s{i}", metric, rng.uniform(0.5, 0.9)) for i in range(5) for metric in ("dice", "hd95")]
+            write_rows(run, [["r", "val", "last", s, "a", metric, f"{v:.4f}", "1"] for s, metric, v in values])
+    runs = load_runs(tmp_path / "runs")
+    results = runs.write_csv(tmp_path / "results.csv")
+    subject_scores.write(runs, results, ("dice", "hd95"), "val")
+    for metric in ("dice", "hd95"):
+        mine, theirs = study(load_runs(results), metric).comparisons[0], study(runs, metric).comparisons[0]
+        assert (*mine.difference, mine.p, mine.p_wilcoxon) == pytest.approx((*theirs.difference, theirs.p, theirs.p_wilcoxon))
 
 
 def test_a_table_that_cannot_tell_its_mixes_apart_is_refused(tmp_path):
