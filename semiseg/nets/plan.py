@@ -33,6 +33,7 @@ class Plan:
       batch: images a step.
       net: the network.
       batch_dice: whether Dice is taken over the batch, because some class is missing in many images.
+      mirrors: whether images are mirrored and turned by right angles, because no two classes lie in one direction in nearly all subjects.
       memory: estimate of a training step's, GB.
       reasons: one line a decision.
     """
@@ -42,6 +43,7 @@ class Plan:
     batch: int
     net: ResEncUNet
     batch_dice: bool
+    mirrors: bool
     memory: float
     reasons: tuple[str, ...]
 
@@ -159,8 +161,11 @@ def plan(fingerprint: Mapping[str, Any], memory_gb: float = 8.0, *, width: int =
     reasons.append(f"batch: {batch}; memory allows {max(room, 2)}, 5 % of the training pixels are {share}")
     rare = {name: p for name, p in presence.items() if p < 0.9}
     reasons.append("Dice over the batch: " + ", ".join(f"{n} is in {p:.0%} of the images" for n, p in rare.items()) if rare else "Dice of each image")
+    ways = seen.get("one_way", {})
+    lies = [f"{pair.replace(', ', ' and ')} lie one way in nearly all subjects (mean direction {way['r']:.2f} of 1)" for pair, way in ways.items()]
+    reasons.append(f"no mirrors and quarter turns: {lies[0]}" if lies else "mirrors and quarter turns: no two classes lie one way in nearly all subjects")
     reasons.append("normalisation: instance norm, since a batch is small; every image is standardised by its own mean and deviation")
-    return Plan(patch, pool, batch, net, bool(rare), memory(net, patch, batch, channels, classes), tuple(reasons))
+    return Plan(patch, pool, batch, net, bool(rare), not ways, memory(net, patch, batch, channels, classes), tuple(reasons))
 
 
 def trial(decided: Plan, name: str) -> dict[str, Any]:
@@ -174,6 +179,7 @@ def trial(decided: Plan, name: str) -> dict[str, Any]:
         **depth,
         "batch": decided.batch,
         "method": {"criterion": {"dice": {"batch": decided.batch_dice}}},
+        **({} if decided.mirrors else {"augment": {"geometry": {"flip": 0.0, "rot90": 0.0}}}),
         "net": {"name": "resenc_unet", **{k: list(v) if isinstance(v, tuple) else v for k, v in net.items()}},
     }
 

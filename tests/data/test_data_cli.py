@@ -1,5 +1,6 @@
 """``semiseg data``: the flags other people's scripts use, exit codes, JSON, and a wall that describe and check respect."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -10,7 +11,9 @@ from data_samples import write_png
 
 from semiseg.cli.data import main
 from semiseg.data import records, store
+from semiseg.data.describe import one_way
 from semiseg.errors import UserError
+from semiseg.types import Case
 
 
 def test_import_list_check_describe(pictures, tmp_path, capsys):
@@ -56,6 +59,25 @@ def test_check_needs_one_of_name_and_source(argv):
     """Catches a check that checks nothing and says that all is well."""
     with pytest.raises(UserError, match="NAME"):
         main(argv)
+
+
+def test_classes_that_lie_one_way_are_found():
+    """Known by construction: b right of a, c anywhere around a. Catches a direction of which the sign is lost, one taken from a handful of subjects,
+    and millimetres that are not square."""
+    rng, cases = np.random.default_rng(0), []
+    for i in range(16):
+        label = np.zeros((40, 40), np.uint8)
+        label[18:22, 14:17], label[18:22, 24:27] = 1, 2
+        angle = rng.uniform(0, 2 * np.pi)
+        y, x = int(20 + 12 * np.sin(angle)), int(15 + 12 * np.cos(angle))
+        label[y, x] = 3
+        cases.append(Case(f"s{i}", f"s{i}", label[..., None], label, (1.0, 1.0), f"s{i}", 0, ""))
+    found = one_way(cases, ("back", "a", "b", "c"))
+    assert found["a, b"] == {"r": 1.0, "subjects": 16} and "a, c" not in found
+    assert "a, b" not in one_way([dataclasses.replace(c, label=c.label[:, :: 1 - 2 * (i % 2)]) for i, c in enumerate(cases)], ("back", "a", "b", "c"))
+    assert one_way(cases[:7], ("back", "a", "b", "c")) == {} == one_way(cases, ("back", "a"))
+    volume = dataclasses.replace(cases[0], label=np.stack([cases[0].label] * 3), spacing=(8.0, 1.0, 1.0))
+    assert one_way([dataclasses.replace(volume, subject=f"v{i}") for i in range(16)], ("back", "a", "b"))["a, b"]["r"] == 1.0
 
 
 def test_describe_and_check_do_not_look_at_test(pictures, tmp_path, monkeypatch):

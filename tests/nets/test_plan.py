@@ -74,6 +74,17 @@ def test_class_statistics_decide_over_what_dice_is_taken():
     assert plan(fingerprint(), 8.0, width=8).batch_dice and not plan(fingerprint(presence=(1, 1, 0.95)), 8.0, width=8).batch_dice
 
 
+def test_images_are_not_mirrored_where_classes_lie_one_way(tmp_path):
+    """Catches mirrors that show hearts as they never lie, or the lack of them where objects lie anyhow."""
+    seen = fingerprint()
+    seen["splits"]["train"]["one_way"] = {"a, b": {"r": 0.9, "subjects": 40}}
+    for facts, chance, told in ((fingerprint(), 0.5, "mirrors and quarter turns: no two"), (seen, 0.0, "no mirrors and quarter turns: a and b lie one way")):
+        made = plan(facts, 4.0, width=8)
+        (tmp_path / "plan.yaml").write_text(to_yaml(made, "discs"))
+        geometry = config.load(tmp_path / "plan.yaml").augment.geometry
+        assert geometry.flip == geometry.rot90 == chance and any(line.startswith(told) for line in made.reasons)
+
+
 def test_volumes_with_thick_slices():
     """Catches a patch that is no multiple of the network's strides."""
     made = plan(fingerprint((20, 200, 180), (5.0, 1.0, 1.0)), 4.0, width=16)
