@@ -2,7 +2,7 @@
 
 Command: python experiments/figures.py                        (figures, tables and notebooks; a minute)
          python experiments/figures.py --check                (writes nothing; exit 1 and a line for each table cell that is not what the results say)
-         python experiments/figures.py --runs DIR --name N    (first results/N.csv and, with the test subjects' Dice, results/N_subjects.csv from run folders)
+         python experiments/figures.py --runs DIR --name N    (first results/N.csv and N_subjects.csv: test Dice, or validation scores)
 
 Tables are rewritten cell by cell, found by their heading, row and column. A cell that the results do not carry (seconds, parameters, intervals over
 subjects of runs whose subjects were not kept) stays as it was written when it was measured. The same results give the same bytes.
@@ -52,7 +52,8 @@ def main() -> int:
 
         runs = load_runs(args.runs)
         runs.write_csv(RESULTS / f"{args.name}.csv")
-        print(subject_scores.write(runs, RESULTS / f"{args.name}.csv"))
+        split = "test" if runs.matrix("dice", "test")[0] else "val"
+        print(subject_scores.write(runs, RESULTS / f"{args.name}.csv", ("dice",) if split == "test" else ("dice", "hd95", "assd"), split))
     said: list[str] = []
     for file, text in texts(said).items():
         if not args.check:
