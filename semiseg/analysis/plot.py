@@ -96,7 +96,7 @@ def label_efficiency(
         apart = float(np.min(np.diff(np.log2(s.budgets)))) if len(s.budgets) > 1 else 2.0
         step = min(0.25 if len(s.budgets) == 1 else 0.1, 0.55 * apart / len(s.arms))  # octaves from an arm to the next
         for i, arm in enumerate(s.arms):
-            colour, marker = COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]
+            colour, marker, line = _look(i)
             cells = [s.cells[arm, n] for n in s.budgets if (arm, n) in s.cells]
             x = [c.labels * 2 ** (step * (i - (len(s.arms) - 1) / 2)) for c in cells]
             y, low, high = ([getattr(c.interval, end) for c in cells] for end in ("mean", "low", "high"))
@@ -106,7 +106,7 @@ def label_efficiency(
                 ax.fill_between(x, low, high, color=colour, alpha=0.13, lw=0, zorder=1)
             else:
                 ax.vlines(x, low, high, color=colour, lw=1.6, alpha=0.75, zorder=2)
-            ax.plot(x, y, color=colour, lw=1.8, marker=marker, ms=5.5, mec="white", mew=0.6, zorder=3)
+            ax.plot(x, y, color=colour, lw=1.8, ls=line, marker=marker, ms=5.5, mec="white", mew=0.6, zorder=3)
             for cell, at in zip(cells, x):  # what a page shows under the pointer
                 told = f"{arm}, {cell.labels} annotated: {interval_text(cell.interval, s.metric)}, {len(cell.mean_R)} runs"
                 ax.scatter([at], [cell.interval.mean], s=110, color=colour, alpha=0.01, lw=0, zorder=4, gid=f"tip:{told}")
@@ -153,8 +153,8 @@ def label_equivalence(runs: Runs | Study, size: tuple[float, float] = (7.2, 4.3)
         note: Any = {"color": SOFT, "fontsize": 9, "ha": "right", "va": "top", "bbox": {"fc": "white", "ec": "none", "pad": 1}}
         ax.annotate("nothing saved", (high, high), xytext=(-6, -13), textcoords="offset points", **note)
         for w in found:
-            e, i = w.equivalence, list(s.arms).index(w.arm)
-            colour, marker = COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]
+            e = w.equivalence
+            colour, marker, _ = _look(list(s.arms).index(w.arm))
             x = w.labels * 2 ** ((arms.index(w.arm) - (len(arms) - 1) / 2) * 0.12)
             ax.plot([x, x], [inside(e.low), inside(e.high)], color=colour, lw=2, alpha=0.5, zorder=2, solid_capstyle="butt")
             for end, open_, shape in ((low, e.low < low, "v"), (high, np.isinf(e.high), "^")):
@@ -166,7 +166,8 @@ def label_equivalence(runs: Runs | Study, size: tuple[float, float] = (7.2, 4.3)
             ax.scatter([x], [inside(e.labels)], s=110, color=colour, alpha=0.01, lw=0, zorder=4, gid=f"tip:{told}")
         for i, arm in enumerate(s.arms):
             if arm in arms:
-                ax.plot([], [], color=COLOURS[i % len(COLOURS)], marker=MARKERS[i % len(MARKERS)], lw=2, label=arm)
+                colour, marker, line = _look(i)
+                ax.plot([], [], color=colour, marker=marker, ls=line, lw=2, label=arm)
         for axis in (ax.xaxis, ax.yaxis):
             axis.axes.set_xscale("log", base=2) if axis is ax.xaxis else axis.axes.set_yscale("log", base=2)
             axis.set_ticks(_thin(s.budgets), [str(n) for n in _thin(s.budgets)])
@@ -266,7 +267,7 @@ def gains(found: Sequence[Mix], metric: str = "dice", unit: str = "", size: tupl
             panel.axhline(0, color=SOFT, lw=1)
             for i, line in enumerate(lines):
                 mine = sorted((m for m in here if m.line == line), key=lambda m: m.ratio)
-                colour, marker = COLOURS[i % len(COLOURS)], MARKERS[(i + i // len(COLOURS)) % len(MARKERS)]  # 64 pairs
+                colour, marker, _ = _look(i)
                 dashed = bool(mine) and mine[0].source in CONTROLS
                 x = [ratios.index(m.ratio) + 0.09 * (i - (len(lines) - 1) / 2) for m in mine]
                 panel.vlines(x, [m.gain.low for m in mine], [m.gain.high for m in mine], color=colour, lw=1.6, alpha=0.75)
@@ -323,7 +324,8 @@ def diagnostics(runs: Runs, most: int = 6, lines: int = 12) -> Figure:
                 if curves:
                     grid = max((c[:, 0] for c in curves), key=len)
                     middle = np.median([np.interp(grid, c[:, 0], c[:, 1]) for c in curves], axis=0)
-                    panel.plot(grid, middle, color=COLOURS[i % len(COLOURS)], lw=1.8, label=arm)
+                    colour, _, line = _look(i)
+                    panel.plot(grid, middle, color=colour, ls=line, lw=1.8, label=arm)
             panel.set_title(key.replace("_", " "), fontsize=10)
         found = {name: handle for panel in panels.ravel() for handle, name in zip(*panel.get_legend_handles_labels())}
         figure.legend(list(found.values()), list(found), loc="outside lower center", ncols=min(len(found), 4), fontsize=9)
@@ -351,8 +353,8 @@ def calibration(s: Study, size: tuple[float, float] = (7.2, 3.0)) -> Figure:
                 if (arm, n) in found:
                     pixels, sure, right = found[arm, n]
                     kept = pixels > 0.002 * pixels.sum()  # a handful of pixels says nothing
-                    colour, mark = COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]
-                    panel.plot(sure[kept] / pixels[kept], right[kept] / pixels[kept], color=colour, marker=mark, ms=4, lw=1.6, label=arm)
+                    colour, mark, dash = _look(i)
+                    panel.plot(sure[kept] / pixels[kept], right[kept] / pixels[kept], color=colour, marker=mark, ls=dash, ms=4, lw=1.6, label=arm)
             panel.set_title(f"{n} annotated", fontsize=10)
             panel.set_xlabel("confidence")
         panels[0].set_ylabel("right")
@@ -387,13 +389,13 @@ def training_curves(runs: Runs, ax: Any = None, columns: int = 4, lines: int = 6
                 for i, arm in enumerate(arms):
                     curves = [_curve(log, key) for log in logs[arm, labels]]
                     curves = [c for c in curves if len(c[0])]
-                    colour = COLOURS[i % len(COLOURS)]
+                    colour, mark, dash = _look(i)
                     for x, y in curves:
                         panel.plot(x, y, color=colour, lw=0.6, alpha=0.3, marker="." if len(x) == 1 else None)
                     if curves:
                         grid = max((x for x, _ in curves), key=len)
                         middle = np.median([np.interp(grid, x, y, left=np.nan, right=np.nan) for x, y in curves], axis=0)
-                        panel.plot(grid, middle, color=colour, lw=1.8, label=arm, marker=MARKERS[i % len(MARKERS)] if len(grid) == 1 else None)
+                        panel.plot(grid, middle, color=colour, ls=dash, lw=1.8, label=arm, marker=mark if len(grid) == 1 else None)
                 if row == 0:
                     panel.set_title(f"{labels} annotated", fontsize=10)
                     panel.set_yscale("log")
@@ -473,6 +475,12 @@ def inline_svg(figure: Figure, label: str) -> str:
 
 
 # ------------------------------------------------------------------ helpers
+def _look(i: int) -> tuple[str, str, Any]:
+    """Colour, marker and line style of the i-th arm: 64 pairs of the first two, and lines that differ past the eighth."""
+    again = i // len(COLOURS)
+    return COLOURS[i % len(COLOURS)], MARKERS[(i + again) % len(MARKERS)], ("-", (0, (4, 2)), (0, (1, 1.5)))[again % 3]
+
+
 def _figure(size: tuple[float, float]) -> Figure:
     """A figure that no global list keeps alive, and that shows itself as the last line of a notebook's cell."""
     from matplotlib.figure import Figure
@@ -503,7 +511,8 @@ def _direct_labels(ax: Axes, ends: Sequence[tuple[float, float, str, str]], narr
     longest = max(len(arm) for _, _, arm, _ in ends)
     if narrow or len(ends) > 6 or longest > 24:
         for i, (_, _, arm, colour) in enumerate(ends):
-            ax.plot([], [], color=colour, lw=2, marker=MARKERS[i % len(MARKERS)], ms=5, label=arm)
+            _, marker, line = _look(i)
+            ax.plot([], [], color=colour, lw=2, ls=line, marker=marker, ms=5, label=arm)
         ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2 if longest < 34 else 1, fontsize=9)
         return
     low, high = ax.get_ylim()

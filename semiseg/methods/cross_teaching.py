@@ -15,7 +15,7 @@ from semiseg.types import IGNORE, Model, Net, hyper, static
 
 @hyper
 class CrossTeaching(CPS):
-    """Luo et al., MIDL 2022 (equations 2-4): as :class:`CPS`, with Dice for the cross term and a second architecture.
+    """Luo et al., MIDL 2022 (equations 2-4): as CPS, with Dice for the cross term and a second architecture.
 
     Loss = Σ criterion(f_i(x_l), y) + w(t) · (Dice(f_1(u), argmax f_2(u)) + Dice(f_2(u), argmax f_1(u))). In the paper the networks are a
     U-Net and a transformer; here ``other`` may be any network, by default a U-Net that normalises each image by itself.
