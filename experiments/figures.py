@@ -100,6 +100,16 @@ def tables() -> Iterator[Table]:
     yield Table(own, "## ACDC, 3 and 7 patients", "patients", cells, keys=2)
     yield Table("README.md", "", "patients", short)
 
+    for name, heading in (("acdc_methods", "## ACDC, every method"), ("acdc_long", "## ACDC, 3 patients, five times the steps")):
+        rows = compared(load_runs(RESULTS / f"{name}.csv"))
+        yield Table(own, heading, "patients", {(row.pop("patients"), row.pop("method")): row for row in [dict(row) for row in rows]}, keys=2)
+        if name == "acdc_methods":
+            by_method: dict[str, list[str]] = {}
+            for row in rows:
+                by_method.setdefault(row["method"], []).append(row["Dice"].split(" ")[0])
+            link = "experiments/README.md#acdc-every-method"
+            yield Table("README.md", "", "method", {(m,): {"Dice on ACDC with 3, 7 patients": f"[{' '.join(v)}]({link})"} for m, v in by_method.items()})
+
     runs = load_runs(RESULTS / "networks.csv").where(label_subset=0)
     cells = {}
     for run in runs:
@@ -231,7 +241,17 @@ def _efficiency(name: str, unit: str) -> Callable[[Path], None]:
     return make
 
 
-FIGURES = {"label_efficiency.png": _efficiency("label_efficiency", "images"), "demo_label_efficiency.png": _efficiency("demo", "images")}
+def _differences(file: Path) -> None:
+    from semiseg.analysis import plot
+
+    plot.save(plot.differences(studied(file.stem, "val")), file)
+
+
+FIGURES = {
+    "label_efficiency.png": _efficiency("label_efficiency", "images"),
+    "demo_label_efficiency.png": _efficiency("demo", "images"),
+    "acdc_methods.png": _differences,
+}
 
 
 def notebook(file: Path) -> None:
