@@ -182,7 +182,7 @@ def label_equivalence(runs: Runs | Study, size: tuple[float, float] = (7.2, 4.3)
 def differences(runs: Runs | Study, size: tuple[float, float] = (7.2, 3.6)) -> Figure:
     """A row an arm, best first, a panel a budget (at most four): its difference to the baseline, paired by subject, with the 95 % interval.
 
-    Filled where it is shown after correction, hollow where it is undecided. Rows follow the mean over the panels. Raises UserError where nothing is
+    Filled where it is shown after correction, hollow where it is undecided. Rows follow the mean over the panels in which all are. Raises UserError where nothing is
     compared.
     """
     import matplotlib as mpl
@@ -194,8 +194,8 @@ def differences(runs: Runs | Study, size: tuple[float, float] = (7.2, 3.6)) -> F
     narrow = size[0] <= 5.5
     budgets = _thin(sorted({n for _, n in found}), 2 if narrow else 4)
     arms = list(dict.fromkeys(arm for arm, n in found if n in budgets))
-    better = {arm: s.sign * float(np.mean([found[arm, n].difference.mean for n in budgets if (arm, n) in found])) for arm in arms}
-    arms.sort(key=lambda arm: -better[arm])
+    fair = [n for n in budgets if all((arm, n) in found for arm in arms)] or budgets
+    arms.sort(key=lambda arm: -s.sign * float(np.mean([found[arm, n].difference.mean for n in fair if (arm, n) in found] or [-s.sign * np.inf])))
     with mpl.rc_context(_STYLE | {"axes.grid.axis": "x"}):
         figure = _figure((size[0], max(1.8, 1.0 + 0.24 * len(arms))))
         panels = figure.subplots(1, len(budgets), sharex=True, sharey=True, squeeze=False)[0]
