@@ -182,8 +182,8 @@ def label_equivalence(runs: Runs | Study, size: tuple[float, float] = (7.2, 4.3)
 def differences(runs: Runs | Study, size: tuple[float, float] = (7.2, 3.6)) -> Figure:
     """A row an arm, best first, a panel a budget (at most four): its difference to the baseline, paired by subject, with the 95 % interval.
 
-    Filled where it is shown after correction, hollow where it is undecided. Rows follow the mean over the panels in which all are. Raises UserError where nothing is
-    compared.
+    Filled where it is shown after correction, hollow where it is undecided. Rows follow the mean over the panels in which all are. Raises UserError
+    where nothing is compared.
     """
     import matplotlib as mpl
 
