@@ -102,7 +102,7 @@ def tables() -> Iterator[Table]:
 
     for name, heading in (("acdc_methods", "## ACDC, every method"), ("acdc_long", "## ACDC, 3 patients, five times the steps")):
         rows = compared(load_runs(RESULTS / f"{name}.csv"))
-        yield Table(own, heading, "patients", {(row.pop("patients"), row.pop("method")): row for row in [dict(row) for row in rows]}, keys=2)
+        yield Table(own, heading, "patients", {(row["patients"], row["method"]): row for row in rows}, keys=2)
         if name == "acdc_methods":
             by_method: dict[str, list[str]] = {}
             for row in rows:

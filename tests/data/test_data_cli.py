@@ -76,8 +76,13 @@ def test_classes_that_lie_one_way_are_found():
     assert found["a, b"] == {"r": 1.0, "subjects": 16} and "a, c" not in found
     assert "a, b" not in one_way([dataclasses.replace(c, label=c.label[:, :: 1 - 2 * (i % 2)]) for i, c in enumerate(cases)], ("back", "a", "b", "c"))
     assert one_way(cases[:7], ("back", "a", "b", "c")) == {} == one_way(cases, ("back", "a"))
-    volume = dataclasses.replace(cases[0], label=np.stack([cases[0].label] * 3), spacing=(8.0, 1.0, 1.0))
-    assert one_way([dataclasses.replace(volume, subject=f"v{i}") for i in range(16)], ("back", "a", "b"))["a, b"]["r"] == 1.0
+    volumes = []
+    for i in range(16):  # eight rows up or down and four columns right: one way where a column is ten times as wide as a row
+        label = np.zeros((3, 40, 40), np.uint8)
+        label[:, 20, 10], label[:, 20 + (8 if i % 2 else -8), 14] = 1, 2
+        volumes.append(Case(f"v{i}", f"v{i}", label[..., None], label, (1.0, 1.0, 10.0), f"v{i}", 0, ""))
+    assert one_way(volumes, ("back", "a", "b"))["a, b"]["r"] > 0.95
+    assert one_way([dataclasses.replace(v, spacing=(10.0, 1.0, 1.0)) for v in volumes], ("back", "a", "b")) == {}
 
 
 def test_describe_and_check_do_not_look_at_test(pictures, tmp_path, monkeypatch):
