@@ -77,12 +77,8 @@ def tables() -> Iterator[Table]:
     s = studied("label_efficiency")
     cells: dict[tuple[str, ...], dict[str, str]] = {(arm,): {str(n): interval(s, arm, n) for n in s.budgets} for arm in s.arms}
     yield Table(own, "## Label efficiency", "annotated images", cells)
-    curves = {arm: " ".join(dice(s.cells[arm, n].interval.mean) for n in s.budgets) for arm in s.arms}
     steps = read("bench_methods.json")["methods"]
     cells = {(m,): {"a step beside supervised": f"{found['relative']:.2f}"} for m, found in steps.items()}
-    column = f"Dice on nuclei with {', '.join(map(str, s.budgets))} labels"
-    for arm, curve in curves.items():
-        cells[(arm.replace(" ", "_").lower(),)][column] = f"[{curve}](experiments/README.md#label-efficiency-nuclei-five-methods-six-budgets)"
     yield Table("README.md", "", "method", cells)
 
     s = studied("demo")
