@@ -23,16 +23,22 @@ _CRITERION: Recipe = {
     "method.criterion.dice.smooth": 1e-5, "method.criterion.ce_weight": 0.5, "method.criterion.dice_weight": 0.5,
 }  # fmt: skip
 
-# The 2D benchmark most methods of this field are compared on (Luo, SSL4MIS 2020).
+# The 2D benchmark most methods of this field are compared on (Luo, SSL4MIS 2020). Not expressed: biases and norms decay there as well; statistics
+# follow labelled and unlabelled images; DAN's critic has an Adam of its own; CCT's auxiliary decoders also learn from labels and its target has a
+# gradient; URPC's divergence is KL(mean || p_s); FixMatch has several scripts, this is the one with CE; cross-teaching's transformer begins with
+# ImageNet's weights.
 _SSL4MIS: Recipe = {
     "net": "unet", "net.widths": (16, 32, 64, 128, 256), "net.norm": "batch", "net.dropout": (0.05, 0.1, 0.2, 0.3, 0.5), "net.head": 3,
     "batch": 24, "steps": 30_000, "image_size": 256, "lr": 0.01, "optimiser": "sgd", "momentum": 0.9, "weight_decay": 1e-4,
     "schedule": "poly", "warmup": 0.0, "clip": 0.0, **_CRITERION,
 }  # fmt: skip
-# Quirks of its code: the ramp ends with the training, statistics are not averaged, the student is evaluated, there is no strong view.
+# Quirks of its code: the ramp ends with the training, statistics are not averaged, a teacher normalises by its batch and keeps its dropout, the
+# student is evaluated, there is no strong view.
 _SSL4MIS_SEMI: Recipe = {
-    **_SSL4MIS, "method.decay": 0.99, "method.weight": 0.1, "method.ramp": 1.0, "method.average_state": False, "method.evaluate": "student",
+    **_SSL4MIS, "method.decay": 0.99, "method.weight": 0.1, "method.ramp": 1.0, "method.average_state": False, "method.teacher_train": True,
+    "method.evaluate": "student",
 }  # fmt: skip
+_SWIN_TINY: Recipe = {"method.other.features": 96, "method.other.heads": (3, 6, 12, 24), "method.other.window": 7, "method.other.drop_path": 0.2}
 _WEAK: Recipe = {"method.student_view": "weak"}
 _NOISY_TEACHER: Recipe = {**_WEAK, "method.noise": 0.1}
 
@@ -50,8 +56,9 @@ _LA: Recipe = {
 PRESETS: dict[str, dict[str, Recipe]] = {
     "ssl4mis": {
         "supervised": {**_SSL4MIS, "method.decay": 0.0},
-        "mean_teacher": {**_SSL4MIS_SEMI, **_NOISY_TEACHER, "method.start": 1000 / 30_000, "method.teacher_train": True},
-        "uamt": {**_SSL4MIS_SEMI, **_NOISY_TEACHER, "method.largest_entropy": "binary"},
+        "mean_teacher": {**_SSL4MIS_SEMI, **_NOISY_TEACHER, "method.start": 1000 / 30_000},
+        # their mean over four classes is twice ours
+        "uamt": {**_SSL4MIS_SEMI, **_NOISY_TEACHER, "method.weight": 0.2, "method.largest_entropy": "binary"},
         "ict": _SSL4MIS_SEMI,
         "pseudo_label": {
             **_SSL4MIS, **_WEAK, "method.decay": 0.99, "method.threshold": 0.95, "method.weight": 0.1, "method.ramp": 1.0,
@@ -59,7 +66,7 @@ PRESETS: dict[str, dict[str, Recipe]] = {
         "fixmatch": {**_SSL4MIS_SEMI, "method.threshold": 0.95, "method.rejected": "background"},
         "entropy_minimisation": _SSL4MIS_SEMI,
         "cps": _SSL4MIS_SEMI,
-        "cross_teaching": _SSL4MIS_SEMI,
+        "cross_teaching": {**_SSL4MIS_SEMI, "method.other": "swin_unet", **_SWIN_TINY, "batch": 16, "image_size": 224},
         "urpc": _SSL4MIS_SEMI,
         "cct": _SSL4MIS_SEMI,
         "dan": _SSL4MIS_SEMI,
@@ -68,23 +75,27 @@ PRESETS: dict[str, dict[str, Recipe]] = {
         "supervised": {**_LA, "method.decay": 0.0},
         "uamt": {
             **_LA, **_NOISY_TEACHER, "method.decay": 0.99, "method.weight": 0.1, "method.ramp": 1.0, "method.average_state": False,
-            "method.evaluate": "student", "method.largest_entropy": "binary",
+            "method.teacher_train": True, "method.evaluate": "student", "method.largest_entropy": "binary",
         },
     },
-    # Bai et al. 2023: 10,000 steps of pre-training and 30,000 of self-training. Quirks: constant rate, half of the pairs each way, student.
+    # Bai et al. 2023: 10,000 steps of pre-training and 30,000 of self-training. Quirks: constant rate, half of the pairs each way, the sum of both
+    # losses, a teacher that normalises by its batch, student.
     "bcp-acdc": {
         "bcp": {
             **_SSL4MIS, "steps": 40_000, "schedule": "constant", "method.pretrain": 0.25, "method.side": 2 / 3, "method.weight": 0.5,
-            "method.decay": 0.99, "method.largest_component": True, "method.pairs": "halves", "method.evaluate": "student",
+            "method.decay": 0.99, "method.largest_component": True, "method.pairs": "halves", "method.total": "sum", "method.teacher_train": True,
+            "method.evaluate": "student",
         },
     },
-    # Yang et al. 2023: 300 epochs of the unlabelled slices in batches of 12. Their loss is half of ours: half the rate and twice the decay
-    # are the same descent. Quirks: Dice of confident pixels as the pixel loss, no ramp, student.
+    # Yang et al. 2023: 300 epochs of the unlabelled slices in batches of 12: 31,000 steps with 3 patients (29,400 with 7). Their loss is half of
+    # ours: half the rate and twice the decay are the same descent. Quirks: Dice of confident pixels as the pixel loss, no ramp, student; both strong
+    # views are jitter and blur.
     "unimatch-acdc": {
         "unimatch": {
-            **_SSL4MIS, "net.dropout": 0.0, "steps": 31_000, "lr": 0.005, "weight_decay": 2e-4, "method.threshold": 0.95,
+            **_SSL4MIS, "steps": 31_000, "lr": 0.005, "weight_decay": 2e-4, "method.threshold": 0.95,
             "method.weight": 1.0, "method.ramp": 0.0, "method.strong_weight": 0.25, "method.feature_weight": 0.5, "method.drop": 0.5,
-            "method.jitter": 0.8, "method.blur": 0.5, "method.cutmix": 0.5, "method.pixel_loss": "dice", "method.evaluate": "student",
+            "method.jitter": 0.8, "method.blur": 0.5, "method.cutmix": 0.5, "method.pixel_loss": "dice", "method.student_view": "jitter",
+            "method.evaluate": "student",
         },
     },
 }  # fmt: skip

@@ -128,7 +128,7 @@ def test_drawn_windows_lie_anywhere_inside(space):
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_takes_volumes(name):
     """Traced, not run. Catches a method that counts two spatial axes."""
-    changes = {"method.other.dims": 3, "method.other.widths": [2, 4]} if name == "cross_teaching" else {}
+    changes = {"method.other": "unet", "method.other.dims": 3, "method.other.widths": [2, 4]} if name == "cross_teaching" else {}
     method = config.override(config.Trial(), {"method": name, **changes}).method
     space, net = (4, 8, 8), UNet(widths=(2, 4), dims=3)
     model = Model(net, jax.ShapeDtypeStruct((1, *space, 1), jnp.float32), 3, jax.ShapeDtypeStruct((5, 6, 12, 12, 1), jnp.uint8))

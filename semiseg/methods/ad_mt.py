@@ -9,8 +9,8 @@ import jax.numpy as jnp
 
 from semiseg.augment.mix import cutmix_box, partner, paste
 from semiseg.losses import Dice
-from semiseg.methods.base import SemiSupervised, predict
-from semiseg.methods.blocks import ema_params, entropy, hard_cross_entropy
+from semiseg.methods.base import SemiSupervised
+from semiseg.methods.blocks import ema_params, entropy
 from semiseg.types import IGNORE, Aux, Batch, Model, Params, Pseudo, PyTree, hyper
 
 
@@ -18,64 +18,76 @@ from semiseg.types import IGNORE, Aux, Batch, Model, Params, Pseudo, PyTree, hyp
 class ADMT(SemiSupervised):
     """Alternate diverse teaching, Zhao et al., ECCV 2024 (random periodic alternation, and the conflict-combating module).
 
-    Two teachers, each a moving average of the student; in a period of steps only one of them, drawn at random, is averaged into. In the
-    periods of the first the student sees the strong view (other grey values), in those of the second the weak view with a CutMix box of the
-    next image. Pseudo-label: where the teachers agree, the argmax of their mean; where they contradict each other, that of the one with the
-    lower entropy. Adds w(t) · ½ (CE + Dice) of the student, over pixels whose mean confidence (or, in conflict, the chosen one's) is at
-    least ``threshold``. A third average, of every step, is what is evaluated (there: the student).
+    Two teachers p_1, p_2, each a moving average of the student, are averaged into in turn, for a period of 1 to ``period`` steps that is drawn
+    anew each time. In the first one's periods the student sees the strong view (other grey values), in the second one's the weak view with a
+    CutMix box of the next image. The pseudo-label is the argmax of their mean, each weighed by e^(-entropy); where they contradict each
+    other and the student (on the weak view) decides otherwise with more confidence, the student's own. Adds w(t) · Dice of the student over
+    pixels with a confidence of at least ``threshold``. A third average, of every step, is what is evaluated (there: the student).
+
+    Differences from the published code: there both teachers weigh the same, e^(-sum of their entropies); the conflicts are compared with the
+    student's map after CutMix has moved them; and a teacher counts every second step of all instead of its own.
 
     Attributes:
-      period: steps of a period; the published one is drawn anew each time, this one is fixed.
+      period: longest period, in steps.
       threshold: least confidence of a pixel that teaches.
       cutmix: probability of a box in the second teacher's periods.
     """
 
-    weight: float = 1.0
-    period: int = 20
-    threshold: float = 0.8
+    weight: float = 2.0
+    period: int = 50
+    threshold: float = 0.95
     cutmix: float = 1.0
 
     paper: ClassVar[str] = "Zhao et al., ECCV 2024"
     holds: ClassVar[str] = "1 | 3"
-    passes: ClassVar[str] = "L + U | 2 U"
+    passes: ClassVar[str] = "L + U | 3 U"
+
+    def __post_init__(self) -> None:
+        if self.period < 1:
+            raise ValueError(f"period is {self.period}: it must be at least 1")
 
     def remember(self, model: Model, params: Params, key: jax.Array) -> dict[str, PyTree]:
-        return {"first": params, "second": model.init(jax.random.fold_in(key, 1)), "count": jnp.zeros(2, jnp.int32), "draw": jax.random.key_data(key)}
+        draw = jax.random.key_data(key)
+        second = model.init(jax.random.fold_in(key, 1))
+        return {"first": params, "second": second, "count": jnp.zeros(2, jnp.int32), "draw": draw, "turn": jnp.int32(0), "left": self.drawn(draw, 0)}
 
-    def turn(self, memory: PyTree) -> jax.Array:
-        """Whose period it is: True for the first teacher's. The first period is his, the second the other's, so that both begin with a student."""
-        period = memory["step"] // self.period
-        drawn = jax.random.bernoulli(jax.random.fold_in(jax.random.wrap_key_data(memory["draw"]), period))
-        return jnp.where(period < 2, period == 0, drawn)
+    def drawn(self, draw: jax.Array, step: jax.Array | int) -> jax.Array:
+        """Steps of the period that begins at ``step``."""
+        return jax.random.randint(jax.random.fold_in(jax.random.wrap_key_data(draw), step), (), 1, self.period + 1)
 
     def loss(self, model: Model, params: Params, memory: PyTree, batch: Batch, key: jax.Array, progress: jax.Array) -> tuple[jax.Array, Aux]:
-        k_student, k_box = (jax.random.fold_in(key, i) for i in (1, 2))
+        k_student, k_box, k_first, k_second, k_weak = (jax.random.fold_in(key, i) for i in range(1, 6))
         output, supervised = self.supervise(model, params, batch, key)
-        a = predict(model, memory["first"], batch.weak)
-        b = predict(model, memory["second"], batch.weak)
+        a = self.target(model, memory["first"], batch.weak, k_first)
+        b = self.target(model, memory["second"], batch.weak, k_second)
         b = jnp.where(memory["count"][1] > 0, b, a)  # until it has seen a student, the second teacher has nothing to say
         conflict = a.argmax(-1) != b.argmax(-1)
-        surer = jnp.where((entropy(a) <= entropy(b))[..., None], a, b)
-        q = jnp.where(conflict[..., None], surer, 0.5 * (a + b))
+        weight_a, weight_b = (jnp.exp(-entropy(p))[..., None] for p in (a, b))
+        q = (weight_a * a + weight_b * b) / (weight_a + weight_b)
+        own = jax.nn.softmax(jax.lax.stop_gradient(model.apply(params, batch.weak, train=True, key=k_weak).logits))
+        surer = conflict & (own.argmax(-1) != q.argmax(-1)) & (own.max(-1) > q.max(-1))
+        q = jnp.where(surer[..., None], own, q)
         accepted = batch.valid & (q.max(-1) >= self.threshold)
         label = jnp.where(accepted, q.argmax(-1), IGNORE)
 
-        mask = cutmix_box(k_box, label.shape[1:], len(label), self.cutmix) & ~self.turn(memory)
-        view = jnp.where(self.turn(memory), batch.strong, batch.weak)
-        picture, taught, seen = (paste(mask, x, partner(x)) for x in (view, label, batch.valid))
+        mask = cutmix_box(k_box, label.shape[1:], len(label), self.cutmix) & (memory["turn"] == 1)
+        view = jnp.where(memory["turn"] == 0, batch.strong, batch.weak)
+        picture, taught = (paste(mask, x, partner(x)) for x in (view, label))
         logits = model.apply(params, picture, train=True, key=k_student).logits
-        ce = hard_cross_entropy(logits, taught, taught != IGNORE, seen)
-        unsupervised = 0.5 * (ce + Dice(background=True)(logits, taught))
+        unsupervised = Dice(squared=True, background=True)(logits, taught)
         w = self.ramped(progress)
         of = jnp.maximum(batch.valid.sum(), 1)
         metrics = {"supervised": supervised, "unsupervised": unsupervised, "unsupervised_weight": w, "accepted": accepted.sum() / of,
                    "conflict": (conflict & batch.valid).sum() / of}  # fmt: skip
-        return supervised + w * unsupervised, Aux(metrics, output.new_state, None, Pseudo(q, accepted))
+        return supervised + w * unsupervised, Aux(metrics, output.new_state, None, Pseudo(q, accepted, own))
 
     def update(self, params: Params, memory: PyTree) -> tuple[Params, PyTree]:
-        mine = jnp.stack([self.turn(memory), ~self.turn(memory)])
+        mine = jnp.arange(2) == memory["turn"]
         params, new = super().update(params, memory)
         for i, name in enumerate(("first", "second")):
-            averaged = ema_params(memory[name], params, self.decay, memory["count"][i])
+            averaged = ema_params(memory[name], params, self.decay, memory["count"][i], state=self.average_state)
             new[name] = jax.tree.map(lambda a, b, m=mine[i]: jnp.where(m, a, b), averaged, memory[name])
+        over = memory["left"] <= 1
+        new["turn"] = jnp.where(over, 1 - memory["turn"], memory["turn"])
+        new["left"] = jnp.where(over, self.drawn(memory["draw"], new["step"]), memory["left"] - 1)
         return params, {**new, "count": memory["count"] + mine}

@@ -29,6 +29,8 @@ class SemiSupervised:
       labelled_share: part of the batch that is labelled.
       average_state: False is a quirk of published code: normalisation statistics are left out of the average.
       evaluate: "teacher", the average; or "student", the last iterate, as most published code does.
+      teacher_train: a quirk of published code: a teacher normalises by its batch and keeps its dropout. It goes with ``average_state``: a
+        teacher whose statistics stay those of its start can only be read so.
     """
 
     criterion: Loss = CEDice()
@@ -38,6 +40,7 @@ class SemiSupervised:
     labelled_share: float = static(default=0.5)
     average_state: bool = True
     evaluate: Literal["teacher", "student"] = "teacher"
+    teacher_train: bool = False
 
     paper: ClassVar[str] = ""
     """Authors, venue and year."""
@@ -74,6 +77,11 @@ class SemiSupervised:
         """The labelled pass and its loss; exactly those of ``supervised``."""
         output = model.apply(params, batch.image, train=True, key=jax.random.fold_in(key, 0))
         return output, supervised_loss(self.criterion, output, batch.label, batch.weight)
+
+    def target(self, model: Model, teacher: Params, image: jax.Array, key: jax.Array) -> jax.Array:
+        """A teacher's class probabilities ``(B, H, W, K)``, without gradient; ``key`` is for its dropout under ``teacher_train``."""
+        logits = model.apply(teacher, image, train=self.teacher_train, key=key if self.teacher_train else None).logits
+        return jax.nn.softmax(jax.lax.stop_gradient(logits))
 
     def ramped(self, progress: jax.Array) -> jax.Array:
         """w(t)."""

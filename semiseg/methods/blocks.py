@@ -50,14 +50,13 @@ _weighed.defvjp(lambda x, weight_B: (x, weight_B), _weigh)
 
 
 def gaussian_ramp(progress: jax.Array, end: jax.Array | float) -> jax.Array:
-    """exp(-5 (1 - t)^2) with t rising from 0 to 1 at ``progress == end`` (Laine & Aila 2017, section 4)."""
-    t = jnp.clip(progress / jnp.maximum(end, 1e-8), 0.0, 1.0)
-    return jnp.exp(-5.0 * (1.0 - t) ** 2)
+    """exp(-5 (1 - t)^2) with t rising from 0 to 1 at ``progress == end`` (Laine & Aila 2017, section 4); 1 throughout if ``end`` is 0."""
+    return jnp.exp(-5.0 * (1.0 - linear_ramp(progress, end)) ** 2)
 
 
 def linear_ramp(progress: jax.Array, end: jax.Array | float) -> jax.Array:
-    """From 0 to 1 at ``progress == end``, then 1."""
-    return jnp.clip(progress / jnp.maximum(end, 1e-8), 0.0, 1.0)
+    """From 0 to 1 at ``progress == end``, then 1; 1 throughout if ``end`` is 0."""
+    return jnp.where(jnp.asarray(end) > 0, jnp.clip(progress / jnp.maximum(end, 1e-8), 0.0, 1.0), 1.0)
 
 
 def ema(average: PyTree, new: PyTree, decay: jax.Array | float, step: jax.Array) -> PyTree:

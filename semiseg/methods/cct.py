@@ -42,20 +42,18 @@ class CCT(SemiSupervised):
         heads = {f"head{i}": head(model, jax.random.fold_in(key, i), model.classes) for i in (1, 2, 3)}
         return {"net": model.init(key), **heads}
 
-    def loss(
-        self, model: Model, params: dict[str, Params], memory: PyTree, batch: Batch, key: jax.Array, progress: jax.Array
-    ) -> tuple[jax.Array, Aux]:
+    def loss(self, model: Model, params: dict[str, Params], memory: PyTree, batch: Batch, key: jax.Array, progress: jax.Array) -> tuple[jax.Array, Aux]:
         k_net, *k_perturb = (jax.random.fold_in(key, i) for i in range(1, 5))
         output, supervised = self.supervise(model, params["net"], batch, key)
         main = model.apply(params["net"], batch.weak, train=True, key=k_net)
         target, z = jax.nn.softmax(jax.lax.stop_gradient(main.logits)), main.aux["features"]
         perturbed = [self.noisy(k_perturb[0], z), drop_channels(k_perturb[1], z, self.drop), self.inactive(k_perturb[2], z)]
-        terms = [softmax_mse(jax.nn.softmax(run(params[f"head{i}"], x)), target, batch.valid) for i, x in enumerate(perturbed, 1)]
-        consistency = jnp.stack(terms).mean()
+        pupils = [jax.nn.softmax(run(params[f"head{i}"], x)) for i, x in enumerate(perturbed, 1)]
+        consistency = jnp.stack([softmax_mse(p, target, batch.valid) for p in pupils]).mean()
         w = self.ramped(progress)
         metrics = {"supervised": supervised, "consistency": consistency, "consistency_weight": w}
         state = {name: p.state for name, p in params.items()} | {"net": output.new_state}
-        return supervised + w * consistency, Aux(metrics, state, None, Pseudo(target, batch.valid, target))
+        return supervised + w * consistency, Aux(metrics, state, None, Pseudo(target, batch.valid, jnp.stack(pupils).mean(0)))
 
     def noisy(self, key: jax.Array, z: jax.Array) -> jax.Array:
         """F-Noise: one noise for the whole batch, as in the paper."""

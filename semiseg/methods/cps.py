@@ -34,9 +34,7 @@ class CPS(SemiSupervised):
     def networks(self, model: Model, key: jax.Array) -> dict[str, Params]:
         return {"net": model.init(key), "other": self.second(model).init(jax.random.fold_in(key, 1))}
 
-    def loss(
-        self, model: Model, params: dict[str, Params], memory: PyTree, batch: Batch, key: jax.Array, progress: jax.Array
-    ) -> tuple[jax.Array, Aux]:
+    def loss(self, model: Model, params: dict[str, Params], memory: PyTree, batch: Batch, key: jax.Array, progress: jax.Array) -> tuple[jax.Array, Aux]:
         supervised, logits, state = {}, {}, {}
         for i, (name, net) in enumerate({"net": model, "other": self.second(model)}.items()):
             output = net.apply(params[name], batch.image, train=True, key=jax.random.fold_in(key, 2 * i))

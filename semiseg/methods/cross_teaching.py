@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from semiseg.losses import Dice
 from semiseg.methods.cps import CPS
-from semiseg.nets import UNet
+from semiseg.nets import SwinUnet
 from semiseg.types import IGNORE, Model, Net, hyper, static
 
 
@@ -17,14 +17,15 @@ from semiseg.types import IGNORE, Model, Net, hyper, static
 class CrossTeaching(CPS):
     """Luo et al., MIDL 2022 (equations 2-4): as CPS, with Dice for the cross term and a second architecture.
 
-    Loss = Σ criterion(f_i(x_l), y) + w(t) · (Dice(f_1(u), argmax f_2(u)) + Dice(f_2(u), argmax f_1(u))). In the paper the networks are a
-    U-Net and a transformer; here ``other`` may be any network, by default a U-Net that normalises each image by itself.
+    Loss = Σ criterion(f_i(x_l), y) + w(t) · (Dice(f_1(u), argmax f_2(u)) + Dice(f_2(u), argmax f_1(u))). As in the paper the second network
+    is a Swin-Unet; of a third of the published width, so that it is no dearer than the U-Net it teaches, and never pre-trained (theirs begins
+    with ImageNet's weights).
 
     Attributes:
       other: the second network; trained along, and thrown away.
     """
 
-    other: Net = static(default=UNet(norm="instance", activation="gelu"))
+    other: Net = static(default=SwinUnet(features=32, heads=(1, 2, 4, 8), window=8))
 
     paper: ClassVar[str] = "Luo et al., MIDL 2022"
 

@@ -21,7 +21,8 @@ class DAN(SemiSupervised):
     One optimiser steps both: the critic's term has the segmenter's predictions, the segmenter's term the critic's weights as constants.
 
     Attributes:
-      critic_weight: of the critic's own loss (without effect on its step where the optimiser normalises gradients, as Adam does).
+      critic_weight: of the critic's own loss; where the optimiser normalises gradients, as Adam does, it acts through the clipping alone, whose
+        norm goes over both networks.
     """
 
     weight: float = 0.05
@@ -35,9 +36,7 @@ class DAN(SemiSupervised):
         critic = discriminator(model, jax.random.fold_in(key, 1), model.sample.shape[-1] + model.classes)
         return {"net": model.init(key), "critic": critic}
 
-    def loss(
-        self, model: Model, params: dict[str, Params], memory: PyTree, batch: Batch, key: jax.Array, progress: jax.Array
-    ) -> tuple[jax.Array, Aux]:
+    def loss(self, model: Model, params: dict[str, Params], memory: PyTree, batch: Batch, key: jax.Array, progress: jax.Array) -> tuple[jax.Array, Aux]:
         output, supervised = self.supervise(model, params["net"], batch, key)
         unlabelled = model.apply(params["net"], batch.weak, train=True, key=jax.random.fold_in(key, 1))
         p, q = jax.nn.softmax(output.logits), jax.nn.softmax(unlabelled.logits)
@@ -49,4 +48,4 @@ class DAN(SemiSupervised):
         w = self.ramped(progress)
         metrics = {"supervised": supervised, "fool": fool, "tell": tell, "adversarial_weight": w}
         state = {"net": output.new_state, "critic": params["critic"].state}
-        return supervised + w * fool + self.critic_weight * tell, Aux(metrics, state, None, Pseudo(q, batch.valid, q))
+        return supervised + w * fool + self.critic_weight * tell, Aux(metrics, state, None, Pseudo(q, batch.valid))

@@ -29,6 +29,12 @@ def distance_loss(predicted: jax.Array, label: jax.Array, classes: int) -> jax.A
     return masked_mean(jnp.square(predicted - distance_map(label, classes)), label != IGNORE)
 
 
+def decision(distance: jax.Array) -> jax.Array:
+    """The classes ``(B, *space, K)`` that signed distances decide for, one-hot: the foreground class that is deepest inside, else background."""
+    inside = jnp.minimum(distance, 0)
+    return jax.nn.one_hot(jnp.where((inside < 0).any(-1), 1 + inside.argmin(-1), 0), distance.shape[-1] + 1)
+
+
 def as_probability(distance: jax.Array, steepness: jax.Array | float) -> jax.Array:
     """sigmoid(-k z): the smooth inverse of the distance transform (Luo et al. 2021, equation 2), 1 inside, 0 outside."""
     return jax.nn.sigmoid(-steepness * distance)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from semiseg.losses import masked_mean
 from semiseg.methods.base import SemiSupervised
 from semiseg.methods.blocks import weighed
-from semiseg.methods.distance_head import as_probability, distance_loss
+from semiseg.methods.distance_head import as_probability, decision, distance_loss
 from semiseg.methods.heads import head, run
 from semiseg.types import IGNORE, Aux, Batch, Model, Params, Pseudo, PyTree, hyper
 
@@ -38,9 +38,7 @@ class DTC(SemiSupervised):
     def networks(self, model: Model, key: jax.Array) -> dict[str, Params]:
         return {"net": model.init(key), "distance": head(model, jax.random.fold_in(key, 1), model.classes - 1)}
 
-    def loss(
-        self, model: Model, params: dict[str, Params], memory: PyTree, batch: Batch, key: jax.Array, progress: jax.Array
-    ) -> tuple[jax.Array, Aux]:
+    def loss(self, model: Model, params: dict[str, Params], memory: PyTree, batch: Batch, key: jax.Array, progress: jax.Array) -> tuple[jax.Array, Aux]:
         output, supervised = self.supervise(model, params["net"], batch, key)
         unlabelled = model.apply(params["net"], batch.weak, train=True, key=jax.random.fold_in(key, 1))
         z, z_u = (jnp.tanh(run(params["distance"], out.aux["features"])) for out in (output, unlabelled))
@@ -51,4 +49,4 @@ class DTC(SemiSupervised):
         w = self.ramped(progress)
         metrics = {"supervised": supervised, "distance": distance, "dual": dual, "dual_weight": w}
         state = {"net": output.new_state, "distance": params["distance"].state}
-        return supervised + self.distance_weight * distance + w * dual, Aux(metrics, state, None, Pseudo(q, batch.valid, q))
+        return supervised + self.distance_weight * distance + w * dual, Aux(metrics, state, None, Pseudo(q, batch.valid, decision(z_u)))

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from semiseg.methods import thresholds
-from semiseg.methods.base import SemiSupervised, predict
+from semiseg.methods.base import SemiSupervised
 from semiseg.methods.blocks import hard_cross_entropy
 from semiseg.types import Aux, Batch, Model, Params, Pseudo, PyTree, hyper
 
@@ -45,7 +45,7 @@ class FixMatch(SemiSupervised):
     def loss(self, model: Model, params: Params, memory: PyTree, batch: Batch, key: jax.Array, progress: jax.Array) -> tuple[jax.Array, Aux]:
         output, supervised = self.supervise(model, params, batch, key)
         if self.labeller == "teacher":
-            q = predict(model, memory["teacher"], batch.weak)
+            q = self.target(model, memory["teacher"], batch.weak, jax.random.fold_in(key, 2))
         else:
             q = jax.nn.softmax(jax.lax.stop_gradient(model.apply(params, batch.weak, train=True).logits))
         accepted, seen = thresholds.accept(self.rule, self.threshold, memory["thresholds"], q, batch.valid)

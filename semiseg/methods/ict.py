@@ -8,7 +8,7 @@ import jax
 
 from semiseg.augment.mix import partner
 from semiseg.losses import softmax_mse
-from semiseg.methods.base import SemiSupervised, predict
+from semiseg.methods.base import SemiSupervised
 from semiseg.types import Aux, Batch, Model, Params, Pseudo, PyTree, hyper
 
 
@@ -30,9 +30,9 @@ class ICT(SemiSupervised):
     passes: ClassVar[str] = "L + U | U"
 
     def loss(self, model: Model, params: Params, memory: PyTree, batch: Batch, key: jax.Array, progress: jax.Array) -> tuple[jax.Array, Aux]:
-        k_student, k_mix = (jax.random.fold_in(key, i) for i in (1, 2))
+        k_student, k_mix, k_teacher = (jax.random.fold_in(key, i) for i in (1, 2, 3))
         output, supervised = self.supervise(model, params, batch, key)
-        teacher = predict(model, memory["teacher"], batch.weak)
+        teacher = self.target(model, memory["teacher"], batch.weak, k_teacher)
         share = jax.random.beta(k_mix, self.alpha, self.alpha, (len(batch.weak),))
         share = share.reshape(-1, *(1,) * (batch.weak.ndim - 1))
         mix = lambda x: share * x + (1 - share) * partner(x)

@@ -24,14 +24,12 @@ class MeanTeacher(SemiSupervised):
       start: share of the training before which the term is off.
       noise: standard deviation of the noise added to the teacher's (standardised) input, clipped at twice that.
       student_view: "strong" or "weak": the view of the unlabelled images that the student sees; the teacher's is weak.
-      teacher_train: quirk of published code: the teacher normalises by batch statistics and keeps its dropout.
     """
 
     weight: float = 1.0
     start: float = 0.0
     noise: float = 0.0
     student_view: Literal["strong", "weak"] = "strong"
-    teacher_train: bool = False
 
     paper: ClassVar[str] = "Tarvainen & Valpola, NeurIPS 2017"
     passes: ClassVar[str] = "L + U | U"
@@ -40,10 +38,9 @@ class MeanTeacher(SemiSupervised):
         k_student, k_teacher, k_noise = (jax.random.fold_in(key, i) for i in (1, 2, 3))
         output, supervised = self.supervise(model, params, batch, key)
         noise = jnp.clip(self.noise * jax.random.normal(k_noise, batch.weak.shape), -2 * self.noise, 2 * self.noise)
-        target = model.apply(memory["teacher"], batch.weak + noise, train=self.teacher_train, key=k_teacher).logits
+        target = self.target(model, memory["teacher"], batch.weak + noise, k_teacher)
         view = batch.strong if self.student_view == "strong" else batch.weak
         student = jax.nn.softmax(model.apply(params, view, train=True, key=k_student).logits)
-        target = jax.nn.softmax(jax.lax.stop_gradient(target))
         consistency = softmax_mse(student, target, batch.valid)
         weight = self.ramped(progress) * (progress >= self.start)
         metrics = {"supervised": supervised, "consistency": consistency, "consistency_weight": weight}

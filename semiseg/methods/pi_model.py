@@ -26,8 +26,7 @@ class PiModel(SemiSupervised):
     def loss(self, model: Model, params: Params, memory: PyTree, batch: Batch, key: jax.Array, progress: jax.Array) -> tuple[jax.Array, Aux]:
         output, supervised = self.supervise(model, params, batch, key)
         looks = [
-            jax.nn.softmax(model.apply(params, view, train=True, key=jax.random.fold_in(key, i)).logits)
-            for i, view in enumerate((batch.weak, batch.strong), 1)
+            jax.nn.softmax(model.apply(params, view, train=True, key=jax.random.fold_in(key, i)).logits) for i, view in enumerate((batch.weak, batch.strong), 1)
         ]
         consistency = softmax_mse(looks[0], looks[1], batch.valid)
         w = self.ramped(progress)

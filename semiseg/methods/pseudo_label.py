@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 import jax
 import jax.numpy as jnp
 
-from semiseg.methods.base import SemiSupervised, predict
+from semiseg.methods.base import SemiSupervised
 from semiseg.methods.blocks import hard_cross_entropy
 from semiseg.types import Aux, Batch, Model, Params, Pseudo, PyTree, hyper
 
@@ -34,7 +34,7 @@ class PseudoLabel(SemiSupervised):
 
     def loss(self, model: Model, params: Params, memory: PyTree, batch: Batch, key: jax.Array, progress: jax.Array) -> tuple[jax.Array, Aux]:
         output, supervised = self.supervise(model, params, batch, key)
-        probability = predict(model, memory["teacher"], batch.weak)
+        probability = self.target(model, memory["teacher"], batch.weak, jax.random.fold_in(key, 2))
         accepted = batch.valid & (probability.max(-1) >= self.threshold)
         view = batch.strong if self.student_view == "strong" else batch.weak
         logits = model.apply(params, view, train=True, key=jax.random.fold_in(key, 1)).logits

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from semiseg.methods.base import SemiSupervised
 from semiseg.methods.blocks import binary_cross_entropy, frozen, weighed
-from semiseg.methods.distance_head import distance_loss
+from semiseg.methods.distance_head import decision, distance_loss
 from semiseg.methods.heads import discriminator, head, judge, run
 from semiseg.types import Aux, Batch, Model, Params, Pseudo, PyTree, hyper
 
@@ -39,9 +39,7 @@ class SASSNet(SemiSupervised):
         critic = discriminator(model, k_critic, model.sample.shape[-1] + model.classes - 1)
         return {"net": model.init(key), "distance": head(model, k_head, model.classes - 1), "critic": critic}
 
-    def loss(
-        self, model: Model, params: dict[str, Params], memory: PyTree, batch: Batch, key: jax.Array, progress: jax.Array
-    ) -> tuple[jax.Array, Aux]:
+    def loss(self, model: Model, params: dict[str, Params], memory: PyTree, batch: Batch, key: jax.Array, progress: jax.Array) -> tuple[jax.Array, Aux]:
         output, supervised = self.supervise(model, params["net"], batch, key)
         unlabelled = model.apply(params["net"], batch.weak, train=True, key=jax.random.fold_in(key, 1))
         z, z_u = (jnp.tanh(run(params["distance"], out.aux["features"])) for out in (output, unlabelled))
@@ -56,4 +54,4 @@ class SASSNet(SemiSupervised):
         state = {name: p.state for name, p in params.items()} | {"net": output.new_state}
         q = jax.nn.softmax(unlabelled.logits)
         total = supervised + self.distance_weight * distance + w * fool + self.critic_weight * tell
-        return total, Aux(metrics, state, None, Pseudo(q, batch.valid, q))
+        return total, Aux(metrics, state, None, Pseudo(q, batch.valid, decision(z_u)))

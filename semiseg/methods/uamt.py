@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from semiseg.losses import softmax_mse
-from semiseg.methods.base import SemiSupervised, predict
+from semiseg.methods.base import SemiSupervised
 from semiseg.methods.blocks import entropy, gaussian_ramp
 from semiseg.types import Aux, Batch, Model, Params, Pseudo, PyTree, hyper
 
@@ -19,7 +19,10 @@ class UAMT(SemiSupervised):
     """Yu et al., MICCAI 2019 (equations 1-4).
 
     The teacher looks ``looks`` times, each with its own input noise and dropout; the entropy of the mean prediction is the uncertainty u.
-    Adds w(t) · the mean over pixels with u < H(t) of ||softmax(student) - softmax(teacher)||², H(t) = (3/4 + 1/4 · ramp(t)) · ln K.
+    One more look, with noise of its own, is the target. Adds w(t) · the mean over pixels with u < H(t) of ||softmax(student) - target||²,
+    H(t) = (3/4 + 1/4 · ramp(t)) · ln K.
+
+    Published code divides the sum over K classes by twice the pixels: a weight of .1 there is .1 · K/2 here.
 
     Attributes:
       looks: passes of the teacher for the uncertainty.
@@ -29,7 +32,7 @@ class UAMT(SemiSupervised):
       student_view: "strong", or "weak" as in the paper.
     """
 
-    weight: float = 4.0
+    weight: float = 1.0
     looks: int = 8
     noise: float = 0.1
     largest_entropy: Literal["classes", "binary"] = "classes"
@@ -42,12 +45,15 @@ class UAMT(SemiSupervised):
         output, supervised = self.supervise(model, params, batch, key)
         teacher = jax.lax.stop_gradient(memory["teacher"])
 
+        def noisy(k: jax.Array) -> jax.Array:
+            return batch.weak + jnp.clip(self.noise * jax.random.normal(k, batch.weak.shape), -2 * self.noise, 2 * self.noise)
+
         def look(total: jax.Array, k: jax.Array) -> tuple[jax.Array, None]:
             k_noise, k_net = jax.random.split(k)
-            noise = jnp.clip(self.noise * jax.random.normal(k_noise, batch.weak.shape), -2 * self.noise, 2 * self.noise)
-            return total + jax.nn.softmax(model.apply(teacher, batch.weak + noise, train=True, key=k_net).logits), None
+            return total + jax.nn.softmax(model.apply(teacher, noisy(k_noise), train=True, key=k_net).logits), None
 
-        target = predict(model, teacher, batch.weak)
+        k_noise, k_teacher = jax.random.split(jax.random.fold_in(key, 3))
+        target = self.target(model, teacher, noisy(k_noise), k_teacher)
         mean = jax.lax.scan(look, jnp.zeros_like(target), jax.random.split(jax.random.fold_in(key, 2), self.looks))[0] / self.looks
         most = math.log(2 if self.largest_entropy == "binary" else model.classes)
         limit = (0.75 + 0.25 * gaussian_ramp(progress, self.ramp)) * most

@@ -24,7 +24,8 @@ class UniMatch(SemiSupervised):
     the weak view with channels of its features dropped. The published total is half of this: halve the learning rate for it.
 
     Differences: s1 is the trainer's strong view, s2 is drawn from the weak view by contrast, brightness and blur; features are dropped
-    under the last layer (where every network has them) instead of in the encoder.
+    under the last layer (where every network has them) instead of in the encoder; a box comes from the next image of the batch instead of
+    one of another batch.
 
     Attributes:
       threshold: least confidence of an accepted pixel.
@@ -35,7 +36,7 @@ class UniMatch(SemiSupervised):
       blur: probability of a blur in it.
       cutmix: probability of a box.
       pixel_loss: "ce", or "dice" (the medical code): Dice over confident pixels.
-      student_view: "strong", or "weak": both views are then the weak one (with CutMix).
+      student_view: "strong"; "jitter": both views are drawn as s2 is (the published code); "weak": both are the weak view (with CutMix).
     """
 
     threshold: float = 0.95
@@ -46,7 +47,7 @@ class UniMatch(SemiSupervised):
     blur: float = 0.5
     cutmix: float = 0.5
     pixel_loss: Literal["ce", "dice"] = "ce"
-    student_view: Literal["strong", "weak"] = "strong"
+    student_view: Literal["strong", "jitter", "weak"] = "strong"
 
     paper: ClassVar[str] = "Yang et al., CVPR 2023"
     passes: ClassVar[str] = "L + 3 U"
@@ -61,22 +62,24 @@ class UniMatch(SemiSupervised):
 
         dropped = last_layer(model, params, drop_channels(k_drop, weak.aux["features"], self.drop))
         features = self.pixels(dropped, label, batch.valid)
-        if self.student_view == "strong":
-            views = batch.strong, jitter(k_jitter, batch.weak, self.jitter, self.blur)
-        else:
+        second = jitter(k_jitter, batch.weak, self.jitter, self.blur)
+        if self.student_view == "weak":
             views = batch.weak, batch.weak
-        strong, first = jnp.float32(0), None
+        elif self.student_view == "jitter":
+            views = jitter(jax.random.fold_in(key, 8), batch.weak, self.jitter, self.blur), second
+        else:
+            views = batch.strong, second
+        strong = jnp.float32(0)
         for view, k_box, k_net in zip(views, k_views[:2], k_views[2:]):
             mask = cutmix_box(k_box, label.shape[1:], len(label), self.cutmix)
             logits = model.apply(params, paste(mask, view, partner(view)), train=True, key=k_net).logits
             mixed, seen = paste(mask, label, partner(label)), paste(mask, batch.valid, partner(batch.valid))
             strong += self.pixels(logits, mixed, seen)
-            first = jax.nn.softmax(logits) if first is None else first
         w = self.ramped(progress)
         metrics = {"supervised": supervised, "strong": strong, "features": features, "accepted": accepted.sum() / jnp.maximum(batch.valid.sum(), 1),
                    "unsupervised_weight": w}  # fmt: skip
         total = supervised + w * (self.strong_weight * strong + self.feature_weight * features)
-        return total, Aux(metrics, output.new_state, None, Pseudo(q, accepted))
+        return total, Aux(metrics, output.new_state, None, Pseudo(q, accepted, jax.nn.softmax(dropped)))
 
     def pixels(self, logits: jax.Array, label: jax.Array, valid: jax.Array) -> jax.Array:
         """H of the equations: the loss on confident pixels; 0, and no gradient, where there is none."""

@@ -25,10 +25,11 @@ class URPC(SemiSupervised):
     has them.
 
     Attributes:
+      weight: as published.
       scales: predictions, the full one included.
     """
 
-    weight: float = 1.0
+    weight: float = 0.1
     scales: int = 4
 
     paper: ClassVar[str] = "Luo et al., MICCAI 2021"
@@ -48,9 +49,7 @@ class URPC(SemiSupervised):
             found.append(jax.image.resize(y, (*logits.shape[:-1], y.shape[-1]), "linear"))
         return found
 
-    def loss(
-        self, model: Model, params: dict[str, Params], memory: PyTree, batch: Batch, key: jax.Array, progress: jax.Array
-    ) -> tuple[jax.Array, Aux]:
+    def loss(self, model: Model, params: dict[str, Params], memory: PyTree, batch: Batch, key: jax.Array, progress: jax.Array) -> tuple[jax.Array, Aux]:
         output, first = self.supervise(model, params["net"], batch, key)
         labelled = self.pyramid(params, output.logits, output.aux["features"])
         supervised = (first + sum(self.criterion(weighed(y, batch.weight), batch.label) for y in labelled[1:])) / self.scales

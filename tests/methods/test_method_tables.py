@@ -91,10 +91,18 @@ def test_bench_methods_measures_and_writes(tmp_path, capsys):
 
 @pytest.mark.parametrize("name, method", [(p, m) for p, recipes in config.PRESETS.items() for m in recipes])
 def test_every_preset_is_a_trial(name, method):
-    """Catches a recipe that names a field its method does not have, and one that YAML does not bring back."""
+    """Catches a recipe that names a field its method does not have, one that YAML does not bring back, and a teacher that normalises by the
+    statistics of its start because they are never averaged."""
     trial = config.preset(name, method)
+    assert getattr(trial.method, "average_state", True) or trial.method.teacher_train
     assert config.name_of("method", trial.method) == method
     assert config.from_dict(config.to_dict(trial)) == trial
+
+
+def test_cross_teaching_has_two_architectures():
+    """Catches a second network of the same kind, which is CPS."""
+    for trial in (config.override(config.Trial(), {"method": "cross_teaching"}), config.preset("ssl4mis", "cross_teaching")):
+        assert type(trial.method.other) is not type(trial.net)
 
 
 def test_presets_hold_the_published_figures_of_their_papers():
