@@ -11,6 +11,7 @@ from semiseg.augment.mix import cutmix_box, partner, paste
 from semiseg.losses import Dice
 from semiseg.methods.base import SemiSupervised
 from semiseg.methods.blocks import ema_params, entropy
+from semiseg.methods.thresholds import confident
 from semiseg.types import IGNORE, Aux, Batch, Model, Params, Pseudo, PyTree, hyper
 
 
@@ -67,7 +68,7 @@ class ADMT(SemiSupervised):
         own = jax.nn.softmax(jax.lax.stop_gradient(model.apply(params, batch.weak, train=True, key=k_weak).logits))
         surer = conflict & (own.argmax(-1) != q.argmax(-1)) & (own.max(-1) > q.max(-1))
         q = jnp.where(surer[..., None], own, q)
-        accepted = batch.valid & (q.max(-1) >= self.threshold)
+        accepted = confident(q, self.threshold, batch.valid)
         label = jnp.where(accepted, q.argmax(-1), IGNORE)
 
         mask = cutmix_box(k_box, label.shape[1:], len(label), self.cutmix) & (memory["turn"] == 1)

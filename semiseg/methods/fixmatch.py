@@ -24,6 +24,7 @@ class FixMatch(SemiSupervised):
       threshold: least confidence of an accepted pixel.
       rule: fixed, flexmatch or freematch: the last two set one for each class from what has been learnt (then ``threshold`` is
         FlexMatch's upper bound, and unused by FreeMatch).
+      rule_decay: of the moving averages that an adaptive rule follows.
       labeller: "student" labels with the network itself, normalised by its batch (the paper); "teacher" with its average.
       student_view: "strong", or "weak" (then nothing is left of the method but self-training).
       rejected: "ignored", or "background": a quirk of published code, which trains every rejected pixel as class 0.
@@ -32,6 +33,7 @@ class FixMatch(SemiSupervised):
     weight: float = 0.5
     threshold: float = 0.95
     rule: thresholds.Kind = "fixed"
+    rule_decay: float = 0.999
     labeller: Literal["student", "teacher"] = "student"
     student_view: Literal["strong", "weak"] = "strong"
     rejected: Literal["ignored", "background"] = "ignored"
@@ -48,7 +50,7 @@ class FixMatch(SemiSupervised):
             q = self.target(model, memory["teacher"], batch.weak, jax.random.fold_in(key, 2))
         else:
             q = jax.nn.softmax(jax.lax.stop_gradient(model.apply(params, batch.weak, train=True).logits))
-        accepted, seen = thresholds.accept(self.rule, self.threshold, memory["thresholds"], q, batch.valid)
+        accepted, seen = thresholds.accept(self.rule, self.threshold, memory["thresholds"], q, batch.valid, self.rule_decay)
         label = q.argmax(-1)
         view = batch.strong if self.student_view == "strong" else batch.weak
         logits = model.apply(params, view, train=True, key=jax.random.fold_in(key, 1)).logits

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from semiseg.methods.base import SemiSupervised
 from semiseg.methods.blocks import hard_cross_entropy
+from semiseg.methods.thresholds import confident
 from semiseg.types import Aux, Batch, Model, Params, Pseudo, PyTree, hyper
 
 
@@ -35,7 +36,7 @@ class PseudoLabel(SemiSupervised):
     def loss(self, model: Model, params: Params, memory: PyTree, batch: Batch, key: jax.Array, progress: jax.Array) -> tuple[jax.Array, Aux]:
         output, supervised = self.supervise(model, params, batch, key)
         probability = self.target(model, memory["teacher"], batch.weak, jax.random.fold_in(key, 2))
-        accepted = batch.valid & (probability.max(-1) >= self.threshold)
+        accepted = confident(probability, self.threshold, batch.valid)
         view = batch.strong if self.student_view == "strong" else batch.weak
         logits = model.apply(params, view, train=True, key=jax.random.fold_in(key, 1)).logits
         unsupervised = hard_cross_entropy(logits, probability.argmax(-1), accepted, batch.valid)

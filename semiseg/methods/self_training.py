@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from semiseg.methods.base import SemiSupervised
 from semiseg.methods.blocks import hard_cross_entropy
+from semiseg.methods.thresholds import confident
 from semiseg.types import Aux, Batch, Model, Params, Pseudo, PyTree, hyper
 
 
@@ -47,7 +48,7 @@ class SelfTraining(SemiSupervised):
     def loss(self, model: Model, params: Params, memory: PyTree, batch: Batch, key: jax.Array, progress: jax.Array) -> tuple[jax.Array, Aux]:
         output, supervised = self.supervise(model, params, batch, key)
         q = self.target(model, memory["labeller"], batch.weak, jax.random.fold_in(key, 2))
-        accepted = batch.valid & (q.max(-1) >= self.threshold) & (memory["round"] > 0)
+        accepted = confident(q, self.threshold, batch.valid) & (memory["round"] > 0)
         view = batch.strong if self.student_view == "strong" else batch.weak
         logits = model.apply(params, view, train=True, key=jax.random.fold_in(key, 1)).logits
         unsupervised = hard_cross_entropy(logits, q.argmax(-1), accepted, batch.valid)

@@ -11,6 +11,7 @@ from semiseg.losses import masked_mean
 from semiseg.methods.base import SemiSupervised
 from semiseg.methods.blocks import divergence, frozen
 from semiseg.methods.heads import channels_of
+from semiseg.methods.thresholds import confident
 from semiseg.types import IGNORE, Aux, Batch, Model, Params, Pseudo, PyTree, hyper
 
 
@@ -60,7 +61,7 @@ class SSNet(SemiSupervised):
         cosine = _unit(clean.aux["features"].astype(jnp.float32)) @ _unit(prototype).T / self.temperature
         log_p = jax.nn.log_softmax(jnp.where(known, cosine, -1e9))
         label = q.argmax(-1)
-        sure = batch.valid & (q.max(-1) >= self.threshold) & known[label]
+        sure = confident(q, self.threshold, batch.valid) & known[label]
         apart = masked_mean(-jnp.take_along_axis(log_p, label[..., None], -1)[..., 0], sure)
         w = self.ramped(progress)
         metrics = {"supervised": supervised, "smooth": smooth, "separation": apart, "unsupervised_weight": w}

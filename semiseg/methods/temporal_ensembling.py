@@ -67,10 +67,16 @@ def look_up(z_UHWK: jax.Array, coordinates: jax.Array) -> jax.Array:
 
 
 def write_back(ensemble: jax.Array, place: jax.Array, coordinates: jax.Array, valid: jax.Array, p: jax.Array, keep: jax.Array | float) -> jax.Array:
-    """``keep · Z + (1 - keep) · p`` at the pool pixels nearest to each valid pixel of the views; the rest stays."""
-    nearest = jnp.round(coordinates).astype(jnp.int32)
-    image = jnp.broadcast_to(place.reshape(-1, *(1,) * (nearest.ndim - 2)), valid.shape)
-    outside = ensemble.shape[0]
-    where = (jnp.where(valid, image, outside), *jnp.moveaxis(nearest, 1, 0))
+    """``keep · Z + (1 - keep) · p`` at the pool pixels nearest to each valid pixel of the views; the rest stays.
+
+    Where several are nearest to one (a view that shrinks, an image drawn twice) the last of them is written, on every kind of device.
+    """
+    nearest = jnp.moveaxis(jnp.round(coordinates).astype(jnp.int32), 1, 0)
+    each = lambda x: jnp.broadcast_to(x.reshape(-1, *(1,) * (valid.ndim - 1)), valid.shape)
+    slot = each((place[:, None] == place).argmax(-1))  # of the first view of the same image
+    number = jnp.arange(1, valid.size + 1).reshape(valid.shape)
+    last = jnp.zeros((len(place), *ensemble.shape[1:-1]), jnp.int32).at[(slot, *nearest)].max(jnp.where(valid, number, 0))
+    written = valid & (last[(slot, *nearest)] == number)
+    where = (jnp.where(written, each(place), ensemble.shape[0]), *nearest)
     old = ensemble.at[where].get(mode="fill", fill_value=0).astype(jnp.float32)
     return ensemble.at[where].set((keep * old + (1 - keep) * p).astype(ensemble.dtype), mode="drop")

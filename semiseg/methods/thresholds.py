@@ -20,12 +20,17 @@ def start(classes: int) -> dict[str, jax.Array]:
     return {"share": jnp.full(classes, 1.0 / classes), "confidence": jnp.float32(1.0 / classes), "learnt": jnp.zeros(classes)}
 
 
+def confident(probability: jax.Array, threshold: jax.Array | float, valid: jax.Array) -> jax.Array:
+    """The part of ``valid`` ``(B, H, W)`` where the most probable class of ``(B, H, W, K)`` has at least ``threshold`` (Sohn et al. 2020)."""
+    return valid & (probability.max(-1) >= threshold)
+
+
 def accept(
     kind: Kind, threshold: jax.Array | float, memory: dict[str, jax.Array], probability: jax.Array, valid: jax.Array, decay: jax.Array | float = 0.999
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Accepted pixels ``(B, H, W)``, a part of ``valid``, of a map ``(B, H, W, K)``; and the memory with this batch in it.
 
-    ``fixed``: max p >= threshold (Sohn et al. 2020, FixMatch).
+    ``fixed``: :func:`confident`.
     ``flexmatch``: threshold · M(β_c), β_c the share of pixels that are confident and of class c, over the largest such share or the share
     not learnt yet; M(x) = x / (2 - x) (Zhang et al. 2021, equations 6, 7, 11).
     ``freematch``: the mean confidence, times each class's mean probability over the largest one (Wang et al. 2023, equations 5, 6, 8).
@@ -33,7 +38,7 @@ def accept(
     confidence, label = probability.max(-1), probability.argmax(-1)
     classes = probability.shape[-1]
     if kind == "fixed":
-        return valid & (confidence >= threshold), memory
+        return confident(probability, threshold, valid), memory
     average = lambda old, new: decay * old + (1 - decay) * new
     if kind == "flexmatch":
         sure = jax.nn.one_hot(label, classes) * (confidence >= threshold)[..., None]

@@ -12,6 +12,7 @@ from semiseg.losses import Dice
 from semiseg.methods.base import SemiSupervised
 from semiseg.methods.blocks import hard_cross_entropy
 from semiseg.methods.heads import drop_channels, last_layer
+from semiseg.methods.thresholds import confident
 from semiseg.types import IGNORE, Aux, Batch, Model, Params, Pseudo, PyTree, hyper
 
 
@@ -57,7 +58,7 @@ class UniMatch(SemiSupervised):
         output, supervised = self.supervise(model, params, batch, key)
         weak = model.apply(params, batch.weak, train=True, key=k_weak)
         q = jax.nn.softmax(jax.lax.stop_gradient(weak.logits))
-        accepted = batch.valid & (q.max(-1) >= self.threshold)
+        accepted = confident(q, self.threshold, batch.valid)
         label = jnp.where(accepted, q.argmax(-1), IGNORE)
 
         dropped = last_layer(model, params, drop_channels(k_drop, weak.aux["features"], self.drop))

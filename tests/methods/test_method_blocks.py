@@ -154,6 +154,14 @@ def test_an_ensemble_is_the_bias_corrected_mean_of_its_updates():
     assert float((z[2].sum(-1) > 0).sum()) == 15
 
 
+def test_an_image_drawn_twice_is_remembered_once():
+    """The second of two equal views is written. Catches writes of one pixel in an order that a device may choose, and of an invalid one."""
+    grid = jnp.stack(jnp.meshgrid(jnp.arange(4.0), jnp.arange(4.0), indexing="ij"))
+    p = jax.nn.softmax(jax.random.normal(jax.random.key(0), (2, 4, 4, 2)))
+    z = write_back(jnp.zeros((3, 8, 8, 2)), jnp.array([1, 1]), jnp.stack([grid, grid]), jnp.ones((2, 4, 4), bool).at[1, 0].set(False), p, 0.6)
+    np.testing.assert_allclose(z[1, :4, :4], 0.4 * p[1].at[0].set(p[0, 0]), rtol=1e-6)
+
+
 # ------------------------------------------------------------------ phases and turns
 def test_bcp_pretrains_without_unlabelled_images():
     """Catches a phase that never ends, or looks at unlabelled images; the weight of the pseudo-labels is its own after it."""
