@@ -45,6 +45,8 @@ COLUMNS = (
     "n_subjects",
 )
 """Columns of results.csv: a contract, other people's scripts depend on it."""
+INIT_COLUMNS = ("init", "total_steps", "seconds_init")
+"""Columns after these, in a results.csv of which a run began with other weights than random ones; without them every run began at random."""
 
 SUBJECT_COLUMNS = ("run", "split", "checkpoint", "subject", "class", "metric", "value", "unit")
 MEAN = "mean"
@@ -52,7 +54,7 @@ MEAN = "mean"
 
 _NOT_FOREGROUND = {"0", "background", MEAN}
 _MARKS = ("config.yaml", "summary.json", "per_subject.csv")
-_LATER = {"synthetic_schedule": "constant", "synthetic_weight": 1.0, "synthetic_as": "labelled", "synthetic_softness": 0.5}
+_LATER = {"synthetic_schedule": "constant", "synthetic_weight": 1.0, "synthetic_as": "labelled", "synthetic_softness": 0.5, "init.name": "none"}
 """Fields that folders of earlier versions lack, and what they did: no treatment of their own."""
 _SKIP = {"checkpoints", "wandb", "__pycache__"}
 
@@ -78,7 +80,7 @@ class Scores:
         if split not in splits or checkpoint not in checkpoints or metric not in metrics or (class_ != MEAN and class_ not in classes):
             return None
         values_KS = self.value[splits[split], checkpoints[checkpoint], metrics[metric]]
-        return values_KS[classes[class_]] if class_ != MEAN else values_KS[0] if len(values_KS) == 1 else _nanmean(values_KS, 0)
+        return values_KS[classes[class_]] if class_ != MEAN else values_KS[0] if len(values_KS) == 1 else nanmean(values_KS, 0)
 
     def per_subject(self, metric: str, split: str, checkpoint: str, class_: str = MEAN) -> dict[str, float]:
         """Defined score of each subject of the split, see :meth:`row`."""
@@ -152,6 +154,21 @@ class Run:
     def steps(self) -> int:
         return int(self.config.get("steps", 0))
 
+    @property
+    def init(self) -> str:
+        """What its weights began as: ``none`` (random), an objective, or the path of other weights."""
+        return str(self.summary.get("init") or _name(self.config.get("init") or "none"))
+
+    @property
+    def total_steps(self) -> int:
+        """Steps of the training and of what came before it."""
+        return int(self.summary.get("total_steps") or self.steps)
+
+    @property
+    def seconds_init(self) -> float:
+        """Of the pre-training, which runs of one folder that begin alike share; 0 for weights that do not tell."""
+        return float(self.summary.get("seconds_init") or 0)
+
     def metrics(self) -> pd.DataFrame:
         """metrics.jsonl, one row per logged step; values logged at some steps only are NaN at the others."""
         import pandas as pd
@@ -172,12 +189,12 @@ class Run:
         return lines
 
     def end(self) -> dict[str, float]:
-        """The last value of everything that metrics.jsonl logs, from its last 4 KiB: a long log costs as little as a short one."""
+        """The last value of everything that metrics.jsonl logs, from its last 16 KiB: a long log costs as little as a short one."""
         file = self.path / "metrics.jsonl"
         if not file.exists():
             return {}
         with file.open("rb") as log:
-            log.seek(max(0, file.stat().st_size - 4096))
+            log.seek(max(0, file.stat().st_size - 16384))  # a line of 30 classes has 7 KiB
             lines = log.read().decode(errors="replace").splitlines()
         found: dict[str, float] = {}
         for line in lines:
@@ -214,8 +231,8 @@ class Run:
         factors = (self.name, self.data, self.method, self.net, self.labels, self.label_subset, self.seed, self.ratio, self.steps)
         splits, checkpoints, metrics, classes, _ = self.scores.axes
         value, present = self.scores.value, self.scores.present
-        with_mean = np.concatenate([_nanmean(value, 3)[:, :, :, None], value], axis=3)
-        mean, count = _nanmean(with_mean, 4), (~np.isnan(with_mean)).sum(4)
+        with_mean = np.concatenate([nanmean(value, 3)[:, :, :, None], value], axis=3)
+        mean, count = nanmean(with_mean, 4), (~np.isnan(with_mean)).sum(4)
         measured = np.concatenate([present.any(3, keepdims=True), present], axis=3)
         names = [list(axis) for axis in (splits, checkpoints, metrics)] + [[MEAN, *classes]]
         for at in np.argwhere(measured).tolist():
@@ -254,11 +271,22 @@ class Runs(Sequence[Run]):
         """``(subjects, values_RS)``: one row a run, one column a subject of any run; NaN where undefined or not scored."""
         return matrix(self, metric, split, checkpoint, class_)
 
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Of results.csv: :data:`COLUMNS`, and :data:`INIT_COLUMNS` where a run did not begin at random."""
+        return COLUMNS + INIT_COLUMNS if any(run.init != "none" for run in self) else COLUMNS
+
+    def _rows(self) -> Iterator[tuple[Any, ...]]:
+        wide = len(self.columns) > len(COLUMNS)
+        for run in self:
+            begun = (run.init, run.total_steps, run.seconds_init) if wide else ()
+            yield from ((*row, *begun) for row in run.rows())
+
     def to_pandas(self) -> pd.DataFrame:
-        """One row per run × split × checkpoint × class × metric, with exactly the columns of results.csv (:data:`COLUMNS`)."""
+        """One row per run × split × checkpoint × class × metric, with exactly the columns of results.csv (:attr:`columns`)."""
         import pandas as pd
 
-        return pd.DataFrame([row for run in self for row in run.rows()], columns=list(COLUMNS))
+        return pd.DataFrame(list(self._rows()), columns=list(self.columns))
 
     def per_subject(self) -> pd.DataFrame:
         """Every per_subject.csv in one long frame."""
@@ -272,8 +300,8 @@ class Runs(Sequence[Run]):
         file.parent.mkdir(parents=True, exist_ok=True)
         with file.open("w", encoding="utf-8", newline="") as out:
             writer = csv.writer(out, lineterminator="\n")
-            writer.writerow(COLUMNS)
-            writer.writerows([_cell(v) for v in row] for run in self for row in run.rows())
+            writer.writerow(self.columns)
+            writer.writerows([_cell(v) for v in row] for row in self._rows())
         return file
 
 
@@ -356,23 +384,28 @@ def _read(folder: Path, layouts: list[_Layout]) -> Run:
 def _read_results(file: Path) -> list[Run]:
     """The runs of a results.csv."""
     by_run: dict[str, list[tuple[Any, ...]]] = {}
+    begun: dict[str, dict[str, Any]] = {}
     try:
         with file.open(encoding="utf-8", newline="") as lines:
             reader = csv.reader(lines)
-            if tuple(next(reader, [])) != COLUMNS:
+            if tuple(header := next(reader, [])) not in (COLUMNS, COLUMNS + INIT_COLUMNS):
                 raise UserError(f"{file}: the header should be {','.join(COLUMNS)}; write it with `semiseg report`")
             for row in reader:
-                name, data, method, net, labels, subset, seed, ratio, steps, split, checkpoint, class_, metric, mean, count = row
+                if len(row) != len(header):
+                    raise ValueError(f"{len(row)} fields for {len(header)} columns")
+                name, data, method, net, labels, subset, seed, ratio, steps, split, checkpoint, class_, metric, mean, count, *before = row
+                if before:
+                    begun[name] = {"init": before[0], "total_steps": int(before[1]), "seconds_init": float(before[2])}
                 factors = (name, data, method, net, int(labels), int(subset) if subset.isdigit() else subset, int(seed), float(ratio), int(steps))
                 by_run.setdefault(name, []).append((*factors, split, checkpoint, class_, metric, float(mean) if mean else np.nan, int(count)))
     except (ValueError, csv.Error, UnicodeDecodeError) as error:
         raise UserError(f"{file}: line {reader.line_num} cannot be read ({error}); write it again with `semiseg report`") from None
     from semiseg.analysis.subject_scores import attach
 
-    return attach(file, [_averaged(file, rows) for rows in by_run.values()])
+    return attach(file, [_averaged(file, rows, begun.get(name, {})) for name, rows in by_run.items()])
 
 
-def _averaged(file: Path, rows: list[tuple[Any, ...]]) -> Run:
+def _averaged(file: Path, rows: list[tuple[Any, ...]], begun: dict[str, Any]) -> Run:
     name, data, method, net, labels, subset, seed, ratio, steps = rows[0][:9]
     config = {"data": data, "method": {"name": method}, "net": {"name": net}, "labels": labels, "label_subset": subset, "seed": seed}
     axes: tuple[dict[str, int], ...] = ({}, {}, {}, {MEAN: 0}, {"(mean of all)": 0})
@@ -385,7 +418,15 @@ def _averaged(file: Path, rows: list[tuple[Any, ...]]) -> Run:
     for row in means:
         at = axes[0][row[9]], axes[1][row[10]], axes[2][row[12]], 0
         value[(*at, 0)], present[at] = row[13], True
-    return Run(file, name, config | {"ratio": ratio, "steps": steps}, {}, {}, Scores(axes, {}, value, present), tuple(rows))
+    return Run(
+        file,
+        name,
+        config | {"ratio": ratio, "steps": steps, "init": {"name": begun.get("init", "none")}},
+        begun,
+        {},
+        Scores(axes, {}, value, present),
+        tuple(rows),
+    )
 
 
 def _mapping(file: Path, parse: Any) -> dict[str, Any]:
@@ -497,7 +538,7 @@ def _cell(value: Any) -> Any:
     return ("" if np.isnan(value) else f"{value:.6g}") if isinstance(value, float) else value
 
 
-def _nanmean(values: np.ndarray, axis: int) -> np.ndarray:
+def nanmean(values: np.ndarray, axis: int) -> np.ndarray:
     """nanmean that is quiet, and NaN, where nothing is defined."""
     defined = ~np.isnan(values)
     count = defined.sum(axis)

@@ -361,8 +361,12 @@ def cautions(s: Study) -> list[str]:
         found.append(f"With {subjects} scored subjects no paired test can reach p < .05, whatever the difference.")
     if any(c.paired_by != "label subset and seed" for c in s.comparisons):
         found.append("Not all methods were run with the same label subsets and seeds: some comparisons are paired less finely.")
-    for key, what in (("steps", "steps"), ("net", "network")):
-        values = {getattr(run, key) for run in s.runs}
+    apart = lambda key: {getattr(run, key) for run in s.runs}
+    for values, what in (
+        (apart("steps"), "steps"),
+        (apart("total_steps") if len(apart("steps")) == 1 else set(), "steps with those of a pre-training"),
+        (apart("net"), "network"),
+    ):
         if len(values) > 1:
             found.append(f"Runs differ in {what} ({', '.join(map(str, sorted(values)))}): differences between methods may be due to that.")
     if s.split == "val":

@@ -179,3 +179,27 @@ def test_quoted_and_plain_files_read_alike(tmp_path):
     runs = load_runs(tmp_path)
     np.testing.assert_array_equal(runs.matrix("dice")[1], [[0.8, 0.4]] * 4)
     assert runs.matrix("hd95")[0] == ["p2"] and np.isnan(runs.matrix("hd95")[1][3]).all()
+
+
+def test_results_csv_tells_how_weights_began(tmp_path):
+    """Two starts and random ones, there and back. Catches arms pooled, lost steps and seconds, and new columns where no run has a start of its own."""
+    from semiseg.analysis.compare import find_arms
+
+    for init, steps, seconds in (("none", 300, 0.0), ("masked_image", 900, 61.5), ("dense_contrastive", 900, 70.25)):
+        run = write_run(tmp_path / "runs", name=init, examples=False, subjects=2, config={"init": {"name": init}})
+        summary = json.loads((run / "summary.json").read_text()) | {"init": init, "total_steps": steps, "seconds_init": seconds}
+        (run / "summary.json").write_text(json.dumps(summary))
+    runs = load_runs(tmp_path / "runs")
+    again = load_runs(runs.write_csv(tmp_path / "results.csv"))
+    header = (tmp_path / "results.csv").read_text().split("\n")[0].split(",")
+    assert header == [*COLUMNS, "init", "total_steps", "seconds_init"] == list(again.to_pandas().columns)
+    assert again.write_csv(tmp_path / "second.csv").read_bytes() == (tmp_path / "results.csv").read_bytes()
+    assert {run.name: (run.init, run.total_steps, run.seconds_init) for run in again} == {
+        "none": ("none", 300, 0.0), "masked_image": ("masked_image", 900, 61.5), "dense_contrastive": ("dense_contrastive", 900, 70.25)
+    }  # fmt: skip
+    assert list(find_arms(again)) == list(find_arms(runs)) == [f"supervised (init {init})" for init in ("dense_contrastive", "masked_image", "none")]
+    old = load_runs(Runs([run for run in again if run.init == "none"]).write_csv(tmp_path / "old.csv"))
+    assert (tmp_path / "old.csv").read_text().split("\n")[0].split(",") == list(COLUMNS)
+    assert (old[0].init, old[0].total_steps, old[0].seconds_init) == ("none", 300, 0.0)
+    earlier = load_runs(write_run(tmp_path / "earlier", examples=False, subjects=2, seed=1))  # its configuration knows no init
+    assert list(find_arms(Runs([*earlier, *(run for run in runs if run.init == "none")]))) == ["supervised"]
