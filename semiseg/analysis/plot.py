@@ -292,16 +292,17 @@ def gains(found: Sequence[Mix], metric: str = "dice", unit: str = "", size: tupl
 
 
 def diagnostic_keys(runs: Runs, most: int = 6, lines: int = 12) -> list[str]:
-    """What the methods logged beside loss and Dice, first what most of them log."""
+    """What the methods logged beside loss, Dice and pseudo-labels (:mod:`semiseg.analysis.pseudo_labels`), first what most of them log."""
     counts: dict[str, int] = {}
     for members in find_arms(runs).values():
         for key in {key for run in list(members)[:lines] for key in run.end()} - {"step", "loss", "lr", "seconds", "val_dice", "gradient_norm"}:
-            counts[key] = counts.get(key, 0) + 1
+            if not key.startswith("pseudo_"):
+                counts[key] = counts.get(key, 0) + 1
     return sorted(counts, key=lambda k: (-counts[k], k))[:most]
 
 
 def diagnostics(runs: Runs, most: int = 6, lines: int = 12) -> Figure:
-    """What the methods logged beside it (agreement, share of confident pixels, calibration …): the median over runs, a panel each.
+    """What the methods logged beside it (parts of the loss, their weights …): the median over runs, budgets together, a panel each.
 
     Raises UserError where nothing else was logged.
     """

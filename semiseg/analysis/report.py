@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from semiseg.analysis import examples, plot, synthetic, tables
+from semiseg.analysis import examples, plot, pseudo_labels, synthetic, tables
 from semiseg.analysis.compare import Study, curve_runs, ratio_runs, study
 from semiseg.analysis.conclusions import ranking, splits, worth
 from semiseg.analysis.records import Run, Runs
@@ -109,6 +109,7 @@ def _section(s: Study, mixed: Study | None, out: Path, suffix: str) -> dict[str,
         "worth": [
             {"arm": w.arm, "labels": w.labels, "point": equivalence_parts(w)[0], "interval": equivalence_parts(w)[1], "verdict": w.verdict} for w in worth(s)
         ],
+        "taught": pseudo_labels.sentences(s),
         "spread": _spread(s),
         "citations": _citations(s),
         "classes": max(len(run.scores.axes[3]) for run in s.runs),
@@ -129,6 +130,7 @@ def _section(s: Study, mixed: Study | None, out: Path, suffix: str) -> dict[str,
         "example_labels": shown,
         "protocol": _protocol(s),
         "cost": _cost(s) + (_cost(mixed, mixes=True) if mixed else []),
+        "begun": any(run.init != "none" for some in (s, mixed) if some for run in some.runs),
         "commands": _commands(s) + (_commands(mixed, mixes=True) if mixed else []),
     }
 
@@ -177,6 +179,8 @@ _SIZES: dict[str, dict[str, Any]] = {
     "subjects": {"wide": (7.2, 3.6), "narrow": (4.2, 3.6)},
     "calibration": {"wide": (7.2, 3.2), "narrow": (4.2, 3.4)},
     "training_curves": {"wide": None},  # many panels: a phone scrolls them
+    "pseudo_labels": {"wide": None},
+    "pseudo_classes": {"wide": None},
     "diagnostics": {"wide": None},
 }
 """Figures are drawn twice: for a page as wide as a sheet of paper, and for a phone's, where the same letters need a smaller frame."""
@@ -222,6 +226,19 @@ def _figures(s: Study, mixed: Study | None) -> list[tuple[str, Callable[[Any], A
             lambda size: curves(),
             "Training loss and validation Dice against steps, a panel for each number of annotated subjects.",
             lambda: tables.end_table(s, *ends),
+        ),
+        (
+            "pseudo_labels",
+            lambda size: pseudo_labels.trends(s),
+            "Accepted share of the pseudo-labels, accuracy of the accepted, calibration error, gap between teacher and student and the teacher's lead, "
+            "against steps, a column for each number of annotated subjects; where they end is in the table below it.",
+            lambda: pseudo_labels.trend_table(s),
+        ),
+        (
+            "pseudo_classes",
+            lambda size: pseudo_labels.by_class(s),
+            "Accepted share, accuracy and recall of the last pseudo-labels by method and class; the same numbers are in the table below it.",
+            lambda: pseudo_labels.class_table(s),
         ),
         (
             "diagnostics",
@@ -399,6 +416,7 @@ def _protocol(s: Study) -> list[tuple[str, str]]:
             f"{values(lambda r: r.steps)} steps, batch {values(lambda r: r.config.get('batch')) or 'not recorded'}"
             + (f", images of {size} pixels a side" if size else "")
             + f", network {values(lambda r: r.net)}."
+            + _begun(runs)
             + (f" Synthetic share of the batch: {values(lambda r: f'{r.ratio:g}')}." if any(r.ratio for r in runs) else ""),
         ),
         (
@@ -433,13 +451,16 @@ def _cost(s: Study, mixes: bool = False) -> list[dict[str, str]]:
         if mixes and not runs[0].ratio:
             continue
         seconds = [float(v) for run in runs if isinstance(v := run.summary.get("seconds_train"), (int, float))]
+        before = {(run.path.parent, run.init, run.seed, run.total_steps, run.seconds_init): run.seconds_init for run in runs}  # runs that begin alike share it
         sizes = sorted({int(v) for run in runs if isinstance(v := run.summary.get("parameters"), (int, float))})
         devices = sorted({str(run.env["device"]) for run in runs if run.env.get("device")})
         rows.append(
             {
                 "arm": arm,
                 "seconds": _seconds(float(np.median(seconds))) if seconds else "–",
-                "total": _seconds(sum(seconds)) if seconds else "–",
+                "total": _seconds(sum(seconds) + sum(before.values())) if seconds else "–",
+                "before": _seconds(float(np.median(list(before.values())))) if any(before.values()) else "–",
+                "steps": " / ".join(f"{n:,}" for n in sorted({run.total_steps for run in runs})),
                 "parameters": " / ".join(f"{n:,}" for n in sizes) or "–",
                 "device": ", ".join(devices) or "–",
             }
@@ -509,6 +530,12 @@ def _policy(policy: Any) -> str:
     if isinstance(policy, dict):
         policy = "; ".join(f"{key.replace('_', ' ')}: {value}" for key, value in policy.items())
     return f" Policy for an empty mask, as recorded by the runs: {policy}." if policy else ""
+
+
+def _begun(runs: Runs) -> str:
+    """What came before the training, for those that did not begin at random."""
+    told = {(run.init, run.total_steps - run.steps) for run in runs if run.init != "none"}
+    return "".join(f" Runs with init {init} have {steps:,} steps before these." for init, steps in sorted(told))
 
 
 def _short(text: str, most: int = 12) -> str:
