@@ -1,4 +1,5 @@
-"""Every training method on ACDC at 128² with 3 and 7 patients: runs both grids, then writes their CSV and prints the table.
+"""Every training method on ACDC at 128² with 3 and 7 patients: runs both grids, then writes two CSVs and prints their tables: every method with one
+seed, and the six of acdc_leading.yaml with three.
 
 Command: python experiments/acdc_methods.py --out runs/acdc_methods --jobs 2
 (after `semiseg data import --format ssl4mis-acdc --source ACDC --name acdc`). An interrupted grid goes on with the same command; `--report` only
@@ -14,7 +15,9 @@ from pathlib import Path
 from figures import compared
 
 from semiseg import config, load_runs, sweeps
-from semiseg.analysis import subject_scores, tables
+from semiseg.analysis import subject_scores
+from semiseg.analysis.records import Runs
+from semiseg.analysis.tables import as_markdown
 
 HERE = Path(__file__).parent
 GRIDS = ("acdc_methods", "acdc_leading")
@@ -41,14 +44,17 @@ def main() -> None:
             if axes["method"]["values"]:
                 sweeps.sweep(grid, args.out / name, jobs=args.jobs, say=lambda line: print(line, flush=True))
     runs = load_runs([args.out / name for name in GRIDS if (args.out / name).exists()])
-    results = runs.write_csv(HERE / "results" / "acdc_methods.csv")
-    subject_scores.write(runs, results, ("dice", "hd95", "assd"), "val")
-    rows = compared(load_runs(results))
-    for row in rows:
-        seconds = [r.summary["seconds_train"] for r in runs.where(labels=int(row["patients"]), method=row["method"])]
-        row["seconds a run"] = f"{statistics.median(seconds):.0f}"
-    print(tables.as_markdown([[*rows[0]], *([*row.values()] for row in rows)]))
     print(f"{sum(r.summary['seconds_train'] for r in runs):.0f} seconds of training in {len(runs)} runs")
+    six = config.load_yaml(HERE / "sweeps" / "acdc_leading.yaml")["parameters"]["method"]["values"]
+    tables = {"acdc_methods": [r for r in runs if r.seed == 0], "acdc_leading": [r for r in runs if r.method in six]}
+    for name, members in tables.items():
+        results = Runs(members, runs.problems).write_csv(HERE / "results" / f"{name}.csv")
+        subject_scores.write(Runs(members), results, ("dice", "hd95", "assd"), "val")
+        rows = compared(load_runs(results))
+        for row in rows:
+            seconds = [r.summary["seconds_train"] for r in members if (str(r.labels), r.method) == (row["patients"], row["method"])]
+            row["seconds a run"] = f"{statistics.median(seconds):.0f}"
+        print(f"\n{name}\n\n{as_markdown([[*rows[0]], *([*row.values()] for row in rows)])}")
 
 
 if __name__ == "__main__":
