@@ -101,13 +101,15 @@ def test_ctrl_c_before_training_is_one_line(monkeypatch, capfd):
     [((0, 255), "read as 0 and 1"), ((0, 1, 255), "255 marks pixels that are ignored"), ((0, 128), "129 assumed (background, class 1, class 2, class 3 …)")],
 )
 def test_what_was_assumed_of_the_labels_is_said(values, words, tmp_path, capsys):
-    """Without --classes, at check and at import. Catches classes guessed in silence, 255 unexplained, a validation set of one subject unmentioned."""
+    """Without --classes, at check and at import. Catches classes guessed in silence, 255 unexplained, a validation set of one subject or an
+    image without a label unmentioned."""
     for kind in ("images", "labels"):
         (tmp_path / "in" / kind).mkdir(parents=True)
     for i in range(8):
         label = np.resize(np.array(values, np.uint8), (8, 8))
         for kind, pixels in (("images", label // 2), ("labels", label)):
             Image.fromarray(pixels).save(tmp_path / "in" / kind / f"p{i}.png")
+    Image.fromarray(label // 2).save(tmp_path / "in" / "images" / "q.png")
     where = ["--format=folder", f"--source={tmp_path / 'in'}"]
     assert main(["data", "check", *where]) == 0
     checked = capsys.readouterr().err
@@ -115,6 +117,7 @@ def test_what_was_assumed_of_the_labels_is_said(values, words, tmp_path, capsys)
     assert main(["data", "import", *where, "--name=own", f"--root={tmp_path}"]) == 0
     imported = capsys.readouterr().err
     assert words in imported and imported.count("few subjects to score on (val 1, test 2)") == 1
+    assert "8 annotated subjects: train 5, val 1, test 2; without annotation, all in train: 1" in imported
 
 
 def test_repeated_problems_are_one_line_with_a_count():

@@ -111,6 +111,11 @@ def run_import(args: Import) -> int:
     info = store.import_set(args.format, args.source, args.name, args.root, overwrite=args.overwrite, say=_note, **reader)
     print(f"{info.name}: " + ", ".join(f"{split} {c['records']} records of {c['subjects']} subjects" for split, c in info.counts.items()))
     print(f"stored in {info.folder}")
+    annotated = {split: c["annotated"] for split, c in info.counts.items()}
+    bare = info.counts.get("train", {}).get("subjects", 0) - annotated.get("train", 0)
+    if bare:
+        places = ", ".join(f"{split} {n}" for split, n in annotated.items())
+        _note(f"{sum(annotated.values())} annotated subjects: {places}; without annotation, all in train: {bare}")
     few = [f"{split} {info.counts[split]['subjects']}" for split in ("val", "test") if 0 < info.counts.get(split, {}).get("subjects", 0) < FEW_SUBJECTS]
     if few:
         _note(f"few subjects to score on ({', '.join(few)}): intervals will be wide, and with fewer than 6 no paired test can reach p < .05")

@@ -43,8 +43,9 @@ def labelled_subjects(info: StoreInfo, cases: Iterable[Case], budget: int, subse
     """
     annotated = {case.subject for case in cases if case.label is not None}
     if not 1 <= budget <= len(annotated):
-        n = len(annotated)
-        raise UserError(f"{info.name}: {budget} labelled subjects asked for, but the training split has {n} annotated; ask for 1 to {n}")
+        n, kept = len(annotated), {split: count["annotated"] for split, count in info.counts.items() if split != "train" and count["annotated"]}
+        rest = f" (kept for {' and '.join(kept)}: {sum(kept.values())} more)" if kept else ""
+        raise UserError(f"{info.name}: {budget} labelled subjects asked for, but the training split has {n} annotated{rest}; ask for 1 to {n}")
     if subset < 0:
         raise UserError(f"label subset {subset}: must be 0 (the official order, where there is one) or above")
     return order(annotated, name=info.name, subset=subset, official=info.official_order)[:budget]

@@ -35,7 +35,7 @@ def test_subsets_differ_and_depend_on_name_and_subset_alone():
 def test_budgets_are_nested_prefixes_of_annotated_subjects():
     """Catches budgets drawn anew, counted in cases, or spent on subjects that nobody annotated."""
     cases = [case(s, label=i % 2 == 0) for i, s in enumerate(SUBJECTS) for _ in range(3)]
-    info = SimpleNamespace(name="set", official_order=())
+    info = SimpleNamespace(name="set", official_order=(), counts={})
     chosen = [labelled_subjects(info, cases, n, subset=1) for n in range(1, 11)]
     for n, (small, large) in enumerate(zip(chosen, chosen[1:]), start=1):
         assert len(small) == n and large[:n] == small
@@ -44,9 +44,10 @@ def test_budgets_are_nested_prefixes_of_annotated_subjects():
 
 @pytest.mark.parametrize(("budget", "subset"), [(0, 0), (-1, 0), (4, 0), (1, -1)])
 def test_impossible_budgets_say_what_is_possible(budget, subset):
-    """Catches a budget that is silently clipped, which would report more labels than were used."""
-    info = SimpleNamespace(name="set", official_order=("a",))
-    with pytest.raises(UserError, match="3|subset"):
+    """Catches a budget that is silently clipped, which would report more labels than were used, and subjects that seem to be lost."""
+    counts = {split: {"annotated": n} for split, n in (("train", 3), ("val", 1), ("test", 2))}
+    info = SimpleNamespace(name="set", official_order=("a",), counts=counts)
+    with pytest.raises(UserError, match="3 annotated .kept for val and test: 3 more.; ask for 1 to 3|subset"):
         labelled_subjects(info, [case("a"), case("b"), case("c"), case("d", label=False)], budget, subset)
 
 
