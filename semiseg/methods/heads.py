@@ -1,8 +1,9 @@
 """Small extra networks of the methods: a second head on a network's last features, and a discriminator of maps.
 
 Published methods give a network whole extra decoders. Here an extra decoder is a head of two convolutions on ``aux["features"]``, the
-activations under the last layer: every network has them, so every method runs with every network, and a head costs a few per cent of a
-step instead of half of one. A head has no normalisation, hence no statistics.
+activations under the last layer: every network has them, and a head costs a few per cent of a step instead of half of one. A head has no
+normalisation, hence no statistics. So every method runs with every network, but for those that drop features under the network's own last
+layer, see :func:`last_layer`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import math
 import jax
 import jax.numpy as jnp
 
+from semiseg.errors import UserError
 from semiseg.nets import layers
 from semiseg.types import Model, Params
 
@@ -64,11 +66,12 @@ def last_layer(model: Model, params: Params, features: jax.Array) -> jax.Array:
     """Logits of changed ``aux["features"]``, by the network's own last layer.
 
     Raises:
-      ValueError: the network's last layer is not a convolution called ``head``.
+      UserError: the network's logits are not one convolution of its last features (``linear_head`` is False).
     """
-    w = params.weights.get("head")
-    if not isinstance(w, dict) or not {"kernel", "bias"} <= set(w):
-        raise ValueError(f"{type(model.net).__name__} has no last layer called head with a kernel and a bias: feature dropout needs one")
+    if not getattr(model.net, "linear_head", True):
+        name = type(model.net).__name__
+        raise UserError(f"{name}: unimatch and r_drop perturb the features under a last convolution, which it does not have: choose another net or method")
+    w = params.weights["head"]
     kernel = w["kernel"]
     return (layers.conv(features.astype(jnp.float32), kernel, 1) + w["bias"]).astype(jnp.float32)
 

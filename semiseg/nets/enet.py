@@ -47,6 +47,8 @@ class ENet(Network):
         if not 4 < self.widths[0] <= self.widths[1] <= self.widths[2]:
             raise ValueError(f"ENet: widths must not fall and the first be more than 4, not {self.widths}")
 
+    linear_head = False
+
     @property
     def block(self) -> int:
         return 8

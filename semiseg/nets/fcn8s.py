@@ -36,6 +36,8 @@ class FCN8s(Network):
     dropout: float = 0.5
     dtype: Literal["float32", "bfloat16"] = "float32"
 
+    linear_head = False
+
     @property
     def block(self) -> int:
         return 32

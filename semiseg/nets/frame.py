@@ -26,10 +26,12 @@ class Network:
 
     - ``dims``: 2 for images ``(B, H, W, C)``, 3 for volumes ``(B, D, H, W, C)``;
     - ``dtype``: of the activations, ``float32`` or ``bfloat16``; variables and logits are float32 always.
+    - ``linear_head``: whether the logits are the convolution ``head`` of ``aux["features"]`` (where one of them is coarser, resized).
     """
 
     dims: int = 2
     dtype: str = "float32"
+    linear_head: bool = True
 
     @property
     def block(self) -> int | tuple[int, ...]:

@@ -74,6 +74,8 @@ class PointRend(Network):
     def norm(self) -> str:
         return self.net.norm  # type: ignore[attr-defined]
 
+    linear_head = False
+
     @property
     def block(self) -> int | tuple[int, ...]:
         inner = self.net.block  # type: ignore[attr-defined]

@@ -64,6 +64,8 @@ class SegResNet(Network):
         if len(self.up) != len(self.down) - 1:
             raise ValueError(f"SegResNet: {len(self.down)} levels down need {len(self.down) - 1} up, not {len(self.up)}")
 
+    linear_head = False
+
     @property
     def block(self) -> int:
         return 2 ** (len(self.down) if self.vae else len(self.down) - 1)

@@ -61,6 +61,10 @@ class VNet(Network):
             raise ValueError(f"VNet: {len(self.convs)} stages down need {len(self.convs) - 1} up, not {len(self.ups)}")
 
     @property
+    def linear_head(self) -> bool:  # type: ignore[override]
+        return self.head == "plain"
+
+    @property
     def block(self) -> int:
         return 2 ** (len(self.convs) - 1)
 

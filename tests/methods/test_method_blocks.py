@@ -4,15 +4,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from method_cases import ROWS, make_batch, two_steps
+from method_cases import MODEL, ROWS, make_batch, two_steps
 from scipy import ndimage
 
 from semiseg.augment.mix import box, cutmix_box, jitter, partner, paste
+from semiseg.errors import UserError
 from semiseg.methods import thresholds
 from semiseg.methods.blocks import divergence, entropy, linear_ramp, sharpen, supervised_loss, weighed
 from semiseg.methods.components import components, largest
 from semiseg.methods.distance_head import as_probability, distance_map
+from semiseg.methods.heads import last_layer
 from semiseg.methods.temporal_ensembling import look_up, write_back
+from semiseg.nets import ENet, FCN8s
 
 UNIFORM = jnp.full((1, 2, 2, 4), 0.25)
 ALL = jnp.ones((1, 2, 2), bool)
@@ -220,3 +223,11 @@ def test_coarse_labels_lie_where_their_pixels_are():
     assert float(supervised_loss(criterion, output, label)) == 1.5
     for i, got in enumerate(seen):
         assert got[0, :, 0].tolist() == list(range(0, 97, 2**i))
+
+
+def test_feature_dropout_refuses_a_network_without_one_last_layer():
+    """FCN-8s adds three scores: catches feature dropout that trains another function than the network, silently."""
+    for net in (FCN8s(), ENet()):
+        assert not net.linear_head
+        with pytest.raises(UserError, match="choose another net or method"):
+            last_layer(MODEL._replace(net=net), MODEL.init(jax.random.key(0)), jnp.zeros((1, 4, 4, 2)))

@@ -13,8 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from semiseg.methods.heads import last_layer
 from semiseg.nets.summary import equations
-from semiseg.types import Params
+from semiseg.types import Model, Params
 
 CLASSES = 3
 
@@ -43,9 +44,16 @@ def train(net: Any, params: Params, x: jax.Array, label: jax.Array, key: jax.Arr
     return params, logits, largest
 
 
-@functools.partial(jax.jit, static_argnums=0)
 def predict(net: Any, params: Params, x: jax.Array) -> jax.Array:
-    return net.apply(params, x, train=False).logits
+    return evaluate(net, params, x)[0]
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def evaluate(net: Any, params: Params, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Logits, and those that feature dropout without dropping would have."""
+    out = net.apply(params, x, train=False)
+    again = last_layer(Model(net, x, CLASSES), params, out.aux["features"]) if net.linear_head else out.logits  # type: ignore[arg-type]
+    return out.logits, again
 
 
 def images(size: tuple[int, ...], channels: int = 2) -> tuple[jax.Array, jax.Array]:
@@ -93,7 +101,10 @@ def obeys(case: Case) -> None:
         assert bool(jnp.isfinite(g)) and float(g) > 1e-9, f"no gradient: {jax.tree_util.keystr(path)}"
     np.testing.assert_array_equal(logits, case.train()[1])
     assert np.abs(logits - case.train(key=1)[1]).max() > 1e-4
-    evaluated = predict(case.net, case.params, case.x)
+    evaluated, again = evaluate(case.net, case.params, case.x)
+    inner = (slice(None), *(slice(4, -4),) * case.net.dims)  # a 3×3 head also sees what the image was padded with
+    near = (2e-2 if case.net.dtype == "bfloat16" else 1e-4) * np.abs(evaluated).max()
+    np.testing.assert_allclose(again[inner], evaluated[inner], rtol=0, atol=near, err_msg="linear_head: not one layer of the features")
     changed = predict(case.net, case.params, case.x.at[1].set(0.0))
     np.testing.assert_array_equal(changed[0], evaluated[0])
     assert np.abs(changed[1] - evaluated[1]).max() > 1e-3
