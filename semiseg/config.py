@@ -42,8 +42,8 @@ class Trial:
       label_subset: which of the nested orders of subjects the budget is a prefix of; 0 is the published order where the set has one.
       seed: of initialisation, batches, augmentation and dropout.
       steps: optimiser steps.
-      init: where the weights begin: at random, pre-trained on all images of the run's training pool without a label, or the path of weights of
-        the same network (a run's folder or a file); the last layer is fresh.
+      init: where the weights begin: at random, pre-trained on the training pool's images without labels, or as those of the same network in a run's
+        folder or a file (``--init runs/first``); the last layer is fresh.
       init_steps: optimiser steps of the pre-training, on top of ``steps``.
       image_size: side of the network's square input, pixels. Static.
       zoom: magnification: slices are scaled to zoom × image_size, and the network is trained on windows of image_size. Static.
@@ -194,9 +194,7 @@ def _field(node: Any, name: str, changes: Changes, where: str) -> Any:
     fields = {f.name: f for f in dataclasses.fields(node)}
     key, value = next(iter(changes.values()))
     if name not in fields:
-        near = difflib.get_close_matches(name, fields, 1)
-        hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(fields)}"
-        raise UserError(f"{prefix}there is no field {key!r}: {hint}")
+        raise UserError(f"{prefix}there is no field {key!r}{_hint(node, name, key)}")
     old = getattr(node, name)
     inside = {path: change for path, change in changes.items() if path}
     if inside:
@@ -213,6 +211,22 @@ def _field(node: Any, name: str, changes: Changes, where: str) -> Any:
     if dataclasses.is_dataclass(old) and not dataclasses.is_dataclass(value):
         raise UserError(f"{prefix}{key!r} is a group: set one of {', '.join(f'{key}.{f.name}' for f in dataclasses.fields(old))}")
     return _validated(type(node), name, value, f"{prefix}{key}")
+
+
+def _hint(node: Any, name: str, key: str) -> str:
+    """Where a field that ``node`` has not got may be: under a name that is near, in a class that could be chosen instead, or further inside."""
+    prefix, fields = key[: len(key) - len(name)], [f.name for f in dataclasses.fields(node)]
+    group = prefix.rstrip(".").rpartition(".")[2]
+    table = CHOICES.get(group, {})
+    said = f" ({prefix.rstrip('.')} is {name_of(group, node)})" if table else ""
+    owners = [choice for choice, cls in table.items() if name in cls.__dataclass_fields__]  # type: ignore[attr-defined]
+    if owners and not difflib.get_close_matches(name, fields, 1):
+        return f"{said}: choose --{prefix.rstrip('.')} {' or '.join(owners[:3])}{' …' * (len(owners) > 3)} first"
+    inside = [path.removesuffix(".name") for path in flatten(to_dict(node))]
+    inside += [f"{f}.{x.name}" for f in fields for cls in CHOICES.get(f, {}).values() for x in dataclasses.fields(cls)]
+    full = {path.rpartition(".")[2]: path for path in sorted([*inside, *fields], key=lambda path: -path.count("."))}  # the outermost wins
+    near = difflib.get_close_matches(name, full, 1, 0.75) or difflib.get_close_matches(name, fields, 1)
+    return f"{said}: did you mean {prefix + full[near[0]]!r}?" if near else f"{said}: it has {', '.join(fields) or 'no fields'}"
 
 
 def _validated(cls: type, field: str, value: Any, where: str) -> Any:

@@ -8,6 +8,7 @@ A recipe is a mapping of dotted names to values on top of the defaults; what it 
 from __future__ import annotations
 
 import dataclasses
+import difflib
 from typing import TYPE_CHECKING, Any
 
 from semiseg.errors import UserError
@@ -110,7 +111,9 @@ def preset(name: str, method: str = "supervised") -> Trial:
     from semiseg import augment, config
 
     if name not in PRESETS:
-        raise UserError(f"there is no preset {name!r}: choose one of {', '.join(PRESETS)}")
+        near = difflib.get_close_matches(name, PRESETS, 1)
+        hint = f"; did you mean {near[0]!r}?" if near else f": choose one of {', '.join(PRESETS)}"
+        raise UserError(f"there is no preset {name!r}{hint}")
     recipes = PRESETS[name]
     if len(recipes) == 1 and method == "supervised":
         method = next(iter(recipes))

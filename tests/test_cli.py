@@ -44,6 +44,7 @@ def sweep(tmp_path_factory):
         ("train --net unte --out x", "unet"),
         ("nets attention_unte", "attention_unet"),
         ("methods fixmtach", "fixmatch"),
+        ("train --preset ssl4mi --out x", "ssl4mis"),
     ],
 )
 def test_a_slip_of_the_pen_is_told_what_was_meant(argv, near, capsys):
@@ -65,7 +66,7 @@ def test_help_shows_what_matters_first(capsys):
     assert main(["train", "--help"]) == 0
     first = capsys.readouterr().out
     flags = [line.split()[0] for line in first.splitlines() if line.startswith("  --")]
-    assert len(flags) == 20 and {"--data", "--labels", "--method", "--out"} <= set(flags) and len(first.splitlines()) < 50
+    assert len(flags) == 21 and {"--data", "--labels", "--method", "--init", "--out"} <= set(flags) and len(first.splitlines()) < 50
     assert main(["train", "--help=all"]) == 0
     everything = capsys.readouterr().out
     assert all(flag in everything for flag in (*flags, "--augment.", "--net.widths", "--weight-decay"))

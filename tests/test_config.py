@@ -34,7 +34,9 @@ def test_presets_hold_the_published_figures():
     "change, words",
     [
         ({"steps": 0}, "steps is 0: it must be at least 1"), ({"optimiser": "lion"}, "choose one of sgd"), ({"method": "x"}, "no method called 'x'"),
-        ({"method.decya": 1}, "did you mean 'decay'"), ({"lr": "fast"}, "not 'fast'"), ({"net.dropout": [0.1]}, "1 rates for 5 levels"),
+        ({"method.decya": 1}, "did you mean 'method.decay'"), ({"net": "vnet", "net.widths": 8}, "'net.widths' (net is vnet): did you mean 'net.width'"),
+        ({"method": "fixmatch", "treshold": 0.9}, "did you mean 'method.threshold'"), ({"init.share": 0.5}, "(init is none): choose --init masked_image first"),
+        ({"lr": "fast"}, "not 'fast'"), ({"net.dropout": [0.1]}, "1 rates for 5 levels"),
         ({"augment": 3}, "is a group"), ({"lr.x": 1}, "has no fields"), ({"method": "mean_teacher", "batch": 1}, "at least one labelled"),
     ],
 )  # fmt: skip

@@ -115,13 +115,20 @@ def explain(instance: Any, prefix: str = "", only: Sequence[str] = (), parts: bo
             if name not in config.CHOICES:
                 continue
             words = words.removesuffix("; its float fields are traced, the others static.").rstrip(".")
-            listed = f"`semiseg {name}s` lists them" if name in ("method", "net") and not parts else f"one of {', '.join(config.CHOICES[name])}"
-            words += f": {listed}."
+            words += f": {listed(name, parts)}."
             value = config.name_of(name, value)
         lines += _wrapped(f"--{prefix}{name.replace('_', '-')}", f"{words} [{_shown(value)}{'; compiles anew' * again}]")
     for name, value in groups if parts else []:
         lines += ["", f"{prefix}{name}: {type(value).__name__}", explain(value, f"{prefix}{name}.")]
     return "\n".join(lines)
+
+
+def listed(field: str, all_names: bool = False) -> str:
+    """The names a choice of classes has, or the command that lists them."""
+    from semiseg import config
+
+    short = field in ("method", "net") and not all_names
+    return f"`semiseg {field}s` lists them" if short else f"one of {', '.join(config.CHOICES[field])}"
 
 
 def _below(cls: type) -> dict[str, str]:

@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from semiseg.cli.arguments import check_choice, did_you_mean, explain, nothing_left, parse, take
+from semiseg.cli.arguments import check_choice, did_you_mean, explain, listed, nothing_left, parse, take
 from semiseg.errors import UserError
+from semiseg.presets import PRESETS
 
-USAGE = """usage: semiseg train --data N --out RUN [--method M] [--net U] [--labels K] [--any.field=value …]
+USAGE = f"""usage: semiseg train --data N --out RUN [--method M] [--net U] [--labels K] [--any.field=value …]
 
 Train one network, evaluate it on the validation subjects and record everything in RUN. The same command goes on with an interrupted run.
 
@@ -22,12 +23,14 @@ This is what matters first; --help all explains every option, --method.help (wit
 
   --out                          the run's folder (must be given, except under a W&B agent: runs/SWEEP/RUN)
   --config                       a YAML file of fields, e.g. another run's config.yaml; flags win over it
-  --preset                       a published recipe, quirks included: ssl4mis; flags win over it
+  --preset                       a published recipe, quirks included: {", ".join(PRESETS)};
+                                 flags win over it; --preset NAME --help shows its methods and values
   --test                         also score the test subjects (written into the data set's ledger) [False]
   --quiet                        no progress bar [False]
   --track                        wandb mirrors the run, none does not [none, or SEMISEG_TRACK; wandb under a W&B agent]
 """
-FIRST = ("data", "labels", "label_subset", "seed", "method", "net", "steps", "batch", "lr", "image_size", "zoom", "eval_every", "ratio", "synthetic")
+FIRST = ("data", "labels", "label_subset", "seed", "method", "net", "steps", "batch", "lr", "image_size", "zoom", "eval_every", "init",
+         "ratio", "synthetic")  # fmt: skip
 """The fields of the first screen of help: what a study varies, and what a data set asks for."""
 ANEW = "compiles anew: a sweep over this option compiles a program for each of its values; over all others it needs one program.\n"
 
@@ -86,7 +89,7 @@ def _help(flags: dict[str, Any], positional: Sequence[str]) -> int:
     from semiseg import config
 
     chosen = {k.removesuffix(".help"): v for k, v in flags.items() if isinstance(v, str)}  # --method.help bcp is --method bcp --method.help
-    trial, _ = trial_of({k: v for k, v in chosen.items() if k.rpartition(".")[2] in config.CHOICES})
+    trial, _ = trial_of({k: v for k, v in chosen.items() if k.rpartition(".")[2] in (*config.CHOICES, "config", "preset")})
     parts = {f.name: getattr(trial, f.name) for f in dataclasses.fields(trial) if dataclasses.is_dataclass(getattr(trial, f.name))}
     asked = [name.removesuffix(".help") for name in flags if name.endswith(".help")]
     words = [*positional, *(str(v) for k, v in flags.items() if k == "help" and v is not True)]
@@ -95,11 +98,17 @@ def _help(flags: dict[str, Any], positional: Sequence[str]) -> int:
     for part in asked:
         if part not in parts:
             raise UserError(f"semiseg train: {part} is no part with options of its own{did_you_mean(part, parts) or ': say ' + ', '.join(parts)}")
-        print(f"{part}: {type(parts[part]).__name__}\n{explain(parts[part], f'{part}.')}")
+        print(f"{_head(part, parts[part])}\n{explain(parts[part], f'{part}.')}")
     if words == ["all"]:
         print(f"{USAGE}\n{ANEW}\n{explain(trial)}")
     elif not asked:
-        print(f"{USAGE}\n{explain(trial, only=FIRST, parts=False)}")
+        methods = "".join(f"methods of the preset {name}: {', '.join(PRESETS[name])}\n" for name in PRESETS if flags.get("preset") in (name, True))
+        print(f"{USAGE}\n{methods}{explain(trial, only=FIRST, parts=False)}")
         for part in (name for name in parts if name in flags):
-            print(f"\n{part}: {type(parts[part]).__name__}\n{explain(parts[part], f'{part}.')}")
+            print(f"\n{_head(part, parts[part])}\n{explain(parts[part], f'{part}.')}")
     return 0
+
+
+def _head(part: str, value: Any) -> str:
+    """What a part is, and what else it could be."""
+    return f"{part}: {type(value).__name__}" + (f"; {listed(part)}" if part in ("method", "net", "init") else "")
