@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import dataclasses
 import functools
@@ -10,7 +11,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from semiseg.evaluate.subjects import METRICS, SubjectRow, mean, score_subjects
 from semiseg.pretrain.start import start
 from semiseg.train.checkpoint import load_weights, save_weights
 from semiseg.train.draw import SCHEDULES
-from semiseg.train.fit import Plan, fit
+from semiseg.train.fit import Interrupted, Plan, fit
 from semiseg.train.program import Knobs, Program
 from semiseg.types import Case, Model, Params
 
@@ -77,29 +78,31 @@ def run(trial: Trial, out: str | Path | None = None, *, progress: bool = True, t
         trial.data, trial.root, trial.frame, labels=trial.labels, label_subset=trial.label_subset, ratio=trial.ratio, synthetic=trial.synthetic
     )
     model = model_of(trial, training.info)
-    folder = None if out is None else _folder(Path(out), trial, training.info)  # after what may refuse the trial: a mistake blocks no folder
-    name = folder.name if folder else "run"
-    if folder and (folder / "summary.json").exists() and (not test or "test" in _json(folder / "summary.json")["last"]):
-        return _read(folder, trial, model)
+    place = None if out is None else Path(out)
+    with _no_trace(place):
+        folder = place and _folder(place, trial, training.info)  # after what may refuse the trial: a mistake blocks no folder
+        name = folder.name if folder else "run"
+        if folder and (folder / "summary.json").exists() and (not test or "test" in _json(folder / "summary.json")["last"]):
+            return _read(folder, trial, model)
 
-    validation = read_validation(trial.data, trial.root, trial.frame)
-    eval_every = trial.eval_every or max(1, -(-trial.steps // 5))
+        validation = read_validation(trial.data, trial.root, trial.frame)
+        eval_every = trial.eval_every or max(1, -(-trial.steps // 5))
 
-    def validate(params: Params) -> float:
-        dice = mean(score_split(trial, model, training.info, params, validation, metrics=("dice",))[0], "dice")
-        if watch:
-            watch(dice)
-        return dice
+        def validate(params: Params) -> float:
+            dice = mean(score_split(trial, model, training.info, params, validation, metrics=("dice",))[0], "dice")
+            if watch:
+                watch(dice)
+            return dice
 
-    header = header_of(trial, training.info)
-    begin = start(trial, model, made, header, folder.parent if folder else None, progress=progress)
-    subjects = list(dict.fromkeys((*budget.subjects, *begin.subjects)))  # what the first weights have seen annotated is paid for, too
-    images = budget.images if len(subjects) == len(budget.subjects) else sum(c.subject in subjects and c.label is not None for c in training.cases)
-    header |= {"subjects": subjects, "total_steps": trial.steps + begin.steps}
-    fitted = fit(
-        program_of(trial, model), knobs_of(trial), trial.seed, made, Plan(trial.steps, trial.log_every, eval_every, trial.checkpoint_seconds), folder,
-        validate, progress=progress, header=header, initial=begin.params,
-    )  # fmt: skip
+        header = header_of(trial, training.info)
+        begin = start(trial, model, made, header, folder.parent if folder else None, progress=progress)
+        subjects = list(dict.fromkeys((*budget.subjects, *begin.subjects)))  # what the first weights have seen annotated is paid for, too
+        images = budget.images if len(subjects) == len(budget.subjects) else sum(c.subject in subjects and c.label is not None for c in training.cases)
+        header |= {"subjects": subjects, "total_steps": trial.steps + begin.steps}
+        fitted = fit(
+            program_of(trial, model), knobs_of(trial), trial.seed, made, Plan(trial.steps, trial.log_every, eval_every, trial.checkpoint_seconds), folder,
+            validate, progress=progress, header=header, initial=begin.params,
+        )  # fmt: skip
 
     began = time.monotonic()
     rows, predictions, sure = score_split(trial, model, training.info, fitted.params, validation)
@@ -299,6 +302,24 @@ def _folder(folder: Path, trial: Trial, info: store.StoreInfo) -> Path:
     except OSError as error:
         raise UserError(f"{folder}: cannot be written ({error.strerror}); choose another --out") from None
     return folder
+
+
+@contextlib.contextmanager
+def _no_trace(folder: Path | None) -> Iterator[None]:
+    """What fails before the first step leaves the folder as it found it: an empty run would ask to be gone on with, and could not be."""
+    there, before = folder is not None and folder.exists(), {path.name for path in folder.glob("*")} if folder else set()
+    try:
+        yield
+    except Interrupted:
+        raise
+    except Exception:
+        if folder and not (folder / "metrics.jsonl").exists():
+            for name in {"config.yaml", "env.json"} - before:
+                (folder / name).unlink(missing_ok=True)
+            if not there:
+                with contextlib.suppress(OSError):
+                    folder.rmdir()
+        raise
 
 
 def check_data(folder: Path, info: store.StoreInfo) -> None:

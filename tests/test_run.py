@@ -20,6 +20,7 @@ import semiseg
 from semiseg import config
 from semiseg.cli.main import main
 from semiseg.errors import UserError
+from semiseg.pretrain import Weights
 
 
 def command(trial, out: Path) -> list[str]:
@@ -214,14 +215,21 @@ def test_data_imported_anew_are_refused(tmp_path, tiny, tiny_folder, capsys):
 
 
 def test_a_mistake_blocks_no_folder(tiny, tmp_path):
-    """Catches a folder made before the data were looked at, and one that a kill left with half of its first files."""
+    """Catches a folder made before data, first weights and the fit of net and method were looked at, one that a kill left with half of its first files,
+    and a cleaning up that takes what was there."""
     out = tmp_path / "run"
     with pytest.raises(UserError):
         semiseg.run(dataclasses.replace(tiny, data="disks"), out, progress=False)
     with pytest.raises(UserError):
         semiseg.run(dataclasses.replace(tiny, labels=99), out, progress=False)
-    out.mkdir(exist_ok=True)
+    with pytest.raises(UserError, match="there is no runs/gone"):
+        semiseg.run(dataclasses.replace(tiny, init=Weights("runs/gone")), out, progress=False)
+    assert not out.exists()
+    out.mkdir()
     (out / "env.json").write_text("{}")
+    with pytest.raises(UserError, match="there is no runs/gone"):
+        semiseg.run(dataclasses.replace(tiny, init=Weights("runs/gone")), out, progress=False)
+    assert [path.name for path in out.iterdir()] == ["env.json"]
     assert semiseg.run(dataclasses.replace(tiny, steps=2, eval_every=2), out, progress=False).path == out
 
 
