@@ -163,7 +163,7 @@ def _check_told_apart(runs: Runs) -> None:
     for run in runs:
         if run.table is None:
             continue
-        first = seen.setdefault((run.path, run.method, run.net, run.labels, str(run.label_subset), run.seed, run.ratio, run.steps), run)
+        first = seen.setdefault((run.path, run.method, run.net, run.labels, str(run.label_subset), run.seed, run.ratio, run.steps, run.init), run)
         if first is not run:
             raise UserError(
                 f"{run.path}: runs {first.name} and {run.name} are alike in all columns that say what a run is, so they differ in something else "
@@ -243,6 +243,7 @@ def _baseline(arms: dict[str, Runs]) -> str | None:
     """The supervised arm; of several (ratios, networks, learning rates) the one without synthetic data, of the plain U-Net, then the first."""
     supervised = [arm for arm, runs in arms.items() if runs[0].method == BASELINE]
     real = [arm for arm in supervised if all(run.ratio == 0 for run in arms[arm])]
+    real = [arm for arm in real if all(run.init == "none" for run in arms[arm])] or real
     plain = [arm for arm in real if arms[arm][0].net == "unet"]
     return next(iter(plain or real or supervised), None) if len(arms) > 1 else None
 

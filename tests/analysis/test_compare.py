@@ -107,6 +107,15 @@ def test_a_table_that_cannot_tell_its_mixes_apart_is_refused(tmp_path):
     assert report._told_apart(table, table, "dice", "val") is None and "0-constant and 0-decay" in table.problems[0]
 
 
+def test_a_table_tells_how_weights_began(tmp_path):
+    """Catches two starts refused as alike, and a pre-trained arm, first in the alphabet, as the baseline."""
+    for subset in range(2):
+        for init in ("dense_contrastive", "none"):
+            write_run(tmp_path / "runs", subset=subset, config={"init": {"name": init}}, name=f"{subset}-{init}", examples=False)
+    found = study(load_runs(load_runs(tmp_path / "runs").write_csv(tmp_path / "results.csv")))
+    assert found.baseline == "supervised (init none)" and [c.arm for c in found.comparisons] == ["supervised (init dense_contrastive)"]
+
+
 def test_gains_of_a_table_are_paired(tmp_path):
     """Catches a gain over another seed's run, ratio 0 drawn as a mix, and a run without a partner that counts."""
     rows = [("real", "real", 8, j, s, 0.0, 0.1 * j + 0.01 * s) for j in range(2) for s in range(2)]
