@@ -7,8 +7,11 @@ A recipe is a mapping of dotted names to values on top of the defaults; what it 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
+import re
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from semiseg.errors import UserError
@@ -114,10 +117,32 @@ def preset(name: str, method: str = "supervised") -> Trial:
         near = difflib.get_close_matches(name, PRESETS, 1)
         hint = f"; did you mean {near[0]!r}?" if near else f": choose one of {', '.join(PRESETS)}"
         raise UserError(f"there is no preset {name!r}{hint}")
-    recipes = PRESETS[name]
-    if len(recipes) == 1 and method == "supervised":
-        method = next(iter(recipes))
-    if method not in recipes:
-        raise UserError(f"preset {name!r} has no {method!r}: it has {', '.join(recipes)}")
+    method = _one(name, method)
+    if method not in PRESETS[name]:
+        raise UserError(f"preset {name!r} has no {method!r}: it has {', '.join(PRESETS[name])}")
     start = dataclasses.replace(config.Trial(), augment=augment.ssl4mis())
-    return config.override(start, {"method": method, **recipes[method]})
+    return config.override(start, {"method": method, **PRESETS[name][method]})
+
+
+@contextlib.contextmanager
+def told(name: str | None, method: str, given: Iterable[str]) -> Iterator[None]:
+    """An error that speaks of a field which the recipe has set, and nobody in ``given``, says so."""
+    try:
+        yield
+    except UserError as error:
+        recipe = PRESETS[name].get(_one(name, method), {}) if name in PRESETS else {}
+        own, words = {key.replace("-", "_") for key in given} - {"method"}, set(re.findall(r"[\w.]+", str(error)))
+        named = [key for key in recipe if words & {key, key.rpartition(".")[2]} and not own & {key, key.partition(".")[0]}]  # --net drops the recipe's
+        if not named:
+            raise
+        said = " and ".join(f"{key} = {_shown(recipe[key])}" for key in named)
+        raise UserError(f"{error}; the preset {name} sets {said}: give --{named[0]} as well") from None
+
+
+def _one(name: str, method: str) -> str:
+    """The method that is meant: a preset of one method needs no second word."""
+    return next(iter(PRESETS[name])) if len(PRESETS[name]) == 1 and method == "supervised" else method
+
+
+def _shown(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -62,7 +62,8 @@ def test_a_sweep_looks_ahead(sweep, tmp_path, capsys):
 
 
 def test_help_shows_what_matters_first(capsys):
-    """Catches a first screen that grew, jargon of the compiler in it, and parts whose options cannot be reached from it."""
+    """Catches a first screen that grew, jargon of the compiler in it, parts whose options cannot be reached from it, and a recipe
+    that is shown with the defaults."""
     assert main(["train", "--help"]) == 0
     first = capsys.readouterr().out
     flags = [line.split()[0] for line in first.splitlines() if line.startswith("  --")]
@@ -75,6 +76,9 @@ def test_help_shows_what_matters_first(capsys):
     part = capsys.readouterr().out
     assert part.startswith("method: BCP") and "--method.largest-component" in part and "--net." not in part
     assert "did you mean 'net'?" in said(capsys, "train", "--help", "nett")
+    assert main(["train", "--preset=unimatch-acdc", "--help"]) == 0
+    recipe = capsys.readouterr().out
+    assert "methods of the preset unimatch-acdc: unimatch" in recipe and "[31000]" in recipe
 
 
 def test_ctrl_c_before_training_is_one_line(monkeypatch, capfd):

@@ -238,6 +238,7 @@ def test_a_mistake_blocks_no_folder(tiny, tmp_path):
     [
         (["--labels"], "labels needs a value"), (["--net.widths", "[8,16"], "is no list"), (["--seed", "5000000000"], "at most"), (["--lr", "inf"], "lr"),
         (["--method", "mean_teacher", "--method.student-view", "stronk"], "student"), (["--test=perhaps"], "perhaps"), (["--warmup", "3"], "at most 1"),
+        (["--preset", "ssl4mis", "--net.widths", "[4,8]"], "for 2 levels; the preset ssl4mis sets net.dropout = 0.05,0.1,0.2,0.3,0.5: give --net.dropout"),
     ],
 )  # fmt: skip
 def test_wrong_values_are_refused(argv, words, capsys, tmp_path, monkeypatch):

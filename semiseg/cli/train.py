@@ -11,7 +11,7 @@ from typing import Any
 
 from semiseg.cli.arguments import check_choice, did_you_mean, explain, listed, nothing_left, parse, take
 from semiseg.errors import UserError
-from semiseg.presets import PRESETS
+from semiseg.presets import PRESETS, told
 
 USAGE = f"""usage: semiseg train --data N --out RUN [--method M] [--net U] [--labels K] [--any.field=value …]
 
@@ -81,7 +81,11 @@ def trial_of(flags: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         fields = {**fields, "method": flags["method"]}
     for name, value in flags.items():
         check_choice(name, value)
-    return config.override(config.from_dict(fields, str(own["config"] or "")), flags), {}
+    method = config.flatten(fields).get("method.name", fields.get("method", "supervised"))
+    with told(fields.get("preset"), str(method), [*config.flatten(fields), *flags]):
+        trial = config.override(config.from_dict(fields, str(own["config"] or "")), flags)
+        config.check_volumes(trial)
+    return trial, {}
 
 
 def _help(flags: dict[str, Any], positional: Sequence[str]) -> int:

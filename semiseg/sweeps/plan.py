@@ -17,6 +17,7 @@ import numpy as np
 from semiseg import config
 from semiseg.config import Trial
 from semiseg.errors import UserError
+from semiseg.presets import told
 
 FILE_KEYS = {"method", "parameters", "name", "project", "entity", "program", "command", "metric", "description", "preset", "early_terminate", "run_cap"}
 METHODS = ("grid", "random", "bayes")
@@ -64,9 +65,11 @@ class Spec:
 
     def trial(self, point: Mapping[str, Any]) -> Trial:
         """The trial at a point; UserError for an unknown field or a wrong value."""
-        start = config.preset(self.preset, str(point.get("method", "supervised"))) if self.preset else Trial()
-        trial = config.override(start, {k: v for k, v in point.items() if k not in IGNORED_FIELDS}, self.where)
-        config.check_volumes(trial, self.where)
+        method = str(point.get("method", "supervised"))
+        start = config.preset(self.preset, method) if self.preset else Trial()
+        with told(self.preset, method, point):
+            trial = config.override(start, {k: v for k, v in point.items() if k not in IGNORED_FIELDS}, self.where)
+            config.check_volumes(trial, self.where)
         config.check_synthetic(trial, self.where)
         return trial
 
