@@ -101,11 +101,11 @@ def tables() -> Iterator[Table]:
         rows = compared(load_runs(RESULTS / f"{name}.csv"))
         yield Table(own, heading, "patients", {(row["patients"], row["method"]): row for row in rows}, keys=2)
         if name == "acdc_methods":
-            by_method: dict[str, list[str]] = {}
-            for row in rows:
-                by_method.setdefault(row["method"], []).append(row["Dice"].split(" ")[0])
             link = "experiments/README.md#acdc-every-method"
-            yield Table("README.md", "", "method", {(m,): {"Dice on ACDC with 3, 7 patients": f"[{' '.join(v)}]({link})"} for m, v in by_method.items()})
+            cells = {(row["method"],): {} for row in rows}
+            for row in rows:
+                cells[(row["method"],)][f"Dice on ACDC, {row['patients']} patients"] = f"[{row['Dice']}]({link})"
+            yield Table("README.md", "", "method", cells)
 
     runs = load_runs(RESULTS / "networks.csv").where(label_subset=0)
     cells = {}
