@@ -85,6 +85,9 @@ def run(trial: Trial, out: str | Path | None = None, *, progress: bool = True, t
         if folder and (folder / "summary.json").exists() and (not test or "test" in _json(folder / "summary.json")["last"]):
             return _read(folder, trial, model)
 
+        notes = notes_of(trial, training, budget)
+        if progress:
+            _say(notes)
         validation = read_validation(trial.data, trial.root, trial.frame)
         eval_every = trial.eval_every or max(1, -(-trial.steps // 5))
 
@@ -112,6 +115,7 @@ def run(trial: Trial, out: str | Path | None = None, *, progress: bool = True, t
         "steps": trial.steps, "init": begin.name, "init_steps": begin.steps, "total_steps": trial.steps + begin.steps, "seconds_init": begin.seconds,
         "subjects_labelled": len(subjects), "images_labelled": images,
         "images_train": len(training.cases), "subjects_val": len({c.subject for c in validation.cases}),
+        "images_unlabelled": len(training.cases) - budget.images, "notes": list(notes),
         "parameters": int(sum(np.size(x) for x in jax.tree.leaves(fitted.params.weights))),
         "empty_policy": dataclasses.asdict(EmptyPolicy()), "labelled_subjects": subjects, "seconds_train": round(fitted.seconds, 2),
         "calibration": {"val": sure},
@@ -196,6 +200,24 @@ def knobs_of(trial: Trial) -> Knobs:
 def header_of(trial: Trial, info: store.StoreInfo) -> dict[str, Any]:
     """What a weights file says of itself."""
     return {"config": config.to_dict(trial), "classes": list(info.classes), "channels": info.channels, "unit": info.unit, "fingerprint": info.fingerprint}
+
+
+def notes_of(trial: Trial, training: pool.Training, budget: pool.Budget) -> tuple[str, ...]:
+    """What a semi-supervised run cannot do with its data, and does nevertheless or leaves out."""
+    if not hasattr(trial.method, "labelled_share"):
+        return ()
+    name = config.name_of("method", trial.method)
+    if budget.images == len(training.cases) and trial.synthetic_as != "unlabelled":
+        return (f"no training image is without its label: {name} takes the unlabelled part of a batch from the labelled images and hides their labels",)
+    if budget.images == training.annotated.sum() and trial.synthetic_as != "unlabelled":
+        return (f"nobody knows the labels of the unlabelled images, so how well {name} guesses them cannot be measured: metrics.jsonl has no pseudo_…",)
+    return ()
+
+
+@functools.cache  # once, not in every trial of a sweep
+def _say(notes: tuple[str, ...]) -> None:
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
 
 
 def score_split(

@@ -2,6 +2,7 @@
 
 import os
 import signal
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import yaml
 from PIL import Image
 
 from semiseg.cli.main import main
+from semiseg.cli.sweep import _look_ahead
 from semiseg.data import check
 
 
@@ -59,6 +61,14 @@ def test_a_sweep_looks_ahead(sweep, tmp_path, capsys):
     assert "did you mean 'mean_teacher'?" in said(capsys, "sweep", sweep(method={"values": ["supervised", "maen_teacher"]}), out)
     assert "no data set 'mine'" in said(capsys, "sweep", sweep(data={"values": ["nuclei", "mine"]}), out)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_sweep_says_which_label_subsets_are_the_same(sweep, capsys):
+    """Catches replicates that hold the same patients taken for independent ones, and the line where subsets differ."""
+    looked = lambda **axes: (_look_ahead(Path(sweep(label_subset={"values": [0, 1, 2]}, **axes)), None, "local"), capsys.readouterr().err)[1]
+    said = looked(labels={"values": [4, 0]})
+    assert said.startswith("semiseg: the 3 label subsets of labels 0 are the same patients") and said.count("\n") == 1
+    assert looked(labels={"value": 4}) == ""
 
 
 def test_help_shows_what_matters_first(capsys):
@@ -129,6 +139,8 @@ def test_repeated_problems_are_one_line_with_a_count():
     """Catches a screen of equal lines, problems of two kinds merged, and rare ones hidden behind a count."""
     wrong = [f"m/labels/p{i}.png: subject p{i}: label has value {v} but the set declares classes 0–1; correct it" for i, v in enumerate([7] * 5 + [9])]
     rows = [f"m/subjects.csv: names q{i}, which is not among the images; remove the row" for i in range(5)]
+    bare = [f"m/subjects.csv: has no row for m/images/{name}.png; add one" for name in ("ann", "bob", "eve", "joe")]
+    assert check.collapsed(bare) == [*bare[:3], "m/subjects.csv: … and 1 more of this kind"]
     assert check.collapsed([*wrong, *rows]) == [
         "5 times: label has value 7 but the set declares classes 0–1; correct it (m/labels/p0.png, m/labels/p1.png, m/labels/p2.png and 2 more)",
         wrong[5], *rows[:3], "m/subjects.csv: … and 2 more of this kind",

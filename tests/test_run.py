@@ -21,6 +21,7 @@ from semiseg import config
 from semiseg.cli.main import main
 from semiseg.errors import UserError
 from semiseg.pretrain import Weights
+from semiseg.runner import notes_of
 
 
 def command(trial, out: Path) -> list[str]:
@@ -191,6 +192,19 @@ def test_training_code_does_not_know_the_test_split():
     assert users <= {"data/store.py", "data/embedded.py", "data/records.py", "data/describe.py", "data/check.py", "runner.py", "evaluate/again.py"}, users
     trained = [p for folder in ("train", "methods", "augment", "nets", "losses") for p in (package / folder).rglob("*.py")]
     assert not [p for p in trained if re.search(r"^\s*(from|import) semiseg\.data", p.read_text(), re.M)]
+
+
+def test_a_run_says_what_its_unlabelled_images_are(root, tiny, finished):
+    """Catches a semi-supervised run on labelled images alone, and diagnostics that are missing, in silence; and a note where nothing is amiss."""
+    from semiseg.data.pools import Budget, training
+
+    data, method = training("discs", root, tiny.frame), config.make("method", "mean_teacher")
+    told = lambda images, annotated=data.annotated, **fields: "".join(
+        notes_of(dataclasses.replace(tiny, **{"method": method, **fields}), data._replace(annotated=annotated), Budget((), images))
+    )
+    assert "from the labelled images" in told(8) and told(4) == told(8, method=tiny.method) == ""
+    assert "no pseudo_" in told(4, np.arange(8) < 4)
+    assert finished.summary["images_unlabelled"] == 4 and finished.summary["notes"] == []
 
 
 def test_data_imported_anew_are_refused(tmp_path, tiny, tiny_folder, capsys):

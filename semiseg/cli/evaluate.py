@@ -45,6 +45,8 @@ def main(argv: Sequence[str]) -> int:
     print(f"{'class':{width}}  " + "  ".join(f"{m:>12}" for m in metrics))
     for line in table:
         print(f"{line['class']:{width}}  " + "  ".join(f"{'–' if line[m] is None else format(line[m], '.4f'):>12}" for m in metrics))
+    n = len({r.subject for r in rows})
+    print(f"means over {n} {own['split']} subject{'s' * (n != 1)}; – where none of them can be scored")
     if own["json"]:
         Path(own["json"]).write_text(json.dumps({"run": positional[0], "split": own["split"], "table": table}, indent=1) + "\n")
     return 0

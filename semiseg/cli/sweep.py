@@ -117,6 +117,13 @@ def _look_ahead(file: Path, count: int | None, backend: str) -> None:
         if above:
             trials = f"trials with labels {', '.join(map(str, above))} will fail, the others run"
             print(f"semiseg: {data} has {most} annotated training subjects: {trials}", file=sys.stderr)
+        subsets = {
+            p.get("label_subset", 0) for p in points if p.get("labels", 0) in (0, most) and (str(p.get("data", "nuclei")), p.get("root")) == (data, root)
+        }
+        if len(subsets) > 1:
+            budgets = " and ".join(f"labels {n}" for n in sorted(asked & {0, most}))
+            same = f"the {len(subsets)} label subsets of {budgets} are the same patients (all {most} annotated ones of {data})"
+            print(f"semiseg: {same}: they count as one subset, and only seeds tell their runs apart", file=sys.stderr)
 
 
 def _whole(text: str, name: str) -> int:

@@ -65,7 +65,9 @@ def main(argv: Sequence[str]) -> int:
         return 130
     for split, found in result.summary["last"].items():
         shown = "   ".join(f"{words} {found[m]:.{d}f}" for words, m, d in (("Dice", "dice", 4), ("HD95", "hd95", 2)) if found[m] is not None)
-        print(f"{split} {shown or 'has no class to score'}   last checkpoint, {result.summary['seconds_train']:.0f} s   {out}")
+        n = result.summary.get(f"subjects_{split}")
+        scored = f"   ({n} subject{'s' * (n != 1)})" if n else ""
+        print(f"{split} {shown or 'has no class to score'}{scored}   last checkpoint, {result.summary['seconds_train']:.0f} s   {out}")
     return 0
 
 
