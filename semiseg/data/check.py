@@ -100,7 +100,7 @@ def collapsed(problems: Sequence[str], most: int = 3) -> list[str]:
         what = re.sub(r"^subject \S+: ", "", what)
         same = re.sub(r" \([^()]*[/\\][^()]*\)", "", what)  # a path beside a shape or a group
         table = where.endswith(".csv")
-        kinds.setdefault((where, re.sub(r"\S*\d\S*", "#", same)) if table else ("", same if colon else line), []).append((where, line))
+        kinds.setdefault((where, re.sub(r"\S*[\d/\\]\S*", "#", same)) if table else ("", same if colon else line), []).append((where, line))
     lines = []
     for (table_file, what), members in kinds.items():
         first = [where for where, _ in members[:most]]

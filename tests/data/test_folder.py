@@ -74,6 +74,13 @@ def test_volume_becomes_slices_along_its_coarsest_axis(tmp_path, volumes):
     assert ref.load().image.shape == (6, 5, 1) and ref.load().spacing == (8.0, 1.5, 1.25)
 
 
+def test_a_subjects_csv_of_some_images_is_one_line_each(pictures):
+    """Catches a second complaint about the split of a row that is missing, and splits that seem empty for want of it."""
+    (pictures / "subjects.csv").write_text("name,subject,split\np0,a,train\np1,b,train\n")
+    problems = check.check_source("folder", pictures, progress=False)
+    assert len(problems) == 8 and all("has no row for" in problem for problem in problems), problems
+
+
 def test_subjects_csv(pictures):
     """Catches images of one subject drawn into two splits, a group that parts, and a split column that is ignored."""
     table = pictures / "subjects.csv"
@@ -137,9 +144,7 @@ BREAKS = {
     ),
     "subject in two splits": (
         "subject same: is in train .* and in val",
-        lambda f: (f / "subjects.csv").write_text(
-            "name,subject,split\n" + "".join(f"p{i},same,{'val' if i else 'train'}\n" for i in range(10))
-        ),
+        lambda f: (f / "subjects.csv").write_text("name,subject,split\n" + "".join(f"p{i},same,{'val' if i else 'train'}\n" for i in range(10))),
     ),
     "no label in val": (
         "p0.png: has no label file, but val needs one",

@@ -63,7 +63,7 @@ def read(
     if any(row.get("split") for row in rows.values()):
         home = {image: row.get("split", "") for image, row in rows.items()}
         where = f"{source}/subjects.csv"
-        problems += [f"{where}: {_stem(i)} has split {s!r}; write train, val or test" for i, s in home.items() if s not in SPLITS]
+        problems += [f"{where}: {_stem(i)} has split {s!r}; write train, val or test" for i, s in home.items() if s not in SPLITS and rows[i]]
     elif folders:
         home = {image: split for split, image, _ in files}
     else:
@@ -77,7 +77,8 @@ def read(
     units = {"mm" if _is_volume(image) else "pixel" for _, image, _ in files}
     if len(units) > 1:
         problems.append(f"{source}: mixes NIfTI and pictures, whose distances have different units; import them as two sets")
-    problems += split_problems(found)
+    whole = all(rows.values()) or not table  # a split may lack a case because its row is missing, which is said already
+    problems += [problem for problem in split_problems(found) if whole or " has no case" not in problem]
     notes = _notes(source, classes, names, values, mask)
     return Source(names, min(units), license or "not stated", citation or "not stated", found, (), tuple(problems), notes)
 
@@ -227,10 +228,7 @@ def _records(image: Path, label: Path | None, subject: str, group: str, channels
         return []
     digits = len(str(shape[axis] - 1))
     plane = functools.partial(_plane, image, label, mask)
-    return [
-        CaseRef(subject, f"{stem}_slice_{i:0{digits}d}", where, functools.partial(plane, i), stem, i, group, label_where)
-        for i in range(shape[axis])
-    ]
+    return [CaseRef(subject, f"{stem}_slice_{i:0{digits}d}", where, functools.partial(plane, i), stem, i, group, label_where) for i in range(shape[axis])]
 
 
 def _one_page(picture: Any, path: Path) -> None:
