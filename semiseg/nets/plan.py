@@ -158,7 +158,10 @@ def plan(fingerprint: Mapping[str, Any], memory_gb: float = 8.0, *, width: int =
     whole = patch == pool
     reasons.append(f"patch: {'×'.join(map(str, patch))}, " + ("the whole image" if whole else f"of images scaled to {'×'.join(map(str, pool))}: what fits"))
     reasons.append(f"depth: {len(net.widths)} stages leave at least {LEAST} pixels" + (f"; {net.flat} do not look across thick slices" if net.flat else ""))
-    reasons.append(f"batch: {batch}; memory allows {max(room, 2)}, 5 % of the training pixels are {share}")
+    what = "images" if len(median) == 2 else "volumes"
+    why = {2: "the least", 64: "the most", share: f"5 % of the pixels of {records} training {what}, labelled or not", room: "all that the memory holds"}
+    holds = "" if batch == room else f" (the memory holds {max(room, 2)})"
+    reasons.append(f"batch: {batch}; {why[batch]}{holds}; a semi-supervised method fills half of it with unlabelled {what}")
     rare = {name: p for name, p in presence.items() if p < 0.9}
     reasons.append("Dice over the batch: " + ", ".join(f"{n} is in {p:.0%} of the images" for n, p in rare.items()) if rare else "Dice of each image")
     ways = seen.get("one_way", {})

@@ -125,6 +125,6 @@ def test_the_file_is_a_trial(root, tmp_path, capsys):
     assert loaded.net == made.net and loaded.image_size == made.patch[0] and loaded.batch == made.batch and loaded.frame.pool_size == made.pool[0]
     assert loaded.method.criterion.dice.batch
     assert main(["describe", "discs", "--root", root, "--plan", str(tmp_path / "own.yaml"), "--memory=0.5", "--width=4"]) == 0
-    assert "batch: 2;" in capsys.readouterr().out
+    assert "batch: 2; the least (the memory holds " in capsys.readouterr().out
     text = (tmp_path / "own.yaml").read_text()
     assert text.startswith("# Plan for discs") and yaml.safe_load(text)["image_size"] == config.load(tmp_path / "own.yaml").image_size == 40
