@@ -6,12 +6,13 @@ Between :mod:`semiseg.analysis.statistics`, which knows only arrays, and the fig
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
-from semiseg.analysis.records import Run, Runs, matrix
+from semiseg.analysis.records import BOOKKEEPING, Run, Runs, matrix
 from semiseg.analysis.statistics import (
     Effect,
     Interval,
@@ -46,12 +47,15 @@ SOURCES = {
 CONTROLS = ("duplicated", "augmented", "copy_paste")
 """Arms whose images no generator painted: what they give is no merit of one."""
 _FACTORS = {"data", "labels", "label_subset", "seed", "synthetic"}  # a synthetic set is refitted for each budget: its path is no treatment
-_BOOKKEEPING = {"run", "name", "out", "root", "config", "resume", "tags", "notes", "wandb", "device", "log_every", "checkpoint_seconds"}
+_SPELT = 3  # settings that the name of an arm spells out: more of them leave a figure no room
+_FIRST = ("lr", "batch", "steps", "image_size", "net.name", "optimiser", "weight_decay")  # of many settings
+FEW_SUBJECTS = 6
+"""Scored subjects below which no method is recommended: with 5 the smallest two-sided p of a sign-flip test is 2/2^5 = .06."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-    """One arm at one label budget: ``mean_R`` has a mean per run, in the order of ``runs``."""
+    """One arm at one label budget: ``mean_R`` has a mean per run, in the order of ``runs``. The interval is of :func:`replicates`."""
 
     arm: str
     labels: int
@@ -69,7 +73,7 @@ class Comparison:
         of itself (experiments/results/statistics.csv), the larger of it and of a permutation of subjects for the models at hand. That one
         needs no normal distribution, but with S subjects it is never below 2^(1-S): corrected for many methods, ten subjects show nothing.
       p_wilcoxon: by subject, beside it.
-      detectable: the difference that a study with this spread would find with a power of 80 %.
+      detectable: the difference that a study with this spread would find with a power of 80 %; NaN where no test can be significant.
     """
 
     arm: str
@@ -144,7 +148,8 @@ def study(runs: Runs, metric: str = "dice", split: str = "val", checkpoint: str 
             scored = [r for r in range(len(here)) if not np.isnan(values_RS[r]).all()]
             if scored:
                 here, values_RS = Runs([here[r] for r in scored]), values_RS[scored]
-                interval = mean_interval(values_RS, [run.label_subset for run in here])
+                rows, subset_R = replicates(here)
+                interval = mean_interval(values_RS[rows], subset_R)
                 if metric in SHARES | LOWER_IS_BETTER:  # a share or a distance
                     interval = interval._replace(low=max(interval.low, 0.0), high=min(interval.high, 1.0 if metric in SHARES else np.inf))
                 cells[arm, labels] = Cell(arm, labels, here, np.nanmean(values_RS, 1), interval)
@@ -171,6 +176,24 @@ def _check_told_apart(runs: Runs) -> None:
             )
 
 
+def same_subsets(runs: Iterable[Run]) -> dict[str, str]:
+    """Label subset → the first that annotates the same subjects at every budget of these runs: two numbers of one choice of subjects are one choice."""
+    chosen: dict[str, dict[int, Any]] = {}
+    for run in runs:
+        chosen.setdefault(str(run.label_subset), {}).setdefault(run.labels, run.annotated or str(run.label_subset))
+    first: dict[frozenset[tuple[int, Any]], str] = {}
+    return {subset: first.setdefault(frozenset(by_budget.items()), subset) for subset, by_budget in sorted(chosen.items())}
+
+
+def replicates(runs: Runs) -> tuple[list[int], list[str]]:
+    """Which runs of an arm and budget repeat no other (the same subjects annotated, and the same seed), and the label subset of each."""
+    subset = same_subsets(runs)
+    rows: dict[tuple[str, int, str], int] = {}
+    for r, run in enumerate(runs):
+        rows.setdefault((subset[str(run.label_subset)], run.seed, str(run.config.get("synthetic"))), r)
+    return list(rows.values()), [key[0] for key in rows]
+
+
 def curve_runs(runs: Runs) -> Runs:
     """What belongs on the label-efficiency curve: runs without synthetic images, and of a method that was never run so all it has."""
     plain = {run.method for run in runs if not run.ratio}
@@ -191,31 +214,96 @@ def ratio_runs(runs: Runs) -> Runs | None:
 
 
 def find_arms(runs: Runs) -> dict[str, Runs]:
-    """Group runs into arms: the method, and every setting in which runs of that method differ (ratio, learning rate, network …)."""
+    """Group runs into arms: the method, and every setting in which runs of that method differ (ratio, learning rate, network …).
+
+    Past three settings an arm is called by the published recipe that sets them, or by their number; :func:`arm_settings` has them all.
+    """
     arms: dict[str, list[Run]] = {}
-    by_method: dict[str, list[Run]] = {}
-    for run in runs:
-        by_method.setdefault(run.method, []).append(run)
-    for method, members in by_method.items():
-        settings, several = [run.settings for run in members], len({run.source for run in members if run.ratio}) > 1
-        keys = sorted({key for flat in settings for key in flat} - _BOOKKEEPING - _FACTORS)
-        keys = [key for key in keys if len({repr(flat.get(key)) for flat in settings}) > 1]
-        values = {key: _values(settings, key) for key in keys}
-        varied = [key for key in keys if any(len(found) > 1 for found in values[key].values())]
-        short = [key.rsplit(".", 1)[-1] for key in varied]
-        names = [key if short.count(s) > 1 or s == "name" else s for key, s in zip(varied, short)]
-        for run, flat in zip(members, settings):
-            told = [(name, flat.get(key)) for name, key in zip(names, varied) if len(values[key][_kind(flat, key)]) > 1]
-            if not run.ratio:  # no synthetic data needs no word
-                told = [(name, value) for name, value in told if name != "ratio" and not name.startswith("synthetic_")]
-            detail = ", ".join([source_title(run.source)] * bool(several and run.ratio) + [f"{name.removesuffix('.name')} {value}" for name, value in told])
-            arms.setdefault(title(method) + (f" ({detail})" if detail else ""), []).append(run)
+    for run, name, _ in _named(runs):
+        arms.setdefault(name, []).append(run)
     ordered = sorted(arms.items(), key=lambda item: (item[1][0].method != BASELINE, item[0]))
     return {arm: Runs(members) for arm, members in ordered}
 
 
+def arm_settings(runs: Runs) -> dict[str, list[str]]:
+    """What the short name of an arm stands for, in full: ``lr 0.005``, ``batch 24`` …; arms whose names say all are left out."""
+    return {name: full for _, name, full in _named(runs) if full}
+
+
+def _named(runs: Runs) -> list[tuple[Run, str, list[str]]]:
+    """Each run with the name of its arm, and the settings that the name does not spell out."""
+    by_method: dict[str, list[Run]] = {}
+    for run in runs:
+        by_method.setdefault(run.method, []).append(run)
+    found = []
+    for method, members in by_method.items():
+        settings, several = [run.settings for run in members], len({run.source for run in members if run.ratio}) > 1
+        keys = sorted({key for flat in settings for key in flat} - BOOKKEEPING - _FACTORS)
+        keys = [key for key in keys if len({repr(flat.get(key)) for flat in settings}) > 1]
+        values = {key: _values(settings, key) for key in keys}
+        varied = [key for key in keys if any(len(found) > 1 for found in values[key].values())]
+        short = [key.rsplit(".", 1)[-1] for key in varied]
+        names = dict(zip(varied, (key if short.count(s) > 1 or s == "name" else s for key, s in zip(varied, short))))
+        taken: dict[str, tuple[str, ...]] = {}
+        for run, flat in zip(members, settings):
+            told = {key: flat.get(key) for key in varied if len(values[key][_kind(flat, key)]) > 1}
+            mixed = [key for key in told if key == "ratio" or key.startswith("synthetic_")]
+            if not run.ratio:  # no synthetic data needs no word
+                told, mixed = {key: value for key, value in told.items() if key not in mixed}, []
+            spelt = {key: _told(names[key], value) for key, value in told.items()}
+            own = {key: value for key, value in told.items() if key not in mixed}
+            many = len(own) > _SPELT
+            details = [spelt[key] for key in mixed] + _brief(method, own, names) if many else list(spelt.values())
+            plain = name = _arm(method, [source_title(run.source)] * bool(several and run.ratio) + details)
+            full, again = (run.source, *spelt.values()), 1
+            while taken.setdefault(name, full) != full:  # as many as another's, and alike in those that there is room for
+                again += 1
+                name = f"{plain} #{again}"
+            found.append((run, name, list(spelt.values()) if many else []))
+    return found
+
+
+def _arm(method: str, details: list[str]) -> str:
+    return title(method) + (f" ({', '.join(details)})" if details else "")
+
+
+def _told(name: str, value: Any) -> str:
+    return "from scratch" if name == "init.name" and value == "none" else f"{name.removesuffix('.name')} {value}"
+
+
+def _brief(method: str, told: dict[str, Any], names: dict[str, str]) -> list[str]:
+    """Many settings in a few words: those of a recipe and what differs from it, else how many and the first of them."""
+    same = lambda a, b: list(a) == list(b) if isinstance(a, (list, tuple)) and isinstance(b, (list, tuple)) else a == b
+    best: tuple[str, dict[str, Any]] | None = None
+    for recipe, flat in _recipes(method).items():
+        rest = {key: value for key, value in told.items() if key not in flat or not same(flat[key], value)}
+        if len(rest) <= min(_SPELT, len(told) - _SPELT) and (best is None or len(rest) < len(best[1])):
+            best = recipe, rest
+    if best:
+        return [best[0], *(_told(names[key], value) for key, value in best[1].items())]
+    first = sorted(told, key=lambda key: _FIRST.index(key) if key in _FIRST else len(_FIRST))
+    words = [_told(names[key], told[key]) for key in first]
+    room = lambda n: len(_arm(method, [f"{len(told)} settings: {', '.join(words[:n])}, …"])) <= 44
+    return [f"{len(told)} settings: {', '.join(words[: max([1, *(n for n in (2, 3) if room(n))])])}, …"]
+
+
+@functools.lru_cache(32)
+def _recipes(method: str) -> dict[str, dict[str, Any]]:
+    """The settings of each published recipe that has the method, and of none (``defaults``), with dotted names."""
+    from semiseg import config  # it brings JAX
+
+    flat = lambda trial: config.flatten(config.to_dict(trial))
+    try:
+        plain = {"defaults": flat(config.override(config.Trial(), {"method": method}))}
+    except UserError:  # a method of one's own
+        return {}
+    return plain | {name: flat(config.preset(name, method)) for name, recipe in config.PRESETS.items() if method in recipe}
+
+
 def _kind(flat: dict[str, Any], key: str) -> tuple[Any, ...]:
-    """The classes of the parts that hold a setting: two networks' own fields are not compared with each other."""
+    """The classes of the parts that hold a setting: two networks' own fields are not compared with each other, nor steps of two pre-trainings."""
+    if key == "init_steps":
+        return (flat.get("init.name"),)
     parts = key.split(".")[:-1]
     holders = [".".join((*parts[:i], "name")) for i in range(1, len(parts) + 1)]
     return tuple(flat.get(holder) for holder in holders if holder != key)
@@ -257,14 +345,16 @@ def _compare(arms: Iterable[str], cells: dict[tuple[str, int], Cell], baseline: 
             values_RS = mine - theirs
             by_subject = subject_means(values_RS, subset_R)
             p, rank = mean_test(values_RS, subset_R), np.nan
+            testable = True
             if by_subject.size > 1 or all(run.table is None for run in (*cells[arm, labels].runs, *cells[baseline, labels].runs)):
                 rank = wilcoxon_test(by_subject)
                 if len(set(subset_R)) < FEW_SUBSETS:
+                    testable = int((~np.isnan(by_subject)).sum()) >= FEW_SUBJECTS
                     p = float(np.fmax(p, sign_flip_test(by_subject)))
             found.append(
                 Comparison(
                     arm, baseline, labels, mean_interval(values_RS, subset_R), p, np.nan, paired_by,
-                    rank, effect_size(by_subject), minimum_detectable(values_RS, subset_R),
+                    rank, effect_size(by_subject), minimum_detectable(values_RS, subset_R) if testable else np.nan,
                 )
             )  # fmt: skip
     return [dataclasses.replace(c, p_holm=float(p)) for c, p in zip(found, holm([c.p for c in found]))]
@@ -275,10 +365,12 @@ def paired(groups: Sequence[Runs], metric: str, split: str, checkpoint: str) -> 
 
     Rows are as fine as all groups allow: label subset and seed, else label subset, else nothing but the subject.
     """
-    _, values_RS = matrix([run for runs in groups for run in runs], metric, split, checkpoint)
+    every = [run for runs in groups for run in runs]
+    _, values_RS = matrix(every, metric, split, checkpoint)
+    subset = same_subsets(every)
     ends = np.cumsum([len(runs) for runs in groups])
     for paired_by in ("label subset and seed", "label subset", "nothing but the subject"):
-        keys = [[_key(run, paired_by) for run in runs] for runs in groups]
+        keys = [[_key(subset[str(run.label_subset)], run.seed, paired_by) for run in runs] for runs in groups]
         shared = sorted(set(keys[0]).intersection(*keys[1:]))
         if shared:
             break
@@ -291,5 +383,5 @@ def paired(groups: Sequence[Runs], metric: str, split: str, checkpoint: str) -> 
     return tables, [key[0] for key in shared], paired_by
 
 
-def _key(run: Run, paired_by: str) -> tuple[str, ...]:
-    return {"label subset and seed": (str(run.label_subset), str(run.seed)), "label subset": (str(run.label_subset),)}.get(paired_by, ("",))
+def _key(subset: str, seed: int, paired_by: str) -> tuple[str, ...]:
+    return {"label subset and seed": (subset, str(seed)), "label subset": (subset,)}.get(paired_by, ("",))

@@ -11,7 +11,7 @@ from collections.abc import Hashable, Iterable, Sequence
 
 import numpy as np
 
-from semiseg.analysis.compare import CONTROLS, SHARES, Study, paired, source_title, title
+from semiseg.analysis.compare import CONTROLS, SHARES, Study, paired, replicates, source_title, title
 from semiseg.analysis.curves import Equivalence, PowerLaw, curve_interval, label_equivalence, pooling
 from semiseg.analysis.records import Runs
 from semiseg.analysis.statistics import Interval, mean_interval, subject_means
@@ -107,7 +107,8 @@ def splits(s: Study) -> dict[int, Split]:
     for n in s.budgets:
         arm = next(a for a in ([s.baseline] if (s.baseline, n) in s.cells else []) + list(s.arms) if (a, n) in s.cells)
         runs = s.cells[str(arm), n].runs
-        found[n] = variance_split(runs.matrix(s.metric, s.split, s.checkpoint)[1], [run.label_subset for run in runs])
+        rows, subset_R = replicates(runs)
+        found[n] = variance_split(runs.matrix(s.metric, s.split, s.checkpoint)[1][rows], subset_R)
     return found
 
 
@@ -220,6 +221,7 @@ def subject_scores(s: Study, labels: int | None = None) -> dict[str, np.ndarray]
     for arm in s.arms:
         if (arm, labels) in s.cells:
             members = s.cells[arm, labels].runs
-            score_S = subject_means(members.matrix(s.metric, s.split, s.checkpoint)[1], [run.label_subset for run in members])
+            rows, subset_R = replicates(members)
+            score_S = subject_means(members.matrix(s.metric, s.split, s.checkpoint)[1][rows], subset_R)
             found[arm] = score_S[~np.isnan(score_S)]
     return found

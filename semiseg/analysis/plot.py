@@ -9,7 +9,7 @@ import io
 import re
 import textwrap
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -175,7 +175,7 @@ def label_equivalence(runs: Runs | Study, size: tuple[float, float] = (7.2, 4.3)
         unit = unit_of_annotation(s.runs)
         ax.set_xlabel(f"annotated {unit} the method was given")
         _headed(ax, f"annotated {unit} that {s.baseline} needs for the same {metric_label(s.metric)}", size[0])
-        ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=min(3 if size[0] > 5.5 else 2, len(arms)), fontsize=9)
+        ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=_columns(arms, size[0], 3), fontsize=9)
     return figure
 
 
@@ -287,7 +287,7 @@ def gains(found: Sequence[Mix], metric: str = "dice", unit: str = "", size: tupl
         words = f"gain in {metric_label(metric, unit)} over real images alone"
         panels[0].set_ylabel(words if rows == 1 else "gain")
         legend = {name: handle for panel in panels for handle, name in zip(*panel.get_legend_handles_labels())}
-        figure.legend(list(legend.values()), list(legend), loc="outside lower center", ncols=min(len(legend), 3 if size[0] > 5.5 else 1), fontsize=9)
+        figure.legend(list(legend.values()), list(legend), loc="outside lower center", ncols=_columns(legend, size[0], 3), fontsize=9)
     return figure
 
 
@@ -329,7 +329,7 @@ def diagnostics(runs: Runs, most: int = 6, lines: int = 12) -> Figure:
                     panel.plot(grid, middle, color=colour, ls=line, lw=1.8, label=arm)
             panel.set_title(key.replace("_", " "), fontsize=10)
         found = {name: handle for panel in panels.ravel() for handle, name in zip(*panel.get_legend_handles_labels())}
-        figure.legend(list(found.values()), list(found), loc="outside lower center", ncols=min(len(found), 4), fontsize=9)
+        figure.legend(list(found.values()), list(found), loc="outside lower center", ncols=_columns(found, 7.6), fontsize=9)
     return figure
 
 
@@ -360,7 +360,7 @@ def calibration(s: Study, size: tuple[float, float] = (7.2, 3.0)) -> Figure:
             panel.set_xlabel("confidence")
         panels[0].set_ylabel("right")
         handles = {name: handle for panel in panels for handle, name in zip(*panel.get_legend_handles_labels())}
-        figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=min(len(handles), 4), fontsize=9)
+        figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=_columns(handles, size[0]), fontsize=9)
     return figure
 
 
@@ -406,7 +406,7 @@ def training_curves(runs: Runs, ax: Any = None, columns: int = 4, lines: int = 6
             axes[row, 0].set_ylabel(name)
         handles, names = axes[0, 0].get_legend_handles_labels()
         if len(names) > 1:
-            figure.legend(handles, names, loc="outside lower center", ncols=min(len(names), 4), fontsize=9)
+            figure.legend(handles, names, loc="outside lower center", ncols=_columns(names, figure.get_figwidth()), fontsize=9)
     return figure
 
 
@@ -500,6 +500,12 @@ def _canvas(size: tuple[float, float]) -> tuple[Figure, Axes]:
     return figure, figure.subplots()
 
 
+def _columns(names: Iterable[str], inches: float, most: int = 4) -> int:
+    """Of a legend in letters of 9 points, so that the longest name is not cut."""
+    kept = list(names)
+    return max(1, min(most, len(kept), int(inches / (0.5 + 0.07 * max(map(len, kept), default=0)))))
+
+
 def _headed(ax: Axes, text: str, inches: float) -> None:
     """What a figure shows, above it, in lines as long as it is wide."""
     ax.set_title(textwrap.fill(text, max(24, int(14 * inches))), fontsize=9, color=SOFT, fontweight="normal")
@@ -514,7 +520,7 @@ def _direct_labels(ax: Axes, ends: Sequence[tuple[float, float, str, str]], narr
         for i, (_, _, arm, colour) in enumerate(ends):
             _, marker, line = _look(i)
             ax.plot([], [], color=colour, lw=2, ls=line, marker=marker, ms=5, label=arm)
-        ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2 if longest < 34 else 1, fontsize=9)
+        ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=_columns([end[2] for end in ends], 4.2 if narrow else 7.2, 2), fontsize=9)
         return
     low, high = ax.get_ylim()
     gap = 0.062 * (high - low)

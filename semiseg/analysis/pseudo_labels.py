@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from semiseg.analysis.compare import Study
-from semiseg.analysis.plot import _STYLE, INK, SOFT, _figure, _look, _thin
+from semiseg.analysis.plot import _STYLE, INK, SOFT, _columns, _figure, _look, _thin
 from semiseg.analysis.records import Runs, nanmean
 from semiseg.analysis.words import capitalise, number, unit_of_annotation
 from semiseg.errors import UserError
@@ -108,7 +108,7 @@ def trends(s: Study, columns: int = 4) -> Figure:
             bottom.set_xlabel("step")
         legend = {name: handle for panel in axes.ravel() for handle, name in zip(*panel.get_legend_handles_labels())}
         ordered = sorted(legend, key=lambda arm: list(s.arms).index(arm) if arm in s.arms else len(s.arms))
-        figure.legend([legend[arm] for arm in ordered], ordered, loc="outside lower center", ncols=min(len(ordered), 4), fontsize=9)
+        figure.legend([legend[arm] for arm in ordered], ordered, loc="outside lower center", ncols=_columns(ordered, figure.get_figwidth()), fontsize=9)
     return figure
 
 

@@ -54,9 +54,12 @@ MEAN = "mean"
 
 _NOT_FOREGROUND = {"0", "background", MEAN}
 _MARKS = ("config.yaml", "summary.json", "per_subject.csv")
+_FAILED = "error.json"
 _LATER = {"synthetic_schedule": "constant", "synthetic_weight": 1.0, "synthetic_as": "labelled", "synthetic_softness": 0.5, "init.name": "none"}
 """Fields that folders of earlier versions lack, and what they did: no treatment of their own."""
 _SKIP = {"checkpoints", "wandb", "__pycache__"}
+BOOKKEEPING = {"run", "name", "out", "root", "config", "resume", "tags", "notes", "wandb", "device", "log_every", "checkpoint_seconds"}
+"""Settings that do not change what a run is."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,8 +115,9 @@ class Run:
 
     @functools.cached_property
     def settings(self) -> dict[str, Any]:
-        """The configuration with dotted names."""
-        return _LATER | _flat(self.config)
+        """The configuration with dotted names; no steps of a pre-training where there was none."""
+        flat = _LATER | _flat(self.config)
+        return {key: value for key, value in flat.items() if key != "init_steps"} if flat["init.name"] == "none" else flat
 
     @property
     def data(self) -> str:
@@ -135,6 +139,12 @@ class Run:
     @property
     def label_subset(self) -> Any:
         return self.config.get("label_subset", 0)
+
+    @functools.cached_property
+    def annotated(self) -> frozenset[str] | None:
+        """Names of the annotated subjects, None in folders and tables that do not tell."""
+        names = self.summary.get("labelled_subjects")
+        return frozenset(map(str, names)) if names else None
 
     @property
     def seed(self) -> int:
@@ -322,11 +332,33 @@ def matrix(runs: Sequence[Run], metric: str = "dice", split: str = "val", checkp
     return kept, values_RS[:, [place[subject] for subject in kept]]
 
 
+def once(runs: Runs) -> Runs:
+    """The runs, but of those of the same settings, label subset and seed, which are one run in several folders, only the one that finished last.
+
+    What is left out is told among the problems, in one line.
+    """
+    copies: dict[str, list[Run]] = {}
+    for run in runs:
+        told = {key: value for key, value in run.settings.items() if key not in BOOKKEEPING}
+        copies.setdefault(run.name if run.table is not None else json.dumps(told, sort_keys=True, default=str), []).append(run)
+    several = [sorted(found, key=_finished) for found in copies.values() if len(found) > 1]
+    if not several:
+        return runs
+    left = {id(run) for found in several for run in found[:-1]}
+    shown = "; ".join(f"{found[-1].path}, not {', '.join(str(run.path) for run in found[:-1])}" for found in several[:2])
+    more = f"; and {len(several) - 2} more" if len(several) > 2 else ""
+    n = f"{len(several)} run{' is' if len(several) == 1 else 's are'}"
+    problem = f"{n} there more than once (same data, settings, label subset and seed); the copy that finished last counts: {shown}{more}"
+    log.warning("%s", problem)
+    return Runs([run for run in runs if id(run) not in left], [*runs.problems, problem])
+
+
 def load_runs(folders: str | Path | Iterable[str | Path]) -> Runs:
     """Load every finished run in a folder, or in several, however deep; or those of a results.csv, which holds a mean per run (and no subjects, unless
     NAME_subjects.csv stands beside NAME.csv).
 
-    A broken or unfinished run is left out with one warning line that names the file. Raises UserError where no run is left.
+    A broken or unfinished run is left out with one warning line that names the file, failed trials with one line in all. Raises UserError where no run
+    is left.
     """
     roots = [Path(folders)] if isinstance(folders, (str, os.PathLike)) else [Path(f) for f in folders]
     found: dict[Path, Path] = {}
@@ -340,7 +372,13 @@ def load_runs(folders: str | Path | Iterable[str | Path]) -> Runs:
         for folder in _find(root):
             found.setdefault(folder.resolve(), folder)
     layouts: list[_Layout] = []
+    failed = [folder for folder in found.values() if not (folder / "summary.json").is_file() and (folder / _FAILED).is_file()]
+    if failed:
+        problems.append(_failure(failed))
+        log.warning("left out: %s", problems[0])
     for folder in found.values():
+        if folder in failed:
+            continue
         try:
             runs.append(_read(folder, layouts))
         except UserError as error:
@@ -358,10 +396,18 @@ def load_runs(folders: str | Path | Iterable[str | Path]) -> Runs:
 # ------------------------------------------------------------------ reading
 def _find(root: Path) -> Iterator[Path]:
     for folder, below, files in os.walk(root):
-        if any(mark in files for mark in _MARKS):
+        if any(mark in files for mark in (*_MARKS, _FAILED)):
             below.clear()
             yield Path(folder)
         below[:] = sorted(name for name in below if name not in _SKIP and not name.startswith("."))
+
+
+def _failure(failed: list[Path]) -> str:
+    """Trials of a sweep that left an error instead of a result, in one line."""
+    told = _mapping(failed[0] / _FAILED, json.loads).get("error") or "unknown error"
+    n = "1 trial" if len(failed) == 1 else f"{len(failed)} trials"
+    first = "" if len(failed) == 1 else ", the first"
+    return f"{n} failed{first} in {failed[0]}: {' '.join(str(told).split())}; mend it, and the same `semiseg sweep` command tries again"
 
 
 def _read(folder: Path, layouts: list[_Layout]) -> Run:
@@ -517,6 +563,11 @@ def _unique_names(runs: list[Run]) -> list[Run]:
     paths = [run.path.resolve() for run in runs]
     parent = Path(os.path.commonpath([p.parent for p in paths]))
     return [run if names.count(run.name) == 1 else dataclasses.replace(run, name=path.relative_to(parent).as_posix()) for run, path in zip(runs, paths)]
+
+
+def _finished(run: Run) -> tuple[float, str]:
+    """When, and by name where two finished at once."""
+    return (run.path / "summary.json").stat().st_mtime, run.name
 
 
 def _order(run: Run) -> tuple[Any, ...]:

@@ -17,24 +17,29 @@ from typing import Any
 import numpy as np
 
 from semiseg.analysis import examples, plot, pseudo_labels, synthetic, tables
-from semiseg.analysis.compare import Study, curve_runs, ratio_runs, study
+from semiseg.analysis.compare import Study, arm_settings, curve_runs, ratio_runs, study
 from semiseg.analysis.conclusions import ranking, splits, worth
-from semiseg.analysis.records import Run, Runs
+from semiseg.analysis.records import Run, Runs, once
 from semiseg.analysis.words import (
     LOWER_IS_BETTER,
     SPLITS,
     answer,
     cautions,
     claim,
+    covered,
     equivalence_parts,
     first_screen,
     interval_text,
+    lacking,
     method_text,
     metric_label,
+    no_interval,
     number,
     p_text,
     ratio_sentences,
+    scored_subjects,
     unit_of_annotation,
+    unlearnt_sentence,
     worth_sentences,
 )
 from semiseg.errors import UserError
@@ -54,7 +59,7 @@ def write_report(runs: Runs, out: str | Path, split: str | None = None, metric: 
     Returns:
       What the page says, for ``--json``: answers, cells, comparisons, cautions.
     """
-    out = Path(out)
+    out, runs = Path(out), once(runs)
     split = split or ("test" if all("test" in run.scores.axes[0] for run in runs) else "val")
     by_data: dict[str, list[Run]] = {}
     for run in runs:
@@ -78,6 +83,7 @@ def write_report(runs: Runs, out: str | Path, split: str | None = None, metric: 
         "answers": [sentence for part in sections for sentence in part["answer"]],
         "first_screen": [{"question": a.question, "short": a.short, "answer": f"{a.short}. {a.detail}"} for part in sections for a in part["screen"]],
         "label_equivalence": [row for s in studies for row in tables.worth_rows(s)],
+        "unlearnt": [part["unlearnt"] for part in sections if part["unlearnt"]],
         "cautions": [c for part in sections for c in part["cautions"]],
         "synthetic": [sentence for part in sections if part["mixes"] for sentence in part["mixes"]["told"]],
         "cells": list({(row["data"], row["arm"], row["labels"]): row for s in reversed(every) for row in tables.cell_rows(s)}.values()),
@@ -97,17 +103,20 @@ def _told_apart(runs: Runs, members: Runs | None, metric: str, split: str) -> St
 
 # ------------------------------------------------------------------ parts of the page
 def _section(s: Study, mixed: Study | None, out: Path, suffix: str) -> dict[str, Any]:
+    full = arm_settings(s.runs)
     panels, shown = _examples(s, out / "figures" / f"overlays{suffix}.png")
     return {
         "data": s.data,
         "claim": claim(s),
+        "unlearnt": unlearnt_sentence(s),
         "screen": first_screen(s, mixed),
         "answer": answer(s),
         "worth_sentences": worth_sentences(s),
         "figures": _drawn(s, mixed, out / "figures", suffix),
         "mixes": _mixes(s, mixed),
         "worth": [
-            {"arm": w.arm, "labels": w.labels, "point": equivalence_parts(w)[0], "interval": equivalence_parts(w)[1], "verdict": w.verdict} for w in worth(s)
+            {"arm": w.arm, "labels": w.labels, "point": equivalence_parts(w)[0], "interval": equivalence_parts(w)[1], "verdict": w.verdict}
+            for w in (() if lacking(s) else worth(s))
         ],
         "taught": pseudo_labels.sentences(s),
         "spread": _spread(s),
@@ -116,7 +125,13 @@ def _section(s: Study, mixed: Study | None, out: Path, suffix: str) -> dict[str,
         "cautions": cautions(s),
         "caption": tables.caption(s),
         "methods": [
-            {"arm": arm, "colour": f"var(--c{i % len(plot.COLOURS)})", "text": method_text(members[0].method), "runs": len(members)}
+            {
+                "arm": arm,
+                "settings": full.get(arm, []),
+                "colour": f"var(--c{i % len(plot.COLOURS)})",
+                "text": method_text(members[0].method),
+                "runs": len(members),
+            }
             for i, (arm, members) in enumerate(s.arms.items())
         ],
         "budgets": s.budgets,
@@ -195,6 +210,11 @@ def _figures(s: Study, mixed: Study | None) -> list[tuple[str, Callable[[Any], A
             raise UserError("nothing was logged")
         return plot.training_curves(s.runs)
 
+    def saved(size: Any) -> Any:
+        if lacking(s):
+            raise UserError(lacking(s))
+        return plot.label_equivalence(s, size)
+
     return [
         (
             "differences",
@@ -202,7 +222,7 @@ def _figures(s: Study, mixed: Study | None) -> list[tuple[str, Callable[[Any], A
             "Difference of each method to the baseline with its interval, best first; the same numbers are in the table below it.",
             lambda: None,
         ),
-        ("label_equivalence", lambda size: plot.label_equivalence(s, size), "Label equivalence; the same numbers are in the table below it.", lambda: None),
+        ("label_equivalence", lambda size: saved(size), "Label equivalence; the same numbers are in the table below it.", lambda: None),
         (
             "ratio",
             lambda size: plot.ratio(mixed or s, size),
@@ -315,7 +335,8 @@ def _rows(s: Study) -> list[dict[str, Any]]:
                 else {
                     "mean": number(cell.interval.mean, s.metric),
                     "range": interval_text(cell.interval, s.metric).partition(" ")[2],
-                    "runs": cell.interval.n_runs,
+                    "why": no_interval(cell.interval),
+                    "covers": f"over {cell.interval.covers}, {_count(cell.interval.n_runs, 'run')}, {_count(cell.interval.n_subjects, 'subject')}",
                     "star": bool(comparison and comparison.significant),
                 }
             )
@@ -328,6 +349,7 @@ def _comparisons(s: Study) -> list[dict[str, Any]]:
         {
             "arm": c.arm,
             "labels": str(c.labels),
+            "why": no_interval(c.difference),
             "difference": interval_text(c.difference, s.metric, signed=True).partition(" ["),
             "p": p_text(c.p).removeprefix("p ").removeprefix("= "),
             "holm": p_text(c.p_holm).removeprefix("p ").removeprefix("= "),
@@ -399,7 +421,7 @@ def _protocol(s: Study) -> list[tuple[str, str]]:
         ("Data", f"{s.data}. Splits are by subject: no subject is on both sides. Training has no access to the test set.{_ledger(s)}"),
         (
             "Scored on",
-            f"{max(c.interval.n_subjects for c in cells)} subjects of the {SPLITS.get(s.split, s.split)} set. A score is computed for each "
+            f"{_count(scored_subjects(s), 'subject')} of the {SPLITS.get(s.split, s.split)} set. A score is computed for each "
             "subject and class, averaged over foreground classes, then over subjects.",
         ),
         (
@@ -426,9 +448,12 @@ def _protocol(s: Study) -> list[tuple[str, str]]:
         ),
         (
             "Intervals",
-            "95 % intervals for other label subsets, seeds and subjects: Student's, with the variance of two crossed clusters (runs by label "
+            f"95 % intervals for other {covered(s)}: Student's, with the variance of two crossed clusters (runs by label "
             "subset, subjects) and Satterthwaite's degrees of freedom. In simulations with 3 label subsets they hold the truth in 94 to 96 of "
-            "100 cases, with 2 label subsets in 93 to 97 (experiments/results/statistics.csv).",
+            "100 cases, with 2 label subsets in 93 to 97 (experiments/results/statistics.csv). A factor with one member does not vary, and no interval "
+            "covers it; the pointer over an interval shows what it covers."
+            if covered(s)
+            else "None: with one run on one subject, or runs that are all alike, nothing varies that an interval could be made of.",
         ),
     ]
     if s.comparisons:

@@ -10,7 +10,7 @@ import numpy as np
 from semiseg.analysis import plot
 from semiseg.analysis.compare import Comparison, Study
 from semiseg.analysis.conclusions import mixes, subject_scores, worth
-from semiseg.analysis.words import equivalence_text, interval_text, metric_label, number, p_text
+from semiseg.analysis.words import covered, equivalence_text, interval_text, lacking, metric_label, number, p_text
 from semiseg.evaluate import calibration
 
 
@@ -91,7 +91,12 @@ def latex(studies: list[Study]) -> str:
 
 
 def worth_rows(s: Study) -> list[dict[str, Any]]:
-    """One row per arm and budget: how many annotated subjects of the baseline it is worth; null is open (beyond the baseline's budgets)."""
+    """One row per arm and budget: how many annotated subjects of the baseline it is worth; null is open (beyond the baseline's budgets).
+
+    None where no advice can be given: the intervals would be of nothing that varies.
+    """
+    if lacking(s):
+        return []
     bounded = lambda v: None if v == 0 or np.isinf(v) else float(v)
     return [
         {
@@ -184,8 +189,9 @@ def as_latex(rows: list[list[str]]) -> str:
 
 def caption(s: Study) -> str:
     """What a table of the study shows."""
-    covers = sorted({c.interval.covers for c in s.cells.values() if c.interval.low < c.interval.high}, key=len)
-    interval = f"with 95 % interval over {covers[-1]}" if covers else "one run each, no interval"
+    alone = not any(" and " in c.interval.covers for c in s.cells.values())
+    missing = "one run each" if all(c.interval.n_runs == 1 for c in s.cells.values()) else "runs alike"
+    interval = f"with 95 % interval over {covered(s)}{' alone' * alone}" if covered(s) else f"{missing}, no interval"
     star = f" *: differs from {s.baseline} (paired tests, Holm-corrected p < .05)." if s.comparisons else ""
     checkpoint = "last checkpoint" if s.checkpoint == "last" else f"checkpoint {s.checkpoint}"
     return f"{metric_label(s.metric, s.unit)} on {s.data} ({s.split} split, {checkpoint}) by number of annotated subjects, {interval}.{star}"

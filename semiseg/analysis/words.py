@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 from collections import Counter
 from pathlib import Path
@@ -10,9 +11,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from semiseg.analysis.compare import CONTROLS, LOWER_IS_BETTER, Comparison, Study, source_title, title
+from semiseg.analysis.compare import CONTROLS, FEW_SUBJECTS, FEW_SUBSETS, LOWER_IS_BETTER, Comparison, Study, same_subsets, source_title, title
 from semiseg.analysis.conclusions import Worth, gain, mixes, plateaus, worth
-from semiseg.analysis.records import Runs
+from semiseg.analysis.records import MEAN, Run, Runs
 from semiseg.analysis.statistics import Interval
 
 METRIC_NAMES = {
@@ -26,7 +27,6 @@ METRIC_NAMES = {
     "volume_error": "Volume error",
 }
 SPLITS = {"val": "validation", "test": "test"}
-_FEW_SUBJECTS = 6  # with 5 subjects the smallest two-sided p of a sign-flip test is 2/2^5 = .06
 
 
 def metric_label(metric: str, unit: str = "") -> str:
@@ -53,6 +53,19 @@ def interval_text(interval: Interval, metric: str = "dice", signed: bool = False
     return f"{mean} [{number(interval.low, metric, signed)}, {number(interval.high, metric, signed)}]"
 
 
+def no_interval(interval: Interval) -> str:
+    """Why a mean stands alone, in a few words; "" where it has an interval."""
+    if interval.low < interval.high:
+        return ""
+    return "1 run" if interval.n_runs == interval.n_subjects == 1 else "all alike"
+
+
+def covered(s: Study) -> str:
+    """What the intervals of most factors cover, in words; "" where no cell has an interval."""
+    covers = {c.interval.covers for c in s.cells.values() if c.interval.low < c.interval.high}
+    return max(covers, key=len, default="")
+
+
 def p_text(p: float) -> str:
     """``p = .03``, ``p < .001``, or ``no test``."""
     if p != p:
@@ -67,6 +80,8 @@ def claim(s: Study) -> str:
         last = max(labels for a, labels in s.cells if a == arm)
         ends = " to ".join(number(s.cells[arm, labels].interval.mean, s.metric) for labels in sorted({n, last}))
         return f"{capitalise(arm)}: {metric_label(s.metric, s.unit)} {ends} with {n}{f' to {last}' if last != n else ''} annotated"
+    if lacking(s):
+        return "No method can be recommended yet"
     winner = _winner(s)
     if not winner:
         return f"No method is significantly better than {s.baseline}"
@@ -131,10 +146,11 @@ def equivalence_text(w: Worth) -> str:
 def worth_sentences(s: Study) -> list[str]:
     """Label equivalence in words, at the smallest budget where an arm was run: at most three arms, those first that save or cost annotations.
 
-    A saving is said where the interval and the corrected comparison both show it, see :class:`Worth`; else the sentence says what is missing.
+    A saving is said where the interval and the corrected comparison both show it, see :class:`Worth`; else the sentence says what is missing. Of
+    savings nothing is said where :func:`lacking` withholds advice.
     """
     unit, found = unit_of_annotation(s.runs), worth(s)
-    first = [w for w in found if w.labels == min(v.labels for v in found if v.arm == w.arm)]
+    first = [w for w in found if not lacking(s) and w.labels == min(v.labels for v in found if v.arm == w.arm)]
     sentences = []
     for w in sorted(first, key=lambda w: w.verdict == "undecided")[:3]:
         given, (point, interval) = f"{capitalise(w.arm)} with {w.labels} annotated {unit}", equivalence_parts(w)
@@ -166,8 +182,83 @@ class Answer(NamedTuple):
 
 
 def first_screen(s: Study, mixed: Study | None = None) -> list[Answer]:
-    """Which method, how many labels, how much synthetic data (from ``mixed``, the study of the runs with some), and how sure that is."""
-    return [_which(s), _how_many(s), _how_synthetic(mixed or s), _how_sure(s)]
+    """Which method, how many labels, how much synthetic data (from ``mixed``, the study of the runs with some), and how sure that is.
+
+    No advice is given where :func:`lacking` says why.
+    """
+    asked = Answer("Which method? How many labels?", "No advice yet", lacking(s))
+    drawn = mixed or s
+    none = any(run.ratio for run in drawn.runs) and lacking(drawn)
+    synthetic_ = Answer("How much synthetic data?", "No advice yet", none) if none else _how_synthetic(drawn)
+    return [*([asked] if asked.detail else [_which(s), _how_many(s)]), synthetic_, _how_sure(s)]
+
+
+@functools.lru_cache(8)
+def lacking(s: Study) -> str:
+    """What a study needs before it can advise, in one sentence; "" where it can."""
+    subjects, subsets = scored_subjects(s), max(c.interval.n_subsets for c in s.cells.values())
+    naive = unlearnt(s)
+    needs = [f"{FEW_SUBJECTS} scored subjects at least (here {subjects})"] if subjects < FEW_SUBJECTS else []
+    needs += ["networks that have learnt something (here none has)"] if len(naive) == len(s.cells) else []
+    if not needs:
+        return ""
+    needs += [f"{FEW_SUBSETS} label subsets (here {subsets})"] if subsets < FEW_SUBSETS else []
+    return f"Before this page can advise it needs {', '.join(needs[:-1])}{' and ' if needs[1:] else ''}{needs[-1]}."
+
+
+def scored_subjects(s: Study) -> int:
+    """Of the cell with most; of a results.csv, which holds their means alone, those that it counts."""
+    told = [int(row[14]) for run in s.runs for row in run.table or () if (row[9], row[10], row[11], row[12]) == (s.split, s.checkpoint, MEAN, s.metric)]
+    return max([c.interval.n_subjects for c in s.cells.values()] + told)
+
+
+@functools.lru_cache(8)
+def unlearnt(s: Study) -> dict[tuple[str, int], str]:
+    """The cells whose networks paint nearly everything, or nothing, at the last checkpoint: ``everything`` or ``nothing``.
+
+    Everything: every class is found (sensitivity above .9) at a precision of at most 1.5 times its share of the pixels, as the examples that the run
+    kept tell it. Nothing: no class is found in most subjects. More than half of the cell's runs must be so.
+    """
+    found = {}
+    for key, cell in s.cells.items():
+        kinds = Counter(_painted(run, s) for run in cell.runs)
+        kind, n = kinds.most_common(1)[0]
+        if kind and 2 * n > len(cell.runs):
+            found[key] = kind
+    return found
+
+
+def _painted(run: Run, s: Study) -> str:
+    """``everything``, ``nothing``, or "" for a network that tells classes apart, and where the scores or examples cannot say."""
+    rows = {metric: [run.scores.row(metric, s.split, s.checkpoint, k) for k in run.scores.axes[3]] for metric in ("sensitivity", "precision")}
+    if run.table is not None or not rows["sensitivity"] or any(row is None or np.isnan(row).all() for row in rows["sensitivity"]):
+        return ""
+    found = [row[~np.isnan(row)] for row in rows["sensitivity"] if row is not None]
+    if all(np.median(row) < 0.005 for row in found):
+        return "nothing"
+    if any(row.mean() < 0.9 for row in found) or any(row is None or np.isnan(row).all() for row in rows["precision"]):
+        return ""
+    right = [float(np.nanmean(row)) for row in rows["precision"] if row is not None]
+    kept = run.examples() if max(right) <= 0.75 else None  # no object fills more than half of its images
+    if kept is None:
+        return ""
+    share = [float((kept["label"] == k).mean()) for k in range(1, len(found) + 1)]
+    return "everything" if all(p <= 1.5 * of for p, of in zip(right, share)) else ""
+
+
+def unlearnt_sentence(s: Study) -> str:
+    """The warning for :func:`unlearnt` networks; "" where there is none."""
+    naive = unlearnt(s)
+    if not naive:
+        return ""
+    arms = list(dict.fromkeys(arm for arm, _ in naive))
+    of = lambda arm: sorted(n for a, n in naive if a == arm)
+    spelt = lambda arm: arm if len(of(arm)) == sum(a == arm for a, _ in s.cells) else f"{arm} with {', '.join(map(str, of(arm)))} annotated"
+    who = "No network here" if len(naive) == len(s.cells) else "; ".join(map(spelt, arms[:6])) + (f" and {len(arms) - 6} more" if len(arms) > 6 else "")
+    which = "has learnt anything yet: they" if len(naive) == len(s.cells) else "have learnt nothing yet: their networks"
+    kinds = " or ".join(f"paint nearly {kind}" if kind == "everything" else "find nothing" for kind in sorted(set(naive.values())))
+    steps = ", ".join(str(n) for n in sorted({run.steps for key in naive for run in s.cells[key].runs}))
+    return f"{capitalise(who)} {which} {kinds} after {steps} steps; give more steps first."
 
 
 def _winner(s: Study) -> tuple[str, int] | None:
@@ -325,9 +416,11 @@ def _how_sure(s: Study) -> Answer:
     noun = "method" if len({run.method for run in s.runs}) == len(s.arms) else "arm"
     detail = (
         f"{count(len(s.runs), 'run')}: {count(len(s.arms), noun)}, {count(len(s.budgets), 'budget')}, for each as a rule "
-        f"{count(subsets, 'label subset')} × {count(round(seeds, 1), 'seed')}, scored on {count(max(c.interval.n_subjects for c in cells), 'subject')}."
+        f"{count(subsets, 'label subset')} × {count(round(seeds, 1), 'seed')}, scored on {count(scored_subjects(s), 'subject')}."
         + (f" {less} of {len(cells)} results have fewer." if less else "")
     )
+    if lacking(s):
+        return Answer("How sure?", "Not at all", detail)
     if few:
         return Answer("How sure?", "Provisional", f"{detail} A result wants 3 × 3; here are {' and '.join(few)}.")
     return Answer("How sure?", f"{subsets} label subsets × {seeds:g} seeds", detail)
@@ -340,11 +433,15 @@ def cautions(s: Study) -> list[str]:
     single = [c for c in cells if c.interval.n_runs == 1]
     if single:
         which = "Every result is" if len(single) == len(cells) else f"{len(single)} of {len(cells)} results are"
-        found.append(
-            f"{which} a single run: no interval over runs exists. Intervals shown are over subjects only, not over seeds or choices of annotated subjects."
+        alone = all(c.interval.n_subjects == 1 for c in single)
+        shown = (
+            "there is none at all, with a single subject"
+            if alone
+            else "intervals shown are over subjects only, not over seeds or choices of annotated subjects"
         )
+        found.append(f"{which} a single run: no interval over runs exists; {shown}.")
     several = [c for c in cells if c.interval.n_runs > 1]
-    for lacking, words in (
+    for those, words in (
         ([c for c in several if c.interval.n_subsets == 1], "rest on one choice of annotated subjects, and their intervals cover no other"),
         (
             [c for c in several if c.interval.n_subsets == 2],
@@ -352,13 +449,23 @@ def cautions(s: Study) -> list[str]:
         ),
         ([c for c in several if c.interval.n_runs < 3 * c.interval.n_subsets], "have fewer than 3 seeds a label subset"),
     ):
-        if lacking:
-            found.append(f"{len(lacking)} of {len(cells)} results {words}.")
+        if those:
+            found.append(f"{len(those)} of {len(cells)} results {words}.")
+    for n in sorted({n for _, n in s.cells}):
+        alike: dict[str, list[str]] = {}
+        for subset, first in same_subsets(s.runs.where(labels=n)).items():
+            alike.setdefault(first, []).append(subset)
+        for subsets in alike.values():
+            if len(subsets) > 1:
+                found.append(
+                    f"With {n} annotated, label subsets {' and '.join(subsets)} hold the same {unit_of_annotation(s.runs)}: they count as one, "
+                    "and of runs with the same seed one counts."
+                )
     subjects = max(c.interval.n_subjects for c in cells)
     if any(run.table is not None for run in s.runs):
         found.append("These runs were read from a results.csv, which holds no subjects: intervals and tests leave out the spread between subjects.")
-    elif subjects < _FEW_SUBJECTS and s.comparisons:
-        found.append(f"With {subjects} scored subjects no paired test can reach p < .05, whatever the difference.")
+    elif subjects < FEW_SUBJECTS and s.comparisons and all(np.isnan(c.detectable) for c in s.comparisons):
+        found.append(f"With {subjects} scored subject{'s' * (subjects > 1)} no paired test can reach p < .05, whatever the difference.")
     if any(c.paired_by != "label subset and seed" for c in s.comparisons):
         found.append("Not all methods were run with the same label subsets and seeds: some comparisons are paired less finely.")
     apart = lambda key: {getattr(run, key) for run in s.runs}

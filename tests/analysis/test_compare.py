@@ -1,8 +1,10 @@
+import json
+
 import numpy as np
 import pytest
 
-from semiseg.analysis import report, subject_scores
-from semiseg.analysis.compare import Comparison, find_arms, study
+from semiseg.analysis import conclusions, report, subject_scores, words
+from semiseg.analysis.compare import Comparison, arm_settings, find_arms, study
 from semiseg.analysis.conclusions import mixes, table_mixes
 from semiseg.analysis.records import load_runs
 from semiseg.analysis.statistics import Interval
@@ -43,6 +45,43 @@ def test_arms_are_methods_and_what_varies_within_them(tmp_path):
     write_run(tmp_path, method="mean_teacher")
     arms = find_arms(load_runs(tmp_path))
     assert {arm: len(members) for arm, members in arms.items()} == {"supervised (lr 0.01)": 2, "supervised (lr 0.1)": 2, "mean teacher": 1}
+
+
+def annotate(run, names):
+    """Names the annotated subjects of a run, as the trainer does."""
+    summary = json.loads((run / "summary.json").read_text())
+    (run / "summary.json").write_text(json.dumps(summary | {"labelled_subjects": names}))
+
+
+def test_two_numbers_of_one_choice_of_subjects_are_one_label_subset(tmp_path):
+    """All 3 of 3 annotated under subsets 0 and 1, and one seed. Catches two replicates in intervals and tests, a pair lost where arms have other numbers,
+    and subsets of the smaller budget merged with them, whose differences to the larger one are two."""
+    for method, subset in (("supervised", 0), ("supervised", 1), ("mean_teacher", 0), ("mean_teacher", 1), ("bcp", 1)):
+        for labels, names in ((2, ["pa", "pb"] if subset else ["pc", "pa"]), (3, ["pb", "pc", "pa"] if subset else ["pa", "pb", "pc"])):
+            annotate(write_run(tmp_path, method=method, subset=subset, labels=labels, subjects=7, examples=False), names)
+    s = study(load_runs(tmp_path))
+    at = {(c.arm, c.labels): c.difference for c in s.comparisons}
+    assert [(s.cells["supervised", n].interval.n_runs, s.cells["supervised", n].interval.n_subsets) for n in (2, 3)] == [(2, 2), (1, 1)]
+    assert (at["mean teacher", 3].n_runs, at["mean teacher", 2].n_runs, at["BCP", 3].n_runs) == (1, 2, 1)
+    assert {c.paired_by for c in s.comparisons} == {"label subset and seed"}
+    assert conclusions.gain(s, "supervised", 2, 3).n_subsets == 2
+    assert "With 3 annotated, label subsets 0 and 1 hold the same images: they count as one" in " ".join(words.cautions(s))
+
+
+def test_a_recipe_is_a_short_name(tmp_path):
+    """25 settings in a legend wreck every figure. Catches them, a run on top of a recipe called by the recipe alone, and two long arms of one name."""
+    from semiseg import config
+
+    trials = [config.Trial(method=config.make("method", "unimatch")), *[config.preset("unimatch-acdc", "unimatch")] * 2]
+    for i, more in enumerate(({}, {}, {"lr": 0.1})):
+        write_run(tmp_path, name=f"r{i}", seed=i, examples=False, config=config.to_dict(config.override(trials[i], {"steps": 20, **more})))
+    runs = load_runs(tmp_path)
+    assert list(find_arms(runs)) == ["UniMatch (defaults)", "UniMatch (unimatch-acdc)", "UniMatch (unimatch-acdc, lr 0.1)"]
+    assert all(len(full) > 20 and "lr " in str(full) for full in arm_settings(runs).values()) and len(arm_settings(runs)) == 3
+    for i in range(2):
+        many = {f"knob{k}": i if k == 9 else 0 for k in range(10)} | {f"own{k}": i + k for k in range(5)}
+        write_run(tmp_path / "own", name=f"r{i}", seed=i, method="mine", examples=False, config={"method": {"name": "mine", **many}, "lr": 0.1})
+    assert list(find_arms(load_runs(tmp_path / "own"))) == ["mine (6 settings: knob9 0, own0 0, …)", "mine (6 settings: knob9 1, own0 1, …)"]
 
 
 def test_mixes_of_one_ratio_are_arms_of_their_own(tmp_path):
@@ -113,7 +152,7 @@ def test_a_table_tells_how_weights_began(tmp_path):
         for init in ("dense_contrastive", "none"):
             write_run(tmp_path / "runs", subset=subset, config={"init": {"name": init}}, name=f"{subset}-{init}", examples=False)
     found = study(load_runs(load_runs(tmp_path / "runs").write_csv(tmp_path / "results.csv")))
-    assert found.baseline == "supervised (init none)" and [c.arm for c in found.comparisons] == ["supervised (init dense_contrastive)"]
+    assert found.baseline == "supervised (from scratch)" and [c.arm for c in found.comparisons] == ["supervised (init dense_contrastive)"]
 
 
 def test_gains_of_a_table_are_paired(tmp_path):

@@ -126,10 +126,10 @@ def test_page_tells_of_pseudo_labels_and_of_what_pre_training_cost(keys, tmp_pat
     text = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     words = " ".join("".join(Page(text).words).replace("\u00a0", " ").split())
     assert "confirmation bias" in words and "Pseudo-labels by class as a table" in words
-    assert "it shows most in mean teacher (init none): from step 20 on, the accuracy of accepted pixels went from .80 to .60" in words
+    assert "it shows most in mean teacher (from scratch): from step 20 on, the accuracy of accepted pixels went from .80 to .60" in words
     assert {"pseudo_labels.png", "pseudo_labels.svg", "pseudo_classes.png"} <= set(saved)
     cost = text.partition("Cost</h2>")[2]
     rows = [[cell.split("</t")[0] for cell in row.split("<td>")[1:5]] for row in cost.partition("<tbody>")[2].partition("</tbody>")[0].split("<tr>")[1:]]
-    assert rows == [["900", "10 min", "20 s", "11 min"], ["300", "–", "20 s", "40 s"]]
+    assert rows == [["300", "–", "20 s", "40 s"], ["900", "10 min", "20 s", "11 min"]]
     assert "Runs with init masked_image have 600 steps before these." in words
     assert any("pre-training (300, 900)" in c for c in said["cautions"])

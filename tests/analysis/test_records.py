@@ -1,5 +1,6 @@
 import json
 import logging
+import os
 import random
 import subprocess
 import sys
@@ -7,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from semiseg.analysis.records import COLUMNS, Runs, load_runs
+from semiseg.analysis.records import COLUMNS, Runs, load_runs, once
 from semiseg.errors import UserError
 
 from .fake import write_rows, write_run
@@ -127,10 +128,33 @@ def test_nothing_to_load_is_an_error(tmp_path):
 
 def test_runs_of_one_name_are_told_apart_and_one_folder_is_counted_once(tmp_path):
     """Catches two runs merged in results.csv, and a run counted twice when its folder and its parent are both given."""
-    for part in ("one", "two"):
-        write_run(tmp_path / part, name="same")
+    for seed, part in enumerate(("one", "two")):
+        write_run(tmp_path / part, seed=seed, name="same")
     runs = load_runs([tmp_path, tmp_path / "one" / ".." / "one", tmp_path / "two" / "same"])
     assert [run.name for run in runs] == ["one/same", "two/same"]
+
+
+def test_a_run_in_two_folders_is_counted_once(tmp_path):
+    """Catches a copy pooled as a second run, the earlier one kept, and another seed, or a run of other settings, taken for a copy."""
+    for i, (part, seed, lr) in enumerate((("a", 0, 0.1), ("b", 0, 0.1), ("c", 1, 0.1), ("d", 0, 0.2))):
+        run = write_run(tmp_path / part, seed=seed, examples=False, config={"lr": lr, "log_every": i})
+        os.utime(run / "summary.json", (100 - i, 100 - i))
+    runs = once(load_runs(tmp_path))
+    assert sorted(run.path.parent.name for run in runs) == ["a", "c", "d"]
+    assert len(runs.problems) == 1 and "1 run is there more than once" in runs.problems[0]
+    assert f"counts: {runs[0].path}, not {tmp_path / 'b' / 'supervised-n8-j0-s0'}" in runs.problems[0]
+
+
+def test_failed_trials_are_told_in_one_line(tmp_path, caplog):
+    """Catches trials that a sweep lost without a word, one line for each, and a trial counted that succeeded later."""
+    for i in range(3):
+        folder = write_run(tmp_path, seed=i) if i == 2 else tmp_path / f"t{i}"
+        folder.mkdir(exist_ok=True)
+        (folder / "error.json").write_text(json.dumps({"error": f"boom {i}\nand more"}))
+    with caplog.at_level(logging.WARNING, "semiseg"):
+        runs = load_runs(tmp_path)
+    assert len(runs) == 1 and len(runs.problems) == len(caplog.messages) == 1
+    assert runs.problems[0].startswith(f"2 trials failed, the first in {tmp_path / 't0'}: boom 0 and more; ")
 
 
 def test_log_and_examples_name_the_bad_file(tmp_path):
@@ -186,7 +210,7 @@ def test_results_csv_tells_how_weights_began(tmp_path):
     from semiseg.analysis.compare import find_arms
 
     for init, steps, seconds in (("none", 300, 0.0), ("masked_image", 900, 61.5), ("dense_contrastive", 900, 70.25)):
-        run = write_run(tmp_path / "runs", name=init, examples=False, subjects=2, config={"init": {"name": init}})
+        run = write_run(tmp_path / "runs", name=init, examples=False, subjects=2, config={"init": {"name": init}, "init_steps": 600 + seconds})
         summary = json.loads((run / "summary.json").read_text()) | {"init": init, "total_steps": steps, "seconds_init": seconds}
         (run / "summary.json").write_text(json.dumps(summary))
     runs = load_runs(tmp_path / "runs")
@@ -197,7 +221,9 @@ def test_results_csv_tells_how_weights_began(tmp_path):
     assert {run.name: (run.init, run.total_steps, run.seconds_init) for run in again} == {
         "none": ("none", 300, 0.0), "masked_image": ("masked_image", 900, 61.5), "dense_contrastive": ("dense_contrastive", 900, 70.25)
     }  # fmt: skip
-    assert list(find_arms(again)) == list(find_arms(runs)) == [f"supervised (init {init})" for init in ("dense_contrastive", "masked_image", "none")]
+    assert (
+        list(find_arms(again)) == list(find_arms(runs)) == [f"supervised ({init})" for init in ("from scratch", "init dense_contrastive", "init masked_image")]
+    )
     old = load_runs(Runs([run for run in again if run.init == "none"]).write_csv(tmp_path / "old.csv"))
     assert (tmp_path / "old.csv").read_text().split("\n")[0].split(",") == list(COLUMNS)
     assert (old[0].init, old[0].total_steps, old[0].seconds_init) == ("none", 300, 0.0)

@@ -16,7 +16,7 @@ from semiseg.analysis.tables import latex, markdown
 from semiseg.cli.report import main
 from semiseg.errors import UserError
 
-from .fake import write_run
+from .fake import write_rows, write_run
 
 
 class Page(html.parser.HTMLParser):
@@ -207,6 +207,40 @@ def test_first_screen_answers_in_numbers(runs, tmp_path):
     mixed = {a.question: a for a in words.first_screen(study(load_runs(tmp_path)))}
     assert mixed["How much synthetic data?"].detail.startswith("Mixes tried: 1, of which 0 harm. The best, 0.5 per real image with 8 annotated: ")
     assert mixed["How sure?"].short == "3 label subsets × 3 seeds"
+
+
+def test_nothing_is_advised_from_a_subject_or_two(tmp_path):
+    """Five scored subjects in two label subsets. Catches "Stay with supervised", a number of labels and a detectable difference where no test can be
+    significant, and an interval that says it covers seeds."""
+    for method in ("supervised", "mean_teacher"):
+        for labels in (2, 4):
+            for subset in range(2):
+                write_run(tmp_path / "runs", method=method, labels=labels, subset=subset, subjects=5, examples=False)
+    s = study(load_runs(tmp_path / "runs"))
+    told = words.first_screen(s)
+    assert [a.short for a in told] == ["No advice yet", "Not tried here", "Not at all"]
+    assert told[0].detail == "Before this page can advise it needs 6 scored subjects at least (here 5) and 3 label subsets (here 2)."
+    assert words.claim(s) == "No method can be recommended yet" and words.worth_sentences(s) == []
+    assert all(np.isnan(c.detectable) for c in s.comparisons) and "no paired test can reach" in " ".join(words.cautions(s))
+    assert words.covered(s) == "label subsets and subjects"
+    single = study(load_runs(write_run(tmp_path / "one", subjects=1, examples=False)))
+    assert words.covered(single) == "" and words.no_interval(single.cells["supervised", 8].interval) == "1 run"
+
+
+@pytest.mark.parametrize("sensitivity, precision, kind", [(0.98, 0.14, "everything"), (0.0, 0.0, "nothing"), (0.98, 0.3, ""), (0.3, 0.14, "")])
+def test_a_network_that_learnt_nothing_is_told(tmp_path, sensitivity, precision, kind):
+    """The class has a tenth of the pixels. Catches a ranking of networks that paint nearly everything, or nothing, and a warning over those that do not."""
+    run = write_run(tmp_path)
+    rows = [[f"s{i}", "a", m, str(v), "1"] for i in range(7) for m, v in (("dice", 0.2), ("sensitivity", sensitivity), ("precision", precision))]
+    write_rows(run, [["r", "val", "last", *row] for row in rows])
+    kept = dict(np.load(run / "examples.npz"))
+    kept["label"] = (np.arange(kept["label"].size).reshape(kept["label"].shape) % 10 == 0).astype(np.uint8)
+    np.savez(run / "examples.npz", **kept)
+    s = study(load_runs(tmp_path))
+    assert words.unlearnt(s) == ({("supervised", 8): kind} if kind else {})
+    assert (
+        ("no network here has learnt anything yet" in words.unlearnt_sentence(s).lower()) == bool(kind) == (words.first_screen(s)[0].short == "No advice yet")
+    )
 
 
 def test_page_has_equivalence_subjects_spread_tips_and_citations(report):
