@@ -236,6 +236,7 @@ def subjects(runs: Runs | Study, labels: int | None = None, size: tuple[float, f
         ax.set_yticks(range(len(scores)), list(scores))
         ax.set_ylim(len(scores) - 0.4, -0.6)
         room = size[0] - 0.09 * max(map(len, scores))  # beside the names
+        ax.locator_params(axis="x", nbins=max(2, int(room / 0.6)))
         _headed(ax, f"{metric_label(s.metric, s.unit)} of each subject, {labels} annotated {unit_of_annotation(s.runs)}; bar: median", room)
     return figure
 

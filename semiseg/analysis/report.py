@@ -183,7 +183,8 @@ def _drawn(s: Study, mixed: Study | None, out: Path, suffix: str) -> dict[str, d
             continue
         file = out / f"{name}{suffix}.png"
         plot.save(made["wide"], file, *(file.with_suffix(end) for end in (".pdf", ".svg") if name != "training_curves"))
-        figures[name] = {"narrow": None, "table": table()} | {key: plot.inline_svg(figure, words) for key, figure in made.items()}
+        least = round(min(47.0, 5.2 * made["wide"].get_figwidth()), 1)  # where a page scrolls it: so that its letters can be read
+        figures[name] = {"narrow": None, "least": least, "table": table()} | {key: plot.inline_svg(figure, words) for key, figure in made.items()}
     return figures
 
 
