@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -75,8 +74,6 @@ def measure(names: Sequence[str], widths: tuple[int, ...], batch: int, size: int
 def _contender(name: str, widths: tuple[int, ...], batch: int, size: int, inner: int) -> Callable[[], None]:
     """A call that trains ``inner`` steps on random images, half of them labelled."""
     method = METHODS["mean_teacher" if name == BARE else name]()
-    if hasattr(method, "other"):
-        method = dataclasses.replace(method, other=dataclasses.replace(method.other, widths=widths))  # type: ignore[arg-type]
     rng, many = np.random.default_rng(0), 4 * batch
     label = jnp.asarray(rng.integers(0, 4, (many, size, size)), jnp.uint8)
     image = jnp.asarray(rng.integers(0, 256, (many, size, size, 1)), jnp.uint8)
