@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 
 from semiseg import augment
+from semiseg.data import pools as made
+from semiseg.data.frame import Frame
 from semiseg.methods import MeanTeacher
 from semiseg.nets import UNet
 from semiseg.train import diagnostics, program
+from semiseg.train.draw import draw
 from semiseg.types import IGNORE, Batch, Model, Pools, Pseudo
 
 N, SIDE = 6, 16
@@ -92,6 +95,44 @@ def test_a_leak_would_be_seen(train):
     run, truth, given = train
     with pytest.raises(AssertionError):
         check_unreadable(run, jnp.roll(truth, 1, 0), jnp.full_like(given, IGNORE), leak=True)
+
+
+def check_pools(tiny, monkeypatch, labels):
+    """Every array that a batch is drawn from, but for the diagnostics' own, is the same where other labels of the store are written over."""
+    clean = made.pools("discs", tiny.root, Frame(16), labels=labels, label_subset=0)
+    shown, training = set(clean[1].subjects), made._training
+
+    def poisoned(*args):
+        data = training(*args)
+        other = np.array([c.subject not in shown for c in data.cases])
+        return data._replace(labels=np.where(other[:, None, None], 1 - data.labels, data.labels))
+
+    monkeypatch.setattr(made, "_training", poisoned)
+    monkeypatch.setattr(made, "_on_device", made._on_device.__wrapped__)
+    dirty = made.pools("discs", tiny.root, Frame(16), labels=labels, label_subset=0)[0]
+    assert not np.array_equal(clean[0].hidden_NHW, dirty.hidden_NHW), "nothing was written over"
+    differ = [f for f in clean[0]._fields if f != "hidden_NHW" and not np.array_equal(getattr(clean[0], f), getattr(dirty, f))]
+    assert not differ
+
+
+def test_no_batch_of_any_method_holds_a_label_outside_the_budget(tiny, monkeypatch):
+    """For every method at once, since all it is handed is a batch: (1) poisoned labels outside the budget change none of the arrays a batch is
+    drawn from, (2) the draw does not touch the hidden ones, here an object that is no array. Catches a pool that keeps labels beyond its budget."""
+    check_pools(tiny, monkeypatch, labels=3)
+    of, n = jax.ShapeDtypeStruct, jax.ShapeDtypeStruct((N,), jnp.int32)
+    image, label, count = of((N, SIDE, SIDE, 1), jnp.uint8), of((N, SIDE, SIDE), jnp.uint8), of((), jnp.int32)
+    pools = Pools(image, label, n, count, n, count, image, label, count)
+    look = lambda hidden: lambda pools, key: draw(pools._replace(hidden_NHW=hidden), key, augment.none(), 0.5, labelled=2, unlabelled=2, size=SIDE)
+    batch, _ = jax.eval_shape(look(object()), pools, jax.random.key(0))
+    assert set(Batch._fields) == {"image", "label", "weak", "strong", "valid", "place", "coordinates", "weight"} and batch.label.shape[0] == 2
+
+
+def test_a_pool_beyond_its_budget_would_be_seen(tiny, monkeypatch):
+    """The mutant of the test above: pools that hide no label."""
+    everything = made.Pools
+    monkeypatch.setattr(made, "Pools", lambda **arrays: everything(**{**arrays, "label_NHW": arrays["hidden_NHW"]}))
+    with pytest.raises(AssertionError):
+        check_pools(tiny, monkeypatch, labels=3)
 
 
 def test_diagnostics_change_no_bit_of_training(train):
