@@ -3,15 +3,17 @@
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import method_references as r
 import numpy as np
+from jax.extend.core import get_opaque_trace_state
 
 from semiseg import methods as m
 from semiseg.nets import UNet
-from semiseg.types import Batch, Model, Params, Pseudo, get_weights, with_state, with_weights
+from semiseg.types import Batch, Model, Output, Params, Pseudo, get_weights, with_state, with_weights
 
 KEY = jax.random.key(0)
 SIDE, POOL = 16, 18
@@ -30,23 +32,36 @@ class Row(NamedTuple):
     """Attributes:
 
     method: with its unlabelled terms acting from the start.
-    off: fields that make it supervised training, None where its form has no such setting.
-    exact: whether it then is so bit for bit; a second head on the labelled features, though weighted 0, makes XLA round otherwise.
+    passes: what each pass of the trained architecture through :class:`Tape` is taught by, a letter each in the order of the code: L, its logits;
+      F, its features through a head; B, both; "-", nothing: it makes a target.
+    off: fields that make it supervised training.
+    zero: what ``off`` leaves. "equal": supervised training, bit for bit. "close": the same rounded otherwise, as a second head on the labelled
+      features, though weighted 0, makes XLA do. "pass": of the labelled pass's logits the same gradient times ``share``; beside it heads of its
+      own learn from the labels, or statistics follow mixed pictures.
+    share: weight of the supervised loss on the evaluated network's logits in the whole loss.
     strong: whether the strong view is used.
+    teacher: whether the target is made without the strong view; R-Drop's two looks are at one view.
+    ramps: whether the weight ramps.
     still: fields without which images depend on their place in the batch (mixing, noise); None where none make them independent.
     outside: whether unlabelled pixels from outside the frame reach no loss (a pasted picture has them as context).
     rejects: whether ``threshold=1.1`` leaves nothing of the unlabelled term.
     ready: a memory in which the unlabelled term acts.
+    reference: its loss written a second time.
     """
 
     method: Any
-    off: dict[str, float] | None = {"weight": 0.0}
-    exact: bool = True
+    passes: str
+    off: dict[str, float] = {"weight": 0.0}
+    zero: Literal["equal", "close", "pass"] = "equal"
+    share: float = 1.0
     strong: bool = True
+    teacher: bool = True
+    ramps: bool = True
     still: dict[str, float] | None = {}
     outside: bool = True
     rejects: bool = False
     ready: Callable[[Any], Any] = _nothing
+    reference: r.Reference | None = None
 
 
 def _round_one(memory: Any) -> Any:
@@ -54,41 +69,59 @@ def _round_one(memory: Any) -> Any:
 
 
 def _ensemble(memory: Any) -> Any:
+    """Pool images 0, 1 … were seen 0, 1, 2 … times: their Z sum to 1 - keepᵗ."""
     random = jax.nn.softmax(jax.random.normal(jax.random.key(5), memory["ensemble"].shape))
-    return {**memory, "ensemble": random.astype(jnp.float16)}
+    seen = 1 - 0.6 ** jnp.arange(len(random)).reshape(-1, 1, 1, 1)
+    return {**memory, "ensemble": (seen * random).astype(jnp.float16)}
 
 
 def _two_teachers(memory: Any) -> Any:
     return {**memory, "count": jnp.array([3, 3], jnp.int32)}
 
 
-NOW: dict[str, Any] = {"weight": 2.0, "ramp": 1e-6}
+def _learnt(memory: Any) -> Any:
+    """Thresholds of classes that were learnt unevenly."""
+    return {**memory, "thresholds": {"share": jnp.array([0.5, 0.25, 0.25]), "confidence": jnp.float32(0.5), "learnt": jnp.array([0.5, 0.2, 0.3])}}
+
+
+NOW: dict[str, Any] = {"weight": 2.0, "ramp": 1e-6, "decay": 0.3}
 LOW: dict[str, Any] = {**NOW, "threshold": 0.4}
+MIX = {"cutmix": 1.0, "jitter": 0.0, "blur": 0.0, "drop": 0.0}
 ROWS = {
-    "supervised": Row(m.Supervised(), off={}, strong=False),
-    "entropy_minimisation": Row(m.EntropyMinimisation(**NOW), strong=False),
-    "pseudo_label": Row(m.PseudoLabel(**LOW), rejects=True),
-    "self_training": Row(m.SelfTraining(**LOW), rejects=True, ready=_round_one),
-    "pi_model": Row(m.PiModel(**NOW)),
-    "temporal_ensembling": Row(m.TemporalEnsembling(**NOW), ready=_ensemble),
-    "mean_teacher": Row(m.MeanTeacher(**NOW)),
-    "uamt": Row(m.UAMT(**NOW, looks=2), still={"noise": 0.0}),
-    "ict": Row(m.ICT(**NOW), strong=False, still=None),
-    "r_drop": Row(m.RDrop(**NOW), still={"drop": 0.0}),
-    "cct": Row(m.CCT(**NOW), strong=False, still={"drop": 0.0}),
-    "cps": Row(m.CPS(**NOW), strong=False),
-    "cross_teaching": Row(m.CrossTeaching(**NOW, other=UNet(widths=(4, 6), convs=1, norm="instance")), strong=False),
-    "urpc": Row(m.URPC(**NOW, scales=3), off=None, strong=False),
-    "mcnet": Row(m.MCNet(**NOW), off=None, strong=False),
-    "dtc": Row(m.DTC(**NOW, steepness=5.0), off={"weight": 0.0, "distance_weight": 0.0}, exact=False, strong=False),
-    "sassnet": Row(m.SASSNet(**NOW), off={"weight": 0.0, "distance_weight": 0.0}, strong=False),
-    "dan": Row(m.DAN(**NOW), strong=False),
-    "ssnet": Row(m.SSNet(**LOW), strong=False, still={"radius": 0.0}),
-    "fixmatch": Row(m.FixMatch(**LOW), rejects=True),
-    "unimatch": Row(m.UniMatch(**LOW), still={"cutmix": 0.0, "jitter": 0.0, "blur": 0.0, "drop": 0.0}, rejects=True),
-    "bcp": Row(m.BCP(), off=None, strong=False, still=None, outside=False),
-    "ad_mt": Row(m.ADMT(**LOW), still={"cutmix": 0.0}, rejects=True, ready=_two_teachers),
+    "supervised": Row(m.Supervised(decay=0.3), "L", off={}, strong=False),
+    "entropy_minimisation": Row(m.EntropyMinimisation(**NOW), "LL", strong=False),
+    "pseudo_label": Row(m.PseudoLabel(**LOW), "L-L", rejects=True),
+    "self_training": Row(m.SelfTraining(**LOW), "L-L", ramps=False, rejects=True, ready=_round_one),
+    "pi_model": Row(m.PiModel(**NOW), "LLL"),
+    "temporal_ensembling": Row(m.TemporalEnsembling(**NOW), "LL", ready=_ensemble, reference=r.Reference(r.temporal_ensembling, rtol=3e-3)),
+    "mean_teacher": Row(m.MeanTeacher(**NOW), "L-L", reference=r.Reference(r.mean_teacher)),
+    "uamt": Row(m.UAMT(**NOW, looks=2), "L-L", still={"noise": 0.0},
+                reference=r.Reference(r.uamt, {"noise": 0.0, "ramp": 0.4}, (0.1, 0.1), sharp=2.0, one_view=True)),
+    "ict": Row(m.ICT(**NOW), "L-L", strong=False, still=None),
+    "r_drop": Row(m.RDrop(**NOW), "LFF", teacher=False, still={"drop": 0.0}),
+    "cct": Row(m.CCT(**NOW), "LF", strong=False, still={"drop": 0.0}),
+    "cps": Row(m.CPS(**NOW), "LLLL", strong=False, reference=r.Reference(r.cps)),
+    "cross_teaching": Row(m.CrossTeaching(**NOW, other=UNet(widths=(4, 6), convs=1, norm="instance")), "LL", strong=False),
+    "urpc": Row(m.URPC(**NOW, scales=3), "BB", zero="pass", share=1 / 3, strong=False, reference=r.Reference(r.urpc)),
+    "mcnet": Row(m.MCNet(**NOW), "BB", zero="pass", strong=False, reference=r.Reference(r.mcnet)),
+    "dtc": Row(m.DTC(**NOW, steepness=5.0), "BB", off={"weight": 0.0, "distance_weight": 0.0}, zero="close", strong=False),
+    "sassnet": Row(m.SASSNet(**NOW), "BF", off={"weight": 0.0, "distance_weight": 0.0}, strong=False),
+    "dan": Row(m.DAN(**NOW), "LL", strong=False),
+    "ssnet": Row(m.SSNet(**LOW), "LFL", strong=False, still={"radius": 0.0}),
+    "fixmatch": Row(m.FixMatch(**LOW), "L-L", rejects=True, reference=r.Reference(r.fixmatch)),
+    "unimatch": Row(m.UniMatch(**LOW), "LFLL", still={"cutmix": 0.0, "jitter": 0.0, "blur": 0.0, "drop": 0.0}, rejects=True,
+                    reference=r.Reference(r.unimatch, MIX)),
+    "bcp": Row(m.BCP(decay=0.3), "-LL", off={"weight": 0.0, "side": 1.0, "pretrain": 0.0}, zero="pass", share=0.5, strong=False, ramps=False, still=None,
+               outside=False, reference=r.Reference(r.bcp)),
+    "ad_mt": Row(m.ADMT(**LOW, period=1), "L---L", still={"cutmix": 0.0}, rejects=True, ready=_two_teachers,
+                 reference=r.Reference(r.ad_mt, {"cutmix": 1.0}, step=1)),
+}  # fmt: skip
+VARIANTS = {
+    "unimatch_dice": ROWS["unimatch"]._replace(method=m.UniMatch(**LOW, pixel_loss="dice"), reference=r.Reference(r.unimatch_dice, MIX)),
+    "flexmatch": ROWS["fixmatch"]._replace(method=m.FixMatch(**LOW, rule="flexmatch"), rejects=False, ready=_learnt, reference=None),
+    "freematch": ROWS["fixmatch"]._replace(method=m.FixMatch(**LOW, rule="freematch"), rejects=False, ready=_learnt, reference=None),
 }
+"""Other programs of the same methods; they pass every check that their methods do. An adaptive rule accepts at any ``threshold``."""
 
 
 def make_batch(seed: int = 7) -> Batch:
@@ -103,6 +136,16 @@ def make_batch(seed: int = 7) -> Batch:
     return Batch(jax.random.normal(k[0], shape), label, weak, strong, valid, jnp.array([2, 0]), jnp.stack([grid, grid]), jnp.ones(2))
 
 
+class Passes(NamedTuple):
+    """Every pass through the network, in the order of the code: axes ``(2 steps, pass, …)``, and the loss's gradient with respect to two of them."""
+
+    image: jax.Array
+    logits: jax.Array
+    features: jax.Array
+    d_logits: jax.Array
+    d_features: jax.Array
+
+
 class Probe(NamedTuple):
     """What each of two training steps gave; every array has a leading axis of 2."""
 
@@ -113,32 +156,81 @@ class Probe(NamedTuple):
     memory_gradient: jax.Array
     params: Any
     memory: Any
+    passes: Passes
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Tape:
+    """A network that notes its passes, and adds to each one's logits and features a zero of its own, with respect to which the loss is differentiated.
+
+    ``model.apply`` is a method's only door to the network, so this holds for any of them. A second architecture, and a pass inside a loop or an
+    inner gradient (which is no variable of the loss), go unnoticed.
+    """
+
+    net: Any
+    zero_logits: jax.Array
+    zero_features: jax.Array
+    passes: list[tuple[jax.Array, jax.Array, jax.Array]] = dataclasses.field(default_factory=list)
+    level: Any = dataclasses.field(default_factory=lambda: get_opaque_trace_state(convention="nnx"))
+
+    def apply(self, params: Params, x: jax.Array, *, train: bool, key: jax.Array | None = None) -> Output:
+        output = self.net.apply(params, x, train=train, key=key)
+        if get_opaque_trace_state(convention="nnx") != self.level:
+            return output
+        i = len(self.passes)
+        self.passes.append((x, output.logits, output.aux["features"]))
+        aux = {**output.aux, "features": output.aux["features"] + self.zero_features[i]}
+        return output._replace(logits=output.logits + self.zero_logits[i], aux=aux)
+
+
+MOST = 6
+"""Passes a method may make."""
 
 
 @functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})  # halves the compile time, most of these tests' time
 def probe(method: Any, params: Any, memory: Any, batch: Batch, progress: jax.Array) -> Probe:
     """Two steps of descent in one compiled scan, as training has them. One program a method serves every check."""
+    zeros = [jnp.zeros((MOST, *batch.weak.shape[:-1], channels)) for channels in (MODEL.classes, NET.widths[0])]
 
     def step(carry: Any, progress: jax.Array) -> Any:
         params, memory = carry
 
-        def loss(weights: Any, memory: Any) -> Any:
-            return method.loss(MODEL, with_weights(params, weights), memory, batch, KEY, progress)
+        def loss(weights: Any, memory: Any, zeros: Any) -> Any:
+            tape = Tape(NET, *zeros)
+            value, aux = method.loss(MODEL._replace(net=tape), with_weights(params, weights), memory, batch, KEY, progress)
+            return value, (aux, [jnp.stack(x) for x in zip(*tape.passes)])
 
-        (value, aux), (g, g_memory) = jax.value_and_grad(loss, (0, 1), has_aux=True, allow_int=True)(get_weights(params), memory)
+        of = jax.value_and_grad(loss, (0, 1, 2), has_aux=True, allow_int=True)
+        (value, (aux, passes)), (g, g_memory, g_zeros) = of(get_weights(params), memory, zeros)
         leak = sum((jnp.abs(x).sum() for x in jax.tree.leaves(g_memory) if jnp.issubdtype(x.dtype, jnp.floating)), jnp.float32(0))
         new = with_state(with_weights(params, jax.tree.map(lambda w, d: w - 0.05 * d, get_weights(params), g)), aux.state)
         new, memory = method.update(new, memory if aux.memory is None else aux.memory)
-        return (new, memory), Probe(value, aux.metrics, aux.pseudo, g, leak, new, memory)
+        return (new, memory), Probe(value, aux.metrics, aux.pseudo, g, leak, new, memory, Passes(*passes, *(x[: len(passes[0])] for x in g_zeros)))
 
     return jax.lax.scan(step, (params, memory), progress)[1]
 
 
-def two_steps(row: Row, batch: Batch, progress: tuple[float, float] = LATE, **fields: Any) -> Probe:
+_begun: dict[Any, Any] = {}
+
+
+def begin(row: Row, sharp: float = 1.0) -> Any:
+    """Params and memory of a row's method, which follow its static fields alone; the networks' last layers times ``sharp``."""
+    kind = jax.tree.structure(row.method)
+    if kind not in _begun:
+        _begun[kind] = row.method.init(MODEL, KEY)
+    last = jax.tree_util.DictKey("head"), jax.tree_util.DictKey("kernel")
+    params, memory = jax.tree.map_with_path(lambda path, x: sharp * x if path[-2:] == last else x, _begun[kind])
+    return params, row.ready(memory)
+
+
+def two_steps(row: Row, batch: Batch, progress: tuple[float, float] = LATE, sharp: float = 1.0, **fields: Any) -> Probe:
     """The probe of a row's method with some fields changed."""
-    method = dataclasses.replace(row.method, **fields)
-    params, memory = method.init(MODEL, KEY)
-    return probe(method, params, row.ready(memory), batch, jnp.asarray(progress, jnp.float32))
+    return probe(dataclasses.replace(row.method, **fields), *begin(row, sharp), batch, jnp.asarray(progress, jnp.float32))
+
+
+def first(tree: Any) -> Any:
+    """What the first step gave."""
+    return jax.tree.map(lambda x: x[0], tree)
 
 
 def net(tree: Any) -> Any:

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from method_cases import MODEL, ROWS, make_batch, two_steps
+from method_cases import MODEL, ROWS, first, make_batch, two_steps
 from scipy import ndimage
 
 from semiseg.augment.mix import box, cutmix_box, jitter, partner, paste
@@ -174,6 +174,20 @@ def test_bcp_pretrains_without_unlabelled_images():
     assert np.array_equal(two_steps(ROWS["bcp"], batch, first).value, two_steps(ROWS["bcp"], changed, first).value)
     assert not np.array_equal(two_steps(ROWS["bcp"], batch, later).value, two_steps(ROWS["bcp"], changed, later).value)
     assert [float(two_steps(ROWS["bcp"], batch, p).metrics["unsupervised_weight"][0]) for p in (first, later)] == [1.0, 0.5]
+
+
+def test_mixed_pictures_are_what_the_papers_say():
+    """BCP: the box of 2/3 of each side in one picture, all but it in the other. UniMatch: boxes of the next image in the strong and the weak view.
+    Catches one way pasted twice, a picture without a box, and a box that does not cover what its complement leaves."""
+    batch = make_batch()
+    out, into = (np.all(x == batch.image, -1) for x in first(two_steps(ROWS["bcp"], batch)).passes.image[1:])
+    assert np.array_equal(out, ~into) and sorted([out.sum(), into.sum()]) == [2 * 10 * 10, 2 * (16 * 16 - 10 * 10)]
+    for x, mine in zip(first(two_steps(ROWS["bcp"], batch)).passes.image[1:], (out, into)):
+        assert np.array_equal(x, np.where(mine[..., None], batch.image, batch.weak))
+    how = ROWS["unimatch"].reference
+    for x, view in zip(first(two_steps(ROWS["unimatch"], batch, **how.fields)).passes.image[2:], (batch.strong, batch.weak)):
+        mixed = np.all(x == np.roll(view, 1, 0), -1)
+        assert 0 < mixed.mean() < 0.5 and np.array_equal(x, np.where(mixed[..., None], np.roll(view, 1, 0), view))
 
 
 def test_self_training_begins_again_with_a_fresh_student():

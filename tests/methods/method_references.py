@@ -1,0 +1,164 @@
+"""Losses of methods written a second time, from what their passes gave: another's few lines for each published formula, without the code's helpers.
+
+A reference is ``formula(x, z, see) -> loss``: ``x`` are the logits and ``z`` the features of each pass, in the order of ``Row.passes``; through
+them goes the gradient. ``see`` holds the same as constants, of which targets are made, and the pictures, from which a mix is read off.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from semiseg.losses import CEDice
+from semiseg.methods.components import largest
+from semiseg.methods.heads import run
+from semiseg.types import Batch
+
+T = 0.1
+"""MC-Net's temperature."""
+
+
+class See(NamedTuple):
+    """Of a step: its pictures ``(pass, U, H, W, C)``, logits and features as constants, what it began with, and two of the method's fields; ``t`` is
+    the share of the ramp."""
+
+    image: jax.Array
+    x: jax.Array
+    z: jax.Array
+    params: Any
+    memory: Any
+    batch: Batch
+    weight: float
+    threshold: float
+    t: float
+
+
+class Reference(NamedTuple):
+    """A formula, and under what it is compared: fields, progress, ``sharp`` as of ``two_steps``, one view for both, the first step or the second."""
+
+    formula: Callable[[Any, Any, See], jax.Array]
+    fields: dict[str, float] = {}
+    progress: tuple[float, float] = (0.5, 0.6)
+    sharp: float = 1.0
+    one_view: bool = False
+    step: int = 0
+    rtol: float = 1e-4
+
+
+soft = jax.nn.softmax
+taught = CEDice()
+
+
+def w(see):
+    return see.weight * jnp.exp(-5 * (1 - see.t) ** 2)
+
+
+def mse(p, q, mask):
+    return jnp.sum((p - q) ** 2 * mask[..., None]) / (mask.sum() * p.shape[-1])
+
+
+def ce(x, label, mask, of):
+    """Over the pixels of ``mask``, divided by those of ``of``."""
+    log_p = x - jax.nn.logsumexp(x, axis=-1, keepdims=True)
+    return -jnp.sum(jnp.where(mask[..., None], jax.nn.one_hot(label, 3) * log_p, 0)) / of.sum()
+
+
+def dice(x, label, mask):
+    p, y = soft(x) * mask[..., None], jax.nn.one_hot(label, 3) * mask[..., None]
+    total = lambda a: a.sum((0, 1, 2))
+    return jnp.mean(1 - (2 * total(p * y) + 1e-5) / (total(p * p) + total(y) + 1e-5))
+
+
+def mean_teacher(x, z, see):
+    return taught(x[0], see.batch.label) + w(see) * mse(soft(x[2]), soft(see.x[1]), see.batch.valid)
+
+
+def uamt(x, z, see):
+    """Without noise the student at the teacher's weights looks as each of the teacher's noisy looks does, by the batch's statistics."""
+    p = soft(see.x[2])
+    certain = see.batch.valid & (-jnp.sum(p * jnp.log(p), -1) < (0.75 + 0.25 * jnp.exp(-5 * (1 - see.t) ** 2)) * jnp.log(3))
+    return taught(x[0], see.batch.label) + w(see) * mse(soft(x[2]), soft(see.x[1]), certain)
+
+
+def temporal_ensembling(x, z, see):
+    """The view looks at the pool from (1, 1) on; pool image n was seen n times."""
+    place = see.batch.place
+    target = see.memory["ensemble"][place, 1:17, 1:17].astype(jnp.float32) / (1 - 0.6 ** jnp.maximum(place, 1).reshape(-1, 1, 1, 1))
+    return taught(x[0], see.batch.label) + w(see) * mse(soft(x[1]), target, see.batch.valid & (place > 0).reshape(-1, 1, 1))
+
+
+def fixmatch(x, z, see):
+    q, valid = soft(see.x[1]), see.batch.valid
+    return taught(x[0], see.batch.label) + w(see) * ce(x[2], q.argmax(-1), valid & (q.max(-1) >= see.threshold), valid)
+
+
+def unimatch(x, z, see, dice_=False):
+    """Of undropped features; the second view is the weak one. A mix is where the picture is the next image's."""
+    q, batch, next_ = soft(see.x[1]), see.batch, lambda a: jnp.roll(a, 1, 0)
+    label, sure = q.argmax(-1), batch.valid & (q.max(-1) >= see.threshold)
+
+    def h(y, mix):
+        pick = lambda a: jnp.where(mix, next_(a), a)
+        return dice(y, pick(label), pick(sure)) if dice_ else ce(y, pick(label), pick(sure), pick(batch.valid))
+
+    views = [h(x[i], jnp.all(see.image[i] == next_(view), -1)) for i, view in ((2, batch.strong), (3, batch.weak))]
+    head = see.params.weights["head"]
+    features = h(z[1] @ head["kernel"][0, 0] + head["bias"], jnp.bool_(False))
+    return taught(x[0], batch.label) + w(see) * (0.25 * sum(views) + 0.5 * features)
+
+
+def ad_mt(x, z, see):
+    """In a period of the second teacher: a box of the next image in the weak view."""
+    a, b, own = (soft(see.x[i]) for i in (1, 2, 3))
+    sure_a, sure_b = (jnp.exp(jnp.sum(p * jnp.log(p), -1, keepdims=True)) for p in (a, b))
+    both = (sure_a * a + sure_b * b) / (sure_a + sure_b)
+    against = (a.argmax(-1) != b.argmax(-1)) & (own.argmax(-1) != both.argmax(-1)) & (own.max(-1) > both.max(-1))
+    q, next_ = jnp.where(against[..., None], own, both), lambda a: jnp.roll(a, 1, 0)
+    pick = lambda a: jnp.where(jnp.all(see.image[4] == next_(see.batch.weak), -1), next_(a), a)
+    accepted = pick(see.batch.valid & (q.max(-1) >= see.threshold))
+    return taught(x[0], see.batch.label) + w(see) * dice(x[4], pick(q.argmax(-1)), accepted)
+
+
+def bcp(x, z, see):
+    batch, guess = see.batch, jnp.where(see.batch.valid, largest(see.x[0].argmax(-1), 3), 255)
+    total = 0.0
+    for y, picture in zip(x[1:], see.image[1:]):
+        mine = jnp.all(picture == batch.image, -1)
+        total += 0.5 * taught(y, jnp.where(mine, batch.label, 255)) + 0.5 * see.weight * taught(y, jnp.where(mine, 255, guess))
+    return total
+
+
+def cps(x, z, see):
+    cross = ce(x[1], see.x[3].argmax(-1), see.batch.valid, see.batch.valid) + ce(x[3], see.x[1].argmax(-1), see.batch.valid, see.batch.valid)
+    return taught(x[0], see.batch.label) + taught(x[2], see.batch.label) + w(see) * cross
+
+
+def mcnet(x, z, see):
+    every = lambda x, z: [x, *(run(see.params[f"head{i}"], z) for i in (1, 2))]
+    known, free = (every(x[i], z[i]) for i in (0, 1))
+
+    def mutual(i, mask):
+        power = [soft(y) ** (1 / T) for y in every(see.x[i], see.z[i])]
+        p, target = [soft(y) for y in every(x[i], z[i])], [a / a.sum(-1, keepdims=True) for a in power]
+        return sum(mse(p[a], target[b], mask) for a in range(3) for b in range(3) if a != b) / 6
+
+    return sum(taught(y, see.batch.label) for y in known) + w(see) * (mutual(0, see.batch.label < 255) + mutual(1, see.batch.valid))
+
+
+def urpc(x, z, see):
+    def pyramid(i):
+        coarse = lambda s: run(see.params[f"head{s}"], jax.image.resize(z[i], (2, 16 // 2**s, 16 // 2**s, 4), "linear"))
+        return [x[i], *(jax.image.resize(coarse(s), x[i].shape, "linear") for s in (1, 2))]
+
+    p, valid, total = [soft(y) for y in pyramid(1)], see.batch.valid, 0.0
+    mean = (p[0] + p[1] + p[2]) / 3
+    for q in p:
+        d = jnp.sum(q * jnp.log(q / mean), -1)
+        sure = jnp.exp(-d) * valid
+        total += jnp.sum(jnp.mean((q - mean) ** 2, -1) * sure) / sure.sum() + jnp.sum(d * valid) / valid.sum()
+    return sum(taught(y, see.batch.label) for y in pyramid(0)) / 3 + w(see) * total / 3
+
+
+unimatch_dice = functools.partial(unimatch, dice_=True)
