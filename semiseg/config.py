@@ -42,8 +42,8 @@ class Trial:
       label_subset: which of the nested orders of subjects the budget is a prefix of; 0 is the published order where the set has one.
       seed: of initialisation, batches, augmentation and dropout.
       steps: optimiser steps.
-      init: where the weights begin: at random, pre-trained on the training pool's images without labels, or as those of the same network in a run's
-        folder or a file (``--init runs/first``); the last layer is fresh.
+      init: where the weights begin: at random, pre-trained on the images of the run's training pool without a label, or a path (a run's folder or a
+        file of the same network); the last layer is fresh.
       init_steps: optimiser steps of the pre-training, on top of ``steps``.
       image_size: side of the network's square input, pixels. Static.
       zoom: magnification: slices are scaled to zoom × image_size, and the network is trained on windows of image_size. Static.
