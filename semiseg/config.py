@@ -39,7 +39,7 @@ class Trial:
       net: network. Static.
       augment: augmentation; its float fields are traced.
       labels: number of annotated subjects the method is shown; 0 for all.
-      label_subset: which of the nested orders of subjects the budget is a prefix of; 0 is the published order where the set has one.
+      label_subset: the order of subjects whose first ones are the budget; 0 is the published one, if any.
       seed: of initialisation, batches, augmentation and dropout.
       steps: optimiser steps.
       init: where the weights begin: at random, pre-trained on the images of the run's training pool without a label, or a path (a run's folder or a

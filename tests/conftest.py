@@ -10,10 +10,20 @@ import semiseg  # noqa: F401, I001  before NumPy and JAX, whose environment it p
 
 
 import dataclasses
+import gc
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
+
+
+@pytest.fixture(scope="module", autouse=True)
+def forgotten_programs():
+    """Lets go of a file's programs at its end: each takes several memory maps, and Linux gives a process 65530, at whose end jaxlib crashes."""
+    yield
+    jax.clear_caches()
+    gc.collect()
 
 
 @pytest.fixture(scope="session")

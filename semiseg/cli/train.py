@@ -23,8 +23,7 @@ This is what matters first; --help all explains every option, --method.help (wit
 
   --out                          the run's folder (must be given, except under a W&B agent: runs/SWEEP/RUN)
   --config                       a YAML file of fields, e.g. another run's config.yaml; flags win over it
-  --preset                       a published recipe, quirks included: {", ".join(PRESETS)};
-                                 flags win over it; --preset NAME --help shows its methods and values
+  --preset                       a published recipe: {", ".join(PRESETS)}; flags win; --help beside it shows it
   --test                         also score the test subjects (written into the data set's ledger) [False]
   --quiet                        no progress bar [False]
   --track                        wandb mirrors the run, none does not [none, or SEMISEG_TRACK; wandb under a W&B agent]
