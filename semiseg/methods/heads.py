@@ -52,6 +52,15 @@ def head(model: Model, key: jax.Array, out: int, size: int = 3) -> Params:
     return stack(key, (c, c, out), (size, 1), len(model.sample.shape) - 2)
 
 
+def added(params: Params, logits: jax.Array, features: jax.Array) -> jax.Array:
+    """Logits of a head that learns from labels: the network's own, and what the head adds to them.
+
+    So the network's last layer has a gradient of every such head too. Beside heads that stand alone it may starve, as they can fit the labels
+    without it and draw the features their way: on ACDC a class was found by all heads and never by the network (experiments/README.md).
+    """
+    return logits + run(params, features)
+
+
 def discriminator(model: Model, key: jax.Array, channels: int, width: int = 16) -> Params:
     """A discriminator of ``(B, *space, channels)``: three convolutions of stride 2, and a 1 × 1 one. Read it with :func:`judge`."""
     return stack(key, (channels, width, 2 * width, 4 * width, 1), (3, 3, 3, 1), len(model.sample.shape) - 2)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from semiseg.losses import softmax_mse
 from semiseg.methods.base import SemiSupervised
 from semiseg.methods.blocks import sharpen, weighed
-from semiseg.methods.heads import head, run
+from semiseg.methods.heads import added, head
 from semiseg.types import IGNORE, Aux, Batch, Model, Params, Pseudo, PyTree, hyper
 
 
@@ -20,8 +20,9 @@ class MCNet(SemiSupervised):
 
     p_1 … p_3 are three predictions of one network. Loss = Σ_i criterion(p_i, y) + w(t) · mean over i ≠ j of ||p_i - sharpen(p_j)||² on
     labelled and unlabelled pixels; a sharpened prediction is a target and has no gradient.
-    Differences: the second and third decoder are heads of another kernel size on the last features; there they are decoders that upsample
-    in another way. There each class is sharpened against the rest, p^(1/T) / (p^(1/T) + (1 - p)^(1/T)), and the target has a gradient.
+    Differences: the second and third decoder are heads of another kernel size on the last features, which add to the network's logits; there
+    they are decoders that upsample in another way. There each class is sharpened against the rest, p^(1/T) / (p^(1/T) + (1 - p)^(1/T)), and
+    the target has a gradient.
 
     Attributes:
       weight: the published .1 of the sum over six pairs and of a mean over both kinds of images, beside half of the supervised sum, is .3 here.
@@ -42,7 +43,7 @@ class MCNet(SemiSupervised):
     def loss(self, model: Model, params: dict[str, Params], memory: PyTree, batch: Batch, key: jax.Array, progress: jax.Array) -> tuple[jax.Array, Aux]:
         output, supervised = self.supervise(model, params["net"], batch, key)
         unlabelled = model.apply(params["net"], batch.weak, train=True, key=jax.random.fold_in(key, 1))
-        every = lambda out: [out.logits, *(run(params[name], out.aux["features"]) for name in ("head1", "head2"))]
+        every = lambda out: [out.logits, *(added(params[name], out.logits, out.aux["features"]) for name in ("head1", "head2"))]
         known, free = every(output), every(unlabelled)
         others = sum((self.criterion(weighed(y, batch.weight), batch.label) for y in known[1:]), jnp.float32(0))
         q = [jax.nn.softmax(y) for y in free]

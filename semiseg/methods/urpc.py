@@ -11,7 +11,7 @@ from semiseg.losses import masked_mean
 from semiseg.losses.common import weighted_mean
 from semiseg.methods.base import SemiSupervised
 from semiseg.methods.blocks import divergence, weighed
-from semiseg.methods.heads import head, run
+from semiseg.methods.heads import added, head
 from semiseg.types import Aux, Batch, Model, Params, Pseudo, PyTree, hyper
 
 
@@ -21,8 +21,8 @@ class URPC(SemiSupervised):
 
     p_s are predictions at 1, 1/2, 1/4 … of the resolution, p their mean, D_s = KL(p_s || p). Loss = mean over scales of the criterion
     + w(t) · mean over scales of [Σ (p_s - p)² e^(-D_s) / Σ e^(-D_s) + mean D_s].
-    Difference: coarse predictions come from heads on the resized last features instead of the decoder's own levels, so that every network
-    has them.
+    Difference: coarse predictions come from heads on the resized last features, which add to the resized logits, instead of the decoder's own
+    levels, so that every network has them.
 
     Attributes:
       weight: as published.
@@ -44,9 +44,9 @@ class URPC(SemiSupervised):
         """Logits of every scale at the full resolution."""
         space, found = features.shape[1:-1], [logits]
         for s in range(1, self.scales):
-            coarse = (features.shape[0], *(max(1, n // 2**s) for n in space), features.shape[-1])
-            y = run(params[f"head{s}"], jax.image.resize(features, coarse, "linear"))
-            found.append(jax.image.resize(y, (*logits.shape[:-1], y.shape[-1]), "linear"))
+            coarse = tuple(max(1, n // 2**s) for n in space)
+            smaller = (jax.image.resize(x, (x.shape[0], *coarse, x.shape[-1]), "linear") for x in (logits, features))
+            found.append(jax.image.resize(added(params[f"head{s}"], *smaller), logits.shape, "linear"))
         return found
 
     def loss(self, model: Model, params: dict[str, Params], memory: PyTree, batch: Batch, key: jax.Array, progress: jax.Array) -> tuple[jax.Array, Aux]:

@@ -36,8 +36,9 @@ class Row(NamedTuple):
       F, its features through a head; B, both; "-", nothing: it makes a target.
     off: fields that make it supervised training.
     zero: what ``off`` leaves. "equal": supervised training, bit for bit. "close": the same rounded otherwise, as a second head on the labelled
-      features, though weighted 0, makes XLA do. "pass": of the labelled pass's logits the same gradient times ``share``; beside it heads of its
-      own learn from the labels, or statistics follow mixed pictures.
+      features, though weighted 0, makes XLA do. "pass": of the labelled pass's logits the same gradient times ``share``; statistics
+      follow mixed pictures. "heads": heads that add to the logits go on learning from the labels; of every pass the gradient of ``reference``
+      without the terms that are off.
     share: weight of the supervised loss on the evaluated network's logits in the whole loss.
     strong: whether the strong view is used.
     teacher: whether the target is made without the strong view; R-Drop's two looks are at one view.
@@ -52,7 +53,7 @@ class Row(NamedTuple):
     method: Any
     passes: str
     off: dict[str, float] = {"weight": 0.0}
-    zero: Literal["equal", "close", "pass"] = "equal"
+    zero: Literal["equal", "close", "pass", "heads"] = "equal"
     share: float = 1.0
     strong: bool = True
     teacher: bool = True
@@ -102,8 +103,8 @@ ROWS = {
     "cct": Row(m.CCT(**NOW), "LF", strong=False, still={"drop": 0.0}),
     "cps": Row(m.CPS(**NOW), "LLLL", strong=False, reference=r.Reference(r.cps)),
     "cross_teaching": Row(m.CrossTeaching(**NOW, other=UNet(widths=(4, 6), convs=1, norm="instance")), "LL", strong=False),
-    "urpc": Row(m.URPC(**NOW, scales=3), "BB", zero="pass", share=1 / 3, strong=False, reference=r.Reference(r.urpc)),
-    "mcnet": Row(m.MCNet(**NOW), "BB", zero="pass", strong=False, reference=r.Reference(r.mcnet)),
+    "urpc": Row(m.URPC(**NOW, scales=3), "BB", zero="heads", strong=False, reference=r.Reference(r.urpc)),
+    "mcnet": Row(m.MCNet(**NOW), "BB", zero="heads", strong=False, reference=r.Reference(r.mcnet)),
     "dtc": Row(m.DTC(**NOW, steepness=5.0), "BB", off={"weight": 0.0, "distance_weight": 0.0}, zero="close", strong=False),
     "sassnet": Row(m.SASSNet(**NOW), "BF", off={"weight": 0.0, "distance_weight": 0.0}, strong=False),
     "dan": Row(m.DAN(**NOW), "LL", strong=False),

@@ -136,7 +136,7 @@ def cps(x, z, see):
 
 
 def mcnet(x, z, see):
-    every = lambda x, z: [x, *(run(see.params[f"head{i}"], z) for i in (1, 2))]
+    every = lambda x, z: [x, *(x + run(see.params[f"head{i}"], z) for i in (1, 2))]
     known, free = (every(x[i], z[i]) for i in (0, 1))
 
     def mutual(i, mask):
@@ -149,7 +149,8 @@ def mcnet(x, z, see):
 
 def urpc(x, z, see):
     def pyramid(i):
-        coarse = lambda s: run(see.params[f"head{s}"], jax.image.resize(z[i], (2, 16 // 2**s, 16 // 2**s, 4), "linear"))
+        small = lambda y, s: jax.image.resize(y, (2, 16 // 2**s, 16 // 2**s, y.shape[-1]), "linear")
+        coarse = lambda s: small(x[i], s) + run(see.params[f"head{s}"], small(z[i], s))
         return [x[i], *(jax.image.resize(coarse(s), x[i].shape, "linear") for s in (1, 2))]
 
     p, valid, total = [soft(y) for y in pyramid(1)], see.batch.valid, 0.0

@@ -58,15 +58,18 @@ def check_passes(row):
 
 def check_weight_zero(row):
     """Without its own terms a method is supervised training, bit for bit: loss, gradient, statistics. Where heads of its own go on learning from
-    the labels, the labelled pass's logits have the gradient of supervised training (its share of it); no other pass has any."""
+    the labels, the labelled pass's logits have the gradient of those criteria alone; no other pass has any."""
     p, reference = two_steps(row, BATCH, **row.off), two_steps(ROWS["supervised"], BATCH)
     at, alone = first(p.passes), first(reference.passes)
     labelled = [equal(image, BATCH.image) for image in at.image]
-    same = functools.partial(close, rtol=1e-5) if row.zero == "pass" else equal
-    assert same(at.d_logits[labelled.index(True)], row.share * alone.d_logits[0])
+    if row.zero == "heads":
+        check_reference(row._replace(reference=row.reference._replace(fields=row.reference.fields | row.off)))
+    else:
+        same = functools.partial(close, rtol=1e-5) if row.zero == "pass" else equal
+        assert same(at.d_logits[labelled.index(True)], row.share * alone.d_logits[0])
     free = ~np.array(labelled)
     assert not at.d_logits[free].any() and not at.d_features[free].any()
-    if row.zero == "pass":
+    if row.zero in ("pass", "heads"):
         return
     same = equal if row.zero == "equal" else functools.partial(close, rtol=1e-5)
     assert not at.d_features.any()
