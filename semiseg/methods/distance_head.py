@@ -11,14 +11,18 @@ from semiseg.types import IGNORE
 
 
 def distance_map(label: jax.Array, classes: int) -> jax.Array:
-    """Signed distance of each foreground class ``(B, *space, K - 1)`` in [-1, 1], negative inside; 0 for a class the image does not show.
+    """Signed distance of each foreground class ``(B, *space, K - 1)`` in [-1, 1], negative inside.
 
-    Each side is divided by its own largest distance in the image (Xue et al., AAAI 2020; Luo et al., AAAI 2021, equation 1). ``label
-    (B, *space)``; IGNORE makes no border.
+    Each side is divided by its own largest distance in the image (Xue et al., AAAI 2020; Luo et al., AAAI 2021, equation 1). A class that
+    the image does not show is 1 everywhere, one that fills it -1: public code has 0 there, which :func:`as_probability` reads as one half.
+    ``label (B, *space)``; IGNORE makes no border and is 0 where a class has none.
     """
     space = tuple(range(-(label.ndim - 1), 0))
     mask = jnp.stack([label == k for k in range(1, classes)], 1)
-    d = signed_distance(mask, (label != IGNORE)[:, None] & ~mask, (1.0,) * (label.ndim - 1))
+    other = (label != IGNORE)[:, None] & ~mask
+    d = signed_distance(mask, other, (1.0,) * (label.ndim - 1))
+    both = mask.any(space, keepdims=True) & other.any(space, keepdims=True)
+    d = jnp.where(both, d, other.astype(d.dtype) - mask)
     inside, outside = (jnp.maximum(s * d, 0).max(space, keepdims=True) for s in (-1, 1))
     scaled = jnp.where(d < 0, d / jnp.maximum(inside, 1.0), d / jnp.maximum(outside, 1.0))
     return jnp.moveaxis(scaled, 1, -1)

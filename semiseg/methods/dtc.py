@@ -20,7 +20,8 @@ class DTC(SemiSupervised):
     """Dual-task consistency, Luo et al., AAAI 2021 (equations 1-6).
 
     A second head predicts z, the signed distance of each foreground class, tanh-bounded. Loss = criterion + distance_weight · ||z - z(y)||²
-    on labelled images + w(t) · ||softmax(f) - sigmoid(-k z)||² on labelled and unlabelled ones; the gradient goes through both heads.
+    on labelled images + w(t) · ||softmax(f) - sigmoid(-k z)||², the mean of that on labelled and that on unlabelled ones; the gradient goes
+    through both heads.
 
     Attributes:
       distance_weight: of the supervised distance term (published: 0.3).
@@ -45,7 +46,7 @@ class DTC(SemiSupervised):
         distance = distance_loss(weighed(z, batch.weight), batch.label, model.classes)
         p, q = jax.nn.softmax(output.logits), jax.nn.softmax(unlabelled.logits)
         agree = lambda p, z, valid: masked_mean(jnp.square(p[..., 1:] - as_probability(z, self.steepness)), valid)
-        dual = agree(p, z, batch.label != IGNORE) + agree(q, z_u, batch.valid)
+        dual = (agree(p, z, batch.label != IGNORE) + agree(q, z_u, batch.valid)) / 2
         w = self.ramped(progress)
         metrics = {"supervised": supervised, "distance": distance, "dual": dual, "dual_weight": w}
         state = {"net": output.new_state, "distance": params["distance"].state}

@@ -132,11 +132,13 @@ def test_the_largest_component_is_scipys():
 
 
 def test_distance_maps_are_bounded_and_negative_inside():
-    """Catches the sign, a class that is absent, and one scale for both sides."""
+    """Catches the sign, one scale for both sides, and an absent class that is read as likely as not."""
     label = np.zeros((1, 9, 9), int)
     label[0, 3:6, 3:6] = 1
     d = np.asarray(distance_map(jnp.asarray(label), 3))
-    assert d.shape == (1, 9, 9, 2) and np.all(d[..., 1] == 0)
+    assert d.shape == (1, 9, 9, 2) and np.all(d[..., 1] == 1)
+    full = np.asarray(distance_map(jnp.full((1, 4, 4), 2).at[0, 0, 0].set(255), 3))
+    assert np.all(full[0, 1:] == (1, -1)) and np.all(full[0, 0, 0] == 0)
     np.testing.assert_allclose([d[0, 4, 4, 0], d[0, 0, 0, 0], d[0, 3, 3, 0]], [-1, 1, -0.5], rtol=1e-6)
     np.testing.assert_array_equal(np.asarray(as_probability(d[..., :1], 1500.0))[..., 0] > 0.5, label == 1)
 
