@@ -2,9 +2,9 @@
 
 Command: python experiments/acdc_published.py --out runs/acdc_published        (`--plan` only says what it would run)
 (after `semiseg data import --format ssl4mis-acdc --source ACDC --name acdc`). 256², batch 24, 30,000 steps (BCP 40,000, UniMatch 31,000), each in
-float32 and bfloat16: the presets ssl4mis, bcp-acdc and unimatch-acdc as they are. A killed script goes on with the same command; a recipe that fails is
-recorded and the rest goes on. results/acdc_published.csv has a row a run: Dice, HD95 and ASSD on the 10 validation patients, last checkpoint,
-seconds, device. `--steps` shortens all of them in proportion, for a check on a CPU.
+float32 and bfloat16: the presets ssl4mis, bcp-acdc and unimatch-acdc as they are. A killed script goes on with the same command; a recipe that fails
+has its error in the table and the rest goes on. results/acdc_published.csv has a row a run, also of earlier calls: Dice, HD95 and ASSD on the 10
+validation patients, last checkpoint, seconds, device, error. `--steps` shortens all of them in proportion, for a check on a CPU.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ import jax
 import semiseg
 from semiseg import config
 from semiseg.config import Trial
+from semiseg.train.fit import Interrupted
 
 HERE = Path(__file__).parent
 RECIPES = {"supervised": "ssl4mis", "mean_teacher": "ssl4mis", "bcp": "bcp-acdc", "unimatch": "unimatch-acdc"}
-COLUMNS = ("method", "preset", "labels", "seed", "dtype", "steps", "image_size", "batch", "dice", "hd95", "assd", "seconds_train", "device", "run")
+COLUMNS = ("method", "preset", "labels", "seed", "dtype", "steps", "image_size", "batch", "dice", "hd95", "assd", "seconds_train", "device", "error", "run")
 
 
 def plan(args: argparse.Namespace) -> dict[str, Trial]:
@@ -65,25 +66,33 @@ def main() -> None:
         print(f"  {name:38} {trial.steps} steps, batch {trial.batch}, {trial.image_size}², {trial.optimiser} {trial.lr:g}", flush=True)
     if args.plan:
         return
-    rows, failed = [], 0
+    rows: dict[str, dict[str, object]] = {}
+    if args.csv.exists():
+        with args.csv.open(newline="") as file:
+            rows = {row["run"]: dict(row) for row in csv.DictReader(file)}
+    failed = 0
     for i, (name, trial) in enumerate(runs.items(), 1):
+        method, dtype = name.split("-")[0], trial.net.dtype  # type: ignore[attr-defined]
+        setting = (method, RECIPES[method], trial.labels, trial.seed, dtype, trial.steps, trial.image_size, trial.batch)
+        found: tuple[object, ...]
         try:
             result = semiseg.run(trial, args.out / name)
+        except Interrupted as stopped:
+            sys.exit(f"semiseg: {stopped}")
         except Exception as error:  # one recipe must not cost the night of the others
             failed += 1
-            print(f"semiseg: {name}: {error}", file=sys.stderr)
-            continue
-        score = result.summary["last"]["val"]
-        figures = [round(score[m], 4) for m in ("dice", "hd95", "assd")]
-        method, seconds = name.split("-")[0], result.summary["seconds_train"]
-        rows.append((
-            method, RECIPES[method], trial.labels, trial.seed, trial.net.dtype, trial.steps, trial.image_size, trial.batch, *figures, round(seconds, 1),  # type: ignore[attr-defined]
-            device.device_kind, name,
-        ))  # fmt: skip
+            found = ("", "", "", "", device.device_kind, next(iter(str(error).splitlines()), type(error).__name__), name)
+            print(f"semiseg: {name}: {error}", file=sys.stderr, flush=True)
+        else:
+            score, seconds = result.summary["last"]["val"], result.summary["seconds_train"]
+            found = (*(round(score[m], 4) for m in ("dice", "hd95", "assd")), round(seconds, 1), device.device_kind, "", name)
+            print(f"{i:3}/{len(runs)}  {name:38} Dice {score['dice']:.3f}  {seconds:.0f} s", flush=True)
+        rows[name] = dict(zip(COLUMNS, (*setting, *found), strict=True))
         args.csv.parent.mkdir(parents=True, exist_ok=True)
         with args.csv.open("w", newline="") as file:
-            csv.writer(file, lineterminator="\n").writerows([COLUMNS, *rows])
-        print(f"{i:3}/{len(runs)}  {name:38} Dice {figures[0]:.3f}  {seconds:.0f} s", flush=True)
+            writer = csv.DictWriter(file, COLUMNS, lineterminator="\n", extrasaction="ignore")
+            writer.writeheader()
+            writer.writerows(rows.values())
     sys.exit(1 if failed else 0)
 
 

@@ -1,13 +1,20 @@
 """Configuration: YAML and back, dotted names, presets."""
 
+import csv
+import importlib.util
 import re
+import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
 
+import semiseg
 from semiseg import config
 from semiseg.config import Trial, from_dict, override, to_dict, to_yaml
 from semiseg.errors import UserError
+from semiseg.train.fit import Interrupted
 from semiseg.types import hyper, static
 
 
@@ -19,6 +26,38 @@ def test_yaml_round_trip_is_exact(method, criterion):
     again = from_dict(yaml.safe_load(to_yaml(trial)))
     assert again == trial and hash(again.net) == hash(trial.net)
     assert trial.net.widths == (8, 16) and trial.lr == 3e-4 and trial.labels == 7
+
+
+def test_the_published_recipes_run_unattended(tmp_path, monkeypatch):
+    """Catches a recipe that is cut short by default, a failure that ends the night or leaves no trace, rows lost by a second call, and a stop
+    that is taken for a failure."""
+    file = Path(semiseg.__file__).parents[1] / "experiments" / "acdc_published.py"
+    script = importlib.util.module_from_spec(spec := importlib.util.spec_from_file_location("acdc_published", file))
+    spec.loader.exec_module(script)
+    trials = {}
+
+    def train(trial, out):
+        trials[out.name] = trial
+        if "bcp" in out.name and trial.labels == 3:
+            raise ValueError("out of memory\nand more")
+        if trial.seed == 1:
+            raise Interrupted("stopped at step 3")
+        return SimpleNamespace(summary={"last": {"val": {"dice": 0.8, "hd95": 2.0, "assd": 1.0}}, "seconds_train": 60.0})
+
+    monkeypatch.setattr(semiseg, "run", train)
+
+    def call(*options):
+        monkeypatch.setattr(sys, "argv", ["acdc_published", "--out", str(tmp_path), "--csv", str(tmp_path / "found.csv"), *options])
+        with pytest.raises(SystemExit) as ended:
+            script.main()
+        return ended.value.code, {row["run"]: row for row in csv.DictReader((tmp_path / "found.csv").open())}
+
+    code, rows = call()
+    assert code == 1 and len(rows) == 2 * 2 * 4 and {r["error"] for r in rows.values()} == {"", "out of memory"}
+    assert {(t.image_size, t.batch, t.net.dtype) for t in trials.values()} == {(256, 24, d) for d in ("bfloat16", "float32")}
+    assert {name.split("-")[0]: t.steps for name, t in trials.items()} == {"supervised": 30_000, "mean_teacher": 30_000, "bcp": 40_000, "unimatch": 31_000}
+    code, rows = call("--methods", "unimatch", "--seeds", "2")
+    assert "stopped at step 3" in code and len(rows) == 16 and rows["bcp-labels7-float32-seed0"]["dice"] == "0.8"
 
 
 def test_presets_hold_the_published_figures():

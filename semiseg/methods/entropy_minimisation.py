@@ -1,4 +1,4 @@
-"""Entropy minimisation: be sure on unlabelled images, whatever of."""
+"""Entropy minimisation: be sure on unlabelled images, right or wrong."""
 
 from __future__ import annotations
 

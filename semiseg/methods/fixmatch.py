@@ -38,7 +38,7 @@ class FixMatch(SemiSupervised):
     student_view: Literal["strong", "weak"] = "strong"
     rejected: Literal["ignored", "background"] = "ignored"
 
-    paper: ClassVar[str] = "Sohn et al., NeurIPS 2020; FlexMatch: Zhang et al. 2021; FreeMatch: Wang et al. 2023"
+    paper: ClassVar[str] = "Sohn et al., NeurIPS 2020; thresholds of FlexMatch (Zhang et al. 2021) and FreeMatch (Wang et al. 2023)"
     passes: ClassVar[str] = "L + U | U"
 
     def remember(self, model: Model, params: Params, key: jax.Array) -> dict[str, PyTree]:

@@ -15,7 +15,8 @@ from semiseg.types import Aux, Batch, Model, Params, Pseudo, PyTree, hyper
 class PiModel(SemiSupervised):
     """Laine & Aila, ICLR 2017 (algorithm 1), on unlabelled images.
 
-    Adds w(t) · ||softmax(f(weak(u))) - softmax(f(strong(u)))||², each with its own dropout; the gradient goes through both, as there.
+    Adds w(t) · ||softmax(f(weak(u))) - softmax(f(strong(u)))||², each with its own dropout, if the network has any; the gradient goes
+    through both, as there.
     """
 
     weight: float = 4.0

@@ -23,7 +23,8 @@ class SASSNet(SemiSupervised):
 
     Attributes:
       distance_weight: of the supervised distance term (published: 0.3).
-      critic_weight: of the critic's own loss.
+      critic_weight: of the critic's own loss; where the optimiser normalises gradients, as Adam does, it acts through the clipping alone, whose
+        norm goes over all networks.
     """
 
     weight: float = 0.01

@@ -18,9 +18,9 @@ from semiseg.types import Aux, Batch, Model, Params, Pseudo, PyTree, hyper
 class UAMT(SemiSupervised):
     """Yu et al., MICCAI 2019 (equations 1-4).
 
-    The teacher looks ``looks`` times, each with its own input noise and dropout; the entropy of the mean prediction is the uncertainty u.
-    One more look, with noise of its own, is the target. Adds w(t) · the mean over pixels with u < H(t) of ||softmax(student) - target||²,
-    H(t) = (3/4 + 1/4 · ramp(t)) · ln K.
+    The teacher looks ``looks`` times, each with its own input noise and, if the network has any, dropout; the entropy of the mean prediction
+    is the uncertainty u. One more look, with noise of its own, is the target. Adds w(t) · the mean over pixels with u < H(t) of
+    ||softmax(student) - target||², H(t) = (3/4 + 1/4 · ramp(t)) · ln K.
 
     Published code divides the sum over K classes by twice the pixels: a weight of .1 there is .1 · K/2 here.
 
