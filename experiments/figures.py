@@ -96,7 +96,7 @@ def tables() -> Iterator[Table]:
     yield Table(own, "## ACDC, 3 and 7 patients", "patients", cells, keys=2)
     yield Table("README.md", "", "patients", short)
 
-    long = {"acdc_long": "## ACDC, 3 patients, five times the steps", "acdc_longer": "## ACDC, 3 patients, ten times the steps"}
+    long = {"acdc_long": "## ACDC, 3 patients, ten times the images", "acdc_longer": "## ACDC, 3 patients, twenty times the images"}
     for name, heading in {"acdc_methods": "## ACDC, every method", **long}.items():
         rows = compared(load_runs(RESULTS / f"{name}.csv"))
         yield Table(own, heading, "patients", {(row["patients"], row["method"]): row for row in rows}, keys=2)

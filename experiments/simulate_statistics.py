@@ -28,7 +28,7 @@ EFFECTS = {
     "seeds": (0.0, 1.0, 0.3, 0.2, 0.3),
     "subjects only": (0.0, 0.0, 1.0, 0.0, 0.5),
 }
-DESIGNS = ((3, 3, 20), (3, 3, 100), (5, 3, 20), (3, 1, 20), (1, 3, 20), (2, 3, 20))
+DESIGNS = ((3, 3, 20), (3, 3, 100), (5, 3, 20), (3, 1, 20), (3, 1, 10), (1, 3, 20), (2, 3, 20))
 BUDGETS = (4, 8, 16, 32, 64)
 CURVE = np.array([0.50, 0.62, 0.70, 0.75, 0.78])
 
@@ -60,7 +60,9 @@ def simulate(count: int, seed: int = 0, designs: tuple[tuple[int, int, int], ...
             made = list(tables(rng, count, effects, j, n, s))
             found = [mean_interval(y, subset) for y in made]
             add("interval of a mean, covers", most, (j, n, s), [i.low <= 0 <= i.high for i in found], 0.95)
-            add("paired test, false positives", most, (j, n, s), [mean_test(y, subset) < 0.05 for y in made], 0.05)
+            p = [mean_test(y, subset) for y in made]
+            add("paired test, false positives", most, (j, n, s), [x < 0.05 for x in p], 0.05)
+            add("paired test, false positives at .001", most, (j, n, s), [x < 0.001 for x in p], 0.001)
             if (j, n, s) == designs[0]:
                 boot = [hierarchical_bootstrap(y, subset, draws=400, seed=i) for i, y in enumerate(made[: count // 4])]
                 add("percentile bootstrap, covers (for comparison)", most, (j, n, s), [i.low <= 0 <= i.high for i in boot], 0.95)

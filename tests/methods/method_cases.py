@@ -15,7 +15,7 @@ from semiseg import methods as m
 from semiseg.nets import UNet
 from semiseg.types import Batch, Model, Output, Params, Pseudo, get_weights, with_state, with_weights
 
-KEY = jax.random.key(0)
+KEY = r.KEY
 SIDE, POOL = 16, 18
 NET = UNet(widths=(4, 8), convs=1, norm="batch")
 """Batch norm: the one kind with statistics, which an average must follow and unlabelled images must not reach."""
@@ -90,25 +90,28 @@ LOW: dict[str, Any] = {**NOW, "threshold": 0.4}
 MIX = {"cutmix": 1.0, "jitter": 0.0, "blur": 0.0, "drop": 0.0}
 ROWS = {
     "supervised": Row(m.Supervised(decay=0.3), "L", off={}, strong=False),
-    "entropy_minimisation": Row(m.EntropyMinimisation(**NOW), "LL", strong=False),
-    "pseudo_label": Row(m.PseudoLabel(**LOW), "L-L", rejects=True),
-    "self_training": Row(m.SelfTraining(**LOW), "L-L", ramps=False, rejects=True, ready=_round_one),
-    "pi_model": Row(m.PiModel(**NOW), "LLL"),
+    "entropy_minimisation": Row(m.EntropyMinimisation(**NOW), "LL", strong=False, reference=r.Reference(r.entropy_minimisation)),
+    "pseudo_label": Row(m.PseudoLabel(**LOW), "L-L", rejects=True, reference=r.Reference(r.fixmatch)),
+    "self_training": Row(m.SelfTraining(**LOW), "L-L", ramps=False, rejects=True, ready=_round_one, reference=r.Reference(r.fixmatch)),
+    "pi_model": Row(m.PiModel(**NOW), "LLL", reference=r.Reference(r.pi_model)),
     "temporal_ensembling": Row(m.TemporalEnsembling(**NOW), "LL", ready=_ensemble, reference=r.Reference(r.temporal_ensembling, rtol=3e-3)),
     "mean_teacher": Row(m.MeanTeacher(**NOW), "L-L", reference=r.Reference(r.mean_teacher)),
     "uamt": Row(m.UAMT(**NOW, looks=2), "L-L", still={"noise": 0.0},
                 reference=r.Reference(r.uamt, {"noise": 0.0, "ramp": 0.4}, (0.1, 0.1), sharp=2.0, one_view=True)),
-    "ict": Row(m.ICT(**NOW), "L-L", strong=False, still=None),
-    "r_drop": Row(m.RDrop(**NOW), "LFF", teacher=False, still={"drop": 0.0}),
-    "cct": Row(m.CCT(**NOW), "LF", strong=False, still={"drop": 0.0}),
+    "ict": Row(m.ICT(**NOW), "L-L", strong=False, still=None, reference=r.Reference(r.ict)),
+    "r_drop": Row(m.RDrop(**NOW), "LFF", teacher=False, still={"drop": 0.0}, reference=r.Reference(r.r_drop, {"drop": 0.5})),
+    "cct": Row(m.CCT(**NOW), "LF", strong=False, still={"drop": 0.0},
+               reference=r.Reference(r.cct, {"noise": 0.0, "drop": 0.0, "active_low": 2.0, "active_high": 2.0})),
     "cps": Row(m.CPS(**NOW), "LLLL", strong=False, reference=r.Reference(r.cps)),
-    "cross_teaching": Row(m.CrossTeaching(**NOW, other=UNet(widths=(4, 6), convs=1, norm="instance")), "LL", strong=False),
+    "cross_teaching": Row(m.CrossTeaching(**NOW, other=r.OTHER), "LL", strong=False, reference=r.Reference(r.cross_teaching)),
     "urpc": Row(m.URPC(**NOW, scales=3), "BB", zero="heads", strong=False, reference=r.Reference(r.urpc)),
     "mcnet": Row(m.MCNet(**NOW), "BB", zero="heads", strong=False, reference=r.Reference(r.mcnet)),
-    "dtc": Row(m.DTC(**NOW, steepness=5.0), "BB", off={"weight": 0.0, "distance_weight": 0.0}, zero="close", strong=False),
-    "sassnet": Row(m.SASSNet(**NOW), "BF", off={"weight": 0.0, "distance_weight": 0.0}, strong=False),
-    "dan": Row(m.DAN(**NOW), "LL", strong=False),
-    "ssnet": Row(m.SSNet(**LOW), "LFL", strong=False, still={"radius": 0.0}),
+    "dtc": Row(m.DTC(**NOW, steepness=5.0), "BB", off={"weight": 0.0, "distance_weight": 0.0}, zero="close", strong=False,
+               reference=r.Reference(r.dtc)),
+    "sassnet": Row(m.SASSNet(**NOW), "BF", off={"weight": 0.0, "distance_weight": 0.0}, strong=False,
+                   reference=r.Reference(r.sassnet)),
+    "dan": Row(m.DAN(**NOW), "LL", strong=False, reference=r.Reference(r.dan)),
+    "ssnet": Row(m.SSNet(**LOW), "LFL", strong=False, still={"radius": 0.0}, reference=r.Reference(r.ssnet)),
     "fixmatch": Row(m.FixMatch(**LOW), "L-L", rejects=True, reference=r.Reference(r.fixmatch)),
     "unimatch": Row(m.UniMatch(**LOW), "LFLL", still={"cutmix": 0.0, "jitter": 0.0, "blur": 0.0, "drop": 0.0}, rejects=True,
                     reference=r.Reference(r.unimatch, MIX)),

@@ -13,11 +13,15 @@ import jax.numpy as jnp
 
 from semiseg.losses import CEDice
 from semiseg.methods.components import largest
-from semiseg.methods.heads import run
+from semiseg.methods.heads import judge, run
+from semiseg.nets import UNet
 from semiseg.types import Batch
 
+KEY = jax.random.key(0)
 T = 0.1
-"""MC-Net's temperature."""
+"""Temperature of MC-Net and of SS-Net."""
+OTHER = UNet(widths=(4, 6), convs=1, norm="instance")
+"""Cross-teaching's second network."""
 
 
 class See(NamedTuple):
@@ -65,10 +69,115 @@ def ce(x, label, mask, of):
     return -jnp.sum(jnp.where(mask[..., None], jax.nn.one_hot(label, 3) * log_p, 0)) / of.sum()
 
 
-def dice(x, label, mask):
+def dice(x, label, mask, squared=True):
     p, y = soft(x) * mask[..., None], jax.nn.one_hot(label, 3) * mask[..., None]
     total = lambda a: a.sum((0, 1, 2))
-    return jnp.mean(1 - (2 * total(p * y) + 1e-5) / (total(p * p) + total(y) + 1e-5))
+    return jnp.mean(1 - (2 * total(p * y) + 1e-5) / (total(p * p if squared else p) + total(y) + 1e-5))
+
+
+def mean(value, mask):
+    return jnp.sum(value * mask) / mask.sum()
+
+
+def kl(p, q):
+    return jnp.sum(p * jnp.log(p / q), -1)
+
+
+def entropy_minimisation(x, z, see):
+    p = soft(x[1])
+    return taught(x[0], see.batch.label) + w(see) * mean(-jnp.sum(p * jnp.log(p), -1), see.batch.valid) / jnp.log(3)
+
+
+def pi_model(x, z, see):
+    return taught(x[0], see.batch.label) + w(see) * mse(soft(x[1]), soft(x[2]), see.batch.valid)
+
+
+def r_drop(x, z, see):
+    """Half of the channels of each image; which ones, the key says."""
+    head = see.params.weights["head"]
+    keep = [jax.random.uniform(jax.random.split(jax.random.fold_in(KEY, i))[1], (2, 1, 1, 4)) >= 0.5 for i in (1, 2)]
+    p, q = (soft(2 * k * y @ head["kernel"][0, 0] + head["bias"]) for k, y in zip(keep, z[1:]))
+    return taught(x[0], see.batch.label) + w(see) * mean((kl(p, q) + kl(q, p)) / 2, see.batch.valid)
+
+
+def ict(x, z, see):
+    """How much each image has of itself is read off its mixed picture."""
+    u, next_ = see.batch.weak, lambda a: jnp.roll(a, 1, 0)
+    of = lambda a: a.sum((1, 2, 3), keepdims=True)
+    share = of((see.image[2] - next_(u)) * (u - next_(u))) / of((u - next_(u)) ** 2)
+    q = soft(see.x[1])
+    return taught(x[0], see.batch.label) + w(see) * mse(soft(x[2]), share * q + (1 - share) * next_(q), see.batch.valid & next_(see.batch.valid))
+
+
+def cct(x, z, see):
+    """Of undisturbed features."""
+    pupils = [soft(run(see.params[f"head{i}"], z[1])) for i in (1, 2, 3)]
+    return taught(x[0], see.batch.label) + w(see) * sum(mse(p, soft(see.x[1]), see.batch.valid) for p in pupils) / 3
+
+
+def cross_teaching(x, z, see):
+    """The tape does not see the other network: it is applied again."""
+    known, free = (OTHER.apply(see.params["other"], u, train=True).logits for u in (see.batch.image, see.batch.weak))
+    cross = sum(dice(a, b.argmax(-1), see.batch.valid, squared=False) for a, b in ((x[1], free), (free, see.x[1])))
+    return taught(x[0], see.batch.label) + taught(known, see.batch.label) + w(see) * cross
+
+
+def distances(label):
+    """Every pixel against every other; all classes are shown."""
+    n = label.shape[1]
+    at = jnp.stack(jnp.meshgrid(jnp.arange(n), jnp.arange(n), indexing="ij"), -1).reshape(-1, 2)
+    far = jnp.sqrt(jnp.sum((at[:, None] - at) ** 2.0, -1))
+
+    def one(mask):
+        to = lambda there: jnp.where(there, far, jnp.inf).min(1)
+        d = jnp.where(mask, -to(~mask), to(mask))
+        return jnp.where(mask, d / -d.min(), d / d.max())
+
+    return jnp.stack([jax.vmap(one)((label == k).reshape(len(label), -1)) for k in (1, 2)], -1).reshape(*label.shape, 2)
+
+
+def dtc(x, z, see):
+    label, valid = see.batch.label, see.batch.valid
+    d = [jnp.tanh(run(see.params["distance"], y)) for y in z]
+    known = jnp.ones_like(valid)
+    agree = sum(mse(soft(y)[..., 1:], 1 / (1 + jnp.exp(5 * a)), mask) for y, a, mask in zip(x, d, (known, valid)))
+    return taught(x[0], label) + 0.3 * mse(d[0], distances(label), known) + w(see) * agree / 2
+
+
+def critics(see, known, free):
+    """What the critic takes for labelled: the labelled map (which teaches it alone), the unlabelled one, and again that one as a constant."""
+    inside = lambda y, constant: jnp.where(see.batch.valid[..., None], y, constant)
+    score = lambda image, y: judge(see.params["critic"], jnp.concatenate([image, y], -1))
+    return score(see.batch.image, known[1]), score(see.batch.weak, inside(*free)), score(see.batch.weak, free[1])
+
+
+def adversarial(see, known, free):
+    right, fool, wrong = critics(see, known, free)
+    away = lambda s: jnp.mean(jnp.log1p(jnp.exp(s)))
+    return w(see) * away(-fool) + away(-right) + away(wrong)
+
+
+def dan(x, z, see):
+    maps = [(soft(y), soft(constant)) for y, constant in zip(x, see.x)]
+    return taught(x[0], see.batch.label) + adversarial(see, *maps)
+
+
+def sassnet(x, z, see):
+    maps = [tuple(jnp.tanh(run(see.params["distance"], y)) for y in (mine, constant)) for mine, constant in zip(z, see.z)]
+    distance = mse(maps[0][0], distances(see.batch.label), jnp.ones_like(see.batch.valid))
+    return taught(x[0], see.batch.label) + 0.3 * distance + adversarial(see, *maps)
+
+
+def ssnet(x, z, see):
+    """The first step: prototypes are the batch's own."""
+    unit = lambda a: a / jnp.sqrt(jnp.sum(a * a, -1, keepdims=True))
+    q, right = soft(see.x[1]), see.x[0].argmax(-1) == see.batch.label
+    member = jax.nn.one_hot(see.batch.label, 3) * right[..., None]
+    centre = jnp.einsum("bhwk,bhwc->kc", member, unit(see.z[0])) / member.sum((0, 1, 2))[:, None]
+    log_p = jax.nn.log_softmax(unit(z[1]) @ unit(centre).T / T)
+    sure = see.batch.valid & (q.max(-1) >= see.threshold)
+    apart = mean(-jnp.sum(jax.nn.one_hot(q.argmax(-1), 3) * log_p, -1), sure)
+    return taught(x[0], see.batch.label) + w(see) * (mean(kl(q, soft(x[2])), see.batch.valid) + 0.1 * apart)
 
 
 def mean_teacher(x, z, see):

@@ -16,7 +16,7 @@ from method_references import See
 
 from semiseg import methods as m
 from semiseg.losses import CEDice
-from semiseg.methods import METHODS, bcp, dan, pseudo_label, temporal_ensembling, uamt, unimatch
+from semiseg.methods import METHODS, bcp, dan, dtc, ict, pi_model, pseudo_label, r_drop, sassnet, ssnet, temporal_ensembling, uamt, unimatch
 from semiseg.methods.blocks import ema_params, gaussian_ramp, hard_cross_entropy
 from semiseg.types import hyper, static
 
@@ -407,6 +407,11 @@ class _OwnDecision(m.CPS):
         return super().teach(pupil, pupil, valid)
 
 
+class _OwnDecisions(m.CrossTeaching):
+    def teach(self, pupil, other, valid):
+        return super().teach(pupil, pupil, valid)
+
+
 def broken(cls, place, name, become):
     """``cls`` whose loss finds another function under ``name``; ``become(original, memory, batch)`` makes it."""
 
@@ -432,6 +437,30 @@ def _picture_alone(original, memory, batch):
 
 def _inverted_paste(original, memory, batch):
     return lambda mask, onto, patch: original(~mask, onto, patch)
+
+
+def _straight(original, memory, batch):
+    return lambda p, q, mask: original(p, jnp.roll(q, 1, 0), mask)  # the target of the next image, not of the mix
+
+
+def _constant(original, memory, batch):
+    return lambda p, q, mask: original(p, jax.lax.stop_gradient(q), mask)
+
+
+def _one_way(original, memory, batch):
+    return lambda p, q: original(p, jax.lax.stop_gradient(q))
+
+
+def _other_side(original, memory, batch):
+    return lambda z, k: original(-z, k)
+
+
+def _halved(original, memory, batch):
+    return lambda score, target: original(score, target) / (1 + target)
+
+
+def _contrary(original, memory, batch):
+    return lambda *given: original(*given) & False
 
 
 def _uncertain(original, memory, batch):
@@ -469,6 +498,13 @@ MUTANTS = {
     "trained target of MC-Net": (broken(m.MCNet, jax.lax, "stop_gradient", _passed_on), {}, check_reference),
     "critic trained to be fooled": (broken(m.DAN, dan, "frozen", _passed_on), {}, check_critic),
     "CPS's networks teach themselves": (_OwnDecision, {}, check_reference),
+    "cross-teaching's networks teach themselves": (_OwnDecisions, {}, check_reference),
+    "ICT's target is not mixed": (broken(m.ICT, ict, "softmax_mse", _straight), {}, check_reference),
+    "one side of the Pi model is constant": (broken(m.PiModel, pi_model, "softmax_mse", _constant), {}, check_reference),
+    "one side of R-Drop is constant": (broken(m.RDrop, r_drop, "divergence", _one_way), {}, check_reference),
+    "DTC takes inside for outside": (broken(m.DTC, dtc, "as_probability", _other_side), {}, check_reference),
+    "SASSNet's critic weighs its sides": (broken(m.SASSNet, sassnet, "binary_cross_entropy", _halved), {}, check_reference),
+    "SS-Net separates nothing": (broken(m.SSNet, ssnet, "confident", _contrary), {}, check_reference),
     "UA-MT learns from the uncertain": (broken(m.UAMT, uamt, "softmax_mse", _uncertain), {}, check_reference),
     "temporal ensemble from zero": (broken(m.TemporalEnsembling, temporal_ensembling, "softmax_mse", _uncorrected), {}, check_reference),
     "UniMatch mixes no label": (broken(m.UniMatch, unimatch, "paste", _picture_alone), {}, check_reference),
@@ -480,7 +516,7 @@ MUTANTS = {
 def test_each_check_fails_on_its_mutant(name):
     """Catches a check that cannot fail."""
     cls, fields, check = MUTANTS[name]
-    row = next(row for row in ROWS.values() if type(row.method) in cls.__mro__)
+    row = next(row for base in cls.__mro__ for row in ROWS.values() if type(row.method) is base)
     made = cls if cls in METHODS.values() else hyper(cls)
     given = {f.name: getattr(row.method, f.name) for f in dataclasses.fields(row.method)} | fields
     with pytest.raises(AssertionError):
