@@ -1,6 +1,6 @@
 """Do the 95 % intervals hold the truth 95 times in 100, and do the tests cry wolf 5 times in 100? On simulated scores whose truth is known.
 
-Command: python experiments/simulate_statistics.py   (writes experiments/results/statistics.csv; 205 s at low priority beside other work)
+Command: python experiments/simulate_statistics.py   (writes experiments/results/statistics.csv; 113 s beside other work)
 The same functions that make the report are called, on tables runs × subjects with normal effects of label subset, seed, subject, subset ×
 subject and residual. A standard error of a coverage of .95 from 4000 tables is .0034.
 """
