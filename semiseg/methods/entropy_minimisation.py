@@ -31,4 +31,4 @@ class EntropyMinimisation(SemiSupervised):
         unsure = masked_mean(entropy(p), batch.valid) / math.log(model.classes)
         w = self.ramped(progress)
         metrics = {"supervised": supervised, "entropy": unsure, "entropy_weight": w}
-        return supervised + w * unsure, Aux(metrics, output.new_state, None, Pseudo(p, batch.valid, p))
+        return supervised + w * unsure, Aux(metrics, output.new_state, None, Pseudo(p, batch.valid))
