@@ -48,6 +48,8 @@ def main() -> None:
     six = config.load_yaml(HERE / "sweeps" / "acdc_leading.yaml")["parameters"]["method"]["values"]
     tables = {"acdc_methods": [r for r in runs if r.seed == 0], "acdc_leading": [r for r in runs if r.method in six]}
     for name, members in tables.items():
+        if not members:
+            continue
         results = Runs(members, runs.problems).write_csv(HERE / "results" / f"{name}.csv")
         subject_scores.write(Runs(members), results, ("dice", "hd95", "assd"), "val")
         rows = compared(load_runs(results))

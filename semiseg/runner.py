@@ -18,7 +18,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from semiseg import config
+from semiseg import config, devices
 from semiseg.config import Trial
 from semiseg.data import pools as pool
 from semiseg.data import store
@@ -85,6 +85,7 @@ def run(trial: Trial, out: str | Path | None = None, *, progress: bool = True, t
         if folder and (folder / "summary.json").exists() and (not test or "test" in _json(folder / "summary.json")["last"]):
             return _read(folder, trial, model)
 
+        devices.make_room()  # whatever made these programs: a sweep, a notebook's loop
         notes = notes_of(trial, training, budget)
         if progress:
             _say(notes)

@@ -13,11 +13,12 @@ import tempfile
 import time
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
 import semiseg
-from semiseg import config
+from semiseg import config, devices
 from semiseg.cli.main import main
 from semiseg.errors import UserError
 from semiseg.pretrain import Weights
@@ -66,6 +67,19 @@ def test_two_devices_train_what_one_does(finished, tmp_path):
     assert (count(out), count(finished.path)) == (2, 1)
     loss = lambda path: [json.loads(line)["loss"] for line in (path / "metrics.jsonl").read_text().splitlines()]
     np.testing.assert_allclose(loss(out), loss(finished.path), rtol=2e-3)
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="Linux counts a process's memory maps")
+def test_programs_are_let_go_before_linux_stops_the_process(tiny, monkeypatch):
+    """Catches a sweep over thirty methods or networks that ends in a crash of XLA, and one that compiles everything again for every run."""
+    doubled = jax.jit(lambda x: 2 * x)
+    doubled(1.0)
+    assert not devices.make_room(limit=10**9) and doubled._cache_size() == 1
+    assert devices.make_room(limit=1) and doubled._cache_size() == 0
+    asked = []
+    monkeypatch.setattr(devices, "make_room", lambda: asked.append(1))
+    semiseg.run(dataclasses.replace(tiny, steps=2, eval_every=2), progress=False)
+    assert asked
 
 
 def test_load_runs_reads_it(finished):
