@@ -18,6 +18,22 @@ import numpy as np
 import pytest
 
 
+LONG = (
+    "test_contract[enet] test_contract[segnet] test_contract[deeplabv3_plus] test_contract[unet-deep] test_contract[cbam_unet] test_contract[coordinate_unet] "
+    "test_contract[attention_unet-fine] test_contract[wide_unet] test_contract[transunet] test_contract[swin_unetr] test_contract[unetr] "
+    "test_contract[resenc-flat] test_contract[segresnet-vae] test_contract[plain-flat] test_contract[vnet-conv-head] "
+    "test_methods_train_in_a_run[bcp] test_methods_train_in_a_run[cps] test_step_is_finite_and_reaches_every_weight[joint]"
+).split()
+"""Minutes of compiling in sum, siblings of others that are always run: left to SEMISEG_ALL_RUNS=1, for a change to what they test."""
+
+
+def pytest_collection_modifyitems(config, items):
+    if os.environ.get("SEMISEG_ALL_RUNS") or config.getoption("keyword"):
+        return
+    config.hook.pytest_deselected(items=[item for item in items if item.name in LONG])
+    items[:] = [item for item in items if item.name not in LONG]
+
+
 @pytest.fixture(scope="module", autouse=True)
 def forgotten_programs():
     """Lets go of a file's programs at its end: each takes several memory maps, and Linux gives a process 65530, at whose end jaxlib crashes."""
