@@ -18,13 +18,13 @@ lint: $(VENV)/.installed-dev
 $(VENV)/.installed: pyproject.toml
 	@echo "installing semiseg into $(VENV), about a minute; the demo follows"
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	@$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check -e .
 	@touch $@
 
 $(VENV)/.installed-dev: pyproject.toml
 	@echo "installing semiseg and its test tools into $(VENV), a minute or two"
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[dev]"
+	@$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check -e ".[dev]"
 	@touch $@ $(VENV)/.installed
 
 clean:

@@ -2,6 +2,7 @@
 
 import functools
 
+import jax
 import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
@@ -12,6 +13,15 @@ from semiseg.generators import measures
 from semiseg.generators.card import Pairs, Reference, assess, read_reference
 
 SIDE, STEPS, SEEN, SET = 32, 160, 96, 96
+
+
+@pytest.fixture(scope="module", autouse=True)
+def optimised():
+    """Judges train for long: here code that runs quickly is worth its making."""
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
 
 
 @functools.cache
