@@ -1,7 +1,7 @@
 """The published ACDC recipes at full length, unattended, on a GPU: supervised, mean teacher, BCP and UniMatch with 3 and 7 patients.
 
 Command: python experiments/acdc_published.py --out runs/acdc_published        (`--plan` only says what it would run)
-(after `semiseg data import --format ssl4mis-acdc --source ACDC --name acdc`). 256², batch 24, 30,000 steps (BCP 40,000, UniMatch 31,000), each in
+(after `semiseg data import --format ssl4mis-acdc --source ACDC --name acdc`). 256², batch 24, 30,000 steps (BCP 40,000, UniMatch 30,900), each in
 float32 and bfloat16: the presets ssl4mis, bcp-acdc and unimatch-acdc as they are. A killed script goes on with the same command; a recipe that fails
 has its error in the table and the rest goes on. results/acdc_published.csv has a row a run, also of earlier calls: Dice, HD95 and ASSD on the 10
 validation patients, last checkpoint, seconds, device, error. `--steps` shortens all of them in proportion, for a check on a CPU.

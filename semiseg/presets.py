@@ -29,8 +29,9 @@ _CRITERION: Recipe = {
 
 # The 2D benchmark most methods of this field are compared on (Luo, SSL4MIS 2020). Not expressed: biases and norms decay there as well; statistics
 # follow labelled and unlabelled images; DAN's critic has an Adam of its own; CCT's auxiliary decoders also learn from labels and its target has a
-# gradient; URPC's divergence is KL(mean || p_s); FixMatch has several scripts, this is the one with CE; cross-teaching's transformer begins with
-# ImageNet's weights, and its Dice is squared; ICT mixes one half of the unlabelled images with the other.
+# gradient; URPC's divergence is KL(mean || p_s); FixMatch (train_fixmatch_baseline.py) adds the Dice of its pseudo-labels to their CE; entropy
+# minimisation takes the entropy of labelled images too; cross-teaching's transformer begins with ImageNet's weights, and its Dice is squared; ICT
+# mixes one half of the unlabelled images with the other.
 _SSL4MIS: Recipe = {
     "net": "unet", "net.widths": (16, 32, 64, 128, 256), "net.norm": "batch", "net.dropout": (0.05, 0.1, 0.2, 0.3, 0.5), "net.head": 3,
     "batch": 24, "steps": 30_000, "image_size": 256, "lr": 0.01, "optimiser": "sgd", "momentum": 0.9, "weight_decay": 1e-4,
@@ -64,7 +65,10 @@ PRESETS: dict[str, dict[str, Recipe]] = {
         # their mean over four classes is twice ours
         "uamt": {**_SSL4MIS_SEMI, **_NOISY_TEACHER, "method.weight": 0.2, "method.largest_entropy": "binary"},
         "ict": _SSL4MIS_SEMI,
-        "fixmatch": {**_SSL4MIS_SEMI, "method.threshold": 0.95, "method.rejected": "background"},
+        # CE + Dice, where their other scripts have the half of it
+        "fixmatch": {
+            **_SSL4MIS_SEMI, "method.threshold": 0.8, "method.rejected": "background", "method.criterion.ce_weight": 1.0, "method.criterion.dice_weight": 1.0,
+        },
         "entropy_minimisation": _SSL4MIS_SEMI,
         "cps": _SSL4MIS_SEMI,
         "cross_teaching": {**_SSL4MIS_SEMI, "method.other": "swin_unet", **_SWIN_TINY, "batch": 16, "image_size": 224},
@@ -88,12 +92,12 @@ PRESETS: dict[str, dict[str, Recipe]] = {
             "method.evaluate": "student",
         },
     },
-    # Yang et al. 2023: 300 epochs of the unlabelled slices in batches of 12: 31,000 steps with 3 patients (29,400 with 7). Their loss is half of
+    # Yang et al. 2023: 300 epochs of the unlabelled slices in batches of 12: 30,900 steps with 3 patients (29,400 with 7: `--steps`). Their loss is half of
     # ours: half the rate and twice the decay are the same descent. Quirks: Dice of confident pixels as the pixel loss, no ramp, student; both strong
     # views are jitter and blur.
     "unimatch-acdc": {
         "unimatch": {
-            **_SSL4MIS, "steps": 31_000, "lr": 0.005, "weight_decay": 2e-4, "method.threshold": 0.95,
+            **_SSL4MIS, "steps": 30_900, "lr": 0.005, "weight_decay": 2e-4, "method.threshold": 0.95,
             "method.weight": 1.0, "method.ramp": 0.0, "method.strong_weight": 0.25, "method.feature_weight": 0.5, "method.drop": 0.5,
             "method.jitter": 0.8, "method.blur": 0.5, "method.cutmix": 0.5, "method.pixel_loss": "dice", "method.student_view": "jitter",
             "method.evaluate": "student",

@@ -88,7 +88,7 @@ def test_help_shows_what_matters_first(capsys):
     assert "did you mean 'net'?" in said(capsys, "train", "--help", "nett")
     assert main(["train", "--preset=unimatch-acdc", "--help"]) == 0
     recipe = capsys.readouterr().out
-    assert "methods of the preset unimatch-acdc: unimatch" in recipe and "[31000]" in recipe
+    assert "methods of the preset unimatch-acdc: unimatch" in recipe and "[30900]" in recipe
 
 
 def test_ctrl_c_before_training_is_one_line(monkeypatch, capfd):

@@ -177,8 +177,7 @@ def test_background_is_optional(cls):
     """Excluding background equals weighing it 0, and including it differs. Catches an option that is not read."""
     logits, label = example(6, 8)
     without, weighed, included = (
-        forward(loss, logits, label)
-        for loss in (cls(background=False), cls(background=True, class_weights=(0.0, 1.0, 1.0)), cls(background=True))
+        forward(loss, logits, label) for loss in (cls(background=False), cls(background=True, class_weights=(0.0, 1.0, 1.0)), cls(background=True))
     )
     np.testing.assert_allclose(without, weighed, rtol=2e-6)
     assert abs(without - included) > 1e-5
