@@ -5,14 +5,18 @@ Each check is a function of a row. It must hold on every row that claims it, and
 
 import dataclasses
 import functools
+import itertools
 import os
+import re
+import types
+from pathlib import Path
 from unittest import mock
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from method_cases import KEY, LATE, MODEL, ROWS, VARIANTS, begin, close, equal, first, make_batch, net, probe, two_steps
+from method_cases import KEY, LATE, MODEL, ROWS, VARIANTS, Row, begin, close, equal, first, make_batch, net, probe, two_steps
 from method_references import See
 
 from semiseg import methods as m
@@ -314,6 +318,18 @@ def test_an_image_of_weight_zero_teaches_nothing(name):
 def test_a_method_compiles_once(name):
     """Catches a float field that became static, and Python control flow on a value."""
     check_compiles_once(CASES[name])
+
+
+def test_the_readmes_method_passes_with_its_row():
+    """Catches an example that a newcomer copies and that the suite refuses."""
+    blocks = re.findall(r"```python\n(.*?)```", (Path(__file__).parents[2] / "README.md").read_text(), re.S)
+    code, line = next((a, b) for a, b in itertools.pairwise(blocks) if a.startswith("# semiseg/methods/entropy.py"))
+    made: dict = {"__name__": "semiseg.methods.entropy"}
+    exec(code, made)
+    row = eval(f"{{{line}}}", {"Row": Row, "m": types.SimpleNamespace(**made)})["entropy"]
+    checks = check_gradient, check_nothing_accepted_is_finite, check_passes, check_weight_zero, check_views, check_outside, check_permutation
+    for check in (*checks, check_average, check_ramp, check_image_weight, check_compiles_once):
+        check(row)
 
 
 # ------------------------------------------------------------------ mutants: each broken in one line
