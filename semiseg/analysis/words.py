@@ -445,7 +445,7 @@ def cautions(s: Study) -> list[str]:
         ([c for c in several if c.interval.n_subsets == 1], "rest on one choice of annotated subjects, and their intervals cover no other"),
         (
             [c for c in several if c.interval.n_subsets == 2],
-            "have two label subsets: intervals are wide, and tests see an effect where there is none in up to 7 of 100 cases",
+            "have two label subsets: intervals are wide, and tests see an effect where there is none in up to 6 of 100 cases",
         ),
         ([c for c in several if c.interval.n_runs < 3 * c.interval.n_subsets], "have fewer than 3 seeds a label subset"),
     ):

@@ -25,8 +25,9 @@ class ADMT(SemiSupervised):
     other and the student (on the weak view) decides otherwise with more confidence, the student's own. Adds w(t) · Dice of the student over
     pixels with a confidence of at least ``threshold``. A third average, of every step, is what is evaluated (there: the student).
 
-    Differences from the published code: there both teachers weigh the same, e^(-sum of their entropies); the conflicts are compared with the
-    student's map after CutMix has moved them; and a teacher counts every second step of all instead of its own.
+    Differences from the published code: there both teachers weigh the same, e^(-sum of their entropies), in bits; the conflicts are compared
+    with the student's map after CutMix has moved them; a teacher counts every second step of all instead of its own, and is a copy of the
+    student in the first hundred; and the teacher whose turn it is normalises by its batch.
 
     Attributes:
       period: longest period, in steps.

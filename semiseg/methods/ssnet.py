@@ -23,8 +23,8 @@ class SSNet(SemiSupervised):
     smooth = mean KL(p(u) || p(u + r)), r = radius · g / ||g||, g the gradient of the divergence at a small random step: one power iteration
     (Miyato et al. 2018), the norm over the image. separation = -log softmax over classes of cos(z, c) / temperature at the predicted class
     of an unlabelled pixel that is confident: c_k is the moving mean of the features of correctly predicted labelled pixels of class k.
-    Differences from the published code: there the smoothness is a Dice between the two predictions, and its change has a norm of 6 whatever
-    the size of the image; the separation is the cosine distance to the same class alone, on labelled pixels too, through a projection and a
+    Differences from the published code: there the smoothness is a Dice between the two predictions, of the labelled images too, and its change
+    has a norm of 6 whatever the size of the image; background has no prototype; labels teach by Dice alone; the separation is the cosine distance to the same class alone, on labelled pixels too, through a projection and a
     prediction head; and a class keeps some features, which learnt attention weighs, where it has its one mean here.
 
     Attributes:

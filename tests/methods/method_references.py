@@ -1,4 +1,5 @@
-"""Losses of methods written a second time, from what their passes gave: another's few lines for each published formula, without the code's helpers.
+"""Losses of methods written a second time, from what their passes gave: another's few lines for each published formula. Shared with
+the code are what has tests of its own: the criterion, largest components, the critic, and how a head is run.
 
 A reference is ``formula(x, z, see) -> loss``: ``x`` are the logits and ``z`` the features of each pass, in the order of ``Row.passes``; through
 them goes the gradient. ``see`` holds the same as constants, of which targets are made, and the pictures, from which a mix is read off.
