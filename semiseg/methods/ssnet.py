@@ -24,8 +24,9 @@ class SSNet(SemiSupervised):
     (Miyato et al. 2018), the norm over the image. separation = -log softmax over classes of cos(z, c) / temperature at the predicted class
     of an unlabelled pixel that is confident: c_k is the moving mean of the features of correctly predicted labelled pixels of class k.
     Differences from the published code: there the smoothness is a Dice between the two predictions, of the labelled images too, and its change
-    has a norm of 6 whatever the size of the image; background has no prototype; labels teach by Dice alone; the separation is the cosine distance to the same class alone, on labelled pixels too, through a projection and a
-    prediction head; and a class keeps some features, which learnt attention weighs, where it has its one mean here.
+    has a norm of 6 whatever the size of the image; background has no prototype; labels teach by Dice alone; the separation is the cosine distance
+    to the same class alone, on labelled pixels too, through a projection and a prediction head; and a class keeps some features, which learnt
+    attention weighs, where it has its one mean here.
 
     Attributes:
       radius: of the adversarial change: its root mean square over the pixels of a standardised image.
