@@ -466,7 +466,8 @@ def _protocol(s: Study) -> list[tuple[str, str]]:
                 "and of a sign-flip permutation test by subject. It is corrected with Holm's method over all comparisons of methods on this data set, "
                 "and over those of synthetic data by themselves. At the small levels where that correction looks, a test on three label subsets errs "
                 "up to eight times as often as it says (simulated, the worst of five designs): after many comparisons, take a corrected p just below "
-                ".05 for a hint. Better or worse (significant): the corrected p is below .05 and the interval leaves out zero; the rest is undecided, which is not the same as equal.",
+                ".05 for a hint. Better or worse (significant): the corrected p is below .05 and the interval leaves "
+                "out zero; the rest is undecided, which is not the same as equal.",
             )
         )
     return rows
