@@ -21,7 +21,25 @@ from method_references import See
 
 from semiseg import methods as m
 from semiseg.losses import CEDice
-from semiseg.methods import METHODS, bcp, dan, dtc, ict, pi_model, pseudo_label, r_drop, sassnet, ssnet, temporal_ensembling, uamt, unimatch
+from semiseg.methods import (
+    METHODS,
+    ad_mt,
+    bcp,
+    dan,
+    dtc,
+    fixmatch,
+    ict,
+    mean_teacher,
+    pi_model,
+    pseudo_label,
+    r_drop,
+    sassnet,
+    ssnet,
+    temporal_ensembling,
+    uamt,
+    unimatch,
+    urpc,
+)
 from semiseg.methods.blocks import ema_params, gaussian_ramp, hard_cross_entropy
 from semiseg.types import hyper, static
 
@@ -489,6 +507,22 @@ def _uncorrected(original, memory, batch):
     return lambda p, target, known: original(p, target * seen, known)
 
 
+def _unrectified(original, memory, batch):
+    return lambda x, weight: original(x, (weight > 0).astype(weight.dtype))
+
+
+def _evenly(original, memory, batch):
+    return lambda p: jnp.zeros(p.shape[:-1])
+
+
+def _accepted_alone(original, memory, batch):
+    return lambda logits, label, accepted, valid: original(logits, label, accepted, accepted)
+
+
+def _summed(original, memory, batch):
+    return lambda p, q, known: original(p, q, known) * p.shape[-1]
+
+
 MUTANTS = {
     "trained teacher": (_Trained, {}, check_gradient),
     "mean over nothing": (_Nan, {}, check_nothing_accepted_is_finite),
@@ -525,6 +559,10 @@ MUTANTS = {
     "UA-MT learns from the uncertain": (broken(m.UAMT, uamt, "softmax_mse", _uncertain), {}, check_reference),
     "temporal ensemble from zero": (broken(m.TemporalEnsembling, temporal_ensembling, "softmax_mse", _uncorrected), {}, check_reference),
     "UniMatch mixes no label": (broken(m.UniMatch, unimatch, "paste", _picture_alone), {}, check_reference),
+    "URPC trusts what its scales disagree on": (broken(m.URPC, urpc, "weighted_mean", _unrectified), {}, check_reference),
+    "AD-MT's teachers weigh the same": (broken(m.ADMT, ad_mt, "entropy", _evenly), {}, check_reference),
+    "FixMatch's mean over accepted pixels": (broken(m.FixMatch, fixmatch, "hard_cross_entropy", _accepted_alone), {}, check_reference),
+    "mean teacher's sum over classes": (broken(m.MeanTeacher, mean_teacher, "softmax_mse", _summed), {}, check_reference),
     "BCP pastes labels the other way": (broken(m.BCP, bcp, "paste", _inverted_paste), {}, check_reference),
 }
 
