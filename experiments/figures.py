@@ -97,7 +97,7 @@ def tables() -> Iterator[Table]:
     yield Table("README.md", "", "patients", short)
 
     long = {"acdc_long": "## ACDC, 3 patients, ten times the images", "acdc_longer": "## ACDC, 3 patients, twenty times the images"}
-    for name, heading in {"acdc_methods": "## ACDC, every method", "acdc_leading": "### Six of them with more seeds", **long}.items():
+    for name, heading in {"acdc_methods": "## ACDC, every method", "acdc_leading": "### Six of them with three seeds", **long}.items():
         rows = compared(load_runs(RESULTS / f"{name}.csv"))
         yield Table(own, heading, "patients", {(row["patients"], row["method"]): row for row in rows}, keys=2)
         if name == "acdc_methods":
