@@ -19,7 +19,6 @@ from semiseg.generators.spade import Spade
 from semiseg.types import IGNORE
 
 SIZE, COUNT, SHOWN, CLASSES = 16, 8, 4, 2
-QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 SPADE = Spade(widths=(8, 8), hidden=4, style=4)
 TINY = {"image_size": 16, "batch": 4, "generator.widths": "8,8", "generator.hidden": "4", "generator.style": "4", "discriminator.widths": "4,8"}
 CASES = {
@@ -27,7 +26,7 @@ CASES = {
     "pix2pix": Program(Pix2Pix((4, 8), noise=2, style=4), UNetPatch((4, 8)), SIZE, 1, CLASSES, 4, unconditional=False),
     "joint": Program(Joint((8, 8), 4, 2, 4, layout=(4, 4), layout_noise=4), Patch((4, 8), scales=1), SIZE, 1, CLASSES, 4),
 }
-chunk = jax.jit(programs.chunk.__wrapped__, static_argnums=0, compiler_options=QUICK)
+chunk = jax.jit(programs.chunk.__wrapped__, static_argnums=0)
 
 
 def pairs(n: int = COUNT, size: int = SIZE, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

@@ -63,7 +63,7 @@ def test_image_follows_mask_style_and_noise(name):
     gen, weights, rng = program.generator, gan_cases.start(name).g, np.random.default_rng(0)
     mask = one_hot(jnp.asarray(gan_cases.pairs(2)[1]), 2)
     code, noise = (rng.normal(size=(2, n)).astype(np.float32) for n in (gen.style, gen.noises(gan_cases.SIZE)))
-    paint = jax.jit(gen.apply, compiler_options=gan_cases.QUICK)
+    paint = jax.jit(gen.apply)
     image, made = paint(weights, mask, code, noise)
     assert image.shape == (2, gan_cases.SIZE, gan_cases.SIZE, 1) and np.abs(image).max() <= 1 and image.dtype == jnp.float32
     unlike = lambda *args: np.abs(np.asarray(paint(weights, *args)[0] - image)).mean()

@@ -11,15 +11,13 @@ import pytest
 from semiseg.losses import CE, SSL4MIS, Boundary, CEDice, Dice, Focal, FocalTversky, GeneralisedDice, HausdorffDT, Tversky
 from semiseg.losses.common import masked_mean, softmax_mse
 
-FAST = {"xla_backend_optimization_level": "0"}  # these programs run for microseconds and compile for seconds
 
-
-@functools.partial(jax.jit, compiler_options=FAST)
+@jax.jit
 def value(loss, logits, label):
     return loss(logits, label)
 
 
-@functools.partial(jax.jit, static_argnums=0, compiler_options=FAST)
+@functools.partial(jax.jit, static_argnums=0)
 def term(name, loss, logits, label):
     return getattr(loss, name)(logits, label)
 

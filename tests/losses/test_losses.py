@@ -1,7 +1,5 @@
 """What every loss must do, whichever it is: one row of LOSSES, all of the tests."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -43,11 +41,10 @@ EVERYTHING = slice(None)
 LAST_COLUMNS = (EVERYTHING, EVERYTHING, slice(5, None))
 
 
-FAST = {"xla_backend_optimization_level": "0"}  # these programs run for microseconds and compile for seconds
 TRACES: list[object] = []
 
 
-@functools.partial(jax.jit, compiler_options=FAST)
+@jax.jit
 def evaluate(loss, logits, label):
     TRACES.append(loss)
     with jax.numpy_rank_promotion("raise"):
@@ -59,7 +56,7 @@ def numbers(loss, logits, label) -> tuple[np.ndarray, np.ndarray]:
     return jax.tree.map(np.asarray, evaluate(loss, logits, label))
 
 
-@functools.partial(jax.jit, compiler_options=FAST)
+@jax.jit
 def forward(loss, logits, label):
     return loss(logits, label)
 
@@ -73,7 +70,7 @@ def test_learns_inside_jit_and_scan(loss):
         value, gradient = jax.value_and_grad(loss)(logits, label)
         return logits - gradient / jnp.maximum(jnp.abs(gradient).max(), 1e-9), value
 
-    after, values = jax.jit(lambda x: jax.lax.scan(step, x, None, length=12), compiler_options=FAST)(logits)
+    after, values = jax.jit(lambda x: jax.lax.scan(step, x, None, length=12))(logits)
     assert values[-1] < values[0]
     agrees = lambda x: float((np.asarray(x).argmax(-1) == label).mean())
     assert agrees(after) > agrees(logits) + 0.1

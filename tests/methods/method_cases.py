@@ -1,7 +1,6 @@
 """One row a method: how it is set up so that every term acts, and what each check may expect of it. A new method adds its row here."""
 
 import dataclasses
-import functools
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
@@ -191,7 +190,7 @@ MOST = 6
 """Passes a method may make."""
 
 
-@functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})  # halves the compile time, most of these tests' time
+@jax.jit
 def probe(method: Any, params: Any, memory: Any, batch: Batch, progress: jax.Array) -> Probe:
     """Two steps of descent in one compiled scan, as training has them. One program a method serves every check."""
     zeros = [jnp.zeros((MOST, *batch.weak.shape[:-1], channels)) for channels in (MODEL.classes, NET.widths[0])]
