@@ -82,7 +82,18 @@ def test_a_drowned_class_is_seen(keys, tmp_path):
     accepted, accuracy, recall = pseudo_labels.by_class(s).axes
     assert [t.get_text() for t in accuracy.texts] == ["90", "90", "–"] and [t.get_text() for t in recall.texts] == ["90", "90", "0"]
     assert [t.get_text() for t in accepted.get_xticklabels()] == ["background", "a", "b"]
-    assert pseudo_labels.sentences(s) == ["Class b is all but lost (recall below .1) with mean teacher."]
+    steady, lost = pseudo_labels.sentences(s)
+    assert lost == "Class b is all but lost (recall below .1) with mean teacher."
+    assert steady == "With 8 annotated images no method shows it: accuracy of the accepted and ECE end within .02 of their best."
+
+
+def test_what_no_run_logged_has_no_panel(keys, tmp_path):
+    """A method whose student never sees the taught pixels has neither gap nor lead. Catches empty axes, and a row lost that has a curve."""
+    alone = lambda k, t: float("nan") if "gap" in k or "lead" in k else 0.5
+    write_log(write_run(tmp_path, method="pseudo_label", classes=("a", "b"), subjects=2, examples=False), keys, alone)
+    panels = pseudo_labels.trends(study(load_runs(tmp_path))).axes
+    assert [p.get_ylabel() for p in panels] == [pseudo_labels.TRENDS[m] for m in ("accepted", "accuracy", "ece")]
+    assert all(len(p.lines) == 1 for p in panels)
 
 
 def test_colours_go_to_confirmation_bias():
