@@ -54,7 +54,13 @@ class Result:
     summary: dict[str, Any]
     rows: list[SubjectRow]
     path: Path | None
-    params: Params = dataclasses.field(repr=False)
+    params: Params
+
+    def __repr__(self) -> str:
+        t = self.trial
+        given = [t.data, config.name_of("method", t.method), f"{t.labels} labels", f"subset {t.label_subset}", f"seed {t.seed}", f"{t.steps} steps"]
+        scores = [f"{split} Dice {v:.3f}" for split, found in self.summary["last"].items() if (v := found.get("dice")) is not None]
+        return f"Result({self.path or 'not recorded'}: {', '.join(given + scores)})"
 
 
 def run(trial: Trial, out: str | Path | None = None, *, progress: bool = True, test: bool = False, watch: Callable[[float], None] | None = None) -> Result:

@@ -51,6 +51,7 @@ def test_the_folder_is_complete(finished):
     last = [float(r["value"]) for r in rows if r["metric"] == "dice" and r["checkpoint"] == "last" and r["value"]]
     assert finished.summary["last"]["val"]["dice"] == pytest.approx(np.mean(last), abs=1e-5)
     assert config.load(finished.path / "config.yaml") == finished.trial
+    assert repr(finished).endswith(f"20 steps, val Dice {np.mean(last):.3f})") and len(repr(finished)) < 300, "a line in a notebook"
 
 
 def test_it_learns(tiny, tmp_path):

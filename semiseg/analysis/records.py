@@ -74,6 +74,10 @@ class Scores:
     value: np.ndarray
     present: np.ndarray
 
+    def __repr__(self) -> str:
+        splits, checkpoints, metrics, classes, subjects = (list(axis) for axis in self.axes)
+        return f"Scores({splits} × {checkpoints} × {metrics} × {classes} × {len(subjects)} subjects)"
+
     def row(self, metric: str, split: str, checkpoint: str, class_: str = MEAN) -> np.ndarray | None:
         """``(S,)`` score of each subject of ``axes[4]``, NaN where undefined; None where nobody measured it.
 
@@ -112,6 +116,12 @@ class Run:
     env: dict[str, Any]
     scores: Scores
     table: tuple[tuple[Any, ...], ...] | None = None
+
+    def __repr__(self) -> str:
+        scores = {f"{split} Dice": self.scores.per_subject("dice", split, "last") for split in self.scores.axes[0]}
+        told = [f"{name} {np.mean(list(found.values())):.3f}" for name, found in scores.items() if found]
+        given = [self.data, self.method, f"{self.labels} labels", f"subset {self.label_subset}", f"seed {self.seed}", f"{self.steps} steps"]
+        return f"Run({self.name}: {', '.join(given + told)})"
 
     @functools.cached_property
     def settings(self) -> dict[str, Any]:

@@ -36,6 +36,13 @@ def hand(tmp_path):
     return load_runs(tmp_path)
 
 
+def test_a_run_shown_in_a_notebook_is_one_line(hand):
+    """Catches pages of subjects and settings, a mean of the wrong split, and the best checkpoint's."""
+    (run,) = hand
+    assert repr(run).endswith("labels, subset 0, seed 0, 300 steps, val Dice 0.550, test Dice 0.500)") and len(repr(run)) < 160
+    assert repr(run.scores).endswith("× 3 subjects)") and len(repr(run.scores)) < 160
+
+
 def test_mean_is_over_classes_then_subjects(hand):
     """Catches pooling over subjects × classes (.6 instead of .55), counting an undefined score as 0, and averaging the background in."""
     table = hand.to_pandas().query("split == 'val'").set_index("class")
