@@ -77,6 +77,9 @@ def tables() -> Iterator[Table]:
     s = studied("label_efficiency")
     cells: dict[tuple[str, ...], dict[str, str]] = {(arm,): {str(n): interval(s, arm, n) for n in s.budgets} for arm in s.arms}
     yield Table(own, "## Label efficiency", "annotated images", cells)
+    s = studied("init")
+    cells = {(arm,): {str(n): interval(s, arm, n) for n in s.budgets} for arm in s.arms}
+    yield Table(own, "## A self-supervised start", "annotated images", cells)
     steps = read("bench_methods.json")["methods"]
     cells = {(m,): {"a step beside supervised": f"{found['relative']:.2f}"} for m, found in steps.items()}
     yield Table("README.md", "", "method", cells)
