@@ -21,6 +21,7 @@ from typing import Any
 
 from semiseg.analysis.compare import Study, study
 from semiseg.analysis.records import Runs, load_runs
+from semiseg.methods import METHODS
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
@@ -81,7 +82,8 @@ def tables() -> Iterator[Table]:
     cells = {(arm,): {str(n): interval(s, arm, n) for n in s.budgets} for arm in s.arms}
     yield Table(own, "## A self-supervised start", "annotated images", cells)
     steps = read("bench_methods.json")["methods"]
-    cells = {(m,): {"a step beside supervised": f"{found['relative']:.2f}"} for m, found in steps.items()}
+    holds = {m: METHODS[m].holds.replace("|", r"\|") for m in steps}
+    cells = {(m,): {"a step beside supervised": f"{found['relative']:.2f}", r"networks trained \| kept": holds[m]} for m, found in steps.items()}
     yield Table("README.md", "", "method", cells)
 
     s = studied("demo")

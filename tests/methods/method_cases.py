@@ -110,7 +110,7 @@ ROWS = {
     "sassnet": Row(m.SASSNet(**NOW), "BF", off={"weight": 0.0, "distance_weight": 0.0}, strong=False,
                    reference=r.Reference(r.sassnet)),
     "dan": Row(m.DAN(**NOW), "LL", strong=False, reference=r.Reference(r.dan)),
-    "ssnet": Row(m.SSNet(**LOW), "LFL", strong=False, still={"radius": 0.0}, reference=r.Reference(r.ssnet)),
+    "ssnet": Row(m.SSNet(**NOW, elements=8), "BFLL", zero="close", strong=False, still={"radius": 0.0}, reference=r.Reference(r.ssnet)),
     "fixmatch": Row(m.FixMatch(**LOW), "L-L", rejects=True, reference=r.Reference(r.fixmatch)),
     "unimatch": Row(m.UniMatch(**LOW), "LFLL", still={"cutmix": 0.0, "jitter": 0.0, "blur": 0.0, "drop": 0.0}, rejects=True,
                     reference=r.Reference(r.unimatch, MIX)),

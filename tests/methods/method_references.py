@@ -20,7 +20,7 @@ from semiseg.types import Batch
 
 KEY = jax.random.key(0)
 T = 0.1
-"""Temperature of MC-Net and of SS-Net."""
+"""Temperature of MC-Net."""
 OTHER = UNet(widths=(4, 6), convs=1, norm="instance")
 """Cross-teaching's second network."""
 
@@ -170,15 +170,29 @@ def sassnet(x, z, see):
 
 
 def ssnet(x, z, see):
-    """The first step: prototypes are the batch's own."""
-    unit = lambda a: a / jnp.sqrt(jnp.sum(a * a, -1, keepdims=True))
-    q, right = soft(see.x[1]), see.x[0].argmax(-1) == see.batch.label
-    member = jax.nn.one_hot(see.batch.label, 3) * right[..., None]
-    centre = jnp.einsum("bhwk,bhwc->kc", member, unit(see.z[0])) / member.sum((0, 1, 2))[:, None]
-    log_p = jax.nn.log_softmax(unit(z[1]) @ unit(centre).T / T)
-    sure = see.batch.valid & (q.max(-1) >= see.threshold)
-    apart = mean(-jnp.sum(jax.nn.one_hot(q.argmax(-1), 3) * log_p, -1), sure)
-    return taught(x[0], see.batch.label) + w(see) * (mean(kl(q, soft(x[2])), see.batch.valid) + 0.1 * apart)
+    """The first step, in which the vectors are the batch's own; pair by pair. Two pictures of each kind were moved."""
+    label, valid, n = see.batch.label, see.batch.valid, 8
+    inside = jnp.stack([jnp.ones_like(valid), valid])[..., None]
+    p, q = soft(x[2:]) * inside, soft(see.x[:2]) * inside
+    total = lambda a: a.sum((0, 1, 2, 3))
+    smooth = jnp.mean(1 - 2 * total(p * q) / (total(p * p) + total(q * q)))
+
+    unit = lambda a: a / jnp.linalg.norm(a, axis=-1, keepdims=True)
+    heads = lambda *names: lambda a: functools.reduce(lambda a, name: run(see.params[name], a), names, a)
+    vector, score = heads("projection")(see.z[0]), heads("projection", "selector")(see.z[0])
+    sigmoid = lambda a: 1 / (1 + jnp.exp(-a))
+    apart = 0
+    for c in (1, 2):
+        right = (label == c) & (see.x[0].argmax(-1) == c)
+        best = jnp.argsort(jnp.where(right, score[..., c - 1], -jnp.inf).ravel())[-n:]
+        m = unit(vector.reshape(-1, 32)[best])
+        b = sigmoid(run(see.params["memory_selector"], m.reshape(1, n, 1, 32))[0, :, 0, c - 1])
+        for features, mask in ((z[0], label == c), (z[1], valid & (see.x[1].argmax(-1) == c))):
+            u = heads("projection", "prediction")(features)
+            a = sigmoid(run(see.params["selector"], jax.lax.stop_gradient(u))[..., c - 1])
+            a, u = jnp.where(mask, a, 0).ravel(), unit(u).reshape(-1, 32)
+            apart += jnp.sum(a[:, None] * b * (1 - u @ m.T)) / (a.sum() * b.sum())
+    return taught(x[0], label) + w(see) * (smooth + 0.1 * apart / 3)
 
 
 def mean_teacher(x, z, see):

@@ -494,10 +494,6 @@ def _halved(original, memory, batch):
     return lambda score, target: original(score, target) / (1 + target)
 
 
-def _contrary(original, memory, batch):
-    return lambda *given: original(*given) & False
-
-
 def _uncertain(original, memory, batch):
     return lambda p, q, certain: original(p, q, batch.valid & ~certain)
 
@@ -555,7 +551,7 @@ MUTANTS = {
     "one side of R-Drop is constant": (broken(m.RDrop, r_drop, "divergence", _one_way), {}, check_reference),
     "DTC takes inside for outside": (broken(m.DTC, dtc, "as_probability", _other_side), {}, check_reference),
     "SASSNet's critic weighs its sides": (broken(m.SASSNet, sassnet, "binary_cross_entropy", _halved), {}, check_reference),
-    "SS-Net separates nothing": (broken(m.SSNet, ssnet, "confident", _contrary), {}, check_reference),
+    "SS-Net's vectors have lengths": (broken(m.SSNet, ssnet, "_unit", _passed_on), {}, check_reference),
     "UA-MT learns from the uncertain": (broken(m.UAMT, uamt, "softmax_mse", _uncertain), {}, check_reference),
     "temporal ensemble from zero": (broken(m.TemporalEnsembling, temporal_ensembling, "softmax_mse", _uncorrected), {}, check_reference),
     "UniMatch mixes no label": (broken(m.UniMatch, unimatch, "paste", _picture_alone), {}, check_reference),
