@@ -262,6 +262,13 @@ def _adapter(cls: type, field: str) -> Any:
     return pydantic.TypeAdapter(typing.get_type_hints(cls)[field])
 
 
+SHARES = {
+    "decay", "labelled_share", "threshold", "keep", "start", "drop", "active_low", "active_high", "rule_decay", "jitter", "blur", "cutmix", "pretrain", "side",
+    "share",
+}  # fmt: skip
+"""Fields of methods and of pre-trainings that are shares or probabilities; no number of theirs is below 0."""
+
+
 def check(trial: Trial, where: str = "") -> Trial:
     """``trial``, if its values make sense.
 
@@ -279,9 +286,10 @@ def check(trial: Trial, where: str = "") -> Trial:
     for field, high in (("momentum", 1), ("warmup", 1), ("synthetic_softness", 1), ("seed", 2**32 - 1)):
         if getattr(trial, field) > high:
             raise UserError(f"{prefix}{field} is {getattr(trial, field)}: it must be at most {high}")
-    decay = getattr(trial.method, "decay", 0.0)
-    if not 0 <= decay <= 1:
-        raise UserError(f"{prefix}method.decay is {decay}: it must be between 0 and 1")
+    for group, at in (("method", trial.method), ("init", trial.init)):
+        for name, value in vars(at).items():
+            if isinstance(value, (int, float)) and not isinstance(value, bool) and not 0 <= value <= (1 if name in SHARES else math.inf):
+                raise UserError(f"{prefix}{group}.{name} is {value}: it must be {'between 0 and 1' if name in SHARES else 'at least 0'}")
     choices = {"optimiser": OPTIMISERS, "schedule": SCHEDULES, "view": ("whole", "centre"), "synthetic_schedule": draw.SCHEDULES, "synthetic_as": draw.ROLES}
     for field, allowed in choices.items():
         if getattr(trial, field) not in allowed:

@@ -76,6 +76,9 @@ def test_presets_hold_the_published_figures():
         ({"method.decya": 1}, "did you mean 'method.decay'"), ({"net": "vnet", "net.widths": 8}, "'net.widths' (net is vnet): did you mean 'net.width'"),
         ({"method": "fixmatch", "treshold": 0.9}, "did you mean 'method.threshold'"), ({"init.share": 0.5}, "(init is none): choose --init masked_image first"),
         ({"lr": "fast"}, "not 'fast'"), ({"net.dropout": [0.1]}, "1 rates for 5 levels"),
+        ({"method": "fixmatch", "method.threshold": 95}, "method.threshold is 95.0: it must be between 0 and 1"),
+        ({"method": "mean_teacher", "method.weight": -1}, "method.weight is -1.0: it must be at least 0"),
+        ({"init": "masked_image", "init.share": 1.5}, "init.share is 1.5: it must be between 0 and 1"),
         ({"augment": 3}, "is a group"), ({"lr.x": 1}, "has no fields"), ({"method": "mean_teacher", "batch": 1}, "at least one labelled"),
     ],
 )  # fmt: skip

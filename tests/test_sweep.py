@@ -120,6 +120,7 @@ def test_grid_nested_and_flat_names_agree():
         ({"method": "random", "run_cap": 1, "parameters": {"lr": {"distribution": "beta"}}}, "'beta'"),
         ({"parameter": {}}, "did you mean 'parameters'"),
         ({"parameters": {"net": {"value": "vnet9"}}}, "no net called 'vnet9'; did you mean 'vnet'"),
+        ({"parameters": {"method": {"values": ["fixmatch", "ict"]}, "method.threshold": {"value": 0.7}}}, "(method is ict); what only some of a sweep's"),
     ],
 )
 def test_a_wrong_sweep_is_one_line(spec, words):
@@ -387,3 +388,5 @@ def test_what_an_agent_sends_is_what_train_reads():
     trial, _ = trial_of(parse(flags)[1])
     assert trial == read({"parameters": {k: {"value": v} for k, v in point.items()}}).trial(point)
     assert trial.method.decay == 0.97 and trial.net.widths == (4, 8) and trial.method.average_state is False and trial.root is None
+    by_hand = parse(["--method", "mean_teacher", "--net.widths", "4", "8", "--lr", "1e-05", "--quiet", "1"])[1]
+    assert by_hand == {"method": "mean_teacher", "net.widths": "4,8", "lr": "1e-05", "quiet": "1"}

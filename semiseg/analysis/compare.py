@@ -46,7 +46,7 @@ SOURCES = {
 """What synthetic images are, by the arm that made them."""
 CONTROLS = ("duplicated", "augmented", "copy_paste")
 """Arms whose images no generator painted: what they give is no merit of one."""
-_FACTORS = {"data", "labels", "label_subset", "seed", "synthetic"}  # a synthetic set is refitted for each budget: its path is no treatment
+FACTORS = {"data", "labels", "label_subset", "seed", "synthetic"}  # a synthetic set is refitted for each budget: its path is no treatment
 _SPELT = 3  # settings that the name of an arm spells out: more of them leave a figure no room
 _FIRST = ("lr", "batch", "steps", "image_size", "net.name", "optimiser", "weight_decay")  # of many settings
 FEW_SUBJECTS = 6
@@ -238,7 +238,7 @@ def _named(runs: Runs) -> list[tuple[Run, str, list[str]]]:
     found = []
     for method, members in by_method.items():
         settings, several = [run.settings for run in members], len({run.source for run in members if run.ratio}) > 1
-        keys = sorted({key for flat in settings for key in flat} - BOOKKEEPING - _FACTORS)
+        keys = sorted({key for flat in settings for key in flat} - BOOKKEEPING - FACTORS)
         keys = [key for key in keys if len({repr(flat.get(key)) for flat in settings}) > 1]
         values = {key: _values(settings, key) for key in keys}
         varied = [key for key in keys if any(len(found) > 1 for found in values[key].values())]

@@ -34,7 +34,9 @@ CLASSES = {"accepted": "accepted", "accuracy": "accuracy of accepted", "recall":
 SHOWN = 6
 """Methods that have a colour where there are more than 8."""
 SEEN = 0.02
-"""Of :func:`confirmation`: less is the wobble of a curve."""
+"""A fall of accuracy below this is the wobble of a curve."""
+LITTLE = 0.1
+"""Share of the foreground below which a method accepts next to nothing."""
 _RUNS = 30  # read for each mean: more change no line that an eye can see
 _PAPER, _LOW, _SHARE, _DIGIT = "#fdfdfd", "#ef8a4e", "#7db8e4", "#17181a"  # no colours of a theme: digits are read on them in the dark, too
 
@@ -181,31 +183,47 @@ def class_table(s: Study) -> list[list[str]]:
 
 
 def sentences(s: Study) -> list[str]:
-    """Where confirmation bias shows most, or that it does not, and classes all but lost (recall below .1 at the last step), at the smallest budget."""
+    """At the smallest budget: where confirmation bias shows most, or that it does not; who accepts next to nothing; classes all but lost."""
     found = curves(s)
     if not found:
         return []
     n = min(labels for _, labels in found)
     here = {arm: c for (arm, labels), c in found.items() if labels == n}
-    told, start = [], f"With {n} annotated {unit_of_annotation(s.runs)} "
-    teaching = [arm for arm, c in here.items() if not np.isnan(_last(c.taught("accuracy")))]  # the others accepted nothing
-    if teaching:
-        arm = max(teaching, key=lambda a: confirmation(here[a]))
-        accuracy, ece, accepted = (here[arm].taught(m) for m in ("accuracy", "ece", "accepted"))
-        best = int(np.nanargmax(accuracy))
-        told.append(
-            f"{start}it shows most in {arm}: from step {here[arm].step[best]:.0f} on, the accuracy of accepted "
-            f"pixels went from {number(accuracy[best])} to {number(_last(accuracy))} while their share went from {number(accepted[best])} to "
-            f"{number(_last(accepted))}, and the ECE, {number(-_max(-ece))} at its lowest, ended at {number(_last(ece))}."
-            if confirmation(here[arm]) > SEEN
-            else f"{start}no method shows it: accuracy of the accepted and ECE end within {number(SEEN)} of their best."
-        )
+    start = f"With {n} annotated {unit_of_annotation(s.runs)} "
+    idle = [arm for arm, c in here.items() if not _last(c.trend("accepted")) >= LITTLE]
+    biased = {arm: bias for arm, c in here.items() if arm not in idle and (bias := _bias(c))}
+    told = []
+    if biased:
+        arm = max(biased, key=lambda a: biased[a][0])
+        told.append(f"{start}confirmation bias shows most in {arm}: {biased[arm][1]}")
+    elif len(idle) < len(here):
+        told.append(f"{start}no method shows confirmation bias: none lost more than {number(SEEN)} of its accuracy while its ECE rose.")
+    if idle:
+        told.append(f"{start}{', '.join(idle)} accepted less than {number(LITTLE)} of the foreground at the end: next to nothing was taught.")
     lost: dict[str, list[str]] = {}
     for arm, c in here.items():
         for k, name in enumerate(class_names(s, c.classes)):
-            if _last_line(c, f"recall_{k}") < 0.1:
+            if arm not in idle and _last_line(c, f"recall_{k}") < 0.1:
                 lost.setdefault(name, []).append(arm)
     return told + [f"Class {name} is all but lost (recall below .1) with {', '.join(arms)}." for name, arms in lost.items()]
+
+
+def _bias(c: Curves) -> tuple[float, str] | None:
+    """How much, and in words: accuracy fell by more than :data:`SEEN` since its best and ECE rose. Of medians over a quarter of the log each: a single
+    line may be lucky."""
+    width = max(1, len(c.step) // 4)
+    smooth = lambda v: np.array([np.median(v[t : t + width]) for t in range(len(v) - width + 1)])
+    accuracy, ece, accepted = (smooth(c.taught(m)) for m in ("accuracy", "ece", "accepted"))
+    if np.isnan(accuracy).all() or not np.isfinite([accuracy[-1], ece[-1]]).all():
+        return None
+    best = int(np.nanargmax(accuracy))
+    fall, rise = accuracy[best] - accuracy[-1], ece[-1] - ece[best]
+    if not (fall > SEEN and rise > 0):
+        return None
+    return fall + rise, (
+        f"from step {c.step[best + width - 1]:.0f} on, the accuracy of accepted pixels went from {number(accuracy[best])} to {number(accuracy[-1])} while "
+        f"their share went from {number(accepted[best])} to {number(accepted[-1])} and the ECE from {number(ece[best])} to {number(ece[-1])}."
+    )
 
 
 def class_names(s: Study, classes: int) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import json
 import re
 from collections import Counter
 from pathlib import Path
@@ -11,9 +12,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from semiseg.analysis.compare import CONTROLS, FEW_SUBJECTS, FEW_SUBSETS, LOWER_IS_BETTER, Comparison, Study, same_subsets, source_title, title
+from semiseg.analysis.compare import CONTROLS, FACTORS, FEW_SUBJECTS, FEW_SUBSETS, LOWER_IS_BETTER, Comparison, Study, same_subsets, source_title, title
 from semiseg.analysis.conclusions import Worth, gain, mixes, plateaus, worth
-from semiseg.analysis.records import MEAN, Run, Runs
+from semiseg.analysis.records import BOOKKEEPING, MEAN, Run, Runs
 from semiseg.analysis.statistics import Interval
 
 METRIC_NAMES = {
@@ -428,7 +429,7 @@ def _how_sure(s: Study) -> Answer:
 
 def cautions(s: Study) -> list[str]:
     """What a careful reader would hold against the numbers."""
-    found = []
+    found = unlike(s.runs)
     cells = list(s.cells.values())
     single = [c for c in cells if c.interval.n_runs == 1]
     if single:
@@ -481,6 +482,27 @@ def cautions(s: Study) -> list[str]:
     if len({n for _, n in s.cells}) > 1 and len(s.shared_budgets) < len(s.budgets):
         found.append("Not every method was run at every budget.")
     return found
+
+
+def unlike(runs: Runs) -> list[str]:
+    """Settings of the training that one method had and another did not, as a caution: what looks like the method may be its network or its rate.
+
+    The methods' own fields and what an arm is compared for (start, synthetic images, steps, network) are told elsewhere.
+    """
+    told = BOOKKEEPING | FACTORS | {"ratio", "steps", "eval_every", "init_steps"}
+    told_by = ("method.", "init", "synthetic") + (("net.",) if len({run.net for run in runs}) > 1 else ())
+    values: dict[str, dict[str, set[str]]] = {}
+    for run in runs:
+        for key, value in run.settings.items():
+            if key not in told and not key.startswith(told_by):
+                values.setdefault(key, {}).setdefault(run.method, set()).add(json.dumps(value))
+    methods = {run.method for run in runs}
+    differ = [key for key, by in values.items() if len({frozenset(by.get(m, set())) for m in methods}) > 1]
+    if not differ:
+        return []
+    shown = "; ".join(f"{key} is {', '.join(sorted(set().union(*values[key].values())))}" for key in differ[:3])
+    more = f"; and {len(differ) - 3} more" if len(differ) > 3 else ""
+    return [f"The methods were not trained alike ({shown}{more}): a difference between them may be one of these settings."]
 
 
 def method_text(method: str) -> tuple[str, str]:

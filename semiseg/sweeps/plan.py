@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import functools
 import itertools
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -67,11 +68,23 @@ class Spec:
         """The trial at a point; UserError for an unknown field or a wrong value."""
         method = str(point.get("method", "supervised"))
         start = config.preset(self.preset, method) if self.preset else Trial()
-        with told(self.preset, method, point):
+        with told(self.preset, method, point), self._told_of_methods():
             trial = config.override(start, {k: v for k, v in point.items() if k not in IGNORED_FIELDS}, self.where)
             config.check_volumes(trial, self.where)
         config.check_synthetic(trial, self.where)
         return trial
+
+    @contextlib.contextmanager
+    def _told_of_methods(self) -> Iterator[None]:
+        """A field that some of the sweep's methods lack is missed by one of them: to choose another is no remedy."""
+        try:
+            yield
+        except UserError as error:
+            said = re.sub(r": choose --method .* first$", "", str(error))
+            several = len(self.parameters.get("method", {}).get("values", ())) > 1
+            if not several or "there is no field 'method." not in said:
+                raise
+            raise UserError(f"{said}; what only some of a sweep's methods have goes into a grid of their own") from None
 
 
 def read(sweep: str | Path | Mapping[str, Any], count: int | None = None) -> Spec:

@@ -152,6 +152,16 @@ def test_unequal_budgets_and_validation_scores_are_cautioned(tmp_path):
     assert "differ in steps (100, 300)" in text and "validation scores" in text
 
 
+def test_methods_that_were_not_trained_alike_are_cautioned(tmp_path):
+    """Catches a wider network that passes for a better method, and a caution where each method was given the same learning rates."""
+    for method, lr in (("supervised", 0.01), ("mean_teacher", 0.01), ("supervised", 0.03), ("mean_teacher", 0.03)):
+        write_run(tmp_path / "alike", method=method, name=f"{method}{lr}", config={"lr": lr}, subjects=2)
+    assert not words.unlike(load_runs(tmp_path / "alike"))
+    write_run(tmp_path / "alike", method="bcp", subjects=2, config={"lr": 0.01, "net": {"name": "unet", "width": 32}})
+    told = words.cautions(study(load_runs(tmp_path / "alike")))[0]
+    assert "not trained alike (lr is 0.01, 0.03; net.width is 16, 32)" in told
+
+
 def test_test_split_is_used_where_all_have_it_and_names_are_escaped(tmp_path):
     """Catches val reported for test, and a data set's name that breaks the page; two data sets make two parts and two figures."""
     for data in ("a<b>", "c"):
