@@ -8,14 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from semiseg.cli.arguments import check_choice, explain, nothing_left, parse, take
+from semiseg.presets import PRESETS
 
-USAGE = """usage: semiseg methods [NAME] [--json FILE]
+LEGEND = """  holds     networks that are trained | kept without gradient
+  passes    images a step puts through a network: of the labelled L and the unlabelled U of a batch | without gradient
+  cost      measured seconds of a step over those of supervised at the same batch (semiseg bench methods); - where not measured"""
+USAGE = f"""usage: semiseg methods [NAME] [--json FILE]
 
 All training methods, or one with its fields.
 
-  holds     networks that are trained | kept without gradient
-  passes    images a step puts through a network: of the labelled L and the unlabelled U of a batch | without gradient
-  cost      measured seconds of a step over those of supervised at the same batch (semiseg bench methods); - where not measured
+{LEGEND}
 
   --json    also write the table to this file
 """
@@ -31,18 +33,26 @@ def main(argv: Sequence[str]) -> int:
         print(USAGE)
         return 0
     if positional:
-        return show("method", argv)
+        show("method", argv)
+        row = next(row for row in table() if row["method"] == positional[0].replace("-", "_"))
+        recipes = [name for name, methods in PRESETS.items() if row["method"] in methods]
+        print(f"\nholds {row['holds']}; passes {row['passes']}; cost {_cost(row)}; presets: {', '.join(recipes) or 'none'}\n{LEGEND}")
+        return 0
     own = take(flags, "methods", {"json": None})
     nothing_left(flags, positional, "methods", own)
     found = table()
-    print(f"{'method':22}{'holds':28}{'passes':16}{'cost':>6}  paper")
+    print(f"{'method':22}{'holds':28}{'passes':19}{'cost':>6}  paper")
     for row in found:
-        cost = "-" if row["cost"] is None else f"{row['cost']:.2f}"
-        print(f"{row['method']:22}{row['holds']:28}{row['passes']:16}{cost:>6}  {row['paper']}")
+        print(f"{row['method']:22}{row['holds']:28}{row['passes']:19}{_cost(row):>6}  {row['paper']}")
+    print(f"\n{LEGEND}\n\nOne in detail: semiseg methods {found[-1]['method']}. Which to choose: README.md, Methods.")
     if own["json"]:
         Path(own["json"]).parent.mkdir(parents=True, exist_ok=True)
         Path(own["json"]).write_text(json.dumps(found, indent=1) + "\n")
     return 0
+
+
+def _cost(row: dict[str, Any]) -> str:
+    return "-" if row["cost"] is None else f"{row['cost']:.2f}"
 
 
 def table(measured: Path = MEASURED) -> list[dict[str, Any]]:
