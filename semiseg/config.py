@@ -267,6 +267,8 @@ SHARES = {
     "share",
 }  # fmt: skip
 """Fields of methods and of pre-trainings that are shares or probabilities; no number of theirs is below 0."""
+POSITIVE = {"temperature", "alpha", "looks", "scales", "elements", "period", "rounds", "patches", "pixels", "channels"}
+"""Those that nothing works without: counts and divisors."""
 
 
 def check(trial: Trial, where: str = "") -> Trial:
@@ -288,8 +290,12 @@ def check(trial: Trial, where: str = "") -> Trial:
             raise UserError(f"{prefix}{field} is {getattr(trial, field)}: it must be at most {high}")
     for group, at in (("method", trial.method), ("init", trial.init)):
         for name, value in vars(at).items():
-            if isinstance(value, (int, float)) and not isinstance(value, bool) and not 0 <= value <= (1 if name in SHARES else math.inf):
-                raise UserError(f"{prefix}{group}.{name} is {value}: it must be {'between 0 and 1' if name in SHARES else 'at least 0'}")
+            if isinstance(value, (int, float)) and not isinstance(value, bool):
+                most: float = 1.0 if name in SHARES else math.inf
+                fits = 0 < value < math.inf if name in POSITIVE else 0 <= value < 1 if name == "drop" else 0 <= value <= most and math.isfinite(value)
+                if not fits:
+                    rule = "above 0" if name in POSITIVE else "from 0 to below 1" if name == "drop" else "between 0 and 1" if most == 1 else "at least 0"
+                    raise UserError(f"{prefix}{group}.{name} is {value}: it must be {rule}")
     choices = {"optimiser": OPTIMISERS, "schedule": SCHEDULES, "view": ("whole", "centre"), "synthetic_schedule": draw.SCHEDULES, "synthetic_as": draw.ROLES}
     for field, allowed in choices.items():
         if getattr(trial, field) not in allowed:

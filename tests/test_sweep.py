@@ -389,4 +389,5 @@ def test_what_an_agent_sends_is_what_train_reads():
     assert trial == read({"parameters": {k: {"value": v} for k, v in point.items()}}).trial(point)
     assert trial.method.decay == 0.97 and trial.net.widths == (4, 8) and trial.method.average_state is False and trial.root is None
     by_hand = parse(["--method", "mean_teacher", "--net.widths", "4", "8", "--lr", "1e-05", "--quiet", "1"])[1]
+    assert parse(["--seed", "1", "2024"]) == (["2024"], {"seed": "1"}), "a folder may be called 2024"
     assert by_hand == {"method": "mean_teacher", "net.widths": "4,8", "lr": "1e-05", "quiet": "1"}

@@ -96,6 +96,8 @@ def trends(s: Study, columns: int = 4) -> Figure:
     budgets = _thin(sorted({n for _, n in found}), columns)
     shown = _shown(found, budgets)
     drawn = {m: name for m, name in TRENDS.items() if any(n in budgets and np.isfinite(c.trend(m)).any() for (_, n), c in found.items())}
+    if not drawn:
+        raise UserError(f"{s.data}: no run logged pseudo-labels beside hidden labels")
     with mpl.rc_context(_STYLE):
         figure = _figure((max(7.6, 2.0 * len(budgets) + 1.4), 1.3 * len(drawn) + 1.0))
         axes = figure.subplots(len(drawn), len(budgets), sharex="col", sharey="row", squeeze=False)
@@ -191,13 +193,13 @@ def sentences(s: Study) -> list[str]:
     here = {arm: c for (arm, labels), c in found.items() if labels == n}
     start = f"With {n} annotated {unit_of_annotation(s.runs)} "
     idle = [arm for arm, c in here.items() if not _last(c.trend("accepted")) >= LITTLE]
-    biased = {arm: bias for arm, c in here.items() if arm not in idle and (bias := _bias(c))}
+    judged = {arm: bias for arm, c in here.items() if arm not in idle and (bias := _bias(c))}
     told = []
-    if biased:
-        arm = max(biased, key=lambda a: biased[a][0])
-        told.append(f"{start}confirmation bias shows most in {arm}: {biased[arm][1]}")
-    elif len(idle) < len(here):
-        told.append(f"{start}no method shows confirmation bias: none lost more than {number(SEEN)} of its accuracy while its ECE rose.")
+    if judged:
+        arm = max(judged, key=lambda a: judged[a][0])
+        no = "no method shows" if len(judged) + len(idle) == len(here) else f"none of {', '.join(judged)} shows"
+        less = f"{start}{no} confirmation bias: none lost more than {number(SEEN)} of its accuracy while its ECE rose."
+        told.append(f"{start}confirmation bias shows most in {arm}: {judged[arm][1]}" if judged[arm][0] else less)
     if idle:
         told.append(f"{start}{', '.join(idle)} accepted less than {number(LITTLE)} of the foreground at the end: next to nothing was taught.")
     lost: dict[str, list[str]] = {}
@@ -209,17 +211,19 @@ def sentences(s: Study) -> list[str]:
 
 
 def _bias(c: Curves) -> tuple[float, str] | None:
-    """How much, and in words: accuracy fell by more than :data:`SEEN` since its best and ECE rose. Of medians over a quarter of the log each: a single
-    line may be lucky."""
-    width = max(1, len(c.step) // 4)
+    """How much, and in words, accuracy fell by more than :data:`SEEN` since its best while the ECE rose; 0 if it did not, None if a log cannot tell.
+
+    Of medians over a quarter of the log, three lines at least: a single line may be lucky.
+    """
+    width = max(3, len(c.step) // 4)
     smooth = lambda v: np.array([np.median(v[t : t + width]) for t in range(len(v) - width + 1)])
     accuracy, ece, accepted = (smooth(c.taught(m)) for m in ("accuracy", "ece", "accepted"))
-    if np.isnan(accuracy).all() or not np.isfinite([accuracy[-1], ece[-1]]).all():
+    if len(c.step) < 2 * width or not np.isfinite([accuracy[-1], ece[-1]]).all():
         return None
     best = int(np.nanargmax(accuracy))
     fall, rise = accuracy[best] - accuracy[-1], ece[-1] - ece[best]
     if not (fall > SEEN and rise > 0):
-        return None
+        return 0.0, ""
     return fall + rise, (
         f"from step {c.step[best + width - 1]:.0f} on, the accuracy of accepted pixels went from {number(accuracy[best])} to {number(accuracy[-1])} while "
         f"their share went from {number(accepted[best])} to {number(accepted[-1])} and the ECE from {number(ece[best])} to {number(ece[-1])}."

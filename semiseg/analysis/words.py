@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import functools
-import json
 import re
 from collections import Counter
 from pathlib import Path
@@ -491,13 +490,15 @@ def unlike(runs: Runs) -> list[str]:
     """
     told = BOOKKEEPING | FACTORS | {"ratio", "steps", "eval_every", "init_steps"}
     told_by = ("method.", "init", "synthetic") + (("net.",) if len({run.net for run in runs}) > 1 else ())
+    shared = ("method.criterion", "method.decay")  # of every method, and not what it is
+    number = lambda value: float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else value
     values: dict[str, dict[str, set[str]]] = {}
-    for run in runs:
-        for key, value in run.settings.items():
-            if key not in told and not key.startswith(told_by):
-                values.setdefault(key, {}).setdefault(run.method, set()).add(json.dumps(value))
+    for key in sorted(set.intersection(*(set(run.settings) for run in runs)) - told):  # an older folder lacks what was added since
+        if key.startswith(shared) or not key.startswith(told_by):
+            for run in runs:
+                values.setdefault(key, {}).setdefault(run.method, set()).add(f"{number(run.settings[key])}".removesuffix(".0"))
     methods = {run.method for run in runs}
-    differ = [key for key, by in values.items() if len({frozenset(by.get(m, set())) for m in methods}) > 1]
+    differ = [key for key, by in sorted(values.items(), key=lambda item: not item[0].startswith("net.")) if len({frozenset(by[m]) for m in methods}) > 1]
     if not differ:
         return []
     shown = "; ".join(f"{key} is {', '.join(sorted(set().union(*values[key].values())))}" for key in differ[:3])

@@ -12,7 +12,8 @@ TRUE, FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
 
 
 def parse(argv: Sequence[str], switches: Sequence[str] = ("test", "quiet", "overwrite")) -> tuple[list[str], dict[str, str | bool]]:
-    """Positional arguments, and flags by their dotted name with ``-`` as ``_``; a flag without a value is True, several numbers are one list.
+    """Positional arguments, and flags by their dotted name with ``-`` as ``_``; a flag without a value is True, several numbers after a dotted
+    one are a list.
 
     ``switches`` take a value only after ``=`` or if the next word is a truth value, so that ``sweep --test grid.yaml`` keeps its file.
     """
@@ -29,7 +30,7 @@ def parse(argv: Sequence[str], switches: Sequence[str] = ("test", "quiet", "over
                 flags[name.replace("-", "_")] = value
             elif i < len(argv) and (argv[i].lower() in TRUE + FALSE if name in switches else not argv[i].startswith("-") or _number(argv[i])):
                 end = i + 1
-                while end < len(argv) and _number(argv[i]) and _number(argv[end]):  # --net.widths 8 16 32 is 8,16,32
+                while "." in name and end < len(argv) and _number(argv[i]) and _number(argv[end]):  # --net.widths 8 16 32 is 8,16,32
                     end += 1
                 flags[name.replace("-", "_")], i = ",".join(argv[i:end]), end
             else:

@@ -30,7 +30,8 @@ class SSNet(SemiSupervised):
     Remembered are the ``elements`` vectors g(z) of correctly predicted labelled pixels of c that weigh most, of the last batch that shows c.
 
     Differences from the published code: its memory keeps the vectors that weigh least, and its b is always 1, by a slip in its axes; heads here
-    have no normalisation, and the weights of all classes one hidden layer; labels teach by ``criterion`` instead of Dice alone.
+    have no normalisation, and the weights of all classes one hidden layer; its random step is uniform; labelled and unlabelled images pass the
+    network apart, as in every method here, and pixels outside a frame count in nothing; labels teach by ``criterion`` instead of Dice alone.
 
     Attributes:
       radius: of the adversarial change, its root mean square over the pixels of a standardised image. Published is a norm of 6 (10 for the
@@ -48,7 +49,7 @@ class SSNet(SemiSupervised):
 
     paper: ClassVar[str] = "Wu et al., MICCAI 2022"
     holds: ClassVar[str] = "1 + 4 heads | 1"
-    passes: ClassVar[str] = "2 L + 2 U | L + U"
+    passes: ClassVar[str] = "3 L + 3 U"
 
     def networks(self, model: Model, key: jax.Array) -> dict[str, Params]:
         first = {"projection": channels_of(model), "prediction": WIDTH, "selector": WIDTH, "memory_selector": WIDTH}
@@ -100,8 +101,9 @@ class SSNet(SemiSupervised):
         """Vectors ``(K - 1, elements, WIDTH)`` with those of a batch, 0 where there are fewer; a class that it does not show keeps its own."""
         vector = run(params["projection"], features)
         score = jnp.where(right > 0, run(params["selector"], vector), -jnp.inf).reshape(-1, right.shape[-1])
-        best, where = jax.lax.top_k(score.T, self.elements)
+        best, where = jax.lax.top_k(score.T, min(self.elements, len(score)))
         new = jnp.where(best[..., None] > -jnp.inf, vector.reshape(-1, WIDTH)[where], 0.0)
+        new = jnp.pad(new, ((0, 0), (0, self.elements - new.shape[1]), (0, 0)))
         return jnp.where(new.any((1, 2), keepdims=True), new, jax.lax.stop_gradient(memory["vectors"]))
 
     def separation(self, params: dict[str, Params], features: jax.Array, member: jax.Array, vectors: jax.Array) -> jax.Array:

@@ -81,8 +81,9 @@ class Spec:
             yield
         except UserError as error:
             said = re.sub(r": choose --method .* first$", "", str(error))
-            several = len(self.parameters.get("method", {}).get("values", ())) > 1
-            if not several or "there is no field 'method." not in said:
+            name = re.search(r"there is no field 'method\.(\w+)'", said)
+            methods = [config.CHOICES["method"].get(str(m)) for m in self.parameters.get("method", {}).get("values", ())]
+            if not name or not any(name[1] in getattr(cls, "__dataclass_fields__", ()) for cls in methods):
                 raise
             raise UserError(f"{said}; what only some of a sweep's methods have goes into a grid of their own") from None
 

@@ -32,9 +32,9 @@ def value(keys, key, t, labels, seed):
     return 0.2 + 0.01 * keys.index(key) + 0.03 * t + 0.001 * labels + 0.1 * seed**2
 
 
-def write_log(folder, keys, values):
+def write_log(folder, keys, values, steps=STEPS):
     """metrics.jsonl of a run: ``values(key, t)`` is left out where it is NaN, as the trainer does."""
-    lines = [{"step": step, "loss": 1.0} | {k: v for k in keys if (v := values(k, t)) == v} for t, step in enumerate(STEPS)]
+    lines = [{"step": step, "loss": 1.0} | {k: v for k in keys if (v := values(k, t)) == v} for t, step in enumerate(steps)]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
@@ -82,9 +82,7 @@ def test_a_drowned_class_is_seen(keys, tmp_path):
     accepted, accuracy, recall = pseudo_labels.by_class(s).axes
     assert [t.get_text() for t in accuracy.texts] == ["90", "90", "–"] and [t.get_text() for t in recall.texts] == ["90", "90", "0"]
     assert [t.get_text() for t in accepted.get_xticklabels()] == ["background", "a", "b"]
-    steady, lost = pseudo_labels.sentences(s)
-    assert lost == "Class b is all but lost (recall below .1) with mean teacher."
-    assert steady.startswith("With 8 annotated images no method shows confirmation bias: none lost more than .02")
+    assert pseudo_labels.sentences(s) == ["Class b is all but lost (recall below .1) with mean teacher."], "four lines tell no more"
 
 
 @pytest.mark.parametrize(
@@ -92,6 +90,7 @@ def test_a_drowned_class_is_seen(keys, tmp_path):
     [
         (0.9, (0.3, 0.5, 0.7, *[0.8] * 6, *[0.6] * 3), (*[0.2] * 9, *[0.3] * 3), "bias shows most in mean teacher: from step 20 on"),
         (0.9, (0.5, *[0.6] * 4, 0.8, *[0.6] * 6), (*[0.2] * 6, *[0.3] * 6), "no method shows"),  # one lucky line
+        (0.9, (*[0.6] * 4, 0.8, *[0.6] * 3), (*[0.2] * 4, *[0.3] * 4), "no method shows"),
         (0.9, (*[0.8] * 6, *[0.6] * 6), [0.2] * 12, "no method shows"),  # less often right, and knows it
         (0.05, (*[0.8] * 6, *[0.6] * 6), (*[0.2] * 6, *[0.3] * 6), "mean teacher accepted less than .10 of the foreground at the end"),
     ],
@@ -141,14 +140,14 @@ def nothing(size):
 
 def test_page_tells_of_pseudo_labels_and_of_what_pre_training_cost(keys, tmp_path, monkeypatch):
     """Catches the part falling out of the page, a pre-training that costs nothing or is counted for every run, and steps that leave it out."""
-    biased = lambda k, t: (0.4, 0.8, 0.7, 0.6)[t] if "accuracy" in k else (0.3, 0.1, 0.2, 0.3)[t] if "ece" in k else 0.5
+    biased = lambda k, t: (0.8 if t < 5 else 0.6) if "accuracy" in k else (0.1 if t < 5 else 0.3) if "ece" in k else 0.5
     for init in ("none", "masked_image"):
         for seed in range(2):
             run = write_run(
                 tmp_path / "runs", method="mean_teacher", labels=4, subset=seed, examples=False, subjects=2, metrics=("dice",),
                 name=f"{init}{seed}", config={"init": {"name": init}},
             )  # fmt: skip
-            write_log(run, keys, biased if init == "none" else lambda k, t: 0.5)
+            write_log(run, keys, biased if init == "none" else lambda k, t: 0.5, range(10, 90, 10))
             told = {"init": init, "total_steps": 900, "seconds_init": 600.0} if init != "none" else {"init": init, "total_steps": 300, "seconds_init": 0.0}
             (run / "summary.json").write_text(json.dumps(json.loads((run / "summary.json").read_text()) | told))
     drawn, saved = report._figures, []
@@ -158,7 +157,7 @@ def test_page_tells_of_pseudo_labels_and_of_what_pre_training_cost(keys, tmp_pat
     text = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     words = " ".join("".join(Page(text).words).replace("\u00a0", " ").split())
     assert "confirmation bias" in words and "Pseudo-labels by class as a table" in words
-    assert "bias shows most in mean teacher (from scratch): from step 20 on, the accuracy of accepted pixels went from .80 to .60" in words
+    assert "bias shows most in mean teacher (from scratch): from step 30 on, the accuracy of accepted pixels went from .80 to .60" in words
     assert {"pseudo_labels.png", "pseudo_labels.svg", "pseudo_classes.png"} <= set(saved)
     cost = text.partition("Cost</h2>")[2]
     rows = [[cell.split("</t")[0] for cell in row.split("<td>")[1:5]] for row in cost.partition("<tbody>")[2].partition("</tbody>")[0].split("<tr>")[1:]]

@@ -157,9 +157,9 @@ def test_methods_that_were_not_trained_alike_are_cautioned(tmp_path):
     for method, lr in (("supervised", 0.01), ("mean_teacher", 0.01), ("supervised", 0.03), ("mean_teacher", 0.03)):
         write_run(tmp_path / "alike", method=method, name=f"{method}{lr}", config={"lr": lr}, subjects=2)
     assert not words.unlike(load_runs(tmp_path / "alike"))
-    write_run(tmp_path / "alike", method="bcp", subjects=2, config={"lr": 0.01, "net": {"name": "unet", "width": 32}})
+    write_run(tmp_path / "alike", method="bcp", subjects=2, config={"lr": 0.01, "net": {"name": "unet", "width": 32}, "zoom": 1.0})
     told = words.cautions(study(load_runs(tmp_path / "alike")))[0]
-    assert "not trained alike (lr is 0.01, 0.03; net.width is 16, 32)" in told
+    assert "not trained alike (net.width is 16, 32; lr is 0.01, 0.03)" in told
 
 
 def test_test_split_is_used_where_all_have_it_and_names_are_escaped(tmp_path):

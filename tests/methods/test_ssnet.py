@@ -34,6 +34,8 @@ def test_a_class_that_a_batch_does_not_show_is_remembered():
     here = ssnet.run(params["projection"], features)[0, 1, :3]
     assert {tuple(v) for v in np.asarray(vectors[0, :3])} == {tuple(v) for v in np.asarray(here)} and not vectors[0, 3:].any()
     assert np.all(vectors[1] == 1)
+    few = METHOD.kept(params, old, features[:1, :2, :2], right[:1, :2, :2])  # four pixels, eight places
+    assert few.shape == vectors.shape and few[0, :2].any(1).all() and not few[0, 2:].any()
 
 
 def test_weights_that_all_but_vanish_have_a_gradient():
