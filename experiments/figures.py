@@ -81,6 +81,8 @@ def tables() -> Iterator[Table]:
     s = studied("init")
     cells = {(arm,): {str(n): interval(s, arm, n) for n in s.budgets} for arm in s.arms}
     yield Table(own, "## A self-supervised start", "annotated images", cells)
+    s = studied("acdc_init", "val")
+    yield Table(own, "### The same on ACDC", "patients annotated", {(arm,): {str(n): interval(s, arm, n) for n in s.budgets} for arm in s.arms})
     steps = read("bench_methods.json")["methods"]
     holds = {m: METHODS[m].holds.replace("|", r"\|") for m in steps}
     cells = {(m,): {"a step beside supervised": f"{found['relative']:.2f}", r"networks trained \| kept": holds[m]} for m, found in steps.items()}
