@@ -8,7 +8,7 @@ import functools
 import json
 import math
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -271,6 +271,17 @@ POSITIVE = {"temperature", "alpha", "looks", "scales", "elements", "period", "ro
 """Those that nothing works without: counts and divisors."""
 
 
+def _rule(name: str) -> tuple[str, Callable[[float], bool]]:
+    """What a number of a method or a pre-training must be, in words and as a test."""
+    if name in POSITIVE:
+        return "above 0", lambda value: value > 0
+    if name == "drop":  # what is kept is divided by the rest
+        return "from 0 to below 1", lambda value: 0 <= value < 1
+    if name in SHARES:
+        return "between 0 and 1", lambda value: 0 <= value <= 1
+    return "at least 0", lambda value: value >= 0
+
+
 def check(trial: Trial, where: str = "") -> Trial:
     """``trial``, if its values make sense.
 
@@ -291,10 +302,8 @@ def check(trial: Trial, where: str = "") -> Trial:
     for group, at in (("method", trial.method), ("init", trial.init)):
         for name, value in vars(at).items():
             if isinstance(value, (int, float)) and not isinstance(value, bool):
-                most: float = 1.0 if name in SHARES else math.inf
-                fits = 0 < value < math.inf if name in POSITIVE else 0 <= value < 1 if name == "drop" else 0 <= value <= most and math.isfinite(value)
-                if not fits:
-                    rule = "above 0" if name in POSITIVE else "from 0 to below 1" if name == "drop" else "between 0 and 1" if most == 1 else "at least 0"
+                rule, fits = _rule(name)
+                if not (fits(value) and math.isfinite(value)):
                     raise UserError(f"{prefix}{group}.{name} is {value}: it must be {rule}")
     choices = {"optimiser": OPTIMISERS, "schedule": SCHEDULES, "view": ("whole", "centre"), "synthetic_schedule": draw.SCHEDULES, "synthetic_as": draw.ROLES}
     for field, allowed in choices.items():

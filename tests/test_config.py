@@ -77,6 +77,7 @@ def test_presets_hold_the_published_figures():
         ({"method": "fixmatch", "treshold": 0.9}, "did you mean 'method.threshold'"), ({"init.share": 0.5}, "(init is none): choose --init masked_image first"),
         ({"lr": "fast"}, "not 'fast'"), ({"net.dropout": [0.1]}, "1 rates for 5 levels"),
         ({"method": "fixmatch", "method.threshold": 95}, "method.threshold is 95.0: it must be between 0 and 1"),
+        ({"method": "mean_teacher", "method.weight": "inf"}, "method.weight is inf: it must be at least 0"),
         ({"method": "mean_teacher", "method.weight": -1}, "method.weight is -1.0: it must be at least 0"),
         ({"method": "r_drop", "method.drop": 1}, "it must be from 0 to below 1"), ({"method": "ict", "method.alpha": 0}, "it must be above 0"),
         ({"init": "masked_image", "init.share": 1.5}, "init.share is 1.5: it must be between 0 and 1"),
