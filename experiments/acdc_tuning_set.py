@@ -1,10 +1,12 @@
-"""A copy of ACDC's layout to tune on: ten training patients, whom no reported budget labels, stand for the validation patients.
+"""A copy of ACDC's layout to tune on: ten training patients, whom no reported budget labels, stand
+for the validation patients.
 
 Command: python experiments/acdc_tuning_set.py --source ACDC --out ACDC_TUNING
 then     semiseg data import --format ssl4mis-acdc --source ACDC_TUNING --name acdc_tuning
 
-Slices are linked, not copied; the ten patients' slices become volumes. Learning rates and the like are chosen there, so that neither the validation
-patients nor the annotations a reported run is given have had a say in them.
+Slices are linked, not copied; the ten patients' slices become volumes. Learning rates and the like
+are chosen there, so that neither the validation patients nor the annotations a reported run is
+given have had a say in them.
 """
 
 from __future__ import annotations
@@ -19,7 +21,11 @@ import numpy as np
 from semiseg.data import splits
 from semiseg.data.readers.ssl4mis_acdc import read
 
-BUDGET, SUBSETS, PATIENTS = 7, (0, 1, 2), 10  # the largest budget and the label subsets of sweeps/acdc_methods.yaml
+BUDGET, SUBSETS, PATIENTS = (
+    7,
+    (0, 1, 2),
+    10,
+)  # the largest budget and the label subsets of sweeps/acdc_methods.yaml
 
 
 def main() -> None:
@@ -29,7 +35,11 @@ def main() -> None:
     args = parser.parse_args()
     found = read(args.source, progress=False)
     official = found.official_order
-    labelled = {s for j in SUBSETS for s in splits.order(official, name="acdc", subset=j, official=official)[:BUDGET]}
+    labelled = {
+        s
+        for j in SUBSETS
+        for s in splits.order(official, name="acdc", subset=j, official=official)[:BUDGET]
+    }
     held_out = [s for s in official if s not in labelled][-PATIENTS:]
 
     (args.out / "data" / "slices").mkdir(parents=True, exist_ok=True)
@@ -49,7 +59,10 @@ def main() -> None:
             file["label"] = np.stack([case.label for case in cases])
     (args.out / "train_slices.list").write_text("\n".join(train) + "\n")
     (args.out / "val.list").write_text("\n".join(volumes) + "\n")
-    print(f"{len(train)} slices to train on, {len(volumes)} volumes of {', '.join(held_out)} to tune on")
+    print(
+        f"{len(train)} slices to train on, {len(volumes)} volumes of {', '.join(held_out)} to "
+        f"tune on"
+    )
 
 
 if __name__ == "__main__":

@@ -2,9 +2,10 @@
 
     python experiments/make_nuclei.py --source stage1_train.zip --out semiseg/data/nuclei/nuclei.npz
 
-Deterministic: the same zip gives the same arrays. An image gives its central 192×192 pixels at half the resolution: grey levels are
-averaged, a mask pixel is nucleus where at least half of its four are. An image whose crop then holds no nucleus is left out. Groups come
-from the reader (semiseg/data/readers/dsb2018.py); splits are drawn again over the images that are left.
+Deterministic: the same zip gives the same arrays. An image gives its central 192×192 pixels at half
+the resolution: grey levels are averaged, a mask pixel is nucleus where at least half of its four
+are. An image whose crop then holds no nucleus is left out. Groups come from the reader
+(semiseg/data/readers/dsb2018.py); splits are drawn again over the images that are left.
 """
 
 import argparse
@@ -33,24 +34,50 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
 
-    refs = sorted((ref for split in readers.read("dsb2018", args.source).splits.values() for ref in split), key=lambda ref: ref.name)
+    refs = sorted(
+        (ref for split in readers.read("dsb2018", args.source).splits.values() for ref in split),
+        key=lambda ref: ref.name,
+    )
     kept, empty = {}, 0
     for ref in progress_bar(refs, "crop"):
         case = ref.load()
         label = (halve(case.label) >= 0.5).astype(np.uint8)
         if label.any():
-            kept[case.name[:12]] = (case.group, np.rint(halve(case.image[..., 0])).astype(np.uint8), label)
+            kept[case.name[:12]] = (
+                case.group,
+                np.rint(halve(case.image[..., 0])).astype(np.uint8),
+                label,
+            )
         else:
             empty += 1
-    home = splits.assign({n: k[0] for n, k in kept.items()}, FRACTIONS, strata={n: k[0].split("-")[0] for n, k in kept.items()})
+    home = splits.assign(
+        {n: k[0] for n, k in kept.items()},
+        FRACTIONS,
+        strata={n: k[0].split("-")[0] for n, k in kept.items()},
+    )
     arrays = {}
     for split in FRACTIONS:
         names = [n for n in kept if home[n] == split]
         groups, images, labels = zip(*(kept[n] for n in names))
-        arrays |= {f"{split}_name": names, f"{split}_group": groups, f"{split}_image": np.stack(images), f"{split}_label": np.stack(labels)}
-        print(split, len(names), "images,", len(set(groups)), "groups,", dict(sorted(Counter(g.split("-")[0] for g in groups).items())))
+        arrays |= {
+            f"{split}_name": names,
+            f"{split}_group": groups,
+            f"{split}_image": np.stack(images),
+            f"{split}_label": np.stack(labels),
+        }
+        print(
+            split,
+            len(names),
+            "images,",
+            len(set(groups)),
+            "groups,",
+            dict(sorted(Counter(g.split("-")[0] for g in groups).items())),
+        )
     np.savez_compressed(args.out, **arrays)
-    print(f"{empty} left out (no nucleus in the crop); {len({k[0] for k in kept.values()})} groups; {args.out.stat().st_size / 1e6:.2f} MB")
+    print(
+        f"{empty} left out (no nucleus in the crop); {len({k[0] for k in kept.values()})} "
+        f"groups; {args.out.stat().st_size / 1e6:.2f} MB"
+    )
 
 
 if __name__ == "__main__":

@@ -14,8 +14,10 @@
 # %% [markdown]
 # # How many annotations does a method save?
 #
-# Reads a committed `results.csv` (every number of it is a run's, at its last checkpoint) and asks how the score grows with annotated images, and
-# how many annotated images a semi-supervised method is worth. With your own runs, replace the file by their folder: `semiseg.load_runs("runs/")`.
+# Reads a committed `results.csv` (every number of it is a run's, at its last checkpoint) and asks
+# how the score grows with annotated images, and
+# how many annotated images a semi-supervised method is worth. With your own runs, replace the file
+# by their folder: `semiseg.load_runs("runs/")`.
 
 # %%
 from pathlib import Path
@@ -24,7 +26,9 @@ import semiseg
 from semiseg.analysis import conclusions, plot, words
 from semiseg.analysis.compare import study
 
-results = Path("experiments/results") if Path("experiments").exists() else Path("../experiments/results")
+results = (
+    Path("experiments/results") if Path("experiments").exists() else Path("../experiments/results")
+)
 file = next(f for f in (results / "label_efficiency.csv", results / "demo.csv") if f.exists())
 runs = semiseg.load_runs(file)
 runs
@@ -34,13 +38,20 @@ runs
 
 # %%
 frame = runs.to_pandas()
-primary = frame[(frame.checkpoint == "last") & (frame["class"] == "mean") & (frame.metric == "dice") & (frame.split == "test")]
+primary = frame[
+    (frame.checkpoint == "last")
+    & (frame["class"] == "mean")
+    & (frame.metric == "dice")
+    & (frame.split == "test")
+]
 primary.pivot_table(index="method", columns="labels", values="mean").round(3)
 
 # %% [markdown]
 # ## The curve
-# A dot is a run, the line their mean. A `results.csv` holds a mean per run; where the subjects' scores stand beside it (`…_subjects.csv`), or with run
-# folders, intervals are over label subsets, seeds and subjects, else over label subsets and seeds only.
+# A dot is a run, the line their mean. A `results.csv` holds a mean per run; where the subjects'
+# scores stand beside it (`…_subjects.csv`), or with run
+# folders, intervals are over label subsets, seeds and subjects, else over label subsets and seeds
+# only.
 
 # %%
 plot.label_efficiency(runs, split="test")
@@ -62,7 +73,8 @@ for w in conclusions.worth(s):
 
 # %% [markdown]
 # ## The baseline's learning curve, as a power law
-# `score(n) = a − b · n^(−c)`, with the interval of the fitted curve beyond the largest budget: an extrapolation, to be read as one.
+# `score(n) = a − b · n^(−c)`, with the interval of the fitted curve beyond the largest budget: an
+# extrapolation, to be read as one.
 
 # %%
 budgets = [n for arm, n in sorted(s.cells) if arm == s.baseline]

@@ -14,7 +14,8 @@
 # %% [markdown]
 # # Which method, and would other annotated images have changed the answer?
 #
-# A ranking from one choice of annotated images is an anecdote. Here the methods are compared pair by pair, corrected for the number of comparisons,
+# A ranking from one choice of annotated images is an anecdote. Here the methods are compared pair
+# by pair, corrected for the number of comparisons,
 # and ranked again for each choice of annotated images.
 
 # %%
@@ -26,7 +27,9 @@ import semiseg
 from semiseg.analysis import conclusions, plot, words
 from semiseg.analysis.compare import study
 
-results = Path("experiments/results") if Path("experiments").exists() else Path("../experiments/results")
+results = (
+    Path("experiments/results") if Path("experiments").exists() else Path("../experiments/results")
+)
 file = next(f for f in (results / "methods.csv", results / "demo.csv") if f.exists())
 runs = semiseg.load_runs(file)
 s = study(runs, split="test")
@@ -34,19 +37,27 @@ print(words.claim(s))
 
 # %% [markdown]
 # ## Every method against the baseline
-# `p` is corrected with Holm's method; `detectable` is the difference that a study with this spread would have found with a power of 80 %.
+# `p` is corrected with Holm's method; `detectable` is the difference that a study with this spread
+# would have found with a power of 80 %.
 
 # %%
 rows = [
-    {"method": c.arm, "labels": c.labels, "difference": words.interval_text(c.difference, s.metric, signed=True), "p (Holm)": words.p_text(c.p_holm),
-     "detectable": words.number(c.detectable, s.metric, signed=True), "significant": c.significant}
+    {
+        "method": c.arm,
+        "labels": c.labels,
+        "difference": words.interval_text(c.difference, s.metric, signed=True),
+        "p (Holm)": words.p_text(c.p_holm),
+        "detectable": words.number(c.detectable, s.metric, signed=True),
+        "significant": c.significant,
+    }
     for c in s.comparisons
 ]
 pd.DataFrame(rows)
 
 # %% [markdown]
 # ## Is the ranking stable?
-# Kendall's τ between the rankings of two choices of annotated images, and the share of choices in which a method comes first.
+# Kendall's τ between the rankings of two choices of annotated images, and the share of choices in
+# which a method comes first.
 
 # %%
 for labels in s.budgets:
@@ -63,7 +74,9 @@ for labels in s.budgets:
 # %%
 frame = runs.to_pandas()
 last = frame[(frame.checkpoint == "last") & (frame["class"] == "mean") & (frame.split == "test")]
-last[last.metric.isin(["dice", "hd95", "assd"])].pivot_table(index="method", columns=["metric", "labels"], values="mean").round(2)
+last[last.metric.isin(["dice", "hd95", "assd"])].pivot_table(
+    index="method", columns=["metric", "labels"], values="mean"
+).round(2)
 
 # %%
 plot.label_efficiency(runs, metric="hd95", split="test")

@@ -14,7 +14,8 @@
 # %% [markdown]
 # # Your own images: from a folder to a first answer
 #
-# A folder `images/` and a folder `labels/` with the same file names are enough. Here a small one is made up, so that the notebook runs anywhere;
+# A folder `images/` and a folder `labels/` with the same file names are enough. Here a small one is
+# made up, so that the notebook runs anywhere;
 # put your own path in `source` instead.
 
 # %%
@@ -37,14 +38,17 @@ rows, cols = np.mgrid[:40, :40]
 for kind in ("images", "labels"):
     (source / kind).mkdir(parents=True)
 for i in range(24):
-    disc = (rows - rng.integers(12, 28)) ** 2 + (cols - rng.integers(12, 28)) ** 2 < rng.integers(40, 110)
+    disc = (rows - rng.integers(12, 28)) ** 2 + (cols - rng.integers(12, 28)) ** 2 < rng.integers(
+        40, 110
+    )
     picture = np.clip(90 + 60 * disc + rng.normal(0, 25, disc.shape), 0, 255).astype(np.uint8)
     io.imsave(source / "images" / f"p{i:02d}.png", picture, check_contrast=False)
     io.imsave(source / "labels" / f"p{i:02d}.png", disc.astype(np.uint8), check_contrast=False)
 
 # %% [markdown]
 # ## Import
-# Subjects are split 70/10/20 into train, validation and test. `subjects.csv` (see the README) says which images are of one patient.
+# Subjects are split 70/10/20 into train, validation and test. `subjects.csv` (see the README) says
+# which images are of one patient.
 
 # %%
 info = store.import_set("folder", source, "mine", root=place / "stores", progress=False)
@@ -52,17 +56,31 @@ info = store.import_set("folder", source, "mine", root=place / "stores", progres
 
 # %% [markdown]
 # ## Train with two budgets
-# Tiny here, so that it takes seconds. A real run: 1500 steps or more, images of 128 pixels or more, three label subsets and three seeds.
+# Tiny here, so that it takes seconds. A real run: 1500 steps or more, images of 128 pixels or more,
+# three label subsets and three seeds.
 
 # %%
 for labels in (2, 8):
     for subset in (0, 1):
         trial = semiseg.Trial(
-            data="mine", root=str(place / "stores"), labels=labels, label_subset=subset, image_size=32, net=UNet(widths=(4, 8)), steps=60, batch=4,
-            eval_every=60, lr=0.01,
+            data="mine",
+            root=str(place / "stores"),
+            labels=labels,
+            label_subset=subset,
+            image_size=32,
+            net=UNet(widths=(4, 8)),
+            steps=60,
+            batch=4,
+            eval_every=60,
+            lr=0.01,
         )
         result = semiseg.run(trial, place / "runs" / f"n{labels}-j{subset}", progress=False)
-        print(f"{labels} annotated, subset {subset}: validation Dice {result.summary['last']['val']['dice']:.2f}")
+        print(
+            (
+                f"{labels} annotated, subset {subset}: validation Dice "
+                f"{result.summary['last']['val']['dice']:.2f}"
+            )
+        )
 
 # %%
 runs = semiseg.load_runs(place / "runs")

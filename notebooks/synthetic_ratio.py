@@ -14,9 +14,12 @@
 # %% [markdown]
 # # How much synthetic data should stand beside how much real data?
 #
-# Reads the committed runs of `experiments/synthetic_ratio.py`: label budgets × synthetic images per real one × arms, all with the same number of steps.
-# Every arm's images are made from its own budget's annotations alone. Three arms are controls without a generator: `duplicated` shows the real pairs
-# again, `augmented` bends them, `copy_paste` moves objects between them. A generator is worth its trouble where it beats these, not where it beats nothing.
+# Reads the committed runs of `experiments/synthetic_ratio.py`: label budgets × synthetic images per
+# real one × arms, all with the same number of steps.
+# Every arm's images are made from its own budget's annotations alone. Three arms are controls
+# without a generator: `duplicated` shows the real pairs
+# again, `augmented` bends them, `copy_paste` moves objects between them. A generator is worth its
+# trouble where it beats these, not where it beats nothing.
 
 # %%
 from pathlib import Path
@@ -29,14 +32,23 @@ from semiseg.analysis.compare import source_title
 from semiseg.analysis.conclusions import table_mixes
 from semiseg.analysis.statistics import holm, mean_interval, mean_test
 
-results = Path("experiments/results") if Path("experiments").exists() else Path("../experiments/results")
+results = (
+    Path("experiments/results") if Path("experiments").exists() else Path("../experiments/results")
+)
 same = ["labels", "label_subset", "seed"]
 
 
 def read(file):
-    """A row a run: arm, budget, label subset, seed, ratio and the Dice of its last checkpoint on the validation split."""
+    """A row a run: arm, budget, label subset, seed, ratio and the Dice of its last checkpoint on
+    the validation split.
+    """
     runs = pd.read_csv(file).rename(columns={"val_dice": "dice"})[["arm", *same, "ratio", "dice"]]
-    print(f"{file.name}: {len(runs)} runs; {len(runs[['label_subset', 'seed']].drop_duplicates())} pairs of label subset and seed")
+    print(
+        (
+            f"{file.name}: {len(runs)} runs; {len(runs[['label_subset', 'seed']].drop_duplicates())} "
+            f"pairs of label subset and seed"
+        )
+    )
     return runs
 
 
@@ -47,20 +59,53 @@ for runs in sets.values():
 
 # %% [markdown]
 # ## The gain over real data alone
-# Each run minus the run on real data alone with the same annotations and seed; then the mean with its 95 % interval over these pairs (a file of run
+# Each run minus the run on real data alone with the same annotations and seed; then the mean with
+# its 95 % interval over these pairs (a file of run
 # means holds no subjects), and a test of "no gain", corrected by Holm for all cells of the table.
 
 
 # %%
 def paired(runs, other):
     """Mean difference to ``other`` (same annotations, same seed) for each budget, arm and ratio."""
-    both = runs.merge(other, on=[c for c in (*same, "ratio") if c in other], suffixes=("", "_other"))
+    both = runs.merge(
+        other, on=[c for c in (*same, "ratio") if c in other], suffixes=("", "_other")
+    )
     rows = []
     for (labels, arm, ratio), cell in both.groupby(["labels", "arm", "ratio"]):
-        difference, subsets = (cell["dice"] - cell["dice_other"]).to_numpy()[:, None], cell["label_subset"].tolist()
+        difference, subsets = (
+            (cell["dice"] - cell["dice_other"]).to_numpy()[:, None],
+            cell["label_subset"].tolist(),
+        )
         i = mean_interval(difference, subsets)
-        rows.append((labels, arm, ratio, i.mean, i.low, i.high, words.interval_text(i, signed=True), mean_test(difference, subsets), len(cell), i.covers))
-    table = pd.DataFrame(rows, columns=["labels", "arm", "ratio", "mean", "low", "high", "difference", "p", "runs", "covers"])
+        rows.append(
+            (
+                labels,
+                arm,
+                ratio,
+                i.mean,
+                i.low,
+                i.high,
+                words.interval_text(i, signed=True),
+                mean_test(difference, subsets),
+                len(cell),
+                i.covers,
+            )
+        )
+    table = pd.DataFrame(
+        rows,
+        columns=[
+            "labels",
+            "arm",
+            "ratio",
+            "mean",
+            "low",
+            "high",
+            "difference",
+            "p",
+            "runs",
+            "covers",
+        ],
+    )
     return table.assign(p_holm=holm(table["p"].to_numpy()))
 
 
@@ -70,7 +115,12 @@ for name, runs in sets.items():
     gains[name] = gain = paired(runs[runs["ratio"] > 0], real)
     display(gain.pivot(index=["labels", "arm"], columns="ratio", values="difference"))
     shown = gain[gain["p_holm"] < 0.05]
-    print(f"{name}: of {len(gain)} cells, {(shown['low'] > 0).sum()} are shown to gain and {(shown['high'] < 0).sum()} to lose.")
+    print(
+        (
+            f"{name}: of {len(gain)} cells, {(shown['low'] > 0).sum()} are shown to gain and "
+            f"{(shown['high'] < 0).sum()} to lose."
+        )
+    )
 
 # %% [markdown]
 # ## How the gain depends on the ratio
@@ -83,19 +133,32 @@ for runs in sets.values():
 
 # %% [markdown]
 # ## Which ratio, and is it the generator?
-# The best ratio of each arm is picked by looking, so its gain is flattered: read the interval of a neighbour before believing it.
+# The best ratio of each arm is picked by looking, so its gain is flattered: read the interval of a
+# neighbour before believing it.
 
 # %%
 for gain in gains.values():
-    best = gain.loc[gain.groupby(["labels", "arm"])["mean"].idxmax(), ["labels", "arm", "ratio", "difference", "p_holm"]]
-    display(best.assign(p_holm=[words.p_text(p) for p in best["p_holm"]]).set_index(["labels", "arm"]))
+    best = gain.loc[
+        gain.groupby(["labels", "arm"])["mean"].idxmax(),
+        ["labels", "arm", "ratio", "difference", "p_holm"],
+    ]
+    display(
+        best.assign(p_holm=[words.p_text(p) for p in best["p_holm"]]).set_index(["labels", "arm"])
+    )
 
 # %% [markdown]
-# Each arm minus the control that differs from it by the generator alone, at the same ratio: synthetic images on real masks against the real pairs again,
-# synthetic images on varied masks against real pairs bent the same way (on ACDC that control was not run).
+# Each arm minus the control that differs from it by the generator alone, at the same ratio:
+# synthetic images on real masks against the real pairs again,
+# synthetic images on varied masks against real pairs bent the same way (on ACDC that control was
+# not run).
 
 # %%
-controls = {"spade_real_masks": "duplicated", "spade": "augmented", "pix2pix_real_masks": "duplicated", "pix2pix": "augmented"}
+controls = {
+    "spade_real_masks": "duplicated",
+    "spade": "augmented",
+    "pix2pix_real_masks": "duplicated",
+    "pix2pix": "augmented",
+}
 for runs in sets.values():
     tables, mixed = [], runs[runs["ratio"] > 0]
     for arm, control in controls.items():
@@ -103,7 +166,11 @@ for runs in sets.values():
         if len(chosen) and len(other):
             tables.append(paired(chosen, other[[*same, "ratio", "dice"]]).assign(control=control))
     if tables:
-        display(pd.concat(tables).pivot(index=["labels", "arm", "control"], columns="ratio", values="difference"))
+        display(
+            pd.concat(tables).pivot(
+                index=["labels", "arm", "control"], columns="ratio", values="difference"
+            )
+        )
 
 # %% [markdown]
 # ## What to hold against it
@@ -111,9 +178,34 @@ for runs in sets.values():
 # %%
 for name, gain in gains.items():
     most = gain.loc[gain["mean"].idxmax()]
-    print(f"- {name}: the largest gain of {len(gain)} is {most['difference']}; with so many cells one of them is high by chance.")
-    print(f"- {name}: {gain['runs'].min()} paired runs a cell; the intervals are over {most['covers']}, and say nothing of other images.")
+    print(
+        (
+            f"- {name}: the largest gain of {len(gain)} is {most['difference']}; with so many cells "
+            f"one of them is high by chance."
+        )
+    )
+    print(
+        (
+            f"- {name}: {gain['runs'].min()} paired runs a cell; the intervals are over "
+            f"{most['covers']}, and say nothing of other images."
+        )
+    )
 print("- Scores are of the validation split and the last checkpoint: no run chose anything by it.")
-print("- All runs of a budget and label subset share one generator: where there is one label subset, the intervals hold for that generator alone.")
-print("- The steps are equal for all arms: with more synthetic images each real one is seen less often, which is part of what a ratio does.")
-print("- A generator's fit sees the training images outside the budget, too, without their labels; real data alone and the controls do not.")
+print(
+    (
+        "- All runs of a budget and label subset share one generator: where there is one label "
+        "subset, the intervals hold for that generator alone."
+    )
+)
+print(
+    (
+        "- The steps are equal for all arms: with more synthetic images each real one is seen less "
+        "often, which is part of what a ratio does."
+    )
+)
+print(
+    (
+        "- A generator's fit sees the training images outside the budget, too, without their labels; "
+        "real data alone and the controls do not."
+    )
+)

@@ -1,6 +1,7 @@
 """semiseg: label-efficient medical image segmentation on JAX.
 
-Three ways in: the command line (``semiseg --help``), this Python API, and the experiment files of the repository::
+Three ways in: the command line (``semiseg --help``), this Python API, and the experiment files of
+the repository::
 
     import semiseg
     run = semiseg.run(semiseg.Trial(data="nuclei", labels=16, steps=300), out="runs/first")
@@ -18,7 +19,13 @@ __version__ = "0.1.0"
 __all__ = ["Trial", "UserError", "load_runs", "run", "sweep"]
 
 # Imported on first use: `semiseg --help` and the data commands must not wait for JAX.
-_HOME = {"Trial": "semiseg.config", "run": "semiseg.runner", "sweep": "semiseg.sweeps", "load_runs": "semiseg.analysis.records", "UserError": "semiseg.errors"}
+_HOME = {
+    "Trial": "semiseg.config",
+    "run": "semiseg.runner",
+    "sweep": "semiseg.sweeps",
+    "load_runs": "semiseg.analysis.records",
+    "UserError": "semiseg.errors",
+}
 
 if TYPE_CHECKING:
     from semiseg.analysis.records import load_runs

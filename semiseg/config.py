@@ -30,27 +30,36 @@ from semiseg.types import Method, Net
 
 @dataclasses.dataclass(frozen=True)
 class Trial:
-    """One run. Fields marked *static* change the compiled program; all others are numbers a sweep varies without recompiling.
+    """One run. Fields marked *static* change the compiled program; all others are numbers a sweep
+    varies without recompiling.
 
     Attributes:
-      data: name of an imported data set (``semiseg data list``), or ``nuclei``, which is built in. Static.
+      data: name of an imported data set (``semiseg data list``), or ``nuclei``, which is built in.
+        Static.
       root: folder of the stores; default: SEMISEG_DATA, else the user's cache folder.
       method: training method; its float fields are traced, the others static.
       net: network. Static.
       augment: augmentation; its float fields are traced.
       labels: number of annotated subjects the method is shown; 0 for all.
-      label_subset: the order of subjects whose first ones are the budget; 0 is the published one, if any.
+      label_subset: the order of subjects whose first ones are the budget; 0 is the published one,
+        if any.
       seed: of initialisation, batches, augmentation and dropout.
       steps: optimiser steps.
-      init: where the weights begin: at random, pre-trained on the images of the run's training pool without a label, or a path (a run's folder or a
-        file of the same network); the last layer is fresh.
+      init: where the weights begin: at random, pre-trained on the images of the run's training pool
+        without a label, or a path (a run's folder or a file of the same network); the last layer is
+        fresh.
       init_steps: optimiser steps of the pre-training, on top of ``steps``.
       image_size: side of the network's square input, pixels. Static.
-      zoom: magnification: slices are scaled to zoom × image_size, and the network is trained on windows of image_size. Static.
-      view: what it sees in evaluation: the whole scaled slice, or its centre window, where the object is known to lie there. Static.
-      slices: 2.5D: how many adjacent slices of a scan, an odd number, the network sees as channels; it segments the middle one. Static.
-      depth: slices of a 3D network's input; volumes are scaled to depth_zoom × depth slices of zoom × image_size pixels a side. Static.
-      depth_zoom: of the slices, as zoom is of the pixels: above 1, windows anywhere in a volume are trained on, and evaluation goes over them. Static.
+      zoom: magnification: slices are scaled to zoom × image_size, and the network is trained on
+        windows of image_size. Static.
+      view: what it sees in evaluation: the whole scaled slice, or its centre window, where the
+        object is known to lie there. Static.
+      slices: 2.5D: how many adjacent slices of a scan, an odd number, the network sees as channels;
+        it segments the middle one. Static.
+      depth: slices of a 3D network's input; volumes are scaled to depth_zoom × depth slices of zoom
+        × image_size pixels a side. Static.
+      depth_zoom: of the slices, as zoom is of the pixels: above 1, windows anywhere in a volume are
+        trained on, and evaluation goes over them. Static.
       batch: images a step takes a gradient on, labelled and unlabelled together. Static.
       lr: peak learning rate.
       optimiser: sgd, nesterov, adam or adamw. Static.
@@ -61,14 +70,19 @@ class Trial:
       clip: largest global norm of a gradient; 0 for no limit.
       ratio: synthetic images per real one in the labelled part of a batch.
       synthetic: name of the imported synthetic set.
-      synthetic_schedule: when its images are seen: constant (in every step alike), pretrain (alone at first, then real ones alone) or decay (ever
-        fewer, linearly to none at the end); how many in all depends on the ratio alone.
-      synthetic_weight: by which the gradient of the labelled loss is multiplied in their pixels (a Dice over the batch still has them in its sums).
-      synthetic_as: what they are taken for: labelled; soft (the target is (1 - s) · mask + s · what the network's average predicts, the latter by
-        cross-entropy; costs a pass of both over the labelled images of a batch); or unlabelled (their masks are not used, and ratio is to the
+      synthetic_schedule: when its images are seen: constant (in every step alike), pretrain (alone
+        at first, then real ones alone) or decay (ever fewer, linearly to none at the end); how many
+        in all depends on the ratio alone.
+      synthetic_weight: by which the gradient of the labelled loss is multiplied in their pixels (a
+        Dice over the batch still has them in its sums).
+      synthetic_as: what they are taken for: labelled; soft (the target is (1 - s) · mask + s · what
+        the network's average predicts, the latter by cross-entropy; costs a pass of both over the
+        labelled images of a batch); or unlabelled (their masks are not used, and ratio is to the
         real unlabelled images). Static.
-      synthetic_softness: s of soft images, from 0 (their masks alone) to 1 (the average's predictions alone).
-      eval_every: steps between validations; 0 for five in a run. Their annotations count as labels used.
+      synthetic_softness: s of soft images, from 0 (their masks alone) to 1 (the average's
+        predictions alone).
+      eval_every: steps between validations; 0 for five in a run. Their annotations count as labels
+        used.
       log_every: steps a line of metrics.jsonl averages over.
       checkpoint_seconds: least time between two checkpoints.
     """
@@ -115,7 +129,13 @@ class Trial:
 
 
 # Fields that hold one of several classes, by the last part of their dotted name.
-CHOICES: dict[str, Mapping[str, type]] = {"method": METHODS, "net": NETS, "other": NETS, "criterion": LOSSES, "init": INITS}
+CHOICES: dict[str, Mapping[str, type]] = {
+    "method": METHODS,
+    "net": NETS,
+    "other": NETS,
+    "criterion": LOSSES,
+    "init": INITS,
+}
 
 
 def name_of(field: str, value: Any) -> str:
@@ -124,19 +144,31 @@ def name_of(field: str, value: Any) -> str:
 
 
 def make(field: str, name: str) -> Any:
-    """A default instance of the class called ``name`` in the table of ``field``; of ``init`` also what a path stands for."""
-    if field == "init" and name not in INITS and ("/" in name or name.endswith(".safetensors") or Path(name).is_dir()):
+    """A default instance of the class called ``name`` in the table of ``field``; of ``init`` also
+    what a path stands for.
+    """
+    if (
+        field == "init"
+        and name not in INITS
+        and ("/" in name or name.endswith(".safetensors") or Path(name).is_dir())
+    ):
         return Weights(name)
     try:
         return CHOICES[field][name]()
     except KeyError:
         near = difflib.get_close_matches(name, CHOICES[field], 1)
-        hint = f"; did you mean {near[0]!r}?" if near else f": choose one of {', '.join(CHOICES[field])}"
+        hint = (
+            f"; did you mean {near[0]!r}?"
+            if near
+            else f": choose one of {', '.join(CHOICES[field])}"
+        )
         raise UserError(f"there is no {field} called {name!r}{hint}") from None
 
 
 def to_dict(value: Any, field: str = "") -> Any:
-    """Nested plain dict of a trial (or a part of it), with ``name`` where a field has a choice of classes."""
+    """Nested plain dict of a trial (or a part of it), with ``name`` where a field has a choice of
+    classes.
+    """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         inner = {f.name: to_dict(getattr(value, f.name), f.name) for f in dataclasses.fields(value)}
         return {"name": name_of(field, value), **inner} if field in CHOICES else inner
@@ -149,22 +181,29 @@ def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """``{"method": {"decay": .9}}`` → ``{"method.decay": .9}``."""
     flat: dict[str, Any] = {}
     for key, value in nested.items():
-        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+        flat |= (
+            flatten(value, f"{prefix}{key}.")
+            if isinstance(value, Mapping)
+            else {f"{prefix}{key}": value}
+        )
     return flat
 
 
 def override(trial: Trial, changes: Mapping[str, Any], where: str = "") -> Trial:
     """``trial`` with fields replaced by their dotted names.
 
-    ``method``, ``net`` and ``criterion`` take a name and start from that class's defaults, whatever the order of ``changes``;
-    ``method.decay`` then sets a field of it. Strings are read as numbers where the field is one.
+    ``method``, ``net`` and ``criterion`` take a name and start from that class's defaults, whatever
+    the order of ``changes``; ``method.decay`` then sets a field of it. Strings are read as numbers
+    where the field is one.
 
     Raises:
       UserError: an unknown field or a value of the wrong kind, naming ``where`` and the field.
     """
     flat = flatten(changes)
     flat = {(k[: -len(".name")] if k.endswith(".name") else k): v for k, v in flat.items()}
-    chosen = sorted((k for k in flat if k.rpartition(".")[2] in CHOICES), key=lambda k: k.count("."))
+    chosen = sorted(
+        (k for k in flat if k.rpartition(".")[2] in CHOICES), key=lambda k: k.count(".")
+    )
     path = lambda key: tuple(key.replace("-", "_").split("."))
     for key in chosen:
         trial = _set(trial, {path(key): (key, flat[key])}, where)
@@ -177,10 +216,17 @@ Changes = dict[tuple[str, ...], tuple[str, Any]]
 
 
 def _set(node: Any, changes: Changes, where: str) -> Any:
-    """``node`` with ``changes``; all fields of one object change at once, since what one may be can depend on another."""
+    """``node`` with ``changes``; all fields of one object change at once, since what one may be can
+    depend on another.
+    """
     new = {}
     for name in dict.fromkeys(path[0] for path in changes):
-        new[name] = _field(node, name, {path[1:]: change for path, change in changes.items() if path[0] == name}, where)
+        new[name] = _field(
+            node,
+            name,
+            {path[1:]: change for path, change in changes.items() if path[0] == name},
+            where,
+        )
     try:
         return dataclasses.replace(node, **new)
     except (ValueError, TypeError) as error:
@@ -209,24 +255,46 @@ def _field(node: Any, name: str, changes: Changes, where: str) -> Any:
             new = dataclasses.replace(new, criterion=old.criterion)  # type: ignore[type-var]
         return new
     if dataclasses.is_dataclass(old) and not dataclasses.is_dataclass(value):
-        raise UserError(f"{prefix}{key!r} is a group: set one of {', '.join(f'{key}.{f.name}' for f in dataclasses.fields(old))}")
+        raise UserError(
+            f"{prefix}{key!r} is a group: set one of "
+            f"{', '.join(f'{key}.{f.name}' for f in dataclasses.fields(old))}"
+        )
     return _validated(type(node), name, value, f"{prefix}{key}")
 
 
 def _hint(node: Any, name: str, key: str) -> str:
-    """Where a field that ``node`` has not got may be: under a name that is near, in a class that could be chosen instead, or further inside."""
+    """Where a field that ``node`` has not got may be: under a name that is near, in a class that
+    could be chosen instead, or further inside.
+    """
     prefix, fields = key[: len(key) - len(name)], [f.name for f in dataclasses.fields(node)]
     group = prefix.rstrip(".").rpartition(".")[2]
     table = CHOICES.get(group, {})
     said = f" ({prefix.rstrip('.')} is {name_of(group, node)})" if table else ""
     owners = [choice for choice, cls in table.items() if name in cls.__dataclass_fields__]  # type: ignore[attr-defined]
     if owners and not difflib.get_close_matches(name, fields, 1):
-        return f"{said}: choose --{prefix.rstrip('.')} {' or '.join(owners[:3])}{' …' * (len(owners) > 3)} first"
+        return (
+            f"{said}: choose --{prefix.rstrip('.')} "
+            f"{' or '.join(owners[:3])}{' …' * (len(owners) > 3)} first"
+        )
     inside = [path.removesuffix(".name") for path in flatten(to_dict(node))]
-    inside += [f"{f}.{x.name}" for f in fields for cls in CHOICES.get(f, {}).values() for x in dataclasses.fields(cls)]
-    full = {path.rpartition(".")[2]: path for path in sorted([*inside, *fields], key=lambda path: -path.count("."))}  # the outermost wins
-    near = difflib.get_close_matches(name, full, 1, 0.75) or difflib.get_close_matches(name, fields, 1)
-    return f"{said}: did you mean {prefix + full[near[0]]!r}?" if near else f"{said}: it has {', '.join(fields) or 'no fields'}"
+    inside += [
+        f"{f}.{x.name}"
+        for f in fields
+        for cls in CHOICES.get(f, {}).values()
+        for x in dataclasses.fields(cls)
+    ]
+    full = {
+        path.rpartition(".")[2]: path
+        for path in sorted([*inside, *fields], key=lambda path: -path.count("."))
+    }  # the outermost wins
+    near = difflib.get_close_matches(name, full, 1, 0.75) or difflib.get_close_matches(
+        name, fields, 1
+    )
+    return (
+        f"{said}: did you mean {prefix + full[near[0]]!r}?"
+        if near
+        else f"{said}: it has {', '.join(fields) or 'no fields'}"
+    )
 
 
 def _validated(cls: type, field: str, value: Any, where: str) -> Any:
@@ -242,11 +310,15 @@ def _validated(cls: type, field: str, value: Any, where: str) -> Any:
             raise UserError(f"{where}: {value!r} is no list: write [8, 16] or 8,16") from None
     elif isinstance(value, str) and "tuple" in str(hint) and "," in value:
         value = value.removesuffix(",").split(",")
-    elif isinstance(value, str | int | float) and typing.get_origin(hint) is tuple:  # a list of one: --net.ups 1
+    elif (
+        isinstance(value, str | int | float) and typing.get_origin(hint) is tuple
+    ):  # a list of one: --net.ups 1
         value = [value]
     if isinstance(value, str) and value.lower() in ("none", "null"):
         value = None
-    if isinstance(value, str) and typing.get_origin(hint) is typing.Literal:  # --net.dims 3 comes as a word
+    if (
+        isinstance(value, str) and typing.get_origin(hint) is typing.Literal
+    ):  # --net.dims 3 comes as a word
         value = next((option for option in typing.get_args(hint) if str(option) == value), value)
     try:
         return _adapter(cls, field).validate_python(value)
@@ -266,8 +338,21 @@ SHARES = {
     "decay", "labelled_share", "threshold", "keep", "start", "drop", "active_low", "active_high", "rule_decay", "jitter", "blur", "cutmix", "pretrain", "side",
     "share",
 }  # fmt: skip
-"""Fields of methods and of pre-trainings that are shares or probabilities; no number of theirs is below 0."""
-POSITIVE = {"temperature", "alpha", "looks", "scales", "elements", "period", "rounds", "patches", "pixels", "channels"}
+"""Fields of methods and of pre-trainings that are shares or probabilities; no number of theirs is
+below 0.
+"""
+POSITIVE = {
+    "temperature",
+    "alpha",
+    "looks",
+    "scales",
+    "elements",
+    "period",
+    "rounds",
+    "patches",
+    "pixels",
+    "channels",
+}
 """Those that nothing works without: counts and divisors."""
 
 
@@ -296,25 +381,48 @@ def check(trial: Trial, where: str = "") -> Trial:
         value = getattr(trial, field)
         if not (value >= low and math.isfinite(value)):
             raise UserError(f"{prefix}{field} is {value}: it must be at least {low}")
-    for field, high in (("momentum", 1), ("warmup", 1), ("synthetic_softness", 1), ("seed", 2**32 - 1)):
+    for field, high in (
+        ("momentum", 1),
+        ("warmup", 1),
+        ("synthetic_softness", 1),
+        ("seed", 2**32 - 1),
+    ):
         if getattr(trial, field) > high:
-            raise UserError(f"{prefix}{field} is {getattr(trial, field)}: it must be at most {high}")
+            raise UserError(
+                f"{prefix}{field} is {getattr(trial, field)}: it must be at most {high}"
+            )
     for group, at in (("method", trial.method), ("init", trial.init)):
         for name, value in vars(at).items():
             if isinstance(value, (int, float)) and not isinstance(value, bool):
                 rule, fits = _rule(name)
                 if not (fits(value) and math.isfinite(value)):
                     raise UserError(f"{prefix}{group}.{name} is {value}: it must be {rule}")
-    choices = {"optimiser": OPTIMISERS, "schedule": SCHEDULES, "view": ("whole", "centre"), "synthetic_schedule": draw.SCHEDULES, "synthetic_as": draw.ROLES}
+    choices = {
+        "optimiser": OPTIMISERS,
+        "schedule": SCHEDULES,
+        "view": ("whole", "centre"),
+        "synthetic_schedule": draw.SCHEDULES,
+        "synthetic_as": draw.ROLES,
+    }
     for field, allowed in choices.items():
         if getattr(trial, field) not in allowed:
-            raise UserError(f"{prefix}{field} is {getattr(trial, field)!r}: choose one of {', '.join(allowed)}")
+            raise UserError(
+                f"{prefix}{field} is {getattr(trial, field)!r}: choose one of {', '.join(allowed)}"
+            )
     if trial.slices % 2 == 0:
-        raise UserError(f"{prefix}slices is {trial.slices}: it must be odd, so that one is in the middle")
+        raise UserError(
+            f"{prefix}slices is {trial.slices}: it must be odd, so that one is in the middle"
+        )
     if trial.init == Weights():
-        raise UserError(f"{prefix}init.path is empty: name a run's folder or a .safetensors file, as in --init runs/first")
+        raise UserError(
+            f"{prefix}init.path is empty: name a run's folder or a .safetensors file, as in "
+            f"--init runs/first"
+        )
     if trial.batch < 2 and hasattr(trial.method, "labelled_share"):
-        raise UserError(f"{prefix}batch is 1: {name_of('method', trial.method)} needs at least one labelled and one unlabelled image")
+        raise UserError(
+            f"{prefix}batch is 1: {name_of('method', trial.method)} needs at least one labelled "
+            f"and one unlabelled image"
+        )
     return trial
 
 
@@ -328,15 +436,28 @@ def check_volumes(trial: Trial, where: str = "") -> None:
     dims, net = dims_of(trial.net), name_of("net", trial.net)
     other = getattr(trial.method, "other", trial.net)
     if dims_of(other) != dims:
-        raise UserError(f"{prefix}method.other is a {dims_of(other)}D network and {net} a {dims}D one: set --method.other.dims {dims}")
+        raise UserError(
+            f"{prefix}method.other is a {dims_of(other)}D network and {net} a {dims}D one: set "
+            f"--method.other.dims {dims}"
+        )
     if dims == 2:
         return
     if trial.slices > 1:
-        raise UserError(f"{prefix}slices is {trial.slices}, but {net} is 3D and takes volumes: set --slices 1, or choose a 2D network (--net.dims 2)")
+        raise UserError(
+            f"{prefix}slices is {trial.slices}, but {net} is 3D and takes volumes: set --slices "
+            f"1, or choose a 2D network (--net.dims 2)"
+        )
     block = trial.net.block  # type: ignore[attr-defined]
-    for field, side, b in zip(("depth", "image_size", "image_size"), trial.frame.window, (block,) * 3 if isinstance(block, int) else block):
+    for field, side, b in zip(
+        ("depth", "image_size", "image_size"),
+        trial.frame.window,
+        (block,) * 3 if isinstance(block, int) else block,
+    ):
         if side % b:
-            raise UserError(f"{prefix}{field} is {side}: {net} takes multiples of {b}; set one, or give the network fewer levels")
+            raise UserError(
+                f"{prefix}{field} is {side}: {net} takes multiples of {b}; set one, or give the "
+                f"network fewer levels"
+            )
 
 
 def check_synthetic(trial: Trial, where: str = "") -> None:
@@ -349,10 +470,16 @@ def check_synthetic(trial: Trial, where: str = "") -> None:
     for field in ("synthetic_schedule", "synthetic_weight", "synthetic_as", "synthetic_softness"):
         value = getattr(trial, field)
         if trial.synthetic is None and value != getattr(plain, field):
-            raise UserError(f"{prefix}{field} is {value}, but there is no synthetic set: give --synthetic NAME (an imported one) and --ratio")
+            raise UserError(
+                f"{prefix}{field} is {value}, but there is no synthetic set: give --synthetic "
+                f"NAME (an imported one) and --ratio"
+            )
     if trial.synthetic_as == "unlabelled" and not hasattr(trial.method, "labelled_share"):
         name = name_of("method", trial.method)
-        raise UserError(f"{prefix}synthetic_as is unlabelled, but {name} uses no unlabelled images: choose labelled or soft, or another method")
+        raise UserError(
+            f"{prefix}synthetic_as is unlabelled, but {name} uses no unlabelled images: choose "
+            f"labelled or soft, or another method"
+        )
 
 
 def dims_of(net: Net) -> int:
@@ -366,7 +493,11 @@ def from_dict(nested: Mapping[str, Any], where: str = "") -> Trial:
         return override(Trial(), nested, where)
     method = nested.get("method", nested.get("method.name", "supervised"))
     name = method.get("name", "supervised") if isinstance(method, Mapping) else method
-    return override(preset(str(nested["preset"]), str(name)), {k: v for k, v in nested.items() if k != "preset"}, where)
+    return override(
+        preset(str(nested["preset"]), str(name)),
+        {k: v for k, v in nested.items() if k != "preset"},
+        where,
+    )
 
 
 def load(path: str | Path) -> Trial:
@@ -379,7 +510,11 @@ def load_yaml(path: str | Path) -> dict[str, Any]:
     """The mapping in a YAML file, or a UserError that names it."""
     path = Path(path)
     try:
-        found = json.loads(path.read_text()) if path.suffix == ".json" else yaml.safe_load(path.read_text())
+        found = (
+            json.loads(path.read_text())
+            if path.suffix == ".json"
+            else yaml.safe_load(path.read_text())
+        )
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise UserError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from None
     if not isinstance(found, dict):

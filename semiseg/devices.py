@@ -1,7 +1,9 @@
-"""One batch over several devices: the batch axis is cut, everything else is copied (data parallelism, by sharding annotations alone).
+"""One batch over several devices: the batch axis is cut, everything else is copied (data
+parallelism, by sharding annotations alone).
 
-This is also how a CPU is filled: XLA runs many of its fast convolutions in one thread, so the cores are made devices of their own
-(:func:`semiseg.environment.prepare`) and each trains its part of the batch (a U-Net step of .16 instead of .22 s on two cores).
+This is also how a CPU is filled: XLA runs many of its fast convolutions in one thread, so the cores
+are made devices of their own (:func:`semiseg.environment.prepare`) and each trains its part of the
+batch (a U-Net step of .16 instead of .22 s on two cores).
 """
 
 from __future__ import annotations
@@ -19,13 +21,17 @@ Tree = TypeVar("Tree")
 
 def mesh(*sizes: int) -> Mesh:
     """The first devices, as many as divide every one of the batch ``sizes`` (zeros do not count)."""
-    count = max(n for n in range(1, jax.local_device_count() + 1) if all(size % n == 0 for size in sizes))
+    count = max(
+        n for n in range(1, jax.local_device_count() + 1) if all(size % n == 0 for size in sizes)
+    )
     return _mesh(count)
 
 
 @functools.cache
 def _mesh(count: int) -> Mesh:
-    return jax.make_mesh((count,), ("data",), axis_types=(AxisType.Auto,), devices=jax.local_devices()[:count])
+    return jax.make_mesh(
+        (count,), ("data",), axis_types=(AxisType.Auto,), devices=jax.local_devices()[:count]
+    )
 
 
 def copied(mesh: Mesh) -> NamedSharding:
@@ -44,10 +50,12 @@ def copy(tree: Tree, mesh: Mesh) -> Tree:
 
 
 def make_room(limit: int | None = None) -> bool:
-    """Lets go of all compiled programs where this process has more than half of the memory maps that Linux gives one; true if it did.
+    """Lets go of all compiled programs where this process has more than half of the memory maps
+    that Linux gives one; true if it did.
 
-    On a CPU a training program takes two thousand of the 65530: after thirty methods or networks in one process XLA would crash. A program
-    that is needed again is compiled again, or read from the cache of programs.
+    On a CPU a training program takes two thousand of the 65530: after thirty methods or networks in
+    one process XLA would crash. A program that is needed again is compiled again, or read from the
+    cache of programs.
 
     Args:
       limit: maps a process may have; by default what the kernel says, nothing elsewhere.

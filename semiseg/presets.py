@@ -1,8 +1,10 @@
-"""Published recipes, quirks included: each quirk is a field of its own that the preset switches on, and the default does it right.
+"""Published recipes, quirks included: each quirk is a field of its own that the preset switches on,
+and the default does it right.
 
     preset("ssl4mis", "mean_teacher")       semiseg train --preset ssl4mis --method mean_teacher …
 
-A recipe is a mapping of dotted names to values on top of the defaults; what it does not name stays as it is.
+A recipe is a mapping of dotted names to values on top of the defaults; what it does not name stays
+as it is.
 """
 
 from __future__ import annotations
@@ -27,29 +29,42 @@ _CRITERION: Recipe = {
     "method.criterion.dice.smooth": 1e-5, "method.criterion.ce_weight": 0.5, "method.criterion.dice_weight": 0.5,
 }  # fmt: skip
 
-# The 2D benchmark most methods of this field are compared on (Luo, SSL4MIS 2020). Not expressed: biases and norms decay there as well; statistics
-# follow labelled and unlabelled images; DAN's critic has an Adam of its own; CCT's auxiliary decoders also learn from labels and its target has a
-# gradient; URPC's divergence is KL(mean || p_s); FixMatch (train_fixmatch_baseline.py) adds the Dice of its pseudo-labels to their CE; entropy
-# minimisation takes the entropy of labelled images too; cross-teaching's transformer begins with ImageNet's weights, and its Dice is squared; ICT
+# The 2D benchmark most methods of this field are compared on (Luo, SSL4MIS 2020). Not expressed:
+# biases and norms decay there as well; statistics
+# follow labelled and unlabelled images; DAN's critic has an Adam of its own; CCT's auxiliary
+# decoders also learn from labels and its target has a
+# gradient; URPC's divergence is KL(mean || p_s); FixMatch (train_fixmatch_baseline.py) adds the
+# Dice of its pseudo-labels to their CE; entropy
+# minimisation takes the entropy of labelled images too; cross-teaching's transformer begins with
+# ImageNet's weights, and its Dice is squared; ICT
 # mixes one half of the unlabelled images with the other.
 _SSL4MIS: Recipe = {
     "net": "unet", "net.widths": (16, 32, 64, 128, 256), "net.norm": "batch", "net.dropout": (0.05, 0.1, 0.2, 0.3, 0.5), "net.head": 3,
     "batch": 24, "steps": 30_000, "image_size": 256, "lr": 0.01, "optimiser": "sgd", "momentum": 0.9, "weight_decay": 1e-4,
     "schedule": "poly", "warmup": 0.0, "clip": 0.0, **_CRITERION,
 }  # fmt: skip
-# Quirks of its code: the ramp ends with the training, statistics are not averaged, a teacher normalises by its batch and keeps its dropout, the
+# Quirks of its code: the ramp ends with the training, statistics are not averaged, a teacher
+# normalises by its batch and keeps its dropout, the
 # student is evaluated, there is no strong view.
 _SSL4MIS_SEMI: Recipe = {
     **_SSL4MIS, "method.decay": 0.99, "method.weight": 0.1, "method.ramp": 1.0, "method.average_state": False, "method.teacher_train": True,
     "method.evaluate": "student",
 }  # fmt: skip
-_SWIN_TINY: Recipe = {"method.other.features": 96, "method.other.heads": (3, 6, 12, 24), "method.other.window": 7, "method.other.drop_path": 0.2}
+_SWIN_TINY: Recipe = {
+    "method.other.features": 96,
+    "method.other.heads": (3, 6, 12, 24),
+    "method.other.window": 7,
+    "method.other.drop_path": 0.2,
+}
 _WEAK: Recipe = {"method.student_view": "weak"}
 _NOISY_TEACHER: Recipe = {**_WEAK, "method.noise": 0.1}
 
-# Yu et al. 2019 on the left atrium: a V-Net on windows of 112 × 112 × 80, two labelled and two unlabelled, a tenth of the rate every 2500 of
-# 6000 steps, quarter turns and mirrors. Not expressed: their windows are cut at the scan's own resolution, ours from scans on one grid of 168 × 168 × 88
-# (the set's scans have 88 slices); their V-Net has no residual sums, drops channels at its coarsest and finest level (ours at the two coarsest) and is
+# Yu et al. 2019 on the left atrium: a V-Net on windows of 112 × 112 × 80, two labelled and two
+# unlabelled, a tenth of the rate every 2500 of
+# 6000 steps, quarter turns and mirrors. Not expressed: their windows are cut at the scan's own
+# resolution, ours from scans on one grid of 168 × 168 × 88
+# (the set's scans have 88 slices); their V-Net has no residual sums, drops channels at its coarsest
+# and finest level (ours at the two coarsest) and is
 # evaluated over windows 18, 18 and 4 voxels apart (ours: half a window).
 _LA: Recipe = {
     "net": "vnet", "net.kernel": 3, "net.activation": "relu", "net.norm": "batch", "net.dropout": 0.5,
@@ -83,7 +98,8 @@ PRESETS: dict[str, dict[str, Recipe]] = {
             "method.teacher_train": True, "method.evaluate": "student", "method.largest_entropy": "binary",
         },
     },
-    # Bai et al. 2023: 10,000 steps of pre-training and 30,000 of self-training. Quirks: constant rate, half of the pairs each way, the sum of both
+    # Bai et al. 2023: 10,000 steps of pre-training and 30,000 of self-training. Quirks: constant
+    # rate, half of the pairs each way, the sum of both
     # losses, a teacher that normalises by its batch, student.
     "bcp-acdc": {
         "bcp": {
@@ -92,8 +108,10 @@ PRESETS: dict[str, dict[str, Recipe]] = {
             "method.evaluate": "student",
         },
     },
-    # Yang et al. 2023: 300 epochs of the unlabelled slices in batches of 12: 30,900 steps with 3 patients (29,400 with 7: `--steps`). Their loss is half of
-    # ours: half the rate and twice the decay are the same descent. Quirks: Dice of confident pixels as the pixel loss, no ramp, student; both strong
+    # Yang et al. 2023: 300 epochs of the unlabelled slices in batches of 12: 30,900 steps with 3
+    # patients (29,400 with 7: `--steps`). Their loss is half of
+    # ours: half the rate and twice the decay are the same descent. Quirks: Dice of confident pixels
+    # as the pixel loss, no ramp, student; both strong
     # views are jitter and blur.
     "unimatch-acdc": {
         "unimatch": {
@@ -107,7 +125,8 @@ PRESETS: dict[str, dict[str, Recipe]] = {
 
 
 def preset(name: str, method: str = "supervised") -> Trial:
-    """The trial of a published recipe, e.g. ``preset("ssl4mis", "mean_teacher")``; a recipe of one method needs no second word.
+    """The trial of a published recipe, e.g. ``preset("ssl4mis", "mean_teacher")``; a recipe of one
+    method needs no second word.
 
     Raises:
       UserError: there is no such preset, or it has no such method.
@@ -132,17 +151,28 @@ def told(name: str | None, method: str, given: Iterable[str]) -> Iterator[None]:
         yield
     except UserError as error:
         recipe = PRESETS[name].get(_one(name, method), {}) if name in PRESETS else {}
-        own, words = {key.replace("-", "_") for key in given} - {"method"}, set(re.findall(r"[\w.]+", str(error)))
-        named = [key for key in recipe if words & {key, key.rpartition(".")[2]} and not own & {key, key.partition(".")[0]}]  # --net drops the recipe's
+        own, words = (
+            {key.replace("-", "_") for key in given} - {"method"},
+            set(re.findall(r"[\w.]+", str(error))),
+        )
+        named = [
+            key
+            for key in recipe
+            if words & {key, key.rpartition(".")[2]} and not own & {key, key.partition(".")[0]}
+        ]  # --net drops the recipe's
         if not named:
             raise
         said = " and ".join(f"{key} = {_shown(recipe[key])}" for key in named)
-        raise UserError(f"{error}; the preset {name} sets {said}: give --{named[0]} as well") from None
+        raise UserError(
+            f"{error}; the preset {name} sets {said}: give --{named[0]} as well"
+        ) from None
 
 
 def _one(name: str, method: str) -> str:
     """The method that is meant: a preset of one method needs no second word."""
-    return next(iter(PRESETS[name])) if len(PRESETS[name]) == 1 and method == "supervised" else method
+    return (
+        next(iter(PRESETS[name])) if len(PRESETS[name]) == 1 and method == "supervised" else method
+    )
 
 
 def _shown(value: Any) -> str:

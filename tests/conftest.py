@@ -2,10 +2,15 @@
 
 import os
 
-# Tests compile hundreds of tiny programs and run each a few times: code that is made quickly is worth more than code that runs quickly.
+# Tests compile hundreds of tiny programs and run each a few times: code that is made quickly is
+# worth more than code that runs quickly.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
-os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1")
-os.environ.setdefault("JAX_NUM_CPU_DEVICES", "1")  # the workers of the tests share the cores; two devices have a test of their own
+os.environ.setdefault(
+    "XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+)
+os.environ.setdefault(
+    "JAX_NUM_CPU_DEVICES", "1"
+)  # the workers of the tests share the cores; two devices have a test of their own
 
 import semiseg  # noqa: F401, I001  before NumPy and JAX, whose environment it prepares
 
@@ -20,17 +25,28 @@ import pytest
 
 
 LONG = (
-    "test_contract[enet] test_contract[segnet] test_contract[deeplabv3_plus] test_contract[unet-deep] test_contract[cbam_unet] test_contract[coordinate_unet] "
-    "test_contract[attention_unet-fine] test_contract[wide_unet] test_contract[transunet] test_contract[swin_unetr] test_contract[unetr] "
-    "test_contract[resenc-flat] test_contract[segresnet-vae] test_contract[plain-flat] test_contract[vnet-conv-head] "
-    "test_step_is_finite_and_reaches_every_weight[joint] test_step_is_finite_and_reaches_every_weight[pix2pix] test_contract[fcn8s] "
-    "test_contract[unet_plus_plus] test_contract[pointrend] test_swin_unetr_has_monais_numbers[3] test_it_learns_two_images_in_a_loop[enet]"
+    "test_contract[enet] test_contract[segnet] test_contract[deeplabv3_plus] "
+    "test_contract[unet-deep] test_contract[cbam_unet] test_contract[coordinate_unet] "
+    "test_contract[attention_unet-fine] test_contract[wide_unet] test_contract[transunet] "
+    "test_contract[swin_unetr] test_contract[unetr] "
+    "test_contract[resenc-flat] test_contract[segresnet-vae] test_contract[plain-flat] "
+    "test_contract[vnet-conv-head] "
+    "test_step_is_finite_and_reaches_every_weight[joint] "
+    "test_step_is_finite_and_reaches_every_weight[pix2pix] test_contract[fcn8s] "
+    "test_contract[unet_plus_plus] test_contract[pointrend] "
+    "test_swin_unetr_has_monais_numbers[3] test_it_learns_two_images_in_a_loop[enet]"
 ).split()
-"""Minutes of compiling in sum, siblings of others that are always run: left to SEMISEG_ALL_RUNS=1, for a change to what they test."""
+"""Minutes of compiling in sum, siblings of others that are always run: left to SEMISEG_ALL_RUNS=1,
+for a change to what they test.
+"""
 
 
 def pytest_collection_modifyitems(config, items):
-    if os.environ.get("SEMISEG_ALL_RUNS") or config.getoption("keyword") or any("::" in argument for argument in config.args):  # asked for by name
+    if (
+        os.environ.get("SEMISEG_ALL_RUNS")
+        or config.getoption("keyword")
+        or any("::" in argument for argument in config.args)
+    ):  # asked for by name
         return
     config.hook.pytest_deselected(items=[item for item in items if item.name in LONG])
     items[:] = [item for item in items if item.name not in LONG]
@@ -38,7 +54,9 @@ def pytest_collection_modifyitems(config, items):
 
 @pytest.fixture(scope="module", autouse=True)
 def forgotten_programs():
-    """Lets go of a file's programs at its end: each takes several memory maps, and Linux gives a process 65530, at whose end jaxlib crashes."""
+    """Lets go of a file's programs at its end: each takes several memory maps, and Linux gives a
+    process 65530, at whose end jaxlib crashes.
+    """
     yield
     jax.clear_caches()
     gc.collect()
@@ -56,10 +74,18 @@ def tiny_folder(tmp_path_factory) -> Path:
         for kind in ("images", "labels"):
             (place / split / kind).mkdir(parents=True)
         for i in range(n):
-            disc = (rows - rng.integers(12, 28)) ** 2 + (cols - rng.integers(12, 24)) ** 2 < rng.integers(30, 90)
-            image = np.clip(60 + 110 * disc + rng.normal(0, 12, disc.shape), 0, 255).astype(np.uint8)
+            disc = (rows - rng.integers(12, 28)) ** 2 + (
+                cols - rng.integers(12, 24)
+            ) ** 2 < rng.integers(30, 90)
+            image = np.clip(60 + 110 * disc + rng.normal(0, 12, disc.shape), 0, 255).astype(
+                np.uint8
+            )
             io.imsave(place / split / "images" / f"{split}{i}.png", image, check_contrast=False)
-            io.imsave(place / split / "labels" / f"{split}{i}.png", disc.astype(np.uint8), check_contrast=False)
+            io.imsave(
+                place / split / "labels" / f"{split}{i}.png",
+                disc.astype(np.uint8),
+                check_contrast=False,
+            )
     return place
 
 
@@ -80,5 +106,14 @@ def tiny(root):
     from semiseg.nets import UNet
 
     return dataclasses.replace(
-        Trial(), data="discs", root=root, net=UNet(widths=(4, 8)), image_size=24, labels=4, steps=20, batch=4, log_every=5, eval_every=10
+        Trial(),
+        data="discs",
+        root=root,
+        net=UNet(widths=(4, 8)),
+        image_size=24,
+        labels=4,
+        steps=20,
+        batch=4,
+        log_every=5,
+        eval_every=10,
     )

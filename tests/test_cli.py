@@ -1,4 +1,6 @@
-"""What the command line says to someone who mistyped, stopped or forgot something: one line, with the remedy."""
+"""What the command line says to someone who mistyped, stopped or forgot something: one line, with
+the remedy.
+"""
 
 import os
 import signal
@@ -27,7 +29,11 @@ def sweep(tmp_path_factory):
 
     def write(**changes) -> str:
         file = tmp_path_factory.mktemp("sweep") / "grid.yaml"
-        axes = {"data": {"value": "nuclei"}, "method": {"values": ["supervised", "mean_teacher"]}, **changes}
+        axes = {
+            "data": {"value": "nuclei"},
+            "method": {"values": ["supervised", "mean_teacher"]},
+            **changes,
+        }
         file.write_text(yaml.safe_dump({"method": "grid", "parameters": axes}))
         return str(file)
 
@@ -55,36 +61,63 @@ def test_a_slip_of_the_pen_is_told_what_was_meant(argv, near, capsys):
 
 
 def test_a_sweep_looks_ahead(sweep, tmp_path, capsys):
-    """A missing file, an unknown method and an unknown data set, before anything is written. Catches a grid that fails after its first half."""
+    """A missing file, an unknown method and an unknown data set, before anything is written.
+    Catches a grid that fails after its first half.
+    """
     out = f"--out={tmp_path / 'out'}"
-    assert "no such sweep file; did you mean 'grid.yaml'?" in said(capsys, "sweep", sweep().replace("grid.yaml", "gird.yaml"), out)
-    assert "did you mean 'mean_teacher'?" in said(capsys, "sweep", sweep(method={"values": ["supervised", "maen_teacher"]}), out)
-    assert "no data set 'mine'" in said(capsys, "sweep", sweep(data={"values": ["nuclei", "mine"]}), out)
+    assert "no such sweep file; did you mean 'grid.yaml'?" in said(
+        capsys, "sweep", sweep().replace("grid.yaml", "gird.yaml"), out
+    )
+    assert "did you mean 'mean_teacher'?" in said(
+        capsys, "sweep", sweep(method={"values": ["supervised", "maen_teacher"]}), out
+    )
+    assert "no data set 'mine'" in said(
+        capsys, "sweep", sweep(data={"values": ["nuclei", "mine"]}), out
+    )
     assert not (tmp_path / "out").exists()
 
 
 def test_a_sweep_says_which_label_subsets_are_the_same(sweep, capsys):
-    """Catches replicates that hold the same patients taken for independent ones, and the line where subsets differ."""
-    looked = lambda **axes: (_look_ahead(Path(sweep(label_subset={"values": [0, 1, 2]}, **axes)), None, "local"), capsys.readouterr().err)[1]
+    """Catches replicates that hold the same patients taken for independent ones, and the line where
+    subsets differ.
+    """
+    looked = lambda **axes: (
+        _look_ahead(Path(sweep(label_subset={"values": [0, 1, 2]}, **axes)), None, "local"),
+        capsys.readouterr().err,
+    )[1]
     said = looked(labels={"values": [4, 0]})
-    assert said.startswith("semiseg: the 3 label subsets of labels 0 are the same patients") and said.count("\n") == 1
+    assert (
+        said.startswith("semiseg: the 3 label subsets of labels 0 are the same patients")
+        and said.count("\n") == 1
+    )
     assert looked(labels={"value": 4}) == ""
 
 
 def test_help_shows_what_matters_first(capsys):
-    """Catches a first screen that grew, jargon of the compiler in it, parts whose options cannot be reached from it, and a recipe
-    that is shown with the defaults."""
+    """Catches a first screen that grew, jargon of the compiler in it, parts whose options cannot be
+    reached from it, and a recipe that is shown with the defaults.
+    """
     assert main(["train", "--help"]) == 0
     first = capsys.readouterr().out
     flags = [line.split()[0] for line in first.splitlines() if line.startswith("  --")]
-    assert len(flags) == 21 and {"--data", "--labels", "--method", "--init", "--out"} <= set(flags) and len(first.splitlines()) < 50
+    assert (
+        len(flags) == 21
+        and {"--data", "--labels", "--method", "--init", "--out"} <= set(flags)
+        and len(first.splitlines()) < 50
+    )
     assert main(["train", "--help=all"]) == 0
     everything = capsys.readouterr().out
-    assert all(flag in everything for flag in (*flags, "--augment.", "--net.widths", "--weight-decay"))
+    assert all(
+        flag in everything for flag in (*flags, "--augment.", "--net.widths", "--weight-decay")
+    )
     assert "static" not in (first + everything).lower() and "compiles anew" in everything
     assert main(["train", "--method.help", "bcp"]) == 0
     part = capsys.readouterr().out
-    assert part.startswith("method: BCP") and "--method.largest-component" in part and "--net." not in part
+    assert (
+        part.startswith("method: BCP")
+        and "--method.largest-component" in part
+        and "--net." not in part
+    )
     assert "did you mean 'net'?" in said(capsys, "train", "--help", "nett")
     assert main(["train", "--preset=unimatch-acdc", "--help"]) == 0
     recipe = capsys.readouterr().out
@@ -92,8 +125,10 @@ def test_help_shows_what_matters_first(capsys):
 
 
 def test_ctrl_c_before_training_is_one_line(monkeypatch, capfd):
-    """While data are read. Catches a KeyboardInterrupt (which a callback of the garbage collector, as JAX has one, swallows: the command runs
-    on), a stop that does not say how to go on, and a handler that stays behind."""
+    """While data are read. Catches a KeyboardInterrupt (which a callback of the garbage collector,
+    as JAX has one, swallows: the command runs on), a stop that does not say how to go on, and a
+    handler that stays behind.
+    """
     import semiseg.runner
 
     class Ended(BaseException):
@@ -113,11 +148,16 @@ def test_ctrl_c_before_training_is_one_line(monkeypatch, capfd):
 
 @pytest.mark.parametrize(
     "values, words",
-    [((0, 255), "read as 0 and 1"), ((0, 1, 255), "255 marks pixels that are ignored"), ((0, 128), "129 assumed (background, class 1, class 2, class 3 …)")],
+    [
+        ((0, 255), "read as 0 and 1"),
+        ((0, 1, 255), "255 marks pixels that are ignored"),
+        ((0, 128), "129 assumed (background, class 1, class 2, class 3 …)"),
+    ],
 )
 def test_what_was_assumed_of_the_labels_is_said(values, words, tmp_path, capsys):
-    """Without --classes, at check and at import. Catches classes guessed in silence, 255 unexplained, a validation set of one subject or an
-    image without a label unmentioned."""
+    """Without --classes, at check and at import. Catches classes guessed in silence, 255
+    unexplained, a validation set of one subject or an image without a label unmentioned.
+    """
     for kind in ("images", "labels"):
         (tmp_path / "in" / kind).mkdir(parents=True)
     for i in range(8):
@@ -132,16 +172,34 @@ def test_what_was_assumed_of_the_labels_is_said(values, words, tmp_path, capsys)
     assert main(["data", "import", *where, "--name=own", f"--root={tmp_path}"]) == 0
     imported = capsys.readouterr().err
     assert words in imported and imported.count("few subjects to score on (val 1, test 2)") == 1
-    assert "8 annotated subjects: train 5, val 1, test 2; without annotation, all in train: 1" in imported
+    assert (
+        "8 annotated subjects: train 5, val 1, test 2; without annotation, all in train: 1"
+        in imported
+    )
 
 
 def test_repeated_problems_are_one_line_with_a_count():
-    """Catches a screen of equal lines, problems of two kinds merged, and rare ones hidden behind a count."""
-    wrong = [f"m/labels/p{i}.png: subject p{i}: label has value {v} but the set declares classes 0–1; correct it" for i, v in enumerate([7] * 5 + [9])]
-    rows = [f"m/subjects.csv: names q{i}, which is not among the images; remove the row" for i in range(5)]
-    bare = [f"m/subjects.csv: has no row for m/images/{name}.png; add one" for name in ("ann", "bob", "eve", "joe")]
+    """Catches a screen of equal lines, problems of two kinds merged, and rare ones hidden behind a
+    count.
+    """
+    wrong = [
+        (
+            f"m/labels/p{i}.png: subject p{i}: label has value {v} but the set declares classes 0–1; "
+            f"correct it"
+        )
+        for i, v in enumerate([7] * 5 + [9])
+    ]
+    rows = [
+        f"m/subjects.csv: names q{i}, which is not among the images; remove the row"
+        for i in range(5)
+    ]
+    bare = [
+        f"m/subjects.csv: has no row for m/images/{name}.png; add one"
+        for name in ("ann", "bob", "eve", "joe")
+    ]
     assert check.collapsed(bare) == [*bare[:3], "m/subjects.csv: … and 1 more of this kind"]
     assert check.collapsed([*wrong, *rows]) == [
-        "5 times: label has value 7 but the set declares classes 0–1; correct it (m/labels/p0.png, m/labels/p1.png, m/labels/p2.png and 2 more)",
+        ("5 times: label has value 7 but the set declares classes 0–1; correct it "
+"(m/labels/p0.png, m/labels/p1.png, m/labels/p2.png and 2 more)"),
         wrong[5], *rows[:3], "m/subjects.csv: … and 2 more of this kind",
     ]  # fmt: skip

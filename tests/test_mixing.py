@@ -1,4 +1,6 @@
-"""Synthetic images in a batch: how many and when, what they are taken for, and what their masks weigh."""
+"""Synthetic images in a batch: how many and when, what they are taken for, and what their masks
+weigh.
+"""
 
 import dataclasses
 import functools
@@ -24,46 +26,88 @@ of = jax.ShapeDtypeStruct
 
 
 def pools(*space: int) -> Pools:
-    """Real images of zeros and ones, of which 0 and 1 are labelled with their own value; synthetic ones of 200, labelled 2."""
+    """Real images of zeros and ones, of which 0 and 1 are labelled with their own value; synthetic
+    ones of 200, labelled 2.
+    """
     index = lambda *i: jnp.resize(jnp.array(i, jnp.int32), N)
     full = lambda n, value: jnp.full((n, *space), value, jnp.uint8)
     image = jnp.arange(N, dtype=jnp.uint8).reshape(-1, *(1,) * len(space)) % 2 * full(1, 1)
     label = jnp.where(jnp.arange(N).reshape(-1, *(1,) * len(space)) < 2, image, jnp.uint8(IGNORE))
     made = full(M, 200)[..., None]
-    return Pools(image[..., None], label, index(0, 1), jnp.int32(2), index(2, 3, 4, 5), jnp.int32(4), made, full(M, 2), jnp.int32(M), image)
+    return Pools(
+        image[..., None],
+        label,
+        index(0, 1),
+        jnp.int32(2),
+        index(2, 3, 4, 5),
+        jnp.int32(4),
+        made,
+        full(M, 2),
+        jnp.int32(M),
+        image,
+    )
 
 
 @pytest.mark.parametrize("ratio", [0.0, 0.25, 1.0, 4.0])
 def test_schedules_differ_in_when_and_not_in_how_many(ratio):
-    """Catches arms of one ratio that see more synthetic images than others, a constant share that is not the plain one, and an end that is not real."""
+    """Catches arms of one ratio that see more synthetic images than others, a constant share that
+    is not the plain one, and an end that is not real.
+    """
     steps, p = 250, np.float32(ratio) / np.float32(1 + ratio)
-    shares = {name: np.asarray(share(i, jnp.float32(ratio), jnp.arange(steps), jnp.float32(steps))) for i, name in enumerate(SCHEDULES)}
+    shares = {
+        name: np.asarray(share(i, jnp.float32(ratio), jnp.arange(steps), jnp.float32(steps)))
+        for i, name in enumerate(SCHEDULES)
+    }
     for s in shares.values():
         np.testing.assert_allclose(np.broadcast_to(s, steps).mean(), p, atol=1e-4)
     first = int(p * steps)
-    assert np.all(shares["constant"] == p) and np.all(shares["pretrain"][:first] == 1) and np.all(shares["pretrain"][first + 1 :] == 0)
-    assert np.all(np.diff(shares["decay"]) <= 0) and shares["decay"][-1] < 0.02 and shares["decay"].max() <= 1
+    assert (
+        np.all(shares["constant"] == p)
+        and np.all(shares["pretrain"][:first] == 1)
+        and np.all(shares["pretrain"][first + 1 :] == 0)
+    )
+    assert (
+        np.all(np.diff(shares["decay"]) <= 0)
+        and shares["decay"][-1] < 0.02
+        and shares["decay"].max() <= 1
+    )
 
 
 @pytest.mark.parametrize("role", ["labelled", "unlabelled"])
 def test_synthetic_images_take_the_places_of_their_role_alone(role):
-    """Shares 0, ½ and 1. Catches masks that teach in the unlabelled role, a real image called synthetic, and a hidden label read for a synthetic one."""
+    """Shares 0, ½ and 1. Catches masks that teach in the unlabelled role, a real image called
+    synthetic, and a hidden label read for a synthetic one.
+    """
     one = pools(8, 8)
-    made = jax.jit(lambda p: draw(one, jax.random.key(3), none(), p, labelled=16, unlabelled=16, size=8, role=role))
+    made = jax.jit(
+        lambda p: draw(
+            one, jax.random.key(3), none(), p, labelled=16, unlabelled=16, size=8, role=role
+        )
+    )
     known_of = jax.jit(lambda batch: diagnostics.hidden_labels(one.hidden_NHW, batch))
     for p in (0.0, 0.5, 1.0):
         batch, synthetic = made(p)
         beyond = np.asarray(batch.place) >= N
-        here, other = (beyond, np.asarray(synthetic)) if role == "unlabelled" else (np.asarray(synthetic), beyond)
+        here, other = (
+            (beyond, np.asarray(synthetic))
+            if role == "unlabelled"
+            else (np.asarray(synthetic), beyond)
+        )
         assert not other.any() and (here.any(), here.all()) == (p > 0, p == 1)
-        assert np.array_equal(np.all(np.asarray(batch.label) == 2, (1, 2)), synthetic) and batch.place.max() < N + M
+        assert (
+            np.array_equal(np.all(np.asarray(batch.label) == 2, (1, 2)), synthetic)
+            and batch.place.max() < N + M
+        )
         known = np.asarray(known_of(batch))
-        assert np.array_equal(np.all(known == IGNORE, (1, 2)), beyond) and np.array_equal(known[~beyond, 4, 4], batch.place[~beyond] % 2)
+        assert np.array_equal(np.all(known == IGNORE, (1, 2)), beyond) and np.array_equal(
+            known[~beyond, 4, 4], batch.place[~beyond] % 2
+        )
 
 
 def test_soft_target_by_hand():
-    """Two images of two classes at even odds, weights 0 and ½, half of the pixels labelled: ½ · ¼ · 2 ln 2. Catches a target with a gradient, a mean over
-    other pixels, an image that is real."""
+    """Two images of two classes at even odds, weights 0 and ½, half of the pixels labelled: ½ · ¼ ·
+    2 ln 2. Catches a target with a gradient, a mean over other pixels, an image that is real.
+    """
 
     class Net:
         def apply(self, params, x, *, train, key=None):
@@ -72,37 +116,74 @@ def test_soft_target_by_hand():
     model = Model(Net(), of((1, 2, 1, 2), jnp.float32), 2)  # type: ignore[arg-type]
     label = jnp.array([[[0], [IGNORE]], [[1], [IGNORE]]])
     batch = Batch(jnp.ones((2, 2, 1, 2)), label, *[None] * 5)  # type: ignore[arg-type]
-    loss = lambda student, teacher: program.soft_loss(model, Params(student, {}), Params(teacher, {}), batch, jnp.array([0.0, 0.5]), jax.random.key(0))
+    loss = lambda student, teacher: program.soft_loss(
+        model,
+        Params(student, {}),
+        Params(teacher, {}),
+        batch,
+        jnp.array([0.0, 0.5]),
+        jax.random.key(0),
+    )
     student, teacher = jnp.zeros(2), jnp.array([0.0, jnp.log(3.0)])
     value, (g, of_teacher) = jax.jit(jax.value_and_grad(loss, (0, 1)))(student, teacher)
     np.testing.assert_allclose(value, 0.25 * np.log(2), rtol=1e-6)
-    np.testing.assert_allclose(g, [0.25 * 0.25, -0.25 * 0.25], rtol=1e-5)  # ¼ · (softmax of the student - (¼, ¾))
+    np.testing.assert_allclose(
+        g, [0.25 * 0.25, -0.25 * 0.25], rtol=1e-5
+    )  # ¼ · (softmax of the student - (¼, ¾))
     assert np.all(of_teacher == 0)
 
 
-@pytest.mark.parametrize(("method", "role", "space"), [(methods.Supervised(), "soft", (8, 8)), (methods.TemporalEnsembling(), "unlabelled", (4, 8, 8))])
+@pytest.mark.parametrize(
+    ("method", "role", "space"),
+    [
+        (methods.Supervised(), "soft", (8, 8)),
+        (methods.TemporalEnsembling(), "unlabelled", (4, 8, 8)),
+    ],
+)
 def test_every_role_fits_the_trainer(method, role, space):
-    """Traced, not run: a baseline, and volumes with a memory of every image. Catches a state that changes its shape, and a role that only images know."""
+    """Traced, not run: a baseline, and volumes with a memory of every image. Catches a state that
+    changes its shape, and a role that only images know.
+    """
     net = UNet(widths=(2, 4), dims=len(space))
     model = Model(net, of((1, *space, 1), np.float32), 3, of((N + M, *space, 1), np.uint8))
     p = program.Program(model, space if len(space) == 3 else 8, 4, "adamw", "poly", role)
     knobs = jax.tree.map(jnp.float32, program.Knobs(method=method, augment=config.Trial().augment))
     state = jax.eval_shape(functools.partial(program.start, p), knobs, jnp.uint32(0))
-    after, metrics = jax.eval_shape(functools.partial(program.chunk, p), knobs, jnp.uint32(0), jax.eval_shape(lambda: pools(*space)), state, jnp.int32(3))
-    assert jax.tree.map(jnp.shape, after) == jax.tree.map(jnp.shape, state) and ("soft" in metrics) == (role == "soft")
+    after, metrics = jax.eval_shape(
+        functools.partial(program.chunk, p),
+        knobs,
+        jnp.uint32(0),
+        jax.eval_shape(lambda: pools(*space)),
+        state,
+        jnp.int32(3),
+    )
+    assert jax.tree.map(jnp.shape, after) == jax.tree.map(jnp.shape, state) and (
+        "soft" in metrics
+    ) == (role == "soft")
 
 
 def test_a_grid_of_mixes_compiles_once_for_each_role():
     """Catches a schedule, weight or softness that became static, and a role that is not."""
     model = Model(UNet(), of((1, 8, 8, 1), np.float32), 2)
-    trials = [override(Trial(synthetic="s"), {"synthetic_schedule": s, "synthetic_weight": w, "synthetic_softness": w}) for s in SCHEDULES for w in (0.5, 1)]
+    trials = [
+        override(
+            Trial(synthetic="s"),
+            {"synthetic_schedule": s, "synthetic_weight": w, "synthetic_softness": w},
+        )
+        for s in SCHEDULES
+        for w in (0.5, 1)
+    ]
     assert len({(program_of(t, model), jax.tree.structure(knobs_of(t))) for t in trials}) == 1
     assert len({tuple(jax.tree.leaves(knobs_of(t))) for t in trials}) == len(trials)
-    assert len({program_of(override(trials[0], {"synthetic_as": role}), model) for role in ROLES}) == len(ROLES)
+    assert len(
+        {program_of(override(trials[0], {"synthetic_as": role}), model) for role in ROLES}
+    ) == len(ROLES)
 
 
 def test_pool_of_a_memory_holds_the_synthetic_images(monkeypatch):
-    """Catches a memory of N images where places reach N + M, and one that grew for the other roles, so that their checkpoints fit no more."""
+    """Catches a memory of N images where places reach N + M, and one that grew for the other roles,
+    so that their checkpoints fit no more.
+    """
     seen = {}
 
     def start(program, *rest):
@@ -111,9 +192,19 @@ def test_pool_of_a_memory_holds_the_synthetic_images(monkeypatch):
 
     monkeypatch.setattr(fit.programs, "start", start)
     for role in ROLES:
-        p = program.Program(Model(UNet(), of((1, 8, 8, 1), np.float32), 3), 8, 4, "adamw", "poly", role)
+        p = program.Program(
+            Model(UNet(), of((1, 8, 8, 1), np.float32), 3), 8, 4, "adamw", "poly", role
+        )
         with pytest.raises(KeyboardInterrupt):
-            fit.fit(p, program.Knobs(method=methods.MeanTeacher(), augment=none()), 0, pools(8, 8), fit.Plan(1, 1, 1, 1.0), None, None)
+            fit.fit(
+                p,
+                program.Knobs(method=methods.MeanTeacher(), augment=none()),
+                0,
+                pools(8, 8),
+                fit.Plan(1, 1, 1, 1.0),
+                None,
+                None,
+            )
     assert seen == {"labelled": N, "soft": N, "unlabelled": N + M}
 
 
@@ -124,7 +215,10 @@ def test_pool_of_a_memory_holds_the_synthetic_images(monkeypatch):
         ({"synthetic_as": "real"}, "choose one of labelled, soft, unlabelled"),
         ({"synthetic_softness": 1.5}, "synthetic_softness is 1.5: it must be at most 1"),
         ({"synthetic_weight": -1}, "synthetic_weight is -1.0: it must be at least 0"),
-        ({"synthetic_weight": 0.5, "ratio": 1}, "synthetic_weight is 0.5, but there is no synthetic set"),
+        (
+            {"synthetic_weight": 0.5, "ratio": 1},
+            "synthetic_weight is 0.5, but there is no synthetic set",
+        ),
         ({"synthetic_as": "unlabelled", "synthetic": "s"}, "supervised uses no unlabelled images"),
     ],
 )
@@ -136,10 +230,17 @@ def test_a_wrong_mix_is_one_line(changes, words):
 
 
 def test_folders_of_earlier_versions_are_found_again():
-    """Catches a run folder without these fields that is taken for another trial, and a pre-training that is done again for them."""
+    """Catches a run folder without these fields that is taken for another trial, and a pre-training
+    that is done again for them.
+    """
     from semiseg.pretrain.start import content
 
     trial = Trial(synthetic="s", ratio=1.0)
     old = {k: v for k, v in config.to_dict(trial).items() if not k.startswith("synthetic_")}
-    assert len(old) == len(config.to_dict(trial)) - 4 and config.from_dict(yaml.safe_load(yaml.safe_dump(old))) == trial
-    assert content(trial, "data") == content(dataclasses.replace(trial, synthetic_schedule="decay", synthetic_as="soft"), "data")
+    assert (
+        len(old) == len(config.to_dict(trial)) - 4
+        and config.from_dict(yaml.safe_load(yaml.safe_dump(old))) == trial
+    )
+    assert content(trial, "data") == content(
+        dataclasses.replace(trial, synthetic_schedule="decay", synthetic_as="soft"), "data"
+    )

@@ -18,7 +18,9 @@ from semiseg.runner import read_table
 
 @pytest.fixture(scope="module")
 def run(tiny, tmp_path_factory):
-    trial = dataclasses.replace(config.override(tiny, {"lr": 0.01}), steps=60, eval_every=60, labels=0)
+    trial = dataclasses.replace(
+        config.override(tiny, {"lr": 0.01}), steps=60, eval_every=60, labels=0
+    )
     return semiseg.run(trial, tmp_path_factory.mktemp("publish") / "run", progress=False).path
 
 
@@ -32,13 +34,17 @@ def exported(run, tmp_path_factory):
 def _disc(side=48):
     rows, cols = np.mgrid[:side, : side - 8]
     disc = (rows - 20) ** 2 + (cols - 18) ** 2 < 60
-    return disc, np.clip(60 + 110 * disc + np.random.default_rng(0).normal(0, 12, disc.shape), 0, 255).astype(np.uint8)
+    return disc, np.clip(
+        60 + 110 * disc + np.random.default_rng(0).normal(0, 12, disc.shape), 0, 255
+    ).astype(np.uint8)
 
 
 def test_predict_keeps_format_size_and_geometry(exported, tmp_path, capsys):
-    """PNG, TIFF with its resolution, and an oblique anisotropic NIfTI: masks of the same shape, affine, codes and units, that find the disc.
+    """PNG, TIFF with its resolution, and an oblique anisotropic NIfTI: masks of the same shape,
+    affine, codes and units, that find the disc.
 
-    Catches a slice axis or orientation exchanged (the disc would be elsewhere), a lost affine, and a data set that is needed to predict.
+    Catches a slice axis or orientation exchanged (the disc would be elsewhere), a lost affine, and
+    a data set that is needed to predict.
     """
     import nibabel
     from PIL import Image
@@ -49,13 +55,18 @@ def test_predict_keeps_format_size_and_geometry(exported, tmp_path, capsys):
     Image.fromarray(image).save(source / "a.png")
     Image.fromarray(image).save(source / "b.tif", dpi=(300.0, 300.0))
     affine = np.array([[0, 0, 7.5, -3], [1.2, 0.1, 0, 4], [-0.1, 1.2, 0, 9], [0, 0, 0, 1.0]])
-    volume = nibabel.Nifti1Image(np.stack([image, image, np.full_like(image, 60)], 2).astype(np.int16), affine)
+    volume = nibabel.Nifti1Image(
+        np.stack([image, image, np.full_like(image, 60)], 2).astype(np.int16), affine
+    )
     volume.header.set_xyzt_units("mm", "sec")
     volume.set_sform(affine, code=4)
     nibabel.save(volume, source / "c.nii.gz")
     (source / "notes.txt").write_text("not an image")
     assert main(["predict", str(exported), "--input", str(source), "--output", str(out)]) == 0
-    assert sorted(p.name for p in out.iterdir()) == ["a.png", "b.tif", "c.nii.gz"] and "class 1" in capsys.readouterr().out
+    assert (
+        sorted(p.name for p in out.iterdir()) == ["a.png", "b.tif", "c.nii.gz"]
+        and "class 1" in capsys.readouterr().out
+    )
     masks = {name: np.asarray(Image.open(out / name)) for name in ("a.png", "b.tif")}
     for mask in masks.values():
         assert mask.shape == disc.shape and mask.dtype == np.uint8
@@ -63,7 +74,11 @@ def test_predict_keeps_format_size_and_geometry(exported, tmp_path, capsys):
     assert Image.open(out / "b.tif").info["dpi"] == pytest.approx((300, 300))
     found = nibabel.load(out / "c.nii.gz")
     np.testing.assert_allclose(found.affine, affine, atol=1e-5)
-    assert found.header["sform_code"] == 4 and found.header.get_xyzt_units() == ("mm", "sec") and found.get_data_dtype() == np.uint8
+    assert (
+        found.header["sform_code"] == 4
+        and found.header.get_xyzt_units() == ("mm", "sec")
+        and found.get_data_dtype() == np.uint8
+    )
     assert (np.asarray(found.dataobj)[..., 0] == masks["a.png"]).mean() > 0.9
 
 
@@ -74,14 +89,31 @@ def test_predict_names_a_bad_file_and_goes_on(exported, tmp_path, capsys):
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "bad.png").write_bytes(b"\x89PNG nothing")
     Image.fromarray(_disc()[1]).save(tmp_path / "in" / "good.png")
-    assert main(["predict", str(exported), f"--input={tmp_path / 'in'}", f"--output={tmp_path / 'out'}"]) == 1
+    assert (
+        main(
+            ["predict", str(exported), f"--input={tmp_path / 'in'}", f"--output={tmp_path / 'out'}"]
+        )
+        == 1
+    )
     assert "bad.png" in capsys.readouterr().err and (tmp_path / "out" / "good.png").exists()
-    assert main(["predict", str(exported), f"--input={tmp_path / 'in'}", f"--output={tmp_path / 'in'}"]) == 2
-    assert main(["predict", str(tmp_path), f"--input={tmp_path / 'in'}", f"--output={tmp_path / 'out'}"]) == 2
+    assert (
+        main(
+            ["predict", str(exported), f"--input={tmp_path / 'in'}", f"--output={tmp_path / 'in'}"]
+        )
+        == 2
+    )
+    assert (
+        main(
+            ["predict", str(tmp_path), f"--input={tmp_path / 'in'}", f"--output={tmp_path / 'out'}"]
+        )
+        == 2
+    )
 
 
 def test_predictions_are_the_evaluations(run, root):
-    """A predictor of the run's folder gives the labels that were scored. Catches another frame, or student for teacher."""
+    """A predictor of the run's folder gives the labels that were scored. Catches another frame, or
+    student for teacher.
+    """
     kept = np.load(run / "examples.npz")
     predictor = Predictor.load(run)
     cases = {c.name: c for c in store.read_split("discs", "val", root)}
@@ -90,38 +122,81 @@ def test_predictions_are_the_evaluations(run, root):
 
 
 def test_export_is_whole_and_says_what_the_run_says(run, exported, root):
-    """Catches a card with other numbers than the run's, a missing licence or fingerprint, and a warning left out (test was never scored)."""
-    assert {p.name for p in exported.iterdir()} == {"weights.safetensors", "config.yaml", "summary.json", "env.json", "per_subject.csv", "README.md", "LICENSE"}
-    card, summary = (exported / "README.md").read_text(), json.loads((run / "summary.json").read_text())
-    worst = min(float(r["value"]) for r in read_table(run) if r["metric"] == "dice" and r["checkpoint"] == "last")
+    """Catches a card with other numbers than the run's, a missing licence or fingerprint, and a
+    warning left out (test was never scored).
+    """
+    assert {p.name for p in exported.iterdir()} == {
+        "weights.safetensors",
+        "config.yaml",
+        "summary.json",
+        "env.json",
+        "per_subject.csv",
+        "README.md",
+        "LICENSE",
+    }
+    card, summary = (
+        (exported / "README.md").read_text(),
+        json.loads((run / "summary.json").read_text()),
+    )
+    worst = min(
+        float(r["value"])
+        for r in read_table(run)
+        if r["metric"] == "dice" and r["checkpoint"] == "last"
+    )
     (row,) = (line for line in card.splitlines() if line.startswith("| val | class 1 |"))
-    assert row.startswith(f"| val | class 1 | {summary['last']['val']['dice']:.4g} ± ") and row.endswith(f"| {worst:.3f} |")
+    assert row.startswith(
+        f"| val | class 1 | {summary['last']['val']['dice']:.4g} ± "
+    ) and row.endswith(f"| {worst:.3f} |")
     assert "8 subjects (8 images)" in card and store.info("discs", root).fingerprint in card
-    assert "test split was never scored" in card and "Not a medical device" in card and "not stated" in (exported / "LICENSE").read_text()
+    assert (
+        "test split was never scored" in card
+        and "Not a medical device" in card
+        and "not stated" in (exported / "LICENSE").read_text()
+    )
     assert main(["export", str(run), f"--out={exported}"]) == 0  # again, over its own files
     assert main(["export", str(run), f"--out={run}"]) == 2
     assert main(["export", str(exported.parent), f"--out={exported}"]) == 2
 
 
 def test_a_data_card_is_written_with_every_set(root, capsys):
-    """Shares of train and val by hand; test is counted, never looked at. Catches a card that tells of test pixels or mixes the splits."""
+    """Shares of train and val by hand; test is counted, never looked at. Catches a card that tells
+    of test pixels or mixes the splits.
+    """
     card = (Path(root) / "discs" / "card.md").read_text()
-    share = {split: np.mean([c.label.mean() for c in store.read_split("discs", split, root)]) for split in ("train", "val")}
+    share = {
+        split: np.mean([c.label.mean() for c in store.read_split("discs", split, root)])
+        for split in ("train", "val")
+    }
     assert f"| class 1 | {share['train']:.2%} | 100% | {share['val']:.2%} | 100% |" in card
-    assert "| test | 3 | 3 | 3 | 3 | not looked at |" in card and "| train | 8 | 8 | 8 | 8 | 40×36 | 1×1 |" in card
+    assert (
+        "| test | 3 | 3 | 3 | 3 | not looked at |" in card
+        and "| train | 8 | 8 | 8 | 8 | 40×36 | 1×1 |" in card
+    )
     info = store.info("discs", root)
-    assert info.fingerprint in card and f"semiseg data import --format folder --source {info.source} --name discs" in card
-    assert main(["data", "describe", "discs", f"--root={root}"]) == 0 and str(Path(root) / "discs" / "card.md") in capsys.readouterr().out
+    assert (
+        info.fingerprint in card
+        and f"semiseg data import --format folder --source {info.source} --name discs" in card
+    )
+    assert (
+        main(["data", "describe", "discs", f"--root={root}"]) == 0
+        and str(Path(root) / "discs" / "card.md") in capsys.readouterr().out
+    )
 
 
 def test_doctor_finds_what_is_wrong(monkeypatch, tmp_path, capsys):
-    """All well here; then an old version and a folder that cannot be written. Catches a check that always says ok."""
+    """All well here; then an old version and a folder that cannot be written. Catches a check that
+    always says ok.
+    """
     monkeypatch.setenv("SEMISEG_DATA", str(tmp_path))
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     monkeypatch.setenv("NETRC", str(tmp_path / "none"))
     assert main(["doctor", f"--json={tmp_path / 'd.json'}"]) == 0
     said = capsys.readouterr().out
-    assert "computes" in said and "mirrored offline" in said and len(json.loads((tmp_path / "d.json").read_text())) >= 8
+    assert (
+        "computes" in said
+        and "mirrored offline" in said
+        and len(json.loads((tmp_path / "d.json").read_text())) >= 8
+    )
     monkeypatch.setitem(doctor.SUPPORTED, "jax", ("99.0", "100"))
     monkeypatch.setattr(doctor.os, "access", lambda place, how: False)
     assert main(["doctor"]) == 1

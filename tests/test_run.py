@@ -29,8 +29,18 @@ def command(trial, out: Path) -> list[str]:
     """The command line of a trial, in a process of its own."""
     file = out.parent / f"{out.name}.yaml"
     file.write_text(config.to_yaml(trial))
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(tempfile.gettempdir()) / "semiseg-test-programs"))  # read by the children only
-    return [sys.executable, "-m", "semiseg.cli.main", "train", f"--config={file}", f"--out={out}", "--quiet"]
+    os.environ.setdefault(
+        "JAX_COMPILATION_CACHE_DIR", str(Path(tempfile.gettempdir()) / "semiseg-test-programs")
+    )  # read by the children only
+    return [
+        sys.executable,
+        "-m",
+        "semiseg.cli.main",
+        "train",
+        f"--config={file}",
+        f"--out={out}",
+        "--quiet",
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -41,38 +51,83 @@ def finished(tiny, tmp_path_factory):
 def test_the_folder_is_complete(finished):
     """The contract other people's scripts depend on."""
     names = {p.name for p in finished.path.iterdir()}
-    assert names >= {"config.yaml", "env.json", "metrics.jsonl", "per_subject.csv", "summary.json", "checkpoints", "weights.safetensors", "examples.npz"}
+    assert names >= {
+        "config.yaml",
+        "env.json",
+        "metrics.jsonl",
+        "per_subject.csv",
+        "summary.json",
+        "checkpoints",
+        "weights.safetensors",
+        "examples.npz",
+    }
     assert not [n for n in names if n.endswith(".tmp")]
-    steps = [json.loads(line)["step"] for line in (finished.path / "metrics.jsonl").read_text().splitlines()]
+    steps = [
+        json.loads(line)["step"]
+        for line in (finished.path / "metrics.jsonl").read_text().splitlines()
+    ]
     assert steps == [5, 10, 15, 20]
     rows = list(csv.DictReader((finished.path / "per_subject.csv").open()))
-    assert set(rows[0]) == {"run", "split", "checkpoint", "subject", "class", "metric", "value", "unit"}
-    assert {r["checkpoint"] for r in rows} == {"last", "val_best"} and {r["split"] for r in rows} == {"val"}
-    last = [float(r["value"]) for r in rows if r["metric"] == "dice" and r["checkpoint"] == "last" and r["value"]]
+    assert set(rows[0]) == {
+        "run",
+        "split",
+        "checkpoint",
+        "subject",
+        "class",
+        "metric",
+        "value",
+        "unit",
+    }
+    assert {r["checkpoint"] for r in rows} == {"last", "val_best"} and {
+        r["split"] for r in rows
+    } == {"val"}
+    last = [
+        float(r["value"])
+        for r in rows
+        if r["metric"] == "dice" and r["checkpoint"] == "last" and r["value"]
+    ]
     assert finished.summary["last"]["val"]["dice"] == pytest.approx(np.mean(last), abs=1e-5)
     assert config.load(finished.path / "config.yaml") == finished.trial
-    assert repr(finished).endswith(f"20 steps, val Dice {np.mean(last):.3f})") and len(repr(finished)) < 300, "a line in a notebook"
+    assert (
+        repr(finished).endswith(f"20 steps, val Dice {np.mean(last):.3f})")
+        and len(repr(finished)) < 300
+    ), "a line in a notebook"
 
 
 def test_it_learns(tiny, tmp_path):
-    """Catches a gradient that does not reach the weights, and images that lost their labels: bright discs are easy."""
+    """Catches a gradient that does not reach the weights, and images that lost their labels: bright
+    discs are easy.
+    """
     trial = config.override(tiny, {"steps": 120, "labels": 0, "eval_every": 120, "lr": 0.01})
     assert semiseg.run(trial, progress=False).summary["last"]["val"]["dice"] > 0.8
 
 
 def test_two_devices_train_what_one_does(finished, tmp_path):
-    """Each has half of the batch: catches a draw, a loss or a norm that is taken of the half. (All other tests have one device, which compiles sooner.)"""
+    """Each has half of the batch: catches a draw, a loss or a norm that is taken of the half. (All
+    other tests have one device, which compiles sooner.)
+    """
     out = tmp_path / "two"
-    subprocess.run(command(finished.trial, out), check=True, capture_output=True, env=os.environ | {"JAX_NUM_CPU_DEVICES": "2"})
+    subprocess.run(
+        command(finished.trial, out),
+        check=True,
+        capture_output=True,
+        env=os.environ | {"JAX_NUM_CPU_DEVICES": "2"},
+    )
     count = lambda path: json.loads((path / "env.json").read_text())["devices"]
     assert (count(out), count(finished.path)) == (2, 1)
-    loss = lambda path: [json.loads(line)["loss"] for line in (path / "metrics.jsonl").read_text().splitlines()]
+    loss = lambda path: [
+        json.loads(line)["loss"] for line in (path / "metrics.jsonl").read_text().splitlines()
+    ]
     np.testing.assert_allclose(loss(out), loss(finished.path), rtol=2e-3)
 
 
-@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="Linux counts a process's memory maps")
+@pytest.mark.skipif(
+    not Path("/proc/self/maps").exists(), reason="Linux counts a process's memory maps"
+)
 def test_programs_are_let_go_before_linux_stops_the_process(tiny, monkeypatch):
-    """Catches a sweep over thirty methods or networks that ends in a crash of XLA, and one that compiles everything again for every run."""
+    """Catches a sweep over thirty methods or networks that ends in a crash of XLA, and one that
+    compiles everything again for every run.
+    """
     doubled = jax.jit(lambda x: 2 * x)
     doubled(1.0)
     assert not devices.make_room(limit=10**9) and doubled._cache_size() == 1
@@ -86,15 +141,27 @@ def test_programs_are_let_go_before_linux_stops_the_process(tiny, monkeypatch):
 def test_load_runs_reads_it(finished):
     """The notebook's way in."""
     frame = semiseg.load_runs(finished.path.parent).to_pandas()
-    expected = "run data method net labels label_subset seed ratio steps split checkpoint class metric mean n_subjects".split()
+    expected = (
+        "run data method net labels label_subset seed ratio steps split checkpoint class "
+        "metric mean n_subjects"
+    ).split()
     assert list(frame.columns) == expected
-    row = frame[(frame.metric == "dice") & (frame["class"] == "mean") & (frame.checkpoint == "last")].iloc[0]
-    assert row["mean"] == pytest.approx(finished.summary["last"]["val"]["dice"], abs=1e-5) and row.n_subjects == 3
+    row = frame[
+        (frame.metric == "dice") & (frame["class"] == "mean") & (frame.checkpoint == "last")
+    ].iloc[0]
+    assert (
+        row["mean"] == pytest.approx(finished.summary["last"]["val"]["dice"], abs=1e-5)
+        and row.n_subjects == 3
+    )
 
 
 def test_killed_anywhere_it_ends_bit_identical(tiny, tmp_path):
-    """kill -9 at random moments, restarted each time: catches state left out of the checkpoint, steps logged twice, half-written files."""
-    trial = dataclasses.replace(tiny, steps=60, checkpoint_seconds=0.0, method=config.make("method", "mean_teacher"), seed=3)
+    """kill -9 at random moments, restarted each time: catches state left out of the checkpoint,
+    steps logged twice, half-written files.
+    """
+    trial = dataclasses.replace(
+        tiny, steps=60, checkpoint_seconds=0.0, method=config.make("method", "mean_teacher"), seed=3
+    )
     whole = semiseg.run(trial, tmp_path / "whole", progress=False)
     cut = tmp_path / "cut"
     rng, kills = random.Random(0), 0
@@ -102,7 +169,11 @@ def test_killed_anywhere_it_ends_bit_identical(tiny, tmp_path):
         process = subprocess.Popen(command(trial, cut), stderr=subprocess.PIPE, text=True)
         deadline = time.monotonic() + 60
         wanted = rng.randrange(1, 9)  # lines of metrics.jsonl more than now, then a random moment
-        lines = lambda: (cut / "metrics.jsonl").read_text().count("\n") if (cut / "metrics.jsonl").exists() else 0
+        lines = lambda: (
+            (cut / "metrics.jsonl").read_text().count("\n")
+            if (cut / "metrics.jsonl").exists()
+            else 0
+        )
         goal = min(lines() + wanted, 11)
         while process.poll() is None and lines() < goal and time.monotonic() < deadline:
             time.sleep(0.005)
@@ -114,10 +185,15 @@ def test_killed_anywhere_it_ends_bit_identical(tiny, tmp_path):
         process.stderr.close()
     subprocess.run(command(trial, cut), check=True, capture_output=True)
     assert kills >= 1
-    assert (cut / "weights.safetensors").read_bytes() == (whole.path / "weights.safetensors").read_bytes()
+    assert (cut / "weights.safetensors").read_bytes() == (
+        whole.path / "weights.safetensors"
+    ).read_bytes()
     steps = [json.loads(line)["step"] for line in (cut / "metrics.jsonl").read_text().splitlines()]
     assert steps == list(range(5, 65, 5))
-    drop = lambda path: [{k: v for k, v in json.loads(line).items() if k != "seconds"} for line in (path / "metrics.jsonl").read_text().splitlines()]
+    drop = lambda path: [
+        {k: v for k, v in json.loads(line).items() if k != "seconds"}
+        for line in (path / "metrics.jsonl").read_text().splitlines()
+    ]
     assert drop(cut) == drop(whole.path)
 
 
@@ -127,7 +203,10 @@ def test_sigterm_saves_and_the_same_command_goes_on(tiny, tmp_path):
     out = tmp_path / "stopped"
     process = subprocess.Popen(command(trial, out), stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 90
-    while not ((out / "metrics.jsonl").exists() and (out / "metrics.jsonl").stat().st_size) and time.monotonic() < deadline:
+    while (
+        not ((out / "metrics.jsonl").exists() and (out / "metrics.jsonl").stat().st_size)
+        and time.monotonic() < deadline
+    ):
         time.sleep(0.01)
     process.send_signal(signal.SIGTERM)
     said = process.communicate(timeout=60)[1]
@@ -145,10 +224,17 @@ def test_a_damaged_checkpoint_is_named(tiny, tmp_path):
     out = tmp_path / "damaged"
     semiseg.run(trial, out, progress=False)
     (out / "summary.json").unlink()
-    place = max((p for p in (out / "checkpoints").iterdir() if p.name.isdigit()), key=lambda p: int(p.name))
-    files = sorted((p for p in place.rglob("*") if p.is_file() and p.stat().st_size > 2000), key=lambda p: p.stat().st_size)
+    place = max(
+        (p for p in (out / "checkpoints").iterdir() if p.name.isdigit()), key=lambda p: int(p.name)
+    )
+    files = sorted(
+        (p for p in place.rglob("*") if p.is_file() and p.stat().st_size > 2000),
+        key=lambda p: p.stat().st_size,
+    )
     assert files
-    for file in files:  # which file holds an array is Orbax's affair: flip a byte in the middle of each
+    for (
+        file
+    ) in files:  # which file holds an array is Orbax's affair: flip a byte in the middle of each
         content = bytearray(file.read_bytes())
         content[len(content) // 2] ^= 0xFF
         file.write_bytes(bytes(content))
@@ -185,37 +271,69 @@ def test_evaluate_test_is_in_the_ledger(finished, root, capsys):
     rows = list(csv.DictReader((finished.path / "per_subject.csv").open()))
     assert len([r for r in rows if r["split"] == "test" and r["metric"] == "dice"]) == 3
     again = main(["evaluate", str(finished.path), "--split", "test"])
-    assert again == 0 and len(list(csv.DictReader((finished.path / "per_subject.csv").open()))) == len(rows)
+    assert again == 0 and len(
+        list(csv.DictReader((finished.path / "per_subject.csv").open()))
+    ) == len(rows)
 
 
 def test_hidden_labels_never_reach_the_device(root, tiny):
-    """The wall: outside the budget all labels in the pools are IGNORE. Catches a pool that carries the whole answer."""
+    """The wall: outside the budget all labels in the pools are IGNORE. Catches a pool that carries
+    the whole answer.
+    """
     from semiseg.data.pools import pools
 
     made, budget, training = pools("discs", root, tiny.frame, labels=2, label_subset=1)
     shown = np.array([c.subject in budget.subjects for c in training.cases])
     labels = np.asarray(made.label_NHW)
     assert (labels[~shown] == 255).all() and (labels[shown] != 255).all() and shown.sum() == 2
-    assert set(np.asarray(made.unlabelled_N)[: int(made.unlabelled_count)]) == set(np.flatnonzero(~shown))
+    assert set(np.asarray(made.unlabelled_N)[: int(made.unlabelled_count)]) == set(
+        np.flatnonzero(~shown)
+    )
 
 
 def test_training_code_does_not_know_the_test_split():
-    """Static wall: the ways to test records are named in the store, the runner and evaluation alone. Catches a shortcut inside training."""
+    """Static wall: the ways to test records are named in the store, the runner and evaluation
+    alone. Catches a shortcut inside training.
+    """
     package = Path(semiseg.__file__).parent
     ways = ("read_test", "embedded.read", "records.read", "store._read", "_read(known")
-    users = {str(p.relative_to(package)) for p in package.rglob("*.py") if any(way in p.read_text() for way in ways)}
-    assert users <= {"data/store.py", "data/embedded.py", "data/records.py", "data/describe.py", "data/check.py", "runner.py", "evaluate/again.py"}, users
-    trained = [p for folder in ("train", "methods", "augment", "nets", "losses") for p in (package / folder).rglob("*.py")]
-    assert not [p for p in trained if re.search(r"^\s*(from|import) semiseg\.data", p.read_text(), re.M)]
+    users = {
+        str(p.relative_to(package))
+        for p in package.rglob("*.py")
+        if any(way in p.read_text() for way in ways)
+    }
+    assert users <= {
+        "data/store.py",
+        "data/embedded.py",
+        "data/records.py",
+        "data/describe.py",
+        "data/check.py",
+        "runner.py",
+        "evaluate/again.py",
+    }, users
+    trained = [
+        p
+        for folder in ("train", "methods", "augment", "nets", "losses")
+        for p in (package / folder).rglob("*.py")
+    ]
+    assert not [
+        p for p in trained if re.search(r"^\s*(from|import) semiseg\.data", p.read_text(), re.M)
+    ]
 
 
 def test_a_run_says_what_its_unlabelled_images_are(root, tiny, finished):
-    """Catches a semi-supervised run on labelled images alone, and diagnostics that are missing, in silence; and a note where nothing is amiss."""
+    """Catches a semi-supervised run on labelled images alone, and diagnostics that are missing, in
+    silence; and a note where nothing is amiss.
+    """
     from semiseg.data.pools import Budget, training
 
     data, method = training("discs", root, tiny.frame), config.make("method", "mean_teacher")
     told = lambda images, annotated=data.annotated, **fields: "".join(
-        notes_of(dataclasses.replace(tiny, **{"method": method, **fields}), data._replace(annotated=annotated), Budget((), images))
+        notes_of(
+            dataclasses.replace(tiny, **{"method": method, **fields}),
+            data._replace(annotated=annotated),
+            Budget((), images),
+        )
     )
     assert "from the labelled images" in told(8) and told(4) == told(8, method=tiny.method) == ""
     assert "no pseudo_" in told(4, np.arange(8) < 4)
@@ -223,7 +341,9 @@ def test_a_run_says_what_its_unlabelled_images_are(root, tiny, finished):
 
 
 def test_data_imported_anew_are_refused(tmp_path, tiny, tiny_folder, capsys):
-    """Catches a run scored on subjects it was trained on, because a set of the same name was drawn into other splits since."""
+    """Catches a run scored on subjects it was trained on, because a set of the same name was drawn
+    into other splits since.
+    """
     import shutil
 
     from semiseg.data import store
@@ -234,18 +354,27 @@ def test_data_imported_anew_are_refused(tmp_path, tiny, tiny_folder, capsys):
         for file in tiny_folder.glob(f"*/{kind}/*.png"):
             shutil.copy(file, loose / kind / file.name)
     store.import_set("folder", loose, "own", root=tmp_path / "root", progress=False, seed=0)
-    trial = dataclasses.replace(tiny, data="own", root=str(tmp_path / "root"), steps=4, eval_every=4)
+    trial = dataclasses.replace(
+        tiny, data="own", root=str(tmp_path / "root"), steps=4, eval_every=4
+    )
     out = tmp_path / "run"
     semiseg.run(trial, out, progress=False)
-    store.import_set("folder", loose, "own", root=tmp_path / "root", progress=False, overwrite=True, seed=3)
-    assert main(["evaluate", str(out), "--split", "test"]) == 2 and "imported again" in capsys.readouterr().err
+    store.import_set(
+        "folder", loose, "own", root=tmp_path / "root", progress=False, overwrite=True, seed=3
+    )
+    assert (
+        main(["evaluate", str(out), "--split", "test"]) == 2
+        and "imported again" in capsys.readouterr().err
+    )
     with pytest.raises(UserError, match="imported again"):
         semiseg.run(trial, out, progress=False)
 
 
 def test_a_mistake_blocks_no_folder(tiny, tmp_path):
-    """Catches a folder made before data, first weights and the fit of net and method were looked at, one that a kill left with half of its first files,
-    and a cleaning up that takes what was there."""
+    """Catches a folder made before data, first weights and the fit of net and method were looked
+    at, one that a kill left with half of its first files, and a cleaning up that takes what was
+    there.
+    """
     out = tmp_path / "run"
     with pytest.raises(UserError):
         semiseg.run(dataclasses.replace(tiny, data="disks"), out, progress=False)
@@ -259,7 +388,10 @@ def test_a_mistake_blocks_no_folder(tiny, tmp_path):
     with pytest.raises(UserError, match="there is no runs/gone"):
         semiseg.run(dataclasses.replace(tiny, init=Weights("runs/gone")), out, progress=False)
     assert [path.name for path in out.iterdir()] == ["env.json"]
-    assert semiseg.run(dataclasses.replace(tiny, steps=2, eval_every=2), out, progress=False).path == out
+    assert (
+        semiseg.run(dataclasses.replace(tiny, steps=2, eval_every=2), out, progress=False).path
+        == out
+    )
 
 
 @pytest.mark.parametrize(
@@ -267,7 +399,9 @@ def test_a_mistake_blocks_no_folder(tiny, tmp_path):
     [
         (["--labels"], "labels needs a value"), (["--net.widths", "[8,16"], "is no list"), (["--seed", "5000000000"], "at most"), (["--lr", "inf"], "lr"),
         (["--method", "mean_teacher", "--method.student-view", "stronk"], "student"), (["--test=perhaps"], "perhaps"), (["--warmup", "3"], "at most 1"),
-        (["--preset", "ssl4mis", "--net.widths", "[4,8]"], "for 2 levels; the preset ssl4mis sets net.dropout = 0.05,0.1,0.2,0.3,0.5: give --net.dropout"),
+        (["--preset", "ssl4mis", "--net.widths", "[4,8]"], ("for 2 levels; the preset ssl4mis sets "
+"net.dropout = 0.05,0.1,0.2,0.3,0.5: "
+"give --net.dropout")),
     ],
 )  # fmt: skip
 def test_wrong_values_are_refused(argv, words, capsys, tmp_path, monkeypatch):
@@ -286,7 +420,9 @@ def test_preset_and_file_go_together(tmp_path):
     file.write_text("method: mean_teacher\nseed: 4\n")
     trial, _ = trial_of({"preset": "ssl4mis", "config": str(file), "steps": "7"})
     assert trial == dataclasses.replace(config.preset("ssl4mis", "mean_teacher"), seed=4, steps=7)
-    assert config.from_dict({"preset": "ssl4mis", "method": {"name": "mean_teacher"}}) == config.preset("ssl4mis", "mean_teacher")
+    assert config.from_dict(
+        {"preset": "ssl4mis", "method": {"name": "mean_teacher"}}
+    ) == config.preset("ssl4mis", "mean_teacher")
 
 
 @pytest.mark.parametrize(
@@ -305,9 +441,16 @@ def test_errors_are_one_line_and_exit_2(argv, words, capsys, tmp_path, monkeypat
 
 
 def test_nothing_is_ever_unpickled():
-    """Catches allow_pickle=True, pickle and torch.load in the package. PyTorch's files are read by a reader that builds tensors and nothing else."""
+    """Catches allow_pickle=True, pickle and torch.load in the package. PyTorch's files are read by
+    a reader that builds tensors and nothing else.
+    """
     package = Path(semiseg.__file__).parent
-    bad = [p for p in package.rglob("*.py") for word in ("import pickle", "allow_pickle=True", "torch.load", "joblib") if word in p.read_text()]
+    bad = [
+        p
+        for p in package.rglob("*.py")
+        for word in ("import pickle", "allow_pickle=True", "torch.load", "joblib")
+        if word in p.read_text()
+    ]
     assert bad in ([], [package / "nets" / "imports.py"]), bad
 
 
@@ -316,10 +459,21 @@ def test_train_help_explains_every_field(capsys):
     """Catches a field without words."""
     assert main(["train", "--method=mean_teacher", "--help=all"]) == 0
     said = capsys.readouterr().out
-    for flag in ("--labels", "--label-subset", "--method.decay", "--net.widths", "--method.criterion", "--augment"):
+    for flag in (
+        "--labels",
+        "--label-subset",
+        "--method.decay",
+        "--net.widths",
+        "--method.criterion",
+        "--augment",
+    ):
         assert flag in said, flag
     lines = said[said.index("--data") :].splitlines()
-    bare = [a for a, b in zip(lines, [*lines[1:], ""]) if a.startswith("  --") and not _words(a.strip().partition(" ")[2] or b)]
+    bare = [
+        a
+        for a, b in zip(lines, [*lines[1:], ""])
+        if a.startswith("  --") and not _words(a.strip().partition(" ")[2] or b)
+    ]
     assert not bare, bare
 
 

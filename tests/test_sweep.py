@@ -30,25 +30,50 @@ from semiseg.train.fit import Interrupted
 
 
 def grid(root: str, **axes):
-    fixed = {"data": "discs", "root": root, "net.widths": [4, 8], "image_size": 24, "steps": 4, "batch": 4, "eval_every": 4}
-    parameters = {k: {"value": v} for k, v in fixed.items()} | {k: {"values": v} for k, v in axes.items()}
+    fixed = {
+        "data": "discs",
+        "root": root,
+        "net.widths": [4, 8],
+        "image_size": 24,
+        "steps": 4,
+        "batch": 4,
+        "eval_every": 4,
+    }
+    parameters = {k: {"value": v} for k, v in fixed.items()} | {
+        k: {"values": v} for k, v in axes.items()
+    }
     return {"method": "grid", "parameters": parameters}
 
 
 def test_sweep_compiles_its_training_program_once(root, tmp_path, caplog):
-    """3 budgets × 2 subsets × 2 seeds × 2 learning rates: catches a traced field that became static, or pools whose shape follows the budget."""
+    """3 budgets × 2 subsets × 2 seeds × 2 learning rates: catches a traced field that became
+    static, or pools whose shape follows the budget.
+    """
     import jax
 
-    spec = grid(root, labels=[2, 3, 4], label_subset=[0, 1], seed=[0, 1], lr=[0.01, 0.001], method=["mean_teacher"], batch=[6])  # a batch no other test uses
+    spec = grid(
+        root,
+        labels=[2, 3, 4],
+        label_subset=[0, 1],
+        seed=[0, 1],
+        lr=[0.01, 0.001],
+        method=["mean_teacher"],
+        batch=[6],
+    )  # a batch no other test uses
     jax.config.update("jax_log_compiles", True)
     try:
         with caplog.at_level(logging.WARNING):
             results = sweeps.sweep(spec, tmp_path, say=lambda line: None)
     finally:
         jax.config.update("jax_log_compiles", False)
-    compiled = [m for m in caplog.messages if re.search(r"Finished XLA compilation of jit\(chunk\)", m)]
+    compiled = [
+        m for m in caplog.messages if re.search(r"Finished XLA compilation of jit\(chunk\)", m)
+    ]
     assert len(results) == 24 and len(compiled) == 1, (len(results), len(compiled))
-    losses = {r.path.name: json.loads((r.path / "metrics.jsonl").read_text().splitlines()[-1])["loss"] for r in results}
+    losses = {
+        r.path.name: json.loads((r.path / "metrics.jsonl").read_text().splitlines()[-1])["loss"]
+        for r in results
+    }
     assert len(set(losses.values())) > 12, "an axis without effect would leave 12 or fewer"
 
 
@@ -69,9 +94,12 @@ def test_a_failing_trial_is_recorded_and_the_rest_goes_on(root, tmp_path):
     assert "99" in json.loads((tmp_path / "labels99" / "error.json").read_text())["error"]
 
 
-def test_a_full_disk_stops_the_sweep_and_costs_nothing_that_is_finished(root, tmp_path, monkeypatch):
-    """The second trial's weights do not fit: one line, and the third is not trained for nothing; with room again the
-    same sweep finishes what is left. Catches a traceback, hours of training that cannot be kept, a finished trial run again, a claim that stays.
+def test_a_full_disk_stops_the_sweep_and_costs_nothing_that_is_finished(
+    root, tmp_path, monkeypatch
+):
+    """The second trial's weights do not fit: one line, and the third is not trained for nothing;
+    with room again the same sweep finishes what is left. Catches a traceback, hours of training
+    that cannot be kept, a finished trial run again, a claim that stays.
     """
     write = Path.write_bytes
 
@@ -82,26 +110,52 @@ def test_a_full_disk_stops_the_sweep_and_costs_nothing_that_is_finished(root, tm
 
     spec, out = grid(root, seed=[0, 1, 2]), tmp_path / "out"
     monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(UserError, match="No space left on device.*the same command goes on") as stopped:
+    with pytest.raises(
+        UserError, match="No space left on device.*the same command goes on"
+    ) as stopped:
         sweeps.sweep(spec, out, say=lambda line: None)
     assert str(stopped.value).startswith(f"{out}/seed1/weights")
     ended = _ends(out)
     assert set(ended) == {"seed0"} and not (out / "seed2").exists()
     monkeypatch.undo()
-    assert len(sweeps.sweep(spec, out, say=lambda line: None)) == 3  # while the exception lives on: its claim must not
+    assert (
+        len(sweeps.sweep(spec, out, say=lambda line: None)) == 3
+    )  # while the exception lives on: its claim must not
     assert _ends(out)["seed0"] == ended["seed0"]
     log = tmp_path / "worker0.log"
-    log.write_text("semiseg: error: out/see")  # of a worker beside others: the disk took no more of its words
+    log.write_text(
+        "semiseg: error: out/see"
+    )  # of a worker beside others: the disk took no more of its words
     assert "no space left" in sweeps.launch._words(FULL, log, out)
 
 
 def test_grid_nested_and_flat_names_agree():
-    """``method.decay`` and nested ``parameters`` mean the same; the product is full and in file order."""
-    flat = sweeps.trials({"parameters": {"method": {"value": "mean_teacher"}, "method.decay": {"values": [0.9, 0.99]}, "seed": {"values": [0, 1]}}})
-    nested = sweeps.trials(
-        {"parameters": {"method.name": {"value": "mean_teacher"}, "method": {"parameters": {"decay": {"values": [0.9, 0.99]}}}, "seed": {"values": [0, 1]}}}
+    """``method.decay`` and nested ``parameters`` mean the same; the product is full and in file
+    order.
+    """
+    flat = sweeps.trials(
+        {
+            "parameters": {
+                "method": {"value": "mean_teacher"},
+                "method.decay": {"values": [0.9, 0.99]},
+                "seed": {"values": [0, 1]},
+            }
+        }
     )
-    assert list(flat) == ["decay0.9-seed0", "decay0.9-seed1", "decay0.99-seed0", "decay0.99-seed1"] == list(nested)
+    nested = sweeps.trials(
+        {
+            "parameters": {
+                "method.name": {"value": "mean_teacher"},
+                "method": {"parameters": {"decay": {"values": [0.9, 0.99]}}},
+                "seed": {"values": [0, 1]},
+            }
+        }
+    )
+    assert (
+        list(flat)
+        == ["decay0.9-seed0", "decay0.9-seed1", "decay0.99-seed0", "decay0.99-seed1"]
+        == list(nested)
+    )
     assert [t.method.decay for t in flat.values()] == [0.9, 0.9, 0.99, 0.99]
 
 
@@ -114,13 +168,30 @@ def test_grid_nested_and_flat_names_agree():
         ({"method": "bayes", "parameters": {"lr": {"values": [1.0]}}}, "run_cap"),
         ({"method": "evolution", "parameters": {"lr": {"values": [1.0]}}}, "grid, random, bayes"),
         ({"parameters": {"lr": {"min": 0.1, "max": 0.2}}}, "a grid needs `values:`"),
-        ({"metric": {"name": "val_dice"}, "parameters": {"lr": {"values": [0.1]}}}, "W&B's default is minimize"),
+        (
+            {"metric": {"name": "val_dice"}, "parameters": {"lr": {"values": [0.1]}}},
+            "W&B's default is minimize",
+        ),
         ({"metric": {"name": "speed"}, "parameters": {"lr": {"values": [0.1]}}}, "choose val_dice"),
-        ({"early_terminate": {"type": "median"}, "parameters": {"lr": {"values": [0.1]}}}, "hyperband"),
-        ({"method": "random", "run_cap": 1, "parameters": {"lr": {"distribution": "beta"}}}, "'beta'"),
+        (
+            {"early_terminate": {"type": "median"}, "parameters": {"lr": {"values": [0.1]}}},
+            "hyperband",
+        ),
+        (
+            {"method": "random", "run_cap": 1, "parameters": {"lr": {"distribution": "beta"}}},
+            "'beta'",
+        ),
         ({"parameter": {}}, "did you mean 'parameters'"),
         ({"parameters": {"net": {"value": "vnet9"}}}, "no net called 'vnet9'; did you mean 'vnet'"),
-        ({"parameters": {"method": {"values": ["fixmatch", "ict"]}, "method.threshold": {"value": 0.7}}}, "(method is ict); what only some of a sweep's"),
+        (
+            {
+                "parameters": {
+                    "method": {"values": ["fixmatch", "ict"]},
+                    "method.threshold": {"value": 0.7},
+                }
+            },
+            "(method is ict); what only some of a sweep's",
+        ),
     ],
 )
 def test_a_wrong_sweep_is_one_line(spec, words):
@@ -131,7 +202,9 @@ def test_a_wrong_sweep_is_one_line(spec, words):
 
 # ------------------------------------------------------------------ searches
 def test_random_points_are_the_same_everywhere_and_within_bounds():
-    """Catches a draw that depends on process or order (a resumed sweep would rerun other points), and exponents taken for values."""
+    """Catches a draw that depends on process or order (a resumed sweep would rerun other points),
+    and exponents taken for values.
+    """
     leaves = {
         "lr": {"distribution": "log_uniform_values", "min": 1e-4, "max": 1e-1}, "seed": {"min": 0, "max": 3}, "momentum": {"min": 0.5, "max": 0.9},
         "weight_decay": {"distribution": "log_uniform", "min": -4.0, "max": -2.0}, "zoom": {"distribution": "q_uniform", "min": 1.0, "max": 2.0, "q": 0.25},
@@ -142,44 +215,80 @@ def test_random_points_are_the_same_everywhere_and_within_bounds():
     assert points[17] == draw(spec, 17)
     lr = np.log10([p["lr"] for p in points])
     assert -4 <= lr.min() < -3.7 and -1.3 < lr.max() <= -1 and abs(lr.mean() + 2.5) < 0.25
-    assert {p["seed"] for p in points} == {0, 1, 2, 3} and {p["zoom"] * 4 % 1 for p in points} == {0}
+    assert {p["seed"] for p in points} == {0, 1, 2, 3} and {p["zoom"] * 4 % 1 for p in points} == {
+        0
+    }
     decay = np.log([p["weight_decay"] for p in points])
-    assert -4 <= decay.min() and decay.max() <= -2 and {p["method"] for p in points} == {"supervised", "mean_teacher"}
-    assert list(sweeps.trials({"method": "random", "parameters": leaves}, 3)) == ["trial000", "trial001", "trial002"]
+    assert (
+        -4 <= decay.min()
+        and decay.max() <= -2
+        and {p["method"] for p in points} == {"supervised", "mean_teacher"}
+    )
+    assert list(sweeps.trials({"method": "random", "parameters": leaves}, 3)) == [
+        "trial000",
+        "trial001",
+        "trial002",
+    ]
 
 
 def test_bayes_searches_resumes_and_early_stops(root, tmp_path):
-    """Asks up to its cap, tells what it found, and a second call (with more) goes on instead of starting again. Rungs stop the worst.
+    """Asks up to its cap, tells what it found, and a second call (with more) goes on instead of
+    starting again. Rungs stop the worst.
 
-    Catches an ignored metric, values lost in categories (lists), trials beyond the cap, and a search that forgets.
+    Catches an ignored metric, values lost in categories (lists), trials beyond the cap, and a
+    search that forgets.
     """
-    spec = grid(root) | {"method": "bayes", "run_cap": 3, "metric": {"name": "val_dice", "goal": "maximize"}}
+    spec = grid(root) | {
+        "method": "bayes",
+        "run_cap": 3,
+        "metric": {"name": "val_dice", "goal": "maximize"},
+    }
     spec["parameters"] |= {"lr": {"distribution": "log_uniform_values", "min": 1e-6, "max": 1e-1}}
     spec["parameters"] |= {"net.widths": {"values": [[4, 8]]}, "labels": {"values": [2, 3]}}
     first = sweeps.sweep(spec, tmp_path, say=lambda line: None)
-    assert [o.name for o in first] == ["trial000", "trial001", "trial002"] and len({o.trial.lr for o in first}) == 3
+    assert [o.name for o in first] == ["trial000", "trial001", "trial002"] and len(
+        {o.trial.lr for o in first}
+    ) == 3
     stamps = [o.path.joinpath("summary.json").stat().st_mtime_ns for o in first]
     more = sweeps.sweep(spec, tmp_path, say=lambda line: None, count=5)
-    assert len(more) == 5 and [o.path.joinpath("summary.json").stat().st_mtime_ns for o in more[:3]] == stamps
+    assert (
+        len(more) == 5
+        and [o.path.joinpath("summary.json").stat().st_mtime_ns for o in more[:3]] == stamps
+    )
     import optuna
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend
 
-    study = optuna.load_study(study_name="sweep", storage=JournalStorage(JournalFileBackend(str(tmp_path / "journal.log"))))
-    assert [t.value for t in study.trials] == pytest.approx([o.summary["last"]["val"]["dice"] for o in more])
+    study = optuna.load_study(
+        study_name="sweep",
+        storage=JournalStorage(JournalFileBackend(str(tmp_path / "journal.log"))),
+    )
+    assert [t.value for t in study.trials] == pytest.approx(
+        [o.summary["last"]["val"]["dice"] for o in more]
+    )
     search = Search(read(spec, 6), tmp_path)
-    search.tell(search.ask(), None, stopped=True)  # it counts against its neighbourhood, and leaves the search able to go on
-    assert search.names() == {f"trial00{i}": True for i in range(6)} and search.study.trials[-1].state.name == "PRUNED" and search.ask() == "trial006"
+    search.tell(
+        search.ask(), None, stopped=True
+    )  # it counts against its neighbourhood, and leaves the search able to go on
+    assert (
+        search.names() == {f"trial00{i}": True for i in range(6)}
+        and search.study.trials[-1].state.name == "PRUNED"
+        and search.ask() == "trial006"
+    )
     with pytest.raises(UserError, match="another sweep"):
         sweeps.sweep(spec | {"parameters": spec["parameters"] | {"lr": {"value": 0.1}}}, tmp_path)
 
 
 def test_hyperband_stops_what_is_not_among_the_best(root, tmp_path):
-    """Trials of rising learning rate from hopeless on: the second and third beat the first, a hopeless fourth is stopped and never rerun.
+    """Trials of rising learning rate from hopeless on: the second and third beat the first, a
+    hopeless fourth is stopped and never rerun.
 
-    Catches goals turned round, rungs that look at other rungs, and a stopped trial that counts as failed or runs again.
+    Catches goals turned round, rungs that look at other rungs, and a stopped trial that counts as
+    failed or runs again.
     """
-    spec = grid(root, lr=[0.03, 1e-7], labels=[8]) | {"early_terminate": {"type": "hyperband", "min_iter": 1, "eta": 2}}
+    spec = grid(root, lr=[0.03, 1e-7], labels=[8]) | {
+        "early_terminate": {"type": "hyperband", "min_iter": 1, "eta": 2}
+    }
     spec["parameters"] |= {"steps": {"value": 60}, "eval_every": {"value": 30}}
     said: list[str] = []
     done = sweeps.sweep(spec, tmp_path, say=said.append)
@@ -199,12 +308,19 @@ def test_hyperband_stops_what_is_not_among_the_best(root, tmp_path):
 
 # ------------------------------------------------------------------ workers
 def test_a_claim_is_held_until_its_process_dies(tmp_path):
-    """Catches two workers on one trial, a trial that stays locked after kill -9, and one that seems taken because somebody else looks."""
+    """Catches two workers on one trial, a trial that stays locked after kill -9, and one that seems
+    taken because somebody else looks.
+    """
     import fcntl
 
-    code = "import sys, time, pathlib; from semiseg.sweeps.claims import Claims; c = Claims(pathlib.Path(sys.argv[1])); "
+    code = (
+        "import sys, time, pathlib; from semiseg.sweeps.claims import Claims; c = "
+        "Claims(pathlib.Path(sys.argv[1])); "
+    )
     code += "print(c.take('a'), flush=True); time.sleep(60)"
-    other = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    other = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    )
     assert other.stdout.readline().strip() == "True"
     mine = Claims(tmp_path)
     assert not mine.take("a") and mine.taken("a") and mine.take("b")
@@ -231,21 +347,40 @@ def _ends(out: Path) -> dict[str, float]:
 
 
 def test_killed_sweep_of_two_workers_loses_and_repeats_nothing(root, tmp_path):
-    """kill -9 of parent and workers at random moments, then the same command: every trial once. Also a trial that always fails.
+    """kill -9 of parent and workers at random moments, then the same command: every trial once.
+    Also a trial that always fails.
 
-    Catches trials lost with their worker, finished ones run again, a dead worker's claim that stays, and one failure that ends the rest.
+    Catches trials lost with their worker, finished ones run again, a dead worker's claim that
+    stays, and one failure that ends the rest.
     """
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(tempfile.gettempdir()) / "semiseg-test-programs"))  # read by the children only
-    file, out = _spec_file(root, tmp_path, seed=[0, 1, 2], labels=[2, 99], lr=[0.01, 0.02]), tmp_path / "out"
-    command = [sys.executable, "-m", "semiseg.cli.main", "sweep", str(file), f"--out={out}", "--jobs=2"]
+    os.environ.setdefault(
+        "JAX_COMPILATION_CACHE_DIR", str(Path(tempfile.gettempdir()) / "semiseg-test-programs")
+    )  # read by the children only
+    file, out = (
+        _spec_file(root, tmp_path, seed=[0, 1, 2], labels=[2, 99], lr=[0.01, 0.02]),
+        tmp_path / "out",
+    )
+    command = [
+        sys.executable,
+        "-m",
+        "semiseg.cli.main",
+        "sweep",
+        str(file),
+        f"--out={out}",
+        "--jobs=2",
+    ]
     rng, seen, kills = random.Random(1), {}, 0
     for goal in (1, 3):
-        parent = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+        parent = subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        )
         deadline = time.monotonic() + 90
         while len(_ends(out)) < goal and parent.poll() is None and time.monotonic() < deadline:
             time.sleep(0.01)
         time.sleep(rng.random() * 0.3)
-        children = subprocess.run(["pgrep", "-P", str(parent.pid)], capture_output=True, text=True).stdout.split()
+        children = subprocess.run(
+            ["pgrep", "-P", str(parent.pid)], capture_output=True, text=True
+        ).stdout.split()
         for pid in [parent.pid, *map(int, children)]:
             os.kill(pid, signal.SIGKILL)
             kills += 1
@@ -254,16 +389,29 @@ def test_killed_sweep_of_two_workers_loses_and_repeats_nothing(root, tmp_path):
         assert all(_ends(out)[name] == stamp for name, stamp in seen.items())
         seen = _ends(out)
     ended = subprocess.run(command, capture_output=True, text=True)
-    assert ended.returncode == 1 and "6 of 12 trials finished" in ended.stdout, (ended.stdout, ended.stderr)
-    assert kills >= 4 and all(_ends(out)[name] == stamp for name, stamp in seen.items()) and len(_ends(out)) == 6
+    assert ended.returncode == 1 and "6 of 12 trials finished" in ended.stdout, (
+        ended.stdout,
+        ended.stderr,
+    )
+    assert (
+        kills >= 4
+        and all(_ends(out)[name] == stamp for name, stamp in seen.items())
+        and len(_ends(out)) == 6
+    )
     states = {r["name"]: r["state"] for r in status(out)}
-    assert {s for n, s in states.items() if "labels99" in n} == {"failed"} and list(states.values()).count("done") == 6
+    assert {s for n, s in states.items() if "labels99" in n} == {"failed"} and list(
+        states.values()
+    ).count("done") == 6
     logs = "".join(f.read_text() for f in (out / ".logs").iterdir())
-    assert len(re.findall(r"val Dice", logs)) <= 6 + 2  # a trial may be killed between its summary and its line
+    assert (
+        len(re.findall(r"val Dice", logs)) <= 6 + 2
+    )  # a trial may be killed between its summary and its line
 
 
 def test_ctrl_c_while_workers_start_ends_them(root, tmp_path, monkeypatch):
-    """The signal comes as the first of two starts. Catches workers that live on, unseen, because nobody listened yet."""
+    """The signal comes as the first of two starts. Catches workers that live on, unseen, because
+    nobody listened yet.
+    """
     import types
 
     told = []
@@ -282,7 +430,9 @@ def test_ctrl_c_while_workers_start_ends_them(root, tmp_path, monkeypatch):
             told.append(number)
             self.returncode = -number
 
-    monkeypatch.setattr(sweeps.launch, "subprocess", types.SimpleNamespace(Popen=Worker, STDOUT=subprocess.STDOUT))
+    monkeypatch.setattr(
+        sweeps.launch, "subprocess", types.SimpleNamespace(Popen=Worker, STDOUT=subprocess.STDOUT)
+    )
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(Interrupted):
         sweeps.sweep(grid(root, seed=[0, 1]), tmp_path, jobs=2, say=lambda line: None)
@@ -290,19 +440,41 @@ def test_ctrl_c_while_workers_start_ends_them(root, tmp_path, monkeypatch):
 
 
 def test_slurm_runs_the_same_worker(root, tmp_path, monkeypatch):
-    """submitit's own dry run (cluster=debug). Catches a worker that cannot be shipped, options that do not reach the executor, a traceback or silence
-    where all workers end early, a trial that failed because its job's time was over, and a cluster that is not there replaced by this machine.
+    """submitit's own dry run (cluster=debug). Catches a worker that cannot be shipped, options that
+    do not reach the executor, a traceback or silence where all workers end early, a trial that
+    failed because its job's time was over, and a cluster that is not there replaced by this
+    machine.
     """
     submitit = pytest.importorskip("submitit")
-    spec, options = grid(root, seed=[0, 1]), {"backend": "slurm", "cluster": {"cluster": "debug", "timeout_min": 5}, "say": lambda line: None}
+    spec, options = (
+        grid(root, seed=[0, 1]),
+        {
+            "backend": "slurm",
+            "cluster": {"cluster": "debug", "timeout_min": 5},
+            "say": lambda line: None,
+        },
+    )
     assert [o.name for o in sweeps.sweep(spec, tmp_path / "a", **options)] == ["seed0", "seed1"]
-    monkeypatch.setattr("semiseg.sweeps.worker.work", lambda *_: (_ for _ in ()).throw(DiskError("the disk is full")))
+    monkeypatch.setattr(
+        "semiseg.sweeps.worker.work",
+        lambda *_: (_ for _ in ()).throw(DiskError("the disk is full")),
+    )
     with pytest.raises(UserError, match="^the disk is full$"):
         sweeps.sweep(spec, tmp_path / "b", **options)
-    monkeypatch.setattr("semiseg.runner.run", lambda *_, **__: (_ for _ in ()).throw(submitit.core.utils.UncompletedJobError("timed out")))
-    with pytest.raises(submitit.core.utils.UncompletedJobError):  # raised in the middle of a trial, by a signal
+    monkeypatch.setattr(
+        "semiseg.runner.run",
+        lambda *_, **__: (_ for _ in ()).throw(
+            submitit.core.utils.UncompletedJobError("timed out")
+        ),
+    )
+    with pytest.raises(
+        submitit.core.utils.UncompletedJobError
+    ):  # raised in the middle of a trial, by a signal
         sweeps.sweep(spec, tmp_path / "c", say=lambda line: None)
-    assert not list((tmp_path / "c").glob("*/error.json")) and task.checkpoint("out", "session", Options()).function is task
+    assert (
+        not list((tmp_path / "c").glob("*/error.json"))
+        and task.checkpoint("out", "session", Options()).function is task
+    )
     monkeypatch.setenv("PATH", "")
     with pytest.raises(UserError, match="no sbatch"):
         sweeps.sweep(spec, tmp_path / "b", backend="slurm")
@@ -317,9 +489,11 @@ def test_a_missing_engine_is_one_line_with_its_remedy(root, tmp_path, monkeypatc
 
 
 def test_status_command_reads_a_dead_sweep(root, tmp_path, capsys, monkeypatch):
-    """Done, broken, unfinished and waiting trials, from the folder alone, and a file where a trial's folder should be; then the live table.
+    """Done, broken, unfinished and waiting trials, from the folder alone, and a file where a
+    trial's folder should be; then the live table.
 
-    Catches a status that asks a process, a status or sweep that dies of one bad folder, and a terminal that sees no table.
+    Catches a status that asks a process, a status or sweep that dies of one bad folder, and a
+    terminal that sees no table.
     """
     spec = grid(root, seed=[0, 1, 2, 3, 4])
     (tmp_path / "seed4").write_text("no folder")
@@ -332,11 +506,21 @@ def test_status_command_reads_a_dead_sweep(root, tmp_path, capsys, monkeypatch):
     assert main(["sweep", "status", str(tmp_path), "--json", str(tmp_path / "s.json")]) == 0
     said = capsys.readouterr().out
     assert "1 of 5 done" in said and "3 unfinished" in said and "1 waiting" in said
-    assert [r["state"] for r in json.loads((tmp_path / "s.json").read_text())] == ["done", "unfinished", "unfinished", "waiting", "unfinished"]
+    assert [r["state"] for r in json.loads((tmp_path / "s.json").read_text())] == [
+        "done",
+        "unfinished",
+        "unfinished",
+        "waiting",
+        "unfinished",
+    ]
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     results = sweeps.sweep(spec, tmp_path, say=lambda line: None, progress=True)
-    assert re.search(r"3 of 5 done, 1 failed, 1 unf.*\n.*Dice.*\n  failed     seed1", capsys.readouterr().err)  # the live table's last state
-    assert len(results) == 3 and "error" in json.loads((tmp_path / "seed1" / "error.json").read_text())  # the broken one is named, the rest goes on
+    assert re.search(
+        r"3 of 5 done, 1 failed, 1 unf.*\n.*Dice.*\n  failed     seed1", capsys.readouterr().err
+    )  # the live table's last state
+    assert len(results) == 3 and "error" in json.loads(
+        (tmp_path / "seed1" / "error.json").read_text()
+    )  # the broken one is named, the rest goes on
     with pytest.raises(UserError, match="holds no sweep"):
         status(tmp_path / "seed0")
 
@@ -347,9 +531,11 @@ FILES = sorted((Path(semiseg.__file__).parents[1] / "experiments" / "sweeps").gl
 
 @pytest.mark.parametrize("file", FILES, ids=lambda f: f.stem)
 def test_experiment_files_are_plans_and_w_and_bs_schema_accepts_them(file):
-    """Every committed sweep, against W&B's own schema (sweeps 0.3.0, MIT); a trial as W&B's agent sends it is the trial that our sweep runs.
+    """Every committed sweep, against W&B's own schema (sweeps 0.3.0, MIT); a trial as W&B's agent
+    sends it is the trial that our sweep runs.
 
-    Catches a typo in a field, a key that W&B refuses, a file without the agent's command, and values that flags cannot carry.
+    Catches a typo in a field, a key that W&B refuses, a file without the agent's command, and
+    values that flags cannot carry.
     """
     import yaml
     from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
@@ -363,17 +549,22 @@ def test_experiment_files_are_plans_and_w_and_bs_schema_accepts_them(file):
     spec = read(file)
     plan = list(sweeps.trials(spec).values()) or [spec.trial(draw(spec, 0))]
     assert all(trial.steps >= 1 for trial in plan)
-    if "make:" not in str(spec.parameters.get("synthetic")):  # sets that only the experiment's own script makes
+    if "make:" not in str(
+        spec.parameters.get("synthetic")
+    ):  # sets that only the experiment's own script makes
         assert spec.source["command"] == ["${env}", "semiseg", "train", "${args}"]
         point = list(points(spec).values())[-1] if spec.method == "grid" else draw(spec, 0)
-        sent = create_sweep_command_args({"args": {k: {"value": v} for k, v in point.items()}})["args"]
+        sent = create_sweep_command_args({"args": {k: {"value": v} for k, v in point.items()}})[
+            "args"
+        ]
         assert trial_of(parse(sent)[1])[0] == spec.trial(point)
     if file.stem == "label_efficiency":
         assert len(plan) == 5 * 6 * 3 * 3
 
 
 def test_what_an_agent_sends_is_what_train_reads():
-    """W&B's own code builds the flags of every first trial; the parser of `semiseg train` makes the same trial of them.
+    """W&B's own code builds the flags of every first trial; the parser of `semiseg train` makes the
+    same trial of them.
 
     Catches lists, booleans and dotted names that only our own YAML reader understands.
     """
@@ -382,12 +573,29 @@ def test_what_an_agent_sends_is_what_train_reads():
     from semiseg.cli.arguments import parse
     from semiseg.cli.train import trial_of
 
-    point = {"method": "mean_teacher", "method.decay": 0.97, "net.widths": [4, 8], "method.average_state": False, "lr": 1e-05, "root": None, "view": "centre"}
+    point = {
+        "method": "mean_teacher",
+        "method.decay": 0.97,
+        "net.widths": [4, 8],
+        "method.average_state": False,
+        "lr": 1e-05,
+        "root": None,
+        "view": "centre",
+    }
     flags = create_sweep_command_args({"args": {k: {"value": v} for k, v in point.items()}})["args"]
     assert "--method.decay=0.97" in flags and "--method.average_state=False" in flags
     trial, _ = trial_of(parse(flags)[1])
     assert trial == read({"parameters": {k: {"value": v} for k, v in point.items()}}).trial(point)
-    assert trial.method.decay == 0.97 and trial.net.widths == (4, 8) and trial.method.average_state is False and trial.root is None
-    by_hand = parse(["--method", "mean_teacher", "--net.widths", "4", "8", "--lr", "1e-05", "--quiet", "1"])[1]
-    assert parse(["--seed", "1", "2024"]) == (["2024"], {"seed": "1"}), "a folder may be called 2024"
+    assert (
+        trial.method.decay == 0.97
+        and trial.net.widths == (4, 8)
+        and trial.method.average_state is False
+        and trial.root is None
+    )
+    by_hand = parse(
+        ["--method", "mean_teacher", "--net.widths", "4", "8", "--lr", "1e-05", "--quiet", "1"]
+    )[1]
+    assert parse(["--seed", "1", "2024"]) == (["2024"], {"seed": "1"}), (
+        "a folder may be called 2024"
+    )
     assert by_hand == {"method": "mean_teacher", "net.widths": "4,8", "lr": "1e-05", "quiet": "1"}

@@ -26,7 +26,9 @@ def no_key(monkeypatch, tmp_path):
 
 
 def read_back(folder):
-    """What W&B's own reader (``wandb leet inspect``) says of the folder's offline run: records by their type."""
+    """What W&B's own reader (``wandb leet inspect``) says of the folder's offline run: records by
+    their type.
+    """
     (place,) = folder.glob("wandb/offline-run-*")
     command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(place)]
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
@@ -37,10 +39,12 @@ def read_back(folder):
 
 
 def test_an_offline_run_holds_what_the_folder_holds(tiny, tmp_path):
-    """Mirrored while it trains, then read by W&B's own tool: configuration, scalars, summary, table, overlays and model are the folder's, each whole.
+    """Mirrored while it trains, then read by W&B's own tool: configuration, scalars, summary,
+    table, overlays and model are the folder's, each whole.
 
-    The run goes on with one whose first lines W&B lost when it was killed. Catches those lines left out, scalars lost at the end or sent twice,
-    fields of summary.json that W&B never sees, layers swapped, a table without its undefined scores, an artifact that points outside of the folder.
+    The run goes on with one whose first lines W&B lost when it was killed. Catches those lines left
+    out, scalars lost at the end or sent twice, fields of summary.json that W&B never sees, layers
+    swapped, a table without its undefined scores, an artifact that points outside of the folder.
     """
     from PIL import Image
 
@@ -51,15 +55,30 @@ def test_an_offline_run_holds_what_the_folder_holds(tiny, tmp_path):
         semiseg.run(tiny, out, progress=False)
     files, found = read_back(out)
     (run,) = found["run"]
-    assert (run["run_id"], run["run_group"], run["job_type"]) == ("abc", "g", "test") and {"discs", "supervised", "unet", "labels 4"} <= set(run["tags"])
-    tree = yaml.safe_load((out / "config.yaml").read_text()) | {"environment": json.loads((out / "env.json").read_text())}
+    assert (run["run_id"], run["run_group"], run["job_type"]) == ("abc", "g", "test") and {
+        "discs",
+        "supervised",
+        "unet",
+        "labels 4",
+    } <= set(run["tags"])
+    tree = yaml.safe_load((out / "config.yaml").read_text()) | {
+        "environment": json.loads((out / "env.json").read_text())
+    }
     assert {k: v for k, v in run["config"]["update"].items() if k != "_wandb"} == tree
-    metrics = {metric["name"]: metric["summary"] for metric in found["metric"] if "summary" in metric}
-    assert metrics["val_dice"]["max"] and metrics["val_hd95"]["min"] and metrics["loss"] == {"last": True}
+    metrics = {
+        metric["name"]: metric["summary"] for metric in found["metric"] if "summary" in metric
+    }
+    assert (
+        metrics["val_dice"]["max"]
+        and metrics["val_hd95"]["min"]
+        and metrics["loss"] == {"last": True}
+    )
 
     lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     history = [record["item"] for record in found["history"]]
-    assert [{k: item[k] for k in line} for item, line in zip(history, lines, strict=False)] == lines and history[len(lines) :][0].keys().isdisjoint({"loss"})
+    assert [
+        {k: item[k] for k in line} for item, line in zip(history, lines, strict=False)
+    ] == lines and history[len(lines) :][0].keys().isdisjoint({"loss"})
     said = {k: v for record in found["summary"] for k, v in record["update"].items()}
     expected = weights_and_biases.flat_summary(json.loads((out / "summary.json").read_text()))
     assert {k: v for k, v in said.items() if k in expected} == expected
@@ -68,52 +87,89 @@ def test_an_offline_run_holds_what_the_folder_holds(tiny, tmp_path):
     logged = {k: v for item in history for k, v in item.items()}
     table = json.loads((files / logged["per_subject.path"]).read_text())
     rows = list(csv.reader((out / "per_subject.csv").open()))
-    assert table["columns"] == rows[0] and [[*r[:6], float(r[6]) if r[6] else None, r[7]] for r in rows[1:]] == table["data"]
+    assert (
+        table["columns"] == rows[0]
+        and [[*r[:6], float(r[6]) if r[6] else None, r[7]] for r in rows[1:]] == table["data"]
+    )
     kept = np.load(out / "examples.npz")
     assert logged["examples.count"] == len(kept["dice"]) > 0
     for i, layers in enumerate(logged["examples.all_masks"]):
         for name, layer in (("truth", "label"), ("prediction", "prediction")):
-            assert np.array_equal(np.asarray(Image.open(files / layers[name]["path"])), kept[layer][i]), (name, i)
+            assert np.array_equal(
+                np.asarray(Image.open(files / layers[name]["path"])), kept[layer][i]
+            ), (name, i)
     (model,) = (artifact for artifact in found["artifact"] if artifact["type"] == "model")
     held = {entry["path"]: entry for entry in model["manifest"]["contents"]}
-    assert {"weights.safetensors", "weights_val_best.safetensors", "config.yaml", "summary.json", "env.json", "per_subject.csv"} == set(held)
+    assert {
+        "weights.safetensors",
+        "weights_val_best.safetensors",
+        "config.yaml",
+        "summary.json",
+        "env.json",
+        "per_subject.csv",
+    } == set(held)
     for name, entry in held.items():
-        assert entry["digest"] == base64.b64encode(hashlib.md5((out / name).read_bytes()).digest()).decode() and entry["local_path"] == str(out / name)
+        assert entry["digest"] == base64.b64encode(
+            hashlib.md5((out / name).read_bytes()).digest()
+        ).decode() and entry["local_path"] == str(out / name)
     assert found["exit"][0].get("exit_code", 0) == 0
     assert weights_and_biases._state(out)["finished"] == "offline"
 
 
 def test_a_generators_fit_is_sent_whole(tmp_path, capsys):
-    """Losses, diversity, grids and weights of a fit's folder by `track upload`. Catches a fit that upload does not find, a grid sent twice or lost
-    after its step's line, and a generator among the runs of job type train."""
+    """Losses, diversity, grids and weights of a fit's folder by `track upload`. Catches a fit that
+    upload does not find, a grid sent twice or lost after its step's line, and a generator among the
+    runs of job type train.
+    """
     from PIL import Image
 
     fit = tmp_path / "gan"
     (fit / "grids").mkdir(parents=True)
-    (fit / "config.yaml").write_text("data: nuclei\nlabels: 16\ngenerator: {name: spade}\ndiscriminator: {name: patch}\n")
+    (fit / "config.yaml").write_text(
+        "data: nuclei\nlabels: 16\ngenerator: {name: spade}\ndiscriminator: {name: patch}\n"
+    )
     lines = [{"step": step, "loss": 1.0 / step, "diversity": 0.5} for step in (2, 4)]
     (fit / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     for step in (2, 4):
-        Image.fromarray(np.full((8, 8), step, np.uint8)).save(fit / "grids" / f"step_{step:06d}.png")
+        Image.fromarray(np.full((8, 8), step, np.uint8)).save(
+            fit / "grids" / f"step_{step:06d}.png"
+        )
     (fit / "weights.safetensors").write_bytes(b"weights")
-    assert main(["track", "upload", str(tmp_path)]) == 0 and f"{fit}: offline" in capsys.readouterr().out
+    assert (
+        main(["track", "upload", str(tmp_path)]) == 0
+        and f"{fit}: offline" in capsys.readouterr().out
+    )
     files, found = read_back(fit)
     (run,) = found["run"]
     assert run["job_type"] == "generator" and {"nuclei", "spade", "labels 16"} <= set(run["tags"])
     history = [record["item"] for record in found["history"]]
     assert [(item["step"], item["diversity"]) for item in history] == [(2, 0.5), (4, 0.5)]
-    assert [np.asarray(Image.open(files / item["samples.path"])).max() for item in history] == [2, 4]
+    assert [np.asarray(Image.open(files / item["samples.path"])).max() for item in history] == [
+        2,
+        4,
+    ]
     (weights,) = (artifact for artifact in found["artifact"] if artifact["type"] == "generator")
-    assert {entry["path"] for entry in weights["manifest"]["contents"]} == {"weights.safetensors", "config.yaml"}
+    assert {entry["path"] for entry in weights["manifest"]["contents"]} == {
+        "weights.safetensors",
+        "config.yaml",
+    }
     assert weights_and_biases._state(fit)["finished"] == "offline"
 
 
 def test_a_broken_or_hanging_w_and_b_costs_the_run_nothing(tiny, tmp_path, monkeypatch, caplog):
-    """W&B raises, then hangs: the run is the same, one line says what to do. Catches a run that dies of, or waits for, its mirror."""
-    monkeypatch.setattr(weights_and_biases, "begin", lambda *_: (_ for _ in ()).throw(ConnectionError("no network")))
+    """W&B raises, then hangs: the run is the same, one line says what to do. Catches a run that
+    dies of, or waits for, its mirror.
+    """
+    monkeypatch.setattr(
+        weights_and_biases, "begin", lambda *_: (_ for _ in ()).throw(ConnectionError("no network"))
+    )
     with mirror(tmp_path / "a", "wandb"):
         result = semiseg.run(tiny, tmp_path / "a", progress=False)
-    assert result.summary["status"] == "finished" and "no network" in caplog.text and "semiseg track upload" in caplog.text
+    assert (
+        result.summary["status"] == "finished"
+        and "no network" in caplog.text
+        and "semiseg track upload" in caplog.text
+    )
     monkeypatch.setattr(weights_and_biases, "begin", lambda *_: threading.Event().wait(30))
     monkeypatch.setattr(weights_and_biases, "WAIT", 0.2)
     with mirror(tmp_path / "a", "wandb"):
@@ -122,13 +178,17 @@ def test_a_broken_or_hanging_w_and_b_costs_the_run_nothing(tiny, tmp_path, monke
 
 
 def test_what_the_run_raises_goes_through(tmp_path):
-    """Catches a mirror that swallows the run's own error, and one that waits for a folder that never comes."""
+    """Catches a mirror that swallows the run's own error, and one that waits for a folder that
+    never comes.
+    """
     with pytest.raises(ZeroDivisionError), mirror(tmp_path / "none", "wandb"):
         raise ZeroDivisionError
 
 
 def test_upload_sends_finished_runs_and_names_the_bad(tiny, tmp_path, monkeypatch, capsys):
-    """Catches an upload that stops at the first failure, and runs sent twice. W&B itself is exercised above."""
+    """Catches an upload that stops at the first failure, and runs sent twice. W&B itself is
+    exercised above.
+    """
     for name in "ab":
         semiseg.run(tiny, tmp_path / name, progress=False)
     sent = []
@@ -141,12 +201,20 @@ def test_upload_sends_finished_runs_and_names_the_bad(tiny, tmp_path, monkeypatc
     monkeypatch.setattr(weights_and_biases, "begin", begin)
     monkeypatch.setattr(weights_and_biases, "send_scalars", lambda *_: None)
     remember = lambda folder: weights_and_biases._remember(folder, {"finished": "online"})
-    monkeypatch.setattr(weights_and_biases, "finish", lambda run, folder, state: (sent.append(run.name), remember(folder)))
+    monkeypatch.setattr(
+        weights_and_biases,
+        "finish",
+        lambda run, folder, state: (sent.append(run.name), remember(folder)),
+    )
     monkeypatch.setenv("WANDB_MODE", "online")
     assert main(["track", "upload", str(tmp_path)]) == 1
     said = capsys.readouterr().out
     assert sent == ["b"] and "failed: no network" in said
-    assert main(["track", "upload", str(tmp_path / "b")]) == 0 and "already there" in capsys.readouterr().out and sent == ["b"]
+    assert (
+        main(["track", "upload", str(tmp_path / "b")]) == 0
+        and "already there" in capsys.readouterr().out
+        and sent == ["b"]
+    )
 
 
 def test_the_flag_wins_over_the_environment(monkeypatch):

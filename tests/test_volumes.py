@@ -28,9 +28,13 @@ ZOOMS = (1.0, 5.0, 1.5)  # the thick axis in the middle
 def ball(seed: int) -> tuple[np.ndarray, np.ndarray]:
     """A bright ball in a volume (14, 5, 12), and its mask."""
     rng = np.random.default_rng(seed)
-    place = np.indices((14, 5, 12)) - np.array([rng.integers(5, 9), 2, rng.integers(4, 8)]).reshape(3, 1, 1, 1)
+    place = np.indices((14, 5, 12)) - np.array([rng.integers(5, 9), 2, rng.integers(4, 8)]).reshape(
+        3, 1, 1, 1
+    )
     mask = (np.square(place) * np.array([1, 4, 1]).reshape(3, 1, 1, 1)).sum(0) < 14
-    return np.clip(300 + 500 * mask + rng.normal(0, 40, mask.shape), 0, None).astype(np.int16), mask.astype(np.uint8)
+    return np.clip(300 + 500 * mask + rng.normal(0, 40, mask.shape), 0, None).astype(
+        np.int16
+    ), mask.astype(np.uint8)
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +48,9 @@ def scans(tmp_path_factory):
         for kind, voxels in zip(("images", "labels"), ball(i)):
             (place / split / kind).mkdir(parents=True, exist_ok=True)
             if kind == "images" or i != 3:
-                nibabel.save(nibabel.Nifti1Image(voxels, affine), place / split / kind / f"p{i}.nii.gz")
+                nibabel.save(
+                    nibabel.Nifti1Image(voxels, affine), place / split / kind / f"p{i}.nii.gz"
+                )
     store.import_set("folder", place, "balls", root=root, progress=False)
     return place, str(root)
 
@@ -59,56 +65,120 @@ def trial(scans):
 
 
 def test_a_run_on_volumes_scores_what_predict_writes(scans, trial, tmp_path):
-    """Six steps in 3D. The masks that `predict` writes are the evaluated ones, voxel for voxel, and score what the run's table says.
+    """Six steps in 3D. The masks that `predict` writes are the evaluated ones, voxel for voxel, and
+    score what the run's table says.
 
-    Catches axes exchanged on the way to the network or back, scores by slice or with the spacing of other axes, subjects counted by slice.
+    Catches axes exchanged on the way to the network or back, scores by slice or with the spacing of
+    other axes, subjects counted by slice.
     """
     import nibabel
 
     place, root = scans
     result = semiseg.run(trial, tmp_path / "run", progress=False, test=True)
-    assert result.summary["images_train"] == 4 and result.summary["images_labelled"] == result.summary["subjects_labelled"] == 2
-    assert main(["predict", str(tmp_path / "run"), f"--input={place / 'test' / 'images'}", f"--output={tmp_path / 'masks'}"]) == 0
+    assert (
+        result.summary["images_train"] == 4
+        and result.summary["images_labelled"] == result.summary["subjects_labelled"] == 2
+    )
+    assert (
+        main(
+            [
+                "predict",
+                str(tmp_path / "run"),
+                f"--input={place / 'test' / 'images'}",
+                f"--output={tmp_path / 'masks'}",
+            ]
+        )
+        == 0
+    )
     mask = np.asarray(nibabel.load(tmp_path / "masks" / "p5.nii.gz").dataobj)
     image, truth = ball(5)
     rows = score(mask, truth, ZOOMS, ("background", "class 1"))
-    table = {r["metric"]: float(r["value"]) for r in runner.read_table(tmp_path / "run") if r["split"] == "test"}
-    assert table == {r.metric: pytest.approx(r.value, rel=1e-5) for r in rows} and 0 < mask.mean() < 1
+    table = {
+        r["metric"]: float(r["value"])
+        for r in runner.read_table(tmp_path / "run")
+        if r["split"] == "test"
+    }
+    assert (
+        table == {r.metric: pytest.approx(r.value, rel=1e-5) for r in rows} and 0 < mask.mean() < 1
+    )
 
     held = runner.read_validation("balls", root, trial.frame)
     model = runner.model_of(trial, store.info("balls", root))
-    (known,) = predict.labels(model, trial.frame, result.params, held.images, [held.cases[0].image.shape])
-    assert main(["predict", str(tmp_path / "run"), f"--input={place / 'val' / 'images'}", f"--output={tmp_path / 'masks'}"]) == 0
-    np.testing.assert_array_equal(np.moveaxis(np.asarray(nibabel.load(tmp_path / "masks" / "p4.nii.gz").dataobj), 1, 0), known)
+    (known,) = predict.labels(
+        model, trial.frame, result.params, held.images, [held.cases[0].image.shape]
+    )
+    assert (
+        main(
+            [
+                "predict",
+                str(tmp_path / "run"),
+                f"--input={place / 'val' / 'images'}",
+                f"--output={tmp_path / 'masks'}",
+            ]
+        )
+        == 0
+    )
+    np.testing.assert_array_equal(
+        np.moveaxis(np.asarray(nibabel.load(tmp_path / "masks" / "p4.nii.gz").dataobj), 1, 0), known
+    )
     assert np.load(tmp_path / "run" / "examples.npz")["image"].shape[1:] == (12, 12)
 
 
 def test_pools_hold_volumes_and_hide_labels(scans, trial):
-    """Catches slices in the wrong order or of another scan, a label beside its image, and one outside the budget that reaches the device."""
+    """Catches slices in the wrong order or of another scan, a label beside its image, and one
+    outside the budget that reaches the device.
+    """
     made, budget, training = pools("balls", scans[1], trial.frame, labels=2, label_subset=1)
     assert made.image_NHWC.shape == (4, 6, 12, 12, 1) and made.image_NHWC.dtype == jnp.uint8
     for case in training.cases:
-        np.testing.assert_array_equal(case.image[..., 0], np.moveaxis(ball(int(case.subject[1]))[0], 1, 0))
+        np.testing.assert_array_equal(
+            case.image[..., 0], np.moveaxis(ball(int(case.subject[1]))[0], 1, 0)
+        )
         assert case.spacing == (5.0, 1.0, 1.5)
     shown = np.array([c.subject in budget.subjects for c in training.cases])
     image, label = np.asarray(made.image_NHWC[..., 0], int)[shown], np.asarray(made.label_NHW)
-    assert shown.sum() == 2 and (label[~shown] == 255).all() and set(np.unique(label[shown])) == {0, 1}
+    assert (
+        shown.sum() == 2 and (label[~shown] == 255).all() and set(np.unique(label[shown])) == {0, 1}
+    )
     assert image[label[shown] == 1].mean() > image[label[shown] == 0].mean() + 100
 
 
 def test_a_slice_nobody_annotated_is_ignored_in_its_volume():
     """Catches a missing label read as background, and slices stacked in the order of the store."""
-    slices = [Case("s", f"v{z}", np.full((4, 4, 1), z, np.uint8), None if z == 1 else np.full((4, 4), 2, np.uint8), (3.0, 1.0, 1.0), "v", z) for z in (2, 0, 1)]
+    slices = [
+        Case(
+            "s",
+            f"v{z}",
+            np.full((4, 4, 1), z, np.uint8),
+            None if z == 1 else np.full((4, 4), 2, np.uint8),
+            (3.0, 1.0, 1.0),
+            "v",
+            z,
+        )
+        for z in (2, 0, 1)
+    ]
     (volume,) = Frame(4, depth=3).scans(slices, "here")
-    assert volume.image[:, 0, 0, 0].tolist() == [0, 1, 2] and volume.label is not None and volume.label[:, 0, 0].tolist() == [2, 255, 2]
+    assert (
+        volume.image[:, 0, 0, 0].tolist() == [0, 1, 2]
+        and volume.label is not None
+        and volume.label[:, 0, 0].tolist() == [2, 255, 2]
+    )
 
 
 def test_windows_put_every_voxel_back_in_its_place(monkeypatch):
-    """A network that says what it sees gives the volume back. Catches windows off their places, voxels no window covers, weights that do not sum to 1."""
+    """A network that says what it sees gives the volume back. Catches windows off their places,
+    voxels no window covers, weights that do not sum to 1.
+    """
     frame = Frame(8, zoom=21 / 8, depth=4, depth_zoom=1.75)
     volume = np.random.default_rng(0).integers(0, 256, (2, *frame.pool_shape, 1), dtype=np.uint8)
-    monkeypatch.setattr(predict, "_probabilities", lambda model, size, params, x: np.concatenate([1 - x / 255, x / 255], -1))
-    found = np.stack(list(predict.probabilities(Model(UNet(), jnp.zeros(()), 2), frame, {}, volume)))
+    monkeypatch.setattr(
+        predict,
+        "_probabilities",
+        lambda model, size, params, x: np.concatenate([1 - x / 255, x / 255], -1),
+    )
+    found = np.stack(
+        list(predict.probabilities(Model(UNet(), jnp.zeros(()), 2), frame, {}, volume))
+    )
     np.testing.assert_allclose(found[..., 1:], volume / 255, atol=1e-6)
 
 
@@ -128,17 +198,44 @@ def test_drawn_windows_lie_anywhere_inside(space):
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_takes_volumes(name):
     """Traced, not run. Catches a method that counts two spatial axes."""
-    changes = {"method.other": "unet", "method.other.dims": 3, "method.other.widths": [2, 4]} if name == "cross_teaching" else {}
+    changes = (
+        {"method.other": "unet", "method.other.dims": 3, "method.other.widths": [2, 4]}
+        if name == "cross_teaching"
+        else {}
+    )
     method = config.override(config.Trial(), {"method": name, **changes}).method
     space, net = (4, 8, 8), UNet(widths=(2, 4), dims=3)
-    model = Model(net, jax.ShapeDtypeStruct((1, *space, 1), jnp.float32), 3, jax.ShapeDtypeStruct((5, 6, 12, 12, 1), jnp.uint8))
-    image, number = jax.ShapeDtypeStruct((2, *space, 1), jnp.float32), lambda *shape: jax.ShapeDtypeStruct(shape, jnp.int32)
+    model = Model(
+        net,
+        jax.ShapeDtypeStruct((1, *space, 1), jnp.float32),
+        3,
+        jax.ShapeDtypeStruct((5, 6, 12, 12, 1), jnp.uint8),
+    )
+    image, number = (
+        jax.ShapeDtypeStruct((2, *space, 1), jnp.float32),
+        lambda *shape: jax.ShapeDtypeStruct(shape, jnp.int32),
+    )
     valid = jax.ShapeDtypeStruct((2, *space), bool)
-    batch = Batch(image, number(2, *space), image, image, valid, number(2), jax.ShapeDtypeStruct((2, 3, *space), jnp.float32))
+    batch = Batch(
+        image,
+        number(2, *space),
+        image,
+        image,
+        valid,
+        number(2),
+        jax.ShapeDtypeStruct((2, 3, *space), jnp.float32),
+    )
     key = jax.eval_shape(jax.random.key, 0)
     params, memory = jax.eval_shape(functools.partial(method.init, model), key)
     loss: jax.Array
-    loss, aux = jax.eval_shape(functools.partial(method.loss, model), params, memory, batch, key, jax.ShapeDtypeStruct((), jnp.float32))
+    loss, aux = jax.eval_shape(
+        functools.partial(method.loss, model),
+        params,
+        memory,
+        batch,
+        key,
+        jax.ShapeDtypeStruct((), jnp.float32),
+    )
     assert loss.shape == () and isinstance(aux, Aux)
 
 
@@ -161,12 +258,37 @@ def test_what_a_3d_network_cannot_see_is_one_line(changes, words, trial, root):
 
 
 def test_a_plan_for_volumes_fits_a_trial(scans, tmp_path, capsys):
-    """Catches a plan of the slices where volumes were asked for, and one that the pools or training refuse."""
+    """Catches a plan of the slices where volumes were asked for, and one that the pools or training
+    refuse.
+    """
     file = str(tmp_path / "plan.yaml")
-    assert main(["data", "describe", "balls", "--root", scans[1], "--plan", file, "--dims", "3", "--width", "2", "--memory", "0.5"]) == 0
+    assert (
+        main(
+            [
+                "data",
+                "describe",
+                "balls",
+                "--root",
+                scans[1],
+                "--plan",
+                file,
+                "--dims",
+                "3",
+                "--width",
+                "2",
+                "--memory",
+                "0.5",
+            ]
+        )
+        == 0
+    )
     assert "5 slices a volume" in capsys.readouterr().out
     trial = config.load(file)
     config.check_volumes(trial)
     made, _, training = pools("balls", scans[1], trial.frame, labels=2, label_subset=0)
     model = runner.model_of(trial, training.info)
-    assert trial.net.dims == 3 and made.image_NHWC.shape == (4, 5, 14, 14, 1) and model.sample.shape[1:] == (5, 14, 14, 1)
+    assert (
+        trial.net.dims == 3
+        and made.image_NHWC.shape == (4, 5, 14, 14, 1)
+        and model.sample.shape[1:] == (5, 14, 14, 1)
+    )

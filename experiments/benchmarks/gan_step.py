@@ -1,10 +1,13 @@
-"""A training step of the generator beside the same networks in PyTorch (NCHW), interleaved; and how many samples a second are written.
+"""A training step of the generator beside the same networks in PyTorch (NCHW), interleaved; and how
+many samples a second are written.
 
 Command: python experiments/benchmarks/gan_step.py --json experiments/results/bench_gan.json       (pip install "semiseg[peer]")
 
-Both sides: reduced SPADE with its encoder, two-scale spectral PatchGAN for pairs and another for images alone, hinge, DiffAugment by interpolation
-matrices, feature matching, L1, KL, latent and mode-seeking terms, Adam, average of the generator, R1 of both discriminators every 16 steps. PyTorch's
-batch is drawn beforehand, ours inside the step. Weights need not agree: shapes and work do.
+Both sides: reduced SPADE with its encoder, two-scale spectral PatchGAN for pairs and another for
+images alone, hinge, DiffAugment by interpolation matrices, feature matching, L1, KL, latent and
+mode-seeking terms, Adam, average of the generator, R1 of both discriminators every 16 steps.
+PyTorch's batch is drawn beforehand, ours inside the step. Weights need not agree: shapes and work
+do.
 """
 
 from __future__ import annotations
@@ -34,7 +37,9 @@ def ours(size: int, batch: int, inner: int) -> Callable[[], None]:
     budget = fit.read_budget(given)
     p = fit.program_of(given, budget.images.shape[-1], len(budget.classes))
     knobs = jax.tree.map(jnp.float32, dataclasses.replace(given.train, steps=1e6))
-    state, data = jax.device_put((program.start(p, jnp.uint32(0)), fit.data_of(budget)), devices.copied(p.mesh()))
+    state, data = jax.device_put(
+        (program.start(p, jnp.uint32(0)), fit.data_of(budget)), devices.copied(p.mesh())
+    )
     held = [state]
 
     def run() -> None:
@@ -68,7 +73,13 @@ def peer(size: int, batch: int, inner: int) -> Callable[[], None]:
             area = mask.sum((2, 3)) + 1e-3
             mean = torch.einsum("bkhw,bchw->bkc", mask, image) / area[..., None]
             square = torch.einsum("bkhw,bchw->bkc", mask, image**2) / area[..., None]
-            facts = torch.cat([(mean + 1).clamp(min=0).add(1e-3).sqrt(), 2 * ((square - mean**2).clamp(min=0) + 1e-4).sqrt()], -1).flatten(1)
+            facts = torch.cat(
+                [
+                    (mean + 1).clamp(min=0).add(1e-3).sqrt(),
+                    2 * ((square - mean**2).clamp(min=0) + 1e-4).sqrt(),
+                ],
+                -1,
+            ).flatten(1)
             mean, logvar = self.code(torch.cat([x.mean((2, 3)), facts], 1)).chunk(2, 1)
             return mean, logvar.clamp(-8, 4)
 
@@ -76,9 +87,18 @@ def peer(size: int, batch: int, inner: int) -> Callable[[], None]:
         def __init__(self, before: int, width: int) -> None:
             super().__init__()
             self.mask, self.style = nn.Conv2d(classes, hidden, 3, 1, 1), nn.Linear(z, hidden)
-            self.norm0, self.norm1 = nn.Conv2d(hidden, 2 * before, 3, 1, 1), nn.Conv2d(hidden, 2 * width, 3, 1, 1)
-            self.conv0, self.conv1 = nn.Conv2d(before, width, 3, 1, 1, bias=False), nn.Conv2d(width, width, 3, 1, 1)
-            self.skip, self.strength = nn.Conv2d(before, width, 1, bias=False), nn.Parameter(torch.randn(1, width, 1, 1) * 0.1)
+            self.norm0, self.norm1 = (
+                nn.Conv2d(hidden, 2 * before, 3, 1, 1),
+                nn.Conv2d(hidden, 2 * width, 3, 1, 1),
+            )
+            self.conv0, self.conv1 = (
+                nn.Conv2d(before, width, 3, 1, 1, bias=False),
+                nn.Conv2d(width, width, 3, 1, 1),
+            )
+            self.skip, self.strength = (
+                nn.Conv2d(before, width, 1, bias=False),
+                nn.Parameter(torch.randn(1, width, 1, 1) * 0.1),
+            )
 
         def forward(self, x: Any, mask: Any, code: Any, fresh: Any) -> Any:
             features = F.leaky_relu(self.mask(mask) + self.style(code)[:, :, None, None], 0.2)
@@ -94,12 +114,18 @@ def peer(size: int, batch: int, inner: int) -> Callable[[], None]:
         def __init__(self) -> None:
             super().__init__()
             self.encoder = Encoder()
-            self.first, self.first_style = nn.Conv2d(classes + noise, widths[0], 3, 1, 1), nn.Linear(z, widths[0])
+            self.first, self.first_style = (
+                nn.Conv2d(classes + noise, widths[0], 3, 1, 1),
+                nn.Linear(z, widths[0]),
+            )
             self.blocks = nn.ModuleList(Block(a, b) for a, b in zip((widths[0], *widths), widths))
             self.last = nn.Conv2d(widths[-1], channels, 3, 1, 1)
 
         def forward(self, mask: Any, code: Any, fresh: Any) -> Any:
-            x = self.first(torch.cat([F.avg_pool2d(mask, 8), fresh[0]], 1)) + self.first_style(code)[:, :, None, None]
+            x = (
+                self.first(torch.cat([F.avg_pool2d(mask, 8), fresh[0]], 1))
+                + self.first_style(code)[:, :, None, None]
+            )
             for i, block in enumerate(self.blocks):
                 if i:
                     x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
@@ -111,7 +137,10 @@ def peer(size: int, batch: int, inner: int) -> Callable[[], None]:
             super().__init__()
             w = (inputs, 32, 64, 128)
             layer = lambda i: spectral_norm(nn.Conv2d(w[i], w[i + 1], 4, 2, 1, bias=i == 0))
-            self.scales = nn.ModuleList(nn.ModuleList([*(layer(i) for i in range(3)), nn.Conv2d(128, 1, 3, 1, 1)]) for _ in range(2))
+            self.scales = nn.ModuleList(
+                nn.ModuleList([*(layer(i) for i in range(3)), nn.Conv2d(128, 1, 3, 1, 1)])
+                for _ in range(2)
+            )
 
         def forward(self, x: Any) -> Any:
             logits, features = [], []
@@ -130,7 +159,11 @@ def peer(size: int, batch: int, inner: int) -> Callable[[], None]:
     opt_g = torch.optim.Adam(g.parameters(), 3e-4, (0.0, 0.9))
     opt_d = torch.optim.Adam([*d.parameters(), *u.parameters()], 6e-4, (0.0, 0.9))
     image, other = torch.rand(2, batch, channels, size, size) * 2 - 1
-    label = torch.randint(0, classes, (batch, size // 8, size // 8)).repeat_interleave(8, 1).repeat_interleave(8, 2)
+    label = (
+        torch.randint(0, classes, (batch, size // 8, size // 8))
+        .repeat_interleave(8, 1)
+        .repeat_interleave(8, 2)
+    )
     mask = F.one_hot(label, classes).permute(0, 3, 1, 2).float()
     own, free = batch // 2, batch // 4
     sides = [size // 8, *(size // 8 << i for i in range(4))]
@@ -143,10 +176,17 @@ def peer(size: int, batch: int, inner: int) -> Callable[[], None]:
 
         def matrix(flip: Any, shift: Any) -> Any:
             scale = torch.where(flip < 0, -1.0, 1.0) * 1.15 ** v[:, 0]
-            at = (scale[:, None] * x + shift[:, None] / 8 * size + (size - 1) / 2).clamp(0, size - 1)
+            at = (scale[:, None] * x + shift[:, None] / 8 * size + (size - 1) / 2).clamp(
+                0, size - 1
+            )
             return (1 - (at[..., None] - torch.arange(size)).abs()).clamp(min=0)
 
-        return matrix(v[:, 1], v[:, 2]), matrix(v[:, 3], v[:, 4]), 1.3 ** v[:, 5, None, None, None], 0.2 * v[:, 6, None, None, None]
+        return (
+            matrix(v[:, 1], v[:, 2]),
+            matrix(v[:, 3], v[:, 4]),
+            1.3 ** v[:, 5, None, None, None],
+            0.2 * v[:, 6, None, None, None],
+        )
 
     def changed(h: Any, mask: Any, image: Any) -> Any:
         n = len(image)
@@ -157,7 +197,9 @@ def peer(size: int, batch: int, inner: int) -> Callable[[], None]:
         mean = x.mean((1, 2, 3), keepdim=True)
         return m, (x - mean) * h[2][:n] + mean + h[3][:n]
 
-    hinge = lambda r, f: sum(F.relu(1 - a).mean() + F.relu(1 + b).mean() for a, b in zip(r, f)) / len(r)
+    hinge = lambda r, f: (
+        sum(F.relu(1 - a).mean() + F.relu(1 + b).mean() for a, b in zip(r, f)) / len(r)
+    )
     twice = lambda x: torch.cat([x[:own], x[own : own + free].repeat_interleave(2, 0)])
     count = [0]
 
@@ -166,13 +208,19 @@ def peer(size: int, batch: int, inner: int) -> Callable[[], None]:
         fresh = [twice(f) for f in fresh]
         mean, logvar = g.encoder(image[:own], mask[:own])
         code = mean + (0.5 * logvar).exp() * torch.randn_like(mean)
-        code = torch.cat([code, torch.stack([torch.randn(free, z), code[:free].detach()], 1).flatten(0, 1)])
+        code = torch.cat(
+            [code, torch.stack([torch.randn(free, z), code[:free].detach()], 1).flatten(0, 1)]
+        )
         masks = twice(mask)
         fake = g(masks, code, fresh)
         h, h_other = how(), how()
         # discriminators
         opt_d.zero_grad(set_to_none=True)
-        (rm, ri), (fm, fi), (_, oi) = changed(h, mask, image), changed(h, masks, fake.detach()), changed(h_other, nothing, other)
+        (rm, ri), (fm, fi), (_, oi) = (
+            changed(h, mask, image),
+            changed(h, masks, fake.detach()),
+            changed(h_other, nothing, other),
+        )
         logits, _ = d(torch.cat([torch.cat([rm, ri], 1), torch.cat([fm, fi], 1)]))
         loss: Any = hinge([y[:batch] for y in logits], [y[batch:] for y in logits])
         logits, _ = u(torch.cat([oi, fi]))
@@ -191,15 +239,23 @@ def peer(size: int, batch: int, inner: int) -> Callable[[], None]:
             p.requires_grad_(False)
         fm, fi = changed(h, masks, fake)
         logits, features = d(torch.cat([torch.cat([fm, fi], 1), torch.cat([rm, ri], 1)[:own]]))
-        total: Any = -sum(y[:batch].mean() for y in logits) / 2 - 0.5 * sum(y.mean() for y in u(fi)[0]) / 2
-        total = total + 10 * sum((f[batch:].detach() - f[:own]).abs().mean() for f in features) / len(features)
+        total: Any = (
+            -sum(y[:batch].mean() for y in logits) / 2 - 0.5 * sum(y.mean() for y in u(fi)[0]) / 2
+        )
+        total = total + 10 * sum(
+            (f[batch:].detach() - f[:own]).abs().mean() for f in features
+        ) / len(features)
         difference = (fake[:own] - image[:own]).abs()
         area = mask[:own].sum((2, 3))
         total = total + 10 * ((difference * mask[:own]).sum((2, 3)) / area.clamp(min=1)).mean()
         total = total + 0.02 * 0.5 * (logvar.exp() + mean**2 - 1 - logvar).sum(1).mean()
-        for p in g.encoder.parameters():  # the style is recovered through the encoder as it is, which learns nothing from it
+        for p in (
+            g.encoder.parameters()
+        ):  # the style is recovered through the encoder as it is, which learns nothing from it
             p.requires_grad_(False)
-        total = total + 0.5 * (g.encoder(fake[own:], masks[own:])[0] - code[own:].detach()).abs().mean()
+        total = (
+            total + 0.5 * (g.encoder(fake[own:], masks[own:])[0] - code[own:].detach()).abs().mean()
+        )
         for p in g.encoder.parameters():
             p.requires_grad_(True)
         front = masks[own::2, 1:].sum(1, keepdim=True)
@@ -224,10 +280,16 @@ def peer(size: int, batch: int, inner: int) -> Callable[[], None]:
 
 
 def sampling(size: int, n: int) -> float:
-    """Samples a second, masks varied, painted and written as PNG, of a set of ``n``; the second set, so that nothing compiles."""
+    """Samples a second, masks varied, painted and written as PNG, of a set of ``n``; the second
+    set, so that nothing compiles.
+    """
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
-        fit.fit(settings.Settings(labels=32, image_size=size, steps=1, log_every=1, grid_every=1), place / "g", progress=False)
+        fit.fit(
+            settings.Settings(labels=32, image_size=size, steps=1, log_every=1, grid_every=1),
+            place / "g",
+            progress=False,
+        )
         fitted = sample.load(place / "g")
         sample.sample_set(fitted, place / "warm", 16, progress=False)
         began = time.perf_counter()
@@ -236,19 +298,32 @@ def sampling(size: int, n: int) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--inner", type=int, default=16, help="steps a round: one of 16 has the gradient penalty")
+    parser.add_argument(
+        "--inner", type=int, default=16, help="steps a round: one of 16 has the gradient penalty"
+    )
     parser.add_argument("--samples", type=int, default=512)
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    contenders = {"jax": ours(args.size, args.batch, args.inner), "pytorch_nchw": peer(args.size, args.batch, args.inner)}
+    contenders = {
+        "jax": ours(args.size, args.batch, args.inner),
+        "pytorch_nchw": peer(args.size, args.batch, args.inner),
+    }
     p = fit.program_of(settings.Settings(image_size=args.size, batch=args.batch), 1, 2)
     state = jax.eval_shape(lambda: program.start(p, jnp.uint32(0)))
-    sizes = tuple(sum(x.size for x in jax.tree.leaves(tree)) for tree in (state.g, state.d.weights, state.u.weights))
-    assert sizes == contenders["pytorch_nchw"].parameters, (sizes, contenders["pytorch_nchw"].parameters)  # type: ignore[attr-defined]
+    sizes = tuple(
+        sum(x.size for x in jax.tree.leaves(tree))
+        for tree in (state.g, state.d.weights, state.u.weights)
+    )
+    assert sizes == contenders["pytorch_nchw"].parameters, (
+        sizes,
+        contenders["pytorch_nchw"].parameters,
+    )  # type: ignore[attr-defined]
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     for run in contenders.values():
         run()

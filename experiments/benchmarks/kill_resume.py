@@ -1,8 +1,10 @@
-"""Kill -9 a run at random moments, restart it each time, and compare it with one that was never disturbed.
+"""Kill -9 a run at random moments, restart it each time, and compare it with one that was never
+disturbed.
 
 Command: python experiments/benchmarks/kill_resume.py --kills 20 --json experiments/results/kill_resume.json        (minutes; exit 1 if anything differs)
-One kill in four falls uniformly into the start (imports, compilation, restoring); the others come a random number of logged lines later, plus
-a random part of a second, so that training, validation and saving are hit and the run does not end before its last kill.
+One kill in four falls uniformly into the start (imports, compilation, restoring); the others come a
+random number of logged lines later, plus a random part of a second, so that training, validation
+and saving are hit and the run does not end before its last kill.
 """
 
 from __future__ import annotations
@@ -21,7 +23,9 @@ STEPS, LINE = 1200, 10
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path)
@@ -35,7 +39,9 @@ def main() -> int:
         while len(moments) < args.kills and not (cut / "summary.json").exists():
             began, before = time.monotonic(), last(cut)
             early, goal = rng.random() < 0.25, before + LINE * rng.randint(1, most)
-            process = subprocess.Popen(command(cut), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            process = subprocess.Popen(
+                command(cut), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            )
             if early:
                 time.sleep(rng.uniform(0.0, 8.0))
             while not early and process.poll() is None and last(cut) < goal:
@@ -44,10 +50,18 @@ def main() -> int:
             if process.poll() is None:
                 process.send_signal(signal.SIGKILL)
                 moments.append({"after_s": round(time.monotonic() - began, 2), "step": last(cut)})
-                print(f"kill {len(moments)}: after {moments[-1]['after_s']} s, {moments[-1]['step']} steps logged", flush=True)
+                print(
+                    (
+                        f"kill {len(moments)}: after {moments[-1]['after_s']} s, "
+                        f"{moments[-1]['step']} steps logged"
+                    ),
+                    flush=True,
+                )
             process.wait()
         subprocess.run(command(cut), check=True, stdout=subprocess.DEVNULL)
-        steps = [json.loads(line)["step"] for line in (cut / "metrics.jsonl").read_text().splitlines()]
+        steps = [
+            json.loads(line)["step"] for line in (cut / "metrics.jsonl").read_text().splitlines()
+        ]
         found = {
             "kills": len(moments), "moments": moments, "steps": STEPS,
             "weights_identical": (cut / "weights.safetensors").read_bytes() == (whole / "weights.safetensors").read_bytes(),
@@ -57,18 +71,35 @@ def main() -> int:
     print(json.dumps({k: v for k, v in found.items() if k != "moments"}))
     if args.json:
         args.json.write_text(json.dumps(found, indent=1) + "\n")
-    return 0 if found["weights_identical"] and found["scores_identical"] and found["each_step_once"] and found["kills"] >= args.kills else 1
+    return (
+        0
+        if found["weights_identical"]
+        and found["scores_identical"]
+        and found["each_step_once"]
+        and found["kills"] >= args.kills
+        else 1
+    )
 
 
 def command(out: Path) -> list[str]:
     options = {"data": "nuclei", "method": "mean_teacher", "labels": 16, "steps": STEPS, "image-size": 64, "batch": 4, "log-every": LINE, "eval-every": 200,
                "checkpoint-seconds": 0.3, "net.widths": "8,16,32", "out": out}  # fmt: skip
-    return [sys.executable, "-m", "semiseg.cli.main", "train", *(f"--{k}={v}" for k, v in options.items())]
+    return [
+        sys.executable,
+        "-m",
+        "semiseg.cli.main",
+        "train",
+        *(f"--{k}={v}" for k, v in options.items()),
+    ]
 
 
 def last(folder: Path) -> int:
     """The last step that metrics.jsonl has whole."""
-    lines = (folder / "metrics.jsonl").read_text().splitlines() if (folder / "metrics.jsonl").exists() else []
+    lines = (
+        (folder / "metrics.jsonl").read_text().splitlines()
+        if (folder / "metrics.jsonl").exists()
+        else []
+    )
     for line in reversed(lines):
         try:
             return json.loads(line)["step"]

@@ -1,8 +1,10 @@
-"""Kill -9 a sweep of 40 short trials at random moments, restart it each time, and compare it with one that was never disturbed.
+"""Kill -9 a sweep of 40 short trials at random moments, restart it each time, and compare it with
+one that was never disturbed.
 
 Command: python experiments/benchmarks/kill_sweep.py --kills 10 --json experiments/results/kill_sweep.json        (minutes; exit 1 if anything differs)
-Once with one worker and once with two (--jobs 2, parent and workers killed together). One kill in four falls into the start (imports, compilation,
-restoring); the others fall into training, validation and saving, or between two trials. On two cores, so that one and two workers compute the
+Once with one worker and once with two (--jobs 2, parent and workers killed together). One kill in
+four falls into the start (imports, compilation, restoring); the others fall into training,
+validation and saving, or between two trials. On two cores, so that one and two workers compute the
 same bits: a device each.
 """
 
@@ -35,7 +37,9 @@ GRID: dict[str, Any] = {
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path)
@@ -47,7 +51,9 @@ def main() -> int:
         os.environ |= {"JAX_COMPILATION_CACHE_DIR": f"{place}/programs", "JAX_NUM_CPU_DEVICES": "1"}
         grid, whole = Path(place) / "grid.yaml", Path(place) / "whole"
         grid.write_text(yaml.safe_dump(GRID | {"run_cap": 2}))
-        start(grid, Path(place) / "warm", 1).wait()  # compiles both programs: a start is then as long as after a kill
+        start(
+            grid, Path(place) / "warm", 1
+        ).wait()  # compiles both programs: a start is then as long as after a kill
         grid.write_text(yaml.safe_dump(GRID))
         began = time.monotonic()
         process = start(grid, whole, 1)
@@ -57,25 +63,58 @@ def main() -> int:
         process.wait()
         trial = (time.monotonic() - began - first) / TRIALS
         expected = {folder.name: content(folder) for folder in trials(whole)}
-        assert len(expected) == TRIALS, f"the undisturbed sweep finished {len(expected)} of {TRIALS} trials"
+        assert len(expected) == TRIALS, (
+            f"the undisturbed sweep finished {len(expected)} of {TRIALS} trials"
+        )
         disturbed: list[dict[str, Any]] = []
         for jobs in (1, 2):
             left = args.kills
             while left > 0:  # a sweep may end before its last kill: then another one takes the rest
-                disturbed.append(disturb(grid, Path(place) / f"sweep{len(disturbed)}", jobs, left, rng, first, trial, expected))
+                disturbed.append(
+                    disturb(
+                        grid,
+                        Path(place) / f"sweep{len(disturbed)}",
+                        jobs,
+                        left,
+                        rng,
+                        first,
+                        trial,
+                        expected,
+                    )
+                )
                 left -= disturbed[-1]["kills"]
-    found = {"trials": TRIALS, "steps": STEPS, "start_s": round(first, 2), "trial_s": round(trial, 2), "sweeps": disturbed}
-    print(json.dumps({"sweeps": [{k: v for k, v in sweep.items() if k != "moments"} for sweep in disturbed]}, indent=1))
+    found = {
+        "trials": TRIALS,
+        "steps": STEPS,
+        "start_s": round(first, 2),
+        "trial_s": round(trial, 2),
+        "sweeps": disturbed,
+    }
+    print(
+        json.dumps(
+            {"sweeps": [{k: v for k, v in sweep.items() if k != "moments"} for sweep in disturbed]},
+            indent=1,
+        )
+    )
     if args.json:
         args.json.write_text(json.dumps(found, indent=1) + "\n")
-    good = all(s["finished"] == TRIALS and not s["lost"] and not s["repeated"] and not s["different"] and s["each_step_once"] for s in disturbed)
+    good = all(
+        s["finished"] == TRIALS
+        and not s["lost"]
+        and not s["repeated"]
+        and not s["different"]
+        and s["each_step_once"]
+        for s in disturbed
+    )
     return 0 if good else 1
 
 
 def disturb(
     grid: Path, out: Path, jobs: int, kills: int, rng: random.Random, first: float, trial: float, expected: dict[str, tuple[Any, ...]]
 ) -> dict[str, Any]:  # fmt: skip
-    """Kill, restart, and at the end let it finish. ``lost`` and ``repeated`` are finished trials whose summary vanished or was written again."""
+    """Kill, restart, and at the end let it finish. ``lost`` and ``repeated`` are finished trials
+    whose summary vanished or was written again.
+    """
     moments: list[dict[str, float]] = []
     stamps: dict[str, int] = {}
     lost, repeated = set(), set()
@@ -87,7 +126,11 @@ def disturb(
         stamps.update(now)
 
     while len(moments) < kills and len(stamps) < TRIALS:
-        early, goal, began = rng.random() < 0.25, len(stamps) + rng.randint(0, max(1, round(1.4 * TRIALS / kills))), time.monotonic()
+        early, goal, began = (
+            rng.random() < 0.25,
+            len(stamps) + rng.randint(0, max(1, round(1.4 * TRIALS / kills))),
+            time.monotonic(),
+        )
         process, clock = start(grid, out, jobs), time.time()
         if early:
             time.sleep(rng.uniform(0, first))
@@ -98,14 +141,36 @@ def disturb(
         if process.poll() is None:
             kill(process)
             look()
-            lines = sum((f.read_bytes().count(b"\n") for f in out.glob("*/metrics.jsonl") if f.parent.name not in stamps), 0)
-            moments.append({"after_s": round(time.monotonic() - began, 2), "finished": len(stamps), "unfinished_lines": lines})
-            print(f"--jobs {jobs}, kill {len(moments)}: after {moments[-1]['after_s']} s, {len(stamps)} trials finished", flush=True)
+            lines = sum(
+                (
+                    f.read_bytes().count(b"\n")
+                    for f in out.glob("*/metrics.jsonl")
+                    if f.parent.name not in stamps
+                ),
+                0,
+            )
+            moments.append(
+                {
+                    "after_s": round(time.monotonic() - began, 2),
+                    "finished": len(stamps),
+                    "unfinished_lines": lines,
+                }
+            )
+            print(
+                (
+                    f"--jobs {jobs}, kill {len(moments)}: after {moments[-1]['after_s']} s, "
+                    f"{len(stamps)} trials finished"
+                ),
+                flush=True,
+            )
         process.wait()
     code = start(grid, out, jobs).wait()
     look()
     found = {folder.name: content(folder) for folder in trials(out)}
-    steps = [[json.loads(line)["step"] for line in (folder / "metrics.jsonl").read_text().splitlines()] for folder in trials(out)]
+    steps = [
+        [json.loads(line)["step"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
+        for folder in trials(out)
+    ]
     return {
         "jobs": jobs, "kills": len(moments), "moments": moments, "finished": len(found), "exit_code": code, "lost": sorted(lost), "repeated": sorted(repeated),
         "different": sorted(name for name in expected if found.get(name) != expected[name]),
@@ -114,18 +179,33 @@ def disturb(
 
 
 def start(grid: Path, out: Path, jobs: int) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "semiseg.cli.main", "sweep", str(grid), f"--out={out}", f"--jobs={jobs}"]
+    command = [
+        sys.executable,
+        "-m",
+        "semiseg.cli.main",
+        "sweep",
+        str(grid),
+        f"--out={out}",
+        f"--jobs={jobs}",
+    ]
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
 def kill(process: subprocess.Popen[bytes]) -> None:
-    """The sweep's process and its workers, whose parent is looked up before it dies; returns when all are gone."""
-    workers = [int(p.parent.name) for p in Path("/proc").glob("[0-9]*/stat") if parent(p) == process.pid]
+    """The sweep's process and its workers, whose parent is looked up before it dies; returns when
+    all are gone.
+    """
+    workers = [
+        int(p.parent.name) for p in Path("/proc").glob("[0-9]*/stat") if parent(p) == process.pid
+    ]
     for pid in [process.pid, *workers]:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
     process.wait()
-    while any(Path(f"/proc/{pid}/cmdline").exists() and Path(f"/proc/{pid}/cmdline").read_bytes() for pid in workers):
+    while any(
+        Path(f"/proc/{pid}/cmdline").exists() and Path(f"/proc/{pid}/cmdline").read_bytes()
+        for pid in workers
+    ):
         time.sleep(0.01)
 
 
@@ -138,7 +218,9 @@ def parent(stat: Path) -> int | None:
 
 def training(out: Path, since: float) -> bool:
     """Whether a trial that is not finished has logged since then."""
-    logs = (file for file in out.glob("*/metrics.jsonl") if not (file.parent / "summary.json").exists())
+    logs = (
+        file for file in out.glob("*/metrics.jsonl") if not (file.parent / "summary.json").exists()
+    )
     with contextlib.suppress(FileNotFoundError):  # it is being replaced
         return any(file.stat().st_mtime >= since for file in logs)
     return False
@@ -151,7 +233,9 @@ def trials(out: Path) -> list[Path]:
 def content(folder: Path) -> tuple[Any, ...]:
     """What a trial found, without how long it took."""
     untimed = lambda record: {k: v for k, v in record.items() if not k.startswith("seconds")}
-    lines = [untimed(json.loads(line)) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    lines = [
+        untimed(json.loads(line)) for line in (folder / "metrics.jsonl").read_text().splitlines()
+    ]
     return (
         (folder / "weights.safetensors").read_bytes(),
         (folder / "per_subject.csv").read_text(),

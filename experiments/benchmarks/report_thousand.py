@@ -1,9 +1,10 @@
 """How long `semiseg report` takes over 1,000 run folders, in a process of its own.
 
 Command: python experiments/benchmarks/report_thousand.py --json experiments/results/report_thousand.json     (a minute; exit 1 above --goal)
-One tiny run is trained on the built-in nuclei set and scored on validation and test images, then copied: each copy is another cell of 5 methods ×
-8 budgets × 5 label subsets × 5 seeds, with its own configuration, a log of 600 steps, and its own scores, all of them moved by what its cell
-is worth. The files are as large as those of the label-efficiency experiment, and so is the work.
+One tiny run is trained on the built-in nuclei set and scored on validation and test images, then
+copied: each copy is another cell of 5 methods × 8 budgets × 5 label subsets × 5 seeds, with its own
+configuration, a log of 600 steps, and its own scores, all of them moved by what its cell is worth.
+The files are as large as those of the label-efficiency experiment, and so is the work.
 """
 
 from __future__ import annotations
@@ -25,14 +26,22 @@ from typing import Any
 import numpy as np
 import yaml
 
-METHODS = {"supervised": 0.0, "pseudo_label": 0.01, "mean_teacher": 0.03, "fixmatch": 0.02, "bcp": 0.025}
+METHODS = {
+    "supervised": 0.0,
+    "pseudo_label": 0.01,
+    "mean_teacher": 0.03,
+    "fixmatch": 0.02,
+    "bcp": 0.025,
+}
 BUDGETS, SUBSETS, SEEDS = (2, 4, 8, 16, 32, 64, 128, 256), range(5), range(5)
 STEPS, LINE = 600, 10
 FRACTIONS = ("dice", "iou", "precision", "sensitivity")
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--runs", type=int, default=1000)
     parser.add_argument("--goal", type=float, default=20.0, help="most seconds the report may take")
     parser.add_argument("--keep", type=Path, help="leave the runs and their report in this folder")
@@ -65,7 +74,14 @@ def train(folder: Path) -> Path:
     import semiseg
     from semiseg import config
 
-    fields = {"image_size": 32, "net.widths": [4, 8], "steps": 4, "labels": 8, "batch": 4, "root": str(folder.parent / "data")}
+    fields = {
+        "image_size": 32,
+        "net.widths": [4, 8],
+        "steps": 4,
+        "labels": 8,
+        "batch": 4,
+        "root": str(folder.parent / "data"),
+    }
     semiseg.run(config.override(config.Trial(), fields), folder, progress=False, test=True)
     return folder
 
@@ -74,13 +90,21 @@ def copies(source: Path, out: Path, count: int) -> None:
     """``count`` run folders, as the trainer writes them."""
     from semiseg import config
 
-    tree, summary = yaml.safe_load((source / "config.yaml").read_text()), json.loads((source / "summary.json").read_text())
+    tree, summary = (
+        yaml.safe_load((source / "config.yaml").read_text()),
+        json.loads((source / "summary.json").read_text()),
+    )
     with (source / "per_subject.csv").open(newline="") as file:
         head, *rows = csv.reader(file)
-    of = {method: config.to_dict(config.override(config.Trial(), {"method": method}))["method"] for method in METHODS}
+    of = {
+        method: config.to_dict(config.override(config.Trial(), {"method": method}))["method"]
+        for method in METHODS
+    }
     value_of_row = np.array([float(row[6] or "nan") for row in rows])
     bounded = np.array([row[5] in FRACTIONS for row in rows])
-    cells: Iterator[Any] = itertools.product(SEEDS, SUBSETS, BUDGETS, METHODS)  # the first n are as balanced as n allows
+    cells: Iterator[Any] = itertools.product(
+        SEEDS, SUBSETS, BUDGETS, METHODS
+    )  # the first n are as balanced as n allows
     for seed, subset, labels, method in itertools.islice(cells, count):
         rng = np.random.default_rng([seed, subset, labels, len(method)])
         folder = out / f"{method}-labels{labels}-subset{subset}-seed{seed}"
@@ -89,16 +113,43 @@ def copies(source: Path, out: Path, count: int) -> None:
         values = value_of_row + worth + rng.normal(0, 0.02, len(rows))
         values = np.where(bounded, np.clip(values, 0, 1), np.abs(value_of_row * (1 - worth)))
         with (folder / "per_subject.csv").open("w", newline="") as file:
-            lines = ([folder.name, *row[1:6], "" if np.isnan(value) else f"{value:.6g}", row[7]] for row, value in zip(rows, values))
+            lines = (
+                [folder.name, *row[1:6], "" if np.isnan(value) else f"{value:.6g}", row[7]]
+                for row, value in zip(rows, values)
+            )
             csv.writer(file, lineterminator="\n").writerows([head, *lines])
-        changed = {"method": of[method], "labels": labels, "label_subset": subset, "seed": seed, "steps": STEPS, "data": "nuclei"}
+        changed = {
+            "method": of[method],
+            "labels": labels,
+            "label_subset": subset,
+            "seed": seed,
+            "steps": STEPS,
+            "data": "nuclei",
+        }
         (folder / "config.yaml").write_text(yaml.safe_dump(tree | changed, sort_keys=False))
-        named = {"run": folder.name, "subjects_labelled": labels, "images_labelled": labels, "steps": STEPS, "seconds_train": 20.0 + rng.random()}
+        named = {
+            "run": folder.name,
+            "subjects_labelled": labels,
+            "images_labelled": labels,
+            "steps": STEPS,
+            "seconds_train": 20.0 + rng.random(),
+        }
         (folder / "summary.json").write_text(json.dumps(summary | named, indent=1))
         with (folder / "metrics.jsonl").open("w") as file:
             for step in range(LINE, STEPS + 1, LINE):
-                line = {"step": step, "loss": 0.1 + math.exp(-step / 80) + rng.normal(0, 0.01), "lr": 0.003, "seconds": step / 30}
-                file.write(json.dumps(line | ({"val_dice": worth - math.exp(-step / 60)} if step % 120 == 0 else {})) + "\n")
+                line = {
+                    "step": step,
+                    "loss": 0.1 + math.exp(-step / 80) + rng.normal(0, 0.01),
+                    "lr": 0.003,
+                    "seconds": step / 30,
+                }
+                file.write(
+                    json.dumps(
+                        line
+                        | ({"val_dice": worth - math.exp(-step / 60)} if step % 120 == 0 else {})
+                    )
+                    + "\n"
+                )
         for name in ("env.json", "examples.npz", "weights.safetensors"):
             shutil.copy(source / name, folder / name)
 

@@ -1,9 +1,12 @@
-"""What a trial of a sweep costs beside its training steps and its evaluation, and what the same trial costs as a process of its own.
+"""What a trial of a sweep costs beside its training steps and its evaluation, and what the same
+trial costs as a process of its own.
 
 Command: python experiments/benchmarks/sweep_throughput.py --json experiments/results/sweep_throughput.json     (minutes; exit 1 above --goal)
-A sweep of short trials on the built-in nuclei set, in a fresh process, then every trial once more as `semiseg train`; both find their compiled
-programs in a warm cache. Own work is the time inside the compiled steps, waited for, and inside prediction and scoring; what is left of the
-clock is the cost: budget and pools, initial state, checkpoint, weights, tables, examples, claims. The first trial also imports and loads.
+A sweep of short trials on the built-in nuclei set, in a fresh process, then every trial once more
+as `semiseg train`; both find their compiled programs in a warm cache. Own work is the time inside
+the compiled steps, waited for, and inside prediction and scoring; what is left of the clock is the
+cost: budget and pools, initial state, checkpoint, weights, tables, examples, claims. The first
+trial also imports and loads.
 """
 
 from __future__ import annotations
@@ -20,15 +23,27 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-FIXED = {"data": "nuclei", "image_size": 64, "zoom": 1.5, "net.widths": [8, 16, 32, 64], "batch": 8, "log_every": 20, "checkpoint_seconds": 600}
+FIXED = {
+    "data": "nuclei",
+    "image_size": 64,
+    "zoom": 1.5,
+    "net.widths": [8, 16, 32, 64],
+    "batch": 8,
+    "log_every": 20,
+    "checkpoint_seconds": 600,
+}
 AXES = {"labels": [8, 16, 32], "label_subset": [0, 1], "seed": [0, 1], "lr": [0.003, 0.001]}
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--trials", type=int, default=12)
     parser.add_argument("--steps", type=int, default=40)
-    parser.add_argument("--goal", type=float, default=0.5, help="most seconds a trial may cost beside its own work")
+    parser.add_argument(
+        "--goal", type=float, default=0.5, help="most seconds a trial may cost beside its own work"
+    )
     parser.add_argument("--json", type=Path)
     parser.add_argument("--inside", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -39,17 +54,37 @@ def main() -> int:
 
     with tempfile.TemporaryDirectory() as place:
         os.environ["JAX_COMPILATION_CACHE_DIR"] = f"{place}/programs"
-        again = [sys.executable, __file__, f"--trials={args.trials}", f"--steps={args.steps}", f"--inside={place}/"]
-        cold = clock(lambda: subprocess.run([again[0], again[1], "--trials=1", again[3], f"{again[4]}cold"], check=True))
+        again = [
+            sys.executable,
+            __file__,
+            f"--trials={args.trials}",
+            f"--steps={args.steps}",
+            f"--inside={place}/",
+        ]
+        cold = clock(
+            lambda: subprocess.run(
+                [again[0], again[1], "--trials=1", again[3], f"{again[4]}cold"], check=True
+            )
+        )
         sweep = clock(lambda: subprocess.run([*again[:-1], f"{again[-1]}sweep"], check=True))
         trials = json.loads((Path(place) / "sweep" / "timed.json").read_text())
-        commands = [command(point, f"{place}/{name}") for name, point in points(read(grid(args.trials, args.steps))).items()]
-        alone = [clock(lambda: subprocess.run(each, check=True, stdout=subprocess.DEVNULL)) for each in commands]  # noqa: B023
+        commands = [
+            command(point, f"{place}/{name}")
+            for name, point in points(read(grid(args.trials, args.steps))).items()
+        ]
+        alone = [
+            clock(lambda: subprocess.run(each, check=True, stdout=subprocess.DEVNULL))
+            for each in commands
+        ]
     rest = trials[1:]  # the first one imports and loads the programs
-    cost, own = [t["wall_s"] - t["steps_s"] - t["evaluation_s"] for t in rest], [t["steps_s"] + t["evaluation_s"] for t in rest]
+    cost, own = (
+        [t["wall_s"] - t["steps_s"] - t["evaluation_s"] for t in rest],
+        [t["steps_s"] + t["evaluation_s"] for t in rest],
+    )
     mean = statistics.mean(own)
     found = {
-        "command": f"python experiments/benchmarks/sweep_throughput.py --trials {args.trials} --steps {args.steps}",
+        "command": (f"python experiments/benchmarks/sweep_throughput.py --trials {args.trials} "
+f"--steps {args.steps}"),
         "trials": args.trials, "steps": args.steps, "own_work_s": mean,
         "sweep": {"cost_s_mean": statistics.mean(cost), "cost_s_median": statistics.median(cost), "cost_s_most": max(cost),
                   "first_trial_s": trials[0]["wall_s"], "wall_s": sweep, "wall_s_cold_one_trial": cold},
@@ -57,7 +92,9 @@ def main() -> int:
         "each": trials, "goal_s": args.goal, "environment": environment(),
     }  # fmt: skip
     found = rounded(found)
-    print(json.dumps({k: v for k, v in found.items() if k not in ("each", "environment")}, indent=1))
+    print(
+        json.dumps({k: v for k, v in found.items() if k not in ("each", "environment")}, indent=1)
+    )
     if args.json:
         args.json.write_text(json.dumps(found, indent=1) + "\n")
     return int(statistics.mean(cost) > args.goal)
@@ -81,7 +118,10 @@ def inside(out: Path, count: int, steps: int) -> int:
 
         return call
 
-    program.chunk, runner.score_split = timed("steps_s", program.chunk), timed("evaluation_s", runner.score_split)
+    program.chunk, runner.score_split = (
+        timed("steps_s", program.chunk),
+        timed("evaluation_s", runner.score_split),
+    )
     trials: list[dict[str, float]] = []
     began = time.perf_counter()
 
@@ -101,12 +141,23 @@ def inside(out: Path, count: int, steps: int) -> int:
 def grid(count: int, steps: int) -> dict[str, Any]:
     """The first ``count`` of 24 short trials that share one program."""
     fixed = {k: {"value": v} for k, v in (FIXED | {"steps": steps, "eval_every": steps}).items()}
-    return {"method": "grid", "run_cap": count, "parameters": fixed | {k: {"values": v} for k, v in AXES.items()}}
+    return {
+        "method": "grid",
+        "run_cap": count,
+        "parameters": fixed | {k: {"values": v} for k, v in AXES.items()},
+    }
 
 
 def command(point: dict[str, Any], out: str) -> list[str]:
     """The same trial as a process."""
-    return [sys.executable, "-m", "semiseg.cli.main", "train", f"--out={out}", *(f"--{k}={v}" for k, v in point.items())]
+    return [
+        sys.executable,
+        "-m",
+        "semiseg.cli.main",
+        "train",
+        f"--out={out}",
+        *(f"--{k}={v}" for k, v in point.items()),
+    ]
 
 
 def clock(body: Callable[[], Any]) -> float:

@@ -14,15 +14,21 @@ Example = tuple[str, str, float, np.ndarray]
 """Rank in words, subject, Dice, RGB overlay."""
 
 
-def pick_examples(runs: Runs, labels: int | None = None, scale: int = 3) -> list[tuple[str, Run, list[Example]]]:
+def pick_examples(
+    runs: Runs, labels: int | None = None, scale: int = 3
+) -> list[tuple[str, Run, list[Example]]]:
     """For each arm at one budget: its first run and that run's worst, median and best image.
 
-    The rank of an image is by its Dice averaged over the arms shown, so that all arms show the same images; where they kept different
-    ones, each is ranked by itself. Raises UserError where no run at this budget kept examples.
+    The rank of an image is by its Dice averaged over the arms shown, so that all arms show the same
+    images; where they kept different ones, each is ranked by itself. Raises UserError where no run
+    at this budget kept examples.
     """
     arms = find_arms(runs)
     if labels is None:
-        counts = {n: sum(any(run.labels == n for run in members) for members in arms.values()) for n in {run.labels for run in runs}}
+        counts = {
+            n: sum(any(run.labels == n for run in members) for members in arms.values())
+            for n in {run.labels for run in runs}
+        }
         labels = min(counts, key=lambda n: (-counts[n], n))
     chosen: list[tuple[str, Run, dict[str, np.ndarray]]] = []
     for arm, members in arms.items():
@@ -32,18 +38,34 @@ def pick_examples(runs: Runs, labels: int | None = None, scale: int = 3) -> list
                 chosen.append((arm, run, kept))
                 break
     if not chosen:
-        raise UserError(f"{runs[0].path / 'examples.npz'}: no run with {labels} annotated subjects kept examples; evaluate a run again to have some")
-    names = [[(str(s), kept["label"][i].tobytes()) for i, s in enumerate(kept["subject"])] for _, _, kept in chosen]
+        raise UserError(
+            f"{runs[0].path / 'examples.npz'}: no run with {labels} annotated subjects kept "
+            f"examples; evaluate a run again to have some"
+        )
+    names = [
+        [(str(s), kept["label"][i].tobytes()) for i, s in enumerate(kept["subject"])]
+        for _, _, kept in chosen
+    ]
     shared = all(set(n) == set(names[0]) and len(n) == len(set(n)) for n in names)
     rows = []
     for (arm, run, kept), mine in zip(chosen, names):
         rank = np.asarray(kept["dice"], dtype=float)
         if shared:
-            rank = np.mean([[other["dice"][theirs.index(key)] for key in mine] for (_, _, other), theirs in zip(chosen, names)], axis=0)
+            rank = np.mean(
+                [
+                    [other["dice"][theirs.index(key)] for key in mine]
+                    for (_, _, other), theirs in zip(chosen, names)
+                ],
+                axis=0,
+            )
         if not np.isfinite(rank).any():
             rank = np.asarray(kept["dice"], dtype=float)
-        order = np.argsort(rank, kind="stable")[: np.isfinite(rank).sum()]  # NaN (nothing there, nothing found) has no rank, and sorts last
-        picks = {int(order[0]): "worst"} | ({int(order[len(order) // 2]): "median"} if len(order) > 2 else {})
+        order = np.argsort(rank, kind="stable")[
+            : np.isfinite(rank).sum()
+        ]  # NaN (nothing there, nothing found) has no rank, and sorts last
+        picks = {int(order[0]): "worst"} | (
+            {int(order[len(order) // 2]): "median"} if len(order) > 2 else {}
+        )
         picks |= {int(order[-1]): "best"} if len(order) > 1 else {}
         shown = [
             (
@@ -58,8 +80,11 @@ def pick_examples(runs: Runs, labels: int | None = None, scale: int = 3) -> list
     return rows
 
 
-def overlay(image: np.ndarray, label: np.ndarray, prediction: np.ndarray, scale: int = 3) -> np.ndarray:
-    """``(H·scale, W·scale, 3)`` uint8: the image in grey, errors tinted, the truth's outline in white.
+def overlay(
+    image: np.ndarray, label: np.ndarray, prediction: np.ndarray, scale: int = 3
+) -> np.ndarray:
+    """``(H·scale, W·scale, 3)`` uint8: the image in grey, errors tinted, the truth's outline in
+    white.
 
     Args:
       image: ``(H, W)`` uint8.
@@ -79,7 +104,14 @@ def overlay(image: np.ndarray, label: np.ndarray, prediction: np.ndarray, scale:
         rgb = np.where(up(where)[..., None], 0.35 * rgb + 0.65 * _rgb(colour), rgb)
     truth = up(np.where(seen, label, 0))
     padded = np.pad(truth, 1, mode="edge")
-    inner = np.minimum.reduce([padded[1:-1, :-2] == truth, padded[1:-1, 2:] == truth, padded[:-2, 1:-1] == truth, padded[2:, 1:-1] == truth])
+    inner = np.minimum.reduce(
+        [
+            padded[1:-1, :-2] == truth,
+            padded[1:-1, 2:] == truth,
+            padded[:-2, 1:-1] == truth,
+            padded[2:, 1:-1] == truth,
+        ]
+    )
     rgb[(truth > 0) & ~inner] = _rgb(TRUTH)
     return rgb.round().astype(np.uint8)
 

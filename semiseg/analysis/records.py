@@ -1,8 +1,10 @@
-"""From run folders to numbers: the first stage after training, and the only reader of what a run leaves behind.
+"""From run folders to numbers: the first stage after training, and the only reader of what a run
+leaves behind.
 
-A run folder (``config.yaml``, ``summary.json``, ``per_subject.csv``, ``metrics.jsonl`` …) becomes a :class:`Run` whose scores are one
-small dense array; many become :class:`Runs`, a sequence with tables on it. Nothing here is ever unpickled, and nothing heavier than
-numpy is imported before a table is asked for.
+A run folder (``config.yaml``, ``summary.json``, ``per_subject.csv``, ``metrics.jsonl`` …) becomes a
+:class:`Run` whose scores are one small dense array; many become :class:`Runs`, a sequence with
+tables on it. Nothing here is ever unpickled, and nothing heavier than numpy is imported before a
+table is asked for.
 """
 
 from __future__ import annotations
@@ -46,27 +48,52 @@ COLUMNS = (
 )
 """Columns of results.csv: a contract, other people's scripts depend on it."""
 INIT_COLUMNS = ("init", "total_steps", "seconds_init")
-"""Columns after these, in a results.csv of which a run began with other weights than random ones; without them every run began at random."""
+"""Columns after these, in a results.csv of which a run began with other weights than random ones;
+without them every run began at random.
+"""
 
 SUBJECT_COLUMNS = ("run", "split", "checkpoint", "subject", "class", "metric", "value", "unit")
 MEAN = "mean"
-"""Name of the pseudo-class that is the mean over foreground classes, taken per subject before subjects are averaged."""
+"""Name of the pseudo-class that is the mean over foreground classes, taken per subject before
+subjects are averaged.
+"""
 
 _NOT_FOREGROUND = {"0", "background", MEAN}
 _MARKS = ("config.yaml", "summary.json", "per_subject.csv")
 _FAILED = "error.json"
-_LATER = {"synthetic_schedule": "constant", "synthetic_weight": 1.0, "synthetic_as": "labelled", "synthetic_softness": 0.5, "init.name": "none"}
+_LATER = {
+    "synthetic_schedule": "constant",
+    "synthetic_weight": 1.0,
+    "synthetic_as": "labelled",
+    "synthetic_softness": 0.5,
+    "init.name": "none",
+}
 """Fields that folders of earlier versions lack, and what they did: no treatment of their own."""
 _SKIP = {"checkpoints", "wandb", "__pycache__"}
-BOOKKEEPING = {"run", "name", "out", "root", "config", "resume", "tags", "notes", "wandb", "device", "log_every", "checkpoint_seconds"}
+BOOKKEEPING = {
+    "run",
+    "name",
+    "out",
+    "root",
+    "config",
+    "resume",
+    "tags",
+    "notes",
+    "wandb",
+    "device",
+    "log_every",
+    "checkpoint_seconds",
+}
 """Settings that do not change what a run is."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Scores:
-    """Everything in a per_subject.csv: ``value[split, checkpoint, metric, class, subject]``, NaN where undefined or not measured.
+    """Everything in a per_subject.csv: ``value[split, checkpoint, metric, class, subject]``, NaN
+    where undefined or not measured.
 
-    ``present`` (the first four axes) tells a measured but undefined score from one that nobody measured. Only foreground classes.
+    ``present`` (the first four axes) tells a measured but undefined score from one that nobody
+    measured. Only foreground classes.
     """
 
     axes: tuple[dict[str, int], ...]
@@ -76,23 +103,45 @@ class Scores:
 
     def __repr__(self) -> str:
         splits, checkpoints, metrics, classes, subjects = (list(axis) for axis in self.axes)
-        return f"Scores({splits} × {checkpoints} × {metrics} × {classes} × {len(subjects)} subjects)"
+        return (
+            f"Scores({splits} × {checkpoints} × {metrics} × {classes} × {len(subjects)} subjects)"
+        )
 
-    def row(self, metric: str, split: str, checkpoint: str, class_: str = MEAN) -> np.ndarray | None:
-        """``(S,)`` score of each subject of ``axes[4]``, NaN where undefined; None where nobody measured it.
+    def row(
+        self, metric: str, split: str, checkpoint: str, class_: str = MEAN
+    ) -> np.ndarray | None:
+        """``(S,)`` score of each subject of ``axes[4]``, NaN where undefined; None where nobody
+        measured it.
 
         ``class_="mean"`` averages the classes in which the subject's score is defined.
         """
         splits, checkpoints, metrics, classes, _ = self.axes
-        if split not in splits or checkpoint not in checkpoints or metric not in metrics or (class_ != MEAN and class_ not in classes):
+        if (
+            split not in splits
+            or checkpoint not in checkpoints
+            or metric not in metrics
+            or (class_ != MEAN and class_ not in classes)
+        ):
             return None
         values_KS = self.value[splits[split], checkpoints[checkpoint], metrics[metric]]
-        return values_KS[classes[class_]] if class_ != MEAN else values_KS[0] if len(values_KS) == 1 else nanmean(values_KS, 0)
+        return (
+            values_KS[classes[class_]]
+            if class_ != MEAN
+            else values_KS[0]
+            if len(values_KS) == 1
+            else nanmean(values_KS, 0)
+        )
 
-    def per_subject(self, metric: str, split: str, checkpoint: str, class_: str = MEAN) -> dict[str, float]:
+    def per_subject(
+        self, metric: str, split: str, checkpoint: str, class_: str = MEAN
+    ) -> dict[str, float]:
         """Defined score of each subject of the split, see :meth:`row`."""
         row_S = self.row(metric, split, checkpoint, class_)
-        return {} if row_S is None else {subject: float(v) for subject, v in zip(self.axes[4], row_S) if v == v}
+        return (
+            {}
+            if row_S is None
+            else {subject: float(v) for subject, v in zip(self.axes[4], row_S) if v == v}
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,7 +154,8 @@ class Run:
       config: config.yaml as nested dictionaries.
       summary: summary.json.
       env: env.json, empty where absent.
-      scores: the per-subject scores; of a run from a results.csv the means alone, as if of one subject.
+      scores: the per-subject scores; of a run from a results.csv the means alone, as if of one
+        subject.
       table: the rows of a run from a results.csv, else None.
     """
 
@@ -118,16 +168,32 @@ class Run:
     table: tuple[tuple[Any, ...], ...] | None = None
 
     def __repr__(self) -> str:
-        scores = {f"{split} Dice": self.scores.per_subject("dice", split, "last") for split in self.scores.axes[0]}
-        told = [f"{name} {np.mean(list(found.values())):.3f}" for name, found in scores.items() if found]
-        given = [self.data, self.method, f"{self.labels} labels", f"subset {self.label_subset}", f"seed {self.seed}", f"{self.steps} steps"]
+        scores = {
+            f"{split} Dice": self.scores.per_subject("dice", split, "last")
+            for split in self.scores.axes[0]
+        }
+        told = [
+            f"{name} {np.mean(list(found.values())):.3f}" for name, found in scores.items() if found
+        ]
+        given = [
+            self.data,
+            self.method,
+            f"{self.labels} labels",
+            f"subset {self.label_subset}",
+            f"seed {self.seed}",
+            f"{self.steps} steps",
+        ]
         return f"Run({self.name}: {', '.join(given + told)})"
 
     @functools.cached_property
     def settings(self) -> dict[str, Any]:
         """The configuration with dotted names; no steps of a pre-training where there was none."""
         flat = _LATER | _flat(self.config)
-        return {key: value for key, value in flat.items() if key != "init_steps"} if flat["init.name"] == "none" else flat
+        return (
+            {key: value for key, value in flat.items() if key != "init_steps"}
+            if flat["init.name"] == "none"
+            else flat
+        )
 
     @property
     def data(self) -> str:
@@ -143,7 +209,9 @@ class Run:
 
     @property
     def labels(self) -> int:
-        """Annotated subjects the run was given; what was found in the store counts, where a budget asked for all."""
+        """Annotated subjects the run was given; what was found in the store counts, where a budget
+        asked for all.
+        """
         return int(self.summary.get("subjects_labelled") or self.config["labels"])
 
     @property
@@ -166,8 +234,12 @@ class Run:
 
     @property
     def source(self) -> str:
-        """What its synthetic images are, for a set that was made on demand: ``spade``, ``duplicated`` …; "" for a set of one's own, and for none."""
-        found = re.fullmatch(r"make:(.+)|made-(.+)-[0-9a-f]{12}", str(self.config.get("synthetic") or ""))
+        """What its synthetic images are, for a set that was made on demand: ``spade``,
+        ``duplicated`` …; "" for a set of one's own, and for none.
+        """
+        found = re.fullmatch(
+            r"make:(.+)|made-(.+)-[0-9a-f]{12}", str(self.config.get("synthetic") or "")
+        )
         return (found[1] or found[2]).replace("-", "_") if found and self.ratio else ""
 
     @property
@@ -186,11 +258,15 @@ class Run:
 
     @property
     def seconds_init(self) -> float:
-        """Of the pre-training, which runs of one folder that begin alike share; 0 for weights that do not tell."""
+        """Of the pre-training, which runs of one folder that begin alike share; 0 for weights that
+        do not tell.
+        """
         return float(self.summary.get("seconds_init") or 0)
 
     def metrics(self) -> pd.DataFrame:
-        """metrics.jsonl, one row per logged step; values logged at some steps only are NaN at the others."""
+        """metrics.jsonl, one row per logged step; values logged at some steps only are NaN at the
+        others.
+        """
         import pandas as pd
 
         return pd.DataFrame(self.log())
@@ -205,11 +281,16 @@ class Run:
             try:
                 lines.append(json.loads(line))
             except ValueError:
-                raise UserError(f"{file}: line {number} is not JSON; resume the run, or delete the folder and train again") from None
+                raise UserError(
+                    f"{file}: line {number} is not JSON; resume the run, or delete the folder "
+                    f"and train again"
+                ) from None
         return lines
 
     def end(self) -> dict[str, float]:
-        """The last value of everything that metrics.jsonl logs, from its last 16 KiB: a long log costs as little as a short one."""
+        """The last value of everything that metrics.jsonl logs, from its last 16 KiB: a long log
+        costs as little as a short one.
+        """
         file = self.path / "metrics.jsonl"
         if not file.exists():
             return {}
@@ -219,8 +300,15 @@ class Run:
         found: dict[str, float] = {}
         for line in lines:
             try:
-                found |= {key: value for key, value in json.loads(line).items() if isinstance(value, (int, float))}
-            except (ValueError, AttributeError):  # the first line is cut, and so is the last of a killed run
+                found |= {
+                    key: value
+                    for key, value in json.loads(line).items()
+                    if isinstance(value, (int, float))
+                }
+            except (
+                ValueError,
+                AttributeError,
+            ):  # the first line is cut, and so is the last of a killed run
                 continue
         return found
 
@@ -229,26 +317,48 @@ class Run:
         import pandas as pd
 
         text = dict.fromkeys(SUBJECT_COLUMNS, str) | {"value": float}
-        frame = pd.read_csv(self.path / "per_subject.csv", dtype=text, keep_default_na=False, na_values={"value": ["", "nan", "NaN"]})
+        frame = pd.read_csv(
+            self.path / "per_subject.csv",
+            dtype=text,
+            keep_default_na=False,
+            na_values={"value": ["", "nan", "NaN"]},
+        )
         return frame.assign(run=self.name)
 
     def examples(self) -> dict[str, np.ndarray] | None:
-        """Arrays of examples.npz (image, label, prediction, subject, dice), or None where the run kept none."""
+        """Arrays of examples.npz (image, label, prediction, subject, dice), or None where the run
+        kept none.
+        """
         file = self.path / "examples.npz"
         if not file.exists():
             return None
         try:
             with np.load(file, allow_pickle=False) as archive:
-                return {key: archive[key] for key in ("image", "label", "prediction", "subject", "dice")}
+                return {
+                    key: archive[key] for key in ("image", "label", "prediction", "subject", "dice")
+                }
         except Exception as error:  # zipfile, zlib and numpy each have their own
-            raise UserError(f"{file}: cannot be read ({type(error).__name__}); delete it, or run `semiseg evaluate` again") from None
+            raise UserError(
+                f"{file}: cannot be read ({type(error).__name__}); delete it, or run `semiseg "
+                f"evaluate` again"
+            ) from None
 
     def rows(self) -> Iterator[tuple[Any, ...]]:
         """Rows of results.csv, in the order of :data:`COLUMNS`."""
         if self.table is not None:
             yield from self.table
             return
-        factors = (self.name, self.data, self.method, self.net, self.labels, self.label_subset, self.seed, self.ratio, self.steps)
+        factors = (
+            self.name,
+            self.data,
+            self.method,
+            self.net,
+            self.labels,
+            self.label_subset,
+            self.seed,
+            self.ratio,
+            self.steps,
+        )
         splits, checkpoints, metrics, classes, _ = self.scores.axes
         value, present = self.scores.value, self.scores.present
         with_mean = np.concatenate([nanmean(value, 3)[:, :, :, None], value], axis=3)
@@ -257,11 +367,20 @@ class Run:
         names = [list(axis) for axis in (splits, checkpoints, metrics)] + [[MEAN, *classes]]
         for at in np.argwhere(measured).tolist():
             split, checkpoint, metric, class_ = (axis[i] for axis, i in zip(names, at))
-            yield (*factors, split, checkpoint, class_, metric, float(mean[tuple(at)]), int(count[tuple(at)]))
+            yield (
+                *factors,
+                split,
+                checkpoint,
+                class_,
+                metric,
+                float(mean[tuple(at)]),
+                int(count[tuple(at)]),
+            )
 
 
 class Runs(Sequence[Run]):
-    """Runs in a fixed order (data, method, net, labels, subset, seed, ratio, name), whatever order the folders were given in.
+    """Runs in a fixed order (data, method, net, labels, subset, seed, ratio, name), whatever order
+    the folders were given in.
 
     ``problems`` holds the one-line reasons of the folders that were left out.
     """
@@ -275,25 +394,46 @@ class Runs(Sequence[Run]):
     @overload
     def __getitem__(self, index: slice) -> Runs: ...
     def __getitem__(self, index: int | slice) -> Run | Runs:
-        return Runs(self._runs[index], self.problems) if isinstance(index, slice) else self._runs[index]
+        return (
+            Runs(self._runs[index], self.problems)
+            if isinstance(index, slice)
+            else self._runs[index]
+        )
 
     def __len__(self) -> int:
         return len(self._runs)
 
     def __repr__(self) -> str:
-        return f"Runs({len(self)} runs: {', '.join(sorted({f'{r.data}/{r.method}' for r in self}))})"
+        return (
+            f"Runs({len(self)} runs: {', '.join(sorted({f'{r.data}/{r.method}' for r in self}))})"
+        )
 
     def where(self, **factors: Any) -> Runs:
-        """The runs whose attributes have these values, e.g. ``runs.where(method="supervised", labels=8)``."""
-        return Runs([run for run in self if all(getattr(run, key) == value for key, value in factors.items())], self.problems)
+        """The runs whose attributes have these values, e.g. ``runs.where(method="supervised",
+        labels=8)``.
+        """
+        return Runs(
+            [
+                run
+                for run in self
+                if all(getattr(run, key) == value for key, value in factors.items())
+            ],
+            self.problems,
+        )
 
-    def matrix(self, metric: str = "dice", split: str = "val", checkpoint: str = "last", class_: str = MEAN) -> tuple[list[str], np.ndarray]:
-        """``(subjects, values_RS)``: one row a run, one column a subject of any run; NaN where undefined or not scored."""
+    def matrix(
+        self, metric: str = "dice", split: str = "val", checkpoint: str = "last", class_: str = MEAN
+    ) -> tuple[list[str], np.ndarray]:
+        """``(subjects, values_RS)``: one row a run, one column a subject of any run; NaN where
+        undefined or not scored.
+        """
         return matrix(self, metric, split, checkpoint, class_)
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Of results.csv: :data:`COLUMNS`, and :data:`INIT_COLUMNS` where a run did not begin at random."""
+        """Of results.csv: :data:`COLUMNS`, and :data:`INIT_COLUMNS` where a run did not begin at
+        random.
+        """
         return COLUMNS + INIT_COLUMNS if any(run.init != "none" for run in self) else COLUMNS
 
     def _rows(self) -> Iterator[tuple[Any, ...]]:
@@ -303,7 +443,9 @@ class Runs(Sequence[Run]):
             yield from ((*row, *begun) for row in run.rows())
 
     def to_pandas(self) -> pd.DataFrame:
-        """One row per run × split × checkpoint × class × metric, with exactly the columns of results.csv (:attr:`columns`)."""
+        """One row per run × split × checkpoint × class × metric, with exactly the columns of
+        results.csv (:attr:`columns`).
+        """
         import pandas as pd
 
         return pd.DataFrame(list(self._rows()), columns=list(self.columns))
@@ -315,7 +457,9 @@ class Runs(Sequence[Run]):
         return pd.concat([run.per_subject() for run in self], ignore_index=True)
 
     def write_csv(self, file: str | Path) -> Path:
-        """Write results.csv: the same runs give the same bytes, in whatever order they were found. Undefined means are empty."""
+        """Write results.csv: the same runs give the same bytes, in whatever order they were found.
+        Undefined means are empty.
+        """
         file = Path(file)
         file.parent.mkdir(parents=True, exist_ok=True)
         with file.open("w", encoding="utf-8", newline="") as out:
@@ -325,13 +469,23 @@ class Runs(Sequence[Run]):
         return file
 
 
-def matrix(runs: Sequence[Run], metric: str = "dice", split: str = "val", checkpoint: str = "last", class_: str = MEAN) -> tuple[list[str], np.ndarray]:
+def matrix(
+    runs: Sequence[Run],
+    metric: str = "dice",
+    split: str = "val",
+    checkpoint: str = "last",
+    class_: str = MEAN,
+) -> tuple[list[str], np.ndarray]:
     """:meth:`Runs.matrix` of runs in any order."""
     place: dict[str, int] = {}
-    columns: dict[int, np.ndarray] = {}  # runs of one sweep share their axes, and names are looked up once
+    columns: dict[
+        int, np.ndarray
+    ] = {}  # runs of one sweep share their axes, and names are looked up once
     for subjects in (run.scores.axes[4] for run in runs):
         if id(subjects) not in columns:
-            columns[id(subjects)] = np.array([place.setdefault(s, len(place)) for s in subjects], dtype=np.intp)
+            columns[id(subjects)] = np.array(
+                [place.setdefault(s, len(place)) for s in subjects], dtype=np.intp
+            )
     values_RS = np.full((len(runs), len(place)), np.nan)
     for r, run in enumerate(runs):
         row_S = run.scores.row(metric, split, checkpoint, class_)
@@ -343,34 +497,45 @@ def matrix(runs: Sequence[Run], metric: str = "dice", split: str = "val", checkp
 
 
 def once(runs: Runs) -> Runs:
-    """The runs, but of those of the same settings, label subset and seed, which are one run in several folders, only the one that finished last.
+    """The runs, but of those of the same settings, label subset and seed, which are one run in
+    several folders, only the one that finished last.
 
     What is left out is told among the problems, in one line.
     """
     copies: dict[str, list[Run]] = {}
     for run in runs:
         told = {key: value for key, value in run.settings.items() if key not in BOOKKEEPING}
-        copies.setdefault(run.name if run.table is not None else json.dumps(told, sort_keys=True, default=str), []).append(run)
+        copies.setdefault(
+            run.name if run.table is not None else json.dumps(told, sort_keys=True, default=str), []
+        ).append(run)
     several = [sorted(found, key=_finished) for found in copies.values() if len(found) > 1]
     if not several:
         return runs
     left = {id(run) for found in several for run in found[:-1]}
-    shown = "; ".join(f"{found[-1].path}, not {', '.join(str(run.path) for run in found[:-1])}" for found in several[:2])
+    shown = "; ".join(
+        f"{found[-1].path}, not {', '.join(str(run.path) for run in found[:-1])}"
+        for found in several[:2]
+    )
     more = f"; and {len(several) - 2} more" if len(several) > 2 else ""
     n = f"{len(several)} run{' is' if len(several) == 1 else 's are'}"
-    problem = f"{n} there more than once (same data, settings, label subset and seed); the copy that finished last counts: {shown}{more}"
+    problem = (
+        f"{n} there more than once (same data, settings, label subset and seed); the copy "
+        f"that finished last counts: {shown}{more}"
+    )
     log.warning("%s", problem)
     return Runs([run for run in runs if id(run) not in left], [*runs.problems, problem])
 
 
 def load_runs(folders: str | Path | Iterable[str | Path]) -> Runs:
-    """Load every finished run in a folder, or in several, however deep; or those of a results.csv, which holds a mean per run (and no subjects, unless
-    NAME_subjects.csv stands beside NAME.csv).
+    """Load every finished run in a folder, or in several, however deep; or those of a results.csv,
+    which holds a mean per run (and no subjects, unless NAME_subjects.csv stands beside NAME.csv).
 
-    A broken or unfinished run is left out with one warning line that names the file, failed trials with one line in all. Raises UserError where no run
-    is left.
+    A broken or unfinished run is left out with one warning line that names the file, failed trials
+    with one line in all. Raises UserError where no run is left.
     """
-    roots = [Path(folders)] if isinstance(folders, (str, os.PathLike)) else [Path(f) for f in folders]
+    roots = (
+        [Path(folders)] if isinstance(folders, (str, os.PathLike)) else [Path(f) for f in folders]
+    )
     found: dict[Path, Path] = {}
     runs, problems = [], []
     for root in roots:
@@ -378,11 +543,18 @@ def load_runs(folders: str | Path | Iterable[str | Path]) -> Runs:
             runs += _read_results(root)
             continue
         if not root.is_dir():
-            raise UserError(f"{root}: no such folder; name the --out of `semiseg train`, `semiseg sweep` or `semiseg demo`")
+            raise UserError(
+                f"{root}: no such folder; name the --out of `semiseg train`, `semiseg sweep` or "
+                f"`semiseg demo`"
+            )
         for folder in _find(root):
             found.setdefault(folder.resolve(), folder)
     layouts: list[_Layout] = []
-    failed = [folder for folder in found.values() if not (folder / "summary.json").is_file() and (folder / _FAILED).is_file()]
+    failed = [
+        folder
+        for folder in found.values()
+        if not (folder / "summary.json").is_file() and (folder / _FAILED).is_file()
+    ]
     if failed:
         problems.append(_failure(failed))
         log.warning("left out: %s", problems[0])
@@ -398,7 +570,11 @@ def load_runs(folders: str | Path | Iterable[str | Path]) -> Runs:
         where = ", ".join(map(str, roots))
         raise UserError(
             f"{where}: no finished run here"
-            + (f" ({len(problems)} left out, the first: {problems[0]})" if problems else "; a run folder holds config.yaml, summary.json and per_subject.csv")
+            + (
+                f" ({len(problems)} left out, the first: {problems[0]})"
+                if problems
+                else "; a run folder holds config.yaml, summary.json and per_subject.csv"
+            )
         )
     return Runs(_unique_names(runs), sorted(problems))
 
@@ -417,23 +593,42 @@ def _failure(failed: list[Path]) -> str:
     told = _mapping(failed[0] / _FAILED, json.loads).get("error") or "unknown error"
     n = "1 trial" if len(failed) == 1 else f"{len(failed)} trials"
     first = "" if len(failed) == 1 else ", the first"
-    return f"{n} failed{first} in {failed[0]}: {' '.join(str(told).split())}; mend it, and the same `semiseg sweep` command tries again"
+    return (
+        f"{n} failed{first} in {failed[0]}: {' '.join(str(told).split())}; mend it, and the "
+        f"same `semiseg sweep` command tries again"
+    )
 
 
 def _read(folder: Path, layouts: list[_Layout]) -> Run:
     for mark in _MARKS:
         if not (folder / mark).is_file():
-            raise UserError(f"{folder / mark}: missing; run the same `semiseg train` command again to finish this run")
+            raise UserError(
+                f"{folder / mark}: missing; run the same `semiseg train` command again to finish "
+                f"this run"
+            )
     config = _mapping(folder / "config.yaml", _yaml)
     summary = _mapping(folder / "summary.json", json.loads)
     if summary.get("status", "finished") != "finished":
-        raise UserError(f"{folder / 'summary.json'}: status is {summary['status']!r}; run the same command again to finish this run")
+        raise UserError(
+            f"{folder / 'summary.json'}: status is {summary['status']!r}; run the same command "
+            f"again to finish this run"
+        )
     env = _mapping(folder / "env.json", json.loads) if (folder / "env.json").is_file() else {}
-    run = Run(folder, str(summary.get("run") or folder.name), config, summary, env, _scores(folder / "per_subject.csv", layouts))
+    run = Run(
+        folder,
+        str(summary.get("run") or folder.name),
+        config,
+        summary,
+        env,
+        _scores(folder / "per_subject.csv", layouts),
+    )
     try:
         _order(run)
     except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{folder / 'config.yaml'}: labels, seed, steps or ratio is missing or no number ({error})") from None
+        raise UserError(
+            f"{folder / 'config.yaml'}: labels, seed, steps or ratio is missing or no number "
+            f"({error})"
+        ) from None
     return run
 
 
@@ -445,25 +640,81 @@ def _read_results(file: Path) -> list[Run]:
         with file.open(encoding="utf-8", newline="") as lines:
             reader = csv.reader(lines)
             if tuple(header := next(reader, [])) not in (COLUMNS, COLUMNS + INIT_COLUMNS):
-                raise UserError(f"{file}: the header should be {','.join(COLUMNS)}; write it with `semiseg report`")
+                raise UserError(
+                    f"{file}: the header should be {','.join(COLUMNS)}; write it with `semiseg "
+                    f"report`"
+                )
             for row in reader:
                 if len(row) != len(header):
                     raise ValueError(f"{len(row)} fields for {len(header)} columns")
-                name, data, method, net, labels, subset, seed, ratio, steps, split, checkpoint, class_, metric, mean, count, *before = row
+                (
+                    name,
+                    data,
+                    method,
+                    net,
+                    labels,
+                    subset,
+                    seed,
+                    ratio,
+                    steps,
+                    split,
+                    checkpoint,
+                    class_,
+                    metric,
+                    mean,
+                    count,
+                    *before,
+                ) = row
                 if before:
-                    begun[name] = {"init": before[0], "total_steps": int(before[1]), "seconds_init": float(before[2])}
-                factors = (name, data, method, net, int(labels), int(subset) if subset.isdigit() else subset, int(seed), float(ratio), int(steps))
-                by_run.setdefault(name, []).append((*factors, split, checkpoint, class_, metric, float(mean) if mean else np.nan, int(count)))
+                    begun[name] = {
+                        "init": before[0],
+                        "total_steps": int(before[1]),
+                        "seconds_init": float(before[2]),
+                    }
+                factors = (
+                    name,
+                    data,
+                    method,
+                    net,
+                    int(labels),
+                    int(subset) if subset.isdigit() else subset,
+                    int(seed),
+                    float(ratio),
+                    int(steps),
+                )
+                by_run.setdefault(name, []).append(
+                    (
+                        *factors,
+                        split,
+                        checkpoint,
+                        class_,
+                        metric,
+                        float(mean) if mean else np.nan,
+                        int(count),
+                    )
+                )
     except (ValueError, csv.Error, UnicodeDecodeError) as error:
-        raise UserError(f"{file}: line {reader.line_num} cannot be read ({error}); write it again with `semiseg report`") from None
+        raise UserError(
+            f"{file}: line {reader.line_num} cannot be read ({error}); write it again with "
+            f"`semiseg report`"
+        ) from None
     from semiseg.analysis.subject_scores import attach
 
-    return attach(file, [_averaged(file, rows, begun.get(name, {})) for name, rows in by_run.items()])
+    return attach(
+        file, [_averaged(file, rows, begun.get(name, {})) for name, rows in by_run.items()]
+    )
 
 
 def _averaged(file: Path, rows: list[tuple[Any, ...]], begun: dict[str, Any]) -> Run:
     name, data, method, net, labels, subset, seed, ratio, steps = rows[0][:9]
-    config = {"data": data, "method": {"name": method}, "net": {"name": net}, "labels": labels, "label_subset": subset, "seed": seed}
+    config = {
+        "data": data,
+        "method": {"name": method},
+        "net": {"name": net},
+        "labels": labels,
+        "label_subset": subset,
+        "seed": seed,
+    }
     axes: tuple[dict[str, int], ...] = ({}, {}, {}, {MEAN: 0}, {"(mean of all)": 0})
     means = [row for row in rows if row[11] == MEAN]
     for row in means:
@@ -499,14 +750,18 @@ def _mapping(file: Path, parse: Any) -> dict[str, Any]:
 def _yaml(text: str) -> Any:
     import yaml
 
-    return yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # the C loader is ten times as fast, and as safe
+    return yaml.load(
+        text, getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    )  # the C loader is ten times as fast, and as safe
 
 
 @dataclasses.dataclass(frozen=True)
 class _Layout:
-    """Where the rows of a per_subject.csv go: the runs of a sweep all have the same rows, so that their names are looked up once.
+    """Where the rows of a per_subject.csv go: the runs of a sweep all have the same rows, so that
+    their names are looked up once.
 
-    ``columns`` has what is not a score: split, checkpoint, subject, class, metric, unit; ``kept`` the rows that are foreground.
+    ``columns`` has what is not a score: split, checkpoint, subject, class, metric, unit; ``kept``
+    the rows that are foreground.
     """
 
     columns: list[list[str]]
@@ -527,10 +782,20 @@ def _scores(file: Path, layouts: list[_Layout]) -> Scores:
             raise UserError(f"{file}: has no scores; evaluate this run again")
         axes: tuple[dict[str, int], ...] = ({}, {}, {}, {}, {})
         named = [columns[k] for k in (0, 1, 4, 3, 2)]  # split, checkpoint, metric, class, subject
-        at = tuple(np.array([axis.setdefault(key, len(axis)) for key, k in zip(names, kept) if k], np.intp) for axis, names in zip(axes, named))
+        at = tuple(
+            np.array([axis.setdefault(key, len(axis)) for key, k in zip(names, kept) if k], np.intp)
+            for axis, names in zip(axes, named)
+        )
         present = np.zeros([len(axis) for axis in axes[:4]], dtype=bool)
         present[at[:4]] = True
-        layout = _Layout(columns, kept, at, axes, {metric: unit for metric, unit, k in zip(columns[4], columns[5], kept) if k}, present)
+        layout = _Layout(
+            columns,
+            kept,
+            at,
+            axes,
+            {metric: unit for metric, unit, k in zip(columns[4], columns[5], kept) if k},
+            present,
+        )
         layouts.append(layout)
     dense = np.full([len(axis) for axis in layout.axes], np.nan)
     dense[layout.at] = np.array(values)[layout.kept]
@@ -538,14 +803,25 @@ def _scores(file: Path, layouts: list[_Layout]) -> Scores:
 
 
 def _columns(file: Path) -> tuple[list[list[str]], list[float]]:
-    """The columns split, checkpoint, subject, class, metric and unit of a per_subject.csv, and its scores."""
+    """The columns split, checkpoint, subject, class, metric and unit of a per_subject.csv, and its
+    scores.
+    """
     wide = len(SUBJECT_COLUMNS)
     try:
         text = file.read_text(encoding="utf-8")
-        fields = text.replace("\n", ",").split(",")  # twice as fast as the csv module, where nothing is quoted and no row is odd
-        whole = '"' not in text and len(fields) % wide == 1 and tuple(fields[:wide]) == SUBJECT_COLUMNS and len(set(fields[wide:-1:wide])) == 1
+        fields = text.replace("\n", ",").split(
+            ","
+        )  # twice as fast as the csv module, where nothing is quoted and no row is odd
+        whole = (
+            '"' not in text
+            and len(fields) % wide == 1
+            and tuple(fields[:wide]) == SUBJECT_COLUMNS
+            and len(set(fields[wide:-1:wide])) == 1
+        )
         if whole:
-            return [fields[wide + k : -1 : wide] for k in (1, 2, 3, 4, 5, 7)], [float(v) if v else np.nan for v in fields[wide + 6 : -1 : wide]]
+            return [fields[wide + k : -1 : wide] for k in (1, 2, 3, 4, 5, 7)], [
+                float(v) if v else np.nan for v in fields[wide + 6 : -1 : wide]
+            ]
     except ValueError:  # below it is named with its line
         pass
     columns: list[list[str]] = [[] for _ in range(6)]
@@ -554,25 +830,37 @@ def _columns(file: Path) -> tuple[list[list[str]], list[float]]:
         with file.open(encoding="utf-8", newline="") as lines:
             reader = csv.reader(lines)
             if tuple(next(reader, [])) != SUBJECT_COLUMNS:
-                raise UserError(f"{file}: the header should be {','.join(SUBJECT_COLUMNS)}; evaluate this run again")
+                raise UserError(
+                    f"{file}: the header should be {','.join(SUBJECT_COLUMNS)}; evaluate this "
+                    f"run again"
+                )
             for row in reader:
                 _, split, checkpoint, subject, class_, metric, value, unit = row
                 values.append(float(value) if value else np.nan)
                 for column, key in zip(columns, (split, checkpoint, subject, class_, metric, unit)):
                     column.append(key)
     except (ValueError, csv.Error, UnicodeDecodeError) as error:
-        raise UserError(f"{file}: line {len(values) + 2} cannot be read ({error}); evaluate this run again") from None
+        raise UserError(
+            f"{file}: line {len(values) + 2} cannot be read ({error}); evaluate this run again"
+        ) from None
     return columns, values
 
 
 def _unique_names(runs: list[Run]) -> list[Run]:
-    """Two runs of one name would be one run in results.csv: name them by their folders below the common parent instead."""
+    """Two runs of one name would be one run in results.csv: name them by their folders below the
+    common parent instead.
+    """
     names = [run.name for run in runs]
     if len(set(names)) == len(names):
         return runs
     paths = [run.path.resolve() for run in runs]
     parent = Path(os.path.commonpath([p.parent for p in paths]))
-    return [run if names.count(run.name) == 1 else dataclasses.replace(run, name=path.relative_to(parent).as_posix()) for run, path in zip(runs, paths)]
+    return [
+        run
+        if names.count(run.name) == 1
+        else dataclasses.replace(run, name=path.relative_to(parent).as_posix())
+        for run, path in zip(runs, paths)
+    ]
 
 
 def _finished(run: Run) -> tuple[float, str]:
@@ -581,13 +869,27 @@ def _finished(run: Run) -> tuple[float, str]:
 
 
 def _order(run: Run) -> tuple[Any, ...]:
-    return run.data, run.method, run.net, run.labels, str(run.label_subset), run.seed, run.ratio, run.steps, run.name
+    return (
+        run.data,
+        run.method,
+        run.net,
+        run.labels,
+        str(run.label_subset),
+        run.seed,
+        run.ratio,
+        run.steps,
+        run.name,
+    )
 
 
 def _flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in config.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+        flat |= (
+            _flat(value, f"{prefix}{key}.")
+            if isinstance(value, dict)
+            else {f"{prefix}{key}": value}
+        )
     return flat
 
 
@@ -603,4 +905,6 @@ def nanmean(values: np.ndarray, axis: int) -> np.ndarray:
     """nanmean that is quiet, and NaN, where nothing is defined."""
     defined = ~np.isnan(values)
     count = defined.sum(axis)
-    return np.where(count > 0, np.where(defined, values, 0).sum(axis) / np.maximum(count, 1), np.nan)
+    return np.where(
+        count > 0, np.where(defined, values, 0).sum(axis) / np.maximum(count, 1), np.nan
+    )

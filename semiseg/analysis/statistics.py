@@ -1,14 +1,18 @@
-"""How sure are we: intervals and tests for scores of runs (rows) on subjects (columns). Pure numpy and scipy; knows nothing of files.
+"""How sure are we: intervals and tests for scores of runs (rows) on subjects (columns). Pure numpy
+and scipy; knows nothing of files.
 
-A score varies because other patients could have been annotated (label subset), because training is random (seed within subset), and because
-other patients could have been tested (subject). Runs are nested: seeds within label subsets. Subjects are crossed with runs: every run is
-scored on the same ones. :func:`mean_interval` adds up what the three contribute; its coverage is in experiments/simulate_statistics.py.
+A score varies because other patients could have been annotated (label subset), because training is
+random (seed within subset), and because other patients could have been tested (subject). Runs are
+nested: seeds within label subsets. Subjects are crossed with runs: every run is scored on the same
+ones. :func:`mean_interval` adds up what the three contribute; its coverage is in
+experiments/simulate_statistics.py.
 
-Sources: Satterthwaite, Biometrics Bull. 2(6), 1946 (degrees of freedom of a sum of variances); Cameron, Gelbach & Miller, J. Bus. Econ.
-Stat. 29(2), 2011 (two-way clusters: V_runs + V_subjects - V_both); Davison & Hinkley, Bootstrap Methods and their Application, 1997,
-section 3.8 (hierarchical data) and 4.3 (permutation tests); Saravanan, Berman & Sober, Neurons Behav. Data Anal. Theory 3(5), 2020;
-Owen & Eckles, Ann. Appl. Stat. 6(3), 2012 (crossed factors: the product of the factors' weights); Wilcoxon, Biometrics Bull. 1(6), 1945;
-Holm, Scand. J. Stat. 6(2), 1979.
+Sources: Satterthwaite, Biometrics Bull. 2(6), 1946 (degrees of freedom of a sum of variances);
+Cameron, Gelbach & Miller, J. Bus. Econ. Stat. 29(2), 2011 (two-way clusters: V_runs + V_subjects -
+V_both); Davison & Hinkley, Bootstrap Methods and their Application, 1997, section 3.8 (hierarchical
+data) and 4.3 (permutation tests); Saravanan, Berman & Sober, Neurons Behav. Data Anal. Theory 3(5),
+2020; Owen & Eckles, Ann. Appl. Stat. 6(3), 2012 (crossed factors: the product of the factors'
+weights); Wilcoxon, Biometrics Bull. 1(6), 1945; Holm, Scand. J. Stat. 6(2), 1979.
 """
 
 from __future__ import annotations
@@ -36,13 +40,22 @@ class Interval(NamedTuple):
     @property
     def covers(self) -> str:
         """What the interval takes into account, in words."""
-        factors = [("label subsets", self.n_subsets > 1), ("seeds", self.n_runs > self.n_subsets), ("subjects", self.n_subjects > 1)]
+        factors = [
+            ("label subsets", self.n_subsets > 1),
+            ("seeds", self.n_runs > self.n_subsets),
+            ("subjects", self.n_subjects > 1),
+        ]
         names = [name for name, varied in factors if varied]
-        return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names) or "nothing"
+        return (
+            " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+            or "nothing"
+        )
 
 
 class Spread(NamedTuple):
-    """A mean, its standard error and the degrees of freedom of that error; NaN where nothing could vary."""
+    """A mean, its standard error and the degrees of freedom of that error; NaN where nothing could
+    vary.
+    """
 
     mean: float
     error: float
@@ -55,14 +68,17 @@ class Spread(NamedTuple):
 def spread(values_RS: np.ndarray, subset_R: Sequence[Any]) -> Spread:
     """Mean over label subsets, runs and subjects, and how far it would move with others of each.
 
-    Runs are clusters by their label subset (by themselves where there is one subset), subjects are crossed clusters. With u the
-    contribution of a score to the mean, V_A and V_C are the sums of squares of u added up by subset and by subject and V_X that of their
-    interaction, each times n/(n-1): in a balanced table the mean squares of a two-way analysis of variance. The squared error is
-    V_A + V_C - V_X, at least V_X. The degrees of freedom are Satterthwaite's with V_A taken 1 + 2/a + 6/a³ times as large, a its own: with
-    one or two of them, V_A is so often far too small that the plain formula covers .90 or .92 instead of .95 (2 or 3 subsets, all alike).
+    Runs are clusters by their label subset (by themselves where there is one subset), subjects are
+    crossed clusters. With u the contribution of a score to the mean, V_A and V_C are the sums of
+    squares of u added up by subset and by subject and V_X that of their interaction, each times
+    n/(n-1): in a balanced table the mean squares of a two-way analysis of variance. The squared
+    error is V_A + V_C - V_X, at least V_X. The degrees of freedom are Satterthwaite's with V_A
+    taken 1 + 2/a + 6/a³ times as large, a its own: with one or two of them, V_A is so often far too
+    small that the plain formula covers .90 or .92 instead of .95 (2 or 3 subsets, all alike).
 
     Args:
-      values_RS: scores, NaN where undefined; a run or a subject without any defined score is left out.
+      values_RS: scores, NaN where undefined; a run or a subject without any defined score is left
+        out.
       subset_R: the label subset of each run; subsets weigh the same however many runs they have.
     """
     values_RS = np.asarray(values_RS, dtype=float)
@@ -99,35 +115,54 @@ def spread(values_RS: np.ndarray, subset_R: Sequence[Any]) -> Spread:
     return Spread(mean, float(np.sqrt(total)), float(df), runs, subsets, subjects)
 
 
-def mean_interval(values_RS: np.ndarray, subset_R: Sequence[Any], *, level: float = 0.95) -> Interval:
-    """Student's interval of the mean score over label subsets, seeds and subjects, see :func:`spread`.
+def mean_interval(
+    values_RS: np.ndarray, subset_R: Sequence[Any], *, level: float = 0.95
+) -> Interval:
+    """Student's interval of the mean score over label subsets, seeds and subjects, see
+    :func:`spread`.
 
-    A level with one member does not vary, so the interval says nothing about it: see :attr:`Interval.covers`. All NaN without scores.
+    A level with one member does not vary, so the interval says nothing about it: see
+    :attr:`Interval.covers`. All NaN without scores.
     """
     s = spread(values_RS, subset_R)
     half = scipy.stats.t.ppf((1 + level) / 2, s.df) * s.error if s.df == s.df else 0.0
-    return Interval(s.mean, float(s.mean - half), float(s.mean + half), s.n_runs, s.n_subsets, s.n_subjects)
+    return Interval(
+        s.mean, float(s.mean - half), float(s.mean + half), s.n_runs, s.n_subsets, s.n_subjects
+    )
 
 
 def mean_test(values_RS: np.ndarray, subset_R: Sequence[Any]) -> float:
-    """Two-sided p-value of "the mean is zero" for other label subsets, seeds and subjects: the test that goes with :func:`mean_interval`."""
+    """Two-sided p-value of "the mean is zero" for other label subsets, seeds and subjects: the test
+    that goes with :func:`mean_interval`.
+    """
     s = spread(values_RS, subset_R)
     if s.df != s.df:
         return np.nan
-    return float(2 * scipy.stats.t.sf(abs(s.mean) / s.error, s.df)) if s.error > 1e-12 * abs(s.mean) else float(s.mean == 0)
+    return (
+        float(2 * scipy.stats.t.sf(abs(s.mean) / s.error, s.df))
+        if s.error > 1e-12 * abs(s.mean)
+        else float(s.mean == 0)
+    )
 
 
-def minimum_detectable(values_RS: np.ndarray, subset_R: Sequence[Any], *, level: float = 0.95, power: float = 0.8) -> float:
-    """Smallest true mean that a study with this spread finds different from zero with this power (Bloom, Eval. Rev. 19(5), 1995).
+def minimum_detectable(
+    values_RS: np.ndarray, subset_R: Sequence[Any], *, level: float = 0.95, power: float = 0.8
+) -> float:
+    """Smallest true mean that a study with this spread finds different from zero with this power
+    (Bloom, Eval. Rev. 19(5), 1995).
 
-    (t_{level} + t_{power}) · standard error. Take it from the spread, never from the difference that was found.
+    (t_{level} + t_{power}) · standard error. Take it from the spread, never from the difference
+    that was found.
     """
     s = spread(values_RS, subset_R)
-    return float((scipy.stats.t.ppf((1 + level) / 2, s.df) + scipy.stats.t.ppf(power, s.df)) * s.error)
+    return float(
+        (scipy.stats.t.ppf((1 + level) / 2, s.df) + scipy.stats.t.ppf(power, s.df)) * s.error
+    )
 
 
 def wilcoxon_test(difference_S: np.ndarray) -> float:
-    """Two-sided Wilcoxon signed-rank test by subject, zeros by Pratt's rule; NaN without subjects, 1 where all differences are zero.
+    """Two-sided Wilcoxon signed-rank test by subject, zeros by Pratt's rule; NaN without subjects,
+    1 where all differences are zero.
 
     Like :func:`sign_flip_test` it speaks of the trained models at hand.
     """
@@ -144,9 +179,11 @@ class Effect(NamedTuple):
     """How large a paired difference is, beside its own unit.
 
     Attributes:
-      dz: mean over standard deviation of the subjects' differences (Cohen, Statistical Power Analysis, 1988, section 2.3.5), times
-        Hedges' small-sample correction 1 - 3 / (4 df - 1) (Hedges, J. Educ. Stat. 6(2), 1981).
-      better: share of subjects with a positive difference, ties half (McGraw & Wong's common language effect, Psychol. Bull. 111(2), 1992).
+      dz: mean over standard deviation of the subjects' differences (Cohen, Statistical Power
+        Analysis, 1988, section 2.3.5), times Hedges' small-sample correction 1 - 3 / (4 df - 1)
+        (Hedges, J. Educ. Stat. 6(2), 1981).
+      better: share of subjects with a positive difference, ties half (McGraw & Wong's common
+        language effect, Psychol. Bull. 111(2), 1992).
     """
 
     dz: float
@@ -164,17 +201,26 @@ def effect_size(difference_S: np.ndarray) -> Effect:
     return Effect(dz, float(((d > 0) + 0.5 * (d == 0)).mean()))
 
 
-def hierarchical_bootstrap(values_RS: np.ndarray, subset_R: Sequence[Any], *, draws: int = 2000, level: float = 0.95, seed: int = 0) -> Interval:
+def hierarchical_bootstrap(
+    values_RS: np.ndarray,
+    subset_R: Sequence[Any],
+    *,
+    draws: int = 2000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> Interval:
     """Percentile interval of the mean score over label subsets, seeds and subjects.
 
-    Each draw resamples, with replacement, (1) the label subsets, (2) the runs in each drawn subset, (3) the subjects, once for all runs.
-    A run's score is the mean over its defined subjects; subsets weigh the same however many runs they have. A level with one member is
-    not resampled, so the interval says nothing about it: see :attr:`Interval.covers`. A percentile interval over few subsets is narrow
-    (3 subsets × 3 seeds × 20 subjects: .92 where subjects vary most, .73 where subsets do): :func:`mean_interval` is for means, this for
-    what has no formula.
+    Each draw resamples, with replacement, (1) the label subsets, (2) the runs in each drawn subset,
+    (3) the subjects, once for all runs. A run's score is the mean over its defined subjects;
+    subsets weigh the same however many runs they have. A level with one member is not resampled, so
+    the interval says nothing about it: see :attr:`Interval.covers`. A percentile interval over few
+    subsets is narrow (3 subsets × 3 seeds × 20 subjects: .92 where subjects vary most, .73 where
+    subsets do): :func:`mean_interval` is for means, this for what has no formula.
 
     Args:
-      values_RS: scores, NaN where undefined; a run or a subject without any defined score is left out.
+      values_RS: scores, NaN where undefined; a run or a subject without any defined score is left
+        out.
       subset_R: the label subset of each run; runs of equal value are the seeds of one subset.
       draws: bootstrap draws.
       level: of the interval.
@@ -201,10 +247,12 @@ def hierarchical_bootstrap(values_RS: np.ndarray, subset_R: Sequence[Any], *, dr
 
 
 def sign_flip_test(difference_S: np.ndarray, *, draws: int = 9999, seed: int = 0) -> float:
-    """Two-sided paired permutation test by subject: under the null a subject's difference could as well have had the other sign.
+    """Two-sided paired permutation test by subject: under the null a subject's difference could as
+    well have had the other sign.
 
-    Exact (all 2^S sign patterns) up to :data:`EXACT_UP_TO` subjects, else ``(1 + #{|t*| ≥ |t|}) / (1 + draws)``, which never is 0. It
-    speaks of the trained models at hand: other subjects, the same runs.
+    Exact (all 2^S sign patterns) up to :data:`EXACT_UP_TO` subjects, else ``(1 + #{|t*| ≥ |t|}) /
+    (1 + draws)``, which never is 0. It speaks of the trained models at hand: other subjects, the
+    same runs.
 
     Args:
       difference_S: difference of each subject, averaged over runs; NaN is left out.
@@ -221,14 +269,19 @@ def sign_flip_test(difference_S: np.ndarray, *, draws: int = 9999, seed: int = 0
     if exact:
         sign_DS = (np.arange(2**subjects)[:, None] >> np.arange(subjects) & 1) * 2 - 1
     else:
-        sign_DS = np.random.default_rng(seed).integers(0, 2, (draws, subjects), dtype=np.int8) * 2 - 1
+        sign_DS = (
+            np.random.default_rng(seed).integers(0, 2, (draws, subjects), dtype=np.int8) * 2 - 1
+        )
     total = difference_S.sum()
-    extreme = np.abs(sign_DS @ difference_S) >= abs(total) - 1e-12 * np.abs(difference_S).sum()  # rounding must not break ties
+    extreme = (
+        np.abs(sign_DS @ difference_S) >= abs(total) - 1e-12 * np.abs(difference_S).sum()
+    )  # rounding must not break ties
     return float(extreme.mean()) if exact else float((1 + extreme.sum()) / (1 + draws))
 
 
 def holm(p: Sequence[float]) -> np.ndarray:
-    """Holm's step-down adjusted p-values, in the order given: the i-th smallest of m times (m - i + 1), monotone, at most 1.
+    """Holm's step-down adjusted p-values, in the order given: the i-th smallest of m times (m - i +
+    1), monotone, at most 1.
 
     NaN (no test was possible) stays NaN and does not count into the family.
     """
@@ -236,17 +289,25 @@ def holm(p: Sequence[float]) -> np.ndarray:
     adjusted = np.full(p_M.shape, np.nan)
     tested = np.flatnonzero(~np.isnan(p_M))
     order = tested[np.argsort(p_M[tested], kind="stable")]
-    adjusted[order] = np.minimum(np.maximum.accumulate(p_M[order] * np.arange(order.size, 0, -1)), 1)
+    adjusted[order] = np.minimum(
+        np.maximum.accumulate(p_M[order] * np.arange(order.size, 0, -1)), 1
+    )
     return adjusted
 
 
 def subject_means(values_RS: np.ndarray, subset_R: Sequence[Any]) -> np.ndarray:
-    """``(S,)`` mean over runs, label subsets weighing the same; NaN for a subject that no run defines."""
+    """``(S,)`` mean over runs, label subsets weighing the same; NaN for a subject that no run
+    defines.
+    """
     values_RS = np.asarray(values_RS, dtype=float)
     weight_R = _even_weights(_codes(subset_R))
     defined = ~np.isnan(values_RS)
     total = weight_R @ defined
-    return np.where(total > 0, weight_R @ np.where(defined, values_RS, 0) / np.where(total > 0, total, 1), np.nan)
+    return np.where(
+        total > 0,
+        weight_R @ np.where(defined, values_RS, 0) / np.where(total > 0, total, 1),
+        np.nan,
+    )
 
 
 # ------------------------------------------------------------------ weights
@@ -262,7 +323,9 @@ def _even_weights(subset_R: np.ndarray) -> np.ndarray:
 
 
 def _nested_weights(rng: np.random.Generator, subset_R: np.ndarray, draws: int) -> np.ndarray:
-    """``(draws, R)`` weights of the runs when subsets, then runs within each drawn subset, are resampled; each row sums to 1."""
+    """``(draws, R)`` weights of the runs when subsets, then runs within each drawn subset, are
+    resampled; each row sums to 1.
+    """
     count_J = np.bincount(subset_R)
     subsets, widest, runs = count_J.size, int(count_J.max()), subset_R.size
     member_JN = np.zeros((subsets, widest), dtype=int)
@@ -284,4 +347,6 @@ def _mean(values_RS: np.ndarray, weight_DR: np.ndarray, weight_DS: np.ndarray) -
     mean_DR = weight_DS @ np.where(defined_RS, values_RS, 0).T / np.where(total_DR > 0, total_DR, 1)
     usable_DR = weight_DR * (total_DR > 0)
     total_D = usable_DR.sum(1)
-    return np.where(total_D > 0, (usable_DR * mean_DR).sum(1) / np.where(total_D > 0, total_D, 1), np.nan)
+    return np.where(
+        total_D > 0, (usable_DR * mean_DR).sum(1) / np.where(total_D > 0, total_D, 1), np.nan
+    )

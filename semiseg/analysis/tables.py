@@ -10,7 +10,15 @@ import numpy as np
 from semiseg.analysis import plot
 from semiseg.analysis.compare import Comparison, Study
 from semiseg.analysis.conclusions import mixes, subject_scores, worth
-from semiseg.analysis.words import covered, equivalence_text, interval_text, lacking, metric_label, number, p_text
+from semiseg.analysis.words import (
+    covered,
+    equivalence_text,
+    interval_text,
+    lacking,
+    metric_label,
+    number,
+    p_text,
+)
 from semiseg.evaluate import calibration
 
 
@@ -32,7 +40,9 @@ def cell_rows(s: Study) -> list[dict[str, Any]]:
             "n_subjects": c.interval.n_subjects,
             "interval_covers": c.interval.covers,
         }
-        for _, c in sorted(s.cells.items(), key=lambda item: (item[0][1], list(s.arms).index(item[0][0])))
+        for _, c in sorted(
+            s.cells.items(), key=lambda item: (item[0][1], list(s.arms).index(item[0][0]))
+        )
     ]
 
 
@@ -67,7 +77,9 @@ def markdown(studies: list[Study]) -> str:
     parts = []
     for s in studies:
         rows = [["", *map(str, s.budgets)], ["---", *["---:"] * len(s.budgets)]]
-        rows += [[arm.replace("|", "\\|"), *[_entry(s, arm, n) for n in s.budgets]] for arm in s.arms]
+        rows += [
+            [arm.replace("|", "\\|"), *[_entry(s, arm, n) for n in s.budgets]] for arm in s.arms
+        ]
         parts.append(f"{caption(s)}\n\n" + "\n".join(f"| {' | '.join(row)} |" for row in rows))
     return "\n\n".join(parts) + "\n"
 
@@ -85,13 +97,17 @@ def latex(studies: list[Study]) -> str:
             f"    & {' & '.join(map(str, s.budgets))} \\\\",
             r"    \midrule",
         ]
-        lines += [f"    {_tex(arm)} & {' & '.join(_tex(_entry(s, arm, n)) for n in s.budgets)} \\\\" for arm in s.arms]
+        lines += [
+            f"    {_tex(arm)} & {' & '.join(_tex(_entry(s, arm, n)) for n in s.budgets)} \\\\"
+            for arm in s.arms
+        ]
         parts.append("\n".join([*lines, r"    \bottomrule", r"  \end{tabular}", r"\end{table}"]))
     return "% needs \\usepackage{booktabs}\n" + "\n\n".join(parts) + "\n"
 
 
 def worth_rows(s: Study) -> list[dict[str, Any]]:
-    """One row per arm and budget: how many annotated subjects of the baseline it is worth; null is open (beyond the baseline's budgets).
+    """One row per arm and budget: how many annotated subjects of the baseline it is worth; null is
+    open (beyond the baseline's budgets).
 
     None where no advice can be given: the intervals would be of nothing that varies.
     """
@@ -118,13 +134,29 @@ def worth_rows(s: Study) -> list[dict[str, Any]]:
 def worth_table(studies: list[Study]) -> list[list[str]]:
     """Label equivalence, header first."""
     head = ["data", "method", "annotated", "worth, annotated", "verdict"]
-    rows = [[r["data"], r["arm"], str(r["labels"]), r["text"], r["verdict"]] for s in studies for r in worth_rows(s)]
+    rows = [
+        [r["data"], r["arm"], str(r["labels"]), r["text"], r["verdict"]]
+        for s in studies
+        for r in worth_rows(s)
+    ]
     return [head, *rows]
 
 
 def comparison_table(studies: list[Study]) -> list[list[str]]:
-    """Every paired comparison with its test, effect size and what could have been found, header first."""
-    head = ["data", "method", "annotated", "difference", "p (Holm)", "Wilcoxon p", "dz", "better in", "detectable"]
+    """Every paired comparison with its test, effect size and what could have been found, header
+    first.
+    """
+    head = [
+        "data",
+        "method",
+        "annotated",
+        "difference",
+        "p (Holm)",
+        "Wilcoxon p",
+        "dz",
+        "better in",
+        "detectable",
+    ]
     rows = [
         [
             s.data, c.arm, str(c.labels), interval_text(c.difference, s.metric, signed=True), p_text(c.p_holm).removeprefix("p ").removeprefix("= "),
@@ -137,19 +169,41 @@ def comparison_table(studies: list[Study]) -> list[list[str]]:
 
 
 def subject_table(s: Study) -> list[list[str]]:
-    """The quartiles of the subjects' scores that :func:`semiseg.analysis.plot.subjects` draws, header first."""
-    rows = [[arm, *(number(float(v), s.metric) for v in np.percentile(score_S, (0, 25, 50, 75, 100)))] for arm, score_S in subject_scores(s).items()]
+    """The quartiles of the subjects' scores that :func:`semiseg.analysis.plot.subjects` draws,
+    header first.
+    """
+    rows = [
+        [arm, *(number(float(v), s.metric) for v in np.percentile(score_S, (0, 25, 50, 75, 100)))]
+        for arm, score_S in subject_scores(s).items()
+    ]
     return [["Method", "Lowest", "Lower quartile", "Median", "Upper quartile", "Highest"], *rows]
 
 
 def ratio_table(s: Study) -> list[list[str]]:
-    """What :func:`semiseg.analysis.plot.ratio` draws, and the difference from each control, header first."""
+    """What :func:`semiseg.analysis.plot.ratio` draws, and the difference from each control, header
+    first.
+    """
     found = mixes(s)
     controls = list(dict.fromkeys(name for m in found for name in m.beside))
     told = lambda interval: interval_text(interval, s.metric, signed=True) if interval else "–"
-    head = ["Images", "Annotated", "Per real image", metric_label(s.metric, s.unit), "Real alone", "Gain", *(f"Beside {name}" for name in controls)]
+    head = [
+        "Images",
+        "Annotated",
+        "Per real image",
+        metric_label(s.metric, s.unit),
+        "Real alone",
+        "Gain",
+        *(f"Beside {name}" for name in controls),
+    ]
     rows = [
-        [m.line, str(m.labels), f"{m.ratio:g}", number(m.score.mean, s.metric), number(m.alone.mean, s.metric), told(m.gain)]
+        [
+            m.line,
+            str(m.labels),
+            f"{m.ratio:g}",
+            number(m.score.mean, s.metric),
+            number(m.alone.mean, s.metric),
+            told(m.gain),
+        ]
         + [told(m.beside.get(name)) for name in controls]
         for m in found
     ]
@@ -157,13 +211,23 @@ def ratio_table(s: Study) -> list[list[str]]:
 
 
 def end_table(s: Study, keys: Sequence[str], names: Sequence[str]) -> list[list[str]]:
-    """Where the curves of metrics.jsonl end: the median over the runs of each arm and budget, header first."""
+    """Where the curves of metrics.jsonl end: the median over the runs of each arm and budget,
+    header first.
+    """
     rows = []
-    for (arm, labels), cell in sorted(s.cells.items(), key=lambda item: (list(s.arms).index(item[0][0]), item[0][1])):
+    for (arm, labels), cell in sorted(
+        s.cells.items(), key=lambda item: (list(s.arms).index(item[0][0]), item[0][1])
+    ):
         ends = [run.end() for run in cell.runs]
         found = [[end[key] for end in ends if key in end] for key in keys]
         if any(found):
-            rows.append([arm, str(labels), *(f"{np.median(values):.3g}" if values else "–" for values in found)])
+            rows.append(
+                [
+                    arm,
+                    str(labels),
+                    *(f"{np.median(values):.3g}" if values else "–" for values in found),
+                ]
+            )
     return [["Method", "Annotated", *names], *rows]
 
 
@@ -171,30 +235,57 @@ def calibration_table(s: Study) -> list[list[str]]:
     """Expected calibration error of each arm and budget, header first; – where no run recorded it."""
     found = {key: plot.cell_calibration(cell.runs, s.split) for key, cell in s.cells.items()}
     tell = lambda total: "–" if total is None else number(calibration.error(total))
-    return [["Method", *(f"{n} annotated" for n in s.budgets)], *([arm, *(tell(found.get((arm, n))) for n in s.budgets)] for arm in s.arms)]
+    return [
+        ["Method", *(f"{n} annotated" for n in s.budgets)],
+        *([arm, *(tell(found.get((arm, n))) for n in s.budgets)] for arm in s.arms),
+    ]
 
 
 def as_markdown(rows: list[list[str]]) -> str:
     """Any table with a header."""
     lines = [rows[0], ["---"] * len(rows[0]), *rows[1:]]
-    return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in lines) + "\n"
+    return (
+        "\n".join(
+            f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in lines
+        )
+        + "\n"
+    )
 
 
 def as_latex(rows: list[list[str]]) -> str:
     """Any table with a header; needs booktabs."""
     body = [f"  {' & '.join(map(_tex, row))} \\\\" for row in rows]
-    head = ["% needs \\usepackage{booktabs}", rf"\begin{{tabular}}{{{'l' * len(rows[0])}}}", r"  \toprule", body[0], r"  \midrule"]
+    head = [
+        "% needs \\usepackage{booktabs}",
+        rf"\begin{{tabular}}{{{'l' * len(rows[0])}}}",
+        r"  \toprule",
+        body[0],
+        r"  \midrule",
+    ]
     return "\n".join([*head, *body[1:], r"  \bottomrule", r"\end{tabular}"]) + "\n"
 
 
 def caption(s: Study) -> str:
     """What a table of the study shows."""
     alone = not any(" and " in c.interval.covers for c in s.cells.values())
-    missing = "one run each" if all(c.interval.n_runs == 1 for c in s.cells.values()) else "runs alike"
-    interval = f"with 95 % interval over {covered(s)}{' alone' * alone}" if covered(s) else f"{missing}, no interval"
-    star = f" *: differs from {s.baseline} (paired tests, Holm-corrected p < .05)." if s.comparisons else ""
+    missing = (
+        "one run each" if all(c.interval.n_runs == 1 for c in s.cells.values()) else "runs alike"
+    )
+    interval = (
+        f"with 95 % interval over {covered(s)}{' alone' * alone}"
+        if covered(s)
+        else f"{missing}, no interval"
+    )
+    star = (
+        f" *: differs from {s.baseline} (paired tests, Holm-corrected p < .05)."
+        if s.comparisons
+        else ""
+    )
     checkpoint = "last checkpoint" if s.checkpoint == "last" else f"checkpoint {s.checkpoint}"
-    return f"{metric_label(s.metric, s.unit)} on {s.data} ({s.split} split, {checkpoint}) by number of annotated subjects, {interval}.{star}"
+    return (
+        f"{metric_label(s.metric, s.unit)} on {s.data} ({s.split} split, {checkpoint}) by "
+        f"number of annotated subjects, {interval}.{star}"
+    )
 
 
 def find(s: Study, arm: str, labels: int) -> Comparison | None:
@@ -206,7 +297,9 @@ def _entry(s: Study, arm: str, labels: int) -> str:
     if (arm, labels) not in s.cells:
         return "–"
     comparison = find(s, arm, labels)
-    return interval_text(s.cells[arm, labels].interval, s.metric) + ("*" if comparison and comparison.significant else "")
+    return interval_text(s.cells[arm, labels].interval, s.metric) + (
+        "*" if comparison and comparison.significant else ""
+    )
 
 
 def _tex(text: str) -> str:

@@ -1,11 +1,12 @@
-"""Draw + augment, inside jit: from pool images to the weak and strong views of a :class:`semiseg.types.Batch`.
+"""Draw + augment, inside jit: from pool images to the weak and strong views of a
+:class:`semiseg.types.Batch`.
 
     image, label, valid, coordinates = augmentation.weak(key, image_BHWC, label_BHW, size=128)
     strong = augmentation.strong(key, image)           # the same pixels, other grey values
     standardise(image), standardise(strong, like=image)   # what a network sees
 
-Each sample depends on its own key alone. All probabilities and strengths are traced, so a sweep over them shares one program; pass the
-augmentation to jit as an argument for that.
+Each sample depends on its own key alone. All probabilities and strengths are traced, so a sweep
+over them shares one program; pass the augmentation to jit as an argument for that.
 """
 
 from __future__ import annotations
@@ -18,11 +19,27 @@ from semiseg.augment.geometry import Geometry, centre, warp
 from semiseg.augment.intensity import Intensity
 from semiseg.types import IGNORE, hyper
 
-__all__ = ["Augmentation", "Geometry", "Intensity", "PRESETS", "centre", "default", "none", "oriented", "ssl4mis", "standardise", "warp"]
+__all__ = [
+    "Augmentation",
+    "Geometry",
+    "Intensity",
+    "PRESETS",
+    "centre",
+    "default",
+    "none",
+    "oriented",
+    "ssl4mis",
+    "standardise",
+    "warp",
+]
 
 Size = int | tuple[int, ...]
-STILL = Geometry(flip=0.0, rot90=0.0, rotate_p=0.0, scale_p=0.0, shear=0.0, translate=0.0, elastic_p=0.0)
-UNCHANGED = Intensity(gamma_p=0.0, contrast_p=0.0, brightness_p=0.0, blur_p=0.0, noise_p=0.0, cutout_p=0.0)
+STILL = Geometry(
+    flip=0.0, rot90=0.0, rotate_p=0.0, scale_p=0.0, shear=0.0, translate=0.0, elastic_p=0.0
+)
+UNCHANGED = Intensity(
+    gamma_p=0.0, contrast_p=0.0, brightness_p=0.0, blur_p=0.0, noise_p=0.0, cutout_p=0.0
+)
 STRONG = Intensity(
     gamma_p=0.5, gamma=1.8, contrast_p=0.5, contrast=1.6, brightness_p=0.5, brightness=0.5,
     blur_p=0.5, blur=1.5, noise_p=0.5, noise=0.3, cutout_p=0.5,
@@ -44,55 +61,88 @@ class Augmentation:
     strong_intensity: Intensity = STRONG
 
     def weak(
-        self, key: jax.Array, image: jax.Array, label: jax.Array, size: Size, place: jax.Array | None = None
+        self,
+        key: jax.Array,
+        image: jax.Array,
+        label: jax.Array,
+        size: Size,
+        place: jax.Array | None = None,
     ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
         """A random window of ``size`` around the centre of each image, or around its ``place``.
 
         Args:
           key: one key for the batch.
           image: ``(B, *space, C)`` uint8, or float in [0, 1].
-          label: ``(B, *space)`` integer classes and IGNORE; nothing but IGNORE for unlabelled images.
-          size: side of the (static) window, or one for each axis. A margin around it keeps rotation from moving the frame into view.
-          place: ``(B, axes)``, where in each image the window's centre lies, in pixels from the image's.
+          label: ``(B, *space)`` integer classes and IGNORE; nothing but IGNORE for unlabelled
+            images.
+          size: side of the (static) window, or one for each axis. A margin around it keeps rotation
+            from moving the frame into view.
+          place: ``(B, axes)``, where in each image the window's centre lies, in pixels from the
+            image's.
 
         Returns:
-          image ``(B, *size, C)`` float32 in [0, 1], interpolated linearly, 0 outside the frame; label ``(B, *size)`` int32, the nearest
-          pixel's, IGNORE outside the frame; valid ``(B, *size)`` bool, False outside the frame; coordinates ``(B, axes, *size)``, where in
-          the image each pixel comes from, see :func:`warp`.
+          image ``(B, *size, C)`` float32 in [0, 1], interpolated linearly, 0 outside the frame;
+          label ``(B, *size)`` int32, the nearest pixel's, IGNORE outside the frame; valid ``(B,
+          *size)`` bool, False outside the frame; coordinates ``(B, axes, *size)``, where in the
+          image each pixel comes from, see :func:`warp`.
         """
         space = _window(size, label)
 
-        def one(keys: jax.Array, image: jax.Array, label: jax.Array, place: jax.Array | None) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+        def one(
+            keys: jax.Array, image: jax.Array, label: jax.Array, place: jax.Array | None
+        ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
             k_geometry, k_intensity = keys
             coordinates = self.geometry.coordinates(k_geometry, label.shape, space)
             if place is not None:
                 coordinates += place.astype(jnp.float32).reshape(-1, *(1,) * len(space))
             image, label, valid = warp(image, label, coordinates)
-            return jnp.where(valid[..., None], self.weak_intensity(k_intensity, image), 0), label, valid, coordinates
+            return (
+                jnp.where(valid[..., None], self.weak_intensity(k_intensity, image), 0),
+                label,
+                valid,
+                coordinates,
+            )
 
-        return jax.vmap(one)(jax.random.split(key, (len(image), 2)), _unit_range(image), label, place)
+        return jax.vmap(one)(
+            jax.random.split(key, (len(image), 2)), _unit_range(image), label, place
+        )
 
     def strong(self, key: jax.Array, image: jax.Array) -> jax.Array:
-        """The strong view of weak views ``(B, *size, C)`` in [0, 1]: other grey values and cut-outs, every pixel in its place."""
-        return jax.vmap(self.strong_intensity)(jax.random.split(key, len(image)), _unit_range(image))
+        """The strong view of weak views ``(B, *size, C)`` in [0, 1]: other grey values and
+        cut-outs, every pixel in its place.
+        """
+        return jax.vmap(self.strong_intensity)(
+            jax.random.split(key, len(image)), _unit_range(image)
+        )
 
     @staticmethod
-    def identity(image: jax.Array, label: jax.Array, size: Size) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """The centre window as evaluation sees it; exactly what :meth:`weak` gives when nothing is drawn. Shapes as there."""
+    def identity(
+        image: jax.Array, label: jax.Array, size: Size
+    ) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """The centre window as evaluation sees it; exactly what :meth:`weak` gives when nothing is
+        drawn. Shapes as there.
+        """
         space = _window(size, label)
         valid = centre(jnp.ones(label.shape, bool), space)
-        return centre(_unit_range(image), space), centre(label.astype(jnp.int32), space, fill=IGNORE), valid
+        return (
+            centre(_unit_range(image), space),
+            centre(label.astype(jnp.int32), space, fill=IGNORE),
+            valid,
+        )
 
 
 def standardise(image: jax.Array, like: jax.Array | None = None, eps: float = 1e-5) -> jax.Array:
-    """``(image - mean) / std`` of each image and channel of ``(B, *space, C)``; ``eps`` is added to std, so a constant image gives 0.
+    """``(image - mean) / std`` of each image and channel of ``(B, *space, C)``; ``eps`` is added to
+    std, so a constant image gives 0.
 
-    Mean and std are those of ``like`` if given: ``standardise(strong, like=weak)`` keeps the strong view's brightness and contrast, which
-    its own statistics would take out again.
+    Mean and std are those of ``like`` if given: ``standardise(strong, like=weak)`` keeps the strong
+    view's brightness and contrast, which its own statistics would take out again.
     """
     reference = image if like is None else like
     space = tuple(range(1, image.ndim - 1))
-    return (image - reference.mean(space, keepdims=True)) / (reference.std(space, keepdims=True) + eps)
+    return (image - reference.mean(space, keepdims=True)) / (
+        reference.std(space, keepdims=True) + eps
+    )
 
 
 def none() -> Augmentation:
@@ -101,22 +151,37 @@ def none() -> Augmentation:
 
 
 def default() -> Augmentation:
-    """Mirrors, turns, affine, elastic and mild grey-value changes: for images without a natural orientation."""
+    """Mirrors, turns, affine, elastic and mild grey-value changes: for images without a natural
+    orientation.
+    """
     return Augmentation()
 
 
 def oriented() -> Augmentation:
-    """``default`` without mirrors and quarter turns: where the scanner fixes the orientation and left is not right."""
+    """``default`` without mirrors and quarter turns: where the scanner fixes the orientation and
+    left is not right.
+    """
     return Augmentation(Geometry(flip=0.0, rot90=0.0))
 
 
 def ssl4mis() -> Augmentation:
-    """The SSL4MIS 2D recipe: in half of the samples a quarter turn and a mirror, in half of the others a rotation by up to 20 degrees.
+    """The SSL4MIS 2D recipe: in half of the samples a quarter turn and a mirror, in half of the
+    others a rotation by up to 20 degrees.
 
-    It has no strong view of its own; here that is the default one. Differs from the code in that images are interpolated linearly and
-    uncovered corners are ignored by the loss (there: order 0, and corners become background).
+    It has no strong view of its own; here that is the default one. Differs from the code in that
+    images are interpolated linearly and uncovered corners are ignored by the loss (there: order 0,
+    and corners become background).
     """
-    geometry = Geometry(flip=1.0, rot90=1.0, rotate_p=0.5, scale_p=0.0, shear=0.0, translate=0.0, elastic_p=0.0, exclusive=True)
+    geometry = Geometry(
+        flip=1.0,
+        rot90=1.0,
+        rotate_p=0.5,
+        scale_p=0.0,
+        shear=0.0,
+        translate=0.0,
+        elastic_p=0.0,
+        exclusive=True,
+    )
     return Augmentation(geometry, UNCHANGED)
 
 
@@ -129,7 +194,9 @@ def _window(size: Size, label: jax.Array) -> tuple[int, ...]:
 
 def _unit_range(image: jax.Array) -> jax.Array:
     if image.dtype == jnp.uint8:
-        return image.astype(jnp.float32) * np.float32(1 / 255)  # XLA makes a product of a quotient: the same bits inside and outside jit
+        return image.astype(jnp.float32) * np.float32(
+            1 / 255
+        )  # XLA makes a product of a quotient: the same bits inside and outside jit
     if jnp.issubdtype(image.dtype, jnp.floating):
         return image.astype(jnp.float32)
     raise TypeError(f"images are uint8, or float in [0, 1]; got {image.dtype}")

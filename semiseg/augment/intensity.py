@@ -1,10 +1,12 @@
-"""Draw + augment, second half: what changes the grey values of a view and leaves every pixel in its place.
+"""Draw + augment, second half: what changes the grey values of a view and leaves every pixel in its
+place.
 
-Functions act on one sample ``(*space, C)`` float32 in [0, 1], with two or three spatial axes; the caller vmaps. Noise is drawn by JAX's
-default generator: 0.5 ms for 8 × 128² on one CPU core, where the hardware generator (``rbg``) takes 3 ms.
+Functions act on one sample ``(*space, C)`` float32 in [0, 1], with two or three spatial axes; the
+caller vmaps. Noise is drawn by JAX's default generator: 0.5 ms for 8 × 128² on one CPU core, where
+the hardware generator (``rbg``) takes 3 ms.
 
-An image that is standardised afterwards by its own mean and deviation loses its brightness and contrast again; see
-:func:`semiseg.augment.standardise` for how a strong view keeps them.
+An image that is standardised afterwards by its own mean and deviation loses its brightness and
+contrast again; see :func:`semiseg.augment.standardise` for how a strong view keeps them.
 """
 
 from __future__ import annotations
@@ -28,12 +30,14 @@ class Intensity:
       contrast_p: probability of scaling the distance to the image's mean, each channel for itself.
       contrast: largest factor; drawn log-uniformly from ``[1 / contrast, contrast]``.
       brightness_p: probability of adding a constant.
-      brightness: largest constant in units of the image's standard deviation (dark scans stay recognisable); drawn from ± this.
+      brightness: largest constant in units of the image's standard deviation (dark scans stay
+        recognisable); drawn from ± this.
       blur_p: probability of a Gaussian blur.
       blur: largest sigma in pixels; drawn from 0 to this.
       noise_p: probability of additive Gaussian noise, independent in each pixel and channel.
       noise: largest standard deviation in units of the image's own; drawn from 0 to this.
-      cutout_p: probability of filling boxes with the image's mean (DeVries and Taylor, arXiv:1708.04552).
+      cutout_p: probability of filling boxes with the image's mean (DeVries and Taylor,
+        arXiv:1708.04552).
       cutout: largest side of a box as a fraction of the image's; drawn from half of this.
       cutout_holes: boxes per sample.
     """
@@ -53,27 +57,42 @@ class Intensity:
     cutout_holes: int = 2
 
     def __call__(self, key: jax.Array, image: jax.Array) -> jax.Array:
-        """One sample ``(*space, C)`` in [0, 1] to the same shape and range; unchanged, bit for bit, when all probabilities are 0."""
+        """One sample ``(*space, C)`` in [0, 1] to the same shape and range; unchanged, bit for bit,
+        when all probabilities are 0.
+        """
         space = tuple(range(image.ndim - 1))
-        # All numbers in one draw: each call of the generator costs XLA about half a second of compiling.
+        # All numbers in one draw: each call of the generator costs XLA about half a second of
+        # compiling.
         many = 11 + self.cutout_holes * 2 * len(space)
-        u, u_boxes, u_noise = jnp.split(jax.random.uniform(key, (many + image.size,), minval=1e-7), (11, many))
-        normal = math.sqrt(2) * jax.lax.erf_inv(2 * u_noise.reshape(image.shape) - 1)  # finite, because u is neither 0 nor 1
+        u, u_boxes, u_noise = jnp.split(
+            jax.random.uniform(key, (many + image.size,), minval=1e-7), (11, many)
+        )
+        normal = math.sqrt(2) * jax.lax.erf_inv(
+            2 * u_noise.reshape(image.shape) - 1
+        )  # finite, because u is neither 0 nor 1
         unit = image.std()
         out = jnp.where(u[0] < self.gamma_p, image ** (self.gamma ** (2 * u[1] - 1)), image)
         mean = out.mean(space)
-        out = jnp.where(u[2] < self.contrast_p, (out - mean) * self.contrast ** (2 * u[3] - 1) + mean, out)
-        out = jnp.where(u[4] < self.brightness_p, out + unit * self.brightness * (2 * u[5] - 1), out)
+        out = jnp.where(
+            u[2] < self.contrast_p, (out - mean) * self.contrast ** (2 * u[3] - 1) + mean, out
+        )
+        out = jnp.where(
+            u[4] < self.brightness_p, out + unit * self.brightness * (2 * u[5] - 1), out
+        )
         out = jnp.where(u[6] < self.blur_p, blur(out, self.blur * u[7]), out)
         out = jnp.where(u[8] < self.noise_p, out + unit * self.noise * u[9] * normal, out)
-        cut = (u[10] < self.cutout_p) & boxes(u_boxes.reshape(self.cutout_holes, 2, -1), image.shape[:-1], self.cutout)
+        cut = (u[10] < self.cutout_p) & boxes(
+            u_boxes.reshape(self.cutout_holes, 2, -1), image.shape[:-1], self.cutout
+        )
         return jnp.clip(jnp.where(cut[..., None], out.mean(space), out), 0.0, 1.0)
 
 
 def blur(image: jax.Array, sigma: jax.Array | float) -> jax.Array:
-    """Gaussian blur of ``(*space, C)`` along its last two spatial axes, sigma in pixels; at the border the kernel is cut and rescaled.
+    """Gaussian blur of ``(*space, C)`` along its last two spatial axes, sigma in pixels; at the
+    border the kernel is cut and rescaled.
 
-    Each axis is one matrix product: 0.5 ms for 8 × 128² on one CPU core, where a sum over shifted images takes 3 ms.
+    Each axis is one matrix product: 0.5 ms for 8 × 128² on one CPU core, where a sum over shifted
+    images takes 3 ms.
     """
     for axis in (image.ndim - 3, image.ndim - 2):
         i = jnp.arange(image.shape[axis])
@@ -84,16 +103,22 @@ def blur(image: jax.Array, sigma: jax.Array | float) -> jax.Array:
 
 
 def boxes(u: jax.Array, shape: Sequence[int], side: jax.Array | float) -> jax.Array:
-    """Bool mask ``shape``, True inside random boxes with their centres in the image, from uniform numbers ``u`` ``(holes, 2, axes)``.
+    """Bool mask ``shape``, True inside random boxes with their centres in the image, from uniform
+    numbers ``u`` ``(holes, 2, axes)``.
 
-    Each side lies in ``[side / 2, side]`` as a fraction of the axis. Apply it to a label too, with IGNORE, where a cut-out region
-    should not be learnt from.
+    Each side lies in ``[side / 2, side]`` as a fraction of the axis. Apply it to a label too, with
+    IGNORE, where a cut-out region should not be learnt from.
     """
     mask = jnp.zeros(tuple(shape), bool)
     for u_2A in u:
         inside = jnp.ones(tuple(shape), bool)
         for a, n in enumerate(shape):
             reach = n * side * (1 + u_2A[0, a]) / 4
-            inside &= jnp.abs(jax.lax.broadcasted_iota(jnp.float32, tuple(shape), a) + 0.5 - n * u_2A[1, a]) < reach
+            inside &= (
+                jnp.abs(
+                    jax.lax.broadcasted_iota(jnp.float32, tuple(shape), a) + 0.5 - n * u_2A[1, a]
+                )
+                < reach
+            )
         mask |= inside
     return mask

@@ -1,7 +1,8 @@
-"""Mixing two images: boxes for CutMix and copy-paste, inside jit. A mask is True where the second image goes.
+"""Mixing two images: boxes for CutMix and copy-paste, inside jit. A mask is True where the second
+image goes.
 
-    mask = box(key, (H, W), 1, (2 / 3, 2 / 3))              # (1, H, W): one box for a batch
-    mixed = paste(mask, onto, patch)                        # images (B, H, W, C), and labels (B, H, W) alike
+mask = box(key, (H, W), 1, (2 / 3, 2 / 3))              # (1, H, W): one box for a batch
+mixed = paste(mask, onto, patch)                        # images (B, H, W, C), and labels (B, H, W) alike
 """
 
 from __future__ import annotations
@@ -12,11 +13,13 @@ import jax
 import jax.numpy as jnp
 
 
-def box(key: jax.Array, shape: Sequence[int], count: int, side: Sequence[jax.Array | float]) -> jax.Array:
+def box(
+    key: jax.Array, shape: Sequence[int], count: int, side: Sequence[jax.Array | float]
+) -> jax.Array:
     """Masks ``(count, *shape)``, each with a box of ``side`` (share of each axis) anywhere it fits.
 
-    A side is rounded down to whole pixels, as BCP does (Bai et al. 2023): 2/3 of 128 is 85. ``side`` may be traced, and may be an array
-    ``(count,)`` an axis.
+    A side is rounded down to whole pixels, as BCP does (Bai et al. 2023): 2/3 of 128 is 85.
+    ``side`` may be traced, and may be an array ``(count,)`` an axis.
     """
     u = jax.random.uniform(key, (len(shape), count))
     mask = jnp.ones((count, *shape), bool)
@@ -29,10 +32,19 @@ def box(key: jax.Array, shape: Sequence[int], count: int, side: Sequence[jax.Arr
     return mask
 
 
-def cutmix_box(key: jax.Array, shape: Sequence[int], count: int, p: jax.Array | float = 0.5, low: float = 0.02, high: float = 0.4) -> jax.Array:
-    """CutMix masks ``(count, *shape)``: with probability ``p`` a box of ``low`` to ``high`` of the area and a ratio of sides of 0.3 to 1/0.3.
+def cutmix_box(
+    key: jax.Array,
+    shape: Sequence[int],
+    count: int,
+    p: jax.Array | float = 0.5,
+    low: float = 0.02,
+    high: float = 0.4,
+) -> jax.Array:
+    """CutMix masks ``(count, *shape)``: with probability ``p`` a box of ``low`` to ``high`` of the
+    area and a ratio of sides of 0.3 to 1/0.3.
 
-    Yun et al. 2019, with the ranges of UniMatch (Yang et al. 2023). A side that would leave the image is cut to it.
+    Yun et al. 2019, with the ranges of UniMatch (Yang et al. 2023). A side that would leave the
+    image is cut to it.
     """
     k_box, k_size = jax.random.split(key)
     u = jax.random.uniform(k_size, (3, count))
@@ -44,7 +56,9 @@ def cutmix_box(key: jax.Array, shape: Sequence[int], count: int, p: jax.Array | 
 
 
 def paste(mask: jax.Array, onto: jax.Array, patch: jax.Array) -> jax.Array:
-    """``patch`` where ``mask (B or 1, *space)`` is True, ``onto`` elsewhere; both ``(B, *space)`` or ``(B, *space, C)``."""
+    """``patch`` where ``mask (B or 1, *space)`` is True, ``onto`` elsewhere; both ``(B, *space)``
+    or ``(B, *space, C)``.
+    """
     return jnp.where(mask.reshape(mask.shape + (1,) * (onto.ndim - mask.ndim)), patch, onto)
 
 
@@ -53,11 +67,19 @@ def partner(x: jax.Array) -> jax.Array:
     return jnp.roll(x, 1, 0)
 
 
-def jitter(key: jax.Array, image: jax.Array, p: jax.Array | float = 0.8, blur_p: jax.Array | float = 0.5, strength: float = 0.5) -> jax.Array:
-    """A strong view made from standardised weak ones ``(B, *space, C)``: contrast, brightness and blur, each image for itself.
+def jitter(
+    key: jax.Array,
+    image: jax.Array,
+    p: jax.Array | float = 0.8,
+    blur_p: jax.Array | float = 0.5,
+    strength: float = 0.5,
+) -> jax.Array:
+    """A strong view made from standardised weak ones ``(B, *space, C)``: contrast, brightness and
+    blur, each image for itself.
 
-    With probability ``p`` the contrast is multiplied by up to ``1 + strength`` or its inverse and up to ``strength`` standard deviations
-    are added; with ``blur_p`` a Gaussian of up to 1.5 pixels. Colour jitter of the published methods, for one standardised channel.
+    With probability ``p`` the contrast is multiplied by up to ``1 + strength`` or its inverse and
+    up to ``strength`` standard deviations are added; with ``blur_p`` a Gaussian of up to 1.5
+    pixels. Colour jitter of the published methods, for one standardised channel.
     """
     from semiseg.augment.intensity import blur
 

@@ -1,4 +1,6 @@
-"""A training step of every method against a supervised step of the same batch: the trainer's own program, interleaved in one run."""
+"""A training step of every method against a supervised step of the same batch: the trainer's own
+program, interleaved in one run.
+"""
 
 from __future__ import annotations
 
@@ -26,8 +28,11 @@ GOALS = {"mean_teacher": 1.45, "bcp": 1.6}
 BARE = "mean_teacher without diagnostics"
 
 
-def measure(names: Sequence[str], widths: tuple[int, ...], batch: int, size: int, repeats: int, inner: int) -> dict[str, Any]:
-    """Seconds of a step, draw and augmentation included, medians over rounds; in each round every method is timed once.
+def measure(
+    names: Sequence[str], widths: tuple[int, ...], batch: int, size: int, repeats: int, inner: int
+) -> dict[str, Any]:
+    """Seconds of a step, draw and augmentation included, medians over rounds; in each round every
+    method is timed once.
 
     Args:
       names: of METHODS; ``supervised`` and ``mean_teacher`` are always among them.
@@ -38,15 +43,18 @@ def measure(names: Sequence[str], widths: tuple[int, ...], batch: int, size: int
       inner: steps a round.
 
     Returns:
-      ``methods[name]`` = ``{"step_s", "relative", "compile_s"}``, relative the median over rounds of the ratio to supervised in the same
-      round; ``diagnostics`` = what comparing pseudo-labels with hidden labels adds to a mean-teacher step, as a share of it.
+      ``methods[name]`` = ``{"step_s", "relative", "compile_s"}``, relative the median over rounds
+      of the ratio to supervised in the same round; ``diagnostics`` = what comparing pseudo-labels
+      with hidden labels adds to a mean-teacher step, as a share of it.
 
     Raises:
       UserError: an unknown method.
     """
     for name in names:
         if name not in METHODS:
-            raise UserError(f"there is no method called {name!r}: choose one of {', '.join(METHODS)}")
+            raise UserError(
+                f"there is no method called {name!r}: choose one of {', '.join(METHODS)}"
+            )
     names = [n for n in METHODS if n in {*names, "supervised", "mean_teacher"}]
     contenders: dict[str, Callable[[], None]] = {}
     compile_s: dict[str, float] = {}
@@ -62,7 +70,14 @@ def measure(names: Sequence[str], widths: tuple[int, ...], batch: int, size: int
             run()
             seconds[name].append((time.perf_counter() - began) / inner)
     ratio = lambda a, b: statistics.median(x / y for x, y in zip(seconds[a], seconds[b]))
-    rows = {n: {"step_s": statistics.median(seconds[n]), "relative": ratio(n, "supervised"), "compile_s": compile_s[n]} for n in names}
+    rows = {
+        n: {
+            "step_s": statistics.median(seconds[n]),
+            "relative": ratio(n, "supervised"),
+            "compile_s": compile_s[n],
+        }
+        for n in names
+    }
     device = jax.devices()[0]
     return {
         "methods": rows, "diagnostics": ratio("mean_teacher", BARE) - 1, "goals": {k: v for k, v in GOALS.items() if k in names},
@@ -71,7 +86,9 @@ def measure(names: Sequence[str], widths: tuple[int, ...], batch: int, size: int
     }  # fmt: skip
 
 
-def _contender(name: str, widths: tuple[int, ...], batch: int, size: int, inner: int) -> Callable[[], None]:
+def _contender(
+    name: str, widths: tuple[int, ...], batch: int, size: int, inner: int
+) -> Callable[[], None]:
     """A call that trains ``inner`` steps on random images, half of them labelled."""
     method = METHODS["mean_teacher" if name == BARE else name]()
     rng, many = np.random.default_rng(0), 4 * batch
@@ -85,11 +102,18 @@ def _contender(name: str, widths: tuple[int, ...], batch: int, size: int, inner:
         synthetic_image_MHWC=jnp.zeros((1, size, size, 1), jnp.uint8), synthetic_label_MHW=jnp.full((1, size, size), 255, jnp.uint8),
         synthetic_count=jnp.int32(0), hidden_NHW=None if name == BARE else label,
     )  # fmt: skip
-    model = Model(UNet(widths=widths), jax.ShapeDtypeStruct((1, size, size, 1), np.float32), 4, jax.ShapeDtypeStruct(image.shape, image.dtype))
+    model = Model(
+        UNet(widths=widths),
+        jax.ShapeDtypeStruct((1, size, size, 1), np.float32),
+        4,
+        jax.ShapeDtypeStruct(image.shape, image.dtype),
+    )
     program = Program(model, size, batch, "adamw", "poly")
     knobs = jax.tree.map(jnp.float32, Knobs(method=method, augment=Augmentation(), steps=1e6))
     seed = jnp.uint32(0)
-    state, pools = jax.device_put((programs.start(program, knobs, seed), pools), devices.copied(program.mesh(method)))
+    state, pools = jax.device_put(
+        (programs.start(program, knobs, seed), pools), devices.copied(program.mesh(method))
+    )
     held = [state]  # a step takes its state's memory over
 
     def run() -> None:

@@ -1,4 +1,6 @@
-"""One training step of the U-Net: alone, inside a compiled loop, and in PyTorch; same network, batch and loss, interleaved in one run."""
+"""One training step of the U-Net: alone, inside a compiled loop, and in PyTorch; same network,
+batch and loss, interleaved in one run.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +25,11 @@ from semiseg.nets import UNet
 LR, MOMENTUM = 0.01, 0.9
 
 
-def measure(width: int, batch: int, size: int, norm: str, repeats: int, inner: int, peer: bool) -> dict[str, Any]:
-    """Seconds of a step (forward, backward, SGD with momentum; CE + Dice, 1 channel, 4 classes), medians over interleaved repeats.
+def measure(
+    width: int, batch: int, size: int, norm: str, repeats: int, inner: int, peer: bool
+) -> dict[str, Any]:
+    """Seconds of a step (forward, backward, SGD with momentum; CE + Dice, 1 channel, 4 classes),
+    medians over interleaved repeats.
 
     Args:
       width: channels of the first of five levels.
@@ -36,8 +41,18 @@ def measure(width: int, batch: int, size: int, norm: str, repeats: int, inner: i
     rng = np.random.default_rng(0)
     image = rng.normal(size=(batch, size, size, 1)).astype(np.float32)
     label = rng.integers(0, 4, (batch, size, size)).astype(np.int32)
-    found: dict[str, Any] = {"parameters": 0, "width": width, "batch": batch, "size": size, "norm": norm, "repeats": repeats, "inner": inner}
-    timed, found["compile_s"], found["temporary_mib"] = _jax_contenders(net, image, label, inner, found)
+    found: dict[str, Any] = {
+        "parameters": 0,
+        "width": width,
+        "batch": batch,
+        "size": size,
+        "norm": norm,
+        "repeats": repeats,
+        "inner": inner,
+    }
+    timed, found["compile_s"], found["temporary_mib"] = _jax_contenders(
+        net, image, label, inner, found
+    )
     if peer:
         timed |= _torch_contenders(net, image, label, found["parameters"])
     seconds: dict[str, list[float]] = {name: [] for name in timed}
@@ -49,7 +64,10 @@ def measure(width: int, batch: int, size: int, norm: str, repeats: int, inner: i
     for name, values in seconds.items():
         found[f"{name}_step_s"] = statistics.median(values)
     ratio = lambda a, b: statistics.median(x / y for x, y in zip(seconds[a], seconds[b]))
-    found["ratios"] = {"scan / single": ratio("scan", "single"), "loop / single": ratio("loop", "single")}
+    found["ratios"] = {
+        "scan / single": ratio("scan", "single"),
+        "loop / single": ratio("loop", "single"),
+    }
     if peer:
         for form in ("peer_nchw", "peer_channels_last"):
             found["ratios"][f"scan / {form}"] = ratio("scan", form)
@@ -57,10 +75,16 @@ def measure(width: int, batch: int, size: int, norm: str, repeats: int, inner: i
     found["peak_rss_mib"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit)
     packages = ["jax", "jaxlib", "flax", *(["torch"] if peer else [])]
     device = jax.devices()[0]
-    return found | {"versions": {p: version(p) for p in packages}, "device": f"{device.platform}: {device.device_kind}", "processor": platform.processor()}
+    return found | {
+        "versions": {p: version(p) for p in packages},
+        "device": f"{device.platform}: {device.device_kind}",
+        "processor": platform.processor(),
+    }
 
 
-def _jax_contenders(net: UNet, image: np.ndarray, label: np.ndarray, inner: int, found: dict[str, Any]) -> Any:
+def _jax_contenders(
+    net: UNet, image: np.ndarray, label: np.ndarray, inner: int, found: dict[str, Any]
+) -> Any:
     mesh, criterion = devices.mesh(len(image)), CEDice()
     found["devices"] = mesh.size
     x, y = jax.device_put((image, label), devices.copied(mesh))
@@ -77,30 +101,52 @@ def _jax_contenders(net: UNet, image: np.ndarray, label: np.ndarray, inner: int,
 
         gradient, state = jax.grad(loss, has_aux=True)(params.weights)
         velocity = jax.tree.map(lambda v, g: MOMENTUM * v + g, velocity, gradient)
-        return devices.copy((params._replace(weights=jax.tree.map(lambda w, v: w - LR * v, params.weights, velocity), state=state), velocity), mesh)
+        return devices.copy(
+            (
+                params._replace(
+                    weights=jax.tree.map(lambda w, v: w - LR * v, params.weights, velocity),
+                    state=state,
+                ),
+                velocity,
+            ),
+            mesh,
+        )
 
     programs: dict[str, tuple[Callable[..., Any], int]] = {
         "single": (step, 1),
-        "scan": (lambda c, x, y: jax.lax.scan(lambda c, _: (step(c, x, y), None), c, None, length=inner)[0], inner),
+        "scan": (
+            lambda c, x, y: jax.lax.scan(lambda c, _: (step(c, x, y), None), c, None, length=inner)[
+                0
+            ],
+            inner,
+        ),
         "loop": (lambda c, x, y, n: jax.lax.fori_loop(0, n, lambda _, c: step(c, x, y), c), inner),
     }
-    carry = jax.device_put((params, jax.tree.map(jnp.zeros_like, params.weights)), devices.copied(mesh))
+    carry = jax.device_put(
+        (params, jax.tree.map(jnp.zeros_like, params.weights)), devices.copied(mesh)
+    )
     timed: dict[str, tuple[Callable[[], Any], int]] = {}
     compile_s, memory = {}, {}
     for name, (program, steps) in programs.items():
         began = time.perf_counter()
-        extra = (jnp.int32(inner),) if name == "loop" else ()  # a traced trip count, as training has it
+        extra = (
+            (jnp.int32(inner),) if name == "loop" else ()
+        )  # a traced trip count, as training has it
         compiled = jax.jit(program).lower(carry, x, y, *extra).compile()
         compile_s[name] = round(time.perf_counter() - began, 2)
         analysis = compiled.memory_analysis()
         memory[name] = round(analysis.temp_size_in_bytes / 2**20) if analysis else None
-        run = lambda compiled=compiled, extra=extra: jax.block_until_ready(compiled(carry, x, y, *extra))
+        run = lambda compiled=compiled, extra=extra: jax.block_until_ready(
+            compiled(carry, x, y, *extra)
+        )
         run()
         timed[name] = (run, steps)
     return timed, compile_s, memory
 
 
-def _torch_contenders(net: UNet, image: np.ndarray, label: np.ndarray, parameters: int) -> dict[str, tuple[Callable[[], Any], int]]:
+def _torch_contenders(
+    net: UNet, image: np.ndarray, label: np.ndarray, parameters: int
+) -> dict[str, tuple[Callable[[], Any], int]]:
     try:
         import torch
         from torch import nn
@@ -116,7 +162,11 @@ def _torch_contenders(net: UNet, image: np.ndarray, label: np.ndarray, parameter
     def block(a: int, b: int) -> nn.Sequential:
         layers: list[nn.Module] = []
         for i in range(net.convs):
-            layers += [nn.Conv2d(a if i == 0 else b, b, 3, padding=1, bias=net.norm == "none"), norms[net.norm](b), nn.LeakyReLU(0.01, inplace=True)]
+            layers += [
+                nn.Conv2d(a if i == 0 else b, b, 3, padding=1, bias=net.norm == "none"),
+                norms[net.norm](b),
+                nn.LeakyReLU(0.01, inplace=True),
+            ]
         return nn.Sequential(*layers)
 
     class Peer(nn.Module):
@@ -124,7 +174,9 @@ def _torch_contenders(net: UNet, image: np.ndarray, label: np.ndarray, parameter
             super().__init__()
             w = net.widths
             self.down = nn.ModuleList(block(1 if i == 0 else w[i - 1], c) for i, c in enumerate(w))
-            self.join = nn.ModuleList(nn.ConvTranspose2d(w[i + 1], w[i], 2, 2) for i in range(len(w) - 1))
+            self.join = nn.ModuleList(
+                nn.ConvTranspose2d(w[i + 1], w[i], 2, 2) for i in range(len(w) - 1)
+            )
             self.up = nn.ModuleList(block(2 * w[i], w[i]) for i in range(len(w) - 1))
             self.head = nn.Conv2d(w[0], 4, 1)
 
@@ -139,11 +191,16 @@ def _torch_contenders(net: UNet, image: np.ndarray, label: np.ndarray, parameter
 
     torch.set_num_threads(len(__import__("os").sched_getaffinity(0)))
     timed: dict[str, tuple[Callable[[], Any], int]] = {}
-    for name, layout in (("peer_nchw", torch.contiguous_format), ("peer_channels_last", torch.channels_last)):
+    for name, layout in (
+        ("peer_nchw", torch.contiguous_format),
+        ("peer_channels_last", torch.channels_last),
+    ):
         model = Peer().to(memory_format=layout)  # type: ignore[call-overload]
         count = sum(p.numel() for p in model.parameters())
         if count != parameters:
-            raise RuntimeError(f"the peer has {count} parameters, the U-Net {parameters}: not the same network")
+            raise RuntimeError(
+                f"the peer has {count} parameters, the U-Net {parameters}: not the same network"
+            )
         x = torch.from_numpy(image).permute(0, 3, 1, 2).contiguous(memory_format=layout)
         y = torch.from_numpy(label).long()
         optimiser = torch.optim.SGD(model.parameters(), lr=LR, momentum=MOMENTUM)
@@ -152,7 +209,9 @@ def _torch_contenders(net: UNet, image: np.ndarray, label: np.ndarray, parameter
             optimiser.zero_grad()
             logits = model(x)
             p, onehot = logits.softmax(1), F.one_hot(y, 4).permute(0, 3, 1, 2).float()
-            dice = (2 * (p * onehot).sum((0, 2, 3)) + 1e-5) / (p.sum((0, 2, 3)) + onehot.sum((0, 2, 3)) + 1e-5)
+            dice = (2 * (p * onehot).sum((0, 2, 3)) + 1e-5) / (
+                p.sum((0, 2, 3)) + onehot.sum((0, 2, 3)) + 1e-5
+            )
             (0.5 * F.cross_entropy(logits, y) + 0.5 * (1 - dice.mean())).backward()
             optimiser.step()
 

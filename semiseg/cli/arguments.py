@@ -1,4 +1,6 @@
-"""Flags to fields: ``--lr=0.1``, ``--lr 0.1``, ``--amp=True``, ``--amp``, ``--method.decay=0.99``: what people type and W&B agents pass."""
+"""Flags to fields: ``--lr=0.1``, ``--lr 0.1``, ``--amp=True``, ``--amp``, ``--method.decay=0.99``:
+what people type and W&B agents pass.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +13,14 @@ from semiseg.errors import UserError
 TRUE, FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
 
 
-def parse(argv: Sequence[str], switches: Sequence[str] = ("test", "quiet", "overwrite")) -> tuple[list[str], dict[str, str | bool]]:
-    """Positional arguments, and flags by their dotted name with ``-`` as ``_``; a flag without a value is True, several numbers after a dotted
-    one are a list.
+def parse(
+    argv: Sequence[str], switches: Sequence[str] = ("test", "quiet", "overwrite")
+) -> tuple[list[str], dict[str, str | bool]]:
+    """Positional arguments, and flags by their dotted name with ``-`` as ``_``; a flag without a
+    value is True, several numbers after a dotted one are a list.
 
-    ``switches`` take a value only after ``=`` or if the next word is a truth value, so that ``sweep --test grid.yaml`` keeps its file.
+    ``switches`` take a value only after ``=`` or if the next word is a truth value, so that ``sweep
+    --test grid.yaml`` keeps its file.
     """
     positional: list[str] = []
     flags: dict[str, str | bool] = {}
@@ -28,9 +33,15 @@ def parse(argv: Sequence[str], switches: Sequence[str] = ("test", "quiet", "over
             name, equals, value = word[2:].partition("=")
             if equals:
                 flags[name.replace("-", "_")] = value
-            elif i < len(argv) and (argv[i].lower() in TRUE + FALSE if name in switches else not argv[i].startswith("-") or _number(argv[i])):
+            elif i < len(argv) and (
+                argv[i].lower() in TRUE + FALSE
+                if name in switches
+                else not argv[i].startswith("-") or _number(argv[i])
+            ):
                 end = i + 1
-                while "." in name and end < len(argv) and _number(argv[i]) and _number(argv[end]):  # --net.widths 8 16 32 is 8,16,32
+                while (
+                    "." in name and end < len(argv) and _number(argv[i]) and _number(argv[end])
+                ):  # --net.widths 8 16 32 is 8,16,32
                     end += 1
                 flags[name.replace("-", "_")], i = ",".join(argv[i:end]), end
             else:
@@ -49,27 +60,40 @@ def _number(word: str) -> bool:
 
 
 def take(flags: dict[str, str | bool], command: str, wanted: Mapping[str, Any]) -> dict[str, Any]:
-    """Remove the command's own flags from ``flags``; a default of ``...`` marks one that must be given."""
+    """Remove the command's own flags from ``flags``; a default of ``...`` marks one that must be
+    given.
+    """
     found = {}
     for name, default in wanted.items():
         found[name] = flags.pop(name, default)
         if found[name] is ...:
-            raise UserError(f"semiseg {command}: --{name.replace('_', '-')} is missing; see `semiseg {command} --help`")
+            raise UserError(
+                f"semiseg {command}: --{name.replace('_', '-')} is missing; see `semiseg "
+                f"{command} --help`"
+            )
         if isinstance(default, bool) and isinstance(found[name], str):
             if found[name].lower() not in TRUE + FALSE:
-                raise UserError(f"semiseg {command}: --{name.replace('_', '-')} is {found[name]!r}: it is on when given, or =True or =False")
+                raise UserError(
+                    f"semiseg {command}: --{name.replace('_', '-')} is {found[name]!r}: it is on "
+                    f"when given, or =True or =False"
+                )
             found[name] = found[name].lower() in TRUE
         elif found[name] is True and not isinstance(default, bool):
             raise UserError(f"semiseg {command}: --{name.replace('_', '-')} needs a value")
     return found
 
 
-def nothing_left(flags: Mapping[str, Any], positional: Sequence[str], command: str, known: Iterable[str] = ()) -> None:
+def nothing_left(
+    flags: Mapping[str, Any], positional: Sequence[str], command: str, known: Iterable[str] = ()
+) -> None:
     """Refuse what the command does not know; ``known`` are the flags it has, for a hint."""
     if flags or positional:
         unknown = [f"--{name.replace('_', '-')}" for name in flags] + list(positional)
         hint = did_you_mean(unknown[0], [f"--{name.replace('_', '-')}" for name in known])
-        raise UserError(f"semiseg {command}: does not know {' '.join(unknown)}{hint or f'; see `semiseg {command} --help`'}")
+        raise UserError(
+            f"semiseg {command}: does not know "
+            f"{' '.join(unknown)}{hint or f'; see `semiseg {command} --help`'}"
+        )
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
@@ -98,13 +122,18 @@ def explain(instance: Any, prefix: str = "", only: Sequence[str] = (), parts: bo
 
     Args:
       only: the fields to explain, in this order; all by default.
-      parts: also explain the fields of a field, e.g. those of the method; without it a choice of classes is named by the command that lists it.
+      parts: also explain the fields of a field, e.g. those of the method; without it a choice of
+        classes is named by the command that lists it.
     """
     import docstring_parser
 
     said: dict[str, str | None] = {}
-    for cls in reversed(type(instance).__mro__[:-1]):  # inherited fields are explained where they are defined, in the class's words or below the field
-        said |= {p.arg_name: p.description for p in docstring_parser.parse(cls.__dict__.get("__doc__") or "").params}
+    # inherited fields are explained where they are defined, in the class's words or below the field
+    for cls in reversed(type(instance).__mro__[:-1]):
+        said |= {
+            p.arg_name: p.description
+            for p in docstring_parser.parse(cls.__dict__.get("__doc__") or "").params
+        }
         said |= _below(cls)
     lines, groups = [], []
     for name in only or [field.name for field in dataclasses.fields(instance)]:
@@ -118,10 +147,15 @@ def explain(instance: Any, prefix: str = "", only: Sequence[str] = (), parts: bo
 
             if name not in config.CHOICES:
                 continue
-            words = words.removesuffix("; its float fields are traced, the others static.").rstrip(".")
+            words = words.removesuffix("; its float fields are traced, the others static.").rstrip(
+                "."
+            )
             words += f": {listed(name, parts)}."
             value = config.name_of(name, value)
-        lines += _wrapped(f"--{prefix}{name.replace('_', '-')}", f"{words} [{_shown(value)}{'; compiles anew' * again}]")
+        lines += _wrapped(
+            f"--{prefix}{name.replace('_', '-')}",
+            f"{words} [{_shown(value)}{'; compiles anew' * again}]",
+        )
     for name, value in groups if parts else []:
         lines += ["", f"{prefix}{name}: {type(value).__name__}", explain(value, f"{prefix}{name}.")]
     return "\n".join(lines)
@@ -132,7 +166,9 @@ def listed(field: str, all_names: bool = False) -> str:
     from semiseg import config
 
     short = field in ("method", "net") and not all_names
-    return f"`semiseg {field}s` lists them" if short else f"one of {', '.join(config.CHOICES[field])}"
+    return (
+        f"`semiseg {field}s` lists them" if short else f"one of {', '.join(config.CHOICES[field])}"
+    )
 
 
 def _below(cls: type) -> dict[str, str]:
@@ -147,8 +183,16 @@ def _below(cls: type) -> dict[str, str]:
         return {}
     found = {}
     for field, words in zip(body, body[1:]):
-        value = words.value.value if isinstance(words, ast.Expr) and isinstance(words.value, ast.Constant) else None
-        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(value, str):
+        value = (
+            words.value.value
+            if isinstance(words, ast.Expr) and isinstance(words.value, ast.Constant)
+            else None
+        )
+        if (
+            isinstance(field, ast.AnnAssign)
+            and isinstance(field.target, ast.Name)
+            and isinstance(value, str)
+        ):
             found[field.target.id] = value
     return found
 
@@ -182,13 +226,23 @@ def typed(kind: Any, argv: Sequence[str], prog: str, **options: Any) -> Any:
             words.append(line)
     if named["unknown"]:
         word = named["unknown"][0]
-        raise UserError(f"{prog}: does not know {word}{did_you_mean(word, [*named['missing'], *named['near']]) or f'; see `{prog} --help`'}")
+        raise UserError(
+            f"{prog}: does not know "
+            f"{word}{did_you_mean(word, [*named['missing'], *named['near']]) or f'; see `{prog} --help`'}"
+        )
     if named["missing"]:
         raise UserError(f"{prog}: {', '.join(named['missing'])} must be given; see `{prog} --help`")
-    raise UserError(f"{prog}: {' '.join(words)[:200] or 'arguments are missing'}; see `{prog} --help`")
+    raise UserError(
+        f"{prog}: {' '.join(words)[:200] or 'arguments are missing'}; see `{prog} --help`"
+    )
 
 
-_PARTS = {"Missing from": "missing", "Unrecognized options:": "unknown", "Perhaps you meant": "near", "Available subcommands": "near"}
+_PARTS = {
+    "Missing from": "missing",
+    "Unrecognized options:": "unknown",
+    "Perhaps you meant": "near",
+    "Available subcommands": "near",
+}
 """How tyro heads the parts of a complaint."""
 
 

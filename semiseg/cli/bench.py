@@ -51,7 +51,20 @@ def main(argv: Sequence[str]) -> int:
         from semiseg.cli.bench_nets import main as nets
 
         return nets(argv, flags)
-    own = take(flags, "bench", {"peer": None, "json": None, "norm": "instance", "width": "16", "batch": "8", "size": "128", "repeats": "9", "inner": "5"})
+    own = take(
+        flags,
+        "bench",
+        {
+            "peer": None,
+            "json": None,
+            "norm": "instance",
+            "width": "16",
+            "batch": "8",
+            "size": "128",
+            "repeats": "9",
+            "inner": "5",
+        },
+    )
     if positional != ["step"]:
         raise UserError("semiseg bench: the benchmarks there are: step, methods, nets")
     nothing_left(flags, [], "bench", own)
@@ -60,25 +73,41 @@ def main(argv: Sequence[str]) -> int:
     try:
         numbers = [int(own[k]) for k in ("width", "batch", "size", "repeats", "inner")]
     except ValueError:
-        raise UserError("semiseg bench: --width, --batch, --size, --repeats and --inner are whole numbers") from None
+        raise UserError(
+            "semiseg bench: --width, --batch, --size, --repeats and --inner are whole numbers"
+        ) from None
     from semiseg.bench.step import measure
 
     width, batch, size, repeats, inner = numbers
     if min(numbers) < 1:
-        raise UserError("semiseg bench: --width, --batch, --size, --repeats and --inner are at least 1")
+        raise UserError(
+            "semiseg bench: --width, --batch, --size, --repeats and --inner are at least 1"
+        )
     if own["norm"] not in ("batch", "instance", "group", "none"):
-        raise UserError(f"semiseg bench: --norm is {own['norm']!r}; choose batch, instance, group or none")
+        raise UserError(
+            f"semiseg bench: --norm is {own['norm']!r}; choose batch, instance, group or none"
+        )
     found = measure(width, batch, size, own["norm"], repeats, inner, own["peer"] == "torch")
     found["command"] = "semiseg bench " + " ".join(argv)
     names = {"single": "single step", "scan": "step in a scan", "loop": "step in a loop of traced length",
              "peer_nchw": "PyTorch, NCHW", "peer_channels_last": "PyTorch, channels_last"}  # fmt: skip
     for key, words in names.items():
         if f"{key}_step_s" in found:
-            made = f"   compiled in {found['compile_s'][key]:.1f} s, {found['temporary_mib'][key]} MiB temporary" if key in found["compile_s"] else ""
+            made = (
+                (
+                    f"   compiled in {found['compile_s'][key]:.1f} s, {found['temporary_mib'][key]} "
+                    f"MiB temporary"
+                )
+                if key in found["compile_s"]
+                else ""
+            )
             print(f"{words:32} {1e3 * found[f'{key}_step_s']:8.1f} ms{made}")
     for words, ratio in found["ratios"].items():
         print(f"{words:32} {ratio:8.2f}")
-    print(f"{found['parameters']} parameters, peak memory {found['peak_rss_mib']} MiB, {found['device']}")
+    print(
+        f"{found['parameters']} parameters, peak memory {found['peak_rss_mib']} MiB, "
+        f"{found['device']}"
+    )
     if own["json"]:
         Path(own["json"]).parent.mkdir(parents=True, exist_ok=True)
         Path(own["json"]).write_text(json.dumps(found, indent=1) + "\n")
@@ -87,22 +116,47 @@ def main(argv: Sequence[str]) -> int:
 
 def methods(argv: Sequence[str], flags: dict[str, Any]) -> int:
     """``semiseg bench methods``."""
-    own = take(flags, "bench methods", {"only": "", "json": None, "widths": "16,32,64,128,256", "batch": "8", "size": "128", "repeats": "7", "inner": "4"})
+    own = take(
+        flags,
+        "bench methods",
+        {
+            "only": "",
+            "json": None,
+            "widths": "16,32,64,128,256",
+            "batch": "8",
+            "size": "128",
+            "repeats": "7",
+            "inner": "4",
+        },
+    )
     nothing_left(flags, [], "bench methods", own)
     try:
         widths = tuple(int(w) for w in own["widths"].split(","))
         batch, size, repeats, inner = (int(own[k]) for k in ("batch", "size", "repeats", "inner"))
     except ValueError:
-        raise UserError("semiseg bench methods: --widths, --batch, --size, --repeats and --inner are whole numbers") from None
+        raise UserError(
+            "semiseg bench methods: --widths, --batch, --size, --repeats and --inner are whole "
+            "numbers"
+        ) from None
     from semiseg.bench.methods import measure
     from semiseg.methods import METHODS
 
-    found = measure([n for n in own["only"].split(",") if n] or list(METHODS), widths, batch, size, repeats, inner)
+    found = measure(
+        [n for n in own["only"].split(",") if n] or list(METHODS),
+        widths,
+        batch,
+        size,
+        repeats,
+        inner,
+    )
     found["command"] = "semiseg bench " + " ".join(argv)
     for name, row in found["methods"].items():
         goal = f"   goal {found['goals'][name]:.2f}" if name in found["goals"] else ""
         print(f"{name:22}{1e3 * row['step_s']:9.1f} ms {row['relative']:7.2f} x supervised{goal}")
-    print(f"diagnostics of pseudo-labels: {100 * found['diagnostics']:+.1f} % of a mean-teacher step, {found['device']}")
+    print(
+        f"diagnostics of pseudo-labels: {100 * found['diagnostics']:+.1f} % of a mean-teacher "
+        f"step, {found['device']}"
+    )
     if own["json"]:
         Path(own["json"]).parent.mkdir(parents=True, exist_ok=True)
         Path(own["json"]).write_text(json.dumps(found, indent=1) + "\n")

@@ -13,14 +13,32 @@ from semiseg.errors import UserError
 
 def main(argv: Sequence[str], flags: dict[str, Any]) -> int:
     """Run it with the flags of ``semiseg bench``."""
-    own = take(flags, "bench nets", {"only": "", "peer": None, "json": None, "batch": "4", "size": "128", "repeats": "9", "seconds": "10"})
+    own = take(
+        flags,
+        "bench nets",
+        {
+            "only": "",
+            "peer": None,
+            "json": None,
+            "batch": "4",
+            "size": "128",
+            "repeats": "9",
+            "seconds": "10",
+        },
+    )
     nothing_left(flags, [], "bench nets", own)
     try:
-        batch, size, repeats, seconds = (int(own[k]) for k in ("batch", "size", "repeats", "seconds"))
+        batch, size, repeats, seconds = (
+            int(own[k]) for k in ("batch", "size", "repeats", "seconds")
+        )
     except ValueError:
-        raise UserError("semiseg bench nets: --batch, --size, --repeats and --seconds are whole numbers") from None
+        raise UserError(
+            "semiseg bench nets: --batch, --size, --repeats and --seconds are whole numbers"
+        ) from None
     if min(batch, size, repeats, seconds) < 1:
-        raise UserError("semiseg bench nets: --batch, --size, --repeats and --seconds must be at least 1")
+        raise UserError(
+            "semiseg bench nets: --batch, --size, --repeats and --seconds must be at least 1"
+        )
     if own["peer"] not in (None, "torch"):
         raise UserError(f"semiseg bench nets: --peer is {own['peer']!r}; the peer there is: torch")
     from semiseg.bench import nets
@@ -31,16 +49,30 @@ def main(argv: Sequence[str], flags: dict[str, Any]) -> int:
         if file:
             file.parent.mkdir(parents=True, exist_ok=True)
             part = file.with_name(file.name + ".part")
-            part.write_text(json.dumps({"command": "semiseg bench " + " ".join(argv), **found}, indent=1) + "\n")
+            part.write_text(
+                json.dumps({"command": "semiseg bench " + " ".join(argv), **found}, indent=1) + "\n"
+            )
             part.replace(file)
 
     def say(row: dict[str, Any], found: dict[str, Any]) -> None:
         _line(row)
         keep(found)
 
-    print(f"{'network':18} parameters   step ms  inference ms  temporary MiB   peer: step ms  inference ms   ratio  ratio")
+    print(
+        f"{'network':18} parameters   step ms  inference ms  temporary MiB   peer: step ms  "
+        f"inference ms   ratio  ratio"
+    )
     chosen = nets.contenders([n for n in own["only"].split(",") if n])
-    found = nets.measure(chosen, batch, size, repeats, own["peer"] == "torch", say, seconds=seconds, done=_earlier(file))
+    found = nets.measure(
+        chosen,
+        batch,
+        size,
+        repeats,
+        own["peer"] == "torch",
+        say,
+        seconds=seconds,
+        done=_earlier(file),
+    )
     keep(found)
     if file:
         file.with_suffix(".md").write_text(nets.table(found))
@@ -48,7 +80,8 @@ def main(argv: Sequence[str], flags: dict[str, Any]) -> int:
     for row in found["nets"]:
         if nets.needs_reason(row):
             print(
-                f"{row['name']} takes more than {nets.SLOW} times its peer's time: {row['reason'] or 'no reason is written (semiseg/bench/nets.py, REASONS)'}"
+                f"{row['name']} takes more than {nets.SLOW} times its peer's time: "
+                f"{row['reason'] or 'no reason is written (semiseg/bench/nets.py, REASONS)'}"
             )
     return 0
 
@@ -60,15 +93,23 @@ def _earlier(file: Path | None) -> dict[str, Any] | None:
     try:
         found = json.loads(file.read_text())
     except (OSError, ValueError):
-        raise UserError(f"{file}: is no record of semiseg bench nets; choose another --json") from None
+        raise UserError(
+            f"{file}: is no record of semiseg bench nets; choose another --json"
+        ) from None
     if not isinstance(found, dict) or not isinstance(found.get("nets"), list):
         raise UserError(f"{file}: is no record of semiseg bench nets; choose another --json")
     return found
 
 
 def _line(row: dict[str, Any]) -> None:
-    ours = f"{row['parameters']:10,} {1e3 * row['step_s']:9.1f} {1e3 * row['inference_s']:13.1f} {row['temporary_mib'] or 0:14.1f}"
+    ours = (
+        f"{row['parameters']:10,} {1e3 * row['step_s']:9.1f} {1e3 * row['inference_s']:13.1f} "
+        f"{row['temporary_mib'] or 0:14.1f}"
+    )
     peer = ""
     if "peer" in row:
-        peer = f"{1e3 * row['peer_step_s']:15.1f} {1e3 * row['peer_inference_s']:13.1f} {row['step_ratio']:8.2f} {row['inference_ratio']:6.2f}"
+        peer = (
+            f"{1e3 * row['peer_step_s']:15.1f} {1e3 * row['peer_inference_s']:13.1f} "
+            f"{row['step_ratio']:8.2f} {row['inference_ratio']:6.2f}"
+        )
     print(f"{row['name']:18} {ours} {peer}", flush=True)

@@ -1,6 +1,7 @@
 """``semiseg data import | list | check | describe``: data sets in and out of the store.
 
-A thin layer over semiseg.data.store, check and describe; errors leave as UserError for semiseg/cli/main.py to print.
+A thin layer over semiseg.data.store, check and describe; errors leave as UserError for
+semiseg/cli/main.py to print.
 """
 
 from __future__ import annotations
@@ -67,7 +68,9 @@ class List:
 
 @dataclasses.dataclass(frozen=True)
 class Check:
-    """List every problem of a data set, or of files that are not imported yet. Exit code 1 if there is one."""
+    """List every problem of a data set, or of files that are not imported yet. Exit code 1 if there
+    is one.
+    """
 
     name: tyro.conf.Positional[str | None] = None
     """An imported data set."""
@@ -84,14 +87,18 @@ class Check:
 
 @dataclasses.dataclass(frozen=True)
 class Describe:
-    """Counts, sizes, intensities and class frequencies of a data set, and the network that fits them."""
+    """Counts, sizes, intensities and class frequencies of a data set, and the network that fits
+    them.
+    """
 
     name: tyro.conf.Positional[str]
     """An imported data set."""
     root: Path | None = None
     """Where data sets live; default: SEMISEG_DATA, else the user's cache folder."""
     plan: Path | None = None
-    """Also write a network, patch and batch for this set to this YAML file, for `semiseg train --config` …"""
+    """Also write a network, patch and batch for this set to this YAML file, for `semiseg train
+    --config` …
+    """
     memory: float = 8.0
     """… whose training step takes at most this much memory, GB …"""
     width: int = 32
@@ -108,17 +115,41 @@ def run_import(args: Import) -> int:
     from semiseg.data import store
 
     reader = dataclasses.asdict(args.reader)
-    info = store.import_set(args.format, args.source, args.name, args.root, overwrite=args.overwrite, say=_note, **reader)
-    print(f"{info.name}: " + ", ".join(f"{split} {c['records']} records of {c['subjects']} subjects" for split, c in info.counts.items()))
+    info = store.import_set(
+        args.format,
+        args.source,
+        args.name,
+        args.root,
+        overwrite=args.overwrite,
+        say=_note,
+        **reader,
+    )
+    print(
+        f"{info.name}: "
+        + ", ".join(
+            f"{split} {c['records']} records of {c['subjects']} subjects"
+            for split, c in info.counts.items()
+        )
+    )
     print(f"stored in {info.folder}")
     annotated = {split: c["annotated"] for split, c in info.counts.items()}
     bare = info.counts.get("train", {}).get("subjects", 0) - annotated.get("train", 0)
     if bare:
         places = ", ".join(f"{split} {n}" for split, n in annotated.items())
-        _note(f"{sum(annotated.values())} annotated subjects: {places}; without annotation, all in train: {bare}")
-    few = [f"{split} {info.counts[split]['subjects']}" for split in ("val", "test") if 0 < info.counts.get(split, {}).get("subjects", 0) < FEW_SUBJECTS]
+        _note(
+            f"{sum(annotated.values())} annotated subjects: {places}; without annotation, all in "
+            f"train: {bare}"
+        )
+    few = [
+        f"{split} {info.counts[split]['subjects']}"
+        for split in ("val", "test")
+        if 0 < info.counts.get(split, {}).get("subjects", 0) < FEW_SUBJECTS
+    ]
     if few:
-        _note(f"few subjects to score on ({', '.join(few)}): intervals will be wide, and with fewer than 6 no paired test can reach p < .05")
+        _note(
+            f"few subjects to score on ({', '.join(few)}): intervals will be wide, and with "
+            f"fewer than 6 no paired test can reach p < .05"
+        )
     _write_json(args.json, _row(info))
     return 0
 
@@ -127,11 +158,18 @@ def run_list(args: List) -> int:
     from semiseg.data import store
 
     sets = store.list_sets(args.root)
-    print(f"{'name':<20} {'train':>6} {'val':>6} {'test':>6} {'subjects':>9} {'classes':>8}  licence")
+    print(
+        f"{'name':<20} {'train':>6} {'val':>6} {'test':>6} {'subjects':>9} {'classes':>8}  licence"
+    )
     for info in sets:
-        records = [info.counts.get(split, {}).get("records", 0) for split in ("train", "val", "test")]
+        records = [
+            info.counts.get(split, {}).get("records", 0) for split in ("train", "val", "test")
+        ]
         subjects = sum(c["subjects"] for c in info.counts.values())
-        print(f"{info.name:<20} {records[0]:>6} {records[1]:>6} {records[2]:>6} {subjects:>9} {len(info.classes):>8}  {info.license}")
+        print(
+            f"{info.name:<20} {records[0]:>6} {records[1]:>6} {records[2]:>6} {subjects:>9} "
+            f"{len(info.classes):>8}  {info.license}"
+        )
     _write_json(args.json, [_row(info) for info in sets])
     return 0
 
@@ -139,12 +177,21 @@ def run_list(args: List) -> int:
 def run_check(args: Check) -> int:
     from semiseg.data import check
 
-    if (args.name is None) == (args.source is None) or (args.source is None) != (args.format is None):
-        raise UserError("semiseg data check: give the NAME of a data set, or --source and --format of files")
+    if (args.name is None) == (args.source is None) or (args.source is None) != (
+        args.format is None
+    ):
+        raise UserError(
+            "semiseg data check: give the NAME of a data set, or --source and --format of files"
+        )
     if args.name is not None:
         what, problems = args.name, check.check_store(args.name, args.root)
     else:
-        what, problems = str(args.source), check.check_source(args.format or "", args.source or "", say=_note, **dataclasses.asdict(args.reader))
+        what, problems = (
+            str(args.source),
+            check.check_source(
+                args.format or "", args.source or "", say=_note, **dataclasses.asdict(args.reader)
+            ),
+        )
     print("\n".join(check.collapsed(problems)) if problems else f"{what}: no problems found")
     _write_json(args.json, {"checked": what, "problems": problems})
     return 1 if problems else 0
@@ -160,7 +207,12 @@ def run_describe(args: Describe) -> int:
         from semiseg.nets import plan
 
         try:
-            text = plan.to_yaml(plan.plan(facts, args.memory, width=args.width, encoder=args.encoder, dims=args.dims), args.name)
+            text = plan.to_yaml(
+                plan.plan(
+                    facts, args.memory, width=args.width, encoder=args.encoder, dims=args.dims
+                ),
+                args.name,
+            )
         except ValueError as error:
             raise UserError(str(error)) from None
         _write(args.plan, text, "--plan")
@@ -182,15 +234,26 @@ def main(argv: list[str]) -> int:
     if not argv:
         raise UserError(f"semiseg data: say which of {', '.join(known)}; see `semiseg data --help`")
     if argv[0] not in known and not argv[0].startswith("-"):
-        raise UserError(f"there is no command data {argv[0]!r}{did_you_mean(argv[0], known) or ': choose one of ' + ', '.join(known)}")
+        raise UserError(
+            f"there is no command data "
+            f"{argv[0]!r}{did_you_mean(argv[0], known) or ': choose one of ' + ', '.join(known)}"
+        )
     args: Any = typed(
         COMMANDS,
-        ["--overwrite=True" if a == "--overwrite" and b not in ("True", "False") else a for a, b in zip(argv, [*argv[1:], ""])],
+        [
+            "--overwrite=True" if a == "--overwrite" and b not in ("True", "False") else a
+            for a, b in zip(argv, [*argv[1:], ""])
+        ],
         "semiseg data",
         description="Data sets: import, list, check, describe.",
         config=(tyro.conf.FlagConversionOff, tyro.conf.OmitSubcommandPrefixes),
     )
-    run: dict[type, Callable[[Any], int]] = {Import: run_import, List: run_list, Check: run_check, Describe: run_describe}
+    run: dict[type, Callable[[Any], int]] = {
+        Import: run_import,
+        List: run_list,
+        Check: run_check,
+        Describe: run_describe,
+    }
     return run[type(args)](args)
 
 
@@ -212,4 +275,6 @@ def _write(path: Path, text: str, flag: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror}); choose another {flag}") from error
+        raise UserError(
+            f"{path}: cannot be written ({error.strerror}); choose another {flag}"
+        ) from error

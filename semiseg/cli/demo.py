@@ -40,7 +40,8 @@ MIXES: dict[str, dict[str, Any]] = {
     "labels": {"value": 16},
     "synthetic": {"values": ["make:spade", "make:duplicated"]},
     "ratio": {"values": [0.5, 1.0]},
-    # seconds instead of the default's 8 minutes: the card rejects what this paints, which is what a card is for
+    # seconds instead of the default's 8 minutes: the card rejects what this paints, which is what a
+    # card is for
     "gan.samples": {"value": 96},
     "gan.batch": {"value": 4},
     "gan.unconditional": {"value": False},
@@ -48,7 +49,9 @@ MIXES: dict[str, dict[str, Any]] = {
     "gan.discriminator.widths": {"value": [16, 32, 64]},
     "gan.discriminator.scales": {"value": 1},
 }
-"""Ratio 0 is in the grid: the supervised runs with as many labels, of the same label subsets and seed."""
+"""Ratio 0 is in the grid: the supervised runs with as many labels, of the same label subsets and
+seed.
+"""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -70,24 +73,47 @@ def main(argv: Sequence[str]) -> int:
     try:
         for name, spec in parts.items():
             if name == "mixes":
-                print("synthetic data: a generator is fitted on 16 annotated images of each of two label subsets, its samples are judged and mixed in")
+                print(
+                    "synthetic data: a generator is fitted on 16 annotated images of each of two "
+                    "label subsets, its samples are judged and mixed in"
+                )
             missing += len(trials(spec)) - len(sweep(spec, out / name, test=True))
     except Interrupted as stopped:
         print(f"semiseg: {stopped}", file=sys.stderr)
         return 130
     if missing:
-        print(f"semiseg: {missing} trials failed, see error.json in their folders under {out}; the same command tries them again", file=sys.stderr)
+        print(
+            (
+                f"semiseg: {missing} trials failed, see error.json in their folders under {out}; the "
+                f"same command tries them again"
+            ),
+            file=sys.stderr,
+        )
     said = write_report(load_runs([out / name for name in parts]), out, "test")
     print(*said["answers"], *said["synthetic"], sep="\n")
-    print(f"{time.monotonic() - began:.0f} s   {out / 'report.html'}   {out / 'figures' / 'label_efficiency.png'}   {out / 'results.csv'}")
+    print(
+        f"{time.monotonic() - began:.0f} s   {out / 'report.html'}   "
+        f"{out / 'figures' / 'label_efficiency.png'}   {out / 'results.csv'}"
+    )
     return 1 if missing else 0
 
 
 def plans(out: Path, steps: int) -> dict[str, dict[str, Any]]:
     """The sweeps of the demo by the name of their folder, ``steps`` optimiser steps a run."""
-    setup = SETUP | {"root": {"value": str(out / "data")}, "steps": {"value": steps}, "eval_every": {"value": steps}}
-    gan = {"gan.steps": {"value": max(1, steps * 25 // 16)}, "gan.card": {"value": (steps + 2) // 3}, "gan.log_every": {"value": 50}}
-    return {name: {"method": "grid", "parameters": axes} for name, axes in (("runs", GRID | setup), ("mixes", MIXES | setup | gan))}
+    setup = SETUP | {
+        "root": {"value": str(out / "data")},
+        "steps": {"value": steps},
+        "eval_every": {"value": steps},
+    }
+    gan = {
+        "gan.steps": {"value": max(1, steps * 25 // 16)},
+        "gan.card": {"value": (steps + 2) // 3},
+        "gan.log_every": {"value": 50},
+    }
+    return {
+        name: {"method": "grid", "parameters": axes}
+        for name, axes in (("runs", GRID | setup), ("mixes", MIXES | setup | gan))
+    }
 
 
 def _whole(text: str) -> int:

@@ -39,14 +39,33 @@ def main(argv: Sequence[str]) -> int:
 
     table = []
     for c in classes:
-        values = {m: [r.value for r in rows if r.class_ == c and r.metric == m and np.isfinite(r.value)] for m in metrics}
-        table.append({"class": c, "subjects": len({r.subject for r in rows}), **{m: float(np.mean(v)) if v else None for m, v in values.items()}})
+        values = {
+            m: [r.value for r in rows if r.class_ == c and r.metric == m and np.isfinite(r.value)]
+            for m in metrics
+        }
+        table.append(
+            {
+                "class": c,
+                "subjects": len({r.subject for r in rows}),
+                **{m: float(np.mean(v)) if v else None for m, v in values.items()},
+            }
+        )
     width = max(map(len, [*classes, "class"]))
     print(f"{'class':{width}}  " + "  ".join(f"{m:>12}" for m in metrics))
     for line in table:
-        print(f"{line['class']:{width}}  " + "  ".join(f"{'–' if line[m] is None else format(line[m], '.4f'):>12}" for m in metrics))
+        print(
+            f"{line['class']:{width}}  "
+            + "  ".join(
+                f"{'–' if line[m] is None else format(line[m], '.4f'):>12}" for m in metrics
+            )
+        )
     n = len({r.subject for r in rows})
-    print(f"means over {n} {own['split']} subject{'s' * (n != 1)}; – where none of them can be scored")
+    print(
+        f"means over {n} {own['split']} subject{'s' * (n != 1)}; – where none of them can be scored"
+    )
     if own["json"]:
-        Path(own["json"]).write_text(json.dumps({"run": positional[0], "split": own["split"], "table": table}, indent=1) + "\n")
+        Path(own["json"]).write_text(
+            json.dumps({"run": positional[0], "split": own["split"], "table": table}, indent=1)
+            + "\n"
+        )
     return 0

@@ -41,7 +41,14 @@ def main(argv: Sequence[str]) -> int:
         if "fit" in positional:
             from semiseg.generators.settings import Settings, override
 
-            print(explain(override(Settings(), {k: v for k, v in flags.items() if k in ("generator", "discriminator")})))
+            print(
+                explain(
+                    override(
+                        Settings(),
+                        {k: v for k, v in flags.items() if k in ("generator", "discriminator")},
+                    )
+                )
+            )
         return 0
     command, *rest = positional
     if command not in ("fit", "sample", "card"):
@@ -64,12 +71,24 @@ def _fit(positional: list[str], flags: dict) -> int:
     except Interrupted as stopped:
         print(f"semiseg: {stopped}", file=sys.stderr)
         return 130
-    print(f"step {last['step']}, diversity {last['diversity']:.2f}, {last['seconds']:.0f} s   {Path(own['out']) / 'grid.png'}")
+    print(
+        f"step {last['step']}, diversity {last['diversity']:.2f}, {last['seconds']:.0f} s   "
+        f"{Path(own['out']) / 'grid.png'}"
+    )
     return 0
 
 
 def _sample(positional: list[str], flags: dict) -> int:
-    wanted = {"out": ..., "n": "200", "seed": "0", "masks": "varied", "style": "real", "format": "png", "keep": None, "root": None}
+    wanted = {
+        "out": ...,
+        "n": "200",
+        "seed": "0",
+        "masks": "varied",
+        "style": "real",
+        "format": "png",
+        "keep": None,
+        "root": None,
+    }
     own = take(flags, "gan sample", wanted)
     if len(positional) != 1:
         raise UserError("semiseg gan sample: name one generator's folder")
@@ -79,29 +98,65 @@ def _sample(positional: list[str], flags: dict) -> int:
     numbers = {name: _whole(own[name], name) for name in ("n", "seed")}
     fitted = sample.load(positional[0], own["root"])
     done = sample.sample_set(
-        fitted, own["out"], numbers["n"], seed=numbers["seed"], source=own["masks"], style=own["style"], format=own["format"], keep=own["keep"]
+        fitted,
+        own["out"],
+        numbers["n"],
+        seed=numbers["seed"],
+        source=own["masks"],
+        style=own["style"],
+        format=own["format"],
+        keep=own["keep"],
     )
     print(f"{done['written']} pairs written, {done['dropped']} dropped   {own['out']}")
     return 0
 
 
 def _card(positional: list[str], flags: dict) -> int:
-    own = take(flags, "gan card", {"data": ..., "json": None, "out": None, "labels": None, "label_subset": None, "root": None, "steps": "300"})
+    own = take(
+        flags,
+        "gan card",
+        {
+            "data": ...,
+            "json": None,
+            "out": None,
+            "labels": None,
+            "label_subset": None,
+            "root": None,
+            "steps": "300",
+        },
+    )
     if len(positional) != 1:
         raise UserError("semiseg gan card: name one synthetic set's folder")
     nothing_left(flags, [], "gan card")
     from semiseg.generators.card import card
 
-    numbers = {name: None if own[name] is None else _whole(own[name], name) for name in ("labels", "label_subset", "steps")}
+    numbers = {
+        name: None if own[name] is None else _whole(own[name], name)
+        for name in ("labels", "label_subset", "steps")
+    }
     steps = numbers["steps"] or 0
     if steps < 1:
         raise UserError(f"--steps {own['steps']}: the judges need at least 1")
-    found = card(positional[0], own["data"], own["root"], labels=numbers["labels"], label_subset=numbers["label_subset"], steps=steps, out=own["out"])
+    found = card(
+        positional[0],
+        own["data"],
+        own["root"],
+        labels=numbers["labels"],
+        label_subset=numbers["label_subset"],
+        steps=steps,
+        out=own["out"],
+    )
     width = max(len(c["check"]) for c in found["checks"])
     for c in found["checks"]:
-        print(f"{c['check']:{width}}  {c['value']:8.4f}  {c['must']:>10}  {'pass' if c['passed'] else 'FAIL'}")
+        print(
+            f"{c['check']:{width}}  {c['value']:8.4f}  {c['must']:>10}  "
+            f"{'pass' if c['passed'] else 'FAIL'}"
+        )
     counts = found["counts"]
-    print(f"{'passed' if found['passed'] else 'REJECTED'}; the filter keeps {counts['kept']} of {counts['samples']}")
+    print(
+        f"{'passed' if found['passed'] else 'REJECTED'}; the filter keeps {counts['kept']} of "
+        f"{counts['samples']}"
+    )
     if own["json"]:
         Path(own["json"]).parent.mkdir(parents=True, exist_ok=True)
         Path(own["json"]).write_text(json.dumps(found, indent=1) + "\n")

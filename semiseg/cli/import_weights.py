@@ -29,7 +29,9 @@ def main(argv: Sequence[str]) -> int:
     own = take(flags, "import-weights", {"net": ..., "out": ..., "size": "96"})
     changes = {k: flags.pop(k) for k in list(flags) if k.startswith("net.")}
     if flags or len(positional) != 1:
-        unknown = f"does not know {' '.join(f'--{f}' for f in flags)}" if flags else "needs one FILE"
+        unknown = (
+            f"does not know {' '.join(f'--{f}' for f in flags)}" if flags else "needs one FILE"
+        )
         raise UserError(f"semiseg import-weights: {unknown}; see `semiseg import-weights --help`")
     out = Path(own["out"])
     if out.suffix != ".safetensors":
@@ -44,6 +46,17 @@ def main(argv: Sequence[str]) -> int:
     from semiseg.train.checkpoint import save_weights
 
     out.parent.mkdir(parents=True, exist_ok=True)
-    save_weights(out, found.params, {"config": {"net": config.to_dict(net, "net")}, "channels": found.channels, "classes": found.classes})
-    print(f"{out}: {found.parameters:,} parameters of {own['net']} for {found.channels} channels and {found.classes} classes")
+    save_weights(
+        out,
+        found.params,
+        {
+            "config": {"net": config.to_dict(net, "net")},
+            "channels": found.channels,
+            "classes": found.classes,
+        },
+    )
+    print(
+        f"{out}: {found.parameters:,} parameters of {own['net']} for {found.channels} channels "
+        f"and {found.classes} classes"
+    )
     return 0

@@ -12,11 +12,20 @@ from collections.abc import Iterator
 from typing import Any
 
 COMMANDS = {
-    "demo": "the built-in nuclei set: three methods, three label budgets, a report; minutes on two cores",
+    "demo": (
+        "the built-in nuclei set: three methods, three label budgets, a report; minutes on "
+        "two cores"
+    ),
     "data": "import | list | check | describe data sets",
     "train": "one run: train, evaluate on the validation subjects, record",
-    "sweep": "every trial of a sweep file, through as few compiled programs as there are; sweep status DIR says where it stands",
-    "evaluate": "score a run on its validation or test subjects (a look at test is written into the set's ledger)",
+    "sweep": (
+        "every trial of a sweep file, through as few compiled programs as there are; sweep "
+        "status DIR says where it stands"
+    ),
+    "evaluate": (
+        "score a run on its validation or test subjects (a look at test is written into "
+        "the set's ledger)"
+    ),
     "predict": "segment a folder of images with a trained run, in the images' own format",
     "report": "run folders → report.html, figures, results.csv, tables",
     "track": "send finished runs to Weights & Biases",
@@ -24,14 +33,18 @@ COMMANDS = {
     "doctor": "check this installation: devices, versions, cache, W&B",
     "methods": "the training methods there are",
     "nets": "the networks there are",
-    "import-weights": "weights trained in PyTorch (safetensors or state dict), for a network of ours",
+    "import-weights": (
+        "weights trained in PyTorch (safetensors or state dict), for a network of ours"
+    ),
     "gan": "fit | sample | card: synthetic image-mask pairs, checked before they are used",
     "bench": "the benchmarks of the README",
 }
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command; returns the exit code: 0 fine, 1 it ran and found problems, 2 the user can mend it, 130 interrupted."""
+    """Run one command; returns the exit code: 0 fine, 1 it ran and found problems, 2 the user can
+    mend it, 130 interrupted.
+    """
     args = sys.argv[1:] if argv is None else argv
     debug = "--debug" in args
     args = [a for a in args if a != "--debug"]
@@ -50,7 +63,10 @@ def main(argv: list[str] | None = None) -> int:
         if command not in COMMANDS:
             from semiseg.cli.arguments import did_you_mean
 
-            raise UserError(f"there is no command {command!r}{did_you_mean(command, COMMANDS) or '; see `semiseg --help`'}")
+            raise UserError(
+                f"there is no command "
+                f"{command!r}{did_you_mean(command, COMMANDS) or '; see `semiseg --help`'}"
+            )
         with _stoppable(_resumes(command, rest)):
             return importlib.import_module(f"semiseg.cli.{command.replace('-', '_')}").main(rest)
     except UserError as error:
@@ -69,7 +85,13 @@ def main(argv: list[str] | None = None) -> int:
     except OSError as error:
         if debug:
             raise
-        print(f"semiseg: error: {error.filename or 'the output folder'}: {error.strerror or error}; free space or choose another folder", file=sys.stderr)
+        print(
+            (
+                f"semiseg: error: {error.filename or 'the output folder'}: "
+                f"{error.strerror or error}; free space or choose another folder"
+            ),
+            file=sys.stderr,
+        )
         return 2
 
 
@@ -79,10 +101,12 @@ def _resumes(command: str, rest: list[str]) -> bool:
 
 @contextlib.contextmanager
 def _stoppable(resumes: bool) -> Iterator[None]:
-    """Ctrl-C outside of training, which has a handler of its own that saves first, ends a command that can go on at once.
+    """Ctrl-C outside of training, which has a handler of its own that saves first, ends a command
+    that can go on at once.
 
-    A KeyboardInterrupt would not do: raised while Python runs a callback of the garbage collector (JAX has one), it is reported as ignored
-    and the command runs on. What a killed command leaves behind is good to go on from, so nothing need be cleaned up.
+    A KeyboardInterrupt would not do: raised while Python runs a callback of the garbage collector
+    (JAX has one), it is reported as ignored and the command runs on. What a killed command leaves
+    behind is good to go on from, so nothing need be cleaned up.
     """
 
     def stop(number: int, frame: Any) -> None:
@@ -102,8 +126,10 @@ def _stoppable(resumes: bool) -> Iterator[None]:
 def _help() -> str:
     lines = "\n".join(f"  {name:14} {what}" for name, what in COMMANDS.items())
     return (
-        "usage: semiseg COMMAND [options]\n\nHow many annotations do I need, which method saves most of them, and how sure are we?\n\n"
-        f"{lines}\n\n`semiseg COMMAND --help` explains every option; --debug shows the traceback of an error."
+        "usage: semiseg COMMAND [options]\n\nHow many annotations do I need, which method saves "
+        "most of them, and how sure are we?\n\n"
+        f"{lines}\n\n`semiseg COMMAND --help` explains every option; --debug shows the traceback "
+        f"of an error."
     )
 
 

@@ -21,7 +21,10 @@ All training methods, or one with its fields.
 
   --json    also write the table to this file
 """
-_PLACES = Path(__file__).parents[1] / "bench" / "measured.json", Path(__file__).resolve().parents[2] / "experiments" / "results" / "bench_methods.json"
+_PLACES = (
+    Path(__file__).parents[1] / "bench" / "measured.json",
+    Path(__file__).resolve().parents[2] / "experiments" / "results" / "bench_methods.json",
+)
 MEASURED = next((place for place in _PLACES if place.exists()), _PLACES[-1])
 """Steps beside supervised: a wheel brings its own copy of what a checkout has among its results."""
 
@@ -36,15 +39,23 @@ def main(argv: Sequence[str]) -> int:
         show("method", argv)
         row = next(row for row in table() if row["method"] == positional[0].replace("-", "_"))
         recipes = [name for name, methods in PRESETS.items() if row["method"] in methods]
-        print(f"\nholds {row['holds']}; passes {row['passes']}; cost {_cost(row)}; presets: {', '.join(recipes) or 'none'}\n{LEGEND}")
+        print(
+            f"\nholds {row['holds']}; passes {row['passes']}; cost {_cost(row)}; presets: "
+            f"{', '.join(recipes) or 'none'}\n{LEGEND}"
+        )
         return 0
     own = take(flags, "methods", {"json": None})
     nothing_left(flags, positional, "methods", own)
     found = table()
     print(f"{'method':22}{'holds':28}{'passes':19}{'cost':>6}  paper")
     for row in found:
-        print(f"{row['method']:22}{row['holds']:28}{row['passes']:19}{_cost(row):>6}  {row['paper']}")
-    print(f"\n{LEGEND}\n\nOne in detail: semiseg methods {found[-1]['method']}. Which to choose: README.md, Methods.")
+        print(
+            f"{row['method']:22}{row['holds']:28}{row['passes']:19}{_cost(row):>6}  {row['paper']}"
+        )
+    print(
+        f"\n{LEGEND}\n\nOne in detail: semiseg methods {found[-1]['method']}. Which to choose: "
+        f"README.md, Methods."
+    )
     if own["json"]:
         Path(own["json"]).parent.mkdir(parents=True, exist_ok=True)
         Path(own["json"]).write_text(json.dumps(found, indent=1) + "\n")
@@ -61,7 +72,13 @@ def table(measured: Path = MEASURED) -> list[dict[str, Any]]:
 
     costs = json.loads(measured.read_text())["methods"] if measured.exists() else {}
     return [
-        {"method": name, "holds": cls.holds, "passes": cls.passes, "cost": costs.get(name, {}).get("relative"), "paper": cls.paper}  # type: ignore[attr-defined]
+        {
+            "method": name,
+            "holds": cls.holds,
+            "passes": cls.passes,
+            "cost": costs.get(name, {}).get("relative"),
+            "paper": cls.paper,
+        }  # type: ignore[attr-defined]
         for name, cls in METHODS.items()
     ]
 
@@ -73,7 +90,10 @@ def show(field: str, argv: Sequence[str]) -> int:
     positional, _ = parse(argv)
     for name in positional[:1]:
         check_choice(field, name)
-        print(f"{name}: {(type(config.make(field, name)).__doc__ or '').split('Attributes:')[0].strip()}\n")
+        print(
+            f"{name}: "
+            f"{(type(config.make(field, name)).__doc__ or '').split('Attributes:')[0].strip()}\n"
+        )
         print(explain(config.make(field, name), f"{field}."))
     if not positional:
         for name, cls in config.CHOICES[field].items():

@@ -27,11 +27,17 @@ def main(argv: Sequence[str]) -> int:
     if flags.pop("help", False):
         print(USAGE)
         return 0
-    own = take(flags, "nets", {"size": "128", "channels": "1", "classes": "2", "receptive_field": False, "json": None})
+    own = take(
+        flags,
+        "nets",
+        {"size": "128", "channels": "1", "classes": "2", "receptive_field": False, "json": None},
+    )
     try:
         size, channels, classes = (int(own[k]) for k in ("size", "channels", "classes"))
     except ValueError:
-        raise UserError("semiseg nets: --size, --channels and --classes are whole numbers") from None
+        raise UserError(
+            "semiseg nets: --size, --channels and --classes are whole numbers"
+        ) from None
     if min(size, channels, classes) < 1:
         raise UserError("semiseg nets: --size, --channels and --classes must be at least 1")
     from semiseg import config
@@ -43,8 +49,13 @@ def main(argv: Sequence[str]) -> int:
         raise UserError("semiseg nets: --net.FIELD needs the NAME of a network before it")
     for name in positional:
         check_choice("net", name)
-    nets = {name: config.override(config.Trial(), {"net": name, **changes}).net for name in positional} or {n: cls() for n, cls in NETS.items()}
-    found = [_figures(name, net, size, channels, classes, bool(own["receptive_field"]), bool(positional)) for name, net in nets.items()]
+    nets = {
+        name: config.override(config.Trial(), {"net": name, **changes}).net for name in positional
+    } or {n: cls() for n, cls in NETS.items()}
+    found = [
+        _figures(name, net, size, channels, classes, bool(own["receptive_field"]), bool(positional))
+        for name, net in nets.items()
+    ]
     if positional:
         _one(nets[positional[0]], found[0], channels, classes, explain(nets[positional[0]], "net."))
     else:
@@ -52,11 +63,18 @@ def main(argv: Sequence[str]) -> int:
     if own["json"]:
         path = Path(own["json"])
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps({"size": size, "channels": channels, "classes": classes, "nets": found}, indent=1) + "\n")
+        path.write_text(
+            json.dumps(
+                {"size": size, "channels": channels, "classes": classes, "nets": found}, indent=1
+            )
+            + "\n"
+        )
     return 0
 
 
-def _figures(name: str, net: Any, size: int, channels: int, classes: int, measure: bool, alone: bool) -> dict[str, Any]:
+def _figures(
+    name: str, net: Any, size: int, channels: int, classes: int, measure: bool, alone: bool
+) -> dict[str, Any]:
     import dataclasses
 
     from semiseg.nets import summary
@@ -73,7 +91,9 @@ def _figures(name: str, net: Any, size: int, channels: int, classes: int, measur
     }
     if not measure and repr(net) in summary.recorded():
         return row | {"receptive_field": summary.recorded()[repr(net)]}
-    return row | ({"receptive_field": summary.receptive_field(net, classes)} if measure or alone else {})
+    return row | (
+        {"receptive_field": summary.receptive_field(net, classes)} if measure or alone else {}
+    )
 
 
 def _reach(row: dict[str, Any]) -> str:
@@ -83,10 +103,19 @@ def _reach(row: dict[str, Any]) -> str:
 def _table(found: list[dict[str, Any]], size: int) -> None:
     print(f"{'network':18} dims   parameters  G mult-adds  activations MiB  reach  paper")
     for row in found:
-        figures = f"{row['parameters']:11,} {row['multiply_adds'] / 1e9:12.3f} {row['activation_mib']:16.1f}"
+        figures = (
+            f"{row['parameters']:11,} {row['multiply_adds'] / 1e9:12.3f} "
+            f"{row['activation_mib']:16.1f}"
+        )
         dims = f"{row['dims']}D" + (f",{row['other_dims']}D" if row["other_dims"] else "")
-        print(f"{row['name']:18} {dims:5} {figures} {_reach(row):>6}  {textwrap.shorten(row['paper'], 96, placeholder=' …')}")
-    print(f"\nOne image of {size}² (volumes: {max(1, size // 4)}³), in the first of two dimensions. Reach: the receptive field, pixels.")
+        print(
+            f"{row['name']:18} {dims:5} {figures} {_reach(row):>6}  "
+            f"{textwrap.shorten(row['paper'], 96, placeholder=' …')}"
+        )
+    print(
+        f"\nOne image of {size}² (volumes: {max(1, size // 4)}³), in the first of two "
+        f"dimensions. Reach: the receptive field, pixels."
+    )
     print("`semiseg nets NAME` explains one, its fields and its layers.")
 
 
@@ -99,5 +128,14 @@ def _one(net: Any, row: dict[str, Any], channels: int, classes: int, fields: str
     for level, name, parameters, shapes in summary.tree(net, channels, classes):
         print(f"  {'  ' * level}{name:{24 - 2 * level}} {parameters:11,}  {shapes}")
     reach = row["receptive_field"]
-    print(f"\n{row['parameters']:,} parameters; for one image of {row['size']} pixels a side {row['multiply_adds'] / 1e9:.3f} G multiply-adds and", end=" ")
-    print(f"{row['activation_mib']:.1f} MiB of activations; receptive field {f'{reach} pixels' if reach else 'the whole image'}")
+    print(
+        (
+            f"\n{row['parameters']:,} parameters; for one image of {row['size']} pixels a side "
+            f"{row['multiply_adds'] / 1e9:.3f} G multiply-adds and"
+        ),
+        end=" ",
+    )
+    print(
+        f"{row['activation_mib']:.1f} MiB of activations; receptive field "
+        f"{f'{reach} pixels' if reach else 'the whole image'}"
+    )

@@ -15,7 +15,8 @@ from semiseg.cli.arguments import typed
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """Answer, from finished runs, which method needs how many annotations: one page, its figures and its tables.
+    """Answer, from finished runs, which method needs how many annotations: one page, its figures
+    and its tables.
 
     Attributes:
       runs: run folders, or folders of them, however deep.
@@ -40,11 +41,16 @@ def main(argv: Sequence[str]) -> int:
     from semiseg.errors import UserError
 
     if not args.runs:
-        raise UserError("semiseg report: no run folder given; name one, as in `semiseg report runs --out report`")
+        raise UserError(
+            "semiseg report: no run folder given; name one, as in `semiseg report runs --out "
+            "report`"
+        )
     said = write_report(load_runs(args.runs), args.out, args.split, args.metric)
     if args.json:
         args.json.parent.mkdir(parents=True, exist_ok=True)
-        args.json.write_text(json.dumps(_plain(said), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        args.json.write_text(
+            json.dumps(_plain(said), indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+        )
     print(*said["answers"], sep="\n")
     print(f"{args.out / 'report.html'}")
     return 0

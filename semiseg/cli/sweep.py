@@ -40,13 +40,27 @@ def main(argv: Sequence[str]) -> int:
         return 0
     if positional[:1] == ["status"]:
         return _status(positional[1:], flags)
-    cluster: dict[str, Any] = {k.removeprefix("slurm."): _value(flags.pop(k)) for k in [k for k in flags if k.startswith("slurm.")]}
-    wanted = {"out": ..., "test": False, "jobs": "1", "backend": "local", "count": None, "track": None, "json": None}
+    cluster: dict[str, Any] = {
+        k.removeprefix("slurm."): _value(flags.pop(k))
+        for k in [k for k in flags if k.startswith("slurm.")]
+    }
+    wanted = {
+        "out": ...,
+        "test": False,
+        "jobs": "1",
+        "backend": "local",
+        "count": None,
+        "track": None,
+        "json": None,
+    }
     own = take(flags, "sweep", wanted)
     if len(positional) != 1:
         raise UserError("semiseg sweep: name one sweep file, or `status` and a sweep's folder")
     nothing_left(flags, [], "sweep", wanted)
-    jobs, count = _whole(own["jobs"], "jobs"), None if own["count"] is None else _whole(own["count"], "count")
+    jobs, count = (
+        _whole(own["jobs"], "jobs"),
+        None if own["count"] is None else _whole(own["count"], "count"),
+    )
     _look_ahead(Path(positional[0]), count, own["backend"])
     from semiseg import sweeps
     from semiseg.sweeps.status import status
@@ -68,8 +82,13 @@ def main(argv: Sequence[str]) -> int:
     if own["backend"] == "slurm" and cluster.get("cluster", "slurm") == "slurm":
         return 0  # submitted
     early = sum(r["state"] == "stopped" for r in rows)
-    words = f"{len(results)} of {len(rows)} trials finished" + (f", {early} stopped early" if early else "")
-    print(f"{words} in {time.monotonic() - began:.0f} s; see `semiseg report {own['out']} --out report`")
+    words = f"{len(results)} of {len(rows)} trials finished" + (
+        f", {early} stopped early" if early else ""
+    )
+    print(
+        f"{words} in {time.monotonic() - began:.0f} s; see `semiseg report {own['out']} --out "
+        f"report`"
+    )
     return int(any(r["state"] in ("failed", "unfinished", "waiting") for r in rows))
 
 
@@ -92,19 +111,29 @@ def _status(positional: Sequence[str], flags: dict[str, Any]) -> int:
 
 
 def _look_ahead(file: Path, count: int | None, backend: str) -> None:
-    """What would go wrong only hours later, before the first run: no such file, method, network or data set; more labels than there are.
+    """What would go wrong only hours later, before the first run: no such file, method, network or
+    data set; more labels than there are.
 
-    :func:`semiseg.sweeps.sweep` makes every trial of a grid before it runs one, which finds wrong fields and values.
+    :func:`semiseg.sweeps.sweep` makes every trial of a grid before it runs one, which finds wrong
+    fields and values.
     """
     from semiseg.data import store
     from semiseg.sweeps import plan
 
     if not file.is_file():
-        near = did_you_mean(file.name, [p.name for p in file.parent.glob("*.y*ml") if did_you_mean(file.stem, [p.stem])])
-        raise UserError(f"{file}: no such sweep file{near or '; name a YAML file in the schema of W&B sweeps, see `semiseg sweep --help`'}")
+        near = did_you_mean(
+            file.name,
+            [p.name for p in file.parent.glob("*.y*ml") if did_you_mean(file.stem, [p.stem])],
+        )
+        raise UserError(
+            f"{file}: no such sweep "
+            f"file{near or '; name a YAML file in the schema of W&B sweeps, see `semiseg sweep --help`'}"
+        )
     spec = plan.read(file, count)
     for name, leaf in spec.parameters.items():
-        for value in leaf["values"] if isinstance(leaf.get("values"), list) else [leaf.get("value")]:
+        for value in (
+            leaf["values"] if isinstance(leaf.get("values"), list) else [leaf.get("value")]
+        ):
             check_choice(name, value, f"{file}: ")
     points = list(plan.points(spec).values()) or [plan.draw(spec, 0)]
     spec.trial(points[0])  # a search's first draw knows whether its fields exist
@@ -112,18 +141,33 @@ def _look_ahead(file: Path, count: int | None, backend: str) -> None:
         return
     for data, root in dict.fromkeys((str(p.get("data", "nuclei")), p.get("root")) for p in points):
         most = store.info(data, root).counts.get("train", {}).get("annotated", 0)
-        asked = {p.get("labels", 0) for p in points if (str(p.get("data", "nuclei")), p.get("root")) == (data, root)}
+        asked = {
+            p.get("labels", 0)
+            for p in points
+            if (str(p.get("data", "nuclei")), p.get("root")) == (data, root)
+        }
         above = sorted(n for n in asked if isinstance(n, int) and n > most)
         if above:
             trials = f"trials with labels {', '.join(map(str, above))} will fail, the others run"
-            print(f"semiseg: {data} has {most} annotated training subjects: {trials}", file=sys.stderr)
+            print(
+                f"semiseg: {data} has {most} annotated training subjects: {trials}", file=sys.stderr
+            )
         subsets = {
-            p.get("label_subset", 0) for p in points if p.get("labels", 0) in (0, most) and (str(p.get("data", "nuclei")), p.get("root")) == (data, root)
+            p.get("label_subset", 0)
+            for p in points
+            if p.get("labels", 0) in (0, most)
+            and (str(p.get("data", "nuclei")), p.get("root")) == (data, root)
         }
         if len(subsets) > 1:
             budgets = " and ".join(f"labels {n}" for n in sorted(asked & {0, most}))
-            same = f"the {len(subsets)} label subsets of {budgets} are the same patients (all {most} annotated ones of {data})"
-            print(f"semiseg: {same}: they count as one subset, and only seeds tell their runs apart", file=sys.stderr)
+            same = (
+                f"the {len(subsets)} label subsets of {budgets} are the same patients (all "
+                f"{most} annotated ones of {data})"
+            )
+            print(
+                f"semiseg: {same}: they count as one subset, and only seeds tell their runs apart",
+                file=sys.stderr,
+            )
 
 
 def _whole(text: str, name: str) -> int:

@@ -45,10 +45,20 @@ def main(argv: Sequence[str]) -> int:
             said, bad = f"failed: {' '.join(str(error).split())[:160]}", bad + 1
         print(f"{folder}: {said}")
     if mode() == "offline":
-        print("no W&B key was found, so copies were written offline: `wandb login`, then `wandb sync RUN/wandb/offline-run-*`")
+        print(
+            "no W&B key was found, so copies were written offline: `wandb login`, then `wandb "
+            "sync RUN/wandb/offline-run-*`"
+        )
     return 1 if bad else 0
 
 
 def _fits(places: Sequence[str]) -> list[Path]:
     """Folders of finished fits of generators."""
-    return sorted({grids.parent for place in places for grids in Path(place).rglob("grids") if (grids.parent / "weights.safetensors").exists()})
+    return sorted(
+        {
+            grids.parent
+            for place in places
+            for grids in Path(place).rglob("grids")
+            if (grids.parent / "weights.safetensors").exists()
+        }
+    )

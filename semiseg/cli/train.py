@@ -9,7 +9,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from semiseg.cli.arguments import check_choice, did_you_mean, explain, listed, nothing_left, parse, take
+from semiseg.cli.arguments import (
+    check_choice,
+    did_you_mean,
+    explain,
+    listed,
+    nothing_left,
+    parse,
+    take,
+)
 from semiseg.errors import UserError
 from semiseg.presets import PRESETS, told
 
@@ -31,7 +39,10 @@ This is what matters first; --help all explains every option, --method.help (wit
 FIRST = ("data", "labels", "label_subset", "seed", "method", "net", "steps", "batch", "lr", "image_size", "zoom", "eval_every", "init",
          "ratio", "synthetic")  # fmt: skip
 """The fields of the first screen of help: what a study varies, and what a data set asks for."""
-ANEW = "compiles anew: a sweep over this option compiles a program for each of its values; over all others it needs one program.\n"
+ANEW = (
+    "compiles anew: a sweep over this option compiles a program for each of its values; over "
+    "all others it needs one program.\n"
+)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -41,8 +52,16 @@ def main(argv: Sequence[str]) -> int:
         return _help(flags, positional)
     sweep = os.environ.get("WANDB_SWEEP_ID")
     place = f"runs/{sweep}/{os.environ.get('WANDB_RUN_ID', 'run')}" if sweep else ...
-    own = take(flags, "train", {"out": place, "quiet": False, "test": False, "track": "wandb" if sweep else None})
-    gan = {name.removeprefix("gan."): flags.pop(name) for name in list(flags) if name.startswith("gan.")}
+    own = take(
+        flags,
+        "train",
+        {"out": place, "quiet": False, "test": False, "track": "wandb" if sweep else None},
+    )
+    gan = {
+        name.removeprefix("gan."): flags.pop(name)
+        for name in list(flags)
+        if name.startswith("gan.")
+    }
     trial, flags = trial_of(flags)
     nothing_left({}, positional, "train")
     from semiseg.errors import writing
@@ -63,10 +82,17 @@ def main(argv: Sequence[str]) -> int:
         print(f"semiseg: {stopped}", file=sys.stderr)
         return 130
     for split, found in result.summary["last"].items():
-        shown = "   ".join(f"{words} {found[m]:.{d}f}" for words, m, d in (("Dice", "dice", 4), ("HD95", "hd95", 2)) if found[m] is not None)
+        shown = "   ".join(
+            f"{words} {found[m]:.{d}f}"
+            for words, m, d in (("Dice", "dice", 4), ("HD95", "hd95", 2))
+            if found[m] is not None
+        )
         n = result.summary.get(f"subjects_{split}")
         scored = f"   ({n} subject{'s' * (n != 1)})" if n else ""
-        print(f"{split} {shown or 'has no class to score'}{scored}   last checkpoint, {result.summary['seconds_train']:.0f} s   {out}")
+        print(
+            f"{split} {shown or 'has no class to score'}{scored}   last checkpoint, "
+            f"{result.summary['seconds_train']:.0f} s   {out}"
+        )
     return 0
 
 
@@ -90,24 +116,45 @@ def trial_of(flags: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
 
 
 def _help(flags: dict[str, Any], positional: Sequence[str]) -> int:
-    """``--help`` the first screen, and the fields of a part that was chosen; ``--help all`` everything; ``--method.help`` a part alone."""
+    """``--help`` the first screen, and the fields of a part that was chosen; ``--help all``
+    everything; ``--method.help`` a part alone.
+    """
     from semiseg import config
 
-    chosen = {k.removesuffix(".help"): v for k, v in flags.items() if isinstance(v, str)}  # --method.help bcp is --method bcp --method.help
-    trial, _ = trial_of({k: v for k, v in chosen.items() if k.rpartition(".")[2] in (*config.CHOICES, "config", "preset")})
-    parts = {f.name: getattr(trial, f.name) for f in dataclasses.fields(trial) if dataclasses.is_dataclass(getattr(trial, f.name))}
+    chosen = {
+        k.removesuffix(".help"): v for k, v in flags.items() if isinstance(v, str)
+    }  # --method.help bcp is --method bcp --method.help
+    trial, _ = trial_of(
+        {
+            k: v
+            for k, v in chosen.items()
+            if k.rpartition(".")[2] in (*config.CHOICES, "config", "preset")
+        }
+    )
+    parts = {
+        f.name: getattr(trial, f.name)
+        for f in dataclasses.fields(trial)
+        if dataclasses.is_dataclass(getattr(trial, f.name))
+    }
     asked = [name.removesuffix(".help") for name in flags if name.endswith(".help")]
     words = [*positional, *(str(v) for k, v in flags.items() if k == "help" and v is not True)]
     if words and words[0] != "all":
         asked.append(words[0])
     for part in asked:
         if part not in parts:
-            raise UserError(f"semiseg train: {part} is no part with options of its own{did_you_mean(part, parts) or ': say ' + ', '.join(parts)}")
+            raise UserError(
+                f"semiseg train: {part} is no part with options of its "
+                f"own{did_you_mean(part, parts) or ': say ' + ', '.join(parts)}"
+            )
         print(f"{_head(part, parts[part])}\n{explain(parts[part], f'{part}.')}")
     if words == ["all"]:
         print(f"{USAGE}\n{ANEW}\n{explain(trial)}")
     elif not asked:
-        methods = "".join(f"methods of the preset {name}: {', '.join(PRESETS[name])}\n" for name in PRESETS if flags.get("preset") in (name, True))
+        methods = "".join(
+            f"methods of the preset {name}: {', '.join(PRESETS[name])}\n"
+            for name in PRESETS
+            if flags.get("preset") in (name, True)
+        )
         print(f"{USAGE}\n{methods}{explain(trial, only=FIRST, parts=False)}")
         for part in (name for name in parts if name in flags):
             print(f"\n{_head(part, parts[part])}\n{explain(parts[part], f'{part}.')}")
@@ -116,4 +163,6 @@ def _help(flags: dict[str, Any], positional: Sequence[str]) -> int:
 
 def _head(part: str, value: Any) -> str:
     """What a part is, and what else it could be."""
-    return f"{part}: {type(value).__name__}" + (f"; {listed(part)}" if part in ("method", "net", "init") else "")
+    return f"{part}: {type(value).__name__}" + (
+        f"; {listed(part)}" if part in ("method", "net", "init") else ""
+    )

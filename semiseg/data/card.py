@@ -1,6 +1,8 @@
-"""The data card of an imported set, ``card.md`` in its store (after Gebru et al., Datasheets for Datasets, CACM 64(12), 2021).
+"""The data card of an imported set, ``card.md`` in its store (after Gebru et al., Datasheets for
+Datasets, CACM 64(12), 2021).
 
-What is in it is read from the records while they are written. Of test it says how many there are, and nothing of their pixels.
+What is in it is read from the records while they are written. Of test it says how many there are,
+and nothing of their pixels.
 """
 
 from __future__ import annotations
@@ -21,7 +23,9 @@ IGNORED = 255
 
 @dataclasses.dataclass
 class Seen:
-    """What was seen of a split's pixels: ``count[v]`` pixels of value ``v``, and ``images[v]`` annotated images that show it."""
+    """What was seen of a split's pixels: ``count[v]`` pixels of value ``v``, and ``images[v]``
+    annotated images that show it.
+    """
 
     count: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(256, np.int64))
     images: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(256, np.int64))
@@ -36,7 +40,11 @@ class Seen:
         self.groups |= {case.group} - {""}
         if case.label is not None:
             pixels = np.bincount(case.label.ravel(), minlength=256)
-            self.count, self.images, self.annotated = self.count + pixels, self.images + (pixels > 0), self.annotated + 1
+            self.count, self.images, self.annotated = (
+                self.count + pixels,
+                self.images + (pixels > 0),
+                self.annotated + 1,
+            )
 
 
 def card(name: str, facts: Mapping[str, Any], seen: Mapping[str, Seen], command: str) -> str:
@@ -50,35 +58,51 @@ def card(name: str, facts: Mapping[str, Any], seen: Mapping[str, Seen], command:
     from semiseg import __version__
 
     counts, classes = facts["counts"], facts["classes"]
-    shares = {split: s.count[: len(classes)] / max(1, s.count[: len(classes)].sum()) for split, s in seen.items()}
+    shares = {
+        split: s.count[: len(classes)] / max(1, s.count[: len(classes)].sum())
+        for split, s in seen.items()
+    }
     shown = {split: s.images / max(1, s.annotated) for split, s in seen.items()}
     lines = [
         f"# {name}", "",
-        f"{sum(c['records'] for c in counts.values())} images of {sum(c['subjects'] for c in counts.values())} subjects, {facts['channels']}-channel "
+        f"{sum(c['records'] for c in counts.values())} images of "
+        f"{sum(c['subjects'] for c in counts.values())} subjects, {facts['channels']}-channel "
         f"{facts['dtype']}; classes: {', '.join(f'{k} {c}' for k, c in enumerate(classes))}.", "",
         "| split | subjects | with annotation | volumes | images | size | spacing, " + facts["unit"] + " | groups |", "|---|---|---|---|---|---|---|---|",
         *(
             f"| {split} | {c['subjects']} | {c['annotated']} | {c['volumes']} | {c['records']} | "
-            + (f"{_range(seen[split].sizes)} | {_range(seen[split].spacings)} | {len(seen[split].groups) or '–'} |" if split in seen else "not looked at | | |")
+            + ((f"{_range(seen[split].sizes)} | {_range(seen[split].spacings)} | "
+f"{len(seen[split].groups) or '–'} |") if split in seen else "not looked at | | |")
             for split, c in counts.items()
         ), "",
-        f"| class | {' | '.join(f'{split}: pixels | {split}: images that show it' for split in seen)} |", "|---|" + "---|---|" * len(seen),
-        *(f"| {c} | {' | '.join(f'{shares[split][k]:.2%} | {shown[split][k]:.0%}' for split in seen)} |" for k, c in enumerate(classes)), "",
-        *(f"- **Ignored** in {split}: {s.count[IGNORED] / s.count.sum():.2%} of the annotated images' pixels" for split, s in seen.items() if s.count[IGNORED]),
+        (f"| class | "
+f"{' | '.join(f'{split}: pixels | {split}: images that show it' for split in seen)} "
+f"|"), "|---|" + "---|---|" * len(seen),
+        *((f"| {c} | "
+f"{' | '.join(f'{shares[split][k]:.2%} | {shown[split][k]:.0%}' for split in seen)} "
+f"|") for k, c in enumerate(classes)), "",
+        *((f"- **Ignored** in {split}: {s.count[IGNORED] / s.count.sum():.2%} of the "
+f"annotated images' pixels") for split, s in seen.items() if s.count[IGNORED]),
         f"- **Source**: {facts['source']}, read as `{facts['format']}`",
         f"- **Licence**: {facts['license']}",
         f"- **Citation**: {facts['citation']}",
-        f"- **Fingerprint**: `{facts['fingerprint']}` (SHA-256 of names, pixels, labels and spacings)",
+        (f"- **Fingerprint**: `{facts['fingerprint']}` (SHA-256 of names, pixels, labels and "
+f"spacings)"),
         f"- **Made by** `{command}` (semiseg {__version__})",
-        "- **Test** is read by `semiseg evaluate RUN --split test` alone, and every look stands in ledger.jsonl beside this card.", "",
+        ("- **Test** is read by `semiseg evaluate RUN --split test` alone, and every look "
+"stands in ledger.jsonl beside this card."), "",
     ]  # fmt: skip
     return "\n".join(lines)
 
 
 def command(format: str, source: object, name: str, options: Mapping[str, Any]) -> str:
     """The command that imports the set."""
-    given = {"format": format, "source": source, "name": name} | {key: value for key, value in options.items() if value is not None}
-    return "semiseg data import " + " ".join(f"--{key.replace('_', '-')} {shlex.quote(_word(value))}" for key, value in given.items())
+    given = {"format": format, "source": source, "name": name} | {
+        key: value for key, value in options.items() if value is not None
+    }
+    return "semiseg data import " + " ".join(
+        f"--{key.replace('_', '-')} {shlex.quote(_word(value))}" for key, value in given.items()
+    )
 
 
 def _word(value: Any) -> str:

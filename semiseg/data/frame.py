@@ -1,8 +1,10 @@
-"""The frame: how a scan of any size becomes the network's input, and how a prediction finds its way back.
+"""The frame: how a scan of any size becomes the network's input, and how a prediction finds its way
+back.
 
-A slice ``(H, W)`` is scaled to a square pool image of ``pool_size`` pixels; the network sees windows of ``image_size`` of it. For a 3D network
-the slices of a scan are put together again and the volume ``(D, H, W)`` is scaled to one grid, the same for all. Scalings are products with
-a small matrix an axis, which is exact, quick and its own inverse geometry.
+A slice ``(H, W)`` is scaled to a square pool image of ``pool_size`` pixels; the network sees
+windows of ``image_size`` of it. For a 3D network the slices of a scan are put together again and
+the volume ``(D, H, W)`` is scaled to one grid, the same for all. Scalings are products with a small
+matrix an axis, which is exact, quick and its own inverse geometry.
 """
 
 from __future__ import annotations
@@ -26,11 +28,13 @@ class Frame:
 
     Attributes:
       image_size: side of the network's input, pixels.
-      zoom: side of the pool image in units of ``image_size``. At 1 the network sees the whole slice; at 1.5 windows of two thirds of each
-        side at 1.5 times the resolution.
-      view: what the network sees in evaluation: the ``whole`` pool image (2D: at once, it is convolutional; 3D: in overlapping windows), or
-        its ``centre`` window, outside of which all is background: right where the object is known to lie in the middle.
-      slices: 2.5D: adjacent slices of a scan that are the channels of one image, an odd number; the middle one is the image itself.
+      zoom: side of the pool image in units of ``image_size``. At 1 the network sees the whole
+        slice; at 1.5 windows of two thirds of each side at 1.5 times the resolution.
+      view: what the network sees in evaluation: the ``whole`` pool image (2D: at once, it is
+        convolutional; 3D: in overlapping windows), or its ``centre`` window, outside of which all
+        is background: right where the object is known to lie in the middle.
+      slices: 2.5D: adjacent slices of a scan that are the channels of one image, an odd number; the
+        middle one is the image itself.
       depth: slices of a 3D network's input; 0 for a 2D network.
       depth_zoom: slices of the pool volume in units of ``depth``.
     """
@@ -49,7 +53,11 @@ class Frame:
     @property
     def pool_shape(self) -> tuple[int, ...]:
         """Spatial shape of a pool image, ``(S, S)`` or ``(D, S, S)``."""
-        return (*((round(self.depth * self.depth_zoom),) if self.depth else ()), self.pool_size, self.pool_size)
+        return (
+            *((round(self.depth * self.depth_zoom),) if self.depth else ()),
+            self.pool_size,
+            self.pool_size,
+        )
 
     @property
     def window(self) -> tuple[int, ...]:
@@ -63,17 +71,22 @@ class Frame:
 
     # -------------------------------------------------------------- to the network
     def scans(self, cases: Sequence[Case], where: str) -> tuple[Case, ...]:
-        """What the network takes for one image each: the cases themselves, or for a 3D network the volumes made of their slices.
+        """What the network takes for one image each: the cases themselves, or for a 3D network the
+        volumes made of their slices.
 
-        A volume's slices are put in the order of their places (a missing one is stepped over); one nobody annotated is IGNORE throughout.
+        A volume's slices are put in the order of their places (a missing one is stepped over); one
+        nobody annotated is IGNORE throughout.
 
         Raises:
-          UserError: images that are no slices of a volume, or slices of several sizes in one, naming ``where`` they are.
+          UserError: images that are no slices of a volume, or slices of several sizes in one,
+            naming ``where`` they are.
         """
         return volumes(cases, where) if self.depth else tuple(cases)
 
     def to_pool(self, image: np.ndarray) -> np.ndarray:
-        """``(*pool_shape, C)`` uint8: intensities clipped at the 0.2 and 99.8 percentiles unless already uint8, scaled with antialiasing."""
+        """``(*pool_shape, C)`` uint8: intensities clipped at the 0.2 and 99.8 percentiles unless
+        already uint8, scaled with antialiasing.
+        """
         x = image.astype(np.float32)
         if image.dtype != np.uint8:
             low, high = np.percentile(x[..., ::2, ::2, :], (0.2, 99.8))
@@ -92,11 +105,15 @@ class Frame:
         return x
 
     def to_pools(self, cases: Sequence[Case]) -> np.ndarray:
-        """``(N, *pool_shape, slices · C)`` uint8: :meth:`to_pool` of every scan, between its neighbours where ``slices`` says so."""
+        """``(N, *pool_shape, slices · C)`` uint8: :meth:`to_pool` of every scan, between its
+        neighbours where ``slices`` says so.
+        """
         images = np.stack([self.to_pool(c.image) for c in cases])
         if self.slices == 1:
             return images
-        around = images[neighbours([c.volume for c in cases], [c.index for c in cases], self.slices)]  # (N, slices, S, S, C)
+        around = images[
+            neighbours([c.volume for c in cases], [c.index for c in cases], self.slices)
+        ]  # (N, slices, S, S, C)
         return np.moveaxis(around, 1, 3).reshape(*images.shape[:3], -1)
 
     def label_to_pool(self, label: np.ndarray) -> np.ndarray:
@@ -105,24 +122,39 @@ class Frame:
 
     # -------------------------------------------------------------- and back
     def windows(self) -> list[tuple[int, ...]]:
-        """First voxels of the windows that evaluation sees of a volume: they cover it, and neighbours share at least half of themselves."""
+        """First voxels of the windows that evaluation sees of a volume: they cover it, and
+        neighbours share at least half of themselves.
+        """
         starts = []
         for n, w in zip(self.pool_shape, self.window):
             count = 1 if self.view == "centre" else 1 + -(-2 * (n - w) // w)
-            starts.append([(n - w) // 2] if self.view == "centre" else [round(s) for s in np.linspace(0, n - w, count)])
-        return [tuple(int(line[i]) for line, i in zip(starts, place)) for place in np.ndindex(*map(len, starts))]
+            starts.append(
+                [(n - w) // 2]
+                if self.view == "centre"
+                else [round(s) for s in np.linspace(0, n - w, count)]
+            )
+        return [
+            tuple(int(line[i]) for line, i in zip(starts, place))
+            for place in np.ndindex(*map(len, starts))
+        ]
 
     def from_window(self, probability: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-        """Labels ``shape`` of a window's class probabilities ``(*window, K)``; what lies outside it is background (class 0)."""
+        """Labels ``shape`` of a window's class probabilities ``(*window, K)``; what lies outside it
+        is background (class 0).
+        """
         window, pool = probability.shape[:-1], self.pool_shape
         canvas = probability
         if window != pool:
             canvas = np.zeros((*pool, probability.shape[-1]), np.float32)
             canvas[..., 0] = 1.0
-            canvas[tuple(slice((n - w) // 2, (n - w) // 2 + w) for n, w in zip(pool, window))] = probability
+            canvas[tuple(slice((n - w) // 2, (n - w) // 2 + w) for n, w in zip(pool, window))] = (
+                probability
+            )
         if len(pool) == 2:
             return self._labels(canvas, shape)
-        return np.stack([self._labels(plane, shape[1:]) for plane in _along_depth(canvas, shape[0])])
+        return np.stack(
+            [self._labels(plane, shape[1:]) for plane in _along_depth(canvas, shape[0])]
+        )
 
     def _labels(self, probability_SSK: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
         s, k = self.pool_size, probability_SSK.shape[-1]
@@ -135,11 +167,15 @@ class Frame:
 
 
 def volumes(cases: Sequence[Case], where: str) -> tuple[Case, ...]:
-    """The scans that ``cases`` are slices of, in the order of their first slices: see :meth:`Frame.scans`."""
+    """The scans that ``cases`` are slices of, in the order of their first slices: see
+    :meth:`Frame.scans`.
+    """
     scans: dict[str, list[Case]] = {}
     for case in cases:
         scans.setdefault(case.volume, []).append(case)
-    return tuple(_volume(sorted(members, key=lambda case: case.index), where) for members in scans.values())
+    return tuple(
+        _volume(sorted(members, key=lambda case: case.index), where) for members in scans.values()
+    )
 
 
 def _volume(members: list[Case], where: str) -> Case:
@@ -149,15 +185,28 @@ def _volume(members: list[Case], where: str) -> Case:
     if first.image.ndim == 4:
         return first  # stored whole
     if len(first.spacing) == 2:
-        raise UserError(f"{where}: {first.name} is a 2D image, and the network takes volumes: choose a 2D network (--net.dims 2), or import volumes")
+        raise UserError(
+            f"{where}: {first.name} is a 2D image, and the network takes volumes: choose a 2D "
+            f"network (--net.dims 2), or import volumes"
+        )
     shapes = sorted({case.image.shape for case in members})
     if len(shapes) > 1:
         sizes = " and ".join("×".join(map(str, shape[:2])) for shape in shapes)
-        raise UserError(f"{where}: slices of the volume {first.volume} have the sizes {sizes}: save a volume's slices at one size and import it again")
+        raise UserError(
+            f"{where}: slices of the volume {first.volume} have the sizes {sizes}: save a "
+            f"volume's slices at one size and import it again"
+        )
     label = None
     if any(case.label is not None for case in members):
-        label = np.stack([np.full(c.image.shape[:2], IGNORE, np.uint8) if c.label is None else c.label for c in members])
-    return dataclasses.replace(first, name=first.volume, image=np.stack([c.image for c in members]), label=label, index=0)
+        label = np.stack(
+            [
+                np.full(c.image.shape[:2], IGNORE, np.uint8) if c.label is None else c.label
+                for c in members
+            ]
+        )
+    return dataclasses.replace(
+        first, name=first.volume, image=np.stack([c.image for c in members]), label=label, index=0
+    )
 
 
 def _along_depth(x: np.ndarray, depth: int) -> np.ndarray:
@@ -166,7 +215,8 @@ def _along_depth(x: np.ndarray, depth: int) -> np.ndarray:
 
 
 def neighbours(volumes: Sequence[str], places: Sequence[int], slices: int) -> np.ndarray:
-    """``(N, slices)``: for each image the images of its volume around it in the order of their places; the ends are repeated.
+    """``(N, slices)``: for each image the images of its volume around it in the order of their
+    places; the ends are repeated.
 
     A missing slice is stepped over: the neighbour is the next one there is.
     """
@@ -183,7 +233,9 @@ def neighbours(volumes: Sequence[str], places: Sequence[int], slices: int) -> np
 
 @functools.lru_cache(256)
 def resampler(n: int, m: int) -> np.ndarray:
-    """``(m, n)`` matrix of linear interpolation from n to m samples, centres aligned; a triangle as wide as the step when shrinking."""
+    """``(m, n)`` matrix of linear interpolation from n to m samples, centres aligned; a triangle as
+    wide as the step when shrinking.
+    """
     scale = n / m
     centre = (np.arange(m) + 0.5) * scale - 0.5
     weight = np.maximum(0.0, 1.0 - np.abs(np.arange(n)[None] - centre[:, None]) / max(scale, 1.0))

@@ -1,6 +1,7 @@
 """Cases as TFDS array_record files, without TensorFlow: the only place that knows TFDS.
 
-Float images are stored as plain bytes (they hardly compress, and 1300 slices read in half a second); uint8 images and labels as zlib.
+Float images are stored as plain bytes (they hardly compress, and 1300 slices read in half a
+second); uint8 images and labels as zlib.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ def folder(place: Path) -> Path:
 
 
 def write(place: Path, splits: dict[str, Iterator[Case]], channels: int, dtype: np.dtype) -> None:
-    """Write every split's cases, in order, under ``place``. A UserError raised by an iterator comes through unchanged."""
+    """Write every split's cases, in order, under ``place``. A UserError raised by an iterator comes
+    through unchanged.
+    """
     tfds = _tfds()
     from tensorflow_datasets.core import registered
 
@@ -44,14 +47,22 @@ def write(place: Path, splits: dict[str, Iterator[Case]], channels: int, dtype: 
             def _info(self):
                 text = tfds.features.Text
                 features = {
-                    "image": tfds.features.Tensor(shape=(None, None, channels), dtype=dtype.type, encoding=pixels),
-                    "label": tfds.features.Tensor(shape=(None, None), dtype=np.uint8, encoding=encoding.ZLIB),
+                    "image": tfds.features.Tensor(
+                        shape=(None, None, channels), dtype=dtype.type, encoding=pixels
+                    ),
+                    "label": tfds.features.Tensor(
+                        shape=(None, None), dtype=np.uint8, encoding=encoding.ZLIB
+                    ),
                     "labelled": np.bool_,
                     "spacing": tfds.features.Tensor(shape=(None,), dtype=np.float64),
                     "index": np.int32,
                     **{key: text() for key in ("subject", "name", "volume", "group")},
                 }
-                return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features), disable_shuffling=True)
+                return tfds.core.DatasetInfo(
+                    builder=self,
+                    features=tfds.features.FeaturesDict(features),
+                    disable_shuffling=True,
+                )
 
             def _split_generators(self, dl_manager):
                 return {split: self._generate_examples(cases) for split, cases in splits.items()}
@@ -65,7 +76,9 @@ def write(place: Path, splits: dict[str, Iterator[Case]], channels: int, dtype: 
                     raise
 
     try:
-        with contextlib.redirect_stdout(io.StringIO()):  # TFDS announces a download there is none of
+        with contextlib.redirect_stdout(
+            io.StringIO()
+        ):  # TFDS announces a download there is none of
             Records(data_dir=str(place), file_format="array_record").download_and_prepare()
     except Exception:
         if failure:
@@ -95,9 +108,20 @@ def _encode(case: Case) -> dict:
 
 
 def _decode(row: dict) -> Case:
-    subject, name, volume, group = (row[key].decode() for key in ("subject", "name", "volume", "group"))
+    subject, name, volume, group = (
+        row[key].decode() for key in ("subject", "name", "volume", "group")
+    )
     label = row["label"] if row["labelled"] else None
-    return Case(subject, name, row["image"], label, tuple(map(float, row["spacing"])), volume, int(row["index"]), group)
+    return Case(
+        subject,
+        name,
+        row["image"],
+        label,
+        tuple(map(float, row["spacing"])),
+        volume,
+        int(row["index"]),
+        group,
+    )
 
 
 def _tfds():

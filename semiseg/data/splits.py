@@ -1,7 +1,7 @@
 """Who is labelled, and who is in which split: by subject, nested, and the same on every machine.
 
-Nothing here draws from a generator's state: orders come from SHA-256 of names, so a label subset never changes with Python, NumPy
-or the number of subjects asked for.
+Nothing here draws from a generator's state: orders come from SHA-256 of names, so a label subset
+never changes with Python, NumPy or the number of subjects asked for.
 """
 
 from __future__ import annotations
@@ -22,11 +22,15 @@ def _rank(*parts: object) -> bytes:
     return hashlib.sha256("\0".join(map(str, parts)).encode()).digest()
 
 
-def order(subjects: Iterable[str], *, name: str, subset: int = 0, official: Iterable[str] = ()) -> tuple[str, ...]:
-    """The order in which subjects get their labels; a budget of n is its first n, so that budgets are nested.
+def order(
+    subjects: Iterable[str], *, name: str, subset: int = 0, official: Iterable[str] = ()
+) -> tuple[str, ...]:
+    """The order in which subjects get their labels; a budget of n is its first n, so that budgets
+    are nested.
 
-    Subset 0 is the official order where the set has one. Every other subset is a permutation that depends on the set's ``name`` and
-    ``subset`` alone, drawn over plain subjects: groups keep splits apart, they do not balance budgets.
+    Subset 0 is the official order where the set has one. Every other subset is a permutation that
+    depends on the set's ``name`` and ``subset`` alone, drawn over plain subjects: groups keep
+    splits apart, they do not balance budgets.
 
     >>> order(["a", "b", "c"], name="set", official=["c", "a", "b"])
     ('c', 'a', 'b')
@@ -36,18 +40,33 @@ def order(subjects: Iterable[str], *, name: str, subset: int = 0, official: Iter
     return (*first, *sorted(known.difference(first), key=lambda s: _rank(name, subset, s)))
 
 
-def labelled_subjects(info: StoreInfo, cases: Iterable[Case], budget: int, subset: int = 0) -> tuple[str, ...]:
-    """The ``budget`` training subjects whose labels a run may see, out of those that ``cases`` (the training split) holds labels of.
+def labelled_subjects(
+    info: StoreInfo, cases: Iterable[Case], budget: int, subset: int = 0
+) -> tuple[str, ...]:
+    """The ``budget`` training subjects whose labels a run may see, out of those that ``cases`` (the
+    training split) holds labels of.
 
     Raises UserError where there are fewer annotated subjects, or the budget is not positive.
     """
     annotated = {case.subject for case in cases if case.label is not None}
     if not 1 <= budget <= len(annotated):
-        n, kept = len(annotated), {split: count["annotated"] for split, count in info.counts.items() if split != "train" and count["annotated"]}
+        n, kept = (
+            len(annotated),
+            {
+                split: count["annotated"]
+                for split, count in info.counts.items()
+                if split != "train" and count["annotated"]
+            },
+        )
         rest = f" (kept for {' and '.join(kept)}: {sum(kept.values())} more)" if kept else ""
-        raise UserError(f"{info.name}: {budget} labelled subjects asked for, but the training split has {n} annotated{rest}; ask for 1 to {n}")
+        raise UserError(
+            f"{info.name}: {budget} labelled subjects asked for, but the training split has {n} "
+            f"annotated{rest}; ask for 1 to {n}"
+        )
     if subset < 0:
-        raise UserError(f"label subset {subset}: must be 0 (the official order, where there is one) or above")
+        raise UserError(
+            f"label subset {subset}: must be 0 (the official order, where there is one) or above"
+        )
     return order(annotated, name=info.name, subset=subset, official=info.official_order)[:budget]
 
 
@@ -57,21 +76,26 @@ def assign(
     seed: int = 0,
     strata: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
-    """Put whole groups of subjects into splits, close to ``fractions`` of the subjects within every stratum.
+    """Put whole groups of subjects into splits, close to ``fractions`` of the subjects within every
+    stratum.
 
     Args:
-      groups: subject → group; members of a group never part. An empty group name means that the subject stands alone.
+      groups: subject → group; members of a group never part. An empty group name means that the
+        subject stands alone.
       fractions: split → share of the subjects.
-      strata: subject → stratum (a stain, a scanner) that each split should hold; one stratum where None. A group that spans strata counts
-        for the first of its sorted subjects.
+      strata: subject → stratum (a stain, a scanner) that each split should hold; one stratum where
+        None. A group that spans strata counts for the first of its sorted subjects.
 
     Returns:
-      subject → split. A stratum of at least as many groups as splits has a group in every split. Largest groups go first, each to the
-      split that lacks most; ties are broken by a hash of ``seed`` and the group.
+      subject → split. A stratum of at least as many groups as splits has a group in every split.
+      Largest groups go first, each to the split that lacks most; ties are broken by a hash of
+      ``seed`` and the group.
     """
     members: dict[tuple[str, str], list[str]] = defaultdict(list)
     for subject in sorted(groups):
-        members[("group", groups[subject]) if groups[subject] else ("subject", subject)].append(subject)
+        members[("group", groups[subject]) if groups[subject] else ("subject", subject)].append(
+            subject
+        )
     by_stratum: dict[str, list[tuple[str, str]]] = defaultdict(list)
     for group, subjects in members.items():
         by_stratum[strata[subjects[0]] if strata else ""].append(group)

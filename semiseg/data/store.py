@@ -1,7 +1,9 @@
 """The store: imported data sets as TFDS array_record files, and the wall between training and test.
 
-A set lives in ``ROOT/NAME``: ``records/1.0.0/`` (TFDS, written and read without TensorFlow), ``semiseg.json`` and ``card.md`` (what it
-is, for programs and for people) and ``ledger.jsonl`` (every look at its test split). Training code reads with :func:`read_split`, which knows no test split.
+A set lives in ``ROOT/NAME``: ``records/1.0.0/`` (TFDS, written and read without TensorFlow),
+``semiseg.json`` and ``card.md`` (what it is, for programs and for people) and ``ledger.jsonl``
+(every look at its test split). Training code reads with :func:`read_split`, which knows no test
+split.
 """
 
 from __future__ import annotations
@@ -42,7 +44,8 @@ class StoreInfo:
       license, citation: of the data.
       official_order: subjects in the order published work labels them, or empty.
       counts: split → number of ``records``, ``volumes``, ``subjects`` and ``annotated`` subjects.
-      fingerprint: SHA-256 of all names, pixels, labels and spacings: two sets with one fingerprint hold the same data.
+      fingerprint: SHA-256 of all names, pixels, labels and spacings: two sets with one fingerprint
+        hold the same data.
       format, source: what it was imported from.
       files: record file → SHA-256.
     """
@@ -76,7 +79,9 @@ def default_root() -> Path:
 def list_sets(root: str | Path | None = None) -> list[StoreInfo]:
     """Every set under ``root``, the embedded one first."""
     folder = _root(root)
-    names = sorted(p.parent.name for p in folder.glob("*/semiseg.json") if not p.parent.name.startswith("."))
+    names = sorted(
+        p.parent.name for p in folder.glob("*/semiseg.json") if not p.parent.name.startswith(".")
+    )
     found = [info("nuclei", root)]
     for name in names:
         try:
@@ -87,7 +92,9 @@ def list_sets(root: str | Path | None = None) -> list[StoreInfo]:
 
 
 def info(name: str, root: str | Path | None = None) -> StoreInfo:
-    """What a set is. Raises UserError where there is none of that name or its ``semiseg.json`` is damaged."""
+    """What a set is. Raises UserError where there is none of that name or its ``semiseg.json`` is
+    damaged.
+    """
     folder = _root(root)
     if name == "nuclei":
         from semiseg.data import embedded
@@ -98,7 +105,9 @@ def info(name: str, root: str | Path | None = None) -> StoreInfo:
         _recover(folder)
     if not path.exists():
         here = ", ".join(s.name for s in list_sets(root))
-        raise UserError(f"no data set {name!r} in {folder}; there is {here}; import it or give --root")
+        raise UserError(
+            f"no data set {name!r} in {folder}; there is {here}; import it or give --root"
+        )
     try:
         fields = json.loads(path.read_text(encoding="utf-8"))
         if fields.pop("layout") != LAYOUT:
@@ -106,13 +115,20 @@ def info(name: str, root: str | Path | None = None) -> StoreInfo:
         fields |= {key: tuple(fields[key]) for key in ("classes", "official_order")}
         return StoreInfo(name=name, root=str(folder), **fields)
     except (ValueError, TypeError, KeyError, AttributeError, OSError) as error:
-        raise UserError(f"{path}: damaged ({error}); import the set again with --overwrite") from error
+        raise UserError(
+            f"{path}: damaged ({error}); import the set again with --overwrite"
+        ) from error
 
 
 def read_split(name: str, split: str, root: str | Path | None = None) -> list[Case]:
-    """The cases of ``train`` or ``val`` in stored order. There is no other split here: see :func:`read_test`."""
+    """The cases of ``train`` or ``val`` in stored order. There is no other split here: see
+    :func:`read_test`.
+    """
     if split not in ("train", "val"):
-        raise UserError(f"split {split!r} cannot be read here: training sees train and val; `semiseg evaluate RUN --split test` reads test")
+        raise UserError(
+            f"split {split!r} cannot be read here: training sees train and val; `semiseg "
+            f"evaluate RUN --split test` reads test"
+        )
     return _read(info(name, root), split)
 
 
@@ -125,7 +141,9 @@ def read_test(name: str, root: str | Path | None = None, *, reason: str, run: st
     """
     known = info(name, root)
     if not known.counts.get("test", {}).get("records"):
-        raise UserError(f"{name}: has no test split; import it with test cases, or evaluate with --split val")
+        raise UserError(
+            f"{name}: has no test split; import it with test cases, or evaluate with --split val"
+        )
     line = {
         "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "run": str(run),
@@ -141,14 +159,20 @@ def read_test(name: str, root: str | Path | None = None, *, reason: str, run: st
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror}), so test is not read; make it writable") from error
+        raise UserError(
+            f"{path}: cannot be written ({error.strerror}), so test is not read; make it writable"
+        ) from error
     return _read(known, "test")
 
 
 def ledger(name: str, root: str | Path | None = None) -> list[dict[str, Any]]:
     """Every look at a set's test split so far, oldest first."""
     path = info(name, root).folder / "ledger.jsonl"
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+    return (
+        [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        if path.exists()
+        else []
+    )
 
 
 def import_set(
@@ -161,10 +185,12 @@ def import_set(
     say: Callable[[str], None] = lambda line: None,
     **options: Any,
 ) -> StoreInfo:
-    """Read ``source`` with the reader ``format`` and store it as ``name``; ``options`` go to the reader, what it assumed to ``say``.
+    """Read ``source`` with the reader ``format`` and store it as ``name``; ``options`` go to the
+    reader, what it assumed to ``say``.
 
-    The set is built in a hidden folder beside its place and renamed at the end: it is there whole or not at all. A set that is replaced
-    (``overwrite``) hands its ledger on. Raises UserError at the first problem; ``semiseg.data.check`` lists all.
+    The set is built in a hidden folder beside its place and renamed at the end: it is there whole
+    or not at all. A set that is replaced (``overwrite``) hands its ledger on. Raises UserError at
+    the first problem; ``semiseg.data.check`` lists all.
     """
     from semiseg.data import card, readers
 
@@ -172,28 +198,45 @@ def import_set(
     if _checked(name) == "nuclei":
         raise UserError("nuclei is the embedded set's name; import under another one with --name")
     if (folder / name).exists() and not overwrite:
-        raise UserError(f"{folder / name}: exists already; choose another --name, or replace it with --overwrite")
+        raise UserError(
+            f"{folder / name}: exists already; choose another --name, or replace it with "
+            f"--overwrite"
+        )
     found = readers.read(format, source, progress=progress, **options)
     if found.problems:
-        more = f" (and {len(found.problems) - 1} more: `semiseg data check` lists all)" if len(found.problems) > 1 else ""
+        more = (
+            f" (and {len(found.problems) - 1} more: `semiseg data check` lists all)"
+            if len(found.problems) > 1
+            else ""
+        )
         raise UserError(found.problems[0] + more)
     for note in found.notes:
         say(note)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"{folder}: cannot be made ({error.strerror}); choose another --root") from error
+        raise UserError(
+            f"{folder}: cannot be made ({error.strerror}); choose another --root"
+        ) from error
     _recover(folder)
-    building = folder / f".{name}.importing-{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
+    building = (
+        folder / f".{name}.importing-{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
+    )
     try:
         building.mkdir()
         facts, seen = _write(found, building, progress)
         facts |= {"format": format, "source": str(source), "layout": LAYOUT}
-        (building / card.FILE).write_text(card.card(name, facts, seen, card.command(format, source, name, options)), encoding="utf-8")
+        (building / card.FILE).write_text(
+            card.card(name, facts, seen, card.command(format, source, name, options)),
+            encoding="utf-8",
+        )
         (building / "semiseg.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
         _put(building, folder / name)
     except OSError as error:
-        raise UserError(f"{folder}: cannot be written ({error.strerror or error}); free some space or choose another --root") from error
+        raise UserError(
+            f"{folder}: cannot be written ({error.strerror or error}); free some space or choose "
+            f"another --root"
+        ) from error
     finally:
         shutil.rmtree(building, ignore_errors=True)
     return info(name, root)
@@ -206,12 +249,17 @@ def _root(root: str | Path | None) -> Path:
 
 def _checked(name: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", name):
-        raise UserError(f"data set name {name!r}: must be letters, digits, '.', '_' and '-', and start with a letter or digit")
+        raise UserError(
+            f"data set name {name!r}: must be letters, digits, '.', '_' and '-', and start with "
+            f"a letter or digit"
+        )
     return name
 
 
 def _put(built: Path, place: Path) -> None:
-    """Rename ``built`` to ``place``; what stood there steps aside first, so that a kill in between leaves one of the two (`_recover`)."""
+    """Rename ``built`` to ``place``; what stood there steps aside first, so that a kill in between
+    leaves one of the two (`_recover`).
+    """
     aside = place.with_name(f".{place.name}.replaced-{uuid.uuid4().hex[:6]}")
     if place.exists():
         if (place / "ledger.jsonl").exists():
@@ -247,7 +295,9 @@ def _alive(pid: int) -> bool:
 
 # ------------------------------------------------------------------ records
 def _write(found: Source, folder: Path, show: bool) -> tuple[dict[str, Any], dict[str, Seen]]:
-    """Write the records of a source; returns the fields of StoreInfo that come from them, and what was seen of train and val."""
+    """Write the records of a source; returns the fields of StoreInfo that come from them, and what
+    was seen of train and val.
+    """
     from semiseg.data import records
     from semiseg.data.card import Seen
     from semiseg.data.check import case_problems
@@ -262,10 +312,26 @@ def _write(found: Source, folder: Path, show: bool) -> tuple[dict[str, Any], dic
         seen: dict[str, set[str]] = {"volumes": set(), "subjects": set(), "annotated": set()}
         for ref in progress_bar(splits[split], f"import {split}", show=show):
             case = ref.load()
-            problems = case_problems(case, found.classes, first.image.shape[-1], first.image.dtype.name, ref.path, ref.label_path)
+            problems = case_problems(
+                case,
+                found.classes,
+                first.image.shape[-1],
+                first.image.dtype.name,
+                ref.path,
+                ref.label_path,
+            )
             if problems:
                 raise UserError(problems[0])
-            facts = (case.subject, case.name, case.volume, case.index, case.group, case.spacing, case.image.shape, case.label is None)
+            facts = (
+                case.subject,
+                case.name,
+                case.volume,
+                case.index,
+                case.group,
+                case.spacing,
+                case.image.shape,
+                case.label is None,
+            )
             digest.update(repr((split, *facts)).encode())
             digest.update(case.image.tobytes())
             digest.update(b"" if case.label is None else case.label.tobytes())
@@ -276,9 +342,13 @@ def _write(found: Source, folder: Path, show: bool) -> tuple[dict[str, Any], dic
             if split in looked:
                 looked[split].add(case)
             yield case
-        counts[split] = {"records": len(splits[split])} | {key: len(value) for key, value in seen.items()}
+        counts[split] = {"records": len(splits[split])} | {
+            key: len(value) for key, value in seen.items()
+        }
 
-    records.write(folder, {split: cases(split) for split in splits}, first.image.shape[-1], first.image.dtype)
+    records.write(
+        folder, {split: cases(split) for split in splits}, first.image.shape[-1], first.image.dtype
+    )
     place = records.folder(folder)
     facts = {
         "classes": found.classes,
@@ -310,12 +380,15 @@ def _read(known: StoreInfo, split: str) -> list[Case]:
         if len(cases) != expected:
             raise ValueError(f"{len(cases)} records instead of {expected}")
         return cases
-    except Exception as error:  # TFDS and array_record raise anything on a damaged file; the hashes say which it is
+    # TFDS and array_record raise anything on a damaged file; the hashes say which it is
+    except Exception as error:
         bad = damaged_files(known)
         if not bad and not isinstance(error, ValueError | RuntimeError | OSError | IndexError):
             raise
         where = bad[0] if bad else records.folder(known.folder)
-        raise UserError(f"{where}: damaged or missing; import {known.name} again with --overwrite") from error
+        raise UserError(
+            f"{where}: damaged or missing; import {known.name} again with --overwrite"
+        ) from error
 
 
 def damaged_files(known: StoreInfo) -> list[Path]:
@@ -323,7 +396,11 @@ def damaged_files(known: StoreInfo) -> list[Path]:
     from semiseg.data import records
 
     place = records.folder(known.folder)
-    return [place / name for name, digest in known.files.items() if not (place / name).exists() or file_hash(place / name) != digest]
+    return [
+        place / name
+        for name, digest in known.files.items()
+        if not (place / name).exists() or file_hash(place / name) != digest
+    ]
 
 
 def file_hash(path: Path) -> str:

@@ -1,7 +1,9 @@
-"""Distances between the surfaces of two masks: what the distance metrics of ``metrics.py`` are statistics of.
+"""Distances between the surfaces of two masks: what the distance metrics of ``metrics.py`` are
+statistics of.
 
-A surface is the set of mask voxels that one erosion with connectivity 1 removes, the frame of the image counting as outside: the
-convention of MedPy and MONAI. Distances are between voxel centres, unweighted by area.
+A surface is the set of mask voxels that one erosion with connectivity 1 removes, the frame of the
+image counting as outside: the convention of MedPy and MONAI. Distances are between voxel centres,
+unweighted by area.
 """
 
 from __future__ import annotations
@@ -16,14 +18,22 @@ from scipy.ndimage import binary_erosion, distance_transform_edt
 class SurfaceDistances(NamedTuple):
     """Both directed sets of distances, in units of the spacing; neither is ever empty."""
 
-    to_truth: np.ndarray  # (n,) from each surface voxel of the prediction to the nearest of the truth
+    to_truth: (
+        np.ndarray
+    )  # (n,) from each surface voxel of the prediction to the nearest of the truth
     to_prediction: np.ndarray  # (m,) and back
 
 
-def surface_distances(prediction: np.ndarray, truth: np.ndarray, spacing: Sequence[float]) -> SurfaceDistances:
-    """Distances between two non-empty bool masks of one shape, 2D or 3D; ``spacing`` has one step an axis."""
+def surface_distances(
+    prediction: np.ndarray, truth: np.ndarray, spacing: Sequence[float]
+) -> SurfaceDistances:
+    """Distances between two non-empty bool masks of one shape, 2D or 3D; ``spacing`` has one step
+    an axis.
+    """
     box = bounding_box(prediction | truth)
-    surface_p, surface_t = (mask[box] & ~binary_erosion(mask[box], border_value=0) for mask in (prediction, truth))
+    surface_p, surface_t = (
+        mask[box] & ~binary_erosion(mask[box], border_value=0) for mask in (prediction, truth)
+    )
     return SurfaceDistances(
         distance_transform_edt(~surface_t, sampling=spacing)[surface_p],
         distance_transform_edt(~surface_p, sampling=spacing)[surface_t],
@@ -36,7 +46,9 @@ def bounding_box(mask: np.ndarray) -> tuple[slice, ...]:
     for axis in range(mask.ndim):
         hit = np.flatnonzero(mask.any(tuple(a for a in range(mask.ndim) if a != axis)))
         box.append(slice(int(hit[0]), int(hit[-1]) + 1))
-        mask = mask[(slice(None),) * axis + (box[axis],)]  # the next axis is searched within the box so far
+        mask = mask[
+            (slice(None),) * axis + (box[axis],)
+        ]  # the next axis is searched within the box so far
     return tuple(box)
 
 
@@ -56,5 +68,7 @@ def hausdorff95_pooled(d: SurfaceDistances) -> float:
 
 
 def average(d: SurfaceDistances) -> float:
-    """Average symmetric surface distance: the mean over both sets together (MedPy's assd, MONAI's symmetric average)."""
+    """Average symmetric surface distance: the mean over both sets together (MedPy's assd, MONAI's
+    symmetric average).
+    """
     return float(np.concatenate(d).mean())

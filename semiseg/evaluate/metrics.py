@@ -1,6 +1,8 @@
-"""Scores of one prediction against one annotation: a value per foreground class and metric, in the data's own geometry.
+"""Scores of one prediction against one annotation: a value per foreground class and metric, in the
+data's own geometry.
 
-A volume's slices are stacked before they come here; the rows go to ``per_subject.csv``, the policy beside them.
+A volume's slices are stacked before they come here; the rows go to ``per_subject.csv``, the policy
+beside them.
 
 What happens where a mask is empty (:class:`EmptyPolicy` chooses the entries in brackets):
 
@@ -10,7 +12,8 @@ What happens where a mask is empty (:class:`EmptyPolicy` chooses the entries in 
 | present | empty      | 0          | 0          | 0           | [diagonal]   | -1           |
 | empty   | present    | 0          | 0          | NaN         | [diagonal]   | NaN          |
 
-NaN means "left out of the mean, and counted". It depends on the truth alone: no prediction can take its own failure out of a mean.
+NaN means "left out of the mean, and counted". It depends on the truth alone: no prediction can take
+its own failure out of a mean.
 """
 
 from __future__ import annotations
@@ -43,23 +46,35 @@ Distance = Literal["diagonal", "nan"]
 
 @dataclasses.dataclass(frozen=True)
 class EmptyPolicy:
-    """What a class scores where a mask is empty. Stored beside the results (``dataclasses.asdict``), because it moves their means.
+    """What a class scores where a mask is empty. Stored beside the results
+    (``dataclasses.asdict``), because it moves their means.
 
     Raises:
       UserError: an option that does not exist.
     """
 
     both: Literal["nan", "perfect"] = "nan"
-    """Neither mask has a voxel: NaN in every metric, or ``perfect`` (overlap 1, distance and volume error 0), as some challenges do."""
+    """Neither mask has a voxel: NaN in every metric, or ``perfect`` (overlap 1, distance and volume
+    error 0), as some challenges do.
+    """
     missed: Distance = "diagonal"
-    """Distance where the truth is present and the prediction empty: the image diagonal in units, or NaN."""
+    """Distance where the truth is present and the prediction empty: the image diagonal in units, or
+    NaN.
+    """
     invented: Distance = "diagonal"
     """Distance where the truth is empty and the prediction present."""
 
     def __post_init__(self) -> None:
-        for name, allowed in (("both", ("nan", "perfect")), ("missed", get_args(Distance)), ("invented", get_args(Distance))):
+        for name, allowed in (
+            ("both", ("nan", "perfect")),
+            ("missed", get_args(Distance)),
+            ("invented", get_args(Distance)),
+        ):
             if getattr(self, name) not in allowed:
-                raise UserError(f"empty policy: {name}={getattr(self, name)!r} does not exist; choose {' or '.join(allowed)}")
+                raise UserError(
+                    f"empty policy: {name}={getattr(self, name)!r} does not exist; choose "
+                    f"{' or '.join(allowed)}"
+                )
 
 
 class Row(NamedTuple):
@@ -90,7 +105,8 @@ def score(
       spacing: size of a voxel along each axis, in ``unit``.
       classes: K names, background first.
       metrics: names out of METRICS, ``hd`` and ``volume_error_abs``.
-      hd95: which definitions of HD95 to keep among ``metrics``: ``max`` (``hd95``), ``pooled`` (``hd95_pooled``).
+      hd95: which definitions of HD95 to keep among ``metrics``: ``max`` (``hd95``), ``pooled``
+        (``hd95_pooled``).
       unit: of the distances, ``mm`` or ``voxel``.
 
     Raises:
@@ -105,7 +121,10 @@ def score(
     rows = []
     for k, class_ in enumerate(classes[1:], start=1):
         values = mask_metrics((prediction == k) & valid, label == k, spacing, wanted, policy)
-        rows += [Row(class_, name, value, unit if name in DISTANCES else "") for name, value in values.items()]
+        rows += [
+            Row(class_, name, value, unit if name in DISTANCES else "")
+            for name, value in values.items()
+        ]
     return rows
 
 
@@ -116,14 +135,17 @@ def mask_metrics(
     metrics: Sequence[str] = METRICS,
     policy: EmptyPolicy = EmptyPolicy(),
 ) -> dict[str, float]:
-    """The named metrics of one pair of bool masks of one shape; ``volume_error`` is ``(predicted - true) / true``, signed.
+    """The named metrics of one pair of bool masks of one shape; ``volume_error`` is ``(predicted -
+    true) / true``, signed.
 
     Raises:
       UserError: a metric that does not exist.
     """
     unknown = [name for name in metrics if name not in DISTANCES and name not in COUNTS]
     if unknown:
-        raise UserError(f"metric {unknown[0]!r} does not exist; choose among {', '.join((*COUNTS, *DISTANCES))}")
+        raise UserError(
+            f"metric {unknown[0]!r} does not exist; choose among {', '.join((*COUNTS, *DISTANCES))}"
+        )
     both, p, t = (int(np.count_nonzero(mask)) for mask in (prediction & truth, prediction, truth))
     values = counted(both, p, t, policy)
     wanted = [name for name in metrics if name in DISTANCES]
@@ -151,9 +173,17 @@ def counted(both: int, p: int, t: int, policy: EmptyPolicy) -> dict[str, float]:
     }
 
 
-def empty_distance(p: int, t: int, shape: Sequence[int], spacing: Sequence[float], policy: EmptyPolicy) -> float:
-    """The distance that stands in where a mask is empty; the diagonal is that of the whole image, edge to edge."""
+def empty_distance(
+    p: int, t: int, shape: Sequence[int], spacing: Sequence[float], policy: EmptyPolicy
+) -> float:
+    """The distance that stands in where a mask is empty; the diagonal is that of the whole image,
+    edge to edge.
+    """
     if not p and not t:
         return 0.0 if policy.both == "perfect" else math.nan
     option = policy.missed if t else policy.invented
-    return math.hypot(*(n * step for n, step in zip(shape, spacing))) if option == "diagonal" else math.nan
+    return (
+        math.hypot(*(n * step for n, step in zip(shape, spacing)))
+        if option == "diagonal"
+        else math.nan
+    )

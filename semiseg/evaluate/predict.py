@@ -1,7 +1,9 @@
-"""Prediction: a trained network over whole scans, in batches of one fixed shape, back at the scans' own resolution.
+"""Prediction: a trained network over whole scans, in batches of one fixed shape, back at the scans'
+own resolution.
 
-An image is seen at once. A volume is seen in windows of the size the network was trained on, each standardised by itself as in training;
-where they overlap, probabilities are averaged with Gaussian weights, so that a voxel listens to the window it lies deepest in.
+An image is seen at once. A volume is seen in windows of the size the network was trained on, each
+standardised by itself as in training; where they overlap, probabilities are averaged with Gaussian
+weights, so that a voxel listens to the window it lies deepest in.
 """
 
 from __future__ import annotations
@@ -23,14 +25,19 @@ from semiseg.types import Model, Params
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _probabilities(model: Model, size: Size, params: Params, image_BHWC: jax.Array) -> jax.Array:
     image_BHWC = devices.cut(image_BHWC, devices.mesh(image_BHWC.shape[0]))
-    window, _, _ = Augmentation.identity(image_BHWC, jnp.zeros(image_BHWC.shape[:-1], jnp.uint8), size)
+    window, _, _ = Augmentation.identity(
+        image_BHWC, jnp.zeros(image_BHWC.shape[:-1], jnp.uint8), size
+    )
     return jax.nn.softmax(model.apply(params, standardise(window), train=False).logits)
 
 
-def probabilities(model: Model, frame: Frame, params: Params, pool_NHWC: np.ndarray) -> Iterator[np.ndarray]:
+def probabilities(
+    model: Model, frame: Frame, params: Params, pool_NHWC: np.ndarray
+) -> Iterator[np.ndarray]:
     """Class probabilities float32 of what the frame shows of each pool image, one by one.
 
-    ``(view_size, view_size, K)``; of volumes ``(*pool_shape, K)``, or ``(*window, K)`` where the frame shows their centre.
+    ``(view_size, view_size, K)``; of volumes ``(*pool_shape, K)``, or ``(*window, K)`` where the
+    frame shows their centre.
     """
     if not frame.depth:
         yield from _batches(model, frame.view_size, params, iter(pool_NHWC), 8)
@@ -51,7 +58,9 @@ def probabilities(model: Model, frame: Frame, params: Params, pool_NHWC: np.ndar
         yield total / weights
 
 
-def _batches(model: Model, size: Size, params: Params, images: Iterator[np.ndarray], batch: int) -> Iterator[np.ndarray]:
+def _batches(
+    model: Model, size: Size, params: Params, images: Iterator[np.ndarray], batch: int
+) -> Iterator[np.ndarray]:
     """Probabilities of ``size`` of each image, ``batch`` at a time; the last batch is filled up."""
     params = jax.device_put(params, devices.copied(devices.mesh(batch)))
     while part := list(itertools.islice(images, batch)):
@@ -64,12 +73,25 @@ def _box(start: tuple[int, ...], window: tuple[int, ...]) -> tuple[slice, ...]:
 
 
 def _gaussian(window: tuple[int, ...]) -> np.ndarray:
-    """Weights ``(*window, 1)``: a Gaussian of an eighth of each side around the centre (Isensee et al. 2021, nnU-Net)."""
+    """Weights ``(*window, 1)``: a Gaussian of an eighth of each side around the centre (Isensee et
+    al. 2021, nnU-Net).
+    """
     lines = [np.exp(-0.5 * ((np.arange(w) - (w - 1) / 2) / (w / 8)) ** 2) for w in window]
     return functools.reduce(np.multiply.outer, lines)[..., None].astype(np.float32)
 
 
-def labels(model: Model, frame: Frame, params: Params, pool_NHWC: np.ndarray, shapes: Sequence[tuple[int, ...]]) -> list[np.ndarray]:
-    """Predicted labels ``(*space)`` uint8 of each image or volume at its own ``shape`` ``(*space)`` or ``(*space, C)``."""
+def labels(
+    model: Model,
+    frame: Frame,
+    params: Params,
+    pool_NHWC: np.ndarray,
+    shapes: Sequence[tuple[int, ...]],
+) -> list[np.ndarray]:
+    """Predicted labels ``(*space)`` uint8 of each image or volume at its own ``shape`` ``(*space)``
+    or ``(*space, C)``.
+    """
     axes = len(frame.window)
-    return [frame.from_window(p, tuple(s[:axes])) for p, s in zip(probabilities(model, frame, params, pool_NHWC), shapes)]
+    return [
+        frame.from_window(p, tuple(s[:axes]))
+        for p, s in zip(probabilities(model, frame, params, pool_NHWC), shapes)
+    ]

@@ -1,4 +1,6 @@
-"""Scoring by subject: slices are stacked to their volume, a volume is scored whole, a subject's volumes are averaged."""
+"""Scoring by subject: slices are stacked to their volume, a volume is scored whole, a subject's
+volumes are averaged.
+"""
 
 from __future__ import annotations
 
@@ -35,8 +37,8 @@ def score_subjects(
       classes: names, background first.
       unit: of the spacing, written beside distances.
 
-    A subject with several volumes (two heart phases, say) gets their mean; a metric that is undefined for a volume under ``policy`` is
-    NaN and left out of it.
+    A subject with several volumes (two heart phases, say) gets their mean; a metric that is
+    undefined for a volume under ``policy`` is NaN and left out of it.
     """
     policy = policy or EmptyPolicy()
     volumes: dict[str, list[int]] = defaultdict(list)
@@ -49,13 +51,20 @@ def score_subjects(
         truth = np.stack([_label(cases[i]) for i in members])
         prediction = np.stack([predictions[i] for i in members])
         spacing = first.spacing
-        if truth.shape[0] == 1 and len(spacing) == truth.ndim - 1:  # an image, or a volume that is one record
+        if (
+            truth.shape[0] == 1 and len(spacing) == truth.ndim - 1
+        ):  # an image, or a volume that is one record
             truth, prediction = truth[0], prediction[0]
-        for row in score(prediction, truth, spacing, classes, metrics=metrics, policy=policy, unit=unit):
+        for row in score(
+            prediction, truth, spacing, classes, metrics=metrics, policy=policy, unit=unit
+        ):
             found[first.subject, row.class_, row.metric, row.unit].append(row.value)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # the mean of nothing but NaN is NaN
-        return [SubjectRow(s, c, m, float(np.nanmean(values)), u) for (s, c, m, u), values in found.items()]
+        return [
+            SubjectRow(s, c, m, float(np.nanmean(values)), u)
+            for (s, c, m, u), values in found.items()
+        ]
 
 
 def mean(rows: Sequence[SubjectRow], metric: str) -> float:

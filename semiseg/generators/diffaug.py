@@ -1,7 +1,9 @@
-"""DiffAugment (Zhao et al., NeurIPS 2020): what a discriminator sees of real and fake pairs alike, differentiable in both.
+"""DiffAugment (Zhao et al., NeurIPS 2020): what a discriminator sees of real and fake pairs alike,
+differentiable in both.
 
-Geometry moves image and mask together; grey values change in the image alone, since a brighter mask channel would be a mask of nothing.
-"Colour" of the paper has no meaning for one channel and is left out; brightness and contrast are kept.
+Geometry moves image and mask together; grey values change in the image alone, since a brighter mask
+channel would be a mask of nothing. "Colour" of the paper has no meaning for one channel and is left
+out; brightness and contrast are kept.
 """
 
 from __future__ import annotations
@@ -13,7 +15,9 @@ import jax.numpy as jnp
 
 
 class Draw(NamedTuple):
-    """What is done to each image of a batch; made once and used for an image and its reconstruction, so that their features can be compared."""
+    """What is done to each image of a batch; made once and used for an image and its
+    reconstruction, so that their features can be compared.
+    """
 
     rows_BHH: jax.Array  # new rows are this times the old ones
     columns_BWW: jax.Array
@@ -25,28 +29,45 @@ NUMBERS = 7
 """Uniform numbers an image takes."""
 
 
-def draw(u: jax.Array, size: int, strength: jax.Array | float, intensity: jax.Array | float) -> Draw:
+def draw(
+    u: jax.Array, size: int, strength: jax.Array | float, intensity: jax.Array | float
+) -> Draw:
     """Mirror, zoom and shift along each axis; contrast and brightness.
 
     Args:
       u: ``(B, NUMBERS)``, uniform in [-1, 1].
       size: side of the images.
-      strength: of the geometry: 1 is a shift by an eighth and a zoom by 1.15 either way, 0 leaves even the mirrors out.
-      intensity: of the grey values: 1 is a contrast of 1.3 either way and a brightness of ± 0.2 of [-1, 1].
+      strength: of the geometry: 1 is a shift by an eighth and a zoom by 1.15 either way, 0 leaves
+        even the mirrors out.
+      intensity: of the grey values: 1 is a contrast of 1.3 either way and a brightness of ± 0.2 of
+        [-1, 1].
     """
-    axis = lambda flip, shift: _matrix(size, jnp.where((flip < 0) & (strength > 0), -1.0, 1.0) * 1.15 ** (strength * u[:, 0]), shift * strength / 8)
-    return Draw(axis(u[:, 1], u[:, 2]), axis(u[:, 3], u[:, 4]), 1.3 ** (intensity * u[:, 5]), 0.2 * intensity * u[:, 6])
+    axis = lambda flip, shift: _matrix(
+        size,
+        jnp.where((flip < 0) & (strength > 0), -1.0, 1.0) * 1.15 ** (strength * u[:, 0]),
+        shift * strength / 8,
+    )
+    return Draw(
+        axis(u[:, 1], u[:, 2]),
+        axis(u[:, 3], u[:, 4]),
+        1.3 ** (intensity * u[:, 5]),
+        0.2 * intensity * u[:, 6],
+    )
 
 
 def _matrix(n: int, zoom_B: jax.Array, shift_B: jax.Array) -> jax.Array:
-    """``(B, n, n)`` linear interpolation at ``zoom · x + shift``, in units of the side, around the centre; outside repeats the border."""
+    """``(B, n, n)`` linear interpolation at ``zoom · x + shift``, in units of the side, around the
+    centre; outside repeats the border.
+    """
     x = jnp.arange(n) - (n - 1) / 2
     at = jnp.clip(zoom_B[:, None] * x + shift_B[:, None] * n + (n - 1) / 2, 0, n - 1)
     return jnp.maximum(0.0, 1.0 - jnp.abs(at[..., None] - jnp.arange(n)))
 
 
 def apply(how: Draw, mask: jax.Array, image: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Mask ``(B, H, W, K)`` and image ``(B, H, W, C)`` in [-1, 1] after the same geometry, the image also after its grey values."""
+    """Mask ``(B, H, W, K)`` and image ``(B, H, W, C)`` in [-1, 1] after the same geometry, the
+    image also after its grey values.
+    """
     k = mask.shape[-1]
     moved = jnp.einsum("bij,bjwc->biwc", how.rows_BHH, jnp.concatenate([mask, image], -1))
     moved = jnp.einsum("bkw,biwc->bikc", how.columns_BWW, moved)

@@ -1,4 +1,6 @@
-"""Discriminators: is this pair of mask and image real? And, with no mask given (zero classes), is this image real?"""
+"""Discriminators: is this pair of mask and image real? And, with no mask given (zero classes), is
+this image real?
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,16 @@ import jax
 import jax.numpy as jnp
 
 from semiseg.generators import losses
-from semiseg.generators.blocks import Weights, conv, conv_weights, double, halve, initialise, instance_norm, leaky
+from semiseg.generators.blocks import (
+    Weights,
+    conv,
+    conv_weights,
+    double,
+    halve,
+    initialise,
+    instance_norm,
+    leaky,
+)
 from semiseg.nets.layers import Normals
 from semiseg.types import Params, PyTree
 
@@ -18,15 +29,18 @@ Adversarial = Literal["hinge", "bce"]
 
 @dataclasses.dataclass(frozen=True)
 class Patch:
-    """PatchGAN at several scales (Isola et al. 2017; Wang et al., CVPR 2018): 4×4 convolutions of stride 2, a logit for every patch.
+    """PatchGAN at several scales (Isola et al. 2017; Wang et al., CVPR 2018): 4×4 convolutions of
+    stride 2, a logit for every patch.
 
-    All but the first convolution are followed by an instance norm, and the last layer has no spectral norm: with spectral norms alone the logits
-    stayed within ±0.4 for 500 steps, far inside the hinge.
+    All but the first convolution are followed by an instance norm, and the last layer has no
+    spectral norm: with spectral norms alone the logits stayed within ±0.4 for 500 steps, far inside
+    the hinge.
 
     Attributes:
       widths: channels of the convolutions.
       scales: how many copies judge, each an image of half the size of the one before.
-      spectral: divide every kernel but the last by its largest singular value (Miyato et al., ICLR 2018), by one power iteration a step.
+      spectral: divide every kernel but the last by its largest singular value (Miyato et al., ICLR
+        2018), by one power iteration a step.
     """
 
     widths: tuple[int, ...] = (32, 64, 128)
@@ -37,14 +51,18 @@ class Patch:
         object.__setattr__(self, "widths", tuple(self.widths))
 
     def init(self, key: jax.Array, channels: int, classes: int) -> Params:
-        """Weights for masks of ``classes`` (0: images alone) and images of ``channels``; the state is the power iteration's vectors."""
+        """Weights for masks of ``classes`` (0: images alone) and images of ``channels``; the state
+        is the power iteration's vectors.
+        """
 
         def build(normals: Normals) -> Weights:
             found: Weights = {}
             for s in range(self.scales):
                 before = channels + classes
                 for i, width in enumerate(self.widths):
-                    found[f"scale{s}_conv{i}"] = conv_weights(normals, 4, before, width, bias=i == 0)
+                    found[f"scale{s}_conv{i}"] = conv_weights(
+                        normals, 4, before, width, bias=i == 0
+                    )
                     before = width
                 found[f"scale{s}_last"] = conv_weights(normals, 3, before, 1)
             return found
@@ -55,8 +73,12 @@ class Patch:
         """One power iteration on every kernel."""
         return _power(params)
 
-    def apply(self, params: Params, mask: jax.Array, image: jax.Array) -> tuple[list[jax.Array], list[jax.Array]]:
-        """Logits ``(B, h, w, 1)`` of each scale, and the features under them, for one-hot masks and images in [-1, 1]."""
+    def apply(
+        self, params: Params, mask: jax.Array, image: jax.Array
+    ) -> tuple[list[jax.Array], list[jax.Array]]:
+        """Logits ``(B, h, w, 1)`` of each scale, and the features under them, for one-hot masks and
+        images in [-1, 1].
+        """
         weights = _normalised(params)
         x_s = jnp.concatenate([mask, image], -1)
         logits, features = [], []
@@ -69,9 +91,21 @@ class Patch:
             logits.append(conv(weights[f"scale{s}_last"], x))
         return logits, features
 
-    def told(self, kind: Adversarial, real: list[jax.Array], fake: list[jax.Array], real_mask: jax.Array, fake_mask: jax.Array) -> jax.Array:
+    def told(
+        self,
+        kind: Adversarial,
+        real: list[jax.Array],
+        fake: list[jax.Array],
+        real_mask: jax.Array,
+        fake_mask: jax.Array,
+    ) -> jax.Array:
         """The discriminator's loss of each image ``(B,)``, real and fake halves added."""
-        return _average([losses.adversary(kind, r, True) + losses.adversary(kind, f, False) for r, f in zip(real, fake)])
+        return _average(
+            [
+                losses.adversary(kind, r, True) + losses.adversary(kind, f, False)
+                for r, f in zip(real, fake)
+            ]
+        )
 
     def fooled(self, kind: Adversarial, fake: list[jax.Array], fake_mask: jax.Array) -> jax.Array:
         """The generator's loss of each image ``(B,)``."""
@@ -84,10 +118,12 @@ class Patch:
 
 @dataclasses.dataclass(frozen=True)
 class UNetPatch:
-    """A U-Net that names every pixel's class, or "fake": N + 1 classes (OASIS, Schönfeld et al., ICLR 2021).
+    """A U-Net that names every pixel's class, or "fake": N + 1 classes (OASIS, Schönfeld et al.,
+    ICLR 2021).
 
-    It must find the classes in the image alone, so a generator that ignores its mask is told where. Classes weigh inversely to their frequency
-    in the batch. Of images without masks (zero classes) it says real or fake for every pixel.
+    It must find the classes in the image alone, so a generator that ignores its mask is told where.
+    Classes weigh inversely to their frequency in the batch. Of images without masks (zero classes)
+    it says real or fake for every pixel.
 
     Attributes:
       widths: channels of each level, finest first.
@@ -121,8 +157,12 @@ class UNetPatch:
         """One power iteration on every kernel."""
         return _power(params)
 
-    def apply(self, params: Params, mask: jax.Array, image: jax.Array) -> tuple[list[jax.Array], list[jax.Array]]:
-        """Logits ``(B, H, W, K + 1)``, the last of them "fake", and the encoder's features. The mask is not looked at."""
+    def apply(
+        self, params: Params, mask: jax.Array, image: jax.Array
+    ) -> tuple[list[jax.Array], list[jax.Array]]:
+        """Logits ``(B, H, W, K + 1)``, the last of them "fake", and the encoder's features. The
+        mask is not looked at.
+        """
         weights = _normalised(params)
         x, skips = image, []
         for i in range(len(self.widths)):
@@ -133,13 +173,22 @@ class UNetPatch:
             x = leaky(conv(weights[f"up{i}"], jnp.concatenate([double(x), skips[i]], -1)))
         return [conv(weights["last"], x)], features
 
-    def told(self, kind: Adversarial, real: list[jax.Array], fake: list[jax.Array], real_mask: jax.Array, fake_mask: jax.Array) -> jax.Array:
+    def told(
+        self,
+        kind: Adversarial,
+        real: list[jax.Array],
+        fake: list[jax.Array],
+        real_mask: jax.Array,
+        fake_mask: jax.Array,
+    ) -> jax.Array:
         """The discriminator's loss of each image ``(B,)``."""
         found = -(_balanced(real_mask) * jax.nn.log_softmax(real[0])[..., :-1]).sum(-1).mean((1, 2))
         return found - jax.nn.log_softmax(fake[0])[..., -1].mean((1, 2))
 
     def fooled(self, kind: Adversarial, fake: list[jax.Array], fake_mask: jax.Array) -> jax.Array:
-        """The generator's loss of each image ``(B,)``: every pixel should be taken for its mask's class."""
+        """The generator's loss of each image ``(B,)``: every pixel should be taken for its mask's
+        class.
+        """
         return -(_balanced(fake_mask) * jax.nn.log_softmax(fake[0])[..., :-1]).sum(-1).mean((1, 2))
 
     def score(self, logits: list[jax.Array]) -> jax.Array:
@@ -156,7 +205,9 @@ def _average(values: list[jax.Array]) -> jax.Array:
 
 
 def _balanced(mask: jax.Array) -> jax.Array:
-    """One-hot masks, each class times its share's inverse; a mask of no classes counts as one class everywhere."""
+    """One-hot masks, each class times its share's inverse; a mask of no classes counts as one class
+    everywhere.
+    """
     if mask.shape[-1] == 0:
         return jnp.ones((*mask.shape[:-1], 1))
     share = mask.mean((0, 1, 2))
@@ -169,7 +220,11 @@ def _with_vectors(build, key: jax.Array, spectral: bool) -> Params:
     weights = initialise(build, key)
     vectors: PyTree = {}
     if spectral:
-        vectors = {name: jnp.ones(p["kernel"].shape[-1]) / p["kernel"].shape[-1] ** 0.5 for name, p in weights.items() if not name.endswith("last")}
+        vectors = {
+            name: jnp.ones(p["kernel"].shape[-1]) / p["kernel"].shape[-1] ** 0.5
+            for name, p in weights.items()
+            if not name.endswith("last")
+        }
     params = Params(weights, vectors)
     for _ in range(5):
         params = _power(params)
@@ -185,15 +240,23 @@ def _power(params: Params) -> Params:
         u = _matrix(kernel).T @ (_matrix(kernel) @ u)
         return u / jnp.maximum(jnp.linalg.norm(u), 1e-12)
 
-    return params._replace(state={name: one(u, params.weights[name]["kernel"]) for name, u in params.state.items()})
+    return params._replace(
+        state={name: one(u, params.weights[name]["kernel"]) for name, u in params.state.items()}
+    )
 
 
 def _normalised(params: Params) -> Weights:
-    """Weights with kernels of spectral norm about 1. The vector is a constant, the singular value it gives is differentiated."""
+    """Weights with kernels of spectral norm about 1. The vector is a constant, the singular value
+    it gives is differentiated.
+    """
 
     def one(p: Weights, u: jax.Array | None) -> Weights:
         if u is None:
             return p
-        return {**p, "kernel": p["kernel"] / jnp.maximum(jnp.linalg.norm(_matrix(p["kernel"]) @ jax.lax.stop_gradient(u)), 1e-6)}
+        return {
+            **p,
+            "kernel": p["kernel"]
+            / jnp.maximum(jnp.linalg.norm(_matrix(p["kernel"]) @ jax.lax.stop_gradient(u)), 1e-6),
+        }
 
     return {name: one(p, params.state.get(name)) for name, p in params.weights.items()}

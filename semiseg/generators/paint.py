@@ -1,4 +1,6 @@
-"""Painting with a fitted generator: host arrays in and out, and the grid of samples a person looks at."""
+"""Painting with a fitted generator: host arrays in and out, and the grid of samples a person looks
+at.
+"""
 
 from __future__ import annotations
 
@@ -14,40 +16,82 @@ from semiseg.generators.blocks import one_hot
 from semiseg.generators.program import Program, unit
 from semiseg.types import IGNORE
 
-COLOURS = np.array([[0, 0, 0], [230, 159, 0], [86, 180, 233], [0, 158, 115], [240, 228, 66], [0, 114, 178], [213, 94, 0], [204, 121, 167]], np.uint8)
+COLOURS = np.array(
+    [
+        [0, 0, 0],
+        [230, 159, 0],
+        [86, 180, 233],
+        [0, 158, 115],
+        [240, 228, 66],
+        [0, 114, 178],
+        [213, 94, 0],
+        [204, 121, 167],
+    ],
+    np.uint8,
+)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def _paint(generator: Any, classes: int, weights: Any, label: jax.Array, code: jax.Array, noise: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _paint(
+    generator: Any, classes: int, weights: Any, label: jax.Array, code: jax.Array, noise: jax.Array
+) -> tuple[jax.Array, jax.Array]:
     image, made = generator.apply(weights, one_hot(label, classes), code, noise)
     made = jnp.where(made.any(-1), made.argmax(-1), IGNORE).astype(jnp.uint8)
     return jnp.clip(jnp.round((image + 1) * 127.5), 0, 255).astype(jnp.uint8), made
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def _encode(generator: Any, classes: int, weights: Any, image: jax.Array, label: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _encode(
+    generator: Any, classes: int, weights: Any, image: jax.Array, label: jax.Array
+) -> tuple[jax.Array, jax.Array]:
     return generator.encode(weights, unit(image), one_hot(label, classes))
 
 
-def paint(program: Program, weights: Any, label: np.ndarray, code: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Images ``(B, H, W, C)`` and the masks they belong to ``(B, H, W)``, both uint8, for masks ``label``, codes and normal numbers."""
-    image, made = _paint(program.generator, program.classes, weights, label, code.astype(np.float32), noise.astype(np.float32))
+def paint(
+    program: Program, weights: Any, label: np.ndarray, code: np.ndarray, noise: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Images ``(B, H, W, C)`` and the masks they belong to ``(B, H, W)``, both uint8, for masks
+    ``label``, codes and normal numbers.
+    """
+    image, made = _paint(
+        program.generator,
+        program.classes,
+        weights,
+        label,
+        code.astype(np.float32),
+        noise.astype(np.float32),
+    )
     return np.asarray(image), np.asarray(made)
 
 
-def encode(program: Program, weights: Any, image: np.ndarray, label: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and deviation ``(B, Z)`` of the style of uint8 pairs, eight at a time so that one program serves any number."""
+def encode(
+    program: Program, weights: Any, image: np.ndarray, label: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and deviation ``(B, Z)`` of the style of uint8 pairs, eight at a time so that one
+    program serves any number.
+    """
     found = []
     for i in range(0, len(image), 8):
         n = len(image[i : i + 8])
-        parts = [np.concatenate([x[i : i + 8], np.repeat(x[i + n - 1 : i + n], 8 - n, 0)]) for x in (image, label)]
+        parts = [
+            np.concatenate([x[i : i + 8], np.repeat(x[i + n - 1 : i + n], 8 - n, 0)])
+            for x in (image, label)
+        ]
         mean, logvar = _encode(program.generator, program.classes, weights, *parts)
         found.append((np.asarray(mean)[:n], np.exp(0.5 * np.asarray(logvar))[:n]))
     return np.concatenate([m for m, _ in found]), np.concatenate([d for _, d in found])
 
 
-def grid(path: Path, program: Program, weights: Any, images: np.ndarray, labels: np.ndarray, rows: int = 8) -> None:
-    """A picture. Columns: a real mask and its image; painted with that image's style; with two other images' styles; with two random ones.
+def grid(
+    path: Path,
+    program: Program,
+    weights: Any,
+    images: np.ndarray,
+    labels: np.ndarray,
+    rows: int = 8,
+) -> None:
+    """A picture. Columns: a real mask and its image; painted with that image's style; with two
+    other images' styles; with two random ones.
 
     A joint generator's masks stand beside its images instead.
     """
@@ -55,10 +99,21 @@ def grid(path: Path, program: Program, weights: Any, images: np.ndarray, labels:
     chosen = np.unique(np.linspace(0, len(images) - 1, rows).round().astype(int))
     real, label, n = images[chosen], labels[chosen], len(chosen)
     mean, _ = encode(program, weights, real, label)
-    codes = [mean, np.roll(mean, 1, 0), np.roll(mean, n // 2, 0), *rng.normal(size=(2, *mean.shape))]
+    codes = [
+        mean,
+        np.roll(mean, 1, 0),
+        np.roll(mean, n // 2, 0),
+        *rng.normal(size=(2, *mean.shape)),
+    ]
     columns = [picture(label), grey(real)]
     for code in codes[2 * program.generator.joint :]:
-        image, made = paint(program, weights, label, code, rng.normal(size=(n, program.generator.noises(program.image_size))))
+        image, made = paint(
+            program,
+            weights,
+            label,
+            code,
+            rng.normal(size=(n, program.generator.noises(program.image_size))),
+        )
         columns += [picture(made), grey(image)] if program.generator.joint else [grey(image)]
     write_sheet(path, columns)
 

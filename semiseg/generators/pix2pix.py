@@ -9,17 +9,29 @@ import jax
 import jax.numpy as jnp
 
 from semiseg.generators import style
-from semiseg.generators.blocks import Weights, conv, conv_weights, dense, dense_weights, everywhere, initialise, instance_norm, leaky, split_maps
+from semiseg.generators.blocks import (
+    Weights,
+    conv,
+    conv_weights,
+    dense,
+    dense_weights,
+    everywhere,
+    initialise,
+    instance_norm,
+    leaky,
+    split_maps,
+)
 from semiseg.nets import layers
 from semiseg.nets.layers import Normals
 
 
 @dataclasses.dataclass(frozen=True)
 class Pix2Pix:
-    """Isola et al., CVPR 2017: 4×4 convolutions of stride 2 down, transposed ones up, skips between.
+    """Isola et al., CVPR 2017: 4×4 convolutions of stride 2 down, transposed ones up, skips
+    between.
 
-    Differences: noise is a channel beside the mask and at the bottleneck, not dropout; the bottleneck also takes the style code; instance norm;
-    as many levels as ``widths``.
+    Differences: noise is a channel beside the mask and at the bottleneck, not dropout; the
+    bottleneck also takes the style code; instance norm; as many levels as ``widths``.
 
     Attributes:
       widths: channels of each level down, finest (half the image's size) first.
@@ -56,21 +68,34 @@ class Pix2Pix:
         found["style"] = dense_weights(normals, self.style, before)
         for i in reversed(range(len(self.widths))):
             width = self.widths[i - 1] if i else self.widths[0]
-            found[f"up{i}"] = {"kernel": normals.he((2, 2, before, width), before), "bias": jnp.zeros(width)}
-            found[f"join{i}"] = conv_weights(normals, 3, width + (self.widths[i - 1] if i else classes + 1), width)
+            found[f"up{i}"] = {
+                "kernel": normals.he((2, 2, before, width), before),
+                "bias": jnp.zeros(width),
+            }
+            found[f"join{i}"] = conv_weights(
+                normals, 3, width + (self.widths[i - 1] if i else classes + 1), width
+            )
             before = width
         found["last"] = conv_weights(normals, 3, before, channels, 0.5)
         return found
 
     def noises(self, size: int) -> int:
-        """How many normal numbers an image takes: a channel of its size, and a map at the bottleneck."""
+        """How many normal numbers an image takes: a channel of its size, and a map at the
+        bottleneck.
+        """
         return size**2 + (size // self.block) ** 2 * self.noise
 
-    def encode(self, weights: Weights, image: jax.Array, mask: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Mean and log-variance of the style code of images ``(B, H, W, C)`` in [-1, 1] with one-hot masks."""
+    def encode(
+        self, weights: Weights, image: jax.Array, mask: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        """Mean and log-variance of the style code of images ``(B, H, W, C)`` in [-1, 1] with
+        one-hot masks.
+        """
         return style.encode(weights["encoder"], image, mask)
 
-    def apply(self, weights: Weights, mask: jax.Array, code: jax.Array, noise: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def apply(
+        self, weights: Weights, mask: jax.Array, code: jax.Array, noise: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
         """Image in [-1, 1] and the given mask; see :meth:`semiseg.generators.spade.Spade.apply`."""
         size = mask.shape[1]
         fine, coarse = split_maps(noise, [(size, 1), (size // self.block, self.noise)])
@@ -78,9 +103,13 @@ class Pix2Pix:
         for i in range(len(self.widths)):
             x = conv(weights[f"down{i}"], skips[-1], 2)
             skips.append(leaky(instance_norm(x) if i else x))
-        x = conv(weights["bottom"], jnp.concatenate([skips.pop(), coarse], -1)) + everywhere(dense(weights["style"], code))
+        x = conv(weights["bottom"], jnp.concatenate([skips.pop(), coarse], -1)) + everywhere(
+            dense(weights["style"], code)
+        )
         for i in reversed(range(len(self.widths))):
             x = layers.up_conv(leaky(x), weights[f"up{i}"]["kernel"]) + weights[f"up{i}"]["bias"]
             x = conv(weights[f"join{i}"], jnp.concatenate([x, skips.pop()], -1))
-            x = instance_norm(x) + everywhere(x.mean((1, 2))) if i else x  # the norm alone would take the style's grey level out again
+            x = (
+                instance_norm(x) + everywhere(x.mean((1, 2))) if i else x
+            )  # the norm alone would take the style's grey level out again
         return jnp.tanh(conv(weights["last"], leaky(x))), mask

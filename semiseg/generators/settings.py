@@ -26,15 +26,19 @@ class Settings:
       data: name of an imported data set, or ``nuclei``.
       root: folder of the stores; default: SEMISEG_DATA, else the user's cache folder.
       labels: number of annotated subjects whose pairs the generator sees; 0 for all.
-      label_subset: which of the nested orders of subjects they are a prefix of, as in ``semiseg train``.
-      unlabelled: whether the discriminator of all real images sees those outside the budget, without their labels.
+      label_subset: which of the nested orders of subjects they are a prefix of, as in ``semiseg
+        train``.
+      unlabelled: whether the discriminator of all real images sees those outside the budget,
+        without their labels.
       generator: mask to image, or joint.
       discriminator: of pairs; another of its kind judges images alone.
       train: weights of the losses, learning rates, augmentation.
       adversarial: hinge or bce; the U-Net discriminator has its own.
       unconditional: whether there is a discriminator of images alone.
-      regions: number of grey-level regions the background is split into, as further classes of the mask; 1 for none.
-      teacher: folder of a run of the same budget and frame, whose masks of the other images are ``train.pseudo`` of the pairs; none by default.
+      regions: number of grey-level regions the background is split into, as further classes of the
+        mask; 1 for none.
+      teacher: folder of a run of the same budget and frame, whose masks of the other images are
+        ``train.pseudo`` of the pairs; none by default.
       seed: of initialisation, batches and augmentation.
       steps: of the generator; each has one of the discriminators.
       image_size: side of the images, pixels.
@@ -69,22 +73,39 @@ class Settings:
     checkpoint_seconds: float = 60.0
 
     def __post_init__(self) -> None:
-        for field, low in (("labels", 0), ("label_subset", 0), ("regions", 1), ("steps", 1), ("zoom", 1), ("r1_every", 1), ("log_every", 1), ("grid_every", 1)):
+        for field, low in (
+            ("labels", 0),
+            ("label_subset", 0),
+            ("regions", 1),
+            ("steps", 1),
+            ("zoom", 1),
+            ("r1_every", 1),
+            ("log_every", 1),
+            ("grid_every", 1),
+        ):
             if getattr(self, field) < low:
                 raise ValueError(f"{field} is {getattr(self, field)}: it must be at least {low}")
         if not 0 <= self.seed < 2**32:
             raise ValueError(f"seed is {self.seed}: it must be between 0 and {2**32 - 1}")
         if self.generator.joint and not (self.unconditional and self.train.unconditional > 0):
-            raise ValueError("a joint generator's images are taught by the discriminator of images alone: leave --unconditional and --train.unconditional on")
+            raise ValueError(
+                "a joint generator's images are taught by the discriminator of images alone: "
+                "leave --unconditional and --train.unconditional on"
+            )
         if self.batch < 4 or self.batch % 4:
-            raise ValueError(f"batch is {self.batch}: it must be a multiple of 4 (half reconstructs, the rest are pairs of one mask)")
+            raise ValueError(
+                f"batch is {self.batch}: it must be a multiple of 4 (half reconstructs, the rest "
+                f"are pairs of one mask)"
+            )
         block = max(self.generator.block, 16)
         if self.image_size % block:
             raise ValueError(f"image_size is {self.image_size}: it must be a multiple of {block}")
 
     @property
     def turns(self) -> bool:
-        """Whether masks may be mirrored and their axes exchanged when they are varied: where the fit does both."""
+        """Whether masks may be mirrored and their axes exchanged when they are varied: where the
+        fit does both.
+        """
         return self.train.flip > 0 and self.train.turn > 0
 
     @property
@@ -106,12 +127,15 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 
 def override(settings: Settings, changes: Mapping[str, Any], where: str = "") -> Settings:
-    """``settings`` with fields replaced by dotted names, strings read as the field's type; a name of a class starts from its defaults.
+    """``settings`` with fields replaced by dotted names, strings read as the field's type; a name
+    of a class starts from its defaults.
 
     Raises:
       UserError: an unknown field, or a value that makes no sense.
     """
-    flat = {k.replace("-", "_").removesuffix(".name"): v for k, v in config.flatten(changes).items()}
+    flat = {
+        k.replace("-", "_").removesuffix(".name"): v for k, v in config.flatten(changes).items()
+    }
     wanted = flat.get("generator")
     if wanted is not None and wanted != _name("generator", settings.generator):
         flat = {**PRESETS.get(str(wanted), {}), **flat}
@@ -131,7 +155,10 @@ def _changed(node: Any, path: list[str], value: Any, where: str) -> Any:
     names = [f.name for f in dataclasses.fields(node)]
     if name not in names:
         near = difflib.get_close_matches(name, names, 1)
-        raise UserError(f"{where}: there is no such field: " + (f"did you mean {near[0]!r}?" if near else f"it has {', '.join(names)}"))
+        raise UserError(
+            f"{where}: there is no such field: "
+            + (f"did you mean {near[0]!r}?" if near else f"it has {', '.join(names)}")
+        )
     old = getattr(node, name)
     if inside and not dataclasses.is_dataclass(old):
         raise UserError(f"{where}: {name!r} has no fields")
@@ -140,10 +167,16 @@ def _changed(node: Any, path: list[str], value: Any, where: str) -> Any:
             new = _changed(old, inside, value, where)
         elif name in TABLES:
             if value not in TABLES[name]:
-                raise UserError(f"{where}: there is no {name} called {value!r}: choose one of {', '.join(TABLES[name])}")
+                raise UserError(
+                    f"{where}: there is no {name} called {value!r}: choose one of "
+                    f"{', '.join(TABLES[name])}"
+                )
             new = old if value == _name(name, old) else TABLES[name][value]()
         elif dataclasses.is_dataclass(old):
-            raise UserError(f"{where} is a group: set one of its fields, e.g. --{name}.{dataclasses.fields(old)[0].name}")
+            raise UserError(
+                f"{where} is a group: set one of its fields, e.g. "
+                f"--{name}.{dataclasses.fields(old)[0].name}"
+            )
         else:
             hint = typing.get_type_hints(type(node))[name]
             if isinstance(value, str) and "tuple" in str(hint):
@@ -163,7 +196,9 @@ def _name(field: str, value: Any) -> str:
 
 
 def to_dict(value: Any, field: str = "") -> Any:
-    """Nested plain dict of settings (or a part of them), with the names of generator and discriminator."""
+    """Nested plain dict of settings (or a part of them), with the names of generator and
+    discriminator.
+    """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         inner = {f.name: to_dict(getattr(value, f.name), f.name) for f in dataclasses.fields(value)}
         return {"name": _name(field, value), **inner} if field in TABLES else inner
@@ -178,7 +213,9 @@ def from_dict(nested: Mapping[str, Any], where: str = "") -> Settings:
 def load(path: Path) -> Settings:
     """Settings of a fit's folder."""
     if not path.exists():
-        raise UserError(f"{path.parent}: holds no generator; fit one with `semiseg gan fit --out {path.parent}`")
+        raise UserError(
+            f"{path.parent}: holds no generator; fit one with `semiseg gan fit --out {path.parent}`"
+        )
     return from_dict(config.load_yaml(path), str(path))
 
 

@@ -1,4 +1,6 @@
-"""SPADE, reduced: a mask, a style code and noise become an image. The mask enters at every scale, by the normalisation."""
+"""SPADE, reduced: a mask, a style code and noise become an image. The mask enters at every scale,
+by the normalisation.
+"""
 
 from __future__ import annotations
 
@@ -28,14 +30,18 @@ from semiseg.nets.layers import Normals
 
 @dataclasses.dataclass(frozen=True)
 class Spade:
-    """Spatially-adaptive normalisation, Park et al., CVPR 2019 (eq. 1), small enough for a few dozen images on a CPU.
+    """Spatially-adaptive normalisation, Park et al., CVPR 2019 (eq. 1), small enough for a few
+    dozen images on a CPU.
 
-    Every block normalises without parameters and then multiplies by 1 + γ and adds β, both convolutions of features of the mask. Differences:
-    the mask's features also see the style code, so that a class can look different from image to image; fresh noise is added at every scale
-    (Karras et al., CVPR 2019), its strength learnt for each channel; instance instead of batch norm.
+    Every block normalises without parameters and then multiplies by 1 + γ and adds β, both
+    convolutions of features of the mask. Differences: the mask's features also see the style code,
+    so that a class can look different from image to image; fresh noise is added at every scale
+    (Karras et al., CVPR 2019), its strength learnt for each channel; instance instead of batch
+    norm.
 
     Attributes:
-      widths: channels of each scale, coarsest first; the coarsest is 2^(scales - 1) times smaller than the image.
+      widths: channels of each scale, coarsest first; the coarsest is 2^(scales - 1) times smaller
+        than the image.
       hidden: features of the mask at each scale.
       noise: channels of noise that enter at the coarsest scale.
       style: numbers in the style code.
@@ -83,13 +89,21 @@ class Spade:
 
     def noises(self, size: int) -> int:
         """How many normal numbers an image takes."""
-        return (size // self.block) ** 2 * self.noise + sum((size >> i) ** 2 for i in range(len(self.widths)))
+        return (size // self.block) ** 2 * self.noise + sum(
+            (size >> i) ** 2 for i in range(len(self.widths))
+        )
 
-    def encode(self, weights: Weights, image: jax.Array, mask: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Mean and log-variance of the style code of images ``(B, H, W, C)`` in [-1, 1] with one-hot masks."""
+    def encode(
+        self, weights: Weights, image: jax.Array, mask: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        """Mean and log-variance of the style code of images ``(B, H, W, C)`` in [-1, 1] with
+        one-hot masks.
+        """
         return style.encode(weights["encoder"], image, mask)
 
-    def apply(self, weights: Weights, mask: jax.Array, code: jax.Array, noise: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def apply(
+        self, weights: Weights, mask: jax.Array, code: jax.Array, noise: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
         """Image ``(B, H, W, C)`` in [-1, 1], and the mask it belongs to, which is the one given.
 
         Args:
@@ -98,14 +112,26 @@ class Spade:
           noise: normal ``(B, noises(H))``.
         """
         coarse = mask.shape[1] // self.block
-        first, *fresh = split_maps(noise, [(coarse, self.noise), *((coarse << i, 1) for i in range(len(self.widths)))])
-        x = conv(weights["first"], jnp.concatenate([halve(mask, self.block), first], -1)) + everywhere(dense(weights["first_style"], code))
+        first, *fresh = split_maps(
+            noise, [(coarse, self.noise), *((coarse << i, 1) for i in range(len(self.widths)))]
+        )
+        x = conv(
+            weights["first"], jnp.concatenate([halve(mask, self.block), first], -1)
+        ) + everywhere(dense(weights["first_style"], code))
         for i in range(len(self.widths)):
-            x = _block(weights[f"block{i}"], double(x) if i else x, halve(mask, self.block >> i), code, fresh[i])
+            x = _block(
+                weights[f"block{i}"],
+                double(x) if i else x,
+                halve(mask, self.block >> i),
+                code,
+                fresh[i],
+            )
         return jnp.tanh(conv(weights["last"], leaky(x))), mask
 
 
-def _block(p: dict[str, Any], x: jax.Array, mask: jax.Array, code: jax.Array, noise: jax.Array) -> jax.Array:
+def _block(
+    p: dict[str, Any], x: jax.Array, mask: jax.Array, code: jax.Array, noise: jax.Array
+) -> jax.Array:
     features = leaky(conv(p["mask"], mask) + everywhere(dense(p["style"], code)))
 
     def spade(name: str, x: jax.Array) -> jax.Array:

@@ -1,4 +1,5 @@
-"""A teacher's masks as further conditions: a segmenter of the same budget labels the images outside it, and each pair counts by how sure it is.
+"""A teacher's masks as further conditions: a segmenter of the same budget labels the images outside
+it, and each pair counts by how sure it is.
 
 semiseg train --data N --labels K … --out RUN        the teacher
 semiseg gan fit --data N --labels K --teacher RUN --train.pseudo 0.25 --out G
@@ -16,13 +17,18 @@ from semiseg.generators.masks import with_regions
 from semiseg.generators.settings import Settings
 
 
-def masks(settings: Settings, images: np.ndarray, classes: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """The teacher's masks ``(N, S, S)`` uint8 of all ``images`` ``(N, S, S, C)``, with the fit's regions, and its confidence ``(N,)`` in [0, 1].
+def masks(
+    settings: Settings, images: np.ndarray, classes: tuple[str, ...]
+) -> tuple[np.ndarray, np.ndarray]:
+    """The teacher's masks ``(N, S, S)`` uint8 of all ``images`` ``(N, S, S, C)``, with the fit's
+    regions, and its confidence ``(N,)`` in [0, 1].
 
-    That is its mean probability of what it predicts over the foreground; 0 where it sees none, since background is what it is sure of anyway.
+    That is its mean probability of what it predicts over the foreground; 0 where it sees none,
+    since background is what it is sure of anyway.
 
     Raises:
-      UserError: no finished run, or one of other data, another budget or another frame than the fit's.
+      UserError: no finished run, or one of other data, another budget or another frame than the
+        fit's.
     """
     from semiseg import config
     from semiseg.cli.predict import Predictor
@@ -30,16 +36,27 @@ def masks(settings: Settings, images: np.ndarray, classes: tuple[str, ...]) -> t
 
     run = Path(str(settings.teacher))
     if not (run / "weights.safetensors").exists():
-        raise UserError(f"--teacher {run}: holds no finished run; train one with `semiseg train` on the same --data, --labels and --label-subset")
+        raise UserError(
+            f"--teacher {run}: holds no finished run; train one with `semiseg train` on the same "
+            f"--data, --labels and --label-subset"
+        )
     trial = config.load(run / "config.yaml")
     for field in ("data", "labels", "label_subset", "image_size", "zoom"):
         if getattr(trial, field) != getattr(settings, field):
             wanted = f"{field} = {getattr(trial, field)}, the generator {getattr(settings, field)}"
-            raise UserError(f"--teacher {run}: has {wanted}; a teacher of another budget would pass on labels that the generator must not see")
+            raise UserError(
+                f"--teacher {run}: has {wanted}; a teacher of another budget would pass on "
+                f"labels that the generator must not see"
+            )
     teacher = Predictor.load(run)
     if trial.frame.depth or trial.slices > 1 or teacher.classes != classes:
-        raise UserError(f"--teacher {run}: must segment single images into {', '.join(classes)}; train a 2D network with --slices 1")
-    found = list(predict.probabilities(teacher.model, Frame(settings.image_size), teacher.params, images))
+        raise UserError(
+            f"--teacher {run}: must segment single images into {', '.join(classes)}; train a 2D "
+            f"network with --slices 1"
+        )
+    found = list(
+        predict.probabilities(teacher.model, Frame(settings.image_size), teacher.params, images)
+    )
     labels = np.stack([p.argmax(-1).astype(np.uint8) for p in found])
     front = labels != 0
     sure = np.stack([p.max(-1) for p in found])

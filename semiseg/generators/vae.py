@@ -1,4 +1,6 @@
-"""A variational autoencoder of label maps: masks nobody drew, by sampling its prior or by walking between two real ones."""
+"""A variational autoencoder of label maps: masks nobody drew, by sampling its prior or by walking
+between two real ones.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,16 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from semiseg.generators.blocks import Weights, conv, conv_weights, dense, dense_weights, initialise, leaky, one_hot
+from semiseg.generators.blocks import (
+    Weights,
+    conv,
+    conv_weights,
+    dense,
+    dense_weights,
+    initialise,
+    leaky,
+    one_hot,
+)
 from semiseg.generators.losses import kl
 from semiseg.nets import layers
 from semiseg.nets.layers import Normals
@@ -20,7 +31,8 @@ from semiseg.types import IGNORE
 
 @dataclasses.dataclass(frozen=True)
 class LabelVAE:
-    """Kingma & Welling 2014 on one-hot label maps: convolutions of stride 2 down, transposed ones up, softmax out.
+    """Kingma & Welling 2014 on one-hot label maps: convolutions of stride 2 down, transposed ones
+    up, softmax out.
 
     Attributes:
       widths: channels of each level, finest (half the size) first.
@@ -47,7 +59,10 @@ class LabelVAE:
             found["first"] = dense_weights(normals, self.latent, before * coarse**2)
             for i in reversed(range(len(self.widths))):
                 width = self.widths[max(i - 1, 0)]
-                found[f"up{i}"] = {"kernel": normals.he((2, 2, before, width), before), "bias": jnp.zeros(width)}
+                found[f"up{i}"] = {
+                    "kernel": normals.he((2, 2, before, width), before),
+                    "bias": jnp.zeros(width),
+                }
                 before = width
             found["last"] = conv_weights(normals, 3, before, classes, 0.5)
             return found
@@ -72,16 +87,25 @@ class LabelVAE:
         return conv(weights["last"], leaky(x))
 
     def loss(self, weights: Weights, mask: jax.Array, noise: jax.Array) -> jax.Array:
-        """Cross-entropy per pixel + β KL per pixel; pixels of IGNORE (all-zero one-hot) cost nothing."""
+        """Cross-entropy per pixel + β KL per pixel; pixels of IGNORE (all-zero one-hot) cost
+        nothing.
+        """
         mean, logvar = self.encode(weights, mask)
         logits = self.decode(weights, mean + jnp.exp(0.5 * logvar) * noise)
         pixels = mask.shape[1] * mask.shape[2]
-        return -(mask * jax.nn.log_softmax(logits)).sum((1, 2, 3)).mean() / pixels + self.beta * kl(mean, logvar).mean() / pixels
+        return (
+            -(mask * jax.nn.log_softmax(logits)).sum((1, 2, 3)).mean() / pixels
+            + self.beta * kl(mean, logvar).mean() / pixels
+        )
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def fit(vae: LabelVAE, classes: int, labels: jax.Array, steps: jax.Array, seed: jax.Array) -> tuple[Weights, jax.Array]:
-    """Weights after ``steps`` (traced) on ``(N, H, W)`` maps, 16 a step, mirrored at random; and the mean loss of the second half."""
+def fit(
+    vae: LabelVAE, classes: int, labels: jax.Array, steps: jax.Array, seed: jax.Array
+) -> tuple[Weights, jax.Array]:
+    """Weights after ``steps`` (traced) on ``(N, H, W)`` maps, 16 a step, mirrored at random; and
+    the mean loss of the second half.
+    """
     key = jax.random.key(seed)
     weights = vae.init(key, classes, labels.shape[1])
     adam = optax.adam(vae.lr)
@@ -98,7 +122,9 @@ def fit(vae: LabelVAE, classes: int, labels: jax.Array, steps: jax.Array, seed: 
         step, opt = adam.update(gradient, opt, weights)
         return optax.apply_updates(weights, step), opt, total + jnp.where(2 * i >= steps, value, 0)
 
-    weights, _, total = jax.lax.fori_loop(0, steps, body, (weights, adam.init(weights), jnp.float32(0)))
+    weights, _, total = jax.lax.fori_loop(
+        0, steps, body, (weights, adam.init(weights), jnp.float32(0))
+    )
     return weights, total / jnp.maximum(steps - (steps + 1) // 2, 1)
 
 
@@ -112,14 +138,22 @@ def sample(vae: LabelVAE, weights: Weights, noise: np.ndarray) -> np.ndarray:
     return np.asarray(_decoded(vae, weights, noise))
 
 
-def between(vae: LabelVAE, weights: Weights, a: np.ndarray, b: np.ndarray, share: np.ndarray, classes: int) -> np.ndarray:
-    """Maps ``(B, H, W)`` on the way from ``a`` to ``b`` at ``share`` ``(B,)`` in [0, 1]: codes are joined by a line."""
+def between(
+    vae: LabelVAE, weights: Weights, a: np.ndarray, b: np.ndarray, share: np.ndarray, classes: int
+) -> np.ndarray:
+    """Maps ``(B, H, W)`` on the way from ``a`` to ``b`` at ``share`` ``(B,)`` in [0, 1]: codes are
+    joined by a line.
+    """
     code = lambda x: vae.encode(weights, one_hot(jnp.asarray(x), classes))[0]
-    return np.asarray(_decoded(vae, weights, code(a) * (1 - share[:, None]) + code(b) * share[:, None]))
+    return np.asarray(
+        _decoded(vae, weights, code(a) * (1 - share[:, None]) + code(b) * share[:, None])
+    )
 
 
 def usable(label: np.ndarray, real: np.ndarray) -> bool:
-    """Whether a map has the classes of some real map, and a foreground within the real ones' range (half the least to 1.5 times the largest)."""
+    """Whether a map has the classes of some real map, and a foreground within the real ones' range
+    (half the least to 1.5 times the largest).
+    """
     share = (real != 0).mean((1, 2), where=real != IGNORE)
     own = (label != 0).mean()
     seen = {tuple(np.setdiff1d(np.unique(r), [IGNORE])) for r in real}

@@ -1,4 +1,6 @@
-"""Segmentation losses: ``Loss()(logits, label) -> scalar``. Adding one = its file + one line in LOSSES."""
+"""Segmentation losses: ``Loss()(logits, label) -> scalar``. Adding one = its file + one line in
+LOSSES.
+"""
 
 from semiseg.losses.boundary import Boundary
 from semiseg.losses.ce import CE

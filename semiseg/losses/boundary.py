@@ -1,4 +1,6 @@
-"""Boundary loss: probability weighted by its signed distance from the true contour, beside a region loss."""
+"""Boundary loss: probability weighted by its signed distance from the true contour, beside a region
+loss.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +15,12 @@ from semiseg.types import hyper
 
 @hyper
 class Boundary:
-    """``region + weight * mean(phi * p)`` (Kervadec et al., MIDL 2019, eq. 5), phi the signed distance in pixels, negative in the mask.
+    """``region + weight * mean(phi * p)`` (Kervadec et al., MIDL 2019, eq. 5), phi the signed
+    distance in pixels, negative in the mask.
 
-    phi is 0 on the mask's outermost pixels, as in the paper. The term is negative where the prediction is good. A class with no contour
-    in an image has phi 0 there: only ``region`` acts on it.
+    phi is 0 on the mask's outermost pixels, as in the paper. The term is negative where the
+    prediction is good. A class with no contour in an image has phi 0 there: only ``region`` acts on
+    it.
     """
 
     region: CEDice = CEDice()
@@ -37,10 +41,15 @@ class Boundary:
         mask = jnp.moveaxis(x.onehot[..., first:] > 0, -1, 1)
         d = signed_distance(mask, x.valid[:, None] & ~mask, (1.0,) * (label.ndim - 1))
         phi = jnp.moveaxis(jnp.where(d < 0, d + 1, d), 1, -1)
-        p, weights = jax.nn.softmax(x.logits)[..., first:], class_vector(self.class_weights, logits.shape[-1])[first:]
+        p, weights = (
+            jax.nn.softmax(x.logits)[..., first:],
+            class_vector(self.class_weights, logits.shape[-1])[first:],
+        )
         return pixel_mean(phi * p, x.valid, weights)
 
 
 def pixel_mean(x: jax.Array, valid: jax.Array, weights_K: jax.Array) -> jax.Array:
-    """Mean of ``x (B, *space, K)`` over valid pixels ``(B, *space)`` and, weighted, over classes; 0 where nothing is valid."""
+    """Mean of ``x (B, *space, K)`` over valid pixels ``(B, *space)`` and, weighted, over classes; 0
+    where nothing is valid.
+    """
     return class_mean(x.reshape(-1, x.shape[-1]), weights_K, valid.reshape(-1))

@@ -11,7 +11,9 @@ from semiseg.types import hyper
 
 @hyper
 class CE:
-    """``-log p`` of the true class: the mean over valid pixels, weighted by their class (``sum w*l / sum w``)."""
+    """``-log p`` of the true class: the mean over valid pixels, weighted by their class (``sum w*l
+    / sum w``).
+    """
 
     class_weights: tuple[float, ...] = ()
     """One weight a class, background first; empty: all 1."""

@@ -11,7 +11,8 @@ from semiseg.types import hyper
 
 @hyper
 class CEDice:
-    """``ce_weight * CE + dice_weight * Dice``; each term keeps its own fields (``--method.criterion.dice.squared=True``).
+    """``ce_weight * CE + dice_weight * Dice``; each term keeps its own fields
+    (``--method.criterion.dice.squared=True``).
 
     Attributes:
       ce: the cross-entropy.
@@ -31,4 +32,6 @@ class CEDice:
 
 
 SSL4MIS = CEDice(dice=Dice(squared=True, batch=True, background=True, smooth=1e-5))
-"""The supervised loss of the SSL4MIS benchmark: ½(CE + Dice), squared denominators over the batch, background included."""
+"""The supervised loss of the SSL4MIS benchmark: ½(CE + Dice), squared denominators over the batch,
+background included.
+"""

@@ -1,7 +1,9 @@
-"""What every loss starts from: valid pixels, one-hot labels, per-class sums; and the masked means that the methods share.
+"""What every loss starts from: valid pixels, one-hot labels, per-class sums; and the masked means
+that the methods share.
 
-Between ``net.apply`` and the scalar that is differentiated. All arithmetic is float32, whatever the logits are; a pixel whose label is
-IGNORE is replaced before the softmax, so that its gradient is exactly zero even where its logit is not finite.
+Between ``net.apply`` and the scalar that is differentiated. All arithmetic is float32, whatever the
+logits are; a pixel whose label is IGNORE is replaced before the softmax, so that its gradient is
+exactly zero even where its logit is not finite.
 """
 
 from __future__ import annotations
@@ -19,7 +21,9 @@ TINY = 1e-12
 
 
 class Pixels(NamedTuple):
-    """A batch with its ignored pixels neutralised: zero logits, a zero one-hot row, ``valid`` False."""
+    """A batch with its ignored pixels neutralised: zero logits, a zero one-hot row, ``valid``
+    False.
+    """
 
     logits: jax.Array  # (B, *space, K) float32
     onehot: jax.Array  # (B, *space, K) float32
@@ -27,7 +31,9 @@ class Pixels(NamedTuple):
 
 
 class Overlap(NamedTuple):
-    """Sums over the valid pixels of a group (an image, or the whole batch): what every region loss is a ratio of."""
+    """Sums over the valid pixels of a group (an image, or the whole batch): what every region loss
+    is a ratio of.
+    """
 
     both: jax.Array  # (G, K) sum of p*y
     prediction: jax.Array  # (G, K) sum of p, or of p^2
@@ -39,33 +45,49 @@ def pixels(logits: jax.Array, label: jax.Array) -> Pixels:
     """Neutralise IGNORE. ``logits (B, *space, K)`` float, ``label (B, *space)`` int."""
     valid = label != IGNORE
     clean = jnp.where(valid[..., None], logits.astype(jnp.float32), 0.0)
-    onehot = jax.nn.one_hot(jnp.where(valid, label.astype(jnp.int32), -1), logits.shape[-1], dtype=jnp.float32)
+    onehot = jax.nn.one_hot(
+        jnp.where(valid, label.astype(jnp.int32), -1), logits.shape[-1], dtype=jnp.float32
+    )
     return Pixels(clean, onehot, valid)
 
 
 def overlap(logits: jax.Array, label: jax.Array, *, batch: bool, squared: bool = False) -> Overlap:
-    """Per-class sums of the softmax and the one-hot label, over the whole batch (``G = 1``) or image by image (``G = B``)."""
+    """Per-class sums of the softmax and the one-hot label, over the whole batch (``G = 1``) or
+    image by image (``G = B``).
+    """
     x = pixels(logits, label)
     p = jnp.where(x.valid[..., None], jax.nn.softmax(x.logits), 0.0)
     axes = tuple(range(0 if batch else 1, label.ndim))
     total = lambda a: a.sum(axes).reshape(-1, logits.shape[-1])
-    return Overlap(total(p * x.onehot), total(p * p if squared else p), total(x.onehot), x.valid.any(axes).reshape(-1))
+    return Overlap(
+        total(p * x.onehot),
+        total(p * p if squared else p),
+        total(x.onehot),
+        x.valid.any(axes).reshape(-1),
+    )
 
 
-def class_vector(class_weights: tuple[float, ...], classes: int, background: bool = True) -> jax.Array:
+def class_vector(
+    class_weights: tuple[float, ...], classes: int, background: bool = True
+) -> jax.Array:
     """Weights ``(K,)``: ones unless given, zero for an excluded background.
 
     Raises:
       UserError: as many weights as classes were not given.
     """
     if class_weights and len(class_weights) != classes:
-        raise UserError(f"class_weights: {len(class_weights)} weights for {classes} classes; give one a class, background first")
+        raise UserError(
+            f"class_weights: {len(class_weights)} weights for {classes} classes; give one a "
+            f"class, background first"
+        )
     weights = jnp.asarray(class_weights or (1.0,) * classes, jnp.float32)
     return weights if background else weights.at[0].set(0.0)
 
 
 def class_mean(loss_GxK: jax.Array, weights_K: jax.Array, present_G: jax.Array) -> jax.Array:
-    """Weighted mean over classes, then mean over the groups that have a valid pixel; 0 where there is none."""
+    """Weighted mean over classes, then mean over the groups that have a valid pixel; 0 where there
+    is none.
+    """
     per_group = loss_GxK @ weights_K / jnp.maximum(weights_K.sum(), TINY)
     return masked_mean(per_group, present_G)
 
@@ -80,16 +102,18 @@ def masked_mean(x: jax.Array, mask: jax.Array) -> jax.Array:
 
     Args:
       x: any shape.
-      mask: bool, or non-negative weights; its shape is the leading part of ``x``'s, e.g. ``(B, *space)`` for an ``x (B, *space, K)``.
+      mask: bool, or non-negative weights; its shape is the leading part of ``x``'s, e.g. ``(B,
+        *space)`` for an ``x (B, *space, K)``.
     """
     mask = jnp.broadcast_to(mask.reshape(mask.shape + (1,) * (x.ndim - mask.ndim)), x.shape)
     return weighted_mean(jnp.where(mask != 0, x.astype(jnp.float32), 0.0), mask.astype(jnp.float32))
 
 
 def softmax_mse(p: jax.Array, q: jax.Array, valid: jax.Array) -> jax.Array:
-    """Mean squared difference of two probability maps ``(B, *space, K)`` over valid pixels ``(B, *space)`` and all classes.
+    """Mean squared difference of two probability maps ``(B, *space, K)`` over valid pixels ``(B,
+    *space)`` and all classes.
 
-    The consistency term of mean teacher (Tarvainen & Valpola 2017, eq. 1, on probabilities); gradients flow into both arguments, so
-    stop them on the teacher's.
+    The consistency term of mean teacher (Tarvainen & Valpola 2017, eq. 1, on probabilities);
+    gradients flow into both arguments, so stop them on the teacher's.
     """
     return masked_mean(jnp.square(p.astype(jnp.float32) - q.astype(jnp.float32)), valid)

@@ -12,14 +12,17 @@ from semiseg.types import hyper
 class Dice:
     """``1 - (2 sum(p*y) + s) / (sum p + sum y + s)``, mean over classes.
 
-    Milletari et al. (3DV 2016, eq. 1) with ``squared``, Drozdzal et al. (2016) without. A class absent from the truth keeps its term: it
-    costs up to 1 and pushes its probability down. An image with no valid pixel is left out.
+    Milletari et al. (3DV 2016, eq. 1) with ``squared``, Drozdzal et al. (2016) without. A class
+    absent from the truth keeps its term: it costs up to 1 and pushes its probability down. An image
+    with no valid pixel is left out.
     """
 
     squared: bool = False
     """``sum p^2`` in the denominator instead of ``sum p``."""
     batch: bool = True
-    """Sums over the whole batch (steadier where a class is in few slices), or per image and then averaged."""
+    """Sums over the whole batch (steadier where a class is in few slices), or per image and then
+    averaged.
+    """
     background: bool = False
     """Whether class 0 counts as a class."""
     smooth: float = 1e-5
@@ -31,4 +34,6 @@ class Dice:
         """``logits (B, *space, K)`` float, ``label (B, *space)`` int with IGNORE → scalar."""
         o = overlap(logits, label, batch=self.batch, squared=self.squared)
         dice = (2 * o.both + self.smooth) / (o.prediction + o.truth + self.smooth + TINY)
-        return class_mean(1 - dice, class_vector(self.class_weights, logits.shape[-1], self.background), o.present)
+        return class_mean(
+            1 - dice, class_vector(self.class_weights, logits.shape[-1], self.background), o.present
+        )

@@ -11,7 +11,9 @@ from semiseg.types import hyper
 
 @hyper
 class Focal:
-    """``-(1 - p)^gamma log p`` of the true class (Lin et al., ICCV 2017, eq. 5), averaged as in :class:`CE`; gamma 0 is CE."""
+    """``-(1 - p)^gamma log p`` of the true class (Lin et al., ICCV 2017, eq. 5), averaged as in
+    :class:`CE`; gamma 0 is CE.
+    """
 
     gamma: float = 2.0
     """Focusing exponent, ≥ 0."""
@@ -22,5 +24,10 @@ class Focal:
         """``logits (B, *space, K)`` float, ``label (B, *space)`` int with IGNORE → scalar."""
         x = pixels(logits, label)
         log_p = jnp.sum(jax.nn.log_softmax(x.logits) * x.onehot, -1)
-        missing = jnp.maximum(-jnp.expm1(log_p), 1e-7)  # 1-p without cancellation; the floor: 0^gamma has no finite slope for gamma < 1
-        return weighted_mean(-(missing**self.gamma) * log_p, x.onehot @ class_vector(self.class_weights, logits.shape[-1]))
+        missing = jnp.maximum(
+            -jnp.expm1(log_p), 1e-7
+        )  # 1-p without cancellation; the floor: 0^gamma has no finite slope for gamma < 1
+        return weighted_mean(
+            -(missing**self.gamma) * log_p,
+            x.onehot @ class_vector(self.class_weights, logits.shape[-1]),
+        )

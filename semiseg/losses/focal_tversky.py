@@ -12,9 +12,11 @@ from semiseg.types import hyper
 
 @hyper
 class FocalTversky:
-    """``(1 - TI)^(1/gamma)``, mean over classes (Abraham & Khan, ISBI 2019, eq. 4); gamma 1 is :class:`Tversky`.
+    """``(1 - TI)^(1/gamma)``, mean over classes (Abraham & Khan, ISBI 2019, eq. 4); gamma 1 is
+    :class:`Tversky`.
 
-    The paper writes alpha for false negatives (.7) and beta for false positives (.3); here they keep the names of :class:`Tversky`.
+    The paper writes alpha for false negatives (.7) and beta for false positives (.3); here they
+    keep the names of :class:`Tversky`.
     """
 
     alpha: float = 0.3
@@ -36,6 +38,9 @@ class FocalTversky:
         """``logits (B, *space, K)`` float, ``label (B, *space)`` int with IGNORE → scalar."""
         o = overlap(logits, label, batch=self.batch)
         miss = 1 - tversky_index(o, self.alpha, self.beta, self.smooth)
-        # The power's slope is infinite at a perfect overlap: below the resolution of float32 the loss is flat.
+        # The power's slope is infinite at a perfect overlap: below the resolution of float32 the
+        # loss is flat.
         loss = jnp.where(miss <= 1e-6, 0.0, jnp.maximum(miss, 1e-6) ** (1 / self.gamma))
-        return class_mean(loss, class_vector(self.class_weights, logits.shape[-1], self.background), o.present)
+        return class_mean(
+            loss, class_vector(self.class_weights, logits.shape[-1], self.background), o.present
+        )

@@ -11,10 +11,11 @@ from semiseg.types import hyper
 
 @hyper
 class GeneralisedDice:
-    """``1 - 2 sum_c w_c sum(p*y) / sum_c w_c sum(p + y)`` with ``w_c = 1 / (sum y)^2`` (Sudre et al., DLMIA 2017, eq. 1).
+    """``1 - 2 sum_c w_c sum(p*y) / sum_c w_c sum(p + y)`` with ``w_c = 1 / (sum y)^2`` (Sudre et
+    al., DLMIA 2017, eq. 1).
 
-    The weights are divided by the largest, so ``smooth`` means the same at every image size. A class absent from the truth, whose weight
-    would be infinite, gets the largest finite one.
+    The weights are divided by the largest, so ``smooth`` means the same at every image size. A
+    class absent from the truth, whose weight would be infinite, gets the largest finite one.
     """
 
     batch: bool = False
@@ -29,9 +30,15 @@ class GeneralisedDice:
     def __call__(self, logits: jax.Array, label: jax.Array) -> jax.Array:
         """``logits (B, *space, K)`` float, ``label (B, *space)`` int with IGNORE → scalar."""
         o = overlap(logits, label, batch=self.batch)
-        given = jnp.broadcast_to(class_vector(self.class_weights, logits.shape[-1], self.background)[None], o.truth.shape)
+        given = jnp.broadcast_to(
+            class_vector(self.class_weights, logits.shape[-1], self.background)[None], o.truth.shape
+        )
         inside = (o.truth > 0) & (given > 0)
-        smallest = jnp.min(o.truth, 1, keepdims=True, where=inside, initial=jnp.inf)  # of the classes that are there; inf: none is
-        weight = given * jnp.where(inside & jnp.isfinite(smallest), jnp.square(smallest / jnp.maximum(o.truth, 1.0)), 1.0)
+        smallest = jnp.min(
+            o.truth, 1, keepdims=True, where=inside, initial=jnp.inf
+        )  # of the classes that are there; inf: none is
+        weight = given * jnp.where(
+            inside & jnp.isfinite(smallest), jnp.square(smallest / jnp.maximum(o.truth, 1.0)), 1.0
+        )
         both, either = jnp.sum(weight * o.both, 1), jnp.sum(weight * (o.prediction + o.truth), 1)
         return masked_mean(1 - (2 * both + self.smooth) / (either + self.smooth + TINY), o.present)

@@ -1,4 +1,6 @@
-"""Hausdorff loss by distance transforms: errors cost more the farther they lie from the contours, beside a region loss."""
+"""Hausdorff loss by distance transforms: errors cost more the farther they lie from the contours,
+beside a region loss.
+"""
 
 from __future__ import annotations
 
@@ -14,15 +16,18 @@ from semiseg.types import hyper
 
 @hyper
 class HausdorffDT:
-    """``region + weight * mean((p - y)^2 (d_p^alpha + d_y^alpha))`` (Karimi & Salcudean, IEEE TMI 2020, eq. 8).
+    """``region + weight * mean((p - y)^2 (d_p^alpha + d_y^alpha))`` (Karimi & Salcudean, IEEE TMI
+    2020, eq. 8).
 
-    ``d`` is the distance in pixels to the contour of the truth and of the prediction (p > ½), on both sides of it and without gradient.
-    Where a mask has no contour its d is 0.
+    ``d`` is the distance in pixels to the contour of the truth and of the prediction (p > ½), on
+    both sides of it and without gradient. Where a mask has no contour its d is 0.
     """
 
     region: CEDice = CEDice()
     weight: float = 0.01
-    """Of the distance term. The paper re-weighs it every epoch until both terms are equal; squared pixels grow with the image."""
+    """Of the distance term. The paper re-weighs it every epoch until both terms are equal; squared
+    pixels grow with the image.
+    """
     alpha: float = 2.0
     """Exponent of the distances (the paper: 2)."""
     background: bool = False
@@ -41,4 +46,8 @@ class HausdorffDT:
         masks = jnp.moveaxis(jnp.stack([p > 0.5, y > 0]), -1, 2) & valid[None]  # (2, B, K, *space)
         d = jnp.abs(signed_distance(masks, valid[None] & ~masks, (1.0,) * (label.ndim - 1)))
         far = jnp.moveaxis(jnp.sum(d**self.alpha, 0), 1, -1)
-        return pixel_mean(jnp.square(p - y) * far, x.valid, class_vector(self.class_weights, logits.shape[-1])[first:])
+        return pixel_mean(
+            jnp.square(p - y) * far,
+            x.valid,
+            class_vector(self.class_weights, logits.shape[-1])[first:],
+        )

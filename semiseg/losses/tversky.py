@@ -9,14 +9,20 @@ from semiseg.types import hyper
 
 
 def tversky_index(o: Overlap, alpha: float, beta: float, smooth: float) -> jax.Array:
-    """``(TP + s) / (TP + alpha*FP + beta*FN + s)`` per group and class ``(G, K)`` (Salehi et al., MLMI 2017, eq. 4)."""
+    """``(TP + s) / (TP + alpha*FP + beta*FN + s)`` per group and class ``(G, K)`` (Salehi et al.,
+    MLMI 2017, eq. 4).
+    """
     false_positive, false_negative = o.prediction - o.both, o.truth - o.both
-    return (o.both + smooth) / (o.both + alpha * false_positive + beta * false_negative + smooth + TINY)
+    return (o.both + smooth) / (
+        o.both + alpha * false_positive + beta * false_negative + smooth + TINY
+    )
 
 
 @hyper
 class Tversky:
-    """One minus the Tversky index, mean over classes; alpha = beta = ½ is Dice (at half its ``smooth``)."""
+    """One minus the Tversky index, mean over classes; alpha = beta = ½ is Dice (at half its
+    ``smooth``).
+    """
 
     alpha: float = 0.3
     """Price of a false positive."""
@@ -35,4 +41,6 @@ class Tversky:
         """``logits (B, *space, K)`` float, ``label (B, *space)`` int with IGNORE → scalar."""
         o = overlap(logits, label, batch=self.batch)
         loss = 1 - tversky_index(o, self.alpha, self.beta, self.smooth)
-        return class_mean(loss, class_vector(self.class_weights, logits.shape[-1], self.background), o.present)
+        return class_mean(
+            loss, class_vector(self.class_weights, logits.shape[-1], self.background), o.present
+        )

@@ -1,4 +1,6 @@
-"""What every semi-supervised method is built on: half of the batch unlabelled, a ramped weight, and an average of the network that is evaluated."""
+"""What every semi-supervised method is built on: half of the batch unlabelled, a ramped weight, and
+an average of the network that is evaluated.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +16,15 @@ from semiseg.types import Batch, Loss, Model, Output, Params, PyTree, hyper, sta
 
 @hyper
 class SemiSupervised:
-    """Loss = criterion(f(x_l), y) + w(t) · (what a method adds), with w(t) = weight · exp(-5 (1 - t)²).
+    """Loss = criterion(f(x_l), y) + w(t) · (what a method adds), with w(t) = weight · exp(-5 (1 -
+    t)²).
 
-    The exponential moving average of the network, of weights and of normalisation statistics, is what is evaluated (as it is of
-    ``supervised``), and is the teacher of the methods that have one. Normalisation statistics follow the labelled images alone.
+    The exponential moving average of the network, of weights and of normalisation statistics, is
+    what is evaluated (as it is of ``supervised``), and is the teacher of the methods that have one.
+    Normalisation statistics follow the labelled images alone.
 
-    A method with one network has a Params for ``params``; one with more, a dict of them in which ``net`` is the one evaluated.
+    A method with one network has a Params for ``params``; one with more, a dict of them in which
+    ``net`` is the one evaluated.
 
     Attributes:
       criterion: the segmentation loss on labelled images.
@@ -27,10 +32,12 @@ class SemiSupervised:
       ramp: share of the training after which the weight is at its full value.
       decay: of the moving average.
       labelled_share: part of the batch that is labelled.
-      average_state: False is a quirk of published code: normalisation statistics are left out of the average.
+      average_state: False is a quirk of published code: normalisation statistics are left out of
+        the average.
       evaluate: "teacher", the average; or "student", the last iterate, as most published code does.
-      teacher_train: a quirk of published code: a teacher normalises by its batch and keeps its dropout. It goes with ``average_state``: a
-        teacher whose statistics stay those of its start can only be read so.
+      teacher_train: a quirk of published code: a teacher normalises by its batch and keeps its
+        dropout. It goes with ``average_state``: a teacher whose statistics stay those of its start
+        can only be read so.
     """
 
     criterion: Loss = CEDice()
@@ -45,16 +52,22 @@ class SemiSupervised:
     paper: ClassVar[str] = ""
     """Authors, venue and year."""
     holds: ClassVar[str] = "1 | 1"
-    """Networks that are trained, and after the bar those that are kept without gradient (averages, teachers)."""
+    """Networks that are trained, and after the bar those that are kept without gradient (averages,
+    teachers).
+    """
     passes: ClassVar[str] = "L + U"
-    """Images a step puts through a network, in terms of the labelled L and the unlabelled U of a batch; after a bar those without gradient."""
+    """Images a step puts through a network, in terms of the labelled L and the unlabelled U of a
+    batch; after a bar those without gradient.
+    """
 
     def labelled(self, batch: int) -> int:
         """How many images of a batch come from the labelled pool."""
         return min(max(1, round(batch * self.labelled_share)), batch - 1)
 
     def networks(self, model: Model, key: jax.Array) -> PyTree:
-        """Fresh ``params``; the evaluated network is drawn from ``key`` itself, as that of ``supervised`` is."""
+        """Fresh ``params``; the evaluated network is drawn from ``key`` itself, as that of
+        ``supervised`` is.
+        """
         return model.init(key)
 
     def remember(self, model: Model, params: PyTree, key: jax.Array) -> dict[str, PyTree]:
@@ -63,24 +76,40 @@ class SemiSupervised:
 
     def init(self, model: Model, key: jax.Array) -> tuple[PyTree, PyTree]:
         params = self.networks(model, key)
-        return params, {"teacher": evaluated(params), "step": jnp.zeros((), jnp.int32), **self.remember(model, params, jax.random.fold_in(key, 9))}
+        return params, {
+            "teacher": evaluated(params),
+            "step": jnp.zeros((), jnp.int32),
+            **self.remember(model, params, jax.random.fold_in(key, 9)),
+        }
 
     def update(self, params: PyTree, memory: PyTree) -> tuple[PyTree, PyTree]:
-        teacher = ema_params(memory["teacher"], evaluated(params), self.decay, memory["step"], state=self.average_state)
+        teacher = ema_params(
+            memory["teacher"],
+            evaluated(params),
+            self.decay,
+            memory["step"],
+            state=self.average_state,
+        )
         return params, {**memory, "teacher": teacher, "step": memory["step"] + 1}
 
     def final(self, params: PyTree, memory: PyTree) -> Params:
         return memory["teacher"] if self.evaluate == "teacher" else evaluated(params)
 
     # -------------------------------------------------------------- parts of a loss
-    def supervise(self, model: Model, params: Params, batch: Batch, key: jax.Array) -> tuple[Output, jax.Array]:
+    def supervise(
+        self, model: Model, params: Params, batch: Batch, key: jax.Array
+    ) -> tuple[Output, jax.Array]:
         """The labelled pass and its loss; exactly those of ``supervised``."""
         output = model.apply(params, batch.image, train=True, key=jax.random.fold_in(key, 0))
         return output, supervised_loss(self.criterion, output, batch.label, batch.weight)
 
     def target(self, model: Model, teacher: Params, image: jax.Array, key: jax.Array) -> jax.Array:
-        """A teacher's class probabilities ``(B, H, W, K)``, without gradient; ``key`` is for its dropout under ``teacher_train``."""
-        logits = model.apply(teacher, image, train=self.teacher_train, key=key if self.teacher_train else None).logits
+        """A teacher's class probabilities ``(B, H, W, K)``, without gradient; ``key`` is for its
+        dropout under ``teacher_train``.
+        """
+        logits = model.apply(
+            teacher, image, train=self.teacher_train, key=key if self.teacher_train else None
+        ).logits
         return jax.nn.softmax(jax.lax.stop_gradient(logits))
 
     def ramped(self, progress: jax.Array) -> jax.Array:

@@ -15,11 +15,14 @@ from semiseg.types import IGNORE, Model, Net, hyper, static
 
 @hyper
 class CrossTeaching(CPS):
-    """Luo et al., MIDL 2022 (equations 2-4): as CPS, with Dice for the cross term and a second architecture.
+    """Luo et al., MIDL 2022 (equations 2-4): as CPS, with Dice for the cross term and a second
+    architecture.
 
-    Loss = Σ criterion(f_i(x_l), y) + w(t) · (Dice(f_1(u), argmax f_2(u)) + Dice(f_2(u), argmax f_1(u))). As in the paper the second network
-    is a Swin-Unet; of a third of the published width, so that it is no dearer than the U-Net it teaches, and never pre-trained (theirs begins
-    with ImageNet's weights). Published code squares the probabilities in the Dice's denominator; here they are not.
+    Loss = Σ criterion(f_i(x_l), y) + w(t) · (Dice(f_1(u), argmax f_2(u)) + Dice(f_2(u), argmax
+    f_1(u))). As in the paper the second network is a Swin-Unet; of a third of the published width,
+    so that it is no dearer than the U-Net it teaches, and never pre-trained (theirs begins with
+    ImageNet's weights). Published code squares the probabilities in the Dice's denominator; here
+    they are not.
 
     Attributes:
       other: the second network; trained along, and thrown away.

@@ -1,4 +1,6 @@
-"""The signed distance head of DTC and SASSNet: what it is taught, and how a distance is read as a probability."""
+"""The signed distance head of DTC and SASSNet: what it is taught, and how a distance is read as a
+probability.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +15,10 @@ from semiseg.types import IGNORE
 def distance_map(label: jax.Array, classes: int) -> jax.Array:
     """Signed distance of each foreground class ``(B, *space, K - 1)`` in [-1, 1], negative inside.
 
-    Each side is divided by its own largest distance in the image (Xue et al., AAAI 2020; Luo et al., AAAI 2021, equation 1). A class that
-    the image does not show is 1 everywhere, one that fills it -1: public code has 0 there, which :func:`as_probability` reads as one half.
-    ``label (B, *space)``; IGNORE makes no border and is 0 where a class has none.
+    Each side is divided by its own largest distance in the image (Xue et al., AAAI 2020; Luo et
+    al., AAAI 2021, equation 1). A class that the image does not show is 1 everywhere, one that
+    fills it -1: public code has 0 there, which :func:`as_probability` reads as one half. ``label
+    (B, *space)``; IGNORE makes no border and is 0 where a class has none.
     """
     space = tuple(range(-(label.ndim - 1), 0))
     mask = jnp.stack([label == k for k in range(1, classes)], 1)
@@ -34,11 +37,17 @@ def distance_loss(predicted: jax.Array, label: jax.Array, classes: int) -> jax.A
 
 
 def decision(distance: jax.Array) -> jax.Array:
-    """The classes ``(B, *space, K)`` that signed distances decide for, one-hot: the foreground class that is deepest inside, else background."""
+    """The classes ``(B, *space, K)`` that signed distances decide for, one-hot: the foreground
+    class that is deepest inside, else background.
+    """
     inside = jnp.minimum(distance, 0)
-    return jax.nn.one_hot(jnp.where((inside < 0).any(-1), 1 + inside.argmin(-1), 0), distance.shape[-1] + 1)
+    return jax.nn.one_hot(
+        jnp.where((inside < 0).any(-1), 1 + inside.argmin(-1), 0), distance.shape[-1] + 1
+    )
 
 
 def as_probability(distance: jax.Array, steepness: jax.Array | float) -> jax.Array:
-    """sigmoid(-k z): the smooth inverse of the distance transform (Luo et al. 2021, equation 2), 1 inside, 0 outside."""
+    """sigmoid(-k z): the smooth inverse of the distance transform (Luo et al. 2021, equation 2), 1
+    inside, 0 outside.
+    """
     return jax.nn.sigmoid(-steepness * distance)

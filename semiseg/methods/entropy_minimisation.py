@@ -25,9 +25,19 @@ class EntropyMinimisation(SemiSupervised):
     paper: ClassVar[str] = "Grandvalet & Bengio, NeurIPS 2004; Vu et al., CVPR 2019"
     passes: ClassVar[str] = "L + U"
 
-    def loss(self, model: Model, params: Params, memory: PyTree, batch: Batch, key: jax.Array, progress: jax.Array) -> tuple[jax.Array, Aux]:
+    def loss(
+        self,
+        model: Model,
+        params: Params,
+        memory: PyTree,
+        batch: Batch,
+        key: jax.Array,
+        progress: jax.Array,
+    ) -> tuple[jax.Array, Aux]:
         output, supervised = self.supervise(model, params, batch, key)
-        p = jax.nn.softmax(model.apply(params, batch.weak, train=True, key=jax.random.fold_in(key, 1)).logits)
+        p = jax.nn.softmax(
+            model.apply(params, batch.weak, train=True, key=jax.random.fold_in(key, 1)).logits
+        )
         unsure = masked_mean(entropy(p), batch.valid) / math.log(model.classes)
         w = self.ramped(progress)
         metrics = {"supervised": supervised, "entropy": unsure, "entropy_weight": w}

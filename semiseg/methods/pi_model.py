@@ -15,8 +15,8 @@ from semiseg.types import Aux, Batch, Model, Params, Pseudo, PyTree, hyper
 class PiModel(SemiSupervised):
     """Laine & Aila, ICLR 2017 (algorithm 1), on unlabelled images.
 
-    Adds w(t) · ||softmax(f(weak(u))) - softmax(f(strong(u)))||², each with its own dropout, if the network has any; the gradient goes
-    through both, as there.
+    Adds w(t) · ||softmax(f(weak(u))) - softmax(f(strong(u)))||², each with its own dropout, if the
+    network has any; the gradient goes through both, as there.
     """
 
     weight: float = 4.0
@@ -24,12 +24,25 @@ class PiModel(SemiSupervised):
     paper: ClassVar[str] = "Laine & Aila, ICLR 2017"
     passes: ClassVar[str] = "L + 2 U"
 
-    def loss(self, model: Model, params: Params, memory: PyTree, batch: Batch, key: jax.Array, progress: jax.Array) -> tuple[jax.Array, Aux]:
+    def loss(
+        self,
+        model: Model,
+        params: Params,
+        memory: PyTree,
+        batch: Batch,
+        key: jax.Array,
+        progress: jax.Array,
+    ) -> tuple[jax.Array, Aux]:
         output, supervised = self.supervise(model, params, batch, key)
         looks = [
-            jax.nn.softmax(model.apply(params, view, train=True, key=jax.random.fold_in(key, i)).logits) for i, view in enumerate((batch.weak, batch.strong), 1)
+            jax.nn.softmax(
+                model.apply(params, view, train=True, key=jax.random.fold_in(key, i)).logits
+            )
+            for i, view in enumerate((batch.weak, batch.strong), 1)
         ]
         consistency = softmax_mse(looks[0], looks[1], batch.valid)
         w = self.ramped(progress)
         metrics = {"supervised": supervised, "consistency": consistency, "consistency_weight": w}
-        return supervised + w * consistency, Aux(metrics, output.new_state, None, Pseudo(looks[0], batch.valid, looks[1]))
+        return supervised + w * consistency, Aux(
+            metrics, output.new_state, None, Pseudo(looks[0], batch.valid, looks[1])
+        )

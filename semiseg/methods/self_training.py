@@ -15,13 +15,16 @@ from semiseg.types import Aux, Batch, Model, Params, Pseudo, PyTree, hyper
 
 @hyper
 class SelfTraining(SemiSupervised):
-    """Noisy student, Xie et al., CVPR 2020 (algorithm 1), with the networks of one size; for segmentation Yang et al., CVPR 2022 (ST).
+    """Noisy student, Xie et al., CVPR 2020 (algorithm 1), with the networks of one size; for
+    segmentation Yang et al., CVPR 2022 (ST).
 
-    The steps are cut into ``rounds``. In the first the network learns from the labelled images alone. Then, in each round, its average at
-    the end of the last round is frozen and labels, and a fresh student learns from the labelled images and, on the strong view, from the
-    labels that are confident: loss = criterion + weight · 1/|valid| Σ over confident pixels of CE.
-    The student and its average begin again with the initial weights; the optimiser's momentum and the learning rate's schedule go on
-    (use ``schedule=constant``). The first step of a round still has the old student.
+    The steps are cut into ``rounds``. In the first the network learns from the labelled images
+    alone. Then, in each round, its average at the end of the last round is frozen and labels, and a
+    fresh student learns from the labelled images and, on the strong view, from the labels that are
+    confident: loss = criterion + weight · 1/|valid| Σ over confident pixels of CE. The student and
+    its average begin again with the initial weights; the optimiser's momentum and the learning
+    rate's schedule go on (use ``schedule=constant``). The first step of a round still has the old
+    student.
 
     Attributes:
       rounds: of training, the supervised one included.
@@ -45,7 +48,15 @@ class SelfTraining(SemiSupervised):
     def remember(self, model: Model, params: Params, key: jax.Array) -> dict[str, PyTree]:
         return {"labeller": params, "fresh": params, "round": jnp.int32(0), "next": jnp.int32(0)}
 
-    def loss(self, model: Model, params: Params, memory: PyTree, batch: Batch, key: jax.Array, progress: jax.Array) -> tuple[jax.Array, Aux]:
+    def loss(
+        self,
+        model: Model,
+        params: Params,
+        memory: PyTree,
+        batch: Batch,
+        key: jax.Array,
+        progress: jax.Array,
+    ) -> tuple[jax.Array, Aux]:
         output, supervised = self.supervise(model, params, batch, key)
         q = self.target(model, memory["labeller"], batch.weak, jax.random.fold_in(key, 2))
         accepted = confident(q, self.threshold, batch.valid) & (memory["round"] > 0)
@@ -53,9 +64,15 @@ class SelfTraining(SemiSupervised):
         logits = model.apply(params, view, train=True, key=jax.random.fold_in(key, 1)).logits
         unsupervised = hard_cross_entropy(logits, q.argmax(-1), accepted, batch.valid)
         due = jnp.floor(progress * self.rounds + 1e-6).astype(jnp.int32)
-        metrics = {"supervised": supervised, "unsupervised": unsupervised, "round": memory["round"].astype(jnp.float32)}
+        metrics = {
+            "supervised": supervised,
+            "unsupervised": unsupervised,
+            "round": memory["round"].astype(jnp.float32),
+        }
         memory = {**memory, "next": due}
-        return supervised + self.weight * unsupervised, Aux(metrics, output.new_state, memory, Pseudo(q, accepted, jax.nn.softmax(logits)))
+        return supervised + self.weight * unsupervised, Aux(
+            metrics, output.new_state, memory, Pseudo(q, accepted, jax.nn.softmax(logits))
+        )
 
     def update(self, params: Params, memory: PyTree) -> tuple[Params, PyTree]:
         params, memory = super().update(params, memory)

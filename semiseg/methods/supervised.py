@@ -1,4 +1,6 @@
-"""Supervised training on the labelled pool alone: the baseline that gets the same care as every other method."""
+"""Supervised training on the labelled pool alone: the baseline that gets the same care as every
+other method.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +18,9 @@ from semiseg.types import Aux, Batch, Loss, Model, Params, PyTree, hyper
 class Supervised:
     """Gradient descent on the labelled images; an average of the weights is what is evaluated.
 
-    The average (Tarvainen & Valpola 2017, but without their consistency term) is kept here too, so that what a mean teacher gains over
-    this baseline is due to its unlabelled images and not to averaging.
+    The average (Tarvainen & Valpola 2017, but without their consistency term) is kept here too, so
+    that what a mean teacher gains over this baseline is due to its unlabelled images and not to
+    averaging.
 
     Attributes:
       criterion: the segmentation loss.
@@ -39,13 +42,24 @@ class Supervised:
         params = model.init(key)
         return params, {"average": params, "step": jnp.zeros((), jnp.int32)}
 
-    def loss(self, model: Model, params: Params, memory: PyTree, batch: Batch, key: jax.Array, progress: jax.Array) -> tuple[jax.Array, Aux]:
+    def loss(
+        self,
+        model: Model,
+        params: Params,
+        memory: PyTree,
+        batch: Batch,
+        key: jax.Array,
+        progress: jax.Array,
+    ) -> tuple[jax.Array, Aux]:
         output = model.apply(params, batch.image, train=True, key=jax.random.fold_in(key, 0))
         loss = supervised_loss(self.criterion, output, batch.label, batch.weight)
         return loss, Aux({"supervised": loss}, output.new_state)
 
     def update(self, params: Params, memory: PyTree) -> tuple[Params, PyTree]:
-        return params, {"average": ema_params(memory["average"], params, self.decay, memory["step"]), "step": memory["step"] + 1}
+        return params, {
+            "average": ema_params(memory["average"], params, self.decay, memory["step"]),
+            "step": memory["step"] + 1,
+        }
 
     def final(self, params: Params, memory: PyTree) -> Params:
         return memory["average"]

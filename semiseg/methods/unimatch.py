@@ -20,13 +20,16 @@ from semiseg.types import IGNORE, Aux, Batch, Model, Params, Pseudo, PyTree, hyp
 class UniMatch(SemiSupervised):
     """Yang et al., CVPR 2023 (equations 3-6), in the medical setting of its code.
 
-    Adds w(t) · (strong_weight · (H(s1) + H(s2)) + feature_weight · H(fp)): H is the loss against argmax softmax(f(weak(u))) where that is
-    confident; s1 and s2 are two strong views, each with a CutMix box of the next unlabelled image, in picture, label and confidence; fp is
-    the weak view with channels of its features dropped. The published total is half of this: halve the learning rate for it.
+    Adds w(t) · (strong_weight · (H(s1) + H(s2)) + feature_weight · H(fp)): H is the loss against
+    argmax softmax(f(weak(u))) where that is confident; s1 and s2 are two strong views, each with a
+    CutMix box of the next unlabelled image, in picture, label and confidence; fp is the weak view
+    with channels of its features dropped. The published total is half of this: halve the learning
+    rate for it.
 
-    Differences: s1 is the trainer's strong view, s2 is drawn from the weak view by contrast, brightness and blur; features are dropped
-    under the last layer (where every network has them) instead of in the encoder; a box comes from the next image of the batch instead of
-    one of another batch.
+    Differences: s1 is the trainer's strong view, s2 is drawn from the weak view by contrast,
+    brightness and blur; features are dropped under the last layer (where every network has them)
+    instead of in the encoder; a box comes from the next image of the batch instead of one of
+    another batch.
 
     Attributes:
       threshold: least confidence of an accepted pixel.
@@ -37,7 +40,8 @@ class UniMatch(SemiSupervised):
       blur: probability of a blur in it.
       cutmix: probability of a box.
       pixel_loss: "ce", or "dice" (the medical code): Dice over confident pixels.
-      student_view: "strong"; "jitter": both views are drawn as s2 is (the published code); "weak": both are the weak view (with CutMix).
+      student_view: "strong"; "jitter": both views are drawn as s2 is (the published code); "weak":
+        both are the weak view (with CutMix).
     """
 
     threshold: float = 0.95
@@ -53,7 +57,15 @@ class UniMatch(SemiSupervised):
     paper: ClassVar[str] = "Yang et al., CVPR 2023"
     passes: ClassVar[str] = "L + 3 U"
 
-    def loss(self, model: Model, params: Params, memory: PyTree, batch: Batch, key: jax.Array, progress: jax.Array) -> tuple[jax.Array, Aux]:
+    def loss(
+        self,
+        model: Model,
+        params: Params,
+        memory: PyTree,
+        batch: Batch,
+        key: jax.Array,
+        progress: jax.Array,
+    ) -> tuple[jax.Array, Aux]:
         k_weak, k_jitter, k_drop, *k_views = (jax.random.fold_in(key, i) for i in range(1, 8))
         output, supervised = self.supervise(model, params, batch, key)
         weak = model.apply(params, batch.weak, train=True, key=k_weak)
@@ -73,17 +85,26 @@ class UniMatch(SemiSupervised):
         strong = jnp.float32(0)
         for view, k_box, k_net in zip(views, k_views[:2], k_views[2:]):
             mask = cutmix_box(k_box, label.shape[1:], len(label), self.cutmix)
-            logits = model.apply(params, paste(mask, view, partner(view)), train=True, key=k_net).logits
-            mixed, seen = paste(mask, label, partner(label)), paste(mask, batch.valid, partner(batch.valid))
+            logits = model.apply(
+                params, paste(mask, view, partner(view)), train=True, key=k_net
+            ).logits
+            mixed, seen = (
+                paste(mask, label, partner(label)),
+                paste(mask, batch.valid, partner(batch.valid)),
+            )
             strong += self.pixels(logits, mixed, seen)
         w = self.ramped(progress)
         metrics = {"supervised": supervised, "strong": strong, "features": features, "accepted": accepted.sum() / jnp.maximum(batch.valid.sum(), 1),
                    "unsupervised_weight": w}  # fmt: skip
         total = supervised + w * (self.strong_weight * strong + self.feature_weight * features)
-        return total, Aux(metrics, output.new_state, None, Pseudo(q, accepted, jax.nn.softmax(dropped)))
+        return total, Aux(
+            metrics, output.new_state, None, Pseudo(q, accepted, jax.nn.softmax(dropped))
+        )
 
     def pixels(self, logits: jax.Array, label: jax.Array, valid: jax.Array) -> jax.Array:
-        """H of the equations: the loss on confident pixels; 0, and no gradient, where there is none."""
+        """H of the equations: the loss on confident pixels; 0, and no gradient, where there is
+        none.
+        """
         if self.pixel_loss == "dice":
             return Dice(squared=True, background=True)(logits, label)
         return hard_cross_entropy(logits, label, label != IGNORE, valid)

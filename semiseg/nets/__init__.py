@@ -1,4 +1,6 @@
-"""Networks: one file each. To add one, write its file and add its line here and in ``tests/nets/test_nets.py``."""
+"""Networks: one file each. To add one, write its file and add its line here and in
+``tests/nets/test_nets.py``.
+"""
 
 from semiseg.nets.attended_unet import CBAMUNet, CoordinateUNet, SEUNet
 from semiseg.nets.attention_unet import AttentionUNet

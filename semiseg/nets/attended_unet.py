@@ -1,4 +1,6 @@
-"""U-Nets whose blocks weigh their own activations: by channel, by channel and place, or along rows and columns."""
+"""U-Nets whose blocks weigh their own activations: by channel, by channel and place, or along rows
+and columns.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,9 @@ from semiseg.nets.unet import Block, UNet
 
 
 class SqueezeExcite(nnx.Module):
-    """Hu et al., CVPR 2018 (fig. 2): channels times sigmoid(W2 relu(W1 mean over the image)); W1 has C / reduction outputs."""
+    """Hu et al., CVPR 2018 (fig. 2): channels times sigmoid(W2 relu(W1 mean over the image)); W1
+    has C / reduction outputs.
+    """
 
     def __init__(self, channels: int, reduction: int, dims: int, normals: layers.Normals):
         hidden = max(1, channels // reduction)
@@ -30,8 +34,10 @@ class SqueezeExcite(nnx.Module):
 
 
 class CBAM(nnx.Module):
-    """Woo et al., ECCV 2018 (fig. 2): channel attention from mean and maximum through one shared pair of layers, then a map of the image from
-    a 7×7 convolution on the mean and maximum over channels. Difference: that convolution has a bias and no norm."""
+    """Woo et al., ECCV 2018 (fig. 2): channel attention from mean and maximum through one shared
+    pair of layers, then a map of the image from a 7×7 convolution on the mean and maximum over
+    channels. Difference: that convolution has a bias and no norm.
+    """
 
     def __init__(self, channels: int, reduction: int, dims: int, normals: layers.Normals):
         self.channel = SqueezeExcite(channels, reduction, dims, normals)
@@ -41,21 +47,30 @@ class CBAM(nnx.Module):
         space = tuple(range(1, x.ndim - 1))
         pooled = [self.channel.logits(f(x, space, keepdims=True)) for f in (jnp.mean, jnp.max)]
         x = x * jax.nn.sigmoid(pooled[0] + pooled[1])
-        return x * jax.nn.sigmoid(self.place(jnp.concatenate([f(x, -1, keepdims=True) for f in (jnp.mean, jnp.max)], -1)))
+        return x * jax.nn.sigmoid(
+            self.place(jnp.concatenate([f(x, -1, keepdims=True) for f in (jnp.mean, jnp.max)], -1))
+        )
 
 
 class CoordinateAttention(nnx.Module):
-    """Hou, Zhou & Feng, CVPR 2021 (fig. 2c): means along each axis share a 1×1 convolution, norm and hard swish; each then weighs its axis.
+    """Hou, Zhou & Feng, CVPR 2021 (fig. 2c): means along each axis share a 1×1 convolution, norm
+    and hard swish; each then weighs its axis.
 
     The axes meet in one norm, as in the paper, which concatenates them; any number of axes.
     """
 
     def __init__(self, net: UNet, channels: int, reduction: int, normals: layers.Normals):
         hidden = max(1, channels // reduction)
-        self.conv = layers.Conv(channels, hidden, size=1, dims=net.dims, bias=net.norm == "none", normals=normals)
+        self.conv = layers.Conv(
+            channels, hidden, size=1, dims=net.dims, bias=net.norm == "none", normals=normals
+        )
         self.norm = None if net.norm == "none" else net.normalisation(hidden)
         for axis in range(net.dims):
-            setattr(self, f"axis{axis}", layers.Conv(hidden, channels, size=1, dims=net.dims, normals=normals))
+            setattr(
+                self,
+                f"axis{axis}",
+                layers.Conv(hidden, channels, size=1, dims=net.dims, normals=normals),
+            )
 
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         space = range(1, x.ndim - 1)
@@ -66,7 +81,9 @@ class CoordinateAttention(nnx.Module):
         start, gates = 0, []
         for axis in space:
             part = jax.lax.slice_in_dim(line, start, start + x.shape[axis], axis=1)
-            gates.append(jax.nn.sigmoid(getattr(self, f"axis{axis - 1}")(jnp.moveaxis(part, 1, axis))))
+            gates.append(
+                jax.nn.sigmoid(getattr(self, f"axis{axis - 1}")(jnp.moveaxis(part, 1, axis)))
+            )
             start += x.shape[axis]
         for gate in gates:
             x = x * gate
@@ -83,17 +100,30 @@ class _Attended(nnx.Module):
 
 @dataclasses.dataclass(frozen=True)
 class SEUNet(UNet):
-    """U-Net with squeeze and excitation (Hu et al., CVPR 2018) after every block of encoder and decoder. That is its place in Roy et al. (MICCAI
-    2018, fig. 1). Every other field and difference is UNet's.
+    """U-Net with squeeze and excitation (Hu et al., CVPR 2018) after every block of encoder and
+    decoder. That is its place in Roy et al. (MICCAI 2018, fig. 1). Every other field and difference
+    is UNet's.
 
     Attributes:
-      reduction: channels of a block per channel of its bottleneck (16 in Hu et al., 2 in Roy et al.).
+      reduction: channels of a block per channel of its bottleneck (16 in Hu et al., 2 in Roy et
+        al.).
     """
 
     reduction: int = 8
 
-    def stage(self, channels: int, out: int, rate: float, stride: int, normals: layers.Normals, *, first: bool = False) -> nnx.Module:
-        return _Attended(Block(self, channels, out, rate, stride, normals), self.attention(out, normals))
+    def stage(
+        self,
+        channels: int,
+        out: int,
+        rate: float,
+        stride: int,
+        normals: layers.Normals,
+        *,
+        first: bool = False,
+    ) -> nnx.Module:
+        return _Attended(
+            Block(self, channels, out, rate, stride, normals), self.attention(out, normals)
+        )
 
     def attention(self, channels: int, normals: layers.Normals) -> nnx.Module:
         """What follows a block, called with ``(x, train)``."""
@@ -102,8 +132,9 @@ class SEUNet(UNet):
 
 @dataclasses.dataclass(frozen=True)
 class CBAMUNet(SEUNet):
-    """U-Net with the convolutional block attention module (Woo et al., ECCV 2018) after every block of encoder and decoder. Its map of places
-    comes from a 7×7 convolution with a bias and no norm. Every other field and difference is UNet's.
+    """U-Net with the convolutional block attention module (Woo et al., ECCV 2018) after every block
+    of encoder and decoder. Its map of places comes from a 7×7 convolution with a bias and no norm.
+    Every other field and difference is UNet's.
 
     Attributes:
       reduction: channels of a block per channel of its bottleneck (16 in the paper).
@@ -115,8 +146,9 @@ class CBAMUNet(SEUNet):
 
 @dataclasses.dataclass(frozen=True)
 class CoordinateUNet(SEUNet):
-    """U-Net with coordinate attention (Hou, Zhou & Feng, CVPR 2021) after every block of encoder and decoder. Padding is seen by the means along
-    an axis, as it is by every mean over the image. Every other field and difference is UNet's.
+    """U-Net with coordinate attention (Hou, Zhou & Feng, CVPR 2021) after every block of encoder
+    and decoder. Padding is seen by the means along an axis, as it is by every mean over the image.
+    Every other field and difference is UNet's.
 
     Attributes:
       reduction: channels of a block per channel of its bottleneck (32 in the paper).

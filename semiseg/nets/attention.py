@@ -1,7 +1,8 @@
 """Attention: what the transformer networks share, for any number of spatial axes, channels last.
 
-Functional cores first (attention, windows, the bias of relative positions), then the flax.nnx modules that hold their variables. Everything
-is matrix products, reshapes and slices: no gather, whose gradient is a scatter that a CPU takes one element at a time.
+Functional cores first (attention, windows, the bias of relative positions), then the flax.nnx
+modules that hold their variables. Everything is matrix products, reshapes and slices: no gather,
+whose gradient is a scatter that a CPU takes one element at a time.
 """
 
 from __future__ import annotations
@@ -31,8 +32,12 @@ def attend(q: jax.Array, k: jax.Array, v: jax.Array, bias: jax.Array | None = No
     return jax.nn.softmax(scores if bias is None else scores + bias).astype(v.dtype) @ v
 
 
-def layer_norm(x: jax.Array, scale: jax.Array | None = None, bias: jax.Array | None = None, eps: float = 1e-5) -> jax.Array:
-    """Normalisation over the channels (Ba, Kiros & Hinton 2016), in float32; keeps the dtype of ``x``."""
+def layer_norm(
+    x: jax.Array, scale: jax.Array | None = None, bias: jax.Array | None = None, eps: float = 1e-5
+) -> jax.Array:
+    """Normalisation over the channels (Ba, Kiros & Hinton 2016), in float32; keeps the dtype of
+    ``x``.
+    """
     y = x.astype(jnp.float32)
     y = y - y.mean(-1, keepdims=True)
     y = y * jax.lax.rsqrt((y * y).mean(-1, keepdims=True) + eps)
@@ -40,9 +45,13 @@ def layer_norm(x: jax.Array, scale: jax.Array | None = None, bias: jax.Array | N
 
 
 def blocks(x: jax.Array, size: Sequence[int]) -> jax.Array:
-    """``(B, *space, C)`` cut into blocks: ``(B, *(space / size), prod(size), C)``, a block's pixels in row-major order."""
+    """``(B, *space, C)`` cut into blocks: ``(B, *(space / size), prod(size), C)``, a block's pixels
+    in row-major order.
+    """
     d = len(size)
-    cut = x.reshape(x.shape[0], *(m for n, s in zip(x.shape[1:-1], size) for m in (n // s, s)), x.shape[-1])
+    cut = x.reshape(
+        x.shape[0], *(m for n, s in zip(x.shape[1:-1], size) for m in (n // s, s)), x.shape[-1]
+    )
     cut = cut.transpose(0, *range(1, 2 * d, 2), *range(2, 2 * d + 1, 2), 2 * d + 1)
     return cut.reshape(*cut.shape[: d + 1], math.prod(size), x.shape[-1])
 
@@ -56,7 +65,8 @@ def unblocks(x: jax.Array, size: Sequence[int]) -> jax.Array:
 
 
 def relative_bias(table: jax.Array, window: Sequence[int]) -> jax.Array:
-    """``(heads, T, T)`` with ``[h, i, j] = table[h, i − j]`` for the pixels i, j of a window (Liu et al. 2021, eq. 4).
+    """``(heads, T, T)`` with ``[h, i, j] = table[h, i − j]`` for the pixels i, j of a window (Liu
+    et al. 2021, eq. 4).
 
     Args:
       table: ``(heads, *(2·w − 1))``, the offset 0 in the middle.
@@ -68,28 +78,42 @@ def relative_bias(table: jax.Array, window: Sequence[int]) -> jax.Array:
         at = 1 + 2 * axis
         middle = table.shape[at] // 2
         reverse = jnp.flip(table, at)
-        table = jnp.stack([jax.lax.slice_in_dim(reverse, middle - i, middle - i + w, axis=at) for i in range(w)], at)
+        table = jnp.stack(
+            [jax.lax.slice_in_dim(reverse, middle - i, middle - i + w, axis=at) for i in range(w)],
+            at,
+        )
     d = len(window)
-    return table.transpose(0, *range(1, 2 * d, 2), *range(2, 2 * d + 1, 2)).reshape(table.shape[0], math.prod(window), -1)
+    return table.transpose(0, *range(1, 2 * d, 2), *range(2, 2 * d + 1, 2)).reshape(
+        table.shape[0], math.prod(window), -1
+    )
 
 
 @functools.lru_cache
-def shift_mask(space: tuple[int, ...], window: tuple[int, ...], shift: tuple[int, ...]) -> np.ndarray:
-    """``(*(space / window), T, T)`` float32: 0 where two pixels of a cyclically shifted window were neighbours before the shift, else −100."""
+def shift_mask(
+    space: tuple[int, ...], window: tuple[int, ...], shift: tuple[int, ...]
+) -> np.ndarray:
+    """``(*(space / window), T, T)`` float32: 0 where two pixels of a cyclically shifted window were
+    neighbours before the shift, else −100.
+    """
     region = np.zeros(space, np.int64)
     for axis, (n, w, s) in enumerate(zip(space, window, shift)):
         if s:
             line = np.arange(n)
-            region = 3 * region + ((line >= n - w).astype(int) + (line >= n - s)).reshape([-1 if a == axis else 1 for a in range(len(space))])
+            region = 3 * region + ((line >= n - w).astype(int) + (line >= n - s)).reshape(
+                [-1 if a == axis else 1 for a in range(len(space))]
+            )
     ids = np.asarray(region)[None, ..., None]
     d = len(window)
     cut = ids.reshape(1, *(m for n, w in zip(space, window) for m in (n // w, w)), 1)
-    cut = cut.transpose(0, *range(1, 2 * d, 2), *range(2, 2 * d + 1, 2), 2 * d + 1).reshape(*(n // w for n, w in zip(space, window)), -1)
+    cut = cut.transpose(0, *range(1, 2 * d, 2), *range(2, 2 * d + 1, 2), 2 * d + 1).reshape(
+        *(n // w for n, w in zip(space, window)), -1
+    )
     return np.where(cut[..., :, None] == cut[..., None, :], 0, -100).astype(np.float32)
 
 
 def merge_order(dims: int) -> list[int]:
-    """Order in which a patch of 2 along each axis is joined to channels: by the number of odd offsets, then the first axis first.
+    """Order in which a patch of 2 along each axis is joined to channels: by the number of odd
+    offsets, then the first axis first.
 
     It is the order of the published Swin code (00, 10, 01, 11), so that its weights fit.
     """
@@ -98,7 +122,9 @@ def merge_order(dims: int) -> list[int]:
 
 
 def drop_path(x: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:
-    """Leaves out a residual branch for whole images with probability ``rate`` (Huang et al. 2016, stochastic depth); none without a key."""
+    """Leaves out a residual branch for whole images with probability ``rate`` (Huang et al. 2016,
+    stochastic depth); none without a key.
+    """
     if key is None or rate == 0:
         return x
     keep = jax.random.bernoulli(key, 1 - rate, (x.shape[0], *(1,) * (x.ndim - 1)))
@@ -114,7 +140,9 @@ def heads_divide(who: str, widths: Sequence[int], heads: Sequence[int]) -> None:
 
 # ------------------------------------------------------------------ modules
 class Linear(nnx.Module):
-    """Matrix product along the channels. Variables: kernel ``(C, O)``, normal with variance 2 / (C + O) (Glorot & Bengio 2010); bias ``(O,)``."""
+    """Matrix product along the channels. Variables: kernel ``(C, O)``, normal with variance 2 / (C
+    + O) (Glorot & Bengio 2010); bias ``(O,)``.
+    """
 
     def __init__(self, channels: int, out: int, *, bias: bool = True, normals: layers.Normals):
         self.kernel = nnx.Param(normals.he((channels, out), channels + out))
@@ -122,7 +150,11 @@ class Linear(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         y = x @ self.kernel[...].astype(x.dtype)
-        return y if self.bias is None else y + self.bias[...].astype(x.dtype).reshape((1,) * (x.ndim - 1) + (-1,))
+        return (
+            y
+            if self.bias is None
+            else y + self.bias[...].astype(x.dtype).reshape((1,) * (x.ndim - 1) + (-1,))
+        )
 
 
 class LayerNorm(nnx.Module):
@@ -135,11 +167,15 @@ class LayerNorm(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         shape = (1,) * (x.ndim - 1) + (-1,)
-        return layer_norm(x, self.scale[...].reshape(shape), self.bias[...].reshape(shape), self.eps)
+        return layer_norm(
+            x, self.scale[...].reshape(shape), self.bias[...].reshape(shape), self.eps
+        )
 
 
 class Attention(nnx.Module):
-    """Multi-head self-attention of ``(..., T, C)``. Variables: qkv (C → 3C, ordered q, k, v, each by head) and out (C → C)."""
+    """Multi-head self-attention of ``(..., T, C)``. Variables: qkv (C → 3C, ordered q, k, v, each
+    by head) and out (C → C).
+    """
 
     def __init__(self, channels: int, heads: int, *, bias: bool = True, normals: layers.Normals):
         self.heads = heads
@@ -164,9 +200,21 @@ class MLP(nnx.Module):
 
 
 class Transformer(nnx.Module):
-    """Pre-norm transformer block of ``(B, T, C)`` (Dosovitskiy et al. 2021, eq. 2 and 3); dropout on both branches."""
+    """Pre-norm transformer block of ``(B, T, C)`` (Dosovitskiy et al. 2021, eq. 2 and 3); dropout
+    on both branches.
+    """
 
-    def __init__(self, channels: int, heads: int, hidden: int, *, rate: float, bias: bool = True, eps: float = 1e-5, normals: layers.Normals):
+    def __init__(
+        self,
+        channels: int,
+        heads: int,
+        hidden: int,
+        *,
+        rate: float,
+        bias: bool = True,
+        eps: float = 1e-5,
+        normals: layers.Normals,
+    ):
         self.rate = rate
         self.norm1, self.norm2 = LayerNorm(channels, eps), LayerNorm(channels, eps)
         self.attention = Attention(channels, heads, bias=bias, normals=normals)
@@ -181,9 +229,10 @@ class Transformer(nnx.Module):
 class Swin(nnx.Module):
     """Swin transformer block of ``(B, *space, C)`` (Liu et al. 2021, fig. 3b and eq. 3).
 
-    Attention is within windows; in every second block the windows are shifted by half, cyclically, and pixels that are neighbours by the
-    cycle alone do not see each other. An axis no longer than the window is one window of its own length. Where the window does not divide
-    an axis, that is padded at the end with zeros, which take part in the attention, as in the published code.
+    Attention is within windows; in every second block the windows are shifted by half, cyclically,
+    and pixels that are neighbours by the cycle alone do not see each other. An axis no longer than
+    the window is one window of its own length. Where the window does not divide an axis, that is
+    padded at the end with zeros, which take part in the attention, as in the published code.
 
     Variables: norm1, attention, table ``(heads, *(2·window − 1))``, norm2, mlp.
     """
@@ -192,10 +241,17 @@ class Swin(nnx.Module):
         self, channels: int, heads: int, window: Sequence[int], *, shifted: bool, drop: float = 0.0, ratio: int = 4,
         flat_bias: bool = False, normals: layers.Normals,
     ):  # fmt: skip
-        self.window, self.shifted, self.drop, self.flat_bias = tuple(window), shifted, drop, flat_bias
+        self.window, self.shifted, self.drop, self.flat_bias = (
+            tuple(window),
+            shifted,
+            drop,
+            flat_bias,
+        )
         self.norm1, self.norm2 = LayerNorm(channels), LayerNorm(channels)
         self.attention = Attention(channels, heads, normals=normals)
-        self.table = nnx.Param(normals.he((heads, *(2 * w - 1 for w in window)), 5000))  # standard deviation .02
+        self.table = nnx.Param(
+            normals.he((heads, *(2 * w - 1 for w in window)), 5000)
+        )  # standard deviation .02
         self.mlp = MLP(channels, ratio * channels, normals=normals)
 
     def __call__(self, x: jax.Array, key: jax.Array | None) -> jax.Array:
@@ -207,8 +263,12 @@ class Swin(nnx.Module):
         space, axes = x.shape[1:-1], tuple(range(1, x.ndim - 1))
         window = tuple(min(n, w) for n, w in zip(space, self.window))
         shift = tuple(w // 2 if self.shifted and n > w else 0 for n, w in zip(space, self.window))
-        if self.flat_bias:  # the corner of the full window's matrix, whatever the shape of the smaller window
-            bias = relative_bias(self.table[...], self.window)[:, : math.prod(window), : math.prod(window)]
+        if (
+            self.flat_bias
+        ):  # the corner of the full window's matrix, whatever the shape of the smaller window
+            bias = relative_bias(self.table[...], self.window)[
+                :, : math.prod(window), : math.prod(window)
+            ]
         else:
             bias = relative_bias(self.table[...], window)
         bias = bias.reshape((1,) * len(space) + (1, *bias.shape))
@@ -221,13 +281,28 @@ class Swin(nnx.Module):
         x = unblocks(self.attention(blocks(x, window), bias), window)
         if any(shift):
             x = jnp.roll(x, shift, axes)
-        return x if x.shape[1:-1] == space else jax.lax.slice(x, [0] * x.ndim, [x.shape[0], *space, x.shape[-1]])
+        return (
+            x
+            if x.shape[1:-1] == space
+            else jax.lax.slice(x, [0] * x.ndim, [x.shape[0], *space, x.shape[-1]])
+        )
 
 
 class PatchEmbed(nnx.Module):
-    """Convolution whose stride is its kernel, as a matrix product of patches. Variables: kernel ``(*patch, C, O)``, bias ``(O,)``."""
+    """Convolution whose stride is its kernel, as a matrix product of patches. Variables: kernel
+    ``(*patch, C, O)``, bias ``(O,)``.
+    """
 
-    def __init__(self, channels: int, out: int, patch: int | Sequence[int], *, dims: int = 2, bias: bool = True, normals: layers.Normals):
+    def __init__(
+        self,
+        channels: int,
+        out: int,
+        patch: int | Sequence[int],
+        *,
+        dims: int = 2,
+        bias: bool = True,
+        normals: layers.Normals,
+    ):
         size = (patch,) * dims if isinstance(patch, int) else tuple(patch)
         self.kernel = nnx.Param(normals.he((*size, channels, out), 2 * channels * math.prod(size)))
         self.bias = nnx.Param(jnp.zeros(out)) if bias else None
@@ -236,11 +311,17 @@ class PatchEmbed(nnx.Module):
         kernel = self.kernel[...].astype(x.dtype)
         cut = blocks(x, kernel.shape[:-2])
         y = cut.reshape(*cut.shape[:-2], -1) @ kernel.reshape(-1, kernel.shape[-1])
-        return y if self.bias is None else y + self.bias[...].astype(x.dtype).reshape((1,) * (y.ndim - 1) + (-1,))
+        return (
+            y
+            if self.bias is None
+            else y + self.bias[...].astype(x.dtype).reshape((1,) * (y.ndim - 1) + (-1,))
+        )
 
 
 class PatchMerge(nnx.Module):
-    """Halves every axis: patches of 2 joined to channels, normalised, mapped to twice the channels (Liu et al. 2021, section 3.1)."""
+    """Halves every axis: patches of 2 joined to channels, normalised, mapped to twice the channels
+    (Liu et al. 2021, section 3.1).
+    """
 
     def __init__(self, channels: int, *, dims: int = 2, normals: layers.Normals):
         self.dims = dims

@@ -27,19 +27,33 @@ class _Gate(nnx.Module):
             self.skip = layers.DownConv(skip, hidden, dims=net.dims, bias=False, normals=normals)
             self.signal = layers.Conv(coarse, hidden, size=1, dims=net.dims, normals=normals)
         else:
-            self.conv_skip = layers.Conv(skip, hidden, size=1, dims=net.dims, bias=bias, normals=normals)
-            self.conv_signal = layers.Conv(skip, hidden, size=1, dims=net.dims, bias=bias, normals=normals)
-        self.conv_psi = layers.Conv(hidden, 1, size=1, dims=net.dims, bias=bias or net.gating == "grid", normals=normals)
+            self.conv_skip = layers.Conv(
+                skip, hidden, size=1, dims=net.dims, bias=bias, normals=normals
+            )
+            self.conv_signal = layers.Conv(
+                skip, hidden, size=1, dims=net.dims, bias=bias, normals=normals
+            )
+        self.conv_psi = layers.Conv(
+            hidden, 1, size=1, dims=net.dims, bias=bias or net.gating == "grid", normals=normals
+        )
         if not bias and net.gating == "fine":
             for name, channels in (("skip", hidden), ("signal", hidden), ("psi", 1)):
                 setattr(self, f"norm_{name}", net.normalisation(channels))
 
-    def __call__(self, skip: jax.Array, upsampled: jax.Array, coarse: jax.Array, train: bool) -> jax.Array:
+    def __call__(
+        self, skip: jax.Array, upsampled: jax.Array, coarse: jax.Array, train: bool
+    ) -> jax.Array:
         if self.net.gating == "grid":
-            weight = jax.nn.sigmoid(self.conv_psi(jax.nn.relu(self.skip(skip) + self.signal(coarse))))
+            weight = jax.nn.sigmoid(
+                self.conv_psi(jax.nn.relu(self.skip(skip) + self.signal(coarse)))
+            )
             return skip * resize(weight, skip.shape[1:-1])
-        norm = lambda name, y: y if self.net.norm == "none" else getattr(self, f"norm_{name}")(y, train)
-        y = jax.nn.relu(norm("skip", self.conv_skip(skip)) + norm("signal", self.conv_signal(upsampled)))
+        norm = lambda name, y: (
+            y if self.net.norm == "none" else getattr(self, f"norm_{name}")(y, train)
+        )
+        y = jax.nn.relu(
+            norm("skip", self.conv_skip(skip)) + norm("signal", self.conv_signal(upsampled))
+        )
         return skip * jax.nn.sigmoid(norm("psi", self.conv_psi(y)))
 
 
@@ -60,15 +74,18 @@ class _OneMerge(nnx.Module):
 class AttentionUNet(UNet):
     """Attention U-Net of Oktay et al., MIDL 2018 (figs. 1 and 2), in 2D or 3D.
 
-    With ``gating="grid"`` as in the paper: the skip goes through a 2×2 convolution of stride 2, the gating signal (the coarser level) through a
-    1×1 one; their sum, ReLU, 1×1 convolution and sigmoid give a coarse map, interpolated to the skip's size. Differences: one head instead of
-    one at every scale (``deep_supervision`` gives the others); the finest skip is gated, too; half the skip's channels inside a gate; transposed
-    convolutions; the U-Net's own differences. ``gating="fine"`` is what most public code does: the upsampled activations are the signal, so
+    With ``gating="grid"`` as in the paper: the skip goes through a 2×2 convolution of stride 2, the
+    gating signal (the coarser level) through a 1×1 one; their sum, ReLU, 1×1 convolution and
+    sigmoid give a coarse map, interpolated to the skip's size. Differences: one head instead of one
+    at every scale (``deep_supervision`` gives the others); the finest skip is gated, too; half the
+    skip's channels inside a gate; transposed convolutions; the U-Net's own differences.
+    ``gating="fine"`` is what most public code does: the upsampled activations are the signal, so
     nothing is interpolated, and each 1×1 convolution has a norm.
 
-    ``AttentionUNet(widths=(64, …, 1024), norm="batch", gating="fine", up="nearest", activation="relu")`` is the public 2D implementation (34.9 M
-    parameters); ``AttentionUNet(norm="batch", gating="fine", down="stride", up="transpose3", activation="relu", one_merge=True)`` is MONAI's.
-    Every other field is UNet's.
+    ``AttentionUNet(widths=(64, …, 1024), norm="batch", gating="fine", up="nearest",
+    activation="relu")`` is the public 2D implementation (34.9 M parameters);
+    ``AttentionUNet(norm="batch", gating="fine", down="stride", up="transpose3", activation="relu",
+    one_merge=True)`` is MONAI's. Every other field is UNet's.
 
     Attributes:
       gating: ``grid`` (the paper) or ``fine``.
@@ -82,13 +99,22 @@ class AttentionUNet(UNet):
         return _Gate(self, skip, coarse, normals)
 
     def merge(self, channels: int, out: int, normals: layers.Normals) -> nnx.Module:
-        return _OneMerge(channels, out, self.dims, normals) if self.one_merge else super().merge(channels, out, normals)
+        return (
+            _OneMerge(channels, out, self.dims, normals)
+            if self.one_merge
+            else super().merge(channels, out, normals)
+        )
 
 
 def from_torch(state_dict: Mapping[str, Any]) -> Params:
-    """Variables of MONAI's form (see :class:`AttentionUNet`) from the state dict of MONAI's ``AttentionUnet`` with strides of 2."""
+    """Variables of MONAI's form (see :class:`AttentionUNet`) from the state dict of MONAI's
+    ``AttentionUnet`` with strides of 2.
+    """
     flat = {}
-    for name, value in state_dict.items():  # model.1.submodule.1.submodule.0.conv… : a level for every submodule
+    for (
+        name,
+        value,
+    ) in state_dict.items():  # model.1.submodule.1.submodule.0.conv… : a level for every submodule
         level = name.count("submodule.")
         rest = name.split("submodule.")[-1].removeprefix("model.")
         if level == 0:
@@ -99,13 +125,26 @@ def from_torch(state_dict: Mapping[str, Any]) -> Params:
         else:
             part, rest = rest.split(".", 1)
             flat[{"0": f"down{level}.", "1": f"level{level}."}[part] + rest] = value
-    flipped = lambda w: torch_layout.transposed(w)[tuple(slice(None, None, -1) for _ in w.shape[2:])]
+    flipped = lambda w: torch_layout.transposed(w)[
+        tuple(slice(None, None, -1) for _ in w.shape[2:])
+    ]
     stem, gate = r"level(\d)\.", r"level(\d)\.attention\."
     rules: list[torch_layout.Rule] = [
-        *imports.conv_norm(r"down(\d)\.conv\.([01])\.conv", r"down(\d)\.conv\.([01])\.adn\.N", r"down\1.conv\2", r"down\1.norm\2"),
-        *imports.conv_norm(gate + r"W_x\.0\.conv", gate + r"W_x\.1", r"gate\1.conv_skip", r"gate\1.norm_skip"),
-        *imports.conv_norm(gate + r"W_g\.0\.conv", gate + r"W_g\.1", r"gate\1.conv_signal", r"gate\1.norm_signal"),
-        *imports.conv_norm(gate + r"psi\.0\.conv", gate + r"psi\.1", r"gate\1.conv_psi", r"gate\1.norm_psi"),
+        *imports.conv_norm(
+            r"down(\d)\.conv\.([01])\.conv",
+            r"down(\d)\.conv\.([01])\.adn\.N",
+            r"down\1.conv\2",
+            r"down\1.norm\2",
+        ),
+        *imports.conv_norm(
+            gate + r"W_x\.0\.conv", gate + r"W_x\.1", r"gate\1.conv_skip", r"gate\1.norm_skip"
+        ),
+        *imports.conv_norm(
+            gate + r"W_g\.0\.conv", gate + r"W_g\.1", r"gate\1.conv_signal", r"gate\1.norm_signal"
+        ),
+        *imports.conv_norm(
+            gate + r"psi\.0\.conv", gate + r"psi\.1", r"gate\1.conv_psi", r"gate\1.norm_psi"
+        ),
         (stem + r"upconv\.up\.conv\.weight", r"join\1.conv.kernel", flipped),
         (stem + r"upconv\.up\.conv\.bias", r"join\1.conv.bias"),
         *imports.norm_only(stem + r"upconv\.up\.adn\.N", r"join\1.norm"),
@@ -114,7 +153,9 @@ def from_torch(state_dict: Mapping[str, Any]) -> Params:
         (r"head\.conv\.weight", "head.kernel"),
         (r"head\.conv\.bias", "head.bias"),
     ]
-    every = torch_layout.mapped(flat, rules, "AttentionUNet", unused=r".*num_batches_tracked|level\d\.merge\.conv\.bias")
+    every = torch_layout.mapped(
+        flat, rules, "AttentionUNet", unused=r".*num_batches_tracked|level\d\.merge\.conv\.bias"
+    )
     for name in [n for n in every if n.startswith("up")]:  # MONAI's instance norm has no variables
         width = every[name]["conv"]["kernel"].shape[-1]
         every[name]["norm"] = {"scale": jnp.ones(width), "bias": jnp.zeros(width)}

@@ -18,8 +18,9 @@ from semiseg.nets.resample import max_pool_with_index, max_unpool
 class ENet(Network):
     """ENet of Paszke et al., arXiv 1606.02147 (table I, fig. 2), 2D.
 
-    The defaults are the paper's (0.37 M parameters). Differences: elements instead of whole channels are dropped unless ``spatial_dropout``; the
-    convolutions inside a bottleneck have a bias only without a norm.
+    The defaults are the paper's (0.37 M parameters). Differences: elements instead of whole
+    channels are dropped unless ``spatial_dropout``; the convolutions inside a bottleneck have a
+    bias only without a norm.
 
     Attributes:
       widths: channels of the initial block, of stage 1 and of stages 2 and 3.
@@ -45,7 +46,9 @@ class ENet(Network):
         if self.repeats < 0:
             raise ValueError(f"ENet: repeats is {self.repeats}: it must be at least 0")
         if not 4 < self.widths[0] <= self.widths[1] <= self.widths[2]:
-            raise ValueError(f"ENet: widths must not fall and the first be more than 4, not {self.widths}")
+            raise ValueError(
+                f"ENet: widths must not fall and the first be more than 4, not {self.widths}"
+            )
 
     linear_head = False
 
@@ -53,7 +56,9 @@ class ENet(Network):
     def block(self) -> int:
         return 8
 
-    def module(self, channels: int, classes: int, normals: layers.Normals, size: tuple[int, ...]) -> nnx.Module:
+    def module(
+        self, channels: int, classes: int, normals: layers.Normals, size: tuple[int, ...]
+    ) -> nnx.Module:
         return _Module(self, channels, classes, normals)
 
 
@@ -89,7 +94,9 @@ class _Initial(nnx.Module):
     def __init__(self, net: ENet, channels: int, normals: layers.Normals):
         out = net.widths[0]
         self.own = max(1, out - channels)
-        self.conv = layers.Conv(channels, self.own, stride=2, bias=net.norm == "none", normals=normals)
+        self.conv = layers.Conv(
+            channels, self.own, stride=2, bias=net.norm == "none", normals=normals
+        )
         self.norm = None if net.norm == "none" else layers.Norm(self.own + channels, net.norm)
         self.act = _PReLU(self.own + channels)
 
@@ -99,17 +106,35 @@ class _Initial(nnx.Module):
 
 
 class _Bottleneck(nnx.Module):
-    """Fig. 2b: the main path plus 1×1, a convolution of the given kind and 1×1, with a quarter of the channels inside.
+    """Fig. 2b: the main path plus 1×1, a convolution of the given kind and 1×1, with a quarter of
+    the channels inside.
 
-    Kinds: ``regular``, ``dilated`` by ``rate``, ``asymmetric`` (5×1 then 1×5), ``down`` (2×2 of stride 2 beside pooling) and ``up`` (transposed
-    3×3 beside unpooling).
+    Kinds: ``regular``, ``dilated`` by ``rate``, ``asymmetric`` (5×1 then 1×5), ``down`` (2×2 of
+    stride 2 beside pooling) and ``up`` (transposed 3×3 beside unpooling).
     """
 
-    def __init__(self, net: ENet, channels: int, out: int, kind: str, rate: int, drop: float, act: str, normals: layers.Normals):
+    def __init__(
+        self,
+        net: ENet,
+        channels: int,
+        out: int,
+        kind: str,
+        rate: int,
+        drop: float,
+        act: str,
+        normals: layers.Normals,
+    ):
         self.net, self.kind, self.drop, self.out = net, kind, drop, out
         inner, bias = max(1, out // 4), net.norm == "none"
-        enter: Any = layers.DownConv(channels, inner, bias=bias, normals=normals) if kind == "down" else None
-        self.enter = _Unit(net, enter or layers.Conv(channels, inner, size=1, bias=bias, normals=normals), inner, act)
+        enter: Any = (
+            layers.DownConv(channels, inner, bias=bias, normals=normals) if kind == "down" else None
+        )
+        self.enter = _Unit(
+            net,
+            enter or layers.Conv(channels, inner, size=1, bias=bias, normals=normals),
+            inner,
+            act,
+        )
         middle: Any
         if kind == "up":
             middle = layers.TransposedConv(inner, inner, bias=bias, normals=normals)
@@ -119,11 +144,19 @@ class _Bottleneck(nnx.Module):
         else:
             middle = layers.Conv(inner, inner, dilation=rate, bias=bias, normals=normals)
         self.middle = _Unit(net, middle, inner, act)
-        self.leave = _Unit(net, layers.Conv(inner, out, size=1, bias=bias, normals=normals), out, "none")
-        self.main = _Unit(net, layers.Conv(channels, out, size=1, bias=bias, normals=normals), out, "none") if kind == "up" else None
+        self.leave = _Unit(
+            net, layers.Conv(inner, out, size=1, bias=bias, normals=normals), out, "none"
+        )
+        self.main = (
+            _Unit(net, layers.Conv(channels, out, size=1, bias=bias, normals=normals), out, "none")
+            if kind == "up"
+            else None
+        )
         self.act = _PReLU(out) if act == "prelu" else None
 
-    def __call__(self, x: jax.Array, train: bool, key: jax.Array | None, place: jax.Array | None = None) -> tuple[jax.Array, jax.Array | None]:
+    def __call__(
+        self, x: jax.Array, train: bool, key: jax.Array | None, place: jax.Array | None = None
+    ) -> tuple[jax.Array, jax.Array | None]:
         y = self.enter(x, train)
         if self.kind == "asymmetric":
             y = self.first(y)
@@ -138,7 +171,16 @@ class _Bottleneck(nnx.Module):
         return (jax.nn.relu(x + y) if self.act is None else self.act(x + y)), place
 
 
-_MIDDLE = (("regular", 1), ("dilated", 2), ("asymmetric", 1), ("dilated", 4), ("regular", 1), ("dilated", 8), ("asymmetric", 1), ("dilated", 16))
+_MIDDLE = (
+    ("regular", 1),
+    ("dilated", 2),
+    ("asymmetric", 1),
+    ("dilated", 4),
+    ("regular", 1),
+    ("dilated", 8),
+    ("asymmetric", 1),
+    ("dilated", 16),
+)
 
 
 class _Module(nnx.Module):
@@ -148,20 +190,35 @@ class _Module(nnx.Module):
         self.initial = _Initial(net, channels, normals)
         a, b, c = (self.initial.own + channels, *net.widths[1:])
         early, late = net.dropout
-        plan: list[tuple[int, int, str, int, float, str]] = [(a, b, "down", 1, early, "prelu"), *[(b, b, "regular", 1, early, "prelu")] * 4]
-        plan += [(b, c, "down", 1, late, "prelu"), *[(c, c, kind, rate, late, "prelu") for kind, rate in _MIDDLE * net.repeats]]
-        plan += [(c, b, "up", 1, late, "relu"), *[(b, b, "regular", 1, late, "relu")] * 2, (b, a, "up", 1, late, "relu"), (a, a, "regular", 1, late, "relu")]
+        plan: list[tuple[int, int, str, int, float, str]] = [
+            (a, b, "down", 1, early, "prelu"),
+            *[(b, b, "regular", 1, early, "prelu")] * 4,
+        ]
+        plan += [
+            (b, c, "down", 1, late, "prelu"),
+            *[(c, c, kind, rate, late, "prelu") for kind, rate in _MIDDLE * net.repeats],
+        ]
+        plan += [
+            (c, b, "up", 1, late, "relu"),
+            *[(b, b, "regular", 1, late, "relu")] * 2,
+            (b, a, "up", 1, late, "relu"),
+            (a, a, "regular", 1, late, "relu"),
+        ]
         self.kinds = tuple(p[2] for p in plan)
         for i, (given, out, kind, rate, drop, act) in enumerate(plan):
             setattr(self, f"block{i}", _Bottleneck(net, given, out, kind, rate, drop, act, normals))
         self.head = layers.UpConv(a, classes, normals=normals)
 
-    def __call__(self, x: jax.Array, train: bool, key: jax.Array | None) -> tuple[jax.Array, dict[str, Any]]:
+    def __call__(
+        self, x: jax.Array, train: bool, key: jax.Array | None
+    ) -> tuple[jax.Array, dict[str, Any]]:
         x = self.initial(x, train)
         places: list[jax.Array | None] = []
         for i, kind in enumerate(self.kinds):
             key_i = None if key is None else jax.random.fold_in(key, i)
-            x, place = getattr(self, f"block{i}")(x, train, key_i, places.pop() if kind == "up" else None)
+            x, place = getattr(self, f"block{i}")(
+                x, train, key_i, places.pop() if kind == "up" else None
+            )
             if kind == "down":
                 places.append(place)
         return self.head(x), {"features": x}

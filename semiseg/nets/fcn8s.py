@@ -18,9 +18,10 @@ from semiseg.nets.resample import resize
 class FCN8s(Network):
     """FCN-8s on VGG16, Long, Shelhamer & Darrell, CVPR 2015 (fig. 3, section 4.2), 2D.
 
-    ``FCN8s(width=64, hidden=4096, norm="none")`` is the paper's (134 M parameters). Differences: zeros at the borders instead of 100 pixels of
-    padding and a crop; batch norm, for training from scratch; scores initialised at random instead of zero; the fixed 8-fold upsampling is
-    bilinear interpolation, which is what its kernel computes inside; a quarter of the channels.
+    ``FCN8s(width=64, hidden=4096, norm="none")`` is the paper's (134 M parameters). Differences:
+    zeros at the borders instead of 100 pixels of padding and a crop; batch norm, for training from
+    scratch; scores initialised at random instead of zero; the fixed 8-fold upsampling is bilinear
+    interpolation, which is what its kernel computes inside; a quarter of the channels.
 
     Attributes:
       width: channels of the first convolution.
@@ -42,12 +43,16 @@ class FCN8s(Network):
     def block(self) -> int:
         return 32
 
-    def module(self, channels: int, classes: int, normals: layers.Normals, size: tuple[int, ...]) -> nnx.Module:
+    def module(
+        self, channels: int, classes: int, normals: layers.Normals, size: tuple[int, ...]
+    ) -> nnx.Module:
         return _Module(self, channels, classes, normals)
 
 
 class _Module(nnx.Module):
-    """Variables: stage1 … stage5, full6, full7, head and the scores head4 and head3, and the learnt upsampling up4 and up3."""
+    """Variables: stage1 … stage5, full6, full7, head and the scores head4 and head3, and the learnt
+    upsampling up4 and up3.
+    """
 
     def __init__(self, net: FCN8s, channels: int, classes: int, normals: layers.Normals):
         self.net = net
@@ -61,13 +66,19 @@ class _Module(nnx.Module):
         self.head3 = layers.Conv(4 * net.width, classes, size=1, normals=normals)
         self.up4, self.up3 = (nnx.Param(_bilinear(classes)) for _ in range(2))
 
-    def __call__(self, x: jax.Array, train: bool, key: jax.Array | None) -> tuple[jax.Array, dict[str, Any]]:
+    def __call__(
+        self, x: jax.Array, train: bool, key: jax.Array | None
+    ) -> tuple[jax.Array, dict[str, Any]]:
         pooled = []
         for i in range(1, 6):
             x = layers.max_pool(getattr(self, f"stage{i}")(x, train))
             pooled.append(x)
         for i, full in enumerate((self.full6, self.full7)):
-            x = layers.dropout(full(x, train), self.net.dropout, None if key is None else jax.random.fold_in(key, i))
+            x = layers.dropout(
+                full(x, train),
+                self.net.dropout,
+                None if key is None else jax.random.fold_in(key, i),
+            )
         up = lambda kernel, y: layers.transposed_conv(y, kernel[...].astype(y.dtype))
         features = x
         y = up(self.up4, self.head(x)) + self.head4(pooled[3])
@@ -76,6 +87,8 @@ class _Module(nnx.Module):
 
 
 def _bilinear(classes: int) -> jax.Array:
-    """4×4 kernel that doubles the size of each of ``classes`` maps by interpolation: ``(4, 4, K, K)``."""
+    """4×4 kernel that doubles the size of each of ``classes`` maps by interpolation: ``(4, 4, K,
+    K)``.
+    """
     tap = jnp.array([0.25, 0.75, 0.75, 0.25])
     return (tap[:, None] * tap)[:, :, None, None] * jnp.eye(classes)

@@ -1,6 +1,8 @@
-"""What all networks share: fresh variables from one draw, and images of any size through a module that wants a multiple of its strides.
+"""What all networks share: fresh variables from one draw, and images of any size through a module
+that wants a multiple of its strides.
 
-A network is a frozen dataclass of hyperparameters that derives from :class:`Network` and says how its flax module is built.
+A network is a frozen dataclass of hyperparameters that derives from :class:`Network` and says how
+its flax module is built.
 """
 
 from __future__ import annotations
@@ -22,11 +24,14 @@ from semiseg.types import Output, Params
 class Network:
     """Base of the networks: everything but the module.
 
-    A subclass is a frozen dataclass. It gives :meth:`module`, :attr:`block`, and the attributes (fields, or constants of the class):
+    A subclass is a frozen dataclass. It gives :meth:`module`, :attr:`block`, and the attributes
+    (fields, or constants of the class):
 
     - ``dims``: 2 for images ``(B, H, W, C)``, 3 for volumes ``(B, D, H, W, C)``;
-    - ``dtype``: of the activations, ``float32`` or ``bfloat16``; variables and logits are float32 always.
-    - ``linear_head``: whether the logits are the convolution ``head`` of ``aux["features"]`` (where one of them is coarser, resized).
+    - ``dtype``: of the activations, ``float32`` or ``bfloat16``; variables and logits are float32
+      always.
+    - ``linear_head``: whether the logits are the convolution ``head`` of ``aux["features"]`` (where
+      one of them is coarser, resized).
     """
 
     dims: int = 2
@@ -38,41 +43,64 @@ class Network:
         """Sizes the module takes are multiples of this (one number, or one an axis)."""
         raise NotImplementedError
 
-    def module(self, channels: int, classes: int, normals: Normals, size: tuple[int, ...]) -> nnx.Module:
+    def module(
+        self, channels: int, classes: int, normals: Normals, size: tuple[int, ...]
+    ) -> nnx.Module:
         """The flax module with its variables, initialised from ``normals``.
 
-        Called as ``module(x, train, key)`` it gives ``(logits, aux)``; ``x`` has ``dtype`` and sizes that are multiples of ``block``, and
-        ``key`` is None unless there is dropout to draw. Arrays of ``aux`` may be at 1/n of the image. Only shapes of variables may depend
-        on ``channels``, ``classes`` and ``size``, the (padded) spatial size of the images it is made for.
+        Called as ``module(x, train, key)`` it gives ``(logits, aux)``; ``x`` has ``dtype`` and
+        sizes that are multiples of ``block``, and ``key`` is None unless there is dropout to draw.
+        Arrays of ``aux`` may be at 1/n of the image. Only shapes of variables may depend on
+        ``channels``, ``classes`` and ``size``, the (padded) spatial size of the images it is made
+        for.
         """
         raise NotImplementedError
 
     def classes(self, weights: Any) -> int:
-        """Number of classes that ``weights`` were made for; by default the last layer is called ``head`` and has a bias."""
+        """Number of classes that ``weights`` were made for; by default the last layer is called
+        ``head`` and has a bias.
+        """
         return weights["head"]["bias"].shape[0]
 
-    def init(self, key: jax.Array, sample: jax.ShapeDtypeStruct | jax.Array, classes: int) -> Params:
-        """Fresh variables for inputs shaped like ``sample`` ``(B, *space, C)``, as nested dicts of float32 arrays."""
+    def init(
+        self, key: jax.Array, sample: jax.ShapeDtypeStruct | jax.Array, classes: int
+    ) -> Params:
+        """Fresh variables for inputs shaped like ``sample`` ``(B, *space, C)``, as nested dicts of
+        float32 arrays.
+        """
         self._check(sample.shape)
         size = tuple(n + p for n, p in zip(sample.shape[1:-1], _missing(self, sample.shape[1:-1])))
         return _init(self, sample.shape[-1], classes, size, key)
 
-    def apply(self, params: Params, x: jax.Array, *, train: bool, key: jax.Array | None = None) -> Output:
-        """Logits ``(B, *space, K)`` of images ``(B, *space, C)`` of any size: edge padded at the end to a multiple of ``block``, and cropped back.
+    def apply(
+        self, params: Params, x: jax.Array, *, train: bool, key: jax.Array | None = None
+    ) -> Output:
+        """Logits ``(B, *space, K)`` of images ``(B, *space, C)`` of any size: edge padded at the
+        end to a multiple of ``block``, and cropped back.
 
-        ``aux["features"]`` are the last activations, interpolated to the size of the image where the module has them at a lower one. Every
-        other array of ``aux`` at 1/n of the padded image (``aux["deep"]``: a list) is cropped to ``ceil(size / n)``; one of another rank (a
-        loss term …) is left as it is.
+        ``aux["features"]`` are the last activations, interpolated to the size of the image where
+        the module has them at a lower one. Every other array of ``aux`` at 1/n of the padded image
+        (``aux["deep"]``: a list) is cropped to ``ceil(size / n)``; one of another rank (a loss term
+        …) is left as it is.
         """
         self._check(x.shape)
-        module: Any = nnx.merge(_graph(self, x.shape[-1], self.classes(params.weights)), params.weights, params.state, copy=True)
+        module: Any = nnx.merge(
+            _graph(self, x.shape[-1], self.classes(params.weights)),
+            params.weights,
+            params.state,
+            copy=True,
+        )
         size = x.shape[1:-1]
         missing = _missing(self, size)
         if any(missing):
             x = jnp.pad(x, [(0, 0), *((0, p) for p in missing), (0, 0)], mode="edge")
         logits, aux = module(x.astype(self.dtype), train, key if train else None)
         padded = x.shape[1:-1]
-        crop = lambda y: _crop(y, [-(-n * m // p) for n, m, p in zip(size, y.shape[1:-1], padded)]) if y.ndim == x.ndim else y
+        crop = lambda y: (
+            _crop(y, [-(-n * m // p) for n, m, p in zip(size, y.shape[1:-1], padded)])
+            if y.ndim == x.ndim
+            else y
+        )
         if "features" in aux and aux["features"].shape[1:-1] != padded:
             aux["features"] = resize(aux["features"], padded)
         aux = jax.tree.map(crop, aux)
@@ -85,7 +113,10 @@ class Network:
         if len(shape) != self.dims + 2:
             kind = {4: "2D images (B, H, W, C)", 5: "3D volumes (B, D, H, W, C)"}
             wanted, found = kind[self.dims + 2], kind.get(len(shape), "arrays")
-            raise UserError(f"{type(self).__name__} takes {wanted}, and was given {found} of shape {tuple(shape)}")
+            raise UserError(
+                f"{type(self).__name__} takes {wanted}, and was given {found} of shape "
+                f"{tuple(shape)}"
+            )
 
 
 def _missing(net: Network, size: Sequence[int]) -> list[int]:
@@ -100,11 +131,15 @@ def _crop(x: jax.Array, size: Sequence[int]) -> jax.Array:
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
-def _init(net: Network, channels: int, classes: int, size: tuple[int, ...], key: jax.Array) -> Params:
+def _init(
+    net: Network, channels: int, classes: int, size: tuple[int, ...], key: jax.Array
+) -> Params:
     count = Normals()
     nnx.eval_shape(lambda: net.module(channels, classes, count, size))
     module = net.module(channels, classes, Normals(jax.random.normal(key, (count.used,))), size)
-    weights, state = (nnx.to_pure_dict(nnx.state(module, kind)) for kind in (nnx.Param, nnx.BatchStat))
+    weights, state = (
+        nnx.to_pure_dict(nnx.state(module, kind)) for kind in (nnx.Param, nnx.BatchStat)
+    )
     return Params(weights, state)
 
 

@@ -1,6 +1,8 @@
-"""Weights made elsewhere: read from safetensors or PyTorch files without running what is in them, and put under our names.
+"""Weights made elsewhere: read from safetensors or PyTorch files without running what is in them,
+and put under our names.
 
-Every network whose module has a function ``from_torch(state_dict)`` takes weights of the PyTorch class that function names.
+Every network whose module has a function ``from_torch(state_dict)`` takes weights of the PyTorch
+class that function names.
 """
 
 from __future__ import annotations
@@ -23,23 +25,33 @@ from semiseg.nets.torch_layout import Rule
 from semiseg.types import Net, Params
 
 
-# ------------------------------------------------------------------ what the from_torch functions are written with
+# ------------------------------------------------------------------ what the from_torch functions
+# are written with
 def conv_norm(conv: str, norm: str, our_conv: str, our_norm: str) -> list[Rule]:
     """Rules for a convolution and the norm after it: patterns of their names, and ours."""
-    return [(rf"{conv}\.weight", f"{our_conv}.kernel"), (rf"{conv}\.bias", f"{our_conv}.bias"), *norm_only(norm, our_norm)]
+    return [
+        (rf"{conv}\.weight", f"{our_conv}.kernel"),
+        (rf"{conv}\.bias", f"{our_conv}.bias"),
+        *norm_only(norm, our_norm),
+    ]
 
 
 def norm_only(norm: str, ours: str) -> list[Rule]:
     """Rules for a norm."""
-    names = (("weight", "scale"), ("bias", "bias"), ("running_mean", "mean"), ("running_var", "var"))
+    names = (
+        ("weight", "scale"),
+        ("bias", "bias"),
+        ("running_mean", "mean"),
+        ("running_var", "var"),
+    )
     return [(rf"{norm}\.{theirs}", f"{ours}.{name}") for theirs, name in names]
 
 
 def to_params(nested: dict[str, Any]) -> Params:
     """Weights and running statistics of nested dicts that hold both.
 
-    A bias between a convolution and its norm (``convX`` beside ``normX``) is none of ours: it is cancelled by instance norm, and subtracted
-    from the running mean of batch norm.
+    A bias between a convolution and its norm (``convX`` beside ``normX``) is none of ours: it is
+    cancelled by instance norm, and subtracted from the running mean of batch norm.
     """
     weights: dict[str, Any] = {}
     state: dict[str, Any] = {}
@@ -75,7 +87,9 @@ class _Storage:
 
 
 class _Reader(pickle.Unpickler):
-    """Unpickles tensors, numbers, strings and containers of them; every other class or function in the file is refused before it is called."""
+    """Unpickles tensors, numbers, strings and containers of them; every other class or function in
+    the file is refused before it is called.
+    """
 
     def __init__(self, pickled: bytes, archive: zipfile.ZipFile, prefix: str):
         super().__init__(io.BytesIO(pickled))
@@ -88,31 +102,46 @@ class _Reader(pickle.Unpickler):
             return _tensor
         if (module, name) == ("torch._utils", "_rebuild_parameter"):
             return lambda tensor, *_: tensor
-        if module in ("torch", "torch.storage") and name.endswith("Storage") and name[: -len("Storage")] in _DTYPES:
+        if (
+            module in ("torch", "torch.storage")
+            and name.endswith("Storage")
+            and name[: -len("Storage")] in _DTYPES
+        ):
             return _Storage(name[: -len("Storage")])
-        raise UserError(f"the file wants to run {module}.{name}; only tensors and plain containers are read (save `model.state_dict()`)")
+        raise UserError(
+            f"the file wants to run {module}.{name}; only tensors and plain containers are read "
+            f"(save `model.state_dict()`)"
+        )
 
     def persistent_load(self, pid: Any) -> np.ndarray:
         _, storage, key, _, _ = pid
-        raw: np.ndarray = np.frombuffer(self.archive.read(f"{self.prefix}data/{key}"), _DTYPES[storage.name])
+        raw: np.ndarray = np.frombuffer(
+            self.archive.read(f"{self.prefix}data/{key}"), _DTYPES[storage.name]
+        )
         return raw if storage.name != "BFloat16" else (raw.astype(np.uint32) << 16).view(np.float32)
 
 
-def _tensor(storage: np.ndarray, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: Any) -> np.ndarray:
+def _tensor(
+    storage: np.ndarray, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: Any
+) -> np.ndarray:
     last = offset + sum((n - 1) * s for n, s in zip(size, stride))
     if 0 in size:
         return np.zeros(size, storage.dtype)
     if offset < 0 or min(stride, default=0) < 0 or last >= storage.size:
         raise UserError("a tensor reaches beyond its data: the file is damaged")
-    view = np.lib.stride_tricks.as_strided(storage[offset:], size, [s * storage.itemsize for s in stride])
+    view = np.lib.stride_tricks.as_strided(
+        storage[offset:], size, [s * storage.itemsize for s in stride]
+    )
     return np.array(view)
 
 
 def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
-    """Flat names and arrays of a ``.safetensors`` file, or of what ``torch.save`` wrote in its zip format (PyTorch ≥ 1.6).
+    """Flat names and arrays of a ``.safetensors`` file, or of what ``torch.save`` wrote in its zip
+    format (PyTorch ≥ 1.6).
 
-    A checkpoint that keeps its weights under ``state_dict``, ``model_state_dict``, ``model`` or ``net`` is opened there, and a prefix
-    ``module.`` (of data parallelism) is dropped. PyTorch is not needed.
+    A checkpoint that keeps its weights under ``state_dict``, ``model_state_dict``, ``model`` or
+    ``net`` is opened there, and a prefix ``module.`` (of data parallelism) is dropped. PyTorch is
+    not needed.
 
     Raises:
       UserError: the file is missing, damaged, or holds more than tensors.
@@ -130,20 +159,39 @@ def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
         with zipfile.ZipFile(path) as archive:
             place = next((n for n in archive.namelist() if n.endswith("data.pkl")), None)
             if place is None:
-                raise UserError(f"{path}: is a zip archive, but none of PyTorch's (no data.pkl in it)")
+                raise UserError(
+                    f"{path}: is a zip archive, but none of PyTorch's (no data.pkl in it)"
+                )
             found = _Reader(archive.read(place), archive, place[: -len("data.pkl")]).load()
     except zipfile.BadZipFile:
-        raise UserError(f"{path}: is neither safetensors nor PyTorch's zip format; save it again with `torch.save(model.state_dict(), …)`") from None
+        raise UserError(
+            f"{path}: is neither safetensors nor PyTorch's zip format; save it again with "
+            f"`torch.save(model.state_dict(), …)`"
+        ) from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror or error})") from None
-    except (pickle.UnpicklingError, KeyError, ValueError, TypeError, EOFError, AttributeError, IndexError) as error:
+    except (
+        pickle.UnpicklingError,
+        KeyError,
+        ValueError,
+        TypeError,
+        EOFError,
+        AttributeError,
+        IndexError,
+    ) as error:
         raise UserError(f"{path}: is damaged ({type(error).__name__}: {error})") from None
     except UserError as error:
-        raise UserError(f"{path}: {error}" if not str(error).startswith(str(path)) else str(error)) from None
+        raise UserError(
+            f"{path}: {error}" if not str(error).startswith(str(path)) else str(error)
+        ) from None
     for key in ("state_dict", "model_state_dict", "model", "net"):
         if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
             found = found[key]
-    if not isinstance(found, Mapping) or not found or not all(isinstance(v, np.ndarray) for v in found.values()):
+    if (
+        not isinstance(found, Mapping)
+        or not found
+        or not all(isinstance(v, np.ndarray) for v in found.values())
+    ):
         raise UserError(f"{path}: holds no state dict (names and tensors)")
     return {name.removeprefix("module."): value for name, value in found.items()}
 
@@ -158,7 +206,8 @@ class Imported(NamedTuple):
 
 
 def import_weights(net: Net, state_dict: Mapping[str, np.ndarray], size: int = 96) -> Imported:
-    """``state_dict`` as variables of ``net``, checked name by name and shape by shape against what the network makes itself.
+    """``state_dict`` as variables of ``net``, checked name by name and shape by shape against what
+    the network makes itself.
 
     ``size`` is the side of the images of a network with a table of positions.
 
@@ -172,22 +221,46 @@ def import_weights(net: Net, state_dict: Mapping[str, np.ndarray], size: int = 9
         params: Params = convert(state_dict)
         classes = net.classes(params.weights)  # type: ignore[attr-defined]
     except (ValueError, KeyError) as error:
-        raise UserError(f"{type(net).__name__}: {error}" if isinstance(error, ValueError) else f"{type(net).__name__}: the file has no {error}") from None
+        raise UserError(
+            f"{type(net).__name__}: {error}"
+            if isinstance(error, ValueError)
+            else f"{type(net).__name__}: the file has no {error}"
+        ) from None
     found = _shapes(params)
     one, two = (_wanted(net, size, channels, classes) for channels in (1, 2))
-    channels = next((f[axis] for name, a in one.items() if (f := found.get(name, ())) for axis, n in enumerate(a) if two[name][axis] == n + 1), 1)
+    channels = next(
+        (
+            f[axis]
+            for name, a in one.items()
+            if (f := found.get(name, ()))
+            for axis, n in enumerate(a)
+            if two[name][axis] == n + 1
+        ),
+        1,
+    )
     wanted = _wanted(net, size, channels, classes)
     for name in sorted(wanted.keys() ^ found.keys(), key=lambda n: (n in found, n)):
         where = "is missing in the file" if name in wanted else "is not part of this network"
-        raise UserError(f"{type(net).__name__}: {name} {where}; set the fields (--net.widths …) that the weights were made with")
+        raise UserError(
+            f"{type(net).__name__}: {name} {where}; set the fields (--net.widths …) that the "
+            f"weights were made with"
+        )
     for name, shape in wanted.items():
         if found[name] != shape:
-            raise UserError(f"{type(net).__name__}: {name} is {found[name]} in the file and {shape} in the network; set its fields (--net.widths …)")
-    return Imported(params, channels, classes, sum(leaf.size for leaf in jax.tree.leaves(params.weights)))
+            raise UserError(
+                f"{type(net).__name__}: {name} is {found[name]} in the file and {shape} in the "
+                f"network; set its fields (--net.widths …)"
+            )
+    return Imported(
+        params, channels, classes, sum(leaf.size for leaf in jax.tree.leaves(params.weights))
+    )
 
 
 def _shapes(params: Params) -> dict[str, tuple[int, ...]]:
-    return {jax.tree_util.keystr(path, simple=True, separator="."): tuple(leaf.shape) for path, leaf in jax.tree.leaves_with_path(params._asdict())}
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="."): tuple(leaf.shape)
+        for path, leaf in jax.tree.leaves_with_path(params._asdict())
+    }
 
 
 def _wanted(net: Net, size: int, channels: int, classes: int) -> dict[str, tuple[int, ...]]:

@@ -1,4 +1,6 @@
-"""PointRend: any network as the coarse one, and a small one that decides its uncertain pixels again at full resolution."""
+"""PointRend: any network as the coarse one, and a small one that decides its uncertain pixels again
+at full resolution.
+"""
 
 from __future__ import annotations
 
@@ -21,20 +23,24 @@ from semiseg.types import Net
 
 @dataclasses.dataclass(frozen=True)
 class PointRend(Network):
-    """PointRend head of Kirillov et al., CVPR 2020 (figures 3 and 4), on any other network, in 2D or 3D.
+    """PointRend head of Kirillov et al., CVPR 2020 (figures 3 and 4), on any other network, in 2D
+    or 3D.
 
-    The network, one that gives ``aux["features"]``, sees the image averaged over blocks of ``scale``. The head maps a pixel's features and
-    coarse logits, interpolated there, and its values of one 3×3 convolution of the full image to logits: an MLP that is given the coarse
+    The network, one that gives ``aux["features"]``, sees the image averaged over blocks of
+    ``scale``. The head maps a pixel's features and coarse logits, interpolated there, and its
+    values of one 3×3 convolution of the full image to logits: an MLP that is given the coarse
     logits again at each layer.
 
-    Training decides ``points`` pixels, of ``oversample`` times as many drawn the most uncertain (``importance`` of them; the others
-    anywhere); evaluation doubles the resolution until it is full and decides the most uncertain at each step. Uncertain is a small gap
-    between the two largest logits.
+    Training decides ``points`` pixels, of ``oversample`` times as many drawn the most uncertain
+    (``importance`` of them; the others anywhere); evaluation doubles the resolution until it is
+    full and decides the most uncertain at each step. Uncertain is a small gap between the two
+    largest logits.
 
-    Deliberate differences: points are pixels, not places between them; instead of a loss of their own, the points' logits take their
-    pixels' places in the training output, so that every loss and every method, also on unlabelled images, trains the head, and the coarse
-    logits are supervised beside them as ``aux["deep"]``. ``aux["points"]`` holds the points' logits ``(B, P, K)`` and their pixels ``(B, P)``
-    (row-major, in the padded image) for a loss of their own.
+    Deliberate differences: points are pixels, not places between them; instead of a loss of their
+    own, the points' logits take their pixels' places in the training output, so that every loss and
+    every method, also on unlabelled images, trains the head, and the coarse logits are supervised
+    beside them as ``aux["deep"]``. ``aux["points"]`` holds the points' logits ``(B, P, K)`` and
+    their pixels ``(B, P)`` (row-major, in the padded image) for a loss of their own.
 
     Attributes:
       net: the coarse network.
@@ -59,8 +65,16 @@ class PointRend(Network):
             raise ValueError(f"PointRend: scale is {self.scale}; it must be a power of two")
         if isinstance(self.net, PointRend) or not isinstance(self.net, Network):
             raise ValueError(f"PointRend: {type(self.net).__name__} cannot be its coarse network")
-        if self.points < 1 or self.oversample < 1 or self.hidden < 1 or not 0 <= self.importance <= 1:
-            raise ValueError("PointRend: points, oversample and hidden must be at least 1, importance from 0 to 1")
+        if (
+            self.points < 1
+            or self.oversample < 1
+            or self.hidden < 1
+            or not 0 <= self.importance <= 1
+        ):
+            raise ValueError(
+                "PointRend: points, oversample and hidden must be at least 1, importance from 0 "
+                "to 1"
+            )
 
     @property
     def dims(self) -> int:  # type: ignore[override]
@@ -79,9 +93,13 @@ class PointRend(Network):
     @property
     def block(self) -> int | tuple[int, ...]:
         inner = self.net.block  # type: ignore[attr-defined]
-        return inner * self.scale if isinstance(inner, int) else tuple(b * self.scale for b in inner)
+        return (
+            inner * self.scale if isinstance(inner, int) else tuple(b * self.scale for b in inner)
+        )
 
-    def module(self, channels: int, classes: int, normals: layers.Normals, size: tuple[int, ...]) -> nnx.Module:
+    def module(
+        self, channels: int, classes: int, normals: layers.Normals, size: tuple[int, ...]
+    ) -> nnx.Module:
         return _Module(self, channels, classes, normals, size)
 
 
@@ -92,7 +110,8 @@ def uncertainty(logits: jax.Array) -> jax.Array:
 
 
 def values(x: jax.Array, place: jax.Array, space: tuple[int, ...]) -> jax.Array:
-    """Linear interpolation of ``x (B, *n, C)`` at pixels of an image of the same view and of size ``space``.
+    """Linear interpolation of ``x (B, *n, C)`` at pixels of an image of the same view and of size
+    ``space``.
 
     Args:
       place: ``(B, P)`` row-major pixels of ``space``.
@@ -121,7 +140,14 @@ def values(x: jax.Array, place: jax.Array, space: tuple[int, ...]) -> jax.Array:
 class _Module(nnx.Module):
     """Variables: net (the coarse network's), fine (convolution of the full image), hidden0 …, head."""
 
-    def __init__(self, net: PointRend, channels: int, classes: int, normals: layers.Normals, size: tuple[int, ...]):
+    def __init__(
+        self,
+        net: PointRend,
+        channels: int,
+        classes: int,
+        normals: layers.Normals,
+        size: tuple[int, ...],
+    ):
         self.config = net
         small = tuple(n // net.scale for n in size)
         self.net: Any = net.net.module(channels, classes, normals, small)  # type: ignore[attr-defined]
@@ -134,12 +160,27 @@ class _Module(nnx.Module):
         self.head = Linear(width + classes, classes, normals=normals)
 
     def _features(self, channels: int, small: tuple[int, ...]) -> int:
-        aux = nnx.eval_shape(lambda module: module(jnp.zeros((1, *small, channels), self.config.dtype), False, None)[1], self.net)
+        aux = nnx.eval_shape(
+            lambda module: module(jnp.zeros((1, *small, channels), self.config.dtype), False, None)[
+                1
+            ],
+            self.net,
+        )
         if "features" not in aux:
-            raise ValueError(f"PointRend: {type(self.config.net).__name__} gives no features to decide points from")
+            raise ValueError(
+                f"PointRend: {type(self.config.net).__name__} gives no features to decide points "
+                f"from"
+            )
         return aux["features"].shape[-1]
 
-    def decide(self, place: jax.Array, space: tuple[int, ...], image: jax.Array, features: jax.Array, coarse: jax.Array) -> jax.Array:
+    def decide(
+        self,
+        place: jax.Array,
+        space: tuple[int, ...],
+        image: jax.Array,
+        features: jax.Array,
+        coarse: jax.Array,
+    ) -> jax.Array:
         """Logits ``(B, P, K)`` of the pixels ``place`` of ``space``."""
         logits = values(coarse, place, space)
         x = jnp.concatenate([values(features, place, space), values(image, place, space)], -1)
@@ -147,19 +188,25 @@ class _Module(nnx.Module):
             x = jax.nn.relu(getattr(self, f"hidden{i}")(jnp.concatenate([x, logits], -1)))
         return self.head(jnp.concatenate([x, logits], -1))
 
-    def __call__(self, x: jax.Array, train: bool, key: jax.Array | None) -> tuple[jax.Array, dict[str, Any]]:
+    def __call__(
+        self, x: jax.Array, train: bool, key: jax.Array | None
+    ) -> tuple[jax.Array, dict[str, Any]]:
         net, space = self.config, x.shape[1:-1]
         k_net, k_points = (None, None) if key is None else jax.random.split(key)
         small = x
         if net.scale > 1:
-            cut = x.reshape(x.shape[0], *(m for n in space for m in (n // net.scale, net.scale)), x.shape[-1])
+            cut = x.reshape(
+                x.shape[0], *(m for n in space for m in (n // net.scale, net.scale)), x.shape[-1]
+            )
             small = cut.mean(tuple(range(2, 2 * len(space) + 1, 2)))
         coarse, inner = self.net(small, train, k_net)
         features, image = inner["features"], jax.nn.relu(self.fine(x))
         aux = {"features": features} | ({"losses": inner["losses"]} if "losses" in inner else {})
         if train:
             logits = resize(coarse, space)
-            place = self._drawn(uncertainty(jax.lax.stop_gradient(logits)).reshape(x.shape[0], -1), k_points)
+            place = self._drawn(
+                uncertainty(jax.lax.stop_gradient(logits)).reshape(x.shape[0], -1), k_points
+            )
             decided = self.decide(place, space, image, features, coarse)
             aux |= {"points": {"logits": decided.astype(jnp.float32), "place": place}}
             if net.scale > 1:
@@ -190,7 +237,9 @@ class _Module(nnx.Module):
 
 
 def _replaced(logits: jax.Array, place: jax.Array, decided: jax.Array) -> jax.Array:
-    """``logits (B, *space, K)`` with those of the pixels ``place (B, P)`` set to ``decided (B, P, K)``."""
+    """``logits (B, *space, K)`` with those of the pixels ``place (B, P)`` set to ``decided (B, P,
+    K)``.
+    """
     flat = logits.reshape(logits.shape[0], -1, logits.shape[-1])
     rows = jnp.arange(logits.shape[0])[:, None]
     return flat.at[rows, place].set(decided.astype(flat.dtype)).reshape(logits.shape)

@@ -1,6 +1,8 @@
-"""Pooling, its inverse and interpolation, in forms whose gradient needs no scatter. Channels last, any number of spatial axes.
+"""Pooling, its inverse and interpolation, in forms whose gradient needs no scatter. Channels last,
+any number of spatial axes.
 
-Plain 2×2 max-pooling is :func:`semiseg.nets.layers.max_pool`, transposed convolutions are beside it.
+Plain 2×2 max-pooling is :func:`semiseg.nets.layers.max_pool`, transposed convolutions are beside
+it.
 """
 
 from __future__ import annotations
@@ -19,16 +21,20 @@ def _every(x: jax.Array, start: int, stride: int, count: int, axis: int) -> jax.
 
 
 def overlapping_max_pool(x: jax.Array, size: int = 3, stride: int = 2) -> jax.Array:
-    """Maximum over windows of odd ``size``, padded by ``size // 2`` on both sides: ``(B, *space, C)`` to ``(B, *ceil(space / stride), C)``.
+    """Maximum over windows of odd ``size``, padded by ``size // 2`` on both sides: ``(B, *space,
+    C)`` to ``(B, *ceil(space / stride), C)``.
 
-    One axis after the other, as maxima of strided slices, whose gradient is a choice and not a scatter.
+    One axis after the other, as maxima of strided slices, whose gradient is a choice and not a
+    scatter.
     """
     for axis in range(1, x.ndim - 1):
         n = x.shape[axis]
         pads = [(0, 0)] * x.ndim
         pads[axis] = (size // 2, size // 2)
         padded = jnp.pad(x, pads, constant_values=-jnp.inf)
-        x = functools.reduce(jnp.maximum, [_every(padded, i, stride, -(-n // stride), axis) for i in range(size)])
+        x = functools.reduce(
+            jnp.maximum, [_every(padded, i, stride, -(-n // stride), axis) for i in range(size)]
+        )
     return x
 
 
@@ -43,7 +49,9 @@ def _blocks(x: jax.Array) -> jax.Array:
 
 
 def max_pool_with_index(x: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Like :func:`max_pool`, and where in each block the maximum was: uint8 ``(B, *space / 2, C)``, rows first; the first of equal ones."""
+    """Like :func:`max_pool`, and where in each block the maximum was: uint8 ``(B, *space / 2, C)``,
+    rows first; the first of equal ones.
+    """
     blocks = _blocks(x)
     index = blocks.argmax(-2)
     chosen = index[..., None, :] == jnp.arange(blocks.shape[-2], dtype=index.dtype)[:, None]
@@ -51,10 +59,14 @@ def max_pool_with_index(x: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def max_unpool(x: jax.Array, index: jax.Array) -> jax.Array:
-    """Puts each value where :func:`max_pool_with_index` found its maximum, zeros elsewhere: ``(B, *space, C)`` to ``(B, *space · 2, C)``."""
+    """Puts each value where :func:`max_pool_with_index` found its maximum, zeros elsewhere: ``(B,
+    *space, C)`` to ``(B, *space · 2, C)``.
+    """
     d = x.ndim - 2
     chosen = index[..., None, :] == jnp.arange(2**d, dtype=index.dtype)[:, None]
-    y = jnp.where(chosen, x[..., None, :], jnp.zeros((), x.dtype)).reshape(*x.shape[:-1], *(2,) * d, x.shape[-1])
+    y = jnp.where(chosen, x[..., None, :], jnp.zeros((), x.dtype)).reshape(
+        *x.shape[:-1], *(2,) * d, x.shape[-1]
+    )
     order = [0, *(a for i in range(d) for a in (1 + i, 1 + d + i)), 1 + 2 * d]
     return y.transpose(order).reshape(x.shape[0], *(2 * n for n in x.shape[1:-1]), x.shape[-1])
 
@@ -65,10 +77,12 @@ def avg_pool(x: jax.Array) -> jax.Array:
 
 
 def resize(x: jax.Array, size: Sequence[int], align_corners: bool = False) -> jax.Array:
-    """Linear interpolation (bilinear, trilinear) to ``size``: ``(B, *space, C)`` to ``(B, *size, C)``.
+    """Linear interpolation (bilinear, trilinear) to ``size``: ``(B, *space, C)`` to ``(B, *size,
+    C)``.
 
-    The two conventions of PyTorch's ``interpolate`` (no antialiasing): centres of pixels, or, with ``align_corners``, corner on corner. Each
-    axis is a matrix product, whose gradient is one too; a gather's gradient is a scatter.
+    The two conventions of PyTorch's ``interpolate`` (no antialiasing): centres of pixels, or, with
+    ``align_corners``, corner on corner. Each axis is a matrix product, whose gradient is one too; a
+    gather's gradient is a scatter.
     """
     for axis, wanted in enumerate(size, 1):
         if x.shape[axis] != wanted:
@@ -80,7 +94,9 @@ def resize(x: jax.Array, size: Sequence[int], align_corners: bool = False) -> ja
 
 @functools.lru_cache
 def _interpolation(given: int, wanted: int, align_corners: bool) -> np.ndarray:
-    """``(wanted, given)``: the weights of linear interpolation; beyond the first and last centre the edge is repeated."""
+    """``(wanted, given)``: the weights of linear interpolation; beyond the first and last centre
+    the edge is repeated.
+    """
     if align_corners:
         place = np.arange(wanted) * ((given - 1) / max(wanted - 1, 1))
     else:

@@ -14,18 +14,42 @@ from semiseg.nets.unet import UNet
 
 
 class _PreActivated(nnx.Module):
-    """x + f(x) with f = (norm, activation, convolution) × convs; where shapes differ, x passes a 1×1 convolution and norm of the same stride."""
+    """x + f(x) with f = (norm, activation, convolution) × convs; where shapes differ, x passes a
+    1×1 convolution and norm of the same stride.
+    """
 
-    def __init__(self, net: UNet, channels: int, out: int, rate: float, stride: int, first: bool, normals: layers.Normals):
+    def __init__(
+        self,
+        net: UNet,
+        channels: int,
+        out: int,
+        rate: float,
+        stride: int,
+        first: bool,
+        normals: layers.Normals,
+    ):
         self.net, self.rate, self.first = net, rate, first
         for i in range(net.convs):
             if not (first and i == 0) and net.norm != "none":
                 setattr(self, f"norm{i}", net.normalisation(channels if i == 0 else out))
             last = i == net.convs - 1 or net.norm == "none"
-            conv = layers.Conv(channels if i == 0 else out, out, dims=net.dims, stride=stride if i == 0 else 1, bias=last, normals=normals)
+            conv = layers.Conv(
+                channels if i == 0 else out,
+                out,
+                dims=net.dims,
+                stride=stride if i == 0 else 1,
+                bias=last,
+                normals=normals,
+            )
             setattr(self, f"conv{i}", conv)
         shortcut = channels != out or stride > 1
-        self.shortcut = layers.Conv(channels, out, size=1, dims=net.dims, stride=stride, bias=False, normals=normals) if shortcut else None
+        self.shortcut = (
+            layers.Conv(
+                channels, out, size=1, dims=net.dims, stride=stride, bias=False, normals=normals
+            )
+            if shortcut
+            else None
+        )
         self.shortcut_norm = net.normalisation(out) if shortcut and net.norm != "none" else None
 
     def __call__(self, x: jax.Array, train: bool, key: jax.Array | None) -> jax.Array:
@@ -45,10 +69,12 @@ class _PreActivated(nnx.Module):
 class ResidualUNet(UNet):
     """Deep residual U-Net of Zhang, Liu & Wang, IEEE GRSL 2018 (fig. 2, table I), in 2D or 3D.
 
-    Blocks are pre-activated (norm, activation, convolution, twice) with an identity path; the encoder halves by a stride instead of pooling.
-    ``ResidualUNet(widths=(64, 128, 256, 512), norm="batch", activation="relu", up="plain")`` is the paper's. Differences: where a block changes the number
-    of channels its identity path is a 1×1 convolution and a norm; dropout; transposed convolutions upsample by default; leaky ReLU; a quarter of
-    the channels. Every other field is UNet's.
+    Blocks are pre-activated (norm, activation, convolution, twice) with an identity path; the
+    encoder halves by a stride instead of pooling. ``ResidualUNet(widths=(64, 128, 256, 512),
+    norm="batch", activation="relu", up="plain")`` is the paper's. Differences: where a block
+    changes the number of channels its identity path is a 1×1 convolution and a norm; dropout;
+    transposed convolutions upsample by default; leaky ReLU; a quarter of the channels. Every other
+    field is UNet's.
 
     Attributes:
       widths: channels of each level, finest first.
@@ -58,18 +84,43 @@ class ResidualUNet(UNet):
     widths: tuple[int, ...] = (16, 32, 64, 128)
     down: Literal["pool", "stride"] = "stride"
 
-    def stage(self, channels: int, out: int, rate: float, stride: int, normals: layers.Normals, *, first: bool = False) -> nnx.Module:
+    def stage(
+        self,
+        channels: int,
+        out: int,
+        rate: float,
+        stride: int,
+        normals: layers.Normals,
+        *,
+        first: bool = False,
+    ) -> nnx.Module:
         return _PreActivated(self, channels, out, rate, stride, first, normals)
 
 
 class _Recurrent(nnx.Module):
-    """1×1 convolution, then x + units(x), each unit one convolution, norm and activation used ``steps`` + 1 times: y ← f(x + y)."""
+    """1×1 convolution, then x + units(x), each unit one convolution, norm and activation used
+    ``steps`` + 1 times: y ← f(x + y).
+    """
 
-    def __init__(self, net: R2UNet, channels: int, out: int, rate: float, stride: int, normals: layers.Normals):
+    def __init__(
+        self,
+        net: R2UNet,
+        channels: int,
+        out: int,
+        rate: float,
+        stride: int,
+        normals: layers.Normals,
+    ):
         self.net, self.rate = net, rate
-        self.enter = layers.Conv(channels, out, size=1, dims=net.dims, stride=stride, normals=normals)
+        self.enter = layers.Conv(
+            channels, out, size=1, dims=net.dims, stride=stride, normals=normals
+        )
         for i in range(net.convs):
-            setattr(self, f"conv{i}", layers.Conv(out, out, dims=net.dims, bias=net.norm == "none", normals=normals))
+            setattr(
+                self,
+                f"conv{i}",
+                layers.Conv(out, out, dims=net.dims, bias=net.norm == "none", normals=normals),
+            )
             if net.norm != "none":
                 setattr(self, f"norm{i}", net.normalisation(out))
 
@@ -80,7 +131,9 @@ class _Recurrent(nnx.Module):
             y = jnp.zeros((), x.dtype)
             for _ in range(self.net.steps + 1):
                 y = getattr(self, f"conv{i}")(z + y)
-                y = self.net.act(getattr(self, f"norm{i}")(y, train) if self.net.norm != "none" else y)
+                y = self.net.act(
+                    getattr(self, f"norm{i}")(y, train) if self.net.norm != "none" else y
+                )
             z = layers.dropout(y, self.rate, key, self.net.spatial_dropout) if i == 0 else y
         return x + z
 
@@ -89,9 +142,11 @@ class _Recurrent(nnx.Module):
 class R2UNet(UNet):
     """R2U-Net of Alom et al., J. Medical Imaging 2019 (arXiv 1802.06955, fig. 4d), in 2D or 3D.
 
-    ``R2UNet(widths=(64, 128, 256, 512, 1024), norm="batch", activation="relu", up="nearest")`` is the public implementation's (39.1 M
-    parameters). Differences: the statistics of a norm are those of each of its uses in turn, and the running ones follow them all, as there; dropout after the
-    first unit; leaky ReLU, transposed convolutions, and a quarter of the channels by default. Every other field is UNet's.
+    ``R2UNet(widths=(64, 128, 256, 512, 1024), norm="batch", activation="relu", up="nearest")`` is
+    the public implementation's (39.1 M parameters). Differences: the statistics of a norm are those
+    of each of its uses in turn, and the running ones follow them all, as there; dropout after the
+    first unit; leaky ReLU, transposed convolutions, and a quarter of the channels by default. Every
+    other field is UNet's.
 
     Attributes:
       steps: t, how often a convolution sees its own output (2 in the paper, also 3).
@@ -104,5 +159,14 @@ class R2UNet(UNet):
         if self.steps < 0:
             raise ValueError(f"R2UNet: steps is {self.steps}: it must be at least 0")
 
-    def stage(self, channels: int, out: int, rate: float, stride: int, normals: layers.Normals, *, first: bool = False) -> nnx.Module:
+    def stage(
+        self,
+        channels: int,
+        out: int,
+        rate: float,
+        stride: int,
+        normals: layers.Normals,
+        *,
+        first: bool = False,
+    ) -> nnx.Module:
         return _Recurrent(self, channels, out, rate, stride, normals)

@@ -1,4 +1,6 @@
-"""ResNets of bottlenecks whose last stages may keep their resolution: the encoders of DeepLab and FCN-ResNet."""
+"""ResNets of bottlenecks whose last stages may keep their resolution: the encoders of DeepLab and
+FCN-ResNet.
+"""
 
 from __future__ import annotations
 
@@ -12,14 +14,29 @@ from semiseg.nets.resample import overlapping_max_pool
 
 
 class Bottleneck(nnx.Module):
-    """1×1, 3×3 (with the stride and the dilation), 1×1 to four times the channels, plus the identity or its projection."""
+    """1×1, 3×3 (with the stride and the dilation), 1×1 to four times the channels, plus the
+    identity or its projection.
+    """
 
-    def __init__(self, channels: int, width: int, norm: NormKind, *, stride: int, dilation: int, normals: Normals):
+    def __init__(
+        self,
+        channels: int,
+        width: int,
+        norm: NormKind,
+        *,
+        stride: int,
+        dilation: int,
+        normals: Normals,
+    ):
         self.unit1 = ConvNorm(channels, width, norm, size=1, normals=normals)
         self.unit2 = ConvNorm(width, width, norm, stride=stride, dilation=dilation, normals=normals)
         self.unit3 = ConvNorm(width, 4 * width, norm, None, size=1, normals=normals)
         project = stride > 1 or channels != 4 * width
-        self.shortcut = ConvNorm(channels, 4 * width, norm, None, size=1, stride=stride, normals=normals) if project else None
+        self.shortcut = (
+            ConvNorm(channels, 4 * width, norm, None, size=1, stride=stride, normals=normals)
+            if project
+            else None
+        )
 
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         y = self.unit3(self.unit2(self.unit1(x, train), train), train)
@@ -27,14 +44,25 @@ class Bottleneck(nnx.Module):
 
 
 class ResNet(nnx.Module):
-    """He et al., CVPR 2016 (table 1), with the stride on the 3×3 convolution; the classifier is left out.
+    """He et al., CVPR 2016 (table 1), with the stride on the 3×3 convolution; the classifier is
+    left out.
 
-    From ``output_stride`` (8, 16 or 32) on, strides become dilations (Chen et al. 2017, fig. 3): the first block of such a stage keeps the
-    dilation of the stage before it, as in the public implementations. ``grid`` multiplies the dilations of the last stage's blocks.
-    Variables: stem, stage{1…4}_{block}.
+    From ``output_stride`` (8, 16 or 32) on, strides become dilations (Chen et al. 2017, fig. 3):
+    the first block of such a stage keeps the dilation of the stage before it, as in the public
+    implementations. ``grid`` multiplies the dilations of the last stage's blocks. Variables: stem,
+    stage{1…4}_{block}.
     """
 
-    def __init__(self, channels: int, width: int, depths: Sequence[int], norm: NormKind, output_stride: int, grid: Sequence[int], normals: Normals):
+    def __init__(
+        self,
+        channels: int,
+        width: int,
+        depths: Sequence[int],
+        norm: NormKind,
+        output_stride: int,
+        grid: Sequence[int],
+        normals: Normals,
+    ):
         self.depths = tuple(depths)
         self.stem = ConvNorm(channels, width, norm, size=7, stride=2, normals=normals)
         given, reached, dilation = width, 4, 1
@@ -45,7 +73,14 @@ class ResNet(nnx.Module):
             for b in range(depth):
                 d = dilation if b or max(grid) > 1 else before
                 d *= grid[b % len(grid)] if s == len(depths) - 1 else 1
-                block = Bottleneck(given, width * 2**s, norm, stride=stride if b == 0 else 1, dilation=d, normals=normals)
+                block = Bottleneck(
+                    given,
+                    width * 2**s,
+                    norm,
+                    stride=stride if b == 0 else 1,
+                    dilation=d,
+                    normals=normals,
+                )
                 setattr(self, f"stage{s + 1}_{b}", block)
                 given = 4 * width * 2**s
 

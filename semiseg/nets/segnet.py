@@ -15,15 +15,18 @@ from semiseg.nets.resample import max_pool_with_index, max_unpool
 
 @dataclasses.dataclass(frozen=True)
 class SegNet(Network):
-    """SegNet of Badrinarayanan, Kendall & Cipolla, IEEE TPAMI 2017 (fig. 2), 2D: VGG16's 13 convolutions and their mirror image.
+    """SegNet of Badrinarayanan, Kendall & Cipolla, IEEE TPAMI 2017 (fig. 2), 2D: VGG16's 13
+    convolutions and their mirror image.
 
-    ``SegNet(width=64)`` is the paper's (29.4 M parameters, a model of 117 MB). Differences: the image's sizes need not be multiples of 32; dropout
-    (Bayesian SegNet, BMVC 2017, drops around the six deepest stages), off by default; a quarter of the channels.
+    ``SegNet(width=64)`` is the paper's (29.4 M parameters, a model of 117 MB). Differences: the
+    image's sizes need not be multiples of 32; dropout (Bayesian SegNet, BMVC 2017, drops around the
+    six deepest stages), off by default; a quarter of the channels.
 
     Attributes:
       width: channels of the first convolution.
       norm: ``batch``, ``instance``, ``group`` or ``none``, after every convolution but the last.
-      dropout: rate after the three deepest stages of encoder and decoder, while training with a key.
+      dropout: rate after the three deepest stages of encoder and decoder, while training with a
+        key.
       dtype: of the activations; variables and logits are float32 always.
     """
 
@@ -36,12 +39,16 @@ class SegNet(Network):
     def block(self) -> int:
         return 32
 
-    def module(self, channels: int, classes: int, normals: layers.Normals, size: tuple[int, ...]) -> nnx.Module:
+    def module(
+        self, channels: int, classes: int, normals: layers.Normals, size: tuple[int, ...]
+    ) -> nnx.Module:
         return _Module(self, channels, classes, normals)
 
 
 class _Module(nnx.Module):
-    """Variables: down0 … down4, up4 … up0 and head, which is the last convolution of the mirror image."""
+    """Variables: down0 … down4, up4 … up0 and head, which is the last convolution of the mirror
+    image.
+    """
 
     def __init__(self, net: SegNet, channels: int, classes: int, normals: layers.Normals):
         self.net = net
@@ -54,8 +61,14 @@ class _Module(nnx.Module):
             setattr(self, f"up{i}", vgg.Stage(inputs[i + 1], widths, net.norm, normals))
         self.head = layers.Conv(net.width, classes, normals=normals)
 
-    def __call__(self, x: jax.Array, train: bool, key: jax.Array | None) -> tuple[jax.Array, dict[str, Any]]:
-        drop = lambda x, i, place: layers.dropout(x, self.net.dropout if i > 1 else 0.0, None if key is None else jax.random.fold_in(key, 2 * i + place))
+    def __call__(
+        self, x: jax.Array, train: bool, key: jax.Array | None
+    ) -> tuple[jax.Array, dict[str, Any]]:
+        drop = lambda x, i, place: layers.dropout(
+            x,
+            self.net.dropout if i > 1 else 0.0,
+            None if key is None else jax.random.fold_in(key, 2 * i + place),
+        )
         places = []
         for i in range(5):
             x, place = max_pool_with_index(getattr(self, f"down{i}")(x, train))

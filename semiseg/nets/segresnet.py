@@ -1,4 +1,6 @@
-"""SegResNet: a residual encoder-decoder, asymmetric, with an optional variational autoencoder that regularises its encoder."""
+"""SegResNet: a residual encoder-decoder, asymmetric, with an optional variational autoencoder that
+regularises its encoder.
+"""
 
 from __future__ import annotations
 
@@ -22,24 +24,30 @@ from semiseg.types import Params
 
 @dataclasses.dataclass(frozen=True)
 class SegResNet(Network):
-    """SegResNet of Myronenko, BrainLes 2018 (fig. 1 and table 1): segmentation with autoencoder regularisation.
+    """SegResNet of Myronenko, BrainLes 2018 (fig. 1 and table 1): segmentation with autoencoder
+    regularisation.
 
-    Residual blocks are norm, ReLU, convolution, twice; each level is entered by a convolution of stride 2 and left by a 1×1 convolution and
-    linear doubling; skips are added. Deliberate differences: the sigmoid over three nested regions is a softmax over classes; a norm and a
-    ReLU stand before the last convolution, as in MONAI. Of the autoencoder the second dense layer gives the tensor the decoder starts from
-    directly, so it has no 1×1 convolution of its own to restore the channels but the first of the decoder.
+    Residual blocks are norm, ReLU, convolution, twice; each level is entered by a convolution of
+    stride 2 and left by a 1×1 convolution and linear doubling; skips are added. Deliberate
+    differences: the sigmoid over three nested regions is a softmax over classes; a norm and a ReLU
+    stand before the last convolution, as in MONAI. Of the autoencoder the second dense layer gives
+    the tensor the decoder starts from directly, so it has no 1×1 convolution of its own to restore
+    the channels but the first of the decoder.
 
-    Parameters, 4 channels, 3 classes, widths 32 … 256: 18.80 M (MONAI 1.6: 18.80 M; the paper gives none).
+    Parameters, 4 channels, 3 classes, widths 32 … 256: 18.80 M (MONAI 1.6: 18.80 M; the paper gives
+    none).
 
     Attributes:
       width: channels at full resolution; they double with each level.
       down: residual blocks of each encoder level.
       up: residual blocks of each decoder level, one level fewer.
-      vae: while training, also reconstruct the image from its code; its loss, ``vae_weight`` · (mean squared error + KL divergence), is
-        ``aux["losses"]["vae"]``, to be added to a method's. The size of the images is then fixed when the variables are made.
+      vae: while training, also reconstruct the image from its code; its loss, ``vae_weight`` ·
+        (mean squared error + KL divergence), is ``aux["losses"]["vae"]``, to be added to a
+        method's. The size of the images is then fixed when the variables are made.
       vae_weight: the paper's .1 for both terms.
       latent: numbers in the code; a mean and a standard deviation each.
-      dropout: rate at which whole channels are dropped after the first convolution while training with a key (the paper: .2).
+      dropout: rate at which whole channels are dropped after the first convolution while training
+        with a key (the paper: .2).
       norm: ``group`` with groups of at most ``groups``, or another kind.
       groups: of the group norm.
       dims: 2 or 3.
@@ -62,7 +70,10 @@ class SegResNet(Network):
         object.__setattr__(self, "down", tuple(self.down))
         object.__setattr__(self, "up", tuple(self.up))
         if len(self.up) != len(self.down) - 1:
-            raise ValueError(f"SegResNet: {len(self.down)} levels down need {len(self.down) - 1} up, not {len(self.up)}")
+            raise ValueError(
+                f"SegResNet: {len(self.down)} levels down need {len(self.down) - 1} up, not "
+                f"{len(self.up)}"
+            )
 
     linear_head = False
 
@@ -73,22 +84,40 @@ class SegResNet(Network):
     def classes(self, weights: Any) -> int:
         return weights["decoder"]["head"]["bias"].shape[0]
 
-    def module(self, channels: int, classes: int, normals: layers.Normals, size: tuple[int, ...]) -> nnx.Module:
+    def module(
+        self, channels: int, classes: int, normals: layers.Normals, size: tuple[int, ...]
+    ) -> nnx.Module:
         return _Module(self, channels, classes, normals, size)
 
 
 def double(x: jax.Array) -> jax.Array:
-    """Twice the size along every axis by linear interpolation, pixel centres aligned; the border is repeated.
+    """Twice the size along every axis by linear interpolation, pixel centres aligned; the border is
+    repeated.
 
-    Volumes as weighted sums of shifted copies, whose gradient is the same: two products a voxel and axis, where a matrix of interpolation
-    takes as many as the axis is long; that is faster for images alone (a step of 201 instead of 225 ms at 4×128²×16). ``(B, *space, C)``.
+    Volumes as weighted sums of shifted copies, whose gradient is the same: two products a voxel and
+    axis, where a matrix of interpolation takes as many as the axis is long; that is faster for
+    images alone (a step of 201 instead of 225 ms at 4×128²×16). ``(B, *space, C)``.
     """
     if x.ndim == 4:
-        return jax.image.resize(x, (x.shape[0], *(2 * n for n in x.shape[1:-1]), x.shape[-1]), "linear")
+        return jax.image.resize(
+            x, (x.shape[0], *(2 * n for n in x.shape[1:-1]), x.shape[-1]), "linear"
+        )
     for axis in range(1, x.ndim - 1):
         n = x.shape[axis]
-        before = jnp.concatenate([jax.lax.slice_in_dim(x, 0, 1, axis=axis), jax.lax.slice_in_dim(x, 0, n - 1, axis=axis)], axis)
-        after = jnp.concatenate([jax.lax.slice_in_dim(x, 1, n, axis=axis), jax.lax.slice_in_dim(x, n - 1, n, axis=axis)], axis)
+        before = jnp.concatenate(
+            [
+                jax.lax.slice_in_dim(x, 0, 1, axis=axis),
+                jax.lax.slice_in_dim(x, 0, n - 1, axis=axis),
+            ],
+            axis,
+        )
+        after = jnp.concatenate(
+            [
+                jax.lax.slice_in_dim(x, 1, n, axis=axis),
+                jax.lax.slice_in_dim(x, n - 1, n, axis=axis),
+            ],
+            axis,
+        )
         x = jnp.stack([0.75 * x + 0.25 * before, 0.75 * x + 0.25 * after], axis + 1)
         x = x.reshape(*x.shape[:axis], 2 * n, *x.shape[axis + 2 :])
     return x
@@ -98,7 +127,9 @@ class _Block(nnx.Module):
     """x + conv(relu(norm(conv(relu(norm(x))))))."""
 
     def __init__(self, net: SegResNet, width: int, normals: layers.Normals):
-        make = functools.partial(layers.Conv, width, width, dims=net.dims, bias=False, normals=normals)
+        make = functools.partial(
+            layers.Conv, width, width, dims=net.dims, bias=False, normals=normals
+        )
         self.norm1, self.conv1 = layers.Norm(width, net.norm, groups=net.groups), make()
         self.norm2, self.conv2 = layers.Norm(width, net.norm, groups=net.groups), make()
 
@@ -108,19 +139,27 @@ class _Block(nnx.Module):
 
 
 class _Decoder(nnx.Module):
-    """Variables: shrink2 … shrink0 (1×1 convolutions), up2block0 …, norm and head (the last convolution, with a bias)."""
+    """Variables: shrink2 … shrink0 (1×1 convolutions), up2block0 …, norm and head (the last
+    convolution, with a bias).
+    """
 
     def __init__(self, net: SegResNet, out: int, normals: layers.Normals):
         self.net = net
         for i, blocks in zip(reversed(range(len(net.up))), net.up):
             width = net.width * 2**i
-            setattr(self, f"shrink{i}", layers.Conv(2 * width, width, size=1, dims=net.dims, bias=False, normals=normals))
+            setattr(
+                self,
+                f"shrink{i}",
+                layers.Conv(2 * width, width, size=1, dims=net.dims, bias=False, normals=normals),
+            )
             for j in range(blocks):
                 setattr(self, f"up{i}block{j}", _Block(net, width, normals))
         self.norm = layers.Norm(net.width, net.norm, groups=net.groups)
         self.head = layers.Conv(net.width, out, size=1, dims=net.dims, normals=normals)
 
-    def __call__(self, x: jax.Array, skips: list[jax.Array] | None, train: bool) -> tuple[jax.Array, jax.Array]:
+    def __call__(
+        self, x: jax.Array, skips: list[jax.Array] | None, train: bool
+    ) -> tuple[jax.Array, jax.Array]:
         for i, blocks in zip(reversed(range(len(self.net.up))), self.net.up):
             x = double(getattr(self, f"shrink{i}")(x))
             x = x if skips is None else x + skips[i]
@@ -131,9 +170,13 @@ class _Decoder(nnx.Module):
 
 
 class _Autoencoder(nnx.Module):
-    """Variables: norm, reduce (stride 2, 16 channels), code (to means and deviations), restore, widen (1×1), decoder."""
+    """Variables: norm, reduce (stride 2, 16 channels), code (to means and deviations), restore,
+    widen (1×1), decoder.
+    """
 
-    def __init__(self, net: SegResNet, channels: int, normals: layers.Normals, size: tuple[int, ...]):
+    def __init__(
+        self, net: SegResNet, channels: int, normals: layers.Normals, size: tuple[int, ...]
+    ):
         self.net = net
         width = net.width * 2 ** (len(net.down) - 1)
         inner = 16 * math.prod(n // 2 ** len(net.down) for n in size)
@@ -144,29 +187,53 @@ class _Autoencoder(nnx.Module):
         self.widen = layers.Conv(16, width, size=1, dims=net.dims, normals=normals)
         self.decoder = _Decoder(net, channels, normals)
 
-    def __call__(self, x: jax.Array, image: jax.Array, train: bool, key: jax.Array | None) -> jax.Array:
+    def __call__(
+        self, x: jax.Array, image: jax.Array, train: bool, key: jax.Array | None
+    ) -> jax.Array:
         y = self.reduce(jax.nn.relu(self.norm(x, train)))
         flat = y.reshape(y.shape[0], -1)
         if flat.shape[1] != self.code.kernel[...].shape[0]:
-            raise ValueError(f"SegResNet(vae=True) was made for images of another size; it trains on none of {image.shape[1:-1]}")
+            raise ValueError(
+                f"SegResNet(vae=True) was made for images of another size; it trains on none of "
+                f"{image.shape[1:-1]}"
+            )
         mean, log_variance = jnp.split(self.code(flat).astype(jnp.float32), 2, -1)
-        noise = 0.0 if key is None else jnp.exp(0.5 * log_variance) * jax.random.normal(key, mean.shape)
+        noise = (
+            0.0 if key is None else jnp.exp(0.5 * log_variance) * jax.random.normal(key, mean.shape)
+        )
         z = jax.nn.relu(self.restore((mean + noise).astype(x.dtype))).reshape(y.shape)
         restored, _ = self.decoder(double(self.widen(z)), None, train)
         error = jnp.mean((restored.astype(jnp.float32) - image.astype(jnp.float32)) ** 2)
-        # the sum over the code of each image, divided by its number of pixels: the N of the paper's equation 4
-        divergence = jnp.mean(jnp.sum(mean**2 + jnp.exp(log_variance) - log_variance - 1, -1)) / math.prod(image.shape[1:-1])
+        # the sum over the code of each image, divided by its number of pixels: the N of the paper's
+        # equation 4
+        divergence = jnp.mean(
+            jnp.sum(mean**2 + jnp.exp(log_variance) - log_variance - 1, -1)
+        ) / math.prod(image.shape[1:-1])
         return self.net.vae_weight * (error + divergence)
 
 
 class _Module(nnx.Module):
     """Variables: enter0, down0block0 …, enter1 (stride 2) …; decoder; vae."""
 
-    def __init__(self, net: SegResNet, channels: int, classes: int, normals: layers.Normals, size: tuple[int, ...]):
+    def __init__(
+        self,
+        net: SegResNet,
+        channels: int,
+        classes: int,
+        normals: layers.Normals,
+        size: tuple[int, ...],
+    ):
         self.net = net
         for i, blocks in enumerate(net.down):
             width = net.width * 2**i
-            conv = layers.Conv(width // 2 if i else channels, width, stride=2 if i else 1, dims=net.dims, bias=False, normals=normals)
+            conv = layers.Conv(
+                width // 2 if i else channels,
+                width,
+                stride=2 if i else 1,
+                dims=net.dims,
+                bias=False,
+                normals=normals,
+            )
             setattr(self, f"enter{i}", conv)
             for j in range(blocks):
                 setattr(self, f"down{i}block{j}", _Block(net, width, normals))
@@ -174,7 +241,9 @@ class _Module(nnx.Module):
         if net.vae:
             self.vae = _Autoencoder(net, channels, normals, size)
 
-    def __call__(self, x: jax.Array, train: bool, key: jax.Array | None) -> tuple[jax.Array, dict[str, Any]]:
+    def __call__(
+        self, x: jax.Array, train: bool, key: jax.Array | None
+    ) -> tuple[jax.Array, dict[str, Any]]:
         image, skips = x, []
         k_drop, k_code = (None, None) if key is None else jax.random.split(key)
         for i, blocks in enumerate(self.net.down):
@@ -192,8 +261,12 @@ class _Module(nnx.Module):
 
 
 def from_torch(state_dict: Mapping[str, Any]) -> Params:
-    """Variables of ``SegResNet`` from the state dict of MONAI's ``SegResNet`` (group norm, ``upsample_mode="nontrainable"``)."""
-    levels = 1 + max(int(m[1]) for m in (re.match(r"up_layers\.(\d+)", name) for name in state_dict) if m)
+    """Variables of ``SegResNet`` from the state dict of MONAI's ``SegResNet`` (group norm,
+    ``upsample_mode="nontrainable"``).
+    """
+    levels = 1 + max(
+        int(m[1]) for m in (re.match(r"up_layers\.(\d+)", name) for name in state_dict) if m
+    )
     down, up = r"down_layers\.(\d+)\.(\d+)\.", r"up_layers\.(\d+)\.(\d+)\."
     weights = mapped(
         state_dict,
@@ -217,7 +290,12 @@ def from_torch(state_dict: Mapping[str, Any]) -> Params:
     for part in (weights, weights["decoder"]):
         for name in [n for n in part if "-" in n]:
             kind, level, block = name.split("-")
-            # PyTorch's first block of a level is 1 (0 is the convolution before it), and its decoder levels count from the coarsest
-            ours = f"down{level}block{int(block) - 1}" if kind == "down" else f"{kind}{levels - 1 - int(level)}" + (f"block{block}" if kind == "up" else "")
+            # PyTorch's first block of a level is 1 (0 is the convolution before it), and its
+            # decoder levels count from the coarsest
+            ours = (
+                f"down{level}block{int(block) - 1}"
+                if kind == "down"
+                else f"{kind}{levels - 1 - int(level)}" + (f"block{block}" if kind == "up" else "")
+            )
             part[ours] = part.pop(name)
     return Params(weights, {})

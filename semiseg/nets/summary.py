@@ -1,4 +1,6 @@
-"""What a network costs before anybody trains it: parameters, multiply-adds, activations and receptive field, read off its program."""
+"""What a network costs before anybody trains it: parameters, multiply-adds, activations and
+receptive field, read off its program.
+"""
 
 from __future__ import annotations
 
@@ -26,8 +28,10 @@ def cost(net: Net, size: int, channels: int = 1, classes: int = 2) -> dict[str, 
 
     Returns:
       ``parameters``: trainable numbers.
-      ``multiply_adds``: of convolutions and matrix products in evaluation, as they are computed (a transposed convolution over its zeros, too).
-      ``activation_mib``: outputs of those in float32 (or the net's dtype): the least that a training step keeps for an image.
+      ``multiply_adds``: of convolutions and matrix products in evaluation, as they are computed (a
+        transposed convolution over its zeros, too).
+      ``activation_mib``: outputs of those in float32 (or the net's dtype): the least that a
+        training step keeps for an image.
     """
     x = jax.ShapeDtypeStruct((1, *(size,) * net.dims, channels), jnp.float32)  # type: ignore[attr-defined]
     params = jax.eval_shape(lambda: net.init(jax.random.key(0), x, classes))
@@ -44,13 +48,21 @@ def cost(net: Net, size: int, channels: int = 1, classes: int = 2) -> dict[str, 
         else:
             continue
         kept += out.size * out.dtype.itemsize
-    return {"parameters": sum(p.size for p in jax.tree.leaves(params.weights)), "multiply_adds": macs, "activation_mib": round(kept / 2**20, 2)}
+    return {
+        "parameters": sum(p.size for p in jax.tree.leaves(params.weights)),
+        "multiply_adds": macs,
+        "activation_mib": round(kept / 2**20, 2),
+    }
 
 
 def equations(jaxpr: Any) -> Iterator[Any]:
     """The primitive operations of a traced program, those of the programs inside it too."""
     for equation in jaxpr.eqns:
-        values = [v for p in equation.params.values() for v in (p if isinstance(p, tuple | list) else (p,))]
+        values = [
+            v
+            for p in equation.params.values()
+            for v in (p if isinstance(p, tuple | list) else (p,))
+        ]
         inner = [getattr(v, "jaxpr", v) for v in values if hasattr(getattr(v, "jaxpr", v), "eqns")]
         if not inner:
             yield equation
@@ -59,12 +71,15 @@ def equations(jaxpr: Any) -> Iterator[Any]:
 
 
 def receptive_field(net: Net, classes: int = 2) -> int | None:
-    """How many columns of a strip the output pixel in its middle can see; None if it sees all :data:`REACH` of them.
+    """How many columns of a strip the output pixel in its middle can see; None if it sees all
+    :data:`REACH` of them.
 
-    Where the gradient of that pixel is not zero, in either of two cases: positive kernels on strips of ones, where no ReLU is off and every
-    maximum is a tie; and kernels of both signs on noise, where maxima (and with them the indices of a pooling) fall anywhere. Kernels are
-    random, so that no layer norm cancels them. Norms are made batch norms, which in evaluation see nothing: the statistics of instance and
-    group norm are those of the whole image. A volume's last axis is seen as the same network in 2D sees its columns.
+    Where the gradient of that pixel is not zero, in either of two cases: positive kernels on strips
+    of ones, where no ReLU is off and every maximum is a tie; and kernels of both signs on noise,
+    where maxima (and with them the indices of a pooling) fall anywhere. Kernels are random, so that
+    no layer norm cancels them. Norms are made batch norms, which in evaluation see nothing: the
+    statistics of instance and group norm are those of the whole image. A volume's last axis is seen
+    as the same network in 2D sees its columns.
     """
     net = _bare(net)
     block = net.block  # type: ignore[attr-defined]
@@ -72,7 +87,9 @@ def receptive_field(net: Net, classes: int = 2) -> int | None:
     shape = (2, *thin[:-1], -(-REACH // thin[-1]) * thin[-1], 1)
     middle = (slice(None), *(n // 2 for n in shape[1:-1]))
     made = jax.eval_shape(lambda: net.init(jax.random.key(0), jnp.zeros(shape), classes))
-    gradient = jax.jit(jax.grad(lambda x, params: net.apply(params, x, train=False).logits[middle].sum()))
+    gradient = jax.jit(
+        jax.grad(lambda x, params: net.apply(params, x, train=False).logits[middle].sum())
+    )
     rng, seen = np.random.default_rng(0), np.zeros(shape[-2], bool)
     for signed in (False, True):
 
@@ -80,11 +97,17 @@ def receptive_field(net: Net, classes: int = 2) -> int | None:
             if a.ndim == 1:
                 return np.full(a.shape, path[-1].key in ("scale", "var"), a.dtype)
             inputs = math.prod(a.shape[:-1])
-            return (rng.normal(0, (2 / inputs) ** 0.5, a.shape) if signed else rng.uniform(0.5 / inputs, 1.5 / inputs, a.shape)).astype(a.dtype)
+            return (
+                rng.normal(0, (2 / inputs) ** 0.5, a.shape)
+                if signed
+                else rng.uniform(0.5 / inputs, 1.5 / inputs, a.shape)
+            ).astype(a.dtype)
 
         x = rng.normal(size=shape) if signed else np.ones(shape)
         params = Params(*(jax.tree_util.tree_map_with_path(fill, part) for part in made))
-        seen |= np.asarray(gradient(jnp.asarray(x, jnp.float32), params) != 0).any((*range(len(shape) - 2), -1))
+        seen |= np.asarray(gradient(jnp.asarray(x, jnp.float32), params) != 0).any(
+            (*range(len(shape) - 2), -1)
+        )
     columns = np.flatnonzero(seen)
     width = int(columns.max() - columns.min() + 1) if columns.size else 0
     return None if width >= shape[-2] else width
@@ -97,20 +120,28 @@ def _bare(net: Any) -> Any:
         return dataclasses.replace(net, net=_bare(net.net), points=2**30)
     changes: dict[str, Any] = {"dims": 2} if "dims" in fields else {}
     changes |= {"flat": 0} if "flat" in fields else {}
-    return dataclasses.replace(net, **changes, **({"norm": "batch"} if "norm" in fields and net.norm != "none" else {}))
+    return dataclasses.replace(
+        net, **changes, **({"norm": "batch"} if "norm" in fields and net.norm != "none" else {})
+    )
 
 
 @functools.cache
 def recorded() -> dict[str, int | None]:
-    """Receptive fields that :func:`receptive_field` has measured (minutes for all), by the ``repr`` of the network: those of the defaults.
+    """Receptive fields that :func:`receptive_field` has measured (minutes for all), by the ``repr``
+    of the network: those of the defaults.
 
-    TransUNet's, too large to measure in passing, is None as UNETR's is: every token sees all others.
+    TransUNet's, too large to measure in passing, is None as UNETR's is: every token sees all
+    others.
     """
     return json.loads(Path(__file__).with_name("receptive_fields.json").read_text())  # type: ignore[no-any-return]
 
 
-def tree(net: Net, channels: int = 1, classes: int = 2, depth: int = 2) -> list[tuple[int, str, int, str]]:
-    """``(level, name, parameters, shapes)`` of the parts of a network down to ``depth``, in the order of their names' first use."""
+def tree(
+    net: Net, channels: int = 1, classes: int = 2, depth: int = 2
+) -> list[tuple[int, str, int, str]]:
+    """``(level, name, parameters, shapes)`` of the parts of a network down to ``depth``, in the
+    order of their names' first use.
+    """
     x = jax.ShapeDtypeStruct((1, *(64,) * net.dims, channels), jnp.float32)  # type: ignore[attr-defined]
     weights = jax.eval_shape(lambda: net.init(jax.random.key(0), x, classes)).weights
     lines: list[tuple[int, str, int, str]] = []
@@ -118,7 +149,13 @@ def tree(net: Net, channels: int = 1, classes: int = 2, depth: int = 2) -> list[
     def walk(node: Any, name: str, level: int) -> None:
         leaves = jax.tree.leaves(node)
         kernels = [leaf.shape for leaf in leaves if leaf.ndim > 1]
-        shown = "" if level < depth and isinstance(node, dict) and any(isinstance(v, dict) for v in node.values()) else _shapes(kernels)
+        shown = (
+            ""
+            if level < depth
+            and isinstance(node, dict)
+            and any(isinstance(v, dict) for v in node.values())
+            else _shapes(kernels)
+        )
         lines.append((level, name, sum(leaf.size for leaf in leaves), shown))
         if isinstance(node, dict) and level < depth:
             for key, child in node.items():

@@ -20,20 +20,23 @@ from semiseg.nets.unetr import Up
 class SwinUnet(Network):
     """Swin-Unet of Cao et al., ECCV Workshops 2022 (fig. 1), in 2D or 3D.
 
-    Patches are embedded and normalised; stages of Swin blocks with patch merging between them, and the same upward with patch expanding (a
-    matrix to twice as many channels, then depth to space); a skip is joined by concatenation and a matrix back to its width. Deliberate
-    differences: any number of channels (the code repeats a grey image three times); the last layer has a bias; decoder blocks are left out
-    (``drop_path``) at the rates of their encoder stages.
+    Patches are embedded and normalised; stages of Swin blocks with patch merging between them, and
+    the same upward with patch expanding (a matrix to twice as many channels, then depth to space);
+    a skip is joined by concatenation and a matrix back to its width. Deliberate differences: any
+    number of channels (the code repeats a grey image three times); the last layer has a bias;
+    decoder blocks are left out (``drop_path``) at the rates of their encoder stages.
 
     Parameters, 3 channels, 9 classes, the defaults: 27.17 M (published comparisons: 27.17 M).
 
     Attributes:
       features: channels of a token of the first stage; they double with each stage.
-      depths: transformer blocks of each stage on both sides, the last being the bottleneck; every second one has shifted windows.
+      depths: transformer blocks of each stage on both sides, the last being the bottleneck; every
+        second one has shifted windows.
       heads: of each stage's attention.
       window: side of a window in tokens.
       patch: side of a token of the first stage.
-      drop_path: rate at which the bottleneck's last block is left out while training with a key; it rises linearly from 0.
+      drop_path: rate at which the bottleneck's last block is left out while training with a key; it
+        rises linearly from 0.
       dropout: rate on the tokens after embedding.
       dims: 2 or 3.
       dtype: of the activations; variables and logits are float32 always.
@@ -55,21 +58,32 @@ class SwinUnet(Network):
         object.__setattr__(self, "depths", tuple(self.depths))
         object.__setattr__(self, "heads", tuple(self.heads))
         if len(self.depths) != len(self.heads):
-            raise ValueError(f"SwinUnet: {len(self.depths)} depths but {len(self.heads)} numbers of heads")
+            raise ValueError(
+                f"SwinUnet: {len(self.depths)} depths but {len(self.heads)} numbers of heads"
+            )
         if self.window < 2 or self.patch < 1:
-            raise ValueError(f"SwinUnet: window is {self.window} and patch {self.patch}; they must be at least 2 and 1")
-        attention.heads_divide("SwinUnet", [self.features * 2**i for i in range(len(self.depths))], self.heads)
+            raise ValueError(
+                f"SwinUnet: window is {self.window} and patch {self.patch}; they must be at "
+                f"least 2 and 1"
+            )
+        attention.heads_divide(
+            "SwinUnet", [self.features * 2**i for i in range(len(self.depths))], self.heads
+        )
 
     @property
     def block(self) -> int:
         return self.patch * 2 ** (len(self.depths) - 1)
 
-    def module(self, channels: int, classes: int, normals: layers.Normals, size: tuple[int, ...]) -> nnx.Module:
+    def module(
+        self, channels: int, classes: int, normals: layers.Normals, size: tuple[int, ...]
+    ) -> nnx.Module:
         return _Module(self, channels, classes, normals)
 
 
 class _Module(nnx.Module):
-    """Variables: embed, enter (norm), down0block0 …, merge0 …, middle (norm), expand…, grow… (its norm), join…, up…block0 …, out, last, final, head."""
+    """Variables: embed, enter (norm), down0block0 …, merge0 …, middle (norm), expand…, grow… (its
+    norm), join…, up…block0 …, out, last, final, head.
+    """
 
     def __init__(self, net: SwinUnet, channels: int, classes: int, normals: layers.Normals):
         self.net = net
@@ -80,16 +94,29 @@ class _Module(nnx.Module):
         def stage(name: str, i: int) -> None:
             first = sum(net.depths[:i])
             for j in range(net.depths[i]):
-                block = attention.Swin(width(i), net.heads[i], (net.window,) * net.dims, shifted=bool(j % 2), drop=rates[first + j], normals=normals)
+                block = attention.Swin(
+                    width(i),
+                    net.heads[i],
+                    (net.window,) * net.dims,
+                    shifted=bool(j % 2),
+                    drop=rates[first + j],
+                    normals=normals,
+                )
                 setattr(self, f"{name}{i}block{j}", block)
 
-        self.embed = attention.PatchEmbed(channels, width(0), net.patch, dims=net.dims, normals=normals)
+        self.embed = attention.PatchEmbed(
+            channels, width(0), net.patch, dims=net.dims, normals=normals
+        )
         self.enter = attention.LayerNorm(width(0))
         last = len(net.depths) - 1
         for i in range(last + 1):
             stage("down", i)
             if i < last:
-                setattr(self, f"merge{i}", attention.PatchMerge(width(i), dims=net.dims, normals=normals))
+                setattr(
+                    self,
+                    f"merge{i}",
+                    attention.PatchMerge(width(i), dims=net.dims, normals=normals),
+                )
         self.middle = attention.LayerNorm(width(last))
         for i in reversed(range(last)):
             setattr(self, f"expand{i}", up(width(i + 1), width(i)))
@@ -101,7 +128,9 @@ class _Module(nnx.Module):
         self.final = attention.LayerNorm(width(0))
         self.head = layers.Conv(width(0), classes, size=1, dims=net.dims, normals=normals)
 
-    def __call__(self, x: jax.Array, train: bool, key: jax.Array | None) -> tuple[jax.Array, dict[str, Any]]:
+    def __call__(
+        self, x: jax.Array, train: bool, key: jax.Array | None
+    ) -> tuple[jax.Array, dict[str, Any]]:
         key_of = lambda i: None if key is None else jax.random.fold_in(key, i)
         depths, last = self.net.depths, len(self.net.depths) - 1
         x = layers.dropout(self.enter(self.embed(x)), self.net.dropout, key_of(0))

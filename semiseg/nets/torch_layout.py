@@ -1,6 +1,8 @@
-"""From PyTorch's names and axes to ours: what the ``from_torch`` functions of the networks are written with.
+"""From PyTorch's names and axes to ours: what the ``from_torch`` functions of the networks are
+written with.
 
-PyTorch keeps a convolution as ``(O, C, *k)``, a transposed one as ``(C, O, *k)`` and a matrix as ``(O, C)``; ours are channels last.
+PyTorch keeps a convolution as ``(O, C, *k)``, a transposed one as ``(C, O, *k)`` and a matrix as
+``(O, C)``; ours are channels last.
 """
 
 from __future__ import annotations
@@ -13,7 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 
 Rule = tuple[str, str] | tuple[str, str, Callable[[np.ndarray], np.ndarray]]
-"""Pattern of a name (a whole regular expression), our dotted name, and how the array is turned; by default :func:`last`."""
+"""Pattern of a name (a whole regular expression), our dotted name, and how the array is turned; by
+default :func:`last`.
+"""
 
 
 def last(weight: np.ndarray) -> np.ndarray:
@@ -31,7 +35,9 @@ def same(weight: np.ndarray) -> np.ndarray:
     return weight
 
 
-def mapped(state_dict: Mapping[str, Any], rules: Sequence[Rule], what: str, unused: str = "(?!)") -> dict[str, Any]:
+def mapped(
+    state_dict: Mapping[str, Any], rules: Sequence[Rule], what: str, unused: str = "(?!)"
+) -> dict[str, Any]:
     """A state dict as nested dicts of float32 arrays under our names.
 
     Args:
@@ -49,10 +55,17 @@ def mapped(state_dict: Mapping[str, Any], rules: Sequence[Rule], what: str, unus
         for pattern, target, *how in rules:
             found = re.fullmatch(pattern, name)
             if found:
-                put(nested, found.expand(target), (how[0] if how else last)(np.asarray(value, np.float32)))
+                put(
+                    nested,
+                    found.expand(target),
+                    (how[0] if how else last)(np.asarray(value, np.float32)),
+                )
                 break
         else:
-            raise ValueError(f"{what}: weight {name!r} is none of this network's; are the weights of another class or version?")
+            raise ValueError(
+                f"{what}: weight {name!r} is none of this network's; are the weights of another "
+                f"class or version?"
+            )
     return nested
 
 

@@ -1,4 +1,6 @@
-"""TransUNet: a residual network, then a vision transformer on its coarse features, then the decoder of a U-Net."""
+"""TransUNet: a residual network, then a vision transformer on its coarse features, then the decoder
+of a U-Net.
+"""
 
 from __future__ import annotations
 
@@ -19,12 +21,14 @@ from semiseg.nets.resample import overlapping_max_pool, resize
 class TransUNet(Network):
     """TransUNet of Chen et al., arXiv 2102.04306, 2021 (fig. 1): the R50-ViT hybrid.
 
-    The residual network is the one of Kolesnikov et al., ECCV 2020 (Big Transfer): standardised kernels, group norm, three stages, so that
-    a token is 16×16 pixels. Deliberate differences: pooling is padded, so that sizes halve exactly (the code pads the skip instead); any
-    number of channels (the code repeats a grey image three times); the position embedding, learnt for the size of the first images, is
-    interpolated linearly for others; nothing is pretrained.
+    The residual network is the one of Kolesnikov et al., ECCV 2020 (Big Transfer): standardised
+    kernels, group norm, three stages, so that a token is 16×16 pixels. Deliberate differences:
+    pooling is padded, so that sizes halve exactly (the code pads the skip instead); any number of
+    channels (the code repeats a grey image three times); the position embedding, learnt for the
+    size of the first images, is interpolated linearly for others; nothing is pretrained.
 
-    Parameters, 3 channels, 9 classes, 224², the defaults: 105.28 M (published comparisons: 105.28 M).
+    Parameters, 3 channels, 9 classes, 224², the defaults: 105.28 M (published comparisons: 105.28
+    M).
 
     Attributes:
       width: channels of the first convolution; the stages have 4, 8, 16 times as many.
@@ -61,14 +65,18 @@ class TransUNet(Network):
     def block(self) -> int:
         return 16
 
-    def module(self, channels: int, classes: int, normals: layers.Normals, size: tuple[int, ...]) -> nnx.Module:
+    def module(
+        self, channels: int, classes: int, normals: layers.Normals, size: tuple[int, ...]
+    ) -> nnx.Module:
         return _Module(self, channels, classes, normals, size)
 
 
 class StdConv(nnx.Module):
     """Convolution whose kernel is standardised for each output channel (Qiao et al. 2019); no bias."""
 
-    def __init__(self, channels: int, out: int, *, size: int, stride: int = 1, normals: layers.Normals):
+    def __init__(
+        self, channels: int, out: int, *, size: int, stride: int = 1, normals: layers.Normals
+    ):
         self.stride = stride
         self.kernel = nnx.Param(normals.he((size, size, channels, out), channels * size**2))
 
@@ -80,7 +88,9 @@ class StdConv(nnx.Module):
 
 
 class _Bottleneck(nnx.Module):
-    """relu(shortcut + 1×1, 3×3 (stride), 1×1), each with a norm; the shortcut is projected where shapes differ."""
+    """relu(shortcut + 1×1, 3×3 (stride), 1×1), each with a norm; the shortcut is projected where
+    shapes differ.
+    """
 
     def __init__(self, channels: int, out: int, stride: int, normals: layers.Normals):
         make = functools.partial(StdConv, normals=normals)
@@ -90,7 +100,10 @@ class _Bottleneck(nnx.Module):
         self.conv3, self.norm3 = make(out // 4, out, size=1), norm(out)
         self.project = channels != out or stride > 1
         if self.project:
-            self.conv4, self.norm4 = make(channels, out, size=1, stride=stride), layers.Norm(out, "instance")
+            self.conv4, self.norm4 = (
+                make(channels, out, size=1, stride=stride),
+                layers.Norm(out, "instance"),
+            )
 
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         y = jax.nn.relu(self.norm1(self.conv1(x), train))
@@ -112,9 +125,18 @@ class _Conv(nnx.Module):
 
 
 class _Module(nnx.Module):
-    """Variables: root, root_norm, stage0block0 …; embed, position, block0 …, norm; widen, up0conv0 …; head."""
+    """Variables: root, root_norm, stage0block0 …; embed, position, block0 …, norm; widen, up0conv0
+    …; head.
+    """
 
-    def __init__(self, net: TransUNet, channels: int, classes: int, normals: layers.Normals, size: tuple[int, ...]):
+    def __init__(
+        self,
+        net: TransUNet,
+        channels: int,
+        classes: int,
+        normals: layers.Normals,
+        size: tuple[int, ...],
+    ):
         self.net = net
         self.root = StdConv(channels, net.width, size=7, stride=2, normals=normals)
         self.root_norm = layers.Norm(net.width, "group", groups=32, eps=1e-6)
@@ -122,13 +144,23 @@ class _Module(nnx.Module):
         for i, count in enumerate(net.blocks):
             out = net.width * 4 * 2**i
             for j in range(count):
-                setattr(self, f"stage{i}block{j}", _Bottleneck(width, out, 2 if i and not j else 1, normals))
+                setattr(
+                    self,
+                    f"stage{i}block{j}",
+                    _Bottleneck(width, out, 2 if i and not j else 1, normals),
+                )
                 width = out
             skips.append(width)
         self.embed = attention.Linear(width, net.hidden, normals=normals)
         self.position = nnx.Param(normals.normal((*(n // 16 for n in size), net.hidden), 0.02))
         for i in range(net.depth):
-            setattr(self, f"block{i}", attention.Transformer(net.hidden, net.heads, net.mlp, rate=net.dropout, eps=1e-6, normals=normals))
+            setattr(
+                self,
+                f"block{i}",
+                attention.Transformer(
+                    net.hidden, net.heads, net.mlp, rate=net.dropout, eps=1e-6, normals=normals
+                ),
+            )
         self.norm = attention.LayerNorm(net.hidden, eps=1e-6)
         self.widen = _Conv(net, net.hidden, 2 * net.decoder[0], normals)
         width = 2 * net.decoder[0]
@@ -139,7 +171,9 @@ class _Module(nnx.Module):
             width = out
         self.head = layers.Conv(width, classes, size=3, normals=normals)
 
-    def __call__(self, x: jax.Array, train: bool, key: jax.Array | None) -> tuple[jax.Array, dict[str, Any]]:
+    def __call__(
+        self, x: jax.Array, train: bool, key: jax.Array | None
+    ) -> tuple[jax.Array, dict[str, Any]]:
         x = jax.nn.relu(self.root_norm(self.root(x), train))
         skips = [x]
         x = overlapping_max_pool(x)
@@ -149,8 +183,12 @@ class _Module(nnx.Module):
             skips.append(x)
         x = self.embed(x)
         shape = x.shape
-        x = (x + resize(self.position[...][None], shape[1:-1]).astype(x.dtype)).reshape(shape[0], -1, shape[-1])
-        x = layers.dropout(x, self.net.dropout, None if key is None else jax.random.fold_in(key, self.net.depth))
+        x = (x + resize(self.position[...][None], shape[1:-1]).astype(x.dtype)).reshape(
+            shape[0], -1, shape[-1]
+        )
+        x = layers.dropout(
+            x, self.net.dropout, None if key is None else jax.random.fold_in(key, self.net.depth)
+        )
         for i in range(self.net.depth):
             x = getattr(self, f"block{i}")(x, None if key is None else jax.random.fold_in(key, i))
         x = self.widen(self.norm(x).reshape(shape), train)

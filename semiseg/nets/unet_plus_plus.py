@@ -19,14 +19,17 @@ from semiseg.types import Params
 class UNetPlusPlus(UNet):
     """U-Net++ of Zhou et al., DLMIA 2018 and IEEE TMI 2020 (fig. 1e), in 2D or 3D.
 
-    Node X(i, j) at level i sees X(i, 0) … X(i, j − 1) and X(i + 1, j − 1) upsampled; X(0, j) is the output of a U-Net of depth j.
-    ``UNetPlusPlus(widths=(32, 64, 128, 256, 512), norm="none", activation="relu")`` is the paper's (9.0 M parameters). Differences: the U-Net's
-    own, and half of those channels by default.
+    Node X(i, j) at level i sees X(i, 0) … X(i, j − 1) and X(i + 1, j − 1) upsampled; X(0, j) is the
+    output of a U-Net of depth j. ``UNetPlusPlus(widths=(32, 64, 128, 256, 512), norm="none",
+    activation="relu")`` is the paper's (9.0 M parameters). Differences: the U-Net's own, and half
+    of those channels by default.
 
     Attributes:
       widths: channels of each level, finest first.
-      deep_supervision: a head on every X(0, j); the others' logits are in ``aux["deep"]``, deepest first, all of the size of the image.
-      pruned: evaluate the U-Net of this depth (its head needs deep supervision), which computes the others' nodes no more; 0 is the whole.
+      deep_supervision: a head on every X(0, j); the others' logits are in ``aux["deep"]``, deepest
+        first, all of the size of the image.
+      pruned: evaluate the U-Net of this depth (its head needs deep supervision), which computes the
+        others' nodes no more; 0 is the whole.
       average: evaluation averages the probabilities of all heads (the paper's accurate mode).
     """
 
@@ -38,39 +41,76 @@ class UNetPlusPlus(UNet):
         super().__post_init__()
         depth = len(self.widths) - 1
         if not 0 <= self.pruned <= depth:
-            raise ValueError(f"UNetPlusPlus: pruned is {self.pruned}: {depth + 1} levels can be pruned to a depth of 1 to {depth}, or 0 for the whole")
+            raise ValueError(
+                f"UNetPlusPlus: pruned is {self.pruned}: {depth + 1} levels can be pruned to a "
+                f"depth of 1 to {depth}, or 0 for the whole"
+            )
         if (self.pruned not in (0, depth) or self.average) and not self.deep_supervision:
-            raise ValueError("UNetPlusPlus: pruned and average need deep_supervision, which trains the heads they use")
+            raise ValueError(
+                "UNetPlusPlus: pruned and average need deep_supervision, which trains the heads "
+                "they use"
+            )
 
-    def module(self, channels: int, classes: int, normals: layers.Normals, size: tuple[int, ...]) -> nnx.Module:
+    def module(
+        self, channels: int, classes: int, normals: layers.Normals, size: tuple[int, ...]
+    ) -> nnx.Module:
         return _Module(self, channels, classes, normals)
 
 
 class _Module(nnx.Module):
-    """Variables: node{i}_{j}, join{i}_{j} (upsampling into that node), head1 … and head, the deepest."""
+    """Variables: node{i}_{j}, join{i}_{j} (upsampling into that node), head1 … and head, the
+    deepest.
+    """
 
     def __init__(self, net: UNetPlusPlus, channels: int, classes: int, normals: layers.Normals):
         self.net = net
         depth = len(net.widths) - 1
         for i, width in enumerate(net.widths):
             stride = 2 if i and net.down == "stride" else 1
-            setattr(self, f"node{i}_0", net.stage(net.widths[i - 1] if i else channels, width, net.rates()[i], stride, normals, first=i == 0))
+            setattr(
+                self,
+                f"node{i}_0",
+                net.stage(
+                    net.widths[i - 1] if i else channels,
+                    width,
+                    net.rates()[i],
+                    stride,
+                    normals,
+                    first=i == 0,
+                ),
+            )
         for j in range(1, depth + 1):
             for i in range(depth + 1 - j):
                 join, given = net.upsampling(net.widths[i + 1], net.widths[i], normals)
                 setattr(self, f"join{i}_{j}", join)
-                setattr(self, f"node{i}_{j}", net.merge(j * net.widths[i] + given, net.widths[i], normals))
+                setattr(
+                    self,
+                    f"node{i}_{j}",
+                    net.merge(j * net.widths[i] + given, net.widths[i], normals),
+                )
             if net.deep_supervision and j < depth:
-                setattr(self, f"head{j}", layers.Conv(net.widths[0], classes, size=net.head, dims=net.dims, normals=normals))
-        self.head = layers.Conv(net.widths[0], classes, size=net.head, dims=net.dims, normals=normals)
+                setattr(
+                    self,
+                    f"head{j}",
+                    layers.Conv(
+                        net.widths[0], classes, size=net.head, dims=net.dims, normals=normals
+                    ),
+                )
+        self.head = layers.Conv(
+            net.widths[0], classes, size=net.head, dims=net.dims, normals=normals
+        )
 
-    def __call__(self, x: jax.Array, train: bool, key: jax.Array | None) -> tuple[jax.Array, dict[str, Any]]:
+    def __call__(
+        self, x: jax.Array, train: bool, key: jax.Array | None
+    ) -> tuple[jax.Array, dict[str, Any]]:
         net, whole = self.net, len(self.net.widths) - 1
         depth = whole if train or not net.pruned else net.pruned
         nodes: dict[tuple[int, int], jax.Array] = {}
         for i in range(depth + 1):
             key_i = None if key is None else jax.random.fold_in(key, i)
-            nodes[i, 0] = x = getattr(self, f"node{i}_0")(layers.max_pool(x) if i and net.down == "pool" else x, train, key_i)
+            nodes[i, 0] = x = getattr(self, f"node{i}_0")(
+                layers.max_pool(x) if i and net.down == "pool" else x, train, key_i
+            )
         for j in range(1, depth + 1):
             for i in range(depth + 1 - j):
                 up = upsampled(getattr(self, f"join{i}_{j}"), nodes[i + 1, j - 1], train)
@@ -79,7 +119,10 @@ class _Module(nnx.Module):
         features = nodes[0, depth]
         if not net.deep_supervision:
             return self.head(features), {"features": features}
-        heads = [(self.head if j == whole else getattr(self, f"head{j}"))(nodes[0, j]) for j in range(depth, 0, -1)]
+        heads = [
+            (self.head if j == whole else getattr(self, f"head{j}"))(nodes[0, j])
+            for j in range(depth, 0, -1)
+        ]
         logits = heads[0]
         if net.average and not train:
             each = jnp.stack([jax.nn.log_softmax(h.astype(jnp.float32)) for h in heads])
@@ -88,11 +131,18 @@ class _Module(nnx.Module):
 
 
 def from_torch(state_dict: Mapping[str, Any]) -> Params:
-    """Variables of ``UNetPlusPlus(norm="instance", slope=0.1, deep_supervision=True)`` from the state dict of MONAI's ``BasicUNetPlusPlus``
-    with ``features=(w0, w0, w1 …, w0)``; it has five levels and a head at every depth."""
+    """Variables of ``UNetPlusPlus(norm="instance", slope=0.1, deep_supervision=True)`` from the
+    state dict of MONAI's ``BasicUNetPlusPlus`` with ``features=(w0, w0, w1 …, w0)``; it has five
+    levels and a head at every depth.
+    """
     node, conv = r"(?:conv|upcat)_(\d)_(\d)\.", r"(?:convs\.)?conv_([01])"
     rules: list[torch_layout.Rule] = [
-        *imports.conv_norm(node + conv + r"\.conv", node + conv + r"\.adn\.N", r"node\1_\2.conv\3", r"node\1_\2.norm\3"),
+        *imports.conv_norm(
+            node + conv + r"\.conv",
+            node + conv + r"\.adn\.N",
+            r"node\1_\2.conv\3",
+            r"node\1_\2.norm\3",
+        ),
         (node + r"upsample\.deconv\.weight", r"join\1_\2.kernel", torch_layout.transposed),
         (node + r"upsample\.deconv\.bias", r"join\1_\2.bias"),
         (r"final_conv_0_4\.weight", "head.kernel"),
@@ -100,4 +150,6 @@ def from_torch(state_dict: Mapping[str, Any]) -> Params:
         (r"final_conv_0_(\d)\.weight", r"head\1.kernel"),
         (r"final_conv_0_(\d)\.bias", r"head\1.bias"),
     ]
-    return imports.to_params(torch_layout.mapped(state_dict, rules, "UNetPlusPlus", unused=r".*num_batches_tracked"))
+    return imports.to_params(
+        torch_layout.mapped(state_dict, rules, "UNetPlusPlus", unused=r".*num_batches_tracked")
+    )

@@ -24,12 +24,14 @@ _leaky = functools.partial(jax.nn.leaky_relu, negative_slope=0.01)
 class UNETR(Network):
     """UNETR of Hatamizadeh et al., WACV 2022 (fig. 2), in 3D or 2D.
 
-    Deliberate differences: the position embedding, learnt for the size of the first images, is interpolated linearly for others; the
-    decoder blocks are residual (as in the authors' code; the figure shows plain ones) and their instance norms have a scale and a bias
-    (the code's have none). With 12 blocks the figure reads the encoder after blocks 3, 6 and 9; the authors' code counts from zero and so
-    reads after 4, 7 and 10, which is ``taps=(4, 7, 10)``.
+    Deliberate differences: the position embedding, learnt for the size of the first images, is
+    interpolated linearly for others; the decoder blocks are residual (as in the authors' code; the
+    figure shows plain ones) and their instance norms have a scale and a bias (the code's have
+    none). With 12 blocks the figure reads the encoder after blocks 3, 6 and 9; the authors' code
+    counts from zero and so reads after 4, 7 and 10, which is ``taps=(4, 7, 10)``.
 
-    Parameters, 96³, 1 channel, 14 classes: 92.79 M (the paper: 92.58 M; MONAI 1.6: 92.80 M, of which 18 k of layer norms it never applies).
+    Parameters, 96³, 1 channel, 14 classes: 92.79 M (the paper: 92.58 M; MONAI 1.6: 92.80 M, of
+    which 18 k of layer norms it never applies).
 
     Attributes:
       patch: side of a token, a power of two.
@@ -64,22 +66,35 @@ class UNETR(Network):
         levels = self.patch.bit_length() - 1
         if self.patch != 2**levels or levels < 2:
             raise ValueError(f"UNETR: patch is {self.patch}; it must be a power of two from 4")
-        if len(self.taps) != levels - 1 or list(self.taps) != sorted(set(self.taps)) or not 0 < self.taps[0] <= self.taps[-1] <= self.depth:
-            raise ValueError(f"UNETR: taps {self.taps} must be {levels - 1} rising numbers of blocks from 1 to {self.depth} for a patch of {self.patch}")
+        if (
+            len(self.taps) != levels - 1
+            or list(self.taps) != sorted(set(self.taps))
+            or not 0 < self.taps[0] <= self.taps[-1] <= self.depth
+        ):
+            raise ValueError(
+                f"UNETR: taps {self.taps} must be {levels - 1} rising numbers of blocks from 1 "
+                f"to {self.depth} for a patch of {self.patch}"
+            )
         attention.heads_divide("UNETR", [self.hidden], [self.heads])
 
     @property
     def block(self) -> int:
         return self.patch
 
-    def module(self, channels: int, classes: int, normals: layers.Normals, size: tuple[int, ...]) -> nnx.Module:
+    def module(
+        self, channels: int, classes: int, normals: layers.Normals, size: tuple[int, ...]
+    ) -> nnx.Module:
         return _Module(self, channels, classes, normals, size)
 
 
 class ResBlock(nnx.Module):
-    """Two 3×3 convolutions with norms around a shortcut (projected and normalised where the channels change), leaky ReLU .01."""
+    """Two 3×3 convolutions with norms around a shortcut (projected and normalised where the
+    channels change), leaky ReLU .01.
+    """
 
-    def __init__(self, channels: int, out: int, norm: layers.NormKind, *, dims: int, normals: layers.Normals):
+    def __init__(
+        self, channels: int, out: int, norm: layers.NormKind, *, dims: int, normals: layers.Normals
+    ):
         make = functools.partial(layers.Conv, dims=dims, bias=False, normals=normals)
         self.conv1, self.norm1 = make(channels, out), layers.Norm(out, norm)
         self.conv2, self.norm2 = make(out, out), layers.Norm(out, norm)
@@ -95,7 +110,9 @@ class ResBlock(nnx.Module):
 class Up(nnx.Module):
     """Transposed convolution without bias whose stride is its kernel, ``factor`` along each axis."""
 
-    def __init__(self, channels: int, out: int, *, dims: int, factor: int = 2, normals: layers.Normals):
+    def __init__(
+        self, channels: int, out: int, *, dims: int, factor: int = 2, normals: layers.Normals
+    ):
         self.kernel = nnx.Param(normals.he((*(factor,) * dims, channels, out), channels))
 
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -103,17 +120,32 @@ class Up(nnx.Module):
 
 
 class _Module(nnx.Module):
-    """Variables: embed, position, block0 …, norm; enter (full resolution); lift1 … (token skips); up…, join… (decoder); head."""
+    """Variables: embed, position, block0 …, norm; enter (full resolution); lift1 … (token skips);
+    up…, join… (decoder); head.
+    """
 
-    def __init__(self, net: UNETR, channels: int, classes: int, normals: layers.Normals, size: tuple[int, ...]):
+    def __init__(
+        self,
+        net: UNETR,
+        channels: int,
+        classes: int,
+        normals: layers.Normals,
+        size: tuple[int, ...],
+    ):
         self.net = net
         width = lambda level: net.features * 2**level
         make = functools.partial(ResBlock, norm=net.norm, dims=net.dims, normals=normals)
         up = functools.partial(Up, dims=net.dims, normals=normals)
-        self.embed = attention.PatchEmbed(channels, net.hidden, net.patch, dims=net.dims, normals=normals)
-        self.position = nnx.Param(normals.normal((*(n // net.patch for n in size), net.hidden), 0.02))
+        self.embed = attention.PatchEmbed(
+            channels, net.hidden, net.patch, dims=net.dims, normals=normals
+        )
+        self.position = nnx.Param(
+            normals.normal((*(n // net.patch for n in size), net.hidden), 0.02)
+        )
         for i in range(net.depth):
-            block = attention.Transformer(net.hidden, net.heads, net.mlp, rate=net.dropout, bias=net.qkv_bias, normals=normals)
+            block = attention.Transformer(
+                net.hidden, net.heads, net.mlp, rate=net.dropout, bias=net.qkv_bias, normals=normals
+            )
             setattr(self, f"block{i}", block)
         self.norm = attention.LayerNorm(net.hidden)
         self.enter = make(channels, width(0))
@@ -124,11 +156,17 @@ class _Module(nnx.Module):
                 setattr(self, f"lift{level}up{i}", up(width(level), width(level)))
                 setattr(self, f"lift{level}join{i}", make(width(level), width(level)))
         for level in reversed(range(levels)):
-            setattr(self, f"up{level}", up(net.hidden if level == levels - 1 else width(level + 1), width(level)))
+            setattr(
+                self,
+                f"up{level}",
+                up(net.hidden if level == levels - 1 else width(level + 1), width(level)),
+            )
             setattr(self, f"join{level}", make(2 * width(level), width(level)))
         self.head = layers.Conv(width(0), classes, size=1, dims=net.dims, normals=normals)
 
-    def __call__(self, x: jax.Array, train: bool, key: jax.Array | None) -> tuple[jax.Array, dict[str, Any]]:
+    def __call__(
+        self, x: jax.Array, train: bool, key: jax.Array | None
+    ) -> tuple[jax.Array, dict[str, Any]]:
         levels = len(self.net.taps) + 1
         tokens = self.embed(x)
         position, shape = self.position[...], tokens.shape
@@ -137,12 +175,16 @@ class _Module(nnx.Module):
         flat = (tokens + position.astype(x.dtype)[None]).reshape(shape[0], -1, shape[-1])
         skips = [self.enter(x, train)]
         for i in range(self.net.depth):
-            flat = getattr(self, f"block{i}")(flat, None if key is None else jax.random.fold_in(key, i))
+            flat = getattr(self, f"block{i}")(
+                flat, None if key is None else jax.random.fold_in(key, i)
+            )
             if i + 1 in self.net.taps:
                 level = self.net.taps.index(i + 1) + 1
                 skip = getattr(self, f"lift{level}")(flat.reshape(shape))
                 for j in range(levels - level - 1):
-                    skip = getattr(self, f"lift{level}join{j}")(getattr(self, f"lift{level}up{j}")(skip), train)
+                    skip = getattr(self, f"lift{level}join{j}")(
+                        getattr(self, f"lift{level}up{j}")(skip), train
+                    )
                 skips.append(skip)
         y = self.norm(flat).reshape(shape)
         for level in reversed(range(levels)):
@@ -158,12 +200,15 @@ def with_norms(weights: dict[str, Any]) -> dict[str, Any]:
             for i in "123":
                 if f"conv{i}" in part:
                     width = part[f"conv{i}"]["kernel"].shape[-1]
-                    part.setdefault(f"norm{i}", {"scale": jnp.ones(width), "bias": jnp.zeros(width)})
+                    part.setdefault(
+                        f"norm{i}", {"scale": jnp.ones(width), "bias": jnp.zeros(width)}
+                    )
     return weights
 
 
 def from_torch(state_dict: Mapping[str, Any], grid: tuple[int, ...] | None = None) -> Params:
-    """Variables of ``UNETR(taps=(4, 7, 10))`` from the state dict of MONAI's ``UNETR`` (conv projection, residual blocks).
+    """Variables of ``UNETR(taps=(4, 7, 10))`` from the state dict of MONAI's ``UNETR`` (conv
+    projection, residual blocks).
 
     ``grid`` is the number of tokens along each axis; by default all axes have the same.
     """
@@ -205,5 +250,7 @@ def from_torch(state_dict: Mapping[str, Any], grid: tuple[int, ...] | None = Non
         weights[f"{kind}{int(rest[0]) - shift[kind]}{rest[1:]}"] = weights.pop(name)
     position = weights["position"]
     side = round(position.shape[1] ** (1 / (weights["head"]["kernel"].ndim - 2)))
-    weights["position"] = position.reshape(*(grid or (side,) * (weights["head"]["kernel"].ndim - 2)), -1)
+    weights["position"] = position.reshape(
+        *(grid or (side,) * (weights["head"]["kernel"].ndim - 2)), -1
+    )
     return Params(with_norms(weights), {})

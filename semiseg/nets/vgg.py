@@ -26,5 +26,7 @@ class Stage(nnx.Module):
 
 
 def plan(width: int) -> list[list[int]]:
-    """Outputs of VGG16's convolutions (Simonyan & Zisserman, ICLR 2015, table 1, column D) whose first has ``width`` channels (64 there)."""
+    """Outputs of VGG16's convolutions (Simonyan & Zisserman, ICLR 2015, table 1, column D) whose
+    first has ``width`` channels (64 there).
+    """
     return [[width] * 2, [2 * width] * 2, [4 * width] * 3, [8 * width] * 3, [8 * width] * 3]

@@ -1,11 +1,13 @@
-"""Where a run's weights begin: fresh, pre-trained on the images of its own training pool without a label, or read from a file.
+"""Where a run's weights begin: fresh, pre-trained on the images of its own training pool without a
+label, or read from a file.
 
     semiseg train … --init masked_image --init_steps 2000       pre-trained once for all the trials beside it, see start.py
     semiseg train … --init dense_contrastive --init.pixels 128
     semiseg train … --init runs/other                           the weights of a finished run, or a .safetensors file
 
-An objective is a training method (``semiseg.types.Method``) whose batch has no labelled image, so that the one compiled trainer, its checkpoints
-and its resumption serve it. It is no segmentation method and stands in a table of its own. Adding one is its file, a line here and a row in
+An objective is a training method (``semiseg.types.Method``) whose batch has no labelled image, so
+that the one compiled trainer, its checkpoints and its resumption serve it. It is no segmentation
+method and stands in a table of its own. Adding one is its file, a line here and a row in
 tests/test_pretrain.py.
 """
 
@@ -14,5 +16,8 @@ from semiseg.pretrain.dense_contrastive import DenseContrastive
 from semiseg.pretrain.masked_image import MaskedImage
 from semiseg.pretrain.objective import Objective
 
-OBJECTIVES: dict[str, type[Objective]] = {"masked_image": MaskedImage, "dense_contrastive": DenseContrastive}
+OBJECTIVES: dict[str, type[Objective]] = {
+    "masked_image": MaskedImage,
+    "dense_contrastive": DenseContrastive,
+}
 INITS: dict[str, type] = {"none": Fresh, **OBJECTIVES, "weights": Weights}

@@ -20,10 +20,12 @@ class Fresh:
 
 @dataclasses.dataclass(frozen=True)
 class Weights:
-    """Weights of the same network, trained before, on any data; layers that follow the number of classes are fresh.
+    """Weights of the same network, trained before, on any data; layers that follow the number of
+    classes are fresh.
 
     Attributes:
-      path: a .safetensors file of ours (also one that ``semiseg import-weights`` wrote), or the folder of a finished run.
+      path: a .safetensors file of ours (also one that ``semiseg import-weights`` wrote), or the
+        folder of a finished run.
     """
 
     path: str = ""
@@ -31,19 +33,30 @@ class Weights:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Begun:
-    """``net``, but with :meth:`init` giving ``initial``, and fresh variables in the layers that follow the number of classes.
+    """``net``, but with :meth:`init` giving ``initial``, and fresh variables in the layers that
+    follow the number of classes.
 
-    Every network that a method makes of the run's architecture begins so. The fresh last layers keep two of them apart (CPS).
+    Every network that a method makes of the run's architecture begins so. The fresh last layers
+    keep two of them apart (CPS).
     """
 
     net: Net
     initial: Params
 
-    def init(self, key: jax.Array, sample: jax.ShapeDtypeStruct | jax.Array, classes: int) -> Params:
+    def init(
+        self, key: jax.Array, sample: jax.ShapeDtypeStruct | jax.Array, classes: int
+    ) -> Params:
         fresh = self.net.init(key, sample, classes)
-        return jax.tree.map(lambda last, new, given: new if last else given, last_layers(self.net, sample, classes), fresh, self.initial)
+        return jax.tree.map(
+            lambda last, new, given: new if last else given,
+            last_layers(self.net, sample, classes),
+            fresh,
+            self.initial,
+        )
 
-    def apply(self, params: Params, x: jax.Array, *, train: bool, key: jax.Array | None = None) -> Output:
+    def apply(
+        self, params: Params, x: jax.Array, *, train: bool, key: jax.Array | None = None
+    ) -> Output:
         return self.net.apply(params, x, train=train, key=key)
 
 
@@ -53,16 +66,23 @@ def begun(model: Model, initial: Params | None) -> Model:
 
 
 def last_layers(net: Net, sample: jax.ShapeDtypeStruct | jax.Array, classes: int) -> PyTree:
-    """For every variable whether its shape follows the number of classes; shaped like the network's Params."""
-    few, many = (jax.eval_shape(functools.partial(net.init, sample=sample, classes=n), jax.random.key(0)) for n in (classes, classes + 1))
+    """For every variable whether its shape follows the number of classes; shaped like the network's
+    Params.
+    """
+    few, many = (
+        jax.eval_shape(functools.partial(net.init, sample=sample, classes=n), jax.random.key(0))
+        for n in (classes, classes + 1)
+    )
     return jax.tree.map(lambda a, b: a.shape != b.shape, few, many)
 
 
 def fitted(flat: Mapping[str, np.ndarray], model: Model, where: str) -> Params:
-    """Variables of the model's network from flat names (``weights.down0.conv0.kernel``); zeros in the layers that follow the number of classes.
+    """Variables of the model's network from flat names (``weights.down0.conv0.kernel``); zeros in
+    the layers that follow the number of classes.
 
     Raises:
-      UserError: a variable is missing, of another shape, or none of this network, naming ``where`` and the variable.
+      UserError: a variable is missing, of another shape, or none of this network, naming ``where``
+        and the variable.
     """
     like = jax.eval_shape(lambda: model.init(jax.random.key(0)))
     last = jax.tree.leaves(last_layers(model.net, model.sample, model.classes))
@@ -75,7 +95,10 @@ def fitted(flat: Mapping[str, np.ndarray], model: Model, where: str) -> Params:
         if value is None:
             raise UserError(f"{where}: {name} is missing; {remedy}")
         if value.shape != leaf.shape:
-            raise UserError(f"{where}: {name} is {value.shape} in the file and {leaf.shape} in the network; {remedy}")
+            raise UserError(
+                f"{where}: {name} is {value.shape} in the file and {leaf.shape} in the network; "
+                f"{remedy}"
+            )
         found.append(value.astype(leaf.dtype))
     strange = sorted(flat.keys() - set(names))
     if strange:

@@ -1,4 +1,6 @@
-"""Dense contrast: a pixel is recognised in another view of its image, among pixels of the whole batch."""
+"""Dense contrast: a pixel is recognised in another view of its image, among pixels of the whole
+batch.
+"""
 
 from __future__ import annotations
 
@@ -15,27 +17,42 @@ from semiseg.types import IGNORE, Aux, Batch, Model, Params, PyTree, hyper
 
 @hyper
 class DenseContrastive(Objective):
-    """Pixel contrast after Wang et al., CVPR 2021 (DenseCL), and Xie et al., CVPR 2021 (PixContrast, equation 2).
+    """Pixel contrast after Wang et al., CVPR 2021 (DenseCL), and Xie et al., CVPR 2021
+    (PixContrast, equation 2).
 
-    The first view is the weak view, the second the strong one taken through another affine map, so that it is known where each of its pixels lies
-    in the first. ``pixels`` of them an image, those that both views show, go through a projection of two 1 × 1 layers to vectors z of length 1.
-    Loss = InfoNCE in both directions: -log exp(z_i · z'_i / τ) / Σ_j exp(z_i · z'_j / τ), where j runs over the pixels of all images of the batch
-    but those nearer to i than ``radius``. Differs from the papers in that the correspondence is given by geometry instead of by similarity
-    (DenseCL), and in having in-batch negatives instead of a queue, hence no momentum encoder, and no image-level term.
+    The first view is the weak view, the second the strong one taken through another affine map, so
+    that it is known where each of its pixels lies in the first. ``pixels`` of them an image, those
+    that both views show, go through a projection of two 1 × 1 layers to vectors z of length 1. Loss
+    = InfoNCE in both directions: -log exp(z_i · z'_i / τ) / Σ_j exp(z_i · z'_j / τ), where j runs
+    over the pixels of all images of the batch but those nearer to i than ``radius``. Differs from
+    the papers in that the correspondence is given by geometry instead of by similarity (DenseCL),
+    and in having in-batch negatives instead of a queue, hence no momentum encoder, and no
+    image-level term.
 
     Attributes:
       temperature: τ.
-      radius: pixels of the same image nearer than this, in units of the window's longest side, are no negatives.
+      radius: pixels of the same image nearer than this, in units of the window's longest side, are
+        no negatives.
       pixels: drawn from each image.
       channels: of a projected vector.
-      geometry: from the first view to the second; without mirrors and quarter turns, which the run's own augmentation decides on.
+      geometry: from the first view to the second; without mirrors and quarter turns, which the
+        run's own augmentation decides on.
     """
 
     temperature: float = 0.2
     radius: float = 0.05
     pixels: int = 64
     channels: int = 32
-    geometry: Geometry = Geometry(flip=0.0, rot90=0.0, rotate_p=1.0, scale_p=1.0, scale_low=0.67, scale_high=1.5, translate=0.15, elastic_p=0.0)
+    geometry: Geometry = Geometry(
+        flip=0.0,
+        rot90=0.0,
+        rotate_p=1.0,
+        scale_p=1.0,
+        scale_low=0.67,
+        scale_high=1.5,
+        translate=0.15,
+        elastic_p=0.0,
+    )
 
     paper: ClassVar[str] = "Wang et al., CVPR 2021; Xie et al., CVPR 2021"
     passes: ClassVar[str] = "2 U"
@@ -48,28 +65,51 @@ class DenseContrastive(Objective):
     def head(self, model: Model, key: jax.Array) -> Params:
         return stack(key, (channels_of(model), 2 * self.channels, self.channels), (1, 1), 1)
 
-    def loss(self, model: Model, params: dict[str, Params], memory: PyTree, batch: Batch, key: jax.Array, progress: jax.Array) -> tuple[jax.Array, Aux]:
+    def loss(
+        self,
+        model: Model,
+        params: dict[str, Params],
+        memory: PyTree,
+        batch: Batch,
+        key: jax.Array,
+        progress: jax.Array,
+    ) -> tuple[jax.Array, Aux]:
         k_view, k_pixel, k_first, k_second = jax.random.split(key, 4)
         many, *space = batch.valid.shape
         second, valid, coordinates = self.view(k_view, batch.strong, batch.valid)
         chosen = jax.random.randint(k_pixel, (many, self.pixels), 0, valid[0].size)
         seen = jnp.take_along_axis(valid.reshape(many, -1), chosen, 1).reshape(-1)
-        points = jnp.take_along_axis(coordinates.reshape(many, len(space), -1), chosen[:, None], 2)  # (B, axes, pixels), in the first view
+        points = jnp.take_along_axis(
+            coordinates.reshape(many, len(space), -1), chosen[:, None], 2
+        )  # (B, axes, pixels), in the first view
 
         first = model.apply(params["net"], batch.weak, train=True, key=k_first)
         other = model.apply(params["net"], second, train=True, key=k_second)
-        z, z_other = (self.project(params["head"], output.aux["features"], place) for output, place in ((first, nearest(points, space)), (other, chosen)))
-        distance = jnp.linalg.norm(points[..., :, None] - points[..., None, :], axis=1)  # (B, pixels, pixels)
+        z, z_other = (
+            self.project(params["head"], output.aux["features"], place)
+            for output, place in ((first, nearest(points, space)), (other, chosen))
+        )
+        distance = jnp.linalg.norm(
+            points[..., :, None] - points[..., None, :], axis=1
+        )  # (B, pixels, pixels)
         same = jnp.eye(many, dtype=bool)[:, None, :, None]
-        near = (same & (distance < self.radius * max(space))[:, :, None, :]).reshape(seen.size, seen.size)
+        near = (same & (distance < self.radius * max(space))[:, :, None, :]).reshape(
+            seen.size, seen.size
+        )
         loss, right, choices = info_nce(z, z_other, seen, near, self.temperature)
         metrics = {"accuracy": right, "chance": 1 / jnp.maximum(choices, 1), "overlap": seen.mean()}
         return loss, Aux(metrics, {"net": first.new_state, "head": params["head"].state})
 
-    def view(self, key: jax.Array, image: jax.Array, valid: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """Second view, where it shows something that is valid, and where in ``image`` each of its pixels lies ``(B, axes, *space)``."""
+    def view(
+        self, key: jax.Array, image: jax.Array, valid: jax.Array
+    ) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """Second view, where it shows something that is valid, and where in ``image`` each of its
+        pixels lies ``(B, axes, *space)``.
+        """
 
-        def one(key: jax.Array, image: jax.Array, valid: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        def one(
+            key: jax.Array, image: jax.Array, valid: jax.Array
+        ) -> tuple[jax.Array, jax.Array, jax.Array]:
             coordinates = self.geometry.coordinates(key, valid.shape, valid.shape)
             image, label, _ = warp(image, jnp.where(valid, 0, IGNORE), coordinates)
             return image, label == 0, coordinates
@@ -77,7 +117,9 @@ class DenseContrastive(Objective):
         return jax.vmap(one)(jax.random.split(key, len(image)), image, valid)
 
     def project(self, head: Params, features: jax.Array, place: jax.Array) -> jax.Array:
-        """Vectors of length 1 ``(B · pixels, channels)`` of the pixels with the flat indices ``place`` ``(B, pixels)``."""
+        """Vectors of length 1 ``(B · pixels, channels)`` of the pixels with the flat indices
+        ``place`` ``(B, pixels)``.
+        """
         flat = features.reshape(len(features), -1, features.shape[-1])
         z = run(head, jnp.take_along_axis(flat, place[..., None], 1)).reshape(-1, self.channels)
         return z * jax.lax.rsqrt(jnp.square(z).sum(-1, keepdims=True) + 1e-12)
@@ -92,11 +134,17 @@ def nearest(points: jax.Array, space: list[int]) -> jax.Array:
 
 
 def info_nce(
-    z_ND: jax.Array, other_ND: jax.Array, seen_N: jax.Array, near_NN: jax.Array, temperature: jax.Array | float
+    z_ND: jax.Array,
+    other_ND: jax.Array,
+    seen_N: jax.Array,
+    near_NN: jax.Array,
+    temperature: jax.Array | float,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """InfoNCE (van den Oord et al. 2018, equation 4) of N pairs, mean of both directions over the pairs that are ``seen``.
+    """InfoNCE (van den Oord et al. 2018, equation 4) of N pairs, mean of both directions over the
+    pairs that are ``seen``.
 
-    Returns the loss, the share of vectors whose partner is the most similar one, and how many there were to choose from on average.
+    Returns the loss, the share of vectors whose partner is the most similar one, and how many there
+    were to choose from on average.
     """
     pair = jnp.eye(len(z_ND), dtype=bool)
     choices = pair | (seen_N & ~near_NN)

@@ -15,11 +15,14 @@ from semiseg.types import Aux, Batch, Model, Params, PyTree, hyper
 
 @hyper
 class MaskedImage(Objective):
-    """Masked image modelling, He et al., CVPR 2022 (MAE), and Xie et al., CVPR 2022 (SimMIM), for a convolutional network.
+    """Masked image modelling, He et al., CVPR 2022 (MAE), and Xie et al., CVPR 2022 (SimMIM), for a
+    convolutional network.
 
-    Loss = 1/|M| Σ over M of (g(f(x · (1 - m))) - x)², with m the patches that are hidden, M their pixels inside the frame, and g a 1 × 1
-    convolution. As in SimMIM the encoder sees the whole grid with the patches blanked out; a blank is the mean of the image, to which views are
-    standardised, instead of a learnt token. The metric ``explained`` is 1 - loss / (the loss of painting the mean): 0 says that nothing is learnt.
+    Loss = 1/|M| Σ over M of (g(f(x · (1 - m))) - x)², with m the patches that are hidden, M their
+    pixels inside the frame, and g a 1 × 1 convolution. As in SimMIM the encoder sees the whole grid
+    with the patches blanked out; a blank is the mean of the image, to which views are standardised,
+    instead of a learnt token. The metric ``explained`` is 1 - loss / (the loss of painting the
+    mean): 0 says that nothing is learnt.
 
     Attributes:
       share: of the patches that is hidden.
@@ -36,23 +39,40 @@ class MaskedImage(Objective):
             raise ValueError(f"patches is {self.patches}: it must be at least 2")
 
     def head(self, model: Model, key: jax.Array) -> Params:
-        return stack(key, (channels_of(model), model.sample.shape[-1]), (1,), len(model.sample.shape) - 2)
+        return stack(
+            key, (channels_of(model), model.sample.shape[-1]), (1,), len(model.sample.shape) - 2
+        )
 
-    def loss(self, model: Model, params: dict[str, Params], memory: PyTree, batch: Batch, key: jax.Array, progress: jax.Array) -> tuple[jax.Array, Aux]:
+    def loss(
+        self,
+        model: Model,
+        params: dict[str, Params],
+        memory: PyTree,
+        batch: Batch,
+        key: jax.Array,
+        progress: jax.Array,
+    ) -> tuple[jax.Array, Aux]:
         k_mask, k_net = jax.random.split(key)
         image = batch.weak
         hidden = mask(k_mask, image.shape[:-1], self.patches, self.share)
-        output = model.apply(params["net"], jnp.where(hidden[..., None], 0, image), train=True, key=k_net)
+        output = model.apply(
+            params["net"], jnp.where(hidden[..., None], 0, image), train=True, key=k_net
+        )
         painted = run(params["head"], output.aux["features"])
         looked = (hidden & batch.valid)[..., None]
         pixels = jnp.maximum(looked.sum(), 1) * image.shape[-1]
-        error, blank = ((jnp.square(y - image) * looked).sum() / pixels for y in (painted, jnp.zeros_like(image)))
+        error, blank = (
+            (jnp.square(y - image) * looked).sum() / pixels
+            for y in (painted, jnp.zeros_like(image))
+        )
         metrics = {"explained": 1 - error / jnp.maximum(blank, 1e-6), "error_of_the_mean": blank}
         return error, Aux(metrics, {"net": output.new_state, "head": params["head"].state})
 
 
 def mask(key: jax.Array, shape: Sequence[int], patches: int, share: jax.Array | float) -> jax.Array:
-    """Bool ``shape`` ``(B, *space)``: True in a ``share`` (rounded) of the ``patches`` along each axis, drawn for each image."""
+    """Bool ``shape`` ``(B, *space)``: True in a ``share`` (rounded) of the ``patches`` along each
+    axis, drawn for each image.
+    """
     many, *space = shape
     number = patches ** len(space)
     rank = jax.random.uniform(key, (many, number)).argsort(-1).argsort(-1)

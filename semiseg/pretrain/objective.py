@@ -1,4 +1,6 @@
-"""What every pre-training objective is built on: a network and a head that is thrown away, trained on images alone."""
+"""What every pre-training objective is built on: a network and a head that is thrown away, trained
+on images alone.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,8 @@ from semiseg.types import Aux, Batch, Model, Params, PyTree, hyper
 
 @hyper
 class Objective:
-    """A training method (``semiseg.types.Method``) without labelled images; ``final`` is the network that a run begins with.
+    """A training method (``semiseg.types.Method``) without labelled images; ``final`` is the
+    network that a run begins with.
 
     Whatever the run's own optimiser is, this one is AdamW with the defaults of ``semiseg train``.
 
@@ -35,8 +38,18 @@ class Objective:
     def init(self, model: Model, key: jax.Array) -> tuple[dict[str, Params], dict[str, Any]]:
         return {"net": model.init(key), "head": self.head(model, jax.random.fold_in(key, 1))}, {}
 
-    def loss(self, model: Model, params: dict[str, Params], memory: PyTree, batch: Batch, key: jax.Array, progress: jax.Array) -> tuple[jax.Array, Aux]:
-        """The scalar to descend on, of ``batch.weak``, ``strong``, ``valid`` and ``coordinates`` alone."""
+    def loss(
+        self,
+        model: Model,
+        params: dict[str, Params],
+        memory: PyTree,
+        batch: Batch,
+        key: jax.Array,
+        progress: jax.Array,
+    ) -> tuple[jax.Array, Aux]:
+        """The scalar to descend on, of ``batch.weak``, ``strong``, ``valid`` and ``coordinates``
+        alone.
+        """
         raise NotImplementedError
 
     def update(self, params: dict[str, Params], memory: PyTree) -> tuple[dict[str, Params], PyTree]:

@@ -1,7 +1,8 @@
-"""A sweep: many trials from one file in W&B's sweep schema, on one machine or many. plan → work (claims, search) → launch → status.
+"""A sweep: many trials from one file in W&B's sweep schema, on one machine or many. plan → work
+(claims, search) → launch → status.
 
-The record is the folder: a trial is finished where its run folder is, so a sweep that was killed at any moment goes on with the same
-command, on however many processes, and repeats nothing.
+The record is the folder: a trial is finished where its run folder is, so a sweep that was killed at
+any moment goes on with the same command, on however many processes, and repeats nothing.
 """
 
 from semiseg.sweeps.launch import Outcome, sweep

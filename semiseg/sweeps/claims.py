@@ -1,4 +1,6 @@
-"""Who works on which trial, and what a trial's folder says: the two things that workers and onlookers share."""
+"""Who works on which trial, and what a trial's folder says: the two things that workers and
+onlookers share.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,11 @@ class Claims:
 
         self.folder.mkdir(parents=True, exist_ok=True)
         file = (self.folder / name).open("a")
-        for pause in (0.01, 0.02, 0.0):  # somebody may be looking (:meth:`taken`), which takes microseconds
+        for pause in (
+            0.01,
+            0.02,
+            0.0,
+        ):  # somebody may be looking (:meth:`taken`), which takes microseconds
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
             except OSError:
@@ -43,7 +49,9 @@ class Claims:
             return True
         import fcntl
 
-        with (self.folder / name).open() as file:  # a shared lock: onlookers do not see each other, and may look at what they cannot write
+        with (
+            (self.folder / name).open() as file
+        ):  # a shared lock: onlookers do not see each other, and may look at what they cannot write
             try:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except OSError:
@@ -52,10 +60,16 @@ class Claims:
 
 
 def summary_of(folder: Path, test: bool = False) -> dict[str, Any]:
-    """summary.json of a finished trial (with test scores, where those are wanted); empty for any other."""
+    """summary.json of a finished trial (with test scores, where those are wanted); empty for any
+    other.
+    """
     found = json_of(folder / "summary.json")
     last = found.get("last")
-    return found if isinstance(last, dict) and isinstance(last.get("test" if test else "val"), dict) else {}
+    return (
+        found
+        if isinstance(last, dict) and isinstance(last.get("test" if test else "val"), dict)
+        else {}
+    )
 
 
 def json_of(file: Path) -> dict[str, Any]:

@@ -1,4 +1,6 @@
-"""Starts a sweep's workers: in this process, in several, on Slurm or on Ray. Nothing here schedules: the workers share a folder."""
+"""Starts a sweep's workers: in this process, in several, on Slurm or on Ray. Nothing here
+schedules: the workers share a folder.
+"""
 
 from __future__ import annotations
 
@@ -49,18 +51,22 @@ def sweep(
     spec: str | Path | Mapping[str, Any], out: str | Path, *, test: bool = False, progress: bool = False, say: Callable[[str], None] = print,
     jobs: int = 1, backend: str = "local", count: int | None = None, track: str = "none", cluster: Mapping[str, Any] | None = None,
 ) -> list[Outcome]:  # fmt: skip
-    """Run every trial of a sweep into ``out``/NAME; finished ones are read, not run again; interrupted ones go on.
+    """Run every trial of a sweep into ``out``/NAME; finished ones are read, not run again;
+    interrupted ones go on.
 
-    A trial that fails is recorded in its folder (error.json) and does not stop the others; a wrong file or field does, before anything runs.
+    A trial that fails is recorded in its folder (error.json) and does not stop the others; a wrong
+    file or field does, before anything runs.
 
     Args:
       spec: a file in W&B's sweep schema, or its content.
       out: the sweep's folder.
-      jobs: workers. They share the trials; those of one program go to one worker as long as there are other programs to compile.
+      jobs: workers. They share the trials; those of one program go to one worker as long as there
+        are other programs to compile.
       backend: where the workers run. On ``slurm`` this returns when they are submitted.
       count: how many trials a random or bayes sweep has, instead of its run_cap.
       track: ``wandb`` mirrors every run.
-      cluster: options of submitit's executor (``slurm``), e.g. ``{"slurm_partition": "gpu", "timeout_min": 600}``.
+      cluster: options of submitit's executor (``slurm``), e.g. ``{"slurm_partition": "gpu",
+        "timeout_min": 600}``.
 
     Returns:
       The finished trials, in the order of the plan.
@@ -92,30 +98,51 @@ def outcomes(spec: Spec, out: Path, test: bool = False) -> list[Outcome]:
     for name in list(plan) or sorted(p.name for p in out.glob("trial*") if p.is_dir()):
         summary = summary_of(out / name, test)
         if summary:
-            found.append(Outcome(name, plan[name] if name in plan else config.load(out / name / "config.yaml"), summary, out / name))
+            found.append(
+                Outcome(
+                    name,
+                    plan[name] if name in plan else config.load(out / name / "config.yaml"),
+                    summary,
+                    out / name,
+                )
+            )
     return found
 
 
 def _write_plan(spec: Spec, out: Path) -> None:
     """sweep.yaml, as W&B would take it, for the workers and for `status`."""
-    content = json.loads(json.dumps(spec.source, default=str)) | ({"run_cap": spec.cap} if spec.cap else {})
+    content = json.loads(json.dumps(spec.source, default=str)) | (
+        {"run_cap": spec.cap} if spec.cap else {}
+    )
     file = out / "sweep.yaml"
     if spec.method != "grid" and file.exists():
         old = config.load_yaml(file)
-        if (old.get("method"), old.get("parameters")) != (content.get("method"), content.get("parameters")):
-            raise UserError(f"{file}: another sweep ran here; its trials would be taken for this one's: choose another --out")
+        if (old.get("method"), old.get("parameters")) != (
+            content.get("method"),
+            content.get("parameters"),
+        ):
+            raise UserError(
+                f"{file}: another sweep ran here; its trials would be taken for this one's: "
+                f"choose another --out"
+            )
     try:
         out.mkdir(parents=True, exist_ok=True)
         partial = file.with_suffix(f".{os.getpid()}.tmp")
         partial.write_text(yaml.safe_dump(content, sort_keys=False))
         partial.replace(file)
     except OSError as error:
-        raise UserError(f"{out}: cannot be written ({error.strerror}); choose another --out") from None
+        raise UserError(
+            f"{out}: cannot be written ({error.strerror}); choose another --out"
+        ) from None
 
 
 @contextlib.contextmanager
-def _shown(out: Path, options: Options, say: Callable[[str], None]) -> Iterator[tuple[Options, Callable[[str], None]]]:
-    """The options and the ``say`` of a worker in this process: on a terminal the live table, redrawn by a thread, takes the place of its lines."""
+def _shown(
+    out: Path, options: Options, say: Callable[[str], None]
+) -> Iterator[tuple[Options, Callable[[str], None]]]:
+    """The options and the ``say`` of a worker in this process: on a terminal the live table,
+    redrawn by a thread, takes the place of its lines.
+    """
     if not (options.progress and sys.stderr.isatty()):
         yield options, say
         return
@@ -136,8 +163,12 @@ def _shown(out: Path, options: Options, say: Callable[[str], None]) -> Iterator[
 
 
 def _processes(out: Path, session: str, options: Options, say: Callable[[str], None]) -> None:
-    """``jobs`` processes on this machine, with the cores divided among them; ends them when this one is asked to stop."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """``jobs`` processes on this machine, with the cores divided among them; ends them when this
+    one is asked to stop.
+    """
+    cores = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
     environment = os.environ | {"JAX_NUM_CPU_DEVICES": str(max(1, cores // options.jobs))}
     logs = out / ".logs"
     logs.mkdir(exist_ok=True)
@@ -145,14 +176,28 @@ def _processes(out: Path, session: str, options: Options, say: Callable[[str], N
     command = [sys.executable, "-m", "semiseg.sweeps.worker", str(out), session, given]
     workers: list[subprocess.Popen[bytes]] = []
     board, stopped = Board(out, options.test, say), False
-    asked: list[int] = []  # before the first worker starts: nobody else would end them, they are in sessions of their own
-    heard = [s for s in STOPS if signal.getsignal(s) is not signal.SIG_IGN and threading.current_thread() is threading.main_thread()]
+    # before the first worker starts: nobody else would end them, they are in sessions of their own
+    asked: list[int] = []
+    heard = [
+        s
+        for s in STOPS
+        if signal.getsignal(s) is not signal.SIG_IGN
+        and threading.current_thread() is threading.main_thread()
+    ]
     old = {s: signal.signal(s, lambda number, frame: asked.append(number)) for s in heard}
     try:
         for i in range(options.jobs):
             if not asked:
                 with (logs / f"worker{i}.log").open("a") as log:
-                    workers.append(subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment, start_new_session=True))
+                    workers.append(
+                        subprocess.Popen(
+                            command,
+                            stdout=log,
+                            stderr=subprocess.STDOUT,
+                            env=environment,
+                            start_new_session=True,
+                        )
+                    )
         while any(worker.poll() is None for worker in workers):
             if asked and not stopped:
                 stopped = True
@@ -169,7 +214,15 @@ def _processes(out: Path, session: str, options: Options, say: Callable[[str], N
                 worker.kill()
     if asked:
         raise Interrupted(f"stopped; the same command goes on from {out}")
-    _ended([_words(worker.returncode, logs / f"worker{i}.log", out) for i, worker in enumerate(workers) if worker.returncode], options, say)
+    _ended(
+        [
+            _words(worker.returncode, logs / f"worker{i}.log", out)
+            for i, worker in enumerate(workers)
+            if worker.returncode
+        ],
+        options,
+        say,
+    )
 
 
 def _words(code: int, log: Path, out: Path) -> str:
@@ -179,7 +232,10 @@ def _words(code: int, log: Path, out: Path) -> str:
     if last.startswith(ERROR) and text.endswith("\n"):
         return last.removeprefix(ERROR)
     if code == FULL:  # the log is cut, too
-        return f"{out}: cannot be written (no space left, or read-only); free space, then the same command goes on"
+        return (
+            f"{out}: cannot be written (no space left, or read-only); free space, then the "
+            f"same command goes on"
+        )
     return f"{log}: a worker ended early, the last words: {last[:200]}"
 
 
@@ -188,30 +244,46 @@ def _ended(words: Sequence[str], options: Options, say: Callable[[str], None]) -
     if len(words) >= options.jobs:
         raise UserError(words[0])
     if words:
-        say(f"{len(words)} of {options.jobs} workers ended early ({words[0]}); the same command takes up what they left")
+        say(
+            f"{len(words)} of {options.jobs} workers ended early ({words[0]}); the same command "
+            f"takes up what they left"
+        )
 
 
-def _slurm(out: Path, session: str, options: Options, cluster: dict[str, Any], say: Callable[[str], None]) -> None:
+def _slurm(
+    out: Path, session: str, options: Options, cluster: dict[str, Any], say: Callable[[str], None]
+) -> None:
     try:
         import submitit
     except ImportError:
         raise UserError("--backend slurm needs submitit: pip install 'semiseg[slurm]'") from None
     where = cluster.pop("cluster", "slurm")
     if where == "slurm" and not shutil.which("sbatch"):
-        raise UserError("--backend slurm: there is no Slurm here (no sbatch); on one machine --jobs does the same")
+        raise UserError(
+            "--backend slurm: there is no Slurm here (no sbatch); on one machine --jobs does the "
+            "same"
+        )
     executor = submitit.AutoExecutor(folder=out.absolute() / ".slurm", cluster=where)
     executor.update_parameters(name=out.name, **({"timeout_min": 24 * 60} | cluster))
     given = dataclasses.replace(options, progress=False)
     with executor.batch():
-        jobs = [executor.submit(task, str(out.absolute()), session, given) for _ in range(options.jobs)]
+        jobs = [
+            executor.submit(task, str(out.absolute()), session, given) for _ in range(options.jobs)
+        ]
     if where != "slurm":  # debug or local: a dry run without a cluster
         try:
             said = [job.result() for job in jobs]
         except Exception as error:  # submitit wraps whatever ended the process
-            raise UserError(f"--backend slurm: a task ended early ({_last(error)}); its log is in {out / '.slurm'}") from error
+            raise UserError(
+                f"--backend slurm: a task ended early ({_last(error)}); its log is in "
+                f"{out / '.slurm'}"
+            ) from error
         _ended([words for words in said if words], options, say)
     else:
-        say(f"submitted {', '.join(job.job_id for job in jobs)}; see `semiseg sweep status {out}`, logs are in {out / '.slurm'}")
+        say(
+            f"submitted {', '.join(job.job_id for job in jobs)}; see `semiseg sweep status "
+            f"{out}`, logs are in {out / '.slurm'}"
+        )
 
 
 def _ray(out: Path, session: str, options: Options, say: Callable[[str], None]) -> None:
@@ -222,19 +294,35 @@ def _ray(out: Path, session: str, options: Options, say: Callable[[str], None]) 
     try:
         ray.init(ignore_reinit_error=True, log_to_driver=False)
     except Exception as error:  # Ray raises plain exceptions
-        raise UserError(f"--backend ray: Ray did not start ({' '.join(str(error).split())[:160]}); on one machine --jobs does the same") from error
+        raise UserError(
+            f"--backend ray: Ray did not start ({' '.join(str(error).split())[:160]}); on one "
+            f"machine --jobs does the same"
+        ) from error
     gpus = 1 if ray.cluster_resources().get("GPU") else 0
     remote = ray.remote(num_gpus=gpus)(task)
     try:
-        said = ray.get([remote.remote(str(out.absolute()), session, dataclasses.replace(options, progress=False)) for _ in range(options.jobs)])
+        said = ray.get(
+            [
+                remote.remote(
+                    str(out.absolute()), session, dataclasses.replace(options, progress=False)
+                )
+                for _ in range(options.jobs)
+            ]
+        )
     except ray.exceptions.RayError as error:
-        raise UserError(f"--backend ray: a task ended early ({_last(error)}); the same command goes on") from error
+        raise UserError(
+            f"--backend ray: a task ended early ({_last(error)}); the same command goes on"
+        ) from error
     _ended([words for words in said if words], options, say)
 
 
 def _last(error: Exception) -> str:
     """The last words of an error that quotes a traceback."""
-    lines = [line.strip() for line in str(error).splitlines() if re.match(r"[\w.]+(Error|Exception|Interrupt)\b", line.strip())]
+    lines = [
+        line.strip()
+        for line in str(error).splitlines()
+        if re.match(r"[\w.]+(Error|Exception|Interrupt)\b", line.strip())
+    ]
     return (lines or [" ".join(str(error).split())])[-1][:200]
 
 

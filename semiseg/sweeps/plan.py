@@ -1,4 +1,6 @@
-"""A sweep file becomes a plan: which trials there are, or from which distributions a search draws them."""
+"""A sweep file becomes a plan: which trials there are, or from which distributions a search draws
+them.
+"""
 
 from __future__ import annotations
 
@@ -20,18 +22,37 @@ from semiseg.config import Trial
 from semiseg.errors import UserError
 from semiseg.presets import told
 
-FILE_KEYS = {"method", "parameters", "name", "project", "entity", "program", "command", "metric", "description", "preset", "early_terminate", "run_cap"}
+FILE_KEYS = {
+    "method",
+    "parameters",
+    "name",
+    "project",
+    "entity",
+    "program",
+    "command",
+    "metric",
+    "description",
+    "preset",
+    "early_terminate",
+    "run_cap",
+}
 METHODS = ("grid", "random", "bayes")
 IGNORED_FIELDS = {"out", "track", "quiet", "test"}
-"""Parameters that are flags of ``semiseg train`` and no field of a trial: a W&B agent needs them, a sweep of ours has its own."""
+"""Parameters that are flags of ``semiseg train`` and no field of a trial: a W&B agent needs them, a
+sweep of ours has its own.
+"""
 GAN = "gan."
-"""Begins the names of what is said of the generator behind ``synthetic: make:…``, see :func:`semiseg.generators.ratio.resolved`."""
+"""Begins the names of what is said of the generator behind ``synthetic: make:…``, see
+:func:`semiseg.generators.ratio.resolved`.
+"""
 
 
 @dataclasses.dataclass(frozen=True)
 class EarlyStop:
-    """W&B's ``early_terminate: {type: hyperband}``: at the rungs a trial goes on only if it is among the best 1/eta there
-    (Li et al., JMLR 18(185), 2018, in the asynchronous form of Li et al., MLSys 2020). An iteration is a validation."""
+    """W&B's ``early_terminate: {type: hyperband}``: at the rungs a trial goes on only if it is
+    among the best 1/eta there (Li et al., JMLR 18(185), 2018, in the asynchronous form of Li et
+    al., MLSys 2020). An iteration is a validation.
+    """
 
     rungs: tuple[int, ...]
     eta: float
@@ -46,7 +67,8 @@ class Spec:
       method: grid, random or bayes.
       parameters: dotted name → its leaf, e.g. ``{"values": [1, 2]}`` or ``{"min": 0, "max": 1}``.
       cap: how many trials a random or bayes sweep has.
-      metric, maximise: what bayes and early stopping look at: a metric of summary.json on the validation split.
+      metric, maximise: what bayes and early stopping look at: a metric of summary.json on the
+        validation split.
       early: when to stop hopeless trials.
       preset: published recipe that all trials start from.
       source: the file's content.
@@ -69,23 +91,34 @@ class Spec:
         method = str(point.get("method", "supervised"))
         start = config.preset(self.preset, method) if self.preset else Trial()
         with told(self.preset, method, point), self._told_of_methods():
-            trial = config.override(start, {k: v for k, v in point.items() if k not in IGNORED_FIELDS}, self.where)
+            trial = config.override(
+                start, {k: v for k, v in point.items() if k not in IGNORED_FIELDS}, self.where
+            )
             config.check_volumes(trial, self.where)
         config.check_synthetic(trial, self.where)
         return trial
 
     @contextlib.contextmanager
     def _told_of_methods(self) -> Iterator[None]:
-        """A field that some of the sweep's methods lack is missed by one of them: to choose another is no remedy."""
+        """A field that some of the sweep's methods lack is missed by one of them: to choose another
+        is no remedy.
+        """
         try:
             yield
         except UserError as error:
             said = re.sub(r": choose --method .* first$", "", str(error))
             name = re.search(r"there is no field 'method\.(\w+)'", said)
-            methods = [config.CHOICES["method"].get(str(m)) for m in self.parameters.get("method", {}).get("values", ())]
-            if not name or not any(name[1] in getattr(cls, "__dataclass_fields__", ()) for cls in methods):
+            methods = [
+                config.CHOICES["method"].get(str(m))
+                for m in self.parameters.get("method", {}).get("values", ())
+            ]
+            if not name or not any(
+                name[1] in getattr(cls, "__dataclass_fields__", ()) for cls in methods
+            ):
                 raise
-            raise UserError(f"{said}; what only some of a sweep's methods have goes into a grid of their own") from None
+            raise UserError(
+                f"{said}; what only some of a sweep's methods have goes into a grid of their own"
+            ) from None
 
 
 def read(sweep: str | Path | Mapping[str, Any], count: int | None = None) -> Spec:
@@ -99,27 +132,49 @@ def read(sweep: str | Path | Mapping[str, Any], count: int | None = None) -> Spe
     unknown = [k for k in source if k not in FILE_KEYS]
     if unknown:
         near = difflib.get_close_matches(str(unknown[0]), FILE_KEYS, 1)
-        hint = f"did you mean {near[0]!r}?" if near else f"a sweep has {', '.join(sorted(FILE_KEYS))}"
+        hint = (
+            f"did you mean {near[0]!r}?" if near else f"a sweep has {', '.join(sorted(FILE_KEYS))}"
+        )
         raise UserError(f"{where}: does not know {unknown[0]!r}; {hint}")
     method = source.get("method", "grid")
     if method not in METHODS:
         raise UserError(f"{where}: method is {method!r}: choose one of {', '.join(METHODS)}")
     parameters = _leaves(source.get("parameters") or {}, where)
-    gan = _gan({name: parameters.pop(name) for name in list(parameters) if name.startswith(GAN)}, where)
+    gan = _gan(
+        {name: parameters.pop(name) for name in list(parameters) if name.startswith(GAN)}, where
+    )
     if not parameters:
         raise UserError(f"{where}: has no parameters to vary")
     cap = count if count is not None else source.get("run_cap")
     if method != "grid" and not (isinstance(cap, int) and cap > 0):
-        raise UserError(f"{where}: a {method} sweep never ends by itself: give run_cap: N in the file, or --count N")
+        raise UserError(
+            f"{where}: a {method} sweep never ends by itself: give run_cap: N in the file, or "
+            f"--count N"
+        )
     metric, maximise = _metric(source.get("metric"), where)
-    return Spec(where, method, parameters, cap or 0, metric, maximise, _early(source.get("early_terminate"), where), source.get("preset"), source, gan)
+    return Spec(
+        where,
+        method,
+        parameters,
+        cap or 0,
+        metric,
+        maximise,
+        _early(source.get("early_terminate"), where),
+        source.get("preset"),
+        source,
+        gan,
+    )
 
 
-def trials(sweep: str | Path | Mapping[str, Any] | Spec, count: int | None = None) -> dict[str, Trial]:
-    """The trials of a grid or random sweep by the name of their run folder, in the file's order; a bayes sweep has none before it runs.
+def trials(
+    sweep: str | Path | Mapping[str, Any] | Spec, count: int | None = None
+) -> dict[str, Trial]:
+    """The trials of a grid or random sweep by the name of their run folder, in the file's order; a
+    bayes sweep has none before it runs.
 
-    ``parameters`` maps dotted names to ``{"value": v}``, ``{"values": [...]}``, a distribution or ``{"parameters": {...}}`` (nested).
-    A random sweep's i-th trial is drawn from a generator seeded by i, so that it is the same whenever and wherever it is run.
+    ``parameters`` maps dotted names to ``{"value": v}``, ``{"values": [...]}``, a distribution or
+    ``{"parameters": {...}}`` (nested). A random sweep's i-th trial is drawn from a generator seeded
+    by i, so that it is the same whenever and wherever it is run.
     """
     return dict(_trials(sweep if isinstance(sweep, Spec) else read(sweep, count)))
 
@@ -130,7 +185,9 @@ def _trials(spec: Spec) -> dict[str, Trial]:
 
 
 def points(spec: Spec) -> dict[str, dict[str, Any]]:
-    """The parameters of each trial of a grid or random sweep, by name, as its file says them: unlike trials they cost nothing to make."""
+    """The parameters of each trial of a grid or random sweep, by name, as its file says them:
+    unlike trials they cost nothing to make.
+    """
     if spec.method == "bayes":
         return {}
     if spec.method == "random":
@@ -141,7 +198,10 @@ def points(spec: Spec) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for values in itertools.product(*axes.values()):
         point = dict(zip(axes, values))
-        alone = mixing and point.get("ratio", 1) in (0, "0")  # draws no synthetic image, so one run serves all sets and ways to use them
+        alone = mixing and point.get("ratio", 1) in (
+            0,
+            "0",
+        )  # draws no synthetic image, so one run serves all sets and ways to use them
         name = "-".join(_word(k, point[k]) for k in varied if not (alone and k in mixing)) or "run"
         if alone and name in found:
             continue
@@ -167,10 +227,16 @@ def distribution(name: str, leaf: Mapping[str, Any], where: str) -> str:
     if "values" in leaf:
         return "categorical"
     if "min" in leaf and "max" in leaf:
-        return "int_uniform" if isinstance(leaf["min"], int) and isinstance(leaf["max"], int) else "uniform"
+        return (
+            "int_uniform"
+            if isinstance(leaf["min"], int) and isinstance(leaf["max"], int)
+            else "uniform"
+        )
     if "mu" in leaf and "sigma" in leaf:
         return "normal"
-    raise UserError(f"{where}: {name} needs `value:`, `values:`, `min:` and `max:`, or `parameters:`")
+    raise UserError(
+        f"{where}: {name} needs `value:`, `values:`, `min:` and `max:`, or `parameters:`"
+    )
 
 
 def choices(name: str, leaf: Mapping[str, Any], where: str) -> list[Any]:
@@ -179,14 +245,19 @@ def choices(name: str, leaf: Mapping[str, Any], where: str) -> list[Any]:
     if kind == "constant":
         return [leaf["value"]]
     if kind != "categorical":
-        raise UserError(f"{where}: {name} is a {kind} distribution, a grid needs `values:`; or use method: random or bayes")
+        raise UserError(
+            f"{where}: {name} is a {kind} distribution, a grid needs `values:`; or use method: "
+            f"random or bayes"
+        )
     if not isinstance(leaf.get("values"), list) or not leaf["values"]:
         raise UserError(f"{where}: {name} needs a list of values")
     return list(leaf["values"])
 
 
 def sample(name: str, leaf: Mapping[str, Any], rng: np.random.Generator, where: str) -> Any:
-    """One draw from W&B's distributions; ``log_uniform`` has exponents as bounds, ``log_uniform_values`` the values themselves."""
+    """One draw from W&B's distributions; ``log_uniform`` has exponents as bounds,
+    ``log_uniform_values`` the values themselves.
+    """
     kind = distribution(name, leaf, where)
     if kind in ("constant", "categorical"):
         values = choices(name, leaf, where)
@@ -206,7 +277,10 @@ def sample(name: str, leaf: Mapping[str, Any], rng: np.random.Generator, where: 
             value = rng.normal(leaf.get("mu", 0.0), leaf.get("sigma", 1.0))
             value = math.exp(value) if kernel == "log_normal" else value
         else:
-            raise UserError(f"{where}: {name} has the distribution {kind!r}, which only W&B's own server knows; use (log_)uniform or (log_)normal")
+            raise UserError(
+                f"{where}: {name} has the distribution {kind!r}, which only W&B's own server "
+                f"knows; use (log_)uniform or (log_)normal"
+            )
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{where}: {name} ({kind}): {error} is missing or no number") from None
     if kind.startswith("q_"):
@@ -215,11 +289,16 @@ def sample(name: str, leaf: Mapping[str, Any], rng: np.random.Generator, where: 
     return float(f"{value:.6g}")  # as it stands in the run's name and config
 
 
-def _leaves(parameters: Mapping[str, Any], where: str, prefix: str = "") -> dict[str, dict[str, Any]]:
+def _leaves(
+    parameters: Mapping[str, Any], where: str, prefix: str = ""
+) -> dict[str, dict[str, Any]]:
     leaves: dict[str, dict[str, Any]] = {}
     for name, given in parameters.items():
         if not isinstance(given, Mapping):
-            raise UserError(f"{where}: {prefix}{name} needs `value:`, `values:`, `min:` and `max:`, or `parameters:`")
+            raise UserError(
+                f"{where}: {prefix}{name} needs `value:`, `values:`, `min:` and `max:`, or "
+                f"`parameters:`"
+            )
         if "parameters" in given:
             leaves |= _leaves(given["parameters"], where, f"{prefix}{name}.")
             continue
@@ -229,10 +308,15 @@ def _leaves(parameters: Mapping[str, Any], where: str, prefix: str = "") -> dict
 
 
 def _gan(leaves: Mapping[str, Mapping[str, Any]], where: str) -> dict[str, Any]:
-    """What is said of the generators, without the prefix; a trial's own fields decide what they are fitted on."""
+    """What is said of the generators, without the prefix; a trial's own fields decide what they are
+    fitted on.
+    """
     varied = next((name for name, leaf in leaves.items() if "value" not in leaf), None)
     if varied:
-        raise UserError(f"{where}: {varied} needs one `value:`, the same for all trials; vary `synthetic` or make a sweep of each")
+        raise UserError(
+            f"{where}: {varied} needs one `value:`, the same for all trials; vary `synthetic` or "
+            f"make a sweep of each"
+        )
     given = {name.removeprefix(GAN): leaf["value"] for name, leaf in leaves.items()}
     if given:
         from semiseg.generators.ratio import understood
@@ -252,12 +336,18 @@ def _metric(given: Any, where: str) -> tuple[str, bool]:
     name = str(given.get("name", "")) if isinstance(given, Mapping) else ""
     metric = re.sub(r"^(last/)?val[_/.]", "", name)
     if metric not in METRICS or metric == name:
-        raise UserError(f"{where}: metric.name is {name!r}: choose val_dice, or val_ before another of {', '.join(METRICS)}")
+        raise UserError(
+            f"{where}: metric.name is {name!r}: choose val_dice, or val_ before another of "
+            f"{', '.join(METRICS)}"
+        )
     goal = given.get("goal", "minimize")  # W&B's own default
     if goal not in ("minimize", "maximize"):
         raise UserError(f"{where}: metric.goal is {goal!r}: choose minimize or maximize")
     if (goal == "minimize") == (metric in ("dice", "iou", "precision", "sensitivity")):
-        raise UserError(f"{where}: metric.goal is {goal} (W&B's default is minimize), which makes {name} worse; turn it round")
+        raise UserError(
+            f"{where}: metric.goal is {goal} (W&B's default is minimize), which makes {name} "
+            f"worse; turn it round"
+        )
     return metric, goal == "maximize"
 
 

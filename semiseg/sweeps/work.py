@@ -1,4 +1,6 @@
-"""One worker: takes the next trial that nobody has, runs it, records how it ended. Any number of workers share a folder, on any machine."""
+"""One worker: takes the next trial that nobody has, runs it, records how it ended. Any number of
+workers share a folder, on any machine.
+"""
 
 from __future__ import annotations
 
@@ -31,14 +33,23 @@ class Options:
 
 
 def finished(folder: Path, test: bool) -> bool:
-    """Whether a trial needs no more work: it has its summary (with the test split, where that is wanted), or was stopped early."""
+    """Whether a trial needs no more work: it has its summary (with the test split, where that is
+    wanted), or was stopped early.
+    """
     if (folder / "stopped.json").exists():
         return True
     return bool(summary_of(folder, test))
 
 
-def work(out: str | Path, session: str, options: Options, say: Callable[[str], None] = print, spec: Spec | None = None) -> None:
-    """Run trials until none is left that nobody else works on. A trial that failed in this session is left alone.
+def work(
+    out: str | Path,
+    session: str,
+    options: Options,
+    say: Callable[[str], None] = print,
+    spec: Spec | None = None,
+) -> None:
+    """Run trials until none is left that nobody else works on. A trial that failed in this session
+    is left alone.
 
     Raises:
       Interrupted: it was asked to stop; the trial under way has saved itself.
@@ -47,10 +58,25 @@ def work(out: str | Path, session: str, options: Options, say: Callable[[str], N
     out = Path(out)
     spec = spec or read(out / "sweep.yaml")
     claims = Claims(out)
-    queue = _searched(spec, out, claims, options) if spec.method == "bayes" else _planned(trials(spec), out, claims, options, session)
-    with writing(out), contextlib.closing(queue):  # lets go of its claim now, not when the exception is forgotten
+    queue = (
+        _searched(spec, out, claims, options)
+        if spec.method == "bayes"
+        else _planned(trials(spec), out, claims, options, session)
+    )
+    with (
+        writing(out),
+        contextlib.closing(queue),
+    ):  # lets go of its claim now, not when the exception is forgotten
         for name, trial, place, total in queue:
-            _run(spec, out, name, trial, options, session, lambda text, place=place, total=total: say(f"{place:4}/{total}  {text}"))  # type: ignore[misc]
+            _run(
+                spec,
+                out,
+                name,
+                trial,
+                options,
+                session,
+                lambda text, place=place, total=total: say(f"{place:4}/{total}  {text}"),
+            )  # type: ignore[misc]
 
 
 def static_part(trial: Trial) -> Hashable:
@@ -58,20 +84,51 @@ def static_part(trial: Trial) -> Hashable:
     import jax
 
     structure = jax.tree.structure((trial.method, trial.augment))
-    synthetic = "made" if (trial.synthetic or "").startswith("make:") else trial.synthetic  # made sets are of one size
-    return (trial.data, trial.root, trial.frame, trial.net, trial.batch, trial.optimiser, trial.schedule, trial.synthetic_as, synthetic, structure)
+    synthetic = (
+        "made" if (trial.synthetic or "").startswith("make:") else trial.synthetic
+    )  # made sets are of one size
+    return (
+        trial.data,
+        trial.root,
+        trial.frame,
+        trial.net,
+        trial.batch,
+        trial.optimiser,
+        trial.schedule,
+        trial.synthetic_as,
+        synthetic,
+        structure,
+    )
 
 
-def _planned(plan: Mapping[str, Trial], out: Path, claims: Claims, options: Options, session: str) -> Generator[tuple[str, Trial, int, int], None, None]:
-    """Trials in the file's order; beside other workers, those of programs this process has compiled come first, then those of new ones."""
-    group = {name: static_part(trial) for name, trial in plan.items()} if options.jobs > 1 else dict.fromkeys(plan, None)
+def _planned(
+    plan: Mapping[str, Trial], out: Path, claims: Claims, options: Options, session: str
+) -> Generator[tuple[str, Trial, int, int], None, None]:
+    """Trials in the file's order; beside other workers, those of programs this process has compiled
+    come first, then those of new ones.
+    """
+    group = (
+        {name: static_part(trial) for name, trial in plan.items()}
+        if options.jobs > 1
+        else dict.fromkeys(plan, None)
+    )
     place = {name: i for i, name in enumerate(plan, 1)}
     left, mine = list(plan), set()
     while left:
-        others = {group[n] for n in left if group[n] not in mine and claims.taken(n)} if options.jobs > 1 else set()
-        left.sort(key=lambda n: (0 if group[n] in mine else 1 if group[n] not in others else 2, place[n]))
+        others = (
+            {group[n] for n in left if group[n] not in mine and claims.taken(n)}
+            if options.jobs > 1
+            else set()
+        )
+        left.sort(
+            key=lambda n: (0 if group[n] in mine else 1 if group[n] not in others else 2, place[n])
+        )
         name = left.pop(0)
-        if finished(out / name, options.test) or json_of(out / name / "error.json").get("session") == session or not claims.take(name):
+        if (
+            finished(out / name, options.test)
+            or json_of(out / name / "error.json").get("session") == session
+            or not claims.take(name)
+        ):
             continue
         try:
             if not finished(out / name, options.test):  # between the look and the claim
@@ -81,7 +138,9 @@ def _planned(plan: Mapping[str, Trial], out: Path, claims: Claims, options: Opti
             claims.drop(name)
 
 
-def _searched(spec: Spec, out: Path, claims: Claims, options: Options) -> Generator[tuple[str, Trial, int, int], None, None]:
+def _searched(
+    spec: Spec, out: Path, claims: Claims, options: Options
+) -> Generator[tuple[str, Trial, int, int], None, None]:
     """Trials a search asked for and nobody finished, then new ones up to the cap."""
     search = Search(spec, out, seed=os.getpid() if options.jobs > 1 else 0)
     while True:
@@ -98,13 +157,30 @@ def _searched(spec: Spec, out: Path, claims: Claims, options: Options) -> Genera
                 continue
         try:
             if not finished(out / name, options.test):
-                yield name, spec.trial(search.point(name)), int(name.removeprefix("trial")) + 1, spec.cap
-            search.tell(name, summary_of(out / name).get("last", {}).get("val", {}).get(spec.metric), (out / name / "stopped.json").exists())
+                yield (
+                    name,
+                    spec.trial(search.point(name)),
+                    int(name.removeprefix("trial")) + 1,
+                    spec.cap,
+                )
+            search.tell(
+                name,
+                summary_of(out / name).get("last", {}).get("val", {}).get(spec.metric),
+                (out / name / "stopped.json").exists(),
+            )
         finally:
             claims.drop(name)
 
 
-def _run(spec: Spec, out: Path, name: str, trial: Trial, options: Options, session: str, say: Callable[[str], None]) -> None:
+def _run(
+    spec: Spec,
+    out: Path,
+    name: str,
+    trial: Trial,
+    options: Options,
+    session: str,
+    say: Callable[[str], None],
+) -> None:
     from semiseg.runner import run
 
     folder = out / name
@@ -118,30 +194,54 @@ def _run(spec: Spec, out: Path, name: str, trial: Trial, options: Options, sessi
             from semiseg.generators.ratio import resolved
 
             trial = resolved(trial, spec.gan, progress=options.progress)
-        with mirror(folder, options.track, group=str(spec.source.get("name") or out.name), job_type="sweep"):
+        with mirror(
+            folder, options.track, group=str(spec.source.get("name") or out.name), job_type="sweep"
+        ):
             result = run(trial, folder, progress=options.progress, test=options.test, watch=judge)
         if not summary_of(folder, options.test):
-            raise UserError(f"{folder / 'summary.json'}: damaged; delete the run's folder and run it again")
+            raise UserError(
+                f"{folder / 'summary.json'}: damaged; delete the run's folder and run it again"
+            )
     except Interrupted:
         raise
     except Stopped as stopped:
-        record(folder / "stopped.json", {"stopped": str(stopped), "dice": stopped.dice, "session": session})
+        record(
+            folder / "stopped.json",
+            {"stopped": str(stopped), "dice": stopped.dice, "session": session},
+        )
         say(f"stopped early  {name}: {stopped}")
-    except Exception as error:  # a trial's failure, whatever it is, is that trial's; a full disk is everybody's
-        if disk_problem(error) or type(error).__name__ == "UncompletedJobError":  # the latter is submitit's: Slurm wants its machine back
+    except (
+        Exception
+    ) as error:  # a trial's failure, whatever it is, is that trial's; a full disk is everybody's
+        if (
+            disk_problem(error) or type(error).__name__ == "UncompletedJobError"
+        ):  # the latter is submitit's: Slurm wants its machine back
             raise
         text = " ".join(str(error).split()) or type(error).__name__
-        record(folder / "error.json", {"error": text, "kind": type(error).__name__, "session": session, "traceback": traceback.format_exc()})
+        record(
+            folder / "error.json",
+            {
+                "error": text,
+                "kind": type(error).__name__,
+                "session": session,
+                "traceback": traceback.format_exc(),
+            },
+        )
         say(f"failed: {text}  {name}")
     else:
         (folder / "error.json").unlink(missing_ok=True)
         split = "test" if options.test else "val"
         dice = result.summary["last"][split]["dice"]
-        say(f"{split} Dice {'–' if dice is None else format(dice, '.3f')}  {time.monotonic() - began:5.1f} s  {name}")
+        say(
+            f"{split} Dice {'–' if dice is None else format(dice, '.3f')}  "
+            f"{time.monotonic() - began:5.1f} s  {name}"
+        )
 
 
 def record(file: Path, content: Mapping[str, Any]) -> None:
-    """A small JSON file, or nothing where nothing can be written: a folder that is none must not stop the other trials."""
+    """A small JSON file, or nothing where nothing can be written: a folder that is none must not
+    stop the other trials.
+    """
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(content) + "\n")

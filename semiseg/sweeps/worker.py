@@ -1,4 +1,6 @@
-"""``python -m semiseg.sweeps.worker OUT SESSION OPTIONS``: one of the processes of ``semiseg sweep --jobs``, or a task on a cluster."""
+"""``python -m semiseg.sweeps.worker OUT SESSION OPTIONS``: one of the processes of ``semiseg sweep
+--jobs``, or a task on a cluster.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,9 @@ def main() -> int:
 
 
 def task(out: str, session: str, options: Options) -> str:
-    """The same on a cluster: what ended it early in its own words, which an engine would wrap in a page of its own; else nothing."""
+    """The same on a cluster: what ended it early in its own words, which an engine would wrap in a
+    page of its own; else nothing.
+    """
     try:
         work(out, session, options)
     except (Interrupted, UserError) as error:
@@ -39,7 +43,9 @@ def task(out: str, session: str, options: Options) -> str:
 
 
 def again(*given: Any) -> Any:
-    """What submitit puts back into Slurm's queue when the job's time is over or its machine is taken away: the same, which goes on where it was."""
+    """What submitit puts back into Slurm's queue when the job's time is over or its machine is
+    taken away: the same, which goes on where it was.
+    """
     from submitit.helpers import DelayedSubmission
 
     return DelayedSubmission(task, *given)

@@ -1,6 +1,8 @@
-"""Mirrors of run folders elsewhere. The folder is the record: a mirror that fails, or is switched on afterwards, loses and changes nothing.
+"""Mirrors of run folders elsewhere. The folder is the record: a mirror that fails, or is switched
+on afterwards, loses and changes nothing.
 
-``none`` (the default) or ``wandb``; the flag ``--track`` wins over the environment variable SEMISEG_TRACK.
+``none`` (the default) or ``wandb``; the flag ``--track`` wins over the environment variable
+SEMISEG_TRACK.
 """
 
 from __future__ import annotations
@@ -24,8 +26,16 @@ def wanted(flag: str | None) -> str:
 
 
 @contextlib.contextmanager
-def mirror(folder: str | Path | None, kind: str = "none", *, group: str | None = None, job_type: str = "train") -> Iterator[None]:
-    """Follow the run folder while the body runs; what the body raises goes through, what the mirror meets does not."""
+def mirror(
+    folder: str | Path | None,
+    kind: str = "none",
+    *,
+    group: str | None = None,
+    job_type: str = "train",
+) -> Iterator[None]:
+    """Follow the run folder while the body runs; what the body raises goes through, what the mirror
+    meets does not.
+    """
     if kind == "none" or folder is None:
         yield
         return
@@ -36,6 +46,8 @@ def mirror(folder: str | Path | None, kind: str = "none", *, group: str | None =
     try:
         yield
     except BaseException as error:
-        follower.stop(failed=getattr(error, "failed", True))  # a trial that a search stopped has not failed
+        follower.stop(
+            failed=getattr(error, "failed", True)
+        )  # a trial that a search stopped has not failed
         raise
     follower.stop()

@@ -1,8 +1,10 @@
-"""A run folder on Weights & Biases: configuration, scalars, overlays with mask layers, the per-subject table and the model; of a generator's fit
-(job type generator) its configuration, losses and diversity, the sample grids and the weights.
+"""A run folder on Weights & Biases: configuration, scalars, overlays with mask layers, the
+per-subject table and the model; of a generator's fit (job type generator) its configuration, losses
+and diversity, the sample grids and the weights.
 
-One thread a run reads the same files that everyone else reads and tells W&B, so that a slow, absent or broken W&B costs the training nothing:
-what it could not send is sent later by ``semiseg track upload``. Without a key everything is written offline (``wandb sync`` sends it).
+One thread a run reads the same files that everyone else reads and tells W&B, so that a slow, absent
+or broken W&B costs the training nothing: what it could not send is sent later by ``semiseg track
+upload``. Without a key everything is written offline (``wandb sync`` sends it).
 """
 
 from __future__ import annotations
@@ -20,7 +22,10 @@ import numpy as np
 
 log = logging.getLogger("semiseg")
 
-LARGER, SMALLER = ("dice", "iou", "precision", "sensitivity"), ("loss", "hd95", "hd95_pooled", "assd")
+LARGER, SMALLER = (
+    ("dice", "iou", "precision", "sensitivity"),
+    ("loss", "hd95", "hd95_pooled", "assd"),
+)
 WAIT = 120.0
 """Seconds that a finished run waits for W&B at most."""
 
@@ -32,7 +37,9 @@ class Mirror:
         self.folder, self.group, self.job_type = folder, group, job_type
         self.problem: str | None = None
         self._done, self._failed = threading.Event(), False
-        self._thread = threading.Thread(target=self._follow, name=f"wandb {folder.name}", daemon=True)
+        self._thread = threading.Thread(
+            target=self._follow, name=f"wandb {folder.name}", daemon=True
+        )
 
     def start(self) -> None:
         self._thread.start()
@@ -45,11 +52,21 @@ class Mirror:
         if self._thread.is_alive():
             self.problem = f"W&B did not answer for {WAIT:.0f} s"
         if self.problem:
-            log.warning("%s: not on W&B (%s); the run folder is complete, send it later: semiseg track upload %s", self.folder, self.problem, self.folder)
+            log.warning(
+                (
+                    "%s: not on W&B (%s); the run folder is complete, send it later: semiseg track "
+                    "upload %s"
+                ),
+                self.folder,
+                self.problem,
+                self.folder,
+            )
 
     def _follow(self) -> None:
         try:
-            while not (self.folder / "config.yaml").exists():  # a fresh run's folder must stay empty until the run has claimed it
+            while not (
+                self.folder / "config.yaml"
+            ).exists():  # a fresh run's folder must stay empty until the run has claimed it
                 if self._done.wait(0.05):
                     if not (self.folder / "config.yaml").exists():
                         return
@@ -67,7 +84,9 @@ class Mirror:
             self.problem = " ".join(str(error).split())[:200] or type(error).__name__
 
 
-def upload(folder: Path, *, group: str | None = None, job_type: str = "train", again: bool = False) -> str:
+def upload(
+    folder: Path, *, group: str | None = None, job_type: str = "train", again: bool = False
+) -> str:
     """Send a finished run; returns "online", "offline" or "already there". Raises what W&B raises."""
     state = {} if again else _state(folder)
     if state.get("finished") == "online":
@@ -101,7 +120,9 @@ def has_key() -> bool:
 
 # ------------------------------------------------------------------ what is sent
 def begin(folder: Path, state: dict[str, Any], group: str | None, job_type: str) -> Any:
-    """Start (or go on with) the W&B run of a folder. Offline, going on is a whole copy under the same id."""
+    """Start (or go on with) the W&B run of a folder. Offline, going on is a whole copy under the
+    same id.
+    """
     import wandb
 
     from semiseg.config import load_yaml
@@ -110,7 +131,12 @@ def begin(folder: Path, state: dict[str, Any], group: str | None, job_type: str)
     state.setdefault("id", uuid.uuid4().hex[:12])
     if "generator" in tree:
         job_type = "generator"
-    method, net = (str((tree.get(key) or {}).get("name", "")) for key in (("generator", "discriminator") if job_type == "generator" else ("method", "net")))
+    method, net = (
+        str((tree.get(key) or {}).get("name", ""))
+        for key in (
+            ("generator", "discriminator") if job_type == "generator" else ("method", "net")
+        )
+    )
     agent = os.environ.get("WANDB_SWEEP_ID")  # an agent has made the run already: take its id
     run = wandb.init(
         project=os.environ.get("WANDB_PROJECT", "semiseg"), id=None if agent else state["id"], resume="allow" if not agent else None, name=folder.name,
@@ -123,8 +149,14 @@ def begin(folder: Path, state: dict[str, Any], group: str | None, job_type: str)
     for prefix in ("", "val_", "test_"):
         for names, best in ((LARGER, "max"), (SMALLER, "min")):
             for name in names:
-                run.define_metric(prefix + name, step_metric="step", summary="last" if prefix == "" else f"{best},last")
-    state["step"] = max(0, run.starting_step - 1)  # what W&B has, not what it was told: killed, it loses its last lines
+                run.define_metric(
+                    prefix + name,
+                    step_metric="step",
+                    summary="last" if prefix == "" else f"{best},last",
+                )
+    state["step"] = max(
+        0, run.starting_step - 1
+    )  # what W&B has, not what it was told: killed, it loses its last lines
     if "grid" in state:
         state["grid"] = min(state["grid"], state["step"])
     _remember(folder, state)
@@ -169,11 +201,21 @@ def _grid(folder: Path, step: int, state: dict[str, Any]) -> dict[str, Any]:
     import wandb
 
     state["grid"] = max(step, state.get("grid", 0))
-    return {"samples": wandb.Image(str(file), caption=f"step {step}: real mask, its image, painted in its style, in two others', in two random ones")}
+    return {
+        "samples": wandb.Image(
+            str(file),
+            caption=(
+                f"step {step}: real mask, its image, painted in its style, in two others', "
+                f"in two random ones"
+            ),
+        )
+    }
 
 
 def finish(run: Any, folder: Path, state: dict[str, Any], failed: bool = False) -> None:
-    """Summary, per-subject table, overlays and model of a finished folder (of a fit its weights); then the end of the W&B run."""
+    """Summary, per-subject table, overlays and model of a finished folder (of a fit its weights);
+    then the end of the W&B run.
+    """
     import wandb
 
     summary = _json(folder / "summary.json")
@@ -182,7 +224,9 @@ def finish(run: Any, folder: Path, state: dict[str, Any], failed: bool = False) 
         artifact = wandb.Artifact(f"{folder.name}-generator", type="generator")
         for name in ("weights.safetensors", "config.yaml", "env.json", "grid.png"):
             if (folder / name).exists():
-                artifact.add_file(str((folder / name).resolve()), name, policy="immutable", skip_cache=True)
+                artifact.add_file(
+                    str((folder / name).resolve()), name, policy="immutable", skip_cache=True
+                )
         run.log_artifact(artifact)
     if summary:
         run.summary.update(flat_summary(summary))
@@ -193,10 +237,22 @@ def finish(run: Any, folder: Path, state: dict[str, Any], failed: bool = False) 
         overlays = images(folder)
         if overlays:
             run.log({"examples": overlays})
-        artifact = wandb.Artifact(f"{folder.name}-model", type="model", metadata={"last": summary.get("last", {})})
-        for name in ("weights.safetensors", "weights_val_best.safetensors", "config.yaml", "summary.json", "env.json", "per_subject.csv"):
-            if (folder / name).exists():  # sent from where it lies: W&B would keep a copy of every model in the home folder
-                artifact.add_file(str((folder / name).resolve()), name, policy="immutable", skip_cache=True)
+        artifact = wandb.Artifact(
+            f"{folder.name}-model", type="model", metadata={"last": summary.get("last", {})}
+        )
+        for name in (
+            "weights.safetensors",
+            "weights_val_best.safetensors",
+            "config.yaml",
+            "summary.json",
+            "env.json",
+            "per_subject.csv",
+        ):
+            # sent from where it lies: W&B would keep a copy of every model in the home folder
+            if (folder / name).exists():
+                artifact.add_file(
+                    str((folder / name).resolve()), name, policy="immutable", skip_cache=True
+                )
         run.log_artifact(artifact)
     run.finish(exit_code=1 if failed else 0)
     if summary or fitted:
@@ -205,12 +261,22 @@ def finish(run: Any, folder: Path, state: dict[str, Any], failed: bool = False) 
 
 
 def flat_summary(summary: dict[str, Any]) -> dict[str, Any]:
-    """summary.json as W&B has it: ``last/val_dice``, ``val_best/val_dice``, and everything else under its own name."""
+    """summary.json as W&B has it: ``last/val_dice``, ``val_best/val_dice``, and everything else
+    under its own name.
+    """
     found: dict[str, Any] = {}
     for key, value in summary.items():
-        scored = {s: v for s, v in value.items() if isinstance(v, dict)} if key in ("last", "val_best") else {}
+        scored = (
+            {s: v for s, v in value.items() if isinstance(v, dict)}
+            if key in ("last", "val_best")
+            else {}
+        )
         if scored:
-            found |= {f"{key}/{split}_{name}": number for split, values in scored.items() for name, number in values.items()}
+            found |= {
+                f"{key}/{split}_{name}": number
+                for split, values in scored.items()
+                for name, number in values.items()
+            }
             found |= {f"{key}/{name}": rest for name, rest in value.items() if name not in scored}
         else:
             found[key] = value
@@ -227,8 +293,14 @@ def images(folder: Path) -> list[Any]:
 
     with np.load(folder / "examples.npz", allow_pickle=False) as kept:
         shown = {key: kept[key] for key in ("image", "label", "prediction", "subject", "dice")}
-    classes = max(int(shown["prediction"].max()), int(shown["label"][shown["label"] != 255].max(initial=0)))
-    names = {0: "background", **{k: f"class {k}" for k in range(1, classes + 1)}, 255: "not annotated"}
+    classes = max(
+        int(shown["prediction"].max()), int(shown["label"][shown["label"] != 255].max(initial=0))
+    )
+    names = {
+        0: "background",
+        **{k: f"class {k}" for k in range(1, classes + 1)},
+        255: "not annotated",
+    }
     data = load_yaml(folder / "config.yaml").get("data")
     found = []
     for image, label, prediction, subject, dice in zip(*shown.values()):

@@ -1,8 +1,10 @@
-"""Pseudo-labels against the truth: what the unlabelled batch was taught with, compared with labels that no method can read.
+"""Pseudo-labels against the truth: what the unlabelled batch was taught with, compared with labels
+that no method can read.
 
-The trainer, not the method, does this, after the loss: the hidden labels (``Pools.hidden_NHW``) go nowhere else, and with or without them
-training is the same bit for bit. Where a label is unknown (IGNORE), or outside the frame, nothing is counted. Counts are summed over the
-logged steps and divided once, so that a class that few slices show is not averaged as a mean of ratios.
+The trainer, not the method, does this, after the loss: the hidden labels (``Pools.hidden_NHW``) go
+nowhere else, and with or without them training is the same bit for bit. Where a label is unknown
+(IGNORE), or outside the frame, nothing is counted. Counts are summed over the logged steps and
+divided once, so that a class that few slices show is not averaged as a mean of ratios.
 """
 
 from __future__ import annotations
@@ -20,39 +22,64 @@ Counts = dict[str, jax.Array]
 
 
 def hidden_labels(hidden_NHW: jax.Array, batch: Batch) -> jax.Array:
-    """True label ``(U, H, W)`` of every pixel of the unlabelled views; IGNORE where it is unknown or outside the frame, and in synthetic images."""
-    look = lambda label, points: map_coordinates(label.astype(jnp.int32), list(points), 0, mode="nearest")
+    """True label ``(U, H, W)`` of every pixel of the unlabelled views; IGNORE where it is unknown
+    or outside the frame, and in synthetic images.
+    """
+    look = lambda label, points: map_coordinates(
+        label.astype(jnp.int32), list(points), 0, mode="nearest"
+    )
     real = (batch.place < len(hidden_NHW)).reshape(-1, *(1,) * (batch.valid.ndim - 1))
-    return jnp.where(batch.valid & real, jax.vmap(look)(hidden_NHW[batch.place], batch.coordinates), IGNORE)
+    return jnp.where(
+        batch.valid & real, jax.vmap(look)(hidden_NHW[batch.place], batch.coordinates), IGNORE
+    )
 
 
 def count(pseudo: Pseudo, truth: jax.Array) -> Counts:
-    """Sums of one step, by the class a pixel is given (``(K, …)``) or has (``recalled``), over pixels whose truth is known."""
+    """Sums of one step, by the class a pixel is given (``(K, …)``) or has (``recalled``), over
+    pixels whose truth is known.
+    """
     pseudo = jax.lax.stop_gradient(pseudo)
     classes = pseudo.probability.shape[-1]
     known = truth != IGNORE
     given, confidence = pseudo.probability.argmax(-1), pseudo.probability.max(-1)
     given_K = jax.nn.one_hot(given, classes) * known[..., None]
     right = given == truth
-    looked_at = {"pixels": jnp.ones_like(right), "accepted": pseudo.accepted, "accepted_right": pseudo.accepted & right, "right": right}
+    looked_at = {
+        "pixels": jnp.ones_like(right),
+        "accepted": pseudo.accepted,
+        "accepted_right": pseudo.accepted & right,
+        "right": right,
+    }
     if pseudo.student is not None:
         student = pseudo.student.argmax(-1)
         looked_at |= {"differs": student != given, "student_right": student == truth}
     values = jnp.stack([v.astype(jnp.float32) for v in looked_at.values()], -1)
     sums = jnp.einsum("...k,...v->vk", given_K, values)
     truth_K = jax.nn.one_hot(jnp.where(known, truth, -1), classes)
-    recall = jnp.einsum("...k,...v->vk", truth_K, jnp.stack([jnp.ones_like(confidence), (pseudo.accepted & right).astype(jnp.float32)], -1))
+    recall = jnp.einsum(
+        "...k,...v->vk",
+        truth_K,
+        jnp.stack([jnp.ones_like(confidence), (pseudo.accepted & right).astype(jnp.float32)], -1),
+    )
     bin_B = jax.nn.one_hot(jnp.minimum((confidence * BINS).astype(jnp.int32), BINS - 1), BINS)
     calibration = jnp.einsum("...k,...b->kb", given_K * (confidence - right)[..., None], bin_B)
-    return {**dict(zip(looked_at, sums)), "of_class": recall[0], "recalled": recall[1], "confidence_minus_right": calibration}
+    return {
+        **dict(zip(looked_at, sums)),
+        "of_class": recall[0],
+        "recalled": recall[1],
+        "confidence_minus_right": calibration,
+    }
 
 
 def summary(total: Counts) -> dict[str, jax.Array]:
-    """Shares of the logged steps, overall and by class (``_0`` is the background); NaN where there was nothing to divide by.
+    """Shares of the logged steps, overall and by class (``_0`` is the background); NaN where there
+    was nothing to divide by.
 
-    ``pseudo_accepted``: pixels that teach. ``pseudo_accuracy``: of those, the right ones, by the class given. ``pseudo_recall``: pixels of
-    a true class that are accepted and right. ``pseudo_ece``: expected calibration error of all pixels. ``pseudo_gap``: pixels where the
-    student decides otherwise. ``pseudo_lead``: accuracy of the pseudo-labels less that of the student, on all pixels.
+    ``pseudo_accepted``: pixels that teach. ``pseudo_accuracy``: of those, the right ones, by the
+    class given. ``pseudo_recall``: pixels of a true class that are accepted and right.
+    ``pseudo_ece``: expected calibration error of all pixels. ``pseudo_gap``: pixels where the
+    student decides otherwise. ``pseudo_lead``: accuracy of the pseudo-labels less that of the
+    student, on all pixels.
     """
     pixels = total["pixels"]
     parts = {
@@ -62,10 +89,15 @@ def summary(total: Counts) -> dict[str, jax.Array]:
         "ece": (jnp.abs(total["confidence_minus_right"]).sum(-1), pixels),
     }
     if "differs" in total:
-        parts |= {"gap": (total["differs"], pixels), "lead": (total["right"] - total["student_right"], pixels)}
+        parts |= {
+            "gap": (total["differs"], pixels),
+            "lead": (total["right"] - total["student_right"], pixels),
+        }
     found = {}
     for name, (part, whole) in parts.items():
-        above = jnp.abs(total["confidence_minus_right"].sum(0)).sum() if name == "ece" else part.sum()
+        above = (
+            jnp.abs(total["confidence_minus_right"].sum(0)).sum() if name == "ece" else part.sum()
+        )
         found[f"pseudo_{name}"] = above / whole.sum()
         found |= {f"pseudo_{name}_{k}": part[k] / whole[k] for k in range(part.shape[0])}
     return found

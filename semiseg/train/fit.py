@@ -50,10 +50,11 @@ def fit(
     validate: Callable[[Params], float] | None, *, progress: bool = True, header: dict[str, Any] | None = None,
     initial: Params | None = None,
 ) -> Fitted:  # fmt: skip
-    """Train to the last step, or go on from the last checkpoint in ``folder``; networks begin with ``initial``, where it is given.
+    """Train to the last step, or go on from the last checkpoint in ``folder``; networks begin with
+    ``initial``, where it is given.
 
-    The state after a step depends on the seed and the step alone, not on where the run was cut: a resumed run's weights are bit-identical
-    to those of one that never stopped.
+    The state after a step depends on the seed and the step alone, not on where the run was cut: a
+    resumed run's weights are bit-identical to those of one that never stopped.
 
     Raises:
       Interrupted: SIGTERM or Ctrl-C came; the state is saved.
@@ -61,7 +62,9 @@ def fit(
     """
     knobs = jax.tree.map(jnp.float32, knobs)
     several = len(pools.synthetic_image_MHWC) if program.synthetic_as == "unlabelled" else 0
-    pool = jax.ShapeDtypeStruct((len(pools.image_NHWC) + several, *pools.image_NHWC.shape[1:]), pools.image_NHWC.dtype)
+    pool = jax.ShapeDtypeStruct(
+        (len(pools.image_NHWC) + several, *pools.image_NHWC.shape[1:]), pools.image_NHWC.dtype
+    )
     program = dataclasses.replace(program, model=program.model._replace(pool=pool))
     seed_array = jnp.uint32(seed)
     state = programs.start(program, knobs, seed_array, initial)
@@ -86,26 +89,46 @@ def fit(
         try:
             while step < plan.steps:
                 until = _next(step, plan)
-                state, metrics = programs.chunk(program, knobs, seed_array, pools, state, jnp.int32(until))
+                state, metrics = programs.chunk(
+                    program, knobs, seed_array, pools, state, jnp.int32(until)
+                )
                 line = {"step": until, **{k: float(v) for k, v in metrics.items()}}
-                line = {k: v for k, v in line.items() if not (k.startswith("pseudo_") and np.isnan(v))}  # a class that no pixel of these steps had
+                line = {
+                    k: v for k, v in line.items() if not (k.startswith("pseudo_") and np.isnan(v))
+                }  # a class that no pixel of these steps had
                 step = until
                 if not np.isfinite(line["loss"]):
-                    raise UserError(f"{folder or 'run'}: the loss is {line['loss']} at step {step}; try a lower --lr, or --clip=1")
+                    raise UserError(
+                        f"{folder or 'run'}: the loss is {line['loss']} at step {step}; try a "
+                        f"lower --lr, or --clip=1"
+                    )
                 if validate and (step % plan.eval_every == 0 or step == plan.steps):
                     params = programs.final(program, knobs, state)
                     line["val_dice"] = round(validate(params), 6)
-                    if np.isfinite(line["val_dice"]) and (not best or line["val_dice"] > best["val_dice"]):
+                    if np.isfinite(line["val_dice"]) and (
+                        not best or line["val_dice"] > best["val_dice"]
+                    ):
                         best = {"step": step, "val_dice": line["val_dice"]}
                         if folder:
-                            save_weights(folder / "weights_val_best.safetensors", params, {**(header or {}), "step": step})
+                            save_weights(
+                                folder / "weights_val_best.safetensors",
+                                params,
+                                {**(header or {}), "step": step},
+                            )
                 log.write({**line, "seconds": round(seconds(), 2)})
                 bar(step, line)
-                if checkpoints and (step == plan.steps or stop.asked or time.monotonic() - saved > plan.checkpoint_seconds):
+                if checkpoints and (
+                    step == plan.steps
+                    or stop.asked
+                    or time.monotonic() - saved > plan.checkpoint_seconds
+                ):
                     save(state)
                     saved = time.monotonic()
                 if stop.asked:
-                    raise Interrupted(f"stopped at step {step} of {plan.steps}" + (f"; the same command goes on from {folder}" if folder else ""))
+                    raise Interrupted(
+                        f"stopped at step {step} of {plan.steps}"
+                        + (f"; the same command goes on from {folder}" if folder else "")
+                    )
         finally:
             bar(step, None)
             log.close()
@@ -115,13 +138,17 @@ def fit(
 
 
 def _next(step: int, plan: Plan) -> int:
-    """The next boundary: chunks end at multiples of log_every and eval_every, so that a line means the same however the run was cut."""
+    """The next boundary: chunks end at multiples of log_every and eval_every, so that a line means
+    the same however the run was cut.
+    """
     up = lambda every: (step // every + 1) * every
     return min(plan.steps, up(plan.log_every), up(plan.eval_every))
 
 
 class _Log:
-    """metrics.jsonl; lines after the restored step, and a line cut by a kill, are dropped so that each step stands there once."""
+    """metrics.jsonl; lines after the restored step, and a line cut by a kill, are dropped so that
+    each step stands there once.
+    """
 
     def __init__(self, path: Path | None, step: int):
         self._file = None
@@ -141,7 +168,9 @@ class _Log:
 
     def write(self, line: dict[str, Any]) -> None:
         if self._file:
-            self._file.write(json.dumps({k: _short(v) for k, v in line.items()}, allow_nan=False) + "\n")
+            self._file.write(
+                json.dumps({k: _short(v) for k, v in line.items()}, allow_nan=False) + "\n"
+            )
 
     def close(self) -> None:
         if self._file:
@@ -155,7 +184,9 @@ def _short(value: Any) -> Any:
 
 
 class _Stop:
-    """Turns SIGTERM and Ctrl-C into a flag that is looked at between chunks; a second one acts at once."""
+    """Turns SIGTERM and Ctrl-C into a flag that is looked at between chunks; a second one acts at
+    once.
+    """
 
     asked = False
 
@@ -177,7 +208,9 @@ class _Stop:
 
 
 def _bar(total: int, first: int, show: bool) -> Callable[[int, dict[str, Any] | None], None]:
-    """A progress bar with loss, validation Dice and time left, on a terminal; a silent function otherwise."""
+    """A progress bar with loss, validation Dice and time left, on a terminal; a silent function
+    otherwise.
+    """
     if not (show and sys.stderr.isatty()):
         return lambda step, line: None
     from tqdm import tqdm

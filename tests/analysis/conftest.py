@@ -9,7 +9,15 @@ from .fake import write_grid
 
 @pytest.fixture(scope="session")
 def grid(tmp_path_factory):
-    return write_grid(tmp_path_factory.mktemp("grid"), budgets=(4, 8), subsets=2, seeds=2, classes=("a", "b"), side=16, steps=50)
+    return write_grid(
+        tmp_path_factory.mktemp("grid"),
+        budgets=(4, 8),
+        subsets=2,
+        seeds=2,
+        classes=("a", "b"),
+        side=16,
+        steps=50,
+    )
 
 
 @pytest.fixture(scope="session")

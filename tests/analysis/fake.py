@@ -60,14 +60,29 @@ def write_run(
     (run / "config.yaml").write_text(yaml.safe_dump(tree))
     hard = np.random.default_rng(7).normal(0, 0.05, subjects)
     rng = np.random.default_rng([labels, subset, seed, len(method)])
-    level = 0.55 + 0.065 * np.log2(labels) + GAIN.get(method, 0.0) / (1 + labels / 40) + 0.02 * np.sin(7 * subset) / np.log2(labels + 1)
+    level = (
+        0.55
+        + 0.065 * np.log2(labels)
+        + GAIN.get(method, 0.0) / (1 + labels / 40)
+        + 0.02 * np.sin(7 * subset) / np.log2(labels + 1)
+    )
     rows, dice = [], {}
     for split in splits:
         for checkpoint in ("last", "val_best"):
             for s in range(subjects):
                 subject = f"{split}{s:03d}"
                 for k, class_ in enumerate(classes):
-                    d = float(np.clip(level - 0.05 * k + hard[s] + rng.normal(0, 0.015) + 0.004 * (checkpoint == "val_best"), 0.02, 0.98))
+                    d = float(
+                        np.clip(
+                            level
+                            - 0.05 * k
+                            + hard[s]
+                            + rng.normal(0, 0.015)
+                            + 0.004 * (checkpoint == "val_best"),
+                            0.02,
+                            0.98,
+                        )
+                    )
                     dice.setdefault(split, []).append(d)
                     value = {
                         "dice": d,
@@ -79,12 +94,26 @@ def write_run(
                         "assd": 5 * (1 - d),
                         "volume_error": d - 0.9,
                     }
-                    rows += [[name, split, checkpoint, subject, class_, m, f"{value[m]:.6f}", METRICS[m]] for m in metrics]
+                    rows += [
+                        [name, split, checkpoint, subject, class_, m, f"{value[m]:.6f}", METRICS[m]]
+                        for m in metrics
+                    ]
     write_rows(run, rows)
     with (run / "metrics.jsonl").open("w") as out:
         for step in range(10, steps + 1, 10):
-            line = {"step": step, "loss": 1.2 * np.exp(-step / 80) + 0.1 + rng.normal(0, 0.01), "lr": 0.01, "seconds": step * 0.05}
-            out.write(json.dumps(line | ({"val_dice": level - 0.3 * np.exp(-step / 60)} if step % 50 == 0 else {})) + "\n")
+            line = {
+                "step": step,
+                "loss": 1.2 * np.exp(-step / 80) + 0.1 + rng.normal(0, 0.01),
+                "lr": 0.01,
+                "seconds": step * 0.05,
+            }
+            out.write(
+                json.dumps(
+                    line
+                    | ({"val_dice": level - 0.3 * np.exp(-step / 60)} if step % 50 == 0 else {})
+                )
+                + "\n"
+            )
     summary = {
         "run": name,
         "status": "finished",
@@ -96,7 +125,9 @@ def write_run(
         "subjects_labelled": labels,
     }
     (run / "summary.json").write_text(json.dumps(summary))
-    (run / "env.json").write_text(json.dumps({"python": "3.12.1", "jax": "0.10.2", "device": "cpu", "git": "abc1234"}))
+    (run / "env.json").write_text(
+        json.dumps({"python": "3.12.1", "jax": "0.10.2", "device": "cpu", "git": "abc1234"})
+    )
     if examples:
         write_examples(run, rng, level, len(classes), side)
     return run
@@ -110,7 +141,9 @@ def write_rows(run: Path, rows: list[list]) -> None:
         writer.writerows(rows)
 
 
-def write_examples(run: Path, rng: np.random.Generator, level: float, classes: int, side: int) -> None:
+def write_examples(
+    run: Path, rng: np.random.Generator, level: float, classes: int, side: int
+) -> None:
     """Discs on noise; the prediction is the disc moved, grown, or with an island."""
     y, x = np.mgrid[:side, :side] / side
     image, label, prediction, scores = [], [], [], []
@@ -121,12 +154,16 @@ def write_examples(run: Path, rng: np.random.Generator, level: float, classes: i
             cy, cx, r = *scene.uniform(0.2, 0.8, 2), scene.uniform(0.08, 0.2)
             truth[(y - cy) ** 2 + (x - cx) ** 2 < r**2] = k % classes + 1
             my, mx = rng.normal(0, (1 - level) * r, 2)
-            guess[(y - cy - my) ** 2 + (x - cx - mx) ** 2 < (r * rng.uniform(0.85, 1.15)) ** 2] = k % classes + 1
+            guess[(y - cy - my) ** 2 + (x - cx - mx) ** 2 < (r * rng.uniform(0.85, 1.15)) ** 2] = (
+                k % classes + 1
+            )
         tissue = 60 + 120 * (truth > 0) + 25 * np.sin(9 * x + i) + scene.normal(0, 14, (side, side))
         image.append(np.clip(tissue, 0, 255).astype(np.uint8))
         label.append(truth)
         prediction.append(guess)
-        scores.append(2 * ((truth > 0) & (guess > 0)).sum() / ((truth > 0).sum() + (guess > 0).sum()))
+        scores.append(
+            2 * ((truth > 0) & (guess > 0)).sum() / ((truth > 0).sum() + (guess > 0).sum())
+        )
     np.savez(
         run / "examples.npz",
         image=np.array(image),
@@ -137,11 +174,20 @@ def write_examples(run: Path, rng: np.random.Generator, level: float, classes: i
     )
 
 
-def write_grid(folder: Path, methods=("supervised", "mean_teacher", "pseudo_label"), budgets=(4, 8, 16), subsets=3, seeds=3, **kwargs) -> Path:
+def write_grid(
+    folder: Path,
+    methods=("supervised", "mean_teacher", "pseudo_label"),
+    budgets=(4, 8, 16),
+    subsets=3,
+    seeds=3,
+    **kwargs,
+) -> Path:
     """A full factorial of runs."""
     for method in methods:
         for labels in budgets:
             for subset in range(subsets):
                 for seed in range(seeds):
-                    write_run(folder, method=method, labels=labels, subset=subset, seed=seed, **kwargs)
+                    write_run(
+                        folder, method=method, labels=labels, subset=subset, seed=seed, **kwargs
+                    )
     return folder

@@ -74,7 +74,9 @@ def test_files_of_the_contract(report):
 
 
 def test_page_is_whole_self_contained_and_accessible(report):
-    """Catches a broken tag, an address on the network, an image without words, duplicate ids, dead links and a skipped heading level."""
+    """Catches a broken tag, an address on the network, an image without words, duplicate ids, dead
+    links and a skipped heading level.
+    """
     text = (report / "report.html").read_text(encoding="utf-8")
     page = Page(text)
     for tag, attrs in page.tags:
@@ -87,17 +89,32 @@ def test_page_is_whole_self_contained_and_accessible(report):
     assert len(page.ids) == len(set(page.ids))
     assert {attrs["href"][1:] for tag, attrs in page.tags if tag == "a"} <= set(page.ids)
     levels = [int(tag[1]) for tag, _ in page.tags if re.fullmatch("h[1-6]", tag)]
-    assert levels[0] == 1 and levels.count(1) == 1 and all(b - a <= 1 for a, b in zip(levels, levels[1:]))
-    assert "prefers-color-scheme: dark" in text and "@media print" in text and "width=device-width" in text
+    assert (
+        levels[0] == 1
+        and levels.count(1) == 1
+        and all(b - a <= 1 for a, b in zip(levels, levels[1:]))
+    )
+    assert (
+        "prefers-color-scheme: dark" in text
+        and "@media print" in text
+        and "width=device-width" in text
+    )
 
 
 def test_numbers_on_the_page_are_the_studys(report, runs):
-    """Catches a page that prints other numbers than the study has: mean, interval and corrected p, in words and in JSON."""
+    """Catches a page that prints other numbers than the study has: mean, interval and corrected p,
+    in words and in JSON.
+    """
     s = study(runs)
-    text = " ".join(Page((report / "report.html").read_text(encoding="utf-8")).words).replace("\u00a0", " ")
+    text = " ".join(Page((report / "report.html").read_text(encoding="utf-8")).words).replace(
+        "\u00a0", " "
+    )
     said = json.loads((report / "said.json").read_text())
     cell, comparison = s.cells["mean teacher", 4], s.comparisons[0]
-    assert f"mean teacher {words.interval_text(cell.interval)}" in said["answers"][0] and said["answers"][0] in text
+    assert (
+        f"mean teacher {words.interval_text(cell.interval)}" in said["answers"][0]
+        and said["answers"][0] in text
+    )
     assert words.interval_text(comparison.difference, signed=True) in said["answers"][1]
     assert said["comparisons"][0]["p_holm"] == pytest.approx(comparison.p_holm)
     assert len(said["cells"]) == 6
@@ -105,37 +122,81 @@ def test_numbers_on_the_page_are_the_studys(report, runs):
 
 
 def test_words_of_scores():
-    """Catches a lost sign, a zero before the point, a minus on a zero, and a distance printed as a share."""
+    """Catches a lost sign, a zero before the point, a minus on a zero, and a distance printed as a
+    share.
+    """
     assert [words.number(v) for v in (0.814, 1.0, 0.0, float("nan"))] == [".81", "1.00", ".00", "–"]
-    assert words.number(5.25, "hd95") == "5.2" and words.number(-0.0312, signed=True) == "−.031" and words.number(-0.0001, signed=True) == ".000"
+    assert (
+        words.number(5.25, "hd95") == "5.2"
+        and words.number(-0.0312, signed=True) == "−.031"
+        and words.number(-0.0001, signed=True) == ".000"
+    )
     assert words.number(0.02, signed=True) == "+.020"
     assert words.interval_text(Interval(0.8, 0.7, 0.9, 9, 3, 20)) == ".80 [.70, .90]"
     assert words.interval_text(Interval(0.8, 0.8, 0.8, 1, 1, 1)) == ".80"
-    assert [words.p_text(p) for p in (0.0004, 0.213, 1.0, float("nan"))] == ["p < .001", "p = .213", "p = 1", "no test"]
+    assert [words.p_text(p) for p in (0.0004, 0.213, 1.0, float("nan"))] == [
+        "p < .001",
+        "p = .213",
+        "p = 1",
+        "no test",
+    ]
 
 
 def test_insignificance_is_said(runs):
-    """Catches 'significant' printed whatever the test says, and a claim of a winner where there is none."""
+    """Catches 'significant' printed whatever the test says, and a claim of a winner where there is
+    none.
+    """
     import dataclasses
 
     s = study(runs)
     unsure = dataclasses.replace(
         s,
-        comparisons=[Comparison(c.arm, c.baseline, c.labels, Interval(0.02, -0.01, 0.05, 4, 2, 12), 0.1, 0.21, c.paired_by) for c in s.comparisons],
+        comparisons=[
+            Comparison(
+                c.arm,
+                c.baseline,
+                c.labels,
+                Interval(0.02, -0.01, 0.05, 4, 2, 12),
+                0.1,
+                0.21,
+                c.paired_by,
+            )
+            for c in s.comparisons
+        ],
     )
-    assert "+.020 [−.010, +.050], which is not significant (p = .210, Holm)" in words.answer(unsure)[1]
+    assert (
+        "+.020 [−.010, +.050], which is not significant (p = .210, Holm)" in words.answer(unsure)[1]
+    )
     assert words.claim(unsure) == "No method is significantly better than supervised"
     harm = dataclasses.replace(
         s,
-        comparisons=[Comparison(c.arm, c.baseline, c.labels, Interval(-0.02, -0.03, -0.01, 4, 2, 12), 0.01, 0.02, "") for c in s.comparisons],
+        comparisons=[
+            Comparison(
+                c.arm, c.baseline, c.labels, Interval(-0.02, -0.03, -0.01, 4, 2, 12), 0.01, 0.02, ""
+            )
+            for c in s.comparisons
+        ],
     )
-    assert words.claim(harm).startswith("No method") and "4 significantly worse" in words.answer(harm)[-1]
-    once = [Comparison(c.arm, c.baseline, c.labels, Interval(0.02, 0.01, 0.03, 1, 1, 12), 0.001, 0.002, "") for c in s.comparisons]
-    assert re.match("One trained .* beats one trained supervised", words.claim(dataclasses.replace(s, comparisons=once)))  # not the method
+    assert (
+        words.claim(harm).startswith("No method")
+        and "4 significantly worse" in words.answer(harm)[-1]
+    )
+    once = [
+        Comparison(
+            c.arm, c.baseline, c.labels, Interval(0.02, 0.01, 0.03, 1, 1, 12), 0.001, 0.002, ""
+        )
+        for c in s.comparisons
+    ]
+    assert re.match(
+        "One trained .* beats one trained supervised",
+        words.claim(dataclasses.replace(s, comparisons=once)),
+    )  # not the method
 
 
 def test_single_run_says_that_it_has_no_interval_over_runs(tmp_path):
-    """Catches one seed dressed up as a result, and a crash on the smallest input: one run, no examples, no log, no environment."""
+    """Catches one seed dressed up as a result, and a crash on the smallest input: one run, no
+    examples, no log, no environment.
+    """
     run = write_run(tmp_path / "runs", examples=False)
     for file in ("metrics.jsonl", "env.json"):
         (run / file).unlink()
@@ -153,17 +214,33 @@ def test_unequal_budgets_and_validation_scores_are_cautioned(tmp_path):
 
 
 def test_methods_that_were_not_trained_alike_are_cautioned(tmp_path):
-    """Catches a wider network that passes for a better method, and a caution where each method was given the same learning rates."""
-    for method, lr in (("supervised", 0.01), ("mean_teacher", 0.01), ("supervised", 0.03), ("mean_teacher", 0.03)):
-        write_run(tmp_path / "alike", method=method, name=f"{method}{lr}", config={"lr": lr}, subjects=2)
+    """Catches a wider network that passes for a better method, and a caution where each method was
+    given the same learning rates.
+    """
+    for method, lr in (
+        ("supervised", 0.01),
+        ("mean_teacher", 0.01),
+        ("supervised", 0.03),
+        ("mean_teacher", 0.03),
+    ):
+        write_run(
+            tmp_path / "alike", method=method, name=f"{method}{lr}", config={"lr": lr}, subjects=2
+        )
     assert not words.unlike(load_runs(tmp_path / "alike"))
-    write_run(tmp_path / "alike", method="bcp", subjects=2, config={"lr": 0.01, "net": {"name": "unet", "width": 32}, "zoom": 1.0})
+    write_run(
+        tmp_path / "alike",
+        method="bcp",
+        subjects=2,
+        config={"lr": 0.01, "net": {"name": "unet", "width": 32}, "zoom": 1.0},
+    )
     told = words.cautions(study(load_runs(tmp_path / "alike")))[0]
     assert "not trained alike (net.width is 16, 32; lr is 0.01, 0.03)" in told
 
 
 def test_test_split_is_used_where_all_have_it_and_names_are_escaped(tmp_path):
-    """Catches val reported for test, and a data set's name that breaks the page; two data sets make two parts and two figures."""
+    """Catches val reported for test, and a data set's name that breaks the page; two data sets make
+    two parts and two figures.
+    """
     for data in ("a<b>", "c"):
         write_run(tmp_path / "runs", data=data, name=f"run{len(data)}", splits=("val", "test"))
     said = write_report(load_runs(tmp_path / "runs"), tmp_path / "out")
@@ -171,11 +248,15 @@ def test_test_split_is_used_where_all_have_it_and_names_are_escaped(tmp_path):
     text = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     Page(text)
     assert "a<b>" not in text and "a&lt;b&gt;" in text
-    assert (tmp_path / "out/figures/label_efficiency_c.png").exists() and (tmp_path / "out/figures/label_efficiency.png").exists()
+    assert (tmp_path / "out/figures/label_efficiency_c.png").exists() and (
+        tmp_path / "out/figures/label_efficiency.png"
+    ).exists()
 
 
 def test_tables_have_every_cell_and_escape_latex(tmp_path):
-    """Catches budgets under the wrong heading where an arm lacks one, and characters that LaTeX chokes on."""
+    """Catches budgets under the wrong heading where an arm lacks one, and characters that LaTeX
+    chokes on.
+    """
     write_run(tmp_path, labels=4)
     write_run(tmp_path, labels=8)
     write_run(tmp_path, method="my_method", labels=8, data="nuclei")
@@ -191,7 +272,12 @@ def test_reproduction_is_shell_that_parses(report):
     """Catches braces that bash would expand into stray arguments, and loops that are never closed."""
     text = (report / "report.html").read_text(encoding="utf-8")
     script = html.unescape(re.search(r"reproduce the runs\"><code>(.*?)</code>", text, re.S)[1])
-    calls = subprocess.run(["bash", "-euc", 'semiseg() { echo "$@"; }\n' + script], capture_output=True, text=True, check=True).stdout.splitlines()
+    calls = subprocess.run(
+        ["bash", "-euc", 'semiseg() { echo "$@"; }\n' + script],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.splitlines()
     assert len(calls) == 24 + 1 and len(set(calls)) == 25  # every run once, and the report
     assert sum("--labels 8 --label-subset 1 --seed 0" in call for call in calls) == 3
 
@@ -203,62 +289,119 @@ def test_command_wants_runs(tmp_path):
 
 
 def test_first_screen_answers_in_numbers(runs, tmp_path):
-    """Which method, how many labels, how much synthetic, how sure. Catches a question without numbers, and a small study without its caution."""
+    """Which method, how many labels, how much synthetic, how sure. Catches a question without
+    numbers, and a small study without its caution.
+    """
     told = {a.question: a for a in words.first_screen(study(runs))}
-    assert list(told) == ["Which method?", "How many labels?", "How much synthetic data?", "How sure?"]
-    assert all(re.search(r"\d", told[q].detail) for q in ("Which method?", "How many labels?", "How sure?"))
-    assert told["How much synthetic data?"].short == "Not tried here" and told["How much synthetic data?"].commands[0].startswith("semiseg gan fit")
-    assert told["How sure?"].short == "Provisional" and "2 label subsets × 2 seeds" in told["How sure?"].detail
+    assert list(told) == [
+        "Which method?",
+        "How many labels?",
+        "How much synthetic data?",
+        "How sure?",
+    ]
+    assert all(
+        re.search(r"\d", told[q].detail) for q in ("Which method?", "How many labels?", "How sure?")
+    )
+    assert told["How much synthetic data?"].short == "Not tried here" and told[
+        "How much synthetic data?"
+    ].commands[0].startswith("semiseg gan fit")
+    assert (
+        told["How sure?"].short == "Provisional"
+        and "2 label subsets × 2 seeds" in told["How sure?"].detail
+    )
     assert "fewer than 3 label subsets and fewer than 3 seeds" in told["How sure?"].detail
     for ratio in (0.0, 0.5):
         for subset in range(3):
             for seed in range(3):
                 write_run(tmp_path, ratio=ratio, subset=subset, seed=seed, examples=False)
     mixed = {a.question: a for a in words.first_screen(study(load_runs(tmp_path)))}
-    assert mixed["How much synthetic data?"].detail.startswith("Mixes tried: 1, of which 0 harm. The best, 0.5 per real image with 8 annotated: ")
+    assert mixed["How much synthetic data?"].detail.startswith(
+        "Mixes tried: 1, of which 0 harm. The best, 0.5 per real image with 8 annotated: "
+    )
     assert mixed["How sure?"].short == "3 label subsets × 3 seeds"
 
 
 def test_nothing_is_advised_from_a_subject_or_two(tmp_path):
-    """Five scored subjects in two label subsets. Catches "Stay with supervised", a number of labels and a detectable difference where no test can be
-    significant, and an interval that says it covers seeds."""
+    """Five scored subjects in two label subsets. Catches "Stay with supervised", a number of labels
+    and a detectable difference where no test can be significant, and an interval that says it
+    covers seeds.
+    """
     for method in ("supervised", "mean_teacher"):
         for labels in (2, 4):
             for subset in range(2):
-                write_run(tmp_path / "runs", method=method, labels=labels, subset=subset, subjects=5, examples=False)
+                write_run(
+                    tmp_path / "runs",
+                    method=method,
+                    labels=labels,
+                    subset=subset,
+                    subjects=5,
+                    examples=False,
+                )
     s = study(load_runs(tmp_path / "runs"))
     told = words.first_screen(s)
     assert [a.short for a in told] == ["No advice yet", "Not tried here", "Not at all"]
-    assert told[0].detail == "Before this page can advise it needs 6 scored subjects at least (here 5) and 3 label subsets (here 2)."
+    assert told[0].detail == (
+        "Before this page can advise it needs 6 scored subjects at least (here 5) and 3 "
+        "label subsets (here 2)."
+    )
     assert words.claim(s) == "No method can be recommended yet" and words.worth_sentences(s) == []
-    assert all(np.isnan(c.detectable) for c in s.comparisons) and "no paired test can reach" in " ".join(words.cautions(s))
+    assert all(
+        np.isnan(c.detectable) for c in s.comparisons
+    ) and "no paired test can reach" in " ".join(words.cautions(s))
     assert words.covered(s) == "label subsets and subjects"
     single = study(load_runs(write_run(tmp_path / "one", subjects=1, examples=False)))
-    assert words.covered(single) == "" and words.no_interval(single.cells["supervised", 8].interval) == "1 run"
+    assert (
+        words.covered(single) == ""
+        and words.no_interval(single.cells["supervised", 8].interval) == "1 run"
+    )
 
 
-@pytest.mark.parametrize("sensitivity, precision, kind", [(0.98, 0.14, "everything"), (0.0, 0.0, "nothing"), (0.98, 0.3, ""), (0.3, 0.14, "")])
+@pytest.mark.parametrize(
+    "sensitivity, precision, kind",
+    [(0.98, 0.14, "everything"), (0.0, 0.0, "nothing"), (0.98, 0.3, ""), (0.3, 0.14, "")],
+)
 def test_a_network_that_learnt_nothing_is_told(tmp_path, sensitivity, precision, kind):
-    """The class has a tenth of the pixels. Catches a ranking of networks that paint nearly everything, or nothing, and a warning over those that do not."""
+    """The class has a tenth of the pixels. Catches a ranking of networks that paint nearly
+    everything, or nothing, and a warning over those that do not.
+    """
     run = write_run(tmp_path)
-    rows = [[f"s{i}", "a", m, str(v), "1"] for i in range(7) for m, v in (("dice", 0.2), ("sensitivity", sensitivity), ("precision", precision))]
+    rows = [
+        [f"s{i}", "a", m, str(v), "1"]
+        for i in range(7)
+        for m, v in (("dice", 0.2), ("sensitivity", sensitivity), ("precision", precision))
+    ]
     write_rows(run, [["r", "val", "last", *row] for row in rows])
     kept = dict(np.load(run / "examples.npz"))
-    kept["label"] = (np.arange(kept["label"].size).reshape(kept["label"].shape) % 10 == 0).astype(np.uint8)
+    kept["label"] = (np.arange(kept["label"].size).reshape(kept["label"].shape) % 10 == 0).astype(
+        np.uint8
+    )
     np.savez(run / "examples.npz", **kept)
     s = study(load_runs(tmp_path))
     assert words.unlearnt(s) == ({("supervised", 8): kind} if kind else {})
     assert (
-        ("no network here has learnt anything yet" in words.unlearnt_sentence(s).lower()) == bool(kind) == (words.first_screen(s)[0].short == "No advice yet")
+        ("no network here has learnt anything yet" in words.unlearnt_sentence(s).lower())
+        == bool(kind)
+        == (words.first_screen(s)[0].short == "No advice yet")
     )
 
 
 def test_page_has_equivalence_subjects_spread_tips_and_citations(report):
-    """Catches parts that silently fall out of the page, tips without words and a BibTeX entry that does not close."""
+    """Catches parts that silently fall out of the page, tips without words and a BibTeX entry that
+    does not close.
+    """
     text = (report / "report.html").read_text(encoding="utf-8")
-    for part in ("Labels saved", "Subject by subject", "Most often first", "@software{semiseg", "Detectable"):
+    for part in (
+        "Labels saved",
+        "Subject by subject",
+        "Most often first",
+        "@software{semiseg",
+        "Detectable",
+    ):
         assert part in text, part
-    for table in ("Scores of the subjects as a table", "Training curves as a table"):  # what a figure shows, for those who cannot see it
+    for table in (
+        "Scores of the subjects as a table",
+        "Training curves as a table",
+    ):  # what a figure shows, for those who cannot see it
         assert table in text, table
     tips = re.findall(r"<g><title>(.*?)</title>", text)
     assert any("mean teacher, 4 annotated: ." in tip for tip in tips) and "tip:" not in text
@@ -273,7 +416,10 @@ def test_ratio_and_diagnostics_are_drawn_where_there_is_something(tmp_path, runs
     for ratio in (0.0, 0.5, 1.0):
         for labels in (4, 8):
             run = write_run(tmp_path, ratio=ratio, labels=labels, examples=False)
-            lines = [json.loads(line) | {"confident": 0.5} for line in (run / "metrics.jsonl").read_text().splitlines()]
+            lines = [
+                json.loads(line) | {"confident": 0.5}
+                for line in (run / "metrics.jsonl").read_text().splitlines()
+            ]
             (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     mixed = load_runs(tmp_path)
     panels = plot.ratio(mixed).axes
@@ -286,10 +432,12 @@ def test_ratio_and_diagnostics_are_drawn_where_there_is_something(tmp_path, runs
 
 
 def test_synthetic_data_have_a_part_of_their_own(tmp_path, monkeypatch):
-    """The curve is of real data, the mixes stand beside their controls, the sets are shown and judged in words.
+    """The curve is of real data, the mixes stand beside their controls, the sets are shown and
+    judged in words.
 
-    Catches mixes among the methods of the curve, a control taken for a treatment, a rejected set that looks fit, a set of one budget that the
-    commands give to another, and runs that fall out of results.csv.
+    Catches mixes among the methods of the curve, a control taken for a treatment, a rejected set
+    that looks fit, a set of one budget that the commands give to another, and runs that fall out of
+    results.csv.
     """
     from semiseg.analysis import synthetic
 
@@ -302,14 +450,29 @@ def test_synthetic_data_have_a_part_of_their_own(tmp_path, monkeypatch):
             name = f"made-{kind}-{subset:011d}{number}"
             sets[name] = tmp_path / name
             sets[name].mkdir()
-            made = {"arm": f"make:{kind}", "samples": 96, "settings": {"steps": 7, "generator": {"name": "spade", "widths": [8, 8]}}}
+            made = {
+                "arm": f"make:{kind}",
+                "samples": 96,
+                "settings": {"steps": 7, "generator": {"name": "spade", "widths": [8, 8]}},
+            }
             (sets[name] / "made.json").write_text(json.dumps(made))
             if kind == "spade":
                 checks = [{"check": "memorised", "value": 0.02, "must": "<= 0.1", "passed": True}]
-                checks += [{"check": "sharpness", "value": 0.3, "must": m, "passed": p} for m, p in ((">= 0.6", False), ("<= 1.667", True))]
-                (sets[name] / "card.json").write_text(json.dumps({"passed": False, "checks": checks}))
+                checks += [
+                    {"check": "sharpness", "value": 0.3, "must": m, "passed": p}
+                    for m, p in ((">= 0.6", False), ("<= 1.667", True))
+                ]
+                (sets[name] / "card.json").write_text(
+                    json.dumps({"passed": False, "checks": checks})
+                )
             for ratio in (0.5, 1.0):
-                run = {"subset": subset, "ratio": ratio, "name": f"{kind}-{subset}-{ratio}", "examples": False, "config": {"synthetic": name}}
+                run = {
+                    "subset": subset,
+                    "ratio": ratio,
+                    "name": f"{kind}-{subset}-{ratio}",
+                    "examples": False,
+                    "config": {"synthetic": name},
+                }
                 write_run(tmp_path / "runs", labels=8, **run)
     monkeypatch.setattr(synthetic, "_folder", lambda name, run: sets[name])
     monkeypatch.setattr(synthetic, "_pairs", lambda name, run: np.zeros((4, 4, 3), np.uint8))
@@ -317,15 +480,38 @@ def test_synthetic_data_have_a_part_of_their_own(tmp_path, monkeypatch):
     text = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     Page(text)
     numbers = text.partition("The numbers</h2>")[2].partition("<h2")[0]
-    assert "supervised" in numbers and "SPADE" not in numbers and said["answers"][0].count("supervised") == 1
+    assert (
+        "supervised" in numbers
+        and "SPADE" not in numbers
+        and said["answers"][0].count("supervised") == 1
+    )
     mixed = text.partition("Synthetic data</h2>")[2].partition("<h2")[0]
-    assert "over as many duplicated pairs: " in mixed and "duplicated pairs (control)" in mixed and "Duplicated pairs with 8 annotated" not in mixed
-    assert "The card rejects both sets. Failed: “Their fine contrast is natural”." in mixed and "fitted for 7 steps" in mixed
+    assert (
+        "over as many duplicated pairs: " in mixed
+        and "duplicated pairs (control)" in mixed
+        and "Duplicated pairs with 8 annotated" not in mixed
+    )
+    assert (
+        "The card rejects both sets. Failed: “Their fine contrast is natural”." in mixed
+        and "fitted for 7 steps" in mixed
+    )
     row = mixed.partition("Their fine contrast is natural<span")[2].partition("</tr>")[0]
-    assert row.count("FAIL") == 2 and "30\u00a0%" in row and "at least 60\u00a0% and at most 166.7\u00a0%" in row
+    assert (
+        row.count("FAIL") == 2
+        and "30\u00a0%" in row
+        and "at least 60\u00a0% and at most 166.7\u00a0%" in row
+    )
     script = html.unescape(re.search(r"reproduce the runs\"><code>(.*?)</code>", text, re.S)[1])
-    assert script.count("--synthetic make:spade --gan.steps 7 --gan.generator.widths 8,8 --gan.samples 96") == 2 and "made-" not in script
-    assert (tmp_path / "out" / "results.csv").read_text().count("nuclei,supervised,unet,8,0,0,1,300,") > 0
+    assert (
+        script.count(
+            "--synthetic make:spade --gan.steps 7 --gan.generator.widths 8,8 --gan.samples 96"
+        )
+        == 2
+        and "made-" not in script
+    )
+    assert (tmp_path / "out" / "results.csv").read_text().count(
+        "nuclei,supervised,unet,8,0,0,1,300,"
+    ) > 0
     with pytest.raises(UserError):
         plot_of_controls_alone(load_runs(tmp_path / "runs"))
 
@@ -340,19 +526,46 @@ def plot_of_controls_alone(runs):
 @pytest.mark.parametrize(
     "gains, short, said",
     [
-        ({4: (0.2, 0.1, 0.3), 16: (0.02, 0.01, 0.03)}, "More than 64 may help", "from 16 to 64 it still gains +.020 [+.010, +.030]"),
-        ({4: (0.2, 0.1, 0.3), 16: (0.02, -0.01, 0.05)}, "Undecided", "Whether that is better than 16 is open: the gain is +.020 [−.010, +.050]"),
-        ({4: (0.2, 0.1, 0.3), 16: (0.001, -0.005, 0.007)}, "16 images", "from 16 to 64 it gains +.001 [−.005, +.007], which is at most .01"),
-        ({4: (-0.02, -0.03, -0.01), 16: (0.0, 0.0, 0.0)}, "4 images", "from 4 to 64 it gains −.020 [−.030, −.010], which is no gain"),
+        (
+            {4: (0.2, 0.1, 0.3), 16: (0.02, 0.01, 0.03)},
+            "More than 64 may help",
+            "from 16 to 64 it still gains +.020 [+.010, +.030]",
+        ),
+        (
+            {4: (0.2, 0.1, 0.3), 16: (0.02, -0.01, 0.05)},
+            "Undecided",
+            "Whether that is better than 16 is open: the gain is +.020 [−.010, +.050]",
+        ),
+        (
+            {4: (0.2, 0.1, 0.3), 16: (0.001, -0.005, 0.007)},
+            "16 images",
+            "from 16 to 64 it gains +.001 [−.005, +.007], which is at most .01",
+        ),
+        (
+            {4: (-0.02, -0.03, -0.01), 16: (0.0, 0.0, 0.0)},
+            "4 images",
+            "from 4 to 64 it gains −.020 [−.030, −.010], which is no gain",
+        ),
     ],
 )
 def test_how_many_labels_follows_the_interval(gains, short, said, monkeypatch):
-    """Catches "still gains" where it is undecided, "enough" without a bound on what more would give, and no interval (one run) taken for certainty."""
+    """Catches "still gains" where it is undecided, "enough" without a bound on what more would
+    give, and no interval (one run) taken for certainty.
+    """
     from types import SimpleNamespace
 
     interval = lambda m, low, high: Interval(m, low, high, 3, 3, 9)
-    cells = {("supervised", n): SimpleNamespace(interval=interval(0.8, 0.7, 0.9)) for n in (4, 16, 64)}
-    s = SimpleNamespace(runs=[], baseline="supervised", arms={"supervised": []}, cells=cells, metric="dice", comparisons=[])
+    cells = {
+        ("supervised", n): SimpleNamespace(interval=interval(0.8, 0.7, 0.9)) for n in (4, 16, 64)
+    }
+    s = SimpleNamespace(
+        runs=[],
+        baseline="supervised",
+        arms={"supervised": []},
+        cells=cells,
+        metric="dice",
+        comparisons=[],
+    )
     monkeypatch.setattr(words, "unit_of_annotation", lambda runs: "images")
     monkeypatch.setattr(words, "worth", lambda s: [])
     monkeypatch.setattr(words, "gain", lambda s, arm, fewer, more: interval(*gains[fewer]))

@@ -14,7 +14,9 @@ from semiseg.types import IGNORE
 
 SIZE = 16
 RNG = np.random.default_rng(0)
-BLOCKS = np.kron(RNG.integers(0, 3, (4, 6, 6)), np.ones((4, 4))).astype(np.uint8)  # (4, 24, 24), classes 0 1 2
+BLOCKS = np.kron(RNG.integers(0, 3, (4, 6, 6)), np.ones((4, 4))).astype(
+    np.uint8
+)  # (4, 24, 24), classes 0 1 2
 IMAGE = (BLOCKS * 100 + RNG.integers(0, 20, BLOCKS.shape)).astype(np.uint8)[..., None]
 
 
@@ -30,15 +32,28 @@ def strong():
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_contract(name, weak, strong):
-    """A type, shape or range that a network or a loss does not expect; labels beyond the classes; no difference between keys."""
+    """A type, shape or range that a network or a loss does not expect; labels beyond the classes;
+    no difference between keys.
+    """
     augmentation = PRESETS[name]()
     image, label, valid, _ = weak(augmentation, jax.random.key(0), IMAGE, BLOCKS, size=SIZE)
-    assert image.shape == (4, SIZE, SIZE, 1) and image.dtype == jnp.float32 and 0 <= image.min() and image.max() <= 1
-    assert label.shape == (4, SIZE, SIZE) and label.dtype == jnp.int32 and set(np.unique(label)) <= {0, 1, 2, IGNORE}
+    assert (
+        image.shape == (4, SIZE, SIZE, 1)
+        and image.dtype == jnp.float32
+        and 0 <= image.min()
+        and image.max() <= 1
+    )
+    assert (
+        label.shape == (4, SIZE, SIZE)
+        and label.dtype == jnp.int32
+        and set(np.unique(label)) <= {0, 1, 2, IGNORE}
+    )
     assert valid.shape == label.shape and valid.dtype == bool
     view = strong(augmentation, jax.random.key(1), image)
     assert view.shape == image.shape and view.dtype == jnp.float32 and jnp.isfinite(view).all()
-    again, other = (weak(augmentation, jax.random.key(k), IMAGE, BLOCKS, size=SIZE)[0] for k in (0, 7))
+    again, other = (
+        weak(augmentation, jax.random.key(k), IMAGE, BLOCKS, size=SIZE)[0] for k in (0, 7)
+    )
     assert jnp.array_equal(again, image) and jnp.array_equal(other, image) == (name == "none")
 
 
@@ -46,7 +61,10 @@ def test_nothing_drawn_is_identity_bit_for_bit(weak, strong):
     """Evaluation that sees a window other than training's; a strength applied with probability 0."""
     label = np.where(BLOCKS == 2, IGNORE, BLOCKS).astype(np.uint8)
     for size in (SIZE, 23):
-        drawn, crop = weak(none(), jax.random.key(0), IMAGE, label, size=size)[:3], Augmentation.identity(IMAGE, label, size)
+        drawn, crop = (
+            weak(none(), jax.random.key(0), IMAGE, label, size=size)[:3],
+            Augmentation.identity(IMAGE, label, size),
+        )
         jax.tree.map(np.testing.assert_array_equal, drawn, crop)
     image, label, valid = Augmentation.identity(IMAGE, BLOCKS, SIZE)
     np.testing.assert_array_equal(label, BLOCKS[:, 4:20, 4:20])
@@ -57,7 +75,11 @@ def test_nothing_drawn_is_identity_bit_for_bit(weak, strong):
 def test_a_window_larger_than_the_image(weak):
     """Wrapping or repeating the border instead of IGNORE around it."""
     image, label, valid = views = Augmentation.identity(IMAGE, BLOCKS, 26)
-    jax.tree.map(np.testing.assert_array_equal, weak(none(), jax.random.key(0), IMAGE, BLOCKS, size=26)[:3], views)
+    jax.tree.map(
+        np.testing.assert_array_equal,
+        weak(none(), jax.random.key(0), IMAGE, BLOCKS, size=26)[:3],
+        views,
+    )
     inside = np.pad(np.ones((4, 24, 24), bool), ((0, 0), (1, 1), (1, 1)))
     np.testing.assert_array_equal(valid, inside)
     assert (np.asarray(label)[~inside] == IGNORE).all() and (np.asarray(image)[~inside] == 0).all()
@@ -67,10 +89,16 @@ def test_a_window_larger_than_the_image(weak):
 def test_image_and_label_stay_aligned(weak):
     """Two draws for one sample, axes swapped in one of the two, an image that lags by half a pixel."""
     smooth = np.add.outer(np.arange(24), 2 * np.arange(24))[None].repeat(4, 0).astype(np.float32)
-    augmentation = Augmentation(dataclasses.replace(Geometry(), elastic_p=1.0, rotate_p=1.0), none().weak_intensity)
-    image, label, valid, _ = weak(augmentation, jax.random.key(2), smooth[..., None] / 100, smooth.astype(np.uint8), size=20)
+    augmentation = Augmentation(
+        dataclasses.replace(Geometry(), elastic_p=1.0, rotate_p=1.0), none().weak_intensity
+    )
+    image, label, valid, _ = weak(
+        augmentation, jax.random.key(2), smooth[..., None] / 100, smooth.astype(np.uint8), size=20
+    )
     error = np.asarray(image[..., 0] * 100 - label)[np.asarray(valid)]
-    assert len(np.unique(label)) > 30 and np.abs(error).max() <= 1.501 and abs(error.mean()) < 0.05  # half a pixel of each axis
+    assert (
+        len(np.unique(label)) > 30 and np.abs(error).max() <= 1.501 and abs(error.mean()) < 0.05
+    )  # half a pixel of each axis
 
 
 def test_outside_is_black_and_ignored(weak):
@@ -81,12 +109,18 @@ def test_outside_is_black_and_ignored(weak):
     )
     image, label, valid, _ = map(np.asarray, weak(wild, jax.random.key(0), IMAGE, BLOCKS, size=24))
     assert 0.02 < (~valid).mean() < 0.6
-    assert (image[~valid] == 0).all() and (label[~valid] == IGNORE).all() and (label[valid] != IGNORE).all()
+    assert (
+        (image[~valid] == 0).all()
+        and (label[~valid] == IGNORE).all()
+        and (label[valid] != IGNORE).all()
+    )
 
 
 def test_unlabelled_images_are_valid(weak):
     """``valid`` taken from the label: every unlabelled pixel would be thrown away."""
-    _, label, valid, _ = weak(none(), jax.random.key(0), IMAGE, np.full_like(BLOCKS, IGNORE), size=SIZE)
+    _, label, valid, _ = weak(
+        none(), jax.random.key(0), IMAGE, np.full_like(BLOCKS, IGNORE), size=SIZE
+    )
     assert valid.all() and (label == IGNORE).all()
 
 
@@ -94,7 +128,9 @@ def test_strong_keeps_every_pixel_in_its_place(strong):
     """A strong view with a geometry of its own: each pseudo-label would be wrong at the edges."""
     image = (jnp.asarray(BLOCKS, jnp.float32) / 4 + 0.25)[..., None]
     calm = dataclasses.replace(Augmentation().strong_intensity, blur_p=0.0, noise_p=0.0)
-    views = np.asarray(strong(Augmentation(strong_intensity=calm), jax.random.key(0), image))[..., 0]
+    views = np.asarray(strong(Augmentation(strong_intensity=calm), jax.random.key(0), image))[
+        ..., 0
+    ]
     for view, blocks in zip(views, BLOCKS):
         values = [np.median(view[blocks == c]) for c in range(3)]
         assert values == sorted(values)
@@ -113,7 +149,11 @@ def test_one_program_for_all_strengths():
 
     key = jax.random.key(0)
     outs = [view(a, key) for a in (PRESETS["default"](), PRESETS["oriented"](), none())]
-    assert len(traces) == 1 and not jnp.array_equal(outs[0], outs[1]) and not jnp.array_equal(outs[1], outs[2])
+    assert (
+        len(traces) == 1
+        and not jnp.array_equal(outs[0], outs[1])
+        and not jnp.array_equal(outs[1], outs[2])
+    )
 
 
 def test_a_sample_does_not_depend_on_its_neighbours_and_scan_agrees(weak):
@@ -122,20 +162,35 @@ def test_a_sample_does_not_depend_on_its_neighbours_and_scan_agrees(weak):
     image, *_ = weak(Augmentation(), jax.random.key(0), *same, size=SIZE)
     assert len({np.asarray(v).tobytes() for v in image}) == 4
     keys = jax.random.split(jax.random.key(3), 2)
-    scanned = jax.jit(lambda a: jax.lax.scan(lambda c, k: (c, a.weak(k, IMAGE, BLOCKS, SIZE)[0]), 0, keys)[1])(Augmentation())
-    np.testing.assert_allclose(scanned[1], weak(Augmentation(), keys[1], IMAGE, BLOCKS, size=SIZE)[0], atol=1e-5)
+    scanned = jax.jit(
+        lambda a: jax.lax.scan(lambda c, k: (c, a.weak(k, IMAGE, BLOCKS, SIZE)[0]), 0, keys)[1]
+    )(Augmentation())
+    np.testing.assert_allclose(
+        scanned[1], weak(Augmentation(), keys[1], IMAGE, BLOCKS, size=SIZE)[0], atol=1e-5
+    )
 
 
 def test_volumes(weak):
     """An axis taken for a channel: three spatial axes need no code of their own."""
     volume, label = np.stack([IMAGE] * 5, 1), np.stack([BLOCKS] * 5, 1)
-    image, out, valid, _ = weak(Augmentation(), jax.random.key(0), volume, label, size=(4, SIZE, SIZE))
-    assert image.shape == (4, 4, SIZE, SIZE, 1) and out.shape == valid.shape == (4, 4, SIZE, SIZE) and jnp.isfinite(image).all()
+    image, out, valid, _ = weak(
+        Augmentation(), jax.random.key(0), volume, label, size=(4, SIZE, SIZE)
+    )
+    assert (
+        image.shape == (4, 4, SIZE, SIZE, 1)
+        and out.shape == valid.shape == (4, 4, SIZE, SIZE)
+        and jnp.isfinite(image).all()
+    )
 
 
 def test_standardise():
-    """Statistics over the batch or over channels together, a variance for a deviation, 0/0 for a constant image."""
-    image = jnp.asarray(RNG.uniform(size=(3, 8, 8, 2)), jnp.float32) * jnp.array([1.0, 5.0]) + jnp.arange(3.0)[:, None, None, None]
+    """Statistics over the batch or over channels together, a variance for a deviation, 0/0 for a
+    constant image.
+    """
+    image = (
+        jnp.asarray(RNG.uniform(size=(3, 8, 8, 2)), jnp.float32) * jnp.array([1.0, 5.0])
+        + jnp.arange(3.0)[:, None, None, None]
+    )
     out = standardise(image)
     np.testing.assert_allclose(out.mean((1, 2)), np.zeros((3, 2)), atol=1e-4)
     np.testing.assert_allclose(out.std((1, 2)), np.ones((3, 2)), rtol=1e-3)

@@ -14,7 +14,9 @@ from semiseg.augment import Geometry, centre, warp
 from semiseg.augment.geometry import control_points, elastic, offset
 from semiseg.types import IGNORE
 
-STILL = Geometry(flip=0.0, rot90=0.0, rotate_p=0.0, scale_p=0.0, shear=0.0, translate=0.0, elastic_p=0.0)
+STILL = Geometry(
+    flip=0.0, rot90=0.0, rotate_p=0.0, scale_p=0.0, shear=0.0, translate=0.0, elastic_p=0.0
+)
 FOUR = np.arange(16, dtype=np.float32).reshape(4, 4)
 
 
@@ -26,7 +28,11 @@ def draw(geometry, seed, frame, size):
 @jax.jit
 def views_of(geometry, image):
     def one(seed):
-        return warp(image[..., None], image.astype(jnp.int32), draw(geometry, seed, image.shape, image.shape))
+        return warp(
+            image[..., None],
+            image.astype(jnp.int32),
+            draw(geometry, seed, image.shape, image.shape),
+        )
 
     return jax.vmap(one)(jnp.arange(64))
 
@@ -37,10 +43,14 @@ def apply(geometry, image):
     return np.asarray(views[..., 0]), np.asarray(labels), np.asarray(valid)
 
 
-@pytest.mark.parametrize("frame, size", [((9, 6), (4, 4)), ((4, 4), (4, 4)), ((5, 4, 6), (3, 4, 2))])
+@pytest.mark.parametrize(
+    "frame, size", [((9, 6), (4, 4)), ((4, 4), (4, 4)), ((5, 4, 6), (3, 4, 2))]
+)
 def test_nothing_drawn_is_the_centre_crop_exactly(frame, size):
     """A half-pixel slip of the centre, or a matrix that is the identity only up to rounding."""
-    expected = np.stack(np.meshgrid(*[np.arange(s) + (f - s) // 2 for f, s in zip(frame, size)], indexing="ij"))
+    expected = np.stack(
+        np.meshgrid(*[np.arange(s) + (f - s) // 2 for f, s in zip(frame, size)], indexing="ij")
+    )
     np.testing.assert_array_equal(draw(STILL, 3, frame, size), expected)
 
 
@@ -62,29 +72,49 @@ def test_mirror_is_along_one_of_the_axes():
 
 
 def test_translation_moves_by_what_was_drawn():
-    """Axes swapped, or the fraction taken of something other than the window; and what is moved in is 0 and IGNORE."""
+    """Axes swapped, or the fraction taken of something other than the window; and what is moved in
+    is 0 and IGNORE.
+    """
     views, labels, valid = apply(dataclasses.replace(STILL, translate=0.5), 1 + FOUR)
-    down, right = draw(STILL, 0, (4, 4), (4, 4))[:, 0, 0] - draw(dataclasses.replace(STILL, translate=0.5), 0, (4, 4), (4, 4))[:, 0, 0]
+    down, right = (
+        draw(STILL, 0, (4, 4), (4, 4))[:, 0, 0]
+        - draw(dataclasses.replace(STILL, translate=0.5), 0, (4, 4), (4, 4))[:, 0, 0]
+    )
     assert abs(float(down)) <= 2 and abs(float(right)) <= 2 and float(down) != float(right)
-    exact = lambda y, x: 1 + 4 * np.clip(y, 0, 3) + np.clip(x, 0, 3)  # a ramp is interpolated exactly, and continued at the border
+    exact = lambda y, x: (
+        1 + 4 * np.clip(y, 0, 3) + np.clip(x, 0, 3)
+    )  # a ramp is interpolated exactly, and continued at the border
     y, x = np.mgrid[:4, :4] - np.array([down, right])[:, None, None]
     inside = (y > -0.5) & (y < 3.5) & (x > -0.5) & (x < 3.5)
     assert 0 < inside.sum() < 16
     np.testing.assert_array_equal(valid[0], inside)
     np.testing.assert_allclose(views[0], np.where(inside, exact(y, x), 0), rtol=1e-5)
-    np.testing.assert_array_equal(labels[0], np.where(inside, exact(np.round(y), np.round(x)), IGNORE))
+    np.testing.assert_array_equal(
+        labels[0], np.where(inside, exact(np.round(y), np.round(x)), IGNORE)
+    )
 
 
 def test_translation_reaches_its_fraction_of_each_side():
     """A fraction of the longest side, half of the range, one shift for both axes."""
     geometry = dataclasses.replace(STILL, translate=0.25)
-    shift = np.abs([np.asarray(draw(geometry, s, (9, 17), (4, 16)) - draw(STILL, s, (9, 17), (4, 16)))[:, 0, 0] for s in range(24)])
+    shift = np.abs(
+        [
+            np.asarray(draw(geometry, s, (9, 17), (4, 16)) - draw(STILL, s, (9, 17), (4, 16)))[
+                :, 0, 0
+            ]
+            for s in range(24)
+        ]
+    )
     assert 0.8 < shift[:, 0].max() <= 1 and 3.2 < shift[:, 1].max() <= 4
 
 
 def test_warp_between_pixels():
     """Interpolating the label (class 1 between 0 and 2), or rounding the image."""
-    image, label, _ = warp(FOUR[..., None], 2 * FOUR.astype(np.uint8), jnp.mgrid[:4, :3] + jnp.array([0.0, 0.4])[:, None, None])
+    image, label, _ = warp(
+        FOUR[..., None],
+        2 * FOUR.astype(np.uint8),
+        jnp.mgrid[:4, :3] + jnp.array([0.0, 0.4])[:, None, None],
+    )
     np.testing.assert_allclose(image[..., 0], FOUR[:, :3] + 0.4, rtol=1e-6)
     np.testing.assert_array_equal(label, 2 * FOUR[:, :3])
 
@@ -92,7 +122,9 @@ def test_warp_between_pixels():
 def test_a_pixel_ends_half_way_to_the_next():
     """The frame cut at the centres of its border pixels, so that half a pixel is lost all around."""
     x = jnp.array([[-0.6, -0.4, 3.4, 3.6]])
-    image, label, valid = warp(FOUR[..., None], FOUR.astype(np.uint8), jnp.stack([jnp.zeros_like(x), x]))
+    image, label, valid = warp(
+        FOUR[..., None], FOUR.astype(np.uint8), jnp.stack([jnp.zeros_like(x), x])
+    )
     np.testing.assert_array_equal(image[0, :, 0], [0, 0, 3, 0])
     np.testing.assert_array_equal(label[0], [IGNORE, 0, 3, IGNORE])
     np.testing.assert_array_equal(valid[0], [False, True, True, False])
@@ -100,13 +132,21 @@ def test_a_pixel_ends_half_way_to_the_next():
 
 def test_rotation_keeps_distances_and_its_range():
     """Degrees taken for radians, a rotation that shears, one that goes one way only."""
-    still, turned = (np.asarray(draw(g, 1, (9, 9), (5, 5))) for g in (STILL, dataclasses.replace(STILL, rotate_p=1.0, rotate_degrees=30.0)))
+    still, turned = (
+        np.asarray(draw(g, 1, (9, 9), (5, 5)))
+        for g in (STILL, dataclasses.replace(STILL, rotate_p=1.0, rotate_degrees=30.0))
+    )
     y, x = (turned - 4)[:, 2, 4]  # where the pixel two columns right of the centre comes from
     angle = np.rad2deg(np.arctan2(y, x))
     assert 0 < abs(angle) < 30
-    np.testing.assert_allclose(np.linalg.norm(turned - 4, axis=0), np.linalg.norm(still - 4, axis=0), atol=1e-5)
+    np.testing.assert_allclose(
+        np.linalg.norm(turned - 4, axis=0), np.linalg.norm(still - 4, axis=0), atol=1e-5
+    )
     wide = dataclasses.replace(STILL, rotate_p=1.0, rotate_degrees=90.0)
-    angles = [np.rad2deg(np.arctan2(*(np.asarray(draw(wide, s, (9, 9), (5, 5))) - 4)[:, 2, 4])) for s in range(12)]
+    angles = [
+        np.rad2deg(np.arctan2(*(np.asarray(draw(wide, s, (9, 9), (5, 5))) - 4)[:, 2, 4]))
+        for s in range(12)
+    ]
     assert min(angles) < -45 and max(angles) > 45 and np.abs(angles).max() <= 90
 
 
@@ -114,7 +154,13 @@ def test_zoom_magnifies_by_its_range():
     """The zoom's inverse, a range that is not kept, or one axis zoomed alone."""
     zoomed = dataclasses.replace(STILL, scale_p=1.0, scale_low=2.0, scale_high=4.0)
     for c in (np.asarray(draw(zoomed, s, (9, 9, 9), (5, 5, 5))) for s in range(8)):
-        along = np.array([c[0, 1, 0, 0] - c[0, 0, 0, 0], c[1, 0, 1, 0] - c[1, 0, 0, 0], c[2, 0, 0, 1] - c[2, 0, 0, 0]])
+        along = np.array(
+            [
+                c[0, 1, 0, 0] - c[0, 0, 0, 0],
+                c[1, 0, 1, 0] - c[1, 0, 0, 0],
+                c[2, 0, 0, 1] - c[2, 0, 0, 0],
+            ]
+        )
         assert 0.25 <= along[0] <= 0.5
         np.testing.assert_allclose(along, along[0], rtol=1e-5)
 
@@ -123,33 +169,48 @@ def test_shear_slides_rows():
     """A shear that also changes the area."""
     c = np.asarray(draw(dataclasses.replace(STILL, shear=0.5), 0, (9, 9), (5, 5)))
     np.testing.assert_array_equal(c[0], draw(STILL, 0, (9, 9), (5, 5))[0])
-    assert 0 < abs(c[1, 3, 2] - 4) <= 0.5 and abs(c[1, 3, 2] - 4) == pytest.approx(abs(c[1, 1, 2] - 4))
+    assert 0 < abs(c[1, 3, 2] - 4) <= 0.5 and abs(c[1, 3, 2] - 4) == pytest.approx(
+        abs(c[1, 1, 2] - 4)
+    )
 
 
 def test_elastic_is_smooth_bounded_and_does_not_fold():
     """Weights that do not sum to one, a displacement in the wrong unit, a deformation that tears."""
-    points = jax.random.uniform(jax.random.key(0), (16, *control_points((32, 16), 4)), minval=-0.48, maxval=0.48)
+    points = jax.random.uniform(
+        jax.random.key(0), (16, *control_points((32, 16), 4)), minval=-0.48, maxval=0.48
+    )
     bend = np.asarray(jax.vmap(lambda p: elastic(p, (32, 16)))(points))
     assert 0.3 * 0.48 * 8 < np.abs(bend).max() <= 0.48 * 8  # control points 8 pixels apart
     y, x = np.moveaxis(bend, 1, 0) + np.mgrid[:32, :16][:, None].astype(np.float32)
     dy, dx = (np.gradient(a, axis=(1, 2)) for a in (y, x))
     assert (dy[0] * dx[1] - dy[1] * dx[0]).min() > 0
-    np.testing.assert_allclose(elastic(jnp.full((2, 7, 5), 0.25), (32, 16)), np.full((2, 32, 16), 2.0), rtol=1e-5)
+    np.testing.assert_allclose(
+        elastic(jnp.full((2, 7, 5), 0.25), (32, 16)), np.full((2, 32, 16), 2.0), rtol=1e-5
+    )
     nowhere = dataclasses.replace(STILL, elastic_p=1.0, elastic_strength=0.0)
     np.testing.assert_array_equal(draw(nowhere, 0, (9, 9), (5, 5)), draw(STILL, 0, (9, 9), (5, 5)))
-    assert not jnp.array_equal(draw(dataclasses.replace(STILL, elastic_p=1.0), 0, (9, 9), (5, 5)), draw(STILL, 0, (9, 9), (5, 5)))
+    assert not jnp.array_equal(
+        draw(dataclasses.replace(STILL, elastic_p=1.0), 0, (9, 9), (5, 5)),
+        draw(STILL, 0, (9, 9), (5, 5)),
+    )
 
 
 def test_exclusive_draws_one_or_the_other():
-    """SSL4MIS turns and mirrors, or rotates; a sample that does both (or a mirror without the quarter turn's partner) is another recipe."""
-    geometry = Geometry(**vars(STILL) | {"flip": 1.0, "rot90": 1.0, "rotate_p": 1.0, "exclusive": True})
+    """SSL4MIS turns and mirrors, or rotates; a sample that does both (or a mirror without the
+    quarter turn's partner) is another recipe.
+    """
+    geometry = Geometry(
+        **vars(STILL) | {"flip": 1.0, "rot90": 1.0, "rotate_p": 1.0, "exclusive": True}
+    )
     linear = []
     for s in range(24):
         c = np.asarray(draw(geometry, s, (9, 9), (5, 5)))
         linear.append(np.stack([c[:, 1, 0] - c[:, 0, 0], c[:, 0, 1] - c[:, 0, 0]], 1))
     whole = np.array([np.array_equal(m, np.round(m)) for m in linear])
     assert 4 < whole.sum() < 20
-    np.testing.assert_allclose([np.linalg.det(m) for m in linear], np.where(whole, -1, 1), atol=1e-4)
+    np.testing.assert_allclose(
+        [np.linalg.det(m) for m in linear], np.where(whole, -1, 1), atol=1e-4
+    )
 
 
 def test_three_axes_turn_in_plane():
@@ -165,5 +226,7 @@ def test_centre_pads_back_what_it_cropped(frame, size):
     x = jnp.arange(1, frame + 1)[None]
     back = centre(centre(x, (size,)), (frame,), fill=-1)
     start = (frame - size) // 2
-    np.testing.assert_array_equal(back[0], [v if start < v <= start + size else -1 for v in range(1, frame + 1)])
+    np.testing.assert_array_equal(
+        back[0], [v if start < v <= start + size else -1 for v in range(1, frame + 1)]
+    )
     assert offset(size, frame) == -start

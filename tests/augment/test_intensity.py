@@ -12,7 +12,9 @@ from scipy import ndimage
 from semiseg.augment import Intensity
 from semiseg.augment.intensity import blur, boxes
 
-OFF = Intensity(gamma_p=0.0, contrast_p=0.0, brightness_p=0.0, blur_p=0.0, noise_p=0.0, cutout_p=0.0)
+OFF = Intensity(
+    gamma_p=0.0, contrast_p=0.0, brightness_p=0.0, blur_p=0.0, noise_p=0.0, cutout_p=0.0
+)
 IMAGE = np.random.default_rng(0).uniform(0.3, 0.7, (16, 16, 2)).astype(np.float32)
 
 
@@ -49,7 +51,9 @@ def test_contrast_keeps_the_mean_and_brightness_the_differences():
     """Contrast about zero instead of the channel's mean; brightness that scales."""
     image = IMAGE + np.array([0.0, 0.2], np.float32)
     views = apply(image, contrast_p=1.0, contrast=1.5)
-    np.testing.assert_allclose(views.mean((1, 2)), np.broadcast_to(image.mean((0, 1)), (64, 2)), rtol=1e-2)
+    np.testing.assert_allclose(
+        views.mean((1, 2)), np.broadcast_to(image.mean((0, 1)), (64, 2)), rtol=1e-2
+    )
     ratio = views[..., 0].std((1, 2)) / image[..., 0].std()
     assert 0.66 <= ratio.min() < 0.8 and 1.2 < ratio.max() <= 1.501
     shift = apply(brightness_p=1.0, brightness=1.0) - IMAGE
@@ -58,7 +62,9 @@ def test_contrast_keeps_the_mean_and_brightness_the_differences():
 
 
 def test_noise_is_at_most_its_strength_and_independent():
-    """Variance taken for the deviation, one noise image for all channels, one strength for all samples."""
+    """Variance taken for the deviation, one noise image for all channels, one strength for all
+    samples.
+    """
     noise = apply(noise_p=1.0, noise=0.5) - IMAGE
     level = noise.std((1, 2, 3)) / IMAGE.std()
     assert level.max() < 0.55 and level.max() > 0.42 and level.min() < 0.15
@@ -68,7 +74,9 @@ def test_noise_is_at_most_its_strength_and_independent():
 @pytest.mark.parametrize("sigma", [0.5, 1.5])
 def test_blur_agrees_with_scipy(sigma):
     """Sigma for its square, an axis forgotten, a kernel that does not sum to one."""
-    expected = np.stack([ndimage.gaussian_filter(IMAGE[..., c], sigma, truncate=6) for c in range(2)], -1)
+    expected = np.stack(
+        [ndimage.gaussian_filter(IMAGE[..., c], sigma, truncate=6) for c in range(2)], -1
+    )
     inside = (slice(6, -6), slice(6, -6))
     np.testing.assert_allclose(blur(IMAGE, sigma)[inside], expected[inside], atol=2e-4)
     np.testing.assert_allclose(blur(np.ones((8, 8, 1), np.float32), sigma), 1, rtol=1e-6)
@@ -78,15 +86,26 @@ def test_blur_agrees_with_scipy(sigma):
 def test_blur_leaves_slices_apart():
     """A volume blurred across its slices."""
     volume = np.stack([IMAGE, np.zeros_like(IMAGE)])
-    np.testing.assert_allclose(blur(volume, 1.0), np.stack([blur(IMAGE, 1.0), np.zeros_like(IMAGE)]), atol=1e-6)
+    np.testing.assert_allclose(
+        blur(volume, 1.0), np.stack([blur(IMAGE, 1.0), np.zeros_like(IMAGE)]), atol=1e-6
+    )
 
 
 def test_boxes_have_the_drawn_size():
     """Half sides for sides, more than one box, a box that leaves the image altogether."""
-    masks = np.asarray(jax.vmap(lambda u: boxes(u, (20, 40), 0.5))(jax.random.uniform(jax.random.key(0), (64, 1, 2, 2))))
+    masks = np.asarray(
+        jax.vmap(lambda u: boxes(u, (20, 40), 0.5))(
+            jax.random.uniform(jax.random.key(0), (64, 1, 2, 2))
+        )
+    )
     rows, columns = masks.any(2).sum(1), masks.any(1).sum(1)
     np.testing.assert_array_equal(masks.sum((1, 2)), rows * columns)
-    assert rows.min() >= 2 and 8 <= rows.max() <= 11 and columns.min() >= 4 and 17 <= columns.max() <= 21
+    assert (
+        rows.min() >= 2
+        and 8 <= rows.max() <= 11
+        and columns.min() >= 4
+        and 17 <= columns.max() <= 21
+    )
     assert 0.12 < masks.mean((1, 2)).max() and len(np.unique(masks.argmax(2).max(1))) > 8
 
 
@@ -95,7 +114,9 @@ def test_cutout_fills_with_the_mean_and_touches_nothing_else():
     view = apply(cutout_p=1.0)
     cut = (view != IMAGE).any(-1)
     assert (cut.mean((1, 2)) > 0.01).all() and (cut.mean((1, 2)) < 0.2).all()
-    np.testing.assert_allclose(view[cut], np.broadcast_to(IMAGE.mean((0, 1)), view[cut].shape), rtol=1e-5)
+    np.testing.assert_allclose(
+        view[cut], np.broadcast_to(IMAGE.mean((0, 1)), view[cut].shape), rtol=1e-5
+    )
 
 
 def test_range_is_kept():

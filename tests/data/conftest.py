@@ -23,7 +23,9 @@ def pictures(tmp_path):
 
 @pytest.fixture
 def acdc_like(tmp_path):
-    """The SSL4MIS layout with three training patients (b, a, c in list order), one frame each, and one validation volume."""
+    """The SSL4MIS layout with three training patients (b, a, c in list order), one frame each, and
+    one validation volume.
+    """
     import h5py
 
     folder = tmp_path / "acdc"
@@ -56,7 +58,12 @@ def acdc():
 @pytest.fixture(scope="session")
 def dsb():
     """The real Data Science Bowl zip."""
-    path = Path(os.environ.get("SEMISEG_DSB2018") or REPOSITORY.parent / "shared" / "data" / "dsb2018" / "stage1_train.zip")
+    path = Path(
+        os.environ.get("SEMISEG_DSB2018")
+        or REPOSITORY.parent / "shared" / "data" / "dsb2018" / "stage1_train.zip"
+    )
     if not path.exists():
-        pytest.skip("the Data Science Bowl's stage1_train.zip is not here: set SEMISEG_DSB2018 to its path")
+        pytest.skip(
+            "the Data Science Bowl's stage1_train.zip is not here: set SEMISEG_DSB2018 to its path"
+        )
     return path

@@ -1,4 +1,6 @@
-"""``semiseg data``: the flags other people's scripts use, exit codes, JSON, and a wall that describe and check respect."""
+"""``semiseg data``: the flags other people's scripts use, exit codes, JSON, and a wall that
+describe and check respect.
+"""
 
 import dataclasses
 import json
@@ -17,19 +19,27 @@ from semiseg.types import Case
 
 
 def test_import_list_check_describe(pictures, tmp_path, capsys):
-    """Catches a flag that is renamed, a table that is not written as JSON, and counts that are not the set's."""
+    """Catches a flag that is renamed, a table that is not written as JSON, and counts that are not
+    the set's.
+    """
     root, out = str(tmp_path / "root"), tmp_path / "out.json"
     where = ["--format", "folder", "--source", str(pictures), "--name", "own", "--root", root]
     assert main(["import", *where, "--classes=back,cell,debris"]) == 0
     with pytest.raises(UserError, match="--overwrite"):
         main(["import", *where])
-    assert main(["import", *where, "--overwrite"]) == main(["import", *where, "--overwrite=True", "--classes", "a,b,c"]) == 0
+    assert (
+        main(["import", *where, "--overwrite"])
+        == main(["import", *where, "--overwrite=True", "--classes", "a,b,c"])
+        == 0
+    )
     assert main(["list", "--root", root, "--json", str(out)]) == 0
     assert [row["name"] for row in json.loads(out.read_text())] == ["nuclei", "own"]
     assert main(["describe", "own", f"--root={root}", "--json", str(out)]) == 0
     facts = json.loads(out.read_text())
     assert facts["classes"] == ["a", "b", "c"] and facts["counts"]["train"]["subjects"] == 7
-    assert facts["splits"]["train"]["class_frequency"] == pytest.approx({"a": 224 / 256, "b": 20 / 256, "c": 12 / 256})
+    assert facts["splits"]["train"]["class_frequency"] == pytest.approx(
+        {"a": 224 / 256, "b": 20 / 256, "c": 12 / 256}
+    )
     capsys.readouterr()
     assert main(["check", "own", "--root", root]) == 0
     assert "no problems" in capsys.readouterr().out
@@ -54,7 +64,14 @@ def test_check_lists_problems_and_exits_with_one(pictures, tmp_path, capsys):
     assert path.name in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("argv", [["check"], ["check", "own", "--source", "x", "--format", "folder"], ["check", "--source", "x"]])
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["check"],
+        ["check", "own", "--source", "x", "--format", "folder"],
+        ["check", "--source", "x"],
+    ],
+)
 def test_check_needs_one_of_name_and_source(argv):
     """Catches a check that checks nothing and says that all is well."""
     with pytest.raises(UserError, match="NAME"):
@@ -62,8 +79,9 @@ def test_check_needs_one_of_name_and_source(argv):
 
 
 def test_classes_that_lie_one_way_are_found():
-    """Known by construction: b right of a, c anywhere around a. Catches a direction of which the sign is lost, one taken from a handful of subjects,
-    and millimetres that are not square."""
+    """Known by construction: b right of a, c anywhere around a. Catches a direction of which the
+    sign is lost, one taken from a handful of subjects, and millimetres that are not square.
+    """
     rng, cases = np.random.default_rng(0), []
     for i in range(16):
         label = np.zeros((40, 40), np.uint8)
@@ -74,15 +92,27 @@ def test_classes_that_lie_one_way_are_found():
         cases.append(Case(f"s{i}", f"s{i}", label[..., None], label, (1.0, 1.0), f"s{i}", 0, ""))
     found = one_way(cases, ("back", "a", "b", "c"))
     assert found["a, b"] == {"r": 1.0, "subjects": 16} and "a, c" not in found
-    assert "a, b" not in one_way([dataclasses.replace(c, label=c.label[:, :: 1 - 2 * (i % 2)]) for i, c in enumerate(cases)], ("back", "a", "b", "c"))
+    assert "a, b" not in one_way(
+        [dataclasses.replace(c, label=c.label[:, :: 1 - 2 * (i % 2)]) for i, c in enumerate(cases)],
+        ("back", "a", "b", "c"),
+    )
     assert one_way(cases[:7], ("back", "a", "b", "c")) == {} == one_way(cases, ("back", "a"))
     volumes = []
-    for i in range(16):  # eight rows up or down and four columns right: one way where a column is ten times as wide as a row
+    # eight rows up or down and four columns right: one way where a column is ten times as wide as a
+    # row
+    for i in range(16):
         label = np.zeros((3, 40, 40), np.uint8)
         label[:, 20, 10], label[:, 20 + (8 if i % 2 else -8), 14] = 1, 2
-        volumes.append(Case(f"v{i}", f"v{i}", label[..., None], label, (1.0, 1.0, 10.0), f"v{i}", 0, ""))
+        volumes.append(
+            Case(f"v{i}", f"v{i}", label[..., None], label, (1.0, 1.0, 10.0), f"v{i}", 0, "")
+        )
     assert one_way(volumes, ("back", "a", "b"))["a, b"]["r"] > 0.95
-    assert one_way([dataclasses.replace(v, spacing=(10.0, 1.0, 1.0)) for v in volumes], ("back", "a", "b")) == {}
+    assert (
+        one_way(
+            [dataclasses.replace(v, spacing=(10.0, 1.0, 1.0)) for v in volumes], ("back", "a", "b")
+        )
+        == {}
+    )
 
 
 def test_describe_and_check_do_not_look_at_test(pictures, tmp_path, monkeypatch):
@@ -91,7 +121,9 @@ def test_describe_and_check_do_not_look_at_test(pictures, tmp_path, monkeypatch)
     store.import_set("folder", pictures, "own", root, progress=False)
     seen = []
     read = records.read
-    monkeypatch.setattr(records, "read", lambda place, split: (seen.append(split), read(place, split))[1])
+    monkeypatch.setattr(
+        records, "read", lambda place, split: (seen.append(split), read(place, split))[1]
+    )
     assert main(["describe", "own", "--root", root]) == main(["check", "own", "--root", root]) == 0
     assert set(seen) == {"train", "val"}
 

@@ -1,4 +1,6 @@
-"""The folder reader, and every mistake in a user's files: named with its file and its remedy, all of them at once."""
+"""The folder reader, and every mistake in a user's files: named with its file and its remedy, all
+of them at once.
+"""
 
 import re
 
@@ -39,13 +41,19 @@ def test_good_folder(pictures):
     """Catches a problem reported where there is none, and default fractions that are not 70/10/20."""
     found = read(pictures)
     assert problems(pictures) == []
-    assert {split: len(refs) for split, refs in found.splits.items()} == {"train": 7, "val": 1, "test": 2}
+    assert {split: len(refs) for split, refs in found.splits.items()} == {
+        "train": 7,
+        "val": 1,
+        "test": 2,
+    }
     assert found.classes == ("background", "class 1", "class 2") and found.unit == "pixel"
     assert read(pictures, classes="back,cell,debris").classes == ("back", "cell", "debris")
 
 
 def test_masks_of_255_are_ones_only_if_the_whole_set_agrees(pictures):
-    """Catches 255 read as IGNORE in a black-and-white set (nothing to learn), or as class 1 in a set that uses it as IGNORE."""
+    """Catches 255 read as IGNORE in a black-and-white set (nothing to learn), or as class 1 in a
+    set that uses it as IGNORE.
+    """
     _, label = picture(0)
     for i in range(10):
         write_png(pictures / "labels" / f"p{i}.png", np.where(label > 0, 255, 0).astype(np.uint8))
@@ -64,33 +72,53 @@ def test_volume_becomes_slices_along_its_coarsest_axis(tmp_path, volumes):
     whole = np.asarray(nibabel.load(refs[0].path).dataobj)
     assert found.unit == "mm" and [ref.index for ref in refs] == [0, 1, 2]
     case = refs[2].load()
-    assert case.spacing == (8.0, 1.5, 1.25) and case.image.shape == (6, 5, 1) and case.image.dtype == np.float32
+    assert (
+        case.spacing == (8.0, 1.5, 1.25)
+        and case.image.shape == (6, 5, 1)
+        and case.image.dtype == np.float32
+    )
     np.testing.assert_array_equal(case.image[..., 0], whole[:, :, 2])
 
     for kind in ("images", "labels"):
         for i in range(3):
-            nifti(tmp_path / "sagittal" / kind / f"v{i}.nii", np.zeros((3, 6, 5), np.uint8), (8.0, 1.5, 1.25))
+            nifti(
+                tmp_path / "sagittal" / kind / f"v{i}.nii",
+                np.zeros((3, 6, 5), np.uint8),
+                (8.0, 1.5, 1.25),
+            )
     ref = read(tmp_path / "sagittal").splits["val"][1]
     assert ref.load().image.shape == (6, 5, 1) and ref.load().spacing == (8.0, 1.5, 1.25)
 
 
 def test_a_subjects_csv_of_some_images_is_one_line_each(pictures):
-    """Catches a second complaint about the split of a row that is missing, and splits that seem empty for want of it."""
+    """Catches a second complaint about the split of a row that is missing, and splits that seem
+    empty for want of it.
+    """
     (pictures / "subjects.csv").write_text("name,subject,split\np0,a,train\np1,b,train\n")
     problems = check.check_source("folder", pictures, progress=False)
     assert len(problems) == 8 and all("has no row for" in problem for problem in problems), problems
 
 
 def test_subjects_csv(pictures):
-    """Catches images of one subject drawn into two splits, a group that parts, and a split column that is ignored."""
+    """Catches images of one subject drawn into two splits, a group that parts, and a split column
+    that is ignored.
+    """
     table = pictures / "subjects.csv"
-    table.write_text("name,subject,group\n" + "".join(f"p{i}.png,s{i // 2},g{i // 4}\n" for i in range(10)))
+    table.write_text(
+        "name,subject,group\n" + "".join(f"p{i}.png,s{i // 2},g{i // 4}\n" for i in range(10))
+    )
     found = read(pictures)
     home = {ref.name: split for split, refs in found.splits.items() for ref in refs}
     assert found.problems == () and all(home[f"p{i}"] == home[f"p{i + 1}"] for i in (0, 2, 4, 6, 8))
     assert home["p0"] == home["p3"] and home["p4"] == home["p7"]
-    table.write_text("name,subject,split\n" + "".join(f"p{i},s{i},{'val' if i < 4 else 'train'}\n" for i in range(10)))
-    assert {split: len(refs) for split, refs in read(pictures).splits.items()} == {"train": 6, "val": 4}
+    table.write_text(
+        "name,subject,split\n"
+        + "".join(f"p{i},s{i},{'val' if i < 4 else 'train'}\n" for i in range(10))
+    )
+    assert {split: len(refs) for split, refs in read(pictures).splits.items()} == {
+        "train": 6,
+        "val": 4,
+    }
 
 
 def test_split_folders(pictures, tmp_path):
@@ -107,8 +135,12 @@ def test_split_folders(pictures, tmp_path):
         "val": ["p3"],
         "test": ["p4", "p5"],
     }
-    (tmp_path / "three" / "test" / "images" / "p0.png").write_bytes((pictures / "images" / "p0.png").read_bytes())
-    (tmp_path / "three" / "test" / "labels" / "p0.png").write_bytes((pictures / "labels" / "p0.png").read_bytes())
+    (tmp_path / "three" / "test" / "images" / "p0.png").write_bytes(
+        (pictures / "images" / "p0.png").read_bytes()
+    )
+    (tmp_path / "three" / "test" / "labels" / "p0.png").write_bytes(
+        (pictures / "labels" / "p0.png").read_bytes()
+    )
     assert any("subject p0: is in train" in line for line in problems(tmp_path / "three"))
 
 
@@ -118,38 +150,86 @@ def test_unlabelled_images_go_to_train(pictures):
         (pictures / "labels" / f"p{i}.png").unlink()
     for seed in range(5):
         found = read(pictures, seed=seed)
-        assert found.problems == () and {"p0", "p1", "p2"} <= {ref.name for ref in found.splits["train"]}
+        assert found.problems == () and {"p0", "p1", "p2"} <= {
+            ref.name for ref in found.splits["train"]
+        }
 
 
 BREAKS = {
-    "label beyond the classes": ("p1.png.*value 7.*classes 0–2", lambda f: write_png(f / "labels/p1.png", np.full((16, 16), 7, np.uint8))),
-    "shapes that differ": (r"p1.png.*\(8, 8\).*\(16, 16\)", lambda f: write_png(f / "labels/p1.png", np.zeros((8, 8), np.uint8))),
-    "unreadable image": ("images/p1.png.*cannot be read", lambda f: (f / "images/p1.png").write_bytes(b"\x89PNG nonsense")),
-    "unreadable label": ("labels/p1.png.*cannot be read", lambda f: (f / "labels/p1.png").write_bytes(b"")),
+    "label beyond the classes": (
+        "p1.png.*value 7.*classes 0–2",
+        lambda f: write_png(f / "labels/p1.png", np.full((16, 16), 7, np.uint8)),
+    ),
+    "shapes that differ": (
+        r"p1.png.*\(8, 8\).*\(16, 16\)",
+        lambda f: write_png(f / "labels/p1.png", np.zeros((8, 8), np.uint8)),
+    ),
+    "unreadable image": (
+        "images/p1.png.*cannot be read",
+        lambda f: (f / "images/p1.png").write_bytes(b"\x89PNG nonsense"),
+    ),
+    "unreadable label": (
+        "labels/p1.png.*cannot be read",
+        lambda f: (f / "labels/p1.png").write_bytes(b""),
+    ),
     "colour label": (
         "labels/p1.png.*colour",
-        lambda f: write_png(f / "labels/p1.png", np.random.default_rng(0).integers(0, 3, (16, 16, 3), np.uint8)),
+        lambda f: write_png(
+            f / "labels/p1.png", np.random.default_rng(0).integers(0, 3, (16, 16, 3), np.uint8)
+        ),
     ),
-    "colour image": ("images/p1.png.*3 channels.*set has 1", lambda f: write_png(f / "images/p1.png", np.zeros((16, 16, 3), np.uint8))),
-    "bit depth": ("images/p1.png.*float32.*uint8", lambda f: Image.fromarray(np.zeros((16, 16), np.uint16)).save(f / "images/p1.png")),
-    "label without image": ("labels/x.png.*no image", lambda f: write_png(f / "labels/x.png", np.zeros((16, 16), np.uint8))),
-    "unknown type": ("notes.txt.*file type", lambda f: (f / "images/notes.txt").write_text("hello")),
-    "one name twice": ("p1.tif.*same name", lambda f: Image.fromarray(np.zeros((16, 16), np.uint8)).save(f / "images/p1.tif")),
-    "csv without row": ("subjects.csv.*no row for.*p0", lambda f: (f / "subjects.csv").write_text("name,subject\np1,a\n")),
-    "csv columns": ("subjects.csv.*columns name and subject", lambda f: (f / "subjects.csv").write_text("image,patient\np1,a\n")),
-    "csv of strangers": ("subjects.csv: names ghost", lambda f: (f / "subjects.csv").write_text("name,subject\nghost,a\n")),
+    "colour image": (
+        "images/p1.png.*3 channels.*set has 1",
+        lambda f: write_png(f / "images/p1.png", np.zeros((16, 16, 3), np.uint8)),
+    ),
+    "bit depth": (
+        "images/p1.png.*float32.*uint8",
+        lambda f: Image.fromarray(np.zeros((16, 16), np.uint16)).save(f / "images/p1.png"),
+    ),
+    "label without image": (
+        "labels/x.png.*no image",
+        lambda f: write_png(f / "labels/x.png", np.zeros((16, 16), np.uint8)),
+    ),
+    "unknown type": (
+        "notes.txt.*file type",
+        lambda f: (f / "images/notes.txt").write_text("hello"),
+    ),
+    "one name twice": (
+        "p1.tif.*same name",
+        lambda f: Image.fromarray(np.zeros((16, 16), np.uint8)).save(f / "images/p1.tif"),
+    ),
+    "csv without row": (
+        "subjects.csv.*no row for.*p0",
+        lambda f: (f / "subjects.csv").write_text("name,subject\np1,a\n"),
+    ),
+    "csv columns": (
+        "subjects.csv.*columns name and subject",
+        lambda f: (f / "subjects.csv").write_text("image,patient\np1,a\n"),
+    ),
+    "csv of strangers": (
+        "subjects.csv: names ghost",
+        lambda f: (f / "subjects.csv").write_text("name,subject\nghost,a\n"),
+    ),
     "csv split": (
         "p0 has split 'training'",
-        lambda f: (f / "subjects.csv").write_text("name,subject,split\n" + "".join(f"p{i},s,training\n" for i in range(10))),
+        lambda f: (f / "subjects.csv").write_text(
+            "name,subject,split\n" + "".join(f"p{i},s,training\n" for i in range(10))
+        ),
     ),
     "subject in two splits": (
         "subject same: is in train .* and in val",
-        lambda f: (f / "subjects.csv").write_text("name,subject,split\n" + "".join(f"p{i},same,{'val' if i else 'train'}\n" for i in range(10))),
+        lambda f: (f / "subjects.csv").write_text(
+            "name,subject,split\n"
+            + "".join(f"p{i},same,{'val' if i else 'train'}\n" for i in range(10))
+        ),
     ),
     "no label in val": (
         "p0.png: has no label file, but val needs one",
         lambda f: [
-            (f / "subjects.csv").write_text("name,subject,split\n" + "".join(f"p{i},s{i},{'train' if i else 'val'}\n" for i in range(10))),
+            (f / "subjects.csv").write_text(
+                "name,subject,split\n"
+                + "".join(f"p{i},s{i},{'train' if i else 'val'}\n" for i in range(10))
+            ),
             (f / "labels/p0.png").unlink(),
         ],
     ),
@@ -158,7 +238,9 @@ BREAKS = {
 
 @pytest.mark.parametrize("what", BREAKS)
 def test_each_mistake_is_one_line_that_names_the_file(what, pictures, tmp_path):
-    """Catches a mistake that passes, a traceback, an error of several lines, and an import that goes ahead all the same."""
+    """Catches a mistake that passes, a traceback, an error of several lines, and an import that
+    goes ahead all the same.
+    """
     pattern, spoil = BREAKS[what]
     spoil(pictures)
     options = {"classes": "background,a,b"} if "beyond" in what else {}
@@ -180,7 +262,9 @@ def test_check_lists_all_problems(pictures):
         assert word in found
 
 
-@pytest.mark.parametrize("make", [lambda f: None, lambda f: (f / "images").mkdir(), lambda f: (f / "labels").mkdir()])
+@pytest.mark.parametrize(
+    "make", [lambda f: None, lambda f: (f / "images").mkdir(), lambda f: (f / "labels").mkdir()]
+)
 def test_empty_folder(make, tmp_path):
     """Catches an empty set that imports, or that ends in an IndexError."""
     make(tmp_path)
@@ -189,7 +273,9 @@ def test_empty_folder(make, tmp_path):
 
 
 def test_volume_mistakes(volumes):
-    """Catches NaN, non-whole and missing label values, misplaced labels and flat files among volumes."""
+    """Catches NaN, non-whole and missing label values, misplaced labels and flat files among
+    volumes.
+    """
     bad = np.zeros((6, 5, 3), np.float32)
     bad[0, 0, 0] = np.nan
     nifti(volumes / "images" / "v0.nii.gz", bad)

@@ -12,18 +12,27 @@ from semiseg.errors import UserError
 
 
 def test_set_holds_what_its_card_says(tmp_path):
-    """Catches a file made with other fractions, empty masks, test images in train, or a card nobody updated."""
+    """Catches a file made with other fractions, empty masks, test images in train, or a card nobody
+    updated.
+    """
     info = store.info("nuclei", tmp_path)
     split = {name: store.read_split("nuclei", name, tmp_path) for name in ("train", "val")}
     split["test"] = store.read_test("nuclei", tmp_path, reason="test", run="none")
     card = (embedded.FILE.parent / "README.md").read_text()
     for name, cases in split.items():
         groups = {case.group for case in cases}
-        stains = [sum(case.group.startswith(stain) for case in cases) for stain in ("fluorescence", "histology", "brightfield")]
+        stains = [
+            sum(case.group.startswith(stain) for case in cases)
+            for stain in ("fluorescence", "histology", "brightfield")
+        ]
         assert info.counts[name]["records"] == len(cases)
         assert f"| {name} | {len(cases)} | {len(groups)} | {' | '.join(map(str, stains))} |" in card
         for case in cases:
-            assert case.image.shape == (96, 96, 1) and case.image.dtype == np.uint8 and len(case.spacing) == 2
+            assert (
+                case.image.shape == (96, 96, 1)
+                and case.image.dtype == np.uint8
+                and len(case.spacing) == 2
+            )
             assert case.label.any() and case.label.max() == 1 and case.label.dtype == np.uint8
     for one, other in (("train", "val"), ("train", "test"), ("val", "test")):
         assert not {c.subject for c in split[one]} & {c.subject for c in split[other]}
@@ -45,9 +54,13 @@ def test_damaged_file_is_named(tmp_path, monkeypatch):
 
 
 def test_no_two_clusters_are_nearer_than_the_threshold():
-    """Catches complete or average linkage, whose clusters can touch: a chain of steps of 1 is one cluster at threshold 1.5."""
+    """Catches complete or average linkage, whose clusters can touch: a chain of steps of 1 is one
+    cluster at threshold 1.5.
+    """
     chain = np.arange(8.0)[:, None]
-    features = np.concatenate([chain, chain + 20])[[3, 9, 0, 12, 1, 2, 4, 5, 6, 7, 8, 10, 11, 13, 14, 15]]
+    features = np.concatenate([chain, chain + 20])[
+        [3, 9, 0, 12, 1, 2, 4, 5, 6, 7, 8, 10, 11, 13, 14, 15]
+    ]
     found = lookalikes.clusters(features, 1.5)
     np.testing.assert_array_equal(found, (features[:, 0] >= 20).astype(int))
     np.testing.assert_array_equal(lookalikes.clusters(features[:1], 1.5), [0])
@@ -57,11 +70,23 @@ def test_no_two_clusters_are_nearer_than_the_threshold():
 
 
 def test_tiles_of_one_picture_meet():
-    """Catches edges compared with the wrong side, and plain ground taken for a seam: tiles meet in a ring, a stranger and black nobody."""
+    """Catches edges compared with the wrong side, and plain ground taken for a seam: tiles meet in
+    a ring, a stranger and black nobody.
+    """
     noise = np.random.default_rng(0).normal(size=(2, 64, 64))
-    whole, stranger = (np.repeat(120 + 400 * gaussian_filter(x, 4)[..., None], 3, -1) for x in noise)
+    whole, stranger = (
+        np.repeat(120 + 400 * gaussian_filter(x, 4)[..., None], 3, -1) for x in noise
+    )
     black = np.zeros((32, 32, 3))
-    tiles = [whole[:32, :32], whole[:32, 32:], whole[32:, :32], whole[32:, 32:], stranger[:32, :32], black, black]
+    tiles = [
+        whole[:32, :32],
+        whole[:32, 32:],
+        whole[32:, :32],
+        whole[32:, 32:],
+        stranger[:32, :32],
+        black,
+        black,
+    ]
     met = lookalikes.seams([lookalikes.edges(tile) for tile in tiles])
     assert {tuple(pair) for pair in np.argwhere(np.triu(met))} == {(0, 1), (0, 2), (1, 3), (2, 3)}
 
@@ -70,7 +95,11 @@ def test_stains():
     """Catches thresholds on the wrong side: dark grey, light grey, coloured."""
     dark, light = np.full((4, 4, 3), 20, np.uint8), np.full((4, 4, 3), 220, np.uint8)
     pink = light * np.array([1, 0.7, 0.9])
-    assert [lookalikes.stain(x.astype(np.uint8)) for x in (dark, light, pink)] == ["fluorescence", "brightfield", "histology"]
+    assert [lookalikes.stain(x.astype(np.uint8)) for x in (dark, light, pink)] == [
+        "fluorescence",
+        "brightfield",
+        "histology",
+    ]
 
 
 @pytest.fixture
@@ -88,7 +117,9 @@ def competition(tmp_path):
 
 
 def test_zip_and_folder_are_read_alike_and_nuclei_united(competition, tmp_path):
-    """Catches a mask overwritten by the next one, an excluded image that slips in, and a zip read differently from its content."""
+    """Catches a mask overwritten by the next one, an excluded image that slips in, and a zip read
+    differently from its content.
+    """
     archive = tmp_path / "stage1_train.zip"
     with zipfile.ZipFile(archive, "w") as file:
         for path in sorted(competition.rglob("*.png")):
@@ -97,36 +128,53 @@ def test_zip_and_folder_are_read_alike_and_nuclei_united(competition, tmp_path):
     for source in (competition, archive):
         found = readers.read("dsb2018", source, progress=False)
         assert found.problems == ()
-        cases[source] = sorted((ref.load() for refs in found.splits.values() for ref in refs), key=lambda case: case.name)
+        cases[source] = sorted(
+            (ref.load() for refs in found.splits.values() for ref in refs),
+            key=lambda case: case.name,
+        )
     for a, b in zip(*cases.values(), strict=True):
         np.testing.assert_array_equal(a.image, b.image)
-        assert (a.name, a.group, a.label.sum()) == (b.name, b.group, 16 + 30) and a.group.startswith("fluorescence-24x20-")
+        assert (a.name, a.group, a.label.sum()) == (
+            b.name,
+            b.group,
+            16 + 30,
+        ) and a.group.startswith("fluorescence-24x20-")
     assert [case.name for case in cases[archive]] == ["aa", "bb", "cc", "dd"]
     rgb = readers.read("dsb2018", archive, progress=False, channels="rgb").splits["train"][0].load()
     assert rgb.image.shape == (24, 20, 3)
 
 
 def test_competition_problems(competition, tmp_path):
-    """Catches an image without masks that becomes all background, and a broken zip that ends in a traceback."""
+    """Catches an image without masks that becomes all background, and a broken zip that ends in a
+    traceback.
+    """
     for path in (competition / "bb" / "masks").iterdir():
         path.unlink()
     (competition / "cc" / "images" / "cc.png").write_bytes(b"")
     problems = readers.read("dsb2018", competition, progress=False).problems
-    assert any("bb.png: has no mask" in line for line in problems) and any("cc.png: cannot be read" in line for line in problems)
+    assert any("bb.png: has no mask" in line for line in problems) and any(
+        "cc.png: cannot be read" in line for line in problems
+    )
     (tmp_path / "bad.zip").write_bytes(b"PK nonsense")
     with pytest.raises(UserError, match="bad.zip"):
         readers.read("dsb2018", tmp_path / "bad.zip", progress=False)
 
 
 def test_embedded_pixels_are_the_zips(dsb, tmp_path):
-    """Catches a crop, average or vote that is not the documented one: one image made again by other means."""
+    """Catches a crop, average or vote that is not the documented one: one image made again by other
+    means.
+    """
     from PIL import Image
 
     case = store.read_split("nuclei", "val", tmp_path)[0]
     with zipfile.ZipFile(dsb) as archive:
         names = [n for n in archive.namelist() if n.startswith(case.name) and n.endswith(".png")]
         picture = Image.open(archive.open(next(n for n in names if "/images/" in n))).convert("L")
-        masks = [np.asarray(Image.open(archive.open(n)).convert("L")) > 0 for n in names if "/masks/" in n]
+        masks = [
+            np.asarray(Image.open(archive.open(n)).convert("L")) > 0
+            for n in names
+            if "/masks/" in n
+        ]
     left, top = (picture.width - 192) // 2, (picture.height - 192) // 2
     half = picture.crop((left, top, left + 192, top + 192)).resize((96, 96), Image.Resampling.BOX)
     assert np.abs(np.asarray(half).astype(int) - case.image[..., 0]).max() <= 1

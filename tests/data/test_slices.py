@@ -15,23 +15,36 @@ from semiseg.types import Case
 
 def scan(volume, places, channels=1):
     """Slices in a shuffled order, each of the grey value 10 · place (+ channel)."""
-    image = lambda place: np.full((4, 4, channels), 10 * place, np.uint8) + np.arange(channels, dtype=np.uint8)
-    return [Case("s", f"{volume}{p}", image(p), np.zeros((4, 4), np.uint8), (1.0, 1.0), volume, p) for p in places]
+    image = lambda place: (
+        np.full((4, 4, channels), 10 * place, np.uint8) + np.arange(channels, dtype=np.uint8)
+    )
+    return [
+        Case("s", f"{volume}{p}", image(p), np.zeros((4, 4), np.uint8), (1.0, 1.0), volume, p)
+        for p in places
+    ]
 
 
 def test_neighbours_are_those_of_the_scan():
-    """Catches neighbours by position in the store, across two scans, around the ends, or counted by place where a slice is missing."""
+    """Catches neighbours by position in the store, across two scans, around the ends, or counted by
+    place where a slice is missing.
+    """
     found = neighbours(["a", "b", "a", "a", "b"], [2, 0, 0, 5, 1], 3)
     assert found.tolist() == [[2, 0, 3], [1, 1, 4], [2, 2, 0], [0, 3, 3], [1, 4, 4]]
     assert neighbours(["a", "a"], [0, 1], 5).tolist() == [[0, 0, 0, 1, 1], [0, 0, 1, 1, 1]]
 
 
 def test_channels_are_slices_in_order_with_the_image_in_the_middle():
-    """Catches channels and slices interleaved the wrong way, and an image that moved out of the middle."""
+    """Catches channels and slices interleaved the wrong way, and an image that moved out of the
+    middle.
+    """
     cases = scan("a", [3, 1, 2], channels=2)
     pools = Frame(4, slices=3).to_pools(cases)
     assert pools.shape == (3, 4, 4, 6) and pools.dtype == np.uint8
-    assert pools[:, 0, 0].tolist() == [[20, 21, 30, 31, 30, 31], [10, 11, 10, 11, 20, 21], [10, 11, 20, 21, 30, 31]]
+    assert pools[:, 0, 0].tolist() == [
+        [20, 21, 30, 31, 30, 31],
+        [10, 11, 10, 11, 20, 21],
+        [10, 11, 20, 21, 30, 31],
+    ]
     np.testing.assert_array_equal(Frame(4).to_pools(cases)[2], cases[2].image)
 
 
@@ -40,19 +53,28 @@ def test_a_slice_without_a_label_is_still_a_neighbour():
     cases = scan("a", [0, 1, 2])
     cases[1] = dataclasses.replace(cases[1], label=None)
     split = runner._split("val", cases, Frame(4, slices=3), "own")
-    assert [c.index for c in split.cases] == [0, 2] and split.images[:, 0, 0].tolist() == [[0, 0, 10], [10, 20, 20]]
+    assert [c.index for c in split.cases] == [0, 2] and split.images[:, 0, 0].tolist() == [
+        [0, 0, 10],
+        [10, 20, 20],
+    ]
 
 
 def test_the_network_gets_as_many_channels():
     """Catches a network made for one slice."""
     info = StoreInfo("x", "", ("a", "b"), "mm", 2, "uint8", "", "", (), {}, "", "", "")
-    assert runner.model_of(dataclasses.replace(config.Trial(), slices=5, image_size=16), info).sample.shape == (1, 16, 16, 10)
+    assert runner.model_of(
+        dataclasses.replace(config.Trial(), slices=5, image_size=16), info
+    ).sample.shape == (1, 16, 16, 10)
 
 
 def test_examples_show_the_middle_slice(tmp_path):
     """Catches a report that shows each slice's neighbour."""
     cases = [dataclasses.replace(c, label=np.ones((4, 4), np.uint8)) for c in scan("a", [0, 1, 2])]
-    runner.write_examples(tmp_path, Split("val", tuple(cases), Frame(4, slices=3).to_pools(cases)), [c.label for c in cases])
+    runner.write_examples(
+        tmp_path,
+        Split("val", tuple(cases), Frame(4, slices=3).to_pools(cases)),
+        [c.label for c in cases],
+    )
     shown = np.load(tmp_path / "examples.npz")
     assert sorted(shown["image"][:, 0, 0].tolist()) == [0, 10, 20]
 
@@ -66,5 +88,7 @@ def test_an_even_number_of_slices_has_no_middle(slices):
 
 def test_a_run_on_three_slices(tiny):
     """Catches a part of a run that still thinks in one slice."""
-    result = runner.run(dataclasses.replace(tiny, slices=3, steps=2, eval_every=2), None, progress=False)
+    result = runner.run(
+        dataclasses.replace(tiny, slices=3, steps=2, eval_every=2), None, progress=False
+    )
     assert np.isfinite(result.summary["last"]["val"]["dice"])

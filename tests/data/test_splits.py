@@ -16,19 +16,27 @@ def case(subject, label=True):
 
 
 def test_subset_zero_is_the_official_order():
-    """Catches a sorted or shuffled official prefix, and subjects that the official order forgot being dropped."""
+    """Catches a sorted or shuffled official prefix, and subjects that the official order forgot
+    being dropped.
+    """
     assert order(SUBJECTS, name="set", official=["s07", "s03"])[:2] == ("s07", "s03")
     assert sorted(order(SUBJECTS, name="set", official=["s07", "s03"])) == SUBJECTS
 
 
 def test_subsets_differ_and_depend_on_name_and_subset_alone():
-    """Catches Python's salted hash, an order that follows the input's, and one permutation for all sets or subsets.
+    """Catches Python's salted hash, an order that follows the input's, and one permutation for all
+    sets or subsets.
 
-    The literal order was written down once: a change of it would silently change everybody's published label subsets.
+    The literal order was written down once: a change of it would silently change everybody's
+    published label subsets.
     """
     assert order(["a", "b", "c", "d", "e"], name="nuclei", subset=1) == ("c", "e", "d", "a", "b")
     assert order(SUBJECTS[::-1], name="x", subset=2) == order(SUBJECTS, name="x", subset=2)
-    orders = {order(SUBJECTS, name=name, subset=subset, official=SUBJECTS) for name in "xy" for subset in (1, 2, 3)}
+    orders = {
+        order(SUBJECTS, name=name, subset=subset, official=SUBJECTS)
+        for name in "xy"
+        for subset in (1, 2, 3)
+    }
     assert len(orders) == 6 and tuple(SUBJECTS) not in orders
 
 
@@ -44,11 +52,17 @@ def test_budgets_are_nested_prefixes_of_annotated_subjects():
 
 @pytest.mark.parametrize(("budget", "subset"), [(0, 0), (-1, 0), (4, 0), (1, -1)])
 def test_impossible_budgets_say_what_is_possible(budget, subset):
-    """Catches a budget that is silently clipped, which would report more labels than were used, and subjects that seem to be lost."""
+    """Catches a budget that is silently clipped, which would report more labels than were used, and
+    subjects that seem to be lost.
+    """
     counts = {split: {"annotated": n} for split, n in (("train", 3), ("val", 1), ("test", 2))}
     info = SimpleNamespace(name="set", official_order=("a",), counts=counts)
-    with pytest.raises(UserError, match="3 annotated .kept for val and test: 3 more.; ask for 1 to 3|subset"):
-        labelled_subjects(info, [case("a"), case("b"), case("c"), case("d", label=False)], budget, subset)
+    with pytest.raises(
+        UserError, match="3 annotated .kept for val and test: 3 more.; ask for 1 to 3|subset"
+    ):
+        labelled_subjects(
+            info, [case("a"), case("b"), case("c"), case("d", label=False)], budget, subset
+        )
 
 
 def test_groups_never_part_and_fractions_hold():
@@ -56,14 +70,24 @@ def test_groups_never_part_and_fractions_hold():
     groups = {f"s{i}": f"g{i // 4}" for i in range(200)}
     home = assign(groups, {"train": 0.6, "val": 0.15, "test": 0.25})
     assert all(len({home[s] for s in groups if groups[s] == g}) == 1 for g in set(groups.values()))
-    share = {split: sum(v == split for v in home.values()) / 200 for split in ("train", "val", "test")}
+    share = {
+        split: sum(v == split for v in home.values()) / 200 for split in ("train", "val", "test")
+    }
     assert share == pytest.approx({"train": 0.6, "val": 0.15, "test": 0.25}, abs=0.03)
 
 
 def test_every_split_holds_every_stratum():
-    """Catches strata that are ignored: one large and two small groups of a rare stain must reach all three splits."""
-    groups = {f"a{i}": "" for i in range(100)} | {f"b{i}": "big" for i in range(14)} | {"b14": "x", "b15": "y"}
-    home = assign(groups, {"train": 0.6, "val": 0.15, "test": 0.25}, strata={s: s[0] for s in groups})
+    """Catches strata that are ignored: one large and two small groups of a rare stain must reach
+    all three splits.
+    """
+    groups = (
+        {f"a{i}": "" for i in range(100)}
+        | {f"b{i}": "big" for i in range(14)}
+        | {"b14": "x", "b15": "y"}
+    )
+    home = assign(
+        groups, {"train": 0.6, "val": 0.15, "test": 0.25}, strata={s: s[0] for s in groups}
+    )
     assert {home[s] for s in groups if s[0] == "b"} == {"train", "val", "test"}
     assert home["b0"] == "train"
 

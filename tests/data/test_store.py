@@ -20,14 +20,26 @@ def root(tmp_path):
 
 
 def test_cases_come_back_as_they_went_in(acdc_like, root):
-    """Catches shuffled records, a transposed or retyped image, a lost spacing, index, volume or label."""
+    """Catches shuffled records, a transposed or retyped image, a lost spacing, index, volume or
+    label.
+    """
     info = store.import_set("ssl4mis-acdc", acdc_like, "heart", root, progress=False)
     for split in ("train", "val"):
-        before = [ref.load() for ref in readers.read("ssl4mis-acdc", acdc_like, progress=False).splits[split]]
+        before = [
+            ref.load()
+            for ref in readers.read("ssl4mis-acdc", acdc_like, progress=False).splits[split]
+        ]
         after = store.read_split("heart", split, root)
         assert len(before) == len(after) == info.counts[split]["records"]
         for a, b in zip(before, after):
-            assert (a.subject, a.name, a.volume, a.index, a.group, a.spacing) == (b.subject, b.name, b.volume, b.index, b.group, b.spacing)
+            assert (a.subject, a.name, a.volume, a.index, a.group, a.spacing) == (
+                b.subject,
+                b.name,
+                b.volume,
+                b.index,
+                b.group,
+                b.spacing,
+            )
             assert a.image.dtype == b.image.dtype == np.float32 and b.label.dtype == np.uint8
             np.testing.assert_array_equal(a.image, b.image)
             np.testing.assert_array_equal(a.label, b.label)
@@ -37,7 +49,11 @@ def test_uint8_stays_and_missing_labels_stay_missing(pictures, root):
     """Catches pictures turned to float, and an unlabelled image that comes back as all background."""
     (pictures / "labels" / "p3.png").unlink()
     store.import_set("folder", pictures, "own", root, progress=False)
-    cases = {case.name: case for split in ("train", "val") for case in store.read_split("own", split, root)}
+    cases = {
+        case.name: case
+        for split in ("train", "val")
+        for case in store.read_split("own", split, root)
+    }
     assert cases["p3"].label is None
     assert sum(case.label is None for case in cases.values()) == 1
     labelled = next(case for case in cases.values() if case.label is not None)
@@ -46,7 +62,9 @@ def test_uint8_stays_and_missing_labels_stay_missing(pictures, root):
 
 
 def test_training_cannot_read_test(pictures, root):
-    """Catches a wall with a door: read_split must refuse test by any spelling, for imported sets and the embedded one."""
+    """Catches a wall with a door: read_split must refuse test by any spelling, for imported sets
+    and the embedded one.
+    """
     store.import_set("folder", pictures, "own", root, progress=False)
     for name in ("own", "nuclei"):
         for split in ("test", "train+test", "test[:1]", "all", ""):
@@ -57,7 +75,9 @@ def test_training_cannot_read_test(pictures, root):
 
 @pytest.mark.parametrize("name", ["own", "nuclei"])
 def test_every_look_at_test_is_in_the_ledger(name, pictures, root):
-    """Catches a read without a line, a line that overwrites the last one, and a count that is not test's."""
+    """Catches a read without a line, a line that overwrites the last one, and a count that is not
+    test's.
+    """
     if name == "own":
         store.import_set("folder", pictures, "own", root, progress=False)
     for run in ("runs/a", "runs/b"):
@@ -75,7 +95,9 @@ def test_no_ledger_no_test(root):
 
 
 def test_ledger_survives_overwrite(pictures, root):
-    """Catches a fresh import that washes a test set clean of its looks, and an overwrite nobody asked for."""
+    """Catches a fresh import that washes a test set clean of its looks, and an overwrite nobody
+    asked for.
+    """
     first = store.import_set("folder", pictures, "own", root, progress=False)
     store.read_test("own", root, reason="evaluate", run="r")
     with pytest.raises(UserError, match="--overwrite"):
@@ -88,7 +110,9 @@ def test_ledger_survives_overwrite(pictures, root):
 
 
 def test_failed_import_leaves_nothing(pictures, root):
-    """Catches a half store: the last label is bad, so that most records are written when the import fails."""
+    """Catches a half store: the last label is bad, so that most records are written when the import
+    fails.
+    """
     store.import_set("folder", pictures, "own", root, progress=False)
     before = store.info("own", root)
     (pictures / "images" / "p9.png").write_bytes(b"no picture")
@@ -101,7 +125,9 @@ def test_failed_import_leaves_nothing(pictures, root):
 
 
 def test_killed_import_is_cleaned_up(pictures, root):
-    """Catches a half store after kill -9, and rubbish that stays for ever; the temporary folder of a living import is left alone."""
+    """Catches a half store after kill -9, and rubbish that stays for ever; the temporary folder of
+    a living import is left alone.
+    """
     code = f"""
 import time
 from semiseg.data import records, store
@@ -121,7 +147,9 @@ store.import_set("folder", {str(pictures)!r}, "own", {str(root)!r}, progress=Fal
 
 
 def test_killed_overwrite_keeps_the_old_set(pictures, root):
-    """Catches a kill between the two renames that loses the set: it is put back when somebody asks for it."""
+    """Catches a kill between the two renames that loses the set: it is put back when somebody asks
+    for it.
+    """
     store.import_set("folder", pictures, "own", root, progress=False)
     (root / "own").rename(root / ".own.replaced-abc123")
     assert store.info("own", root).name == "own"
@@ -144,7 +172,9 @@ def test_damaged_records_are_named(damage, pictures, root):
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"layout": 1}', '{"layout": 99}', '"x"'])
 def test_damaged_description_is_named(text, pictures, root):
-    """Catches any of JSON's failures that leaves as something else than one line naming semiseg.json."""
+    """Catches any of JSON's failures that leaves as something else than one line naming
+    semiseg.json.
+    """
     store.import_set("folder", pictures, "own", root, progress=False)
     (root / "own" / "semiseg.json").write_text(text)
     with pytest.raises(UserError, match="semiseg.json: damaged"):
@@ -187,4 +217,7 @@ def test_description_is_plain_json(pictures, root):
     """Catches a semiseg.json that other people's scripts cannot read."""
     store.import_set("folder", pictures, "own", root, progress=False)
     facts = json.loads((root / "own" / "semiseg.json").read_text())
-    assert facts["classes"] == ["background", "class 1", "class 2"] and facts["counts"]["train"]["records"] == 7
+    assert (
+        facts["classes"] == ["background", "class 1", "class 2"]
+        and facts["counts"]["train"]["records"] == 7
+    )

@@ -25,13 +25,27 @@ nan = math.nan
     [
         pytest.param(FULL, FULL, (1, 1, 1, 1, 0, 0), id="perfect"),
         pytest.param(box(SHAPE, (4, 5), (1, 5)), FULL, (0, 0, 0, 0, -0.5, 0.5), id="disjoint"),
-        pytest.param(box(SHAPE, (2, 4), (1, 5)), FULL, (1 / 2, 1 / 3, 1 / 2, 1 / 2, 0, 0), id="half overlap"),
-        pytest.param(box(SHAPE, (1, 2), (1, 3)), FULL, (0.4, 0.25, 1, 0.25, -0.75, 0.75), id="a quarter of it"),
-        pytest.param(FULL, box(SHAPE, (1, 2), (1, 2)), (2 / 9, 1 / 8, 1 / 8, 1, 7, 7), id="one pixel of truth"),
+        pytest.param(
+            box(SHAPE, (2, 4), (1, 5)), FULL, (1 / 2, 1 / 3, 1 / 2, 1 / 2, 0, 0), id="half overlap"
+        ),
+        pytest.param(
+            box(SHAPE, (1, 2), (1, 3)),
+            FULL,
+            (0.4, 0.25, 1, 0.25, -0.75, 0.75),
+            id="a quarter of it",
+        ),
+        pytest.param(
+            FULL,
+            box(SHAPE, (1, 2), (1, 2)),
+            (2 / 9, 1 / 8, 1 / 8, 1, 7, 7),
+            id="one pixel of truth",
+        ),
     ],
 )
 def test_counts_by_hand(prediction, truth, expected):
-    """Catches precision and sensitivity swapped, a volume error of the wrong sign or base, IoU taken for Dice."""
+    """Catches precision and sensitivity swapped, a volume error of the wrong sign or base, IoU
+    taken for Dice.
+    """
     found = mask_metrics(prediction, truth, SPACING, COUNTS)
     np.testing.assert_allclose([found[name] for name in COUNTS], expected, rtol=1e-12)
 
@@ -50,18 +64,26 @@ def test_counts_by_hand(prediction, truth, expected):
     ],
 )
 def test_empty_masks(prediction, truth, policy, counts, distance):
-    """Catches a distance of 0 for an empty prediction, a silent perfect score, the two policies swapped, a diagonal without spacing."""
+    """Catches a distance of 0 for an empty prediction, a silent perfect score, the two policies
+    swapped, a diagonal without spacing.
+    """
     found = mask_metrics(prediction, truth, SPACING, COUNTS + DISTANCES, policy)
     np.testing.assert_allclose(list(found.values()), counts + (distance,) * 4)
 
 
 def test_an_empty_prediction_always_counts():
-    """No metric of a present class is NaN for an empty prediction. Catches a failure that would drop out of the means."""
-    assert all(math.isfinite(v) for v in mask_metrics(EMPTY, FULL, SPACING, COUNTS + DISTANCES).values())
+    """No metric of a present class is NaN for an empty prediction. Catches a failure that would
+    drop out of the means.
+    """
+    assert all(
+        math.isfinite(v) for v in mask_metrics(EMPTY, FULL, SPACING, COUNTS + DISTANCES).values()
+    )
 
 
 def test_policy_can_be_stored_and_is_checked():
-    """Catches a policy that does not survive its file, and a misspelt option silently meaning the default."""
+    """Catches a policy that does not survive its file, and a misspelt option silently meaning the
+    default.
+    """
     policy = EmptyPolicy(missed="nan")
     assert EmptyPolicy(**dataclasses.asdict(policy)) == policy != EmptyPolicy()
     with pytest.raises(UserError, match="missed='zero'.*diagonal or nan"):
@@ -69,26 +91,39 @@ def test_policy_can_be_stored_and_is_checked():
 
 
 def test_rows_name_class_metric_and_unit():
-    """Catches the background being scored, classes shifted by one, and a unit on a ratio or none on a distance."""
+    """Catches the background being scored, classes shifted by one, and a unit on a ratio or none on
+    a distance.
+    """
     label = np.zeros((4, 6), np.uint8)
     label[1, 1:3], label[2, 1:5] = 1, 2
     prediction = label.copy()
     prediction[2, 3:5] = 0
-    rows = score(prediction, label, (1.0, 2.0), ("background", "rv", "lv"), metrics=("dice", "hd"), unit="mm")
-    assert rows == [Row("rv", "dice", 1.0, ""), Row("rv", "hd", 0.0, "mm"), Row("lv", "dice", 2 / 3, ""), Row("lv", "hd", 4.0, "mm")]
+    rows = score(
+        prediction, label, (1.0, 2.0), ("background", "rv", "lv"), metrics=("dice", "hd"), unit="mm"
+    )
+    assert rows == [
+        Row("rv", "dice", 1.0, ""),
+        Row("rv", "hd", 0.0, "mm"),
+        Row("lv", "dice", 2 / 3, ""),
+        Row("lv", "hd", 4.0, "mm"),
+    ]
 
 
 def test_default_rows_and_hd95_modes():
     """Catches a metric missing by default, and a mode that drops the other's column."""
     label = FULL.astype(np.uint8)
-    names = lambda **options: [row.metric for row in score(label, label, SPACING, ("background", "x"), **options)]
+    names = lambda **options: [
+        row.metric for row in score(label, label, SPACING, ("background", "x"), **options)
+    ]
     assert names() == list(METRICS)
     assert names(hd95=("max",)) == [m for m in METRICS if m != "hd95_pooled"]
     assert names(hd95=("pooled",)) == [m for m in METRICS if m != "hd95"]
 
 
 def test_ignored_pixels_are_in_neither_mask():
-    """Whatever is predicted there, the score is that of the rest. Catches ignored pixels counted as false positives, or as surface."""
+    """Whatever is predicted there, the score is that of the rest. Catches ignored pixels counted as
+    false positives, or as surface.
+    """
     label = np.zeros((6, 9), np.uint8)
     label[1:4, 1:4] = 1
     label[:, 6:] = IGNORE
@@ -97,7 +132,9 @@ def test_ignored_pixels_are_in_neither_mask():
     outside[2:5, 6:8] = 1
     expected = [1, 1, 1, 1, 0, 0, 0, 0]
     for prediction in (inside, outside):
-        assert [row.value for row in score(prediction, label, (1.0, 1.0), ("background", "x"))] == expected
+        assert [
+            row.value for row in score(prediction, label, (1.0, 1.0), ("background", "x"))
+        ] == expected
 
 
 def test_one_pixel_in_two_and_three_dimensions():
@@ -106,7 +143,9 @@ def test_one_pixel_in_two_and_three_dimensions():
         a, b = np.zeros(shape, bool), np.zeros(shape, bool)
         a[(0,) * len(shape)] = b[(-1,) * len(shape)] = True
         apart = math.hypot(*(n - 1 for n in shape))
-        assert mask_metrics(a, b, (1.0,) * len(shape), DISTANCES) == pytest.approx(dict.fromkeys(DISTANCES, apart))
+        assert mask_metrics(a, b, (1.0,) * len(shape), DISTANCES) == pytest.approx(
+            dict.fromkeys(DISTANCES, apart)
+        )
 
 
 def test_user_errors_say_what_does_not_fit():

@@ -1,6 +1,8 @@
-"""Tiny generators, data and programs that the tests of this folder share, compiled without optimisation: they run a few steps each.
+"""Tiny generators, data and programs that the tests of this folder share, compiled without
+optimisation: they run a few steps each.
 
-The fits of the other tests have SPADE's program of CASES, so that all share one compilation: `TINY` with the data set of 8 discs.
+The fits of the other tests have SPADE's program of CASES, so that all share one compilation: `TINY`
+with the data set of 8 discs.
 """
 
 import functools
@@ -20,11 +22,33 @@ from semiseg.types import IGNORE
 
 SIZE, COUNT, SHOWN, CLASSES = 16, 8, 4, 2
 SPADE = Spade(widths=(8, 8), hidden=4, style=4)
-TINY = {"image_size": 16, "batch": 4, "generator.widths": "8,8", "generator.hidden": "4", "generator.style": "4", "discriminator.widths": "4,8"}
+TINY = {
+    "image_size": 16,
+    "batch": 4,
+    "generator.widths": "8,8",
+    "generator.hidden": "4",
+    "generator.style": "4",
+    "discriminator.widths": "4,8",
+}
 CASES = {
     "spade": Program(SPADE, Patch((4, 8), scales=2), SIZE, 1, CLASSES, 4),
-    "pix2pix": Program(Pix2Pix((4, 8), noise=2, style=4), UNetPatch((4, 8)), SIZE, 1, CLASSES, 4, unconditional=False),
-    "joint": Program(Joint((8, 8), 4, 2, 4, layout=(4, 4), layout_noise=4), Patch((4, 8), scales=1), SIZE, 1, CLASSES, 4),
+    "pix2pix": Program(
+        Pix2Pix((4, 8), noise=2, style=4),
+        UNetPatch((4, 8)),
+        SIZE,
+        1,
+        CLASSES,
+        4,
+        unconditional=False,
+    ),
+    "joint": Program(
+        Joint((8, 8), 4, 2, 4, layout=(4, 4), layout_noise=4),
+        Patch((4, 8), scales=1),
+        SIZE,
+        1,
+        CLASSES,
+        4,
+    ),
 }
 chunk = jax.jit(programs.chunk.__wrapped__, static_argnums=0)
 
@@ -34,7 +58,9 @@ def pairs(n: int = COUNT, size: int = SIZE, seed: int = 0) -> tuple[np.ndarray, 
     rng = np.random.default_rng(seed)
     rows, columns = np.mgrid[:size, :size]
     centres, radii = rng.integers(size // 3, size - size // 3, (n, 2)), rng.integers(6, 22, n)
-    label = np.stack([(rows - a) ** 2 + (columns - b) ** 2 < r for (a, b), r in zip(centres, radii)])
+    label = np.stack(
+        [(rows - a) ** 2 + (columns - b) ** 2 < r for (a, b), r in zip(centres, radii)]
+    )
     grey = rng.integers(90, 220, n)[:, None, None] * label + 40 + rng.normal(0, 6, label.shape)
     return np.clip(grey, 0, 255).astype(np.uint8)[..., None], label.astype(np.uint8)
 
@@ -60,5 +86,7 @@ def start(name: str):
 
 def train(name: str, given: Data, steps: int = 1, state=None, **changes: float):
     program = CASES[name]
-    state, given = jax.device_put((start(name) if state is None else state, given), devices.copied(program.mesh()))  # as a fit does
+    state, given = jax.device_put(
+        (start(name) if state is None else state, given), devices.copied(program.mesh())
+    )  # as a fit does
     return chunk(program, knobs(**changes), jnp.uint32(0), given, state, jnp.int32(steps))

@@ -1,4 +1,6 @@
-"""The training program: what it may see, one compilation, exact resumption, and stopping on NaN and collapse."""
+"""The training program: what it may see, one compilation, exact resumption, and stopping on NaN and
+collapse.
+"""
 
 import dataclasses
 import json
@@ -21,47 +23,80 @@ PAIR = ("pair", "d_pair", "feature", "l1", "kl", "latent", "mode_seeking")
 
 
 def same(a, b) -> bool:
-    return all(np.array_equal(x, y, equal_nan=True) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b)))
+    return all(
+        np.array_equal(x, y, equal_nan=True) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b))
+    )
 
 
 def test_hidden_pairs_never_reach_the_pair_losses():
-    """Catches a draw of pairs outside the budget, a label that leaks into the image branch, a style taken from an unlabelled image.
+    """Catches a draw of pairs outside the budget, a label that leaks into the image branch, a style
+    taken from an unlabelled image.
 
-    Every hidden image and label is replaced. The pair losses of a step are bit-identical; so are all weights after three steps when the image
-    branch has no weight. With it, the unlabelled images do something.
+    Every hidden image and label is replaced. The pair losses of a step are bit-identical; so are
+    all weights after three steps when the image branch has no weight. With it, the unlabelled
+    images do something.
     """
     images, labels = gan_cases.pairs()
     hidden = np.arange(len(images)) >= gan_cases.SHOWN
-    poisoned = np.where(hidden[:, None, None, None], 255 - images // 2, images), np.where(hidden[:, None, None], 1 - labels, labels)
+    poisoned = (
+        np.where(hidden[:, None, None, None], 255 - images // 2, images),
+        np.where(hidden[:, None, None], 1 - labels, labels),
+    )
     clean, other = gan_cases.data(images, labels), gan_cases.data(*poisoned)
     one, two = gan_cases.train("spade", clean)[1], gan_cases.train("spade", other)[1]
     assert all(float(one[k]) == float(two[k]) for k in PAIR)
-    assert float(one["d_image"]) != float(two["d_image"]), "the image branch must see the unlabelled images"
+    assert float(one["d_image"]) != float(two["d_image"]), (
+        "the image branch must see the unlabelled images"
+    )
     off = [gan_cases.train("spade", given, 3, unconditional=0.0)[0] for given in (clean, other)]
     assert same(off[0].g, off[1].g) and same(off[0].d, off[1].d) and not same(off[0].u, off[1].u)
     on = [gan_cases.train("spade", given, 3)[0] for given in (clean, other)]
     assert not same(on[0].g, on[1].g)
     peeked = gan_cases.data(*poisoned, shown=len(images))
-    assert float(gan_cases.train("spade", peeked, 3)[1]["l1"]) != float(gan_cases.train("spade", clean, 3)[1]["l1"]), "a wider budget must show"
+    assert float(gan_cases.train("spade", peeked, 3)[1]["l1"]) != float(
+        gan_cases.train("spade", clean, 3)[1]["l1"]
+    ), "a wider budget must show"
 
 
 def test_pairs_are_those_of_the_budgets_subjects(tiny):
-    """What a fit hands to its program, from a store. Catches a hidden subject among the pairs, and one whose label is readable at all."""
-    for given in (tiny, dataclasses.replace(tiny, labels=3, label_subset=1, regions=3), dataclasses.replace(tiny, unlabelled=False)):
+    """What a fit hands to its program, from a store. Catches a hidden subject among the pairs, and
+    one whose label is readable at all.
+    """
+    for given in (
+        tiny,
+        dataclasses.replace(tiny, labels=3, label_subset=1, regions=3),
+        dataclasses.replace(tiny, unlabelled=False),
+    ):
         budget = fit.read_budget(given)
         data = fit.data_of(budget)
-        _, allowed, _ = pools.pools("discs", tiny.root, tiny.frame, labels=given.labels, label_subset=given.label_subset)
+        _, allowed, _ = pools.pools(
+            "discs", tiny.root, tiny.frame, labels=given.labels, label_subset=given.label_subset
+        )
         drawn = np.asarray(data.labelled_N)[: int(data.labelled_count)]
-        assert {budget.subjects[i] for i in drawn} == set(allowed.subjects) == {budget.subjects[i] for i in np.asarray(data.labelled_N)}
+        assert (
+            {budget.subjects[i] for i in drawn}
+            == set(allowed.subjects)
+            == {budget.subjects[i] for i in np.asarray(data.labelled_N)}
+        )
         outside = np.array([s not in allowed.subjects for s in budget.subjects])
-        assert outside.any() == given.unlabelled and np.all(np.asarray(data.label_NHW)[outside] == IGNORE) and int(data.pseudo_count) == 0
+        assert (
+            outside.any() == given.unlabelled
+            and np.all(np.asarray(data.label_NHW)[outside] == IGNORE)
+            and int(data.pseudo_count) == 0
+        )
 
 
 def test_pairs_of_a_teacher_count_by_their_weight():
-    """Catches a confidence that is not multiplied in: at weight 0 the teacher's pairs teach nothing, whatever they show."""
+    """Catches a confidence that is not multiplied in: at weight 0 the teacher's pairs teach
+    nothing, whatever they show.
+    """
     images, labels = gan_cases.pairs()
     base = gan_cases.data(images, labels)
-    taught = base._replace(label_NHW=jnp.asarray(labels), pseudo_N=jnp.resize(jnp.arange(4, 8, dtype=jnp.int32), 8), pseudo_count=jnp.int32(4))
+    taught = base._replace(
+        label_NHW=jnp.asarray(labels),
+        pseudo_N=jnp.resize(jnp.arange(4, 8, dtype=jnp.int32), 8),
+        pseudo_count=jnp.int32(4),
+    )
     weightless = taught._replace(weight_N=jnp.asarray(np.repeat([1, 0], 4), jnp.float32))
     _, full = gan_cases.train("spade", taught, pseudo=1.0)
     _, none = gan_cases.train("spade", weightless, pseudo=1.0)
@@ -85,7 +120,9 @@ def quick(monkeypatch):
 
 
 def test_resumed_fit_is_bit_identical(tiny, tmp_path, monkeypatch):
-    """Catches state outside the checkpoint, a log with a step twice, and a program compiled again for another number of steps or another weight."""
+    """Catches state outside the checkpoint, a log with a step twice, and a program compiled again
+    for another number of steps or another weight.
+    """
     fit.fit(tiny, tmp_path / "whole", progress=False)
     real, calls = gan_cases.chunk, []
 
@@ -102,13 +139,25 @@ def test_resumed_fit_is_bit_identical(tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(fit.programs, "chunk", real)
     before = real._cache_size()
     fit.fit(tiny, tmp_path / "cut", progress=False)
-    other = settings.override(tiny, {"train.diversity": "0.7", "steps": "2", "label_subset": "1", "labels": "5", "seed": "3"})
+    other = settings.override(
+        tiny,
+        {"train.diversity": "0.7", "steps": "2", "label_subset": "1", "labels": "5", "seed": "3"},
+    )
     fit.fit(other, tmp_path / "other", progress=False)
-    assert real._cache_size() == before, "another weight, budget, subset, seed and number of steps are the same program"
+    assert real._cache_size() == before, (
+        "another weight, budget, subset, seed and number of steps are the same program"
+    )
     whole, cut = ((tmp_path / n / "weights.safetensors").read_bytes() for n in ("whole", "cut"))
     assert whole == cut
-    steps = [json.loads(line)["step"] for line in (tmp_path / "cut" / "metrics.jsonl").read_text().splitlines()]
-    assert steps == [2, 4, 6, 8] and (tmp_path / "cut" / "grid.png").exists() and len(list((tmp_path / "cut" / "grids").iterdir())) == 2
+    steps = [
+        json.loads(line)["step"]
+        for line in (tmp_path / "cut" / "metrics.jsonl").read_text().splitlines()
+    ]
+    assert (
+        steps == [2, 4, 6, 8]
+        and (tmp_path / "cut" / "grid.png").exists()
+        and len(list((tmp_path / "cut" / "grids").iterdir())) == 2
+    )
     with pytest.raises(UserError, match="holds a fit with steps = 8, not 9"):
         fit.fit(dataclasses.replace(tiny, steps=9), tmp_path / "cut", progress=False)
 
@@ -118,12 +167,20 @@ def line(**changes: float) -> dict[str, jax.Array]:
     return {k: jnp.float32(v) for k, v in values.items()}
 
 
-BAD = [({"loss": float("nan")}, "loss is nan at step 350"), ({"diversity": 0.001}, "collapsed, two styles"), ({"d_fake": -99.0}, "collapsed, the discr")]
+BAD = [
+    ({"loss": float("nan")}, "loss is nan at step 350"),
+    ({"diversity": 0.001}, "collapsed, two styles"),
+    ({"d_fake": -99.0}, "collapsed, the discr"),
+]
 
 
 @pytest.mark.parametrize("bad, said", BAD)
-def test_nan_and_collapse_stop_with_the_last_good_checkpoint(tiny, tmp_path, monkeypatch, capsys, bad, said):
-    """Catches a silent bad set: the fit ends in one line that names the last good step, keeps that checkpoint and writes no weights."""
+def test_nan_and_collapse_stop_with_the_last_good_checkpoint(
+    tiny, tmp_path, monkeypatch, capsys, bad, said
+):
+    """Catches a silent bad set: the fit ends in one line that names the last good step, keeps that
+    checkpoint and writes no weights.
+    """
     tiny = dataclasses.replace(tiny, steps=600, grid_every=600, log_every=50)
 
     def pretend(program, knobs, seed, data, state, until):
@@ -133,9 +190,13 @@ def test_nan_and_collapse_stop_with_the_last_good_checkpoint(tiny, tmp_path, mon
     with pytest.raises(UserError, match=said) as told:
         fit.fit(tiny, tmp_path / "g", progress=False)
     assert "the last good checkpoint is step 300" in str(told.value) and "\n" not in str(told.value)
-    assert (tmp_path / "g" / "checkpoints" / "300").exists() and not (tmp_path / "g" / "weights.safetensors").exists()
+    assert (tmp_path / "g" / "checkpoints" / "300").exists() and not (
+        tmp_path / "g" / "weights.safetensors"
+    ).exists()
     assert capsys.readouterr().err.count("warning") == (0 if "loss" in bad else 1)
-    if "diversity" in bad:  # that the steps are over before patience is makes no good generator of it
+    if (
+        "diversity" in bad
+    ):  # that the steps are over before patience is makes no good generator of it
         with pytest.raises(UserError, match=said):
             fit.fit(dataclasses.replace(tiny, steps=350), tmp_path / "short", progress=False)
         assert not (tmp_path / "short" / "weights.safetensors").exists()
@@ -150,7 +211,10 @@ def test_nan_and_collapse_stop_with_the_last_good_checkpoint(tiny, tmp_path, mon
         ({"generator": "stylegan"}, "no generator called 'stylegan'"),
         ({"train.lrg": "1"}, "train.lrg: there is no such field: did you mean 'lr_g'"),
         ({"seed": "-1"}, "seed is -1"),
-        ({"generator": "joint", "unconditional": "False"}, "taught by the discriminator of images alone"),
+        (
+            {"generator": "joint", "unconditional": "False"},
+            "taught by the discriminator of images alone",
+        ),
         ({"labels": "99"}, "99 labelled subjects asked for"),
     ],
 )
@@ -159,7 +223,12 @@ def test_what_a_user_does_wrong_is_one_line(tiny, tmp_path, capsys, changes, sai
     from semiseg.cli.main import main
 
     flags = {"data": "discs", "root": tiny.root, "image_size": "16", "steps": "1"} | changes
-    assert main(["gan", "fit", "--out", str(tmp_path / "g"), *(f"--{k}={v}" for k, v in flags.items())]) == 2
+    assert (
+        main(
+            ["gan", "fit", "--out", str(tmp_path / "g"), *(f"--{k}={v}" for k, v in flags.items())]
+        )
+        == 2
+    )
     err = capsys.readouterr().err
     assert said in err and err.count("\n") == 1
 
@@ -173,23 +242,35 @@ def test_missing_class_is_named():
 def test_preset_comes_with_its_generator_and_flags_win():
     """Catches pix2pix trained with SPADE's losses, and a recipe that overrules the user."""
     plain = settings.override(Settings(), {"generator": "pix2pix"})
-    assert plain.train.l1 == 100 and plain.adversarial == "bce" and not plain.unconditional and plain.discriminator.scales == 1
+    assert (
+        plain.train.l1 == 100
+        and plain.adversarial == "bce"
+        and not plain.unconditional
+        and plain.discriminator.scales == 1
+    )
     assert settings.override(Settings(), {"train.l1": "7", "generator": "pix2pix"}).train.l1 == 7
     assert settings.from_dict(settings.to_dict(plain)) == plain
 
 
 def test_a_teacher_is_of_the_same_budget_and_counts_where_it_is_sure(tiny, tmp_path, monkeypatch):
-    """Catches labels that a teacher passes on from outside the budget, a share of its pairs without a teacher, and a confidence taken from the background."""
+    """Catches labels that a teacher passes on from outside the budget, a share of its pairs without
+    a teacher, and a confidence taken from the background.
+    """
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "weights.safetensors").touch()
     given = settings.override(tiny, {"teacher": str(tmp_path / "run"), "train.pseudo": "0.5"})
     config = lambda **changes: Trial(data="discs", labels=6, image_size=16, **changes)
     probability = np.zeros((2, 16, 16, 2), np.float32)
     probability[..., 0], probability[0, :4, :, 0], probability[0, :4, :, 1] = 0.99, 0.3, 0.7
-    monkeypatch.setattr("semiseg.cli.predict.Predictor.load", lambda run: SimpleNamespace(classes=("background", "disc"), model=None, params=None))
+    monkeypatch.setattr(
+        "semiseg.cli.predict.Predictor.load",
+        lambda run: SimpleNamespace(classes=("background", "disc"), model=None, params=None),
+    )
     monkeypatch.setattr("semiseg.evaluate.predict.probabilities", lambda *a: iter(probability))
     monkeypatch.setattr("semiseg.config.load", lambda file: config())
-    labels, weight = teacher.masks(given, np.zeros((2, 16, 16, 1), np.uint8), ("background", "disc"))
+    labels, weight = teacher.masks(
+        given, np.zeros((2, 16, 16, 1), np.uint8), ("background", "disc")
+    )
     assert labels.sum() == labels[0, :4].sum() == 64 and weight.tolist() == pytest.approx([0.7, 0])
     monkeypatch.setattr("semiseg.config.load", lambda file: config(label_subset=1))
     with pytest.raises(UserError, match="has label_subset = 1, the generator 0"):

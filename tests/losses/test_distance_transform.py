@@ -8,7 +8,12 @@ from scipy.ndimage import distance_transform_edt
 
 from semiseg.losses.distance_transform import distance_to, signed_distance
 
-SHAPES = [((17, 12), (1.0, 1.0)), ((17, 12), (2.5, 0.7)), ((6, 9, 11), (1.0, 1.0, 1.0)), ((6, 9, 11), (2.5, 1.0, 0.5))]
+SHAPES = [
+    ((17, 12), (1.0, 1.0)),
+    ((17, 12), (2.5, 0.7)),
+    ((6, 9, 11), (1.0, 1.0, 1.0)),
+    ((6, 9, 11), (2.5, 1.0, 0.5)),
+]
 
 
 def masks(shape: tuple[int, ...]) -> np.ndarray:
@@ -21,7 +26,9 @@ def masks(shape: tuple[int, ...]) -> np.ndarray:
 
 @pytest.mark.parametrize(("shape", "spacing"), SHAPES)
 def test_equals_scipy(shape, spacing):
-    """Catches an axis skipped or taken twice, spacings permuted, batch entries mixed, and a distance from the wrong side."""
+    """Catches an axis skipped or taken twice, spacings permuted, batch entries mixed, and a
+    distance from the wrong side.
+    """
     target = masks(shape)
     expected = np.stack([distance_transform_edt(~mask, sampling=spacing) for mask in target])
     with jax.numpy_rank_promotion("raise"):
@@ -38,12 +45,22 @@ def test_without_a_target():
 def test_signed_equals_scipy(shape, spacing):
     """Positive outside, negative inside. Catches the sign, and one of the two maps missing."""
     mask = masks(shape)
-    expected = np.stack([distance_transform_edt(~m, sampling=spacing) - distance_transform_edt(m, sampling=spacing) for m in mask])
-    np.testing.assert_allclose(signed_distance(jnp.asarray(mask), ~jnp.asarray(mask), spacing), expected, rtol=1e-6)
+    expected = np.stack(
+        [
+            distance_transform_edt(~m, sampling=spacing)
+            - distance_transform_edt(m, sampling=spacing)
+            for m in mask
+        ]
+    )
+    np.testing.assert_allclose(
+        signed_distance(jnp.asarray(mask), ~jnp.asarray(mask), spacing), expected, rtol=1e-6
+    )
 
 
 def test_signed_without_a_border():
-    """All 0 for an empty and for a full mask, the neighbour in the batch untouched. Catches inf, NaN, and a test over the batch."""
+    """All 0 for an empty and for a full mask, the neighbour in the batch untouched. Catches inf,
+    NaN, and a test over the batch.
+    """
     mask = jnp.zeros((3, 4, 5), bool).at[1].set(True).at[2, 0, 0].set(True)
     found = signed_distance(mask, ~mask, (1.0, 1.0))
     assert (found[:2] == 0).all() and found[2, 0, 0] == -1 and found[2, 3, 4] == 5
@@ -51,5 +68,8 @@ def test_signed_without_a_border():
 
 def test_undecided_pixels_make_no_border():
     """Row: inside, undecided, undecided, outside. Catches IGNORE read as background."""
-    inside, outside = jnp.asarray([[True, False, False, False]]), jnp.asarray([[False, False, False, True]])
+    inside, outside = (
+        jnp.asarray([[True, False, False, False]]),
+        jnp.asarray([[False, False, False, True]]),
+    )
     np.testing.assert_array_equal(signed_distance(inside, outside, (1.0,))[0], [-3, -1, 1, 3])

@@ -23,7 +23,9 @@ K = 3
 
 
 def example(*space: int, batch: int = 2) -> tuple[np.ndarray, np.ndarray]:
-    """Logits of no particular quality, and a label with a class absent from the second image. NumPy: eager JAX would compile each edit."""
+    """Logits of no particular quality, and a label with a class absent from the second image.
+    NumPy: eager JAX would compile each edit.
+    """
     rng = np.random.default_rng(0)
     label = rng.integers(0, K, (batch, *space)).astype(np.int32)
     label[1] = np.minimum(label[1], 1)
@@ -63,7 +65,9 @@ def forward(loss, logits, label):
 
 @pytest.mark.parametrize("loss", [cls() for cls in LOSSES.values()], ids=LOSSES.keys())
 def test_learns_inside_jit_and_scan(loss):
-    """Gradient descent on a volume's logits lowers the loss and finds the label. Catches a sign, a dead gradient, a 2D-only axis."""
+    """Gradient descent on a volume's logits lowers the loss and finds the label. Catches a sign, a
+    dead gradient, a 2D-only axis.
+    """
     logits, label = example(3, 4, 5)
 
     def step(logits, _):
@@ -78,7 +82,9 @@ def test_learns_inside_jit_and_scan(loss):
 
 @every
 def test_ignored_pixels_have_no_gradient(loss):
-    """Exactly zero at ignored pixels, even where their logits are NaN, and nonzero elsewhere. Catches a mask applied after the softmax."""
+    """Exactly zero at ignored pixels, even where their logits are NaN, and nonzero elsewhere.
+    Catches a mask applied after the softmax.
+    """
     logits, label = example(6, 8)
     logits[0, 2, 6], logits[1, 3, 7] = np.nan, np.inf
     value, gradient = numbers(loss, logits, ignoring(label, *LAST_COLUMNS))
@@ -88,7 +94,9 @@ def test_ignored_pixels_have_no_gradient(loss):
 
 @every
 def test_a_diverged_network_shows(loss):
-    """NaN at a labelled pixel is NaN in the loss. Catches a guard against 0 that turns it into a perfect score."""
+    """NaN at a labelled pixel is NaN in the loss. Catches a guard against 0 that turns it into a
+    perfect score.
+    """
     logits, label = example(6, 8)
     logits[0, 2, 6] = np.nan
     assert np.isnan(numbers(loss, logits, label)[0])
@@ -96,7 +104,9 @@ def test_a_diverged_network_shows(loss):
 
 @every
 def test_ignored_columns_equal_a_crop(loss):
-    """Ignoring the last columns is the same as not having them. Catches them in a denominator, a class's size or a distance map."""
+    """Ignoring the last columns is the same as not having them. Catches them in a denominator, a
+    class's size or a distance map.
+    """
     logits, label = example(6, 8)
     ignored, _ = numbers(loss, logits, ignoring(label, *LAST_COLUMNS))
     cropped = forward(loss, logits[:, :, :5], label[:, :, :5])
@@ -105,7 +115,9 @@ def test_ignored_columns_equal_a_crop(loss):
 
 @every
 def test_an_ignored_image_is_not_there(loss):
-    """Half the batch ignored is the other half, as is that half twice. Catches a wholly ignored image that drags a mean towards 0."""
+    """Half the batch ignored is the other half, as is that half twice. Catches a wholly ignored
+    image that drags a mean towards 0.
+    """
     logits, label = example(6, 8)
     ignored, _ = numbers(loss, logits, ignoring(label, 0))
     twice, _ = numbers(loss, logits[[1, 1]], label[[1, 1]])
@@ -114,7 +126,9 @@ def test_an_ignored_image_is_not_there(loss):
 
 @every
 def test_all_ignored_is_zero(loss):
-    """A batch without a labelled pixel gives 0 with zero gradient. Catches 0/0, and a Dice of 1 for nothing."""
+    """A batch without a labelled pixel gives 0 with zero gradient. Catches 0/0, and a Dice of 1 for
+    nothing.
+    """
     logits, label = example(6, 8)
     value, gradient = numbers(loss, logits, ignoring(label, EVERYTHING))
     assert value == 0 and (gradient == 0).all()
@@ -122,7 +136,9 @@ def test_all_ignored_is_zero(loss):
 
 @every
 def test_extreme_logits(loss):
-    """Certain and right, certain and wrong: finite value and gradient. Catches log(0), 0^gamma and a square root at 0."""
+    """Certain and right, certain and wrong: finite value and gradient. Catches log(0), 0^gamma and
+    a square root at 0.
+    """
     _, label = example(6, 8)
     for size in (50.0, 1e4):
         right = (size * (2 * np.eye(K)[label] - 1)).astype(np.float32)
@@ -136,17 +152,25 @@ def test_extreme_logits(loss):
 
 @every
 def test_half_precision_is_summed_in_float32(loss):
-    """Nothing but the cast to float32 sees 16-bit logits, and the label may be uint8. Catches a sum or a softmax in 16 bits."""
+    """Nothing but the cast to float32 sees 16-bit logits, and the label may be uint8. Catches a sum
+    or a softmax in 16 bits.
+    """
     logits, label = example(6, 8)
     program = jax.make_jaxpr(loss)(logits.astype(jnp.bfloat16), label.astype(np.uint8))
-    seen = {e.primitive.name for e in program.eqns if any(v.aval.dtype == jnp.bfloat16 for v in e.invars)}
+    seen = {
+        e.primitive.name
+        for e in program.eqns
+        if any(v.aval.dtype == jnp.bfloat16 for v in e.invars)
+    }
     assert seen == {"convert_element_type"}
     assert [(x.dtype, x.shape) for x in program.out_avals] == [(jnp.float32, ())]
 
 
 @every
 def test_number_fields_are_traced(loss):
-    """Other numbers, the same program, another value. Catches a float field that would compile a sweep once per value."""
+    """Other numbers, the same program, another value. Catches a float field that would compile a
+    sweep once per value.
+    """
     logits, label = example(6, 8)
     first, _ = numbers(loss, logits, label)
     before = len(TRACES)
@@ -169,12 +193,32 @@ def test_wrong_number_of_class_weights(cls):
         jax.eval_shape(cls(class_weights=(1.0, 2.0)), *shapes)
 
 
-@pytest.mark.parametrize("cls", [LOSSES[name] for name in ("dice", "tversky", "generalised_dice", "focal_tversky", "boundary", "hausdorff_dt")])
+@pytest.mark.parametrize(
+    "cls",
+    [
+        LOSSES[name]
+        for name in (
+            "dice",
+            "tversky",
+            "generalised_dice",
+            "focal_tversky",
+            "boundary",
+            "hausdorff_dt",
+        )
+    ],
+)
 def test_background_is_optional(cls):
-    """Excluding background equals weighing it 0, and including it differs. Catches an option that is not read."""
+    """Excluding background equals weighing it 0, and including it differs. Catches an option that
+    is not read.
+    """
     logits, label = example(6, 8)
     without, weighed, included = (
-        forward(loss, logits, label) for loss in (cls(background=False), cls(background=True, class_weights=(0.0, 1.0, 1.0)), cls(background=True))
+        forward(loss, logits, label)
+        for loss in (
+            cls(background=False),
+            cls(background=True, class_weights=(0.0, 1.0, 1.0)),
+            cls(background=True),
+        )
     )
     np.testing.assert_allclose(without, weighed, rtol=2e-6)
     assert abs(without - included) > 1e-5

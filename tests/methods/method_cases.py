@@ -1,4 +1,6 @@
-"""One row a method: how it is set up so that every term acts, and what each check may expect of it. A new method adds its row here."""
+"""One row a method: how it is set up so that every term acts, and what each check may expect of it.
+A new method adds its row here.
+"""
 
 import dataclasses
 from collections.abc import Callable
@@ -12,15 +14,33 @@ from jax.extend.core import get_opaque_trace_state
 
 from semiseg import methods as m
 from semiseg.nets import UNet
-from semiseg.types import Batch, Model, Output, Params, Pseudo, get_weights, with_state, with_weights
+from semiseg.types import (
+    Batch,
+    Model,
+    Output,
+    Params,
+    Pseudo,
+    get_weights,
+    with_state,
+    with_weights,
+)
 
 KEY = r.KEY
 SIDE, POOL = 16, 18
 NET = UNet(widths=(4, 8), convs=1, norm="batch")
-"""Batch norm: the one kind with statistics, which an average must follow and unlabelled images must not reach."""
-MODEL = Model(NET, jax.ShapeDtypeStruct((1, SIDE, SIDE, 1), np.float32), 3, jax.ShapeDtypeStruct((4, POOL, POOL, 1), np.uint8))
+"""Batch norm: the one kind with statistics, which an average must follow and unlabelled images must
+not reach.
+"""
+MODEL = Model(
+    NET,
+    jax.ShapeDtypeStruct((1, SIDE, SIDE, 1), np.float32),
+    3,
+    jax.ShapeDtypeStruct((4, POOL, POOL, 1), np.uint8),
+)
 LATE = (0.5, 0.6)
-"""Progress of the two steps of a probe: after every ramp's end (ramp=1e-6), in the second round, after pre-training."""
+"""Progress of the two steps of a probe: after every ramp's end (ramp=1e-6), in the second round,
+after pre-training.
+"""
 
 
 def _nothing(memory: Any) -> Any:
@@ -30,23 +50,24 @@ def _nothing(memory: Any) -> Any:
 class Row(NamedTuple):
     """Attributes:
 
-    method: with its unlabelled terms acting from the start.
-    passes: what each pass of the trained architecture through :class:`Tape` is taught by, a letter each in the order of the code: L, its logits;
+    method: with its unlabelled terms acting from the start. passes: what each pass of the trained
+    architecture through :class:`Tape` is taught by, a letter each in the order of the code: L, its
+    logits;
       F, its features through a head; B, both; "-", nothing: it makes a target.
-    off: fields that make it supervised training.
-    zero: what ``off`` leaves. "equal": supervised training, bit for bit. "close": the same rounded otherwise, as a second head on the labelled
-      features, though weighted 0, makes XLA do. "pass": of the labelled pass's logits the same gradient times ``share``; statistics
-      follow mixed pictures. "heads": heads that add to the logits go on learning from the labels; of every pass the gradient of ``reference``
-      without the terms that are off.
+    off: fields that make it supervised training. zero: what ``off`` leaves. "equal": supervised
+    training, bit for bit. "close": the same rounded otherwise, as a second head on the labelled
+      features, though weighted 0, makes XLA do. "pass": of the labelled pass's logits the same
+      gradient times ``share``; statistics follow mixed pictures. "heads": heads that add to the
+      logits go on learning from the labels; of every pass the gradient of ``reference`` without the
+      terms that are off.
     share: weight of the supervised loss on the evaluated network's logits in the whole loss.
-    strong: whether the strong view is used.
-    teacher: whether the target is made without the strong view; R-Drop's two looks are at one view.
-    ramps: whether the weight ramps.
-    still: fields without which images depend on their place in the batch (mixing, noise); None where none make them independent.
-    outside: whether unlabelled pixels from outside the frame reach no loss (a pasted picture has them as context).
-    rejects: whether ``threshold=1.1`` leaves nothing of the unlabelled term.
-    ready: a memory in which the unlabelled term acts.
-    reference: its loss written a second time.
+    strong: whether the strong view is used. teacher: whether the target is made without the strong
+    view; R-Drop's two looks are at one view. ramps: whether the weight ramps. still: fields without
+    which images depend on their place in the batch (mixing, noise); None where none make them
+    independent. outside: whether unlabelled pixels from outside the frame reach no loss (a pasted
+    picture has them as context). rejects: whether ``threshold=1.1`` leaves nothing of the
+    unlabelled term. ready: a memory in which the unlabelled term acts. reference: its loss written
+    a second time.
     """
 
     method: Any
@@ -81,7 +102,14 @@ def _two_teachers(memory: Any) -> Any:
 
 def _learnt(memory: Any) -> Any:
     """Thresholds of classes that were learnt unevenly."""
-    return {**memory, "thresholds": {"share": jnp.array([0.5, 0.25, 0.25]), "confidence": jnp.float32(0.5), "learnt": jnp.array([0.5, 0.2, 0.3])}}
+    return {
+        **memory,
+        "thresholds": {
+            "share": jnp.array([0.5, 0.25, 0.25]),
+            "confidence": jnp.float32(0.5),
+            "learnt": jnp.array([0.5, 0.2, 0.3]),
+        },
+    }
 
 
 NOW: dict[str, Any] = {"weight": 2.0, "ramp": 1e-6, "decay": 0.3}
@@ -120,11 +148,19 @@ ROWS = {
                  reference=r.Reference(r.ad_mt, {"cutmix": 1.0}, step=1)),
 }  # fmt: skip
 VARIANTS = {
-    "unimatch_dice": ROWS["unimatch"]._replace(method=m.UniMatch(**LOW, pixel_loss="dice"), reference=r.Reference(r.unimatch_dice, MIX)),
-    "flexmatch": ROWS["fixmatch"]._replace(method=m.FixMatch(**LOW, rule="flexmatch"), rejects=False, ready=_learnt, reference=None),
-    "freematch": ROWS["fixmatch"]._replace(method=m.FixMatch(**LOW, rule="freematch"), rejects=False, ready=_learnt, reference=None),
+    "unimatch_dice": ROWS["unimatch"]._replace(
+        method=m.UniMatch(**LOW, pixel_loss="dice"), reference=r.Reference(r.unimatch_dice, MIX)
+    ),
+    "flexmatch": ROWS["fixmatch"]._replace(
+        method=m.FixMatch(**LOW, rule="flexmatch"), rejects=False, ready=_learnt, reference=None
+    ),
+    "freematch": ROWS["fixmatch"]._replace(
+        method=m.FixMatch(**LOW, rule="freematch"), rejects=False, ready=_learnt, reference=None
+    ),
 }
-"""Other programs of the same methods; they pass every check that their methods do. An adaptive rule accepts at any ``threshold``."""
+"""Other programs of the same methods; they pass every check that their methods do. An adaptive rule
+accepts at any ``threshold``.
+"""
 
 
 def make_batch(seed: int = 7) -> Batch:
@@ -136,11 +172,22 @@ def make_batch(seed: int = 7) -> Batch:
     valid = jnp.ones(shape[:-1], bool).at[:, :2].set(False)
     strong = weak + 0.5 * jax.random.normal(k[3], shape)
     label = jax.random.randint(k[2], shape[:-1], 0, 3)
-    return Batch(jax.random.normal(k[0], shape), label, weak, strong, valid, jnp.array([2, 0]), jnp.stack([grid, grid]), jnp.ones(2))
+    return Batch(
+        jax.random.normal(k[0], shape),
+        label,
+        weak,
+        strong,
+        valid,
+        jnp.array([2, 0]),
+        jnp.stack([grid, grid]),
+        jnp.ones(2),
+    )
 
 
 class Passes(NamedTuple):
-    """Every pass through the network, in the order of the code: axes ``(2 steps, pass, …)``, and the loss's gradient with respect to two of them."""
+    """Every pass through the network, in the order of the code: axes ``(2 steps, pass, …)``, and
+    the loss's gradient with respect to two of them.
+    """
 
     image: jax.Array
     logits: jax.Array
@@ -164,10 +211,12 @@ class Probe(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Tape:
-    """A network that notes its passes, and adds to each one's logits and features a zero of its own, with respect to which the loss is differentiated.
+    """A network that notes its passes, and adds to each one's logits and features a zero of its
+    own, with respect to which the loss is differentiated.
 
-    ``model.apply`` is a method's only door to the network, so this holds for any of them. A second architecture, and a pass inside a loop or an
-    inner gradient (which is no variable of the loss), go unnoticed.
+    ``model.apply`` is a method's only door to the network, so this holds for any of them. A second
+    architecture, and a pass inside a loop or an inner gradient (which is no variable of the loss),
+    go unnoticed.
     """
 
     net: Any
@@ -176,7 +225,9 @@ class Tape:
     passes: list[tuple[jax.Array, jax.Array, jax.Array]] = dataclasses.field(default_factory=list)
     level: Any = dataclasses.field(default_factory=lambda: get_opaque_trace_state(convention="nnx"))
 
-    def apply(self, params: Params, x: jax.Array, *, train: bool, key: jax.Array | None = None) -> Output:
+    def apply(
+        self, params: Params, x: jax.Array, *, train: bool, key: jax.Array | None = None
+    ) -> Output:
         output = self.net.apply(params, x, train=train, key=key)
         if get_opaque_trace_state(convention="nnx") != self.level:
             return output
@@ -192,23 +243,54 @@ MOST = 6
 
 @jax.jit
 def probe(method: Any, params: Any, memory: Any, batch: Batch, progress: jax.Array) -> Probe:
-    """Two steps of descent in one compiled scan, as training has them. One program a method serves every check."""
-    zeros = [jnp.zeros((MOST, *batch.weak.shape[:-1], channels)) for channels in (MODEL.classes, NET.widths[0])]
+    """Two steps of descent in one compiled scan, as training has them. One program a method serves
+    every check.
+    """
+    zeros = [
+        jnp.zeros((MOST, *batch.weak.shape[:-1], channels))
+        for channels in (MODEL.classes, NET.widths[0])
+    ]
 
     def step(carry: Any, progress: jax.Array) -> Any:
         params, memory = carry
 
         def loss(weights: Any, memory: Any, zeros: Any) -> Any:
             tape = Tape(NET, *zeros)
-            value, aux = method.loss(MODEL._replace(net=tape), with_weights(params, weights), memory, batch, KEY, progress)
+            value, aux = method.loss(
+                MODEL._replace(net=tape),
+                with_weights(params, weights),
+                memory,
+                batch,
+                KEY,
+                progress,
+            )
             return value, (aux, [jnp.stack(x) for x in zip(*tape.passes)])
 
         of = jax.value_and_grad(loss, (0, 1, 2), has_aux=True, allow_int=True)
         (value, (aux, passes)), (g, g_memory, g_zeros) = of(get_weights(params), memory, zeros)
-        leak = sum((jnp.abs(x).sum() for x in jax.tree.leaves(g_memory) if jnp.issubdtype(x.dtype, jnp.floating)), jnp.float32(0))
-        new = with_state(with_weights(params, jax.tree.map(lambda w, d: w - 0.05 * d, get_weights(params), g)), aux.state)
+        leak = sum(
+            (
+                jnp.abs(x).sum()
+                for x in jax.tree.leaves(g_memory)
+                if jnp.issubdtype(x.dtype, jnp.floating)
+            ),
+            jnp.float32(0),
+        )
+        new = with_state(
+            with_weights(params, jax.tree.map(lambda w, d: w - 0.05 * d, get_weights(params), g)),
+            aux.state,
+        )
         new, memory = method.update(new, memory if aux.memory is None else aux.memory)
-        return (new, memory), Probe(value, aux.metrics, aux.pseudo, g, leak, new, memory, Passes(*passes, *(x[: len(passes[0])] for x in g_zeros)))
+        return (new, memory), Probe(
+            value,
+            aux.metrics,
+            aux.pseudo,
+            g,
+            leak,
+            new,
+            memory,
+            Passes(*passes, *(x[: len(passes[0])] for x in g_zeros)),
+        )
 
     return jax.lax.scan(step, (params, memory), progress)[1]
 
@@ -217,18 +299,29 @@ _begun: dict[Any, Any] = {}
 
 
 def begin(row: Row, sharp: float = 1.0) -> Any:
-    """Params and memory of a row's method, which follow its static fields alone; the networks' last layers times ``sharp``."""
+    """Params and memory of a row's method, which follow its static fields alone; the networks' last
+    layers times ``sharp``.
+    """
     kind = jax.tree.structure(row.method)
     if kind not in _begun:
         _begun[kind] = row.method.init(MODEL, KEY)
     last = jax.tree_util.DictKey("head"), jax.tree_util.DictKey("kernel")
-    params, memory = jax.tree.map_with_path(lambda path, x: sharp * x if path[-2:] == last else x, _begun[kind])
+    params, memory = jax.tree.map_with_path(
+        lambda path, x: sharp * x if path[-2:] == last else x, _begun[kind]
+    )
     return params, row.ready(memory)
 
 
-def two_steps(row: Row, batch: Batch, progress: tuple[float, float] = LATE, sharp: float = 1.0, **fields: Any) -> Probe:
+def two_steps(
+    row: Row, batch: Batch, progress: tuple[float, float] = LATE, sharp: float = 1.0, **fields: Any
+) -> Probe:
     """The probe of a row's method with some fields changed."""
-    return probe(dataclasses.replace(row.method, **fields), *begin(row, sharp), batch, jnp.asarray(progress, jnp.float32))
+    return probe(
+        dataclasses.replace(row.method, **fields),
+        *begin(row, sharp),
+        batch,
+        jnp.asarray(progress, jnp.float32),
+    )
 
 
 def first(tree: Any) -> Any:
@@ -242,12 +335,17 @@ def net(tree: Any) -> Any:
 
 
 def equal(a: Any, b: Any) -> bool:
-    return jax.tree.structure(a) == jax.tree.structure(b) and all(np.array_equal(x, y) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b)))
+    return jax.tree.structure(a) == jax.tree.structure(b) and all(
+        np.array_equal(x, y) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b))
+    )
 
 
 def close(a: Any, b: Any, rtol: float = 1e-4) -> bool:
     """Whether two trees differ by rounding only, measured against the largest entry of each array."""
-    far = [np.abs(np.asarray(x) - np.asarray(y)).max() / max(np.abs(np.asarray(y)).max(), 1e-3) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b))]
+    far = [
+        np.abs(np.asarray(x) - np.asarray(y)).max() / max(np.abs(np.asarray(y)).max(), 1e-3)
+        for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b))
+    ]
     return max(far) < rtol
 
 

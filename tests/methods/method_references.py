@@ -1,8 +1,10 @@
-"""Losses of methods written a second time, from what their passes gave: another's few lines for each published formula. Shared with
-the code are what has tests of its own: the criterion, largest components, the critic, and how a head is run.
+"""Losses of methods written a second time, from what their passes gave: another's few lines for
+each published formula. Shared with the code are what has tests of its own: the criterion, largest
+components, the critic, and how a head is run.
 
-A reference is ``formula(x, z, see) -> loss``: ``x`` are the logits and ``z`` the features of each pass, in the order of ``Row.passes``; through
-them goes the gradient. ``see`` holds the same as constants, of which targets are made, and the pictures, from which a mix is read off.
+A reference is ``formula(x, z, see) -> loss``: ``x`` are the logits and ``z`` the features of each
+pass, in the order of ``Row.passes``; through them goes the gradient. ``see`` holds the same as
+constants, of which targets are made, and the pictures, from which a mix is read off.
 """
 
 import functools
@@ -26,8 +28,9 @@ OTHER = UNet(widths=(4, 6), convs=1, norm="instance")
 
 
 class See(NamedTuple):
-    """Of a step: its pictures ``(pass, U, H, W, C)``, logits and features as constants, what it began with, and two of the method's fields; ``t`` is
-    the share of the ramp."""
+    """Of a step: its pictures ``(pass, U, H, W, C)``, logits and features as constants, what it
+    began with, and two of the method's fields; ``t`` is the share of the ramp.
+    """
 
     image: jax.Array
     x: jax.Array
@@ -41,7 +44,9 @@ class See(NamedTuple):
 
 
 class Reference(NamedTuple):
-    """A formula, and under what it is compared: fields, progress, ``sharp`` as of ``two_steps``, one view for both, the first step or the second."""
+    """A formula, and under what it is compared: fields, progress, ``sharp`` as of ``two_steps``,
+    one view for both, the first step or the second.
+    """
 
     formula: Callable[[Any, Any, See], jax.Array]
     fields: dict[str, float] = {}
@@ -73,7 +78,9 @@ def ce(x, label, mask, of):
 def dice(x, label, mask, squared=True):
     p, y = soft(x) * mask[..., None], jax.nn.one_hot(label, 3) * mask[..., None]
     total = lambda a: a.sum((0, 1, 2))
-    return jnp.mean(1 - (2 * total(p * y) + 1e-5) / (total(p * p if squared else p) + total(y) + 1e-5))
+    return jnp.mean(
+        1 - (2 * total(p * y) + 1e-5) / (total(p * p if squared else p) + total(y) + 1e-5)
+    )
 
 
 def mean(value, mask):
@@ -86,7 +93,9 @@ def kl(p, q):
 
 def entropy_minimisation(x, z, see):
     p = soft(x[1])
-    return taught(x[0], see.batch.label) + w(see) * mean(-jnp.sum(p * jnp.log(p), -1), see.batch.valid) / jnp.log(3)
+    return taught(x[0], see.batch.label) + w(see) * mean(
+        -jnp.sum(p * jnp.log(p), -1), see.batch.valid
+    ) / jnp.log(3)
 
 
 def pi_model(x, z, see):
@@ -96,7 +105,10 @@ def pi_model(x, z, see):
 def r_drop(x, z, see):
     """Half of the channels of each image; which ones, the key says."""
     head = see.params.weights["head"]
-    keep = [jax.random.uniform(jax.random.split(jax.random.fold_in(KEY, i))[1], (2, 1, 1, 4)) >= 0.5 for i in (1, 2)]
+    keep = [
+        jax.random.uniform(jax.random.split(jax.random.fold_in(KEY, i))[1], (2, 1, 1, 4)) >= 0.5
+        for i in (1, 2)
+    ]
     p, q = (soft(2 * k * y @ head["kernel"][0, 0] + head["bias"]) for k, y in zip(keep, z[1:]))
     return taught(x[0], see.batch.label) + w(see) * mean((kl(p, q) + kl(q, p)) / 2, see.batch.valid)
 
@@ -107,19 +119,30 @@ def ict(x, z, see):
     of = lambda a: a.sum((1, 2, 3), keepdims=True)
     share = of((see.image[2] - next_(u)) * (u - next_(u))) / of((u - next_(u)) ** 2)
     q = soft(see.x[1])
-    return taught(x[0], see.batch.label) + w(see) * mse(soft(x[2]), share * q + (1 - share) * next_(q), see.batch.valid & next_(see.batch.valid))
+    return taught(x[0], see.batch.label) + w(see) * mse(
+        soft(x[2]), share * q + (1 - share) * next_(q), see.batch.valid & next_(see.batch.valid)
+    )
 
 
 def cct(x, z, see):
     """Of undisturbed features."""
     pupils = [soft(run(see.params[f"head{i}"], z[1])) for i in (1, 2, 3)]
-    return taught(x[0], see.batch.label) + w(see) * sum(mse(p, soft(see.x[1]), see.batch.valid) for p in pupils) / 3
+    return (
+        taught(x[0], see.batch.label)
+        + w(see) * sum(mse(p, soft(see.x[1]), see.batch.valid) for p in pupils) / 3
+    )
 
 
 def cross_teaching(x, z, see):
     """The tape does not see the other network: it is applied again."""
-    known, free = (OTHER.apply(see.params["other"], u, train=True).logits for u in (see.batch.image, see.batch.weak))
-    cross = sum(dice(a, b.argmax(-1), see.batch.valid, squared=False) for a, b in ((x[1], free), (free, see.x[1])))
+    known, free = (
+        OTHER.apply(see.params["other"], u, train=True).logits
+        for u in (see.batch.image, see.batch.weak)
+    )
+    cross = sum(
+        dice(a, b.argmax(-1), see.batch.valid, squared=False)
+        for a, b in ((x[1], free), (free, see.x[1]))
+    )
     return taught(x[0], see.batch.label) + taught(known, see.batch.label) + w(see) * cross
 
 
@@ -134,22 +157,33 @@ def distances(label):
         d = jnp.where(mask, -to(~mask), to(mask))
         return jnp.where(mask, d / -d.min(), d / d.max())
 
-    return jnp.stack([jax.vmap(one)((label == k).reshape(len(label), -1)) for k in (1, 2)], -1).reshape(*label.shape, 2)
+    return jnp.stack(
+        [jax.vmap(one)((label == k).reshape(len(label), -1)) for k in (1, 2)], -1
+    ).reshape(*label.shape, 2)
 
 
 def dtc(x, z, see):
     label, valid = see.batch.label, see.batch.valid
     d = [jnp.tanh(run(see.params["distance"], y)) for y in z]
     known = jnp.ones_like(valid)
-    agree = sum(mse(soft(y)[..., 1:], 1 / (1 + jnp.exp(5 * a)), mask) for y, a, mask in zip(x, d, (known, valid)))
+    agree = sum(
+        mse(soft(y)[..., 1:], 1 / (1 + jnp.exp(5 * a)), mask)
+        for y, a, mask in zip(x, d, (known, valid))
+    )
     return taught(x[0], label) + 0.3 * mse(d[0], distances(label), known) + w(see) * agree / 2
 
 
 def critics(see, known, free):
-    """What the critic takes for labelled: the labelled map (which teaches it alone), the unlabelled one, and again that one as a constant."""
+    """What the critic takes for labelled: the labelled map (which teaches it alone), the unlabelled
+    one, and again that one as a constant.
+    """
     inside = lambda y, constant: jnp.where(see.batch.valid[..., None], y, constant)
     score = lambda image, y: judge(see.params["critic"], jnp.concatenate([image, y], -1))
-    return score(see.batch.image, known[1]), score(see.batch.weak, inside(*free)), score(see.batch.weak, free[1])
+    return (
+        score(see.batch.image, known[1]),
+        score(see.batch.weak, inside(*free)),
+        score(see.batch.weak, free[1]),
+    )
 
 
 def adversarial(see, known, free):
@@ -164,13 +198,18 @@ def dan(x, z, see):
 
 
 def sassnet(x, z, see):
-    maps = [tuple(jnp.tanh(run(see.params["distance"], y)) for y in (mine, constant)) for mine, constant in zip(z, see.z)]
+    maps = [
+        tuple(jnp.tanh(run(see.params["distance"], y)) for y in (mine, constant))
+        for mine, constant in zip(z, see.z)
+    ]
     distance = mse(maps[0][0], distances(see.batch.label), jnp.ones_like(see.batch.valid))
     return taught(x[0], see.batch.label) + 0.3 * distance + adversarial(see, *maps)
 
 
 def ssnet(x, z, see):
-    """The first step, in which the vectors are the batch's own; pair by pair. Two pictures of each kind were moved."""
+    """The first step, in which the vectors are the batch's own; pair by pair. Two pictures of each
+    kind were moved.
+    """
     label, valid, n = see.batch.label, see.batch.valid, 8
     inside = jnp.stack([jnp.ones_like(valid), valid])[..., None]
     p, q = soft(x[2:]) * inside, soft(see.x[:2]) * inside
@@ -178,7 +217,9 @@ def ssnet(x, z, see):
     smooth = jnp.mean(1 - 2 * total(p * q) / (total(p * p) + total(q * q)))
 
     unit = lambda a: a / jnp.linalg.norm(a, axis=-1, keepdims=True)
-    heads = lambda *names: lambda a: functools.reduce(lambda a, name: run(see.params[name], a), names, a)
+    heads = lambda *names: (
+        lambda a: functools.reduce(lambda a, name: run(see.params[name], a), names, a)
+    )
     vector, score = heads("projection")(see.z[0]), heads("projection", "selector")(see.z[0])
     sigmoid = lambda a: 1 / (1 + jnp.exp(-a))
     apart = 0
@@ -200,34 +241,53 @@ def mean_teacher(x, z, see):
 
 
 def uamt(x, z, see):
-    """Without noise the student at the teacher's weights looks as each of the teacher's noisy looks does, by the batch's statistics."""
+    """Without noise the student at the teacher's weights looks as each of the teacher's noisy looks
+    does, by the batch's statistics.
+    """
     p = soft(see.x[2])
-    certain = see.batch.valid & (-jnp.sum(p * jnp.log(p), -1) < (0.75 + 0.25 * jnp.exp(-5 * (1 - see.t) ** 2)) * jnp.log(3))
+    certain = see.batch.valid & (
+        -jnp.sum(p * jnp.log(p), -1) < (0.75 + 0.25 * jnp.exp(-5 * (1 - see.t) ** 2)) * jnp.log(3)
+    )
     return taught(x[0], see.batch.label) + w(see) * mse(soft(x[2]), soft(see.x[1]), certain)
 
 
 def temporal_ensembling(x, z, see):
     """The view looks at the pool from (1, 1) on; pool image n was seen n times."""
     place = see.batch.place
-    target = see.memory["ensemble"][place, 1:17, 1:17].astype(jnp.float32) / (1 - 0.6 ** jnp.maximum(place, 1).reshape(-1, 1, 1, 1))
-    return taught(x[0], see.batch.label) + w(see) * mse(soft(x[1]), target, see.batch.valid & (place > 0).reshape(-1, 1, 1))
+    target = see.memory["ensemble"][place, 1:17, 1:17].astype(jnp.float32) / (
+        1 - 0.6 ** jnp.maximum(place, 1).reshape(-1, 1, 1, 1)
+    )
+    return taught(x[0], see.batch.label) + w(see) * mse(
+        soft(x[1]), target, see.batch.valid & (place > 0).reshape(-1, 1, 1)
+    )
 
 
 def fixmatch(x, z, see):
     q, valid = soft(see.x[1]), see.batch.valid
-    return taught(x[0], see.batch.label) + w(see) * ce(x[2], q.argmax(-1), valid & (q.max(-1) >= see.threshold), valid)
+    return taught(x[0], see.batch.label) + w(see) * ce(
+        x[2], q.argmax(-1), valid & (q.max(-1) >= see.threshold), valid
+    )
 
 
 def unimatch(x, z, see, dice_=False):
-    """Of undropped features; the second view is the weak one. A mix is where the picture is the next image's."""
+    """Of undropped features; the second view is the weak one. A mix is where the picture is the
+    next image's.
+    """
     q, batch, next_ = soft(see.x[1]), see.batch, lambda a: jnp.roll(a, 1, 0)
     label, sure = q.argmax(-1), batch.valid & (q.max(-1) >= see.threshold)
 
     def h(y, mix):
         pick = lambda a: jnp.where(mix, next_(a), a)
-        return dice(y, pick(label), pick(sure)) if dice_ else ce(y, pick(label), pick(sure), pick(batch.valid))
+        return (
+            dice(y, pick(label), pick(sure))
+            if dice_
+            else ce(y, pick(label), pick(sure), pick(batch.valid))
+        )
 
-    views = [h(x[i], jnp.all(see.image[i] == next_(view), -1)) for i, view in ((2, batch.strong), (3, batch.weak))]
+    views = [
+        h(x[i], jnp.all(see.image[i] == next_(view), -1))
+        for i, view in ((2, batch.strong), (3, batch.weak))
+    ]
     head = see.params.weights["head"]
     features = h(z[1] @ head["kernel"][0, 0] + head["bias"], jnp.bool_(False))
     return taught(x[0], batch.label) + w(see) * (0.25 * sum(views) + 0.5 * features)
@@ -238,7 +298,11 @@ def ad_mt(x, z, see):
     a, b, own = (soft(see.x[i]) for i in (1, 2, 3))
     sure_a, sure_b = (jnp.exp(jnp.sum(p * jnp.log(p), -1, keepdims=True)) for p in (a, b))
     both = (sure_a * a + sure_b * b) / (sure_a + sure_b)
-    against = (a.argmax(-1) != b.argmax(-1)) & (own.argmax(-1) != both.argmax(-1)) & (own.max(-1) > both.max(-1))
+    against = (
+        (a.argmax(-1) != b.argmax(-1))
+        & (own.argmax(-1) != both.argmax(-1))
+        & (own.max(-1) > both.max(-1))
+    )
     q, next_ = jnp.where(against[..., None], own, both), lambda a: jnp.roll(a, 1, 0)
     pick = lambda a: jnp.where(jnp.all(see.image[4] == next_(see.batch.weak), -1), next_(a), a)
     accepted = pick(see.batch.valid & (q.max(-1) >= see.threshold))
@@ -250,12 +314,16 @@ def bcp(x, z, see):
     total = 0.0
     for y, picture in zip(x[1:], see.image[1:]):
         mine = jnp.all(picture == batch.image, -1)
-        total += 0.5 * taught(y, jnp.where(mine, batch.label, 255)) + 0.5 * see.weight * taught(y, jnp.where(mine, 255, guess))
+        total += 0.5 * taught(y, jnp.where(mine, batch.label, 255)) + 0.5 * see.weight * taught(
+            y, jnp.where(mine, 255, guess)
+        )
     return total
 
 
 def cps(x, z, see):
-    cross = ce(x[1], see.x[3].argmax(-1), see.batch.valid, see.batch.valid) + ce(x[3], see.x[1].argmax(-1), see.batch.valid, see.batch.valid)
+    cross = ce(x[1], see.x[3].argmax(-1), see.batch.valid, see.batch.valid) + ce(
+        x[3], see.x[1].argmax(-1), see.batch.valid, see.batch.valid
+    )
     return taught(x[0], see.batch.label) + taught(x[2], see.batch.label) + w(see) * cross
 
 
@@ -265,10 +333,15 @@ def mcnet(x, z, see):
 
     def mutual(i, mask):
         power = [soft(y) ** (1 / T) for y in every(see.x[i], see.z[i])]
-        p, target = [soft(y) for y in every(x[i], z[i])], [a / a.sum(-1, keepdims=True) for a in power]
+        p, target = (
+            [soft(y) for y in every(x[i], z[i])],
+            [a / a.sum(-1, keepdims=True) for a in power],
+        )
         return sum(mse(p[a], target[b], mask) for a in range(3) for b in range(3) if a != b) / 6
 
-    return sum(taught(y, see.batch.label) for y in known) + w(see) * (mutual(0, see.batch.label < 255) + mutual(1, see.batch.valid))
+    return sum(taught(y, see.batch.label) for y in known) + w(see) * (
+        mutual(0, see.batch.label < 255) + mutual(1, see.batch.valid)
+    )
 
 
 def urpc(x, z, see):
@@ -282,7 +355,10 @@ def urpc(x, z, see):
     for q in p:
         d = jnp.sum(q * jnp.log(q / mean), -1)
         sure = jnp.exp(-d) * valid
-        total += jnp.sum(jnp.mean((q - mean) ** 2, -1) * sure) / sure.sum() + jnp.sum(d * valid) / valid.sum()
+        total += (
+            jnp.sum(jnp.mean((q - mean) ** 2, -1) * sure) / sure.sum()
+            + jnp.sum(d * valid) / valid.sum()
+        )
     return sum(taught(y, see.batch.label) for y in pyramid(0)) / 3 + w(see) * total / 3
 
 

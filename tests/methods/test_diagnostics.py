@@ -1,4 +1,6 @@
-"""Pseudo-labels compared with hidden labels: the figures by hand, and proof that training cannot see them."""
+"""Pseudo-labels compared with hidden labels: the figures by hand, and proof that training cannot
+see them.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -18,12 +20,19 @@ N, SIDE = 6, 16
 
 
 def test_figures_by_hand():
-    """Four known pixels of one unknown; catches accuracy over rejected pixels, recall by the class given, ECE without its absolute value."""
+    """Four known pixels of one unknown; catches accuracy over rejected pixels, recall by the class
+    given, ECE without its absolute value.
+    """
     p = jnp.array([[[[0.9, 0.1], [0.8, 0.2], [0.3, 0.7], [0.4, 0.6], [0.0, 1.0]]]])
     truth = jnp.array([[[0, 1, 1, 1, IGNORE]]])
     accepted = jnp.array([[[True, True, True, False, True]]])
     student = jnp.array([[[[1.0, 0.0], [0.0, 1.0], [1.0, 0.0], [0.0, 1.0], [0.0, 1.0]]]])
-    found = {k: float(v) for k, v in diagnostics.summary(diagnostics.count(Pseudo(p, accepted, student), truth)).items()}
+    found = {
+        k: float(v)
+        for k, v in diagnostics.summary(
+            diagnostics.count(Pseudo(p, accepted, student), truth)
+        ).items()
+    }
     wanted = {
         "pseudo_accepted": 3 / 4, "pseudo_accepted_0": 1, "pseudo_accepted_1": 1 / 2,
         "pseudo_accuracy": 2 / 3, "pseudo_accuracy_0": 1 / 2, "pseudo_accuracy_1": 1,
@@ -33,22 +42,36 @@ def test_figures_by_hand():
         "pseudo_lead": 0.0, "pseudo_lead_0": -1 / 2, "pseudo_lead_1": 1 / 2,
     }  # fmt: skip
     assert found.keys() == wanted.keys()
-    np.testing.assert_allclose([found[k] for k in wanted], list(wanted.values()), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        [found[k] for k in wanted], list(wanted.values()), rtol=1e-5, atol=1e-6
+    )
 
 
 def test_nothing_known_counts_nothing():
     """Catches IGNORE counted as a class: shares are NaN, which a log line leaves out."""
-    counts = diagnostics.count(Pseudo(jnp.full((1, 2, 2, 2), 0.5), jnp.ones((1, 2, 2), bool)), jnp.full((1, 2, 2), IGNORE))
+    counts = diagnostics.count(
+        Pseudo(jnp.full((1, 2, 2, 2), 0.5), jnp.ones((1, 2, 2), bool)), jnp.full((1, 2, 2), IGNORE)
+    )
     assert all(float(jnp.abs(c).sum()) == 0 for c in counts.values())
     assert all(np.isnan(v) for v in diagnostics.summary(counts).values())
 
 
 def test_hidden_labels_follow_the_view():
-    """A view one row down and two columns right of its pool image. Catches rows for columns, and a label from outside the frame."""
+    """A view one row down and two columns right of its pool image. Catches rows for columns, and a
+    label from outside the frame.
+    """
     hidden = jnp.arange(3 * 6 * 6).reshape(3, 6, 6) % 251
     grid = jnp.stack(jnp.meshgrid(jnp.arange(4.0) + 1, jnp.arange(4.0) + 2, indexing="ij"))[None]
     none = jnp.zeros((1, 4, 4, 1))
-    batch = Batch(none, none[..., 0], none, none, jnp.ones((1, 4, 4), bool).at[0, 3].set(False), jnp.array([1]), grid)
+    batch = Batch(
+        none,
+        none[..., 0],
+        none,
+        none,
+        jnp.ones((1, 4, 4), bool).at[0, 3].set(False),
+        jnp.array([1]),
+        grid,
+    )
     found = diagnostics.hidden_labels(hidden, batch)
     np.testing.assert_array_equal(found[0, :3], hidden[1, 1:4, 2:6])
     assert np.all(found[0, 3] == IGNORE)
@@ -65,19 +88,31 @@ def train():
         jnp.asarray(rng.integers(0, 256, (N, SIDE, SIDE, 1)), jnp.uint8), given, index(0, 1), jnp.int32(2), index(2, 3, 4, 5), jnp.int32(4),
         jnp.zeros((1, SIDE, SIDE, 1), jnp.uint8), jnp.full((1, SIDE, SIDE), IGNORE, jnp.uint8), jnp.int32(0),
     )  # fmt: skip
-    model = Model(UNet(widths=(4, 8), convs=1, norm="batch"), jax.ShapeDtypeStruct((1, SIDE, SIDE, 1), np.float32), 3)
+    model = Model(
+        UNet(widths=(4, 8), convs=1, norm="batch"),
+        jax.ShapeDtypeStruct((1, SIDE, SIDE, 1), np.float32),
+        3,
+    )
     p = program.Program(model, SIDE, 4, "sgd", "poly")
-    knobs = jax.tree.map(jnp.float32, program.Knobs(method=MeanTeacher(ramp=1e-6), augment=augment.none(), steps=4.0))
+    knobs = jax.tree.map(
+        jnp.float32, program.Knobs(method=MeanTeacher(ramp=1e-6), augment=augment.none(), steps=4.0)
+    )
 
     def run(hidden, labels=None):
-        made = pools._replace(hidden_NHW=hidden, **({} if labels is None else {"label_NHW": labels}))
-        return program.chunk(p, knobs, jnp.uint32(0), made, program.start(p, knobs, jnp.uint32(0)), jnp.int32(4))
+        made = pools._replace(
+            hidden_NHW=hidden, **({} if labels is None else {"label_NHW": labels})
+        )
+        return program.chunk(
+            p, knobs, jnp.uint32(0), made, program.start(p, knobs, jnp.uint32(0)), jnp.int32(4)
+        )
 
     return run, truth, given
 
 
 def check_unreadable(run, truth, given, leak=False):
-    """Poisoned hidden labels change the diagnostics and not one bit of the training; ``leak`` hands them to the labelled pool."""
+    """Poisoned hidden labels change the diagnostics and not one bit of the training; ``leak`` hands
+    them to the labelled pool.
+    """
     poison = jnp.where(given == IGNORE, jnp.uint8(1), truth)
     (a, metrics), (b, other) = (run(hidden, hidden if leak else None) for hidden in (truth, poison))
     assert metrics["pseudo_accuracy"] != other["pseudo_accuracy"]
@@ -85,20 +120,26 @@ def check_unreadable(run, truth, given, leak=False):
 
 
 def test_hidden_labels_cannot_be_read(train):
-    """Catches a batch, a loss or a pool that holds a label outside the budget; the mutant draws its labelled images from everywhere."""
+    """Catches a batch, a loss or a pool that holds a label outside the budget; the mutant draws its
+    labelled images from everywhere.
+    """
     run, truth, given = train
     check_unreadable(run, truth, given)
 
 
 def test_a_leak_would_be_seen(train):
-    """The mutant of the test above: labels that depend on the hidden ones, on images that are drawn as labelled."""
+    """The mutant of the test above: labels that depend on the hidden ones, on images that are drawn
+    as labelled.
+    """
     run, truth, given = train
     with pytest.raises(AssertionError):
         check_unreadable(run, jnp.roll(truth, 1, 0), jnp.full_like(given, IGNORE), leak=True)
 
 
 def check_pools(tiny, monkeypatch, labels):
-    """Every array that a batch is drawn from, but for the diagnostics' own, is the same where other labels of the store are written over."""
+    """Every array that a batch is drawn from, but for the diagnostics' own, is the same where other
+    labels of the store are written over.
+    """
     clean = made.pools("discs", tiny.root, Frame(16), labels=labels, label_subset=0)
     shown, training = set(clean[1].subjects), made._training
 
@@ -111,26 +152,52 @@ def check_pools(tiny, monkeypatch, labels):
     monkeypatch.setattr(made, "_on_device", made._on_device.__wrapped__)
     dirty = made.pools("discs", tiny.root, Frame(16), labels=labels, label_subset=0)[0]
     assert not np.array_equal(clean[0].hidden_NHW, dirty.hidden_NHW), "nothing was written over"
-    differ = [f for f in clean[0]._fields if f != "hidden_NHW" and not np.array_equal(getattr(clean[0], f), getattr(dirty, f))]
+    differ = [
+        f
+        for f in clean[0]._fields
+        if f != "hidden_NHW" and not np.array_equal(getattr(clean[0], f), getattr(dirty, f))
+    ]
     assert not differ
 
 
 def test_no_batch_of_any_method_holds_a_label_outside_the_budget(tiny, monkeypatch):
-    """For every method at once, since all it is handed is a batch: (1) poisoned labels outside the budget change none of the arrays a batch is
-    drawn from, (2) the draw does not touch the hidden ones, here an object that is no array. Catches a pool that keeps labels beyond its budget."""
+    """For every method at once, since all it is handed is a batch: (1) poisoned labels outside the
+    budget change none of the arrays a batch is drawn from, (2) the draw does not touch the hidden
+    ones, here an object that is no array. Catches a pool that keeps labels beyond its budget.
+    """
     check_pools(tiny, monkeypatch, labels=3)
     of, n = jax.ShapeDtypeStruct, jax.ShapeDtypeStruct((N,), jnp.int32)
-    image, label, count = of((N, SIDE, SIDE, 1), jnp.uint8), of((N, SIDE, SIDE), jnp.uint8), of((), jnp.int32)
+    image, label, count = (
+        of((N, SIDE, SIDE, 1), jnp.uint8),
+        of((N, SIDE, SIDE), jnp.uint8),
+        of((), jnp.int32),
+    )
     pools = Pools(image, label, n, count, n, count, image, label, count)
-    look = lambda hidden: lambda pools, key: draw(pools._replace(hidden_NHW=hidden), key, augment.none(), 0.5, labelled=2, unlabelled=2, size=SIDE)
+    look = lambda hidden: (
+        lambda pools, key: draw(
+            pools._replace(hidden_NHW=hidden),
+            key,
+            augment.none(),
+            0.5,
+            labelled=2,
+            unlabelled=2,
+            size=SIDE,
+        )
+    )
     batch, _ = jax.eval_shape(look(object()), pools, jax.random.key(0))
-    assert set(Batch._fields) == {"image", "label", "weak", "strong", "valid", "place", "coordinates", "weight"} and batch.label.shape[0] == 2
+    assert (
+        set(Batch._fields)
+        == {"image", "label", "weak", "strong", "valid", "place", "coordinates", "weight"}
+        and batch.label.shape[0] == 2
+    )
 
 
 def test_a_pool_beyond_its_budget_would_be_seen(tiny, monkeypatch):
     """The mutant of the test above: pools that hide no label."""
     everything = made.Pools
-    monkeypatch.setattr(made, "Pools", lambda **arrays: everything(**{**arrays, "label_NHW": arrays["hidden_NHW"]}))
+    monkeypatch.setattr(
+        made, "Pools", lambda **arrays: everything(**{**arrays, "label_NHW": arrays["hidden_NHW"]})
+    )
     with pytest.raises(AssertionError):
         check_pools(tiny, monkeypatch, labels=3)
 
@@ -139,6 +206,10 @@ def test_diagnostics_change_no_bit_of_training(train):
     """Catches a diagnostic that takes part in the gradient, or that makes XLA round otherwise."""
     run, truth, _ = train
     (with_, metrics), (without, bare) = run(truth), run(None)
-    assert all(np.array_equal(x, y) for x, y in zip(jax.tree.leaves(with_), jax.tree.leaves(without)))
-    assert not any(k.startswith("pseudo_") for k in bare) and {k for k in metrics if not k.startswith("pseudo_")} == set(bare)
+    assert all(
+        np.array_equal(x, y) for x, y in zip(jax.tree.leaves(with_), jax.tree.leaves(without))
+    )
+    assert not any(k.startswith("pseudo_") for k in bare) and {
+        k for k in metrics if not k.startswith("pseudo_")
+    } == set(bare)
     assert all(np.array_equal(metrics[k], bare[k]) for k in bare)

@@ -10,7 +10,14 @@ from scipy import ndimage
 from semiseg.augment.mix import box, cutmix_box, jitter, partner, paste
 from semiseg.errors import UserError
 from semiseg.methods import thresholds
-from semiseg.methods.blocks import divergence, entropy, linear_ramp, sharpen, supervised_loss, weighed
+from semiseg.methods.blocks import (
+    divergence,
+    entropy,
+    linear_ramp,
+    sharpen,
+    supervised_loss,
+    weighed,
+)
 from semiseg.methods.components import components, largest
 from semiseg.methods.distance_head import as_probability, distance_map
 from semiseg.methods.heads import last_layer
@@ -27,19 +34,30 @@ def test_entropy_sharpening_and_divergence_by_hand():
     np.testing.assert_allclose(entropy(UNIFORM), np.log(4), rtol=1e-6)
     np.testing.assert_allclose([entropy(sure), divergence(sure, sure)], 0, atol=1e-6)
     np.testing.assert_allclose(divergence(sure, UNIFORM[0, 0, 0]), np.log(4), rtol=1e-6)
-    np.testing.assert_allclose(sharpen(jnp.array([0.8, 0.2]), 0.5), np.array([0.64, 0.04]) / 0.68, rtol=1e-5)
+    np.testing.assert_allclose(
+        sharpen(jnp.array([0.8, 0.2]), 0.5), np.array([0.64, 0.04]) / 0.68, rtol=1e-5
+    )
     np.testing.assert_allclose(sharpen(UNIFORM, 0.1), UNIFORM, rtol=1e-6)
     assert np.isfinite(jax.grad(lambda p: entropy(p).sum())(sure)).all()
-    np.testing.assert_allclose([linear_ramp(jnp.float32(p), 0.4) for p in (0.0, 0.1, 0.4, 1.0)], [0, 0.25, 1, 1], rtol=1e-6)
+    np.testing.assert_allclose(
+        [linear_ramp(jnp.float32(p), 0.4) for p in (0.0, 0.1, 0.4, 1.0)], [0, 0.25, 1, 1], rtol=1e-6
+    )
 
 
 def test_an_image_weighs_in_a_loss_of_the_whole_batch():
-    """Half of one image's gradient of a Dice over the batch, all of the other's, and the value of weights 1. Catches a weight on the loss's value."""
+    """Half of one image's gradient of a Dice over the batch, all of the other's, and the value of
+    weights 1. Catches a weight on the loss's value.
+    """
     from semiseg.losses import Dice
 
-    logits, label = jax.random.normal(jax.random.key(0), (2, 3, 3, 2)), jnp.eye(3, dtype=jnp.int32)[None].repeat(2, 0)
+    logits, label = (
+        jax.random.normal(jax.random.key(0), (2, 3, 3, 2)),
+        jnp.eye(3, dtype=jnp.int32)[None].repeat(2, 0),
+    )
     loss = lambda x, w: Dice(batch=True)(weighed(x, w), label)
-    (value, g), (plain, h) = (jax.value_and_grad(loss)(logits, w) for w in (jnp.array([0.5, 1.0]), None))
+    (value, g), (plain, h) = (
+        jax.value_and_grad(loss)(logits, w) for w in (jnp.array([0.5, 1.0]), None)
+    )
     assert value == plain and np.array_equal(g, h * jnp.array([0.5, 1.0])[:, None, None, None])
 
 
@@ -52,15 +70,21 @@ def maps(*pixels):
 def test_fixed_threshold_includes_its_own_value():
     """Catches > for >=, and pixels from outside the frame."""
     p = maps([0.95, 0.05], [0.949, 0.051], [0.99, 0.01])
-    accepted, _ = thresholds.accept("fixed", 0.95, thresholds.start(2), p, jnp.array([[[True, True, False]]]))
+    accepted, _ = thresholds.accept(
+        "fixed", 0.95, thresholds.start(2), p, jnp.array([[[True, True, False]]])
+    )
     np.testing.assert_array_equal(accepted[0, 0], [True, False, False])
 
 
 def test_flexmatch_lowers_the_threshold_of_a_class_that_is_learnt_less():
-    """shares .6 and .2, .2 not learnt: beta = 1 and 1/3, M = 1 and 1/5. Catches shares of predictions instead of confident ones."""
+    """shares .6 and .2, .2 not learnt: beta = 1 and 1/3, M = 1 and 1/5. Catches shares of
+    predictions instead of confident ones.
+    """
     memory = {**thresholds.start(2), "learnt": jnp.array([0.6, 0.2])}
     p = maps([0.89, 0.11], [0.91, 0.09], [0.45, 0.55])
-    accepted, after = thresholds.accept("flexmatch", 0.9, memory, p, jnp.ones((1, 1, 3), bool), decay=1.0)
+    accepted, after = thresholds.accept(
+        "flexmatch", 0.9, memory, p, jnp.ones((1, 1, 3), bool), decay=1.0
+    )
     np.testing.assert_array_equal(accepted[0, 0], [False, True, True])
     np.testing.assert_allclose(after["learnt"], memory["learnt"])
     _, after = thresholds.accept("flexmatch", 0.9, memory, p, jnp.ones((1, 1, 3), bool), decay=0.5)
@@ -68,9 +92,22 @@ def test_flexmatch_lowers_the_threshold_of_a_class_that_is_learnt_less():
 
 
 def test_freematch_follows_the_mean_confidence():
-    """Mean confidence .8, shares .5 and .25: thresholds .8 and .4. Catches an unscaled class and a start that accepts nothing."""
-    memory = {**thresholds.start(2), "confidence": jnp.float32(0.8), "share": jnp.array([0.5, 0.25])}
-    accepted, _ = thresholds.accept("freematch", 0.0, memory, maps([0.79, 0.21], [0.81, 0.19], [0.45, 0.55]), jnp.ones((1, 1, 3), bool), decay=1.0)
+    """Mean confidence .8, shares .5 and .25: thresholds .8 and .4. Catches an unscaled class and a
+    start that accepts nothing.
+    """
+    memory = {
+        **thresholds.start(2),
+        "confidence": jnp.float32(0.8),
+        "share": jnp.array([0.5, 0.25]),
+    }
+    accepted, _ = thresholds.accept(
+        "freematch",
+        0.0,
+        memory,
+        maps([0.79, 0.21], [0.81, 0.19], [0.45, 0.55]),
+        jnp.ones((1, 1, 3), bool),
+        decay=1.0,
+    )
     np.testing.assert_array_equal(accepted[0, 0], [False, True, True])
     accepted, _ = thresholds.accept("freematch", 0.0, thresholds.start(4), UNIFORM, ALL)
     assert bool(accepted.all())
@@ -78,7 +115,9 @@ def test_freematch_follows_the_mean_confidence():
 
 # ------------------------------------------------------------------ mixing
 def test_boxes_have_their_side_anywhere_they_fit():
-    """Catches a box that leaves the image, touches only the corner, or has the side of the complement."""
+    """Catches a box that leaves the image, touches only the corner, or has the side of the
+    complement.
+    """
     masks = np.asarray(box(jax.random.key(0), (12, 9), 200, (2 / 3, 2 / 3)))
     assert set(masks.sum((1, 2))) == {8 * 6}
     first = np.argwhere(masks)[:, 1:].reshape(200, -1, 2).min(1)
@@ -107,18 +146,31 @@ def test_jitter_is_drawn_for_each_image():
     """Catches one draw for the whole batch, and a view that changes with both probabilities at 0."""
     x = jax.random.normal(jax.random.key(0), (3, 8, 8, 1))
     np.testing.assert_array_equal(jitter(jax.random.key(1), x, 0.0, 0.0), x)
-    gain = np.asarray(jitter(jax.random.key(1), x, 1.0, 0.0)).std((1, 2, 3)) / np.asarray(x).std((1, 2, 3))
+    gain = np.asarray(jitter(jax.random.key(1), x, 1.0, 0.0)).std((1, 2, 3)) / np.asarray(x).std(
+        (1, 2, 3)
+    )
     assert len(np.unique(gain.round(4))) == 3 and gain.min() >= 1 / 1.51 and gain.max() <= 1.51
 
 
 # ------------------------------------------------------------------ components, distances
 def test_the_largest_component_is_scipys():
-    """Random blobs of three classes, and a spiral: catches 4-connectivity, a component cut in two, and classes that join."""
+    """Random blobs of three classes, and a spiral: catches 4-connectivity, a component cut in two,
+    and classes that join.
+    """
     rng = np.random.default_rng(0)
-    label = (ndimage.gaussian_filter(rng.normal(size=(3, 24, 20)), (0, 1.2, 1.2)) * 9 + 1).astype(int).clip(0, 3)
+    label = (
+        (ndimage.gaussian_filter(rng.normal(size=(3, 24, 20)), (0, 1.2, 1.2)) * 9 + 1)
+        .astype(int)
+        .clip(0, 3)
+    )
     spiral = np.zeros((24, 20), int)
     for i in range(0, 10, 2):
-        spiral[i, i : 20 - i], spiral[i : 24 - i, 19 - i], spiral[23 - i, i : 20 - i], spiral[i + 2 : 24 - i, i] = 1, 1, 1, 1
+        (
+            spiral[i, i : 20 - i],
+            spiral[i : 24 - i, 19 - i],
+            spiral[23 - i, i : 20 - i],
+            spiral[i + 2 : 24 - i, i],
+        ) = 1, 1, 1, 1
     label = np.concatenate([label, spiral[None], np.eye(24, 20, dtype=int)[None]])
     found, numbers = jax.jit(lambda x: (largest(x, 4), components(x)))(label)
     for got, number, truth in zip(np.asarray(found), np.asarray(numbers), label):
@@ -127,25 +179,35 @@ def test_the_largest_component_is_scipys():
             parts, n = ndimage.label(truth == k, np.ones((3, 3)))
             assert len(np.unique(number[truth == k])) == n
             sizes = np.bincount(parts.ravel(), minlength=n + 1)[1:]
-            wanted[np.isin(parts, 1 + np.flatnonzero(sizes == sizes.max(initial=-1)))] = k if n else 0
+            wanted[np.isin(parts, 1 + np.flatnonzero(sizes == sizes.max(initial=-1)))] = (
+                k if n else 0
+            )
         np.testing.assert_array_equal(got, np.where(truth > 0, wanted, 0))
 
 
 def test_distance_maps_are_bounded_and_negative_inside():
-    """Catches the sign, one scale for both sides, and an absent class that is read as likely as not."""
+    """Catches the sign, one scale for both sides, and an absent class that is read as likely as
+    not.
+    """
     label = np.zeros((1, 9, 9), int)
     label[0, 3:6, 3:6] = 1
     d = np.asarray(distance_map(jnp.asarray(label), 3))
     assert d.shape == (1, 9, 9, 2) and np.all(d[..., 1] == 1)
     full = np.asarray(distance_map(jnp.full((1, 4, 4), 2).at[0, 0, 0].set(255), 3))
     assert np.all(full[0, 1:] == (1, -1)) and np.all(full[0, 0, 0] == 0)
-    np.testing.assert_allclose([d[0, 4, 4, 0], d[0, 0, 0, 0], d[0, 3, 3, 0]], [-1, 1, -0.5], rtol=1e-6)
-    np.testing.assert_array_equal(np.asarray(as_probability(d[..., :1], 1500.0))[..., 0] > 0.5, label == 1)
+    np.testing.assert_allclose(
+        [d[0, 4, 4, 0], d[0, 0, 0, 0], d[0, 3, 3, 0]], [-1, 1, -0.5], rtol=1e-6
+    )
+    np.testing.assert_array_equal(
+        np.asarray(as_probability(d[..., :1], 1500.0))[..., 0] > 0.5, label == 1
+    )
 
 
 # ------------------------------------------------------------------ the ensemble of the pool
 def test_an_ensemble_is_the_bias_corrected_mean_of_its_updates():
-    """Two updates of one image at a shifted view. Catches a wrong place, rows for columns, and Z not divided by 1 - keepᵗ."""
+    """Two updates of one image at a shifted view. Catches a wrong place, rows for columns, and Z
+    not divided by 1 - keepᵗ.
+    """
     z, shape = jnp.zeros((3, 8, 8, 2), jnp.float16), (1, 4, 4)
     grid = jnp.stack(jnp.meshgrid(jnp.arange(4.0) + 1, jnp.arange(4.0) + 3, indexing="ij"))[None]
     place, valid = jnp.array([2]), jnp.ones(shape, bool).at[0, 0, 0].set(False)
@@ -160,43 +222,77 @@ def test_an_ensemble_is_the_bias_corrected_mean_of_its_updates():
 
 
 def test_an_image_drawn_twice_is_remembered_once():
-    """The second of two equal views is written. Catches writes of one pixel in an order that a device may choose, and of an invalid one."""
+    """The second of two equal views is written. Catches writes of one pixel in an order that a
+    device may choose, and of an invalid one.
+    """
     grid = jnp.stack(jnp.meshgrid(jnp.arange(4.0), jnp.arange(4.0), indexing="ij"))
     p = jax.nn.softmax(jax.random.normal(jax.random.key(0), (2, 4, 4, 2)))
-    z = write_back(jnp.zeros((3, 8, 8, 2)), jnp.array([1, 1]), jnp.stack([grid, grid]), jnp.ones((2, 4, 4), bool).at[1, 0].set(False), p, 0.6)
+    z = write_back(
+        jnp.zeros((3, 8, 8, 2)),
+        jnp.array([1, 1]),
+        jnp.stack([grid, grid]),
+        jnp.ones((2, 4, 4), bool).at[1, 0].set(False),
+        p,
+        0.6,
+    )
     np.testing.assert_allclose(z[1, :4, :4], 0.4 * p[1].at[0].set(p[0, 0]), rtol=1e-6)
 
 
 # ------------------------------------------------------------------ phases and turns
 def test_bcp_pretrains_without_unlabelled_images():
-    """Catches a phase that never ends, or looks at unlabelled images; the weight of the pseudo-labels is its own after it."""
+    """Catches a phase that never ends, or looks at unlabelled images; the weight of the
+    pseudo-labels is its own after it.
+    """
     batch, other = make_batch(7), make_batch(8)
     changed = batch._replace(weak=other.weak)
     first, later = (0.0, 0.1), (0.3, 0.4)
-    assert np.array_equal(two_steps(ROWS["bcp"], batch, first).value, two_steps(ROWS["bcp"], changed, first).value)
-    assert not np.array_equal(two_steps(ROWS["bcp"], batch, later).value, two_steps(ROWS["bcp"], changed, later).value)
-    assert [float(two_steps(ROWS["bcp"], batch, p).metrics["unsupervised_weight"][0]) for p in (first, later)] == [1.0, 0.5]
+    assert np.array_equal(
+        two_steps(ROWS["bcp"], batch, first).value, two_steps(ROWS["bcp"], changed, first).value
+    )
+    assert not np.array_equal(
+        two_steps(ROWS["bcp"], batch, later).value, two_steps(ROWS["bcp"], changed, later).value
+    )
+    assert [
+        float(two_steps(ROWS["bcp"], batch, p).metrics["unsupervised_weight"][0])
+        for p in (first, later)
+    ] == [1.0, 0.5]
 
 
 def test_mixed_pictures_are_what_the_papers_say():
-    """BCP: the box of 2/3 of each side in one picture, all but it in the other. UniMatch: boxes of the next image in the strong and the weak view.
-    Catches one way pasted twice, a picture without a box, and a box that does not cover what its complement leaves."""
+    """BCP: the box of 2/3 of each side in one picture, all but it in the other. UniMatch: boxes of
+    the next image in the strong and the weak view. Catches one way pasted twice, a picture without
+    a box, and a box that does not cover what its complement leaves.
+    """
     batch = make_batch()
-    out, into = (np.all(x == batch.image, -1) for x in first(two_steps(ROWS["bcp"], batch)).passes.image[1:])
-    assert np.array_equal(out, ~into) and sorted([out.sum(), into.sum()]) == [2 * 10 * 10, 2 * (16 * 16 - 10 * 10)]
+    out, into = (
+        np.all(x == batch.image, -1) for x in first(two_steps(ROWS["bcp"], batch)).passes.image[1:]
+    )
+    assert np.array_equal(out, ~into) and sorted([out.sum(), into.sum()]) == [
+        2 * 10 * 10,
+        2 * (16 * 16 - 10 * 10),
+    ]
     for x, mine in zip(first(two_steps(ROWS["bcp"], batch)).passes.image[1:], (out, into)):
         assert np.array_equal(x, np.where(mine[..., None], batch.image, batch.weak))
     how = ROWS["unimatch"].reference
-    for x, view in zip(first(two_steps(ROWS["unimatch"], batch, **how.fields)).passes.image[2:], (batch.strong, batch.weak)):
+    for x, view in zip(
+        first(two_steps(ROWS["unimatch"], batch, **how.fields)).passes.image[2:],
+        (batch.strong, batch.weak),
+    ):
         mixed = np.all(x == np.roll(view, 1, 0), -1)
-        assert 0 < mixed.mean() < 0.5 and np.array_equal(x, np.where(mixed[..., None], np.roll(view, 1, 0), view))
+        assert 0 < mixed.mean() < 0.5 and np.array_equal(
+            x, np.where(mixed[..., None], np.roll(view, 1, 0), view)
+        )
 
 
 def test_self_training_begins_again_with_a_fresh_student():
-    """Round 1 begins at progress 1/2: then the labeller is the average so far, and student and average are the initial ones."""
+    """Round 1 begins at progress 1/2: then the labeller is the average so far, and student and
+    average are the initial ones.
+    """
     row = ROWS["self_training"]._replace(ready=lambda memory: memory)
     p = two_steps(row, make_batch(), progress=(0.49, 0.5))
-    same = lambda a, b: all(np.allclose(x, y) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b)))
+    same = lambda a, b: all(
+        np.allclose(x, y) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b))
+    )
     at = lambda tree, i: jax.tree.map(lambda x: x[i], tree)
     fresh = at(p.memory["fresh"], 0)
     assert not same(at(p.params, 0), fresh) and same(at(p.params, 1), fresh)
@@ -205,10 +301,18 @@ def test_self_training_begins_again_with_a_fresh_student():
 
 
 def test_ad_mt_updates_one_teacher_at_a_time():
-    """Period of one step: the first teacher in step 0, the second in step 1. Catches both averaged always."""
-    p = two_steps(ROWS["ad_mt"]._replace(ready=lambda m: m, method=type(ROWS["ad_mt"].method)(period=1)), make_batch())
+    """Period of one step: the first teacher in step 0, the second in step 1. Catches both averaged
+    always.
+    """
+    p = two_steps(
+        ROWS["ad_mt"]._replace(ready=lambda m: m, method=type(ROWS["ad_mt"].method)(period=1)),
+        make_batch(),
+    )
     assert p.memory["count"].tolist() == [[1, 0], [1, 1]]
-    kept = [jax.tree.leaves(jax.tree.map(lambda x: np.array_equal(x[0], x[1]), p.memory[k].weights)) for k in ("first", "second")]
+    kept = [
+        jax.tree.leaves(jax.tree.map(lambda x: np.array_equal(x[0], x[1]), p.memory[k].weights))
+        for k in ("first", "second")
+    ]
     assert all(kept[0]) and not any(kept[1][:1])
 
 
@@ -219,12 +323,16 @@ def test_adaptive_thresholds_remember(kind):
     p = jax.nn.softmax(3 * jax.random.normal(jax.random.key(0), (2, 4, 4, 3)))
     _, once = thresholds.accept(kind, 0.5, memory, p, jnp.ones((2, 4, 4), bool), 0.9)
     _, twice = thresholds.accept(kind, 0.5, once, p, jnp.ones((2, 4, 4), bool), 0.9)
-    moved = lambda a, b: any(not np.allclose(x, y) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b)))
+    moved = lambda a, b: any(
+        not np.allclose(x, y) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b))
+    )
     assert moved(memory, once) and moved(once, twice)
 
 
 def test_coarse_labels_lie_where_their_pixels_are():
-    """Odd sizes: the 1/16 output of 97 pixels has 7, of pixels 0, 16 … 96. Catches a stride rounded from the two sizes, and a lost term of a branch."""
+    """Odd sizes: the 1/16 output of 97 pixels has 7, of pixels 0, 16 … 96. Catches a stride rounded
+    from the two sizes, and a lost term of a branch.
+    """
     from semiseg.types import Output
 
     seen = []
@@ -235,15 +343,21 @@ def test_coarse_labels_lie_where_their_pixels_are():
 
     label = jnp.arange(97)[None, :, None] * jnp.ones((1, 1, 97), jnp.int32)
     deep = [jnp.zeros((1, n, n, 2)) for n in (49, 25, 13, 7)]
-    output = Output(jnp.zeros((1, 97, 97, 2)), {"deep": deep, "losses": {"vae": jnp.float32(0.5)}}, {})
+    output = Output(
+        jnp.zeros((1, 97, 97, 2)), {"deep": deep, "losses": {"vae": jnp.float32(0.5)}}, {}
+    )
     assert float(supervised_loss(criterion, output, label)) == 1.5
     for i, got in enumerate(seen):
         assert got[0, :, 0].tolist() == list(range(0, 97, 2**i))
 
 
 def test_feature_dropout_refuses_a_network_without_one_last_layer():
-    """FCN-8s adds three scores: catches feature dropout that trains another function than the network, silently."""
+    """FCN-8s adds three scores: catches feature dropout that trains another function than the
+    network, silently.
+    """
     for net in (FCN8s(), ENet()):
         assert not net.linear_head
         with pytest.raises(UserError, match="choose another net or method"):
-            last_layer(MODEL._replace(net=net), MODEL.init(jax.random.key(0)), jnp.zeros((1, 4, 4, 2)))
+            last_layer(
+                MODEL._replace(net=net), MODEL.init(jax.random.key(0)), jnp.zeros((1, 4, 4, 2))
+            )

@@ -1,4 +1,6 @@
-"""What ``semiseg methods`` and ``semiseg bench methods`` say, held to what the methods do; presets; every method in a run."""
+"""What ``semiseg methods`` and ``semiseg bench methods`` say, held to what the methods do; presets;
+every method in a run.
+"""
 
 import dataclasses
 import functools
@@ -41,7 +43,9 @@ class Counting:
 
 @pytest.mark.parametrize("name", list(METHODS))
 def test_the_table_says_what_a_method_holds_and_passes(name):
-    """Catches a cost that the documentation hides: networks counted in params and memory, images counted in the loss."""
+    """Catches a cost that the documentation hides: networks counted in params and memory, images
+    counted in the loss.
+    """
     method = METHODS[name]()
     if name == "cross_teaching":
         method = dataclasses.replace(method, other=UNet(widths=(4, 6), convs=1))
@@ -53,7 +57,9 @@ def test_the_table_says_what_a_method_holds_and_passes(name):
     assert said == [number(params), number(memory)]
     counting.seen.clear()
     batch = make_batch()
-    jax.eval_shape(lambda p, m: method.loss(model, p, m, batch, KEY, jnp.float32(0.5))[0], params, memory)
+    jax.eval_shape(
+        lambda p, m: method.loss(model, p, m, batch, KEY, jnp.float32(0.5))[0], params, memory
+    )
     images = sum(2 * int(n or 1) for n in re.findall(r"(\d*) ?[LU]\b", method.passes))
     if name == "cross_teaching":
         images //= 2  # the other network is of another class and does not count itself
@@ -67,32 +73,59 @@ def test_the_methods_table_has_every_method_and_the_measured_cost(tmp_path, caps
     measured.write_text(json.dumps({"methods": {"bcp": {"relative": 1.25}}}))
     rows = {r["method"]: r for r in table(measured)}
     assert rows.keys() == METHODS.keys() and all(r["paper"] for r in rows.values())
-    assert rows["bcp"]["cost"] == 1.25 and rows["cps"]["cost"] is None and table(tmp_path / "none.json")[0]["cost"] is None
+    assert (
+        rows["bcp"]["cost"] == 1.25
+        and rows["cps"]["cost"] is None
+        and table(tmp_path / "none.json")[0]["cost"] is None
+    )
     assert main(["methods", "--json", str(tmp_path / "table.json")]) == 0
     said = capsys.readouterr().out
-    assert all(f"\n{name} " in said for name in METHODS) and len(json.loads((tmp_path / "table.json").read_text())) == len(METHODS)
+    assert all(f"\n{name} " in said for name in METHODS) and len(
+        json.loads((tmp_path / "table.json").read_text())
+    ) == len(METHODS)
     assert main(["methods", "bcp"]) == 0
     said = capsys.readouterr().out
-    assert "--method.pretrain" in said and "part of the batch that is labelled" in said, "inherited fields are explained too"
+    assert "--method.pretrain" in said and "part of the batch that is labelled" in said, (
+        "inherited fields are explained too"
+    )
 
 
 def test_bench_methods_measures_and_writes(tmp_path, capsys):
     """Catches a benchmark whose ratio is upside down, or that times compilation."""
     file = tmp_path / "bench.json"
-    flags = ["--only=supervised", "--widths=4,8", "--batch=4", "--size=16", "--repeats=3", "--inner=2", f"--json={file}"]
+    flags = [
+        "--only=supervised",
+        "--widths=4,8",
+        "--batch=4",
+        "--size=16",
+        "--repeats=3",
+        "--inner=2",
+        f"--json={file}",
+    ]
     assert main(["bench", "methods", *flags]) == 0
     found = json.loads(file.read_text())
-    assert set(found["methods"]) == {"supervised", "mean_teacher"} and found["methods"]["supervised"]["relative"] == 1
+    assert (
+        set(found["methods"]) == {"supervised", "mean_teacher"}
+        and found["methods"]["supervised"]["relative"] == 1
+    )
     for row in found["methods"].values():
         assert 0 < row["step_s"] < row["compile_s"]
-    assert found["goals"] == {"mean_teacher": 1.45} and np.isfinite(found["diagnostics"]) and "mean_teacher" in capsys.readouterr().out
+    assert (
+        found["goals"] == {"mean_teacher": 1.45}
+        and np.isfinite(found["diagnostics"])
+        and "mean_teacher" in capsys.readouterr().out
+    )
     assert main(["bench", "methods", "--only=nothing"]) == 2
 
 
-@pytest.mark.parametrize("name, method", [(p, m) for p, recipes in config.PRESETS.items() for m in recipes])
+@pytest.mark.parametrize(
+    "name, method", [(p, m) for p, recipes in config.PRESETS.items() for m in recipes]
+)
 def test_every_preset_is_a_trial(name, method):
-    """Catches a recipe that names a field its method does not have, one that YAML does not bring back, and a teacher that normalises by the
-    statistics of its start because they are never averaged."""
+    """Catches a recipe that names a field its method does not have, one that YAML does not bring
+    back, and a teacher that normalises by the statistics of its start because they are never
+    averaged.
+    """
     trial = config.preset(name, method)
     assert getattr(trial.method, "average_state", True) or trial.method.teacher_train
     assert config.name_of("method", trial.method) == method
@@ -101,18 +134,47 @@ def test_every_preset_is_a_trial(name, method):
 
 def test_cross_teaching_has_two_architectures():
     """Catches a second network of the same kind, which is CPS."""
-    for trial in (config.override(config.Trial(), {"method": "cross_teaching"}), config.preset("ssl4mis", "cross_teaching")):
+    for trial in (
+        config.override(config.Trial(), {"method": "cross_teaching"}),
+        config.preset("ssl4mis", "cross_teaching"),
+    ):
         assert type(trial.method.other) is not type(trial.net)
 
 
 def test_presets_hold_the_published_figures_of_their_papers():
     """Catches a preset that drifts from the recipe, and a quirk that became a default."""
-    bcp, unimatch, uamt = config.preset("bcp-acdc"), config.preset("unimatch-acdc"), config.preset("uamt-la", "uamt")
-    assert (bcp.steps, bcp.schedule, bcp.method.pairs, bcp.method.pretrain, bcp.method.weight) == (40_000, "constant", "halves", 0.25, 0.5)
-    assert (unimatch.lr, unimatch.method.threshold, unimatch.method.strong_weight, unimatch.method.feature_weight) == (0.005, 0.95, 0.25, 0.5)
-    assert (uamt.batch, uamt.steps, uamt.method.largest_entropy, uamt.method.looks, uamt.method.labelled(uamt.batch)) == (4, 6000, "binary", 8, 2)
+    bcp, unimatch, uamt = (
+        config.preset("bcp-acdc"),
+        config.preset("unimatch-acdc"),
+        config.preset("uamt-la", "uamt"),
+    )
+    assert (bcp.steps, bcp.schedule, bcp.method.pairs, bcp.method.pretrain, bcp.method.weight) == (
+        40_000,
+        "constant",
+        "halves",
+        0.25,
+        0.5,
+    )
+    assert (
+        unimatch.lr,
+        unimatch.method.threshold,
+        unimatch.method.strong_weight,
+        unimatch.method.feature_weight,
+    ) == (0.005, 0.95, 0.25, 0.5)
+    assert (
+        uamt.batch,
+        uamt.steps,
+        uamt.method.largest_entropy,
+        uamt.method.looks,
+        uamt.method.labelled(uamt.batch),
+    ) == (4, 6000, "binary", 8, 2)
     right = METHODS["bcp"](), METHODS["uamt"](), METHODS["fixmatch"](), METHODS["mean_teacher"]()
-    assert right[0].pairs == "both" and right[1].largest_entropy == "classes" and right[2].rejected == "ignored" and not right[3].teacher_train
+    assert (
+        right[0].pairs == "both"
+        and right[1].largest_entropy == "classes"
+        and right[2].rejected == "ignored"
+        and not right[3].teacher_train
+    )
     assert all(m.evaluate == "teacher" and m.average_state for m in right)
     with pytest.raises(UserError, match="it has bcp"):
         config.preset("bcp-acdc", "cps")
@@ -120,7 +182,9 @@ def test_presets_hold_the_published_figures_of_their_papers():
 
 @pytest.mark.parametrize("name", list(METHODS))
 def test_every_method_fits_the_trainer(name):
-    """Traces start, chunk and final without compiling. Catches a state that changes its shape or type in a step, and a missed network."""
+    """Traces start, chunk and final without compiling. Catches a state that changes its shape or
+    type in a step, and a missed network.
+    """
     method, size = ROWS[name].method, MODEL.sample.shape[1]
     p = program.Program(MODEL, size, 4, "adamw", "poly")
     knobs = jax.tree.map(jnp.float32, program.Knobs(method=method, augment=Augmentation()))
@@ -132,22 +196,36 @@ def test_every_method_fits_the_trainer(name):
         of(shape, jnp.uint8),
     )  # fmt: skip
     state = jax.eval_shape(functools.partial(program.start, p), knobs, jnp.uint32(0))
-    after, metrics = jax.eval_shape(functools.partial(program.chunk, p), knobs, jnp.uint32(0), pools, state, jnp.int32(3))
+    after, metrics = jax.eval_shape(
+        functools.partial(program.chunk, p), knobs, jnp.uint32(0), pools, state, jnp.int32(3)
+    )
     same = lambda a, b: (a.shape, a.dtype) == (b.shape, b.dtype)
     assert jax.tree.all(jax.tree.map(same, after, state))
     assert all(m.shape == () for m in metrics.values())
-    assert ("pseudo_accuracy" in metrics) == (name != "supervised"), "its pseudo-labels are not diagnosed"
+    assert ("pseudo_accuracy" in metrics) == (name != "supervised"), (
+        "its pseudo-labels are not diagnosed"
+    )
     best = jax.eval_shape(functools.partial(program.final, p), knobs, state)
-    assert jax.tree.all(jax.tree.map(same, best, jax.eval_shape(MODEL.init, KEY))), "another network is evaluated"
+    assert jax.tree.all(jax.tree.map(same, best, jax.eval_shape(MODEL.init, KEY))), (
+        "another network is evaluated"
+    )
 
 
 RUNS = ("cps", "bcp", "dan")
-"""Two networks, a loop inside the step, a critic; SEMISEG_ALL_RUNS=1 runs every method (minutes)."""
+"""Two networks, a loop inside the step, a critic; SEMISEG_ALL_RUNS=1 runs every method (minutes).
+"""
 
 
 @pytest.mark.parametrize("name", list(METHODS) if os.environ.get("SEMISEG_ALL_RUNS") else RUNS)
 def test_methods_train_in_a_run(name, tiny):
-    """Six steps on the tiny set through the whole runner, recorded. Catches what tracing cannot: a program that XLA refuses, a NaN."""
+    """Six steps on the tiny set through the whole runner, recorded. Catches what tracing cannot: a
+    program that XLA refuses, a NaN.
+    """
     method = ROWS[name].method
-    result = semiseg.run(dataclasses.replace(tiny, method=method, steps=6, log_every=6, eval_every=6, net=MODEL.net, image_size=16), progress=False)
+    result = semiseg.run(
+        dataclasses.replace(
+            tiny, method=method, steps=6, log_every=6, eval_every=6, net=MODEL.net, image_size=16
+        ),
+        progress=False,
+    )
     assert np.isfinite(result.summary["last"]["val"]["dice"])

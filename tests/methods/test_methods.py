@@ -1,6 +1,8 @@
-"""Every method against one contract: who gets gradient, which view matters, what weight 0 means, what is averaged.
+"""Every method against one contract: who gets gradient, which view matters, what weight 0 means,
+what is averaged.
 
-Each check is a function of a row. It must hold on every row that claims it, and fail on its mutant, a method broken in one line.
+Each check is a function of a row. It must hold on every row that claims it, and fail on its mutant,
+a method broken in one line.
 """
 
 import dataclasses
@@ -16,7 +18,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from method_cases import KEY, LATE, MODEL, ROWS, VARIANTS, Row, begin, close, equal, first, make_batch, net, probe, two_steps
+from method_cases import (
+    KEY,
+    LATE,
+    MODEL,
+    ROWS,
+    VARIANTS,
+    Row,
+    begin,
+    close,
+    equal,
+    first,
+    make_batch,
+    net,
+    probe,
+    two_steps,
+)
 from method_references import See
 
 from semiseg import methods as m
@@ -60,9 +77,15 @@ def test_table_is_covered():
 def check_gradient(row):
     """Every weight learns, the memory never does, and all is finite."""
     p = two_steps(row, BATCH)
-    assert all(np.isfinite(x).all() for x in jax.tree.leaves((p.value, p.metrics, p.gradient, p.params)))
+    assert all(
+        np.isfinite(x).all() for x in jax.tree.leaves((p.value, p.metrics, p.gradient, p.params))
+    )
     assert np.all(p.memory_gradient == 0), "gradient reaches the memory"
-    idle = [jax.tree_util.keystr(path) for path, g in jax.tree.leaves_with_path(p.gradient) if not np.abs(g[0]).max() > 0]
+    idle = [
+        jax.tree_util.keystr(path)
+        for path, g in jax.tree.leaves_with_path(p.gradient)
+        if not np.abs(g[0]).max() > 0
+    ]
     assert not idle, "weights that never learn"
 
 
@@ -73,20 +96,26 @@ def check_nothing_accepted_is_finite(row):
 
 
 def check_passes(row):
-    """Which passes the loss teaches, by their logits or by their features through a head; a pass that makes a target is taught nothing."""
+    """Which passes the loss teaches, by their logits or by their features through a head; a pass
+    that makes a target is taught nothing.
+    """
     p = first(two_steps(row, BATCH).passes)
     by = np.array([[bool(x.any()) for x in g] for g in (p.d_logits, p.d_features)])
     assert "".join("-LFB"[logits + 2 * features] for logits, features in by.T) == row.passes
 
 
 def check_weight_zero(row):
-    """Without its own terms a method is supervised training, bit for bit: loss, gradient, statistics. Where heads of its own go on learning from
-    the labels, the labelled pass's logits have the gradient of those criteria alone; no other pass has any."""
+    """Without its own terms a method is supervised training, bit for bit: loss, gradient,
+    statistics. Where heads of its own go on learning from the labels, the labelled pass's logits
+    have the gradient of those criteria alone; no other pass has any.
+    """
     p, reference = two_steps(row, BATCH, **row.off), two_steps(ROWS["supervised"], BATCH)
     at, alone = first(p.passes), first(reference.passes)
     labelled = [equal(image, BATCH.image) for image in at.image]
     if row.zero == "heads":
-        check_reference(row._replace(reference=row.reference._replace(fields=row.reference.fields | row.off)))
+        check_reference(
+            row._replace(reference=row.reference._replace(fields=row.reference.fields | row.off))
+        )
     else:
         same = functools.partial(close, rtol=1e-5) if row.zero == "pass" else equal
         assert same(at.d_logits[labelled.index(True)], row.share * alone.d_logits[0])
@@ -102,15 +131,29 @@ def check_weight_zero(row):
 
 
 def check_reference(row):
-    """The loss, and its gradient with respect to every pass's logits and features, are those of the formula written a second time. The gradient
-    shows what the value does not: a target through which it flows."""
+    """The loss, and its gradient with respect to every pass's logits and features, are those of the
+    formula written a second time. The gradient shows what the value does not: a target through
+    which it flows.
+    """
     how = row.reference
     fields = {"threshold": 0.0} | dataclasses.asdict(row.method) | how.fields
     batch = BATCH._replace(strong=BATCH.weak) if how.one_view else BATCH
     steps = two_steps(row, batch, how.progress, how.sharp, **how.fields)
-    p, before = jax.tree.map(lambda x: x[how.step], steps), begin(row, how.sharp) if how.step == 0 else first((steps.params, steps.memory))
+    p, before = (
+        jax.tree.map(lambda x: x[how.step], steps),
+        begin(row, how.sharp) if how.step == 0 else first((steps.params, steps.memory)),
+    )
     t = min(how.progress[how.step] / fields["ramp"], 1.0)
-    see = See(p.passes.image, p.passes.logits, p.passes.features, *before, batch, fields["weight"], fields["threshold"], t)
+    see = See(
+        p.passes.image,
+        p.passes.logits,
+        p.passes.features,
+        *before,
+        batch,
+        fields["weight"],
+        fields["threshold"],
+        t,
+    )
     value, gradient = differentiated(how.formula)(see.x, see.z, see)
     np.testing.assert_allclose(p.value, value, rtol=how.rtol)
     for ours, theirs in zip((p.passes.d_logits, p.passes.d_features), gradient):
@@ -124,11 +167,16 @@ def differentiated(formula):
 
 
 def check_views(row):
-    """The loss follows the strong view where the method has one, and only there; the unlabelled images always matter."""
+    """The loss follows the strong view where the method has one, and only there; the unlabelled
+    images always matter.
+    """
     strong = two_steps(row, BATCH._replace(strong=OTHER.strong))
     assert equal(strong.value, two_steps(row, BATCH).value) != row.strong
     if row.method.__class__ is not m.Supervised:
-        assert not equal(two_steps(row, BATCH._replace(weak=OTHER.weak, strong=OTHER.strong)).value, two_steps(row, BATCH).value)
+        assert not equal(
+            two_steps(row, BATCH._replace(weak=OTHER.weak, strong=OTHER.strong)).value,
+            two_steps(row, BATCH).value,
+        )
 
 
 def check_teacher(row):
@@ -152,59 +200,99 @@ def check_rejected(row):
 
 
 def check_partly_rejected(row):
-    """At the median confidence: no pass has a gradient at the logits or features of a rejected pixel, and those that are taught have one at nearly
-    every accepted pixel."""
+    """At the median confidence: no pass has a gradient at the logits or features of a rejected
+    pixel, and those that are taught have one at nearly every accepted pixel.
+    """
     confidence = first(two_steps(row, BATCH, **row.still).pseudo).probability.max(-1)
-    p = first(two_steps(row, BATCH, threshold=float(np.median(confidence[BATCH.valid])), **row.still))
+    p = first(
+        two_steps(row, BATCH, threshold=float(np.median(confidence[BATCH.valid])), **row.still)
+    )
     accepted = p.pseudo.accepted
     assert 0.1 < accepted[BATCH.valid].mean() < 0.9
     reached = np.any(p.passes.d_logits != 0, -1) | np.any(p.passes.d_features != 0, -1)
-    taught = [there for there, image in zip(reached, p.passes.image) if there.any() and not equal(image, BATCH.image)]
-    assert taught and all(not there[~accepted].any() and there[accepted].mean() > 0.9 for there in taught)
+    taught = [
+        there
+        for there, image in zip(reached, p.passes.image)
+        if there.any() and not equal(image, BATCH.image)
+    ]
+    assert taught and all(
+        not there[~accepted].any() and there[accepted].mean() > 0.9 for there in taught
+    )
 
 
 def check_permutation(row):
-    """The order of the unlabelled images changes nothing: each is taught with its own prediction, not with a neighbour's."""
-    turned = BATCH._replace(**{f: getattr(BATCH, f)[::-1] for f in ("weak", "strong", "valid", "place", "coordinates")})
+    """The order of the unlabelled images changes nothing: each is taught with its own prediction,
+    not with a neighbour's.
+    """
+    turned = BATCH._replace(
+        **{f: getattr(BATCH, f)[::-1] for f in ("weak", "strong", "valid", "place", "coordinates")}
+    )
     a, b = (two_steps(row, x, **row.still) for x in (BATCH, turned))
     assert close(a.value, b.value) and close(net(a.gradient), net(b.gradient), 1e-2)
 
 
 def check_average(row):
-    """The evaluated average after two steps: the first copies, the second keeps min(1/2, decay = .3) of that; weights AND statistics."""
+    """The evaluated average after two steps: the first copies, the second keeps min(1/2, decay =
+    .3) of that; weights AND statistics.
+    """
     p = two_steps(row, BATCH)
     average = p.memory["average" if "average" in p.memory else "teacher"]
     mean = jax.tree.map(lambda x: jnp.stack([x[0], 0.3 * x[0] + 0.7 * x[1]]), net(p.params))
-    assert jax.tree.leaves(mean.state) and close(average.state, mean.state, 1e-5) and close(average.weights, mean.weights, 1e-5)
-    final = row.method.final(jax.tree.map(lambda x: x[1], p.params), jax.tree.map(lambda x: x[1], p.memory))
+    assert (
+        jax.tree.leaves(mean.state)
+        and close(average.state, mean.state, 1e-5)
+        and close(average.weights, mean.weights, 1e-5)
+    )
+    final = row.method.final(
+        jax.tree.map(lambda x: x[1], p.params), jax.tree.map(lambda x: x[1], p.memory)
+    )
     assert equal(final, jax.tree.map(lambda x: x[1], average)), "another network is evaluated"
 
 
 def check_two_teachers(row):
-    """In turn, each keeps .3 of itself and takes .7 of the student of its step; out of turn it stays."""
+    """In turn, each keeps .3 of itself and takes .7 of the student of its step; out of turn it
+    stays.
+    """
     p, (_, memory) = two_steps(row, BATCH), begin(row)
     for turn, name in enumerate(("first", "second")):
         old = memory[name]
         for step in (0, 1):
-            new, student = (jax.tree.map(lambda x, i=step: x[i], tree) for tree in (p.memory[name], p.params))
-            wanted = jax.tree.map(lambda a, b: 0.3 * a + 0.7 * b, old, student) if step == turn else old
-            assert jax.tree.leaves(new.state) and close(new.state, wanted.state, 1e-5) and close(new.weights, wanted.weights, 1e-5)
+            new, student = (
+                jax.tree.map(lambda x, i=step: x[i], tree) for tree in (p.memory[name], p.params)
+            )
+            wanted = (
+                jax.tree.map(lambda a, b: 0.3 * a + 0.7 * b, old, student) if step == turn else old
+            )
+            assert (
+                jax.tree.leaves(new.state)
+                and close(new.state, wanted.state, 1e-5)
+                and close(new.weights, wanted.weights, 1e-5)
+            )
             old = new
 
 
 def check_critic(row):
     """The critic learns from its own loss alone, and all else from the rest alone."""
-    full, no_weight, no_critic = (first(two_steps(row, BATCH, **f).gradient) for f in ({}, {"weight": 0.0}, {"critic_weight": 0.0}))
-    assert close(full["critic"], no_weight["critic"], 1e-5) and not any(x.any() for x in jax.tree.leaves(no_critic["critic"]))
+    full, no_weight, no_critic = (
+        first(two_steps(row, BATCH, **f).gradient)
+        for f in ({}, {"weight": 0.0}, {"critic_weight": 0.0})
+    )
+    assert close(full["critic"], no_weight["critic"], 1e-5) and not any(
+        x.any() for x in jax.tree.leaves(no_critic["critic"])
+    )
     rest = lambda g: {k: v for k, v in g.items() if k != "critic"}
     assert close(rest(full), rest(no_critic), 1e-5)
 
 
 def check_ramp(row):
-    """What the loss adds, and the weight that is logged, rise as exp(-5 (1 - t)²) to their full value at the ramp's end; twice the ``weight`` adds
-    twice as much. Without a ramp it is all there at once. Over pixels that teach from the start, as UA-MT's limit on their entropy rises too."""
+    """What the loss adds, and the weight that is logged, rise as exp(-5 (1 - t)²) to their full
+    value at the ramp's end; twice the ``weight`` adds twice as much. Without a ramp it is all there
+    at once. Over pixels that teach from the start, as UA-MT's limit on their entropy rises too.
+    """
     ramp, start = ({"ramp": 0.4}, 0.0) if row.ramps else ({}, LATE[0])
-    batch = BATCH._replace(valid=first(two_steps(row, BATCH, (start, start), **ramp)).pseudo.accepted)
+    batch = BATCH._replace(
+        valid=first(two_steps(row, BATCH, (start, start), **ramp)).pseudo.accepted
+    )
     look = lambda t, weight: first(two_steps(row, batch, (t, t), weight=weight, **ramp))
     none, half, full = (look(LATE[0], weight).value for weight in (0.0, 50.0, 100.0))
     assert full != none, "nothing is added"
@@ -212,7 +300,9 @@ def check_ramp(row):
     for t, share in ((0.0, np.exp(-5.0)), (0.2, np.exp(-1.25))) if row.ramps else ():
         p = look(t, 100.0)
         np.testing.assert_allclose(p.value - none, share * (full - none), rtol=1e-3)
-        np.testing.assert_allclose(next(v for k, v in p.metrics.items() if k.endswith("_weight")), 100 * share, rtol=1e-5)
+        np.testing.assert_allclose(
+            next(v for k, v in p.metrics.items() if k.endswith("_weight")), 100 * share, rtol=1e-5
+        )
 
 
 def check_compiles_once(row):
@@ -220,13 +310,20 @@ def check_compiles_once(row):
     two_steps(row, BATCH)
     before = probe._cache_size()
     fields = {f.name for f in dataclasses.fields(row.method)}
-    two_steps(row, OTHER, progress=(0.1, 0.2), **{k: v for k, v in {"weight": 0.3, "ramp": 0.7, "decay": 0.5}.items() if k in fields})
+    two_steps(
+        row,
+        OTHER,
+        progress=(0.1, 0.2),
+        **{k: v for k, v in {"weight": 0.3, "ramp": 0.7, "decay": 0.5}.items() if k in fields},
+    )
     assert probe._cache_size() == before
 
 
 def check_image_weight(row):
-    """The mask of an image of weight 0 teaches nothing, early (in a pre-training) and late: neither gradient nor memory follow it. By cross-entropy
-    alone, since a Dice over the batch has every mask in its sums."""
+    """The mask of an image of weight 0 teaches nothing, early (in a pre-training) and late: neither
+    gradient nor memory follow it. By cross-entropy alone, since a Dice over the batch has every
+    mask in its sums.
+    """
     off = BATCH._replace(weight=jnp.array([0.0, 1.0]))
     batches = off, off._replace(label=off.label.at[0].set(OTHER.label[0])), BATCH
     a, b, on = (two_steps(row, x, (0.1, 0.6), criterion=CEDice(dice_weight=0.0)) for x in batches)
@@ -237,7 +334,9 @@ def check_image_weight(row):
 # ------------------------------------------------------------------ on every method
 @rows()
 def test_every_weight_learns_and_the_memory_never(name):
-    """Catches a teacher that is trained, a head left out, a NaN; ``ssnet`` and ``unimatch`` differentiate inside their loss."""
+    """Catches a teacher that is trained, a head left out, a NaN; ``ssnet`` and ``unimatch``
+    differentiate inside their loss.
+    """
     check_gradient(CASES[name])
 
 
@@ -249,20 +348,25 @@ def test_nothing_valid_is_finite(name):
 
 @rows()
 def test_the_passes_that_are_taught(name):
-    """Catches a target that is trained towards what learns from it, in a pass of its own, and a pass that is forgotten."""
+    """Catches a target that is trained towards what learns from it, in a pass of its own, and a
+    pass that is forgotten.
+    """
     check_passes(CASES[name])
 
 
 @rows()
 def test_weight_zero_is_supervised_bit_for_bit(name):
-    """Catches an unlabelled term that leaks past its weight, or statistics that follow unlabelled images; BCP at a box of the whole picture."""
+    """Catches an unlabelled term that leaks past its weight, or statistics that follow unlabelled
+    images; BCP at a box of the whole picture.
+    """
     check_weight_zero(CASES[name])
 
 
 @rows(lambda row: row.reference is not None)
 def test_the_loss_is_that_of_its_formula(name):
-    """Catches a mask inverted, a label not mixed with its picture, a network that teaches itself, a mean that is a sum, and a target with gradient
-    that is made in the pass it teaches."""
+    """Catches a mask inverted, a label not mixed with its picture, a network that teaches itself, a
+    mean that is a sum, and a target with gradient that is made in the pass it teaches.
+    """
     check_reference(CASES[name])
 
 
@@ -304,13 +408,17 @@ def test_the_order_of_unlabelled_images_changes_nothing(name):
 
 @rows()
 def test_the_evaluated_average_follows_its_closed_form(name):
-    """Catches forgotten statistics, a teacher left at zero, a decay of its own, and ``final`` returning the student."""
+    """Catches forgotten statistics, a teacher left at zero, a decay of its own, and ``final``
+    returning the student.
+    """
     check_average(CASES[name])
 
 
 @rows(lambda row: isinstance(row.method, m.ADMT))
 def test_two_teachers_follow_their_closed_forms(name):
-    """Catches teachers that are the same, that are both averaged into always, and a student of another step."""
+    """Catches teachers that are the same, that are both averaged into always, and a student of
+    another step.
+    """
     check_two_teachers(CASES[name])
 
 
@@ -322,13 +430,17 @@ def test_a_critic_and_what_it_judges_learn_apart(name):
 
 @rows(lambda row: row.method.__class__ is not m.Supervised)
 def test_the_weight_ramps(name):
-    """Catches a weight that is constant, ends where the training does, or is logged and not applied."""
+    """Catches a weight that is constant, ends where the training does, or is logged and not
+    applied.
+    """
     check_ramp(CASES[name])
 
 
 @rows()
 def test_an_image_of_weight_zero_teaches_nothing(name):
-    """Catches a head or a part of a picture that is taught with a synthetic image's mask beside its weight."""
+    """Catches a head or a part of a picture that is taught with a synthetic image's mask beside its
+    weight.
+    """
     check_image_weight(CASES[name])
 
 
@@ -340,27 +452,46 @@ def test_a_method_compiles_once(name):
 
 def test_the_readmes_method_passes_with_its_row():
     """Catches an example that a newcomer copies and that the suite refuses."""
-    blocks = re.findall(r"```python\n(.*?)```", (Path(__file__).parents[2] / "README.md").read_text(), re.S)
-    code, line = next((a, b) for a, b in itertools.pairwise(blocks) if a.startswith("# semiseg/methods/entropy.py"))
+    blocks = re.findall(
+        r"```python\n(.*?)```", (Path(__file__).parents[2] / "README.md").read_text(), re.S
+    )
+    code, line = next(
+        (a, b)
+        for a, b in itertools.pairwise(blocks)
+        if a.startswith("# semiseg/methods/entropy.py")
+    )
     made: dict = {"__name__": "semiseg.methods.entropy"}
     exec(code, made)
     row = eval(f"{{{line}}}", {"Row": Row, "m": types.SimpleNamespace(**made)})["entropy"]
-    checks = check_gradient, check_nothing_accepted_is_finite, check_passes, check_weight_zero, check_views, check_outside, check_permutation
+    checks = (
+        check_gradient,
+        check_nothing_accepted_is_finite,
+        check_passes,
+        check_weight_zero,
+        check_views,
+        check_outside,
+        check_permutation,
+    )
     for check in (*checks, check_average, check_ramp, check_image_weight, check_compiles_once):
         check(row)
 
 
-# ------------------------------------------------------------------ mutants: each broken in one line
+# ------------------------------------------------------------------ mutants: each broken in one
+# line
 class _Trained(m.MeanTeacher):
     def loss(self, model, params, memory, batch, key, progress):
         value, aux = super().loss(model, params, memory, batch, key, progress)
-        return value + jnp.square(model.apply(memory["teacher"], batch.weak, train=False).logits).mean(), aux  # no stop_gradient
+        return value + jnp.square(
+            model.apply(memory["teacher"], batch.weak, train=False).logits
+        ).mean(), aux  # no stop_gradient
 
 
 class _Nan(m.PseudoLabel):
     def loss(self, model, params, memory, batch, key, progress):
         value, aux = super().loss(model, params, memory, batch, key, progress)
-        return value + 0.0 * (1.0 / aux.pseudo.accepted.sum()), aux  # a mean over accepted pixels alone
+        return value + 0.0 * (
+            1.0 / aux.pseudo.accepted.sum()
+        ), aux  # a mean over accepted pixels alone
 
 
 class _Leak(m.MeanTeacher):
@@ -377,12 +508,21 @@ class _UnlabelledStatistics(m.MeanTeacher):
 
 class _EveryPixel(m.MeanTeacher):
     def loss(self, model, params, memory, batch, key, progress):
-        return super().loss(model, params, memory, batch._replace(valid=jnp.ones_like(batch.valid)), key, progress)
+        return super().loss(
+            model, params, memory, batch._replace(valid=jnp.ones_like(batch.valid)), key, progress
+        )
 
 
 class _Neighbour(m.MeanTeacher):
     def loss(self, model, params, memory, batch, key, progress):
-        return super().loss(model, params, memory, batch._replace(strong=batch.strong.at[0].set(batch.strong[1])), key, progress)
+        return super().loss(
+            model,
+            params,
+            memory,
+            batch._replace(strong=batch.strong.at[0].set(batch.strong[1])),
+            key,
+            progress,
+        )
 
 
 class _Flat(m.MeanTeacher):
@@ -397,7 +537,9 @@ class _StudentEvaluated(m.MeanTeacher):
 
 class _Unweighed(m.MCNet):
     def loss(self, model, params, memory, batch, key, progress):
-        return super().loss(model, params, memory, batch._replace(weight=jnp.ones_like(batch.weight)), key, progress)
+        return super().loss(
+            model, params, memory, batch._replace(weight=jnp.ones_like(batch.weight)), key, progress
+        )
 
 
 class _Frozen(m.MeanTeacher):
@@ -412,12 +554,21 @@ class _StaticWeight(m.MeanTeacher):
 class _Unramped(m.MeanTeacher):
     def loss(self, model, params, memory, batch, key, progress):
         value, aux = super().loss(model, params, memory, batch, key, progress)
-        return value + (self.weight - aux.metrics["consistency_weight"]) * aux.metrics["consistency"], aux  # w(t) is logged
+        return value + (self.weight - aux.metrics["consistency_weight"]) * aux.metrics[
+            "consistency"
+        ], aux  # w(t) is logged
 
 
 class _Swapped(m.MeanTeacher):
     def loss(self, model, params, memory, batch, key, progress):
-        return super().loss(model, params, memory, batch._replace(weak=batch.strong, strong=batch.weak), key, progress)
+        return super().loss(
+            model,
+            params,
+            memory,
+            batch._replace(weak=batch.strong, strong=batch.weak),
+            key,
+            progress,
+        )
 
 
 class _OwnDecay(m.MeanTeacher):
@@ -448,7 +599,9 @@ class _OwnDecisions(m.CrossTeaching):
 
 
 def broken(cls, place, name, become):
-    """``cls`` whose loss finds another function under ``name``; ``become(original, memory, batch)`` makes it."""
+    """``cls`` whose loss finds another function under ``name``; ``become(original, memory, batch)``
+    makes it.
+    """
 
     class Broken(cls):
         def loss(self, model, params, memory, batch, key, progress):
@@ -463,7 +616,9 @@ def _passed_on(original, memory, batch):
 
 
 def _whole(original, memory, batch):
-    return lambda logits, label, accepted, valid: original(logits, label, valid & accepted.any((1, 2), keepdims=True), valid)
+    return lambda logits, label, accepted, valid: original(
+        logits, label, valid & accepted.any((1, 2), keepdims=True), valid
+    )
 
 
 def _picture_alone(original, memory, batch):
@@ -475,7 +630,9 @@ def _inverted_paste(original, memory, batch):
 
 
 def _straight(original, memory, batch):
-    return lambda p, q, mask: original(p, jnp.roll(q, 1, 0), mask)  # the target of the next image, not of the mix
+    return lambda p, q, mask: original(
+        p, jnp.roll(q, 1, 0), mask
+    )  # the target of the next image, not of the mix
 
 
 def _constant(original, memory, batch):
@@ -499,7 +656,9 @@ def _uncertain(original, memory, batch):
 
 
 def _uncorrected(original, memory, batch):
-    seen = temporal_ensembling.look_up(memory["ensemble"][batch.place].astype(jnp.float32), batch.coordinates).sum(-1, keepdims=True)
+    seen = temporal_ensembling.look_up(
+        memory["ensemble"][batch.place].astype(jnp.float32), batch.coordinates
+    ).sum(-1, keepdims=True)
     return lambda p, target, known: original(p, target * seen, known)
 
 
@@ -530,7 +689,11 @@ MUTANTS = {
     "views swapped": (_Swapped, {}, check_teacher),
     "valid ignored": (_EveryPixel, {}, check_outside),
     "rejected is background": (m.FixMatch, {"rejected": "background"}, check_rejected),
-    "image accepted whole": (broken(m.PseudoLabel, pseudo_label, "hard_cross_entropy", _whole), {}, check_partly_rejected),
+    "image accepted whole": (
+        broken(m.PseudoLabel, pseudo_label, "hard_cross_entropy", _whole),
+        {},
+        check_partly_rejected,
+    ),
     "neighbour's label": (_Neighbour, {}, check_permutation),
     "statistics not averaged": (m.MeanTeacher, {"average_state": False}, check_average),
     "student evaluated": (_StudentEvaluated, {}, check_average),
@@ -541,30 +704,96 @@ MUTANTS = {
     "ramp logged, not applied": (_Unramped, {}, check_ramp),
     "image's weight ignored": (_Unweighed, {}, check_image_weight),
     "weight compiled in": (_StaticWeight, {}, check_compiles_once),
-    "trained target of CCT": (broken(m.CCT, jax.lax, "stop_gradient", _passed_on), {}, check_passes),
-    "trained target of MC-Net": (broken(m.MCNet, jax.lax, "stop_gradient", _passed_on), {}, check_reference),
+    "trained target of CCT": (
+        broken(m.CCT, jax.lax, "stop_gradient", _passed_on),
+        {},
+        check_passes,
+    ),
+    "trained target of MC-Net": (
+        broken(m.MCNet, jax.lax, "stop_gradient", _passed_on),
+        {},
+        check_reference,
+    ),
     "critic trained to be fooled": (broken(m.DAN, dan, "frozen", _passed_on), {}, check_critic),
     "CPS's networks teach themselves": (_OwnDecision, {}, check_reference),
     "cross-teaching's networks teach themselves": (_OwnDecisions, {}, check_reference),
-    "ICT's target is not mixed": (broken(m.ICT, ict, "softmax_mse", _straight), {}, check_reference),
-    "one side of the Pi model is constant": (broken(m.PiModel, pi_model, "softmax_mse", _constant), {}, check_reference),
-    "one side of R-Drop is constant": (broken(m.RDrop, r_drop, "divergence", _one_way), {}, check_reference),
-    "DTC takes inside for outside": (broken(m.DTC, dtc, "as_probability", _other_side), {}, check_reference),
-    "SASSNet's critic weighs its sides": (broken(m.SASSNet, sassnet, "binary_cross_entropy", _halved), {}, check_reference),
-    "SS-Net's vectors have lengths": (broken(m.SSNet, ssnet, "_unit", _passed_on), {}, check_reference),
-    "UA-MT learns from the uncertain": (broken(m.UAMT, uamt, "softmax_mse", _uncertain), {}, check_reference),
-    "temporal ensemble from zero": (broken(m.TemporalEnsembling, temporal_ensembling, "softmax_mse", _uncorrected), {}, check_reference),
-    "UniMatch mixes no label": (broken(m.UniMatch, unimatch, "paste", _picture_alone), {}, check_reference),
-    "URPC trusts what its scales disagree on": (broken(m.URPC, urpc, "weighted_mean", _unrectified), {}, check_reference),
-    "AD-MT's teachers weigh the same": (broken(m.ADMT, ad_mt, "entropy", _evenly), {}, check_reference),
-    "FixMatch's mean over accepted pixels": (broken(m.FixMatch, fixmatch, "hard_cross_entropy", _accepted_alone), {}, check_reference),
-    "mean teacher's sum over classes": (broken(m.MeanTeacher, mean_teacher, "softmax_mse", _summed), {}, check_reference),
-    "BCP pastes labels the other way": (broken(m.BCP, bcp, "paste", _inverted_paste), {}, check_reference),
+    "ICT's target is not mixed": (
+        broken(m.ICT, ict, "softmax_mse", _straight),
+        {},
+        check_reference,
+    ),
+    "one side of the Pi model is constant": (
+        broken(m.PiModel, pi_model, "softmax_mse", _constant),
+        {},
+        check_reference,
+    ),
+    "one side of R-Drop is constant": (
+        broken(m.RDrop, r_drop, "divergence", _one_way),
+        {},
+        check_reference,
+    ),
+    "DTC takes inside for outside": (
+        broken(m.DTC, dtc, "as_probability", _other_side),
+        {},
+        check_reference,
+    ),
+    "SASSNet's critic weighs its sides": (
+        broken(m.SASSNet, sassnet, "binary_cross_entropy", _halved),
+        {},
+        check_reference,
+    ),
+    "SS-Net's vectors have lengths": (
+        broken(m.SSNet, ssnet, "_unit", _passed_on),
+        {},
+        check_reference,
+    ),
+    "UA-MT learns from the uncertain": (
+        broken(m.UAMT, uamt, "softmax_mse", _uncertain),
+        {},
+        check_reference,
+    ),
+    "temporal ensemble from zero": (
+        broken(m.TemporalEnsembling, temporal_ensembling, "softmax_mse", _uncorrected),
+        {},
+        check_reference,
+    ),
+    "UniMatch mixes no label": (
+        broken(m.UniMatch, unimatch, "paste", _picture_alone),
+        {},
+        check_reference,
+    ),
+    "URPC trusts what its scales disagree on": (
+        broken(m.URPC, urpc, "weighted_mean", _unrectified),
+        {},
+        check_reference,
+    ),
+    "AD-MT's teachers weigh the same": (
+        broken(m.ADMT, ad_mt, "entropy", _evenly),
+        {},
+        check_reference,
+    ),
+    "FixMatch's mean over accepted pixels": (
+        broken(m.FixMatch, fixmatch, "hard_cross_entropy", _accepted_alone),
+        {},
+        check_reference,
+    ),
+    "mean teacher's sum over classes": (
+        broken(m.MeanTeacher, mean_teacher, "softmax_mse", _summed),
+        {},
+        check_reference,
+    ),
+    "BCP pastes labels the other way": (
+        broken(m.BCP, bcp, "paste", _inverted_paste),
+        {},
+        check_reference,
+    ),
 }
 
 
 FIRST = {check: name for name, (_, _, check) in reversed(MUTANTS.items())}
-"""A mutant of each check. Each compiles a program of its own: the others take two minutes more, and SEMISEG_ALL_RUNS=1."""
+"""A mutant of each check. Each compiles a program of its own: the others take two minutes more, and
+SEMISEG_ALL_RUNS=1.
+"""
 
 
 @pytest.mark.parametrize("name", MUTANTS if os.environ.get("SEMISEG_ALL_RUNS") else FIRST.values())
@@ -580,10 +809,14 @@ def test_each_check_fails_on_its_mutant(name):
 
 # ------------------------------------------------------------------ shared parts, by hand
 def test_ema_is_a_mean_first_and_exponential_later():
-    """a = min(1 - 1/(t+1), .9). Catches a teacher that keeps its zeros, and a decay off by one step."""
+    """a = min(1 - 1/(t+1), .9). Catches a teacher that keeps its zeros, and a decay off by one
+    step.
+    """
     from semiseg.types import Params
 
-    params = [Params({"w": jnp.full(2, float(i))}, {"mean": jnp.full(2, 10.0 * i)}) for i in range(1, 21)]
+    params = [
+        Params({"w": jnp.full(2, float(i))}, {"mean": jnp.full(2, 10.0 * i)}) for i in range(1, 21)
+    ]
     average, by_hand = Params({"w": jnp.full(2, 99.0)}, {"mean": jnp.full(2, 99.0)}), 99.0
     for t, new in enumerate(params):
         average = ema_params(average, new, 0.9, jnp.int32(t))
@@ -604,10 +837,14 @@ def test_gaussian_ramp_hits_its_values():
 
 
 def test_hard_cross_entropy_counts_rejected_pixels_in_its_mean_only():
-    """One of four pixels accepted, at p = 1/2: ln 2 / 4. Catches a mean over accepted pixels, and a label looked up out of range."""
+    """One of four pixels accepted, at p = 1/2: ln 2 / 4. Catches a mean over accepted pixels, and a
+    label looked up out of range.
+    """
     logits, label = jnp.zeros((1, 2, 2, 2)), jnp.full((1, 2, 2), 255).at[0, 0, 0].set(1)
     accepted = label != 255
-    value, g = jax.value_and_grad(hard_cross_entropy)(logits, label, accepted, jnp.ones_like(accepted))
+    value, g = jax.value_and_grad(hard_cross_entropy)(
+        logits, label, accepted, jnp.ones_like(accepted)
+    )
     np.testing.assert_allclose(value, np.log(2) / 4, rtol=1e-6)
     np.testing.assert_allclose(g[0, 0, 0], [0.125, -0.125], rtol=1e-6)
     assert np.all(np.asarray(g).reshape(4, 2)[1:] == 0)

@@ -1,4 +1,6 @@
-"""The named switches for what published code does otherwise: each does what its docstring says, and nothing when it is off."""
+"""The named switches for what published code does otherwise: each does what its docstring says, and
+nothing when it is off.
+"""
 
 import dataclasses
 from typing import Any
@@ -17,7 +19,9 @@ BATCH = make_batch(7)
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Watched:
-    """A network that notes what it is shown, whether it normalises by the batch, and whether it may drop; not inside a loop."""
+    """A network that notes what it is shown, whether it normalises by the batch, and whether it may
+    drop; not inside a loop.
+    """
 
     seen: list[Any] = dataclasses.field(default_factory=list)
     level: Any = dataclasses.field(default_factory=lambda: get_opaque_trace_state(convention="nnx"))
@@ -52,7 +56,9 @@ def test_bcp_sums_after_its_pretraining_alone():
 
 
 def test_bcp_halves_the_pairs():
-    """Catches a half that is pasted both ways, or the wrong one: of the first pair's labelled image there is the box, of the second's the frame."""
+    """Catches a half that is pasted both ways, or the wrong one: of the first pair's labelled image
+    there is the box, of the second's the frame.
+    """
     _, _, (_, outward, inward), _ = watch(dataclasses.replace(ROWS["bcp"].method, pairs="halves"))
     image, u = np.asarray(BATCH.image), np.asarray(BATCH.weak)
     assert outward.shape == inward.shape == (1, *image.shape[1:])
@@ -67,16 +73,25 @@ def test_the_teacher_sees_clipped_noise(name):
     """Catches noise on the student, none on the teacher, and noise without bounds."""
     for noise in (0.0, 0.5):
         _, _, pictures, flags = watch(dataclasses.replace(ROWS[name].method, noise=noise))
-        shown = [p for p, (train, _) in zip(pictures, flags) if not train][0] - np.asarray(BATCH.weak)
+        shown = [p for p, (train, _) in zip(pictures, flags) if not train][0] - np.asarray(
+            BATCH.weak
+        )
         assert np.abs(shown).max() <= 2 * noise + 1e-6
         assert not noise or 0.8 * noise < shown.std() < noise
-        assert any(np.array_equal(p, BATCH.strong) for p in pictures), "the student sees its view as it is"
+        assert any(np.array_equal(p, BATCH.strong) for p in pictures), (
+            "the student sees its view as it is"
+        )
 
 
 @pytest.mark.parametrize("name", ["mean_teacher", "bcp"])
 def test_a_teacher_in_training_mode(name):
-    """Catches a teacher that keeps its statistics where published code normalises by the batch, or drops nothing there."""
-    flags = {train: watch(dataclasses.replace(ROWS[name].method, teacher_train=train))[3] for train in (False, True)}
+    """Catches a teacher that keeps its statistics where published code normalises by the batch, or
+    drops nothing there.
+    """
+    flags = {
+        train: watch(dataclasses.replace(ROWS[name].method, teacher_train=train))[3]
+        for train in (False, True)
+    }
     assert flags[False].count((False, False)) == 1 and flags[True].count((False, False)) == 0
     assert all(f == (True, True) for f in flags[True])
 
@@ -90,18 +105,32 @@ def test_mean_teacher_starts_when_it_is_told():
 
 
 def test_uamt_rejects_more_by_the_entropy_of_two_classes():
-    """Catches a bound of ln K under either name: a teacher that knows nothing of three classes is beyond ln 2."""
-    certain = {kind: watch(m.UAMT(ramp=1e-6, largest_entropy=kind))[1].metrics["certain"] for kind in ("classes", "binary")}
+    """Catches a bound of ln K under either name: a teacher that knows nothing of three classes is
+    beyond ln 2.
+    """
+    certain = {
+        kind: watch(m.UAMT(ramp=1e-6, largest_entropy=kind))[1].metrics["certain"]
+        for kind in ("classes", "binary")
+    }
     assert certain["binary"] < 0.5 < certain["classes"], certain
 
 
 def test_unimatch_draws_both_views_from_the_weak_one():
-    """Catches the trainer's strong view under the published code's switch, and one draw for both views."""
-    still = dataclasses.replace(ROWS["unimatch"].method, student_view="jitter", cutmix=0.0, jitter=0.0, blur=0.0)
+    """Catches the trainer's strong view under the published code's switch, and one draw for both
+    views.
+    """
+    still = dataclasses.replace(
+        ROWS["unimatch"].method, student_view="jitter", cutmix=0.0, jitter=0.0, blur=0.0
+    )
     _, _, (_, weak, one, two), _ = watch(still)
-    assert np.array_equal(weak, BATCH.weak) and np.array_equal(one, weak) and np.array_equal(two, weak)
+    assert (
+        np.array_equal(weak, BATCH.weak) and np.array_equal(one, weak) and np.array_equal(two, weak)
+    )
     _, _, (_, weak, one, two), _ = watch(dataclasses.replace(still, jitter=1.0))
-    assert not any(np.array_equal(a, b) for a, b in ((one, weak), (two, weak), (one, two), (one, BATCH.strong), (two, BATCH.strong)))
+    assert not any(
+        np.array_equal(a, b)
+        for a, b in ((one, weak), (two, weak), (one, two), (one, BATCH.strong), (two, BATCH.strong))
+    )
 
 
 def test_the_student_is_evaluated_when_asked():

@@ -12,19 +12,51 @@ from semiseg.nets import NETS
 
 
 def test_a_run_that_was_cut_off_goes_on_and_names_its_reasons(tmp_path, monkeypatch, capsys):
-    """Catches a figure of the table that is not measured, a network measured twice, rows of other settings kept, and a slow network without a word."""
-    monkeypatch.setattr(bench, "contenders", lambda names: {name: NETS["unet"](widths=(2, 4)) for name in names})
+    """Catches a figure of the table that is not measured, a network measured twice, rows of other
+    settings kept, and a slow network without a word.
+    """
+    monkeypatch.setattr(
+        bench, "contenders", lambda names: {name: NETS["unet"](widths=(2, 4)) for name in names}
+    )
     file, said = tmp_path / "nets.json", {"tiny": "a reason"}
-    command = ["bench", "nets", "--size", "8", "--batch", "2", "--repeats", "1", "--json", str(file), "--only"]
+    command = [
+        "bench",
+        "nets",
+        "--size",
+        "8",
+        "--batch",
+        "2",
+        "--repeats",
+        "1",
+        "--json",
+        str(file),
+        "--only",
+    ]
     assert main([*command, "tiny"]) == 0
     (row,) = json.loads(file.read_text())["nets"]
-    assert row["parameters"] > 0 and row["step_s"] > 0 and row["inference_s"] > 0 and row["temporary_mib"] >= 0 and row["rounds"] == 1
-    slow = {"peer": "X", "peer_step_s": 1.0, "peer_inference_s": 1.0, "peer_kept_mib": 1, "step_ratio": 1.6, "inference_ratio": 0.5}
+    assert (
+        row["parameters"] > 0
+        and row["step_s"] > 0
+        and row["inference_s"] > 0
+        and row["temporary_mib"] >= 0
+        and row["rounds"] == 1
+    )
+    slow = {
+        "peer": "X",
+        "peer_step_s": 1.0,
+        "peer_inference_s": 1.0,
+        "peer_kept_mib": 1,
+        "step_ratio": 1.6,
+        "inference_ratio": 0.5,
+    }
     file.write_text(json.dumps(json.loads(file.read_text()) | {"nets": [row | slow]}))
     monkeypatch.setattr(bench, "REASONS", said)
     monkeypatch.setattr(bench, "_ours", lambda *args: pytest.fail("measured again"))
     assert main([*command, "tiny"]) == 0
-    assert json.loads(file.read_text())["nets"][0]["reason"] == "a reason" and "- tiny: a reason" in file.with_suffix(".md").read_text()
+    assert (
+        json.loads(file.read_text())["nets"][0]["reason"] == "a reason"
+        and "- tiny: a reason" in file.with_suffix(".md").read_text()
+    )
     said.clear()
     assert main([*command, "tiny"]) == 0 and "no reason is written" in capsys.readouterr().out
     with pytest.raises(pytest.fail.Exception, match="again"):
@@ -33,10 +65,14 @@ def test_a_run_that_was_cut_off_goes_on_and_names_its_reasons(tmp_path, monkeypa
 
 @pytest.mark.parametrize("name", bench.PEERS)
 def test_a_peer_has_our_size(name):
-    """Catches a peer of another configuration; MONAI counts biases that a norm cancels (and an unused head), less than 1 %."""
+    """Catches a peer of another configuration; MONAI counts biases that a norm cancels (and an
+    unused head), less than 1 %.
+    """
     nets = pytest.importorskip("monai.networks.nets")
     ours = count(bench.contenders([name])[name], (64, 64), 1, bench.CLASSES)
-    with pytest.importorskip("torch").device("meta" if name == "unetr" else "cpu"):  # shapes alone of the largest
+    with pytest.importorskip("torch").device(
+        "meta" if name == "unetr" else "cpu"
+    ):  # shapes alone of the largest
         theirs = sum(p.numel() for p in bench.PEERS[name][1](nets, 64).parameters())
     assert abs(ours - theirs) < 0.01 * theirs
 

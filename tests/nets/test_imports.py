@@ -35,28 +35,49 @@ def monai_names(widths, channels, classes):
     return {name: rng.normal(size=shape).astype(np.float32) for name, shape in found.items()}
 
 
-FLAGS = ["--net", "unet", "--net.widths", "2,2,4,4,8", "--net.norm", "instance", "--net.slope", "0.1"]
+FLAGS = [
+    "--net",
+    "unet",
+    "--net.widths",
+    "2,2,4,4,8",
+    "--net.norm",
+    "instance",
+    "--net.slope",
+    "0.1",
+]
 
 
 def test_a_safetensors_file_becomes_weights_of_ours(tmp_path, capsys):
-    """Catches an axis turned wrongly, a number of channels read off wrongly, and a file that our own reader refuses."""
+    """Catches an axis turned wrongly, a number of channels read off wrongly, and a file that our
+    own reader refuses.
+    """
     from safetensors.numpy import save_file
 
     theirs = monai_names((2, 2, 4, 4, 8), 3, 5)
     save_file(theirs, tmp_path / "theirs.safetensors")
     out = tmp_path / "made" / "ours.safetensors"
-    assert main(["import-weights", str(tmp_path / "theirs.safetensors"), *FLAGS, "--out", str(out)]) == 0
+    assert (
+        main(["import-weights", str(tmp_path / "theirs.safetensors"), *FLAGS, "--out", str(out)])
+        == 0
+    )
     assert "3 channels and 5 classes" in capsys.readouterr().out
     flat, header = load_weights(out)
-    np.testing.assert_array_equal(flat["weights.down1.conv0.kernel"], theirs["down_1.convs.conv_0.conv.weight"].transpose(2, 3, 1, 0))
+    np.testing.assert_array_equal(
+        flat["weights.down1.conv0.kernel"],
+        theirs["down_1.convs.conv_0.conv.weight"].transpose(2, 3, 1, 0),
+    )
     assert header["config"]["net"]["name"] == "unet" and header["config"]["net"]["slope"] == 0.1
     net = NETS["unet"](widths=(2, 2, 4, 4, 8), norm="instance")
     made = net.init(jax.random.key(0), np.zeros((1, 32, 32, 3), np.float32), 5)
-    assert {k: v.shape for k, v in flat_names(made).items()} == {k: v.shape for k, v in flat.items()}
+    assert {k: v.shape for k, v in flat_names(made).items()} == {
+        k: v.shape for k, v in flat.items()
+    }
 
 
 def test_what_does_not_fit_is_one_line(tmp_path, capsys):
-    """Catches tracebacks for weights of another width, another class, and a network without a converter."""
+    """Catches tracebacks for weights of another width, another class, and a network without a
+    converter.
+    """
     from safetensors.numpy import save_file
 
     file = tmp_path / "theirs.safetensors"
@@ -67,17 +88,27 @@ def test_what_does_not_fit_is_one_line(tmp_path, capsys):
         (["--net", "segnet"], "no PyTorch class"),
         (["--net", "unet", "--net.lr", "1"], "no field"),
     ):
-        assert main(["import-weights", str(file), *flags, "--out", str(tmp_path / "o.safetensors")]) == 2
+        assert (
+            main(["import-weights", str(file), *flags, "--out", str(tmp_path / "o.safetensors")])
+            == 2
+        )
         said = capsys.readouterr().err
         assert words in said and said.count("\n") == 1
     assert main(["import-weights", str(file), *FLAGS, "--out", "o.pt"]) == 2
 
 
 def test_torchs_files_are_read_without_torch(tmp_path):
-    """Catches strides and offsets ignored (views share a storage), bfloat16 read as integers, a wrapped checkpoint and a parallel model's prefix."""
+    """Catches strides and offsets ignored (views share a storage), bfloat16 read as integers, a
+    wrapped checkpoint and a parallel model's prefix.
+    """
     torch = pytest.importorskip("torch")
     whole = torch.arange(24.0).reshape(4, 6)
-    state = {"a": whole.t()[1:3], "b": torch.tensor([1.5, -2.0], dtype=torch.bfloat16), "c": torch.tensor(7), "d": torch.zeros(0, 3)}
+    state = {
+        "a": whole.t()[1:3],
+        "b": torch.tensor([1.5, -2.0], dtype=torch.bfloat16),
+        "c": torch.tensor(7),
+        "d": torch.zeros(0, 3),
+    }
     state["e"] = torch.nn.Parameter(torch.ones(2, dtype=torch.float64))
     state = {f"module.{name}": value for name, value in state.items()}
     torch.save({"state_dict": state, "epoch": 3}, tmp_path / "x.pt")
@@ -110,7 +141,11 @@ def test_a_file_that_wants_to_run_something_is_refused(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     ("name", "content", "words"),
-    [("a.pt", b"nothing", "neither safetensors nor"), ("b.safetensors", b"\xff" * 40, "cannot be read as safetensors"), ("c.pt", None, "cannot be read")],
+    [
+        ("a.pt", b"nothing", "neither safetensors nor"),
+        ("b.safetensors", b"\xff" * 40, "cannot be read as safetensors"),
+        ("c.pt", None, "cannot be read"),
+    ],
 )
 def test_damaged_and_missing_files_are_named(tmp_path, name, content, words):
     """Catches tracebacks from zipfile, safetensors and open."""

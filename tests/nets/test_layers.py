@@ -64,15 +64,18 @@ def lax_conv(x, w, stride, dilation, groups, pads=None):
     ],
 )  # fmt: skip
 def test_conv_is_lax_with_autodiffs_gradients(size, kernel, stride, dilation, groups, pads):
-    """Catches an unflipped kernel in dx, swapped spatial axes, channels not swapped, wrong padding for an odd size under a stride, stride and
-    dilation not exchanged in dw, and groups mixed up."""
+    """Catches an unflipped kernel in dx, swapped spatial axes, channels not swapped, wrong padding
+    for an odd size under a stride, stride and dilation not exchanged in dw, and groups mixed up.
+    """
     x, w = random(0, 2, *size, 4), random(1, *kernel, 4 // groups, 8) / 4
     ours = lambda x, w: layers.conv(x, w, stride, dilation=dilation, groups=groups, pads=pads)
     same_with_gradients(ours, lambda x, w: lax_conv(x, w, stride, dilation, groups, pads), x, w)
 
 
 def test_conv_in_a_scan_has_the_gradient_it_has_outside():
-    """Catches a custom gradient that depends on where it is traced, e.g. residuals of another iteration."""
+    """Catches a custom gradient that depends on where it is traced, e.g. residuals of another
+    iteration.
+    """
     x, w = random(0, 3, 2, 8, 8, 3), random(1, 3, 3, 3, 3) / 4
     gradient = jax.grad(lambda w, x: jnp.sin(layers.conv(jnp.tanh(layers.conv(x, w)), w)).sum())
     inside = jax.jit(lambda w: lax.scan(lambda _, x: (None, gradient(w, x)), None, x)[1])(w)
@@ -81,7 +84,9 @@ def test_conv_in_a_scan_has_the_gradient_it_has_outside():
 
 @pytest.mark.parametrize("how", [{}, {"stride": 2}, {"dilation": 2}, {"groups": 3}])
 def test_conv_on_a_cpu_is_in_the_one_form_that_is_fast_in_a_loop(how):
-    """Catches another order of axes on a CPU: the numbers stay right, but a step in a scan takes 30 times as long."""
+    """Catches another order of axes on a CPU: the numbers stay right, but a step in a scan takes 30
+    times as long.
+    """
     x, w = random(0, 2, 8, 8, 3), random(1, 3, 3, 3 // how.get("groups", 1), 6)
     gradient = jax.jit(jax.grad(lambda x, w: jnp.sin(layers.conv(x, w, **how)).sum(), (0, 1)))
     lowered = lambda platform: gradient.trace(x, w).lower(lowering_platforms=(platform,)).as_text()
@@ -102,20 +107,28 @@ def test_up_conv_is_lax(dims):
     x, w = random(0, 2, *(3, 5, 4)[:dims], 3), random(1, *(2,) * dims, 3, 4)
     space = "DHW"[-dims:]
     names = (f"N{space}C", f"{space}IO", f"N{space}C")
-    reference = lambda x, w: lax.conv_transpose(x, jnp.flip(w, range(dims)), (2,) * dims, "VALID", dimension_numbers=names)
+    reference = lambda x, w: lax.conv_transpose(
+        x, jnp.flip(w, range(dims)), (2,) * dims, "VALID", dimension_numbers=names
+    )
     same_with_gradients(layers.up_conv, reference, x, w)
 
 
 @pytest.mark.parametrize("dims", [2, 3])
 def test_transposed_and_down_conv_are_lax(dims):
-    """Catches zeros before instead of after the pixels, a flipped kernel, and blocks whose axes are mixed up."""
+    """Catches zeros before instead of after the pixels, a flipped kernel, and blocks whose axes are
+    mixed up.
+    """
     x, w = random(0, 2, *(4, 6, 2)[:dims], 3), random(1, *(3,) * dims, 3, 4)
     space = "DHW"[-dims:]
     names = (f"N{space}C", f"{space}IO", f"N{space}C")
-    up = lambda x, w: lax.conv_general_dilated(x, w, (1,) * dims, [(1, 2)] * dims, lhs_dilation=(2,) * dims, dimension_numbers=names)
+    up = lambda x, w: lax.conv_general_dilated(
+        x, w, (1,) * dims, [(1, 2)] * dims, lhs_dilation=(2,) * dims, dimension_numbers=names
+    )
     same_with_gradients(layers.transposed_conv, up, x, w)
     w = random(1, *(2,) * dims, 3, 4)
-    down = lambda x, w: lax.conv_general_dilated(x, w, (2,) * dims, "VALID", dimension_numbers=names)
+    down = lambda x, w: lax.conv_general_dilated(
+        x, w, (2,) * dims, "VALID", dimension_numbers=names
+    )
     same_with_gradients(layers.down_conv, down, x, w)
 
 
@@ -124,7 +137,11 @@ def test_max_pool_is_lax(dims):
     """Catches pooling over the wrong axis; without ties the gradients agree too."""
     x = random(0, 2, *(4, 6, 8)[:dims], 3)
     window = (1, *(2,) * dims, 1)
-    same_with_gradients(layers.max_pool, lambda x: lax.reduce_window(x, -jnp.inf, lax.max, window, window, "VALID"), x)
+    same_with_gradients(
+        layers.max_pool,
+        lambda x: lax.reduce_window(x, -jnp.inf, lax.max, window, window, "VALID"),
+        x,
+    )
 
 
 def test_max_pool_refuses_odd_sizes():
@@ -136,7 +153,9 @@ def test_max_pool_refuses_odd_sizes():
 @pytest.mark.parametrize("dims", [2, 3])
 @pytest.mark.parametrize("kind", ["batch", "instance", "group"])
 def test_norm_is_flax(kind, dims):
-    """Catches statistics over the wrong axes, eps outside the root, a group of the wrong channels, a bias not shifted by the mean."""
+    """Catches statistics over the wrong axes, eps outside the root, a group of the wrong channels,
+    a bias not shifted by the mean.
+    """
     x = 2 * random(0, 3, *(4, 6, 5)[:dims], 8) + 0.5
     scale, bias = 1 + random(1, 8) / 4, random(2, 8)
     flax_norm = {
@@ -149,8 +168,12 @@ def test_norm_is_flax(kind, dims):
         return layers.normalize(x, *layers.moments(x, kind, 2), scale, bias, 1e-3)
 
     def reference(x, scale, bias):
-        stats = {"batch_stats": {"mean": jnp.zeros(8), "var": jnp.ones(8)}} if kind == "batch" else {}
-        y = flax_norm.apply({"params": {"scale": scale, "bias": bias}, **stats}, x, mutable=["batch_stats"])
+        stats = (
+            {"batch_stats": {"mean": jnp.zeros(8), "var": jnp.ones(8)}} if kind == "batch" else {}
+        )
+        y = flax_norm.apply(
+            {"params": {"scale": scale, "bias": bias}, **stats}, x, mutable=["batch_stats"]
+        )
         return y[0]
 
     same_with_gradients(ours, reference, x, scale, bias)
@@ -162,7 +185,9 @@ def test_variance_of_a_constant_far_from_zero_is_not_negative():
     _, var = layers.moments(x, "batch")
     assert float(var[0]) >= 0
     one = jnp.ones(1)
-    gradient = jax.grad(lambda x: layers.normalize(x, *layers.moments(x, "batch"), one, one, 1e-5).sum())(x)
+    gradient = jax.grad(
+        lambda x: layers.normalize(x, *layers.moments(x, "batch"), one, one, 1e-5).sum()
+    )(x)
     assert bool(jnp.isfinite(gradient).all())
 
 
@@ -176,7 +201,9 @@ def test_running_statistics_follow_the_batch():
     before = np.array(norm.mean[...])
     y = norm(x, train=False)
     np.testing.assert_array_equal(norm.mean[...], before)
-    np.testing.assert_allclose(y, (x - before) / np.sqrt(norm.var[...] + 1e-5), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        y, (x - before) / np.sqrt(norm.var[...] + 1e-5), rtol=1e-4, atol=1e-5
+    )
 
 
 def test_statistics_of_bfloat16_are_float32():
@@ -188,12 +215,17 @@ def test_statistics_of_bfloat16_are_float32():
 
 def test_group_norm_takes_a_number_of_groups_that_divides():
     """Catches widths that are no multiple of the groups."""
-    assert layers.Norm(12, "group", groups=8).groups == 6 and layers.Norm(4, "group", groups=8).groups == 4
+    assert (
+        layers.Norm(12, "group", groups=8).groups == 6
+        and layers.Norm(4, "group", groups=8).groups == 4
+    )
 
 
 @pytest.mark.parametrize("spatial", [False, True])
 def test_dropout_keeps_the_mean_and_drops_its_rate(spatial):
-    """Catches keep and drop exchanged, a missing 1 / (1 − rate), and elementwise dropout where channels were asked for."""
+    """Catches keep and drop exchanged, a missing 1 / (1 − rate), and elementwise dropout where
+    channels were asked for.
+    """
     x = jnp.ones((64, 4, 4, 64))
     y = layers.dropout(x, 0.3, jax.random.key(0), spatial)
     assert abs(float((y == 0).mean()) - 0.3) < 0.02

@@ -16,8 +16,18 @@ from semiseg.nets.resenc_unet import ResEncUNet
 
 def fingerprint(size=(216, 256), spacing=(1.5, 1.5), records=1300, presence=(1.0, 0.6, 0.95)):
     classes = ["back", "a", "b"]
-    train = {"size_median": list(size), "spacing_median": list(spacing), "class_presence": dict(zip(classes, presence))}
-    return {"classes": classes, "channels": 1, "unit": "mm", "counts": {"train": {"records": records}}, "splits": {"train": train}}
+    train = {
+        "size_median": list(size),
+        "spacing_median": list(spacing),
+        "class_presence": dict(zip(classes, presence)),
+    }
+    return {
+        "classes": classes,
+        "channels": 1,
+        "unit": "mm",
+        "counts": {"train": {"records": records}},
+        "splits": {"train": train},
+    }
 
 
 @pytest.mark.parametrize(
@@ -27,7 +37,11 @@ def fingerprint(size=(216, 256), spacing=(1.5, 1.5), records=1300, presence=(1.0
         ((64, 100), (1, 1), (5, 0)),
         ((5, 8), (1, 1), (1, 0)),
         ((128, 128, 128), (1, 1, 1), (6, 0)),
-        ((40, 128, 128), (5, 1.0, 1.0), (6, 2)),  # 5 → 5, 5, 5, 10 against 1 → 2 → 4: alike from the third stage on
+        (
+            (40, 128, 128),
+            (5, 1.0, 1.0),
+            (6, 2),
+        ),  # 5 → 5, 5, 5, 10 against 1 → 2 → 4: alike from the third stage on
         ((8, 128, 128), (1, 1, 1), (6, 4)),  # eight slices can be halved once
     ],
 )
@@ -37,7 +51,9 @@ def test_topology(size, spacing, want):
 
 
 def test_parameters_and_activations_are_counted():
-    """Catches an estimate that forgets the decoder or a projection: within 2 % of the network's own count, norms aside."""
+    """Catches an estimate that forgets the decoder or a projection: within 2 % of the network's own
+    count, norms aside.
+    """
     for net, dims in (
         (ResEncUNet((8, 16, 32), (1, 2, 2)), 2), (ResEncUNet((8, 16, 32), 2, 2, "plain"), 2), (ResEncUNet((8, 16, 32), (1, 2, 2), flat=1, dims=3), 3),
     ):  # fmt: skip
@@ -49,7 +65,9 @@ def test_parameters_and_activations_are_counted():
 
 
 def test_memory_is_what_xla_reports():
-    """Catches an estimate below what a step takes, or far above: between 1 and 2.5 times XLA's own account."""
+    """Catches an estimate below what a step takes, or far above: between 1 and 2.5 times XLA's own
+    account.
+    """
     net = network((64, 64), (1, 1), width=4, encoder="plain")
     x = jax.ShapeDtypeStruct((4, 64, 64, 1), jnp.float32)
     params = jax.eval_shape(lambda key: net.init(key, x, 3), jax.random.key(0))
@@ -63,7 +81,9 @@ def test_the_whole_image_is_taken_if_it_fits_and_a_window_if_not():
     """Catches a patch above the budget, and memory left unused while the patch is cut."""
     rich, poor = plan(fingerprint(), 40.0), plan(fingerprint(), 0.75, width=16)
     assert rich.patch == rich.pool == (256, 256) and rich.memory <= 40
-    assert poor.patch[0] < 256 and poor.pool == (256, 256) and poor.memory <= 0.75 and poor.batch >= 2
+    assert (
+        poor.patch[0] < 256 and poor.pool == (256, 256) and poor.memory <= 0.75 and poor.batch >= 2
+    )
     assert memory(poor.net, tuple(round(n * 1.4) for n in poor.patch), 2, 1, 3) > 0.75
     assert all(n % b == 0 for n, b in zip(poor.patch, (poor.net.block,) * 2))
     assert plan(fingerprint(records=40), 40.0).batch == 2  # 5 % of 40 images
@@ -71,18 +91,28 @@ def test_the_whole_image_is_taken_if_it_fits_and_a_window_if_not():
 
 def test_class_statistics_decide_over_what_dice_is_taken():
     """Catches a Dice of single images, where a class that is absent says nothing."""
-    assert plan(fingerprint(), 8.0, width=8).batch_dice and not plan(fingerprint(presence=(1, 1, 0.95)), 8.0, width=8).batch_dice
+    assert (
+        plan(fingerprint(), 8.0, width=8).batch_dice
+        and not plan(fingerprint(presence=(1, 1, 0.95)), 8.0, width=8).batch_dice
+    )
 
 
 def test_images_are_not_mirrored_where_classes_lie_one_way(tmp_path):
-    """Catches mirrors that show hearts as they never lie, or the lack of them where objects lie anyhow."""
+    """Catches mirrors that show hearts as they never lie, or the lack of them where objects lie
+    anyhow.
+    """
     seen = fingerprint()
     seen["splits"]["train"]["one_way"] = {"a, b": {"r": 0.9, "subjects": 40}}
-    for facts, chance, told in ((fingerprint(), 0.5, "mirrors and quarter turns: no two"), (seen, 0.0, "no mirrors and quarter turns: a and b lie one way")):
+    for facts, chance, told in (
+        (fingerprint(), 0.5, "mirrors and quarter turns: no two"),
+        (seen, 0.0, "no mirrors and quarter turns: a and b lie one way"),
+    ):
         made = plan(facts, 4.0, width=8)
         (tmp_path / "plan.yaml").write_text(to_yaml(made, "discs"))
         geometry = config.load(tmp_path / "plan.yaml").augment.geometry
-        assert geometry.flip == geometry.rot90 == chance and any(line.startswith(told) for line in made.reasons)
+        assert geometry.flip == geometry.rot90 == chance and any(
+            line.startswith(told) for line in made.reasons
+        )
 
 
 def test_volumes_with_thick_slices():
@@ -95,16 +125,24 @@ def test_volumes_with_thick_slices():
 
 @pytest.mark.parametrize(("slices", "gb"), [(20, 1.0), (18, 0.4), (5, 0.2)])
 def test_slices_are_planned_as_volumes(slices, gb, tmp_path):
-    """Catches a plan in 3D that training refuses (a window that does not divide, a zoom below 1), a pool of another size than was planned for,
-    slices counted as volumes, and a depth that shrinks to nothing."""
+    """Catches a plan in 3D that training refuses (a window that does not divide, a zoom below 1), a
+    pool of another size than was planned for, slices counted as volumes, and a depth that shrinks
+    to nothing.
+    """
     seen = fingerprint((150, 180), (5.0, 1.0, 1.0))
     seen["splits"]["train"]["slices_median"], seen["counts"]["train"]["volumes"] = slices, 60
     made = plan(seen, gb, width=8, dims=3)
     (tmp_path / "plan.yaml").write_text(to_yaml(made, "discs"))
     loaded = config.load(tmp_path / "plan.yaml")
     config.check_volumes(loaded)
-    assert loaded.frame.window == made.patch and loaded.frame.pool_shape == made.pool and loaded.net == made.net
-    assert made.patch != made.pool and 2 <= made.batch <= max(2, 0.05 * 60 * np.prod(made.pool) / np.prod(made.patch))
+    assert (
+        loaded.frame.window == made.patch
+        and loaded.frame.pool_shape == made.pool
+        and loaded.net == made.net
+    )
+    assert made.patch != made.pool and 2 <= made.batch <= max(
+        2, 0.05 * 60 * np.prod(made.pool) / np.prod(made.patch)
+    )
     assert not loaded.method.criterion.dice.batch
     with pytest.raises(ValueError, match="make no volumes"):
         plan(fingerprint(), gb, dims=3)
@@ -122,9 +160,33 @@ def test_the_file_is_a_trial(root, tmp_path, capsys):
     made = plan(fingerprint(), 2.0, width=8)
     (tmp_path / "plan.yaml").write_text(to_yaml(made, "discs"))
     loaded = config.load(tmp_path / "plan.yaml")
-    assert loaded.net == made.net and loaded.image_size == made.patch[0] and loaded.batch == made.batch and loaded.frame.pool_size == made.pool[0]
+    assert (
+        loaded.net == made.net
+        and loaded.image_size == made.patch[0]
+        and loaded.batch == made.batch
+        and loaded.frame.pool_size == made.pool[0]
+    )
     assert loaded.method.criterion.dice.batch
-    assert main(["describe", "discs", "--root", root, "--plan", str(tmp_path / "own.yaml"), "--memory=0.5", "--width=4"]) == 0
+    assert (
+        main(
+            [
+                "describe",
+                "discs",
+                "--root",
+                root,
+                "--plan",
+                str(tmp_path / "own.yaml"),
+                "--memory=0.5",
+                "--width=4",
+            ]
+        )
+        == 0
+    )
     assert "batch: 2; the least (the memory holds " in capsys.readouterr().out
     text = (tmp_path / "own.yaml").read_text()
-    assert text.startswith("# Plan for discs") and yaml.safe_load(text)["image_size"] == config.load(tmp_path / "own.yaml").image_size == 40
+    assert (
+        text.startswith("# Plan for discs")
+        and yaml.safe_load(text)["image_size"]
+        == config.load(tmp_path / "own.yaml").image_size
+        == 40
+    )

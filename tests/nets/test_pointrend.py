@@ -24,9 +24,13 @@ def case():
 
 
 def test_contract(case):
-    """Catches a head no gradient reaches, points that ignore the key, a network that is left out of the variables."""
+    """Catches a head no gradient reaches, points that ignore the key, a network that is left out of
+    the variables.
+    """
     obeys(case)
-    assert set(case.params.weights["net"]) == set(case.net.net.init(jax.random.key(0), case.x, 3).weights)
+    assert set(case.params.weights["net"]) == set(
+        case.net.net.init(jax.random.key(0), case.x, 3).weights
+    )
 
 
 def test_two_images_are_learnt(case):
@@ -41,7 +45,9 @@ def test_training_decides_the_points_alone(case):
     assert place.shape == (2, 24) and logits.shape == (2, 24, 3)
     padded = jnp.pad(case.x, [(0, 0), (0, 3), (0, 2), (0, 0)], mode="edge")
     small = padded.reshape(2, 8, 2, 6, 2, 2).mean((2, 4))
-    coarse = case.net.net.apply(Params(case.params.weights["net"], case.params.state["net"]), small, train=True).logits
+    coarse = case.net.net.apply(
+        Params(case.params.weights["net"], case.params.state["net"]), small, train=True
+    ).logits
     np.testing.assert_allclose(out.aux["deep"][0], coarse[:, :7, :5], atol=1e-5)
     upsampled = resize(coarse, (16, 12))
     want = _replaced(upsampled, place, logits)[:, :13, :10]
@@ -56,7 +62,9 @@ def test_values_are_interpolated_as_images_are():
         x = jax.random.normal(jax.random.key(0), (2, *size, 3))
         full = resize(x, big).reshape(2, -1, 3)
         place = jax.random.randint(jax.random.key(1), (2, 40), 0, full.shape[1])
-        np.testing.assert_allclose(values(x, place, big), jnp.take_along_axis(full, place[..., None], 1), atol=1e-5)
+        np.testing.assert_allclose(
+            values(x, place, big), jnp.take_along_axis(full, place[..., None], 1), atol=1e-5
+        )
 
 
 def test_uncertain_is_a_small_gap():
@@ -66,10 +74,15 @@ def test_uncertain_is_a_small_gap():
 
 
 def test_evaluation_decides_every_pixel_if_it_may(case):
-    """Catches a refinement that stops before full resolution: with as many points as pixels every logit is the head's."""
+    """Catches a refinement that stops before full resolution: with as many points as pixels every
+    logit is the head's.
+    """
     every = dataclasses.replace(case.net, points=10_000)
     head = jax.tree.map(lambda w: w, case.params.weights)
-    head["head"] = {"kernel": jnp.zeros_like(head["head"]["kernel"]), "bias": jnp.array([1.0, 2.0, 3.0])}
+    head["head"] = {
+        "kernel": jnp.zeros_like(head["head"]["kernel"]),
+        "bias": jnp.array([1.0, 2.0, 3.0]),
+    }
     params = case.params._replace(weights=head)
     logits = every.apply(params, case.x, train=False).logits
     np.testing.assert_allclose(logits, jnp.broadcast_to(jnp.array([1.0, 2.0, 3.0]), logits.shape))
@@ -80,7 +93,16 @@ def test_evaluation_decides_every_pixel_if_it_may(case):
 
 def test_any_network_is_chosen_by_name():
     """Catches a coarse network that the command line or a run's own configuration cannot name."""
-    trial = config.override(config.Trial(), {"net.net.widths": [4, 8], "net": "pointrend", "net.net": "resenc_unet", "net.net.blocks": 1, "net.points": 7})
+    trial = config.override(
+        config.Trial(),
+        {
+            "net.net.widths": [4, 8],
+            "net": "pointrend",
+            "net.net": "resenc_unet",
+            "net.net.blocks": 1,
+            "net.points": 7,
+        },
+    )
     assert trial.net == PointRend(ResEncUNet((4, 8), 1), points=7)
     assert config.from_dict(config.to_dict(trial)) == trial
 

@@ -20,18 +20,28 @@ def wiggle(f):
 
 @pytest.mark.parametrize("size", [(9, 6), (4, 5, 6)])
 def test_overlapping_max_pool_is_lax(size):
-    """Catches a window that starts one pixel late, zeros (not -inf) beyond the edge, and an axis left out; negative inputs show the second."""
+    """Catches a window that starts one pixel late, zeros (not -inf) beyond the edge, and an axis
+    left out; negative inputs show the second.
+    """
     x = random(0, 2, *size, 3) - 5
     window, strides = (1, *(3,) * len(size), 1), (1, *(2,) * len(size), 1)
     pad = [(0, 0), *[(1, 1)] * len(size), (0, 0)]
-    (a, ga), (b, gb) = (wiggle(f)(x) for f in (resample.overlapping_max_pool, lambda x: lax.reduce_window(x, -jnp.inf, lax.max, window, strides, pad)))
+    (a, ga), (b, gb) = (
+        wiggle(f)(x)
+        for f in (
+            resample.overlapping_max_pool,
+            lambda x: lax.reduce_window(x, -jnp.inf, lax.max, window, strides, pad),
+        )
+    )
     np.testing.assert_allclose(a, b, rtol=1e-5)
     np.testing.assert_allclose(ga, gb, atol=1e-5)
 
 
 @pytest.mark.parametrize("size", [(4, 6), (2, 4, 6)])
 def test_unpooling_puts_the_maximum_back(size):
-    """Catches rows and columns exchanged in the index, and an index that pool and unpool read differently."""
+    """Catches rows and columns exchanged in the index, and an index that pool and unpool read
+    differently.
+    """
     x = random(0, 2, *size, 3)
     pooled, index = resample.max_pool_with_index(x)
     np.testing.assert_array_equal(pooled, max_pool(x))
@@ -63,15 +73,28 @@ def test_resize_by_hand():
     """Catches the two conventions exchanged: 2 to 4 pixels, and down again."""
     x = jnp.array([0.0, 1.0]).reshape(1, 2, 1)
     np.testing.assert_allclose(resample.resize(x, (4,))[0, :, 0], [0, 0.25, 0.75, 1], atol=1e-7)
-    np.testing.assert_allclose(resample.resize(x, (4,), align_corners=True)[0, :, 0], [0, 1 / 3, 2 / 3, 1], atol=1e-7)
-    np.testing.assert_allclose(resample.resize(x, (1,), align_corners=True)[0, :, 0], [0], atol=1e-7)
+    np.testing.assert_allclose(
+        resample.resize(x, (4,), align_corners=True)[0, :, 0], [0, 1 / 3, 2 / 3, 1], atol=1e-7
+    )
+    np.testing.assert_allclose(
+        resample.resize(x, (1,), align_corners=True)[0, :, 0], [0], atol=1e-7
+    )
 
 
 @pytest.mark.parametrize("align", [False, True])
 @pytest.mark.parametrize("size", [(10, 14), (3, 5), (13, 7), (1, 9), (4, 6, 10)])
 def test_resize_is_pytorchs(size, align):
-    """Catches a scale taken from the wrong side, and corners that move, for sizes that do not divide."""
+    """Catches a scale taken from the wrong side, and corners that move, for sizes that do not
+    divide.
+    """
     torch = pytest.importorskip("torch")
     x = np.asarray(random(0, 2, *(5, 7, 4)[: len(size)], 3))
-    theirs = torch.nn.functional.interpolate(torch.tensor(np.moveaxis(x, -1, 1)), size, mode=("bilinear", "trilinear")[len(size) - 2], align_corners=align)
-    np.testing.assert_allclose(resample.resize(x, size, align), np.moveaxis(theirs.numpy(), 1, -1), atol=1e-5)
+    theirs = torch.nn.functional.interpolate(
+        torch.tensor(np.moveaxis(x, -1, 1)),
+        size,
+        mode=("bilinear", "trilinear")[len(size) - 2],
+        align_corners=align,
+    )
+    np.testing.assert_allclose(
+        resample.resize(x, size, align), np.moveaxis(theirs.numpy(), 1, -1), atol=1e-5
+    )

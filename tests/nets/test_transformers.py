@@ -1,4 +1,6 @@
-"""The transformer networks: their blocks against plain formulas, the contract, their papers' sizes, PyTorch's numbers."""
+"""The transformer networks: their blocks against plain formulas, the contract, their papers' sizes,
+PyTorch's numbers.
+"""
 
 import itertools
 
@@ -15,17 +17,44 @@ from semiseg.nets.transunet import TransUNet
 from semiseg.nets.unetr import UNETR
 
 SMALL = {
-    "unetr": (UNETR(patch=4, hidden=8, mlp=8, heads=2, depth=1, taps=(1,), features=4, dropout=0.2), (5, 7, 6)),
-    "swin_unetr": (SwinUNETR(features=4, depths=(2,), heads=(2,), window=2, drop_path=0.5, dropout=0.1), (5, 7, 6)),
-    "swin_unet": (SwinUnet(features=8, depths=(2, 1), heads=(2, 4), window=3, patch=2, drop_path=0.5, dropout=0.1), (13, 10)),
-    "transunet": (TransUNet(width=4, blocks=(1, 1, 1), hidden=8, mlp=8, heads=2, depth=1, decoder=(8, 8, 8, 8), dropout=0.2), (21, 26)),
+    "unetr": (
+        UNETR(patch=4, hidden=8, mlp=8, heads=2, depth=1, taps=(1,), features=4, dropout=0.2),
+        (5, 7, 6),
+    ),
+    "swin_unetr": (
+        SwinUNETR(features=4, depths=(2,), heads=(2,), window=2, drop_path=0.5, dropout=0.1),
+        (5, 7, 6),
+    ),
+    "swin_unet": (
+        SwinUnet(
+            features=8, depths=(2, 1), heads=(2, 4), window=3, patch=2, drop_path=0.5, dropout=0.1
+        ),
+        (13, 10),
+    ),
+    "transunet": (
+        TransUNet(
+            width=4,
+            blocks=(1, 1, 1),
+            hidden=8,
+            mlp=8,
+            heads=2,
+            depth=1,
+            decoder=(8, 8, 8, 8),
+            dropout=0.2,
+        ),
+        (21, 26),
+    ),
 }
 
 
 # ------------------------------------------------------------------ blocks
-@pytest.mark.parametrize(("size", "window"), [((4,), (2,)), ((4, 6), (2, 3)), ((2, 4, 6), (2, 2, 3))])
+@pytest.mark.parametrize(
+    ("size", "window"), [((4,), (2,)), ((4, 6), (2, 3)), ((2, 4, 6), (2, 2, 3))]
+)
 def test_blocks_are_cut_and_joined(size, window):
-    """Catches axes exchanged when a window is cut: each block holds its own pixels in row-major order, and comes back."""
+    """Catches axes exchanged when a window is cut: each block holds its own pixels in row-major
+    order, and comes back.
+    """
     x = jnp.arange(np.prod(size), dtype=jnp.float32).reshape(1, *size, 1)
     cut = attention.blocks(x, window)
     for place in itertools.product(*(range(n // w) for n, w in zip(size, window))):
@@ -36,7 +65,9 @@ def test_blocks_are_cut_and_joined(size, window):
 
 @pytest.mark.parametrize(("full", "window"), [((3, 4), (3, 4)), ((4, 3, 2), (2, 3, 2))])
 def test_relative_bias_is_looked_up_by_offset(full, window):
-    """Catches an offset of the wrong sign, and a small window read from the corner of the table instead of its middle."""
+    """Catches an offset of the wrong sign, and a small window read from the corner of the table
+    instead of its middle.
+    """
     table = np.random.default_rng(0).normal(size=(2, *(2 * w - 1 for w in full))).astype(np.float32)
     bias = np.asarray(jax.jit(attention.relative_bias, static_argnums=1)(table, window))
     pixels = list(itertools.product(*map(range, window)))
@@ -46,17 +77,23 @@ def test_relative_bias_is_looked_up_by_offset(full, window):
 
 
 def test_shifted_windows_do_not_see_across_the_border():
-    """Catches attention between pixels that only the cyclic shift brought together, and a mask that hides true neighbours."""
+    """Catches attention between pixels that only the cyclic shift brought together, and a mask that
+    hides true neighbours.
+    """
     mask = attention.shift_mask((4, 6), (2, 3), (1, 1))
     place = np.stack(np.meshgrid(np.arange(4), np.arange(6), indexing="ij"), -1)
-    rolled = np.asarray(attention.blocks(jnp.asarray(np.roll(place, (-1, -1), (0, 1)))[None], (2, 3)))[0]
+    rolled = np.asarray(
+        attention.blocks(jnp.asarray(np.roll(place, (-1, -1), (0, 1)))[None], (2, 3))
+    )[0]
     close = (np.abs(rolled[..., :, None, :] - rolled[..., None, :, :]) < (2, 3)).all(-1)
     np.testing.assert_array_equal(mask == 0, close)
 
 
 def test_attention_is_the_formula():
     """Catches heads mixed up, a missing 1/√d, and queries exchanged with keys."""
-    module = attention.Attention(6, 2, normals=layers.Normals(jax.random.normal(jax.random.key(0), (200,))))
+    module = attention.Attention(
+        6, 2, normals=layers.Normals(jax.random.normal(jax.random.key(0), (200,)))
+    )
     x = jax.random.normal(jax.random.key(1), (3, 6))
     qkv = np.asarray(module.qkv(x))
     out = []
@@ -64,20 +101,40 @@ def test_attention_is_the_formula():
         q, k, v = (qkv[:, 6 * i + 3 * head : 6 * i + 3 * head + 3] for i in range(3))
         weight = np.exp(q @ k.T / np.sqrt(3))
         out.append(weight / weight.sum(1, keepdims=True) @ v)
-    np.testing.assert_allclose(module(x), module.out(jnp.concatenate(out, -1)), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        module(x), module.out(jnp.concatenate(out, -1)), rtol=1e-5, atol=1e-6
+    )
 
 
 def test_a_branch_is_left_out_for_whole_images_and_keeps_its_mean():
     """Catches stochastic depth that drops pixels, and a missing 1 / (1 − rate)."""
     y = np.asarray(attention.drop_path(jnp.ones((4000, 2, 3)), 0.3, jax.random.key(0)))
-    assert (np.ptp(y, axis=(1, 2)) == 0).all() and abs(y.mean() - 1) < 0.05 and abs((y[:, 0, 0] == 0).mean() - 0.3) < 0.03
+    assert (
+        (np.ptp(y, axis=(1, 2)) == 0).all()
+        and abs(y.mean() - 1) < 0.05
+        and abs((y[:, 0, 0] == 0).mean() - 0.3) < 0.03
+    )
 
 
 def test_patches_are_merged_in_swins_order():
     """Catches rows exchanged with columns, which would spoil published weights alone."""
     order = [list(itertools.product((0, 1), repeat=3))[i] for i in attention.merge_order(3)]
-    assert order == [(0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 1, 0), (1, 0, 1), (0, 1, 1), (1, 1, 1)]
-    assert [list(itertools.product((0, 1), repeat=2))[i] for i in attention.merge_order(2)] == [(0, 0), (1, 0), (0, 1), (1, 1)]
+    assert order == [
+        (0, 0, 0),
+        (1, 0, 0),
+        (0, 1, 0),
+        (0, 0, 1),
+        (1, 1, 0),
+        (1, 0, 1),
+        (0, 1, 1),
+        (1, 1, 1),
+    ]
+    assert [list(itertools.product((0, 1), repeat=2))[i] for i in attention.merge_order(2)] == [
+        (0, 0),
+        (1, 0),
+        (0, 1),
+        (1, 1),
+    ]
 
 
 # ------------------------------------------------------------------ networks
@@ -87,12 +144,16 @@ def case(request):
 
 
 def test_contract(case):
-    """Catches an uncropped output, a weight no gradient reaches, randomness that ignores its key, images that mix."""
+    """Catches an uncropped output, a weight no gradient reaches, randomness that ignores its key,
+    images that mix.
+    """
     obeys(case)
 
 
 def test_bfloat16_reaches_every_kernel(case):
-    """Catches a layer that computes in float32 whatever was asked for, or one that cannot compute in bfloat16."""
+    """Catches a layer that computes in float32 whatever was asked for, or one that cannot compute
+    in bfloat16.
+    """
     computes_in_bfloat16(case)
 
 
@@ -119,13 +180,18 @@ def test_parameters_are_the_published_number(net, size, channels, classes, publi
 
 @pytest.mark.parametrize("dims", [2, 3])
 def test_swin_unetr_has_monais_numbers(dims):
-    """Catches another order of the merge, a shift by the wrong half, a bias transposed, windows padded at the wrong end.
+    """Catches another order of the merge, a shift by the wrong half, a bias transposed, windows
+    padded at the wrong end.
 
     In 2D the coarsest stage is smaller than a window, as with MONAI's own weights at 96³.
     """
     nets = pytest.importorskip("monai.networks.nets")
-    window, size, depths = (5, (96, 32), (2, 1, 1, 1)) if dims == 2 else (4, (32, 32, 64), (2, 1, 1, 1))
-    theirs = nets.SwinUNETR(2, 3, feature_size=12, depths=depths, spatial_dims=dims, window_size=window)
+    window, size, depths = (
+        (5, (96, 32), (2, 1, 1, 1)) if dims == 2 else (4, (32, 32, 64), (2, 1, 1, 1))
+    )
+    theirs = nets.SwinUNETR(
+        2, 3, feature_size=12, depths=depths, spatial_dims=dims, window_size=window
+    )
     ours = SwinUNETR(features=12, depths=depths, window=window, dims=dims, flat_bias=True)
     equals_torch(ours, swin_unetr.from_torch(theirs.state_dict(), window), theirs, size, 2)
 
@@ -133,7 +199,9 @@ def test_swin_unetr_has_monais_numbers(dims):
 def test_unetr_has_monais_numbers():
     """Catches tokens in another order, taps off by one, a norm after the blocks that is left out."""
     nets = pytest.importorskip("monai.networks.nets")
-    theirs = nets.UNETR(2, 3, (32, 64), feature_size=4, hidden_size=12, mlp_dim=16, num_heads=3, spatial_dims=2)
+    theirs = nets.UNETR(
+        2, 3, (32, 64), feature_size=4, hidden_size=12, mlp_dim=16, num_heads=3, spatial_dims=2
+    )
     ours = UNETR(features=4, hidden=12, mlp=16, heads=3, taps=(4, 7, 10), dims=2)
     equals_torch(ours, unetr.from_torch(theirs.state_dict(), (2, 4)), theirs, (32, 64), 2)
 
@@ -147,8 +215,15 @@ def test_an_image_of_another_size_takes_an_interpolated_position():
     """Catches a network bound to the size it was made for: a constant position stays what it was."""
     net = UNETR(patch=4, hidden=4, mlp=4, heads=1, depth=1, taps=(1,), features=2, dims=2)
     made = lambda key, n: net.init(key, jnp.zeros((1, n, n, 1)), 2)
-    assert jax.eval_shape(lambda k: made(k, 8), jax.random.key(0)).weights["position"].shape == (2, 2, 4)
-    out = jax.eval_shape(lambda k: net.apply(made(k, 8), jnp.zeros((1, 20, 12, 1)), train=False).logits, jax.random.key(0))
+    assert jax.eval_shape(lambda k: made(k, 8), jax.random.key(0)).weights["position"].shape == (
+        2,
+        2,
+        4,
+    )
+    out = jax.eval_shape(
+        lambda k: net.apply(made(k, 8), jnp.zeros((1, 20, 12, 1)), train=False).logits,
+        jax.random.key(0),
+    )
     assert out.shape == (1, 20, 12, 2)
 
 

@@ -12,9 +12,13 @@ from semiseg.types import Params
 
 
 def test_the_published_network_is_expressible():
-    """Catches a level, a convolution or a bias too many: the count of the SSL4MIS U-Net less its redundant convolution biases."""
+    """Catches a level, a convolution or a bias too many: the count of the SSL4MIS U-Net less its
+    redundant convolution biases.
+    """
     net = UNet(norm="batch", dropout=(0.05, 0.1, 0.2, 0.3, 0.5), head=3)
-    shapes = jax.eval_shape(lambda: net.init(jax.random.key(0), jax.ShapeDtypeStruct((1, 32, 32, 1), jnp.float32), 4))
+    shapes = jax.eval_shape(
+        lambda: net.init(jax.random.key(0), jax.ShapeDtypeStruct((1, 32, 32, 1), jnp.float32), 4)
+    )
     w = net.widths
     pairs = lambda c, o: 9 * c * o + 9 * o * o + 4 * o
     want = sum(pairs(c, o) for c, o in zip((1, *w), w))
@@ -23,7 +27,9 @@ def test_the_published_network_is_expressible():
 
 
 def test_padding_of_the_input_does_not_move_the_image():
-    """Catches a crop at the wrong end: an image embedded at the origin of its edge-padded version has the same logits."""
+    """Catches a crop at the wrong end: an image embedded at the origin of its edge-padded version
+    has the same logits.
+    """
     net = UNet(widths=(4, 8, 8), norm="instance")
     x = jax.random.normal(jax.random.key(0), (1, 14, 9, 1))
     params = net.init(jax.random.key(1), x, 2)
@@ -36,20 +42,26 @@ def test_deep_supervision_gives_each_coarser_level():
     """Catches the wrong order and floor instead of ceil for odd sizes."""
     net = UNet(widths=(2, 2, 2, 2), deep_supervision=True)
     x = jnp.zeros((1, 21, 12, 1))
-    aux = lambda net: jax.eval_shape(lambda key: net.apply(net.init(key, x, 3), x, train=False).aux, jax.random.key(0))
+    aux = lambda net: jax.eval_shape(
+        lambda key: net.apply(net.init(key, x, 3), x, train=False).aux, jax.random.key(0)
+    )
     assert [d.shape for d in aux(net)["deep"]] == [(1, 11, 6, 3), (1, 6, 3, 3)]
     assert "deep" not in aux(dataclasses.replace(net, deep_supervision=False))
 
 
 def test_a_list_from_yaml_is_hashable_and_a_wrong_number_of_rates_is_refused():
     """Catches a net that cannot be a static argument of jit."""
-    assert hash(UNet(widths=[4, 8], dropout=[0.1, 0.2])) == hash(UNet(widths=(4, 8), dropout=(0.1, 0.2)))
+    assert hash(UNet(widths=[4, 8], dropout=[0.1, 0.2])) == hash(
+        UNet(widths=(4, 8), dropout=(0.1, 0.2))
+    )
     with pytest.raises(ValueError, match="3 rates for 2 levels"):
         UNet(widths=(4, 8), dropout=(0.1, 0.2, 0.3))
 
 
 def test_it_learns_two_images():
-    """Catches a decoder without skips, a detached gradient, statistics that do not reach evaluation: two images are fitted in a scan."""
+    """Catches a decoder without skips, a detached gradient, statistics that do not reach
+    evaluation: two images are fitted in a scan.
+    """
     net = UNet(widths=(8, 8), norm="batch", momentum=0.7)
     x = jax.random.normal(jax.random.key(0), (2, 16, 16, 1))
     label = (x[..., 0] > 0.3).astype(jnp.int32)

@@ -1,8 +1,10 @@
-"""Data Science Bowl 2018, stage 1 (BBBC038v1): nuclei of several stains and sizes, one PNG a nucleus, in a zip or extracted.
+"""Data Science Bowl 2018, stage 1 (BBBC038v1): nuclei of several stains and sizes, one PNG a
+nucleus, in a zip or extracted.
 
-The nuclei of an image are united to one mask. The set names no patients: an image is its own subject, and its group (stain, size and
-cluster of look-alikes) keeps images of one field, slide or well in one split. Many images are tiles of one picture, two by two. Splits
-are drawn by group, with every stain in every split as far as the groups allow.
+The nuclei of an image are united to one mask. The set names no patients: an image is its own
+subject, and its group (stain, size and cluster of look-alikes) keeps images of one field, slide or
+well in one split. Many images are tiles of one picture, two by two. Splits are drawn by group, with
+every stain in every split as far as the groups allow.
 """
 
 from __future__ import annotations
@@ -31,7 +33,9 @@ EXCLUDED = ("7b38c917", "12aeefb1")
 """Beginnings of the IDs of two images whose annotation is known to be wrong."""
 FRACTIONS = {"train": 0.60, "val": 0.15, "test": 0.25}
 LOOK_ALIKE = 1.0
-"""Distance up to which two images are look-alikes (:mod:`semiseg.data.lookalikes`): 8 % in brightness, contrast or noise."""
+"""Distance up to which two images are look-alikes (:mod:`semiseg.data.lookalikes`): 8 % in
+brightness, contrast or noise.
+"""
 
 Open = Callable[[str], bytes]
 
@@ -46,32 +50,63 @@ class Look(NamedTuple):
 
 
 def read(source: Path, *, channels: str = "grey", seed: int = 0, progress: bool = True) -> Source:
-    """All images but EXCLUDED. ``channels`` is ``grey`` (luminance, ``(H, W, 1)``) or ``rgb``; ``seed`` moves groups between splits."""
+    """All images but EXCLUDED. ``channels`` is ``grey`` (luminance, ``(H, W, 1)``) or ``rgb``;
+    ``seed`` moves groups between splits.
+    """
     if channels not in ("grey", "rgb"):
         raise UserError(f"--channels {channels}: must be grey or rgb")
     names, open_file = _archive(source) if source.is_file() else _tree(source)
     images, masks = _index(names)
     if not images:
-        raise UserError(f"{source}: holds no ID/images/ID.png; give stage1_train.zip or the folder it was extracted to")
+        raise UserError(
+            f"{source}: holds no ID/images/ID.png; give stage1_train.zip or the folder it was "
+            f"extracted to"
+        )
     problems: list[str] = []
     looks: dict[str, Look] = {}
     for ident, name in progress_bar(sorted(images.items()), "look for look-alikes", show=progress):
         if not masks[ident]:
-            problems.append(f"{source}/{name}: has no mask; restore {ident}/masks or take the image out")
+            problems.append(
+                f"{source}/{name}: has no mask; restore {ident}/masks or take the image out"
+            )
         try:
             rgb = _picture(open_file(name), "RGB")
         except Exception as error:  # Pillow and zipfile raise anything on a damaged file
-            problems.append(f"{source}/{name}: cannot be read ({str(error)[:80]}); replace the file or take it out of the set")
+            problems.append(
+                f"{source}/{name}: cannot be read ({str(error)[:80]}); replace the file or take "
+                f"it out of the set"
+            )
             continue
-        looks[ident] = Look(lookalikes.stain(rgb), rgb.shape, lookalikes.appearance(rgb), lookalikes.edges(rgb))
+        looks[ident] = Look(
+            lookalikes.stain(rgb), rgb.shape, lookalikes.appearance(rgb), lookalikes.edges(rgb)
+        )
     groups = group(looks)
-    home = splits.assign(groups, FRACTIONS, seed, {ident: look.stain for ident, look in looks.items()})
+    home = splits.assign(
+        groups, FRACTIONS, seed, {ident: look.stain for ident, look in looks.items()}
+    )
     found: dict[str, list[CaseRef]] = {split: [] for split in SPLITS}
     for ident in looks:
-        pixels = functools.partial(_pixels, open_file, images[ident], tuple(masks[ident]), "L" if channels == "grey" else "RGB")
+        pixels = functools.partial(
+            _pixels,
+            open_file,
+            images[ident],
+            tuple(masks[ident]),
+            "L" if channels == "grey" else "RGB",
+        )
         path = f"{source}/{images[ident]}"
-        found[home[ident]].append(CaseRef(ident, ident, path, pixels, group=groups[ident], label_path=f"{source}/{ident}/masks"))
-    return Source(CLASSES, "pixel", LICENSE, CITATION, found, (), (*problems, *split_problems(found)))
+        found[home[ident]].append(
+            CaseRef(
+                ident,
+                ident,
+                path,
+                pixels,
+                group=groups[ident],
+                label_path=f"{source}/{ident}/masks",
+            )
+        )
+    return Source(
+        CLASSES, "pixel", LICENSE, CITATION, found, (), (*problems, *split_problems(found))
+    )
 
 
 def group(looks: dict[str, Look]) -> dict[str, str]:
@@ -82,7 +117,9 @@ def group(looks: dict[str, Look]) -> dict[str, str]:
     groups: dict[str, str] = {}
     for kind, members in kinds.items():
         joined = lookalikes.seams([looks[m].edges for m in members])
-        found = lookalikes.clusters(np.stack([looks[m].appearance for m in members]), LOOK_ALIKE, joined)
+        found = lookalikes.clusters(
+            np.stack([looks[m].appearance for m in members]), LOOK_ALIKE, joined
+        )
         groups |= {member: f"{kind}-{cluster:02d}" for member, cluster in zip(members, found)}
     return groups
 
@@ -96,7 +133,9 @@ def _archive(path: Path) -> tuple[list[str], Open]:
 
 
 def _tree(path: Path) -> tuple[list[str], Open]:
-    return [p.relative_to(path).as_posix() for p in path.rglob("*.png")], lambda name: (path / name).read_bytes()
+    return [p.relative_to(path).as_posix() for p in path.rglob("*.png")], lambda name: (
+        path / name
+    ).read_bytes()
 
 
 def _index(names: list[str]) -> tuple[dict[str, str], dict[str, list[str]]]:
@@ -120,7 +159,10 @@ def _pixels(open_file: Open, image: str, masks: tuple[str, ...], mode: str):
         try:
             label |= _picture(open_file(name), "L") > 0
         except Exception as error:
-            raise UserError(f"{name}: mask cannot be united with its image ({str(error)[:80]}); replace the file") from error
+            raise UserError(
+                f"{name}: mask cannot be united with its image ({str(error)[:80]}); replace the "
+                f"file"
+            ) from error
     return picture.reshape(*label.shape, -1), label, (1.0, 1.0)
 
 

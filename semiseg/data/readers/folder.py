@@ -3,9 +3,10 @@
     SOURCE/images/p07.png   SOURCE/labels/p07.png   SOURCE/subjects.csv (optional: name, subject, and group, split)
     SOURCE/train/images/…   SOURCE/val/images/…     SOURCE/test/images/…   (optional: splits as folders)
 
-Splits come from the csv's column, else from the folders, else they are drawn at random: 70/10/20 % of the subjects, groups kept together.
-An image without a label is unlabelled and belongs to train, as does all of its group when splits are drawn. A NIfTI volume becomes one
-record a slice, cut along its coarsest axis, with the spacing of its header.
+Splits come from the csv's column, else from the folders, else they are drawn at random: 70/10/20 %
+of the subjects, groups kept together. An image without a label is unlabelled and belongs to train,
+as does all of its group when splits are drawn. A NIfTI volume becomes one record a slice, cut along
+its coarsest axis, with the spacing of its header.
 """
 
 from __future__ import annotations
@@ -42,19 +43,25 @@ def read(
 
     Args:
       source: the folder.
-      classes: names, background first, separated by commas; without it the labels' largest value says how many there are.
+      classes: names, background first, separated by commas; without it the labels' largest value
+        says how many there are.
       channels: ``grey`` or ``rgb`` convert pictures; ``auto`` keeps what the files hold.
       seed: of randomly drawn splits.
       license, citation: of the data, for reports.
 
-    Masks of 0 and 255 are read as 0 and 1 if no label of the set holds anything else; otherwise 255 is what nobody scores (IGNORE).
+    Masks of 0 and 255 are read as 0 and 1 if no label of the set holds anything else; otherwise 255
+    is what nobody scores (IGNORE).
     """
     if channels not in CHANNELS:
         raise UserError(f"--channels {channels}: must be one of {', '.join(CHANNELS)}")
     problems: list[str] = []
     folders = [name for name in SPLITS if (source / name / "images").is_dir()]
-    files = [(split, *pair) for split in folders or [""] for pair in _pairs(source / split, problems)]
-    table = _table(source / "subjects.csv", {_stem(image): image for _, image, _ in files}, problems)
+    files = [
+        (split, *pair) for split in folders or [""] for pair in _pairs(source / split, problems)
+    ]
+    table = _table(
+        source / "subjects.csv", {_stem(image): image for _, image, _ in files}, problems
+    )
     values = _values([label for _, _, label in files if label], problems, progress)
     mask = values <= {0, 255} and 255 in values
     names = _classes(classes, values, mask)
@@ -63,35 +70,66 @@ def read(
     if any(row.get("split") for row in rows.values()):
         home = {image: row.get("split", "") for image, row in rows.items()}
         where = f"{source}/subjects.csv"
-        problems += [f"{where}: {_stem(i)} has split {s!r}; write train, val or test" for i, s in home.items() if s not in SPLITS and rows[i]]
+        problems += [
+            f"{where}: {_stem(i)} has split {s!r}; write train, val or test"
+            for i, s in home.items()
+            if s not in SPLITS and rows[i]
+        ]
     elif folders:
         home = {image: split for split, image, _ in files}
     else:
-        home = _draw(source, files, subject, {i: r.get("group", "") for i, r in rows.items()}, seed, problems)
+        home = _draw(
+            source, files, subject, {i: r.get("group", "") for i, r in rows.items()}, seed, problems
+        )
     found: dict[str, list[CaseRef]] = {split: [] for split in SPLITS}
     for _, image, label in files:
         if home.get(image) in SPLITS:
-            found[home[image]] += _records(image, label, subject[image], rows[image].get("group", ""), channels, mask, problems)
+            found[home[image]] += _records(
+                image, label, subject[image], rows[image].get("group", ""), channels, mask, problems
+            )
     if not found["test"] and "test" not in folders:
         del found["test"]
     units = {"mm" if _is_volume(image) else "pixel" for _, image, _ in files}
     if len(units) > 1:
-        problems.append(f"{source}: mixes NIfTI and pictures, whose distances have different units; import them as two sets")
-    whole = all(rows.values()) or not table  # a split may lack a case because its row is missing, which is said already
-    problems += [problem for problem in split_problems(found) if whole or " has no case" not in problem]
+        problems.append(
+            f"{source}: mixes NIfTI and pictures, whose distances have different units; import "
+            f"them as two sets"
+        )
+    whole = (
+        all(rows.values()) or not table
+    )  # a split may lack a case because its row is missing, which is said already
+    problems += [
+        problem for problem in split_problems(found) if whole or " has no case" not in problem
+    ]
     notes = _notes(source, classes, names, values, mask)
-    return Source(names, min(units), license or "not stated", citation or "not stated", found, (), tuple(problems), notes)
+    return Source(
+        names,
+        min(units),
+        license or "not stated",
+        citation or "not stated",
+        found,
+        (),
+        tuple(problems),
+        notes,
+    )
 
 
 # ------------------------------------------------------------------ layout
 def _pairs(folder: Path, problems: list[str]) -> list[tuple[Path, Path | None]]:
     """Images of a folder, each with its label or None."""
     if not (folder / "images").is_dir():
-        raise UserError(f"{folder}: has no folder images; put pictures in images/ and their masks, of the same names, in labels/")
+        raise UserError(
+            f"{folder}: has no folder images; put pictures in images/ and their masks, of the "
+            f"same names, in labels/"
+        )
     images, labels = (_files(folder / kind, problems) for kind in ("images", "labels"))
     if not images:
         raise UserError(f"{folder / 'images'}: is empty; put PNG, TIFF or NIfTI files there")
-    problems += [f"{path}: has no image of that name; rename or remove it" for stem, path in labels.items() if stem not in images]
+    problems += [
+        f"{path}: has no image of that name; rename or remove it"
+        for stem, path in labels.items()
+        if stem not in images
+    ]
     return [(path, labels.get(stem)) for stem, path in images.items()]
 
 
@@ -101,9 +139,13 @@ def _files(folder: Path, problems: list[str]) -> dict[str, Path]:
         if path.name.startswith("."):
             continue
         if not path.name.lower().endswith(SUFFIXES):
-            problems.append(f"{path}: unknown file type; convert it to PNG, TIFF or NIfTI, or remove it")
+            problems.append(
+                f"{path}: unknown file type; convert it to PNG, TIFF or NIfTI, or remove it"
+            )
         elif found.setdefault(_stem(path), path) != path:
-            problems.append(f"{path}: has the same name as {found[_stem(path)]}; rename one of them")
+            problems.append(
+                f"{path}: has the same name as {found[_stem(path)]}; rename one of them"
+            )
     return found
 
 
@@ -123,26 +165,59 @@ def _table(path: Path, images: dict[str, Path], problems: list[str]) -> dict[str
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
-            rows = [{str(k).strip(): (v or "").strip() for k, v in row.items() if k} for row in reader]
+            rows = [
+                {str(k).strip(): (v or "").strip() for k, v in row.items() if k} for row in reader
+            ]
             columns = {c.strip() for c in reader.fieldnames or ()}
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path}: cannot be read ({error}); save it as UTF-8 text with commas") from error
+        raise UserError(
+            f"{path}: cannot be read ({error}); save it as UTF-8 text with commas"
+        ) from error
     if not {"name", "subject"} <= columns:
         has = ", ".join(sorted(columns)) or "none"
-        raise UserError(f"{path}: needs the columns name and subject (and may have group and split); it has {has}")
+        raise UserError(
+            f"{path}: needs the columns name and subject (and may have group and split); it has "
+            f"{has}"
+        )
     names = [_stem(Path(row["name"])) for row in rows]
-    problems += [f"{path}: names {n} {c} times; keep one row an image" for n, c in Counter(names).items() if c > 1]
-    problems += [f"{path}: names {n}, which is not among the images; correct the name or remove the row" for n in names if n not in images]
-    problems += [f"{path}: has no row for {image}; add one" for name, image in images.items() if name not in set(names)]
-    problems += [f"{path}: {n} has no subject; fill it in" for n, row in zip(names, rows) if not row["subject"]]
+    problems += [
+        f"{path}: names {n} {c} times; keep one row an image"
+        for n, c in Counter(names).items()
+        if c > 1
+    ]
+    problems += [
+        f"{path}: names {n}, which is not among the images; correct the name or remove the row"
+        for n in names
+        if n not in images
+    ]
+    problems += [
+        f"{path}: has no row for {image}; add one"
+        for name, image in images.items()
+        if name not in set(names)
+    ]
+    problems += [
+        f"{path}: {n} has no subject; fill it in"
+        for n, row in zip(names, rows)
+        if not row["subject"]
+    ]
     return dict(zip(names, rows))
 
 
-def _draw(source: Path, files, subject: dict[Path, str], group: dict[Path, str], seed: int, problems: list[str]) -> dict[Path, str]:
+def _draw(
+    source: Path,
+    files,
+    subject: dict[Path, str],
+    group: dict[Path, str],
+    seed: int,
+    problems: list[str],
+) -> dict[Path, str]:
     """Random splits: image → split. Groups with an image that nobody annotated stay in train."""
     of = {subject[image]: group[image] for image in subject}
     problems += [
-        f"{source}/subjects.csv: subject {subject[i]} is in groups {group[i]!r} and {of[subject[i]]!r}; give it one"
+        (
+            f"{source}/subjects.csv: subject {subject[i]} is in groups {group[i]!r} and "
+            f"{of[subject[i]]!r}; give it one"
+        )
         for i in subject
         if group[i] != of[subject[i]]
     ]
@@ -151,14 +226,19 @@ def _draw(source: Path, files, subject: dict[Path, str], group: dict[Path, str],
     drawn = {s: of[s] for s in of if unit[s] not in bare}
     units = len({unit[s] for s in drawn})
     if units < len(FRACTIONS):
-        problems.append(f"{source}: {units} annotated subjects or groups, train, val and test need one each; annotate more or state splits")
+        problems.append(
+            f"{source}: {units} annotated subjects or groups, train, val and test need one each; "
+            f"annotate more or state splits"
+        )
     home = dict.fromkeys(of, "train") | splitting.assign(drawn, FRACTIONS, seed)
     return {image: home[subject[image]] for image in subject}
 
 
 # ------------------------------------------------------------------ labels
 def _values(labels: list[Path], problems: list[str], show: bool) -> set[int]:
-    """Every value that occurs in the labels; files that cannot be read are reported when they are loaded."""
+    """Every value that occurs in the labels; files that cannot be read are reported when they are
+    loaded.
+    """
     values: set[int] = set()
     for path in progress_bar(labels, "look through labels", show=show):
         try:
@@ -173,25 +253,40 @@ def _classes(names: str, values: set[int], mask: bool) -> tuple[str, ...]:
     if names:
         listed = tuple(name.strip() for name in names.split(","))
         if len(listed) < 2 or "" in listed or len(set(listed)) < len(listed):
-            raise UserError(f"--classes {names}: name at least two different classes, background first, separated by commas")
+            raise UserError(
+                f"--classes {names}: name at least two different classes, background first, "
+                f"separated by commas"
+            )
         return listed
     top = 1 if mask else max((v for v in values if 0 <= v < 255), default=1)
     return ("background", *(f"class {i}" for i in range(1, max(top, 1) + 1)))
 
 
-def _notes(source: Path, given: str, names: tuple[str, ...], values: set[int], mask: bool) -> tuple[str, ...]:
+def _notes(
+    source: Path, given: str, names: tuple[str, ...], values: set[int], mask: bool
+) -> tuple[str, ...]:
     """What was assumed of the classes, and what becomes of 255."""
     notes, classes = [], sorted(values - {IGNORE})
     if not given:
         shown = ", ".join(map(str, classes[:6])) + (" …" if len(classes) > 6 else "")
-        gaps = "" if mask or len(classes) >= len(names) else "; values in between never occur: renumber the labels if these are grey levels"
+        gaps = (
+            ""
+            if mask or len(classes) >= len(names)
+            else "; values in between never occur: renumber the labels if these are grey levels"
+        )
         found = "0 and 255" if mask else shown or "none"
         listed = ", ".join(names[:4]) + (" …" if len(names) > 4 else "")
-        notes.append(f"{source}: no --classes given: {len(names)} assumed ({listed}) from the label values {found}{gaps}; name them with --classes")
+        notes.append(
+            f"{source}: no --classes given: {len(names)} assumed ({listed}) from the label "
+            f"values {found}{gaps}; name them with --classes"
+        )
     if mask:
         notes.append(f"{source}: labels hold 0 and 255 alone, read as 0 and 1: nothing is ignored")
     elif IGNORE in values:
-        notes.append(f"{source}: label value 255 marks pixels that are ignored: neither trained on nor scored; if it is a class, give it another number")
+        notes.append(
+            f"{source}: label value 255 marks pixels that are ignored: neither trained on nor "
+            f"scored; if it is a class, give it another number"
+        )
     return tuple(notes)
 
 
@@ -204,15 +299,27 @@ def _label(path: Path) -> np.ndarray:
     with Image.open(path) as picture:
         _one_page(picture, path)
         label = np.asarray(picture)
-    if label.ndim == 3 and all((label[..., 0] == label[..., c]).all() for c in range(1, min(3, label.shape[-1]))):
+    if label.ndim == 3 and all(
+        (label[..., 0] == label[..., c]).all() for c in range(1, min(3, label.shape[-1]))
+    ):
         label = label[..., 0]
     if label.ndim != 2:
-        raise UserError(f"{path}: label is a colour picture; save one channel that holds class numbers")
+        raise UserError(
+            f"{path}: label is a colour picture; save one channel that holds class numbers"
+        )
     return label.astype(np.uint8) if label.dtype == np.bool_ else label
 
 
 # ------------------------------------------------------------------ records
-def _records(image: Path, label: Path | None, subject: str, group: str, channels: str, mask: bool, problems: list[str]) -> list[CaseRef]:
+def _records(
+    image: Path,
+    label: Path | None,
+    subject: str,
+    group: str,
+    channels: str,
+    mask: bool,
+    problems: list[str],
+) -> list[CaseRef]:
     """One record for a picture, one a slice for a volume."""
     stem, where, label_where = _stem(image), str(image), str(label or "")
     if not _is_volume(image):
@@ -224,18 +331,36 @@ def _records(image: Path, label: Path | None, subject: str, group: str, channels
         problems.append(str(error))
         return []
     except Exception as error:  # nibabel raises anything on a damaged file
-        problems.append(f"{image}: cannot be read ({str(error).splitlines()[0][:80]}); replace the file or take it out of the set")
+        problems.append(
+            f"{image}: cannot be read ({str(error).splitlines()[0][:80]}); replace the file or "
+            f"take it out of the set"
+        )
         return []
     digits = len(str(shape[axis] - 1))
     plane = functools.partial(_plane, image, label, mask)
-    return [CaseRef(subject, f"{stem}_slice_{i:0{digits}d}", where, functools.partial(plane, i), stem, i, group, label_where) for i in range(shape[axis])]
+    return [
+        CaseRef(
+            subject,
+            f"{stem}_slice_{i:0{digits}d}",
+            where,
+            functools.partial(plane, i),
+            stem,
+            i,
+            group,
+            label_where,
+        )
+        for i in range(shape[axis])
+    ]
 
 
 def _one_page(picture: Any, path: Path) -> None:
     """A stack of pages would lose all but the first."""
     pages = getattr(picture, "n_frames", 1)
     if pages > 1:
-        raise UserError(f"{path}: holds {pages} pages; save the stack as NIfTI, or each page as a file of its own")
+        raise UserError(
+            f"{path}: holds {pages} pages; save the stack as NIfTI, or each page as a file of "
+            f"its own"
+        )
 
 
 def _picture(image: Path, label: Path | None, channels: str, mask: bool):
@@ -244,12 +369,18 @@ def _picture(image: Path, label: Path | None, channels: str, mask: bool):
     with Image.open(image) as picture:
         _one_page(picture, image)
         mode = picture.mode
-        if mode not in ("L", "RGB") and not mode.startswith(("I", "F")):  # palettes, transparency, print colours, bits
+        if mode not in ("L", "RGB") and not mode.startswith(
+            ("I", "F")
+        ):  # palettes, transparency, print colours, bits
             mode = "L" if mode in ("LA", "1") else "RGB"
         if channels != "auto" and mode in ("L", "RGB"):
             mode = "L" if channels == "grey" else "RGB"
         pixels = np.asarray(picture if mode == picture.mode else picture.convert(mode))
-    return pixels.reshape(*pixels.shape[:2], -1), None if label is None else _as_mask(_read_label(label), mask), (1.0, 1.0)
+    return (
+        pixels.reshape(*pixels.shape[:2], -1),
+        None if label is None else _as_mask(_read_label(label), mask),
+        (1.0, 1.0),
+    )
 
 
 def _plane(image: Path, label: Path | None, mask: bool, i: int):
@@ -259,10 +390,16 @@ def _plane(image: Path, label: Path | None, mask: bool, i: int):
     if label is not None:
         whole = _read_label(label)
         if whole.shape != volume.shape:
-            raise UserError(f"{label}: label has shape {whole.shape} but its image {volume.shape} ({image}); save both at one size")
+            raise UserError(
+                f"{label}: label has shape {whole.shape} but its image {volume.shape} ({image}); "
+                f"save both at one size"
+            )
         other = _nifti(label)[1] if _is_volume(label) else affine
         if not np.allclose(affine, other, atol=1e-2):
-            raise UserError(f"{label}: lies elsewhere in space than its image ({image}: another affine); resample the label to the image")
+            raise UserError(
+                f"{label}: lies elsewhere in space than its image ({image}: another affine); "
+                f"resample the label to the image"
+            )
         plane = _as_mask(np.take(whole, i, axis), mask)
     return np.take(volume, i, axis)[..., None], plane, spacing
 
@@ -273,7 +410,10 @@ def _read_label(path: Path) -> np.ndarray:
     except UserError:
         raise
     except Exception as error:  # image libraries raise anything on a damaged file
-        raise UserError(f"{path}: label cannot be read ({str(error).splitlines()[0][:80]}); replace the file or remove it") from error
+        raise UserError(
+            f"{path}: label cannot be read ({str(error).splitlines()[0][:80]}); replace the file "
+            f"or remove it"
+        ) from error
 
 
 def _as_mask(label: np.ndarray, mask: bool) -> np.ndarray:
@@ -285,7 +425,11 @@ def _header(path: Path) -> tuple[tuple[int, ...], int, tuple[float, ...]]:
     import nibabel
 
     image: Any = nibabel.load(path)
-    shape = tuple(image.shape[:3]) if len(image.shape) == 4 and image.shape[3] == 1 else tuple(image.shape)
+    shape = (
+        tuple(image.shape[:3])
+        if len(image.shape) == 4 and image.shape[3] == 1
+        else tuple(image.shape)
+    )
     if len(shape) != 3:
         raise UserError(f"{path}: has shape {shape}; save one three-dimensional volume a file")
     zooms = tuple(float(z) for z in image.header.get_zooms()[:3])
