@@ -79,11 +79,20 @@ _DTYPES = {"Float": np.float32, "Double": np.float64, "Half": np.float16, "Long"
            "Byte": np.uint8, "Bool": np.bool_, "BFloat16": np.uint16}  # fmt: skip
 
 
-class _Storage:
+class _StorageType(NamedTuple):
     """Stands for a storage class of PyTorch in a pickle: a name of a dtype."""
 
-    def __init__(self, name: str):
-        self.name = name
+    name: str
+
+
+class _Storage(NamedTuple):
+    """The numbers that tensors are views of, in one dimension.
+
+    Only :meth:`_Reader.persistent_load` makes one. A pickle can neither make nor change it, so its
+    size is that of the bytes in the archive.
+    """
+
+    values: np.ndarray
 
 
 class _Reader(pickle.Unpickler):
@@ -99,7 +108,8 @@ class _Reader(pickle.Unpickler):
         if (module, name) == ("collections", "OrderedDict"):
             return OrderedDict
         if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
-            return _tensor
+            # a function of its own: a pickle can set attributes of what it is given
+            return lambda *parts: _tensor(*parts)
         if (module, name) == ("torch._utils", "_rebuild_parameter"):
             return lambda tensor, *_: tensor
         if (
@@ -107,30 +117,47 @@ class _Reader(pickle.Unpickler):
             and name.endswith("Storage")
             and name[: -len("Storage")] in _DTYPES
         ):
-            return _Storage(name[: -len("Storage")])
+            return _StorageType(name[: -len("Storage")])
         raise UserError(
             f"the file wants to run {module}.{name}; only tensors and plain containers are read "
             f"(save `model.state_dict()`)"
         )
 
-    def persistent_load(self, pid: Any) -> np.ndarray:
+    def persistent_load(self, pid: Any) -> _Storage:
         _, storage, key, _, _ = pid
         raw: np.ndarray = np.frombuffer(
             self.archive.read(f"{self.prefix}data/{key}"), _DTYPES[storage.name]
         )
-        return raw if storage.name != "BFloat16" else (raw.astype(np.uint32) << 16).view(np.float32)
+        if storage.name == "BFloat16":
+            raw = (raw.astype(np.uint32) << 16).view(np.float32)
+        return _Storage(raw)
 
 
-def _tensor(
-    storage: np.ndarray, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: Any
-) -> np.ndarray:
-    last = offset + sum((n - 1) * s for n, s in zip(size, stride))
-    if 0 in size:
-        return np.zeros(size, storage.dtype)
-    if offset < 0 or min(stride, default=0) < 0 or last >= storage.size:
+def _tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> np.ndarray:
+    """The tensor that ``torch._utils._rebuild_tensor_v2`` makes of the same arguments.
+
+    The arguments come from the file, so that each of them may be anything.
+
+    Raises:
+      UserError: the storage is none, or the tensor is not a view of it.
+    """
+    if not isinstance(storage, _Storage):
+        raise UserError("a tensor is built on something that is no storage: the file is damaged")
+    if not (isinstance(size, tuple) and isinstance(stride, tuple) and len(size) == len(stride)):
+        raise UserError("a tensor has no size or no stride: the file is damaged")
+    numbers = (offset, *size, *stride)
+    if not all(type(number) is int and number >= 0 for number in numbers):
         raise UserError("a tensor reaches beyond its data: the file is damaged")
-    view = np.lib.stride_tricks.as_strided(
-        storage[offset:], size, [s * storage.itemsize for s in stride]
+    values = storage.values
+    if 0 in size:
+        return np.zeros(size, values.dtype)
+    last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
+    if last >= values.size:
+        raise UserError("a tensor reaches beyond its data: the file is damaged")
+    width = values.itemsize
+    # NumPy checks the bounds of a buffer once more; as_strided would not
+    view: np.ndarray = np.ndarray(
+        size, values.dtype, values, offset * width, [step * width for step in stride]
     )
     return np.array(view)
 

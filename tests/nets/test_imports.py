@@ -157,7 +157,80 @@ def test_damaged_and_missing_files_are_named(tmp_path, name, content, words):
 
 def test_a_tensor_beyond_its_data_is_refused():
     """Catches a hostile shape that would read other memory."""
+    storage = imports._Storage(np.zeros(4, np.float32))
     with pytest.raises(UserError, match="beyond its data"):
-        imports._tensor(np.zeros(4, np.float32), 0, (4, 4), (4, 1))
+        imports._tensor(storage, 0, (4, 4), (4, 1))
     with pytest.raises(UserError, match="beyond its data"):
-        imports._tensor(np.zeros(4, np.float32), 0, (2, 2), (-1, 1))
+        imports._tensor(storage, 0, (2, 2), (-1, 1))
+
+
+# A pickle of tensors, assembled from opcodes: PyTorch need not be here, and would not write these
+FLOATS = b"ctorch\nFloatStorage\n"
+REBUILD = b"ctorch._utils\n_rebuild_tensor_v2\n"
+
+
+def plain(value):
+    """Opcodes that put a number, a string or a tuple of numbers on the stack."""
+    return pickle.dumps(value, 2)[2:-1]
+
+
+STORAGE = b"(" + plain("storage") + FLOATS + plain("0") + plain("cpu") + plain(8) + b"tQ"
+
+
+def tensor(storage, offset, size, stride):
+    """Opcodes of one tensor; ``storage`` is opcodes, too."""
+    hooks = b"ccollections\nOrderedDict\n)R"
+    return REBUILD + b"(" + storage + plain(offset) + size + stride + plain(False) + hooks + b"tR"
+
+
+def torch_file(path, opcodes):
+    """A file in PyTorch's format whose ``weight`` is what ``opcodes`` make; its one storage holds
+    0 to 7 as float32.
+    """
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("x/data.pkl", b"\x80\x02}" + plain("weight") + opcodes + b"s.")
+        archive.writestr("x/data/0", np.arange(8, dtype=np.float32).tobytes())
+    return path
+
+
+def test_a_file_of_opcodes_is_read(tmp_path):
+    """Catches offsets and strides counted in bytes; without it the refusals below prove nothing."""
+    opcodes = tensor(STORAGE, 1, plain((2, 3)), plain((1, 2)))
+    state = imports.read_state_dict(torch_file(tmp_path / "x.pt", opcodes))
+    np.testing.assert_array_equal(state["weight"], [[1, 3, 5], [2, 4, 6]])
+
+
+SQUARE = tensor(STORAGE, 0, plain((4, 2)), plain((2, 1)))
+HOSTILE = {
+    # eight elements counted, but the offset skips rows: four of the eight lie beyond the buffer
+    "a tensor as storage": (tensor(SQUARE, 2, plain((6,)), plain((1,))), "no storage"),
+    "a number as storage": (tensor(plain(3), 0, plain((1,)), plain((1,))), "no storage"),
+    "one element too many": (tensor(STORAGE, 0, plain((9,)), plain((1,))), "beyond its data"),
+    "a negative offset": (tensor(STORAGE, -1, plain((1,)), plain((1,))), "beyond its data"),
+    "a negative stride": (tensor(STORAGE, 7, plain((9,)), plain((-1,))), "beyond its data"),
+    "a negative size": (tensor(STORAGE, 20, plain((-9, 2)), plain((2, 1))), "beyond its data"),
+    "a size without a stride": (tensor(STORAGE, 0, plain((2, 9)), plain((1,))), "no stride"),
+    "a tensor as size": (tensor(STORAGE, 0, SQUARE, plain((1,))), "no size"),
+    "a storage changed": (
+        tensor(STORAGE + b"N}" + plain("values") + SQUARE + b"s\x86b", 0, plain((8,)), plain((1,))),
+        "is damaged",
+    ),
+}
+
+
+@pytest.mark.parametrize("attack", HOSTILE)
+def test_a_hostile_tensor_is_refused(attack, tmp_path):
+    """Catches a tensor on another one's array, whose rows are skipped but whose elements are
+    counted: it reads memory beyond the buffer, or ends the process.
+    """
+    opcodes, words = HOSTILE[attack]
+    with pytest.raises(UserError, match=f"x.pt: .*{words}"):
+        imports.read_state_dict(torch_file(tmp_path / "x.pt", opcodes))
+
+
+def test_a_file_cannot_change_the_reader(tmp_path):
+    """Catches a pickle that sets defaults of our own function, for every later file."""
+    change = REBUILD + b"N}" + plain("__defaults__") + plain((1, 2)) + b"s\x86b0"
+    opcodes = change + tensor(STORAGE, 0, plain((8,)), plain((1,)))
+    imports.read_state_dict(torch_file(tmp_path / "x.pt", opcodes))
+    assert imports._tensor.__defaults__ is None
