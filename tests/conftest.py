@@ -1,13 +1,19 @@
 """One tiny data set, network and trial for all tests; programs are kept between test processes."""
 
+import importlib.metadata
 import os
+import signal
+
+from packaging.version import Version
 
 # Tests compile hundreds of tiny programs and run each a few times: code that is made quickly is
 # worth more than code that runs quickly.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
-os.environ.setdefault(
-    "XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
-)
+if "XLA_FLAGS" not in os.environ:
+    flags = ["--xla_cpu_use_fusion_emitters=false", "--xla_cpu_parallel_codegen_split_count=1"]
+    if Version(importlib.metadata.version("jaxlib")) >= Version("0.11.1"):
+        flags = flags[1:]  # since then a process ends at once on the first, which is gone
+    os.environ["XLA_FLAGS"] = " ".join(flags)
 os.environ.setdefault(
     "JAX_NUM_CPU_DEVICES", "1"
 )  # the workers of the tests share the cores; two devices have a test of their own
@@ -39,6 +45,17 @@ LONG = (
 """Minutes of compiling in sum, siblings of others that are always run: left to SEMISEG_ALL_RUNS=1,
 for a change to what they test.
 """
+
+
+def pytest_configure():
+    """Makes the tests the same wherever they are started. A script's ``make test &`` begins with
+    Ctrl-C ignored, in the processes that tests start too: a test of an interruption would wait for
+    ever.
+    """
+    defaults = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+    for number, handler in defaults.items():
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, handler)
 
 
 def pytest_collection_modifyitems(config, items):
