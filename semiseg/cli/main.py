@@ -106,7 +106,8 @@ def _stoppable(resumes: bool) -> Iterator[None]:
 
     A KeyboardInterrupt would not do: raised while Python runs a callback of the garbage collector
     (JAX has one), it is reported as ignored and the command runs on. What a killed command leaves
-    behind is good to go on from, so nothing need be cleaned up.
+    behind is good to go on from, so nothing need be cleaned up. A process that was started with
+    Ctrl-C ignored (in the background of a script) goes on ignoring it.
     """
 
     def stop(number: int, frame: Any) -> None:
@@ -114,6 +115,9 @@ def _stoppable(resumes: bool) -> Iterator[None]:
         os._exit(130)
 
     if not resumes or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         yield
         return
     old = signal.signal(signal.SIGINT, stop)

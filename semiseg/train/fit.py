@@ -185,7 +185,7 @@ def _short(value: Any) -> Any:
 
 class _Stop:
     """Turns SIGTERM and Ctrl-C into a flag that is looked at between chunks; a second one acts at
-    once.
+    once. What a shell has this process ignore, as Ctrl-C in a script's background, stays ignored.
     """
 
     asked = False
@@ -194,6 +194,8 @@ class _Stop:
         self._old: dict[int, Any] = {}
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGTERM, signal.SIGINT):
+                if signal.getsignal(number) is signal.SIG_IGN:
+                    continue
                 self._old[number] = signal.signal(number, self._ask)
         return self
 
