@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import logging
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -19,6 +21,9 @@ from semiseg.errors import UserError
 from semiseg.types import Case
 
 LAYOUT = "1.0.0"
+_FEATURES = "tensorflow_datasets.core.features"
+_KINDS = {f"{_FEATURES}.tensor_feature.Tensor": "tensor", f"{_FEATURES}.text_feature.Text": "text"}
+"""The classes of features that :func:`write` uses, and the key under which each describes itself."""
 
 
 def folder(place: Path) -> Path:
@@ -88,9 +93,43 @@ def write(place: Path, splits: dict[str, Iterator[Case]], channels: int, dtype: 
 
 
 def read(place: Path, split: str) -> list[Case]:
-    """The cases of one split in the order they were written."""
+    """The cases of one split in the order they were written.
+
+    Raises:
+      UserError: ``features.json`` names what :func:`write` does not.
+    """
+    _check_features(folder(place) / "features.json")
     source = _tfds().builder_from_directory(str(folder(place))).as_data_source(split)
     return [_decode(source[i]) for i in range(len(source))]
+
+
+def _check_features(path: Path) -> None:
+    """Refuse a ``features.json`` that is not of the form :func:`write` leaves.
+
+    TFDS imports the module of every class that the file names, and older forms of the file name
+    classes in other places. A received set may name anything, and its hashes agree with that.
+    """
+    content = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        features = content["featuresDict"]["features"]
+        whole = {
+            "pythonClassName": f"{_FEATURES}.features_dict.FeaturesDict",
+            "featuresDict": {"features": features},
+        }
+        written = content == whole and all(map(_is_plain, features.values()))
+    except (TypeError, KeyError, AttributeError):
+        written = False
+    if not written:
+        raise UserError(
+            f"{path}: names a class that no import writes, and reading it would run its module; "
+            f"import the set again from its source with --overwrite"
+        )
+
+
+def _is_plain(feature: dict[str, Any]) -> bool:
+    """Whether a feature is of a known class and describes itself in that class's own form."""
+    name = feature["pythonClassName"]
+    return name in _KINDS and feature.keys() == {"pythonClassName", _KINDS[name]}
 
 
 def _encode(case: Case) -> dict:

@@ -189,19 +189,15 @@ def import_set(
     reader, what it assumed to ``say``.
 
     The set is built in a hidden folder beside its place and renamed at the end: it is there whole
-    or not at all. A set that is replaced (``overwrite``) hands its ledger on. Raises UserError at
-    the first problem; ``semiseg.data.check`` lists all.
+    or not at all. A set that is replaced (``overwrite``) hands its ledger on; what is no set is not
+    replaced. Raises UserError at the first problem; ``semiseg.data.check`` lists all.
     """
     from semiseg.data import card, readers
 
     folder = _root(root)
     if _checked(name) == "nuclei":
         raise UserError("nuclei is the embedded set's name; import under another one with --name")
-    if (folder / name).exists() and not overwrite:
-        raise UserError(
-            f"{folder / name}: exists already; choose another --name, or replace it with "
-            f"--overwrite"
-        )
+    _check_place(folder / name, overwrite)
     found = readers.read(format, source, progress=progress, **options)
     if found.problems:
         more = (
@@ -231,6 +227,7 @@ def import_set(
             encoding="utf-8",
         )
         (building / "semiseg.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
+        _check_place(folder / name, overwrite)  # once more: an import takes its time
         _put(building, folder / name)
     except OSError as error:
         raise UserError(
@@ -254,6 +251,28 @@ def _checked(name: str) -> str:
             f"a letter or digit"
         )
     return name
+
+
+def _check_place(place: Path, overwrite: bool) -> None:
+    """Refuse a place that is taken, and one whose replacement would delete what is no data set."""
+    if not os.path.lexists(place):
+        return
+    if place.is_symlink():
+        kind = "a link"
+    elif not place.is_dir():
+        kind = "a file"
+    elif not (place / "semiseg.json").is_file():
+        kind = "a folder without semiseg.json"
+    elif overwrite:
+        return
+    else:
+        raise UserError(
+            f"{place}: exists already; choose another --name, or replace it with --overwrite"
+        )
+    raise UserError(
+        f"{place}: is {kind} and no data set, so it is not replaced; choose another --name or "
+        f"--root, or remove it first"
+    )
 
 
 def _put(built: Path, place: Path) -> None:
@@ -375,32 +394,41 @@ def _read(known: StoreInfo, split: str) -> list[Case]:
     expected = known.counts.get(split, {}).get("records", 0)
     if not expected:
         raise UserError(f"{known.name}: has no {split} split; import it with one")
+    remedy = f"damaged or missing; import {known.name} again with --overwrite"
+    # before TFDS opens a file: what it reads can make it import modules
+    damaged = damaged_files(known, split)
+    if damaged:
+        raise UserError(f"{damaged[0]}: {remedy}")
     try:
         cases = records.read(known.folder, split)
         if len(cases) != expected:
             raise ValueError(f"{len(cases)} records instead of {expected}")
         return cases
-    # TFDS and array_record raise anything on a damaged file; the hashes say which it is
-    except Exception as error:
-        bad = damaged_files(known)
-        if not bad and not isinstance(error, ValueError | RuntimeError | OSError | IndexError):
-            raise
-        where = bad[0] if bad else records.folder(known.folder)
-        raise UserError(
-            f"{where}: damaged or missing; import {known.name} again with --overwrite"
-        ) from error
+    except (ValueError, RuntimeError, OSError, IndexError) as error:
+        raise UserError(f"{records.folder(known.folder)}: {remedy}") from error
 
 
-def damaged_files(known: StoreInfo) -> list[Path]:
-    """Record files that are missing or no longer what the import wrote."""
+def damaged_files(known: StoreInfo, split: str | None = None) -> list[Path]:
+    """Record files that are missing or no longer what the import wrote.
+
+    With ``split``, the files that hold the records of the other splits are not opened.
+    """
     from semiseg.data import records
 
     place = records.folder(known.folder)
+    others = [f"-{other}.array_record" for other in SPLITS if split and other != split]
     return [
         place / name
         for name, digest in known.files.items()
-        if not (place / name).exists() or file_hash(place / name) != digest
+        if not any(other in name for other in others) and not _has_hash(place / name, digest)
     ]
+
+
+def _has_hash(path: Path, digest: str) -> bool:
+    try:
+        return file_hash(path) == digest
+    except OSError:  # missing, a folder, or not to be read
+        return False
 
 
 def file_hash(path: Path) -> str:

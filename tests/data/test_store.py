@@ -109,6 +109,46 @@ def test_ledger_survives_overwrite(pictures, root):
     assert first.fingerprint != second.fingerprint
 
 
+@pytest.mark.parametrize("kind", ["folder", "file", "link", "link to nothing", "link to a set"])
+@pytest.mark.parametrize("overwrite", [True, False])
+def test_only_a_set_is_replaced(kind, overwrite, pictures, root):
+    """Catches --overwrite that deletes a folder which is no data set, or what a link leads to."""
+    place, elsewhere = root / "own", root.parent / "elsewhere"
+    root.mkdir()
+    if kind == "link to a set":
+        store.import_set("folder", pictures, "elsewhere", root.parent, progress=False)
+    else:
+        elsewhere.mkdir()
+    (elsewhere / "thesis.txt").write_text("years of work")
+    if kind == "folder":
+        elsewhere.rename(place)
+    elif kind == "file":
+        (elsewhere / "thesis.txt").rename(place)
+    else:
+        target = root.parent / "nowhere" if kind == "link to nothing" else elsewhere
+        place.symlink_to(target)
+    before = sorted(root.parent.rglob("*"))
+    with pytest.raises(UserError, match=r"root/own: is a \w+.* no data set, so it is not replaced"):
+        store.import_set("folder", pictures, "own", root, progress=False, overwrite=overwrite)
+    assert sorted(root.parent.rglob("*")) == before
+
+
+def test_what_comes_during_an_import_is_not_replaced(pictures, root, monkeypatch):
+    """Catches a check at the start alone: the folder, or another import's set, comes later."""
+    write = records.write
+
+    def slowly(*args):
+        write(*args)
+        (root / "own").mkdir()
+        (root / "own" / "thesis.txt").write_text("years of work")
+
+    monkeypatch.setattr(records, "write", slowly)
+    with pytest.raises(UserError, match="without semiseg.json"):
+        store.import_set("folder", pictures, "own", root, progress=False, overwrite=True)
+    assert (root / "own" / "thesis.txt").exists()
+    assert [p.name for p in root.iterdir()] == ["own"]
+
+
 def test_failed_import_leaves_nothing(pictures, root):
     """Catches a half store: the last label is bad, so that most records are written when the import
     fails.
@@ -167,6 +207,77 @@ def test_damaged_records_are_named(damage, pictures, root):
         data[len(data) // 2] ^= 0xFF
         path.write_bytes(data[: len(data) // 3] if damage == "truncate" else data)
     with pytest.raises(UserError, match="train.array_record.*damaged"):
+        store.read_split("own", "train", root)
+
+
+PLAIN = {"pythonClassName": "tensorflow_datasets.core.features.text_feature.Text", "text": {}}
+FOREIGN = {"pythonClassName": "foreign_module.Feature", "text": {}}
+LEGACY = {"type": "foreign_module.Feature", "content": {}}
+DICT = "tensorflow_datasets.core.features.features_dict.FeaturesDict"
+FEATURES = {
+    "a class": {"pythonClassName": DICT, "featuresDict": {"features": {"x": FOREIGN}}},
+    "the whole": {**FOREIGN, "featuresDict": {"features": {"x": PLAIN}}},
+    "the other spelling": {
+        "python_class_name": "foreign_module.Feature",
+        "featuresDict": {"features": {"x": PLAIN}},
+    },
+    "an old form": LEGACY,
+    "an old form inside": {
+        "pythonClassName": DICT,
+        "jsonFeature": {"json": json.dumps({"x": LEGACY})},
+    },
+    "a list": [FOREIGN],
+    "a known class around a foreign one": {
+        "pythonClassName": DICT,
+        "featuresDict": {
+            "features": {
+                "x": {"pythonClassName": DICT, "featuresDict": {"features": {"y": FOREIGN}}}
+            }
+        },
+    },
+}
+
+
+@pytest.mark.parametrize("form", FEATURES)
+@pytest.mark.parametrize("hashed", [True, False], ids=["hashes agree", "hashes differ"])
+def test_a_received_set_imports_no_module(form, hashed, pictures, root, tmp_path, monkeypatch):
+    """Catches TFDS importing what features.json names, before the hashes are compared or with
+    hashes that agree.
+    """
+    store.import_set("folder", pictures, "own", root, progress=False)
+    mark = tmp_path / "mark"
+    (tmp_path / "foreign_module.py").write_text(f"open({str(mark)!r}, 'w')")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "foreign_module", raising=False)
+    features = records.folder(root / "own") / "features.json"
+    features.write_text(json.dumps(FEATURES[form]))
+    if hashed:
+        description = root / "own" / "semiseg.json"
+        facts = json.loads(description.read_text())
+        facts["files"]["features.json"] = store.file_hash(features)
+        description.write_text(json.dumps(facts))
+    words = "names a class that no import writes" if hashed else "damaged or missing"
+    with pytest.raises(UserError, match=f"features.json: {words}"):
+        store.read_split("own", "train", root)
+    assert not mark.exists()
+
+
+def test_hashes_are_compared_before_records_are_read(pictures, root, monkeypatch):
+    """Catches TFDS on files that are not the import's, and a read of train that opens test."""
+    store.import_set("folder", pictures, "own", root, progress=False)
+    hashed = []
+    file_hash = store.file_hash
+    monkeypatch.setattr(store, "file_hash", lambda p: hashed.append(p.name) or file_hash(p))
+    assert len(store.read_split("own", "train", root)) == 7
+    assert [name.partition(".")[0] for name in hashed] == [
+        "dataset_info",
+        "features",
+        "records-train",
+    ]
+    with (records.folder(root / "own") / "dataset_info.json").open("a") as file:
+        file.write("\n")
+    monkeypatch.setattr(records, "read", lambda *_: pytest.fail("TFDS was called"))
+    with pytest.raises(UserError, match="dataset_info.json: damaged"):
         store.read_split("own", "train", root)
 
 
