@@ -14,6 +14,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.extend import core
 
 from semiseg.errors import UserError
 from semiseg.nets.layers import Normals
@@ -46,7 +47,8 @@ class Network:
     def module(
         self, channels: int, classes: int, normals: Normals, size: tuple[int, ...]
     ) -> nnx.Module:
-        """The flax module with its variables, initialised from ``normals``.
+        """The flax module with its variables, initialised from ``normals``: layers of this package
+        take it as it is, layers of flax take ``rngs=normals.rngs()``.
 
         Called as ``module(x, train, key)`` it gives ``(logits, aux)``; ``x`` has ``dtype`` and
         sizes that are multiples of ``block``, and ``key`` is None unless there is dropout to draw.
@@ -135,12 +137,55 @@ def _init(
     net: Network, channels: int, classes: int, size: tuple[int, ...], key: jax.Array
 ) -> Params:
     count = Normals()
-    nnx.eval_shape(lambda: net.module(channels, classes, count, size))
-    module = net.module(channels, classes, Normals(jax.random.normal(key, (count.used,))), size)
-    weights, state = (
-        nnx.to_pure_dict(nnx.state(module, kind)) for kind in (nnx.Param, nnx.BatchStat)
+
+    def build(key: jax.Array) -> Params:
+        count.key = key
+        return _variables(net.module(channels, classes, count, size))
+
+    program, shapes = jax.make_jaxpr(build, return_shape=True)(key)
+    _check_seed(net, program.jaxpr, shapes)
+    normals = Normals(jax.random.normal(key, (count.used,)), key)
+    return _variables(net.module(channels, classes, normals, size))
+
+
+def _variables(module: nnx.Module) -> Params:
+    return Params(
+        weights=nnx.to_pure_dict(nnx.state(module, nnx.Param)),
+        state=nnx.to_pure_dict(nnx.state(module, nnx.BatchStat)),
     )
-    return Params(weights, state)
+
+
+def _check_seed(net: Network, jaxpr: Any, shapes: Params) -> None:
+    """Refuse weights that are random but do not depend on the key: all seeds would share them.
+
+    The check reads the traced program that builds the module, so it computes nothing. An equation
+    that calls another program counts as a whole.
+    """
+    seeded = set(jaxpr.invars)
+    random = set()
+    for equation in jaxpr.eqns:
+        inputs = {v for v in equation.invars if not isinstance(v, core.Literal)}
+        if inputs & seeded:
+            seeded.update(equation.outvars)
+        elif inputs & random or _draws(equation):
+            random.update(equation.outvars)
+    leaves = jax.tree.leaves_with_path(shapes.weights)
+    for (path, _), variable in zip(leaves, jaxpr.outvars, strict=False):  # the state comes after
+        if variable in random:
+            name = jax.tree_util.keystr(path, simple=True, separator=".")
+            raise UserError(
+                f"{type(net).__name__}: the weights {name} are drawn from a key of their own "
+                f"(nnx.Rngs(0)?), so every seed would start from the same ones; give the layer "
+                f"rngs=normals.rngs()"
+            )
+
+
+def _draws(equation: Any) -> bool:
+    """Whether an equation, or one within a program that it calls, draws random bits."""
+    if equation.primitive.name in ("random_bits", "threefry2x32", "rng_bit_generator"):
+        return True
+    inner = core.jaxprs_in_params(equation.params)
+    return any(_draws(e) for program in inner for e in program.eqns)
 
 
 @functools.lru_cache

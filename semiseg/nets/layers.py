@@ -328,11 +328,24 @@ class Normals:
     """Hands a network's layers consecutive pieces of ONE normal draw: a draw for each layer takes
     seconds to compile.
 
-    Without a source it hands out zeros and counts (``used``) how long the draw must be.
+    Without a source it hands out zeros and counts (``used``) how long the draw must be. Layers of
+    flax that draw for themselves take :meth:`rngs`.
     """
 
-    def __init__(self, source: jax.Array | None = None):
-        self.source, self.used = source, 0
+    def __init__(self, source: jax.Array | None = None, key: jax.Array | None = None):
+        self.source = source
+        self.key = key
+        self.used = 0
+        self.calls = 0
+
+    def rngs(self) -> nnx.Rngs:
+        """Keys for layers of flax, ``nnx.Conv(..., rngs=normals.rngs())``: they follow the seed.
+
+        Every call gives a new stream, so that two layers never start alike.
+        """
+        key = jax.random.key(0) if self.key is None else self.key
+        self.calls += 1
+        return nnx.Rngs(jax.random.fold_in(key, self.calls))
 
     def he(self, shape: Sequence[int], fan_in: float) -> jax.Array:
         """He et al. 2015: normal with variance ``2 / fan_in``."""
