@@ -185,7 +185,7 @@ class Predictor:
         voxels = np.asarray(image.dataobj)
         volume = voxels.reshape(voxels.shape[:3])
         slices = [
-            self._fitting(np.take(volume, i, axis)[..., None], source)
+            self._fitting(reader.slice_of(volume, i, axis)[..., None], source)
             for i in range(volume.shape[axis])
         ]
         mask = np.stack(self.images(slices, volume=True), axis).reshape(voxels.shape)

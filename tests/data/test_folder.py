@@ -3,6 +3,7 @@ of them at once.
 """
 
 import re
+import tracemalloc
 
 import nibabel
 import numpy as np
@@ -88,6 +89,31 @@ def test_volume_becomes_slices_along_its_coarsest_axis(tmp_path, volumes):
             )
     ref = read(tmp_path / "sagittal").splits["val"][1]
     assert ref.load().image.shape == (6, 5, 1) and ref.load().spacing == (8.0, 1.5, 1.25)
+
+
+@pytest.mark.parametrize("coarsest", [0, 1, 2])
+def test_a_slice_does_not_copy_its_volume(coarsest, tmp_path):
+    """Catches np.take, which copies all of a volume in Fortran order for each slice, and a slice
+    that is a window into the volume that the reader keeps.
+    """
+    zooms = tuple(8.0 if axis == coarsest else 1.5 for axis in range(3))
+    voxels = np.random.default_rng(0).random((48, 56, 64), np.float32)
+    for i in range(3):
+        nifti(tmp_path / "images" / f"v{i}.nii", voxels, zooms)
+        nifti(tmp_path / "labels" / f"v{i}.nii", (voxels > 0.5).astype(np.uint8), zooms)
+    ref = read(tmp_path).splits["val"][5]
+    first = ref.load()  # now the reader holds the volume
+    tracemalloc.start()
+    second = ref.load()
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < voxels.nbytes / 4
+    plane = np.moveaxis(voxels, coarsest, 0)[5]
+    np.testing.assert_array_equal(first.image[..., 0], plane)
+    np.testing.assert_array_equal(first.label, plane > 0.5)
+    first.image[:], first.label[:] = -1, 3
+    np.testing.assert_array_equal(second.image[..., 0], plane)
+    np.testing.assert_array_equal(ref.load().label, plane > 0.5)
 
 
 def test_a_subjects_csv_of_some_images_is_one_line_each(pictures):

@@ -400,8 +400,21 @@ def _plane(image: Path, label: Path | None, mask: bool, i: int):
                 f"{label}: lies elsewhere in space than its image ({image}: another affine); "
                 f"resample the label to the image"
             )
-        plane = _as_mask(np.take(whole, i, axis), mask)
-    return np.take(volume, i, axis)[..., None], plane, spacing
+        plane = _as_mask(slice_of(whole, i, axis), mask)
+    return slice_of(volume, i, axis)[..., None], plane, spacing
+
+
+def slice_of(volume: np.ndarray, i: int, axis: int) -> np.ndarray:
+    """Slice ``i`` along ``axis``, as an array of its own in C order.
+
+    NIfTI volumes are in Fortran order, and ``np.take`` copies all of such a volume for each slice.
+
+    >>> slice_of(np.arange(8).reshape(2, 2, 2), 1, axis=2)
+    array([[1, 3],
+           [5, 7]])
+    """
+    place = (slice(None),) * axis + (i,)
+    return volume[place].copy()
 
 
 def _read_label(path: Path) -> np.ndarray:
