@@ -104,14 +104,11 @@ def overlay(
         rgb = np.where(up(where)[..., None], 0.35 * rgb + 0.65 * _rgb(colour), rgb)
     truth = up(np.where(seen, label, 0))
     padded = np.pad(truth, 1, mode="edge")
-    inner = np.minimum.reduce(
-        [
-            padded[1:-1, :-2] == truth,
-            padded[1:-1, 2:] == truth,
-            padded[:-2, 1:-1] == truth,
-            padded[2:, 1:-1] == truth,
-        ]
-    )
+    same_left = padded[1:-1, :-2] == truth
+    same_right = padded[1:-1, 2:] == truth
+    same_above = padded[:-2, 1:-1] == truth
+    same_below = padded[2:, 1:-1] == truth
+    inner = same_left & same_right & same_above & same_below
     rgb[(truth > 0) & ~inner] = _rgb(TRUTH)
     return rgb.round().astype(np.uint8)
 

@@ -95,7 +95,7 @@ def spread(values_RS: np.ndarray, subset_R: Sequence[Any]) -> Spread:
     mean_R = filled.sum(1) / count_R
     mean = float(weight_R @ mean_R)
     cluster_R = code_R if subsets > 1 else np.arange(runs)
-    clusters = int(cluster_R.max()) + 1
+    clusters = int(np.max(cluster_R)) + 1
     u_RS = np.where(defined, values_RS - mean_R[:, None], 0) * (weight_R / count_R)[:, None]
     u_JS = np.zeros((clusters, subjects))
     np.add.at(u_JS, cluster_R, u_RS)
@@ -327,7 +327,7 @@ def _nested_weights(rng: np.random.Generator, subset_R: np.ndarray, draws: int) 
     resampled; each row sums to 1.
     """
     count_J = np.bincount(subset_R)
-    subsets, widest, runs = count_J.size, int(count_J.max()), subset_R.size
+    subsets, widest, runs = count_J.size, int(np.max(count_J)), subset_R.size
     member_JN = np.zeros((subsets, widest), dtype=int)
     for j in range(subsets):
         member_JN[j, : count_J[j]] = np.flatnonzero(subset_R == j)

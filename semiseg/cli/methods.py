@@ -71,6 +71,7 @@ def table(measured: Path = MEASURED) -> list[dict[str, Any]]:
     from semiseg.methods import METHODS
 
     costs = json.loads(measured.read_text())["methods"] if measured.exists() else {}
+    methods: dict[str, Any] = {**METHODS}
     return [
         {
             "method": name,
@@ -78,8 +79,8 @@ def table(measured: Path = MEASURED) -> list[dict[str, Any]]:
             "passes": cls.passes,
             "cost": costs.get(name, {}).get("relative"),
             "paper": cls.paper,
-        }  # type: ignore[attr-defined]
-        for name, cls in METHODS.items()
+        }
+        for name, cls in methods.items()
     ]
 
 

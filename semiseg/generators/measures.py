@@ -88,7 +88,7 @@ def apart(
     ends = np.flatnonzero(np.diff(place[order])) + 1
     if not len(ends):
         return order[: len(order) // 2], order[len(order) // 2 :]
-    cut = ends[np.abs(ends - min(size, len(order) // 2)).argmin()]
+    cut = ends[np.argmin(np.abs(ends - min(size, len(order) // 2)))]
     return order[:cut], order[cut:]
 
 

@@ -161,8 +161,8 @@ class _Residual(nnx.Module):
             channels,
             out,
             stride=2 if down else 1,
-            flat_stride=bool(down) and net.dims == 3 and down[0] == 1,
-        )  # type: ignore[index]
+            flat_stride=down is not None and net.dims == 3 and down[:1] == (1,),
+        )
         self.conv2 = make(out, out, act=False)
         self.project = make(channels, out, size=1, act=False) if channels != out else None
 

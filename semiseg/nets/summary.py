@@ -109,7 +109,7 @@ def receptive_field(net: Net, classes: int = 2) -> int | None:
             (*range(len(shape) - 2), -1)
         )
     columns = np.flatnonzero(seen)
-    width = int(columns.max() - columns.min() + 1) if columns.size else 0
+    width = int(np.max(columns) - np.min(columns) + 1) if columns.size else 0
     return None if width >= shape[-2] else width
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import json
 import os
 import time
@@ -68,15 +69,12 @@ def work(
         contextlib.closing(queue),
     ):  # lets go of its claim now, not when the exception is forgotten
         for name, trial, place, total in queue:
-            _run(
-                spec,
-                out,
-                name,
-                trial,
-                options,
-                session,
-                lambda text, place=place, total=total: say(f"{place:4}/{total}  {text}"),
-            )  # type: ignore[misc]
+            say_numbered = functools.partial(_say_numbered, say, f"{place:4}/{total}")
+            _run(spec, out, name, trial, options, session, say_numbered)
+
+
+def _say_numbered(say: Callable[[str], None], number: str, text: str) -> None:
+    say(f"{number}  {text}")
 
 
 def static_part(trial: Trial) -> Hashable:
