@@ -25,8 +25,8 @@ from semiseg.data import store
 from semiseg.errors import UserError
 from semiseg.evaluate import calibration, predict
 from semiseg.evaluate.examples import fullest_slices
-from semiseg.evaluate.metrics import EmptyPolicy
-from semiseg.evaluate.subjects import METRICS, SubjectRow, mean, score_subjects
+from semiseg.evaluate.metrics import EmptyPolicy, default_names
+from semiseg.evaluate.subjects import SubjectRow, mean, score_subjects
 from semiseg.pretrain.start import start
 from semiseg.train.checkpoint import load_weights, save_weights
 from semiseg.train.draw import SCHEDULES
@@ -312,7 +312,7 @@ def score_split(
     info: store.StoreInfo,
     params: Params,
     split: Split,
-    metrics: Sequence[str] = METRICS,
+    metrics: Sequence[str] | None = None,
 ) -> tuple[list[SubjectRow], list[np.ndarray], dict[str, Any]]:
     """Per-subject rows, the predicted labels, and how far the probabilities can be trusted, of a
     split.
@@ -336,7 +336,7 @@ def _middle(label: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 
 def means(rows: Sequence[SubjectRow]) -> dict[str, float | None]:
     """Mean of every metric; None where no subject has one."""
-    found = {m: mean(rows, m) for m in METRICS}
+    found = {m: mean(rows, m) for m in default_names()}
     return {m: (round(v, 6) if np.isfinite(v) else None) for m, v in found.items()}
 
 

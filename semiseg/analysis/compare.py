@@ -28,13 +28,11 @@ from semiseg.analysis.statistics import (
     wilcoxon_test,
 )
 from semiseg.errors import UserError
+from semiseg.evaluate.metrics import METRICS, metric_of
 
 BASELINE = "supervised"
-LOWER_IS_BETTER = {"hd95", "hd95_pooled", "assd"}
 FEW_SUBSETS = 3
 """Label subsets below which a comparison is also tested by permutation of subjects."""
-SHARES = {"dice", "iou", "precision", "sensitivity"}
-"""Metrics between 0 and 1: so are their intervals."""
 NAMES = {
     "uamt": "UA-MT", "ict": "ICT", "r_drop": "R-Drop", "cct": "CCT", "cps": "CPS", "urpc": "URPC", "mcnet": "MC-Net+", "dtc": "DTC", "sassnet": "SASSNet",
     "dan": "DAN", "ssnet": "SS-Net", "fixmatch": "FixMatch", "unimatch": "UniMatch", "bcp": "BCP", "ad_mt": "AD-MT",
@@ -121,7 +119,10 @@ class Comparison:
     frozen=True, eq=False
 )  # by identity, so that what is derived from it can be remembered
 class Study:
-    """All arms on one data set, for one metric, split and checkpoint."""
+    """All arms on one data set, for one metric, split and checkpoint.
+
+    Cells and comparisons are of absolute values where the metric is best at zero.
+    """
 
     data: str
     metric: str
@@ -139,8 +140,8 @@ class Study:
 
     @property
     def sign(self) -> int:
-        """1 where more of the metric is better, -1 where less is."""
-        return -1 if self.metric in LOWER_IS_BETTER else 1
+        """1 where more of what is compared is better, -1 where less is."""
+        return METRICS[self.metric].sign
 
     def verdict(self, c: Comparison) -> int:
         """1: the arm is shown to be better than the baseline, -1: worse, 0: undecided."""
@@ -169,6 +170,7 @@ def study(
     ``tests=False`` leaves the comparisons out: only the primary metric is tested, or Holm's family
     would have to hold every metric.
     """
+    low, high = metric_of(metric).bounds
     data = sorted({run.data for run in runs})
     if len(data) != 1:
         raise UserError(
@@ -181,17 +183,15 @@ def study(
     for arm, members in arms.items():
         for labels in sorted({run.labels for run in members}):
             here = members.where(labels=labels)
-            _, values_RS = here.matrix(metric, split, checkpoint)
+            _, values_RS = compared_scores(here, metric, split, checkpoint)
             scored = [r for r in range(len(here)) if not np.isnan(values_RS[r]).all()]
             if scored:
                 here, values_RS = Runs([here[r] for r in scored]), values_RS[scored]
                 rows, subset_R = replicates(here)
                 interval = mean_interval(values_RS[rows], subset_R)
-                if metric in SHARES | LOWER_IS_BETTER:  # a share or a distance
-                    interval = interval._replace(
-                        low=max(interval.low, 0.0),
-                        high=min(interval.high, 1.0 if metric in SHARES else np.inf),
-                    )
+                interval = interval._replace(
+                    low=max(interval.low, low), high=min(interval.high, high)
+                )
                 cells[arm, labels] = Cell(arm, labels, here, np.nanmean(values_RS, 1), interval)
     if not cells:
         hint = (
@@ -219,6 +219,15 @@ def study(
         comparisons,
         baseline,
     )
+
+
+def compared_scores(
+    runs: Sequence[Run], metric: str, split: str, checkpoint: str
+) -> tuple[list[str], np.ndarray]:
+    """``(subjects, values_RS)`` as they are compared: absolute values where the metric is best at
+    zero, of each class before their mean, so that errors of opposite sign do not cancel.
+    """
+    return matrix(runs, metric, split, checkpoint, absolute=METRICS[metric].absolute)
 
 
 def _check_told_apart(runs: Runs) -> None:
@@ -531,7 +540,7 @@ def paired(
     the subject.
     """
     every = [run for runs in groups for run in runs]
-    _, values_RS = matrix(every, metric, split, checkpoint)
+    _, values_RS = compared_scores(every, metric, split, checkpoint)
     subset = same_subsets(every)
     ends = np.cumsum([len(runs) for runs in groups])
     for paired_by in ("label subset and seed", "label subset", "nothing but the subject"):

@@ -14,8 +14,8 @@ import numpy as np
 
 from semiseg.analysis.compare import (
     CONTROLS,
-    SHARES,
     Study,
+    compared_scores,
     paired,
     replicates,
     source_title,
@@ -32,6 +32,7 @@ from semiseg.analysis.records import Runs
 from semiseg.analysis.statistics import Interval, mean_interval, subject_means
 from semiseg.analysis.variance import RankStability, Split, rank_stability, variance_split
 from semiseg.errors import UserError
+from semiseg.evaluate.metrics import METRICS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,7 +134,7 @@ def learning_curve(
     tables, subset_R, _ = paired(
         [s.cells[arm, n].runs for n in budgets], s.metric, s.split, s.checkpoint
     )
-    top = 1.0 if s.metric in SHARES else np.inf
+    top = METRICS[s.metric].bounds[1]
     return curve_interval(tables, subset_R, budgets, at, rising=s.sign > 0, top=top)
 
 
@@ -148,7 +149,8 @@ def splits(s: Study) -> dict[int, Split]:
         )
         runs = s.cells[str(arm), n].runs
         rows, subset_R = replicates(runs)
-        found[n] = variance_split(runs.matrix(s.metric, s.split, s.checkpoint)[1][rows], subset_R)
+        _, values_RS = compared_scores(runs, s.metric, s.split, s.checkpoint)
+        found[n] = variance_split(values_RS[rows], subset_R)
     return found
 
 
@@ -304,8 +306,7 @@ def subject_scores(s: Study, labels: int | None = None) -> dict[str, np.ndarray]
         if (arm, labels) in s.cells:
             members = s.cells[arm, labels].runs
             rows, subset_R = replicates(members)
-            score_S = subject_means(
-                members.matrix(s.metric, s.split, s.checkpoint)[1][rows], subset_R
-            )
+            _, values_RS = compared_scores(members, s.metric, s.split, s.checkpoint)
+            score_S = subject_means(values_RS[rows], subset_R)
             found[arm] = score_S[~np.isnan(score_S)]
     return found

@@ -22,13 +22,12 @@ from semiseg.analysis.conclusions import Mix, mixes, subject_scores, worth
 from semiseg.analysis.examples import FALSE_NEGATIVE, FALSE_POSITIVE, pick_examples
 from semiseg.analysis.records import Runs
 from semiseg.analysis.words import (
-    LOWER_IS_BETTER,
     SPLITS,
     claim,
     equivalence_text,
     interval_text,
-    metric_label,
     number,
+    score_label,
     unit_of_annotation,
 )
 from semiseg.errors import UserError
@@ -184,8 +183,8 @@ def label_efficiency(
             else ""
         )
         what = (
-            f"{metric_label(s.metric, s.unit)} on {s.data}, {SPLITS.get(s.split, s.split)} set"
-            + (" (↓)" if s.metric in LOWER_IS_BETTER else "")
+            f"{score_label(s.metric, s.unit)} on {s.data}, {SPLITS.get(s.split, s.split)} set"
+            + (" (↓)" if s.sign < 0 else "")
         )
         notes = f"{what}{chr(10) if narrow else '. '}Dot: a run, line: mean{interval}"
         if headline:
@@ -300,7 +299,7 @@ def label_equivalence(runs: Runs | Study, size: tuple[float, float] = (7.2, 4.3)
         ax.set_xlabel(f"annotated {unit} the method was given")
         _headed(
             ax,
-            f"annotated {unit} that {s.baseline} needs for the same {metric_label(s.metric)}",
+            f"annotated {unit} that {s.baseline} needs for the same {score_label(s.metric)}",
             size[0],
         )
         ax.legend(
@@ -380,7 +379,7 @@ def differences(runs: Runs | Study, size: tuple[float, float] = (7.2, 3.6)) -> F
         panels[0].set_yticks(range(len(arms)), arms)
         panels[0].set_ylim(len(arms) - 0.4, -0.6)
         words = (
-            f"{metric_label(s.metric, s.unit)} minus {s.comparisons[0].baseline}, "
+            f"{score_label(s.metric, s.unit)} minus {s.comparisons[0].baseline}, "
             f"{'lower' if s.sign < 0 else 'higher'} is better"
         )
         figure.supxlabel(words, fontsize=9, color=SOFT)
@@ -419,7 +418,7 @@ def subjects(
         _headed(
             ax,
             (
-                f"{metric_label(s.metric, s.unit)} of each subject, {labels} annotated "
+                f"{score_label(s.metric, s.unit)} of each subject, {labels} annotated "
                 f"{unit_of_annotation(s.runs)}; bar: median"
             ),
             room,
@@ -503,7 +502,7 @@ def gains(
             )
         for panel in panels[: len(budgets)][-columns:]:
             panel.set_xlabel("synthetic images per real one")
-        words = f"gain in {metric_label(metric, unit)} over real images alone"
+        words = f"gain in {score_label(metric, unit)} over real images alone"
         panels[0].set_ylabel(words if rows == 1 else "gain")
         legend = {
             name: handle

@@ -54,6 +54,8 @@ without them every run began at random.
 
 SUBJECT_COLUMNS = ("run", "split", "checkpoint", "subject", "class", "metric", "value", "unit")
 MEAN = "mean"
+MEAN_OF_ALL = "(mean of all)"
+"""Stands for the subjects of a run of which a results.csv has the mean alone."""
 """Name of the pseudo-class that is the mean over foreground classes, taken per subject before
 subjects are averaged.
 """
@@ -108,12 +110,18 @@ class Scores:
         )
 
     def row(
-        self, metric: str, split: str, checkpoint: str, class_: str = MEAN
+        self,
+        metric: str,
+        split: str,
+        checkpoint: str,
+        class_: str = MEAN,
+        absolute: bool = False,
     ) -> np.ndarray | None:
         """``(S,)`` score of each subject of ``axes[4]``, NaN where undefined; None where nobody
         measured it.
 
-        ``class_="mean"`` averages the classes in which the subject's score is defined.
+        ``class_="mean"`` averages the classes in which the subject's score is defined; with
+        ``absolute`` their absolute values.
         """
         splits, checkpoints, metrics, classes, _ = self.axes
         if (
@@ -124,6 +132,8 @@ class Scores:
         ):
             return None
         values_KS = self.value[splits[split], checkpoints[checkpoint], metrics[metric]]
+        if absolute:
+            values_KS = np.abs(values_KS)
         return (
             values_KS[classes[class_]]
             if class_ != MEAN
@@ -475,8 +485,9 @@ def matrix(
     split: str = "val",
     checkpoint: str = "last",
     class_: str = MEAN,
+    absolute: bool = False,
 ) -> tuple[list[str], np.ndarray]:
-    """:meth:`Runs.matrix` of runs in any order."""
+    """:meth:`Runs.matrix` of runs in any order; with ``absolute`` of absolute values."""
     place: dict[str, int] = {}
     columns: dict[
         int, np.ndarray
@@ -488,7 +499,7 @@ def matrix(
             )
     values_RS = np.full((len(runs), len(place)), np.nan)
     for r, run in enumerate(runs):
-        row_S = run.scores.row(metric, split, checkpoint, class_)
+        row_S = run.scores.row(metric, split, checkpoint, class_, absolute)
         if row_S is not None:
             values_RS[r, columns[id(run.scores.axes[4])]] = row_S
     defined = ~np.isnan(values_RS).all(0)
@@ -715,7 +726,7 @@ def _averaged(file: Path, rows: list[tuple[Any, ...]], begun: dict[str, Any]) ->
         "label_subset": subset,
         "seed": seed,
     }
-    axes: tuple[dict[str, int], ...] = ({}, {}, {}, {MEAN: 0}, {"(mean of all)": 0})
+    axes: tuple[dict[str, int], ...] = ({}, {}, {}, {MEAN: 0}, {MEAN_OF_ALL: 0})
     means = [row for row in rows if row[11] == MEAN]
     for row in means:
         for axis, key in zip(axes, (row[9], row[10], row[12])):

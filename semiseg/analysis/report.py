@@ -22,7 +22,6 @@ from semiseg.analysis.compare import Study, arm_settings, curve_runs, ratio_runs
 from semiseg.analysis.conclusions import ranking, splits, worth
 from semiseg.analysis.records import Run, Runs, once
 from semiseg.analysis.words import (
-    LOWER_IS_BETTER,
     SPLITS,
     answer,
     cautions,
@@ -33,19 +32,18 @@ from semiseg.analysis.words import (
     interval_text,
     lacking,
     method_text,
-    metric_label,
     no_interval,
     number,
     p_text,
     ratio_sentences,
+    score_label,
     scored_subjects,
     unit_of_annotation,
     unlearnt_sentence,
     worth_sentences,
 )
 from semiseg.errors import UserError
-
-OTHER_METRICS = ("iou", "hd95", "assd", "precision", "sensitivity")
+from semiseg.evaluate.metrics import METRICS
 
 
 def write_report(
@@ -168,7 +166,7 @@ def _section(s: Study, mixed: Study | None, out: Path, suffix: str) -> dict[str,
         "comparisons": _comparisons(s),
         "baseline": s.baseline,
         "others": _other_metrics(s),
-        "metric": metric_label(s.metric, s.unit),
+        "metric": score_label(s.metric, s.unit),
         "examples": panels,
         "example_labels": shown,
         "protocol": _protocol(s),
@@ -205,7 +203,7 @@ def _drawn(
     (None: the wide one scrolls), with its ``table``.
     """
     alt = (
-        f"{claim(s)}. {metric_label(s.metric, s.unit)} against annotated "
+        f"{claim(s)}. {score_label(s.metric, s.unit)} against annotated "
         f"{unit_of_annotation(s.runs)}; the same numbers are in the table under The numbers."
     )
     efficiency = plot.label_efficiency(s)
@@ -326,7 +324,7 @@ def _figures(
             lambda size: curves(),
             (
                 "Training loss and validation Dice against steps, a panel for each number of "
-                "annotated subjects."
+                f"annotated {unit_of_annotation(s.runs)}."
             ),
             lambda: tables.end_table(s, *ends),
         ),
@@ -335,8 +333,8 @@ def _figures(
             lambda size: pseudo_labels.trends(s),
             "Accepted share of the pseudo-labels, accuracy of the accepted, calibration error, "
             "gap between teacher and student and the teacher's lead, "
-            "against steps, a column for each number of annotated subjects; where they end is in "
-            "the table below it.",
+            f"against steps, a column for each number of annotated {unit_of_annotation(s.runs)}; "
+            "where they end is in the table below it.",
             lambda: pseudo_labels.trend_table(s),
         ),
         (
@@ -462,16 +460,16 @@ def _comparisons(s: Study) -> list[dict[str, Any]]:
 
 def _other_metrics(s: Study) -> list[dict[str, Any]]:
     others = []
-    for metric in OTHER_METRICS:
+    for metric in (m.name for m in METRICS.values() if m.in_report):
         if metric != s.metric and any(metric in run.scores.axes[2] for run in s.runs):
             try:
                 other = study(s.runs, metric, s.split, s.checkpoint, tests=False)
             except UserError:  # nobody has it on this split
                 continue
-            better = "lower is better" if metric in LOWER_IS_BETTER else "higher is better"
+            better = "lower is better" if other.sign < 0 else "higher is better"
             others.append(
                 {
-                    "name": metric_label(metric, other.unit),
+                    "name": score_label(metric, other.unit),
                     "better": better,
                     "rows": _rows(other),
                     "budgets": other.budgets,

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from semiseg.analysis.records import MEAN, Run, Runs, Scores
+from semiseg.analysis.records import MEAN, MEAN_OF_ALL, Run, Runs, Scores
 from semiseg.errors import UserError
 
 CHECKPOINT = "last"
@@ -73,7 +73,7 @@ def attach(results: Path, runs: list[Run]) -> list[Run]:
         raise UserError(
             f"{file}: cannot be read ({error}); delete it, or write it again from the run folders"
         ) from None
-    columns = {subject: i for i, subject in enumerate(("(mean of all)", *subjects))}
+    columns = {subject: i for i, subject in enumerate((MEAN_OF_ALL, *subjects))}
     return [_with(run, columns, found.get(run.name, [])) for run in runs]
 
 

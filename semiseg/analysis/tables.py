@@ -15,9 +15,10 @@ from semiseg.analysis.words import (
     equivalence_text,
     interval_text,
     lacking,
-    metric_label,
     number,
     p_text,
+    score_label,
+    unit_of_annotation,
 )
 from semiseg.evaluate import calibration
 
@@ -190,7 +191,7 @@ def ratio_table(s: Study) -> list[list[str]]:
         "Images",
         "Annotated",
         "Per real image",
-        metric_label(s.metric, s.unit),
+        score_label(s.metric, s.unit),
         "Real alone",
         "Gain",
         *(f"Beside {name}" for name in controls),
@@ -283,8 +284,8 @@ def caption(s: Study) -> str:
     )
     checkpoint = "last checkpoint" if s.checkpoint == "last" else f"checkpoint {s.checkpoint}"
     return (
-        f"{metric_label(s.metric, s.unit)} on {s.data} ({s.split} split, {checkpoint}) by "
-        f"number of annotated subjects, {interval}.{star}"
+        f"{score_label(s.metric, s.unit)} on {s.data} ({s.split} split, {checkpoint}) by "
+        f"number of annotated {unit_of_annotation(s.runs)}, {interval}.{star}"
     )
 
 

@@ -18,7 +18,6 @@ from semiseg.analysis.compare import (
     FACTORS,
     FEW_SUBJECTS,
     FEW_SUBSETS,
-    LOWER_IS_BETTER,
     Comparison,
     Study,
     same_subsets,
@@ -26,26 +25,25 @@ from semiseg.analysis.compare import (
     title,
 )
 from semiseg.analysis.conclusions import Worth, gain, mixes, plateaus, worth
-from semiseg.analysis.records import BOOKKEEPING, MEAN, Run, Runs
+from semiseg.analysis.records import BOOKKEEPING, MEAN, MEAN_OF_ALL, Run, Runs
 from semiseg.analysis.statistics import Interval
+from semiseg.evaluate.metrics import METRICS
 
-METRIC_NAMES = {
-    "dice": "Dice",
-    "iou": "IoU",
-    "precision": "Precision",
-    "sensitivity": "Sensitivity",
-    "hd95": "HD95",
-    "hd95_pooled": "HD95 (pooled)",
-    "assd": "ASSD",
-    "volume_error": "Volume error",
-}
+EMBEDDED_SET = "nuclei"
+"""The data set of the package, whose name no other can have: each of its images is a subject."""
 SPLITS = {"val": "validation", "test": "test"}
 
 
 def metric_label(metric: str, unit: str = "") -> str:
     """``hd95`` → ``HD95 (mm)``."""
-    name = METRIC_NAMES.get(metric, title(metric))
+    name = METRICS[metric].title if metric in METRICS else title(metric)
     return f"{name} ({unit})" if unit not in ("", "1") else name
+
+
+def score_label(metric: str, unit: str = "") -> str:
+    """The label of what a study compares: ``Absolute volume error``, ``HD95 (mm)``."""
+    label = metric_label(metric, unit)
+    return f"Absolute {label[:1].lower()}{label[1:]}" if METRICS[metric].absolute else label
 
 
 def number(value: float, metric: str = "dice", signed: bool = False) -> str:
@@ -54,10 +52,11 @@ def number(value: float, metric: str = "dice", signed: bool = False) -> str:
     """
     if not np.isfinite(value):
         return "–"
-    places = (
-        1 if metric in LOWER_IS_BETTER else 2
-    ) + signed  # a difference is smaller than what it is a difference of
-    text = f"{abs(value):.{places}f}".removeprefix("" if metric in LOWER_IS_BETTER else "0")
+    known = METRICS[metric]
+    places = known.places + signed  # a difference is smaller than what it is a difference of
+    text = f"{abs(value):.{places}f}"
+    if known.unit == "":
+        text = text.removeprefix("0")
     sign = "" if float(text) == 0 else "−" if value < 0 else "+" if signed else ""
     return sign + text
 
@@ -105,7 +104,7 @@ def claim(s: Study) -> str:
             number(s.cells[arm, labels].interval.mean, s.metric) for labels in sorted({n, last})
         )
         return (
-            f"{capitalise(arm)}: {metric_label(s.metric, s.unit)} {ends} with "
+            f"{capitalise(arm)}: {score_label(s.metric, s.unit)} {ends} with "
             f"{n}{f' to {last}' if last != n else ''} annotated"
         )
     if lacking(s):
@@ -135,7 +134,7 @@ def answer(s: Study) -> list[str]:
     """
     labels = min(s.shared_budgets or s.budgets)
     here = [s.cells[arm, labels] for arm in s.arms if (arm, labels) in s.cells]
-    name = metric_label(s.metric, s.unit)
+    name = score_label(s.metric, s.unit)
     reached = "; ".join(f"{c.arm} {interval_text(c.interval, s.metric)}" for c in here)
     sentences = [
         (
@@ -428,7 +427,7 @@ def _winner(s: Study) -> tuple[str, int] | None:
 
 def _which(s: Study) -> Answer:
     unit, question = unit_of_annotation(s.runs), "Which method?"
-    labels, name = min(s.shared_budgets or s.budgets), metric_label(s.metric, s.unit)
+    labels, name = min(s.shared_budgets or s.budgets), score_label(s.metric, s.unit)
     reached = lambda arm, n: interval_text(s.cells[arm, n].interval, s.metric)
     if not s.comparisons:
         firsts = {arm: min(n for a, n in s.cells if a == arm) for arm in s.arms}
@@ -496,7 +495,7 @@ def _how_many(s: Study) -> Answer:
             ),
         )
     most, before = budgets[-1], budgets[-2]
-    margin = 0.5 if s.metric in LOWER_IS_BETTER else 0.01
+    margin = METRICS[s.metric].relevant
     gains = {n: gain(s, arm, n, most) for n in budgets[:-1]}
     text = lambda n: interval_text(gains[n], s.metric, signed=True)
     reached = (
@@ -681,6 +680,7 @@ def _how_sure(s: Study) -> Answer:
 def cautions(s: Study) -> list[str]:
     """What a careful reader would hold against the numbers."""
     found = unlike(s.runs)
+    unit = unit_of_annotation(s.runs)
     cells = list(s.cells.values())
     single = [c for c in cells if c.interval.n_runs == 1]
     if single:
@@ -695,7 +695,7 @@ def cautions(s: Study) -> list[str]:
             if alone
             else (
                 "intervals shown are over subjects only, not over seeds or choices of "
-                "annotated subjects"
+                f"annotated {unit}"
             )
         )
         found.append(f"{which} a single run: no interval over runs exists; {shown}.")
@@ -703,7 +703,7 @@ def cautions(s: Study) -> list[str]:
     for those, words in (
         (
             [c for c in several if c.interval.n_subsets == 1],
-            "rest on one choice of annotated subjects, and their intervals cover no other",
+            f"rest on one choice of annotated {unit}, and their intervals cover no other",
         ),
         (
             [c for c in several if c.interval.n_subsets == 2],
@@ -731,13 +731,10 @@ def cautions(s: Study) -> list[str]:
                     "and of runs with the same seed one counts."
                 )
     subjects = max(c.interval.n_subjects for c in cells)
-    if any(run.table is not None for run in s.runs):
-        found.append(
-            "These runs were read from a results.csv, which holds no subjects: intervals and "
-            "tests leave out the spread between subjects."
-        )
-    elif (
+    found += _of_tables(s)
+    if (
         subjects < FEW_SUBJECTS
+        and not any(_mean_alone(run, s) for run in s.runs)
         and s.comparisons
         and all(np.isnan(c.detectable) for c in s.comparisons)
     ):
@@ -771,6 +768,32 @@ def cautions(s: Study) -> list[str]:
         )
     if len({n for _, n in s.cells}) > 1 and len(s.shared_budgets) < len(s.budgets):
         found.append("Not every method was run at every budget.")
+    return found
+
+
+def _mean_alone(run: Run, s: Study) -> bool:
+    """Whether the mean of a run is all that is known of the study's scores."""
+    return MEAN_OF_ALL in run.scores.per_subject(s.metric, s.split, s.checkpoint)
+
+
+def _of_tables(s: Study) -> list[str]:
+    """What the numbers lack because runs were read from a results.csv."""
+    tables = [run for run in s.runs if run.table is not None]
+    alone = [run for run in tables if _mean_alone(run, s)]
+    found = []
+    if alone:
+        who = "These runs"
+        if len(alone) < len(s.runs):
+            who = f"{len(alone)} of {len(s.runs)} runs"
+        found.append(
+            f"{who} were read from a results.csv without their subjects' scores: intervals and "
+            "tests leave out the spread between subjects."
+        )
+    if tables and METRICS[s.metric].absolute:
+        found.append(
+            f"A results.csv holds signed means: errors of opposite sign cancel before the "
+            f"{score_label(s.metric).lower()} is taken."
+        )
     return found
 
 
@@ -846,12 +869,21 @@ def method_text(method: str) -> tuple[str, str]:
 
 
 def unit_of_annotation(runs: Runs) -> str:
-    """ "images" where a subject is an image, else "subjects"."""
-    same = [
-        run.summary.get("images_labelled") == run.summary.get("subjects_labelled") is not None
-        for run in runs
-    ]
-    return "images" if same and all(same) else "subjects"
+    """What one annotation is of: "images" where a subject is an image, else "subjects"; "cases"
+    where runs come from a results.csv, which does not say.
+    """
+    units = {_unit(run) for run in runs}
+    if len(units) == 1:
+        return units.pop()
+    return "cases" if "cases" in units else "subjects"
+
+
+def _unit(run: Run) -> str:
+    if run.table is not None:
+        return "images" if run.data == EMBEDDED_SET else "cases"
+    images = run.summary.get("images_labelled")
+    one_each = images is not None and images == run.summary.get("subjects_labelled")
+    return "images" if one_each else "subjects"
 
 
 def annotated(s: Study, labels: int) -> str:

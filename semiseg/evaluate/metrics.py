@@ -19,27 +19,204 @@ its own failure out of a mean.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 
 from semiseg.errors import UserError
 from semiseg.evaluate import distances
-from semiseg.types import IGNORE
 
-METRICS = ("dice", "iou", "precision", "sensitivity", "hd95", "hd95_pooled", "assd", "volume_error")
-"""What is scored unless a caller asks otherwise; ``hd`` and ``volume_error_abs`` exist too."""
 
-DISTANCES: dict[str, Callable[[distances.SurfaceDistances], float]] = {
-    "hd": distances.hausdorff,
-    "hd95": distances.hausdorff95,
-    "hd95_pooled": distances.hausdorff95_pooled,
-    "assd": distances.average,
-}
-COUNTS = ("dice", "iou", "precision", "sensitivity", "volume_error", "volume_error_abs")
+@dataclasses.dataclass(frozen=True)
+class Masks:
+    """One class as predicted and as annotated: what a metric is computed from.
+
+    Attributes:
+      prediction: ``(H, W)`` or ``(D, H, W)`` bool.
+      truth: bool of the same shape.
+      spacing: size of a voxel along each axis.
+    """
+
+    prediction: np.ndarray
+    truth: np.ndarray
+    spacing: Sequence[float]
+
+    @functools.cached_property
+    def both(self) -> int:
+        """Voxels in both masks."""
+        return int(np.count_nonzero(self.prediction & self.truth))
+
+    @functools.cached_property
+    def predicted(self) -> int:
+        """Voxels of the prediction."""
+        return int(np.count_nonzero(self.prediction))
+
+    @functools.cached_property
+    def true(self) -> int:
+        """Voxels of the truth."""
+        return int(np.count_nonzero(self.truth))
+
+    @functools.cached_property
+    def surface(self) -> distances.SurfaceDistances:
+        """Distances between the surfaces; neither mask may be empty."""
+        return distances.surface_distances(self.prediction, self.truth, self.spacing)
+
+    @functools.cached_property
+    def diagonal(self) -> float:
+        """Length of the whole image from corner to corner."""
+        sides = zip(self.truth.shape, self.spacing, strict=True)
+        return math.hypot(*(n * step for n, step in sides))
+
+
+Better = Literal["higher", "lower", "nearer to zero"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Metric:
+    """Everything that semiseg knows of a metric; to add one, add its line to :data:`METRICS`.
+
+    Attributes:
+      name: in per_subject.csv, summary.json, ``semiseg report --metric`` and, after ``val_``, in
+        the metric of a sweep.
+      title: in the report and its figures.
+      better: which of two values is better. With "nearer to zero" the absolute values are compared.
+      compute: the value of a pair of masks. At least one of them has a voxel; where ``unit`` is
+        "length", both have.
+      bounds: smallest and largest possible value of what is compared. Intervals are cut there.
+      unit: "" for a ratio. "length" is that of the data's spacing (mm, voxel …), and says that
+        :class:`EmptyPolicy` chooses the value where one mask is empty.
+      relevant: smallest difference that matters to a reader.
+      places: decimals of a printed value; a difference has one more.
+      by_default: whether it is scored unless a caller asks otherwise.
+      in_report: whether the report shows it beside its primary metric.
+
+    Raises:
+      UserError: ``better`` or ``unit`` is none of the above.
+    """
+
+    name: str
+    title: str
+    better: Better
+    compute: Callable[[Masks], float]
+    bounds: tuple[float, float] = (0.0, 1.0)
+    unit: Literal["", "length"] = ""
+    relevant: float = 0.01
+    places: int = 2
+    by_default: bool = True
+    in_report: bool = True
+
+    def __post_init__(self) -> None:
+        allowed = get_args(Better)
+        if self.better not in allowed:
+            raise UserError(
+                f"metric {self.name}: better={self.better!r} does not exist; choose "
+                f"{', '.join(allowed)}"
+            )
+        if self.unit not in ("", "length"):
+            raise UserError(f"metric {self.name}: unit={self.unit!r} is neither '' nor 'length'")
+
+    @property
+    def absolute(self) -> bool:
+        """Whether absolute values are compared."""
+        return self.better == "nearer to zero"
+
+    @property
+    def sign(self) -> int:
+        """1 where more of what is compared is better, -1 where less is."""
+        return 1 if self.better == "higher" else -1
+
+    @property
+    def perfect(self) -> float:
+        """The best value there is; NaN where none is finite."""
+        if self.absolute:
+            return 0.0
+        best = self.bounds[1] if self.better == "higher" else self.bounds[0]
+        return best if math.isfinite(best) else math.nan
+
+
+def dice(m: Masks) -> float:
+    """Dice 1945, Sørensen 1948: ``2 |P ∩ T| / (|P| + |T|)``."""
+    return 2 * m.both / (m.predicted + m.true)
+
+
+def iou(m: Masks) -> float:
+    """Jaccard 1912: ``|P ∩ T| / |P ∪ T|``."""
+    return m.both / (m.predicted + m.true - m.both)
+
+
+def precision(m: Masks) -> float:
+    """``|P ∩ T| / |P|``; 0 for an empty prediction."""
+    return m.both / m.predicted if m.predicted else 0.0
+
+
+def sensitivity(m: Masks) -> float:
+    """``|P ∩ T| / |T|``; NaN for an empty truth."""
+    return m.both / m.true if m.true else math.nan
+
+
+def volume_error(m: Masks) -> float:
+    """``(|P| - |T|) / |T|``, signed; NaN for an empty truth."""
+    return (m.predicted - m.true) / m.true if m.true else math.nan
+
+
+def _of_surface(
+    statistic: Callable[[distances.SurfaceDistances], float],
+) -> Callable[[Masks], float]:
+    def compute(m: Masks) -> float:
+        return statistic(m.surface)
+
+    return compute
+
+
+def _absolute_volume_error(m: Masks) -> float:
+    return abs(volume_error(m))
+
+
+_LENGTH: Any = {"bounds": (0.0, math.inf), "unit": "length", "relevant": 0.5, "places": 1}
+_VOLUME: Any = {"bounds": (0.0, math.inf), "in_report": False}
+_HD = _of_surface(distances.hausdorff)
+_HD95 = _of_surface(distances.hausdorff95)
+_POOLED = _of_surface(distances.hausdorff95_pooled)
+_ASSD = _of_surface(distances.average)
+
+METRICS: dict[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        Metric("dice", "Dice", "higher", dice),
+        Metric("iou", "IoU", "higher", iou),
+        Metric("precision", "Precision", "higher", precision),
+        Metric("sensitivity", "Sensitivity", "higher", sensitivity),
+        Metric("hd95", "HD95", "lower", _HD95, **_LENGTH),
+        Metric("hd95_pooled", "HD95 (pooled)", "lower", _POOLED, **_LENGTH, in_report=False),
+        Metric("assd", "ASSD", "lower", _ASSD, **_LENGTH),
+        Metric("volume_error", "Volume error", "nearer to zero", volume_error, **_VOLUME),
+        Metric("hd", "HD", "lower", _HD, **_LENGTH, by_default=False, in_report=False),
+        Metric("volume_error_abs", "Absolute volume error", "lower", _absolute_volume_error, **_VOLUME, by_default=False),
+    )
+}  # fmt: skip
+"""Every metric by its name: the one table. A line is all that a new metric needs."""
+
 HD95 = {"max": "hd95", "pooled": "hd95_pooled"}
+
+
+def metric_of(name: str) -> Metric:
+    """A metric of the table.
+
+    Raises:
+      UserError: there is none of that name.
+    """
+    if name not in METRICS:
+        raise UserError(f"metric {name!r} does not exist; choose among {', '.join(METRICS)}")
+    return METRICS[name]
+
+
+def default_names() -> tuple[str, ...]:
+    """Names of the metrics that are scored unless a caller asks otherwise, in the table's order."""
+    return tuple(metric.name for metric in METRICS.values() if metric.by_default)
+
 
 Distance = Literal["diagonal", "nan"]
 
@@ -92,7 +269,7 @@ def score(
     spacing: Sequence[float],
     classes: Sequence[str],
     *,
-    metrics: Sequence[str] = METRICS,
+    metrics: Sequence[str] | None = None,
     hd95: Sequence[str] = ("max", "pooled"),
     policy: EmptyPolicy = EmptyPolicy(),
     unit: str = "voxel",
@@ -104,7 +281,7 @@ def score(
       label: the same shape; voxels with IGNORE are taken out of both masks.
       spacing: size of a voxel along each axis, in ``unit``.
       classes: K names, background first.
-      metrics: names out of METRICS, ``hd`` and ``volume_error_abs``.
+      metrics: names out of METRICS; :func:`default_names` unless given.
       hd95: which definitions of HD95 to keep among ``metrics``: ``max`` (``hd95``), ``pooled``
         (``hd95_pooled``).
       unit: of the distances, ``mm`` or ``voxel``.
@@ -112,19 +289,21 @@ def score(
     Raises:
       UserError: shapes or spacing that do not fit, a metric that does not exist.
     """
+    from semiseg.types import IGNORE  # with JAX, which who reads METRICS alone does without
+
     if prediction.shape != label.shape or len(spacing) != label.ndim:
         shapes = f"prediction {prediction.shape}, label {label.shape} and spacing {tuple(spacing)}"
         raise UserError(f"{shapes} do not fit; give two arrays of one shape and one step an axis")
     dropped = {name for mode, name in HD95.items() if mode not in hd95}
-    wanted = [name for name in metrics if name not in dropped]
+    names = default_names() if metrics is None else metrics
+    wanted = [name for name in names if name not in dropped]
     valid = label != IGNORE
     rows = []
     for k, class_ in enumerate(classes[1:], start=1):
         values = mask_metrics((prediction == k) & valid, label == k, spacing, wanted, policy)
-        rows += [
-            Row(class_, name, value, unit if name in DISTANCES else "")
-            for name, value in values.items()
-        ]
+        for name, value in values.items():
+            row_unit = unit if METRICS[name].unit == "length" else ""
+            rows.append(Row(class_, name, value, row_unit))
     return rows
 
 
@@ -132,58 +311,36 @@ def mask_metrics(
     prediction: np.ndarray,
     truth: np.ndarray,
     spacing: Sequence[float],
-    metrics: Sequence[str] = METRICS,
+    metrics: Sequence[str] | None = None,
     policy: EmptyPolicy = EmptyPolicy(),
 ) -> dict[str, float]:
-    """The named metrics of one pair of bool masks of one shape; ``volume_error`` is ``(predicted -
-    true) / true``, signed.
+    """The named metrics of one pair of bool masks of one shape.
 
     Raises:
       UserError: a metric that does not exist.
+
+    Example:
+      >>> truth = np.array([[True, True, False, False]])
+      >>> prediction = np.array([[False, True, True, False]])
+      >>> mask_metrics(prediction, truth, (1.0, 1.0), ("dice", "volume_error"))
+      {'dice': 0.5, 'volume_error': 0.0}
     """
-    unknown = [name for name in metrics if name not in DISTANCES and name not in COUNTS]
-    if unknown:
-        raise UserError(
-            f"metric {unknown[0]!r} does not exist; choose among {', '.join((*COUNTS, *DISTANCES))}"
-        )
-    both, p, t = (int(np.count_nonzero(mask)) for mask in (prediction & truth, prediction, truth))
-    values = counted(both, p, t, policy)
-    wanted = [name for name in metrics if name in DISTANCES]
-    if wanted and p and t:
-        surface = distances.surface_distances(prediction, truth, spacing)
-        values |= {name: DISTANCES[name](surface) for name in wanted}
-    else:
-        values |= dict.fromkeys(wanted, empty_distance(p, t, truth.shape, spacing, policy))
-    return {name: values[name] for name in metrics}
+    names = default_names() if metrics is None else metrics
+    wanted = [metric_of(name) for name in names]
+    masks = Masks(prediction, truth, spacing)
+    return {metric.name: _value(metric, masks, policy) for metric in wanted}
 
 
-def counted(both: int, p: int, t: int, policy: EmptyPolicy) -> dict[str, float]:
-    """The metrics of the voxel counts: in both masks, in the prediction, in the truth."""
-    if not p and not t:
-        ratio, error = (1.0, 0.0) if policy.both == "perfect" else (math.nan, math.nan)
-        return dict.fromkeys(COUNTS[:4], ratio) | dict.fromkeys(COUNTS[4:], error)
-    error = (p - t) / t if t else math.nan
-    return {
-        "dice": 2 * both / (p + t),
-        "iou": both / (p + t - both),
-        "precision": both / p if p else 0.0,
-        "sensitivity": both / t if t else math.nan,
-        "volume_error": error,
-        "volume_error_abs": abs(error),
-    }
+def _value(metric: Metric, masks: Masks, policy: EmptyPolicy) -> float:
+    """A metric of two masks, or what ``policy`` puts in its place."""
+    if not masks.predicted and not masks.true:
+        return metric.perfect if policy.both == "perfect" else math.nan
+    if metric.unit == "length" and not masks.predicted:
+        return _stand_in(policy.missed, masks)
+    if metric.unit == "length" and not masks.true:
+        return _stand_in(policy.invented, masks)
+    return metric.compute(masks)
 
 
-def empty_distance(
-    p: int, t: int, shape: Sequence[int], spacing: Sequence[float], policy: EmptyPolicy
-) -> float:
-    """The distance that stands in where a mask is empty; the diagonal is that of the whole image,
-    edge to edge.
-    """
-    if not p and not t:
-        return 0.0 if policy.both == "perfect" else math.nan
-    option = policy.missed if t else policy.invented
-    return (
-        math.hypot(*(n * step for n, step in zip(shape, spacing)))
-        if option == "diagonal"
-        else math.nan
-    )
+def _stand_in(option: Distance, masks: Masks) -> float:
+    return masks.diagonal if option == "diagonal" else math.nan

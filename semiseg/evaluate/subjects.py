@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from semiseg.evaluate.metrics import METRICS, EmptyPolicy, score
+from semiseg.evaluate.metrics import EmptyPolicy, score
 from semiseg.types import Case
 
 
@@ -27,7 +27,7 @@ class SubjectRow(NamedTuple):
 
 def score_subjects(
     cases: Sequence[Case], predictions: Sequence[np.ndarray], classes: Sequence[str], unit: str,
-    *, metrics: Sequence[str] = METRICS, policy: EmptyPolicy | None = None,
+    *, metrics: Sequence[str] | None = None, policy: EmptyPolicy | None = None,
 ) -> list[SubjectRow]:  # fmt: skip
     """Rows of every subject and foreground class.
 

@@ -329,21 +329,28 @@ def _gan(leaves: Mapping[str, Mapping[str, Any]], where: str) -> dict[str, Any]:
 
 
 def _metric(given: Any, where: str) -> tuple[str, bool]:
-    from semiseg.evaluate.metrics import METRICS
+    from semiseg.evaluate.metrics import METRICS, default_names
 
     if given is None:
         return "dice", True
     name = str(given.get("name", "")) if isinstance(given, Mapping) else ""
     metric = re.sub(r"^(last/)?val[_/.]", "", name)
-    if metric not in METRICS or metric == name:
+    if metric not in default_names() or metric == name:
         raise UserError(
             f"{where}: metric.name is {name!r}: choose val_dice, or val_ before another of "
-            f"{', '.join(METRICS)}"
+            f"{', '.join(default_names())}"
         )
     goal = given.get("goal", "minimize")  # W&B's own default
     if goal not in ("minimize", "maximize"):
         raise UserError(f"{where}: metric.goal is {goal!r}: choose minimize or maximize")
-    if (goal == "minimize") == (metric in ("dice", "iou", "precision", "sensitivity")):
+    if METRICS[metric].absolute:
+        others = ", ".join(f"val_{m}" for m in default_names() if not METRICS[m].absolute)
+        raise UserError(
+            f"{where}: metric.name is {name}, a signed error that is best at 0, so {goal} would "
+            f"lead away from there; choose one of {others}"
+        )
+    best_goal = "maximize" if METRICS[metric].better == "higher" else "minimize"
+    if goal != best_goal:
         raise UserError(
             f"{where}: metric.goal is {goal} (W&B's default is minimize), which makes {name} "
             f"worse; turn it round"

@@ -22,10 +22,6 @@ import numpy as np
 
 log = logging.getLogger("semiseg")
 
-LARGER, SMALLER = (
-    ("dice", "iou", "precision", "sensitivity"),
-    ("loss", "hd95", "hd95_pooled", "assd"),
-)
 WAIT = 120.0
 """Seconds that a finished run waits for W&B at most."""
 
@@ -146,14 +142,10 @@ def begin(folder: Path, state: dict[str, Any], group: str | None, job_type: str)
         settings=wandb.Settings(console="off", silent=True, init_timeout=60, disable_git=True, x_disable_stats=True),
     )  # fmt: skip
     run.define_metric("step", hidden=True)
-    for prefix in ("", "val_", "test_"):
-        for names, best in ((LARGER, "max"), (SMALLER, "min")):
-            for name in names:
-                run.define_metric(
-                    prefix + name,
-                    step_metric="step",
-                    summary="last" if prefix == "" else f"{best},last",
-                )
+    for name, best in _summaries().items():
+        run.define_metric(name, step_metric="step", summary="last")
+        for prefix in ("val_", "test_"):
+            run.define_metric(prefix + name, step_metric="step", summary=best)
     state["step"] = max(
         0, run.starting_step - 1
     )  # what W&B has, not what it was told: killed, it loses its last lines
@@ -161,6 +153,14 @@ def begin(folder: Path, state: dict[str, Any], group: str | None, job_type: str)
         state["grid"] = min(state["grid"], state["step"])
     _remember(folder, state)
     return run
+
+
+def _summaries() -> dict[str, str]:
+    """What W&B keeps of each curve: the best value, where W&B can tell it, and the last."""
+    from semiseg.evaluate.metrics import METRICS, default_names
+
+    best = {"higher": "max,last", "lower": "min,last", "nearer to zero": "last"}
+    return {"loss": "min,last"} | {name: best[METRICS[name].better] for name in default_names()}
 
 
 def send_scalars(run: Any, folder: Path, state: dict[str, Any]) -> None:

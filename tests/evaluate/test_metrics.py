@@ -115,9 +115,10 @@ def test_default_rows_and_hd95_modes():
     names = lambda **options: [
         row.metric for row in score(label, label, SPACING, ("background", "x"), **options)
     ]
-    assert names() == list(METRICS)
-    assert names(hd95=("max",)) == [m for m in METRICS if m != "hd95_pooled"]
-    assert names(hd95=("pooled",)) == [m for m in METRICS if m != "hd95"]
+    everything = (*COUNTS[:4], "hd95", "hd95_pooled", "assd", "volume_error")
+    assert names() == list(everything) == [m for m in METRICS if METRICS[m].by_default]
+    assert names(hd95=("max",)) == [m for m in everything if m != "hd95_pooled"]
+    assert names(hd95=("pooled",)) == [m for m in everything if m != "hd95"]
 
 
 def test_ignored_pixels_are_in_neither_mask():
