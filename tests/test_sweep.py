@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import types
 from pathlib import Path
 
 import numpy as np
@@ -412,8 +413,6 @@ def test_ctrl_c_while_workers_start_ends_them(root, tmp_path, monkeypatch):
     """The signal comes as the first of two starts. Catches workers that live on, unseen, because
     nobody listened yet.
     """
-    import types
-
     told = []
 
     class Worker:
@@ -478,6 +477,88 @@ def test_slurm_runs_the_same_worker(root, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", "")
     with pytest.raises(UserError, match="no sbatch"):
         sweeps.sweep(spec, tmp_path / "b", backend="slurm")
+
+
+class LikeRay:
+    """What the sweep uses of Ray, with a worker that searches modules as Ray's do: a task is sent
+    by cloudpickle to a process that puts the driver's working folder first.
+    """
+
+    exceptions = types.SimpleNamespace(RayError=RuntimeError)
+    child = (
+        "import os, pickle, sys; sys.path.insert(0, os.path.abspath(os.path.curdir)); "
+        "function, words = pickle.load(sys.stdin.buffer); print(function(*words))"
+    )
+
+    def init(self, **_):
+        pass
+
+    def cluster_resources(self):
+        return {}
+
+    def get(self, results):
+        return results
+
+    def remote(self, **_):
+        return lambda function: types.SimpleNamespace(
+            remote=lambda *words: self.run(function, words)
+        )
+
+    def run(self, function, words):
+        import cloudpickle
+
+        sent = cloudpickle.dumps((function, words))
+        command = [sys.executable, "-P", "-c", self.child]
+        return subprocess.run(command, input=sent, capture_output=True, check=True).stdout.strip()
+
+
+@pytest.mark.parametrize(
+    "engine",
+    [{"jobs": 2}, {"backend": "slurm", "cluster": {"cluster": "local"}}, {"backend": "ray"}],
+    ids=["jobs", "slurm", "ray"],
+)
+def test_workers_run_no_file_of_the_working_folder(engine, root, tmp_path, monkeypatch):
+    """The trial is done already: the workers start and find nothing to do. Catches a yaml.py,
+    json.py or flax.py beside the data that is run in place of the module.
+    """
+    if "cluster" in engine:
+        pytest.importorskip("submitit")
+    spec, folder = grid(root, seed=[0]), tmp_path / "folder"
+    sweeps.sweep(spec, tmp_path / "out", say=lambda line: None)
+    folder.mkdir()
+    for module in ("yaml", "flax", "tempfile"):
+        (folder / f"{module}.py").write_text(
+            f"open({str(tmp_path / module)!r}, 'w')\nraise ImportError('foreign {module}.py')\n"
+        )
+    monkeypatch.chdir(folder)
+    monkeypatch.setitem(sys.modules, "ray", LikeRay())
+    said: list[str] = []
+    (done,) = sweeps.sweep(spec, tmp_path / "out", say=said.append, **engine)
+    assert done.path.is_dir() and not any("ended early" in line for line in said)
+    assert not any((tmp_path / module).exists() for module in ("yaml", "flax", "tempfile"))
+    assert "PYTHONSAFEPATH" not in os.environ
+
+
+def test_a_batch_script_keeps_the_working_folder_out(root, tmp_path, monkeypatch):
+    """A cluster that starts jobs without the environment of `semiseg sweep`. Catches a script that
+    leaves it to the environment, and a user's own setup that is lost.
+    """
+    pytest.importorskip("submitit")
+    for name, text in (("sbatch", "echo Submitted batch job 7"), ("srun", "true")):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    cluster = {"slurm_setup": ["module load cuda"]}
+    sweeps.sweep(
+        grid(root, seed=[0]),
+        tmp_path / "out",
+        backend="slurm",
+        cluster=cluster,
+        say=lambda line: None,
+    )
+    (script,) = (tmp_path / "out" / ".slurm").glob("*_submission.sh")
+    before, command, _ = script.read_text().partition("srun")
+    assert command and "\nexport PYTHONSAFEPATH=1\n" in before and "\nmodule load cuda\n" in before
 
 
 def test_a_missing_engine_is_one_line_with_its_remedy(root, tmp_path, monkeypatch):

@@ -34,6 +34,8 @@ from semiseg.train.fit import Interrupted
 
 BACKENDS = ("local", "slurm", "ray")
 ERROR = "semiseg: error: "
+SAFE_PATH = "PYTHONSAFEPATH"
+"""Python's environment variable for ``-P``."""
 STOPS = [getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name)]
 
 
@@ -173,7 +175,8 @@ def _processes(out: Path, session: str, options: Options, say: Callable[[str], N
     logs = out / ".logs"
     logs.mkdir(exist_ok=True)
     given = json.dumps(dataclasses.asdict(dataclasses.replace(options, progress=False)))
-    command = [sys.executable, "-m", "semiseg.sweeps.worker", str(out), session, given]
+    # -P: a file yaml.py or json.py in the working folder is not run in place of the module
+    command = [sys.executable, "-P", "-m", "semiseg.sweeps.worker", str(out), session, given]
     workers: list[subprocess.Popen[bytes]] = []
     board, stopped = Board(out, options.test, say), False
     # before the first worker starts: nobody else would end them, they are in sessions of their own
@@ -264,9 +267,13 @@ def _slurm(
             "same"
         )
     executor = submitit.AutoExecutor(folder=out.absolute() / ".slurm", cluster=where)
-    executor.update_parameters(name=out.name, **({"timeout_min": 24 * 60} | cluster))
+    # in the batch script as well: a cluster may start jobs without this environment
+    setup = [f"export {SAFE_PATH}=1"] + (cluster.pop("slurm_setup", None) or [])
+    executor.update_parameters(
+        name=out.name, slurm_setup=setup, **({"timeout_min": 24 * 60} | cluster)
+    )
     given = dataclasses.replace(options, progress=False)
-    with executor.batch():
+    with _safe_path(), executor.batch():
         jobs = [
             executor.submit(task, str(out.absolute()), session, given) for _ in range(options.jobs)
         ]
@@ -286,6 +293,42 @@ def _slurm(
         )
 
 
+@contextlib.contextmanager
+def _safe_path() -> Iterator[None]:
+    """Python processes that are started meanwhile search no module in their working folder."""
+    before = os.environ.get(SAFE_PATH)
+    os.environ[SAFE_PATH] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[SAFE_PATH]
+        else:
+            os.environ[SAFE_PATH] = before
+
+
+def _ray_task(folder: str) -> Callable[[str, str, dict[str, Any]], str]:
+    """The task for Ray, which puts ``folder``, the driver's working folder, first among those where
+    its workers search modules.
+
+    A local function is sent as code, so that the worker imports nothing of ours before the folder
+    is out of its way.
+    """
+
+    def isolated(out: str, session: str, options: dict[str, Any]) -> str:
+        import sys
+
+        # the first alone: an installation may stand in this folder, further on
+        if folder in sys.path:
+            sys.path.remove(folder)
+        from semiseg.sweeps.work import Options
+        from semiseg.sweeps.worker import task
+
+        return task(out, session, Options(**options))
+
+    return isolated
+
+
 def _ray(out: Path, session: str, options: Options, say: Callable[[str], None]) -> None:
     try:
         import ray
@@ -299,15 +342,11 @@ def _ray(out: Path, session: str, options: Options, say: Callable[[str], None]) 
             f"machine --jobs does the same"
         ) from error
     gpus = 1 if ray.cluster_resources().get("GPU") else 0
-    remote = ray.remote(num_gpus=gpus)(task)
+    remote = ray.remote(num_gpus=gpus)(_ray_task(os.path.abspath(os.path.curdir)))
+    given = dataclasses.asdict(dataclasses.replace(options, progress=False))
     try:
         said = ray.get(
-            [
-                remote.remote(
-                    str(out.absolute()), session, dataclasses.replace(options, progress=False)
-                )
-                for _ in range(options.jobs)
-            ]
+            [remote.remote(str(out.absolute()), session, given) for _ in range(options.jobs)]
         )
     except ray.exceptions.RayError as error:
         raise UserError(
