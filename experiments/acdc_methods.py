@@ -16,9 +16,9 @@ from pathlib import Path
 from figures import compared
 
 from semiseg import config, load_runs, sweeps
-from semiseg.analysis import subject_scores
-from semiseg.analysis.records import Runs
-from semiseg.analysis.tables import as_markdown
+from semiseg.analysis import scores_csv as subject_scores
+from semiseg.analysis.runs import Runs
+from semiseg.report.tables import as_markdown
 
 HERE = Path(__file__).parent
 GRIDS = ("acdc_methods", "acdc_leading")

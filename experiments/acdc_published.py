@@ -23,7 +23,7 @@ import jax
 import semiseg
 from semiseg import config
 from semiseg.config import Trial
-from semiseg.train.fit import Interrupted
+from semiseg.train.loop import Interrupted
 
 HERE = Path(__file__).parent
 RECIPES = {

@@ -21,8 +21,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from semiseg.analysis.compare import Study, study
-from semiseg.analysis.records import Runs, load_runs
+from semiseg.analysis.runs import Runs, load_runs
+from semiseg.analysis.study import Study, study
 from semiseg.methods import METHODS
 
 HERE = Path(__file__).parent
@@ -55,7 +55,7 @@ def main() -> int:
     parser.add_argument("--name")
     args = parser.parse_args()
     if args.runs:
-        from semiseg.analysis import subject_scores
+        from semiseg.analysis import scores_csv as subject_scores
 
         runs = load_runs(args.runs)
         runs.write_csv(RESULTS / f"{args.name}.csv")
@@ -223,8 +223,8 @@ def compared(runs: Runs) -> list[dict[str, str]]:
     """A row a budget and method, supervised first, then by Dice: scores on the validation subjects,
     and the difference to supervised.
     """
-    from semiseg.analysis.tables import find
-    from semiseg.analysis.words import interval_text, p_text
+    from semiseg.report.sentences import interval_text, p_text
+    from semiseg.report.tables import find
 
     s, *distances = (
         study(runs, metric, "val", tests=metric == "dice") for metric in ("dice", "hd95", "assd")
@@ -339,7 +339,7 @@ def studied(name: str, split: str = "test") -> Study:
 
 
 def interval(s: Study, arm: str, labels: int) -> str:
-    from semiseg.analysis.words import interval_text
+    from semiseg.report.sentences import interval_text
 
     return interval_text(s.cells[arm, labels].interval, s.metric)
 
@@ -356,7 +356,7 @@ def mean_of(run: Any, metric: str) -> float:
 # ------------------------------------------------------------------ figures
 def _efficiency(name: str, unit: str) -> Callable[[Path], None]:
     def make(file: Path) -> None:
-        from semiseg.analysis import plot
+        from semiseg.report import plot
 
         figure = plot.label_efficiency(studied(name))
         figure.axes[0].set_xlabel(
@@ -368,7 +368,7 @@ def _efficiency(name: str, unit: str) -> Callable[[Path], None]:
 
 
 def _differences(file: Path) -> None:
-    from semiseg.analysis import plot
+    from semiseg.report import plot
 
     plot.save(plot.differences(studied(file.stem, "val")), file)
 

@@ -130,9 +130,10 @@ def report(path: Path) -> None:
     """Figure and lines of a CSV: gains over real data alone, paired by subset and seed, with 95 %
     intervals over these replicates.
     """
-    from semiseg.analysis import plot, words
-    from semiseg.analysis.compare import source_title
-    from semiseg.analysis.conclusions import table_mixes
+    from semiseg.analysis.study import source_title
+    from semiseg.report import plot
+    from semiseg.report import sentences as words
+    from semiseg.report.conclusions import table_mixes
 
     with path.open(newline="") as file:
         rows = list(csv.DictReader(file))

@@ -18,8 +18,8 @@ import numpy as np
 from PIL import Image
 
 from semiseg.generators import fit, sample, settings
-from semiseg.generators.card import card
 from semiseg.generators.paint import grey, picture, write_sheet
+from semiseg.generators.quality_report import card
 
 HERE = Path(__file__).parent
 FITS: dict[str, dict[str, Any]] = {

@@ -23,8 +23,9 @@
 from pathlib import Path
 
 import semiseg
-from semiseg.analysis import conclusions, plot, words
-from semiseg.analysis.compare import study
+from semiseg.analysis.study import study
+from semiseg.report import conclusions, plot
+from semiseg.report import sentences as words
 
 results = (
     Path("experiments/results") if Path("experiments").exists() else Path("../experiments/results")

@@ -24,8 +24,9 @@ from pathlib import Path
 import pandas as pd
 
 import semiseg
-from semiseg.analysis import conclusions, plot, words
-from semiseg.analysis.compare import study
+from semiseg.analysis.study import study
+from semiseg.report import conclusions, plot
+from semiseg.report import sentences as words
 
 results = (
     Path("experiments/results") if Path("experiments").exists() else Path("../experiments/results")

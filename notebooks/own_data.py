@@ -26,10 +26,10 @@ import numpy as np
 from skimage import io
 
 import semiseg
-from semiseg.analysis import plot
 from semiseg.cli.predict import Predictor
 from semiseg.data import store
 from semiseg.nets import UNet
+from semiseg.report import plot
 
 place = Path(tempfile.mkdtemp())
 source = place / "mine"

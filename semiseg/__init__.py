@@ -23,12 +23,12 @@ _HOME = {
     "Trial": "semiseg.config",
     "run": "semiseg.runner",
     "sweep": "semiseg.sweeps",
-    "load_runs": "semiseg.analysis.records",
+    "load_runs": "semiseg.analysis.runs",
     "UserError": "semiseg.errors",
 }
 
 if TYPE_CHECKING:
-    from semiseg.analysis.records import load_runs
+    from semiseg.analysis.runs import load_runs
     from semiseg.config import Trial
     from semiseg.errors import UserError
     from semiseg.runner import run

@@ -14,7 +14,7 @@ import semiseg
 from semiseg import config
 from semiseg.config import Trial, from_dict, override, to_dict, to_yaml
 from semiseg.errors import UserError
-from semiseg.train.fit import Interrupted
+from semiseg.train.loop import Interrupted
 from semiseg.types import hyper, static
 
 

@@ -17,7 +17,8 @@ from semiseg.config import Trial, override
 from semiseg.errors import UserError
 from semiseg.nets import UNet
 from semiseg.runner import knobs_of, program_of
-from semiseg.train import diagnostics, fit, program
+from semiseg.train import diagnostics, program
+from semiseg.train import loop as fit
 from semiseg.train.draw import ROLES, SCHEDULES, draw, share
 from semiseg.types import IGNORE, Batch, Model, Output, Params, Pools
 
@@ -233,7 +234,7 @@ def test_folders_of_earlier_versions_are_found_again():
     """Catches a run folder without these fields that is taken for another trial, and a pre-training
     that is done again for them.
     """
-    from semiseg.pretrain.start import content
+    from semiseg.runner.start import content
 
     trial = Trial(synthetic="s", ratio=1.0)
     old = {k: v for k, v in config.to_dict(trial).items() if not k.startswith("synthetic_")}

@@ -218,7 +218,7 @@ def test_sigterm_saves_and_the_same_command_goes_on(tiny, tmp_path):
 
 def test_a_damaged_checkpoint_is_named(tiny, tmp_path):
     """Catches a silent restart, or a resumed run on flipped bits."""
-    from semiseg.train.fit import Interrupted
+    from semiseg.train.loop import Interrupted
 
     trial = dataclasses.replace(tiny, steps=20, checkpoint_seconds=0.0)
     out = tmp_path / "damaged"

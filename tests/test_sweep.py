@@ -21,13 +21,13 @@ import semiseg
 from semiseg import sweeps
 from semiseg.cli.main import main
 from semiseg.errors import DiskError, UserError
-from semiseg.sweeps.claims import Claims
-from semiseg.sweeps.plan import draw, points, read
+from semiseg.files import Claims
 from semiseg.sweeps.search import Judge, Search, Stopped
 from semiseg.sweeps.status import status
+from semiseg.sweeps.trials import draw, points, read
 from semiseg.sweeps.work import Options
 from semiseg.sweeps.worker import FULL, task
-from semiseg.train.fit import Interrupted
+from semiseg.train.loop import Interrupted
 
 
 def grid(root: str, **axes):
@@ -315,7 +315,7 @@ def test_a_claim_is_held_until_its_process_dies(tmp_path):
     import fcntl
 
     code = (
-        "import sys, time, pathlib; from semiseg.sweeps.claims import Claims; c = "
+        "import sys, time, pathlib; from semiseg.files import Claims; c = "
         "Claims(pathlib.Path(sys.argv[1])); "
     )
     code += "print(c.take('a'), flush=True); time.sleep(60)"

@@ -15,7 +15,7 @@ from semiseg.data import store
 from semiseg.data.frame import Frame
 from semiseg.data.pools import pools
 from semiseg.errors import UserError
-from semiseg.evaluate import predict
+from semiseg.evaluate import probabilities as predict
 from semiseg.evaluate.metrics import score
 from semiseg.methods import METHODS
 from semiseg.nets import UNet

@@ -28,7 +28,8 @@ import jax
 import jax.numpy as jnp
 
 from semiseg import devices
-from semiseg.generators import fit, program, sample, settings
+from semiseg.generators import fit, sample, settings
+from semiseg.generators import gan_program as program
 
 
 def ours(size: int, batch: int, inner: int) -> Callable[[], None]:

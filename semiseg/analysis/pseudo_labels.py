@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from semiseg.analysis.compare import Study
-from semiseg.analysis.plot import _STYLE, INK, SOFT, _columns, _figure, _look, _thin
-from semiseg.analysis.records import Runs, nanmean
-from semiseg.analysis.words import capitalise, number, unit_of_annotation
+from semiseg.analysis.runs import Runs, nanmean
+from semiseg.analysis.study import Study
 from semiseg.errors import UserError
+from semiseg.report.plot import _STYLE, INK, SOFT, _columns, _figure, _look, _thin
+from semiseg.report.sentences import capitalise, number, unit_of_annotation
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -138,7 +138,7 @@ def methods(argv: Sequence[str], flags: dict[str, Any]) -> int:
             "semiseg bench methods: --widths, --batch, --size, --repeats and --inner are whole "
             "numbers"
         ) from None
-    from semiseg.bench.methods import measure
+    from semiseg.bench.method_cost import measure
     from semiseg.methods import METHODS
 
     found = measure(

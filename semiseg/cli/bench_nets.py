@@ -41,7 +41,7 @@ def main(argv: Sequence[str], flags: dict[str, Any]) -> int:
         )
     if own["peer"] not in (None, "torch"):
         raise UserError(f"semiseg bench nets: --peer is {own['peer']!r}; the peer there is: torch")
-    from semiseg.bench import nets
+    from semiseg.bench import network_cost as nets
 
     file = Path(own["json"]) if own["json"] else None
 
@@ -81,7 +81,7 @@ def main(argv: Sequence[str], flags: dict[str, Any]) -> int:
         if nets.needs_reason(row):
             print(
                 f"{row['name']} takes more than {nets.SLOW} times its peer's time: "
-                f"{row['reason'] or 'no reason is written (semiseg/bench/nets.py, REASONS)'}"
+                f"{row['reason'] or 'no reason is written (semiseg/bench/network_cost.py, REASONS)'}"
             )
     return 0
 

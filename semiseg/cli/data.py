@@ -204,7 +204,7 @@ def run_describe(args: Describe) -> int:
     print(describe.table(facts))
     _write_json(args.json, facts)
     if args.plan:
-        from semiseg.nets import plan
+        from semiseg import plan
 
         try:
             text = plan.to_yaml(

@@ -63,10 +63,10 @@ def main(argv: Sequence[str]) -> int:
     own = take(flags, "demo", {"out": "demo", "steps": "140"})
     nothing_left(flags, positional, "demo", own)
     began = time.monotonic()
-    from semiseg.analysis.records import load_runs
-    from semiseg.analysis.report import write_report
+    from semiseg.analysis.runs import load_runs
+    from semiseg.report.page import write_report
     from semiseg.sweeps import sweep, trials
-    from semiseg.train.fit import Interrupted
+    from semiseg.train.loop import Interrupted
 
     out = Path(own["out"])
     parts, missing = plans(out, _whole(own["steps"])), 0

@@ -30,7 +30,7 @@ def main(argv: Sequence[str]) -> int:
     if len(positional) != 1:
         raise UserError("semiseg evaluate: name one run's folder")
     nothing_left(flags, [], "evaluate", own)
-    from semiseg.evaluate.again import evaluate
+    from semiseg.runner.rescore import evaluate
 
     rows = evaluate(Path(positional[0]), own["split"], own["root"])
     metrics = list(dict.fromkeys(r.metric for r in rows))

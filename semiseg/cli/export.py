@@ -25,7 +25,7 @@ def main(argv: Sequence[str]) -> int:
     nothing_left(flags, [], "export", own)
     if len(positional) != 1:
         raise UserError("semiseg export: name one run's folder")
-    from semiseg.export import export
+    from semiseg.runner.export_run import export
 
     print(export(positional[0], own["out"]))
     return 0

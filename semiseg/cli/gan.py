@@ -62,7 +62,7 @@ def _fit(positional: list[str], flags: dict) -> int:
     from semiseg.generators import fit
     from semiseg.generators.settings import Settings, override
     from semiseg.track import mirror, wanted
-    from semiseg.train.fit import Interrupted
+    from semiseg.train.loop import Interrupted
 
     settings = override(Settings(), flags)
     try:
@@ -128,7 +128,7 @@ def _card(positional: list[str], flags: dict) -> int:
     if len(positional) != 1:
         raise UserError("semiseg gan card: name one synthetic set's folder")
     nothing_left(flags, [], "gan card")
-    from semiseg.generators.card import card
+    from semiseg.generators.quality_report import card
 
     numbers = {
         name: None if own[name] is None else _whole(own[name], name)

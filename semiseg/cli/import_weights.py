@@ -37,7 +37,7 @@ def main(argv: Sequence[str]) -> int:
     if out.suffix != ".safetensors":
         raise UserError(f"semiseg import-weights: --out is {out}: give it the ending .safetensors")
     from semiseg import config
-    from semiseg.nets import imports
+    from semiseg.nets.from_torch import state_dict as imports
 
     net = config.override(config.Trial(), {"net": own["net"], **changes}).net
     if not own["size"].isdigit():

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from semiseg.cli.arguments import check_choice, explain, nothing_left, parse, take
-from semiseg.presets import PRESETS
+from semiseg.config.presets import PRESETS
 
 LEGEND = """  holds     networks that are trained | kept without gradient
   passes    images a step puts through a network: of the labelled L and the unlabelled U of a batch | without gradient

@@ -115,7 +115,7 @@ class Predictor:
 
         Raises UserError where a 3D network is given images that are no slices of a volume.
         """
-        from semiseg.evaluate import predict
+        from semiseg.evaluate import probabilities as predict
         from semiseg.types import Case
 
         spacing = (1.0,) * (3 if volume else 2)

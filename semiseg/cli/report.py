@@ -36,9 +36,9 @@ class Report:
 def main(argv: Sequence[str]) -> int:
     """Run the command; UserError is the caller's to print."""
     args = typed(Report, argv, "semiseg report")
-    from semiseg.analysis.records import load_runs
-    from semiseg.analysis.report import write_report
+    from semiseg.analysis.runs import load_runs
     from semiseg.errors import UserError
+    from semiseg.report.page import write_report
 
     if not args.runs:
         raise UserError(

@@ -65,7 +65,7 @@ def main(argv: Sequence[str]) -> int:
     from semiseg import sweeps
     from semiseg.sweeps.status import status
     from semiseg.track import wanted as tracking
-    from semiseg.train.fit import Interrupted
+    from semiseg.train.loop import Interrupted
 
     began = time.monotonic()
     try:
@@ -118,7 +118,7 @@ def _look_ahead(file: Path, count: int | None, backend: str) -> None:
     fields and values.
     """
     from semiseg.data import store
-    from semiseg.sweeps import plan
+    from semiseg.sweeps import trials as plan
 
     if not file.is_file():
         near = did_you_mean(

@@ -18,8 +18,8 @@ from semiseg.cli.arguments import (
     parse,
     take,
 )
+from semiseg.config.presets import PRESETS, told
 from semiseg.errors import UserError
-from semiseg.presets import PRESETS, told
 
 USAGE = f"""usage: semiseg train --data N --out RUN [--method M] [--net U] [--labels K] [--any.field=value …]
 
@@ -67,7 +67,7 @@ def main(argv: Sequence[str]) -> int:
     from semiseg.errors import writing
     from semiseg.runner import run
     from semiseg.track import mirror, wanted
-    from semiseg.train.fit import Interrupted
+    from semiseg.train.loop import Interrupted
 
     out = Path(own["out"])
     try:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from semiseg.data import store
-from semiseg.data.card import FILE
+from semiseg.data.data_card import FILE
 from semiseg.types import IGNORE, Case
 
 

@@ -26,7 +26,7 @@ from semiseg.data.source import SPLITS, Source, progress_bar
 from semiseg.errors import UserError
 
 if TYPE_CHECKING:
-    from semiseg.data.card import Seen
+    from semiseg.data.data_card import Seen
     from semiseg.types import Case
 
 LAYOUT = 1
@@ -192,7 +192,8 @@ def import_set(
     or not at all. A set that is replaced (``overwrite``) hands its ledger on; what is no set is not
     replaced. Raises UserError at the first problem; ``semiseg.data.check`` lists all.
     """
-    from semiseg.data import card, readers
+    from semiseg.data import data_card as card
+    from semiseg.data import readers
 
     folder = _root(root)
     if _checked(name) == "nuclei":
@@ -317,9 +318,9 @@ def _write(found: Source, folder: Path, show: bool) -> tuple[dict[str, Any], dic
     """Write the records of a source; returns the fields of StoreInfo that come from them, and what
     was seen of train and val.
     """
-    from semiseg.data import records
-    from semiseg.data.card import Seen
+    from semiseg.data import array_records as records
     from semiseg.data.check import case_problems
+    from semiseg.data.data_card import Seen
 
     splits = {split: found.splits[split] for split in SPLITS if found.splits.get(split)}
     first = next(iter(splits.values()))[0].load()
@@ -389,7 +390,7 @@ def _read(known: StoreInfo, split: str) -> list[Case]:
         from semiseg.data import embedded
 
         return embedded.read(split)
-    from semiseg.data import records
+    from semiseg.data import array_records as records
 
     expected = known.counts.get(split, {}).get("records", 0)
     if not expected:
@@ -413,7 +414,7 @@ def damaged_files(known: StoreInfo, split: str | None = None) -> list[Path]:
 
     With ``split``, the files that hold the records of the other splits are not opened.
     """
-    from semiseg.data import records
+    from semiseg.data import array_records as records
 
     place = records.folder(known.folder)
     others = [f"-{other}.array_record" for other in SPLITS if split and other != split]

@@ -25,14 +25,14 @@ from semiseg import devices
 from semiseg.augment import centre
 from semiseg.data import pools
 from semiseg.errors import UserError
+from semiseg.generators import gan_program as programs
 from semiseg.generators import masks, teacher
-from semiseg.generators import program as programs
 from semiseg.generators import settings as setting
+from semiseg.generators.gan_program import Data, Program
 from semiseg.generators.paint import grid
-from semiseg.generators.program import Data, Program
 from semiseg.generators.settings import Settings
 from semiseg.train.checkpoint import Checkpoints, save_weights
-from semiseg.train.fit import Interrupted, _bar, _Log, _Stop
+from semiseg.train.loop import Interrupted, _bar, _Log, _Stop
 
 PATIENCE = 6
 """Logged lines in a row with a collapse before a fit stops."""

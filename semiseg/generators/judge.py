@@ -12,7 +12,7 @@ import numpy as np
 
 from semiseg import devices
 from semiseg.data.frame import Frame
-from semiseg.evaluate import predict
+from semiseg.evaluate import probabilities as predict
 from semiseg.methods import Supervised
 from semiseg.nets import UNet
 from semiseg.train import program as programs

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from semiseg.generators.blocks import one_hot
-from semiseg.generators.program import Program, unit
+from semiseg.generators.gan_program import Program, unit
 from semiseg.types import IGNORE
 
 COLOURS = np.array(

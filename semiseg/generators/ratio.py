@@ -35,8 +35,8 @@ from semiseg import config
 from semiseg.config import Trial
 from semiseg.data import store
 from semiseg.errors import UserError
-from semiseg.generators import card as cards
 from semiseg.generators import fit, masks, sample
+from semiseg.generators import quality_report as cards
 from semiseg.generators import settings as setting
 from semiseg.generators.fit import Budget
 from semiseg.generators.settings import Settings

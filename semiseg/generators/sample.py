@@ -29,7 +29,7 @@ from semiseg.errors import UserError
 from semiseg.generators import masks, paint, vae
 from semiseg.generators import settings as setting
 from semiseg.generators.fit import Budget, program_of, read_budget
-from semiseg.generators.program import Program
+from semiseg.generators.gan_program import Program
 from semiseg.generators.settings import Settings
 from semiseg.train.checkpoint import load_weights
 from semiseg.types import IGNORE

@@ -14,7 +14,7 @@ from semiseg.data.frame import Frame
 from semiseg.errors import UserError
 from semiseg.generators import GENERATORS
 from semiseg.generators.discriminators import DISCRIMINATORS, Patch
-from semiseg.generators.program import Knobs
+from semiseg.generators.gan_program import Knobs
 from semiseg.generators.spade import Spade
 
 

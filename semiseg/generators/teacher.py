@@ -32,7 +32,7 @@ def masks(
     """
     from semiseg import config
     from semiseg.cli.predict import Predictor
-    from semiseg.evaluate import predict
+    from semiseg.evaluate import probabilities as predict
 
     run = Path(str(settings.teacher))
     if not (run / "weights.safetensors").exists():

@@ -12,8 +12,8 @@ import jax.numpy as jnp
 from semiseg.augment.mix import cutmix_box, partner, paste
 from semiseg.losses import Dice
 from semiseg.methods.base import SemiSupervised
-from semiseg.methods.blocks import ema_params, entropy
-from semiseg.methods.thresholds import confident
+from semiseg.methods.parts.terms import ema_params, entropy
+from semiseg.methods.parts.thresholds import confident
 from semiseg.types import IGNORE, Aux, Batch, Model, Params, Pseudo, PyTree, hyper
 
 

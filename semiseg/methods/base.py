@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from semiseg.losses import CEDice
-from semiseg.methods.blocks import ema_params, gaussian_ramp, supervised_loss
+from semiseg.methods.parts.terms import ema_params, gaussian_ramp, supervised_loss
 from semiseg.types import Batch, Loss, Model, Output, Params, PyTree, hyper, static
 
 

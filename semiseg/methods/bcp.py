@@ -11,8 +11,8 @@ import jax.numpy as jnp
 
 from semiseg.augment.mix import box, partner, paste
 from semiseg.methods.base import SemiSupervised
-from semiseg.methods.blocks import weighed
-from semiseg.methods.components import largest
+from semiseg.methods.parts.components import largest
+from semiseg.methods.parts.terms import weighed
 from semiseg.types import IGNORE, Aux, Batch, Model, Params, Pseudo, PyTree, hyper
 
 

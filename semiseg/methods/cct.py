@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from semiseg.losses import softmax_mse
 from semiseg.methods.base import SemiSupervised
-from semiseg.methods.heads import drop_channels, head, run
+from semiseg.methods.parts.heads import drop_channels, head, run
 from semiseg.types import Aux, Batch, Model, Params, Pseudo, PyTree, hyper
 
 

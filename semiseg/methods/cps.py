@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from semiseg.methods.base import SemiSupervised
-from semiseg.methods.blocks import hard_cross_entropy, supervised_loss
+from semiseg.methods.parts.terms import hard_cross_entropy, supervised_loss
 from semiseg.types import Aux, Batch, Model, Params, Pseudo, PyTree, hyper
 
 

@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 
 from semiseg.methods.base import SemiSupervised
-from semiseg.methods.blocks import binary_cross_entropy, frozen
-from semiseg.methods.heads import discriminator, judge
+from semiseg.methods.parts.heads import discriminator, judge
+from semiseg.methods.parts.terms import binary_cross_entropy, frozen
 from semiseg.types import Aux, Batch, Model, Params, Pseudo, PyTree, hyper
 
 

@@ -9,9 +9,9 @@ import jax.numpy as jnp
 
 from semiseg.losses import masked_mean
 from semiseg.methods.base import SemiSupervised
-from semiseg.methods.blocks import weighed
-from semiseg.methods.distance_head import as_probability, decision, distance_loss
-from semiseg.methods.heads import head, run
+from semiseg.methods.parts.distance_head import as_probability, decision, distance_loss
+from semiseg.methods.parts.heads import head, run
+from semiseg.methods.parts.terms import weighed
 from semiseg.types import IGNORE, Aux, Batch, Model, Params, Pseudo, PyTree, hyper
 
 

@@ -9,7 +9,7 @@ import jax
 
 from semiseg.losses import masked_mean
 from semiseg.methods.base import SemiSupervised
-from semiseg.methods.blocks import entropy
+from semiseg.methods.parts.terms import entropy
 from semiseg.types import Aux, Batch, Model, Params, Pseudo, PyTree, hyper
 
 

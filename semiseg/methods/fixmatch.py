@@ -7,9 +7,9 @@ from typing import ClassVar, Literal
 import jax
 import jax.numpy as jnp
 
-from semiseg.methods import thresholds
 from semiseg.methods.base import SemiSupervised
-from semiseg.methods.blocks import hard_cross_entropy
+from semiseg.methods.parts import thresholds
+from semiseg.methods.parts.terms import hard_cross_entropy
 from semiseg.types import Aux, Batch, Model, Params, Pseudo, PyTree, hyper
 
 

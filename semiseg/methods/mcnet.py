@@ -9,8 +9,8 @@ import jax.numpy as jnp
 
 from semiseg.losses import softmax_mse
 from semiseg.methods.base import SemiSupervised
-from semiseg.methods.blocks import sharpen, weighed
-from semiseg.methods.heads import added, head
+from semiseg.methods.parts.heads import added, head
+from semiseg.methods.parts.terms import sharpen, weighed
 from semiseg.types import IGNORE, Aux, Batch, Model, Params, Pseudo, PyTree, hyper
 
 

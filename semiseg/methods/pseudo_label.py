@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 
 from semiseg.methods.base import SemiSupervised
-from semiseg.methods.blocks import hard_cross_entropy
-from semiseg.methods.thresholds import confident
+from semiseg.methods.parts.terms import hard_cross_entropy
+from semiseg.methods.parts.thresholds import confident
 from semiseg.types import Aux, Batch, Model, Params, Pseudo, PyTree, hyper
 
 

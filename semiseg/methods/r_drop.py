@@ -8,8 +8,8 @@ import jax
 
 from semiseg.losses import masked_mean
 from semiseg.methods.base import SemiSupervised
-from semiseg.methods.blocks import divergence
-from semiseg.methods.heads import drop_channels, last_layer
+from semiseg.methods.parts.heads import drop_channels, last_layer
+from semiseg.methods.parts.terms import divergence
 from semiseg.types import Aux, Batch, Model, Params, Pseudo, PyTree, hyper
 
 

@@ -10,9 +10,9 @@ import jax
 import jax.numpy as jnp
 
 from semiseg.methods.base import SemiSupervised
-from semiseg.methods.blocks import binary_cross_entropy, frozen, weighed
-from semiseg.methods.distance_head import decision, distance_loss
-from semiseg.methods.heads import discriminator, head, judge, run
+from semiseg.methods.parts.distance_head import decision, distance_loss
+from semiseg.methods.parts.heads import discriminator, head, judge, run
+from semiseg.methods.parts.terms import binary_cross_entropy, frozen, weighed
 from semiseg.types import Aux, Batch, Model, Params, Pseudo, PyTree, hyper
 
 

@@ -11,8 +11,8 @@ import jax
 import jax.numpy as jnp
 
 from semiseg.methods.base import SemiSupervised
-from semiseg.methods.blocks import frozen
-from semiseg.methods.heads import channels_of, run, stack
+from semiseg.methods.parts.heads import channels_of, run, stack
+from semiseg.methods.parts.terms import frozen
 from semiseg.types import IGNORE, Aux, Batch, Model, Params, Pseudo, PyTree, hyper, static
 
 Arrays = Sequence[jax.Array]

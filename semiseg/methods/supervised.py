@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from semiseg.losses import CEDice
-from semiseg.methods.blocks import ema_params, supervised_loss
+from semiseg.methods.parts.terms import ema_params, supervised_loss
 from semiseg.types import Aux, Batch, Loss, Model, Params, PyTree, hyper
 
 

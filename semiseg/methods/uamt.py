@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from semiseg.losses import softmax_mse
 from semiseg.methods.base import SemiSupervised
-from semiseg.methods.blocks import entropy, gaussian_ramp
+from semiseg.methods.parts.terms import entropy, gaussian_ramp
 from semiseg.types import Aux, Batch, Model, Params, Pseudo, PyTree, hyper
 
 

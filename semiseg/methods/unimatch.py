@@ -10,9 +10,9 @@ import jax.numpy as jnp
 from semiseg.augment.mix import cutmix_box, jitter, partner, paste
 from semiseg.losses import Dice
 from semiseg.methods.base import SemiSupervised
-from semiseg.methods.blocks import hard_cross_entropy
-from semiseg.methods.heads import drop_channels, last_layer
-from semiseg.methods.thresholds import confident
+from semiseg.methods.parts.heads import drop_channels, last_layer
+from semiseg.methods.parts.terms import hard_cross_entropy
+from semiseg.methods.parts.thresholds import confident
 from semiseg.types import IGNORE, Aux, Batch, Model, Params, Pseudo, PyTree, hyper
 
 

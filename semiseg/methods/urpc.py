@@ -10,8 +10,8 @@ import jax.numpy as jnp
 from semiseg.losses import masked_mean
 from semiseg.losses.common import weighted_mean
 from semiseg.methods.base import SemiSupervised
-from semiseg.methods.blocks import divergence, weighed
-from semiseg.methods.heads import added, head
+from semiseg.methods.parts.heads import added, head
+from semiseg.methods.parts.terms import divergence, weighed
 from semiseg.types import Aux, Batch, Model, Params, Pseudo, PyTree, hyper
 
 

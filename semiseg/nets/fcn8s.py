@@ -9,9 +9,10 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from semiseg.nets import layers, vgg
-from semiseg.nets.frame import Network
-from semiseg.nets.resample import resize
+from semiseg.nets.layers import modules as layers
+from semiseg.nets.layers import vgg
+from semiseg.nets.layers.resample import resize
+from semiseg.nets.network import Network
 
 
 @dataclasses.dataclass(frozen=True)

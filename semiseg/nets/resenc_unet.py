@@ -11,9 +11,9 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from semiseg.nets import layers
-from semiseg.nets.frame import Network
-from semiseg.nets.torch_layout import last, mapped, transposed
+from semiseg.nets.from_torch.rules import last, mapped, transposed
+from semiseg.nets.layers import modules as layers
+from semiseg.nets.network import Network
 from semiseg.types import Params
 
 _leaky = functools.partial(jax.nn.leaky_relu, negative_slope=0.01)

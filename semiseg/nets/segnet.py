@@ -8,9 +8,10 @@ from typing import Any, Literal
 import jax
 from flax import nnx
 
-from semiseg.nets import layers, vgg
-from semiseg.nets.frame import Network
-from semiseg.nets.resample import max_pool_with_index, max_unpool
+from semiseg.nets.layers import modules as layers
+from semiseg.nets.layers import vgg
+from semiseg.nets.layers.resample import max_pool_with_index, max_unpool
+from semiseg.nets.network import Network
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,10 +15,10 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from semiseg.nets import layers
-from semiseg.nets.attention import Linear
-from semiseg.nets.frame import Network
-from semiseg.nets.torch_layout import mapped
+from semiseg.nets.from_torch.rules import mapped
+from semiseg.nets.layers import modules as layers
+from semiseg.nets.layers.attention import Linear
+from semiseg.nets.network import Network
 from semiseg.types import Params
 
 

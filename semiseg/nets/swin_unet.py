@@ -11,8 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from semiseg.nets import attention, layers
-from semiseg.nets.frame import Network
+from semiseg.nets.layers import attention
+from semiseg.nets.layers import modules as layers
+from semiseg.nets.network import Network
 from semiseg.nets.unetr import Up
 
 

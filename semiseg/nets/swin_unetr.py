@@ -12,9 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from semiseg.nets import attention, layers
-from semiseg.nets.frame import Network
-from semiseg.nets.torch_layout import mapped, same, transposed
+from semiseg.nets.from_torch.rules import mapped, same, transposed
+from semiseg.nets.layers import attention
+from semiseg.nets.layers import modules as layers
+from semiseg.nets.network import Network
 from semiseg.nets.unetr import ResBlock, Up, with_norms
 from semiseg.types import Params
 

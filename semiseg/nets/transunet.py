@@ -12,9 +12,10 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from semiseg.nets import attention, layers
-from semiseg.nets.frame import Network
-from semiseg.nets.resample import overlapping_max_pool, resize
+from semiseg.nets.layers import attention
+from semiseg.nets.layers import modules as layers
+from semiseg.nets.layers.resample import overlapping_max_pool, resize
+from semiseg.nets.network import Network
 
 
 @dataclasses.dataclass(frozen=True)

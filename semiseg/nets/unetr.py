@@ -11,10 +11,11 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from semiseg.nets import attention, layers
-from semiseg.nets.frame import Network
-from semiseg.nets.resample import resize
-from semiseg.nets.torch_layout import mapped, same, transposed
+from semiseg.nets.from_torch.rules import mapped, same, transposed
+from semiseg.nets.layers import attention
+from semiseg.nets.layers import modules as layers
+from semiseg.nets.layers.resample import resize
+from semiseg.nets.network import Network
 from semiseg.types import Params
 
 _leaky = functools.partial(jax.nn.leaky_relu, negative_slope=0.01)

@@ -11,10 +11,10 @@ method and stands in a table of its own. Adding one is its file, a line here and
 tests/test_pretrain.py.
 """
 
-from semiseg.pretrain.begin import Fresh, Weights
 from semiseg.pretrain.dense_contrastive import DenseContrastive
 from semiseg.pretrain.masked_image import MaskedImage
 from semiseg.pretrain.objective import Objective
+from semiseg.train.begin import Fresh, Weights
 
 OBJECTIVES: dict[str, type[Objective]] = {
     "masked_image": MaskedImage,

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from semiseg.augment import Geometry, warp
-from semiseg.methods.heads import channels_of, run, stack
+from semiseg.methods.parts.heads import channels_of, run, stack
 from semiseg.pretrain.objective import Objective
 from semiseg.types import IGNORE, Aux, Batch, Model, Params, PyTree, hyper
 

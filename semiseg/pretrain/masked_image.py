@@ -8,7 +8,7 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 
-from semiseg.methods.heads import channels_of, run, stack
+from semiseg.methods.parts.heads import channels_of, run, stack
 from semiseg.pretrain.objective import Objective
 from semiseg.types import Aux, Batch, Model, Params, PyTree, hyper
 

@@ -25,12 +25,12 @@ import yaml
 from semiseg import config
 from semiseg.config import Trial
 from semiseg.errors import UserError
-from semiseg.sweeps.claims import summary_of
-from semiseg.sweeps.plan import Spec, read, trials
+from semiseg.files import summary_of
 from semiseg.sweeps.status import Board, status
+from semiseg.sweeps.trials import Spec, read, trials
 from semiseg.sweeps.work import Options, work
 from semiseg.sweeps.worker import FULL, task
-from semiseg.train.fit import Interrupted
+from semiseg.train.loop import Interrupted
 
 BACKENDS = ("local", "slurm", "ray")
 ERROR = "semiseg: error: "

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from semiseg.errors import UserError
-from semiseg.sweeps.claims import Claims, json_of, summary_of
-from semiseg.sweeps.plan import points, read
+from semiseg.files import Claims, json_of, summary_of
+from semiseg.sweeps.trials import points, read
 
 STATES = ("done", "stopped", "failed", "running", "unfinished", "waiting")
 

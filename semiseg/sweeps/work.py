@@ -17,10 +17,10 @@ from typing import Any
 
 from semiseg.config import Trial
 from semiseg.errors import UserError, disk_problem, writing
-from semiseg.sweeps.claims import Claims, json_of, summary_of
-from semiseg.sweeps.plan import Spec, read, trials
+from semiseg.files import Claims, json_of, summary_of
 from semiseg.sweeps.search import Judge, Search, Stopped
-from semiseg.train.fit import Interrupted
+from semiseg.sweeps.trials import Spec, read, trials
+from semiseg.train.loop import Interrupted
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import Any
 
 from semiseg.errors import DiskError, UserError
 from semiseg.sweeps.work import Options, work
-from semiseg.train.fit import Interrupted
+from semiseg.train.loop import Interrupted
 
 FULL = 28
 """Exit code of a worker that cannot write."""

@@ -15,8 +15,8 @@ import optax
 from semiseg import devices
 from semiseg.augment import Augmentation
 from semiseg.methods.base import averaged, evaluated, predict
-from semiseg.pretrain.begin import begun
 from semiseg.train import diagnostics, optimiser
+from semiseg.train.begin import begun
 from semiseg.train.draw import draw, share
 from semiseg.types import (
     IGNORE,
@@ -105,7 +105,7 @@ def _transformation(program: Program, knobs: Knobs) -> optax.GradientTransformat
 @functools.partial(jax.jit, static_argnums=0)
 def start(program: Program, knobs: Knobs, seed: jax.Array, initial: Params | None = None) -> State:
     """Fresh state of a run; its networks begin with ``initial`` where that is given, see
-    :class:`semiseg.pretrain.begin.Begun`.
+    :class:`semiseg.train.begin.Begun`.
     """
     method: Method = knobs.method
     params, memory = method.init(

@@ -3,12 +3,15 @@ import json
 import numpy as np
 import pytest
 
-from semiseg.analysis import conclusions, report, subject_scores, words
-from semiseg.analysis.compare import Comparison, arm_settings, find_arms, study
-from semiseg.analysis.conclusions import mixes, table_mixes
-from semiseg.analysis.records import load_runs
+from semiseg.analysis import scores_csv as subject_scores
+from semiseg.analysis.runs import load_runs
 from semiseg.analysis.statistics import Interval
+from semiseg.analysis.study import Comparison, arm_settings, find_arms, study
 from semiseg.errors import UserError
+from semiseg.report import conclusions
+from semiseg.report import page as report
+from semiseg.report import sentences as words
+from semiseg.report.conclusions import mixes, table_mixes
 
 from .fake import write_rows, write_run
 

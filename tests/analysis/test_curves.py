@@ -3,17 +3,6 @@
 import numpy as np
 import pytest
 
-from semiseg.analysis import words
-from semiseg.analysis.compare import study
-from semiseg.analysis.conclusions import (
-    Worth,
-    gain,
-    learning_curve,
-    plateaus,
-    ranking,
-    splits,
-    worth,
-)
 from semiseg.analysis.curves import (
     PowerLaw,
     curve_interval,
@@ -21,10 +10,13 @@ from semiseg.analysis.curves import (
     label_equivalence,
     pooling,
 )
-from semiseg.analysis.records import load_runs
+from semiseg.analysis.runs import load_runs
 from semiseg.analysis.statistics import mean_interval
+from semiseg.analysis.study import study
 from semiseg.analysis.variance import rank_stability, variance_split
-from semiseg.analysis.words import equivalence_text, worth_sentences
+from semiseg.report import sentences as words
+from semiseg.report.conclusions import Worth, gain, learning_curve, plateaus, ranking, splits, worth
+from semiseg.report.sentences import equivalence_text, worth_sentences
 
 from .fake import write_rows, write_run
 

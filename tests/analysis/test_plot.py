@@ -1,9 +1,11 @@
 import numpy as np
 import pytest
 
-from semiseg.analysis.compare import study
-from semiseg.analysis.examples import FALSE_NEGATIVE, FALSE_POSITIVE, overlay, pick_examples
-from semiseg.analysis.plot import (
+from semiseg.analysis.runs import load_runs
+from semiseg.analysis.study import study
+from semiseg.errors import UserError
+from semiseg.report.pictures import FALSE_NEGATIVE, FALSE_POSITIVE, overlay, pick_examples
+from semiseg.report.plot import (
     differences,
     inline_svg,
     label_efficiency,
@@ -11,8 +13,6 @@ from semiseg.analysis.plot import (
     save,
     training_curves,
 )
-from semiseg.analysis.records import load_runs
-from semiseg.errors import UserError
 
 from .fake import write_run
 

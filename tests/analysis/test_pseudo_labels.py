@@ -7,10 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from semiseg.analysis import pseudo_labels, report
-from semiseg.analysis.compare import study
-from semiseg.analysis.records import load_runs
+from semiseg.analysis import pseudo_labels
+from semiseg.analysis.runs import load_runs
+from semiseg.analysis.study import study
 from semiseg.errors import UserError
+from semiseg.report import page as report
 from semiseg.train import diagnostics
 from semiseg.types import Pseudo
 

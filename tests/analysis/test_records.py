@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from semiseg.analysis.records import COLUMNS, Runs, load_runs, once
+from semiseg.analysis.runs import COLUMNS, Runs, load_runs, once
 from semiseg.errors import UserError
 
 from .fake import write_rows, write_run
@@ -230,7 +230,7 @@ def test_log_and_examples_name_the_bad_file(tmp_path):
 def test_import_brings_nothing_heavy():
     """Catches an import of pandas, matplotlib or JAX at the top of the module."""
     code = (
-        "import sys, semiseg.analysis.records; print({'pandas', 'matplotlib', 'jax', 'yaml'} "
+        "import sys, semiseg.analysis.runs; print({'pandas', 'matplotlib', 'jax', 'yaml'} "
         "& set(sys.modules))"
     )
     assert (
@@ -245,7 +245,7 @@ def test_results_csv_can_be_read_again(runs, tmp_path):
     """Catches a round trip that changes a row, classes averaged twice, and a broken file without
     its line.
     """
-    from semiseg.analysis.compare import study
+    from semiseg.analysis.study import study
 
     again = load_runs(runs.write_csv(tmp_path / "results.csv"))
     assert [run.name for run in again] == [run.name for run in runs]
@@ -291,7 +291,7 @@ def test_results_csv_tells_how_weights_began(tmp_path):
     """Two starts and random ones, there and back. Catches arms pooled, lost steps and seconds, and
     new columns where no run has a start of its own.
     """
-    from semiseg.analysis.compare import find_arms
+    from semiseg.analysis.study import find_arms
 
     for init, steps, seconds in (
         ("none", 300, 0.0),

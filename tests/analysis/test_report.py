@@ -7,14 +7,14 @@ import subprocess
 import numpy as np
 import pytest
 
-from semiseg.analysis import words
-from semiseg.analysis.compare import Comparison, study
-from semiseg.analysis.records import load_runs
-from semiseg.analysis.report import write_report
+from semiseg.analysis.runs import load_runs
 from semiseg.analysis.statistics import Interval
-from semiseg.analysis.tables import latex, markdown
+from semiseg.analysis.study import Comparison, study
 from semiseg.cli.report import main
 from semiseg.errors import UserError
+from semiseg.report import sentences as words
+from semiseg.report.page import write_report
+from semiseg.report.tables import latex, markdown
 
 from .fake import write_rows, write_run
 
@@ -411,7 +411,7 @@ def test_page_has_equivalence_subjects_spread_tips_and_citations(report):
 
 def test_ratio_and_diagnostics_are_drawn_where_there_is_something(tmp_path, runs):
     """Catches ratios and budgets exchanged, and figures that are empty instead of left out."""
-    from semiseg.analysis import plot
+    from semiseg.report import plot
 
     for ratio in (0.0, 0.5, 1.0):
         for labels in (4, 8):
@@ -439,7 +439,7 @@ def test_synthetic_data_have_a_part_of_their_own(tmp_path, monkeypatch):
     that looks fit, a set of one budget that the commands give to another, and runs that fall out of
     results.csv.
     """
-    from semiseg.analysis import synthetic
+    from semiseg.analysis import mixes as synthetic
 
     for labels in (4, 8):
         for subset in range(2):
@@ -518,7 +518,7 @@ def test_synthetic_data_have_a_part_of_their_own(tmp_path, monkeypatch):
 
 def plot_of_controls_alone(runs):
     """Mixes without the real data they stand beside."""
-    from semiseg.analysis import plot
+    from semiseg.report import plot
 
     return plot.ratio(study(type(runs)([run for run in runs if run.ratio])))
 

@@ -12,7 +12,8 @@ import pytest
 from data_samples import write_png
 
 from semiseg.cli.data import main
-from semiseg.data import records, store
+from semiseg.data import array_records as records
+from semiseg.data import store
 from semiseg.data.describe import one_way
 from semiseg.errors import UserError
 from semiseg.types import Case

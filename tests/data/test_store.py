@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from data_samples import picture, write_png
 
-from semiseg.data import readers, records, store
+from semiseg.data import array_records as records
+from semiseg.data import readers, store
 from semiseg.errors import UserError
 
 

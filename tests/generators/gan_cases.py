@@ -12,11 +12,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from semiseg import devices
-from semiseg.generators import program as programs
+from semiseg.generators import gan_program as programs
 from semiseg.generators.discriminators import Patch, UNetPatch
+from semiseg.generators.gan_program import Data, Knobs, Program
 from semiseg.generators.joint import Joint
 from semiseg.generators.pix2pix import Pix2Pix
-from semiseg.generators.program import Data, Knobs, Program
 from semiseg.generators.spade import Spade
 from semiseg.types import IGNORE
 

@@ -12,7 +12,7 @@ from scipy.ndimage import gaussian_filter
 from semiseg.data.frame import Frame
 from semiseg.errors import UserError
 from semiseg.generators import measures
-from semiseg.generators.card import Pairs, Reference, assess, read_reference
+from semiseg.generators.quality_report import Pairs, Reference, assess, read_reference
 
 SIDE, STEPS, SEEN, SET = 32, 160, 96, 96
 

@@ -266,7 +266,9 @@ def test_a_teacher_is_of_the_same_budget_and_counts_where_it_is_sure(tiny, tmp_p
         "semiseg.cli.predict.Predictor.load",
         lambda run: SimpleNamespace(classes=("background", "disc"), model=None, params=None),
     )
-    monkeypatch.setattr("semiseg.evaluate.predict.probabilities", lambda *a: iter(probability))
+    monkeypatch.setattr(
+        "semiseg.evaluate.probabilities.probabilities", lambda *a: iter(probability)
+    )
     monkeypatch.setattr("semiseg.config.load", lambda file: config())
     labels, weight = teacher.masks(
         given, np.zeros((2, 16, 16, 1), np.uint8), ("background", "disc")

@@ -15,8 +15,8 @@ import jax
 import jax.numpy as jnp
 
 from semiseg.losses import CEDice
-from semiseg.methods.components import largest
-from semiseg.methods.heads import judge, run
+from semiseg.methods.parts.components import largest
+from semiseg.methods.parts.heads import judge, run
 from semiseg.nets import UNet
 from semiseg.types import Batch
 

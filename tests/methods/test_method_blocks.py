@@ -9,8 +9,11 @@ from scipy import ndimage
 
 from semiseg.augment.mix import box, cutmix_box, jitter, partner, paste
 from semiseg.errors import UserError
-from semiseg.methods import thresholds
-from semiseg.methods.blocks import (
+from semiseg.methods.parts import thresholds
+from semiseg.methods.parts.components import components, largest
+from semiseg.methods.parts.distance_head import as_probability, distance_map
+from semiseg.methods.parts.heads import last_layer
+from semiseg.methods.parts.terms import (
     divergence,
     entropy,
     linear_ramp,
@@ -18,9 +21,6 @@ from semiseg.methods.blocks import (
     supervised_loss,
     weighed,
 )
-from semiseg.methods.components import components, largest
-from semiseg.methods.distance_head import as_probability, distance_map
-from semiseg.methods.heads import last_layer
 from semiseg.methods.temporal_ensembling import look_up, write_back
 from semiseg.nets import ENet, FCN8s
 

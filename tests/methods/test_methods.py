@@ -57,7 +57,7 @@ from semiseg.methods import (
     unimatch,
     urpc,
 )
-from semiseg.methods.blocks import ema_params, gaussian_ramp, hard_cross_entropy
+from semiseg.methods.parts.terms import ema_params, gaussian_ramp, hard_cross_entropy
 from semiseg.types import hyper, static
 
 BATCH, OTHER = make_batch(7), make_batch(8)

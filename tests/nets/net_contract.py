@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from semiseg.methods.heads import last_layer
+from semiseg.methods.parts.heads import last_layer
 from semiseg.nets.summary import equations
 from semiseg.types import Model, Params
 

@@ -5,7 +5,7 @@ import json
 import pytest
 from net_contract import count
 
-from semiseg.bench import nets as bench
+from semiseg.bench import network_cost as bench
 from semiseg.cli.main import main
 from semiseg.errors import UserError
 from semiseg.nets import NETS

@@ -10,7 +10,8 @@ import pytest
 
 from semiseg.cli.main import main
 from semiseg.errors import UserError
-from semiseg.nets import NETS, imports
+from semiseg.nets import NETS
+from semiseg.nets.from_torch import state_dict as imports
 from semiseg.train.checkpoint import flat_names, load_weights
 
 

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from net_contract import count, equals_torch
 
-from semiseg.nets import NETS, attention_unet, deeplab, layers, unet, unet_plus_plus
+from semiseg.nets import NETS, attention_unet, deeplab, unet, unet_plus_plus
+from semiseg.nets.layers import modules as layers
 
 FULL = (64, 128, 256, 512, 1024)
 PAPER = (32, 64, 128, 256, 512)
@@ -195,7 +196,7 @@ def test_torchvisions_names_and_shapes_fill_the_network(atrous):
     """Catches a layer of torchvision's that has no place here, a place that is left empty, and a
     shape that is turned wrongly.
     """
-    from semiseg.nets import imports
+    from semiseg.nets.from_torch import state_dict as imports
 
     hidden = 16 if atrous else 32
     theirs = {

@@ -10,8 +10,8 @@ from net_contract import count
 from semiseg import config
 from semiseg.cli.data import main
 from semiseg.nets import NETS
-from semiseg.nets.plan import activations, memory, network, parameters, plan, to_yaml, topology
 from semiseg.nets.resenc_unet import ResEncUNet
+from semiseg.plan import activations, memory, network, parameters, plan, to_yaml, topology
 
 
 def fingerprint(size=(216, 256), spacing=(1.5, 1.5), records=1300, presence=(1.0, 0.6, 0.95)):

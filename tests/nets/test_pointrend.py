@@ -10,8 +10,8 @@ from net_contract import Case, learns, obeys
 
 from semiseg import config
 from semiseg.nets import UNet
+from semiseg.nets.layers.resample import resize
 from semiseg.nets.pointrend import PointRend, _replaced, uncertainty, values
-from semiseg.nets.resample import resize
 from semiseg.nets.resenc_unet import ResEncUNet
 from semiseg.types import Params
 

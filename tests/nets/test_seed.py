@@ -10,7 +10,7 @@ from flax import nnx
 
 from semiseg.errors import UserError
 from semiseg.nets import NETS
-from semiseg.nets.frame import Network
+from semiseg.nets.network import Network
 
 RESNET = {"width": 4, "depths": (1, 1, 1, 1)}
 SMALL = {

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 from net_contract import Case, computes_in_bfloat16, count, equals_torch, fits, learns, obeys
 
-from semiseg.nets import attention, layers, swin_unetr, unetr
+from semiseg.nets import swin_unetr, unetr
+from semiseg.nets.layers import attention
+from semiseg.nets.layers import modules as layers
 from semiseg.nets.swin_unet import SwinUnet
 from semiseg.nets.swin_unetr import SwinUNETR
 from semiseg.nets.transunet import TransUNet

@@ -103,7 +103,7 @@ f"far (its ledger).")] if tested and data["looks"] else []),
 
 def _scores(facts: dict[str, Any]) -> list[str]:
     """A table with a row for each split and class, a column for each metric."""
-    from semiseg.analysis.words import metric_label
+    from semiseg.report.sentences import metric_label
 
     rows = [r for r in facts["rows"] if r["checkpoint"] == "last"]
     units = {r["metric"]: r["unit"] for r in rows}
@@ -160,8 +160,8 @@ def licence(facts: dict[str, Any]) -> str:
 
 
 def _facts(run: Path) -> dict[str, Any]:
-    from semiseg.analysis.words import method_text
     from semiseg.data import store
+    from semiseg.report.sentences import method_text
     from semiseg.runner import read_table
     from semiseg.train.checkpoint import load_weights
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import jax
 from flax import nnx
 
-from semiseg.nets.layers import ConvNorm, Normals, NormKind
+from semiseg.nets.layers.modules import ConvNorm, Normals, NormKind
 
 
 class Stage(nnx.Module):

@@ -19,8 +19,8 @@ import numpy as np
 
 from semiseg import config
 from semiseg.config import Trial
+from semiseg.config.presets import told
 from semiseg.errors import UserError
-from semiseg.presets import told
 
 FILE_KEYS = {
     "method",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from semiseg.analysis.compare import find_arms
-from semiseg.analysis.records import Run, Runs
+from semiseg.analysis.runs import Run, Runs
+from semiseg.analysis.study import find_arms
 from semiseg.errors import UserError
 
 FALSE_POSITIVE, FALSE_NEGATIVE, CONFUSED, TRUTH = "#d55e00", "#56b4e9", "#cc79a7", "#ffffff"

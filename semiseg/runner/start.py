@@ -20,10 +20,10 @@ import jax
 import jax.numpy as jnp
 
 from semiseg.errors import UserError
-from semiseg.pretrain.begin import Fresh, Weights, fitted
 from semiseg.pretrain.objective import Objective
+from semiseg.train.begin import Fresh, Weights, fitted
 from semiseg.train.checkpoint import load_weights, save_weights
-from semiseg.train.fit import Plan, fit
+from semiseg.train.loop import Plan, fit
 from semiseg.types import IGNORE, Model, Params, Pools
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def start(
         return _read(trial.init.path, model, trial.data, header)
     if beside is None:
         return _pretrained(trial, model, pools, header, None, progress)
-    from semiseg.sweeps.claims import Claims
+    from semiseg.files import Claims
 
     place = beside / FOLDER
     name = f"{_name(trial)}-{content(trial, header['fingerprint'])[:12]}"

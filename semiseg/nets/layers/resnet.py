@@ -9,8 +9,8 @@ from collections.abc import Sequence
 import jax
 from flax import nnx
 
-from semiseg.nets.layers import ConvNorm, Normals, NormKind
-from semiseg.nets.resample import overlapping_max_pool
+from semiseg.nets.layers.modules import ConvNorm, Normals, NormKind
+from semiseg.nets.layers.resample import overlapping_max_pool
 
 
 class Bottleneck(nnx.Module):

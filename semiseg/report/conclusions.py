@@ -1,7 +1,7 @@
 """What a study says beyond its cells: labels saved, learning curves, where the spread comes from,
 whether the ranking is stable.
 
-Between :mod:`semiseg.analysis.compare` and the figures, tables and report.
+Between :mod:`semiseg.analysis.study` and the figures, tables and report.
 """
 
 from __future__ import annotations
@@ -12,7 +12,16 @@ from collections.abc import Hashable, Iterable, Sequence
 
 import numpy as np
 
-from semiseg.analysis.compare import (
+from semiseg.analysis.curves import (
+    Equivalence,
+    PowerLaw,
+    curve_interval,
+    label_equivalence,
+    pooling,
+)
+from semiseg.analysis.runs import Runs
+from semiseg.analysis.statistics import Interval, mean_interval, subject_means
+from semiseg.analysis.study import (
     CONTROLS,
     Study,
     compared_scores,
@@ -21,15 +30,6 @@ from semiseg.analysis.compare import (
     source_title,
     title,
 )
-from semiseg.analysis.curves import (
-    Equivalence,
-    PowerLaw,
-    curve_interval,
-    label_equivalence,
-    pooling,
-)
-from semiseg.analysis.records import Runs
-from semiseg.analysis.statistics import Interval, mean_interval, subject_means
 from semiseg.analysis.variance import RankStability, Split, rank_stability, variance_split
 from semiseg.errors import UserError
 from semiseg.evaluate.metrics import METRICS
@@ -177,7 +177,7 @@ class Mix:
 
     Attributes:
       line: what it shares with the other ratios: the kind of images, and settings that differ.
-      source: the arm that made the images, see :data:`semiseg.analysis.compare.SOURCES`; "" for a
+      source: the arm that made the images, see :data:`semiseg.analysis.study.SOURCES`; "" for a
         set of one's own.
       score: of its runs.
       alone: of the same method with real images alone.

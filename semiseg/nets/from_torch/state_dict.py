@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from semiseg.errors import UserError
-from semiseg.nets.torch_layout import Rule
+from semiseg.nets.from_torch.rules import Rule
 from semiseg.types import Net, Params
 
 

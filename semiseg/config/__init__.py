@@ -15,13 +15,13 @@ from typing import Any
 import yaml
 
 from semiseg.augment import Augmentation
+from semiseg.config.presets import PRESETS as PRESETS
+from semiseg.config.presets import preset as preset
 from semiseg.data.frame import Frame
 from semiseg.errors import UserError
 from semiseg.losses import LOSSES
 from semiseg.methods import METHODS, Supervised
 from semiseg.nets import NETS, UNet
-from semiseg.presets import PRESETS as PRESETS
-from semiseg.presets import preset as preset
 from semiseg.pretrain import INITS, Fresh, Weights
 from semiseg.train import draw
 from semiseg.train.optimiser import OPTIMISERS, SCHEDULES

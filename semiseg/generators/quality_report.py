@@ -385,7 +385,7 @@ def card(
         **found,
     }
     if out is not None:
-        from semiseg.generators.page import write_page
+        from semiseg.generators.quality_page import write_page
 
         write_page(Path(out), found, fake, real)
     return found

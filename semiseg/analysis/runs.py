@@ -709,7 +709,7 @@ def _read_results(file: Path) -> list[Run]:
             f"{file}: line {reader.line_num} cannot be read ({error}); write it again with "
             f"`semiseg report`"
         ) from None
-    from semiseg.analysis.subject_scores import attach
+    from semiseg.analysis.scores_csv import attach
 
     return attach(
         file, [_averaged(file, rows, begun.get(name, {})) for name, rows in by_run.items()]

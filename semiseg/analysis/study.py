@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from semiseg.analysis.records import BOOKKEEPING, Run, Runs, matrix
+from semiseg.analysis.runs import BOOKKEEPING, Run, Runs, matrix
 from semiseg.analysis.statistics import (
     Effect,
     Interval,

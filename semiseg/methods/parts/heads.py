@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from semiseg.errors import UserError
-from semiseg.nets import layers
+from semiseg.nets.layers import modules as layers
 from semiseg.types import Model, Params
 
 

@@ -13,7 +13,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from semiseg.analysis.compare import (
+from semiseg.analysis.runs import BOOKKEEPING, MEAN, MEAN_OF_ALL, Run, Runs
+from semiseg.analysis.statistics import Interval
+from semiseg.analysis.study import (
     CONTROLS,
     FACTORS,
     FEW_SUBJECTS,
@@ -24,10 +26,8 @@ from semiseg.analysis.compare import (
     source_title,
     title,
 )
-from semiseg.analysis.conclusions import Worth, gain, mixes, plateaus, worth
-from semiseg.analysis.records import BOOKKEEPING, MEAN, MEAN_OF_ALL, Run, Runs
-from semiseg.analysis.statistics import Interval
 from semiseg.evaluate.metrics import METRICS
+from semiseg.report.conclusions import Worth, gain, mixes, plateaus, worth
 
 EMBEDDED_SET = "nuclei"
 """The data set of the package, whose name no other can have: each of its images is a subject."""

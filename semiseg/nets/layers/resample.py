@@ -1,7 +1,7 @@
 """Pooling, its inverse and interpolation, in forms whose gradient needs no scatter. Channels last,
 any number of spatial axes.
 
-Plain 2×2 max-pooling is :func:`semiseg.nets.layers.max_pool`, transposed convolutions are beside
+Plain 2×2 max-pooling is :func:`semiseg.nets.layers.modules.max_pool`, transposed convolutions are beside
 it.
 """
 

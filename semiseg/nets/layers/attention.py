@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from semiseg.nets import layers
+from semiseg.nets.layers import modules as layers
 
 
 # ------------------------------------------------------------------ functions

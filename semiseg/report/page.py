@@ -17,11 +17,16 @@ from typing import Any
 
 import numpy as np
 
-from semiseg.analysis import examples, plot, pseudo_labels, synthetic, tables
-from semiseg.analysis.compare import Study, arm_settings, curve_runs, ratio_runs, study
-from semiseg.analysis.conclusions import ranking, splits, worth
-from semiseg.analysis.records import Run, Runs, once
-from semiseg.analysis.words import (
+from semiseg.analysis import mixes as synthetic
+from semiseg.analysis import pseudo_labels
+from semiseg.analysis.runs import Run, Runs, once
+from semiseg.analysis.study import Study, arm_settings, curve_runs, ratio_runs, study
+from semiseg.errors import UserError
+from semiseg.evaluate.metrics import METRICS
+from semiseg.report import pictures as examples
+from semiseg.report import plot, tables
+from semiseg.report.conclusions import ranking, splits, worth
+from semiseg.report.sentences import (
     SPLITS,
     answer,
     cautions,
@@ -42,8 +47,6 @@ from semiseg.analysis.words import (
     unlearnt_sentence,
     worth_sentences,
 )
-from semiseg.errors import UserError
-from semiseg.evaluate.metrics import METRICS
 
 
 def write_report(

@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from semiseg.analysis.compare import CONTROLS, Study, find_arms, study
-from semiseg.analysis.conclusions import Mix, mixes, subject_scores, worth
-from semiseg.analysis.examples import FALSE_NEGATIVE, FALSE_POSITIVE, pick_examples
-from semiseg.analysis.records import Runs
-from semiseg.analysis.words import (
+from semiseg.analysis.runs import Runs
+from semiseg.analysis.study import CONTROLS, Study, find_arms, study
+from semiseg.errors import UserError
+from semiseg.report.conclusions import Mix, mixes, subject_scores, worth
+from semiseg.report.pictures import FALSE_NEGATIVE, FALSE_POSITIVE, pick_examples
+from semiseg.report.sentences import (
     SPLITS,
     claim,
     equivalence_text,
@@ -30,7 +31,6 @@ from semiseg.analysis.words import (
     score_label,
     unit_of_annotation,
 )
-from semiseg.errors import UserError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -17,8 +17,8 @@ from flax import nnx
 from jax.extend import core
 
 from semiseg.errors import UserError
-from semiseg.nets.layers import Normals
-from semiseg.nets.resample import resize
+from semiseg.nets.layers.modules import Normals
+from semiseg.nets.layers.resample import resize
 from semiseg.types import Output, Params
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from semiseg.analysis.records import MEAN, MEAN_OF_ALL, Run, Runs, Scores
+from semiseg.analysis.runs import MEAN, MEAN_OF_ALL, Run, Runs, Scores
 from semiseg.errors import UserError
 
 CHECKPOINT = "last"

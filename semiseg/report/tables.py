@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from semiseg.analysis import plot
-from semiseg.analysis.compare import Comparison, Study
-from semiseg.analysis.conclusions import mixes, subject_scores, worth
-from semiseg.analysis.words import (
+from semiseg.analysis.study import Comparison, Study
+from semiseg.evaluate import calibration
+from semiseg.report import plot
+from semiseg.report.conclusions import mixes, subject_scores, worth
+from semiseg.report.sentences import (
     covered,
     equivalence_text,
     interval_text,
@@ -20,7 +21,6 @@ from semiseg.analysis.words import (
     score_label,
     unit_of_annotation,
 )
-from semiseg.evaluate import calibration
 
 
 def cell_rows(s: Study) -> list[dict[str, Any]]:
@@ -170,7 +170,7 @@ def comparison_table(studies: list[Study]) -> list[list[str]]:
 
 
 def subject_table(s: Study) -> list[list[str]]:
-    """The quartiles of the subjects' scores that :func:`semiseg.analysis.plot.subjects` draws,
+    """The quartiles of the subjects' scores that :func:`semiseg.report.plot.subjects` draws,
     header first.
     """
     rows = [
@@ -181,7 +181,7 @@ def subject_table(s: Study) -> list[list[str]]:
 
 
 def ratio_table(s: Study) -> list[list[str]]:
-    """What :func:`semiseg.analysis.plot.ratio` draws, and the difference from each control, header
+    """What :func:`semiseg.report.plot.ratio` draws, and the difference from each control, header
     first.
     """
     found = mixes(s)

@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from semiseg.analysis.compare import CONTROLS, Study, source_title
-from semiseg.analysis.records import Run
+from semiseg.analysis.runs import Run
+from semiseg.analysis.study import CONTROLS, Study, source_title
 from semiseg.errors import UserError
 
 TEXT = {
@@ -327,8 +327,8 @@ def _pairs(name: str, run: Run) -> np.ndarray:
     """The first pairs of a set ``(2 · H, N · W, 3)``, masks above images; what a frame put around
     them is cut off.
     """
-    from semiseg.analysis.plot import COLOURS
     from semiseg.data import store
+    from semiseg.report.plot import COLOURS
 
     palette = np.array(
         [

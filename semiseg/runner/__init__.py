@@ -23,14 +23,15 @@ from semiseg.config import Trial
 from semiseg.data import pools as pool
 from semiseg.data import store
 from semiseg.errors import UserError
-from semiseg.evaluate import calibration, predict
+from semiseg.evaluate import calibration
+from semiseg.evaluate import probabilities as predict
 from semiseg.evaluate.examples import fullest_slices
 from semiseg.evaluate.metrics import EmptyPolicy, default_names
 from semiseg.evaluate.subjects import SubjectRow, mean, score_subjects
-from semiseg.pretrain.start import start
+from semiseg.runner.start import start
 from semiseg.train.checkpoint import load_weights, save_weights
 from semiseg.train.draw import SCHEDULES
-from semiseg.train.fit import Interrupted, Plan, fit
+from semiseg.train.loop import Interrupted, Plan, fit
 from semiseg.train.program import Knobs, Program
 from semiseg.types import Case, Model, Params
 

@@ -1,0 +1,1 @@
+"""TODO from_torch."""
