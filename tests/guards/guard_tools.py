@@ -1,0 +1,150 @@
+"""What the guards share: commands in a process with a fixed environment, and how to compare weights.
+
+Bits of a float32 result depend on the compiler's flags, the versions of JAX, the CPU, and the number
+of its cores. So the guards run commands in a child process with an environment of their own,
+independent of tests/conftest.py, on one core. A result is compared bit by bit only where
+:func:`machine` equals the recorded one; elsewhere it is compared within a tolerance.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import re
+import subprocess
+import sys
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+HERE = Path(__file__).parent
+MADE = HERE / "made_by_53dd379"
+"""Folders that the code at commit 53dd379 wrote; see make_fixtures.py."""
+RTOL = 2e-3
+ATOL = 2e-4
+"""Weights after 20 steps on another machine. Adam divides a gradient by its own size, so rounding
+in a gradient near 0 moves a weight by a share of the learning rate, 0.01."""
+
+NET = ["--net.widths=4,8", "--image-size=24"]
+TRAIN = [
+    "--data=discs", *NET, "--labels=4", "--steps=20", "--batch=4", "--lr=0.01",
+    "--log-every=5", "--eval-every=10", "--quiet",
+]  # fmt: skip
+FIT = [
+    "--data=discs", "--labels=4", "--image-size=32", "--steps=20", "--batch=4", "--log-every=5",
+    "--grid-every=20", "--generator.widths=8,4", "--generator.hidden=4", "--generator.noise=2",
+    "--generator.style=4", "--discriminator.widths=4,8", "--discriminator.scales=1", "--quiet",
+]  # fmt: skip
+"""Flags of a tiny run and of a tiny generator."""
+
+CHILD = """
+import json, os, random, sys
+if hasattr(os, "sched_setaffinity"):
+    os.sched_setaffinity(0, {random.choice(sorted(os.sched_getaffinity(0)))})
+from semiseg.cli.main import main
+import contextlib, io, time
+results = []
+for argv in json.load(sys.stdin):
+    out, err = io.StringIO(), io.StringIO()
+    began = time.monotonic()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            code = main(argv)
+        except SystemExit as stop:
+            code = stop.code or 0
+    if os.environ.get("GUARD_TIMES"):
+        print(round(time.monotonic() - began, 1), argv[:2], file=sys.stderr)
+    results.append([code, out.getvalue(), err.getvalue()])
+json.dump(results, open(sys.argv[1], "w"))
+"""
+
+
+def environment(stores: Path) -> dict[str, str]:
+    """The environment of a child: one device, no optimisation that costs compile time, no flag."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("JAX_", "XLA_", "SEMISEG_", "WANDB_"))
+    }
+    return kept | {
+        "JAX_PLATFORMS": "cpu",
+        "JAX_NUM_CPU_DEVICES": "1",
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+        "JAX_COMPILATION_CACHE_DIR": str(Path(tempfile.gettempdir()) / "semiseg-guard-programs"),
+        "SEMISEG_DATA": str(stores),
+        "COLUMNS": "200",
+        "MPLBACKEND": "agg",
+    }
+
+
+def commands(argvs: list[list[str]], cwd: Path, stores: Path) -> list[tuple[int, str, str]]:
+    """Exit code, output and error output of each ``semiseg`` command, run in one child process."""
+    file = cwd / "child.json"
+    child = subprocess.run(
+        [sys.executable, "-c", CHILD, str(file)],
+        input=json.dumps(argvs),
+        cwd=cwd,
+        env=environment(stores),
+        text=True,
+        capture_output=True,
+    )
+    print(child.stderr, file=sys.stderr)
+    assert child.returncode == 0, child.stderr[-4000:]
+    results = json.loads(file.read_text())
+    file.unlink()
+    return [(code, out, err) for code, out, err in results]
+
+
+def machine() -> dict[str, str]:
+    """What bits depend on: versions, CPU type and its vector instructions."""
+    facts = {p: version(p) for p in ("jax", "jaxlib", "flax", "optax", "numpy")}
+    facts["platform"] = f"{platform.system()} {platform.machine()}"
+    info = Path("/proc/cpuinfo")
+    text = info.read_text() if info.exists() else ""
+    for name in ("vendor_id", "cpu family", "model", "stepping", "cache size"):
+        match = re.search(rf"^{name}\s*: (.*)$", text, re.M)
+        facts[name] = match[1] if match else "unknown"
+    flags = re.search(r"^flags\s*: (.*)$", text, re.M)
+    words = flags[1].split() if flags else []
+    facts["vector instructions"] = " ".join(sorted(w for w in words if re.match("avx|fma|sse", w)))
+    return facts
+
+
+def weights(path: Path) -> dict[str, np.ndarray]:
+    """Arrays of a safetensors file by their key."""
+    from safetensors.numpy import load
+
+    return load(path.read_bytes())
+
+
+def digest(arrays: dict[str, np.ndarray]) -> str:
+    """sha256 of keys, types, shapes and bytes, in the order of the keys."""
+    sha = hashlib.sha256()
+    for key in sorted(arrays):
+        array = np.ascontiguousarray(arrays[key])
+        sha.update(f"{key} {array.dtype} {array.shape}".encode())
+        sha.update(array.tobytes())
+    return sha.hexdigest()
+
+
+def assert_same_weights(path: Path, recorded: Path, made_on: dict[str, str]) -> None:
+    """Equal bits on the machine type that made ``recorded``; else equal within a tolerance."""
+    new = weights(path)
+    old = weights(recorded)
+    assert sorted(new) == sorted(old)
+    exact = made_on == machine()
+    for key in old:
+        if exact:
+            np.testing.assert_array_equal(new[key], old[key], err_msg=key)
+        else:
+            np.testing.assert_allclose(new[key], old[key], rtol=RTOL, atol=ATOL, err_msg=key)
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file."""
+    return json.loads(path.read_text(encoding="utf-8"))
