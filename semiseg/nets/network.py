@@ -161,8 +161,8 @@ def _check_seed(net: Network, jaxpr: Any, shapes: Params) -> None:
     The check reads the traced program that builds the module, so it computes nothing. An equation
     that calls another program counts as a whole.
     """
-    seeded = set(jaxpr.invars)
-    random = set()
+    seeded: set[Any] = set(jaxpr.invars)
+    random: set[Any] = set()
     for equation in jaxpr.eqns:
         inputs = {v for v in equation.invars if not isinstance(v, core.Literal)}
         if inputs & seeded:
