@@ -14,7 +14,7 @@ from semiseg.errors import UserError
 from semiseg.evaluate.metrics import METRICS, Masks, Metric, mask_metrics
 from semiseg.report import conclusions, sentences
 from semiseg.report.page import write_report
-from semiseg.sweeps.trials import read
+from semiseg.sweeps.spec import read
 from semiseg.track import weights_and_biases
 
 HEADER = ["run", "split", "checkpoint", "subject", "class", "metric", "value", "unit"]

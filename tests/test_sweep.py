@@ -23,8 +23,8 @@ from semiseg.cli.main import main
 from semiseg.errors import DiskError, UserError
 from semiseg.files import Claims
 from semiseg.sweeps.search import Judge, Search, Stopped
+from semiseg.sweeps.spec import draw, points, read
 from semiseg.sweeps.status import status
-from semiseg.sweeps.trials import draw, points, read
 from semiseg.sweeps.work import Options
 from semiseg.sweeps.worker import FULL, task
 from semiseg.train.loop import Interrupted

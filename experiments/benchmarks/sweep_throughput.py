@@ -50,7 +50,7 @@ def main() -> int:
     if args.inside:
         return inside(args.inside, args.trials, args.steps)
     from semiseg.runner import environment
-    from semiseg.sweeps.trials import points, read
+    from semiseg.sweeps.spec import points, read
 
     with tempfile.TemporaryDirectory() as place:
         os.environ["JAX_COMPILATION_CACHE_DIR"] = f"{place}/programs"

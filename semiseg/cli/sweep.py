@@ -118,7 +118,7 @@ def _look_ahead(file: Path, count: int | None, backend: str) -> None:
     fields and values.
     """
     from semiseg.data import store
-    from semiseg.sweeps import trials as plan
+    from semiseg.sweeps import spec as plan
 
     if not file.is_file():
         near = did_you_mean(

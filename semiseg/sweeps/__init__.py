@@ -6,7 +6,7 @@ any moment goes on with the same command, on however many processes, and repeats
 """
 
 from semiseg.sweeps.launch import Outcome, sweep
+from semiseg.sweeps.spec import trials
 from semiseg.sweeps.status import status
-from semiseg.sweeps.trials import trials
 
 __all__ = ["Outcome", "status", "sweep", "trials"]

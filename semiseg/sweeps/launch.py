@@ -26,8 +26,8 @@ from semiseg import config
 from semiseg.config import Trial
 from semiseg.errors import UserError
 from semiseg.files import summary_of
+from semiseg.sweeps.spec import Spec, read, trials
 from semiseg.sweeps.status import Board, status
-from semiseg.sweeps.trials import Spec, read, trials
 from semiseg.sweeps.work import Options, work
 from semiseg.sweeps.worker import FULL, task
 from semiseg.train.loop import Interrupted

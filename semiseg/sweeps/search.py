@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from semiseg.errors import UserError
-from semiseg.sweeps.trials import Spec, choices, distribution
+from semiseg.sweeps.spec import Spec, choices, distribution
 
 
 class Stopped(Exception):

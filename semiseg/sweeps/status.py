@@ -14,7 +14,7 @@ from typing import Any
 
 from semiseg.errors import UserError
 from semiseg.files import Claims, json_of, summary_of
-from semiseg.sweeps.trials import points, read
+from semiseg.sweeps.spec import points, read
 
 STATES = ("done", "stopped", "failed", "running", "unfinished", "waiting")
 

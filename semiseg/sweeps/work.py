@@ -19,7 +19,7 @@ from semiseg.config import Trial
 from semiseg.errors import UserError, disk_problem, writing
 from semiseg.files import Claims, json_of, summary_of
 from semiseg.sweeps.search import Judge, Search, Stopped
-from semiseg.sweeps.trials import Spec, read, trials
+from semiseg.sweeps.spec import Spec, read, trials
 from semiseg.train.loop import Interrupted
 
 

@@ -285,7 +285,7 @@ def test_a_list_of_one_is_a_list():
 
 def test_a_sweep_names_a_window_that_does_not_divide_before_it_runs():
     """Catches a grid whose last trial fails after hours of training."""
-    from semiseg.sweeps import trials as plan
+    from semiseg.sweeps import spec as plan
 
     axes = {"net": {"value": "vnet"}, "depth": {"values": [16, 24]}, "image_size": {"value": 32}}
     with pytest.raises(UserError, match=r"^sweep: depth is 24: vnet takes multiples of 16"):
