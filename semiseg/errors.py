@@ -7,22 +7,61 @@ import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 
 class UserError(Exception):
-    """Printed as a single line by the command line, which then exits with code 2."""
+    """A mistake of the user: the command line prints it as a single line and exits with code 2.
+
+    Attributes:
+      what: what is wrong; a whole sentence may be given here alone.
+      where: the file or the part of it that is wrong; it comes first.
+      remedy: what to do; it comes last.
+      field: dotted name of the configuration field that is wrong, for code that acts on it; the
+        message does not repeat it.
+
+    >>> print(UserError("depth is 10", where="sweep.yaml", remedy="set a multiple of 16"))
+    sweep.yaml: depth is 10; set a multiple of 16
+    >>> print(UserError("there is no data set 'x'"))
+    there is no data set 'x'
+    """
+
+    def __init__(
+        self,
+        what: str = "",
+        *,
+        where: str | Path | None = None,
+        remedy: str | None = None,
+        field: str | None = None,
+    ):
+        self.what = what
+        self.where = where
+        self.remedy = remedy
+        self.field = field
+        place = f"{where}: " if where else ""
+        advice = f"; {remedy}" if remedy else ""
+        super().__init__(f"{place}{what}{advice}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Exceptions are rebuilt from their message alone, also in another process; these are not.
+        parts = {name: vars(self)[name] for name in ("what", "where", "remedy", "field")}
+        return _rebuilt, (type(self), parts)
+
+
+def _rebuilt(kind: type[UserError], parts: dict[str, Any]) -> UserError:
+    return kind(**parts)
 
 
 class DiskError(UserError):
     """Nothing can be written any more, whoever tries: a sweep stops at it instead of training what
-    it cannot keep.
+    it cannot store.
     """
 
 
 @contextlib.contextmanager
 def writing(place: str | Path) -> Iterator[None]:
-    """Around what writes ``place``: a full or read-only file system becomes a :class:`DiskError`,
-    whatever the library made of it.
+    """Turn a full or read-only file system into a :class:`DiskError`, whatever the library that
+    writes ``place`` makes of it.
     """
     try:
         yield
@@ -30,27 +69,30 @@ def writing(place: str | Path) -> Iterator[None]:
         problem = disk_problem(error)
         if problem is None or isinstance(error, DiskError):
             raise
-        named = (
-            str(error)
-            if isinstance(error, UserError)
-            else (
-                f"{place}: cannot be written ({problem}); free space, then the same command goes on"
-            )
-        )
-        raise DiskError(named) from error
+        if isinstance(error, UserError):
+            raise DiskError(str(error)) from error
+        raise DiskError(
+            f"cannot be written ({problem})",
+            where=place,
+            remedy="free space, then the same command goes on",
+        ) from error
 
 
 def disk_problem(error: BaseException | None) -> str | None:
-    """What the operating system says of a file system that takes nothing more; None for any other
+    """The operating system's words for a file system that takes nothing more; None for any other
     error.
 
     Tensorstore raises errors of its own, which quote the system's words.
+
+    >>> disk_problem(OSError(errno.ENOSPC, "no room"))
+    'No space left on device'
+    >>> disk_problem(ValueError("a wrong value")) is None
+    True
     """
     while error is not None:
         for number in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
-            if (isinstance(error, OSError) and error.errno == number) or os.strerror(number) in str(
-                error
-            ):
+            by_number = isinstance(error, OSError) and error.errno == number
+            if by_number or os.strerror(number) in str(error):
                 return os.strerror(number)
         error = error.__cause__ or error.__context__
     return None

@@ -10,10 +10,14 @@ from __future__ import annotations
 import dataclasses
 import typing
 from collections.abc import Iterable
-from typing import Any, NamedTuple, Protocol, TypeVar, dataclass_transform
+from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar, dataclass_transform
 
 import jax
 import numpy as np
+
+from semiseg.fields import choice, count, number, role, traced
+from semiseg.fields import static as static
+from semiseg.fields import subtree as subtree
 
 IGNORE = 255
 """Label of a pixel that no loss and no metric looks at: unlabelled, or moved in from outside the
@@ -24,59 +28,58 @@ PyTree = Any
 T = TypeVar("T")
 
 
-def static(*, default: Any) -> Any:
-    """A ``float`` field, or one that holds a dataclass, that changes the program: it is compiled in
-    rather than traced.
-    """
-    return dataclasses.field(default=default, metadata={"static": True})
-
-
-def subtree() -> Any:
-    """A field that holds a :func:`hyper` instance though its default does not say so."""
-    return dataclasses.field(default=None, metadata={"subtree": True})
-
-
-@dataclass_transform(frozen_default=True, field_specifiers=(dataclasses.field, static, subtree))
+@dataclass_transform(
+    frozen_default=True,
+    field_specifiers=(dataclasses.field, number, count, choice, static, traced, subtree),
+)
 def hyper(cls: type[T]) -> type[T]:
     """Make ``cls`` a frozen dataclass of hyperparameters that is also a JAX pytree.
 
-    Fields annotated ``float`` are leaves, i.e. traced: two instances that differ in them alone
-    share one compiled program. Fields whose default is itself a ``hyper`` instance are subtrees.
-    All the rest (``int``, ``str``, ``bool``, tuples) is static.
+    Fields annotated ``float``, and fields whose default is itself a ``hyper`` instance, are leaves
+    or subtrees, i.e. traced: two instances that differ in them alone share one compiled program.
+    All others (``int``, ``str``, ``bool``, tuples) are static. A declaration of
+    :mod:`semiseg.fields` with ``traced=`` decides otherwise.
+
+    >>> @hyper
+    ... class Example:
+    ...     rate: float = 0.5
+    ...     size: int = 3
+    >>> jax.tree.leaves(Example())
+    [0.5]
     """
-    cls = dataclasses.dataclass(frozen=True)(cls)
-    hints = typing.get_type_hints(cls)
+    made: Any = dataclasses.dataclass(frozen=True)(cls)
+    hints = typing.get_type_hints(made)
     data: list[str] = []
     meta: list[str] = []
-    for field in dataclasses.fields(cls):  # type: ignore[arg-type]
-        traced = (
-            hints[field.name] is float
-            or is_hyper(field.default)
-            or bool(field.metadata.get("subtree"))
-        )
-        traced = traced and not field.metadata.get("static")
-        (data if traced else meta).append(field.name)
+    for field in dataclasses.fields(made):
+        is_traced = role(field)
+        if is_traced is None:
+            is_traced = hints[field.name] is float or is_hyper(field.default)
+        if is_traced:
+            data.append(field.name)
+        else:
+            meta.append(field.name)
     # Not jax.tree_util.register_dataclass: its tree definitions compare equal for two classes of as
-    # many fields (jaxlib 0.10), so that a
-    # collision of hashes would hand one method the compiled program of another. A node's own
-    # registration compares the class.
+    # many fields (jaxlib 0.10), so that a collision of hashes would hand one method the compiled
+    # program of another. A node's own registration compares the class.
     keys = tuple(jax.tree_util.GetAttrKey(name) for name in data)
-    leaves = lambda x: [getattr(x, name) for name in data]
-    rest = lambda x: tuple(getattr(x, name) for name in meta)
+
+    def flatten(x: T) -> tuple[list[Any], tuple[Any, ...]]:
+        return [getattr(x, name) for name in data], tuple(getattr(x, name) for name in meta)
+
+    def flatten_with_keys(x: T) -> tuple[list[tuple[Any, Any]], tuple[Any, ...]]:
+        leaves, rest = flatten(x)
+        return list(zip(keys, leaves, strict=True)), rest
 
     def rebuild(rest: tuple[Any, ...], leaves: Iterable[Any]) -> T:
         # leaves may be anything while JAX works on the tree, so that no check of the class may run
-        made = object.__new__(cls)
-        made.__dict__.update(zip(data, leaves), **dict(zip(meta, rest)))
-        return made
+        instance = object.__new__(made)
+        instance.__dict__.update(zip(data, leaves, strict=True))
+        instance.__dict__.update(zip(meta, rest, strict=True))
+        return instance
 
-    jax.tree_util.register_pytree_with_keys(
-        cls,
-        lambda x: (list(zip(keys, leaves(x))), rest(x)),
-        rebuild,
-        lambda x: (leaves(x), rest(x)),
-    )
-    return cls
+    jax.tree_util.register_pytree_with_keys(made, flatten_with_keys, rebuild, flatten)
+    return made
 
 
 def is_hyper(value: Any) -> bool:
@@ -185,7 +188,43 @@ class Output(NamedTuple):
 
 
 class Net(Protocol):
-    """A network: a frozen dataclass of its hyperparameters, the only place that knows Flax."""
+    """A network: a frozen dataclass of its hyperparameters, the only place that knows Flax.
+
+    :class:`semiseg.nets.network.Network` is the base that gives all but ``block`` and ``module``.
+    """
+
+    @property
+    def dims(self) -> int:
+        """2 for images ``(B, H, W, C)``, 3 for volumes ``(B, D, H, W, C)``."""
+        ...
+
+    @property
+    def block(self) -> int | tuple[int, ...]:
+        """Sizes the module takes are multiples of this (one number, or one an axis)."""
+        ...
+
+    @property
+    def dtype(self) -> str:
+        """Of the activations, ``float32`` or ``bfloat16``; variables and logits are float32."""
+        ...
+
+    @property
+    def linear_head(self) -> bool:
+        """Whether the logits are the convolution ``head`` of ``aux["features"]``."""
+        ...
+
+    def classes(self, weights: Any) -> int:
+        """Number of classes that ``weights`` were made for."""
+        ...
+
+    def module(self, channels: int, classes: int, normals: Any, size: tuple[int, ...]) -> Any:
+        """The flax module with its variables, initialised from ``normals`` (a
+        :class:`semiseg.nets.layers.modules.Normals`).
+
+        Only shapes of variables may depend on ``channels``, ``classes`` and ``size``, the spatial
+        size of the images.
+        """
+        ...
 
     def init(
         self, key: jax.Array, sample: jax.ShapeDtypeStruct | jax.Array, classes: int
@@ -265,12 +304,19 @@ class Aux(NamedTuple):
     pseudo: Pseudo | None = None
 
 
-class Method(Protocol):
-    """A training method; ``self`` holds hyperparameters only. ``progress`` is step / total steps,
-    in [0, 1).
+class Task(Protocol):
+    """What the training program runs: a method, or an objective of pre-training. ``self`` holds
+    hyperparameters only. ``progress`` is step / total steps, in [0, 1).
 
     Several networks, or a discriminator, are a tree of Params: one optimiser steps them all, and
     ``stop_gradient`` on the weights or the input decides which term of the loss trains which.
+    """
+
+    paper: ClassVar[str]
+    """Authors, venue and year."""
+    passes: ClassVar[str]
+    """Images a step puts through a network, in terms of the labelled L and the unlabelled U of a
+    batch; after a bar those without gradient, e.g. ``L + U | U``.
     """
 
     def labelled(self, batch: int) -> int:
@@ -306,26 +352,56 @@ class Method(Protocol):
         ...
 
 
+class Method(Task, Protocol):
+    """A training method of segmentation.
+
+    :class:`semiseg.methods.base.SemiSupervised` and :class:`semiseg.methods.supervised.Supervised`
+    are the bases that give all but ``title``, ``paper``, ``holds``, ``passes`` and ``loss``.
+    """
+
+    title: ClassVar[str]
+    """Its name in the literature, e.g. ``Mean Teacher``."""
+    holds: ClassVar[str]
+    """Networks that are trained, and after a bar those that are stored without gradient (averages,
+    teachers), e.g. ``1 | 1``.
+    """
+    uses_unlabelled: ClassVar[bool]
+    """Whether a part of its batch is unlabelled."""
+
+    @property
+    def criterion(self) -> Loss:
+        """The segmentation loss on labelled images."""
+        ...
+
+    def architectures(self, net: Net) -> tuple[Net, ...]:
+        """The networks it trains on the data of a run whose network is ``net``; ``net`` is the
+        first.
+        """
+        ...
+
+    def main(self, params: PyTree) -> Params:
+        """The network of ``params`` that is averaged and evaluated."""
+        ...
+
+    def average(self, memory: PyTree) -> Params:
+        """The moving average of :meth:`main` that every method stores."""
+        ...
+
+
 def get_weights(params: PyTree) -> PyTree:
     """The trainable part of every Params in a tree."""
-    return jax.tree.map(lambda p: p.weights, params, is_leaf=lambda p: isinstance(p, Params))
+    return jax.tree.map(lambda p: p.weights, params, is_leaf=_is_params)
 
 
 def with_weights(params: PyTree, weights: PyTree) -> PyTree:
     """``params`` with its trainable parts replaced by :func:`get_weights`-shaped ``weights``."""
-    return jax.tree.map(
-        lambda p, w: p._replace(weights=w), params, weights, is_leaf=lambda p: isinstance(p, Params)
-    )
+    return jax.tree.map(lambda p, w: p._replace(weights=w), params, weights, is_leaf=_is_params)
 
 
 def with_state(params: PyTree, state: PyTree) -> PyTree:
     """``params`` with its normalisation statistics replaced."""
-    return jax.tree.map(
-        lambda p, s: p._replace(state=s), params, state, is_leaf=lambda p: isinstance(p, Params)
-    )
+    return jax.tree.map(lambda p, s: p._replace(state=s), params, state, is_leaf=_is_params)
 
 
-if typing.TYPE_CHECKING:
-    from collections.abc import Callable
-
-    Progress = Callable[[str], None]
+def _is_params(node: Any) -> bool:
+    return isinstance(node, Params)
