@@ -103,7 +103,7 @@ def new(tmp_path_factory) -> Done:
             "bench", "methods", "--only=mean_teacher", "--widths=4,8", "--inner=1", *small,
             "--json=json/bench methods.json",
         ],
-        "bench nets": ["bench", "nets", "--only=enet", *small, "--json=json/bench nets.json"],
+        "bench nets": ["bench", "nets", "--only=unet", *small, "--json=json/bench nets.json"],
     }  # fmt: skip
     (folder / "json").mkdir()
     (folder / "random.yaml").write_text(RANDOM)
