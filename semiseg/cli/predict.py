@@ -35,7 +35,7 @@ def main(argv: Sequence[str]) -> int:
     nothing_left(flags, [], "predict")
     if len(positional) != 1:
         raise UserError("semiseg predict: name one run's folder")
-    from semiseg.data.readers import folder as reader
+    from semiseg.data import images as reader
 
     source, target = Path(own["input"]), Path(own["output"])
     if not source.exists():
@@ -155,7 +155,7 @@ class Predictor:
     def _picture(self, source: Path, target: Path) -> np.ndarray:
         from PIL import Image
 
-        from semiseg.data.readers import folder as reader
+        from semiseg.data import images as reader
 
         if self.frame.depth:
             raise UserError(
@@ -170,7 +170,7 @@ class Predictor:
             resolution = {
                 key: picture.info[key] for key in ("dpi", "resolution") if key in picture.info
             }
-        pixels = reader._picture(source, None, "grey" if self.channels == 1 else "rgb", False)[0]
+        pixels = reader.read_picture(source, "grey" if self.channels == 1 else "rgb")
         (mask,) = self.images([self._fitting(pixels, source)])
         Image.fromarray(mask).save(target, **resolution)
         return mask
@@ -178,10 +178,10 @@ class Predictor:
     def _nifti(self, source: Path, target: Path) -> np.ndarray:
         import nibabel
 
-        from semiseg.data.readers import folder as reader
+        from semiseg.data import images as reader
 
         image: Any = nibabel.load(source)
-        _, axis, _ = reader._header(source)
+        axis = reader.read_header(source).axis
         voxels = np.asarray(image.dataobj)
         volume = voxels.reshape(voxels.shape[:3])
         slices = [

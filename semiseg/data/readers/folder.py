@@ -15,17 +15,25 @@ import csv
 import functools
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from semiseg.data import splits as splitting
+from semiseg.data.images import (
+    check_one_page,
+    is_image,
+    is_volume,
+    read_header,
+    read_picture,
+    read_volume,
+    slice_of,
+    stem_of,
+)
 from semiseg.data.source import SPLITS, CaseRef, Source, progress_bar, split_problems
 from semiseg.errors import UserError
 from semiseg.types import IGNORE
 
 FRACTIONS = {"train": 0.7, "val": 0.1, "test": 0.2}
-SUFFIXES = (".nii.gz", ".nii", ".png", ".tif", ".tiff")
 CHANNELS = ("auto", "grey", "rgb")
 
 
@@ -60,18 +68,18 @@ def read(
         (split, *pair) for split in folders or [""] for pair in _pairs(source / split, problems)
     ]
     table = _table(
-        source / "subjects.csv", {_stem(image): image for _, image, _ in files}, problems
+        source / "subjects.csv", {stem_of(image): image for _, image, _ in files}, problems
     )
     values = _values([label for _, _, label in files if label], problems, progress)
     mask = values <= {0, 255} and 255 in values
     names = _classes(classes, values, mask)
-    rows = {image: table.get(_stem(image), {}) for _, image, _ in files}
-    subject = {image: row.get("subject") or _stem(image) for image, row in rows.items()}
+    rows = {image: table.get(stem_of(image), {}) for _, image, _ in files}
+    subject = {image: row.get("subject") or stem_of(image) for image, row in rows.items()}
     if any(row.get("split") for row in rows.values()):
         home = {image: row.get("split", "") for image, row in rows.items()}
         where = f"{source}/subjects.csv"
         problems += [
-            f"{where}: {_stem(i)} has split {s!r}; write train, val or test"
+            f"{where}: {stem_of(i)} has split {s!r}; write train, val or test"
             for i, s in home.items()
             if s not in SPLITS and rows[i]
         ]
@@ -89,7 +97,7 @@ def read(
             )
     if not found["test"] and "test" not in folders:
         del found["test"]
-    units = {"mm" if _is_volume(image) else "pixel" for _, image, _ in files}
+    units = {"mm" if is_volume(image) else "pixel" for _, image, _ in files}
     if len(units) > 1:
         problems.append(
             f"{source}: mixes NIfTI and pictures, whose distances have different units; import "
@@ -138,24 +146,15 @@ def _files(folder: Path, problems: list[str]) -> dict[str, Path]:
     for path in sorted(folder.iterdir()) if folder.is_dir() else []:
         if path.name.startswith("."):
             continue
-        if not path.name.lower().endswith(SUFFIXES):
+        if not is_image(path):
             problems.append(
                 f"{path}: unknown file type; convert it to PNG, TIFF or NIfTI, or remove it"
             )
-        elif found.setdefault(_stem(path), path) != path:
+        elif found.setdefault(stem_of(path), path) != path:
             problems.append(
-                f"{path}: has the same name as {found[_stem(path)]}; rename one of them"
+                f"{path}: has the same name as {found[stem_of(path)]}; rename one of them"
             )
     return found
-
-
-def _stem(path: Path) -> str:
-    suffix = next((s for s in SUFFIXES if path.name.lower().endswith(s)), "")
-    return path.name[: len(path.name) - len(suffix)]
-
-
-def _is_volume(path: Path) -> bool:
-    return path.name.lower().endswith((".nii", ".nii.gz"))
 
 
 def _table(path: Path, images: dict[str, Path], problems: list[str]) -> dict[str, dict[str, str]]:
@@ -179,7 +178,7 @@ def _table(path: Path, images: dict[str, Path], problems: list[str]) -> dict[str
             f"{path}: needs the columns name and subject (and may have group and split); it has "
             f"{has}"
         )
-    names = [_stem(Path(row["name"])) for row in rows]
+    names = [stem_of(Path(row["name"])) for row in rows]
     problems += [
         f"{path}: names {n} {c} times; keep one row an image"
         for n, c in Counter(names).items()
@@ -292,12 +291,12 @@ def _notes(
 
 def _label(path: Path) -> np.ndarray:
     """A label as stored: ``(H, W)``, or the volume of a NIfTI."""
-    if _is_volume(path):
-        return _nifti(path)[0]
+    if is_volume(path):
+        return read_volume(path)[0]
     from PIL import Image
 
     with Image.open(path) as picture:
-        _one_page(picture, path)
+        check_one_page(picture, path)
         label = np.asarray(picture)
     if label.ndim == 3 and all(
         (label[..., 0] == label[..., c]).all() for c in range(1, min(3, label.shape[-1]))
@@ -321,12 +320,12 @@ def _records(
     problems: list[str],
 ) -> list[CaseRef]:
     """One record for a picture, one a slice for a volume."""
-    stem, where, label_where = _stem(image), str(image), str(label or "")
-    if not _is_volume(image):
+    stem, where, label_where = stem_of(image), str(image), str(label or "")
+    if not is_volume(image):
         pixels = functools.partial(_picture, image, label, channels, mask)
         return [CaseRef(subject, stem, where, pixels, group=group, label_path=label_where)]
     try:
-        shape, axis, _ = _header(image)
+        shape, axis, _ = read_header(image)
     except UserError as error:
         problems.append(str(error))
         return []
@@ -353,39 +352,17 @@ def _records(
     ]
 
 
-def _one_page(picture: Any, path: Path) -> None:
-    """A stack of pages would lose all but the first."""
-    pages = getattr(picture, "n_frames", 1)
-    if pages > 1:
-        raise UserError(
-            f"{path}: holds {pages} pages; save the stack as NIfTI, or each page as a file of "
-            f"its own"
-        )
-
-
 def _picture(image: Path, label: Path | None, channels: str, mask: bool):
-    from PIL import Image
-
-    with Image.open(image) as picture:
-        _one_page(picture, image)
-        mode = picture.mode
-        if mode not in ("L", "RGB") and not mode.startswith(
-            ("I", "F")
-        ):  # palettes, transparency, print colours, bits
-            mode = "L" if mode in ("LA", "1") else "RGB"
-        if channels != "auto" and mode in ("L", "RGB"):
-            mode = "L" if channels == "grey" else "RGB"
-        pixels = np.asarray(picture if mode == picture.mode else picture.convert(mode))
-    return (
-        pixels.reshape(*pixels.shape[:2], -1),
-        None if label is None else _as_mask(_read_label(label), mask),
-        (1.0, 1.0),
-    )
+    pixels = read_picture(image, channels)
+    truth = None
+    if label is not None:
+        truth = _as_mask(_read_label(label), mask)
+    return pixels, truth, (1.0, 1.0)
 
 
 def _plane(image: Path, label: Path | None, mask: bool, i: int):
-    volume, affine = _nifti(image)
-    _, axis, spacing = _header(image)
+    volume, affine = read_volume(image)
+    _, axis, spacing = read_header(image)
     plane = None
     if label is not None:
         whole = _read_label(label)
@@ -394,7 +371,7 @@ def _plane(image: Path, label: Path | None, mask: bool, i: int):
                 f"{label}: label has shape {whole.shape} but its image {volume.shape} ({image}); "
                 f"save both at one size"
             )
-        other = _nifti(label)[1] if _is_volume(label) else affine
+        other = read_volume(label)[1] if is_volume(label) else affine
         if not np.allclose(affine, other, atol=1e-2):
             raise UserError(
                 f"{label}: lies elsewhere in space than its image ({image}: another affine); "
@@ -402,19 +379,6 @@ def _plane(image: Path, label: Path | None, mask: bool, i: int):
             )
         plane = _as_mask(slice_of(whole, i, axis), mask)
     return slice_of(volume, i, axis)[..., None], plane, spacing
-
-
-def slice_of(volume: np.ndarray, i: int, axis: int) -> np.ndarray:
-    """Slice ``i`` along ``axis``, as an array of its own in C order.
-
-    NIfTI volumes are in Fortran order, and ``np.take`` copies all of such a volume for each slice.
-
-    >>> slice_of(np.arange(8).reshape(2, 2, 2), 1, axis=2)
-    array([[1, 3],
-           [5, 7]])
-    """
-    place = (slice(None),) * axis + (i,)
-    return volume[place].copy()
 
 
 def _read_label(path: Path) -> np.ndarray:
@@ -431,30 +395,3 @@ def _read_label(path: Path) -> np.ndarray:
 
 def _as_mask(label: np.ndarray, mask: bool) -> np.ndarray:
     return (label == 255).astype(np.uint8) if mask else label
-
-
-def _header(path: Path) -> tuple[tuple[int, ...], int, tuple[float, ...]]:
-    """Shape, axis to cut along, and spacing with that axis first."""
-    import nibabel
-
-    image: Any = nibabel.load(path)
-    shape = (
-        tuple(image.shape[:3])
-        if len(image.shape) == 4 and image.shape[3] == 1
-        else tuple(image.shape)
-    )
-    if len(shape) != 3:
-        raise UserError(f"{path}: has shape {shape}; save one three-dimensional volume a file")
-    zooms = tuple(float(z) for z in image.header.get_zooms()[:3])
-    axis = zooms.index(max(zooms)) if zooms.count(max(zooms)) == 1 else 2
-    return shape, axis, (zooms[axis], *(z for k, z in enumerate(zooms) if k != axis))
-
-
-@functools.lru_cache(4)
-def _nifti(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Voxels and affine. Kept for a moment, since a volume's slices are loaded one after the other."""
-    import nibabel
-
-    image: Any = nibabel.load(path)
-    voxels = np.asarray(image.dataobj)
-    return voxels.reshape(voxels.shape[:3]), np.asarray(image.affine)

@@ -1,0 +1,233 @@
+"""The folder of a run or of a generator's fit: names of its files, columns of its table.
+
+It lies below training, so that the loop that writes a folder and everything that reads one (analysis,
+sweeps, reports, tracking) agree on the names. Nothing else in the package spells them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import dataclasses
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from semiseg.errors import UserError
+
+CONFIG = "config.yaml"
+ENVIRONMENT = "env.json"
+LOG = "metrics.jsonl"
+SCORES = "per_subject.csv"
+SUMMARY = "summary.json"
+CHECKPOINTS = "checkpoints"
+WEIGHTS = "weights.safetensors"
+BEST_WEIGHTS = "weights_val_best.safetensors"
+EXAMPLES = "examples.npz"
+FAILURE = "error.json"
+EARLY_STOP = "stopped.json"
+TRACKING = "wandb.json"
+TRACKING_FILES = "wandb"
+SAMPLES = "grid.png"
+SAMPLES_BY_STEP = "grids"
+
+RESULTS = (CONFIG, SUMMARY, SCORES)
+"""What a finished run has at least."""
+PUBLISHED = (WEIGHTS, CONFIG, SUMMARY, ENVIRONMENT, SCORES)
+"""What ``semiseg export`` copies."""
+BEFORE_TRAINING = (CONFIG, ENVIRONMENT, FAILURE, TRACKING, TRACKING_FILES)
+"""What a folder may hold that a run has not begun to train in."""
+SCORE_COLUMNS = ("run", "split", "checkpoint", "subject", "class", "metric", "value", "unit")
+"""Columns of per_subject.csv."""
+EXAMPLE_ARRAYS = ("image", "label", "prediction", "subject", "dice")
+"""Arrays of examples.npz."""
+TRAIN_AGAIN = "delete the run's folder and run it again"
+
+
+@dataclasses.dataclass(frozen=True)
+class RunFolder:
+    """A run's folder; a property for each file in it.
+
+    Example:
+      >>> RunFolder(Path("runs/first")).log.as_posix()
+      'runs/first/metrics.jsonl'
+    """
+
+    path: Path
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    @property
+    def name(self) -> str:
+        """The folder's own name, which names the run."""
+        return self.path.name
+
+    @property
+    def config(self) -> Path:
+        """Every field of the trial, or of a generator's settings."""
+        return self.path / CONFIG
+
+    @property
+    def environment(self) -> Path:
+        """Versions, device, commit, and the fingerprint of the data."""
+        return self.path / ENVIRONMENT
+
+    @property
+    def log(self) -> Path:
+        """A line of JSON every few steps."""
+        return self.path / LOG
+
+    @property
+    def scores(self) -> Path:
+        """A row for each subject, class and metric."""
+        return self.path / SCORES
+
+    @property
+    def summary(self) -> Path:
+        """Means and costs. It is written last: its presence says that the run is whole."""
+        return self.path / SUMMARY
+
+    @property
+    def checkpoints(self) -> Path:
+        """The last training states, see :class:`semiseg.train.checkpoint.Checkpoints`."""
+        return self.path / CHECKPOINTS
+
+    @property
+    def weights(self) -> Path:
+        """The variables after the last step; of a generator the average that samples."""
+        return self.path / WEIGHTS
+
+    @property
+    def best_weights(self) -> Path:
+        """The variables of the best validation."""
+        return self.path / BEST_WEIGHTS
+
+    @property
+    def examples(self) -> Path:
+        """Images, labels and predictions of a few cases, see :data:`EXAMPLE_ARRAYS`."""
+        return self.path / EXAMPLES
+
+    @property
+    def failure(self) -> Path:
+        """Why a trial of a sweep failed."""
+        return self.path / FAILURE
+
+    @property
+    def early_stop(self) -> Path:
+        """Why a sweep stopped a trial early."""
+        return self.path / EARLY_STOP
+
+    @property
+    def tracking(self) -> Path:
+        """Which W&B run mirrors this one."""
+        return self.path / TRACKING
+
+    # -------------------------------------------------------------- state
+    @property
+    def finished(self) -> bool:
+        """Whether the run is whole."""
+        return self.summary.exists()
+
+    @property
+    def begun(self) -> bool:
+        """Whether training has begun here."""
+        return any(part.exists() for part in (self.log, self.checkpoints, self.summary))
+
+    @property
+    def trained(self) -> bool:
+        """Whether final weights are here."""
+        return self.weights.exists()
+
+    # -------------------------------------------------------------- reading
+    def read_summary(self) -> dict[str, Any]:
+        """The content of summary.json. Raises UserError where it cannot be read."""
+        return read_json(self.summary)
+
+    def read_environment(self) -> dict[str, Any]:
+        """The content of env.json. Raises UserError where it cannot be read."""
+        return read_json(self.environment)
+
+    def read_scores(self) -> list[dict[str, str]]:
+        """The rows of per_subject.csv.
+
+        Raises:
+          UserError: the file cannot be read, or has other columns.
+        """
+        try:
+            with self.scores.open(newline="") as file:
+                reader = csv.DictReader(file)
+                rows = list(reader)
+        except (OSError, csv.Error, UnicodeDecodeError) as error:
+            raise UserError(f"{self.scores}: cannot be read ({error}); {TRAIN_AGAIN}") from None
+        if tuple(reader.fieldnames or ()) != SCORE_COLUMNS:
+            columns = ",".join(SCORE_COLUMNS)
+            raise UserError(f"{self.scores}: its columns are not {columns}; {TRAIN_AGAIN}")
+        return rows
+
+    def last_lines(self, size: int = 16384) -> list[dict[str, Any]]:
+        """The whole lines in the last ``size`` bytes of metrics.jsonl; none without a log.
+
+        A long log costs as little as a short one. The first of these lines may be cut, and so may
+        be the last of a killed run; such a line is left out.
+        """
+        if not self.log.exists():
+            return []
+        with self.log.open("rb") as log:
+            log.seek(max(0, self.log.stat().st_size - size))
+            text = log.read().decode(errors="replace")
+        return list(whole_lines(text))
+
+    # -------------------------------------------------------------- writing
+    def write_config(self, text: str) -> None:
+        """Write config.yaml."""
+        write_text(self.config, text)
+
+    def write_environment(self, content: Mapping[str, Any]) -> None:
+        """Write env.json."""
+        write_text(self.environment, json.dumps(content, indent=1))
+
+    def write_summary(self, content: Mapping[str, Any]) -> None:
+        """Write summary.json, the last file of a run."""
+        write_text(self.summary, json.dumps(content, indent=1))
+
+    def write_scores(self, rows: Iterable[Sequence[str]]) -> None:
+        """Write per_subject.csv; a row has :data:`SCORE_COLUMNS`."""
+        partial = self.scores.with_suffix(".tmp")
+        with partial.open("w", newline="") as file:
+            csv.writer(file, lineterminator="\n").writerows([SCORE_COLUMNS, *rows])
+        partial.replace(self.scores)
+
+
+def whole_lines(text: str) -> Iterator[dict[str, Any]]:
+    """The JSON objects of a log, one a line; a line that holds none is left out.
+
+    Example:
+      >>> list(whole_lines('{"step": 5}\\n{"step": 1'))
+      [{'step': 5}]
+    """
+    for line in text.splitlines():
+        with contextlib.suppress(ValueError):
+            content = json.loads(line)
+            if isinstance(content, dict):
+                yield content
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The content of a run's JSON file.
+
+    Raises:
+      UserError: it is missing or damaged.
+    """
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read ({error}); {TRAIN_AGAIN}") from None
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file beside its place, then move it there: a reader never sees half of it."""
+    partial = path.with_suffix(".tmp")
+    partial.write_text(text)
+    partial.replace(path)
