@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -139,31 +139,56 @@ class Frame:
         ]
 
     def from_window(self, probability: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-        """Labels ``shape`` of a window's class probabilities ``(*window, K)``; what lies outside it
-        is background (class 0).
-        """
-        window, pool = probability.shape[:-1], self.pool_shape
-        canvas = probability
-        if window != pool:
-            canvas = np.zeros((*pool, probability.shape[-1]), np.float32)
-            canvas[..., 0] = 1.0
-            canvas[tuple(slice((n - w) // 2, (n - w) // 2 + w) for n, w in zip(pool, window))] = (
-                probability
-            )
-        if len(pool) == 2:
-            return self._labels(canvas, shape)
-        return np.stack(
-            [self._labels(plane, shape[1:]) for plane in _along_depth(canvas, shape[0])]
-        )
+        """Labels ``shape`` uint8 of a window's class probabilities ``(*window, K)``.
 
-    def _labels(self, probability_SSK: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-        s, k = self.pool_size, probability_SSK.shape[-1]
-        if shape == (s, s):
-            return probability_SSK.argmax(-1).astype(np.uint8)
-        rows, cols = (resampler(s, n) for n in shape)
-        x = rows @ probability_SSK.reshape(s, s * k)
-        x = np.swapaxes(x.reshape(-1, s, k), 1, 2) @ cols.T  # (H, K, W)
-        return x.argmax(1).astype(np.uint8)
+        What lies outside the window is background (class 0).
+        """
+        planes = [p.argmax(-1).astype(np.uint8) for p in self._planes(probability, shape)]
+        return planes[0] if len(shape) == 2 else np.stack(planes)
+
+    def to_scan(self, probability: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+        """Class probabilities ``(*shape, K)`` float32 on the scan's own grid.
+
+        Args:
+          probability: of a window, ``(*window, K)``. Outside of it all is background (class 0).
+          shape: of the scan, ``(H, W)`` or ``(D, H, W)``.
+        """
+        planes = list(self._planes(probability, shape))
+        return planes[0] if len(shape) == 2 else np.stack(planes)
+
+    def _planes(self, probability: np.ndarray, shape: tuple[int, ...]) -> Iterator[np.ndarray]:
+        """Probabilities ``(H, W, K)`` of each slice of a scan, of a picture one."""
+        pool = self.pool_shape
+        canvas = self._canvas(probability)
+        if len(pool) == 2:
+            yield self._to_plane(canvas, shape)
+            return
+        for plane in _along_depth(canvas, shape[0]):
+            yield self._to_plane(plane, shape[1:])
+
+    def _canvas(self, probability: np.ndarray) -> np.ndarray:
+        """``(*pool_shape, K)``: a window's probabilities in the middle of background."""
+        window = probability.shape[:-1]
+        pool = self.pool_shape
+        if window == pool:
+            return probability
+        canvas = np.zeros((*pool, probability.shape[-1]), np.float32)
+        canvas[..., 0] = 1.0
+        starts = [(n - w) // 2 for n, w in zip(pool, window, strict=True)]
+        box = tuple(slice(a, a + w) for a, w in zip(starts, window, strict=True))
+        canvas[box] = probability
+        return canvas
+
+    def _to_plane(self, probability_SSK: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+        side = self.pool_size
+        classes = probability_SSK.shape[-1]
+        if shape == (side, side):
+            return probability_SSK
+        rows = resampler(side, shape[0])
+        columns = resampler(side, shape[1])
+        x = rows @ probability_SSK.reshape(side, side * classes)
+        x_HKW = np.swapaxes(x.reshape(-1, side, classes), 1, 2) @ columns.T
+        return np.moveaxis(x_HKW, 1, -1)
 
 
 def volumes(cases: Sequence[Case], where: str) -> tuple[Case, ...]:
