@@ -1,81 +1,171 @@
-"""Who works on which trial, and what a trial's folder says: the two things that workers and
-onlookers share.
+"""Files that several processes read and write: whole or not at all, one writer at a time, and a
+clear error where one cannot be read.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from types import TracebackType
 from typing import IO, Any
 
+import yaml
 
-class Claims:
-    """A lock file a trial, held with flock: a worker that is killed lets go of it by dying."""
+from semiseg.errors import UserError
 
-    def __init__(self, out: Path):
-        self.folder = out / ".claims"
-        self._held: dict[str, IO[str]] = {}
 
-    def take(self, name: str, wait: bool = False) -> bool:
-        """Whether the claim is ours now."""
+# ------------------------------------------------------------------ writing
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """The file to write instead of ``path``; it takes its place when the block ends without an
+    error.
+
+    A reader sees the old content or the new one, never a part, also if the process is killed; of
+    several processes that write it at once the last one wins.
+    """
+    partial = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        yield partial
+        partial.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            partial.unlink()
+        raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, whole or not at all."""
+    with replacing(path) as partial:
+        partial.write_text(text)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a binary file, whole or not at all."""
+    with replacing(path) as partial:
+        partial.write_bytes(content)
+
+
+# ------------------------------------------------------------------ reading
+def read_json(path: Path, remedy: str | None = None) -> dict[str, Any]:
+    """The mapping in a JSON file.
+
+    Raises:
+      UserError: the file is missing or damaged, or holds no mapping; ``remedy`` ends the message.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot be read ({error})", where=path, remedy=remedy) from None
+    return _mapping(content, path, remedy)
+
+
+def read_json_if_whole(path: Path) -> dict[str, Any]:
+    """The mapping in a JSON file; empty where there is none or it is damaged.
+
+    >>> read_json_if_whole(Path("no such file"))
+    {}
+    """
+    try:
+        return read_json(path)
+    except UserError:
+        return {}
+
+
+def read_mapping(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file, or in a JSON file by its suffix.
+
+    Raises:
+      UserError: the file is missing or damaged, or holds no mapping.
+    """
+    try:
+        text = path.read_text()
+        content = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"cannot be read as YAML: {reason}", where=path) from None
+    return _mapping(content, path)
+
+
+def _mapping(content: Any, path: Path, remedy: str | None = None) -> dict[str, Any]:
+    if not isinstance(content, dict):
+        raise UserError("holds no mapping of names to values", where=path, remedy=remedy)
+    return content
+
+
+# ------------------------------------------------------------------ one process at a time
+PAUSES = (0.01, 0.02, 0.0)
+"""Seconds after each try to take a lock: somebody may be looking (:meth:`Lock.is_taken`), which
+takes microseconds.
+"""
+
+
+class Lock:
+    """A file that one process at a time can hold, by flock: a process that is killed lets go.
+
+    ``with Lock(path):`` waits for the lock.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        self._file: IO[str] | None = None
+
+    def take(self, wait: bool = False) -> bool:
+        """Whether the lock is ours now; it is not if another process holds it, or if the file
+        system has no locks.
+        """
         import fcntl
 
-        self.folder.mkdir(parents=True, exist_ok=True)
-        file = (self.folder / name).open("a")
-        for pause in (
-            0.01,
-            0.02,
-            0.0,
-        ):  # somebody may be looking (:meth:`taken`), which takes microseconds
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        mode = fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB
+        file = self.path.open("a")
+        for pause in PAUSES:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+                fcntl.flock(file, mode)
             except OSError:
                 time.sleep(pause)
                 continue
-            self._held[name] = file
+            self._file = file
             return True
         file.close()
         return False
 
-    def drop(self, name: str) -> None:
-        self._held.pop(name).close()
+    def drop(self) -> None:
+        """Let go of the lock."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
 
-    def taken(self, name: str) -> bool:
-        """Whether somebody is working on it."""
-        if not (self.folder / name).exists():
-            return False
-        if name in self._held:
-            return True
+    def is_taken(self) -> bool:
+        """Whether somebody holds it, this process included."""
         import fcntl
 
-        with (
-            (self.folder / name).open() as file
-        ):  # a shared lock: onlookers do not see each other, and may look at what they cannot write
+        if self._file is not None:
+            return True
+        if not self.path.exists():
+            return False
+        # a shared lock: onlookers do not see each other, and may look at what they cannot write
+        with self.path.open() as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except OSError:
                 return True
         return False
 
+    def __enter__(self) -> Lock:
+        if not self.take(wait=True):
+            raise UserError(
+                "cannot be locked", where=self.path, remedy="choose a folder on another file system"
+            )
+        return self
 
-def summary_of(folder: Path, test: bool = False) -> dict[str, Any]:
-    """summary.json of a finished trial (with test scores, where those are wanted); empty for any
-    other.
-    """
-    found = json_of(folder / "summary.json")
-    last = found.get("last")
-    return (
-        found
-        if isinstance(last, dict) and isinstance(last.get("test" if test else "val"), dict)
-        else {}
-    )
-
-
-def json_of(file: Path) -> dict[str, Any]:
-    """A JSON mapping; empty where there is none or it is damaged."""
-    try:
-        found = json.loads(file.read_text())
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.drop()

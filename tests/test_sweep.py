@@ -21,7 +21,7 @@ import semiseg
 from semiseg import sweeps
 from semiseg.cli.main import main
 from semiseg.errors import DiskError, UserError
-from semiseg.files import Claims
+from semiseg.sweeps.claims import Claims
 from semiseg.sweeps.search import Judge, Search, Stopped
 from semiseg.sweeps.spec import draw, points, read
 from semiseg.sweeps.status import status
@@ -315,7 +315,7 @@ def test_a_claim_is_held_until_its_process_dies(tmp_path):
     import fcntl
 
     code = (
-        "import sys, time, pathlib; from semiseg.files import Claims; c = "
+        "import sys, time, pathlib; from semiseg.sweeps.claims import Claims; c = "
         "Claims(pathlib.Path(sys.argv[1])); "
     )
     code += "print(c.take('a'), flush=True); time.sleep(60)"

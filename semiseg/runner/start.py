@@ -20,6 +20,7 @@ import jax
 import jax.numpy as jnp
 
 from semiseg.errors import UserError
+from semiseg.files import Lock
 from semiseg.pretrain.objective import Objective
 from semiseg.train.begin import Fresh, Weights, fitted
 from semiseg.train.checkpoint import load_weights, save_weights
@@ -79,12 +80,10 @@ def start(
         return _read(trial.init.path, model, trial.data, header)
     if beside is None:
         return _pretrained(trial, model, pools, header, None, progress)
-    from semiseg.files import Claims
-
     place = beside / FOLDER
     name = f"{_name(trial)}-{content(trial, header['fingerprint'])[:12]}"
-    claims = Claims(place)
-    if not claims.take(name, wait=True):
+    lock = Lock(place / ".claims" / name)
+    if not lock.take(wait=True):
         raise UserError(
             f"{place}: cannot be locked, so that two runs would pre-train into one folder; "
             f"choose an --out on another file system"
@@ -92,7 +91,7 @@ def start(
     try:
         return _pretrained(trial, model, pools, header, place / name, progress)
     finally:
-        claims.drop(name)
+        lock.drop()
 
 
 def settings(trial: Trial) -> Trial:

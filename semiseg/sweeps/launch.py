@@ -25,7 +25,8 @@ import yaml
 from semiseg import config
 from semiseg.config import Trial
 from semiseg.errors import UserError
-from semiseg.files import summary_of
+from semiseg.files import write_text
+from semiseg.sweeps.claims import summary_of
 from semiseg.sweeps.spec import Spec, read, trials
 from semiseg.sweeps.status import Board, status
 from semiseg.sweeps.work import Options, work
@@ -129,9 +130,7 @@ def _write_plan(spec: Spec, out: Path) -> None:
             )
     try:
         out.mkdir(parents=True, exist_ok=True)
-        partial = file.with_suffix(f".{os.getpid()}.tmp")
-        partial.write_text(yaml.safe_dump(content, sort_keys=False))
-        partial.replace(file)
+        write_text(file, yaml.safe_dump(content, sort_keys=False))
     except OSError as error:
         raise UserError(
             f"{out}: cannot be written ({error.strerror}); choose another --out"

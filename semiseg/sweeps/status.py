@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from semiseg.errors import UserError
-from semiseg.files import Claims, json_of, summary_of
+from semiseg.files import read_json_if_whole
+from semiseg.sweeps.claims import Claims, summary_of
 from semiseg.sweeps.spec import points, read
 
 STATES = ("done", "stopped", "failed", "running", "unfinished", "waiting")
@@ -53,8 +54,8 @@ def _row(out: Path, name: str, claims: Claims, test: bool) -> dict[str, Any]:
     }
     summary, stopped, error = (
         summary_of(folder, test),
-        json_of(folder / "stopped.json"),
-        json_of(folder / "error.json"),
+        read_json_if_whole(folder / "stopped.json"),
+        read_json_if_whole(folder / "error.json"),
     )
     if summary:
         found = summary["last"]["test" if test else "val"]

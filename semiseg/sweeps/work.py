@@ -17,7 +17,8 @@ from typing import Any
 
 from semiseg.config import Trial
 from semiseg.errors import UserError, disk_problem, writing
-from semiseg.files import Claims, json_of, summary_of
+from semiseg.files import read_json_if_whole
+from semiseg.sweeps.claims import Claims, summary_of
 from semiseg.sweeps.search import Judge, Search, Stopped
 from semiseg.sweeps.spec import Spec, read, trials
 from semiseg.train.loop import Interrupted
@@ -124,7 +125,7 @@ def _planned(
         name = left.pop(0)
         if (
             finished(out / name, options.test)
-            or json_of(out / name / "error.json").get("session") == session
+            or read_json_if_whole(out / name / "error.json").get("session") == session
             or not claims.take(name)
         ):
             continue
