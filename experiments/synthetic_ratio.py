@@ -131,9 +131,9 @@ def report(path: Path) -> None:
     intervals over these replicates.
     """
     from semiseg.analysis.study import source_title
+    from semiseg.analysis.mixes import table_mixes
     from semiseg.report import plot
     from semiseg.report import sentences as words
-    from semiseg.report.conclusions import table_mixes
 
     with path.open(newline="") as file:
         rows = list(csv.DictReader(file))

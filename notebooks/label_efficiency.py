@@ -23,8 +23,9 @@
 from pathlib import Path
 
 import semiseg
+from semiseg.analysis import worth
 from semiseg.analysis.study import study
-from semiseg.report import conclusions, plot
+from semiseg.report import plot
 from semiseg.report import sentences as words
 
 results = (
@@ -69,7 +70,7 @@ for sentence in words.answer(s) + words.worth_sentences(s):
 plot.label_equivalence(s)
 
 # %%
-for w in conclusions.worth(s):
+for w in worth.worth(s):
     print(f"{w.arm:14} {w.labels:4}  {words.equivalence_text(w)}")
 
 # %% [markdown]
@@ -79,7 +80,7 @@ for w in conclusions.worth(s):
 
 # %%
 budgets = [n for arm, n in sorted(s.cells) if arm == s.baseline]
-law, intervals = conclusions.learning_curve(s, s.baseline, [*budgets, 2 * budgets[-1]])
+law, intervals = worth.learning_curve(s, s.baseline, [*budgets, 2 * budgets[-1]])
 print(f"a = {law.a:.3f}, b = {law.b:.3f}, c = {law.c:.2f}")
 for n, interval in zip([*budgets, 2 * budgets[-1]], intervals):
     print(f"{n:5}  {words.interval_text(interval)}")

@@ -24,8 +24,9 @@ from pathlib import Path
 import pandas as pd
 
 import semiseg
+from semiseg.analysis import spread
 from semiseg.analysis.study import study
-from semiseg.report import conclusions, plot
+from semiseg.report import plot
 from semiseg.report import sentences as words
 
 results = (
@@ -62,7 +63,7 @@ pd.DataFrame(rows)
 
 # %%
 for labels in s.budgets:
-    order = conclusions.ranking(s, labels)
+    order = spread.ranking(s, labels)
     if order is not None:
         arms = [arm for arm in s.arms if (arm, labels) in s.cells]
         first = ", ".join(f"{arm} {share:.0%}" for arm, share in zip(arms, order.first))

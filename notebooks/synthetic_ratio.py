@@ -29,9 +29,9 @@ from IPython.display import display
 
 from semiseg.analysis.statistics import holm, mean_interval, mean_test
 from semiseg.analysis.study import source_title
+from semiseg.analysis.mixes import table_mixes
 from semiseg.report import plot
 from semiseg.report import sentences as words
-from semiseg.report.conclusions import table_mixes
 
 results = (
     Path("experiments/results") if Path("experiments").exists() else Path("../experiments/results")

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 import semiseg
-from semiseg.analysis import scores_csv
+from semiseg.analysis import scores_csv, spread
 from semiseg.analysis.runs import load_runs
 from semiseg.analysis.study import study
 from semiseg.errors import UserError
 from semiseg.evaluate.metrics import METRICS, Masks, Metric, mask_metrics
-from semiseg.report import conclusions, sentences
+from semiseg.report import sentences
 from semiseg.report.page import write_report
 from semiseg.sweeps.spec import read
 from semiseg.track import weights_and_biases
@@ -149,9 +149,9 @@ def test_errors_of_opposite_sign_do_not_cancel(tmp_path):
     assert means["supervised"] == pytest.approx(0.1, abs=0.01)
     assert means["mean teacher"] == pytest.approx(0.3, abs=0.01)
     assert s.verdict(s.comparisons[0]) == -1
-    scores = conclusions.subject_scores(s)
+    scores = spread.subject_scores(s)
     assert all(score > 0.25 for score in scores["mean teacher"])
-    assert conclusions.ranking(s, 4).first[0] == 1
+    assert spread.ranking(s, 4).first[0] == 1
     assert abs(runs.matrix("volume_error")[1].mean()) < 0.02  # the table of scores stays signed
 
 

@@ -1,362 +1,145 @@
-"""The synthetic sets behind a study's mixes: pictures of their pairs, and their cards in plain
-words.
-
-They are read from the store that the runs name, where :func:`semiseg.generators.ratio.resolve` left
-grid.png, card.json and made.json; on a machine without that store the page says so.
-"""
+"""What synthetic images give a method beside real images alone, and beside the control images."""
 
 from __future__ import annotations
 
-import base64
-import io
-import json
-from pathlib import Path
-from typing import Any
+import dataclasses
+import functools
+from collections.abc import Hashable, Iterable
 
 import numpy as np
 
-from semiseg.analysis.runs import Run
-from semiseg.analysis.study import CONTROLS, Study, source_title
+from semiseg.analysis.runs import Runs
+from semiseg.analysis.statistics import Interval, mean_interval
+from semiseg.analysis.study import (
+    CONTROLS,
+    Study,
+    paired,
+    source_title,
+    title,
+)
 from semiseg.errors import UserError
 
-TEXT = {
-    "spade": (
-        "A SPADE generator, fitted on the annotated pairs of the same budget alone, paints "
-        "bent masks of that budget."
-    ),
-    "spade_real_masks": (
-        "A SPADE generator, fitted on the annotated pairs of the same budget "
-        "alone, paints that budget's own masks."
-    ),
-    "pix2pix": (
-        "A pix2pix generator, fitted on the annotated pairs of the same budget alone, "
-        "paints bent masks of that budget."
-    ),
-    "pix2pix_real_masks": (
-        "A pix2pix generator, fitted on the annotated pairs of the same budget "
-        "alone, paints that budget's own masks."
-    ),
-    "duplicated": (
-        "A control: the budget's own pairs again. They hold nothing new, so a gain "
-        "that they give as well is no merit of a generator."
-    ),
-    "augmented": "A control: the budget's own pairs, mirrored, turned and bent.",
-    "copy_paste": "A control: objects of one pair of the budget pasted into another.",
-}
-COLUMNS = ("mask", "real", "own style", "another's", "another's", "random", "random")
-"""Of a generator's grid, see :func:`semiseg.generators.paint.grid`."""
-MOST_CARDS, ROWS, PAIRS = 6, 5, 6
 
-SHARE, TIMES, YES = "share", "times", "yes"
-CHECKS = {
-    "valid": (
-        "The samples are whole",
-        "share with contrast, known classes and a plausible amount of foreground",
-        SHARE,
-    ),
-    "distinct": (
-        "They differ from each other",
-        "share that is no copy of an earlier sample",
-        SHARE,
-    ),
-    "classes": ("Every class occurs", "", YES),
-    "agreement": (
-        "Masks and images fit",
-        "Dice of segmenters that never saw the masks, as a share of their Dice on real images",
-        SHARE,
-    ),
-    "transfer": (
-        "One can learn from them",
-        (
-            "Dice on held-out real images after training on samples alone, as a share of training on "
-            "real pairs"
-        ),
-        SHARE,
-    ),
-    "sharpness": ("Their fine contrast is natural", "as a share of the real images'", SHARE),
-    "coverage_matched": (
-        "They are as varied as real images",
-        "share of real images with a sample near them",
-        SHARE,
-    ),
-    "kid_floors": (
-        "They look like real images",
-        "distance (KID), in distances between two halves of the real images",
-        TIMES,
-    ),
-    "kid_segmenter_floors": (
-        "They look real to a segmenter",
-        "the same distance in what a segmenter sees",
-        TIMES,
-    ),
-    "memorised": (
-        "They are no copies of seen images",
-        "share whose texture is nearer to a seen image than 99 % of held-out images are",
-        SHARE,
-    ),
-}
-"""Name of a check → what it asks, how it is measured, how its value is written."""
+@dataclasses.dataclass(frozen=True)
+class Mix:
+    """A method with synthetic images at one budget and ratio.
 
-
-def section(s: Study) -> dict[str, Any]:
-    """What the page shows of the synthetic sets of a study of mixes: ``kinds`` with pictures,
-    ``cards`` with ``rows``, ``verdict``, ``missing``.
+    Attributes:
+      line: what it shares with the other ratios: the kind of images, and settings that differ.
+      source: the arm that made the images, see :data:`semiseg.analysis.study.SOURCES`; "" for a
+        set of one's own.
+      score: of its runs.
+      alone: of the same method with real images alone.
+      gain: over that, paired; positive where it is better, for a distance as well.
+      beside: the same over each control with as many images, by the control's line.
     """
-    used: dict[str, Run] = {}
-    for run in s.runs:
-        if run.ratio and run.config.get("synthetic"):
-            used.setdefault(str(run.config["synthetic"]), run)
-    folders = {name: _folder(name, run) for name, run in used.items()}
-    kinds: dict[str, dict[str, Any]] = {}
-    for name, run in sorted(used.items(), key=lambda item: item[1].source in CONTROLS):
-        if folders[name] and run.source not in kinds:
-            kinds[run.source] = _kind(name, run, folders[name])  # type: ignore[arg-type]
-    cards = [
-        (run, json.loads((folder / "card.json").read_text()))
-        for name, run in used.items()
-        if (folder := folders[name]) and (folder / "card.json").exists()
-    ]
-    generated = sum(run.source not in CONTROLS for run in used.values())
-    return {
-        "kinds": list(kinds.values()),
-        "missing": sum(folder is None for folder in folders.values()),
-        "columns": _heads([run for run, _ in cards[:MOST_CARDS]]),
-        "rows": _rows([card for _, card in cards[:MOST_CARDS]]),
-        "verdict": verdict([card for _, card in cards], generated),
-        "advice": _advice(
-            s,
-            [
-                (card, folders[str(run.config["synthetic"])])
-                for run, card in cards
-                if not card["passed"]
-            ],
-        ),
-    }
+
+    line: str
+    source: str
+    labels: int
+    ratio: float
+    score: Interval
+    alone: Interval
+    gain: Interval
+    beside: dict[str, Interval]
 
 
-def _heads(runs: list[Run]) -> list[str]:
-    """What tells the sets of the runs apart, for a narrow column."""
-    parts = [
-        (source_title(run.source), f"{run.labels} annotated", f"subset {run.label_subset}")
-        for run in runs
-    ]
-    varied = [k for k in range(3) if k == 2 or len({part[k] for part in parts}) > 1]
-    return [", ".join(part[k] for k in varied) for part in parts]
+@functools.lru_cache(8)
+def mixes(s: Study) -> tuple[Mix, ...]:
+    """All mixes that stand beside the same method without synthetic images, lines in the order of
+    the arms; controls last.
 
-
-def verdict(cards: list[dict[str, Any]], generated: int) -> str:
-    """What the cards say, in one or two sentences; "" where there is no generated set."""
-    if not generated:
-        return ""
-    if not cards:
-        return (
-            "No card was made of these sets, so nothing says whether they are fit for use; "
-            "`gan.card: {value: 300}` in the sweep's file asks for one."
-        )
-    bad = [card for card in cards if not card["passed"]]
-    sets = f"{len(cards)} set{'' if len(cards) == 1 else 's'}"
-    if not bad:
-        return (
-            f"The card passes {'the set' if len(cards) == 1 else f'all {sets}'}: no check "
-            f"speaks against using {'it' if len(cards) == 1 else 'them'}."
-        )
-    failed = dict.fromkeys(c["check"] for card in bad for c in card["checks"] if not c["passed"])
-    words = "; ".join(f"“{CHECKS[name][0] if name in CHECKS else name}”" for name in failed)
-    every = "both sets" if len(cards) == 2 else f"all {sets}"
-    who = (
-        "the set"
-        if len(cards) == 1
-        else every
-        if len(bad) == len(cards)
-        else f"{len(bad)} of {sets}"
-    )
-    return (
-        f"The card rejects {who}. Failed: {words}. "
-        "What the runs gained or lost with rejected images is shown all the same, but says "
-        "nothing about what a well-fitted generator gives."
-    )
-
-
-def _advice(s: Study, rejected: list[tuple[dict[str, Any], Path | None]]) -> list[str]:
-    """What to do about rejected sets."""
-    if not rejected:
-        return []
-    steps = sorted(
-        {made["settings"]["steps"] for _, folder in rejected if folder and (made := _made(folder))}
-    )
-    who = "Its generator was" if len(rejected) == 1 else "Their generators were"
-    fitted = (
-        f"{who} fitted for {' or '.join(map(str, steps))} steps; the default is 2500."
-        if steps
-        else ""
-    )
-    told = [
-        (
-            f"{fitted} Longer fits and more annotated pairs help most: `semiseg gan fit "
-            f"--data {s.data} --labels 32 --out gan`."
-        ).strip()
-    ]
-    if s.data == "nuclei":
-        told.append(
-            "With these settings (8 minutes on two cores) the nuclei's set passes once the "
-            "card's filter has dropped the samples it doubts: "
-            "see experiments/results/gan_nuclei_card.json."
-        )
-    return told
-
-
-def _rows(cards: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """A row a check: its question, how it is measured, what it must be, and for each card its value
-    and whether it passed.
+    Raises UserError where there is none.
     """
-    rows = []
-    for name in dict.fromkeys(c["check"] for card in cards for c in card["checks"]):
-        title, why, kind = CHECKS.get(name, (name.replace("_", " "), "", TIMES))
-        entries = []
-        for card in cards:
-            mine = [c for c in card["checks"] if c["check"] == name]
-            entries.append(
-                {"value": _value(mine[0]["value"], kind), "passed": all(c["passed"] for c in mine)}
-                if mine
-                else None
-            )
-        limits = sorted(
-            {
-                c["must"]
-                for c in next(
-                    c
-                    for c in ([c for c in card["checks"] if c["check"] == name] for card in cards)
-                    if c
+    plain = [arm for arm, runs in s.arms.items() if not runs[0].ratio]
+    arms = [arm for arm, runs in s.arms.items() if runs[0].ratio]
+    methods = {s.arms[arm][0].method for arm in arms}
+    found: list[Mix] = []
+    for arm in sorted(arms, key=lambda arm: s.arms[arm][0].source in CONTROLS):
+        first = s.arms[arm][0]
+        details = [part for part in _details(arm) if not part.startswith("ratio ")]
+        near = [other for other in plain if s.arms[other][0].method == first.method]
+        base = max(near, key=lambda other: len(set(_details(other)) & set(details)), default=None)
+        line = ", ".join([title(first.method)] * (len(methods) > 1) + details) or source_title(
+            first.source
+        )
+        for labels in sorted(n for a, n in s.cells if a == arm and (base, n) in s.cells):
+            score, alone = s.cells[arm, labels], s.cells[str(base), labels]
+            gain = _beyond(s, score.runs, alone.runs)
+            beside = _controls(s, arm, labels) if first.source not in CONTROLS else {}
+            found.append(
+                Mix(
+                    line,
+                    first.source,
+                    labels,
+                    first.ratio,
+                    score.interval,
+                    alone.interval,
+                    gain,
+                    beside,
                 )
-            }
+            )
+    if not found:
+        raise UserError(
+            f"{s.data}: no run with synthetic images stands beside one of the same method without"
         )
-        must = " and ".join(
-            f"at {'least' if sign == '>=' else 'most'} {_value(float(limit), kind)}"
-            for sign, limit in sorted((m.split() for m in limits), reverse=True)
-        )
-        rows.append(
-            {"title": title, "why": why, "must": "yes" if kind == YES else must, "entries": entries}
-        )
-    return rows
+    return tuple(found)
 
 
-def _value(value: float, kind: str) -> str:
-    if kind == YES:
-        return "yes" if value >= 1 else "no"
-    return f"{100 * value:.1f}".removesuffix(".0") + "\u00a0%" if kind == SHARE else f"{value:.1f}"
+def table_mixes(rows: Iterable[tuple[str, str, int, Hashable, int, float, float]]) -> list[Mix]:
+    """Mixes of a table with a mean per run: rows ``(line, arm, labels, label_subset, seed, ratio,
+    score)``, ratio 0 with real images alone.
 
-
-def flags(run: Run) -> list[str]:
-    """What makes a run's set again, for its own budget: flags of ``semiseg train``."""
-    folder = _folder(str(run.config["synthetic"]), run)
-    made = _made(folder) if folder else {}
-    given = [f"--synthetic make:{run.source}"]
-    if made:
-        from semiseg.config import flatten
-        from semiseg.generators import settings
-
-        default, mine = flatten(settings.to_dict(settings.Settings())), flatten(made["settings"])
-        own = ("data", "root", "labels", "label_subset", "image_size", "zoom", "generator.name")
-        if run.source not in CONTROLS:
-            text = lambda v: ",".join(map(str, v)) if isinstance(v, list) else str(v)
-            spade = (
-                mine.get("generator.name") == "spade"
-            )  # another generator's own fields are not named before it is chosen
-            fields = {
-                k: v
-                for k, v in mine.items()
-                if k not in own and (spade or not k.startswith("generator."))
-            }
-            given += [f"--gan.{k} {text(v)}" for k, v in fields.items() if default.get(k) != v]
-        given.append(f"--gan.samples {made['samples']}")
-    return given
-
-
-# ------------------------------------------------------------------ the sets
-def _folder(name: str, run: Run) -> Path | None:
-    from semiseg.data import store
-
-    try:
-        known = store.info(name, run.config.get("root"))
-    except UserError:  # not on this machine
-        return None
-    return known.folder if not store.damaged_files(known) else None
-
-
-def _made(folder: Path) -> dict[str, Any]:
-    try:
-        return json.loads((folder / "made.json").read_text())
-    except (OSError, ValueError):
-        return {}
-
-
-def _kind(name: str, run: Run, folder: Path) -> dict[str, Any]:
-    """Title, explanation and pictures of one kind of images, from one of its sets."""
-    title = source_title(run.source) if run.source else name
-    budget = f"{run.labels} annotated, label subset {run.label_subset}"
-    grid = None
-    if (folder / "grid.png").exists():
-        alt = (
-            f"A grid of {ROWS} rows: a real mask, its real image, and five images that the "
-            f"generator painted from the mask in different styles."
-        )
-        grid = {"src": _png(_top_rows(folder / "grid.png")), "alt": alt, "columns": COLUMNS}
-    return {
-        "title": title[:1].upper() + title[1:],
-        "text": TEXT.get(run.source, f"The imported set {name}."),
-        "budget": budget,
-        "grid": grid,
-        "pairs": {
-            "src": _png(_pairs(name, run)),
-            "alt": (
-                f"Pairs of the set that the segmenter was trained on ({title}): masks above, "
-                f"their images below."
-            ),
-        },
-    }
-
-
-def _top_rows(file: Path) -> np.ndarray:
-    from PIL import Image
-
-    picture = np.asarray(Image.open(file).convert("RGB"))
-    return picture[: ROWS * (picture.shape[1] // len(COLUMNS))]
-
-
-def _pairs(name: str, run: Run) -> np.ndarray:
-    """The first pairs of a set ``(2 · H, N · W, 3)``, masks above images; what a frame put around
-    them is cut off.
+    Pairs are of one budget, label subset and seed; runs without such a partner are left out.
+    Controls come last.
     """
-    from semiseg.data import store
-    from semiseg.report.plot import COLOURS
+    alone: dict[tuple[Hashable, ...], float] = {}
+    cells: dict[tuple[str, str, int, float], dict[tuple[Hashable, ...], float]] = {}
+    for line, arm, labels, subset, seed, ratio, score in rows:
+        if ratio:
+            cells.setdefault((line, arm, labels, ratio), {})[labels, subset, seed] = score
+        else:
+            alone[labels, subset, seed] = score
+    found = []
+    for (line, arm, labels, ratio), cell in sorted(
+        cells.items(), key=lambda item: item[0][1] in CONTROLS
+    ):
+        shared = sorted(cell.keys() & alone.keys(), key=str)
+        if shared:
+            mine, theirs = (np.array([[scores[key]] for key in shared]) for scores in (cell, alone))
+            score_, alone_, gain_ = (
+                mean_interval(values, [key[1] for key in shared])
+                for values in (mine, theirs, mine - theirs)
+            )
+            found.append(Mix(line, arm, labels, ratio, score_, alone_, gain_, {}))
+    return found
 
-    palette = np.array(
-        [
-            [0, 0, 0],
-            *([int(c[i : i + 2], 16) for i in (1, 3, 5)] for c in COLOURS[1:] + COLOURS[:1]),
-        ],
-        np.uint8,
+
+def _controls(s: Study, arm: str, labels: int) -> dict[str, Interval]:
+    """An arm's difference from the control arms that differ from it by the images alone: of its
+    method, ratio, other settings and budget.
+    """
+    treatment = lambda arm, run: (
+        run.method,
+        run.ratio,
+        set(_details(arm)) - {source_title(run.source)},
     )
-    columns = []
-    for case in store.read_split(name, "train", run.config.get("root"))[:PAIRS]:
-        label, image = np.asarray(case.label), np.asarray(case.image)
-        inside = [np.flatnonzero((label != 255).any(axis)) for axis in (1, 0)]
-        box = tuple(slice(at[0], at[-1] + 1) if at.size else slice(None) for at in inside)
-        label, image = label[box], image[box]
-        if image.dtype != np.uint8:
-            image = (255 * (image - image.min()) / max(float(np.ptp(image)), 1e-9)).astype(np.uint8)
-        grey = image if image.shape[-1] == 3 else np.repeat(image[..., :1], 3, -1)
-        mask = np.where((label == 255)[..., None], np.uint8(255), palette[label % len(palette)])
-        columns.append(
-            np.pad(np.concatenate([mask, grey]), ((1, 1), (1, 1), (0, 0)), constant_values=255)
-        )
-    height, width = (min(c.shape[axis] for c in columns) for axis in (0, 1))
-    return np.concatenate([c[:height, :width] for c in columns], 1)
+    mine, found = s.cells[arm, labels].runs, {}
+    for other, runs in s.arms.items():
+        if (
+            runs[0].source in CONTROLS
+            and treatment(other, runs[0]) == treatment(arm, mine[0])
+            and (other, labels) in s.cells
+        ):
+            found[source_title(runs[0].source)] = _beyond(s, mine, s.cells[other, labels].runs)
+    return found
 
 
-def _png(rgb: np.ndarray) -> str:
-    from PIL import Image
+def _beyond(s: Study, runs: Runs, others: Runs) -> Interval:
+    (mine, theirs), subset_R, _ = paired([runs, others], s.metric, s.split, s.checkpoint)
+    return mean_interval(s.sign * (mine - theirs), subset_R)
 
-    buffer = io.BytesIO()
-    Image.fromarray(rgb).save(buffer, "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+def _details(arm: str) -> list[str]:
+    """The settings in an arm's name: ``supervised (SPADE images, ratio 0.5)``."""
+    return arm.partition(" (")[2].removesuffix(")").split(", ") if " (" in arm else []

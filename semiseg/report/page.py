@@ -17,15 +17,15 @@ from typing import Any
 
 import numpy as np
 
-from semiseg.analysis import mixes as synthetic
-from semiseg.analysis import pseudo_labels
 from semiseg.analysis.runs import Run, Runs, once
+from semiseg.analysis.spread import ranking, splits
 from semiseg.analysis.study import Study, arm_settings, curve_runs, ratio_runs, study
+from semiseg.analysis.worth import worth
 from semiseg.errors import UserError
 from semiseg.evaluate.metrics import METRICS
 from semiseg.report import pictures as examples
-from semiseg.report import plot, tables
-from semiseg.report.conclusions import ranking, splits, worth
+from semiseg.report import plot, pseudo_label_figures, pseudo_label_text, tables
+from semiseg.report import synthetic_sets as synthetic
 from semiseg.report.sentences import (
     SPLITS,
     answer,
@@ -147,7 +147,7 @@ def _section(s: Study, mixed: Study | None, out: Path, suffix: str) -> dict[str,
             }
             for w in (() if lacking(s) else worth(s))
         ],
-        "taught": pseudo_labels.sentences(s),
+        "taught": pseudo_label_text.sentences(s),
         "spread": _spread(s),
         "citations": _citations(s),
         "classes": max(len(run.scores.axes[3]) for run in s.runs),
@@ -333,21 +333,21 @@ def _figures(
         ),
         (
             "pseudo_labels",
-            lambda size: pseudo_labels.trends(s),
+            lambda size: pseudo_label_figures.trends(s),
             "Accepted share of the pseudo-labels, accuracy of the accepted, calibration error, "
             "gap between teacher and student and the teacher's lead, "
             f"against steps, a column for each number of annotated {unit_of_annotation(s.runs)}; "
             "where they end is in the table below it.",
-            lambda: pseudo_labels.trend_table(s),
+            lambda: pseudo_label_text.trend_table(s),
         ),
         (
             "pseudo_classes",
-            lambda size: pseudo_labels.by_class(s),
+            lambda size: pseudo_label_figures.by_class(s),
             (
                 "Accepted share, accuracy and recall of the last pseudo-labels by method and class; "
                 "the same numbers are in the table below it."
             ),
-            lambda: pseudo_labels.class_table(s),
+            lambda: pseudo_label_text.class_table(s),
         ),
         (
             "diagnostics",

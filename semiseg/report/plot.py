@@ -17,10 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from semiseg.analysis.mixes import Mix, mixes
 from semiseg.analysis.runs import Runs
+from semiseg.analysis.spread import subject_scores
 from semiseg.analysis.study import CONTROLS, Study, find_arms, study
+from semiseg.analysis.worth import worth
 from semiseg.errors import UserError
-from semiseg.report.conclusions import Mix, mixes, subject_scores, worth
 from semiseg.report.pictures import FALSE_NEGATIVE, FALSE_POSITIVE, pick_examples
 from semiseg.report.sentences import (
     SPLITS,

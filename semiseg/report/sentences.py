@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from semiseg.analysis.mixes import mixes
 from semiseg.analysis.runs import BOOKKEEPING, MEAN, MEAN_OF_ALL, Run, Runs
 from semiseg.analysis.statistics import Interval
 from semiseg.analysis.study import (
@@ -26,8 +27,8 @@ from semiseg.analysis.study import (
     source_title,
     title,
 )
+from semiseg.analysis.worth import Worth, gain, plateaus, worth
 from semiseg.evaluate.metrics import METRICS
-from semiseg.report.conclusions import Worth, gain, mixes, plateaus, worth
 
 EMBEDDED_SET = "nuclei"
 """The data set of the package, whose name no other can have: each of its images is a subject."""

@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from semiseg.analysis.mixes import mixes
+from semiseg.analysis.spread import subject_scores
 from semiseg.analysis.study import Comparison, Study
+from semiseg.analysis.worth import worth
 from semiseg.evaluate import calibration
 from semiseg.report import plot
-from semiseg.report.conclusions import mixes, subject_scores, worth
 from semiseg.report.sentences import (
     covered,
     equivalence_text,

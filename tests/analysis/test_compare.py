@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 
 from semiseg.analysis import scores_csv as subject_scores
+from semiseg.analysis import worth
+from semiseg.analysis.mixes import mixes, table_mixes
 from semiseg.analysis.runs import load_runs
 from semiseg.analysis.statistics import Interval
 from semiseg.analysis.study import Comparison, arm_settings, find_arms, study
 from semiseg.errors import UserError
-from semiseg.report import conclusions
 from semiseg.report import page as report
 from semiseg.report import sentences as words
-from semiseg.report.conclusions import mixes, table_mixes
 
 from .fake import write_rows, write_run
 
@@ -115,7 +115,7 @@ def test_two_numbers_of_one_choice_of_subjects_are_one_label_subset(tmp_path):
         1,
     )
     assert {c.paired_by for c in s.comparisons} == {"label subset and seed"}
-    assert conclusions.gain(s, "supervised", 2, 3).n_subsets == 2
+    assert worth.gain(s, "supervised", 2, 3).n_subsets == 2
     assert (
         "With 3 annotated, label subsets 0 and 1 hold the same images: they count as one"
         in " ".join(words.cautions(s))

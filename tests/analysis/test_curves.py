@@ -11,11 +11,12 @@ from semiseg.analysis.curves import (
     pooling,
 )
 from semiseg.analysis.runs import load_runs
+from semiseg.analysis.spread import ranking, splits
 from semiseg.analysis.statistics import mean_interval
 from semiseg.analysis.study import study
 from semiseg.analysis.variance import rank_stability, variance_split
+from semiseg.analysis.worth import Worth, gain, learning_curve, plateaus, worth
 from semiseg.report import sentences as words
-from semiseg.report.conclusions import Worth, gain, learning_curve, plateaus, ranking, splits, worth
 from semiseg.report.sentences import equivalence_text, worth_sentences
 
 from .fake import write_rows, write_run

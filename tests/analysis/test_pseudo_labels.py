@@ -12,6 +12,7 @@ from semiseg.analysis.runs import load_runs
 from semiseg.analysis.study import study
 from semiseg.errors import UserError
 from semiseg.report import page as report
+from semiseg.report import pseudo_label_figures, pseudo_label_text
 from semiseg.train import diagnostics
 from semiseg.types import Pseudo
 
@@ -82,17 +83,19 @@ def test_what_the_trainer_logs_is_drawn_for_each_budget(taught, keys):
     measures = {key.removeprefix("pseudo_").split("_")[0] for key in keys}
     assert (
         measures
-        == set(pseudo_labels.TRENDS) | set(pseudo_labels.CLASSES)
+        == set(pseudo_label_figures.TRENDS) | set(pseudo_label_figures.CLASSES)
         >= {"accepted", "accuracy", "ece", "gap", "lead", "recall"}
     )
-    assert {"accepted", "accuracy", "ece", "gap"} <= set(pseudo_labels.TRENDS) and {
+    assert {"accepted", "accuracy", "ece", "gap"} <= set(pseudo_label_figures.TRENDS) and {
         "accepted",
         "accuracy",
         "recall",
-    } <= set(pseudo_labels.CLASSES)
-    panels = np.reshape(pseudo_labels.trends(taught).axes, (len(pseudo_labels.TRENDS), 2))
+    } <= set(pseudo_label_figures.CLASSES)
+    panels = np.reshape(
+        pseudo_label_figures.trends(taught).axes, (len(pseudo_label_figures.TRENDS), 2)
+    )
     assert [p.get_title(loc="left") for p in panels[0]] == ["4 annotated", "8 annotated"]
-    for row, (measure, name) in zip(panels, pseudo_labels.TRENDS.items()):
+    for row, (measure, name) in zip(panels, pseudo_label_figures.TRENDS.items()):
         assert row[0].get_ylabel() == name
         logged = ["pseudo_lead"] if measure == "lead" else [f"pseudo_{measure}_{k}" for k in (1, 2)]
         for panel, labels in zip(row, (4, 8)):
@@ -105,7 +108,7 @@ def test_what_the_trainer_logs_is_drawn_for_each_budget(taught, keys):
             np.testing.assert_allclose(lines["mean teacher"].get_ydata(), mean)
             np.testing.assert_array_equal(lines["pseudo label"].get_xdata(), STEPS)
     with pytest.raises(UserError, match="hidden labels"):
-        pseudo_labels.trends(study(taught.runs.where(method="supervised"), tests=False))
+        pseudo_label_figures.trends(study(taught.runs.where(method="supervised"), tests=False))
 
 
 def test_a_drowned_class_is_seen(keys, tmp_path):
@@ -125,7 +128,7 @@ def test_a_drowned_class_is_seen(keys, tmp_path):
         gone,
     )
     s = study(load_runs(tmp_path))
-    head, row = pseudo_labels.class_table(s)
+    head, row = pseudo_label_text.class_table(s)
     cells = dict(zip(head, row))
     assert (cells["Accepted, b"], cells["Accuracy, b"], cells["Recall, b"], cells["Recall, a"]) == (
         "–",
@@ -133,12 +136,12 @@ def test_a_drowned_class_is_seen(keys, tmp_path):
         ".00",
         ".90",
     )
-    accepted, accuracy, recall = pseudo_labels.by_class(s).axes
+    accepted, accuracy, recall = pseudo_label_figures.by_class(s).axes
     assert [t.get_text() for t in accuracy.texts] == ["90", "90", "–"] and [
         t.get_text() for t in recall.texts
     ] == ["90", "90", "0"]
     assert [t.get_text() for t in accepted.get_xticklabels()] == ["background", "a", "b"]
-    assert pseudo_labels.sentences(s) == [
+    assert pseudo_label_text.sentences(s) == [
         "Class b is all but lost (recall below .1) with mean teacher."
     ], "four lines tell no more"
 
@@ -188,7 +191,7 @@ def test_bias_is_a_lasting_fall_that_is_not_admitted(accepted, accuracy, ece, wo
         for t, (a, e) in enumerate(zip(accuracy, ece))
     ]
     (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    said = pseudo_labels.sentences(study(load_runs(tmp_path)))
+    said = pseudo_label_text.sentences(study(load_runs(tmp_path)))
     assert words in said[0] and any("all but lost" in line for line in said) == (accepted > 0.1)
 
 
@@ -202,9 +205,9 @@ def test_what_no_run_logged_has_no_panel(keys, tmp_path):
         keys,
         alone,
     )
-    panels = pseudo_labels.trends(study(load_runs(tmp_path))).axes
+    panels = pseudo_label_figures.trends(study(load_runs(tmp_path))).axes
     assert [p.get_ylabel() for p in panels] == [
-        pseudo_labels.TRENDS[m] for m in ("accepted", "accuracy", "ece")
+        pseudo_label_figures.TRENDS[m] for m in ("accepted", "accuracy", "ece")
     ]
     assert all(len(p.lines) == 1 for p in panels)
 
@@ -236,10 +239,10 @@ def test_colours_go_to_confirmation_bias():
     ]
     arms = {f"{i:02d}": [] for i in range(12)}
     found = {(arm, n): falls if arm > "05" and n == 4 else lucky for arm in arms for n in (4, 8)}
-    assert pseudo_labels._shown(found, [4, 8]) == {f"{i:02d}" for i in range(6, 12)}
+    assert pseudo_label_figures._shown(found, [4, 8]) == {f"{i:02d}" for i in range(6, 12)}
     assert (
-        pseudo_labels._shown(found, [8]) == {f"{i:02d}" for i in range(6)}
-        and len(pseudo_labels._shown(dict(list(found.items())[:16]), [4])) == 8
+        pseudo_label_figures._shown(found, [8]) == {f"{i:02d}" for i in range(6)}
+        and len(pseudo_label_figures._shown(dict(list(found.items())[:16]), [4])) == 8
     )
 
 

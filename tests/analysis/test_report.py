@@ -439,7 +439,7 @@ def test_synthetic_data_have_a_part_of_their_own(tmp_path, monkeypatch):
     that looks fit, a set of one budget that the commands give to another, and runs that fall out of
     results.csv.
     """
-    from semiseg.analysis import mixes as synthetic
+    from semiseg.report import synthetic_sets as synthetic
 
     for labels in (4, 8):
         for subset in range(2):
