@@ -10,8 +10,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from semiseg.nets.layers import modules as layers
-from semiseg.nets.layers.modules import Normals
+from semiseg.nets import layers
+from semiseg.nets.layers import Normals
 from semiseg.types import PyTree
 
 Weights = dict[str, Any]

@@ -21,7 +21,7 @@ from semiseg.generators.blocks import (
     instance_norm,
     leaky,
 )
-from semiseg.nets.layers.modules import Normals
+from semiseg.nets.layers import Normals
 from semiseg.types import Params, PyTree
 
 Adversarial = Literal["hinge", "bce"]

@@ -19,7 +19,7 @@ from semiseg.generators.blocks import (
     split_maps,
 )
 from semiseg.generators.spade import Spade
-from semiseg.nets.layers.modules import Normals
+from semiseg.nets.layers import Normals
 
 
 @dataclasses.dataclass(frozen=True)

@@ -21,8 +21,8 @@ from semiseg.generators.blocks import (
     leaky,
     split_maps,
 )
-from semiseg.nets.layers import modules as layers
-from semiseg.nets.layers.modules import Normals
+from semiseg.nets import layers
+from semiseg.nets.layers import Normals
 
 
 @dataclasses.dataclass(frozen=True)

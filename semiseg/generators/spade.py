@@ -25,7 +25,7 @@ from semiseg.generators.blocks import (
     leaky,
     split_maps,
 )  # fmt: skip
-from semiseg.nets.layers.modules import Normals
+from semiseg.nets.layers import Normals
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from semiseg.generators.blocks import Weights, conv, conv_weights, dense, dense_weights, leaky
-from semiseg.nets.layers.modules import Normals
+from semiseg.nets.layers import Normals
 
 WIDTHS = (16, 32, 48, 64)
 

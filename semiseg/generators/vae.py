@@ -24,8 +24,8 @@ from semiseg.generators.blocks import (
     one_hot,
 )
 from semiseg.generators.losses import kl
-from semiseg.nets.layers import modules as layers
-from semiseg.nets.layers.modules import Normals
+from semiseg.nets import layers
+from semiseg.nets.layers import Normals
 from semiseg.types import IGNORE
 
 

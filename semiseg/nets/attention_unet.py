@@ -10,9 +10,9 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from semiseg.nets import layers
 from semiseg.nets.from_torch import rules as torch_layout
 from semiseg.nets.from_torch import state_dict as imports
-from semiseg.nets.layers import modules as layers
 from semiseg.nets.layers.resample import resize
 from semiseg.nets.unet import UNet
 from semiseg.types import Params

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from semiseg.nets.layers import modules as layers
+from semiseg.nets import layers
 from semiseg.nets.layers import vgg
 from semiseg.nets.layers.resample import resize
 from semiseg.nets.network import Network
@@ -57,7 +57,7 @@ class _Module(nnx.Module):
 
     def __init__(self, net: FCN8s, channels: int, classes: int, normals: layers.Normals):
         self.net = net
-        for i, widths in enumerate(vgg.plan(net.width), 1):
+        for i, widths in enumerate(vgg.stage_widths(net.width), 1):
             setattr(self, f"stage{i}", vgg.Stage(channels, widths, net.norm, normals))
             channels = widths[-1]
         self.full6 = layers.ConvNorm(channels, net.hidden, net.norm, size=7, normals=normals)

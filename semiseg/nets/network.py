@@ -17,7 +17,7 @@ from flax import nnx
 from jax.extend import core
 
 from semiseg.errors import UserError
-from semiseg.nets.layers.modules import Normals
+from semiseg.nets.layers import Normals
 from semiseg.nets.layers.resample import resize
 from semiseg.types import Output, Params
 

@@ -13,8 +13,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from semiseg.nets.layers import modules as layers
-from semiseg.nets.layers.attention import Linear
+from semiseg.nets import layers
+from semiseg.nets.layers.linear import Linear
 from semiseg.nets.layers.resample import resize
 from semiseg.nets.network import Network
 from semiseg.nets.unet import UNet

@@ -11,8 +11,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from semiseg.nets import layers
 from semiseg.nets.from_torch.rules import last, mapped, transposed
-from semiseg.nets.layers import modules as layers
 from semiseg.nets.network import Network
 from semiseg.types import Params
 

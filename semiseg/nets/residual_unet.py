@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from semiseg.nets.layers import modules as layers
+from semiseg.nets import layers
 from semiseg.nets.unet import UNet
 
 

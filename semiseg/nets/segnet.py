@@ -8,7 +8,7 @@ from typing import Any, Literal
 import jax
 from flax import nnx
 
-from semiseg.nets.layers import modules as layers
+from semiseg.nets import layers
 from semiseg.nets.layers import vgg
 from semiseg.nets.layers.resample import max_pool_with_index, max_unpool
 from semiseg.nets.network import Network
@@ -53,7 +53,7 @@ class _Module(nnx.Module):
 
     def __init__(self, net: SegNet, channels: int, classes: int, normals: layers.Normals):
         self.net = net
-        stages = vgg.plan(net.width)
+        stages = vgg.stage_widths(net.width)
         inputs = [channels, *(widths[-1] for widths in stages)]
         for i, widths in enumerate(stages):
             setattr(self, f"down{i}", vgg.Stage(inputs[i], widths, net.norm, normals))

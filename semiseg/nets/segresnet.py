@@ -15,9 +15,9 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from semiseg.nets import layers
 from semiseg.nets.from_torch.rules import mapped
-from semiseg.nets.layers import modules as layers
-from semiseg.nets.layers.attention import Linear
+from semiseg.nets.layers.linear import Linear
 from semiseg.nets.network import Network
 from semiseg.types import Params
 

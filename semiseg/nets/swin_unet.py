@@ -11,8 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from semiseg.nets.layers import attention
-from semiseg.nets.layers import modules as layers
+from semiseg.nets import layers
 from semiseg.nets.network import Network
 from semiseg.nets.unetr import Up
 
@@ -67,7 +66,7 @@ class SwinUnet(Network):
                 f"SwinUnet: window is {self.window} and patch {self.patch}; they must be at "
                 f"least 2 and 1"
             )
-        attention.heads_divide(
+        layers.heads_divide(
             "SwinUnet", [self.features * 2**i for i in range(len(self.depths))], self.heads
         )
 
@@ -95,7 +94,7 @@ class _Module(nnx.Module):
         def stage(name: str, i: int) -> None:
             first = sum(net.depths[:i])
             for j in range(net.depths[i]):
-                block = attention.Swin(
+                block = layers.Swin(
                     width(i),
                     net.heads[i],
                     (net.window,) * net.dims,
@@ -105,10 +104,10 @@ class _Module(nnx.Module):
                 )
                 setattr(self, f"{name}{i}block{j}", block)
 
-        self.embed = attention.PatchEmbed(
+        self.embed = layers.PatchEmbed(
             channels, width(0), net.patch, dims=net.dims, normals=normals
         )
-        self.enter = attention.LayerNorm(width(0))
+        self.enter = layers.LayerNorm(width(0))
         last = len(net.depths) - 1
         for i in range(last + 1):
             stage("down", i)
@@ -116,17 +115,17 @@ class _Module(nnx.Module):
                 setattr(
                     self,
                     f"merge{i}",
-                    attention.PatchMerge(width(i), dims=net.dims, normals=normals),
+                    layers.PatchMerge(width(i), dims=net.dims, normals=normals),
                 )
-        self.middle = attention.LayerNorm(width(last))
+        self.middle = layers.LayerNorm(width(last))
         for i in reversed(range(last)):
             setattr(self, f"expand{i}", up(width(i + 1), width(i)))
-            setattr(self, f"grow{i}", attention.LayerNorm(width(i)))
-            setattr(self, f"join{i}", attention.Linear(2 * width(i), width(i), normals=normals))
+            setattr(self, f"grow{i}", layers.LayerNorm(width(i)))
+            setattr(self, f"join{i}", layers.Linear(2 * width(i), width(i), normals=normals))
             stage("up", i)
-        self.out = attention.LayerNorm(width(0))
+        self.out = layers.LayerNorm(width(0))
         self.last = up(width(0), width(0), factor=net.patch)
-        self.final = attention.LayerNorm(width(0))
+        self.final = layers.LayerNorm(width(0))
         self.head = layers.Conv(width(0), classes, size=1, dims=net.dims, normals=normals)
 
     def __call__(

@@ -12,9 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from semiseg.nets import layers
 from semiseg.nets.from_torch.rules import mapped, same, transposed
-from semiseg.nets.layers import attention
-from semiseg.nets.layers import modules as layers
 from semiseg.nets.network import Network
 from semiseg.nets.unetr import ResBlock, Up, with_norms
 from semiseg.types import Params
@@ -74,7 +73,7 @@ class SwinUNETR(Network):
             raise ValueError(f"SwinUNETR: window is {self.window}; it must be at least 2")
         if self.patch not in (2, 4):
             raise ValueError(f"SwinUNETR: patch is {self.patch}; it must be 2 or 4")
-        attention.heads_divide(
+        layers.heads_divide(
             "SwinUNETR", [self.features * 2**i for i in range(len(self.depths))], self.heads
         )
 
@@ -99,13 +98,13 @@ class _Module(nnx.Module):
         stages = len(net.depths)
         make = functools.partial(ResBlock, norm=net.norm, dims=net.dims, normals=normals)
         up = functools.partial(Up, dims=net.dims, normals=normals)
-        self.embed = attention.PatchEmbed(
+        self.embed = layers.PatchEmbed(
             channels, width(0), net.patch, dims=net.dims, normals=normals
         )
         rates = iter(np.linspace(0, net.drop_path, sum(net.depths)).tolist())
         for i, (depth, heads) in enumerate(zip(net.depths, net.heads)):
             for j in range(depth):
-                block = attention.Swin(
+                block = layers.Swin(
                     width(i),
                     heads,
                     (net.window,) * net.dims,
@@ -115,9 +114,7 @@ class _Module(nnx.Module):
                     normals=normals,
                 )
                 setattr(self, f"stage{i}block{j}", block)
-            setattr(
-                self, f"merge{i}", attention.PatchMerge(width(i), dims=net.dims, normals=normals)
-            )
+            setattr(self, f"merge{i}", layers.PatchMerge(width(i), dims=net.dims, normals=normals))
         self.enter = make(channels, width(0))
         for i in range(stages - 1):
             setattr(self, f"skip{i}", make(width(i), width(i)))
@@ -139,14 +136,14 @@ class _Module(nnx.Module):
         stages = len(self.net.depths)
         key_of = lambda i: None if key is None else jax.random.fold_in(key, i)
         tokens = layers.dropout(self.embed(x), self.net.dropout, key_of(0))
-        hidden = [attention.layer_norm(tokens)]
+        hidden = [layers.layer_norm(tokens)]
         for i, depth in enumerate(self.net.depths):
             for j in range(depth):
                 tokens = getattr(self, f"stage{i}block{j}")(
                     tokens, key_of(1 + sum(self.net.depths[:i]) + j)
                 )
             tokens = getattr(self, f"merge{i}")(tokens)
-            hidden.append(attention.layer_norm(tokens))
+            hidden.append(layers.layer_norm(tokens))
         y = self.bottom(hidden[stages], train)
         for i in reversed(range(stages)):
             skip = hidden[i] if i == stages - 1 else getattr(self, f"skip{i}")(hidden[i], train)

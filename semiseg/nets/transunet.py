@@ -12,8 +12,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from semiseg.nets.layers import attention
-from semiseg.nets.layers import modules as layers
+from semiseg.nets import layers
 from semiseg.nets.layers.resample import overlapping_max_pool, resize
 from semiseg.nets.network import Network
 
@@ -60,7 +59,7 @@ class TransUNet(Network):
     def __post_init__(self) -> None:
         object.__setattr__(self, "blocks", tuple(self.blocks))
         object.__setattr__(self, "decoder", tuple(self.decoder))
-        attention.heads_divide("TransUNet", [self.hidden], [self.heads])
+        layers.heads_divide("TransUNet", [self.hidden], [self.heads])
 
     @property
     def block(self) -> int:
@@ -152,17 +151,17 @@ class _Module(nnx.Module):
                 )
                 width = out
             skips.append(width)
-        self.embed = attention.Linear(width, net.hidden, normals=normals)
+        self.embed = layers.Linear(width, net.hidden, normals=normals)
         self.position = nnx.Param(normals.normal((*(n // 16 for n in size), net.hidden), 0.02))
         for i in range(net.depth):
             setattr(
                 self,
                 f"block{i}",
-                attention.Transformer(
+                layers.Transformer(
                     net.hidden, net.heads, net.mlp, rate=net.dropout, eps=1e-6, normals=normals
                 ),
             )
-        self.norm = attention.LayerNorm(net.hidden, eps=1e-6)
+        self.norm = layers.LayerNorm(net.hidden, eps=1e-6)
         self.widen = _Conv(net, net.hidden, 2 * net.decoder[0], normals)
         width = 2 * net.decoder[0]
         for i, out in enumerate(net.decoder):

@@ -11,9 +11,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from semiseg.nets import layers
 from semiseg.nets.from_torch.rules import mapped, same, transposed
-from semiseg.nets.layers import attention
-from semiseg.nets.layers import modules as layers
 from semiseg.nets.layers.resample import resize
 from semiseg.nets.network import Network
 from semiseg.types import Params
@@ -76,7 +75,7 @@ class UNETR(Network):
                 f"UNETR: taps {self.taps} must be {levels - 1} rising numbers of blocks from 1 "
                 f"to {self.depth} for a patch of {self.patch}"
             )
-        attention.heads_divide("UNETR", [self.hidden], [self.heads])
+        layers.heads_divide("UNETR", [self.hidden], [self.heads])
 
     @property
     def block(self) -> int:
@@ -137,18 +136,18 @@ class _Module(nnx.Module):
         width = lambda level: net.features * 2**level
         make = functools.partial(ResBlock, norm=net.norm, dims=net.dims, normals=normals)
         up = functools.partial(Up, dims=net.dims, normals=normals)
-        self.embed = attention.PatchEmbed(
+        self.embed = layers.PatchEmbed(
             channels, net.hidden, net.patch, dims=net.dims, normals=normals
         )
         self.position = nnx.Param(
             normals.normal((*(n // net.patch for n in size), net.hidden), 0.02)
         )
         for i in range(net.depth):
-            block = attention.Transformer(
+            block = layers.Transformer(
                 net.hidden, net.heads, net.mlp, rate=net.dropout, bias=net.qkv_bias, normals=normals
             )
             setattr(self, f"block{i}", block)
-        self.norm = attention.LayerNorm(net.hidden)
+        self.norm = layers.LayerNorm(net.hidden)
         self.enter = make(channels, width(0))
         levels = len(net.taps) + 1
         for level in range(1, levels):

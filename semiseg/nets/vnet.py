@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from semiseg.nets import layers
 from semiseg.nets.from_torch.rules import mapped, transposed
-from semiseg.nets.layers import modules as layers
-from semiseg.nets.layers.attention import PatchEmbed
+from semiseg.nets.layers import PatchEmbed
 from semiseg.nets.network import Network
 from semiseg.types import Params
 

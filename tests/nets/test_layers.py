@@ -9,7 +9,7 @@ import pytest
 from flax import linen
 from jax import lax
 
-from semiseg.nets.layers import modules as layers
+from semiseg.nets import layers
 
 
 def random(seed, *shape):

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 from net_contract import count, equals_torch
 
-from semiseg.nets import NETS, attention_unet, deeplab, unet, unet_plus_plus
-from semiseg.nets.layers import modules as layers
+from semiseg.nets import NETS, attention_unet, deeplab, layers, unet, unet_plus_plus
 
 FULL = (64, 128, 256, 512, 1024)
 PAPER = (32, 64, 128, 256, 512)

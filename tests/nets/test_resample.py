@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from semiseg.nets.layers import resample
-from semiseg.nets.layers.modules import max_pool
+from semiseg.nets.layers import max_pool, resample
 
 
 def random(seed, *shape):

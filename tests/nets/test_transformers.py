@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 from net_contract import Case, computes_in_bfloat16, count, equals_torch, fits, learns, obeys
 
-from semiseg.nets import swin_unetr, unetr
+from semiseg.nets import layers, swin_unetr, unetr
 from semiseg.nets.layers import attention
-from semiseg.nets.layers import modules as layers
 from semiseg.nets.swin_unet import SwinUnet
 from semiseg.nets.swin_unetr import SwinUNETR
 from semiseg.nets.transunet import TransUNet
@@ -58,11 +57,11 @@ def test_blocks_are_cut_and_joined(size, window):
     order, and comes back.
     """
     x = jnp.arange(np.prod(size), dtype=jnp.float32).reshape(1, *size, 1)
-    cut = attention.blocks(x, window)
+    cut = layers.blocks(x, window)
     for place in itertools.product(*(range(n // w) for n, w in zip(size, window))):
         part = x[(0, *(slice(p * w, (p + 1) * w) for p, w in zip(place, window)))]
         np.testing.assert_array_equal(cut[(0, *place)], part.reshape(-1, 1))
-    np.testing.assert_array_equal(attention.unblocks(cut, window), x)
+    np.testing.assert_array_equal(layers.unblocks(cut, window), x)
 
 
 @pytest.mark.parametrize(("full", "window"), [((3, 4), (3, 4)), ((4, 3, 2), (2, 3, 2))])
@@ -84,9 +83,9 @@ def test_shifted_windows_do_not_see_across_the_border():
     """
     mask = attention.shift_mask((4, 6), (2, 3), (1, 1))
     place = np.stack(np.meshgrid(np.arange(4), np.arange(6), indexing="ij"), -1)
-    rolled = np.asarray(
-        attention.blocks(jnp.asarray(np.roll(place, (-1, -1), (0, 1)))[None], (2, 3))
-    )[0]
+    rolled = np.asarray(layers.blocks(jnp.asarray(np.roll(place, (-1, -1), (0, 1)))[None], (2, 3)))[
+        0
+    ]
     close = (np.abs(rolled[..., :, None, :] - rolled[..., None, :, :]) < (2, 3)).all(-1)
     np.testing.assert_array_equal(mask == 0, close)
 
@@ -110,7 +109,7 @@ def test_attention_is_the_formula():
 
 def test_a_branch_is_left_out_for_whole_images_and_keeps_its_mean():
     """Catches stochastic depth that drops pixels, and a missing 1 / (1 − rate)."""
-    y = np.asarray(attention.drop_path(jnp.ones((4000, 2, 3)), 0.3, jax.random.key(0)))
+    y = np.asarray(layers.drop_path(jnp.ones((4000, 2, 3)), 0.3, jax.random.key(0)))
     assert (
         (np.ptp(y, axis=(1, 2)) == 0).all()
         and abs(y.mean() - 1) < 0.05
@@ -120,7 +119,7 @@ def test_a_branch_is_left_out_for_whole_images_and_keeps_its_mean():
 
 def test_patches_are_merged_in_swins_order():
     """Catches rows exchanged with columns, which would spoil published weights alone."""
-    order = [list(itertools.product((0, 1), repeat=3))[i] for i in attention.merge_order(3)]
+    order = [list(itertools.product((0, 1), repeat=3))[i] for i in layers.merge_order(3)]
     assert order == [
         (0, 0, 0),
         (1, 0, 0),
@@ -131,7 +130,7 @@ def test_patches_are_merged_in_swins_order():
         (0, 1, 1),
         (1, 1, 1),
     ]
-    assert [list(itertools.product((0, 1), repeat=2))[i] for i in attention.merge_order(2)] == [
+    assert [list(itertools.product((0, 1), repeat=2))[i] for i in layers.merge_order(2)] == [
         (0, 0),
         (1, 0),
         (0, 1),

@@ -9,7 +9,9 @@ from collections.abc import Sequence
 import jax
 from flax import nnx
 
-from semiseg.nets.layers.modules import ConvNorm, Normals, NormKind
+from semiseg.nets.layers.convolution import ConvNorm
+from semiseg.nets.layers.norm import NormKind
+from semiseg.nets.layers.normals import Normals
 from semiseg.nets.layers.resample import overlapping_max_pool
 
 
@@ -28,29 +30,31 @@ class Bottleneck(nnx.Module):
         dilation: int,
         normals: Normals,
     ):
+        out = 4 * width
         self.unit1 = ConvNorm(channels, width, norm, size=1, normals=normals)
         self.unit2 = ConvNorm(width, width, norm, stride=stride, dilation=dilation, normals=normals)
-        self.unit3 = ConvNorm(width, 4 * width, norm, None, size=1, normals=normals)
-        project = stride > 1 or channels != 4 * width
-        self.shortcut = (
-            ConvNorm(channels, 4 * width, norm, None, size=1, stride=stride, normals=normals)
-            if project
-            else None
-        )
+        self.unit3 = ConvNorm(width, out, norm, None, size=1, normals=normals)
+        self.project = stride > 1 or channels != out
+        if self.project:
+            self.shortcut = ConvNorm(
+                channels, out, norm, None, size=1, stride=stride, normals=normals
+            )
 
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         y = self.unit3(self.unit2(self.unit1(x, train), train), train)
-        return jax.nn.relu(y + (x if self.shortcut is None else self.shortcut(x, train)))
+        if self.project:
+            x = self.shortcut(x, train)
+        return jax.nn.relu(y + x)
 
 
 class ResNet(nnx.Module):
-    """He et al., CVPR 2016 (table 1), with the stride on the 3×3 convolution; the classifier is
-    left out.
+    """ResNet of He et al., CVPR 2016 (table 1), with the stride on the 3×3 convolution and without
+    the classifier.
 
-    From ``output_stride`` (8, 16 or 32) on, strides become dilations (Chen et al. 2017, fig. 3):
-    the first block of such a stage keeps the dilation of the stage before it, as in the public
-    implementations. ``grid`` multiplies the dilations of the last stage's blocks. Variables: stem,
-    stage{1…4}_{block}.
+    From ``output_stride`` (8, 16 or 32) on, strides become dilations (Chen et al., arXiv
+    1706.05587, fig. 3): the first block of such a stage keeps the dilation of the stage before it,
+    as in the public implementations. ``grid`` multiplies the dilations of the last stage's blocks.
+    Variables: stem, stage{1…4}_{block}.
     """
 
     def __init__(
@@ -65,31 +69,47 @@ class ResNet(nnx.Module):
     ):
         self.depths = tuple(depths)
         self.stem = ConvNorm(channels, width, norm, size=7, stride=2, normals=normals)
-        given, reached, dilation = width, 4, 1
-        for s, depth in enumerate(depths):
-            stride = 1 if s == 0 or reached == output_stride else 2
-            before, reached = dilation, reached * stride
-            dilation = dilation if s == 0 or stride == 2 else 2 * dilation
-            for b in range(depth):
-                d = dilation if b or max(grid) > 1 else before
-                d *= grid[b % len(grid)] if s == len(depths) - 1 else 1
+        given = width
+        for stage, (stride, dilations) in enumerate(_stages(depths, output_stride, grid)):
+            inner = width * 2**stage
+            for i, dilation in enumerate(dilations):
                 block = Bottleneck(
-                    given,
-                    width * 2**s,
-                    norm,
-                    stride=stride if b == 0 else 1,
-                    dilation=d,
-                    normals=normals,
+                    given, inner, norm, stride=stride, dilation=dilation, normals=normals
                 )
-                setattr(self, f"stage{s + 1}_{b}", block)
-                given = 4 * width * 2**s
+                setattr(self, f"stage{stage + 1}_{i}", block)
+                given = 4 * inner
+                stride = 1
 
     def __call__(self, x: jax.Array, train: bool) -> list[jax.Array]:
         """Activations of each stage, at 1/4, 1/8 or coarser."""
         x = overlapping_max_pool(self.stem(x, train))
-        found = []
-        for s, depth in enumerate(self.depths, 1):
-            for b in range(depth):
-                x = getattr(self, f"stage{s}_{b}")(x, train)
-            found.append(x)
-        return found
+        stages = []
+        for stage, depth in enumerate(self.depths, 1):
+            for i in range(depth):
+                x = getattr(self, f"stage{stage}_{i}")(x, train)
+            stages.append(x)
+        return stages
+
+
+def _stages(
+    depths: Sequence[int], output_stride: int, grid: Sequence[int]
+) -> list[tuple[int, list[int]]]:
+    """Of each stage: the stride of its first block, and the dilation of every block."""
+    stages = []
+    reached = 4
+    dilation = 1
+    for stage, depth in enumerate(depths):
+        before = dilation
+        stride = 1
+        if stage > 0 and reached < output_stride:
+            stride = 2
+        elif stage > 0:
+            dilation *= 2
+        reached *= stride
+        dilations = [dilation] * depth
+        if max(grid) == 1:
+            dilations[0] = before
+        if stage == len(depths) - 1:
+            dilations = [d * grid[i % len(grid)] for i, d in enumerate(dilations)]
+        stages.append((stride, dilations))
+    return stages

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 import jax
 from flax import nnx
 
-from semiseg.nets.layers.modules import ConvNorm, Normals, NormKind
+from semiseg.nets.layers.convolution import ConvNorm
+from semiseg.nets.layers.norm import NormKind
+from semiseg.nets.layers.normals import Normals
 
 
 class Stage(nnx.Module):
@@ -25,8 +27,11 @@ class Stage(nnx.Module):
         return x
 
 
-def plan(width: int) -> list[list[int]]:
-    """Outputs of VGG16's convolutions (Simonyan & Zisserman, ICLR 2015, table 1, column D) whose
-    first has ``width`` channels (64 there).
+def stage_widths(width: int) -> list[list[int]]:
+    """Outputs of VGG16's convolutions, stage by stage (Simonyan & Zisserman, ICLR 2015, table 1,
+    column D); the first has ``width`` channels (64 there).
+
+    >>> stage_widths(64)[:3]
+    [[64, 64], [128, 128], [256, 256, 256]]
     """
     return [[width] * 2, [2 * width] * 2, [4 * width] * 3, [8 * width] * 3, [8 * width] * 3]
