@@ -65,8 +65,7 @@ def main(argv: Sequence[str]) -> int:
     began = time.monotonic()
     from semiseg.analysis.runs import load_runs
     from semiseg.report.page import write_report
-    from semiseg.sweeps import spec as trials
-    from semiseg.sweeps import sweep
+    from semiseg.sweeps import sweep, trials
     from semiseg.train.loop import Interrupted
 
     out = Path(own["out"])
