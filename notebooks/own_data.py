@@ -27,7 +27,7 @@ from skimage import io
 
 import semiseg
 from semiseg.cli.predict import Predictor
-from semiseg.data import store
+from semiseg.data import importing
 from semiseg.nets import UNet
 from semiseg.report import plot
 
@@ -51,7 +51,7 @@ for i in range(24):
 # which images are of one patient.
 
 # %%
-info = store.import_set("folder", source, "mine", root=place / "stores", progress=False)
+info = importing.import_set("folder", source, "mine", root=place / "stores", progress=False)
 {split: count["subjects"] for split, count in info.counts.items()}
 
 # %% [markdown]

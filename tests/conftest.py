@@ -109,10 +109,10 @@ def tiny_folder(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def root(tmp_path_factory, tiny_folder) -> str:
     """A store root with the tiny set imported as ``discs``."""
-    from semiseg.data import store
+    from semiseg.data import importing
 
     place = tmp_path_factory.mktemp("stores")
-    store.import_set("folder", tiny_folder, "discs", root=place, progress=False)
+    importing.import_set("folder", tiny_folder, "discs", root=place, progress=False)
     return str(place)
 
 

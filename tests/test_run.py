@@ -22,7 +22,7 @@ from semiseg import config, devices
 from semiseg.cli.main import main
 from semiseg.errors import UserError
 from semiseg.pretrain import Weights
-from semiseg.runner import notes_of
+from semiseg.runner.build import notes_of
 
 
 def command(trial, out: Path) -> list[str]:
@@ -308,8 +308,9 @@ def test_training_code_does_not_know_the_test_split():
         "data/records.py",
         "data/describe.py",
         "data/check.py",
-        "runner.py",
-        "evaluate/again.py",
+        "runner/score.py",
+        "runner/execute.py",
+        "runner/rescore.py",
     }, users
     trained = [
         p
@@ -346,20 +347,20 @@ def test_data_imported_anew_are_refused(tmp_path, tiny, tiny_folder, capsys):
     """
     import shutil
 
-    from semiseg.data import store
+    from semiseg.data import importing
 
     loose = tmp_path / "files"
     for kind in ("images", "labels"):
         (loose / kind).mkdir(parents=True)
         for file in tiny_folder.glob(f"*/{kind}/*.png"):
             shutil.copy(file, loose / kind / file.name)
-    store.import_set("folder", loose, "own", root=tmp_path / "root", progress=False, seed=0)
+    importing.import_set("folder", loose, "own", root=tmp_path / "root", progress=False, seed=0)
     trial = dataclasses.replace(
         tiny, data="own", root=str(tmp_path / "root"), steps=4, eval_every=4
     )
     out = tmp_path / "run"
     semiseg.run(trial, out, progress=False)
-    store.import_set(
+    importing.import_set(
         "folder", loose, "own", root=tmp_path / "root", progress=False, overwrite=True, seed=3
     )
     assert (

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 import semiseg
-from semiseg import config, runner
+from semiseg import config
 from semiseg.cli.main import main
-from semiseg.data import store
+from semiseg.data import importing, store
 from semiseg.data.frame import Frame
 from semiseg.data.pools import pools
 from semiseg.errors import UserError
@@ -19,6 +19,9 @@ from semiseg.evaluate import probabilities as predict
 from semiseg.evaluate.metrics import score
 from semiseg.methods import METHODS
 from semiseg.nets import UNet
+from semiseg.run_folder import RunFolder
+from semiseg.runner.build import model_of
+from semiseg.runner.score import read_validation
 from semiseg.train.draw import _places
 from semiseg.types import Aux, Batch, Case, Model
 
@@ -51,7 +54,7 @@ def scans(tmp_path_factory):
                 nibabel.save(
                     nibabel.Nifti1Image(voxels, affine), place / split / kind / f"p{i}.nii.gz"
                 )
-    store.import_set("folder", place, "balls", root=root, progress=False)
+    importing.import_set("folder", place, "balls", root=root, progress=False)
     return place, str(root)
 
 
@@ -95,15 +98,15 @@ def test_a_run_on_volumes_scores_what_predict_writes(scans, trial, tmp_path):
     rows = score(mask, truth, ZOOMS, ("background", "class 1"))
     table = {
         r["metric"]: float(r["value"])
-        for r in runner.read_table(tmp_path / "run")
+        for r in RunFolder(tmp_path / "run").read_scores()
         if r["split"] == "test"
     }
     assert (
         table == {r.metric: pytest.approx(r.value, rel=1e-5) for r in rows} and 0 < mask.mean() < 1
     )
 
-    held = runner.read_validation("balls", root, trial.frame)
-    model = runner.model_of(trial, store.info("balls", root))
+    held = read_validation("balls", root, trial.frame)
+    model = model_of(trial, store.info("balls", root))
     (known,) = predict.labels(
         model, trial.frame, result.params, held.images, [held.cases[0].image.shape]
     )
@@ -286,7 +289,7 @@ def test_a_plan_for_volumes_fits_a_trial(scans, tmp_path, capsys):
     trial = config.load(file)
     config.check_volumes(trial)
     made, _, training = pools("balls", scans[1], trial.frame, labels=2, label_subset=0)
-    model = runner.model_of(trial, training.info)
+    model = model_of(trial, training.info)
     assert (
         trial.net.dims == 3
         and made.image_NHWC.shape == (4, 5, 14, 14, 1)

@@ -1,7 +1,6 @@
 """``semiseg data import | list | check | describe``: data sets in and out of the store.
 
-A thin layer over semiseg.data.store, check and describe; errors leave as UserError for
-semiseg/cli/main.py to print.
+A thin layer over semiseg.data; errors leave as UserError for semiseg/cli/main.py to print.
 """
 
 from __future__ import annotations
@@ -16,33 +15,41 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from semiseg.cli.arguments import did_you_mean, typed
+from semiseg.data import readers, store
+from semiseg.data.info import StoreInfo
+from semiseg.data.source import SPLITS
 from semiseg.errors import UserError
 
 FEW_SUBJECTS = 5
+"""Up to fewer subjects than these in val or test, a note says that intervals will be wide."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Reader:
-    """How files are read; None leaves it to the format."""
+def reader_options() -> type:
+    """A dataclass of every reader's options, which tyro turns into flags."""
+    fields = [
+        (name, Annotated[option.kind | None, tyro.conf.arg(help=option.help)], None)
+        for name, option in readers.all_options().items()
+    ]
+    options = dataclasses.make_dataclass("ReaderOptions", fields, frozen=True)
+    options.__doc__ = "How files are read; None leaves it to the format."
+    return options
 
-    classes: str | None = None
-    """Class names, background first, separated by commas (folder)."""
-    channels: str | None = None
-    """grey or rgb: convert pictures; auto: keep what the files hold (folder, dsb2018)."""
-    seed: int | None = None
-    """Of randomly drawn splits (folder, dsb2018)."""
-    license: str | None = None
-    """Licence of the data, for reports (folder)."""
-    citation: str | None = None
-    """What to cite, for reports (folder)."""
+
+def _no_options() -> Any:
+    return reader_options()()
+
+
+ReaderOptions = tyro.conf.OmitArgPrefixes[
+    Annotated[Any, tyro.conf.arg(constructor_factory=reader_options)]
+]
+Format = Annotated[str, tyro.conf.arg(help=readers.formats())]
 
 
 @dataclasses.dataclass(frozen=True)
 class Import:
     """Read files and store them as a data set: whole or not at all."""
 
-    format: str
-    """ssl4mis-acdc, dsb2018 or folder."""
+    format: Format
     source: Path
     """Folder or zip that holds the files."""
     name: str
@@ -51,7 +58,7 @@ class Import:
     """Where data sets live; default: SEMISEG_DATA, else the user's cache folder."""
     overwrite: bool = False
     """Replace a data set of this name; its test ledger is kept."""
-    reader: tyro.conf.OmitArgPrefixes[Reader] = Reader()
+    reader: ReaderOptions = dataclasses.field(default_factory=_no_options)
     json: Path | None = None
     """Also write what was imported to this file."""
 
@@ -80,7 +87,7 @@ class Check:
     """… of this format."""
     root: Path | None = None
     """Where data sets live; default: SEMISEG_DATA, else the user's cache folder."""
-    reader: tyro.conf.OmitArgPrefixes[Reader] = Reader()
+    reader: ReaderOptions = dataclasses.field(default_factory=_no_options)
     json: Path | None = None
     """Also write the list to this file."""
 
@@ -112,87 +119,80 @@ class Describe:
 
 
 def run_import(args: Import) -> int:
-    from semiseg.data import store
+    from semiseg.data.importing import import_set
 
-    reader = dataclasses.asdict(args.reader)
-    info = store.import_set(
+    info = import_set(
         args.format,
         args.source,
         args.name,
         args.root,
         overwrite=args.overwrite,
         say=_note,
-        **reader,
+        **dataclasses.asdict(args.reader),
     )
-    print(
-        f"{info.name}: "
-        + ", ".join(
-            f"{split} {c['records']} records of {c['subjects']} subjects"
-            for split, c in info.counts.items()
-        )
-    )
-    print(f"stored in {info.folder}")
-    annotated = {split: c["annotated"] for split, c in info.counts.items()}
-    bare = info.counts.get("train", {}).get("subjects", 0) - annotated.get("train", 0)
-    if bare:
-        places = ", ".join(f"{split} {n}" for split, n in annotated.items())
-        _note(
-            f"{sum(annotated.values())} annotated subjects: {places}; without annotation, all in "
-            f"train: {bare}"
-        )
-    few = [
-        f"{split} {info.counts[split]['subjects']}"
-        for split in ("val", "test")
-        if 0 < info.counts.get(split, {}).get("subjects", 0) < FEW_SUBJECTS
+    numbers = [
+        f"{split} {count['records']} records of {count['subjects']} subjects"
+        for split, count in info.counts.items()
     ]
-    if few:
-        _note(
-            f"few subjects to score on ({', '.join(few)}): intervals will be wide, and with "
-            f"fewer than 6 no paired test can reach p < .05"
-        )
+    print(f"{info.name}: {', '.join(numbers)}")
+    print(f"stored in {info.folder}")
+    for note in _notes(info):
+        _note(note)
     _write_json(args.json, _row(info))
     return 0
 
 
-def run_list(args: List) -> int:
-    from semiseg.data import store
+def _notes(info: StoreInfo) -> list[str]:
+    """What the user should know of the subjects of a new set."""
+    notes: list[str] = []
+    bare = info.number("train", "subjects") - info.number("train", "annotated")
+    if bare:
+        annotated = {split: count["annotated"] for split, count in info.counts.items()}
+        places = ", ".join(f"{split} {number}" for split, number in annotated.items())
+        notes.append(
+            f"{sum(annotated.values())} annotated subjects: {places}; without annotation, all in "
+            f"train: {bare}"
+        )
+    scored = {split: info.number(split, "subjects") for split in ("val", "test")}
+    few = [f"{split} {number}" for split, number in scored.items() if 0 < number < FEW_SUBJECTS]
+    if few:
+        notes.append(
+            f"few subjects to score on ({', '.join(few)}): intervals will be wide, and with "
+            f"fewer than 6 no paired test can reach p < .05"
+        )
+    return notes
 
+
+def run_list(args: List) -> int:
     sets = store.list_sets(args.root)
     print(
         f"{'name':<20} {'train':>6} {'val':>6} {'test':>6} {'subjects':>9} {'classes':>8}  licence"
     )
     for info in sets:
-        records = [
-            info.counts.get(split, {}).get("records", 0) for split in ("train", "val", "test")
-        ]
-        subjects = sum(c["subjects"] for c in info.counts.values())
-        print(
-            f"{info.name:<20} {records[0]:>6} {records[1]:>6} {records[2]:>6} {subjects:>9} "
-            f"{len(info.classes):>8}  {info.license}"
-        )
+        records = " ".join(f"{info.number(split):>6}" for split in SPLITS)
+        subjects = sum(count["subjects"] for count in info.counts.values())
+        print(f"{info.name:<20} {records} {subjects:>9} {len(info.classes):>8}  {info.license}")
     _write_json(args.json, [_row(info) for info in sets])
     return 0
 
 
 def run_check(args: Check) -> int:
-    from semiseg.data import check
+    from semiseg.data.check import check_source, check_store
+    from semiseg.data.problems import collapsed
 
-    if (args.name is None) == (args.source is None) or (args.source is None) != (
-        args.format is None
-    ):
+    if args.name is not None and args.source is None and args.format is None:
+        what = args.name
+        problems = check_store(args.name, args.root)
+    elif args.name is None and args.source is not None and args.format is not None:
+        what = str(args.source)
+        options = dataclasses.asdict(args.reader)
+        problems = check_source(args.format, args.source, say=_note, **options)
+    else:
         raise UserError(
             "semiseg data check: give the NAME of a data set, or --source and --format of files"
         )
-    if args.name is not None:
-        what, problems = args.name, check.check_store(args.name, args.root)
-    else:
-        what, problems = (
-            str(args.source),
-            check.check_source(
-                args.format or "", args.source or "", say=_note, **dataclasses.asdict(args.reader)
-            ),
-        )
-    print("\n".join(check.collapsed(problems)) if problems else f"{what}: no problems found")
+    lines = collapsed(problems) or [f"{what}: no problems found"]
+    print("\n".join(lines))
     _write_json(args.json, {"checked": what, "problems": problems})
     return 1 if problems else 0
 
@@ -204,22 +204,33 @@ def run_describe(args: Describe) -> int:
     print(describe.table(facts))
     _write_json(args.json, facts)
     if args.plan:
-        from semiseg import plan
-
-        try:
-            text = plan.to_yaml(
-                plan.plan(
-                    facts, args.memory, width=args.width, encoder=args.encoder, dims=args.dims
-                ),
-                args.name,
-            )
-        except ValueError as error:
-            raise UserError(str(error)) from None
+        text = _plan(args, facts)
         _write(args.plan, text, "--plan")
-        print("\n" + "\n".join(line[2:] for line in text.splitlines() if line.startswith("# ")))
+        comments = [line[2:] for line in text.splitlines() if line.startswith("# ")]
+        print("\n" + "\n".join(comments))
     return 0
 
 
+def _plan(args: Describe, facts: dict[str, Any]) -> str:
+    """The YAML of a network that fits the set."""
+    from semiseg import plan
+
+    try:
+        planned = plan.plan(
+            facts, args.memory, width=args.width, encoder=args.encoder, dims=args.dims
+        )
+        return plan.to_yaml(planned, args.name)
+    except ValueError as error:
+        raise UserError(str(error)) from None
+
+
+RUN: dict[str, tuple[type, Callable[[Any], int]]] = {
+    "import": (Import, run_import),
+    "list": (List, run_list),
+    "check": (Check, run_check),
+    "describe": (Describe, run_describe),
+}
+"""Subcommand → its arguments, and what it does."""
 COMMANDS = (
     Annotated[Import, tyro.conf.subcommand("import")]
     | Annotated[List, tyro.conf.subcommand("list")]
@@ -230,38 +241,41 @@ COMMANDS = (
 
 def main(argv: list[str]) -> int:
     """Run ``semiseg data`` with the arguments that follow those two words; returns the exit code."""
-    known = ("import", "list", "check", "describe")
+    commands = ", ".join(RUN)
     if not argv:
-        raise UserError(f"semiseg data: say which of {', '.join(known)}; see `semiseg data --help`")
-    if argv[0] not in known and not argv[0].startswith("-"):
-        raise UserError(
-            f"there is no command data "
-            f"{argv[0]!r}{did_you_mean(argv[0], known) or ': choose one of ' + ', '.join(known)}"
-        )
+        raise UserError(f"semiseg data: say which of {commands}; see `semiseg data --help`")
+    if argv[0] not in RUN and not argv[0].startswith("-"):
+        advice = did_you_mean(argv[0], RUN) or f": choose one of {commands}"
+        raise UserError(f"there is no command data {argv[0]!r}{advice}")
     args: Any = typed(
         COMMANDS,
-        [
-            "--overwrite=True" if a == "--overwrite" and b not in ("True", "False") else a
-            for a, b in zip(argv, [*argv[1:], ""])
-        ],
+        _with_value(argv),
         "semiseg data",
         description="Data sets: import, list, check, describe.",
         config=(tyro.conf.FlagConversionOff, tyro.conf.OmitSubcommandPrefixes),
     )
-    run: dict[type, Callable[[Any], int]] = {
-        Import: run_import,
-        List: run_list,
-        Check: run_check,
-        Describe: run_describe,
-    }
+    run = dict(RUN.values())
     return run[type(args)](args)
+
+
+def _with_value(argv: list[str]) -> list[str]:
+    """``--overwrite`` alone means True; W&B agents pass ``--overwrite True``.
+
+    >>> _with_value(["import", "--overwrite", "--name", "own"])
+    ['import', '--overwrite=True', '--name', 'own']
+    """
+    words: list[str] = []
+    for word, following in zip(argv, [*argv[1:], ""], strict=True):
+        alone = word == "--overwrite" and following not in ("True", "False")
+        words.append("--overwrite=True" if alone else word)
+    return words
 
 
 def _note(line: str) -> None:
     print(f"note: {line}", file=sys.stderr)
 
 
-def _row(info: Any) -> dict[str, Any]:
+def _row(info: StoreInfo) -> dict[str, Any]:
     return dataclasses.asdict(info) | {"files": None}
 
 
@@ -276,5 +290,5 @@ def _write(path: Path, text: str, flag: str) -> None:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise UserError(
-            f"{path}: cannot be written ({error.strerror}); choose another {flag}"
+            f"cannot be written ({error.strerror})", where=path, remedy=f"choose another {flag}"
         ) from error

@@ -131,11 +131,11 @@ def _devices() -> list[Finding]:
 
 
 def _folders() -> list[Finding]:
-    from semiseg.data import store
+    from semiseg.data import set_folder
 
     found: list[Finding] = []
     for what, place in (
-        ("data", store.default_root()),
+        ("data", set_folder.default_root()),
         ("programs", Path(os.environ.get("JAX_COMPILATION_CACHE_DIR", ""))),
     ):
         near = next((p for p in (place, *place.parents) if p.exists()), Path("/"))

@@ -1,8 +1,8 @@
-"""The set that comes with the package: 96² nuclei from the Data Science Bowl 2018, read straight
-from ``nuclei/nuclei.npz``.
+"""The set that comes with the package: 96² nuclei from the Data Science Bowl 2018.
 
-How it was made: ``nuclei/README.md`` and experiments/make_nuclei.py. One array a split and kind, so
-that reading train never touches test.
+It is read straight from ``nuclei/nuclei.npz``, which holds one array a split and kind, so that
+reading train never touches test. How it was made: ``nuclei/README.md`` and
+experiments/make_nuclei.py.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from semiseg.data.readers.dsb2018 import CITATION, LICENSE
-from semiseg.data.store import StoreInfo, file_hash
+from semiseg.data.info import StoreInfo, file_hash
+from semiseg.data.readers import dsb2018
+from semiseg.data.source import SPLITS
 from semiseg.errors import UserError
 
 if TYPE_CHECKING:
@@ -25,45 +26,47 @@ FILE = Path(str(resources.files("semiseg.data"))) / "nuclei" / "nuclei.npz"
 
 
 def info(root: str) -> StoreInfo:
-    """What the set is; ``root`` is where its ledger stands."""
+    """What the set is; ``root`` is the folder of its ledger."""
     counts, fingerprint = _facts()
     return StoreInfo(
-        "nuclei",
-        root,
-        ("background", "nucleus"),
-        "pixel",
-        1,
-        "uint8",
-        LICENSE,
-        CITATION,
-        (),
-        counts,
-        fingerprint,
-        "embedded",
-        FILE.name,
+        name="nuclei",
+        root=root,
+        classes=dsb2018.CLASSES,
+        unit="pixel",
+        channels=1,
+        dtype="uint8",
+        license=dsb2018.LICENSE,
+        citation=dsb2018.CITATION,
+        official_order=(),
+        counts=counts,
+        fingerprint=fingerprint,
+        format="embedded",
+        source=FILE.name,
     )
 
 
 def read(split: str) -> list[Case]:
-    """The cases of a split. For ``test`` go through :func:`semiseg.data.store.read_test`, which
-    keeps the ledger.
+    """The cases of a split.
+
+    For ``test`` call :func:`semiseg.data.store.read_test` instead, which writes the ledger.
     """
     from semiseg.types import Case
 
     arrays = _load(*(f"{split}_{kind}" for kind in ("name", "group", "image", "label")))
     return [
-        Case(str(n), str(n), i[..., None], m, (1.0, 1.0), str(n), 0, str(g))
-        for n, g, i, m in zip(*arrays)
+        Case(str(name), str(name), image[..., None], label, (1.0, 1.0), str(name), 0, str(group))
+        for name, group, image, label in zip(*arrays, strict=True)
     ]
 
 
 @functools.cache
 def _facts() -> tuple[dict[str, dict[str, int]], str]:
-    sizes = {split: len(_load(f"{split}_name")[0]) for split in ("train", "val", "test")}
-    return {
-        split: dict.fromkeys(("records", "volumes", "subjects", "annotated"), n)
-        for split, n in sizes.items()
-    }, file_hash(FILE)
+    """Counts of the splits, and the fingerprint. An image is its own subject and its own volume."""
+    counts: dict[str, dict[str, int]] = {}
+    for split in SPLITS:
+        number = len(_load(f"{split}_name")[0])
+        counts[split] = dict.fromkeys(("records", "volumes", "subjects", "annotated"), number)
+    return counts, file_hash(FILE)
 
 
 def _load(*keys: str) -> list[np.ndarray]:
@@ -71,4 +74,4 @@ def _load(*keys: str) -> list[np.ndarray]:
         with np.load(FILE, allow_pickle=False) as archive:
             return [archive[key] for key in keys]
     except Exception as error:  # zipfile and NumPy raise anything on a damaged file
-        raise UserError(f"{FILE}: damaged or missing; install semiseg again") from error
+        raise UserError("damaged or missing", where=FILE, remedy="install semiseg again") from error

@@ -3,17 +3,30 @@ one well, slide or session.
 
 Where a data set names no subjects, this is what keeps train and test apart. Images of one stain and
 size are joined where the edge of one continues the other's (they were cut from one picture), and
-where they look alike; whatever is joined, directly or through others, is one cluster.
+where they look alike. Whatever is joined, directly or through others, is one cluster.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import numpy as np
+
+CORRELATION = 0.95
+"""Two edges that meet correlate by more than this."""
+PLAIN = 3.0
+"""An edge whose grey levels deviate by less than this is plain ground, and meets none."""
 
 
 def stain(rgb: np.ndarray) -> str:
-    """Of an ``(H, W, 3)`` uint8 image: ``fluorescence`` (grey, dark ground), ``brightfield`` (grey,
-    light) or ``histology`` (coloured).
+    """The kind of microscopy of an ``(H, W, 3)`` uint8 image.
+
+    ``fluorescence`` is grey on dark ground, ``brightfield`` grey on light ground, ``histology``
+    coloured.
+
+    >>> stain(np.full((4, 4, 3), 20, np.uint8)), stain(np.full((4, 4, 3), 220, np.uint8))
+    ('fluorescence', 'brightfield')
     """
     if (rgb.max(-1).astype(int) - rgb.min(-1)).mean() > 3:
         return "histology"
@@ -21,53 +34,77 @@ def stain(rgb: np.ndarray) -> str:
 
 
 def appearance(rgb: np.ndarray) -> np.ndarray:
-    """Eleven numbers that are near for images taken in the same way: colour of the ground and of
-    the whole, range of greys, noise.
+    """``(11,)`` numbers that are near for images taken in the same way.
 
-    In twelfths of a natural logarithm, so that a distance of 1 is 8 % in brightness, contrast or
-    noise, on bright and on dark images.
+    They are the colour of the ground and of the whole, the range of greys, and the noise, in
+    twelfths of a natural logarithm. So a distance of 1 is 8 % in brightness, contrast or noise, on
+    bright and on dark images.
+
+    >>> image = np.full((4, 4, 3), 100, np.uint8)
+    >>> appearance(image).round(1).tolist()
+    [55.4, 55.4, 55.4, 55.4, 55.4, 55.4, 55.4, 55.4, 55.4, 55.4, 0.0]
     """
-    x = rgb.astype(np.float32)
-    grey = x.mean(-1)
+    pixels = rgb.astype(np.float32)
+    grey = pixels.mean(-1)
     steps = np.abs(np.diff(grey, axis=0))
-    noise = (
-        np.median(steps) + steps.mean()
-    )  # the sensor's noise and the compression, then the sharpness of edges
+    # the sensor's noise and the compression, then the sharpness of edges
+    noise = np.median(steps) + steps.mean()
+    ground = np.median(pixels, axis=(0, 1))
     levels = np.concatenate(
-        [np.median(x, axis=(0, 1)), x.mean((0, 1)), np.percentile(grey, (1, 25, 90, 99)), [noise]]
+        [ground, pixels.mean((0, 1)), np.percentile(grey, (1, 25, 90, 99)), [noise]]
     )
     return 12 * np.log1p(levels)
 
 
-def edges(rgb: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Grey levels along the left, right, top and bottom edge of an ``(H, W, 3)`` image."""
-    left, right, top, bottom = (
-        x.astype(np.float32).mean(-1) for x in (rgb[:, 0], rgb[:, -1], rgb[0], rgb[-1])
-    )
-    return left, right, top, bottom
+class Edges(NamedTuple):
+    """Grey levels along the edges of an image, each ``(H,)`` or ``(W,)`` float32."""
+
+    left: np.ndarray
+    right: np.ndarray
+    top: np.ndarray
+    bottom: np.ndarray
 
 
-def seams(edges_N: list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]) -> np.ndarray:
+def edges(rgb: np.ndarray) -> Edges:
+    """Grey levels along the edges of an ``(H, W, 3)`` image.
+
+    >>> edges(np.arange(12).reshape(2, 2, 3)).bottom.tolist()
+    [7.0, 10.0]
+    """
+    sides = (rgb[:, 0], rgb[:, -1], rgb[0], rgb[-1])
+    return Edges(*(side.astype(np.float32).mean(-1) for side in sides))
+
+
+def seams(edges_N: Sequence[Edges]) -> np.ndarray:
     """``(N, N)`` bool: which images of one size were cut from one picture, side by side or one
     above the other.
 
     Neighbouring pixel columns of a picture are nearly equal. Two edges meet if they correlate by
     0.95 and differ by less than a quarter of their own standard deviation; edges of plain ground
     (deviation below 3 grey levels) tell nothing and meet none.
+
+    >>> rng = np.random.default_rng(0)
+    >>> picture = rng.integers(0, 255, (8, 9, 3)).repeat(4, axis=1)
+    >>> halves = [edges(picture[:, 2:18]), edges(picture[:, 18:34])]
+    >>> seams(halves).tolist()
+    [[False, True], [True, False]]
     """
-    left, right, top, bottom = (np.stack(side) for side in zip(*edges_N))
-    meet = np.zeros((len(edges_N),) * 2, bool)
-    for first, second in ((right, left), (bottom, top)):
-        spread = np.minimum.outer(first.std(1), second.std(1))
-        centred = [x - x.mean(1, keepdims=True) for x in (first, second)]
-        covariance = centred[0] @ centred[1].T / first.shape[1]
-        difference = np.stack([np.abs(x - second).mean(1) for x in first])
-        meet |= (
-            (covariance > 0.95 * np.outer(first.std(1), second.std(1)))
-            & (spread > 3)
-            & (difference < spread / 4)
-        )
+    left, right, top, bottom = (np.stack(side) for side in zip(*edges_N, strict=True))
+    meet = _meet(right, left) | _meet(bottom, top)
     return meet | meet.T
+
+
+def _meet(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """``(N, N)`` bool: whether edge i of ``first (N, L)`` continues in edge j of ``second``."""
+    deviation = first.std(1)
+    other_deviation = second.std(1)
+    spread = np.minimum.outer(deviation, other_deviation)
+    centred = first - first.mean(1, keepdims=True)
+    other_centred = second - second.mean(1, keepdims=True)
+    covariance = centred @ other_centred.T / first.shape[1]
+    difference = np.stack([np.abs(edge - second).mean(1) for edge in first])
+    correlated = covariance > CORRELATION * np.outer(deviation, other_deviation)
+    return correlated & (spread > PLAIN) & (difference < spread / 4)
 
 
 def clusters(
@@ -77,11 +114,16 @@ def clusters(
 
     Single linkage: no two clusters are nearer than ``threshold``, and no two images that are
     ``joined`` (``(N, N)`` bool) are apart.
+
+    >>> clusters(np.array([[5.0], [0.0], [1.0], [6.0]]), threshold=1.5).tolist()
+    [0, 1, 1, 0]
     """
     from scipy.sparse.csgraph import connected_components
     from scipy.spatial.distance import cdist
 
     link = cdist(features, features) <= threshold
-    _, found = connected_components(link if joined is None else link | joined, directed=False)
-    _, first, inverse = np.unique(found, return_index=True, return_inverse=True)
+    if joined is not None:
+        link |= joined
+    _, components = connected_components(link, directed=False)
+    _, first, inverse = np.unique(components, return_index=True, return_inverse=True)
     return np.argsort(np.argsort(first))[inverse]

@@ -1,16 +1,38 @@
-"""A data set as found on disk, before import: what every reader returns, and what import, check and
-describe consume.
+"""What a reader is, and what it returns: a data set as it lies on disk, before the import.
 
-Files are opened when a case is loaded, not when the source is read, so that an import streams and
-shows its progress.
+A reader names the files; they are opened when a case is loaded. So an import streams and shows its
+progress.
+
+A reader of a new format is one file in ``readers/`` and one line in its table. The file declares
+everything that the rest of the package must know of the format:
+
+>>> def read(source: Path, *, size: Annotated[int, "side of the images, pixels"] = 4,
+...          progress: bool = True) -> Source:
+...     def pixels() -> Pixels:
+...         image = np.zeros((size, size, 1), np.uint8)
+...         return image, image[..., 0], (1.0, 1.0)
+...
+...     def case(subject: str) -> CaseRef:
+...         path = f"{source}/{subject}.png"
+...         return CaseRef(subject, subject, path, pixels, label_path=path)
+...
+...     splits = {"train": [case("p1"), case("p2")], "val": [case("p3")]}
+...     return Source(("background", "cell"), "pixel", "CC0", "nobody", splits)
+>>> reader = Reader("blank", "black squares", read)
+>>> reader.options()
+{'size': Option(kind=<class 'int'>, help='side of the images, pixels')}
+>>> source = reader.read(Path("scans"), size=8)
+>>> source.splits["val"][0].load().image.shape
+(8, 8, 1)
 """
 
 from __future__ import annotations
 
 import dataclasses
+import typing
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Annotated, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -22,17 +44,19 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 SPLITS = ("train", "val", "test")
 Pixels = tuple[np.ndarray, np.ndarray | None, tuple[float, ...]]
-"""Image ``(H, W, C)``, label ``(H, W)`` or None, spacing: what a reader's ``pixels`` function
-returns.
-"""
+"""Image ``(H, W, C)``, label ``(H, W)`` or None, spacing: what a case's ``pixels`` returns."""
 
 
 @dataclasses.dataclass(frozen=True)
 class CaseRef:
     """A case that is not loaded yet.
 
-    ``path`` names the image file (and ``label_path`` the label's, "" where there is none) in error
-    messages; ``pixels`` reads them.
+    Attributes:
+      subject, name, volume, index, group: as in :class:`semiseg.types.Case`; ``volume`` is "" for a
+        2D image.
+      path: of the image file, for messages.
+      pixels: reads the files.
+      label_path: of the label file, for messages; "" where there is none.
     """
 
     subject: str
@@ -45,34 +69,30 @@ class CaseRef:
     label_path: str = ""
 
     def load(self) -> Case:
-        """Read the files. Raises UserError naming the file that cannot be read."""
+        """Read the files.
+
+        Raises:
+          UserError: a file cannot be read; it names the file.
+        """
         from semiseg.types import Case
 
         try:
             image, label, spacing = self.pixels()
         except UserError:
             raise
-        except (
-            Exception
-        ) as error:  # image libraries raise anything from OSError to zlib.error on a damaged file
+        # image libraries raise anything from OSError to zlib.error on a damaged file
+        except Exception as error:
             raise UserError(
-                f"{self.path}: cannot be read ({_first_line(error)}); replace the file or take "
-                f"it out of the set"
+                f"cannot be read ({first_line(error, 120)})",
+                where=self.path,
+                remedy="replace the file or take it out of the set",
             ) from error
-        image = np.ascontiguousarray(
-            image, np.uint8 if image.dtype in (np.uint8, np.bool_) else np.float32
-        )
-        label = None if label is None else _as_classes(label, self.label_path or self.path)
-        return Case(
-            self.subject,
-            self.name,
-            image,
-            label,
-            spacing,
-            self.volume or self.name,
-            self.index,
-            self.group,
-        )
+        whole_numbers = image.dtype in (np.uint8, np.bool_)
+        image = np.ascontiguousarray(image, np.uint8 if whole_numbers else np.float32)
+        if label is not None:
+            label = _as_classes(label, self.label_path or self.path)
+        volume = self.volume or self.name
+        return Case(self.subject, self.name, image, label, spacing, volume, self.index, self.group)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,13 +102,13 @@ class Source:
     Attributes:
       classes: names, background first; a label's values are indices into it.
       unit: of spacings and therefore of distances: ``mm``, ``voxel`` or ``pixel``.
-      license, citation: shown in reports.
+      license, citation: for reports.
       splits: split name → cases, in the order they are stored.
-      official_order: subjects in the order published work labels them; empty where there is none.
-      problems: what is wrong with the layout, one line each; import refuses, check lists all of
-        them.
-      notes: what the reader assumed where nobody said it, one line each; import and check say them
-        and go on.
+      official_order: subjects in the order in which published work labels them; empty where there
+        is none.
+      problems: what is wrong with the layout, one line each; import refuses, check lists all.
+      notes: what the reader assumed because nobody said it, one line each; import and check print
+        them and go on.
     """
 
     classes: tuple[str, ...]
@@ -101,83 +121,79 @@ class Source:
     notes: tuple[str, ...] = ()
 
 
-def split_problems(splits: dict[str, list[CaseRef]]) -> list[str]:
-    """Subjects on both sides of a split, names used twice, val or test cases nobody annotated,
-    splits without a case.
+class Option(NamedTuple):
+    """An option of a reader, which the command line offers as a flag."""
+
+    kind: type
+    help: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Reader:
+    """A file format, as its own file declares it.
+
+    Attributes:
+      format: its name, for ``--format``.
+      layout: how the files lie, in a few words.
+      read: ``read(source, *, progress, **options)`` returns a :class:`Source`. Each option is
+        annotated with its type and the help text of its flag.
     """
-    problems: list[str] = []
-    home: dict[str, tuple[str, str]] = {}
-    groups: dict[str, tuple[str, str]] = {}
-    names: dict[str, str] = {}
-    reported: set[tuple[str, str]] = set()
-    for split, refs in splits.items():
-        if not refs and split in ("train", "val"):
-            problems.append(
-                f"split {split} has no case: add some, or let the splits be drawn at random by "
-                f"giving none"
-            )
-        for ref in refs:
-            first, path = home.setdefault(ref.subject, (split, ref.path))
-            if first != split and (ref.subject, split) not in reported:
-                reported.add((ref.subject, split))
-                problems.append(
-                    f"subject {ref.subject}: is in {first} ({path}) and in {split} ({ref.path}); "
-                    f"keep all its files in one split"
-                )
-            first, path = groups.setdefault(ref.group, (split, ref.path))
-            if ref.group and first != split and (f"group {ref.group}", split) not in reported:
-                reported.add((f"group {ref.group}", split))
-                problems.append(
-                    f"group {ref.group}: is in {first} ({path}) and in {split} ({ref.path}); "
-                    f"keep it in one split, or leave the group out"
-                )
-            if names.setdefault(ref.name, ref.path) is not ref.path:
-                problems.append(
-                    f"{ref.path}: the name {ref.name} is already taken by {names[ref.name]}; "
-                    f"rename one of them"
-                )
-            if split != "train" and not ref.label_path:
-                problems.append(
-                    f"{ref.path}: has no label file, but {split} needs one; annotate it or move "
-                    f"it to train"
-                )
-    return problems
+
+    format: str
+    layout: str
+    read: Callable[..., Source]
+
+    def options(self) -> dict[str, Option]:
+        """The options of the format: the annotated parameters of ``read``."""
+        options: dict[str, Option] = {}
+        for name, hint in typing.get_type_hints(self.read, include_extras=True).items():
+            if typing.get_origin(hint) is Annotated:
+                kind, text = typing.get_args(hint)
+                options[name] = Option(kind, text)
+        return options
 
 
+# ------------------------------------------------------------------ for readers
 def progress_bar(
     items: Iterable[T], what: str, total: int | None = None, show: bool = True
 ) -> Iterator[T]:
     """``items`` with a progress bar on stderr, silent where stderr is not a terminal."""
     from tqdm import tqdm
 
-    return iter(
-        tqdm(
-            items, desc=what, total=total, disable=None if show else True, unit="case", leave=False
-        )
-    )
+    disable = None if show else True  # None: tqdm asks whether stderr is a terminal
+    return iter(tqdm(items, desc=what, total=total, disable=disable, unit="case", leave=False))
 
 
-def existing(path: Path, what: str) -> Path:
-    """``path``, or a UserError saying that ``what`` is not there."""
+def existing(path: Path, remedy: str) -> Path:
+    """``path``, or a UserError that says that it is not there and what to do."""
     if not path.exists():
-        raise UserError(f"{path}: not found; {what}")
+        raise UserError("not found", where=path, remedy=remedy)
     return path
 
 
+def first_line(error: BaseException, most: int = 80) -> str:
+    """The first line of an error's message, at most ``most`` characters; its type where empty.
+
+    >>> first_line(OSError("truncated file\\nmore")), first_line(KeyError())
+    ('truncated file', 'KeyError')
+    """
+    lines = str(error).splitlines() or [""]
+    return lines[0][:most] or type(error).__name__
+
+
 def _as_classes(label: np.ndarray, path: str) -> np.ndarray:
-    """``label`` as uint8; its values must be whole numbers from 0 to 255, whatever type the file
-    stores them in.
+    """``label`` as uint8, from whatever type the file stores.
+
+    Raises:
+      UserError: a value is no whole number from 0 to 255.
     """
     with np.errstate(invalid="ignore"):  # NaN is reported below
         small = np.ascontiguousarray(label, np.uint8)
     wrong = label[small != label]
     if wrong.size:
         raise UserError(
-            f"{path}: label has value {wrong.flat[0]}, which is no class; save whole numbers "
-            f"from 0 to 255"
+            f"label has value {wrong.flat[0]}, which is no class",
+            where=path,
+            remedy="save whole numbers from 0 to 255",
         )
     return small
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [""])[0][:120] or type(error).__name__

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from semiseg.errors import UserError
 
 if TYPE_CHECKING:
-    from semiseg.data.store import StoreInfo
+    from semiseg.data.info import StoreInfo
     from semiseg.types import Case
 
 
@@ -22,52 +22,79 @@ def _rank(*parts: object) -> bytes:
     return hashlib.sha256("\0".join(map(str, parts)).encode()).digest()
 
 
+# ------------------------------------------------------------------ label budgets
 def order(
     subjects: Iterable[str], *, name: str, subset: int = 0, official: Iterable[str] = ()
 ) -> tuple[str, ...]:
-    """The order in which subjects get their labels; a budget of n is its first n, so that budgets
-    are nested.
+    """The order in which subjects get their labels.
 
-    Subset 0 is the official order where the set has one. Every other subset is a permutation that
-    depends on the set's ``name`` and ``subset`` alone, drawn over plain subjects: groups keep
-    splits apart, they do not balance budgets.
+    A label budget of n is its first n subjects, so that budgets are nested. Subset 0 is the
+    official order where the set has one. Every other subset is a permutation that depends on the
+    set's ``name`` and ``subset`` alone. It is drawn over plain subjects: groups keep splits apart,
+    they do not balance budgets.
 
     >>> order(["a", "b", "c"], name="set", official=["c", "a", "b"])
     ('c', 'a', 'b')
+    >>> order(["a", "b", "c", "d", "e"], name="nuclei", subset=1)
+    ('c', 'e', 'd', 'a', 'b')
     """
     known = set(subjects)
-    first = [s for s in dict.fromkeys(official) if s in known] if subset == 0 else []
-    return (*first, *sorted(known.difference(first), key=lambda s: _rank(name, subset, s)))
+    first: list[str] = []
+    if subset == 0:
+        first = [subject for subject in dict.fromkeys(official) if subject in known]
+    rest = sorted(known.difference(first), key=lambda subject: _rank(name, subset, subject))
+    return (*first, *rest)
 
 
 def labelled_subjects(
     info: StoreInfo, cases: Iterable[Case], budget: int, subset: int = 0
 ) -> tuple[str, ...]:
-    """The ``budget`` training subjects whose labels a run may see, out of those that ``cases`` (the
-    training split) holds labels of.
+    """The ``budget`` training subjects whose labels a run may see.
 
-    Raises UserError where there are fewer annotated subjects, or the budget is not positive.
+    Args:
+      info: of the data set.
+      cases: its training split; subjects with a label are chosen from.
+      budget: number of subjects.
+      subset: label subset, see :func:`order`.
+
+    Raises:
+      UserError: there are fewer annotated subjects, or a number is out of range.
     """
     annotated = {case.subject for case in cases if case.label is not None}
     if not 1 <= budget <= len(annotated):
-        n, kept = (
-            len(annotated),
-            {
-                split: count["annotated"]
-                for split, count in info.counts.items()
-                if split != "train" and count["annotated"]
-            },
-        )
-        rest = f" (kept for {' and '.join(kept)}: {sum(kept.values())} more)" if kept else ""
+        n = len(annotated)
         raise UserError(
-            f"{info.name}: {budget} labelled subjects asked for, but the training split has {n} "
-            f"annotated{rest}; ask for 1 to {n}"
+            f"{budget} labelled subjects asked for, but the training split has {n} annotated"
+            f"{_annotated_elsewhere(info)}",
+            where=info.name,
+            remedy=f"ask for 1 to {n}",
         )
     if subset < 0:
         raise UserError(
-            f"label subset {subset}: must be 0 (the official order, where there is one) or above"
+            "must be 0 (the official order, where there is one) or above",
+            where=f"label subset {subset}",
         )
-    return order(annotated, name=info.name, subset=subset, official=info.official_order)[:budget]
+    ordered = order(annotated, name=info.name, subset=subset, official=info.official_order)
+    return ordered[:budget]
+
+
+def _annotated_elsewhere(info: StoreInfo) -> str:
+    """Where the set's other annotated subjects are, in parentheses; "" if there are none."""
+    elsewhere = {
+        split: count["annotated"]
+        for split, count in info.counts.items()
+        if split != "train" and count["annotated"]
+    }
+    if not elsewhere:
+        return ""
+    return f" (kept for {' and '.join(elsewhere)}: {sum(elsewhere.values())} more)"
+
+
+# ------------------------------------------------------------------ splits
+Unit = tuple[str, str]
+"""What goes into a split as a whole: ``("group", name)``, or ``("subject", name)`` where a subject
+has no group.
+"""
 
 
 def assign(
@@ -83,6 +110,7 @@ def assign(
       groups: subject → group; members of a group never part. An empty group name means that the
         subject stands alone.
       fractions: split → share of the subjects.
+      seed: moves groups of one size between splits.
       strata: subject → stratum (a stain, a scanner) that each split should hold; one stratum where
         None. A group that spans strata counts for the first of its sorted subjects.
 
@@ -90,26 +118,50 @@ def assign(
       subject → split. A stratum of at least as many groups as splits has a group in every split.
       Largest groups go first, each to the split that lacks most; ties are broken by a hash of
       ``seed`` and the group.
+
+    >>> subjects = ["a", "b", "c", "d", "e"]
+    >>> split_of = assign(dict.fromkeys(subjects, ""), {"train": 0.6, "test": 0.4})
+    >>> sorted(split_of.values())
+    ['test', 'test', 'train', 'train', 'train']
+    >>> assign({"a": "g", "b": "g", "c": ""}, {"train": 0.6, "test": 0.4})
+    {'a': 'train', 'b': 'train', 'c': 'test'}
     """
-    members: dict[tuple[str, str], list[str]] = defaultdict(list)
+    members: dict[Unit, list[str]] = defaultdict(list)
     for subject in sorted(groups):
-        members[("group", groups[subject]) if groups[subject] else ("subject", subject)].append(
-            subject
-        )
-    by_stratum: dict[str, list[tuple[str, str]]] = defaultdict(list)
-    for group, subjects in members.items():
-        by_stratum[strata[subjects[0]] if strata else ""].append(group)
-    total, split_of = sum(fractions.values()), {}
+        group = groups[subject]
+        unit = ("group", group) if group else ("subject", subject)
+        members[unit].append(subject)
+    by_stratum: dict[str, list[Unit]] = defaultdict(list)
+    for unit, subjects in members.items():
+        stratum = strata[subjects[0]] if strata else ""
+        by_stratum[stratum].append(unit)
+    split_of: dict[str, str] = {}
     for stratum in sorted(by_stratum):
-        queue = sorted(by_stratum[stratum], key=lambda g: (-len(members[g]), _rank(seed, *g)))
-        size = sum(len(members[g]) for g in queue)
-        lacks = {split: size * share / total for split, share in fractions.items() if share > 0}
-        count: Counter[str] = Counter()
-        for i, group in enumerate(queue):
-            empty = [split for split in lacks if not count[split]]
-            open_to = empty if len(queue) - i <= len(empty) else list(lacks)
-            split = max(open_to, key=lambda s: lacks[s])
-            lacks[split] -= len(members[group])
-            count[split] += len(members[group])
-            split_of.update(dict.fromkeys(members[group], split))
+        sizes = {unit: len(members[unit]) for unit in by_stratum[stratum]}
+        queue = sorted(sizes, key=lambda unit: (-sizes[unit], _rank(seed, *unit)))
+        for unit, split in zip(queue, _fill([sizes[u] for u in queue], fractions), strict=True):
+            split_of.update(dict.fromkeys(members[unit], split))
     return split_of
+
+
+def _fill(sizes: Sequence[int], fractions: Mapping[str, float]) -> list[str]:
+    """The split of each unit: the one that lacks most; the last units go to empty splits.
+
+    >>> _fill([3, 1, 1], {"train": 0.6, "val": 0.2, "test": 0.2})
+    ['train', 'val', 'test']
+    """
+    total = sum(fractions.values())
+    size = sum(sizes)
+    lacks = {split: size * share / total for split, share in fractions.items() if share > 0}
+    count: Counter[str] = Counter()
+    chosen: list[str] = []
+    for i, members in enumerate(sizes):
+        candidates = list(lacks)
+        empty = [split for split in lacks if not count[split]]
+        if len(sizes) - i <= len(empty):
+            candidates = empty
+        split = max(candidates, key=lambda candidate: lacks[candidate])
+        lacks[split] -= members
+        count[split] += members
+        chosen.append(split)
+    return chosen

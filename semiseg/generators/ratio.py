@@ -33,7 +33,8 @@ from scipy import ndimage
 
 from semiseg import config
 from semiseg.config import Trial
-from semiseg.data import store
+from semiseg.data import importing, set_folder, store
+from semiseg.data.info import file_hash
 from semiseg.errors import UserError
 from semiseg.generators import fit, masks, sample
 from semiseg.generators import quality_report as cards
@@ -69,7 +70,7 @@ def resolved(
     """
     if trial.synthetic is None or not trial.synthetic.startswith(PREFIX):
         return trial
-    if trial.slices > 1 or config.dims_of(trial.net) == 3:
+    if trial.slices > 1 or trial.net.dims == 3:
         raise UserError(
             f"synthetic {trial.synthetic!r}: generators paint single images; choose a 2D network "
             f"and --slices 1, or import a set of your own"
@@ -145,7 +146,7 @@ def resolve(
     if kind in GENERATED:
         settings = setting.override(settings, {"generator": kind.removesuffix("_real_masks")})
     name = f"made-{kind.replace('_', '-')}-{content(kind, settings, samples)[:12]}"
-    root = Path(settings.root) if settings.root else store.default_root()
+    root = Path(settings.root) if settings.root else set_folder.default_root()
     place, judged = root / name, card and kind in GENERATED
     whole = lambda: (
         (place / "semiseg.json").exists() and ((place / "card.json").exists() or not judged)
@@ -176,7 +177,7 @@ def resolve(
         found = cards.card(folder, settings.data, settings.root, steps=card) if judged else None
         if not (place / "semiseg.json").exists():
             _widen(folder, settings)
-            store.import_set(
+            importing.import_set(
                 "folder", folder, name, root, progress=False, classes=",".join(budget.classes)
             )
         (place / "made.json").write_text(
@@ -223,7 +224,7 @@ def content(kind: str, settings: Settings, samples: int) -> str:
     }
     if taught := what.pop("teacher", None):
         weights = Path(taught) / "weights.safetensors"
-        what["teacher"] = store.file_hash(weights) if weights.exists() else taught
+        what["teacher"] = file_hash(weights) if weights.exists() else taught
     if kind == "augmented" and not settings.turns:
         what["turns"] = False
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()

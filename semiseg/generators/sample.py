@@ -23,8 +23,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from semiseg.data.info import file_hash
 from semiseg.data.source import progress_bar
-from semiseg.data.store import file_hash
 from semiseg.errors import UserError
 from semiseg.generators import masks, paint, vae
 from semiseg.generators import settings as setting

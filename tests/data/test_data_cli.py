@@ -13,7 +13,7 @@ from data_samples import write_png
 
 from semiseg.cli.data import main
 from semiseg.data import array_records as records
-from semiseg.data import store
+from semiseg.data import importing
 from semiseg.data.describe import one_way
 from semiseg.errors import UserError
 from semiseg.types import Case
@@ -58,7 +58,7 @@ def test_check_lists_problems_and_exits_with_one(pictures, tmp_path, capsys):
         (pictures / "images" / f"{name}.png").unlink()
         (pictures / "labels" / f"{name}.png").unlink()
     root = str(tmp_path / "root")
-    store.import_set("folder", pictures, "own", root, progress=False)
+    importing.import_set("folder", pictures, "own", root, progress=False)
     (path,) = records.folder(tmp_path / "root" / "own").glob("*test.array_record*")
     path.write_bytes(path.read_bytes()[:-40])
     assert main(["check", "own", "--root", root]) == 1
@@ -119,7 +119,7 @@ def test_classes_that_lie_one_way_are_found():
 def test_describe_and_check_do_not_look_at_test(pictures, tmp_path, monkeypatch):
     """Catches a look at test that leaves no line in the ledger."""
     root = str(tmp_path / "root")
-    store.import_set("folder", pictures, "own", root, progress=False)
+    importing.import_set("folder", pictures, "own", root, progress=False)
     seen = []
     read = records.read
     monkeypatch.setattr(

@@ -11,7 +11,7 @@ import pytest
 from data_samples import picture, write_png
 from PIL import Image
 
-from semiseg.data import check, readers, store
+from semiseg.data import check, importing, readers
 from semiseg.errors import UserError
 
 
@@ -274,7 +274,9 @@ def test_each_mistake_is_one_line_that_names_the_file(what, pictures, tmp_path):
     assert any(re.search(pattern, line) for line in lines), lines
     assert all("\n" not in line for line in lines)
     with pytest.raises(UserError) as error:
-        store.import_set("folder", pictures, "own", tmp_path / "root", progress=False, **options)
+        importing.import_set(
+            "folder", pictures, "own", tmp_path / "root", progress=False, **options
+        )
     assert "\n" not in str(error.value) and not (tmp_path / "root" / "own").exists()
 
 

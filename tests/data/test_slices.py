@@ -5,11 +5,13 @@ import dataclasses
 import numpy as np
 import pytest
 
-from semiseg import config, runner
+import semiseg
+from semiseg import config
 from semiseg.data.frame import Frame, neighbours
-from semiseg.data.store import StoreInfo
+from semiseg.data.info import StoreInfo
 from semiseg.errors import UserError
-from semiseg.runner import Split
+from semiseg.runner.build import model_of
+from semiseg.runner.score import Split, split_of, write_examples
 from semiseg.types import Case
 
 
@@ -52,7 +54,7 @@ def test_a_slice_without_a_label_is_still_a_neighbour():
     """Catches neighbours looked for among the annotated slices alone."""
     cases = scan("a", [0, 1, 2])
     cases[1] = dataclasses.replace(cases[1], label=None)
-    split = runner._split("val", cases, Frame(4, slices=3), "own")
+    split = split_of("val", cases, Frame(4, slices=3), "own")
     assert [c.index for c in split.cases] == [0, 2] and split.images[:, 0, 0].tolist() == [
         [0, 0, 10],
         [10, 20, 20],
@@ -62,7 +64,7 @@ def test_a_slice_without_a_label_is_still_a_neighbour():
 def test_the_network_gets_as_many_channels():
     """Catches a network made for one slice."""
     info = StoreInfo("x", "", ("a", "b"), "mm", 2, "uint8", "", "", (), {}, "", "", "")
-    assert runner.model_of(
+    assert model_of(
         dataclasses.replace(config.Trial(), slices=5, image_size=16), info
     ).sample.shape == (1, 16, 16, 10)
 
@@ -70,7 +72,7 @@ def test_the_network_gets_as_many_channels():
 def test_examples_show_the_middle_slice(tmp_path):
     """Catches a report that shows each slice's neighbour."""
     cases = [dataclasses.replace(c, label=np.ones((4, 4), np.uint8)) for c in scan("a", [0, 1, 2])]
-    runner.write_examples(
+    write_examples(
         tmp_path,
         Split("val", tuple(cases), Frame(4, slices=3).to_pools(cases)),
         [c.label for c in cases],
@@ -88,7 +90,7 @@ def test_an_even_number_of_slices_has_no_middle(slices):
 
 def test_a_run_on_three_slices(tiny):
     """Catches a part of a run that still thinks in one slice."""
-    result = runner.run(
+    result = semiseg.run(
         dataclasses.replace(tiny, slices=3, steps=2, eval_every=2), None, progress=False
     )
     assert np.isfinite(result.summary["last"]["val"]["dice"])

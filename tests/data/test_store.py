@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 
@@ -11,7 +12,8 @@ import pytest
 from data_samples import picture, write_png
 
 from semiseg.data import array_records as records
-from semiseg.data import readers, store
+from semiseg.data import importing, readers, set_folder, store
+from semiseg.data.info import file_hash
 from semiseg.errors import UserError
 
 
@@ -24,7 +26,7 @@ def test_cases_come_back_as_they_went_in(acdc_like, root):
     """Catches shuffled records, a transposed or retyped image, a lost spacing, index, volume or
     label.
     """
-    info = store.import_set("ssl4mis-acdc", acdc_like, "heart", root, progress=False)
+    info = importing.import_set("ssl4mis-acdc", acdc_like, "heart", root, progress=False)
     for split in ("train", "val"):
         before = [
             ref.load()
@@ -49,7 +51,7 @@ def test_cases_come_back_as_they_went_in(acdc_like, root):
 def test_uint8_stays_and_missing_labels_stay_missing(pictures, root):
     """Catches pictures turned to float, and an unlabelled image that comes back as all background."""
     (pictures / "labels" / "p3.png").unlink()
-    store.import_set("folder", pictures, "own", root, progress=False)
+    importing.import_set("folder", pictures, "own", root, progress=False)
     cases = {
         case.name: case
         for split in ("train", "val")
@@ -66,7 +68,7 @@ def test_training_cannot_read_test(pictures, root):
     """Catches a wall with a door: read_split must refuse test by any spelling, for imported sets
     and the embedded one.
     """
-    store.import_set("folder", pictures, "own", root, progress=False)
+    importing.import_set("folder", pictures, "own", root, progress=False)
     for name in ("own", "nuclei"):
         for split in ("test", "train+test", "test[:1]", "all", ""):
             with pytest.raises(UserError, match="cannot be read here"):
@@ -80,7 +82,7 @@ def test_every_look_at_test_is_in_the_ledger(name, pictures, root):
     test's.
     """
     if name == "own":
-        store.import_set("folder", pictures, "own", root, progress=False)
+        importing.import_set("folder", pictures, "own", root, progress=False)
     for run in ("runs/a", "runs/b"):
         cases = store.read_test(name, root, reason="evaluate", run=run)
     lines = store.ledger(name, root)
@@ -99,13 +101,13 @@ def test_ledger_survives_overwrite(pictures, root):
     """Catches a fresh import that washes a test set clean of its looks, and an overwrite nobody
     asked for.
     """
-    first = store.import_set("folder", pictures, "own", root, progress=False)
+    first = importing.import_set("folder", pictures, "own", root, progress=False)
     store.read_test("own", root, reason="evaluate", run="r")
     with pytest.raises(UserError, match="--overwrite"):
-        store.import_set("folder", pictures, "own", root, progress=False)
+        importing.import_set("folder", pictures, "own", root, progress=False)
     image, label = picture(99)
     write_png(pictures / "images" / "p0.png", image)
-    second = store.import_set("folder", pictures, "own", root, progress=False, overwrite=True)
+    second = importing.import_set("folder", pictures, "own", root, progress=False, overwrite=True)
     assert len(store.ledger("own", root)) == 1
     assert first.fingerprint != second.fingerprint
 
@@ -117,7 +119,7 @@ def test_only_a_set_is_replaced(kind, overwrite, pictures, root):
     place, elsewhere = root / "own", root.parent / "elsewhere"
     root.mkdir()
     if kind == "link to a set":
-        store.import_set("folder", pictures, "elsewhere", root.parent, progress=False)
+        importing.import_set("folder", pictures, "elsewhere", root.parent, progress=False)
     else:
         elsewhere.mkdir()
     (elsewhere / "thesis.txt").write_text("years of work")
@@ -130,7 +132,7 @@ def test_only_a_set_is_replaced(kind, overwrite, pictures, root):
         place.symlink_to(target)
     before = sorted(root.parent.rglob("*"))
     with pytest.raises(UserError, match=r"root/own: is a \w+.* no data set, so it is not replaced"):
-        store.import_set("folder", pictures, "own", root, progress=False, overwrite=overwrite)
+        importing.import_set("folder", pictures, "own", root, progress=False, overwrite=overwrite)
     assert sorted(root.parent.rglob("*")) == before
 
 
@@ -145,7 +147,7 @@ def test_what_comes_during_an_import_is_not_replaced(pictures, root, monkeypatch
 
     monkeypatch.setattr(records, "write", slowly)
     with pytest.raises(UserError, match="without semiseg.json"):
-        store.import_set("folder", pictures, "own", root, progress=False, overwrite=True)
+        importing.import_set("folder", pictures, "own", root, progress=False, overwrite=True)
     assert (root / "own" / "thesis.txt").exists()
     assert [p.name for p in root.iterdir()] == ["own"]
 
@@ -154,13 +156,13 @@ def test_failed_import_leaves_nothing(pictures, root):
     """Catches a half store: the last label is bad, so that most records are written when the import
     fails.
     """
-    store.import_set("folder", pictures, "own", root, progress=False)
+    importing.import_set("folder", pictures, "own", root, progress=False)
     before = store.info("own", root)
     (pictures / "images" / "p9.png").write_bytes(b"no picture")
     with pytest.raises(UserError, match="p9.png"):
-        store.import_set("folder", pictures, "own", root, progress=False, overwrite=True)
+        importing.import_set("folder", pictures, "own", root, progress=False, overwrite=True)
     with pytest.raises(UserError, match="p9.png"):
-        store.import_set("folder", pictures, "new", root, progress=False)
+        importing.import_set("folder", pictures, "new", root, progress=False)
     assert sorted(p.name for p in root.iterdir()) == ["own"]
     assert store.info("own", root) == before
 
@@ -171,27 +173,69 @@ def test_killed_import_is_cleaned_up(pictures, root):
     """
     code = f"""
 import time
-from semiseg.data import records, store
-records.write = lambda *a: (print("writing", flush=True), time.sleep(60))
-store.import_set("folder", {str(pictures)!r}, "own", {str(root)!r}, progress=False)
+from semiseg.data import array_records, importing
+array_records.write = lambda *a: (print("writing", flush=True), time.sleep(60))
+importing.import_set("folder", {str(pictures)!r}, "own", {str(root)!r}, progress=False)
 """
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline().strip() == "writing"
     (left,) = root.iterdir()
     assert left.name.startswith(".own.importing-") and store.list_sets(root)[1:] == []
-    store.import_set("folder", pictures, "other", root, progress=False)
+    importing.import_set("folder", pictures, "other", root, progress=False)
     assert left.exists()
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    store.import_set("folder", pictures, "own", root, progress=False)
+    importing.import_set("folder", pictures, "own", root, progress=False)
     assert sorted(p.name for p in root.iterdir()) == ["other", "own"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        ".old.importing-backup",
+        ".own.importing-notes-12-later",
+        f".own.importing-{socket.gethostname()}-0x1-abcdef",
+        ".own.replaced-abc123",
+        ".thesis.replaced-abc123",
+        ".own.replaced-yesterday",
+    ],
+)
+def test_other_hidden_folders_are_left_alone(name, pictures, root):
+    """Catches a look-up that breaks, or deletes or moves a folder, because of a user's folder whose
+    name resembles an import's.
+    """
+    (root / name).mkdir(parents=True)
+    (root / name / "thesis.txt").write_text("years of work")
+    with pytest.raises(UserError, match="no data set 'else'"):
+        store.info("else", root)
+    importing.import_set("folder", pictures, "own", root, progress=False)
+    assert (root / name / "thesis.txt").exists()
+    assert [listed.name for listed in store.list_sets(root)] == ["nuclei", "own"]
+
+
+def test_what_a_dead_import_left_is_removed_on_its_machine_alone(root):
+    """Catches another machine's import that is taken for dead, and a dead one's rest that stays."""
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    other, dead, living = (
+        root / f".own.importing-{host}-{process}-abc123"
+        for host, process in (
+            (f"not-{socket.gethostname()}", ended.pid),
+            (socket.gethostname(), ended.pid),
+            (socket.gethostname(), os.getpid()),
+        )
+    )
+    for folder in (other, dead, living):
+        folder.mkdir(parents=True)
+    set_folder.recover(root)
+    assert sorted(root.iterdir()) == sorted([other, living])
 
 
 def test_killed_overwrite_keeps_the_old_set(pictures, root):
     """Catches a kill between the two renames that loses the set: it is put back when somebody asks
     for it.
     """
-    store.import_set("folder", pictures, "own", root, progress=False)
+    importing.import_set("folder", pictures, "own", root, progress=False)
     (root / "own").rename(root / ".own.replaced-abc123")
     assert store.info("own", root).name == "own"
 
@@ -199,7 +243,7 @@ def test_killed_overwrite_keeps_the_old_set(pictures, root):
 @pytest.mark.parametrize("damage", ["truncate", "flip", "delete"])
 def test_damaged_records_are_named(damage, pictures, root):
     """Catches a traceback, or worse silence, where a record file is cut short, altered or gone."""
-    store.import_set("folder", pictures, "own", root, progress=False)
+    importing.import_set("folder", pictures, "own", root, progress=False)
     (path,) = records.folder(root / "own").glob("*train.array_record*")
     data = bytearray(path.read_bytes())
     if damage == "delete":
@@ -245,7 +289,7 @@ def test_a_received_set_imports_no_module(form, hashed, pictures, root, tmp_path
     """Catches TFDS importing what features.json names, before the hashes are compared or with
     hashes that agree.
     """
-    store.import_set("folder", pictures, "own", root, progress=False)
+    importing.import_set("folder", pictures, "own", root, progress=False)
     mark = tmp_path / "mark"
     (tmp_path / "foreign_module.py").write_text(f"open({str(mark)!r}, 'w')")
     monkeypatch.syspath_prepend(tmp_path)
@@ -255,7 +299,7 @@ def test_a_received_set_imports_no_module(form, hashed, pictures, root, tmp_path
     if hashed:
         description = root / "own" / "semiseg.json"
         facts = json.loads(description.read_text())
-        facts["files"]["features.json"] = store.file_hash(features)
+        facts["files"]["features.json"] = file_hash(features)
         description.write_text(json.dumps(facts))
     words = "names a class that no import writes" if hashed else "damaged or missing"
     with pytest.raises(UserError, match=f"features.json: {words}"):
@@ -265,9 +309,8 @@ def test_a_received_set_imports_no_module(form, hashed, pictures, root, tmp_path
 
 def test_hashes_are_compared_before_records_are_read(pictures, root, monkeypatch):
     """Catches TFDS on files that are not the import's, and a read of train that opens test."""
-    store.import_set("folder", pictures, "own", root, progress=False)
+    importing.import_set("folder", pictures, "own", root, progress=False)
     hashed = []
-    file_hash = store.file_hash
     monkeypatch.setattr(store, "file_hash", lambda p: hashed.append(p.name) or file_hash(p))
     assert len(store.read_split("own", "train", root)) == 7
     assert [name.partition(".")[0] for name in hashed] == [
@@ -287,7 +330,7 @@ def test_damaged_description_is_named(text, pictures, root):
     """Catches any of JSON's failures that leaves as something else than one line naming
     semiseg.json.
     """
-    store.import_set("folder", pictures, "own", root, progress=False)
+    importing.import_set("folder", pictures, "own", root, progress=False)
     (root / "own" / "semiseg.json").write_text(text)
     with pytest.raises(UserError, match="semiseg.json: damaged"):
         store.info("own", root)
@@ -297,7 +340,7 @@ def test_damaged_description_is_named(text, pictures, root):
 def test_bad_names_are_refused(name, pictures, root):
     """Catches a set written outside its root, or over the embedded one."""
     with pytest.raises(UserError):
-        store.import_set("folder", pictures, name, root, progress=False)
+        importing.import_set("folder", pictures, name, root, progress=False)
     assert not root.exists()
 
 
@@ -305,9 +348,9 @@ def test_default_root(monkeypatch, tmp_path):
     """Catches SEMISEG_DATA or XDG_CACHE_HOME being ignored."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.delenv("SEMISEG_DATA", raising=False)
-    assert store.default_root() == tmp_path / "cache" / "semiseg" / "data"
+    assert set_folder.default_root() == tmp_path / "cache" / "semiseg" / "data"
     monkeypatch.setenv("SEMISEG_DATA", str(tmp_path / "mine"))
-    assert store.default_root() == tmp_path / "mine"
+    assert set_folder.default_root() == tmp_path / "mine"
 
 
 @pytest.mark.acdc
@@ -315,7 +358,7 @@ def test_acdc_budgets(acdc, root):
     """Catches a label order that is not the published one."""
     from semiseg.data.splits import labelled_subjects
 
-    info = store.import_set("ssl4mis-acdc", acdc, "acdc", root, progress=False)
+    info = importing.import_set("ssl4mis-acdc", acdc, "acdc", root, progress=False)
     cases = store.read_split("acdc", "train", root)
     counts = []
     for patients in (1, 3, 7, 14, 21, 28, 35, 70):
@@ -327,7 +370,7 @@ def test_acdc_budgets(acdc, root):
 
 def test_description_is_plain_json(pictures, root):
     """Catches a semiseg.json that other people's scripts cannot read."""
-    store.import_set("folder", pictures, "own", root, progress=False)
+    importing.import_set("folder", pictures, "own", root, progress=False)
     facts = json.loads((root / "own" / "semiseg.json").read_text())
     assert (
         facts["classes"] == ["background", "class 1", "class 2"]

@@ -12,7 +12,7 @@ import pytest
 
 from semiseg import sweeps
 from semiseg.cli import demo
-from semiseg.data import pools, store
+from semiseg.data import importing, pools, store
 from semiseg.data.frame import Frame
 from semiseg.errors import UserError
 from semiseg.generators import fit, ratio, settings
@@ -60,7 +60,7 @@ def test_set_is_made_once_for_what_it_is_made_from(given, monkeypatch):
     """
     name = ratio.resolve("make:augmented", given, samples=6)
     assert name is not None and store.info(name, given.root).counts["train"]["records"] == 5
-    monkeypatch.setattr(store, "import_set", lambda *a, **k: pytest.fail("made again"))
+    monkeypatch.setattr(importing, "import_set", lambda *a, **k: pytest.fail("made again"))
     assert ratio.resolve("make:augmented", given, samples=6) == name
     assert (
         ratio.resolve("make:augmented", dataclasses.replace(given, log_every=1, steps=9), samples=6)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from semiseg.cli.main import main
-from semiseg.data import store
+from semiseg.data import importing, store
 from semiseg.generators import fit, sample, settings
 from semiseg.generators.settings import Settings
 
@@ -156,7 +156,7 @@ def test_nifti_set_is_imported(generator, tmp_path):
     sample.sample_set(fitted, tmp_path / "s", 4, format="nifti", progress=False)
     sample.sample_set(fitted, tmp_path / "png", 4, progress=False)
     for name in ("s", "png"):
-        store.import_set("folder", tmp_path / name, name, tmp_path / "r", progress=False)
+        importing.import_set("folder", tmp_path / name, name, tmp_path / "r", progress=False)
     a, b = (store.read_split(name, "train", tmp_path / "r") for name in ("s", "png"))
     assert len(a) == len(b) == 3 and all(
         np.array_equal(x.image, y.image) and np.array_equal(x.label, y.label) for x, y in zip(a, b)

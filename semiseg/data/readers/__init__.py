@@ -1,44 +1,74 @@
-"""Readers: one file a format, one line each in READERS. A reader turns a path into a
-:class:`semiseg.data.source.Source`.
+"""Readers: one file a format, one line each in READERS.
+
+A reader turns a path into a :class:`semiseg.data.source.Source`; see there for how to write one.
+Importing a reader is cheap: it imports its file library where it opens a file.
 """
 
 from __future__ import annotations
 
-import importlib
-import inspect
 from pathlib import Path
 from typing import Any
 
-from semiseg.data.source import Source, existing
+from semiseg.data.readers import dsb2018, folder, ssl4mis_acdc
+from semiseg.data.source import Option, Reader, Source, existing
 from semiseg.errors import UserError
 
-READERS = {
-    "dsb2018": "semiseg.data.readers.dsb2018",
-    "folder": "semiseg.data.readers.folder",
-    "ssl4mis-acdc": "semiseg.data.readers.ssl4mis_acdc",
+READERS: dict[str, Reader] = {
+    reader.format: reader
+    for reader in (
+        folder.READER,
+        dsb2018.READER,
+        ssl4mis_acdc.READER,
+    )
 }
-"""Format → module whose ``read(source, *, progress, **options)`` reads it; imported on use, since
-each needs its own file library.
-"""
+"""Format → its reader."""
 
 
 def read(format: str, source: str | Path, progress: bool = True, **options: Any) -> Source:
-    """Read the layout of ``source``. Options that are None are left to the reader's default.
+    """Read the layout of ``source``.
 
-    Raises UserError for an unknown format, a path that does not exist, or an option the format does
-    not know.
+    Args:
+      format: a key of READERS.
+      source: folder or file.
+      progress: show a progress bar.
+      **options: of the format; those that are None are left to its default.
+
+    Raises:
+      UserError: for an unknown format, a path that does not exist, or an option that the format
+        does not have.
     """
     if format not in READERS:
-        raise UserError(f"--format {format}: unknown; there is {', '.join(sorted(READERS))}")
-    reader = importlib.import_module(READERS[format]).read
+        raise UserError(
+            f"unknown; there is {', '.join(sorted(READERS))}", where=f"--format {format}"
+        )
+    reader = READERS[format]
     options = {key: value for key, value in options.items() if value is not None}
-    unknown = set(options) - set(inspect.signature(reader).parameters)
+    unknown = sorted(options.keys() - reader.options().keys())
     if unknown:
         raise UserError(
-            f"--{sorted(unknown)[0]}: the format {format} has no such option; leave it out"
+            f"the format {format} has no such option",
+            where=f"--{unknown[0]}",
+            remedy="leave it out",
         )
-    return reader(
-        existing(Path(source).expanduser(), "give the data's path with --source"),
-        progress=progress,
-        **options,
-    )
+    path = existing(Path(source).expanduser(), "give the data's path with --source")
+    return reader.read(path, progress=progress, **options)
+
+
+def formats() -> str:
+    """Every format with its layout, as one line of help."""
+    return "; ".join(f"{reader.format}: {reader.layout}" for reader in READERS.values())
+
+
+def all_options() -> dict[str, Option]:
+    """The options of all formats; each help text names the formats that have the option."""
+    formats_of: dict[str, dict[str, list[str]]] = {}
+    kinds: dict[str, type] = {}
+    for reader in READERS.values():
+        for name, option in reader.options().items():
+            kinds[name] = option.kind
+            formats_of.setdefault(name, {}).setdefault(option.help, []).append(reader.format)
+    options: dict[str, Option] = {}
+    for name, texts in formats_of.items():
+        parts = [f"{text} ({', '.join(formats)})" for text, formats in texts.items()]
+        options[name] = Option(kinds[name], "; ".join(parts))
+    return options

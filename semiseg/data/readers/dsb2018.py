@@ -13,14 +13,15 @@ import functools
 import io
 import zipfile
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
 
 from semiseg.data import lookalikes, splits
-from semiseg.data.source import SPLITS, CaseRef, Source, progress_bar, split_problems
+from semiseg.data.problems import split_problems
+from semiseg.data.source import SPLITS, CaseRef, Pixels, Reader, Source, progress_bar
 from semiseg.errors import UserError
 
 CLASSES = ("background", "nucleus")
@@ -36,132 +37,165 @@ LOOK_ALIKE = 1.0
 """Distance up to which two images are look-alikes (:mod:`semiseg.data.lookalikes`): 8 % in
 brightness, contrast or noise.
 """
+MODES = {"grey": "L", "rgb": "RGB"}
+"""``--channels`` → Pillow's mode."""
 
-Open = Callable[[str], bytes]
+
+class Files(NamedTuple):
+    """The files of a folder or a zip: their names, and how to read one."""
+
+    names: list[str]
+    read: Callable[[str], bytes]
 
 
-class Look(NamedTuple):
-    """What is kept of an image to group it."""
+class ImageFiles(NamedTuple):
+    """The image and the masks of one ID."""
+
+    image: str
+    masks: tuple[str, ...]
+
+
+class Appearance(NamedTuple):
+    """What decides the group of an image, see :mod:`semiseg.data.lookalikes`."""
 
     stain: str
     shape: tuple[int, ...]
-    appearance: np.ndarray
-    edges: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+    features: np.ndarray
+    edges: lookalikes.Edges
 
 
-def read(source: Path, *, channels: str = "grey", seed: int = 0, progress: bool = True) -> Source:
-    """All images but EXCLUDED. ``channels`` is ``grey`` (luminance, ``(H, W, 1)``) or ``rgb``;
-    ``seed`` moves groups between splits.
-    """
-    if channels not in ("grey", "rgb"):
-        raise UserError(f"--channels {channels}: must be grey or rgb")
-    names, open_file = _archive(source) if source.is_file() else _tree(source)
-    images, masks = _index(names)
-    if not images:
+def read(
+    source: Path,
+    *,
+    channels: Annotated[str, "grey or rgb: convert pictures"] = "grey",
+    seed: Annotated[int, "of randomly drawn splits"] = 0,
+    progress: bool = True,
+) -> Source:
+    """All images but EXCLUDED: luminance ``(H, W, 1)`` or colours ``(H, W, 3)``."""
+    if channels not in MODES:
+        raise UserError("must be grey or rgb", where=f"--channels {channels}")
+    files = _archive(source) if source.is_file() else _tree(source)
+    index = _index(files.names)
+    if not index:
         raise UserError(
-            f"{source}: holds no ID/images/ID.png; give stage1_train.zip or the folder it was "
-            f"extracted to"
+            "holds no ID/images/ID.png",
+            where=source,
+            remedy="give stage1_train.zip or the folder it was extracted to",
         )
     problems: list[str] = []
-    looks: dict[str, Look] = {}
-    for ident, name in progress_bar(sorted(images.items()), "look for look-alikes", show=progress):
-        if not masks[ident]:
-            problems.append(
-                f"{source}/{name}: has no mask; restore {ident}/masks or take the image out"
-            )
+    appearances: dict[str, Appearance] = {}
+    for ident, paths in progress_bar(index.items(), "look for look-alikes", show=progress):
+        where = f"{source}/{paths.image}"
+        if not paths.masks:
+            problems.append(f"{where}: has no mask; restore {ident}/masks or take the image out")
         try:
-            rgb = _picture(open_file(name), "RGB")
+            rgb = _picture(files.read(paths.image), "RGB")
         except Exception as error:  # Pillow and zipfile raise anything on a damaged file
             problems.append(
-                f"{source}/{name}: cannot be read ({str(error)[:80]}); replace the file or take "
+                f"{where}: cannot be read ({str(error)[:80]}); replace the file or take "
                 f"it out of the set"
             )
             continue
-        looks[ident] = Look(
-            lookalikes.stain(rgb), rgb.shape, lookalikes.appearance(rgb), lookalikes.edges(rgb)
+        appearances[ident] = _appearance(rgb)
+    groups = group(appearances)
+    stains = {ident: appearance.stain for ident, appearance in appearances.items()}
+    split_of = splits.assign(groups, FRACTIONS, seed, stains)
+    cases: dict[str, list[CaseRef]] = {split: [] for split in SPLITS}
+    for ident in appearances:
+        ref = CaseRef(
+            subject=ident,
+            name=ident,
+            path=f"{source}/{index[ident].image}",
+            pixels=functools.partial(_pixels, files, index[ident], MODES[channels]),
+            group=groups[ident],
+            label_path=f"{source}/{ident}/masks",
         )
-    groups = group(looks)
-    home = splits.assign(
-        groups, FRACTIONS, seed, {ident: look.stain for ident, look in looks.items()}
-    )
-    found: dict[str, list[CaseRef]] = {split: [] for split in SPLITS}
-    for ident in looks:
-        pixels = functools.partial(
-            _pixels,
-            open_file,
-            images[ident],
-            tuple(masks[ident]),
-            "L" if channels == "grey" else "RGB",
-        )
-        path = f"{source}/{images[ident]}"
-        found[home[ident]].append(
-            CaseRef(
-                ident,
-                ident,
-                path,
-                pixels,
-                group=groups[ident],
-                label_path=f"{source}/{ident}/masks",
-            )
-        )
-    return Source(
-        CLASSES, "pixel", LICENSE, CITATION, found, (), (*problems, *split_problems(found))
-    )
+        cases[split_of[ident]].append(ref)
+    problems += split_problems(cases)
+    return Source(CLASSES, "pixel", LICENSE, CITATION, cases, problems=tuple(problems))
 
 
-def group(looks: dict[str, Look]) -> dict[str, str]:
-    """Image → group, such as ``fluorescence-256x256-03``, from its stain, shape and appearance."""
-    kinds = defaultdict(list)
-    for ident, look in looks.items():
-        kinds[f"{look.stain}-{look.shape[0]}x{look.shape[1]}"].append(ident)
+READER = Reader("dsb2018", "stage1_train.zip of the Data Science Bowl 2018, or extracted", read)
+
+
+# ------------------------------------------------------------------ groups
+def group(appearances: dict[str, Appearance]) -> dict[str, str]:
+    """Image → group, such as ``fluorescence-256x256-03``.
+
+    Images of one stain and shape are in one group where they are parts of one picture, or look
+    alike.
+    """
+    kinds: dict[str, list[str]] = defaultdict(list)
+    for ident, appearance in appearances.items():
+        height, width = appearance.shape[:2]
+        kinds[f"{appearance.stain}-{height}x{width}"].append(ident)
     groups: dict[str, str] = {}
     for kind, members in kinds.items():
-        joined = lookalikes.seams([looks[m].edges for m in members])
-        found = lookalikes.clusters(
-            np.stack([looks[m].appearance for m in members]), LOOK_ALIKE, joined
-        )
-        groups |= {member: f"{kind}-{cluster:02d}" for member, cluster in zip(members, found)}
+        joined = lookalikes.seams([appearances[member].edges for member in members])
+        features = np.stack([appearances[member].features for member in members])
+        clusters = lookalikes.clusters(features, LOOK_ALIKE, joined)
+        for member, cluster in zip(members, clusters, strict=True):
+            groups[member] = f"{kind}-{cluster:02d}"
     return groups
 
 
-def _archive(path: Path) -> tuple[list[str], Open]:
+def _appearance(rgb: np.ndarray) -> Appearance:
+    return Appearance(
+        lookalikes.stain(rgb), rgb.shape, lookalikes.appearance(rgb), lookalikes.edges(rgb)
+    )
+
+
+# ------------------------------------------------------------------ files
+def _archive(path: Path) -> Files:
     try:
         archive = zipfile.ZipFile(path)
     except zipfile.BadZipFile as error:
-        raise UserError(f"{path}: is not a readable zip ({error}); download it again") from error
-    return archive.namelist(), archive.read
+        raise UserError(
+            f"is not a readable zip ({error})", where=path, remedy="download it again"
+        ) from error
+    return Files(archive.namelist(), archive.read)
 
 
-def _tree(path: Path) -> tuple[list[str], Open]:
-    return [p.relative_to(path).as_posix() for p in path.rglob("*.png")], lambda name: (
-        path / name
-    ).read_bytes()
+def _tree(folder: Path) -> Files:
+    def read_bytes(name: str) -> bytes:
+        return (folder / name).read_bytes()
+
+    return Files(
+        [path.relative_to(folder).as_posix() for path in folder.rglob("*.png")], read_bytes
+    )
 
 
-def _index(names: list[str]) -> tuple[dict[str, str], dict[str, list[str]]]:
-    """Image ID → its file, image ID → its masks' files, wherever in the tree ``ID/images`` stands."""
-    images, masks = {}, defaultdict(list)
+def _index(names: Iterable[str]) -> dict[str, ImageFiles]:
+    """Image ID → its files, sorted by ID, wherever in the tree ``ID/images`` stands.
+
+    >>> _index(["s/a1/images/a1.png", "s/a1/masks/m.png", "s/notes.txt"])
+    {'a1': ImageFiles(image='s/a1/images/a1.png', masks=('s/a1/masks/m.png',))}
+    """
+    images: dict[str, str] = {}
+    masks: dict[str, list[str]] = defaultdict(list)
     for name in sorted(names):
         parts = name.split("/")
         if len(parts) < 3 or not name.endswith(".png") or parts[-3].startswith(EXCLUDED):
             continue
+        ident = parts[-3]
         if parts[-2] == "images":
-            images[parts[-3]] = name
+            images[ident] = name
         elif parts[-2] == "masks":
-            masks[parts[-3]].append(name)
-    return images, masks
+            masks[ident].append(name)
+    return {ident: ImageFiles(images[ident], tuple(masks[ident])) for ident in sorted(images)}
 
 
-def _pixels(open_file: Open, image: str, masks: tuple[str, ...], mode: str):
-    picture = _picture(open_file(image), mode)
+def _pixels(files: Files, paths: ImageFiles, mode: str) -> Pixels:
+    picture = _picture(files.read(paths.image), mode)
     label = np.zeros(picture.shape[:2], np.uint8)
-    for name in masks:
+    for name in paths.masks:
         try:
-            label |= _picture(open_file(name), "L") > 0
+            label |= _picture(files.read(name), "L") > 0
         except Exception as error:
             raise UserError(
-                f"{name}: mask cannot be united with its image ({str(error)[:80]}); replace the "
-                f"file"
+                f"mask cannot be united with its image ({str(error)[:80]})",
+                where=name,
+                remedy="replace the file",
             ) from error
     return picture.reshape(*label.shape, -1), label, (1.0, 1.0)
 

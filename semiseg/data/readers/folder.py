@@ -1,7 +1,8 @@
 """Your own files: ``images/`` and ``labels/`` with the same file names, as PNG, TIFF or NIfTI.
 
-    SOURCE/images/p07.png   SOURCE/labels/p07.png   SOURCE/subjects.csv (optional: name, subject, and group, split)
-    SOURCE/train/images/…   SOURCE/val/images/…     SOURCE/test/images/…   (optional: splits as folders)
+    SOURCE/images/p07.png   SOURCE/labels/p07.png
+    SOURCE/subjects.csv     (optional: columns name, subject, and group, split)
+    SOURCE/train/images/…   SOURCE/val/images/…   SOURCE/test/images/…   (optional: split folders)
 
 Splits come from the csv's column, else from the folders, else they are drawn at random: 70/10/20 %
 of the subjects, groups kept together. An image without a label is unlabelled and belongs to train,
@@ -11,16 +12,16 @@ its coarsest axis, with the spacing of its header.
 
 from __future__ import annotations
 
-import csv
+import dataclasses
 import functools
-from collections import Counter
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 
+from semiseg.data import label_values, subjects_csv
 from semiseg.data import splits as splitting
 from semiseg.data.images import (
-    check_one_page,
     is_image,
     is_volume,
     read_header,
@@ -29,369 +30,249 @@ from semiseg.data.images import (
     slice_of,
     stem_of,
 )
-from semiseg.data.source import SPLITS, CaseRef, Source, progress_bar, split_problems
+from semiseg.data.label_values import LabelValues, read_label
+from semiseg.data.problems import split_problems
+from semiseg.data.source import SPLITS, CaseRef, Pixels, Reader, Source, first_line
 from semiseg.errors import UserError
-from semiseg.types import IGNORE
 
 FRACTIONS = {"train": 0.7, "val": 0.1, "test": 0.2}
 CHANNELS = ("auto", "grey", "rgb")
 
 
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """An image file and what is known of it before it is opened.
+
+    Attributes:
+      image, label: the files; label is None where there is none.
+      subject, group: as in :class:`semiseg.types.Case`.
+      split: "" where nobody states it.
+    """
+
+    image: Path
+    label: Path | None
+    subject: str
+    group: str = ""
+    split: str = ""
+
+
 def read(
     source: Path,
     *,
-    classes: str = "",
-    channels: str = "auto",
-    seed: int = 0,
-    license: str = "",
-    citation: str = "",
+    classes: Annotated[str, "class names, background first, separated by commas"] = "",
+    channels: Annotated[str, "grey or rgb: convert pictures; auto: keep what files hold"] = "auto",
+    seed: Annotated[int, "of randomly drawn splits"] = 0,
+    license: Annotated[str, "licence of the data, for reports"] = "",
+    citation: Annotated[str, "what to cite, for reports"] = "",
     progress: bool = True,
 ) -> Source:
-    """Pair images with labels, look through the labels once, and place every subject in a split.
+    """Pair images with labels, read through the labels once, and place every subject in a split.
 
-    Args:
-      source: the folder.
-      classes: names, background first, separated by commas; without it the labels' largest value
-        says how many there are.
-      channels: ``grey`` or ``rgb`` convert pictures; ``auto`` keeps what the files hold.
-      seed: of randomly drawn splits.
-      license, citation: of the data, for reports.
-
-    Masks of 0 and 255 are read as 0 and 1 if no label of the set holds anything else; otherwise 255
-    is what nobody scores (IGNORE).
+    Without ``classes``, the largest value in the labels says how many there are.
     """
     if channels not in CHANNELS:
-        raise UserError(f"--channels {channels}: must be one of {', '.join(CHANNELS)}")
+        raise UserError(f"must be one of {', '.join(CHANNELS)}", where=f"--channels {channels}")
     problems: list[str] = []
-    folders = [name for name in SPLITS if (source / name / "images").is_dir()]
-    files = [
-        (split, *pair) for split in folders or [""] for pair in _pairs(source / split, problems)
-    ]
-    table = _table(
-        source / "subjects.csv", {stem_of(image): image for _, image, _ in files}, problems
-    )
-    values = _values([label for _, _, label in files if label], problems, progress)
-    mask = values <= {0, 255} and 255 in values
-    names = _classes(classes, values, mask)
-    rows = {image: table.get(stem_of(image), {}) for _, image, _ in files}
-    subject = {image: row.get("subject") or stem_of(image) for image, row in rows.items()}
-    if any(row.get("split") for row in rows.values()):
-        home = {image: row.get("split", "") for image, row in rows.items()}
-        where = f"{source}/subjects.csv"
-        problems += [
-            f"{where}: {stem_of(i)} has split {s!r}; write train, val or test"
-            for i, s in home.items()
-            if s not in SPLITS and rows[i]
-        ]
-    elif folders:
-        home = {image: split for split, image, _ in files}
-    else:
-        home = _draw(
-            source, files, subject, {i: r.get("group", "") for i, r in rows.items()}, seed, problems
-        )
-    found: dict[str, list[CaseRef]] = {split: [] for split in SPLITS}
-    for _, image, label in files:
-        if home.get(image) in SPLITS:
-            found[home[image]] += _records(
-                image, label, subject[image], rows[image].get("group", ""), channels, mask, problems
-            )
-    if not found["test"] and "test" not in folders:
-        del found["test"]
-    units = {"mm" if is_volume(image) else "pixel" for _, image, _ in files}
+    folders = [split for split in SPLITS if (source / split / "images").is_dir()]
+    files: list[Entry] = []
+    for split in folders or [""]:
+        files += _entries(source / split, split, problems)
+    images = {stem_of(entry.image): entry.image for entry in files}
+    rows = subjects_csv.read(source / subjects_csv.FILE, images, problems)
+    labels = [entry.label for entry in files if entry.label is not None]
+    values = label_values.values_of(labels, progress)
+    names = values.classes(classes)
+    files = [_with_row(entry, rows.get(stem_of(entry.image))) for entry in files]
+    listed = {stem: rows[stem] for stem in images if stem in rows}
+    if any(row.split for row in listed.values()):
+        problems += subjects_csv.split_problems(source / subjects_csv.FILE, listed)
+        files = [_with_split(entry, listed) for entry in files]
+    elif not folders:
+        files = _draw(source, files, seed, problems)
+    splits: dict[str, list[CaseRef]] = {split: [] for split in SPLITS}
+    for entry in files:
+        if entry.split in SPLITS:
+            splits[entry.split] += _records(entry, channels, values, problems)
+    if not splits["test"] and "test" not in folders:
+        del splits["test"]
+    units = {"mm" if is_volume(entry.image) else "pixel" for entry in files}
     if len(units) > 1:
         problems.append(
             f"{source}: mixes NIfTI and pictures, whose distances have different units; import "
             f"them as two sets"
         )
-    whole = (
-        all(rows.values()) or not table
-    )  # a split may lack a case because its row is missing, which is said already
-    problems += [
-        problem for problem in split_problems(found) if whole or " has no case" not in problem
-    ]
-    notes = _notes(source, classes, names, values, mask)
+    # a split may lack a case because its row is missing, which is a problem of its own
+    whole = not rows or len(listed) == len(images)
+    problems += [line for line in split_problems(splits) if whole or " has no case" not in line]
     return Source(
-        names,
-        min(units),
-        license or "not stated",
-        citation or "not stated",
-        found,
-        (),
-        tuple(problems),
-        notes,
+        classes=names,
+        unit=min(units),
+        license=license or "not stated",
+        citation=citation or "not stated",
+        splits=splits,
+        problems=tuple(problems),
+        notes=values.notes(source, classes),
     )
 
 
+READER = Reader("folder", "images/ and labels/ with the same file names", read)
+
+
 # ------------------------------------------------------------------ layout
-def _pairs(folder: Path, problems: list[str]) -> list[tuple[Path, Path | None]]:
-    """Images of a folder, each with its label or None."""
+def _entries(folder: Path, split: str, problems: list[str]) -> list[Entry]:
+    """Images of a folder, each with its label; a subject an image until subjects.csv is read."""
     if not (folder / "images").is_dir():
         raise UserError(
-            f"{folder}: has no folder images; put pictures in images/ and their masks, of the "
-            f"same names, in labels/"
+            "has no folder images",
+            where=folder,
+            remedy="put pictures in images/ and their masks, of the same names, in labels/",
         )
-    images, labels = (_files(folder / kind, problems) for kind in ("images", "labels"))
+    images = _files(folder / "images", problems)
+    labels = _files(folder / "labels", problems)
     if not images:
-        raise UserError(f"{folder / 'images'}: is empty; put PNG, TIFF or NIfTI files there")
+        raise UserError(
+            "is empty", where=folder / "images", remedy="put PNG, TIFF or NIfTI files there"
+        )
     problems += [
         f"{path}: has no image of that name; rename or remove it"
         for stem, path in labels.items()
         if stem not in images
     ]
-    return [(path, labels.get(stem)) for stem, path in images.items()]
+    return [
+        Entry(path, labels.get(stem), subject=stem, split=split) for stem, path in images.items()
+    ]
 
 
 def _files(folder: Path, problems: list[str]) -> dict[str, Path]:
-    found: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+    """Name without suffix → image file, sorted; hidden files are left out."""
+    files: dict[str, Path] = {}
+    paths = sorted(folder.iterdir()) if folder.is_dir() else []
+    for path in paths:
         if path.name.startswith("."):
             continue
         if not is_image(path):
             problems.append(
                 f"{path}: unknown file type; convert it to PNG, TIFF or NIfTI, or remove it"
             )
-        elif found.setdefault(stem_of(path), path) != path:
+        elif stem_of(path) in files:
             problems.append(
-                f"{path}: has the same name as {found[stem_of(path)]}; rename one of them"
+                f"{path}: has the same name as {files[stem_of(path)]}; rename one of them"
             )
-    return found
+        else:
+            files[stem_of(path)] = path
+    return files
 
 
-def _table(path: Path, images: dict[str, Path], problems: list[str]) -> dict[str, dict[str, str]]:
-    """Image name → row of subjects.csv; empty where there is no such file."""
-    if not path.exists():
-        return {}
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            rows = [
-                {str(k).strip(): (v or "").strip() for k, v in row.items() if k} for row in reader
-            ]
-            columns = {c.strip() for c in reader.fieldnames or ()}
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(
-            f"{path}: cannot be read ({error}); save it as UTF-8 text with commas"
-        ) from error
-    if not {"name", "subject"} <= columns:
-        has = ", ".join(sorted(columns)) or "none"
-        raise UserError(
-            f"{path}: needs the columns name and subject (and may have group and split); it has "
-            f"{has}"
-        )
-    names = [stem_of(Path(row["name"])) for row in rows]
-    problems += [
-        f"{path}: names {n} {c} times; keep one row an image"
-        for n, c in Counter(names).items()
-        if c > 1
-    ]
-    problems += [
-        f"{path}: names {n}, which is not among the images; correct the name or remove the row"
-        for n in names
-        if n not in images
-    ]
-    problems += [
-        f"{path}: has no row for {image}; add one"
-        for name, image in images.items()
-        if name not in set(names)
-    ]
-    problems += [
-        f"{path}: {n} has no subject; fill it in"
-        for n, row in zip(names, rows)
-        if not row["subject"]
-    ]
-    return dict(zip(names, rows))
+def _with_row(entry: Entry, row: subjects_csv.Row | None) -> Entry:
+    """``entry`` with the subject and the group that the table names."""
+    if row is None:
+        return entry
+    return dataclasses.replace(entry, subject=row.subject or entry.subject, group=row.group)
 
 
-def _draw(
-    source: Path,
-    files,
-    subject: dict[Path, str],
-    group: dict[Path, str],
-    seed: int,
-    problems: list[str],
-) -> dict[Path, str]:
-    """Random splits: image → split. Groups with an image that nobody annotated stay in train."""
-    of = {subject[image]: group[image] for image in subject}
+def _with_split(entry: Entry, rows: dict[str, subjects_csv.Row]) -> Entry:
+    """``entry`` in the split that the table names; an image without a row has none."""
+    row = rows.get(stem_of(entry.image))
+    return dataclasses.replace(entry, split="" if row is None else row.split)
+
+
+def _draw(source: Path, files: list[Entry], seed: int, problems: list[str]) -> list[Entry]:
+    """Random splits. Groups with an image that nobody annotated stay in train."""
+    groups = {entry.subject: entry.group for entry in files}
     problems += [
-        (
-            f"{source}/subjects.csv: subject {subject[i]} is in groups {group[i]!r} and "
-            f"{of[subject[i]]!r}; give it one"
-        )
-        for i in subject
-        if group[i] != of[subject[i]]
+        f"{source}/{subjects_csv.FILE}: subject {entry.subject} is in groups {entry.group!r} and "
+        f"{groups[entry.subject]!r}; give it one"
+        for entry in files
+        if entry.group != groups[entry.subject]
     ]
-    unit = {s: g or f"\0{s}" for s, g in of.items()}
-    bare = {unit[subject[image]] for _, image, label in files if label is None}
-    drawn = {s: of[s] for s in of if unit[s] not in bare}
-    units = len({unit[s] for s in drawn})
+    # what moves as a whole: a group, or a subject without one
+    unit = {subject: group or f"\0{subject}" for subject, group in groups.items()}
+    bare = {unit[entry.subject] for entry in files if entry.label is None}
+    drawn = {subject: group for subject, group in groups.items() if unit[subject] not in bare}
+    units = len({unit[subject] for subject in drawn})
     if units < len(FRACTIONS):
         problems.append(
             f"{source}: {units} annotated subjects or groups, train, val and test need one each; "
             f"annotate more or state splits"
         )
-    home = dict.fromkeys(of, "train") | splitting.assign(drawn, FRACTIONS, seed)
-    return {image: home[subject[image]] for image in subject}
-
-
-# ------------------------------------------------------------------ labels
-def _values(labels: list[Path], problems: list[str], show: bool) -> set[int]:
-    """Every value that occurs in the labels; files that cannot be read are reported when they are
-    loaded.
-    """
-    values: set[int] = set()
-    for path in progress_bar(labels, "look through labels", show=show):
-        try:
-            found = np.unique(_label(path))
-            values |= {int(v) for v in found if v == int(v)}
-        except Exception:  # loading the case names this file, with the reason
-            continue
-    return values
-
-
-def _classes(names: str, values: set[int], mask: bool) -> tuple[str, ...]:
-    if names:
-        listed = tuple(name.strip() for name in names.split(","))
-        if len(listed) < 2 or "" in listed or len(set(listed)) < len(listed):
-            raise UserError(
-                f"--classes {names}: name at least two different classes, background first, "
-                f"separated by commas"
-            )
-        return listed
-    top = 1 if mask else max((v for v in values if 0 <= v < 255), default=1)
-    return ("background", *(f"class {i}" for i in range(1, max(top, 1) + 1)))
-
-
-def _notes(
-    source: Path, given: str, names: tuple[str, ...], values: set[int], mask: bool
-) -> tuple[str, ...]:
-    """What was assumed of the classes, and what becomes of 255."""
-    notes, classes = [], sorted(values - {IGNORE})
-    if not given:
-        shown = ", ".join(map(str, classes[:6])) + (" …" if len(classes) > 6 else "")
-        gaps = (
-            ""
-            if mask or len(classes) >= len(names)
-            else "; values in between never occur: renumber the labels if these are grey levels"
-        )
-        found = "0 and 255" if mask else shown or "none"
-        listed = ", ".join(names[:4]) + (" …" if len(names) > 4 else "")
-        notes.append(
-            f"{source}: no --classes given: {len(names)} assumed ({listed}) from the label "
-            f"values {found}{gaps}; name them with --classes"
-        )
-    if mask:
-        notes.append(f"{source}: labels hold 0 and 255 alone, read as 0 and 1: nothing is ignored")
-    elif IGNORE in values:
-        notes.append(
-            f"{source}: label value 255 marks pixels that are ignored: neither trained on nor "
-            f"scored; if it is a class, give it another number"
-        )
-    return tuple(notes)
-
-
-def _label(path: Path) -> np.ndarray:
-    """A label as stored: ``(H, W)``, or the volume of a NIfTI."""
-    if is_volume(path):
-        return read_volume(path)[0]
-    from PIL import Image
-
-    with Image.open(path) as picture:
-        check_one_page(picture, path)
-        label = np.asarray(picture)
-    if label.ndim == 3 and all(
-        (label[..., 0] == label[..., c]).all() for c in range(1, min(3, label.shape[-1]))
-    ):
-        label = label[..., 0]
-    if label.ndim != 2:
-        raise UserError(
-            f"{path}: label is a colour picture; save one channel that holds class numbers"
-        )
-    return label.astype(np.uint8) if label.dtype == np.bool_ else label
+    split_of = dict.fromkeys(groups, "train") | splitting.assign(drawn, FRACTIONS, seed)
+    return [dataclasses.replace(entry, split=split_of[entry.subject]) for entry in files]
 
 
 # ------------------------------------------------------------------ records
 def _records(
-    image: Path,
-    label: Path | None,
-    subject: str,
-    group: str,
-    channels: str,
-    mask: bool,
-    problems: list[str],
+    entry: Entry, channels: str, values: LabelValues, problems: list[str]
 ) -> list[CaseRef]:
     """One record for a picture, one a slice for a volume."""
-    stem, where, label_where = stem_of(image), str(image), str(label or "")
-    if not is_volume(image):
-        pixels = functools.partial(_picture, image, label, channels, mask)
-        return [CaseRef(subject, stem, where, pixels, group=group, label_path=label_where)]
+    stem = stem_of(entry.image)
+    ref = CaseRef(
+        entry.subject,
+        stem,
+        str(entry.image),
+        functools.partial(_picture, entry, channels, values),
+        group=entry.group,
+        label_path=str(entry.label or ""),
+    )
+    if not is_volume(entry.image):
+        return [ref]
     try:
-        shape, axis, _ = read_header(image)
+        header = read_header(entry.image)
     except UserError as error:
         problems.append(str(error))
         return []
     except Exception as error:  # nibabel raises anything on a damaged file
         problems.append(
-            f"{image}: cannot be read ({str(error).splitlines()[0][:80]}); replace the file or "
-            f"take it out of the set"
+            f"{entry.image}: cannot be read ({first_line(error)}); replace the file or take it "
+            f"out of the set"
         )
         return []
-    digits = len(str(shape[axis] - 1))
-    plane = functools.partial(_plane, image, label, mask)
+    slices = header.shape[header.axis]
+    digits = len(str(slices - 1))
     return [
-        CaseRef(
-            subject,
-            f"{stem}_slice_{i:0{digits}d}",
-            where,
-            functools.partial(plane, i),
-            stem,
-            i,
-            group,
-            label_where,
+        dataclasses.replace(
+            ref,
+            name=f"{stem}_slice_{i:0{digits}d}",
+            pixels=functools.partial(_plane, entry, values, i),
+            volume=stem,
+            index=i,
         )
-        for i in range(shape[axis])
+        for i in range(slices)
     ]
 
 
-def _picture(image: Path, label: Path | None, channels: str, mask: bool):
-    pixels = read_picture(image, channels)
-    truth = None
-    if label is not None:
-        truth = _as_mask(_read_label(label), mask)
-    return pixels, truth, (1.0, 1.0)
+def _picture(entry: Entry, channels: str, values: LabelValues) -> Pixels:
+    pixels = read_picture(entry.image, channels)
+    label = None
+    if entry.label is not None:
+        label = values.indices(read_label(entry.label))
+    return pixels, label, (1.0, 1.0)
 
 
-def _plane(image: Path, label: Path | None, mask: bool, i: int):
-    volume, affine = read_volume(image)
-    _, axis, spacing = read_header(image)
+def _plane(entry: Entry, values: LabelValues, i: int) -> Pixels:
+    volume, affine = read_volume(entry.image)
+    header = read_header(entry.image)
     plane = None
-    if label is not None:
-        whole = _read_label(label)
-        if whole.shape != volume.shape:
-            raise UserError(
-                f"{label}: label has shape {whole.shape} but its image {volume.shape} ({image}); "
-                f"save both at one size"
-            )
-        other = read_volume(label)[1] if is_volume(label) else affine
-        if not np.allclose(affine, other, atol=1e-2):
-            raise UserError(
-                f"{label}: lies elsewhere in space than its image ({image}: another affine); "
-                f"resample the label to the image"
-            )
-        plane = _as_mask(slice_of(whole, i, axis), mask)
-    return slice_of(volume, i, axis)[..., None], plane, spacing
+    if entry.label is not None:
+        label = _volume_label(entry.label, entry.image, volume.shape, affine)
+        plane = values.indices(slice_of(label, i, header.axis))
+    return slice_of(volume, i, header.axis)[..., None], plane, header.spacing
 
 
-def _read_label(path: Path) -> np.ndarray:
-    try:
-        return _label(path)
-    except UserError:
-        raise
-    except Exception as error:  # image libraries raise anything on a damaged file
+def _volume_label(
+    path: Path, image: Path, shape: tuple[int, ...], affine: np.ndarray
+) -> np.ndarray:
+    """The label of a volume; it must have the image's shape and affine."""
+    label = read_label(path)
+    if label.shape != shape:
         raise UserError(
-            f"{path}: label cannot be read ({str(error).splitlines()[0][:80]}); replace the file "
-            f"or remove it"
-        ) from error
-
-
-def _as_mask(label: np.ndarray, mask: bool) -> np.ndarray:
-    return (label == 255).astype(np.uint8) if mask else label
+            f"label has shape {label.shape} but its image {shape} ({image})",
+            where=path,
+            remedy="save both at one size",
+        )
+    if is_volume(path) and not np.allclose(affine, read_volume(path)[1], atol=1e-2):
+        raise UserError(
+            f"lies elsewhere in space than its image ({image}: another affine)",
+            where=path,
+            remedy="resample the label to the image",
+        )
+    return label

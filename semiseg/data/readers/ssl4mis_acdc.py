@@ -9,13 +9,15 @@ slice, so that all records are ``(H, W, 1)``. The files name no voxel size: the 
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import re
 from pathlib import Path
 
 import numpy as np
 
-from semiseg.data.source import CaseRef, Source, existing, progress_bar, split_problems
+from semiseg.data.problems import split_problems
+from semiseg.data.source import CaseRef, Pixels, Reader, Source, existing, progress_bar
 from semiseg.errors import UserError
 
 CLASSES = ("background", "right ventricle", "myocardium", "left ventricle")
@@ -29,74 +31,75 @@ _NAME = re.compile(r"(?P<volume>(?P<subject>[^_]+)_frame\d+)(?:_slice_(?P<index>
 
 
 def read(source: Path, *, progress: bool = True) -> Source:
-    """The splits as published: training patients in the order of ``train_slices.list``, whose
-    prefixes are the published budgets.
+    """The splits as published: training patients in the order of ``train_slices.list``.
 
-    One, 3, 7 and 14 patients are the first 32, 68, 136 and 256 slices.
+    The prefixes of that order are the published label budgets: 1, 3, 7 and 14 patients are the
+    first 32, 68, 136 and 256 slices.
     """
     problems: list[str] = []
-    train = [_slice(source, name, problems) for name in _names(source / "train_slices.list")]
-    splits = {"train": [ref for ref in train if ref]}
+    splits: dict[str, list[CaseRef]] = {"train": [], "val": []}
+    if (source / "test.list").exists():
+        splits["test"] = []
+    for name in _names(source / "train_slices.list"):
+        splits["train"] += _slice(source, name, problems)
     for split in ("val", "test"):
-        if split == "val" or (source / "test.list").exists():
-            names = progress_bar(
-                _names(source / f"{split}.list"), f"read {split}.list", show=progress
-            )
-            splits[split] = [ref for name in names for ref in _volume(source, name, problems)]
+        if split in splits:
+            names = _names(source / f"{split}.list")
+            for name in progress_bar(names, f"read {split}.list", show=progress):
+                splits[split] += _volume(source, name, problems)
     order = tuple(dict.fromkeys(ref.subject for ref in splits["train"]))
-    return Source(
-        CLASSES, "voxel", LICENSE, CITATION, splits, order, (*problems, *split_problems(splits))
-    )
+    problems += split_problems(splits)
+    return Source(CLASSES, "voxel", LICENSE, CITATION, splits, order, tuple(problems))
+
+
+READER = Reader("ssl4mis-acdc", "ACDC as SSL4MIS distributes it, HDF5 files and lists", read)
 
 
 def _names(path: Path) -> list[str]:
-    lines = (
-        existing(path, "the SSL4MIS layout needs it beside the folder data")
-        .read_text(encoding="utf-8")
-        .split()
-    )
+    """The names in a list file, without ``.h5``."""
+    existing(path, "the SSL4MIS layout needs it beside the folder data")
+    lines = path.read_text(encoding="utf-8").split()
     if not lines:
-        raise UserError(f"{path}: is empty; it should name one file a line")
+        raise UserError("is empty; it should name one file a line", where=path)
     return [line.removesuffix(".h5") for line in lines]
 
 
-def _parts(path: Path, name: str, problems: list[str]) -> re.Match[str] | None:
+def _ref(path: Path, name: str, problems: list[str]) -> CaseRef | None:
+    """A record of what the file name says; None, and a problem, where it is wrong or missing."""
     match = _NAME.fullmatch(name)
     if not match:
         problems.append(
             f"{path}: the name does not follow patientXXX_frameYY or patientXXX_frameYY_slice_Z; "
             f"correct the list"
         )
-    elif not path.exists():
+        return None
+    if not path.exists():
         problems.append(
             f"{path}: not found, but the list names it; restore the file or take the line out"
         )
-    else:
-        return match
-    return None
-
-
-def _slice(source: Path, name: str, problems: list[str]) -> CaseRef | None:
-    path = source / "data" / "slices" / f"{name}.h5"
-    match = _parts(path, name, problems)
-    if match is None:
         return None
-    pixels = functools.partial(_read_slice, path)
     return CaseRef(
         match["subject"],
         name,
         str(path),
-        pixels,
+        functools.partial(_read_slice, path),
         match["volume"],
         int(match["index"] or 0),
         label_path=str(path),
     )
 
 
+def _slice(source: Path, name: str, problems: list[str]) -> list[CaseRef]:
+    """The record of a training slice; none where there is a problem."""
+    ref = _ref(source / "data" / "slices" / f"{name}.h5", name, problems)
+    return [] if ref is None else [ref]
+
+
 def _volume(source: Path, name: str, problems: list[str]) -> list[CaseRef]:
+    """One record a slice of a volume; none where there is a problem."""
     path = source / "data" / f"{name}.h5"
-    match = _parts(path, name, problems)
-    if match is None:
+    ref = _ref(path, name, problems)
+    if ref is None:
         return []
     import h5py
 
@@ -113,34 +116,32 @@ def _volume(source: Path, name: str, problems: list[str]) -> list[CaseRef]:
     except Exception as error:  # h5py raises OSError, KeyError or RuntimeError on a damaged file
         problems.append(f"{path}: cannot be read ({str(error)[:80]}); replace the file")
         return []
-    subject, where = match["subject"], str(path)
     return [
-        CaseRef(
-            subject,
-            f"{name}_slice_{i + 1}",
-            where,
-            functools.partial(_read_plane, path, i),
-            name,
-            i + 1,
-            label_path=where,
+        dataclasses.replace(
+            ref,
+            name=f"{name}_slice_{i + 1}",
+            pixels=functools.partial(_read_plane, path, i),
+            volume=name,
+            index=i + 1,
         )
         for i in range(shape[0])
     ]
 
 
-def _read_slice(path: Path):
+def _read_slice(path: Path) -> Pixels:
     import h5py
 
     with h5py.File(path) as file:
-        return _pixels(file["image"][()], file["label"][()] if "label" in file else None)
+        label = file["label"][()] if "label" in file else None
+        return _with_channel(file["image"][()], label)
 
 
-def _read_plane(path: Path, i: int):
+def _read_plane(path: Path, i: int) -> Pixels:
     import h5py
 
     with h5py.File(path) as file:
-        return _pixels(file["image"][i], file["label"][i])
+        return _with_channel(file["image"][i], file["label"][i])
 
 
-def _pixels(image: np.ndarray, label: np.ndarray | None):
+def _with_channel(image: np.ndarray, label: np.ndarray | None) -> Pixels:
     return image[..., None], label, SPACING

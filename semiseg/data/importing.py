@@ -1,0 +1,201 @@
+"""From files on disk to a stored data set: the only module that writes a store."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from semiseg.data import array_records, data_card, readers, set_folder, store
+from semiseg.data.info import StoreInfo, file_hash
+from semiseg.data.pixel_counts import PixelCounts
+from semiseg.data.problems import case_problems
+from semiseg.data.source import SPLITS, CaseRef, Source, progress_bar
+from semiseg.errors import UserError
+from semiseg.types import Case
+
+
+def import_set(
+    format: str,
+    source: str | Path,
+    name: str,
+    root: str | Path | None = None,
+    progress: bool = True,
+    overwrite: bool = False,
+    say: Callable[[str], None] | None = None,
+    **options: Any,
+) -> StoreInfo:
+    """Read files and store them as a data set.
+
+    The set is built in a hidden folder beside its place and renamed at the end: it is there whole
+    or not at all. A set that is replaced hands on its ledger; what is no set is not replaced.
+
+    Args:
+      format: of the files, see :data:`semiseg.data.readers.READERS`.
+      source: folder or file that holds them.
+      name, root: of the set.
+      progress: show a progress bar.
+      overwrite: replace a set of this name.
+      say: receives one line for each thing that the reader assumed.
+      **options: of the reader.
+
+    Raises:
+      UserError: at the first problem; :mod:`semiseg.data.check` lists all.
+    """
+    root_folder = set_folder.root_folder(root)
+    if set_folder.checked_name(name) == store.EMBEDDED:
+        raise UserError(
+            f"{store.EMBEDDED} is the embedded set's name",
+            remedy="import under another one with --name",
+        )
+    place = root_folder / name
+    set_folder.check_place(place, overwrite)
+    files = readers.read(format, source, progress=progress, **options)
+    _refuse_problems(files)
+    for note in files.notes:
+        if say is not None:
+            say(note)
+    try:
+        root_folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"cannot be made ({error.strerror})", where=root_folder, remedy="choose another --root"
+        ) from error
+    set_folder.recover(root_folder)
+    building = set_folder.building_folder(root_folder, name)
+    command = data_card.command(format, source, name, options)
+    try:
+        building.mkdir()
+        records = _write_records(files, building, progress)
+        facts = records.facts() | {
+            "format": format,
+            "source": str(source),
+            "layout": store.LAYOUT,
+        }
+        card = data_card.card(name, facts, records.counts, command)
+        (building / data_card.FILE).write_text(card, encoding="utf-8")
+        description = json.dumps(facts, indent=1)
+        (building / set_folder.DESCRIPTION).write_text(description, encoding="utf-8")
+        set_folder.check_place(place, overwrite)  # once more: an import takes its time
+        set_folder.replace(building, place)
+    except OSError as error:
+        raise UserError(
+            f"cannot be written ({error.strerror or error})",
+            where=root_folder,
+            remedy="free some space or choose another --root",
+        ) from error
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+    return store.info(name, root)
+
+
+def _refuse_problems(files: Source) -> None:
+    if not files.problems:
+        return
+    more = ""
+    if len(files.problems) > 1:
+        more = f" (and {len(files.problems) - 1} more: `semiseg data check` lists all)"
+    raise UserError(files.problems[0] + more)
+
+
+def _write_records(files: Source, folder: Path, progress: bool) -> _Records:
+    records = _Records(files, folder, progress)
+    splits = {split: records.cases(split) for split in records.splits}
+    array_records.write(folder, splits, records.channels, records.dtype)
+    return records
+
+
+class _Records:
+    """The cases of a source on their way into record files, and what is counted on the way.
+
+    Attributes:
+      splits: split → cases; splits without a case are left out.
+      channels, dtype: of the first image, and so of all.
+      counts: split → pixels of train and val, for the data card.
+    """
+
+    def __init__(self, files: Source, folder: Path, progress: bool):
+        self.files = files
+        self.folder = folder
+        self.progress = progress
+        self.splits: dict[str, list[CaseRef]] = {
+            split: files.splits[split] for split in SPLITS if files.splits.get(split)
+        }
+        first = next(iter(self.splits.values()))[0].load()
+        self.channels = first.image.shape[-1]
+        self.dtype = first.image.dtype
+        self.counts = {split: PixelCounts() for split in self.splits if split != "test"}
+        self._digest = hashlib.sha256()
+        self._numbers: dict[str, dict[str, int]] = {}
+
+    def cases(self, split: str) -> Iterator[Case]:
+        """The checked cases of a split. Nothing of a test image is counted but that it is there."""
+        volumes: set[str] = set()
+        subjects: set[str] = set()
+        annotated: set[str] = set()
+        for ref in progress_bar(self.splits[split], f"import {split}", show=self.progress):
+            case = self._checked(ref)
+            self._hash(split, case)
+            volumes.add(case.volume)
+            subjects.add(case.subject)
+            if case.label is not None:
+                annotated.add(case.subject)
+            if split in self.counts:
+                self.counts[split].add(case)
+            yield case
+        self._numbers[split] = {
+            "records": len(self.splits[split]),
+            "volumes": len(volumes),
+            "subjects": len(subjects),
+            "annotated": len(annotated),
+        }
+
+    def _checked(self, ref: CaseRef) -> Case:
+        case = ref.load()
+        problems = case_problems(
+            case,
+            self.files.classes,
+            self.channels,
+            self.dtype.name,
+            ref.path,
+            ref.label_path,
+        )
+        if problems:
+            raise UserError(problems[0])
+        return case
+
+    def _hash(self, split: str, case: Case) -> None:
+        facts = (
+            split,
+            case.subject,
+            case.name,
+            case.volume,
+            case.index,
+            case.group,
+            case.spacing,
+            case.image.shape,
+            case.label is None,
+        )
+        self._digest.update(repr(facts).encode())
+        self._digest.update(case.image.tobytes())
+        if case.label is not None:
+            self._digest.update(case.label.tobytes())
+
+    def facts(self) -> dict[str, Any]:
+        """The fields of StoreInfo that the records determine, once they are written."""
+        paths = sorted(array_records.folder(self.folder).iterdir())
+        return {
+            "classes": self.files.classes,
+            "unit": self.files.unit,
+            "channels": self.channels,
+            "dtype": self.dtype.name,
+            "license": self.files.license,
+            "citation": self.files.citation,
+            "official_order": self.files.official_order,
+            "counts": self._numbers,
+            "fingerprint": self._digest.hexdigest(),
+            "files": {path.name: file_hash(path) for path in paths},
+        }

@@ -1,0 +1,62 @@
+"""What is known of a stored data set before its records are opened, and the hash of a file."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from pathlib import Path
+
+
+@dataclasses.dataclass(frozen=True)
+class StoreInfo:
+    """What ``semiseg.json`` says of a stored data set.
+
+    Attributes:
+      name, root: the set lies in the folder ``root/name``.
+      classes: class names, background first.
+      unit: of spacings and distances: ``mm``, ``voxel`` or ``pixel``.
+      channels, dtype: of every image; dtype is ``uint8`` or ``float32``.
+      license, citation: of the data.
+      official_order: subjects in the order in which published work labels them, or empty.
+      counts: split → number of ``records``, ``volumes``, ``subjects`` and ``annotated`` subjects.
+      fingerprint: SHA-256 of all names, pixels, labels and spacings. Two sets with one fingerprint
+        hold the same data.
+      format, source: what it was imported from.
+      files: record file → SHA-256.
+    """
+
+    name: str
+    root: str
+    classes: tuple[str, ...]
+    unit: str
+    channels: int
+    dtype: str
+    license: str
+    citation: str
+    official_order: tuple[str, ...]
+    counts: dict[str, dict[str, int]]
+    fingerprint: str
+    format: str
+    source: str
+    files: dict[str, str] = dataclasses.field(default_factory=dict)
+
+    @property
+    def folder(self) -> Path:
+        """The set's folder."""
+        return Path(self.root) / self.name
+
+    def number(self, split: str, what: str = "records") -> int:
+        """How many ``records``, ``volumes``, ``subjects`` or ``annotated`` subjects a split has.
+
+        >>> counts = {"train": {"records": 8, "volumes": 2, "subjects": 2, "annotated": 1}}
+        >>> info = StoreInfo("x", "", (), "mm", 1, "uint8", "", "", (), counts, "", "", "")
+        >>> info.number("train"), info.number("train", "annotated"), info.number("test")
+        (8, 1, 0)
+        """
+        return self.counts.get(split, {}).get(what, 0)
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file's bytes, hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
