@@ -21,7 +21,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from semiseg.analysis.runs import Runs, load_runs
+from semiseg.analysis.load import load_runs
+from semiseg.analysis.runs import Runs
 from semiseg.analysis.study import Study, study
 from semiseg.methods import METHODS
 

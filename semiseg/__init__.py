@@ -16,22 +16,24 @@ from semiseg.environment import prepare
 
 prepare()
 __version__ = "0.1.0"
-__all__ = ["Trial", "UserError", "load_runs", "run", "sweep"]
+__all__ = ["Predictor", "Trial", "UserError", "load_runs", "run", "sweep"]
 
 # Imported on first use: `semiseg --help` and the data commands must not wait for JAX.
 _HOME = {
     "Trial": "semiseg.config",
     "run": "semiseg.runner",
+    "Predictor": "semiseg.runner.predictor",
     "sweep": "semiseg.sweeps",
-    "load_runs": "semiseg.analysis.runs",
+    "load_runs": "semiseg.analysis.load",
     "UserError": "semiseg.errors",
 }
 
 if TYPE_CHECKING:
-    from semiseg.analysis.runs import load_runs
+    from semiseg.analysis.load import load_runs
     from semiseg.config import Trial
     from semiseg.errors import UserError
     from semiseg.runner import run
+    from semiseg.runner.predictor import Predictor
     from semiseg.sweeps import sweep
 
 

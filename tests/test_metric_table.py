@@ -8,7 +8,7 @@ import pytest
 
 import semiseg
 from semiseg.analysis import scores_csv, spread
-from semiseg.analysis.runs import load_runs
+from semiseg.analysis.load import load_runs
 from semiseg.analysis.study import study
 from semiseg.errors import UserError
 from semiseg.evaluate.metrics import METRICS, Masks, Metric, mask_metrics

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from semiseg.analysis.runs import Runs, nanmean
+from semiseg.analysis.runs import Runs
+from semiseg.analysis.scores import nanmean
 from semiseg.analysis.study import Study
 
 _RUNS = 30  # read for each mean: more change no line that an eye can see

@@ -63,7 +63,7 @@ def main(argv: Sequence[str]) -> int:
     own = take(flags, "demo", {"out": "demo", "steps": "140"})
     nothing_left(flags, positional, "demo", own)
     began = time.monotonic()
-    from semiseg.analysis.runs import load_runs
+    from semiseg.analysis.load import load_runs
     from semiseg.report.page import write_report
     from semiseg.sweeps import sweep, trials
     from semiseg.train.loop import Interrupted

@@ -36,7 +36,7 @@ class Report:
 def main(argv: Sequence[str]) -> int:
     """Run the command; UserError is the caller's to print."""
     args = typed(Report, argv, "semiseg report")
-    from semiseg.analysis.runs import load_runs
+    from semiseg.analysis.load import load_runs
     from semiseg.errors import UserError
     from semiseg.report.page import write_report
 

@@ -28,7 +28,7 @@ def main(argv: Sequence[str]) -> int:
     nothing_left(flags, [], "track", own)
     if positional[:1] != ["upload"] or len(positional) < 2:
         raise UserError("semiseg track: say `semiseg track upload RUNS…`")
-    from semiseg.analysis.runs import load_runs
+    from semiseg.analysis.load import load_runs
     from semiseg.track.weights_and_biases import mode, upload
 
     bad, fits = 0, _fits(positional[1:])

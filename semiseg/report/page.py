@@ -17,7 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from semiseg.analysis.runs import Run, Runs, once
+from semiseg.analysis.load import once
+from semiseg.analysis.runs import Run, Runs
 from semiseg.analysis.spread import ranking, splits
 from semiseg.analysis.study import Study, arm_settings, curve_runs, ratio_runs, study
 from semiseg.analysis.worth import worth

@@ -2,7 +2,7 @@
 
 import pytest
 
-from semiseg.analysis.runs import load_runs
+from semiseg.analysis.load import load_runs
 
 from .fake import write_grid
 

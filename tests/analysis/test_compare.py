@@ -5,8 +5,8 @@ import pytest
 
 from semiseg.analysis import scores_csv as subject_scores
 from semiseg.analysis import worth
+from semiseg.analysis.load import load_runs
 from semiseg.analysis.mixes import mixes, table_mixes
-from semiseg.analysis.runs import load_runs
 from semiseg.analysis.statistics import Interval
 from semiseg.analysis.study import Comparison, arm_settings, find_arms, study
 from semiseg.errors import UserError

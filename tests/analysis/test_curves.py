@@ -10,7 +10,7 @@ from semiseg.analysis.curves import (
     label_equivalence,
     pooling,
 )
-from semiseg.analysis.runs import load_runs
+from semiseg.analysis.load import load_runs
 from semiseg.analysis.spread import ranking, splits
 from semiseg.analysis.statistics import mean_interval
 from semiseg.analysis.study import study

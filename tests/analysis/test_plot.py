@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from semiseg.analysis.runs import load_runs
+from semiseg.analysis.load import load_runs
 from semiseg.analysis.study import study
 from semiseg.errors import UserError
 from semiseg.report.pictures import FALSE_NEGATIVE, FALSE_POSITIVE, overlay, pick_examples

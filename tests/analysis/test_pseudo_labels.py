@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from semiseg.analysis import pseudo_labels
-from semiseg.analysis.runs import load_runs
+from semiseg.analysis.load import load_runs
 from semiseg.analysis.study import study
 from semiseg.errors import UserError
 from semiseg.report import page as report

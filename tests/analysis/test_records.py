@@ -8,7 +8,9 @@ import sys
 import numpy as np
 import pytest
 
-from semiseg.analysis.runs import COLUMNS, Runs, load_runs, once
+from semiseg.analysis.load import load_runs, once
+from semiseg.analysis.results_csv import COLUMNS
+from semiseg.analysis.runs import Runs
 from semiseg.errors import UserError
 
 from .fake import write_rows, write_run
@@ -230,7 +232,7 @@ def test_log_and_examples_name_the_bad_file(tmp_path):
 def test_import_brings_nothing_heavy():
     """Catches an import of pandas, matplotlib or JAX at the top of the module."""
     code = (
-        "import sys, semiseg.analysis.runs; print({'pandas', 'matplotlib', 'jax', 'yaml'} "
+        "import sys, semiseg.analysis.load; print({'pandas', 'matplotlib', 'jax', 'yaml'} "
         "& set(sys.modules))"
     )
     assert (

@@ -7,7 +7,7 @@ import subprocess
 import numpy as np
 import pytest
 
-from semiseg.analysis.runs import load_runs
+from semiseg.analysis.load import load_runs
 from semiseg.analysis.statistics import Interval
 from semiseg.analysis.study import Comparison, study
 from semiseg.cli.report import main
