@@ -1,0 +1,34 @@
+"""The pictures that the pages of the documentation speak of: mine/ and new/."""
+
+from pathlib import Path
+
+import numpy as np
+
+
+def make_pictures(folder: Path) -> None:
+    """Write ``mine/images``, ``mine/labels`` (30 subjects, 24 of them annotated) and ``new/``.
+
+    Args:
+      folder: gets the three folders; pictures are 40 × 40 pixels with one bright disc each.
+    """
+    from skimage import io
+
+    rng = np.random.default_rng(0)
+    for name in ("mine/images", "mine/labels", "new"):
+        (folder / name).mkdir(parents=True)
+    for i in range(30):
+        image, label = _disc(rng)
+        io.imsave(folder / "mine/images" / f"p{i:02}.png", image, check_contrast=False)
+        if i < 24:
+            io.imsave(folder / "mine/labels" / f"p{i:02}.png", label, check_contrast=False)
+    for i in range(3):
+        image, _ = _disc(rng)
+        io.imsave(folder / "new" / f"scan{i}.png", image, check_contrast=False)
+
+
+def _disc(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    rows, cols = np.mgrid[:40, :40]
+    centre = rng.integers(12, 28, 2)
+    disc = (rows - centre[0]) ** 2 + (cols - centre[1]) ** 2 < rng.integers(30, 90)
+    image = np.clip(60 + 110 * disc + rng.normal(0, 12, disc.shape), 0, 255)
+    return image.astype(np.uint8), disc.astype(np.uint8)
