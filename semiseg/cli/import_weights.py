@@ -37,12 +37,13 @@ def main(argv: Sequence[str]) -> int:
     if out.suffix != ".safetensors":
         raise UserError(f"semiseg import-weights: --out is {out}: give it the ending .safetensors")
     from semiseg import config
-    from semiseg.nets.from_torch import state_dict as imports
+    from semiseg.nets.from_torch.convert import import_weights
+    from semiseg.nets.from_torch.state_dict import read_state_dict
 
     net = config.override(config.Trial(), {"net": own["net"], **changes}).net
     if not own["size"].isdigit():
         raise UserError(f"semiseg import-weights: --size is {own['size']}: it is a whole number")
-    found = imports.import_weights(net, imports.read_state_dict(positional[0]), int(own["size"]))
+    found = import_weights(net, read_state_dict(positional[0]), int(own["size"]))
     from semiseg.train.checkpoint import save_weights
 
     out.parent.mkdir(parents=True, exist_ok=True)

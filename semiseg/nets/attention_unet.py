@@ -11,8 +11,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from semiseg.nets import layers
-from semiseg.nets.from_torch import rules as torch_layout
-from semiseg.nets.from_torch import state_dict as imports
+from semiseg.nets.from_torch.rules import Rule, conv_norm, mapped, norm_only, to_params, transposed
 from semiseg.nets.layers.resample import resize
 from semiseg.nets.unet import UNet
 from semiseg.types import Params
@@ -127,38 +126,36 @@ def from_torch(state_dict: Mapping[str, Any]) -> Params:
         else:
             part, rest = rest.split(".", 1)
             flat[{"0": f"down{level}.", "1": f"level{level}."}[part] + rest] = value
-    flipped = lambda w: torch_layout.transposed(w)[
-        tuple(slice(None, None, -1) for _ in w.shape[2:])
-    ]
+    flipped = lambda w: transposed(w)[tuple(slice(None, None, -1) for _ in w.shape[2:])]
     stem, gate = r"level(\d)\.", r"level(\d)\.attention\."
-    rules: list[torch_layout.Rule] = [
-        *imports.conv_norm(
+    rules: list[Rule] = [
+        *conv_norm(
             r"down(\d)\.conv\.([01])\.conv",
             r"down(\d)\.conv\.([01])\.adn\.N",
             r"down\1.conv\2",
             r"down\1.norm\2",
         ),
-        *imports.conv_norm(
+        *conv_norm(
             gate + r"W_x\.0\.conv", gate + r"W_x\.1", r"gate\1.conv_skip", r"gate\1.norm_skip"
         ),
-        *imports.conv_norm(
+        *conv_norm(
             gate + r"W_g\.0\.conv", gate + r"W_g\.1", r"gate\1.conv_signal", r"gate\1.norm_signal"
         ),
-        *imports.conv_norm(
+        *conv_norm(
             gate + r"psi\.0\.conv", gate + r"psi\.1", r"gate\1.conv_psi", r"gate\1.norm_psi"
         ),
         (stem + r"upconv\.up\.conv\.weight", r"join\1.conv.kernel", flipped),
         (stem + r"upconv\.up\.conv\.bias", r"join\1.conv.bias"),
-        *imports.norm_only(stem + r"upconv\.up\.adn\.N", r"join\1.norm"),
+        *norm_only(stem + r"upconv\.up\.adn\.N", r"join\1.norm"),
         (stem + r"merge\.conv\.weight", r"up\1.conv.kernel"),
         (stem + r"merge\.adn\.A\.weight", r"up\1.slope"),
         (r"head\.conv\.weight", "head.kernel"),
         (r"head\.conv\.bias", "head.bias"),
     ]
-    every = torch_layout.mapped(
+    every = mapped(
         flat, rules, "AttentionUNet", unused=r".*num_batches_tracked|level\d\.merge\.conv\.bias"
     )
     for name in [n for n in every if n.startswith("up")]:  # MONAI's instance norm has no variables
         width = every[name]["conv"]["kernel"].shape[-1]
         every[name]["norm"] = {"scale": jnp.ones(width), "bias": jnp.zeros(width)}
-    return imports.to_params(every)
+    return to_params(every)

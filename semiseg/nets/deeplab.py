@@ -13,8 +13,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from semiseg.nets import layers
-from semiseg.nets.from_torch import rules as torch_layout
-from semiseg.nets.from_torch import state_dict as imports
+from semiseg.nets.from_torch.rules import Rule, conv_norm, mapped, to_params
 from semiseg.nets.layers import ConvNorm
 from semiseg.nets.layers.resample import resize
 from semiseg.nets.layers.resnet import ResNet
@@ -308,23 +307,21 @@ def from_torch(state_dict: Mapping[str, Any]) -> Params:
     the auxiliary head; which one, the names say.
     """
     block = r"backbone\.layer(\d)\.(\d+)\."
-    rules: list[torch_layout.Rule] = [
-        *imports.conv_norm(
-            r"backbone\.conv1", r"backbone\.bn1", "encoder.stem.conv", "encoder.stem.norm"
-        ),
-        *imports.conv_norm(
+    rules: list[Rule] = [
+        *conv_norm(r"backbone\.conv1", r"backbone\.bn1", "encoder.stem.conv", "encoder.stem.norm"),
+        *conv_norm(
             block + r"conv(\d)",
             block + r"bn(\d)",
             r"encoder.stage\1_\2.unit\3.conv",
             r"encoder.stage\1_\2.unit\3.norm",
         ),
-        *imports.conv_norm(
+        *conv_norm(
             block + r"downsample\.0",
             block + r"downsample\.1",
             r"encoder.stage\1_\2.shortcut.conv",
             r"encoder.stage\1_\2.shortcut.norm",
         ),
-        *imports.conv_norm(
+        *conv_norm(
             r"aux_classifier\.0",
             r"aux_classifier\.1",
             "before_auxiliary.unit.conv",
@@ -338,31 +335,27 @@ def from_torch(state_dict: Mapping[str, Any]) -> Params:
     if any(name.startswith("classifier.0.convs") for name in state_dict):
         rate = r"classifier\.0\.convs\.([0-3])\."
         rules += [
-            *imports.conv_norm(
-                rate + "0", rate + "1", r"pyramid.rate\1.conv", r"pyramid.rate\1.norm"
-            ),
-            *imports.conv_norm(
+            *conv_norm(rate + "0", rate + "1", r"pyramid.rate\1.conv", r"pyramid.rate\1.norm"),
+            *conv_norm(
                 r"classifier\.0\.convs\.4\.1",
                 r"classifier\.0\.convs\.4\.2",
                 "pyramid.pool.unit.conv",
                 "pyramid.pool.unit.norm",
             ),
-            *imports.conv_norm(
+            *conv_norm(
                 r"classifier\.0\.project\.0",
                 r"classifier\.0\.project\.1",
                 "pyramid.project.conv",
                 "pyramid.project.norm",
             ),
-            *imports.conv_norm(
+            *conv_norm(
                 r"classifier\.1", r"classifier\.2", "decoder.unit.conv", "decoder.unit.norm"
             ),
         ]
     else:
-        rules += imports.conv_norm(
+        rules += conv_norm(
             r"classifier\.0", r"classifier\.1", "before.unit.conv", "before.unit.norm"
         )
-    return imports.to_params(
-        torch_layout.mapped(
-            state_dict, rules, "DeepLabV3 or FCNResNet", unused=r".*num_batches_tracked"
-        )
+    return to_params(
+        mapped(state_dict, rules, "DeepLabV3 or FCNResNet", unused=r".*num_batches_tracked")
     )

@@ -1,8 +1,9 @@
-"""What all networks share: fresh variables from one draw, and images of any size through a module
-that wants a multiple of its strides.
+"""What all networks share: their fields, initial weights from one draw, and images of any size
+through a module that wants multiples of its strides.
 
-A network is a frozen dataclass of hyperparameters that derives from :class:`Network` and says how
-its flax module is built.
+A network is a frozen dataclass of hyperparameters that derives from :class:`Network` and says in
+:meth:`Network.module` how its Flax module is built. Reading order: what a network declares, what it
+gets (``init``, ``apply``), then how variables are made and checked, then sizes.
 """
 
 from __future__ import annotations
@@ -17,27 +18,38 @@ from flax import nnx
 from jax.extend import core
 
 from semiseg.errors import UserError
-from semiseg.nets.layers import Normals
-from semiseg.nets.layers.resample import resize
-from semiseg.types import Output, Params
+from semiseg.nets.layers import Normals, resize
+from semiseg.types import Net, Output, Params
+
+KINDS = {2: "2D images (B, H, W, C)", 3: "3D volumes (B, D, H, W, C)"}
+"""What a network takes, by its number of spatial axes."""
 
 
 class Network:
-    """Base of the networks: everything but the module.
+    """Base of the networks, and with it of :class:`semiseg.types.Net`: everything but the module.
 
-    A subclass is a frozen dataclass. It gives :meth:`module`, :attr:`block`, and the attributes
-    (fields, or constants of the class):
-
-    - ``dims``: 2 for images ``(B, H, W, C)``, 3 for volumes ``(B, D, H, W, C)``;
-    - ``dtype``: of the activations, ``float32`` or ``bfloat16``; variables and logits are float32
-      always.
-    - ``linear_head``: whether the logits are the convolution ``head`` of ``aux["features"]`` (where
-      one of them is coarser, resized).
+    A subclass is a frozen dataclass. It gives :meth:`module` and :attr:`block`, and where they
+    differ from the defaults :attr:`dims`, :attr:`dtype`, :attr:`linear_head` (a field, a constant
+    of the class, or a property) and :meth:`classes`.
     """
 
-    dims: int = 2
-    dtype: str = "float32"
-    linear_head: bool = True
+    # ------------------------------------------------------------------ what a network declares
+    @property
+    def dims(self) -> int:
+        """2 for images ``(B, H, W, C)``, 3 for volumes ``(B, D, H, W, C)``."""
+        return 2
+
+    @property
+    def dtype(self) -> str:
+        """Of the activations, ``float32`` or ``bfloat16``; variables and logits are float32."""
+        return "float32"
+
+    @property
+    def linear_head(self) -> bool:
+        """Whether the logits are the convolution ``head`` of ``aux["features"]``, resized where one
+        of them is coarser.
+        """
+        return True
 
     @property
     def block(self) -> int | tuple[int, ...]:
@@ -47,14 +59,19 @@ class Network:
     def module(
         self, channels: int, classes: int, normals: Normals, size: tuple[int, ...]
     ) -> nnx.Module:
-        """The flax module with its variables, initialised from ``normals``: layers of this package
-        take it as it is, layers of flax take ``rngs=normals.rngs()``.
+        """The Flax module with its variables.
 
         Called as ``module(x, train, key)`` it gives ``(logits, aux)``; ``x`` has ``dtype`` and
         sizes that are multiples of ``block``, and ``key`` is None unless there is dropout to draw.
         Arrays of ``aux`` may be at 1/n of the image. Only shapes of variables may depend on
-        ``channels``, ``classes`` and ``size``, the (padded) spatial size of the images it is made
-        for.
+        ``channels``, ``classes`` and ``size``.
+
+        Args:
+          channels: of the images.
+          classes: number of classes, the background included.
+          normals: of the initial weights. Layers of this package take it as it is, layers of Flax
+            take ``rngs=normals.rngs()``.
+          size: padded spatial size of the images that the module is made for.
         """
         raise NotImplementedError
 
@@ -64,78 +81,86 @@ class Network:
         """
         return weights["head"]["bias"].shape[0]
 
+    # ------------------------------------------------------------------ what it gets
     def init(
         self, key: jax.Array, sample: jax.ShapeDtypeStruct | jax.Array, classes: int
     ) -> Params:
-        """Fresh variables for inputs shaped like ``sample`` ``(B, *space, C)``, as nested dicts of
-        float32 arrays.
+        """Initial variables as nested dicts of float32 arrays.
+
+        Args:
+          key: of the one normal draw that all weights are made of.
+          sample: shaped like the images ``(B, *space, C)``.
+          classes: number of classes, the background included.
+
+        Raises:
+          UserError: images of another number of axes, or weights that do not follow ``key``.
         """
-        self._check(sample.shape)
-        size = tuple(n + p for n, p in zip(sample.shape[1:-1], _missing(self, sample.shape[1:-1])))
-        return _init(self, sample.shape[-1], classes, size, key)
+        self._check_rank(sample.shape)
+        space = sample.shape[1:-1]
+        padded = tuple(n + m for n, m in zip(space, _missing(self, space), strict=True))
+        return _initial_variables(self, sample.shape[-1], classes, padded, key)
 
     def apply(
         self, params: Params, x: jax.Array, *, train: bool, key: jax.Array | None = None
     ) -> Output:
-        """Logits ``(B, *space, K)`` of images ``(B, *space, C)`` of any size: edge padded at the
-        end to a multiple of ``block``, and cropped back.
+        """Logits ``(B, *space, K)`` of images ``(B, *space, C)`` of any size.
 
+        Images are edge padded at the end to a multiple of ``block``, and logits cropped back.
         ``aux["features"]`` are the last activations, interpolated to the size of the image where
         the module has them at a lower one. Every other array of ``aux`` at 1/n of the padded image
         (``aux["deep"]``: a list) is cropped to ``ceil(size / n)``; one of another rank (a loss term
         …) is left as it is.
+
+        Args:
+          params: of :meth:`init`.
+          x: the images.
+          train: use batch statistics, and return the new running ones.
+          key: of the dropout; nothing is dropped without one, or in evaluation.
+
+        Raises:
+          UserError: images of another number of axes.
         """
-        self._check(x.shape)
-        module: Any = nnx.merge(
-            _graph(self, x.shape[-1], self.classes(params.weights)),
-            params.weights,
-            params.state,
-            copy=True,
-        )
+        self._check_rank(x.shape)
+        graph = _graph(self, x.shape[-1], self.classes(params.weights))
+        module: Any = nnx.merge(graph, params.weights, params.state, copy=True)
         size = x.shape[1:-1]
         missing = _missing(self, size)
         if any(missing):
-            x = jnp.pad(x, [(0, 0), *((0, p) for p in missing), (0, 0)], mode="edge")
-        logits, aux = module(x.astype(self.dtype), train, key if train else None)
+            x = jnp.pad(x, [(0, 0), *((0, pixels) for pixels in missing), (0, 0)], mode="edge")
         padded = x.shape[1:-1]
-        crop = lambda y: (
-            _crop(y, [-(-n * m // p) for n, m, p in zip(size, y.shape[1:-1], padded)])
-            if y.ndim == x.ndim
-            else y
-        )
+        if not train:
+            key = None
+        logits, aux = module(x.astype(self.dtype), train, key)
         if "features" in aux and aux["features"].shape[1:-1] != padded:
             aux["features"] = resize(aux["features"], padded)
-        aux = jax.tree.map(crop, aux)
+        aux = jax.tree.map(functools.partial(_crop_scaled, size=size, padded=padded), aux)
         if "deep" in aux:
-            aux["deep"] = [y.astype(jnp.float32) for y in aux["deep"]]
-        new_state = nnx.to_pure_dict(nnx.state(module, nnx.BatchStat)) if train else params.state
-        return Output(_crop(logits.astype(jnp.float32), size), aux, new_state)
+            aux["deep"] = [coarse.astype(jnp.float32) for coarse in aux["deep"]]
+        state = params.state
+        if train:
+            state = nnx.to_pure_dict(nnx.state(module, nnx.BatchStat))
+        return Output(_crop(logits.astype(jnp.float32), size), aux, state)
 
-    def _check(self, shape: Sequence[int]) -> None:
+    def _check_rank(self, shape: Sequence[int]) -> None:
+        """Refuses images of another number of axes."""
         if len(shape) != self.dims + 2:
-            kind = {4: "2D images (B, H, W, C)", 5: "3D volumes (B, D, H, W, C)"}
-            wanted, found = kind[self.dims + 2], kind.get(len(shape), "arrays")
+            given = KINDS.get(len(shape) - 2, "arrays")
             raise UserError(
-                f"{type(self).__name__} takes {wanted}, and was given {found} of shape "
+                f"{type(self).__name__} takes {KINDS[self.dims]}, and was given {given} of shape "
                 f"{tuple(shape)}"
             )
 
 
-def _missing(net: Network, size: Sequence[int]) -> list[int]:
-    block = net.block
-    return [-n % b for n, b in zip(size, (block,) * len(size) if isinstance(block, int) else block)]
-
-
-def _crop(x: jax.Array, size: Sequence[int]) -> jax.Array:
-    if x.shape[1:-1] == tuple(size):
-        return x
-    return jax.lax.slice(x, [0] * x.ndim, [x.shape[0], *size, x.shape[-1]])
-
-
+# ------------------------------------------------------------------ how variables are made
 @functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
-def _init(
+def _initial_variables(
     net: Network, channels: int, classes: int, size: tuple[int, ...], key: jax.Array
 ) -> Params:
+    """The variables of a new module, all from one draw.
+
+    The module is built twice: once to count how many numbers it draws, and to check that its
+    weights follow the key; then with the numbers.
+    """
     count = Normals()
 
     def build(key: jax.Array) -> Params:
@@ -149,20 +174,29 @@ def _init(
 
 
 def _variables(module: nnx.Module) -> Params:
+    """A module's variables as nested dicts."""
     return Params(
         weights=nnx.to_pure_dict(nnx.state(module, nnx.Param)),
         state=nnx.to_pure_dict(nnx.state(module, nnx.BatchStat)),
     )
 
 
+@functools.lru_cache
+def _graph(net: Network, channels: int, classes: int) -> Any:
+    """The module without its arrays; building it once keeps tracing cheap."""
+    size = block_sizes(net)
+    return nnx.graphdef(nnx.eval_shape(lambda: net.module(channels, classes, Normals(), size)))
+
+
+# ------------------------------------------------------------------ how the seed is checked
 def _check_seed(net: Network, jaxpr: Any, shapes: Params) -> None:
     """Refuse weights that are random but do not depend on the key: all seeds would share them.
 
     The check reads the traced program that builds the module, so it computes nothing. An equation
     that calls another program counts as a whole.
     """
-    seeded: set[Any] = set(jaxpr.invars)
-    random: set[Any] = set()
+    seeded = set(jaxpr.invars)
+    random = set()
     for equation in jaxpr.eqns:
         inputs = {v for v in equation.invars if not isinstance(v, core.Literal)}
         if inputs & seeded:
@@ -184,12 +218,43 @@ def _draws(equation: Any) -> bool:
     """Whether an equation, or one within a program that it calls, draws random bits."""
     if equation.primitive.name in ("random_bits", "threefry2x32", "rng_bit_generator"):
         return True
-    inner = core.jaxprs_in_params(equation.params)
-    return any(_draws(e) for program in inner for e in program.eqns)
+    for program in core.jaxprs_in_params(equation.params):
+        if any(_draws(inner) for inner in program.eqns):
+            return True
+    return False
 
 
-@functools.lru_cache
-def _graph(net: Network, channels: int, classes: int) -> Any:
-    """The module without its arrays; building it once keeps tracing cheap."""
-    size = (net.block,) * net.dims if isinstance(net.block, int) else net.block
-    return nnx.graphdef(nnx.eval_shape(lambda: net.module(channels, classes, Normals(), size)))
+# ------------------------------------------------------------------ sizes
+def block_sizes(net: Net) -> tuple[int, ...]:
+    """The sizes along each axis whose multiples a network takes.
+
+    >>> from semiseg.nets import UNet
+    >>> block_sizes(UNet(widths=(8, 16, 32), dims=3))
+    (4, 4, 4)
+    """
+    block = net.block
+    if isinstance(block, int):
+        return (block,) * net.dims
+    return block
+
+
+def _missing(net: Network, size: Sequence[int]) -> list[int]:
+    """Pixels that each axis lacks to a multiple of the block."""
+    return [-n % block for n, block in zip(size, block_sizes(net), strict=True)]
+
+
+def _crop(x: jax.Array, size: Sequence[int]) -> jax.Array:
+    """The first ``size`` pixels of ``(B, *space, C)``."""
+    if x.shape[1:-1] == tuple(size):
+        return x
+    return jax.lax.slice(x, [0] * x.ndim, [x.shape[0], *size, x.shape[-1]])
+
+
+def _crop_scaled(y: jax.Array, size: Sequence[int], padded: Sequence[int]) -> jax.Array:
+    """``y (B, *padded / n, C)`` cropped to ``ceil(size / n)``; an array of another rank as it is."""
+    if y.ndim != len(padded) + 2:
+        return y
+    coarse = []
+    for pixels, whole, given in zip(size, padded, y.shape[1:-1], strict=True):
+        coarse.append(-(-pixels * given // whole))
+    return _crop(y, coarse)

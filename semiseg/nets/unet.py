@@ -10,9 +10,9 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from semiseg.errors import FieldError
 from semiseg.nets import layers
-from semiseg.nets.from_torch import rules as torch_layout
-from semiseg.nets.from_torch import state_dict as imports
+from semiseg.nets.from_torch.rules import Rule, conv_norm, mapped, to_params, transposed
 from semiseg.nets.network import Network
 from semiseg.types import Params
 
@@ -85,10 +85,11 @@ class UNet(Network):
         if not isinstance(self.dropout, float | int):
             object.__setattr__(self, "dropout", tuple(self.dropout))
             if len(self.dropout) != len(self.widths):  # type: ignore[arg-type]
-                raise ValueError(
+                raise FieldError(
                     f"{type(self).__name__}: dropout has {len(self.dropout)} rates for "
-                    f"{len(self.widths)} levels"
-                )  # type: ignore[arg-type]
+                    f"{len(self.widths)} levels",
+                    field="dropout",
+                )
 
     def rates(self) -> tuple[float, ...]:
         """Dropout rate of each encoder level."""
@@ -310,26 +311,26 @@ def from_torch(state_dict: Mapping[str, Any]) -> Params:
     (or subtracted from the running mean).
     """
     block, ours = r"(?:convs\.)?conv_([01])", r"\2"
-    lines: list[torch_layout.Rule] = []
+    lines: list[Rule] = []
     for theirs, name in (
         (r"conv_(0)\.", r"down\1."),
         (r"down_(\d)\.", r"down\1."),
         (r"upcat_(\d)\.", r"up-\1."),
     ):
-        lines += imports.conv_norm(
+        lines += conv_norm(
             theirs + block + r"\.conv",
             theirs + block + r"\.adn\.N",
             name + "conv" + ours,
             name + "norm" + ours,
         )
     lines += [
-        (r"upcat_(\d)\.upsample\.deconv\.weight", r"join-\1.kernel", torch_layout.transposed),
+        (r"upcat_(\d)\.upsample\.deconv\.weight", r"join-\1.kernel", transposed),
         (r"upcat_(\d)\.upsample\.deconv\.bias", r"join-\1.bias"),
         (r"final_conv\.weight", "head.kernel"),
         (r"final_conv\.bias", "head.bias"),
     ]
-    every = torch_layout.mapped(state_dict, lines, "UNet", unused=r".*num_batches_tracked")
+    every = mapped(state_dict, lines, "UNet", unused=r".*num_batches_tracked")
     for name in [n for n in every if "-" in n]:
         kind, level = name.split("-")
         every[f"{kind}{int(level) - 1}"] = every.pop(name)
-    return imports.to_params(every)
+    return to_params(every)

@@ -11,8 +11,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from semiseg.nets import layers
-from semiseg.nets.from_torch import rules as torch_layout
-from semiseg.nets.from_torch import state_dict as imports
+from semiseg.nets.from_torch.rules import Rule, conv_norm, mapped, to_params, transposed
 from semiseg.nets.unet import UNet, upsampled
 from semiseg.types import Params
 
@@ -138,20 +137,18 @@ def from_torch(state_dict: Mapping[str, Any]) -> Params:
     levels and a head at every depth.
     """
     node, conv = r"(?:conv|upcat)_(\d)_(\d)\.", r"(?:convs\.)?conv_([01])"
-    rules: list[torch_layout.Rule] = [
-        *imports.conv_norm(
+    rules: list[Rule] = [
+        *conv_norm(
             node + conv + r"\.conv",
             node + conv + r"\.adn\.N",
             r"node\1_\2.conv\3",
             r"node\1_\2.norm\3",
         ),
-        (node + r"upsample\.deconv\.weight", r"join\1_\2.kernel", torch_layout.transposed),
+        (node + r"upsample\.deconv\.weight", r"join\1_\2.kernel", transposed),
         (node + r"upsample\.deconv\.bias", r"join\1_\2.bias"),
         (r"final_conv_0_4\.weight", "head.kernel"),
         (r"final_conv_0_4\.bias", "head.bias"),
         (r"final_conv_0_(\d)\.weight", r"head\1.kernel"),
         (r"final_conv_0_(\d)\.bias", r"head\1.bias"),
     ]
-    return imports.to_params(
-        torch_layout.mapped(state_dict, rules, "UNetPlusPlus", unused=r".*num_batches_tracked")
-    )
+    return to_params(mapped(state_dict, rules, "UNetPlusPlus", unused=r".*num_batches_tracked"))

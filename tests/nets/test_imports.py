@@ -11,7 +11,7 @@ import pytest
 from semiseg.cli.main import main
 from semiseg.errors import UserError
 from semiseg.nets import NETS
-from semiseg.nets.from_torch import state_dict as imports
+from semiseg.nets.from_torch import state_dict
 from semiseg.train.checkpoint import flat_names, load_weights
 
 
@@ -113,7 +113,7 @@ def test_torchs_files_are_read_without_torch(tmp_path):
     state["e"] = torch.nn.Parameter(torch.ones(2, dtype=torch.float64))
     state = {f"module.{name}": value for name, value in state.items()}
     torch.save({"state_dict": state, "epoch": 3}, tmp_path / "x.pt")
-    found = imports.read_state_dict(tmp_path / "x.pt")
+    found = state_dict.read_state_dict(tmp_path / "x.pt")
     assert sorted(found) == ["a", "b", "c", "d", "e"] and found["d"].shape == (0, 3)
     np.testing.assert_array_equal(found["a"], np.arange(24.0).reshape(4, 6).T[1:3])
     np.testing.assert_array_equal(found["b"], [1.5, -2.0])
@@ -134,7 +134,7 @@ def test_a_file_that_wants_to_run_something_is_refused(tmp_path, monkeypatch):
     with zipfile.ZipFile(tmp_path / "evil.pt", "w") as archive:
         archive.writestr("archive/data.pkl", pickle.dumps({"weight": Evil()}))
     with pytest.raises(UserError, match=r"evil.pt: the file wants to run .*mkdir"):
-        imports.read_state_dict(tmp_path / "evil.pt")
+        state_dict.read_state_dict(tmp_path / "evil.pt")
     assert not mark.exists()
     pickle.loads(zipfile.ZipFile(tmp_path / "evil.pt").read("archive/data.pkl"))
     assert mark.exists()
@@ -153,16 +153,16 @@ def test_damaged_and_missing_files_are_named(tmp_path, name, content, words):
     if content is not None:
         (tmp_path / name).write_bytes(content)
     with pytest.raises(UserError, match=f"{name}.*{words}"):
-        imports.read_state_dict(tmp_path / name)
+        state_dict.read_state_dict(tmp_path / name)
 
 
 def test_a_tensor_beyond_its_data_is_refused():
     """Catches a hostile shape that would read other memory."""
-    storage = imports._Storage(np.zeros(4, np.float32))
+    storage = state_dict._Storage(np.zeros(4, np.float32))
     with pytest.raises(UserError, match="beyond its data"):
-        imports._tensor(storage, 0, (4, 4), (4, 1))
+        state_dict._tensor(storage, 0, (4, 4), (4, 1))
     with pytest.raises(UserError, match="beyond its data"):
-        imports._tensor(storage, 0, (2, 2), (-1, 1))
+        state_dict._tensor(storage, 0, (2, 2), (-1, 1))
 
 
 # A pickle of tensors, assembled from opcodes: PyTorch need not be here, and would not write these
@@ -197,7 +197,7 @@ def torch_file(path, opcodes):
 def test_a_file_of_opcodes_is_read(tmp_path):
     """Catches offsets and strides counted in bytes; without it the refusals below prove nothing."""
     opcodes = tensor(STORAGE, 1, plain((2, 3)), plain((1, 2)))
-    state = imports.read_state_dict(torch_file(tmp_path / "x.pt", opcodes))
+    state = state_dict.read_state_dict(torch_file(tmp_path / "x.pt", opcodes))
     np.testing.assert_array_equal(state["weight"], [[1, 3, 5], [2, 4, 6]])
 
 
@@ -226,12 +226,12 @@ def test_a_hostile_tensor_is_refused(attack, tmp_path):
     """
     opcodes, words = HOSTILE[attack]
     with pytest.raises(UserError, match=f"x.pt: .*{words}"):
-        imports.read_state_dict(torch_file(tmp_path / "x.pt", opcodes))
+        state_dict.read_state_dict(torch_file(tmp_path / "x.pt", opcodes))
 
 
 def test_a_file_cannot_change_the_reader(tmp_path):
     """Catches a pickle that sets defaults of our own function, for every later file."""
     change = REBUILD + b"N}" + plain("__defaults__") + plain((1, 2)) + b"s\x86b0"
     opcodes = change + tensor(STORAGE, 0, plain((8,)), plain((1,)))
-    imports.read_state_dict(torch_file(tmp_path / "x.pt", opcodes))
-    assert imports._tensor.__defaults__ is None
+    state_dict.read_state_dict(torch_file(tmp_path / "x.pt", opcodes))
+    assert state_dict._tensor.__defaults__ is None

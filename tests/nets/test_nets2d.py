@@ -195,7 +195,7 @@ def test_torchvisions_names_and_shapes_fill_the_network(atrous):
     """Catches a layer of torchvision's that has no place here, a place that is left empty, and a
     shape that is turned wrongly.
     """
-    from semiseg.nets.from_torch import state_dict as imports
+    from semiseg.nets.from_torch.convert import import_weights
 
     hidden = 16 if atrous else 32
     theirs = {
@@ -208,7 +208,7 @@ def test_torchvisions_names_and_shapes_fill_the_network(atrous):
         if atrous
         else deeplab.FCNResNet(**common)
     )
-    assert imports.import_weights(net, theirs)[1:3] == (3, 5)
+    assert import_weights(net, theirs)[1:3] == (3, 5)
 
 
 def test_the_encoder_is_a_pytorch_resnet_of_stride_eight():

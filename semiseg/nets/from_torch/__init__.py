@@ -1,1 +1,3 @@
-"""TODO from_torch."""
+"""Weights that were made with PyTorch: how their files are read (``state_dict``), how their names
+become ours (``rules``), and whether they fit a network (``convert``).
+"""
