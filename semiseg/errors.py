@@ -7,7 +7,6 @@ import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 
 class UserError(Exception):
@@ -42,14 +41,31 @@ class UserError(Exception):
         advice = f"; {remedy}" if remedy else ""
         super().__init__(f"{place}{what}{advice}")
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        # Exceptions are rebuilt from their message alone, also in another process; these are not.
-        parts = {name: vars(self)[name] for name in ("what", "where", "remedy", "field")}
-        return _rebuilt, (type(self), parts)
+
+class FieldError(UserError, ValueError):
+    """Values of a configuration that do not fit together, raised where an instance is made; ``field``
+    is the field's name in its own class.
+    """
 
 
-def _rebuilt(kind: type[UserError], parts: dict[str, Any]) -> UserError:
-    return kind(**parts)
+class UnknownField(UserError):
+    """A dotted name that a configuration does not have.
+
+    Attributes:
+      hint: where the field may be instead; the message ends with it.
+    """
+
+    def __init__(
+        self,
+        what: str = "",
+        *,
+        hint: str = "",
+        where: str | Path | None = None,
+        field: str | None = None,
+    ):
+        super().__init__(f"{what}: {hint}" if hint else what, where=where, field=field)
+        self.what = what
+        self.hint = hint
 
 
 class DiskError(UserError):

@@ -36,6 +36,7 @@ class Range:
       high: the upper end.
       low_open: whether the lower end itself is outside.
       high_open: whether the upper end itself is outside.
+      apart: whether a message names only the end that a value is beyond.
 
     >>> 0.5 in Range(0, 1), 1.5 in Range(0, 1), math.inf in Range(low=0)
     (True, False, False)
@@ -49,6 +50,7 @@ class Range:
     high: float = math.inf
     low_open: bool = False
     high_open: bool = False
+    apart: bool = False
 
     def __contains__(self, value: Any) -> bool:
         if not math.isfinite(value):
@@ -67,6 +69,16 @@ class Range:
         if self.low > -math.inf:
             return f"above {self.low:g}" if self.low_open else f"at least {self.low}"
         return "a finite number"
+
+    def beside(self, value: float) -> Range:
+        """The part of the range that a message names to whoever gave ``value``.
+
+        >>> print(Range(0, 1, apart=True).beside(1.5), "|", Range(0, 1).beside(1.5))
+        at most 1 | between 0 and 1
+        """
+        if not self.apart:
+            return self
+        return Range(high=self.high) if value > self.high else Range(low=self.low)
 
     def _both_ends(self) -> str:
         if not (self.low_open or self.high_open):
@@ -108,10 +120,11 @@ def number(
 
     Args:
       default: the field's default.
-      within: both ends of its range; both are allowed.
+      within: both ends of its range; both are allowed, and a message names both.
       at_least: the smallest value that is allowed.
       above: the largest value that is too small.
-      at_most: the largest value that is allowed.
+      at_most: the largest value that is allowed; beside ``at_least`` a message names the end that a
+        value is beyond.
       below: the smallest value that is too large.
       traced: its role: True for traced, False for static, None for neither (in a hyper class: what
         the type says).
@@ -134,7 +147,13 @@ def number(
         high = at_most
     if below is not None:
         high = below
-    allowed = Range(low, high, low_open=above is not None, high_open=below is not None)
+    allowed = Range(
+        low,
+        high,
+        low_open=above is not None,
+        high_open=below is not None,
+        apart=at_least is not None and at_most is not None,
+    )
     return dataclasses.field(default=default, metadata={"allowed": allowed, "traced": traced})
 
 
@@ -232,7 +251,8 @@ def check_value(name: str, value: Any, range_: Range | Options | None, where: st
         return
     for item in _numbers(value):
         if item not in range_:
-            raise UserError(f"{name} is {value}: it must be {range_}", where=where, field=name)
+            what = f"{name} is {value}: it must be {range_.beside(item)}"
+            raise UserError(what, where=where, field=name)
 
 
 def traced_values(instance: Any) -> dict[str, Any]:

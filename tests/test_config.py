@@ -14,12 +14,14 @@ import semiseg
 from semiseg import config
 from semiseg.config import Trial, from_dict, override, to_dict, to_yaml
 from semiseg.errors import UserError
+from semiseg.losses import LOSSES
+from semiseg.methods import METHODS
 from semiseg.train.loop import Interrupted
 from semiseg.types import hyper, static
 
 
-@pytest.mark.parametrize("method", list(config.METHODS))
-@pytest.mark.parametrize("criterion", list(config.LOSSES))
+@pytest.mark.parametrize("method", list(METHODS))
+@pytest.mark.parametrize("criterion", list(LOSSES))
 def test_yaml_round_trip_is_exact(method, criterion):
     """Catches a field that is not written, or read back as another type."""
     trial = override(
@@ -185,8 +187,6 @@ def test_two_methods_never_share_a_program():
     method with another's program.
     """
     import jax
-
-    from semiseg.methods import METHODS
 
     @hyper
     class Twin:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from semiseg.errors import UserError
+from semiseg.fields import role
 
 TRUE, FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
 
@@ -136,21 +137,18 @@ def explain(instance: Any, prefix: str = "", only: Sequence[str] = (), parts: bo
         }
         said |= _below(cls)
     lines, groups = [], []
-    for name in only or [field.name for field in dataclasses.fields(instance)]:
+    fields_by_name = {field.name: field for field in dataclasses.fields(instance)}
+    for name in only or fields_by_name:
         value = getattr(instance, name)
         words = " ".join((said.get(name) or "").split())
-        again = words.endswith(" Static.") and parts
-        words = words.removesuffix(" Static.")
+        again = role(fields_by_name[name]) is False and parts
         if dataclasses.is_dataclass(value):
             groups.append((name, value))
             from semiseg import config
 
             if name not in config.CHOICES:
                 continue
-            words = words.removesuffix("; its float fields are traced, the others static.").rstrip(
-                "."
-            )
-            words += f": {listed(name, parts)}."
+            words = f"{words.rstrip('.')}: {listed(name, parts)}."
             value = config.name_of(name, value)
         lines += _wrapped(
             f"--{prefix}{name.replace('_', '-')}",

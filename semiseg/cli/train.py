@@ -18,7 +18,7 @@ from semiseg.cli.arguments import (
     parse,
     take,
 )
-from semiseg.config.presets import PRESETS, told
+from semiseg.config.presets import PRESETS, naming_preset
 from semiseg.errors import UserError
 
 USAGE = f"""usage: semiseg train --data N --out RUN [--method M] [--net U] [--labels K] [--any.field=value …]
@@ -109,7 +109,7 @@ def trial_of(flags: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     for name, value in flags.items():
         check_choice(name, value)
     method = config.flatten(fields).get("method.name", fields.get("method", "supervised"))
-    with told(fields.get("preset"), str(method), [*config.flatten(fields), *flags]):
+    with naming_preset(fields.get("preset"), str(method), [*config.flatten(fields), *flags]):
         trial = config.override(config.from_dict(fields, str(own["config"] or "")), flags)
         config.check_volumes(trial)
     return trial, {}

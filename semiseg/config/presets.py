@@ -12,14 +12,13 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import difflib
-import re
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from semiseg.augment import ssl4mis
+from semiseg.config.changes import override
+from semiseg.config.trial import Trial
 from semiseg.errors import UserError
-
-if TYPE_CHECKING:
-    from semiseg.config import Trial
 
 Recipe = dict[str, Any]
 
@@ -125,55 +124,63 @@ PRESETS: dict[str, dict[str, Recipe]] = {
 
 
 def preset(name: str, method: str = "supervised") -> Trial:
-    """The trial of a published recipe, e.g. ``preset("ssl4mis", "mean_teacher")``; a recipe of one
-    method needs no second word.
+    """The trial of a published recipe; a recipe of one method needs no second word.
 
     Raises:
       UserError: there is no such preset, or it has no such method.
-    """
-    from semiseg import augment, config
 
+    >>> preset("ssl4mis", "mean_teacher").steps
+    30000
+    """
     if name not in PRESETS:
         near = difflib.get_close_matches(name, PRESETS, 1)
         hint = f"; did you mean {near[0]!r}?" if near else f": choose one of {', '.join(PRESETS)}"
-        raise UserError(f"there is no preset {name!r}{hint}")
-    method = _one(name, method)
+        raise UserError(f"there is no preset {name!r}{hint}", field="preset")
+    method = _method_of(name, method)
     if method not in PRESETS[name]:
-        raise UserError(f"preset {name!r} has no {method!r}: it has {', '.join(PRESETS[name])}")
-    start = dataclasses.replace(config.Trial(), augment=augment.ssl4mis())
-    return config.override(start, {"method": method, **PRESETS[name][method]})
+        methods = ", ".join(PRESETS[name])
+        raise UserError(f"preset {name!r} has no {method!r}: it has {methods}", field="method")
+    start = dataclasses.replace(Trial(), augment=ssl4mis())
+    return override(start, {"method": method, **PRESETS[name][method]})
 
 
 @contextlib.contextmanager
-def told(name: str | None, method: str, given: Iterable[str]) -> Iterator[None]:
-    """An error that speaks of a field which the recipe has set, and nobody in ``given``, says so."""
+def naming_preset(name: str | None, method: str, given: Iterable[str]) -> Iterator[None]:
+    """Add to an error about a field that the preset has set, and not the user, that it has.
+
+    Args:
+      name: of the preset; None for none.
+      method: the name of the method.
+      given: dotted names of the fields that the user has set.
+    """
     try:
         yield
     except UserError as error:
-        recipe = PRESETS[name].get(_one(name, method), {}) if name in PRESETS else {}
-        own, words = (
-            {key.replace("-", "_") for key in given} - {"method"},
-            set(re.findall(r"[\w.]+", str(error))),
-        )
-        named = [
-            key
-            for key in recipe
-            if words & {key, key.rpartition(".")[2]} and not own & {key, key.partition(".")[0]}
-        ]  # --net drops the recipe's
-        if not named:
+        field = error.field
+        recipe = PRESETS[name].get(_method_of(name, method), {}) if name in PRESETS else {}
+        overridden = {key.replace("-", "_") for key in given} - {"method"}
+        # --net NAME drops all that the recipe has set of the network
+        if field not in recipe or overridden & {field, field.partition(".")[0]}:
             raise
-        said = " and ".join(f"{key} = {_shown(recipe[key])}" for key in named)
+        value = _as_flag(recipe[field])
         raise UserError(
-            f"{error}; the preset {name} sets {said}: give --{named[0]} as well"
+            str(error),
+            remedy=f"the preset {name} sets {field} = {value}: give --{field} as well",
+            field=field,
         ) from None
 
 
-def _one(name: str, method: str) -> str:
+def _method_of(name: str, method: str) -> str:
     """The method that is meant: a preset of one method needs no second word."""
-    return (
-        next(iter(PRESETS[name])) if len(PRESETS[name]) == 1 and method == "supervised" else method
-    )
+    if len(PRESETS[name]) == 1 and method == "supervised":
+        return next(iter(PRESETS[name]))
+    return method
 
 
-def _shown(value: Any) -> str:
+def _as_flag(value: Any) -> str:
+    """A value as one writes it after a flag.
+
+    >>> _as_flag((0.1, 0.2)), _as_flag(0.9)
+    ('0.1,0.2', '0.9')
+    """
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)

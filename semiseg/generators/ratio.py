@@ -41,16 +41,9 @@ from semiseg.generators import quality_report as cards
 from semiseg.generators import settings as setting
 from semiseg.generators.fit import Budget
 from semiseg.generators.settings import Settings
+from semiseg.synthetic_sources import CONTROLS, GENERATED, PREFIX, SOURCES
 from semiseg.types import IGNORE
 
-PREFIX = "make:"
-CONTROLS = ("duplicated", "augmented", "copy_paste")
-GENERATED = {
-    "spade": "varied",
-    "pix2pix": "varied",
-    "spade_real_masks": "real",
-    "pix2pix_real_masks": "real",
-}
 SAMPLES = 256
 
 
@@ -144,7 +137,7 @@ def resolve(
             f"{', '.join(PREFIX + k for k in (*GENERATED, *CONTROLS))}"
         )
     if kind in GENERATED:
-        settings = setting.override(settings, {"generator": kind.removesuffix("_real_masks")})
+        settings = setting.override(settings, {"generator": SOURCES[kind].generator})
     name = f"made-{kind.replace('_', '-')}-{content(kind, settings, samples)[:12]}"
     root = Path(settings.root) if settings.root else set_folder.default_root()
     place, judged = root / name, card and kind in GENERATED
@@ -169,7 +162,7 @@ def resolve(
                 sample.load(fitted, settings.root),
                 folder,
                 samples,
-                source=GENERATED[kind],
+                source=SOURCES[kind].masks,
                 progress=progress,
             )
         else:

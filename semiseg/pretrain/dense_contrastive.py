@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from semiseg.augment import Geometry, warp
+from semiseg.fields import count, number
 from semiseg.methods.parts.heads import channels_of, run, stack
 from semiseg.pretrain.objective import Objective
 from semiseg.types import IGNORE, Aux, Batch, Model, Params, PyTree, hyper
@@ -39,10 +40,10 @@ class DenseContrastive(Objective):
         run's own augmentation decides on.
     """
 
-    temperature: float = 0.2
-    radius: float = 0.05
-    pixels: int = 64
-    channels: int = 32
+    temperature: float = number(0.2, above=0)
+    radius: float = number(0.05, at_least=0)
+    pixels: int = count(64, at_least=1)
+    channels: int = count(32, at_least=1)
     geometry: Geometry = Geometry(
         flip=0.0,
         rot90=0.0,

@@ -8,6 +8,7 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 
+from semiseg.fields import count, number
 from semiseg.methods.parts.heads import channels_of, run, stack
 from semiseg.pretrain.objective import Objective
 from semiseg.types import Aux, Batch, Model, Params, PyTree, hyper
@@ -29,8 +30,8 @@ class MaskedImage(Objective):
       patches: along each side of the window.
     """
 
-    share: float = 0.6
-    patches: int = 8
+    share: float = number(0.6, within=(0, 1))
+    patches: int = count(8, at_least=1)
 
     paper: ClassVar[str] = "He et al., CVPR 2022; Xie et al., CVPR 2022"
 

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import jax
 
+from semiseg.fields import number
 from semiseg.types import Aux, Batch, Model, Params, PyTree, hyper
 
 
@@ -22,7 +23,7 @@ class Objective:
       lr: peak learning rate.
     """
 
-    lr: float = 0.003
+    lr: float = number(0.003, at_least=0)
 
     paper: ClassVar[str] = ""
     passes: ClassVar[str] = "U"

@@ -19,8 +19,8 @@ import numpy as np
 
 from semiseg import config
 from semiseg.config import Trial
-from semiseg.config.presets import told
-from semiseg.errors import UserError
+from semiseg.config.presets import naming_preset
+from semiseg.errors import UnknownField, UserError
 
 FILE_KEYS = {
     "method",
@@ -90,7 +90,7 @@ class Spec:
         """The trial at a point; UserError for an unknown field or a wrong value."""
         method = str(point.get("method", "supervised"))
         start = config.preset(self.preset, method) if self.preset else Trial()
-        with told(self.preset, method, point), self._told_of_methods():
+        with naming_preset(self.preset, method, point), self._told_of_methods():
             trial = config.override(
                 start, {k: v for k, v in point.items() if k not in IGNORED_FIELDS}, self.where
             )
@@ -105,20 +105,24 @@ class Spec:
         """
         try:
             yield
-        except UserError as error:
-            said = re.sub(r": choose --method .* first$", "", str(error))
-            name = re.search(r"there is no field 'method\.(\w+)'", said)
-            methods = [
-                config.CHOICES["method"].get(str(m))
-                for m in self.parameters.get("method", {}).get("values", ())
-            ]
-            if not name or not any(
-                name[1] in getattr(cls, "__dataclass_fields__", ()) for cls in methods
-            ):
+        except UnknownField as error:
+            names = self.parameters.get("method", {}).get("values", ())
+            fields = [f"method.{name}" for method in names for name in _fields_of(str(method))]
+            if error.field not in fields:
                 raise
             raise UserError(
-                f"{said}; what only some of a sweep's methods have goes into a grid of their own"
+                error.what,
+                where=error.where,
+                remedy="what only some of a sweep's methods have goes into a grid of their own",
+                field=error.field,
             ) from None
+
+
+def _fields_of(method: str) -> list[str]:
+    """Names of the fields of a method; none for a name that there is not."""
+    if method not in config.CHOICES["method"]:
+        return []
+    return [field.name for field in dataclasses.fields(config.make("method", method))]
 
 
 def read(sweep: str | Path | Mapping[str, Any], count: int | None = None) -> Spec:

@@ -17,6 +17,7 @@ from typing import Any
 
 from semiseg.config import Trial
 from semiseg.errors import UserError, disk_problem, writing
+from semiseg.fields import static_values
 from semiseg.files import read_json_if_whole
 from semiseg.sweeps.claims import Claims, summary_of
 from semiseg.sweeps.search import Judge, Search, Stopped
@@ -82,22 +83,11 @@ def static_part(trial: Trial) -> Hashable:
     """Trials with equal static parts run through one compiled program."""
     import jax
 
+    synthetic = trial.synthetic
+    if synthetic is not None and synthetic.startswith("make:"):  # generated sets are of one size
+        synthetic = "make"
     structure = jax.tree.structure((trial.method, trial.augment))
-    synthetic = (
-        "made" if (trial.synthetic or "").startswith("make:") else trial.synthetic
-    )  # made sets are of one size
-    return (
-        trial.data,
-        trial.root,
-        trial.frame,
-        trial.net,
-        trial.batch,
-        trial.optimiser,
-        trial.schedule,
-        trial.synthetic_as,
-        synthetic,
-        structure,
-    )
+    return (*static_values(trial).items(), trial.root, synthetic, structure)
 
 
 def _planned(

@@ -1,0 +1,121 @@
+"""A trial: everything that names one run."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from semiseg.augment import Augmentation
+from semiseg.data.frame import Frame
+from semiseg.fields import choice, count, number, static, traced
+from semiseg.methods import Supervised
+from semiseg.nets import UNet
+from semiseg.pretrain import Fresh
+from semiseg.train import draw
+from semiseg.train.optimiser import OPTIMISERS, SCHEDULES
+from semiseg.types import Method, Net
+
+
+@dataclasses.dataclass(frozen=True)
+class Trial:
+    """One run.
+
+    A field declared with ``traced=False`` changes the compiled program; all others are values a
+    sweep varies without compiling anew.
+
+    Attributes:
+      data: name of an imported data set (``semiseg data list``), or ``nuclei``, which is built in.
+      root: folder of the stores; default: SEMISEG_DATA, else the user's cache folder.
+      method: training method.
+      net: network.
+      augment: augmentation.
+      labels: number of annotated subjects the method is shown; 0 for all.
+      label_subset: the order of subjects whose first ones are the budget; 0 is the published one,
+        if any.
+      seed: of initialisation, batches, augmentation and dropout.
+      steps: optimiser steps.
+      init: where the weights begin: at random, pre-trained on the images of the run's training pool
+        without a label, or a path (a run's folder or a file of the same network); the last layer is
+        fresh.
+      init_steps: optimiser steps of the pre-training, on top of ``steps``.
+      image_size: side of the network's square input, pixels.
+      zoom: magnification: slices are scaled to zoom × image_size, and the network is trained on
+        windows of image_size.
+      view: what it sees in evaluation: the whole scaled slice, or its centre window, where the
+        object is known to lie there.
+      slices: 2.5D: how many adjacent slices of a scan, an odd number, the network sees as channels;
+        it segments the middle one.
+      depth: slices of a 3D network's input; volumes are scaled to depth_zoom × depth slices of zoom
+        × image_size pixels a side.
+      depth_zoom: of the slices, as zoom is of the pixels: above 1, windows anywhere in a volume are
+        trained on, and evaluation goes over them.
+      batch: images a step takes a gradient on, labelled and unlabelled together.
+      lr: peak learning rate.
+      optimiser: sgd, nesterov, adam or adamw.
+      momentum: of sgd and nesterov; the first decay rate of adam and adamw.
+      weight_decay: of kernels, not of biases and norms.
+      schedule: of the learning rate: poly, cosine, step (tenths) or constant.
+      warmup: share of the steps in which the learning rate rises linearly.
+      clip: largest global norm of a gradient; 0 for no limit.
+      ratio: synthetic images per real one in the labelled part of a batch.
+      synthetic: name of the imported synthetic set.
+      synthetic_schedule: when its images are seen: constant (in every step alike), pretrain (alone
+        at first, then real ones alone) or decay (ever fewer, linearly to none at the end); how many
+        in all depends on the ratio alone.
+      synthetic_weight: by which the gradient of the labelled loss is multiplied in their pixels (a
+        Dice over the batch still has them in its sums).
+      synthetic_as: what they are taken for: labelled; soft (the target is (1 - s) · mask + s · what
+        the network's average predicts, the latter by cross-entropy; costs a pass of both over the
+        labelled images of a batch); or unlabelled (their masks are not used, and ratio is to the
+        real unlabelled images).
+      synthetic_softness: s of soft images, from 0 (their masks alone) to 1 (the average's
+        predictions alone).
+      eval_every: steps between validations; 0 for five in a run. Their annotations count as labels
+        used.
+      log_every: steps a line of metrics.jsonl averages over.
+      checkpoint_seconds: least time between two checkpoints.
+    """
+
+    data: str = static(default="nuclei")
+    root: str | None = None
+    method: Method = traced(default=Supervised())
+    net: Net = static(default=UNet())
+    augment: Augmentation = traced(default=Augmentation())
+    labels: int = count(0)
+    label_subset: int = count(0)
+    seed: int = count(0, at_least=0, at_most=2**32 - 1)
+    steps: int = count(1500, at_least=1, traced=True)
+    init: Any = Fresh()
+    init_steps: int = count(2000, at_least=1)
+    image_size: int = count(128, at_least=8, traced=False)
+    zoom: float = number(1.0, at_least=1, traced=False)
+    view: str = choice("whole", ("whole", "centre"), traced=False)
+    slices: int = count(1, at_least=1, traced=False)
+    depth: int = count(16, at_least=1, traced=False)
+    depth_zoom: float = number(1.0, at_least=1, traced=False)
+    batch: int = count(8, at_least=1, traced=False)
+    lr: float = number(0.003, at_least=0, traced=True)
+    optimiser: str = choice("adamw", OPTIMISERS, traced=False)
+    momentum: float = number(0.9, at_least=0, at_most=1, traced=True)
+    weight_decay: float = number(0.01, at_least=0, traced=True)
+    schedule: str = choice("poly", SCHEDULES, traced=False)
+    warmup: float = number(0.02, at_least=0, at_most=1, traced=True)
+    clip: float = number(1.0, at_least=0, traced=True)
+    ratio: float = number(0.0, at_least=0, traced=True)
+    synthetic: str | None = None
+    synthetic_schedule: str = choice("constant", draw.SCHEDULES, traced=True)
+    synthetic_weight: float = number(1.0, at_least=0, traced=True)
+    synthetic_as: str = choice("labelled", draw.ROLES, traced=False)
+    synthetic_softness: float = number(0.5, at_least=0, at_most=1, traced=True)
+    eval_every: int = count(0)
+    log_every: int = count(10, at_least=1)
+    checkpoint_seconds: float = 60.0
+
+    @property
+    def frame(self) -> Frame:
+        """Geometry between a scan and the network's input."""
+        if self.net.dims == 2:
+            return Frame(self.image_size, self.zoom, self.view, self.slices)
+        return Frame(
+            self.image_size, self.zoom, self.view, self.slices, self.depth, self.depth_zoom
+        )
