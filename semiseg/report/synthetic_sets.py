@@ -16,33 +16,10 @@ from typing import Any
 import numpy as np
 
 from semiseg.analysis.runs import Run
-from semiseg.analysis.study import CONTROLS, Study, source_title
+from semiseg.analysis.study import Study
 from semiseg.errors import UserError
+from semiseg.synthetic_sources import CONTROLS, SOURCES, source_title
 
-TEXT = {
-    "spade": (
-        "A SPADE generator, fitted on the annotated pairs of the same budget alone, paints "
-        "bent masks of that budget."
-    ),
-    "spade_real_masks": (
-        "A SPADE generator, fitted on the annotated pairs of the same budget "
-        "alone, paints that budget's own masks."
-    ),
-    "pix2pix": (
-        "A pix2pix generator, fitted on the annotated pairs of the same budget alone, "
-        "paints bent masks of that budget."
-    ),
-    "pix2pix_real_masks": (
-        "A pix2pix generator, fitted on the annotated pairs of the same budget "
-        "alone, paints that budget's own masks."
-    ),
-    "duplicated": (
-        "A control: the budget's own pairs again. They hold nothing new, so a gain "
-        "that they give as well is no merit of a generator."
-    ),
-    "augmented": "A control: the budget's own pairs, mirrored, turned and bent.",
-    "copy_paste": "A control: objects of one pair of the budget pasted into another.",
-}
 COLUMNS = ("mask", "real", "own style", "another's", "another's", "random", "random")
 """Of a generator's grid, see :func:`semiseg.generators.paint.grid`."""
 MOST_CARDS, ROWS, PAIRS = 6, 5, 6
@@ -293,6 +270,9 @@ def _made(folder: Path) -> dict[str, Any]:
 def _kind(name: str, run: Run, folder: Path) -> dict[str, Any]:
     """Title, explanation and pictures of one kind of images, from one of its sets."""
     title = source_title(run.source) if run.source else name
+    text = f"The imported set {name}."
+    if run.source in SOURCES:
+        text = SOURCES[run.source].text
     budget = f"{run.labels} annotated, label subset {run.label_subset}"
     grid = None
     if (folder / "grid.png").exists():
@@ -303,7 +283,7 @@ def _kind(name: str, run: Run, folder: Path) -> dict[str, Any]:
         grid = {"src": _png(_top_rows(folder / "grid.png")), "alt": alt, "columns": COLUMNS}
     return {
         "title": title[:1].upper() + title[1:],
-        "text": TEXT.get(run.source, f"The imported set {name}."),
+        "text": text,
         "budget": budget,
         "grid": grid,
         "pairs": {
