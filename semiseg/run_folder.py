@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from semiseg.errors import UserError
+from semiseg.files import read_json, replacing, write_text
 
 CONFIG = "config.yaml"
 ENVIRONMENT = "env.json"
@@ -143,11 +144,11 @@ class RunFolder:
     # -------------------------------------------------------------- reading
     def read_summary(self) -> dict[str, Any]:
         """The content of summary.json. Raises UserError where it cannot be read."""
-        return read_json(self.summary)
+        return read_json(self.summary, TRAIN_AGAIN)
 
     def read_environment(self) -> dict[str, Any]:
         """The content of env.json. Raises UserError where it cannot be read."""
-        return read_json(self.environment)
+        return read_json(self.environment, TRAIN_AGAIN)
 
     def read_scores(self) -> list[dict[str, str]]:
         """The rows of per_subject.csv.
@@ -160,10 +161,12 @@ class RunFolder:
                 reader = csv.DictReader(file)
                 rows = list(reader)
         except (OSError, csv.Error, UnicodeDecodeError) as error:
-            raise UserError(f"{self.scores}: cannot be read ({error}); {TRAIN_AGAIN}") from None
+            raise UserError(
+                f"cannot be read ({error})", where=self.scores, remedy=TRAIN_AGAIN
+            ) from None
         if tuple(reader.fieldnames or ()) != SCORE_COLUMNS:
             columns = ",".join(SCORE_COLUMNS)
-            raise UserError(f"{self.scores}: its columns are not {columns}; {TRAIN_AGAIN}")
+            raise UserError(f"its columns are not {columns}", where=self.scores, remedy=TRAIN_AGAIN)
         return rows
 
     def last_lines(self, size: int = 16384) -> list[dict[str, Any]]:
@@ -194,10 +197,8 @@ class RunFolder:
 
     def write_scores(self, rows: Iterable[Sequence[str]]) -> None:
         """Write per_subject.csv; a row has :data:`SCORE_COLUMNS`."""
-        partial = self.scores.with_suffix(".tmp")
-        with partial.open("w", newline="") as file:
+        with replacing(self.scores) as partial, partial.open("w", newline="") as file:
             csv.writer(file, lineterminator="\n").writerows([SCORE_COLUMNS, *rows])
-        partial.replace(self.scores)
 
 
 def whole_lines(text: str) -> Iterator[dict[str, Any]]:
@@ -212,22 +213,3 @@ def whole_lines(text: str) -> Iterator[dict[str, Any]]:
             content = json.loads(line)
             if isinstance(content, dict):
                 yield content
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """The content of a run's JSON file.
-
-    Raises:
-      UserError: it is missing or damaged.
-    """
-    try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read ({error}); {TRAIN_AGAIN}") from None
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file beside its place, then move it there: a reader never sees half of it."""
-    partial = path.with_suffix(".tmp")
-    partial.write_text(text)
-    partial.replace(path)

@@ -16,10 +16,11 @@ from semiseg.augment import none
 from semiseg.config import Trial, override
 from semiseg.errors import UserError
 from semiseg.nets import UNet
-from semiseg.runner import knobs_of, program_of
+from semiseg.runner.build import knobs_of, program_of
 from semiseg.train import diagnostics, program
-from semiseg.train import loop as fit
+from semiseg.train import segmenter as fit
 from semiseg.train.draw import ROLES, SCHEDULES, draw, share
+from semiseg.train.loop import Plan
 from semiseg.types import IGNORE, Batch, Model, Output, Params, Pools
 
 N, M = 6, 4
@@ -202,7 +203,7 @@ def test_pool_of_a_memory_holds_the_synthetic_images(monkeypatch):
                 program.Knobs(method=methods.MeanTeacher(), augment=none()),
                 0,
                 pools(8, 8),
-                fit.Plan(1, 1, 1, 1.0),
+                Plan(1, 1, 1, 1.0),
                 None,
                 None,
             )

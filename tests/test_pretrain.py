@@ -20,12 +20,12 @@ from semiseg.nets import UNet
 from semiseg.pretrain import INITS, OBJECTIVES, DenseContrastive, MaskedImage, Weights
 from semiseg.pretrain.dense_contrastive import info_nce
 from semiseg.pretrain.masked_image import mask
-from semiseg.runner import header_of, knobs_of, model_of, program_of
 from semiseg.runner import start as starts
+from semiseg.runner.build import header_of, knobs_of, model_of, program_of
 from semiseg.train import program
 from semiseg.train.begin import begun, last_layers
 from semiseg.train.checkpoint import flat_names, load_weights
-from semiseg.train.loop import Fitted
+from semiseg.train.segmenter import Fitted
 from semiseg.types import Batch, Model, Output, Params, Pools
 
 KEY = jax.random.key(0)

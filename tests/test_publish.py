@@ -11,9 +11,9 @@ import semiseg
 from semiseg import config
 from semiseg.cli import doctor
 from semiseg.cli.main import main
-from semiseg.cli.predict import Predictor
 from semiseg.data import store
-from semiseg.runner import read_table
+from semiseg.run_folder import RunFolder
+from semiseg.runner.predictor import Predictor
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +117,7 @@ def test_predictions_are_the_evaluations(run, root):
     kept = np.load(run / "examples.npz")
     predictor = Predictor.load(run)
     cases = {c.name: c for c in store.read_split("discs", "val", root)}
-    (mask,) = predictor.images([cases[str(kept["subject"][0])].image])
+    (mask,) = predictor.masks([cases[str(kept["subject"][0])].image])
     assert (predictor.frame.label_to_pool(mask) == kept["prediction"][0]).mean() > 0.97
 
 
@@ -140,7 +140,7 @@ def test_export_is_whole_and_says_what_the_run_says(run, exported, root):
     )
     worst = min(
         float(r["value"])
-        for r in read_table(run)
+        for r in RunFolder(run).read_scores()
         if r["metric"] == "dice" and r["checkpoint"] == "last"
     )
     (row,) = (line for line in card.splitlines() if line.startswith("| val | class 1 |"))

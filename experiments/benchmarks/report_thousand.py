@@ -47,7 +47,7 @@ def main() -> int:
     parser.add_argument("--keep", type=Path, help="leave the runs and their report in this folder")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    from semiseg.runner import environment
+    from semiseg.runner.versions import environment
 
     with tempfile.TemporaryDirectory() as place:
         folder = args.keep or Path(place)

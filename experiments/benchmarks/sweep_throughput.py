@@ -49,7 +49,7 @@ def main() -> int:
     args = parser.parse_args()
     if args.inside:
         return inside(args.inside, args.trials, args.steps)
-    from semiseg.runner import environment
+    from semiseg.runner.versions import environment
     from semiseg.sweeps.spec import points, read
 
     with tempfile.TemporaryDirectory() as place:
@@ -104,7 +104,8 @@ def inside(out: Path, count: int, steps: int) -> int:
     """The sweep, in this process, with a clock around the compiled steps and around scoring."""
     import jax
 
-    from semiseg import runner, sweeps
+    from semiseg import sweeps
+    from semiseg.runner import execute
     from semiseg.train import program
 
     spent = {"steps_s": 0.0, "evaluation_s": 0.0}
@@ -118,9 +119,9 @@ def inside(out: Path, count: int, steps: int) -> int:
 
         return call
 
-    program.chunk, runner.score_split = (
+    program.chunk, execute.score_split = (
         timed("steps_s", program.chunk),
-        timed("evaluation_s", runner.score_split),
+        timed("evaluation_s", execute.score_split),
     )
     trials: list[dict[str, float]] = []
     began = time.perf_counter()

@@ -8,60 +8,72 @@ import numpy as np
 
 from semiseg.types import IGNORE
 
-BINS, MARGIN = 10, 5
+BINS = 10
+"""Of confidence, equally wide, from 0 to 1."""
+MARGIN = 5
+"""Pixels by which the box around the foreground is grown."""
+SUMS = ("pixels", "confidence", "right")
+"""Rows of :func:`count`."""
 
 
 def count(probability: np.ndarray, label: np.ndarray) -> np.ndarray:
-    """``(3, BINS)``: pixels, summed confidence and right ones, by confidence in bins of equal width
-    from 0 to 1.
+    """Sums by bin of confidence ``(3, BINS)``: pixels, confidence, and right pixels.
 
-    Of the pixels in the box around all true foreground, grown by MARGIN (Mehrtash et al., IEEE TMI
+    Only the box around all true foreground counts, grown by MARGIN (Mehrtash et al., IEEE TMI
     2020): an easy background far away would hide the rest, and a choice that looked at the
-    prediction would favour its errors. Everywhere where there is no foreground.
+    prediction would favour its errors. Without foreground everything counts.
 
     Args:
       probability: ``(*space, K)``.
       label: ``(*space)`` with IGNORE.
     """
-    front = np.argwhere((label != IGNORE) & (label != 0))
-    box = (
-        tuple(slice(max(0, a - MARGIN), b + 1 + MARGIN) for a, b in zip(front.min(0), front.max(0)))
-        if len(front)
-        else ...
-    )
-    probability, label = probability[box], label[box]
-    guess, sure, seen = (
-        probability.argmax(-1),
-        probability.max(-1).astype(np.float64),
-        label != IGNORE,
-    )
-    at = np.minimum((sure[seen] * BINS).astype(int), BINS - 1)
-    return np.stack(
-        [
-            np.bincount(at, w, BINS)
-            for w in (np.ones(at.size), sure[seen], (guess == label)[seen].astype(float))
-        ]
-    )
+    box = foreground_box(label)
+    probability = probability[box]
+    label = label[box]
+    seen = label != IGNORE
+    confidence = probability.max(-1).astype(np.float64)[seen]
+    right = (probability.argmax(-1) == label)[seen].astype(float)
+    bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
+    weights = (np.ones(bins.size), confidence, right)
+    return np.stack([np.bincount(bins, weight, BINS) for weight in weights])
+
+
+def foreground_box(label: np.ndarray) -> tuple[slice, ...]:
+    """The box around all foreground of a label, grown by MARGIN; everything without foreground.
+
+    Example:
+      >>> foreground_box(np.array([0, 0, 0, 0, 0, 0, 0, 1, 0]))
+      (slice(2, 13, None),)
+    """
+    places = np.argwhere((label != IGNORE) & (label != 0))
+    if not len(places):
+        return (slice(None),) * label.ndim
+    ends = zip(places.min(0), places.max(0), strict=True)
+    return tuple(slice(int(max(0, a - MARGIN)), int(b + 1 + MARGIN)) for a, b in ends)
 
 
 def error(total: np.ndarray) -> float:
-    """Expected calibration error of :func:`count`'s sums: mean over pixels of |confidence -
-    accuracy| of their bin (Guo et al., ICML 2017, eq. 3).
+    """Expected calibration error: mean over pixels of the difference between confidence and
+    accuracy of their bin (Guo et al., ICML 2017, eq. 3).
+
+    Args:
+      total: sums of :func:`count`, ``(3, BINS)``.
+
+    Returns:
+      NaN where no pixel was counted.
+
+    Example:
+      >>> error(np.array([[10.0, 10.0], [5.0, 9.0], [5.0, 7.0]]))
+      0.1
     """
-    return (
-        float(np.abs(total[1] - total[2]).sum() / total[0].sum())
-        if total[0].any()
-        else float("nan")
-    )
+    pixels, confidence, right = total
+    if not pixels.any():
+        return float("nan")
+    return float(np.abs(confidence - right).sum() / pixels.sum())
 
 
-def told(total: np.ndarray) -> dict[str, Any]:
-    """What summary.json says of one split."""
+def summary(total: np.ndarray) -> dict[str, Any]:
+    """What summary.json says of one split: the error, and the sums it is computed from."""
     value = error(total)
-    return {
-        "ece": round(value, 6) if np.isfinite(value) else None,
-        **{
-            name: row.round(3).tolist()
-            for name, row in zip(("pixels", "confidence", "right"), total)
-        },
-    }
+    sums = {name: row.round(3).tolist() for name, row in zip(SUMS, total, strict=True)}
+    return {"ece": round(value, 6) if np.isfinite(value) else None, **sums}

@@ -18,9 +18,8 @@ from scipy.ndimage import binary_erosion, distance_transform_edt
 class SurfaceDistances(NamedTuple):
     """Both directed sets of distances, in units of the spacing; neither is ever empty."""
 
-    to_truth: (
-        np.ndarray
-    )  # (n,) from each surface voxel of the prediction to the nearest of the truth
+    # (n,) from each surface voxel of the prediction to the nearest of the truth
+    to_truth: np.ndarray
     to_prediction: np.ndarray  # (m,) and back
 
 
@@ -31,24 +30,37 @@ def surface_distances(
     an axis.
     """
     box = bounding_box(prediction | truth)
-    surface_p, surface_t = (
-        mask[box] & ~binary_erosion(mask[box], border_value=0) for mask in (prediction, truth)
-    )
+    predicted = surface(prediction[box])
+    true = surface(truth[box])
     return SurfaceDistances(
-        distance_transform_edt(~surface_t, sampling=spacing)[surface_p],
-        distance_transform_edt(~surface_p, sampling=spacing)[surface_t],
+        distance_transform_edt(~true, sampling=spacing)[predicted],
+        distance_transform_edt(~predicted, sampling=spacing)[true],
     )
+
+
+def surface(mask: np.ndarray) -> np.ndarray:
+    """The voxels of a mask that one erosion removes.
+
+    Example:
+      >>> surface(np.array([True, True, True, False]))
+      array([ True, False,  True, False])
+    """
+    return mask & ~binary_erosion(mask, border_value=0)
 
 
 def bounding_box(mask: np.ndarray) -> tuple[slice, ...]:
-    """The smallest box that holds every True voxel of a non-empty mask."""
+    """The smallest box that holds every True voxel of a non-empty mask.
+
+    Example:
+      >>> bounding_box(np.array([[False, True, True], [False, False, False]]))
+      (slice(0, 1, None), slice(1, 3, None))
+    """
     box: list[slice] = []
     for axis in range(mask.ndim):
-        hit = np.flatnonzero(mask.any(tuple(a for a in range(mask.ndim) if a != axis)))
+        others = tuple(a for a in range(mask.ndim) if a != axis)
+        hit = np.flatnonzero(mask.any(others))
         box.append(slice(int(hit[0]), int(hit[-1]) + 1))
-        mask = mask[
-            (slice(None),) * axis + (box[axis],)
-        ]  # the next axis is searched within the box so far
+        mask = mask[(slice(None),) * axis + (box[axis],)]  # the next axis is searched within it
     return tuple(box)
 
 

@@ -1,4 +1,4 @@
-"""Volumes as pictures: the one slice of each that a report shows."""
+"""Examples for the report: a few images of a split, from the worst to the best prediction."""
 
 from __future__ import annotations
 
@@ -7,30 +7,87 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from semiseg.data.frame import nearest
+from semiseg.data.frame import Frame, nearest
+from semiseg.evaluate.metrics import image_dice
 from semiseg.types import IGNORE, Case
+
+EXAMPLES = 6
+"""Images that a run stores."""
+
+
+def choose_examples(
+    cases: Sequence[Case], images: np.ndarray, predictions: Sequence[np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Arrays of examples.npz: the worst to the best images, spread evenly over their ranks.
+
+    Of a volume one slice is shown. All are scaled to one shape; empty where no image has a Dice.
+
+    Args:
+      cases: annotated.
+      images: the pool images of the cases, ``(N, S, S, C)`` or ``(N, D, S, S, C)`` uint8.
+      predictions: labels of each case at its own size.
+    """
+    if images.ndim == 5:
+        cases, images, predictions = fullest_slices(cases, images, predictions)
+    dice = [image_dice(p, _label(c)) for p, c in zip(predictions, cases, strict=True)]
+    chosen = evenly_ranked(dice, EXAMPLES)
+    if not chosen:
+        return {}
+    frame = Frame(images.shape[1])
+    channels = cases[chosen[0]].image.shape[-1]
+    middle = images.shape[-1] // channels // 2 * channels  # of adjacent slices
+    return {
+        "image": np.stack([images[i][..., middle] for i in chosen]),
+        "label": np.stack([frame.label_to_pool(_label(cases[i])) for i in chosen]),
+        "prediction": np.stack([frame.label_to_pool(predictions[i]) for i in chosen]),
+        "subject": np.array([cases[i].name for i in chosen]),
+        "dice": np.array([dice[i] for i in chosen]),
+    }
+
+
+def evenly_ranked(scores: Sequence[float], count: int) -> list[int]:
+    """Indices of ``count`` scores spread evenly over their ranks, the worst first; NaN is left out.
+
+    Example:
+      >>> evenly_ranked([0.9, 0.1, float("nan"), 0.5, 0.7], 3)
+      [1, 4, 0]
+    """
+    ranked = [int(i) for i in np.argsort(scores) if np.isfinite(scores[i])]
+    if not ranked:
+        return []
+    places = np.linspace(0, len(ranked) - 1, min(count, len(ranked)))
+    return [ranked[round(place)] for place in places]
 
 
 def fullest_slices(
     cases: Sequence[Case], images_NDHWC: np.ndarray, predictions: Sequence[np.ndarray]
-) -> tuple[tuple[Case, ...], np.ndarray, list[np.ndarray]]:
-    """Cases, pool images and predicted labels of the slice of each annotated volume that shows most
-    foreground.
+) -> tuple[list[Case], np.ndarray, list[np.ndarray]]:
+    """The slice of each annotated volume that shows most foreground.
+
+    Returns:
+      Cases, pool images ``(N, H, W, C)`` and predicted labels of these slices.
     """
-    at = [
-        int(np.argmax(np.sum((c.label > 0) & (c.label != IGNORE), (1, 2))))
-        for c in cases
-        if c.label is not None
-    ]
-    images = [
-        volume[nearest(len(volume), len(c.image))[z]]
-        for volume, c, z in zip(images_NDHWC, cases, at)
-    ]
-    shown = [
-        dataclasses.replace(
-            c, name=f"{c.name}_slice_{z}", image=c.image[z], label=c.label[z], spacing=c.spacing[1:]
+    slices: list[Case] = []
+    images: list[np.ndarray] = []
+    labels: list[np.ndarray] = []
+    for case, volume, prediction in zip(cases, images_NDHWC, predictions, strict=True):
+        truth = _label(case)
+        foreground = (truth > 0) & (truth != IGNORE)
+        z = int(np.argmax(np.sum(foreground, (1, 2))))
+        shown = dataclasses.replace(
+            case,
+            name=f"{case.name}_slice_{z}",
+            image=case.image[z],
+            label=truth[z],
+            spacing=case.spacing[1:],
         )
-        for c, z in zip(cases, at)
-        if c.label is not None
-    ]
-    return tuple(shown), np.stack(images), [p[z] for p, z in zip(predictions, at)]
+        slices.append(shown)
+        images.append(volume[nearest(len(volume), len(case.image))[z]])
+        labels.append(prediction[z])
+    return slices, np.stack(images), labels
+
+
+def _label(case: Case) -> np.ndarray:
+    if case.label is None:
+        raise ValueError(f"{case.name} has no label")
+    return case.label

@@ -331,6 +331,31 @@ def mask_metrics(
     return {metric.name: _value(metric, masks, policy) for metric in wanted}
 
 
+def image_dice(prediction: np.ndarray, label: np.ndarray) -> float:
+    """Mean Dice over the foreground classes that an image shows or is predicted to show.
+
+    Args:
+      prediction: ``(*space)`` int.
+      label: ``(*space)`` int; pixels with IGNORE are left out.
+
+    Returns:
+      NaN where there is no such class.
+
+    Example:
+      >>> image_dice(np.array([0, 1, 1, 2]), np.array([0, 1, 0, 2]))
+      0.8333333333333333
+    """
+    from semiseg.types import IGNORE
+
+    valid = label != IGNORE
+    classes = [k for k in np.union1d(prediction[valid], label[valid]) if k != 0]
+    values = []
+    for k in classes:
+        masks = Masks((prediction == k) & valid, label == k, (1.0,) * label.ndim)
+        values.append(dice(masks))
+    return float(np.mean(values)) if values else math.nan
+
+
 def _value(metric: Metric, masks: Masks, policy: EmptyPolicy) -> float:
     """A metric of two masks, or what ``policy`` puts in its place."""
     if not masks.predicted and not masks.true:

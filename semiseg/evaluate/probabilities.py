@@ -1,9 +1,8 @@
-"""Prediction: a trained network over whole scans, in batches of one fixed shape, back at the scans'
-own resolution.
+"""Prediction: a trained network over whole scans, in batches of one fixed shape.
 
 An image is seen at once. A volume is seen in windows of the size the network was trained on, each
 standardised by itself as in training; where they overlap, probabilities are averaged with Gaussian
-weights, so that a voxel listens to the window it lies deepest in.
+weights, so that a voxel follows the window it lies deepest in.
 """
 
 from __future__ import annotations
@@ -21,13 +20,17 @@ from semiseg.augment import Augmentation, Size, standardise
 from semiseg.data.frame import Frame
 from semiseg.types import Model, Params
 
+IMAGES = 8
+"""Images in a batch."""
+WINDOWS = 4
+"""Windows of volumes in a batch."""
+
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _probabilities(model: Model, size: Size, params: Params, image_BHWC: jax.Array) -> jax.Array:
     image_BHWC = devices.cut(image_BHWC, devices.mesh(image_BHWC.shape[0]))
-    window, _, _ = Augmentation.identity(
-        image_BHWC, jnp.zeros(image_BHWC.shape[:-1], jnp.uint8), size
-    )
+    nothing = jnp.zeros(image_BHWC.shape[:-1], jnp.uint8)
+    window, _, _ = Augmentation.identity(image_BHWC, nothing, size)
     return jax.nn.softmax(model.apply(params, standardise(window), train=False).logits)
 
 
@@ -36,26 +39,38 @@ def probabilities(
 ) -> Iterator[np.ndarray]:
     """Class probabilities float32 of what the frame shows of each pool image, one by one.
 
-    ``(view_size, view_size, K)``; of volumes ``(*pool_shape, K)``, or ``(*window, K)`` where the
-    frame shows their centre.
+    Yields:
+      ``(view_size, view_size, K)``; of volumes ``(*pool_shape, K)``, or ``(*window, K)`` where the
+      frame shows their centre.
     """
     if not frame.depth:
-        yield from _batches(model, frame.view_size, params, iter(pool_NHWC), 8)
+        yield from _batches(model, frame.view_size, params, iter(pool_NHWC), IMAGES)
         return
-    starts, window = frame.windows(), frame.window
-    parts = (volume[_box(start, window)] for volume in pool_NHWC for start in starts)
-    found = _batches(model, window, params, parts, 4)
+    starts = frame.windows()
+    window = frame.window
+    parts = _windows(pool_NHWC, starts, window)
+    found = _batches(model, window, params, parts, WINDOWS)
     if len(starts) == 1:
         yield from found
         return
-    weight, weights = _gaussian(window), np.zeros((*frame.pool_shape, 1), np.float32)
+    weight = gaussian(window)
+    weights = np.zeros((*frame.pool_shape, 1), np.float32)
     for start in starts:
         weights[_box(start, window)] += weight
     for _ in pool_NHWC:
         total = np.zeros((*frame.pool_shape, model.classes), np.float32)
-        for start, part in zip(starts, found):
-            total[_box(start, window)] += weight * part
+        for start in starts:
+            total[_box(start, window)] += weight * next(found)
         yield total / weights
+
+
+def _windows(
+    volumes: np.ndarray, starts: Sequence[tuple[int, ...]], window: tuple[int, ...]
+) -> Iterator[np.ndarray]:
+    """Every window of every volume."""
+    for volume in volumes:
+        for start in starts:
+            yield volume[_box(start, window)]
 
 
 def _batches(
@@ -69,12 +84,16 @@ def _batches(
 
 
 def _box(start: tuple[int, ...], window: tuple[int, ...]) -> tuple[slice, ...]:
-    return tuple(slice(a, a + w) for a, w in zip(start, window))
+    return tuple(slice(a, a + w) for a, w in zip(start, window, strict=True))
 
 
-def _gaussian(window: tuple[int, ...]) -> np.ndarray:
-    """Weights ``(*window, 1)``: a Gaussian of an eighth of each side around the centre (Isensee et
-    al. 2021, nnU-Net).
+def gaussian(window: tuple[int, ...]) -> np.ndarray:
+    """Weights ``(*window, 1)`` float32: a Gaussian of an eighth of each side around the centre
+    (Isensee et al. 2021, nnU-Net).
+
+    Example:
+      >>> gaussian((3,)).round(3).ravel()
+      array([0.029, 1.   , 0.029], dtype=float32)
     """
     lines = [np.exp(-0.5 * ((np.arange(w) - (w - 1) / 2) / (w / 8)) ** 2) for w in window]
     return functools.reduce(np.multiply.outer, lines)[..., None].astype(np.float32)
@@ -91,7 +110,8 @@ def labels(
     or ``(*space, C)``.
     """
     axes = len(frame.window)
+    found = probabilities(model, frame, params, pool_NHWC)
     return [
-        frame.from_window(p, tuple(s[:axes]))
-        for p, s in zip(probabilities(model, frame, params, pool_NHWC), shapes)
+        frame.from_window(probability, tuple(shape[:axes]))
+        for probability, shape in zip(found, shapes, strict=True)
     ]

@@ -26,54 +26,81 @@ class SubjectRow(NamedTuple):
 
 
 def score_subjects(
-    cases: Sequence[Case], predictions: Sequence[np.ndarray], classes: Sequence[str], unit: str,
-    *, metrics: Sequence[str] | None = None, policy: EmptyPolicy | None = None,
-) -> list[SubjectRow]:  # fmt: skip
+    cases: Sequence[Case],
+    predictions: Sequence[np.ndarray],
+    classes: Sequence[str],
+    unit: str,
+    *,
+    metrics: Sequence[str] | None = None,
+    policy: EmptyPolicy | None = None,
+) -> list[SubjectRow]:
     """Rows of every subject and foreground class.
+
+    A subject with several volumes (two heart phases, say) gets their mean; a metric that is
+    undefined for a volume under ``policy`` is NaN and left out of it.
 
     Args:
       cases: annotated records; those of one volume in any order, or whole volumes.
       predictions: ``(H, W)`` or ``(D, H, W)`` labels of each.
       classes: names, background first.
       unit: of the spacing, written beside distances.
-
-    A subject with several volumes (two heart phases, say) gets their mean; a metric that is
-    undefined for a volume under ``policy`` is NaN and left out of it.
+      metrics: names; those scored by default unless given.
+      policy: for empty masks.
     """
     policy = policy or EmptyPolicy()
-    volumes: dict[str, list[int]] = defaultdict(list)
-    for i, case in enumerate(cases):
-        volumes[case.volume].append(i)
-    found: dict[tuple[str, str, str, str], list[float]] = defaultdict(list)
-    for members in volumes.values():
-        members.sort(key=lambda i: cases[i].index)
+    values: dict[tuple[str, str, str, str], list[float]] = defaultdict(list)
+    for members in _volumes(cases):
         first = cases[members[0]]
         truth = np.stack([_label(cases[i]) for i in members])
         prediction = np.stack([predictions[i] for i in members])
         spacing = first.spacing
-        if (
-            truth.shape[0] == 1 and len(spacing) == truth.ndim - 1
-        ):  # an image, or a volume that is one record
-            truth, prediction = truth[0], prediction[0]
-        for row in score(
-            prediction, truth, spacing, classes, metrics=metrics, policy=policy, unit=unit
-        ):
-            found[first.subject, row.class_, row.metric, row.unit].append(row.value)
+        if len(truth) == 1 and len(spacing) == truth.ndim - 1:  # an image, or a whole volume
+            truth = truth[0]
+            prediction = prediction[0]
+        rows = score(prediction, truth, spacing, classes, metrics=metrics, policy=policy, unit=unit)
+        for row in rows:
+            values[first.subject, row.class_, row.metric, row.unit].append(row.value)
+    return [
+        SubjectRow(subject, class_, metric, _mean_of_defined(numbers), row_unit)
+        for (subject, class_, metric, row_unit), numbers in values.items()
+    ]
+
+
+def _volumes(cases: Sequence[Case]) -> list[list[int]]:
+    """Indices of the cases of each volume, in the order of their places."""
+    volumes: dict[str, list[int]] = defaultdict(list)
+    for i, case in enumerate(cases):
+        volumes[case.volume].append(i)
+    return [sorted(members, key=lambda i: cases[i].index) for members in volumes.values()]
+
+
+def _mean_of_defined(values: Sequence[float]) -> float:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # the mean of nothing but NaN is NaN
-        return [
-            SubjectRow(s, c, m, float(np.nanmean(values)), u)
-            for (s, c, m, u), values in found.items()
-        ]
+        return float(np.nanmean(values))
 
 
 def mean(rows: Sequence[SubjectRow], metric: str) -> float:
-    """Mean over foreground classes, then over subjects, NaN left out: the number tables report."""
+    """Mean over foreground classes, then over subjects: the number that tables report.
+
+    NaN is left out; NaN where nothing is left.
+
+    Example:
+      >>> rows = [
+      ...     SubjectRow("p1", "myocardium", "dice", 0.5, ""),
+      ...     SubjectRow("p1", "ventricle", "dice", 0.75, ""),
+      ...     SubjectRow("p2", "ventricle", "dice", 0.875, ""),
+      ... ]
+      >>> mean(rows, "dice")
+      0.75
+    """
     by_subject: dict[str, list[float]] = defaultdict(list)
     for row in rows:
         if row.metric == metric and np.isfinite(row.value):
             by_subject[row.subject].append(row.value)
-    return float(np.mean([np.mean(v) for v in by_subject.values()])) if by_subject else float("nan")
+    if not by_subject:
+        return float("nan")
+    return float(np.mean([np.mean(values) for values in by_subject.values()]))
 
 
 def _label(case: Case) -> np.ndarray:

@@ -32,7 +32,8 @@ from semiseg.generators.gan_program import Data, Program
 from semiseg.generators.paint import grid
 from semiseg.generators.settings import Settings
 from semiseg.train.checkpoint import Checkpoints, save_weights
-from semiseg.train.loop import Interrupted, _bar, _Log, _Stop
+from semiseg.train.log import Log, StopSignal, progress_of
+from semiseg.train.loop import Interrupted
 
 PATIENCE = 6
 """Logged lines in a row with a collapse before a fit stops."""
@@ -180,13 +181,13 @@ def fit(
         before = extra["seconds"]
     state, data = jax.device_put((state, data_of(budget, pseudo)), devices.copied(program.mesh()))
     step, good = int(state.step), checkpoints.latest()
-    log, watch = _Log(out / "metrics.jsonl", step), Watch()
+    log, watch = Log(out / "metrics.jsonl", step), Watch()
     began = saved = time.monotonic()
     line: dict[str, Any] = {}
     pairs = budget.images[budget.shown], budget.labels[budget.shown]
-    bar = _bar(settings.steps, step, progress)
+    shown = progress_of(settings.steps, step, progress)
     up = lambda every: (step // every + 1) * every
-    with _Stop() as stop:
+    with StopSignal() as stop:
         try:
             while step < settings.steps:
                 until = min(settings.steps, up(settings.log_every), up(settings.grid_every))
@@ -209,7 +210,7 @@ def fit(
                         f"--train.lr_g and --train.lr_d"
                     )
                 log.write(line)
-                bar(step, line)
+                shown.update(step, line)
                 warning = watch.see(line)
                 if warning and watch.count == 1:
                     print(f"semiseg: warning: step {step}: {warning}", file=sys.stderr)
@@ -235,7 +236,7 @@ def fit(
                         f"from {out}"
                     )
         finally:
-            bar(step, None)
+            shown.close()
             log.close()
             checkpoints.close()
     grid(out / "grid.png", program, state.ema, *pairs)
@@ -300,7 +301,7 @@ class Watch:
 def _folder(out: Path, settings: Settings) -> None:
     """The fit's folder with its settings; refuses one of another fit."""
     from semiseg import config
-    from semiseg.runner import environment
+    from semiseg.runner.versions import environment
 
     file = out / "config.yaml"
     if file.exists():

@@ -31,8 +31,8 @@ def masks(
         fit's.
     """
     from semiseg import config
-    from semiseg.cli.predict import Predictor
     from semiseg.evaluate import probabilities as predict
+    from semiseg.runner.predictor import Predictor
 
     run = Path(str(settings.teacher))
     if not (run / "weights.safetensors").exists():

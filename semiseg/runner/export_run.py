@@ -1,18 +1,33 @@
-"""A trained run as a folder to publish: weights, configuration, model card, licence. What is in it
-is read from the run, never typed.
+"""A trained run as a folder to publish: weights, configuration, model card, licence.
+
+What is in the card is read from the run, never typed. The card follows Mitchell et al., "Model cards
+for model reporting" (FAT* 2019): what it is, what it was trained on, how well it does and on whom,
+what it is not for.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
 import json
 import shutil
+import statistics
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from semiseg import config
+from semiseg.data import store
 from semiseg.errors import UserError
+from semiseg.evaluate.metrics import METRICS
+from semiseg.methods import METHODS
+from semiseg.run_folder import PUBLISHED, RunFolder
+from semiseg.train.checkpoint import load_weights
 
-FILES = ("weights.safetensors", "config.yaml", "summary.json", "env.json", "per_subject.csv")
+CARD = "README.md"
+LICENCE = "LICENSE"
+NAMES = 20
+"""Annotated subjects that the card names."""
 
 
 def export(run: str | Path, out: str | Path) -> Path:
@@ -22,175 +37,308 @@ def export(run: str | Path, out: str | Path) -> Path:
     Raises:
       UserError: no finished run in ``run``, or ``out`` holds something else.
     """
-    run, out = Path(run), Path(out)
-    if not (run / "summary.json").exists() or not (run / "weights.safetensors").exists():
+    folder = RunFolder(Path(run))
+    out = Path(out)
+    if not (folder.finished and folder.trained):
         raise UserError(
-            f"{run}: holds no finished run; the command that started it goes on with it"
+            f"{folder}: holds no finished run; the command that started it goes on with it"
         )
-    if out.exists() and any(p.name not in {*FILES, "README.md", "LICENSE"} for p in out.iterdir()):
+    if out.exists() and not {path.name for path in out.iterdir()} <= {*PUBLISHED, CARD, LICENCE}:
         raise UserError(f"{out}: is not empty; choose another --out")
+    facts = facts_of(folder)
     out.mkdir(parents=True, exist_ok=True)
-    for name in FILES:
-        if (run / name).exists():
-            shutil.copyfile(run / name, out / name)
-    facts = _facts(run)
-    (out / "README.md").write_text(card(facts), encoding="utf-8")
-    (out / "LICENSE").write_text(licence(facts), encoding="utf-8")
+    for name in PUBLISHED:
+        if (folder.path / name).exists():
+            shutil.copyfile(folder.path / name, out / name)
+    (out / CARD).write_text(card(facts), encoding="utf-8")
+    (out / LICENCE).write_text(licence(facts.data), encoding="utf-8")
     return out
 
 
-def card(facts: dict[str, Any]) -> str:
-    """The model card (Mitchell et al., FAT* 2019): what it is, what it was trained on, how well it
-    does and on whom, what it is not for.
+# ------------------------------------------------------------------ what the run says
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """What the card says of the data set.
+
+    Attributes:
+      name: of the set.
+      classes: names, background first.
+      channels: of an image.
+      license: its terms.
+      citation: how to cite it.
+      test_evaluations: how many times its ledger says that the test split was read.
     """
-    summary, tree, data, env = facts["summary"], facts["config"], facts["data"], facts["env"]
-    tested = "test" in summary["last"]
-    annotated = summary.get("labelled_subjects", [])
-    versions = env.get("versions", {})
-    made = (
-        ", ".join(
-            f"{name} {versions[name]}" for name in ("semiseg", "jax", "flax") if name in versions
-        )
-        or "versions not recorded"
+
+    name: str
+    classes: Sequence[str]
+    channels: int
+    license: str = "not stated"
+    citation: str = "not stated"
+    test_evaluations: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Facts:
+    """What a card is made of.
+
+    Attributes:
+      config: config.yaml.
+      summary: summary.json.
+      environment: env.json; empty where the run has none.
+      data: the data set.
+      rows: per_subject.csv.
+      source: the paper of the method.
+    """
+
+    config: dict[str, Any]
+    summary: dict[str, Any]
+    environment: dict[str, Any]
+    data: Data
+    rows: list[dict[str, str]]
+    source: str
+
+
+def facts_of(folder: RunFolder) -> Facts:
+    """Read a run's folder."""
+    tree = config.load_yaml(folder.config)
+    _, header = load_weights(folder.weights)
+    environment: dict[str, Any] = {}
+    if folder.environment.exists():
+        environment = folder.read_environment()
+    rows: list[dict[str, str]] = []
+    if folder.scores.exists():
+        rows = folder.read_scores()
+    data = _data(tree, header)
+    source = source_of(tree["method"]["name"])
+    return Facts(tree, folder.read_summary(), environment, data, rows, source)
+
+
+def _data(tree: dict[str, Any], header: dict[str, Any]) -> Data:
+    name = tree["data"]
+    data = Data(name, header["classes"], header["channels"])
+    root = tree.get("root")
+    try:
+        info = store.info(name, root)
+        evaluations = len(store.ledger(name, root))
+    except UserError:  # the header says what the weights need
+        absent = f"the data set {name!r} is not on the machine that exported this"
+        return dataclasses.replace(data, citation=absent)
+    return dataclasses.replace(
+        data, license=info.license, citation=info.citation, test_evaluations=evaluations
     )
-    lines = [
-        "---", "license: other", f"license_name: {json.dumps(data['license'])}", "license_link: LICENSE", "library_name: semiseg",
-        "tags: [image-segmentation, medical-image-segmentation, jax]", "---",
-        f"# {summary['run']}: {tree['method']['name']} on {data['name']}", "",
-        (f"A {tree['net']['name']} that segments {', '.join(data['classes'][1:])} in "
-f"{data['channels']}-channel images, trained by semiseg."), "",
-        "## Use", "", "```bash", "semiseg predict . --input images/ --output masks/", "```", "",
-        (f"It expects images like those of {data['name']}; intensities are clipped and scaled per "
-f"image. Classes: ")
-        + ", ".join(f"{k} {name}" for k, name in enumerate(data["classes"])) + ".", "",
-        "## Training", "",
-        (f"- Data: {data['name']} ({data['citation']}); fingerprint "
-f"`{env.get('data_fingerprint', 'not recorded')}`"),
-        f"- Annotations used: {summary['subjects_labelled']} subjects "
-        f"({summary['images_labelled']} images) of {summary['images_train']} training images;"
-        f" label subset {tree['label_subset']}: "
-        f"{', '.join(map(str, annotated[:20])) or 'not recorded'}{' …' if len(annotated) > 20 else ''}",
-        (f"- {tree['steps']} steps of {tree['optimiser']}, batch {tree['batch']}, seed "
-f"{tree['seed']}; all fields are in config.yaml"),
-        (f"- {summary['parameters']:,} parameters, {summary['seconds_train']:.0f} s on "
-f"{env.get('device', 'an unrecorded device')}"),
-        f"- Made with {made}" + (f", commit {env['commit'][:12]}" if env.get("commit") else "") + ("; again: `semiseg train --config "
-"config.yaml --out …`"), "",
-        "## Scores of the last checkpoint, by subject", "", *_scores(facts), "",
-        ("Mean ± standard deviation over subjects; in brackets how many have the score, where not "
-"all do. Empty masks: ")
-        + "; ".join(f"{k}: {v}" for k, v in summary.get("empty_policy", {}).items()) + (". Each subject's scores are in "
-"per_subject.csv."), "",
-        *([(f"Chosen on validation (step {summary['val_best']['step']}), and not these "
-f"weights: validation Dice {summary['val_best']['val']['dice']:.3f}."), ""]
-          if summary.get("val_best", {}).get("step", tree["steps"]) != tree["steps"] else []),
-        "## Limits", "",
-        ("- One run with one choice of annotated subjects: other seeds and subjects give other "
-"numbers."),
-        ("- Not a medical device; never validated for clinical use, nor on other scanners, sites "
-"or populations than the data set's."),
-        ("- Scores were not broken down by age, sex, disease or scanner: the store keeps none of "
-"these."),
-        *([(f"- The test split was looked at {data['looks']} times by all runs on this set so "
-f"far (its ledger).")] if tested and data["looks"] else []),
-        *([] if tested else [("- The test split was never scored: the numbers are validation "
-"numbers.")]), "",
-        "## Cite", "", ("semiseg (CITATION.cff of its repository), the data set above, and the "
-"method:"), "", f"> {facts['source']}", "",
-    ]  # fmt: skip
-    return "\n".join(lines)
 
 
-def _scores(facts: dict[str, Any]) -> list[str]:
-    """A table with a row for each split and class, a column for each metric."""
-    from semiseg.report.sentences import metric_label
+def source_of(method: str) -> str:
+    """The paper of a method: the first paragraph of its class's docstring; "" for one unknown here.
 
-    rows = [r for r in facts["rows"] if r["checkpoint"] == "last"]
-    units = {r["metric"]: r["unit"] for r in rows}
-    lines = [
-        (
-            f"| split | class | {' | '.join(metric_label(m, unit) for m, unit in units.items())} | "
-            f"worst Dice |"
-        ),
-        "|---" * (len(units) + 3) + "|",
+    Example:
+      >>> source_of("a method of another version")
+      ''
+    """
+    if method not in METHODS:
+        return ""
+    text = inspect.getdoc(METHODS[method]) or ""
+    return text.partition("\n\n")[0].replace("\n", " ")
+
+
+# ------------------------------------------------------------------ the card
+def card(facts: Facts) -> str:
+    """The model card as Markdown."""
+    sections = [
+        _front_matter(facts.data),
+        _title(facts),
+        _use(facts.data),
+        _training(facts),
+        _scores(facts),
+        _limits(facts),
+        _citation(facts),
     ]
-    for split in dict.fromkeys(r["split"] for r in rows):
-        for name in dict.fromkeys(r["class"] for r in rows):
-            here = {
-                m: [
-                    r["value"]
-                    for r in rows
-                    if (r["split"], r["class"], r["metric"]) == (split, name, m)
-                ]
-                for m in units
-            }
-            cells = [
-                _spread([float(v) for v in values if v], len(values)) for values in here.values()
-            ]
-            worst = min((float(v) for v in here.get("dice", []) if v), default=None)
-            lines.append(
-                f"| {split} | {name} | {' | '.join(cells)} | "
-                f"{'–' if worst is None else format(worst, '.3f')} |"
-            )
+    return "\n\n".join("\n".join(section) for section in sections) + "\n"
+
+
+def _front_matter(data: Data) -> list[str]:
+    return [
+        "---",
+        "license: other",
+        f"license_name: {json.dumps(data.license)}",
+        f"license_link: {LICENCE}",
+        "library_name: semiseg",
+        "tags: [image-segmentation, medical-image-segmentation, jax]",
+        "---",
+    ]
+
+
+def _title(facts: Facts) -> list[str]:
+    data = facts.data
+    return [
+        f"# {facts.summary['run']}: {facts.config['method']['name']} on {data.name}",
+        "",
+        f"A {facts.config['net']['name']} that segments {', '.join(data.classes[1:])} in "
+        f"{data.channels}-channel images, trained by semiseg.",
+    ]
+
+
+def _use(data: Data) -> list[str]:
+    classes = ", ".join(f"{k} {name}" for k, name in enumerate(data.classes))
+    return [
+        "## Use",
+        "",
+        "```bash",
+        "semiseg predict . --input images/ --output masks/",
+        "```",
+        "",
+        f"It expects images like those of {data.name}; intensities are clipped and scaled per "
+        f"image. Classes: {classes}.",
+    ]
+
+
+def _training(facts: Facts) -> list[str]:
+    summary = facts.summary
+    tree = facts.config
+    environment = facts.environment
+    fingerprint = environment.get("data_fingerprint", "not recorded")
+    device = environment.get("device", "an unrecorded device")
+    commit = ""
+    if environment.get("commit"):
+        commit = f", commit {environment['commit'][:12]}"
+    return [
+        "## Training",
+        "",
+        f"- Data: {facts.data.name} ({facts.data.citation}); fingerprint `{fingerprint}`",
+        f"- Annotations used: {summary['subjects_labelled']} subjects "
+        f"({summary['images_labelled']} images) of {summary['images_train']} training images; "
+        f"label subset {tree['label_subset']}: {_subjects(summary)}",
+        f"- {tree['steps']} steps of {tree['optimiser']}, batch {tree['batch']}, seed "
+        f"{tree['seed']}; all fields are in config.yaml",
+        f"- {summary['parameters']:,} parameters, {summary['seconds_train']:.0f} s on {device}",
+        f"- Made with {_versions(environment)}{commit}; to repeat it: `semiseg train --config "
+        f"config.yaml --out …`",
+    ]
+
+
+def _subjects(summary: dict[str, Any]) -> str:
+    annotated = summary.get("labelled_subjects", [])
+    names = ", ".join(map(str, annotated[:NAMES])) or "not recorded"
+    return f"{names} …" if len(annotated) > NAMES else names
+
+
+def _versions(environment: dict[str, Any]) -> str:
+    versions = environment.get("versions", {})
+    known = [f"{name} {versions[name]}" for name in ("semiseg", "jax", "flax") if name in versions]
+    return ", ".join(known) or "versions not recorded"
+
+
+def _scores(facts: Facts) -> list[str]:
+    policy = facts.summary.get("empty_policy", {})
+    empty = "; ".join(f"{name}: {value}" for name, value in policy.items())
+    lines = [
+        "## Scores of the last checkpoint, by subject",
+        "",
+        *score_table(facts.rows),
+        "",
+        "Mean ± standard deviation over subjects; in brackets how many have the score, where not "
+        f"all do. Empty masks: {empty}. Each subject's scores are in per_subject.csv.",
+    ]
+    best = facts.summary.get("val_best", {})
+    if best.get("step", facts.config["steps"]) != facts.config["steps"]:
+        lines += [
+            "",
+            f"Chosen on validation (step {best['step']}), and not these weights: validation Dice "
+            f"{best['val']['dice']:.3f}.",
+        ]
     return lines
 
 
-def _spread(values: list[float], count: int) -> str:
-    import statistics
+def score_table(rows: list[dict[str, str]]) -> list[str]:
+    """A table with a row for each split and class, a column for each metric."""
+    last = [row for row in rows if row["checkpoint"] == "last"]
+    units = {row["metric"]: row["unit"] for row in last}
+    values: dict[tuple[str, str], dict[str, list[str]]] = {}
+    for row in last:
+        line = values.setdefault((row["split"], row["class"]), {name: [] for name in units})
+        line[row["metric"]].append(row["value"])
+    titles = [_metric_title(name, unit) for name, unit in units.items()]
+    lines = [
+        _table_line(["split", "class", *titles, "worst Dice"]),
+        "|---" * (len(units) + 3) + "|",
+    ]
+    for (split, class_), by_metric in values.items():
+        cells = [_spread(column) for column in by_metric.values()]
+        lines.append(_table_line([split, class_, *cells, _worst(by_metric.get("dice", []))]))
+    return lines
 
+
+def _metric_title(name: str, unit: str) -> str:
+    title = METRICS[name].title if name in METRICS else name
+    return f"{title} ({unit})" if unit else title
+
+
+def _table_line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _spread(column: Sequence[str]) -> str:
+    """Mean and standard deviation of a column; an undefined score is empty.
+
+    >>> _spread(["0.5", "0.7", ""])
+    '0.6 ± 0.141 (2 of 3)'
+    """
+    values = [float(value) for value in column if value]
     if not values:
         return "–"
-    deviation = f" ± {statistics.stdev(values):.3g}" if len(values) > 1 else ""
-    return f"{statistics.mean(values):.4g}{deviation}" + (
-        f" ({len(values)} of {count})" if len(values) < count else ""
-    )
+    text = f"{statistics.mean(values):.4g}"
+    if len(values) > 1:
+        text += f" ± {statistics.stdev(values):.3g}"
+    if len(values) < len(column):
+        text += f" ({len(values)} of {len(column)})"
+    return text
 
 
-def licence(facts: dict[str, Any]) -> str:
+def _worst(column: Sequence[str]) -> str:
+    values = [float(value) for value in column if value]
+    return f"{min(values):.3f}" if values else "–"
+
+
+def _limits(facts: Facts) -> list[str]:
+    lines = [
+        "## Limits",
+        "",
+        "- One run with one choice of annotated subjects: other seeds and subjects give other "
+        "numbers.",
+        "- Not a medical device; never validated for clinical use, nor on other scanners, sites "
+        "or populations than the data set's.",
+        "- Scores were not broken down by age, sex, disease or scanner: the store has none of "
+        "these.",
+    ]
+    evaluations = facts.data.test_evaluations
+    if "test" not in facts.summary["last"]:
+        lines.append("- The test split was never scored: the numbers are validation numbers.")
+    elif evaluations:
+        lines.append(
+            f"- All runs on this set evaluated the test split {evaluations} times so far (its "
+            f"ledger)."
+        )
+    return lines
+
+
+def _citation(facts: Facts) -> list[str]:
+    return [
+        "## Cite",
+        "",
+        "semiseg (CITATION.cff of its repository), the data set above, and the method:",
+        "",
+        f"> {facts.source}",
+    ]
+
+
+def licence(data: Data) -> str:
     """Weights are derived from data: the data's terms come first."""
-    data = facts["data"]
     return (
-        f"These weights were trained on the data set {data['name']!r}, whose licence is:\n\n    "
-        f"{data['license']}\n\n"
-        f"Cite: {data['citation']}\n\nWhether weights inherit the terms of their training data "
-        f"is not settled; treat them as if they do.\n"
+        f"These weights were trained on the data set {data.name!r}, whose licence is:\n\n"
+        f"    {data.license}\n\n"
+        f"Cite: {data.citation}\n\n"
+        "Whether weights inherit the terms of their training data is not settled; treat them as "
+        "if they do.\n"
         "The code that made them, semiseg, is licensed under Apache-2.0 "
         "(https://www.apache.org/licenses/LICENSE-2.0).\n"
     )
-
-
-def _facts(run: Path) -> dict[str, Any]:
-    from semiseg.data import store
-    from semiseg.report.sentences import method_text
-    from semiseg.runner import read_table
-    from semiseg.train.checkpoint import load_weights
-
-    tree = config.load_yaml(run / "config.yaml")
-    _, header = load_weights(run / "weights.safetensors")
-    data = {
-        "name": tree["data"],
-        "classes": header["classes"],
-        "channels": header["channels"],
-        "looks": 0,
-    }
-    data |= {"license": "not stated", "citation": "not stated"}
-    try:
-        info = store.info(tree["data"], tree.get("root"))
-        data |= {
-            "license": info.license,
-            "citation": info.citation,
-            "looks": len(store.ledger(tree["data"], tree.get("root"))),
-        }
-    except UserError:  # the data set is not on this machine: the header says what the weights need
-        data["citation"] = f"the data set {tree['data']!r} is not on the machine that exported this"
-    env = json.loads((run / "env.json").read_text()) if (run / "env.json").exists() else {}
-    summary = json.loads((run / "summary.json").read_text())
-    rows = read_table(run) if (run / "per_subject.csv").exists() else []
-    return {
-        "config": tree,
-        "summary": summary,
-        "env": env,
-        "data": data,
-        "rows": rows,
-        "source": method_text(tree["method"]["name"])[1],
-    }

@@ -1,64 +1,68 @@
-"""Scoring a finished run once more, on validation or test; its rows join the run's own files."""
+"""Re-evaluate a finished run on validation or test; its rows join the run's own files."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 
-import jax
-
 from semiseg import config
-from semiseg import runner as runs
 from semiseg.data import store
 from semiseg.errors import UserError
 from semiseg.evaluate.subjects import SubjectRow
+from semiseg.run_folder import SCORE_COLUMNS, RunFolder
+from semiseg.runner.build import model_of, shapes_of
+from semiseg.runner.prepare import check_data
+from semiseg.runner.score import (
+    means,
+    read_test,
+    read_validation,
+    score_split,
+    table_rows,
+    write_examples,
+)
 from semiseg.train.checkpoint import load_weights
 
 
-def evaluate(folder: Path, split: str = "val", root: str | None = None) -> list[SubjectRow]:
-    """Score the last checkpoint of the run in ``folder`` on a split; per_subject.csv and
-    summary.json are brought up to date.
+def evaluate(run: Path, split: str = "val", root: str | None = None) -> list[SubjectRow]:
+    """Score the last checkpoint of a run on a split; per_subject.csv and summary.json are brought
+    up to date.
+
+    Args:
+      run: the run's folder.
+      split: ``val`` or ``test``.
+      root: where the stores are; where the run found them unless given.
 
     Raises:
       UserError: no finished run there, no such split, or damaged weights.
     """
+    folder = RunFolder(run)
     if split not in ("val", "test"):
         raise UserError(f"--split is {split!r}: choose val or test")
-    if not (folder / "summary.json").exists():
+    if not folder.finished:
         raise UserError(
             f"{folder}: holds no finished run; the command that started it goes on with it"
         )
-    trial = config.load(folder / "config.yaml")
+    trial = config.load(folder.config)
     trial = dataclasses.replace(trial, root=root or trial.root)
     info = store.info(trial.data, trial.root)
-    runs.check_data(folder, info)
-    model = runs.model_of(trial, info)
-    params, _ = load_weights(
-        folder / "weights.safetensors", jax.eval_shape(lambda: model.init(jax.random.key(0)))
-    )
-    part = (
-        runs.read_validation(trial.data, trial.root, trial.frame)
-        if split == "val"
-        else runs.read_test(trial.data, trial.root, trial.frame, run=str(folder))
-    )
-    rows, predictions, sure = runs.score_split(trial, model, info, params, part)
-    summary = runs._json(folder / "summary.json")
-    kept = [
-        line
-        for line in runs.read_table(folder)
-        if (line["split"], line["checkpoint"]) != (split, "last")
+    check_data(folder, info)
+    model = model_of(trial, info)
+    params, _ = load_weights(folder.weights, shapes_of(model))
+    if split == "val":
+        part = read_validation(trial.data, trial.root, trial.frame)
+    else:
+        part = read_test(trial.data, trial.root, trial.frame, run=str(folder))
+    scores = score_split(trial, model, info, params, part)
+    summary = folder.read_summary()
+    rows = [
+        tuple(row[column] for column in SCORE_COLUMNS)
+        for row in folder.read_scores()
+        if (row["split"], row["checkpoint"]) != (split, "last")
     ]
-    summary["last"][split] = runs.means(rows)
-    summary.setdefault("calibration", {})[split] = sure
-    summary[f"subjects_{split}"] = len({c.subject for c in part.cases})
-    runs.write_table(
-        folder,
-        [
-            *(tuple(line[f] for f in runs.FIELDS) for line in kept),
-            *(runs._line(folder.name, split, "last", row) for row in rows),
-        ],
-    )
-    runs.write_examples(folder, part, predictions)
-    runs._write(folder / "summary.json", json.dumps(summary, indent=1))
-    return rows
+    summary["last"][split] = means(scores.rows)
+    summary.setdefault("calibration", {})[split] = scores.calibration
+    summary[f"subjects_{split}"] = part.subjects
+    folder.write_scores(rows + table_rows(folder.name, split, "last", scores.rows))
+    write_examples(folder, part, scores.predictions)
+    folder.write_summary(summary)
+    return scores.rows

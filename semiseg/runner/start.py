@@ -1,10 +1,10 @@
-"""The start of a run: pre-train once for all the trials that begin alike, or read a file.
+"""Initial weights of a run: pre-train once for all the trials that begin alike, or read a file.
 
     PARENT/.init/NAME-HASH/metrics.jsonl, checkpoints/, weights.safetensors     PARENT holds the run folders (of a sweep)
 
 The hash is over everything that the weights depend on, see :func:`settings`, and nothing else:
-budgets, label subsets, methods and learning rates of a sweep share one start. One process
-pre-trains, the others wait for it; killed, it goes on from its last checkpoint.
+label budgets, label subsets, methods and learning rates of a sweep share one pre-training. One
+process pre-trains, the others wait for it; killed, it goes on from its last checkpoint.
 """
 
 from __future__ import annotations
@@ -14,23 +14,33 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 
+from semiseg import config
+from semiseg.config import Trial
 from semiseg.errors import UserError
 from semiseg.files import Lock
 from semiseg.pretrain.objective import Objective
+from semiseg.run_folder import RunFolder
+from semiseg.runner.build import knobs_of, program_of, shapes_of
 from semiseg.train.begin import Fresh, Weights, fitted
 from semiseg.train.checkpoint import load_weights, save_weights
-from semiseg.train.loop import Plan, fit
+from semiseg.train.loop import Plan
+from semiseg.train.segmenter import fit
 from semiseg.types import IGNORE, Model, Params, Pools
 
-if TYPE_CHECKING:
-    from semiseg.config import Trial
-
 FOLDER = ".init"
+UNUSED = (
+    "root method labels label_subset steps view lr optimiser momentum weight_decay schedule warmup "
+    "clip ratio synthetic eval_every log_every checkpoint_seconds"
+).split()
+"""Fields of a trial that a pre-training does not depend on."""
+ADDED_LATER = "synthetic_"
+"""Fields that came after the first pre-trainings and play no part in one are left out of the hash,
+so that a pre-training of an earlier version is found.
+"""
 
 
 class Start(NamedTuple):
@@ -64,11 +74,14 @@ def start(
     """What ``trial.init`` stands for.
 
     Args:
+      trial: the run.
+      model: its network.
       pools: of the trial; an objective sees their real images alone, every one of them, see
         :func:`images_only`.
       header: what a weights file of the trial says of itself, with the fingerprint of the data.
-      beside: folder in which the run's folder lies, where a pre-training is kept; None keeps
+      beside: folder in which the run's folder lies, where a pre-training is stored; None stores
         nothing.
+      progress: show it while pre-training.
 
     Raises:
       Interrupted: SIGTERM or Ctrl-C while pre-training; it is saved.
@@ -89,7 +102,7 @@ def start(
             f"choose an --out on another file system"
         )
     try:
-        return _pretrained(trial, model, pools, header, place / name, progress)
+        return _pretrained(trial, model, pools, header, RunFolder(place / name), progress)
     finally:
         lock.drop()
 
@@ -98,38 +111,35 @@ def settings(trial: Trial) -> Trial:
     """The trial with everything at its default that pre-training does not depend on: labels,
     method, optimiser, how often it reports.
     """
-    from semiseg.config import Trial
-
-    unused = (
-        "root method labels label_subset steps view lr optimiser momentum weight_decay "
-        "schedule warmup clip ratio synthetic eval_every log_every"
-    )
-    return dataclasses.replace(
-        trial, **{name: getattr(Trial(), name) for name in (*unused.split(), "checkpoint_seconds")}
-    )
+    default = Trial()
+    return dataclasses.replace(trial, **{name: getattr(default, name) for name in UNUSED})
 
 
 def content(trial: Trial, fingerprint: str) -> str:
     """SHA-256 of all that a pre-training depends on: its images by their fingerprint, not where
     they lie.
     """
-    from semiseg import config
-
-    # not the fields that later versions added and that a pre-training does not depend on: one made
-    # before is found again
-    fields = {
-        k: v for k, v in config.to_dict(settings(trial)).items() if not k.startswith("synthetic_")
-    }
+    values = config.to_dict(settings(trial))
+    fields = {name: v for name, v in values.items() if not name.startswith(ADDED_LATER)}
     return hashlib.sha256(json.dumps([fields, fingerprint], sort_keys=True).encode()).hexdigest()
 
 
 def images_only(pools: Pools) -> Pools:
     """The pool's images, all of them unlabelled, without a label and without synthetic images."""
-    n, hidden = len(pools.image_NHWC), jnp.full_like(pools.label_NHW, IGNORE)
-    every, count = jnp.arange(n, dtype=jnp.int32), jnp.int32(n)
-    nothing = jnp.zeros((1, *pools.image_NHWC.shape[1:]), pools.image_NHWC.dtype)
+    images = pools.image_NHWC
+    hidden = jnp.full_like(pools.label_NHW, IGNORE)
+    every = jnp.arange(len(images), dtype=jnp.int32)
+    count = jnp.int32(len(images))
     return Pools(
-        pools.image_NHWC, hidden, every, count, every, count, nothing, hidden[:1], jnp.int32(0)
+        image_NHWC=images,
+        label_NHW=hidden,
+        labelled_N=every,
+        labelled_count=count,
+        unlabelled_N=every,
+        unlabelled_count=count,
+        synthetic_image_MHWC=jnp.zeros((1, *images.shape[1:]), images.dtype),
+        synthetic_label_MHW=hidden[:1],
+        synthetic_count=jnp.int32(0),
     )
 
 
@@ -139,73 +149,64 @@ def _pretrained(
     model: Model,
     pools: Pools,
     header: Mapping[str, Any],
-    folder: Path | None,
+    folder: RunFolder | None,
     progress: bool,
 ) -> Start:
-    from semiseg import config
-    from semiseg.runner import knobs_of, program_of
-
-    name, whole = _name(trial), folder / "weights.safetensors" if folder else None
-    if whole and whole.exists():
-        params, kept = load_weights(whole, jax.eval_shape(lambda: model.init(jax.random.key(0))))
-        return Start(name, params, kept["total_steps"], kept["seconds"])
+    name = _name(trial)
+    if folder and folder.trained:
+        params, stored = load_weights(folder.weights, shapes_of(model))
+        return Start(name, params, stored["total_steps"], stored["seconds"])
     if folder:
-        folder.mkdir(parents=True, exist_ok=True)
-    plain, objective = settings(trial), trial.init
+        folder.path.mkdir(parents=True, exist_ok=True)
+    plain = settings(trial)
+    objective = trial.init
     assert isinstance(objective, Objective)
-    mine = dataclasses.replace(plain, method=objective, lr=objective.lr, steps=trial.init_steps)
-    plan = Plan(trial.init_steps, trial.log_every, trial.init_steps, trial.checkpoint_seconds)
-    try:
-        done = fit(
-            program_of(mine, model),
-            knobs_of(mine),
-            trial.seed,
-            images_only(pools),
-            plan,
-            folder,
-            None,
-            progress=progress,
-        )
-    except UserError as error:
-        raise UserError(str(error).replace("--lr, or --clip=1", "--init.lr")) from None
-    if whole:
-        said = {
-            **header,
+    steps = trial.init_steps
+    taught = dataclasses.replace(plain, method=objective, lr=objective.lr, steps=steps)
+    done = fit(
+        program_of(taught, model),
+        knobs_of(taught),
+        trial.seed,
+        images_only(pools),
+        Plan(steps, trial.log_every, steps, trial.checkpoint_seconds),
+        folder,
+        None,
+        progress=progress,
+        remedy="try a lower --init.lr",
+    )
+    seconds = round(done.seconds, 2)
+    if folder:  # last: the weights' presence says that the pre-training is whole
+        facts = {
             "config": config.to_dict(plain),
             "subjects": [],
-            "total_steps": trial.init_steps,
-            "seconds": round(done.seconds, 2),
+            "total_steps": steps,
+            "seconds": seconds,
         }
-        save_weights(
-            whole, done.params, said
-        )  # last: its presence says that the pre-training is whole
-    return Start(name, done.params, trial.init_steps, round(done.seconds, 2))
+        save_weights(folder.weights, done.params, {**header, **facts})
+    return Start(name, done.params, steps, seconds)
 
 
 def _read(path: str, model: Model, data: str, header: Mapping[str, Any]) -> Start:
-    file = Path(path) / "weights.safetensors" if Path(path).is_dir() else Path(path)
+    file = Path(path)
+    if file.is_dir():
+        file = RunFolder(file).weights
     if not file.exists():
         raise UserError(
             f"init {path}: there is no {file}; name the folder of a finished run, or a "
             f".safetensors file"
         )
-    flat, kept = load_weights(file)
-    same = (kept.get("config") or {}).get("data") == data
-    if same and kept.get("fingerprint") != header["fingerprint"]:
+    flat, stored = load_weights(file)
+    steps = stored.get("total_steps", stored.get("step", 0))
+    params = fitted(flat, model, str(file))
+    if (stored.get("config") or {}).get("data") != data:
+        return Start(path, params, steps)
+    if stored.get("fingerprint") != header["fingerprint"]:
         raise UserError(
             f"init {path}: data set {data!r} was imported again since these weights were "
             f"trained, so they may know its test subjects; train them anew"
         )
-    steps = kept.get("total_steps", kept.get("step", 0))
-    return Start(
-        path,
-        fitted(flat, model, str(file)),
-        steps,
-        subjects=tuple(kept.get("subjects", ())) if same else (),
-    )
+    return Start(path, params, steps, subjects=tuple(stored.get("subjects", ())))
 
 
 def _name(trial: Trial) -> str:
-    from semiseg import config
-
     return config.name_of("init", trial.init)

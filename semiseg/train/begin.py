@@ -43,6 +43,10 @@ class Begun:
     net: Net
     initial: Params
 
+    @property
+    def linear_head(self) -> bool:
+        return self.net.linear_head
+
     def init(
         self, key: jax.Array, sample: jax.ShapeDtypeStruct | jax.Array, classes: int
     ) -> Params:

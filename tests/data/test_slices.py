@@ -73,7 +73,7 @@ def test_examples_show_the_middle_slice(tmp_path):
     """Catches a report that shows each slice's neighbour."""
     cases = [dataclasses.replace(c, label=np.ones((4, 4), np.uint8)) for c in scan("a", [0, 1, 2])]
     write_examples(
-        tmp_path,
+        RunFolder(tmp_path),
         Split("val", tuple(cases), Frame(4, slices=3).to_pools(cases)),
         [c.label for c in cases],
     )

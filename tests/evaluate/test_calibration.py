@@ -23,5 +23,5 @@ def test_calibration_by_hand():
     )
     assert (
         calibration.count(probability, 0 * label)[0].sum() == 60
-        and calibration.told(np.zeros((3, 10)))["ece"] is None
+        and calibration.summary(np.zeros((3, 10)))["ece"] is None
     )

@@ -263,7 +263,7 @@ def test_a_teacher_is_of_the_same_budget_and_counts_where_it_is_sure(tiny, tmp_p
     probability = np.zeros((2, 16, 16, 2), np.float32)
     probability[..., 0], probability[0, :4, :, 0], probability[0, :4, :, 1] = 0.99, 0.3, 0.7
     monkeypatch.setattr(
-        "semiseg.cli.predict.Predictor.load",
+        "semiseg.runner.predictor.Predictor.load",
         lambda run: SimpleNamespace(classes=("background", "disc"), model=None, params=None),
     )
     monkeypatch.setattr(

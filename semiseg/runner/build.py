@@ -1,0 +1,82 @@
+"""From a trial to what is trained: the model, the static part and the traced part of its program."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+import numpy as np
+
+from semiseg import config
+from semiseg.config import Trial
+from semiseg.data.pools import Budget, Training
+from semiseg.data.store import StoreInfo
+from semiseg.train.draw import SCHEDULES
+from semiseg.train.program import Knobs, Program
+from semiseg.types import Model, Params
+
+
+def model_of(trial: Trial, info: StoreInfo) -> Model:
+    """The trial's network bound to the data set's channels and classes."""
+    return model_for(trial, info.channels, len(info.classes))
+
+
+def model_for(trial: Trial, channels: int, classes: int) -> Model:
+    """The trial's network bound to ``channels`` of an image and ``classes``, background included."""
+    shape = (1, *trial.frame.window, channels * trial.slices)
+    return Model(trial.net, jax.ShapeDtypeStruct(shape, np.float32), classes)
+
+
+def shapes_of(model: Model) -> Params:
+    """Shapes and types of the network's variables, without making them."""
+
+    def fresh() -> Params:
+        return model.init(jax.random.key(0))
+
+    return jax.eval_shape(fresh)
+
+
+def program_of(trial: Trial, model: Model) -> Program:
+    """The static part of a trial."""
+    size: int | tuple[int, ...] = trial.image_size
+    if trial.frame.depth:
+        size = trial.frame.window
+    return Program(model, size, trial.batch, trial.optimiser, trial.schedule, trial.synthetic_as)
+
+
+def knobs_of(trial: Trial) -> Knobs:
+    """The traced part of a trial: each field of :class:`Knobs` is the trial's field of that name."""
+    values = {field.name: getattr(trial, field.name) for field in dataclasses.fields(Knobs)}
+    values["synthetic_schedule"] = float(SCHEDULES.index(trial.synthetic_schedule))
+    values["steps"] = float(trial.steps)
+    return Knobs(**values)
+
+
+def header_of(trial: Trial, info: StoreInfo) -> dict[str, Any]:
+    """What a weights file says of itself."""
+    return {
+        "config": config.to_dict(trial),
+        "classes": list(info.classes),
+        "channels": info.channels,
+        "unit": info.unit,
+        "fingerprint": info.fingerprint,
+    }
+
+
+def notes_of(trial: Trial, training: Training, budget: Budget) -> tuple[str, ...]:
+    """What a semi-supervised run cannot do with its data: it leaves that out, or does without."""
+    if not hasattr(trial.method, "labelled_share") or trial.synthetic_as == "unlabelled":
+        return ()
+    name = config.name_of("method", trial.method)
+    if budget.images == len(training.cases):
+        return (
+            f"no training image is without its label: {name} takes the unlabelled part of a "
+            f"batch from the labelled images and hides their labels",
+        )
+    if budget.images == training.annotated.sum():
+        return (
+            f"nobody knows the labels of the unlabelled images, so how well {name} guesses them "
+            f"cannot be measured: metrics.jsonl has no pseudo_…",
+        )
+    return ()

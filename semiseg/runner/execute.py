@@ -1,0 +1,348 @@
+"""One run, from a trial to a folder of plain files: prepare, begin, train, score, record."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from semiseg import config, devices
+from semiseg.config import Trial
+from semiseg.data.pools import Budget, Training, pools
+from semiseg.evaluate.metrics import EmptyPolicy
+from semiseg.evaluate.subjects import SubjectRow, mean
+from semiseg.run_folder import RunFolder
+from semiseg.runner.build import header_of, knobs_of, model_of, notes_of, program_of, shapes_of
+from semiseg.runner.prepare import open_folder, unchanged_on_failure
+from semiseg.runner.score import (
+    Scores,
+    Split,
+    means,
+    read_test,
+    read_validation,
+    score_split,
+    table_rows,
+    write_examples,
+)
+from semiseg.runner.start import Start, start
+from semiseg.train.checkpoint import load_weights, save_weights
+from semiseg.train.loop import Plan, forget_programs
+from semiseg.train.segmenter import Fitted, fit
+from semiseg.types import Model, Params, Pools
+
+UNRECORDED = "run"
+"""Name of a run without a folder."""
+BEST_NOTE = "chosen on validation labels, which count as labels used"
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """A finished run.
+
+    Attributes:
+      trial: what was run.
+      summary: the content of summary.json; ``summary["last"]["val"]["dice"]`` is the primary
+        number.
+      rows: per-subject scores of the last checkpoint on the validation split.
+      path: the run's folder, None for a run that was not recorded.
+      params: the final variables.
+    """
+
+    trial: Trial
+    summary: dict[str, Any]
+    rows: list[SubjectRow]
+    path: Path | None
+    params: Params
+
+    def __repr__(self) -> str:
+        trial = self.trial
+        facts = [
+            trial.data,
+            config.name_of("method", trial.method),
+            f"{trial.labels} labels",
+            f"subset {trial.label_subset}",
+            f"seed {trial.seed}",
+            f"{trial.steps} steps",
+        ]
+        for split, scores in self.summary["last"].items():
+            if scores.get("dice") is not None:
+                facts.append(f"{split} Dice {scores['dice']:.3f}")
+        return f"Result({self.path or 'not recorded'}: {', '.join(facts)})"
+
+
+def run(
+    trial: Trial,
+    out: str | Path | None = None,
+    *,
+    progress: bool = True,
+    test: bool = False,
+    watch: Callable[[float], None] | None = None,
+) -> Result:
+    """Train, evaluate on the validation split and record.
+
+    Args:
+      trial: everything that names the run.
+      out: the run's folder. If it holds an unfinished run of the same trial, that goes on; a
+        finished one is read, not run again. None stores nothing on disk.
+      progress: show a bar on a terminal, a line a minute elsewhere.
+      test: also score the test split, which is written into the data set's ledger.
+      watch: called with the Dice of every validation; what it raises ends the run.
+
+    Raises:
+      UserError: the folder holds a run of another trial, or a field makes no sense for the data.
+      Interrupted: SIGTERM or Ctrl-C came; the run is saved.
+    """
+    job = prepare(trial)  # first: a mistake in the trial blocks no folder
+    folder = None if out is None else RunFolder(Path(out))
+    with unchanged_on_failure(folder):
+        if folder:
+            open_folder(folder, trial, job.training.info)
+            if is_recorded(folder, test):
+                return read_result(folder, trial, job.model)
+        begin(job, folder, progress)
+        fitted = train(job, folder, watch, progress)
+    return record(job, fitted, folder, test)
+
+
+# ------------------------------------------------------------------ prepare
+@dataclasses.dataclass(eq=False)
+class Job:
+    """A run under way.
+
+    Attributes:
+      trial: what is run.
+      pools: what training draws from.
+      budget: which subjects are shown with their labels.
+      training: the training split.
+      model: the network.
+      notes: what the run cannot do with its data.
+      validation: the validation split; set when the run begins.
+      initial: initial weights; set when the run begins.
+    """
+
+    trial: Trial
+    pools: Pools
+    budget: Budget
+    training: Training
+    model: Model
+    notes: tuple[str, ...]
+    validation: Split | None = None
+    initial: Start = Start("none", None)
+
+    @property
+    def subjects(self) -> list[str]:
+        """Annotated subjects that the run has seen. Those that the initial weights have seen are
+        paid for, too.
+        """
+        return list(dict.fromkeys((*self.budget.subjects, *self.initial.subjects)))
+
+    @property
+    def images_labelled(self) -> int:
+        """Annotated images of :attr:`subjects`."""
+        subjects = set(self.subjects)
+        if len(subjects) == len(self.budget.subjects):
+            return self.budget.images
+        cases = self.training.cases
+        return sum(case.subject in subjects and case.label is not None for case in cases)
+
+    @property
+    def total_steps(self) -> int:
+        """Optimiser steps, those of the pre-training included."""
+        return self.trial.steps + self.initial.steps
+
+    @property
+    def header(self) -> dict[str, Any]:
+        """What a weights file of the run says of itself."""
+        facts = {"subjects": self.subjects, "total_steps": self.total_steps}
+        return {**header_of(self.trial, self.training.info), **facts}
+
+    def score(self, params: Params, split: Split, metrics: Sequence[str] | None = None) -> Scores:
+        """Scores of some variables on a split."""
+        info = self.training.info
+        return score_split(self.trial, self.model, info, params, split, metrics)
+
+
+def prepare(trial: Trial) -> Job:
+    """Check the trial and read its training data.
+
+    Raises:
+      UserError: a field makes no sense, by itself or for the data.
+    """
+    config.check(trial)
+    config.check_volumes(trial)
+    config.check_synthetic(trial)
+    made, budget, training = pools(
+        trial.data,
+        trial.root,
+        trial.frame,
+        labels=trial.labels,
+        label_subset=trial.label_subset,
+        ratio=trial.ratio,
+        synthetic=trial.synthetic,
+    )
+    model = model_of(trial, training.info)
+    return Job(trial, made, budget, training, model, notes_of(trial, training, budget))
+
+
+# ------------------------------------------------------------------ begin
+def begin(job: Job, folder: RunFolder | None, progress: bool) -> None:
+    """Read the validation split and make the initial weights."""
+    if devices.make_room():  # whatever compiled the programs: a sweep, a notebook's loop
+        forget_programs()
+    if progress:
+        say(job.notes)
+    trial = job.trial
+    job.validation = read_validation(trial.data, trial.root, trial.frame)
+    header = header_of(trial, job.training.info)
+    beside = folder.path.parent if folder else None
+    job.initial = start(trial, job.model, job.pools, header, beside, progress=progress)
+
+
+@functools.cache  # once, not in every trial of a sweep
+def say(notes: tuple[str, ...]) -> None:
+    """Print notes to standard error."""
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
+
+
+# ------------------------------------------------------------------ train
+def train(
+    job: Job, folder: RunFolder | None, watch: Callable[[float], None] | None, progress: bool
+) -> Fitted:
+    """Train to the last step; validation Dice is logged, and told to ``watch``."""
+    trial = job.trial
+    validation = job.validation
+    assert validation is not None
+
+    def validate(params: Params) -> float:
+        dice = mean(job.score(params, validation, ("dice",)).rows, "dice")
+        if watch:
+            watch(dice)
+        return dice
+
+    return fit(
+        program_of(trial, job.model),
+        knobs_of(trial),
+        trial.seed,
+        job.pools,
+        Plan(trial.steps, trial.log_every, eval_every(trial), trial.checkpoint_seconds),
+        folder,
+        validate,
+        progress=progress,
+        header=job.header,
+        initial=job.initial.params,
+    )
+
+
+def eval_every(trial: Trial) -> int:
+    """Steps between validations: five in a run unless the trial says otherwise.
+
+    Example:
+      >>> eval_every(Trial(steps=1501)), eval_every(Trial(steps=3)), eval_every(Trial(eval_every=7))
+      (301, 1, 7)
+    """
+    return trial.eval_every or max(1, -(-trial.steps // 5))
+
+
+# ------------------------------------------------------------------ score and record
+def record(job: Job, fitted: Fitted, folder: RunFolder | None, test: bool) -> Result:
+    """Score the trained network and write the run's last files."""
+    trial = job.trial
+    validation = job.validation
+    assert validation is not None
+    began = time.monotonic()
+    name = folder.name if folder else UNRECORDED
+    scores = job.score(fitted.params, validation)
+    table = table_rows(name, "val", "last", scores.rows)
+    summary = summary_of(job, fitted, name, scores)
+    if folder and fitted.best:
+        best = _best_rows(job, fitted, folder, scores)
+        table += table_rows(name, "val", "val_best", best)
+        summary["val_best"] = {
+            "step": fitted.best["step"],
+            "val": means(best),
+            "note": BEST_NOTE,
+        }
+    shown = (validation, scores.predictions)
+    if test:
+        held_out = read_test(trial.data, trial.root, trial.frame, run=name)
+        test_scores = job.score(fitted.params, held_out)
+        table += table_rows(name, "test", "last", test_scores.rows)
+        summary["last"]["test"] = means(test_scores.rows)
+        summary["subjects_test"] = held_out.subjects
+        summary["calibration"]["test"] = test_scores.calibration
+        shown = (held_out, test_scores.predictions)
+    summary["seconds_evaluate"] = round(time.monotonic() - began, 2)
+    if folder:
+        save_weights(folder.weights, fitted.params, {**job.header, "step": trial.steps})
+        write_examples(folder, *shown)
+        folder.write_scores(table)
+        folder.write_summary(summary)  # last: its presence says that the run is whole
+    return Result(trial, summary, scores.rows, folder.path if folder else None, fitted.params)
+
+
+def _best_rows(job: Job, fitted: Fitted, folder: RunFolder, last: Scores) -> list[SubjectRow]:
+    """Rows of the best validation's weights, which may be the last ones."""
+    if fitted.best["step"] == job.trial.steps:
+        return last.rows
+    assert job.validation is not None
+    params, _ = load_weights(folder.best_weights, fitted.params)
+    return job.score(params, job.validation).rows
+
+
+def summary_of(job: Job, fitted: Fitted, name: str, scores: Scores) -> dict[str, Any]:
+    """The content of summary.json for the last checkpoint on the validation split."""
+    assert job.validation is not None
+    subjects = job.subjects
+    weights = jax.tree.leaves(fitted.params.weights)
+    images = len(job.training.cases)
+    return {
+        "run": name,
+        "status": "finished",
+        "last": {"val": means(scores.rows)},
+        "val_best": {},
+        "steps": job.trial.steps,
+        "init": job.initial.name,
+        "init_steps": job.initial.steps,
+        "total_steps": job.total_steps,
+        "seconds_init": job.initial.seconds,
+        "subjects_labelled": len(subjects),
+        "images_labelled": job.images_labelled,
+        "images_train": images,
+        "subjects_val": job.validation.subjects,
+        "images_unlabelled": images - job.budget.images,
+        "notes": list(job.notes),
+        "parameters": int(sum(np.size(leaf) for leaf in weights)),
+        "empty_policy": dataclasses.asdict(EmptyPolicy()),
+        "labelled_subjects": subjects,
+        "seconds_train": round(fitted.seconds, 2),
+        "calibration": {"val": scores.calibration},
+    }
+
+
+# ------------------------------------------------------------------ a run that is recorded already
+def is_recorded(folder: RunFolder, test: bool) -> bool:
+    """Whether the folder holds all that was asked for."""
+    if not folder.finished:
+        return False
+    return not test or "test" in folder.read_summary()["last"]
+
+
+def read_result(folder: RunFolder, trial: Trial, model: Model) -> Result:
+    """A finished run, read from its folder."""
+    params, _ = load_weights(folder.weights, shapes_of(model))
+    rows = [
+        SubjectRow(
+            row["subject"], row["class"], row["metric"], float(row["value"] or "nan"), row["unit"]
+        )
+        for row in folder.read_scores()
+        if row["split"] == "val" and row["checkpoint"] == "last"
+    ]
+    return Result(trial, folder.read_summary(), rows, folder.path, params)

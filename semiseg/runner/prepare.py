@@ -1,0 +1,115 @@
+"""Before a run's first step: its folder is opened for this trial, or refused."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+
+from semiseg import config
+from semiseg.config import Trial
+from semiseg.data.store import StoreInfo
+from semiseg.errors import UserError
+from semiseg.run_folder import BEFORE_TRAINING, CONFIG, ENVIRONMENT, RunFolder
+from semiseg.runner.versions import environment
+from semiseg.train.loop import Interrupted
+
+WITHOUT_EFFECT = ("root", "checkpoint_seconds", "log_every")
+"""Fields that do not change the result: where stores lie, how often a run reports and saves."""
+
+
+def open_folder(folder: RunFolder, trial: Trial, info: StoreInfo) -> None:
+    """Write the configuration into a new folder; accept one that holds this trial, unfinished.
+
+    Raises:
+      UserError: it holds another trial, one of other data under the same name, or something else.
+    """
+    if folder.config.exists() and folder.begun:
+        check_trial(folder, trial)
+        check_data(folder, info)
+        if folder.read_environment().get("devices") != jax.device_count():
+            message = "goes on with another number of devices, so the last bits may differ"
+            print(f"{folder}: {message}", file=sys.stderr)
+        return
+    if _holds_something_else(folder):
+        raise UserError(f"{folder}: is not empty and holds no run; choose another --out")
+    try:
+        folder.path.mkdir(parents=True, exist_ok=True)
+        folder.write_environment({**environment(), "data_fingerprint": info.fingerprint})
+        folder.write_config(config.to_yaml(trial))
+    except OSError as error:
+        raise UserError(
+            f"{folder}: cannot be written ({error.strerror}); choose another --out"
+        ) from None
+
+
+def _holds_something_else(folder: RunFolder) -> bool:
+    if not folder.path.exists():
+        return False
+    names = {path.name for path in folder.path.iterdir() if path.suffix != ".tmp"}
+    return not names <= set(BEFORE_TRAINING)
+
+
+def check_trial(folder: RunFolder, trial: Trial) -> None:
+    """Refuse a folder of another trial.
+
+    Raises:
+      UserError: naming the first field that differs.
+    """
+    old = comparable(config.load(folder.config))
+    new = comparable(trial)
+    if old == new:
+        return
+    field = next(name for name in new if old.get(name) != new[name])
+    raise UserError(
+        f"{folder}: holds a run with {field} = {old.get(field)}, not {new.get(field)}; "
+        f"choose another --out or delete it"
+    )
+
+
+def comparable(trial: Trial) -> dict[str, Any]:
+    """Flat fields of a trial, without those of :data:`WITHOUT_EFFECT`."""
+    fields = config.flatten(config.to_dict(trial))
+    return {name: value for name, value in fields.items() if name not in WITHOUT_EFFECT}
+
+
+def check_data(folder: RunFolder, info: StoreInfo) -> None:
+    """Refuse data that were imported again under the name the run knows: its test subjects may be
+    this run's training subjects.
+
+    Raises:
+      UserError: the fingerprints differ.
+    """
+    known = folder.read_environment().get("data_fingerprint", info.fingerprint)
+    if known != info.fingerprint:
+        raise UserError(
+            f"{folder}: data set {info.name!r} is not the one this run was trained on (imported "
+            f"again since); train the run again in a new folder"
+        )
+
+
+@contextlib.contextmanager
+def unchanged_on_failure(folder: RunFolder | None) -> Iterator[None]:
+    """If anything fails before the first step, remove the files written so far, so that the folder
+    does not look like a run to resume.
+    """
+    if folder is None:
+        yield
+        return
+    existed = folder.path.exists()
+    before = {path.name for path in folder.path.glob("*")}
+    try:
+        yield
+    except Interrupted:
+        raise
+    except Exception:
+        if not folder.log.exists():
+            for name in {CONFIG, ENVIRONMENT} - before:
+                (folder.path / name).unlink(missing_ok=True)
+            if not existed:
+                with contextlib.suppress(OSError):
+                    folder.path.rmdir()
+        raise

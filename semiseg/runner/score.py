@@ -1,0 +1,182 @@
+"""A split scored by a network: rows by subject, calibration, and examples for the report."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from semiseg.config import Trial
+from semiseg.data import store
+from semiseg.data.frame import Frame
+from semiseg.data.store import StoreInfo
+from semiseg.errors import UserError
+from semiseg.evaluate import calibration
+from semiseg.evaluate.examples import choose_examples
+from semiseg.evaluate.metrics import default_names
+from semiseg.evaluate.probabilities import probabilities
+from semiseg.evaluate.subjects import SubjectRow, mean, score_subjects
+from semiseg.run_folder import RunFolder
+from semiseg.types import Case, Model, Params
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Split:
+    """Annotated cases, their pool images and the labels of these.
+
+    Attributes:
+      name: ``val`` or ``test``.
+      cases: annotated images or volumes.
+      images: ``(N, *pool_shape, C)`` uint8.
+      labels: ``pool_shape`` uint8 of each.
+    """
+
+    name: str
+    cases: tuple[Case, ...]
+    images: np.ndarray
+    labels: tuple[np.ndarray, ...] = ()
+
+    @property
+    def subjects(self) -> int:
+        """Number of subjects."""
+        return len({case.subject for case in self.cases})
+
+
+class Scores(NamedTuple):
+    """What evaluation says of a split.
+
+    Attributes:
+      rows: a value for each subject, class and metric.
+      predictions: labels of each case at its own size.
+      calibration: what summary.json says of confidence and accuracy.
+    """
+
+    rows: list[SubjectRow]
+    predictions: list[np.ndarray]
+    calibration: dict[str, Any]
+
+
+# ------------------------------------------------------------------ reading a split
+def read_validation(name: str, root: str | None, frame: Frame) -> Split:
+    """The validation split in the frame.
+
+    Training may look at it; what it learns there is reported as val-best.
+    """
+    return _validation(name, root, frame, store.info(name, root).fingerprint)
+
+
+# Stored between the trials of a sweep; the fingerprint is a key, so that a set that was imported
+# again is read again.
+@functools.lru_cache(2)
+def _validation(name: str, root: str | None, frame: Frame, fingerprint: str) -> Split:
+    return split_of("val", store.read_split(name, "val", root), frame, name)
+
+
+def read_test(
+    name: str, root: str | None, frame: Frame, *, run: str, reason: str = "evaluate"
+) -> Split:
+    """The test split in the frame; the data set's ledger records that it was read."""
+    return split_of("test", store.read_test(name, root, reason=reason, run=run), frame, name)
+
+
+def split_of(split: str, cases: Sequence[Case], frame: Frame, name: str) -> Split:
+    """The annotated ones of ``cases`` in the frame.
+
+    Raises:
+      UserError: none is annotated.
+    """
+    scans = frame.scans(cases, f"data set {name!r}")
+    annotated = [scan.label is not None for scan in scans]
+    if not any(annotated):
+        raise UserError(
+            f"data set {name!r} has no annotated {split} subjects: import it again with a "
+            f"{split} split"
+        )
+    shown = tuple(scan for scan in scans if scan.label is not None)
+    labels = tuple(frame.label_to_pool(scan.label) for scan in shown if scan.label is not None)
+    return Split(split, shown, frame.to_pools(scans)[annotated], labels)
+
+
+# ------------------------------------------------------------------ scoring it
+def score_split(
+    trial: Trial,
+    model: Model,
+    info: StoreInfo,
+    params: Params,
+    split: Split,
+    metrics: Sequence[str] | None = None,
+) -> Scores:
+    """Rows by subject, predicted labels and calibration of a split.
+
+    Args:
+      trial: whose frame brings predictions back to the scans.
+      model: the network.
+      info: classes and unit of the data set.
+      params: variables of the network.
+      split: what is predicted.
+      metrics: names; those scored by default unless given.
+    """
+    predictions: list[np.ndarray] = []
+    counts = np.zeros((3, calibration.BINS))
+    found = probabilities(model, trial.frame, params, split.images)
+    for probability, case, label in zip(found, split.cases, split.labels, strict=True):
+        space = probability.shape[:-1]
+        counts += calibration.count(probability, middle(label, space))
+        shape = case.image.shape[: len(space)]
+        predictions.append(trial.frame.from_window(probability, shape))
+    rows = score_subjects(split.cases, predictions, info.classes, info.unit, metrics=metrics)
+    return Scores(rows, predictions, calibration.summary(counts))
+
+
+def middle(label: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    """The part of ``shape`` in the middle of a label.
+
+    Example:
+      >>> middle(np.arange(5), (3,))
+      array([1, 2, 3])
+    """
+    starts = [(n - m) // 2 for n, m in zip(label.shape, shape, strict=True)]
+    return label[tuple(slice(a, a + m) for a, m in zip(starts, shape, strict=True))]
+
+
+def means(rows: Sequence[SubjectRow]) -> dict[str, float | None]:
+    """Mean of every metric; None where no subject has one."""
+    return {name: _rounded(mean(rows, name)) for name in default_names()}
+
+
+def _rounded(value: float) -> float | None:
+    if not np.isfinite(value):
+        return None
+    return round(value, 6)
+
+
+# ------------------------------------------------------------------ files of it
+def table_rows(
+    run: str, split: str, checkpoint: str, rows: Sequence[SubjectRow]
+) -> list[tuple[str, ...]]:
+    """Rows of per_subject.csv; a value that is undefined is empty.
+
+    Example:
+      >>> table_rows("first", "val", "last", [SubjectRow("p07", "nucleus", "dice", 0.5, "")])
+      [('first', 'val', 'last', 'p07', 'nucleus', 'dice', '0.5', '')]
+    """
+    return [
+        (run, split, checkpoint, row.subject, row.class_, row.metric, _text(row.value), row.unit)
+        for row in rows
+    ]
+
+
+def _text(value: float) -> str:
+    if np.isnan(value):
+        return ""
+    return f"{value:.6g}"
+
+
+def write_examples(folder: RunFolder, split: Split, predictions: Sequence[np.ndarray]) -> None:
+    """Write examples.npz: the worst to the best images of a split; nothing where none has a score."""
+    arrays = choose_examples(split.cases, split.images, predictions)
+    if arrays:
+        np.savez_compressed(folder.examples, **arrays)

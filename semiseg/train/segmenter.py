@@ -1,0 +1,145 @@
+"""Training a segmenter: the compiled program of :mod:`semiseg.train.program` in the common loop."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from semiseg import devices
+from semiseg.errors import UserError
+from semiseg.run_folder import RunFolder
+from semiseg.train import program as programs
+from semiseg.train.checkpoint import save_weights
+from semiseg.train.loop import Line, Plan, Task, train
+from semiseg.train.program import Knobs, Program, State
+from semiseg.types import Params, Pools
+
+REMEDY = "try a lower --lr, or --clip=1"
+
+
+class Fitted(NamedTuple):
+    """What training leaves behind."""
+
+    params: Params
+    best: dict[str, Any]  # {"step", "val_dice"} of the best validation, or empty
+    seconds: float
+
+
+def fit(
+    program: Program,
+    knobs: Knobs,
+    seed: int,
+    pools: Pools,
+    plan: Plan,
+    folder: RunFolder | None,
+    validate: Callable[[Params], float] | None,
+    *,
+    progress: bool = True,
+    header: Mapping[str, Any] | None = None,
+    initial: Params | None = None,
+    remedy: str = REMEDY,
+) -> Fitted:
+    """Train to the last step, or go on from the last checkpoint in ``folder``.
+
+    The state after a step depends on the seed and the step alone, not on where the run was cut: a
+    resumed run's weights are bit-identical to those of one that never stopped.
+
+    Args:
+      program: what is compiled in.
+      knobs: what is traced.
+      seed: of initialisation, batches, augmentation and dropout.
+      pools: images and labels to draw from.
+      plan: when to log, validate and save.
+      folder: where everything is stored; None stores nothing.
+      validate: Dice of some variables; None for no validation.
+      progress: show a bar on a terminal, a line a minute elsewhere.
+      header: what a weights file says of itself.
+      initial: variables that networks begin with; None for fresh ones.
+      remedy: what to do about a loss that is not finite.
+
+    Raises:
+      Interrupted: SIGTERM or Ctrl-C came; the state is saved.
+      UserError: a damaged checkpoint, or a loss that is not finite.
+    """
+    knobs = jax.tree.map(jnp.float32, knobs)
+    program = dataclasses.replace(program, model=program.model._replace(pool=_pool(program, pools)))
+    state = programs.start(program, knobs, jnp.uint32(seed), initial)
+    sharding = devices.copied(program.mesh(knobs.method))
+    pools = jax.device_put(pools, sharding)
+    task = Segmenter(program, knobs, seed, pools, folder, validate, dict(header or {}), remedy)
+    trained = train(task, state, plan, folder, sharding=sharding, progress=progress)
+    return Fitted(programs.final(program, knobs, trained.state), task.best, trained.seconds)
+
+
+def _pool(program: Program, pools: Pools) -> jax.ShapeDtypeStruct:
+    """Shape of the images that unlabelled ones are drawn from, see :class:`semiseg.types.Model`."""
+    images = pools.image_NHWC
+    count = len(images)
+    if program.synthetic_as == "unlabelled":
+        count += len(pools.synthetic_image_MHWC)
+    return jax.ShapeDtypeStruct((count, *images.shape[1:]), images.dtype)
+
+
+@dataclasses.dataclass(eq=False)
+class Segmenter(Task[State]):
+    """A segmenter for the loop.
+
+    Attributes:
+      best: step and validation Dice of the best validation so far, or empty.
+      others: as in :func:`fit`; ``compiled_in`` is its program, ``dice_of`` its ``validate``.
+    """
+
+    compiled_in: Program
+    knobs: Knobs
+    seed: int
+    pools: Pools
+    folder: RunFolder | None
+    dice_of: Callable[[Params], float] | None
+    header: dict[str, Any]
+    remedy: str
+    best: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    @property
+    def program(self) -> Hashable:
+        arrays = jax.tree.leaves(self.pools)
+        shapes = tuple(array.shape for array in arrays)
+        return self.compiled_in, jax.tree.structure(self.knobs), shapes
+
+    def advance(self, state: State, until: int) -> tuple[State, dict[str, jax.Array]]:
+        seed = jnp.uint32(self.seed)
+        state, metrics = programs.chunk(
+            self.compiled_in, self.knobs, seed, self.pools, state, jnp.int32(until)
+        )
+        return state, {name: value for name, value in metrics.items() if not _absent(name, value)}
+
+    def check(self, line: Line) -> None:
+        if not np.isfinite(line["loss"]):
+            what = f"the loss is {line['loss']} at step {line['step']}"
+            raise UserError(what, where=str(self.folder or "run"), remedy=self.remedy)
+
+    def validate(self, state: State, step: int) -> Line:
+        if self.dice_of is None:
+            return {}
+        params = programs.final(self.compiled_in, self.knobs, state)
+        dice = round(self.dice_of(params), 6)
+        if np.isfinite(dice) and (not self.best or dice > self.best["val_dice"]):
+            self.best = {"step": step, "val_dice": dice}
+            if self.folder:
+                save_weights(self.folder.best_weights, params, {**self.header, "step": step})
+        return {"val_dice": dice}
+
+    def payload(self, step: int) -> dict[str, Any]:
+        return {"best": self.best}
+
+    def restore(self, step: int, payload: Mapping[str, Any]) -> None:
+        self.best = payload["best"]
+
+
+def _absent(name: str, value: jax.Array) -> bool:
+    """Whether it is a share of pixels of a class that no image of these steps had."""
+    return name.startswith("pseudo_") and bool(np.isnan(float(value)))
