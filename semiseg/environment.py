@@ -1,5 +1,5 @@
-"""Settings that must stand before NumPy and JAX are first imported; the user's own environment
-wins.
+"""What must be set before NumPy and JAX are first imported (the user's own environment wins), and
+what is recorded of the environment.
 """
 
 from __future__ import annotations
@@ -7,38 +7,63 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 
 def prepare() -> None:
-    """Called by ``import semiseg``.
+    """Set up NumPy and JAX; ``import semiseg`` calls it.
 
     - NumPy's BLAS threads spin against XLA's for the same cores (small products took 20 times
       longer beside a training program): one thread.
     - Cores are JAX devices of their own, at most eight, see :mod:`semiseg.devices`.
-    - Compiled programs are kept between processes.
+    - Compiled programs are stored, and other processes read them.
     """
-    cores = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
-    cache = (
-        Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "semiseg" / "programs"
-    )
     settings = {
         "OPENBLAS_NUM_THREADS": 1,
-        "JAX_NUM_CPU_DEVICES": min(8, 2 ** (cores.bit_length() - 1)),
-        "JAX_COMPILATION_CACHE_DIR": str(cache),
+        "JAX_NUM_CPU_DEVICES": devices_for(usable_cores()),
+        "JAX_COMPILATION_CACHE_DIR": str(_cache_folder()),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": 0,
         "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": -1,
     }
-    own = [name for name in settings if name not in os.environ]
-    os.environ.update({name: str(settings[name]) for name in own})
-    if (
-        "jax" in sys.modules
-    ):  # which has read its environment, but has no devices yet unless it was already used
-        import jax
+    unset = [name for name in settings if name not in os.environ]
+    os.environ.update({name: str(settings[name]) for name in unset})
+    if "jax" not in sys.modules:
+        return
+    # JAX has read its environment, but has no devices yet unless it was already used
+    import jax
 
-        for name in own:
-            if name.startswith("JAX_"):
-                with contextlib.suppress(RuntimeError):
-                    jax.config.update(name.lower(), settings[name])
+    for name in unset:
+        if name.startswith("JAX_"):
+            with contextlib.suppress(RuntimeError):
+                jax.config.update(name.lower(), settings[name])
+
+
+def devices_for(cores: int) -> int:
+    """Number of JAX devices for a number of CPU cores: a power of two, at most eight.
+
+    >>> [devices_for(cores) for cores in (1, 2, 3, 6, 64)]
+    [1, 2, 2, 4, 8]
+    """
+    return min(8, 2 ** (cores.bit_length() - 1))
+
+
+def usable_cores() -> int:
+    """Number of CPU cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # Linux
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def versions(*packages: str) -> dict[str, str]:
+    """Installed versions by package.
+
+    Raises:
+      importlib.metadata.PackageNotFoundError: one is not installed.
+    """
+    return {package: version(package) for package in packages}
+
+
+def _cache_folder() -> Path:
+    user = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(user) / "semiseg" / "programs"

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 
@@ -37,14 +38,18 @@ class UserError(Exception):
         self.where = where
         self.remedy = remedy
         self.field = field
-        place = f"{where}: " if where else ""
-        advice = f"; {remedy}" if remedy else ""
-        super().__init__(f"{place}{what}{advice}")
+        message = what
+        if where:
+            message = f"{where}: {message}"
+        if remedy:
+            message = f"{message}; {remedy}"
+        super().__init__(message)
 
 
 class FieldError(UserError, ValueError):
-    """Values of a configuration that do not fit together, raised where an instance is made; ``field``
-    is the field's name in its own class.
+    """Values of a configuration that do not fit together, raised where an instance is made.
+
+    Its ``field`` is the field's name in its own class.
     """
 
 
@@ -63,7 +68,10 @@ class UnknownField(UserError):
         where: str | Path | None = None,
         field: str | None = None,
     ):
-        super().__init__(f"{what}: {hint}" if hint else what, where=where, field=field)
+        message = what
+        if hint:
+            message = f"{what}: {hint}"
+        super().__init__(message, where=where, field=field)
         self.what = what
         self.hint = hint
 
@@ -72,6 +80,19 @@ class DiskError(UserError):
     """Nothing can be written any more, whoever tries: a sweep stops at it instead of training what
     it cannot store.
     """
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """What ends the message about a name that there is not.
+
+    >>> nearest("adam_w", ["sgd", "adamw"]), nearest("lion", ["sgd", "adamw"])
+    ("; did you mean 'adamw'?", ': choose one of sgd, adamw')
+    """
+    names = list(names)
+    near = difflib.get_close_matches(name, names, 1)
+    if near:
+        return f"; did you mean {near[0]!r}?"
+    return f": choose one of {', '.join(names)}"
 
 
 @contextlib.contextmanager

@@ -65,9 +65,11 @@ class Range:
         if self.low > -math.inf and self.high < math.inf:
             return self._both_ends()
         if self.high < math.inf:
-            return f"below {self.high:g}" if self.high_open else f"at most {self.high}"
+            word = "below" if self.high_open else "at most"
+            return f"{word} {self.high}"
         if self.low > -math.inf:
-            return f"above {self.low:g}" if self.low_open else f"at least {self.low}"
+            word = "above" if self.low_open else "at least"
+            return f"{word} {self.low}"
         return "a finite number"
 
     def beside(self, value: float) -> Range:
@@ -78,14 +80,16 @@ class Range:
         """
         if not self.apart:
             return self
-        return Range(high=self.high) if value > self.high else Range(low=self.low)
+        if value > self.high:
+            return Range(high=self.high)
+        return Range(low=self.low)
 
     def _both_ends(self) -> str:
         if not (self.low_open or self.high_open):
             return f"between {self.low} and {self.high}"
-        start = f"above {self.low}" if self.low_open else f"from {self.low}"
-        end = f"below {self.high}" if self.high_open else f"{self.high}"
-        return f"{start} to {end}"
+        start = "above" if self.low_open else "from"
+        end = "below " if self.high_open else ""
+        return f"{start} {self.low} to {end}{self.high}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -278,7 +282,9 @@ def traced_values(instance: Any) -> dict[str, Any]:
         options = allowed(field)
         if isinstance(options, Options):
             value = options.names.index(value)
-        values[field.name] = value if dataclasses.is_dataclass(value) else float(value)
+        if not dataclasses.is_dataclass(value):
+            value = float(value)
+        values[field.name] = value
     return values
 
 

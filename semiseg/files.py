@@ -83,7 +83,8 @@ def read_mapping(path: Path) -> dict[str, Any]:
     """
     try:
         text = path.read_text()
-        content = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+        parse = json.loads if path.suffix == ".json" else yaml.safe_load
+        content = parse(text)
     except (OSError, ValueError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"cannot be read as YAML: {reason}", where=path) from None

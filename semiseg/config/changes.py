@@ -12,9 +12,8 @@ from semiseg.config.trial import Trial
 
 
 def override(trial: Trial, changes: Mapping[str, Any], where: str = "") -> Trial:
-    """``trial`` with fields replaced by their dotted names, see :func:`semiseg.config.tree.override`.
-
-    A new method keeps the criterion of the old one.
+    """``trial`` with fields replaced by their dotted names; a new method keeps the criterion of the
+    old one. See :func:`semiseg.config.tree.override`.
 
     Raises:
       UserError: an unknown field, or a value of the wrong kind or outside its range.

@@ -1,4 +1,4 @@
-"""What a trial may be: the range of each field, which its declaration has, and what fits together."""
+"""What a trial may be: each field within the range it declares, and fields that fit together."""
 
 from __future__ import annotations
 

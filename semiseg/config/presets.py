@@ -11,44 +11,65 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import difflib
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 from semiseg.augment import ssl4mis
 from semiseg.config.changes import override
 from semiseg.config.trial import Trial
-from semiseg.errors import UserError
+from semiseg.errors import UserError, nearest
 
 Recipe = dict[str, Any]
 
 _CRITERION: Recipe = {
     "method.criterion": "ce_dice",
-    "method.criterion.dice.squared": True, "method.criterion.dice.batch": True, "method.criterion.dice.background": True,
-    "method.criterion.dice.smooth": 1e-5, "method.criterion.ce_weight": 0.5, "method.criterion.dice_weight": 0.5,
-}  # fmt: skip
+    "method.criterion.dice.squared": True,
+    "method.criterion.dice.batch": True,
+    "method.criterion.dice.background": True,
+    "method.criterion.dice.smooth": 1e-5,
+    "method.criterion.ce_weight": 0.5,
+    "method.criterion.dice_weight": 0.5,
+}
 
-# The 2D benchmark most methods of this field are compared on (Luo, SSL4MIS 2020). Not expressed:
-# biases and norms decay there as well; statistics
-# follow labelled and unlabelled images; DAN's critic has an Adam of its own; CCT's auxiliary
-# decoders also learn from labels and its target has a
-# gradient; URPC's divergence is KL(mean || p_s); FixMatch (train_fixmatch_baseline.py) adds the
-# Dice of its pseudo-labels to their CE; entropy
-# minimisation takes the entropy of labelled images too; cross-teaching's transformer begins with
-# ImageNet's weights, and its Dice is squared; ICT
-# mixes one half of the unlabelled images with the other.
+# The 2D benchmark most methods of this field are compared on (Luo, SSL4MIS 2020). What differs from
+# its code and has no field here:
+# - biases and norms decay there as well, and statistics follow labelled and unlabelled images;
+# - the critic of DAN has an Adam of its own;
+# - the auxiliary decoders of CCT also learn from labels, and its target has a gradient;
+# - the divergence of URPC is KL(mean || p_s);
+# - FixMatch (train_fixmatch_baseline.py) adds the Dice of its pseudo-labels to their cross-entropy;
+# - entropy minimisation takes the entropy of labelled images, too;
+# - the transformer of cross-teaching begins with the weights of ImageNet, and its Dice is squared;
+# - ICT mixes one half of the unlabelled images with the other.
 _SSL4MIS: Recipe = {
-    "net": "unet", "net.widths": (16, 32, 64, 128, 256), "net.norm": "batch", "net.dropout": (0.05, 0.1, 0.2, 0.3, 0.5), "net.head": 3,
-    "batch": 24, "steps": 30_000, "image_size": 256, "lr": 0.01, "optimiser": "sgd", "momentum": 0.9, "weight_decay": 1e-4,
-    "schedule": "poly", "warmup": 0.0, "clip": 0.0, **_CRITERION,
-}  # fmt: skip
+    "net": "unet",
+    "net.widths": (16, 32, 64, 128, 256),
+    "net.norm": "batch",
+    "net.dropout": (0.05, 0.1, 0.2, 0.3, 0.5),
+    "net.head": 3,
+    "batch": 24,
+    "steps": 30_000,
+    "image_size": 256,
+    "lr": 0.01,
+    "optimiser": "sgd",
+    "momentum": 0.9,
+    "weight_decay": 1e-4,
+    "schedule": "poly",
+    "warmup": 0.0,
+    "clip": 0.0,
+    **_CRITERION,
+}
 # Quirks of its code: the ramp ends with the training, statistics are not averaged, a teacher
-# normalises by its batch and keeps its dropout, the
-# student is evaluated, there is no strong view.
+# normalises by its batch and keeps its dropout, the student is evaluated, there is no strong view.
 _SSL4MIS_SEMI: Recipe = {
-    **_SSL4MIS, "method.decay": 0.99, "method.weight": 0.1, "method.ramp": 1.0, "method.average_state": False, "method.teacher_train": True,
+    **_SSL4MIS,
+    "method.decay": 0.99,
+    "method.weight": 0.1,
+    "method.ramp": 1.0,
+    "method.average_state": False,
+    "method.teacher_train": True,
     "method.evaluate": "student",
-}  # fmt: skip
+}
 _SWIN_TINY: Recipe = {
     "method.other.features": 96,
     "method.other.heads": (3, 6, 12, 24),
@@ -59,33 +80,65 @@ _WEAK: Recipe = {"method.student_view": "weak"}
 _NOISY_TEACHER: Recipe = {**_WEAK, "method.noise": 0.1}
 
 # Yu et al. 2019 on the left atrium: a V-Net on windows of 112 × 112 × 80, two labelled and two
-# unlabelled, a tenth of the rate every 2500 of
-# 6000 steps, quarter turns and mirrors. Not expressed: their windows are cut at the scan's own
-# resolution, ours from scans on one grid of 168 × 168 × 88
-# (the set's scans have 88 slices); their V-Net has no residual sums, drops channels at its coarsest
-# and finest level (ours at the two coarsest) and is
-# evaluated over windows 18, 18 and 4 voxels apart (ours: half a window).
+# unlabelled, a tenth of the rate every 2500 of 6000 steps, quarter turns and mirrors. What differs:
+# - their windows are cut at the scan's own resolution, ours from scans on one grid of
+#   168 × 168 × 88 (the set's scans have 88 slices);
+# - their V-Net has no residual sums, drops channels at its coarsest and finest level (ours at the
+#   two coarsest) and is evaluated over windows 18, 18 and 4 voxels apart (ours: half a window).
 _LA: Recipe = {
-    "net": "vnet", "net.kernel": 3, "net.activation": "relu", "net.norm": "batch", "net.dropout": 0.5,
-    "image_size": 112, "zoom": 1.5, "depth": 80, "depth_zoom": 1.1, "batch": 4, "steps": 6_000,
-    "lr": 0.01, "optimiser": "sgd", "momentum": 0.9, "weight_decay": 1e-4, "schedule": "step", "warmup": 0.0, "clip": 0.0,
-    "augment.geometry.rotate_p": 0.0, "augment.geometry.exclusive": False, **_CRITERION, "method.criterion.dice.background": False,
-}  # fmt: skip
+    "net": "vnet",
+    "net.kernel": 3,
+    "net.activation": "relu",
+    "net.norm": "batch",
+    "net.dropout": 0.5,
+    "image_size": 112,
+    "zoom": 1.5,
+    "depth": 80,
+    "depth_zoom": 1.1,
+    "batch": 4,
+    "steps": 6_000,
+    "lr": 0.01,
+    "optimiser": "sgd",
+    "momentum": 0.9,
+    "weight_decay": 1e-4,
+    "schedule": "step",
+    "warmup": 0.0,
+    "clip": 0.0,
+    "augment.geometry.rotate_p": 0.0,
+    "augment.geometry.exclusive": False,
+    **_CRITERION,
+    "method.criterion.dice.background": False,
+}
 
 PRESETS: dict[str, dict[str, Recipe]] = {
     "ssl4mis": {
         "supervised": {**_SSL4MIS, "method.decay": 0.0},
         "mean_teacher": {**_SSL4MIS_SEMI, **_NOISY_TEACHER, "method.start": 1000 / 30_000},
         # their mean over four classes is twice ours
-        "uamt": {**_SSL4MIS_SEMI, **_NOISY_TEACHER, "method.weight": 0.2, "method.largest_entropy": "binary"},
+        "uamt": {
+            **_SSL4MIS_SEMI,
+            **_NOISY_TEACHER,
+            "method.weight": 0.2,
+            "method.largest_entropy": "binary",
+        },
         "ict": _SSL4MIS_SEMI,
-        # CE + Dice, where their other scripts have the half of it
+        # cross-entropy plus Dice, where their other scripts have half of the sum
         "fixmatch": {
-            **_SSL4MIS_SEMI, "method.threshold": 0.8, "method.rejected": "background", "method.criterion.ce_weight": 1.0, "method.criterion.dice_weight": 1.0,
+            **_SSL4MIS_SEMI,
+            "method.threshold": 0.8,
+            "method.rejected": "background",
+            "method.criterion.ce_weight": 1.0,
+            "method.criterion.dice_weight": 1.0,
         },
         "entropy_minimisation": _SSL4MIS_SEMI,
         "cps": _SSL4MIS_SEMI,
-        "cross_teaching": {**_SSL4MIS_SEMI, "method.other": "swin_unet", **_SWIN_TINY, "batch": 16, "image_size": 224},
+        "cross_teaching": {
+            **_SSL4MIS_SEMI,
+            "method.other": "swin_unet",
+            **_SWIN_TINY,
+            "batch": 16,
+            "image_size": 224,
+        },
         "urpc": _SSL4MIS_SEMI,
         "cct": _SSL4MIS_SEMI,
         "dan": _SSL4MIS_SEMI,
@@ -93,34 +146,61 @@ PRESETS: dict[str, dict[str, Recipe]] = {
     "uamt-la": {
         "supervised": {**_LA, "method.decay": 0.0},
         "uamt": {
-            **_LA, **_NOISY_TEACHER, "method.decay": 0.99, "method.weight": 0.1, "method.ramp": 1.0, "method.average_state": False,
-            "method.teacher_train": True, "method.evaluate": "student", "method.largest_entropy": "binary",
+            **_LA,
+            **_NOISY_TEACHER,
+            "method.decay": 0.99,
+            "method.weight": 0.1,
+            "method.ramp": 1.0,
+            "method.average_state": False,
+            "method.teacher_train": True,
+            "method.evaluate": "student",
+            "method.largest_entropy": "binary",
         },
     },
-    # Bai et al. 2023: 10,000 steps of pre-training and 30,000 of self-training. Quirks: constant
-    # rate, half of the pairs each way, the sum of both
-    # losses, a teacher that normalises by its batch, student.
+    # Bai et al. 2023: 10,000 steps of pre-training and 30,000 of self-training. Quirks: a constant
+    # rate, half of the pairs each way, the sum of both losses, a teacher that normalises by its
+    # batch, and the student is evaluated.
     "bcp-acdc": {
         "bcp": {
-            **_SSL4MIS, "steps": 40_000, "schedule": "constant", "method.pretrain": 0.25, "method.side": 2 / 3, "method.weight": 0.5,
-            "method.decay": 0.99, "method.largest_component": True, "method.pairs": "halves", "method.total": "sum", "method.teacher_train": True,
+            **_SSL4MIS,
+            "steps": 40_000,
+            "schedule": "constant",
+            "method.pretrain": 0.25,
+            "method.side": 2 / 3,
+            "method.weight": 0.5,
+            "method.decay": 0.99,
+            "method.largest_component": True,
+            "method.pairs": "halves",
+            "method.total": "sum",
+            "method.teacher_train": True,
             "method.evaluate": "student",
         },
     },
-    # Yang et al. 2023: 300 epochs of the unlabelled slices in batches of 12: 30,900 steps with 3
-    # patients (29,400 with 7: `--steps`). Their loss is half of
-    # ours: half the rate and twice the decay are the same descent. Quirks: Dice of confident pixels
-    # as the pixel loss, no ramp, student; both strong
-    # views are jitter and blur.
+    # Yang et al. 2023: 300 epochs of the unlabelled slices in batches of 12, i.e. 30,900 steps with
+    # 3 patients (29,400 with 7: `--steps`). Their loss is half of ours: half the rate and twice the
+    # decay are the same descent. Quirks: Dice of confident pixels as the pixel loss, no ramp, the
+    # student is evaluated; both strong views are jitter and blur.
     "unimatch-acdc": {
         "unimatch": {
-            **_SSL4MIS, "steps": 30_900, "lr": 0.005, "weight_decay": 2e-4, "method.threshold": 0.95,
-            "method.weight": 1.0, "method.ramp": 0.0, "method.strong_weight": 0.25, "method.feature_weight": 0.5, "method.drop": 0.5,
-            "method.jitter": 0.8, "method.blur": 0.5, "method.cutmix": 0.5, "method.pixel_loss": "dice", "method.student_view": "jitter",
+            **_SSL4MIS,
+            "steps": 30_900,
+            "lr": 0.005,
+            "weight_decay": 2e-4,
+            "method.threshold": 0.95,
+            "method.weight": 1.0,
+            "method.ramp": 0.0,
+            "method.strong_weight": 0.25,
+            "method.feature_weight": 0.5,
+            "method.drop": 0.5,
+            "method.jitter": 0.8,
+            "method.blur": 0.5,
+            "method.cutmix": 0.5,
+            "method.pixel_loss": "dice",
+            "method.student_view": "jitter",
             "method.evaluate": "student",
         },
     },
-}  # fmt: skip
+}
 
 
 def preset(name: str, method: str = "supervised") -> Trial:
@@ -133,9 +213,7 @@ def preset(name: str, method: str = "supervised") -> Trial:
     30000
     """
     if name not in PRESETS:
-        near = difflib.get_close_matches(name, PRESETS, 1)
-        hint = f"; did you mean {near[0]!r}?" if near else f": choose one of {', '.join(PRESETS)}"
-        raise UserError(f"there is no preset {name!r}{hint}", field="preset")
+        raise UserError(f"there is no preset {name!r}{nearest(name, PRESETS)}", field="preset")
     method = _method_of(name, method)
     if method not in PRESETS[name]:
         methods = ", ".join(PRESETS[name])
@@ -156,8 +234,10 @@ def naming_preset(name: str | None, method: str, given: Iterable[str]) -> Iterat
     try:
         yield
     except UserError as error:
+        if name not in PRESETS:
+            raise
         field = error.field
-        recipe = PRESETS[name].get(_method_of(name, method), {}) if name in PRESETS else {}
+        recipe = PRESETS[name].get(_method_of(name, method), {})
         overridden = {key.replace("-", "_") for key in given} - {"method"}
         # --net NAME drops all that the recipe has set of the network
         if field not in recipe or overridden & {field, field.partition(".")[0]}:

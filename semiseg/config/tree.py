@@ -16,18 +16,18 @@ from typing import Any, TypeVar
 
 import yaml
 
-from semiseg.errors import UnknownField, UserError
+from semiseg.errors import UnknownField, UserError, nearest
 
 T = TypeVar("T")
 
 
 class Choices(Mapping[str, Mapping[str, type]]):
-    """Fields that hold an instance of one of several classes, by the last part of their dotted name.
+    """Fields that hold an instance of one of several classes, by the last part of a dotted name.
 
     Args:
       tables: field → name → class.
-      readers: field → a function that makes an instance of a word that is no name of the table; it
-        returns None for a word that it does not know either.
+      readers: field → a function that makes an instance of a word that is no name of the table,
+        or returns None.
       carried: field → fields of the old instance that a newly chosen one takes over.
 
     >>> choices = Choices({"loss": {"complex": complex}})
@@ -76,16 +76,15 @@ class Choices(Mapping[str, Mapping[str, type]]):
         table = self[field]
         if name in table:
             return table[name]()
-        read = self._readers.get(field)
-        instance = None if read is None else read(name)
-        if instance is not None:
-            return instance
-        near = difflib.get_close_matches(name, table, 1)
-        hint = f"; did you mean {near[0]!r}?" if near else f": choose one of {', '.join(table)}"
-        raise UserError(f"there is no {field} called {name!r}{hint}", field=field)
+        if field in self._readers:
+            instance = self._readers[field](name)
+            if instance is not None:
+                return instance
+        what = f"there is no {field} called {name!r}{nearest(name, table)}"
+        raise UserError(what, field=field)
 
     def choose(self, field: str, old: Any, value: Any) -> Any:
-        """What a field that held ``old`` holds after ``value``, a name or an instance, was given."""
+        """What a field that held ``old`` holds when ``value``, a name or an instance, is given."""
         if dataclasses.is_dataclass(value):
             return value
         new = self.make(field, str(value))
@@ -337,7 +336,9 @@ def _hint(node: Any, name: str, holder: str, choices: Choices) -> str:
     near = difflib.get_close_matches(name, paths, 1, 0.75)
     near = near or difflib.get_close_matches(name, fields, 1)
     if near:
-        path = f"{holder}.{paths[near[0]]}" if holder else paths[near[0]]
+        path = paths[near[0]]
+        if holder:
+            path = f"{holder}.{path}"
         return f"did you mean {path!r}?"
     return f"it has {', '.join(fields) or 'no fields'}"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import jax
@@ -12,7 +11,7 @@ from semiseg import config
 from semiseg.config import Trial
 from semiseg.data.pools import Budget, Training
 from semiseg.data.store import StoreInfo
-from semiseg.train.draw import SCHEDULES
+from semiseg.fields import traced_values
 from semiseg.train.program import Knobs, Program
 from semiseg.types import Model, Params
 
@@ -46,11 +45,8 @@ def program_of(trial: Trial, model: Model) -> Program:
 
 
 def knobs_of(trial: Trial) -> Knobs:
-    """The traced part of a trial: each field of :class:`Knobs` is the trial's field of that name."""
-    values = {field.name: getattr(trial, field.name) for field in dataclasses.fields(Knobs)}
-    values["synthetic_schedule"] = float(SCHEDULES.index(trial.synthetic_schedule))
-    values["steps"] = float(trial.steps)
-    return Knobs(**values)
+    """The traced part of a trial: the fields that it declares traced, by their names."""
+    return Knobs(**traced_values(trial))
 
 
 def header_of(trial: Trial, info: StoreInfo) -> dict[str, Any]:
