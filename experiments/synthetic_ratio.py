@@ -130,10 +130,10 @@ def report(path: Path) -> None:
     """Figure and lines of a CSV: gains over real data alone, paired by subset and seed, with 95 %
     intervals over these replicates.
     """
-    from semiseg.analysis.study import source_title
     from semiseg.analysis.mixes import table_mixes
     from semiseg.report import plot
     from semiseg.report import sentences as words
+    from semiseg.synthetic_sources import source_title
 
     with path.open(newline="") as file:
         rows = list(csv.DictReader(file))

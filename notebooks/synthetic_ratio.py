@@ -27,11 +27,11 @@ from pathlib import Path
 import pandas as pd
 from IPython.display import display
 
-from semiseg.analysis.statistics import holm, mean_interval, mean_test
-from semiseg.analysis.study import source_title
 from semiseg.analysis.mixes import table_mixes
+from semiseg.analysis.statistics import holm, mean_interval, mean_test
 from semiseg.report import plot
 from semiseg.report import sentences as words
+from semiseg.synthetic_sources import source_title
 
 results = (
     Path("experiments/results") if Path("experiments").exists() else Path("../experiments/results")

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 
 from semiseg.analysis import results_csv, scores_csv
 from semiseg.analysis.results_csv import COLUMNS, RunRows
@@ -191,8 +192,6 @@ def _mapping(file: Path, parse: Callable[[str], Any]) -> dict[str, Any]:
 
 def _yaml(text: str) -> Any:
     """Parse YAML with the C loader, if there is one: it is ten times as fast, and as safe."""
-    import yaml
-
     return yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
 
 

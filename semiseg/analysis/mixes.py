@@ -8,16 +8,13 @@ from collections.abc import Hashable, Iterable
 
 import numpy as np
 
+from semiseg.analysis.arms import title
+from semiseg.analysis.pairing import paired
 from semiseg.analysis.runs import Runs
 from semiseg.analysis.statistics import Interval, mean_interval
-from semiseg.analysis.study import (
-    CONTROLS,
-    Study,
-    paired,
-    source_title,
-    title,
-)
+from semiseg.analysis.study import Study
 from semiseg.errors import UserError
+from semiseg.synthetic_sources import CONTROLS, source_title
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +23,7 @@ class Mix:
 
     Attributes:
       line: what it shares with the other ratios: the kind of images, and settings that differ.
-      source: the arm that made the images, see :data:`semiseg.analysis.study.SOURCES`; "" for a
+      source: the arm that made the images, see :data:`semiseg.synthetic_sources.SOURCES`; "" for a
         set of one's own.
       score: of its runs.
       alone: of the same method with real images alone.

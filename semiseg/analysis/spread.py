@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from semiseg.analysis.pairing import compared_scores, paired, replicates
 from semiseg.analysis.statistics import subject_means
-from semiseg.analysis.study import (
-    Study,
-    compared_scores,
-    paired,
-    replicates,
-)
+from semiseg.analysis.study import Study
 from semiseg.analysis.variance import RankStability, Split, rank_stability, variance_split
 
 

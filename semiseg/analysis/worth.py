@@ -15,11 +15,9 @@ from semiseg.analysis.curves import (
     label_equivalence,
     pooling,
 )
+from semiseg.analysis.pairing import paired
 from semiseg.analysis.statistics import Interval, mean_interval
-from semiseg.analysis.study import (
-    Study,
-    paired,
-)
+from semiseg.analysis.study import Study
 from semiseg.evaluate.metrics import METRICS
 
 

@@ -5,10 +5,11 @@ import pytest
 
 from semiseg.analysis import scores_csv as subject_scores
 from semiseg.analysis import worth
+from semiseg.analysis.arms import arm_settings, find_arms
 from semiseg.analysis.load import load_runs
 from semiseg.analysis.mixes import mixes, table_mixes
 from semiseg.analysis.statistics import Interval
-from semiseg.analysis.study import Comparison, arm_settings, find_arms, study
+from semiseg.analysis.study import Comparison, study
 from semiseg.errors import UserError
 from semiseg.report import page as report
 from semiseg.report import sentences as words

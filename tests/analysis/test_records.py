@@ -232,7 +232,7 @@ def test_log_and_examples_name_the_bad_file(tmp_path):
 def test_import_brings_nothing_heavy():
     """Catches an import of pandas, matplotlib or JAX at the top of the module."""
     code = (
-        "import sys, semiseg.analysis.load; print({'pandas', 'matplotlib', 'jax', 'yaml'} "
+        "import sys, semiseg.analysis.load; print({'pandas', 'matplotlib', 'jax'} "
         "& set(sys.modules))"
     )
     assert (
@@ -293,7 +293,7 @@ def test_results_csv_tells_how_weights_began(tmp_path):
     """Two starts and random ones, there and back. Catches arms pooled, lost steps and seconds, and
     new columns where no run has a start of its own.
     """
-    from semiseg.analysis.study import find_arms
+    from semiseg.analysis.arms import find_arms
 
     for init, steps, seconds in (
         ("none", 300, 0.0),

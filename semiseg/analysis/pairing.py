@@ -1,0 +1,136 @@
+"""Tables runs × subjects of groups of runs, with rows and columns that fit each other.
+
+Two groups are compared by their difference in each row (label subset and seed, where both groups
+have the same ones) and each column (subject).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from semiseg.analysis.runs import Run, Runs, matrix
+from semiseg.analysis.statistics import subject_means
+from semiseg.evaluate.metrics import METRICS
+
+RowKey = tuple[str, ...]
+"""What runs of one row have in common; the label subset comes first, if it does at all."""
+
+
+def _subset_and_seed(subset: str, seed: int) -> RowKey:
+    return (subset, str(seed))
+
+
+def _subset(subset: str, seed: int) -> RowKey:
+    return (subset,)
+
+
+def _nothing(subset: str, seed: int) -> RowKey:
+    return ("",)
+
+
+PAIRINGS: dict[str, Callable[[str, int], RowKey]] = {
+    "label subset and seed": _subset_and_seed,
+    "label subset": _subset,
+    "nothing but the subject": _nothing,
+}
+"""What pairs the runs of two groups beside the subject, the finest first."""
+
+
+def compared_scores(
+    runs: Sequence[Run], metric: str, split: str, checkpoint: str
+) -> tuple[list[str], np.ndarray]:
+    """``(subjects, values_RS)`` as they are compared.
+
+    If the metric is best at zero these are absolute values, of each class before their mean, so
+    that errors of opposite sign do not cancel.
+    """
+    return matrix(runs, metric, split, checkpoint, absolute=METRICS[metric].absolute)
+
+
+def same_subsets(runs: Iterable[Run]) -> dict[str, str]:
+    """Label subset → the first one that annotates the same subjects at every budget of these runs.
+
+    Two numbers of one choice of subjects are one choice.
+    """
+    chosen: dict[str, dict[int, Any]] = {}
+    for run in runs:
+        subset = str(run.label_subset)
+        chosen.setdefault(subset, {}).setdefault(run.labels, run.annotated or subset)
+    first: dict[frozenset[tuple[int, Any]], str] = {}
+    return {
+        subset: first.setdefault(frozenset(by_budget.items()), subset)
+        for subset, by_budget in sorted(chosen.items())
+    }
+
+
+def replicates(runs: Runs) -> tuple[list[int], list[str]]:
+    """The runs of a compared setting and budget that repeat no other.
+
+    Runs repeat each other if the same subjects are annotated, with the same seed and synthetic set.
+
+    Returns:
+      Indices of the runs, and the label subset of each.
+    """
+    subset = same_subsets(runs)
+    rows: dict[tuple[str, int, str], int] = {}
+    for r, run in enumerate(runs):
+        key = (subset[str(run.label_subset)], run.seed, str(run.config.get("synthetic")))
+        rows.setdefault(key, r)
+    return list(rows.values()), [key[0] for key in rows]
+
+
+def paired(
+    groups: Sequence[Runs], metric: str, split: str, checkpoint: str
+) -> tuple[list[np.ndarray], list[str], str]:
+    """Tables of several groups with the same rows and columns.
+
+    Rows are as fine as all groups allow, see :data:`PAIRINGS`. Runs that share a row are averaged.
+
+    Returns:
+      A table ``(rows, S)`` for each group; the label subset of each row; and what pairs the runs.
+    """
+    every: list[Run] = []
+    for runs in groups:
+        every += runs
+    _, values_RS = compared_scores(every, metric, split, checkpoint)
+    paired_by, keys, shared = _finest_pairing(groups, same_subsets(every))
+    ends = np.cumsum([len(runs) for runs in groups])[:-1]
+    tables = [
+        _rows(values, of_group, shared)
+        for values, of_group in zip(np.split(values_RS, ends), keys, strict=True)
+    ]
+    return tables, [key[0] for key in shared], paired_by
+
+
+def _finest_pairing(
+    groups: Sequence[Runs], subset: dict[str, str]
+) -> tuple[str, list[list[RowKey]], list[RowKey]]:
+    """What pairs the runs, the key of each run, and the keys that all groups have."""
+    for paired_by, key_of in PAIRINGS.items():
+        keys = [_keys(runs, subset, key_of) for runs in groups]
+        shared = sorted(set(keys[0]).intersection(*keys[1:]))
+        if shared:
+            return paired_by, keys, shared
+    raise AssertionError("the coarsest pairing has one key for all runs")
+
+
+def _keys(runs: Runs, subset: dict[str, str], key_of: Callable[[str, int], RowKey]) -> list[RowKey]:
+    return [key_of(subset[str(run.label_subset)], run.seed) for run in runs]
+
+
+def _rows(values_RS: np.ndarray, key_R: list[RowKey], shared: list[RowKey]) -> np.ndarray:
+    """A row for each shared key: the mean of the runs that have it."""
+    members: dict[RowKey, list[int]] = {}
+    for r, key in enumerate(key_R):
+        members.setdefault(key, []).append(r)
+    rows = []
+    for key in shared:
+        same_RS = values_RS[members[key]]
+        if len(same_RS) == 1:
+            rows.append(same_RS[0])
+        else:
+            rows.append(subject_means(same_RS, [""] * len(same_RS)))
+    return np.array(rows)
