@@ -10,8 +10,11 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
+import yaml
+
+from semiseg.nets.network import block_sizes
 from semiseg.nets.resenc_unet import ResEncUNet
 
 LEAST = 4
@@ -20,11 +23,14 @@ LEAST = 4
 BLOCKS = (1, 3, 4, 6, 6, 6, 6, 6)
 """Residual blocks of each stage (Isensee et al. 2024)."""
 
-KEPT = 3.0
+ARRAYS_HELD = 3.0
 """Arrays of a convolution's output size that a training step holds at once: its input, output and a
 gradient. Measured with XLA's own account (``memory_analysis``) of a training step on a CPU: 2.0 to
 2.5 for 2D networks of five and six stages at 64² and 128².
 """
+
+Encoder = Literal["residual", "plain"]
+"""Kinds of encoder, see :class:`semiseg.nets.resenc_unet.ResEncUNet`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,8 +38,8 @@ class Plan:
     """What :func:`plan` decided, and why.
 
     Attributes:
-      patch: size of the network's input along each axis.
-      pool: size that images are scaled to.
+      patch: size of the network's input along each axis, pixels.
+      pool: size that images are scaled to, pixels.
       batch: images a step.
       net: the network.
       batch_dice: whether Dice is taken over the batch, because some class is missing in many
@@ -54,77 +60,166 @@ class Plan:
     reasons: tuple[str, ...]
 
 
+# ------------------------------------------------------------------ the network and its cost
 def topology(size: Sequence[int], spacing: Sequence[float]) -> tuple[int, int]:
-    """(stages, flat stages) of a network for images of ``size`` pixels with ``spacing``, the thick
-    axis of a volume first.
+    """(stages, flat stages) of a network (Isensee et al. 2021, supplementary note 2).
 
     Stages: as many as leave :data:`LEAST` pixels along the shortest axis of the plane. A volume's
     first axis is left alone by the finest ``flat`` stages: as long as its spacing is more than
     twice the plane's, and where it is too short to be halved as often.
+
+    Args:
+      size: of the images in pixels, the thick axis of a volume first.
+      spacing: of the pixels along each axis, in any unit.
+
+    Example:
+      >>> topology((128, 128), (1, 1))
+      (6, 0)
+      >>> topology((40, 128, 128), (5, 1, 1))
+      (6, 2)
     """
-    plane = size[-2:]
-    stages = 1 + max(0, math.floor(math.log2(min(plane) / LEAST)))
+    stages = 1 + _halvings(min(size[-2:]))
     if len(size) == 2:
         return stages, 0
-    thick = spacing[0] / min(spacing[-2:])
-    by_spacing = math.ceil(math.log2(thick)) - 1 if thick > 2 else 0
-    by_size = stages - 1 - max(0, math.floor(math.log2(size[0] / LEAST)))
+    thickness = spacing[0] / min(spacing[-2:])
+    by_spacing = 0
+    if thickness > 2:
+        by_spacing = math.ceil(math.log2(thickness)) - 1
+    by_size = stages - 1 - _halvings(size[0])
     return stages, min(max(by_spacing, by_size, 0), stages - 1)
 
 
+def _halvings(pixels: int) -> int:
+    """How often an axis can be halved until :data:`LEAST` pixels are left."""
+    return max(0, math.floor(math.log2(pixels / LEAST)))
+
+
 def network(
-    patch: Sequence[int], spacing: Sequence[float], *, width: int = 32, encoder: str = "residual"
+    patch: Sequence[int],
+    spacing: Sequence[float],
+    *,
+    width: int = 32,
+    encoder: Encoder = "residual",
 ) -> ResEncUNet:
     """nnU-Net's network for a patch: widths doubling from ``width`` up to 512 (volumes: 320) times
     ``width / 32``.
+
+    >>> network((64, 64), (1, 1), width=8).widths
+    (8, 16, 32, 64, 128)
+    >>> network((64, 64), (1, 1), width=8).blocks
+    (1, 3, 4, 6, 6)
     """
     stages, flat = topology(patch, spacing)
-    top = width * (16 if len(patch) == 2 else 10)
-    widths = tuple(min(width * 2**i, top) for i in range(stages))
-    blocks = tuple(BLOCKS[min(i, 7)] for i in range(stages)) if encoder == "residual" else 2
-    convs = 1 if encoder == "residual" else 2
-    return ResEncUNet(widths, blocks, convs, encoder, flat, True, dims=len(patch))  # type: ignore[arg-type]
+    dims: Literal[2, 3] = 2 if len(patch) == 2 else 3
+    widest = width * {2: 16, 3: 10}[dims]
+    widths = tuple(min(width * 2**i, widest) for i in range(stages))
+    blocks: int | tuple[int, ...] = 2
+    convs = 2
+    if encoder == "residual":
+        blocks = tuple(BLOCKS[min(i, len(BLOCKS) - 1)] for i in range(stages))
+        convs = 1
+    return ResEncUNet(widths, blocks, convs, encoder, flat, deep_supervision=True, dims=dims)
 
 
 def activations(net: ResEncUNet, patch: Sequence[int]) -> int:
-    """Numbers in the outputs of all convolutions for one image."""
-    total, pixels = 0, math.prod(patch)
-    for i, (width, count) in enumerate(zip(net.widths, net.counts())):
-        if i:
-            pixels //= 2 ** (net.dims - (1 if i <= net.flat else 0))
-        layers = count if net.encoder == "plain" else 2 * count + 1  # the projection, or the stem
-        up = net.convs + 1 if i < len(net.widths) - 1 else 0
-        total += pixels * width * (layers + up)
+    """Numbers in the outputs of all convolutions for one image of ``patch`` pixels.
+
+    >>> activations(ResEncUNet((8, 16), (1, 1)), (16, 16))
+    16384
+    """
+    total = 0
+    pixels = math.prod(patch)
+    for i, (width, blocks) in enumerate(zip(net.widths, net.counts(), strict=True)):
+        if i > 0:
+            pixels //= math.prod(net.factor(i))
+        convolutions = blocks
+        if net.encoder == "residual":
+            convolutions = 2 * blocks + 1  # the projection, or the stem
+        if i < len(net.widths) - 1:
+            convolutions += net.convs + 1  # the decoder's
+        total += pixels * width * convolutions
     return total
 
 
 def parameters(net: ResEncUNet, channels: int, classes: int) -> int:
-    """Number of weights, without those of norms."""
-    total, previous = 0, channels
-    k = lambda i: 3**net.dims // (3 if i < net.flat else 1)
-    for i, (width, count) in enumerate(zip(net.widths, net.counts())):
-        if net.encoder == "residual":
-            total += k(i) * width * (
-                (channels if i == 0 else previous) + (2 * count - (1 if i else 0)) * width
-            ) + (previous * width if i else 0)
+    """Number of weights, without those of norms and biases.
+
+    >>> parameters(ResEncUNet((8, 16), (1, 1)), channels=1, classes=2)
+    6952
+    """
+    total = net.widths[0] * classes
+    given = channels
+    for i, (width, blocks) in enumerate(zip(net.widths, net.counts(), strict=True)):
+        taps = _taps(net, i)
+        inner = width * width
+        if net.encoder == "plain":
+            total += taps * (given * width + (blocks - 1) * inner)
+        elif i == 0:
+            total += taps * (given * width + 2 * blocks * inner)
         else:
-            total += k(i) * width * (previous + (count - 1) * width)
-        if i:
-            low = net.widths[i - 1]
-            total += 2 ** (net.dims - (1 if i <= net.flat else 0)) * width * low + k(
-                i - 1
-            ) * low * (2 * low + (net.convs - 1) * low)
-        previous = width
-    return total + net.widths[0] * classes
+            projection = given * width
+            total += taps * (given * width + (2 * blocks - 1) * inner) + projection
+        if i > 0:
+            total += _decoder_parameters(net, i)
+        given = width
+    return total
+
+
+def _decoder_parameters(net: ResEncUNet, stage: int) -> int:
+    """Number of weights of the decoder's level above ``stage``."""
+    low = net.widths[stage]
+    high = net.widths[stage - 1]
+    upsampling = math.prod(net.factor(stage)) * low * high
+    convolutions = 2 * high * high + (net.convs - 1) * high * high
+    return upsampling + _taps(net, stage - 1) * convolutions
+
+
+def _taps(net: ResEncUNet, stage: int) -> int:
+    """Pixels of a stage's kernels."""
+    if stage < net.flat:
+        return 3 ** (net.dims - 1)
+    return 3**net.dims
 
 
 def memory(net: ResEncUNet, patch: Sequence[int], batch: int, channels: int, classes: int) -> float:
-    """Estimate of a training step's memory in GB: activations, and weights with their gradient, two
-    moments and an average, float32.
+    """Estimate of a training step's memory in GB, float32: activations, and weights with their
+    gradient, two moments and an average.
+
+    >>> round(memory(ResEncUNet((8, 16), (1, 1)), (64, 64), 4, channels=1, classes=2), 4)
+    0.0127
     """
-    return (
-        4 * (KEPT * batch * activations(net, patch) + 5 * parameters(net, channels, classes)) / 1e9
-    )
+    held = ARRAYS_HELD * batch * activations(net, patch) + 5 * parameters(net, channels, classes)
+    return 4 * held / 1e9
+
+
+# ------------------------------------------------------------------ the plan
+class _Facts(NamedTuple):
+    """What the plan needs of a fingerprint.
+
+    Attributes:
+      size: median size of the images along each axis.
+      spacing: median spacing.
+      unit: of the spacing.
+      records: images (volumes) of the training split.
+      presence: share of the images that each class is in.
+      one_way: pairs of classes that lie in one direction in nearly all subjects.
+      channels: of the images.
+      classes: their number.
+    """
+
+    size: list[float]
+    spacing: list[float]
+    unit: str
+    records: int
+    presence: Mapping[str, float]
+    one_way: Mapping[str, Any]
+    channels: int
+    classes: int
+
+    @property
+    def noun(self) -> str:
+        """``images`` or ``volumes``."""
+        return "images" if len(self.size) == 2 else "volumes"
 
 
 def plan(
@@ -132,172 +227,244 @@ def plan(
     memory_gb: float = 8.0,
     *,
     width: int = 32,
-    encoder: str = "residual",
+    encoder: Encoder = "residual",
     dims: int = 2,
 ) -> Plan:
     """Patch, network and batch for a data set.
-
-    Args:
-      fingerprint: what ``semiseg.data.describe.describe`` returns; its training split must be
-        there.
-      memory_gb: what a training step may take.
-      width: channels of the finest stage; nnU-Net's 32. Less for a CPU.
-      encoder: ``residual`` or ``plain``.
-      dims: 3 for the volumes that the set's slices make, 2 for the slices; of no effect on volumes
-        that are stored whole.
 
     Images keep their median size. The patch is all of it if that fits with two images in a batch,
     else the depth or the plane, whichever has shrunk less, shrinks until it does. What memory is
     left goes to the batch, up to 5 % of the training split's pixels.
 
+    Args:
+      fingerprint: what ``semiseg.data.describe.describe`` returns; its training split must be
+        there.
+      memory_gb: what a training step may take, GB.
+      width: channels of the finest stage; nnU-Net's 32. Less for a CPU.
+      encoder: ``residual`` or ``plain``.
+      dims: 3 for the volumes that the set's slices make, 2 for the slices; of no effect on volumes
+        that are stored whole.
+
     Raises:
       ValueError: no training split, no volumes, or a budget that no patch fits.
+
+    Example:
+      >>> train = {"size_median": [60, 64], "spacing_median": [1.0, 1.0]}
+      >>> train["class_presence"] = {"nucleus": 0.99}
+      >>> fingerprint = {
+      ...     "classes": ["background", "nucleus"],
+      ...     "channels": 3,
+      ...     "counts": {"train": {"records": 400}},
+      ...     "splits": {"train": train},
+      ... }
+      >>> decided = plan(fingerprint, memory_gb=2.0, width=16)
+      >>> decided.patch, decided.batch, decided.net.widths
+      ((64, 64), 20, (16, 32, 64, 128, 256))
+      >>> print(decided.reasons[1])
+      patch: 64×64, the whole image
     """
+    facts = _facts(fingerprint, dims)
+    side = max(map(round, facts.size[-2:]))  # the frame is square: the longer side is not scaled
+    median = [*map(round, facts.size[:-2]), side, side]
+    pool, _ = _fit(median, facts, width, encoder)
+    patch, net = _largest_patch(median, facts, memory_gb, width, encoder)
+    # with coarser stages gone, a size is rounded to a finer multiple
+    pool = tuple(map(max, pool, patch))
+
+    empty = memory(net, patch, 0, facts.channels, facts.classes)
+    image = memory(net, patch, 1, facts.channels, facts.classes) - empty
+    room = int((memory_gb - empty) // image)
+    share = int(0.05 * facts.records * math.prod(pool) / math.prod(patch))
+    batch = max(2, min(room, share, 64))
+
+    rare = {name: part for name, part in facts.presence.items() if part < 0.9}
+    reasons = (
+        _data_reason(facts),
+        _patch_reason(patch, pool),
+        _depth_reason(net),
+        _batch_reason(batch, room, share, facts),
+        _dice_reason(rare),
+        _mirrors_reason(facts.one_way),
+        "normalisation: instance norm, since a batch is small; every image is standardised by "
+        "its own mean and deviation",
+    )
+    return Plan(
+        patch=patch,
+        pool=pool,
+        batch=batch,
+        net=net,
+        batch_dice=bool(rare),
+        mirrors=not facts.one_way,
+        memory=memory(net, patch, batch, facts.channels, facts.classes),
+        reasons=reasons,
+    )
+
+
+def _facts(fingerprint: Mapping[str, Any], dims: int) -> _Facts:
+    """What the plan needs of a fingerprint, of its slices or (``dims`` 3) of their volumes."""
     if "train" not in fingerprint.get("splits", {}):
         raise ValueError("plan: the data set has no training split to plan for")
-    seen, records = fingerprint["splits"]["train"], fingerprint["counts"]["train"]["records"]
-    channels, classes = fingerprint["channels"], len(fingerprint["classes"])
-    sizes, spacing, presence = (
-        list(seen["size_median"]),
-        list(seen["spacing_median"]),
-        seen.get("class_presence", {}),
+    train = fingerprint["splits"]["train"]
+    counts = fingerprint["counts"]["train"]
+    slices = _Facts(
+        size=list(train["size_median"]),
+        spacing=list(train["spacing_median"]),
+        unit=fingerprint.get("unit", "voxel"),
+        records=counts["records"],
+        presence=train.get("class_presence", {}),
+        one_way=train.get("one_way", {}),
+        channels=fingerprint["channels"],
+        classes=len(fingerprint["classes"]),
     )
-    if dims == 3 and len(sizes) == 2:
-        if not seen.get("slices_median"):
-            raise ValueError("plan: the set has 2D images, which make no volumes; plan for 2D")
-        sizes, records, presence = (
-            [seen["slices_median"], *sizes],
-            fingerprint["counts"]["train"]["volumes"],
-            {},
-        )  # presence is that in slices
-    median = [
-        *map(round, sizes[:-2]),
-        *[max(map(round, sizes[-2:]))] * 2,
-    ]  # the frame is square: the longer side keeps its resolution
-    reasons = [f"{'images' if len(median) == 2 else 'volumes'}: " f"{'×'.join(f'{n:g}' for n in sizes)} in " f"the median, "
-               f"spacing {' × '.join(f'{s:g}' for s in spacing)} {fingerprint.get('unit', 'voxel')}, {records} of them"]  # fmt: skip
+    if dims == 2 or len(slices.size) == 3:
+        return slices
+    depth = train.get("slices_median")
+    if not depth:
+        raise ValueError("plan: the set has 2D images, which make no volumes; plan for 2D")
+    # how often a class is present is known of slices, not of volumes
+    return slices._replace(size=[depth, *slices.size], records=counts["volumes"], presence={})
 
-    def fit(size: Sequence[int]) -> tuple[tuple[int, ...], ResEncUNet]:
-        net = network(size, spacing, width=width, encoder=encoder)
-        blocks = (net.block,) * net.dims if isinstance(net.block, int) else net.block
-        return tuple(max(b, b * round(n / b)) for n, b in zip(size, blocks)), net
 
-    pool, net = fit(median)
-    patch, size = pool, list(median)
-    while memory(net, patch, 2, channels, classes) > memory_gb:
-        deep = len(size) == 3 and size[0] > LEAST and size[0] / median[0] > size[1] / median[1]
-        for axis in [0] if deep else range(len(size) - 2, len(size)):
+def _fit(
+    size: Sequence[int], facts: _Facts, width: int, encoder: Encoder
+) -> tuple[tuple[int, ...], ResEncUNet]:
+    """The network for a size, and the size rounded to what the network takes."""
+    net = network(size, facts.spacing, width=width, encoder=encoder)
+    fitting = []
+    for pixels, block in zip(size, block_sizes(net), strict=True):
+        fitting.append(max(block, block * round(pixels / block)))
+    return tuple(fitting), net
+
+
+def _largest_patch(
+    median: Sequence[int], facts: _Facts, memory_gb: float, width: int, encoder: Encoder
+) -> tuple[tuple[int, ...], ResEncUNet]:
+    """The largest patch of which two fit the memory, and its network."""
+    size = list(median)
+    patch, net = _fit(size, facts, width, encoder)
+    while memory(net, patch, 2, facts.channels, facts.classes) > memory_gb:
+        for axis in _axes_to_shrink(size, median):
             size[axis] = math.floor(size[axis] * 0.9)
         if min(size[-2:]) < 2 * LEAST:
             raise ValueError(
                 f"plan: {memory_gb:g} GB hold no patch of a network of width {width}; give more "
                 f"--memory or a smaller --width"
             )
-        patch, net = fit(size)
-    pool = tuple(
-        map(max, pool, patch)
-    )  # with coarser stages gone, a size is rounded to a finer multiple
-    one = memory(net, patch, 1, channels, classes) - memory(net, patch, 0, channels, classes)
-    room = int((memory_gb - memory(net, patch, 0, channels, classes)) // one)
-    share = int(0.05 * records * math.prod(pool) / math.prod(patch))
-    batch = max(2, min(room, share, 64))
-    whole = patch == pool
-    reasons.append(
-        f"patch: {'×'.join(map(str, patch))}, "
-        + (
-            "the whole image"
-            if whole
-            else f"of images scaled to {'×'.join(map(str, pool))}: what fits"
-        )
+        patch, net = _fit(size, facts, width, encoder)
+    return patch, net
+
+
+def _axes_to_shrink(size: Sequence[int], median: Sequence[int]) -> tuple[int, ...]:
+    """The depth of a volume if it has shrunk less than the plane, else the plane."""
+    if len(size) == 2:
+        return (0, 1)
+    if size[0] > LEAST and size[0] / median[0] > size[1] / median[1]:
+        return (0,)
+    return (1, 2)
+
+
+# ------------------------------------------------------------------ its reasons, a sentence each
+def _times(numbers: Sequence[float], sign: str = "×") -> str:
+    """``64×128``."""
+    return sign.join(f"{number:g}" for number in numbers)
+
+
+def _data_reason(facts: _Facts) -> str:
+    return (
+        f"{facts.noun}: {_times(facts.size)} in the median, spacing "
+        f"{_times(facts.spacing, ' × ')} {facts.unit}, {facts.records} of them"
     )
-    reasons.append(
-        f"depth: {len(net.widths)} stages leave at least {LEAST} pixels"
-        + (f"; {net.flat} do not look across thick slices" if net.flat else "")
-    )
-    what = "images" if len(median) == 2 else "volumes"
-    why = {
+
+
+def _patch_reason(patch: tuple[int, ...], pool: tuple[int, ...]) -> str:
+    if patch == pool:
+        return f"patch: {_times(patch)}, the whole image"
+    return f"patch: {_times(patch)}, of images scaled to {_times(pool)}: what fits"
+
+
+def _depth_reason(net: ResEncUNet) -> str:
+    reason = f"depth: {len(net.widths)} stages leave at least {LEAST} pixels"
+    if net.flat:
+        reason += f"; {net.flat} do not look across thick slices"
+    return reason
+
+
+def _batch_reason(batch: int, room: int, share: int, facts: _Facts) -> str:
+    bounds = {
         2: "the least",
         64: "the most",
-        share: f"5 % of the pixels of {records} training {what}, labelled or not",
+        share: f"5 % of the pixels of {facts.records} training {facts.noun}, labelled or not",
         room: "all that the memory holds",
     }
-    holds = "" if batch == room else f" (the memory holds {max(room, 2)})"
-    reasons.append(
-        f"batch: {batch}; {why[batch]}{holds}; a semi-supervised method fills half of it with "
-        f"unlabelled {what}"
-    )
-    rare = {name: p for name, p in presence.items() if p < 0.9}
-    reasons.append(
-        "Dice over the batch: "
-        + ", ".join(f"{n} is in {p:.0%} of the images" for n, p in rare.items())
-        if rare
-        else "Dice of each image"
-    )
-    ways = seen.get("one_way", {})
-    lies = [
-        (
-            f"{pair.replace(', ', ' and ')} lie one way in nearly all subjects (mean direction "
-            f"{way['r']:.2f} of 1)"
-        )
-        for pair, way in ways.items()
-    ]
-    reasons.append(
-        f"no mirrors and quarter turns: {lies[0]}"
-        if lies
-        else "mirrors and quarter turns: no two classes lie one way in nearly all subjects"
-    )
-    reasons.append(
-        "normalisation: instance norm, since a batch is small; every image is standardised by "
-        "its own mean and deviation"
-    )
-    return Plan(
-        patch,
-        pool,
-        batch,
-        net,
-        bool(rare),
-        not ways,
-        memory(net, patch, batch, channels, classes),
-        tuple(reasons),
+    holds = ""
+    if batch != room:
+        holds = f" (the memory holds {max(room, 2)})"
+    return (
+        f"batch: {batch}; {bounds[batch]}{holds}; a semi-supervised method fills half of it with "
+        f"unlabelled {facts.noun}"
     )
 
 
+def _dice_reason(rare: Mapping[str, float]) -> str:
+    if not rare:
+        return "Dice of each image"
+    shares = [f"{name} is in {part:.0%} of the images" for name, part in rare.items()]
+    return "Dice over the batch: " + ", ".join(shares)
+
+
+def _mirrors_reason(one_way: Mapping[str, Any]) -> str:
+    if not one_way:
+        return "mirrors and quarter turns: no two classes lie one way in nearly all subjects"
+    pair, direction = next(iter(one_way.items()))
+    return (
+        f"no mirrors and quarter turns: {pair.replace(', ', ' and ')} lie one way in nearly all "
+        f"subjects (mean direction {direction['r']:.2f} of 1)"
+    )
+
+
+# ------------------------------------------------------------------ as a configuration
 def trial(decided: Plan, name: str) -> dict[str, Any]:
-    """The fields of a :class:`semiseg.config.Trial` that carry out a plan."""
-    net = {f.name: getattr(decided.net, f.name) for f in dataclasses.fields(decided.net)}
-    depth = (
-        {"depth": decided.patch[0], "depth_zoom": round(decided.pool[0] / decided.patch[0], 4)}
-        if len(decided.patch) == 3
-        else {}
-    )
-    return {
+    """The fields of a :class:`semiseg.config.Trial` that carry out a plan for the data set ``name``.
+
+    >>> net = ResEncUNet((8, 16), (1, 1))
+    >>> decided = Plan((64, 64), (128, 128), 8, net, True, True, 0.5, ())
+    >>> fields = trial(decided, "nuclei")
+    >>> fields["image_size"], fields["zoom"], fields["net"]["widths"]
+    (64, 2.0, [8, 16])
+    """
+    fields: dict[str, Any] = {
         "data": name,
         "image_size": decided.patch[-1],
         "zoom": round(decided.pool[-1] / decided.patch[-1], 4),
-        **depth,
-        "batch": decided.batch,
-        "method": {"criterion": {"dice": {"batch": decided.batch_dice}}},
-        **({} if decided.mirrors else {"augment": {"geometry": {"flip": 0.0, "rot90": 0.0}}}),
-        "net": {
-            "name": "resenc_unet",
-            **{k: list(v) if isinstance(v, tuple) else v for k, v in net.items()},
-        },
     }
+    if len(decided.patch) == 3:
+        fields["depth"] = decided.patch[0]
+        fields["depth_zoom"] = round(decided.pool[0] / decided.patch[0], 4)
+    fields["batch"] = decided.batch
+    fields["method"] = {"criterion": {"dice": {"batch": decided.batch_dice}}}
+    if not decided.mirrors:
+        fields["augment"] = {"geometry": {"flip": 0.0, "rot90": 0.0}}
+    fields["net"] = {"name": "resenc_unet"}
+    for field in dataclasses.fields(decided.net):
+        value = getattr(decided.net, field.name)
+        if isinstance(value, tuple):
+            value = list(value)
+        fields["net"][field.name] = value
+    return fields
 
 
 def to_yaml(decided: Plan, name: str) -> str:
-    """:func:`trial` as YAML, each decision a comment."""
-    import yaml
+    """:func:`trial` as YAML, each decision a comment.
 
-    lines = [
-        (
-            f"# Plan for {name}, about {decided.memory:.1f} GB a training step. Run it: semiseg "
-            f"train --config THIS --out RUN"
-        ),
-        *decided.reasons,
-    ]
-    return (
-        "\n# ".join(lines)
-        + "\n"
-        + yaml.safe_dump(trial(decided, name), sort_keys=False, default_flow_style=None)
+    >>> net = ResEncUNet((8, 16), (1, 1))
+    >>> decided = Plan((64, 64), (64, 64), 8, net, True, True, 0.5, ("Dice of each image",))
+    >>> print(to_yaml(decided, "nuclei").splitlines()[1])
+    # Dice of each image
+    """
+    title = (
+        f"Plan for {name}, about {decided.memory:.1f} GB a training step. Run it: semiseg train "
+        f"--config THIS --out RUN"
     )
+    comments = "".join(f"# {line}\n" for line in (title, *decided.reasons))
+    fields = yaml.safe_dump(trial(decided, name), sort_keys=False, default_flow_style=None)
+    return comments + fields

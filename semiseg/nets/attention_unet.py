@@ -3,59 +3,71 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from semiseg.nets import layers
-from semiseg.nets.from_torch.rules import Rule, conv_norm, mapped, norm_only, to_params, transposed
-from semiseg.nets.layers.resample import resize
+from semiseg.nets.from_torch.rules import (
+    Rule,
+    conv_norm,
+    layer,
+    mapped,
+    norm_only,
+    to_params,
+    transposed,
+)
 from semiseg.nets.unet import UNet
 from semiseg.types import Params
 
 
-class _Gate(nnx.Module):
-    """skip · sigmoid(psi(relu(W_x skip + W_g g))), see ``AttentionUNet.gating``."""
+class _GridGate(nnx.Module):
+    """skip · sigmoid(psi(relu(W_x skip + W_g coarse))) of the paper, where W_x halves the skip and
+    the weights are interpolated back.
+    """
 
     def __init__(self, net: AttentionUNet, skip: int, coarse: int, normals: layers.Normals):
-        self.net = net
         hidden = max(1, skip // 2)
-        bias = net.norm == "none"
-        if net.gating == "grid":
-            self.skip = layers.DownConv(skip, hidden, dims=net.dims, bias=False, normals=normals)
-            self.signal = layers.Conv(coarse, hidden, size=1, dims=net.dims, normals=normals)
-        else:
-            self.conv_skip = layers.Conv(
-                skip, hidden, size=1, dims=net.dims, bias=bias, normals=normals
-            )
-            self.conv_signal = layers.Conv(
-                skip, hidden, size=1, dims=net.dims, bias=bias, normals=normals
-            )
-        self.conv_psi = layers.Conv(
-            hidden, 1, size=1, dims=net.dims, bias=bias or net.gating == "grid", normals=normals
-        )
-        if not bias and net.gating == "fine":
-            for name, channels in (("skip", hidden), ("signal", hidden), ("psi", 1)):
-                setattr(self, f"norm_{name}", net.normalisation(channels))
+        pointwise = functools.partial(layers.Conv, size=1, dims=net.dims, normals=normals)
+        self.skip = layers.DownConv(skip, hidden, dims=net.dims, bias=False, normals=normals)
+        self.signal = pointwise(coarse, hidden)
+        self.conv_psi = pointwise(hidden, 1)
 
     def __call__(
         self, skip: jax.Array, upsampled: jax.Array, coarse: jax.Array, train: bool
     ) -> jax.Array:
-        if self.net.gating == "grid":
-            weight = jax.nn.sigmoid(
-                self.conv_psi(jax.nn.relu(self.skip(skip) + self.signal(coarse)))
-            )
-            return skip * resize(weight, skip.shape[1:-1])
-        norm = lambda name, y: (
-            y if self.net.norm == "none" else getattr(self, f"norm_{name}")(y, train)
+        y = jax.nn.relu(self.skip(skip) + self.signal(coarse))
+        weight = jax.nn.sigmoid(self.conv_psi(y))
+        return skip * layers.resize(weight, skip.shape[1:-1])
+
+
+class _FineGate(nnx.Module):
+    """skip · sigmoid(psi(relu(W_x skip + W_g upsampled))), a norm after each convolution."""
+
+    def __init__(self, net: AttentionUNet, skip: int, normals: layers.Normals):
+        hidden = max(1, skip // 2)
+        bias = net.norm == "none"
+        pointwise = functools.partial(
+            layers.Conv, size=1, dims=net.dims, bias=bias, normals=normals
         )
-        y = jax.nn.relu(
-            norm("skip", self.conv_skip(skip)) + norm("signal", self.conv_signal(upsampled))
-        )
-        return skip * jax.nn.sigmoid(norm("psi", self.conv_psi(y)))
+        self.conv_skip = pointwise(skip, hidden)
+        self.conv_signal = pointwise(skip, hidden)
+        self.conv_psi = pointwise(hidden, 1)
+        self.norm_skip = net.normalisation(hidden)
+        self.norm_signal = net.normalisation(hidden)
+        self.norm_psi = net.normalisation(1)
+
+    def __call__(
+        self, skip: jax.Array, upsampled: jax.Array, coarse: jax.Array, train: bool
+    ) -> jax.Array:
+        y = self.norm_skip(self.conv_skip(skip), train)
+        y = jax.nn.relu(y + self.norm_signal(self.conv_signal(upsampled), train))
+        return skip * jax.nn.sigmoid(self.norm_psi(self.conv_psi(y), train))
 
 
 class _OneMerge(nnx.Module):
@@ -97,65 +109,64 @@ class AttentionUNet(UNet):
     one_merge: bool = False
 
     def gate(self, skip: int, coarse: int, normals: layers.Normals) -> nnx.Module:
-        return _Gate(self, skip, coarse, normals)
+        if self.gating == "grid":
+            return _GridGate(self, skip, coarse, normals)
+        return _FineGate(self, skip, normals)
 
     def merge(self, channels: int, out: int, normals: layers.Normals) -> nnx.Module:
-        return (
-            _OneMerge(channels, out, self.dims, normals)
-            if self.one_merge
-            else super().merge(channels, out, normals)
-        )
+        if self.one_merge:
+            return _OneMerge(channels, out, self.dims, normals)
+        return super().merge(channels, out, normals)
 
 
 def from_torch(state_dict: Mapping[str, Any]) -> Params:
     """Variables of MONAI's form (see :class:`AttentionUNet`) from the state dict of MONAI's
     ``AttentionUnet`` with strides of 2.
     """
-    flat = {}
-    for (
-        name,
-        value,
-    ) in state_dict.items():  # model.1.submodule.1.submodule.0.conv… : a level for every submodule
-        level = name.count("submodule.")
-        rest = name.split("submodule.")[-1].removeprefix("model.")
-        if level == 0:
-            part, rest = rest.split(".", 1)
-            flat[{"0": "down0.", "1": "level0.", "2": "head."}[part] + rest] = value
-        elif rest.startswith("conv."):  # the bottom
-            flat[f"down{level}.{rest}"] = value
-        else:
-            part, rest = rest.split(".", 1)
-            flat[{"0": f"down{level}.", "1": f"level{level}."}[part] + rest] = value
-    flipped = lambda w: transposed(w)[tuple(slice(None, None, -1) for _ in w.shape[2:])]
-    stem, gate = r"level(\d)\.", r"level(\d)\.attention\."
+    flat = {_flat_name(name): value for name, value in state_dict.items()}
+    block = r"down(\d)\.conv\.([01])\."
+    level = r"level(\d)\."
+    gate = level + r"attention\."
     rules: list[Rule] = [
-        *conv_norm(
-            r"down(\d)\.conv\.([01])\.conv",
-            r"down(\d)\.conv\.([01])\.adn\.N",
-            r"down\1.conv\2",
-            r"down\1.norm\2",
-        ),
-        *conv_norm(
-            gate + r"W_x\.0\.conv", gate + r"W_x\.1", r"gate\1.conv_skip", r"gate\1.norm_skip"
-        ),
-        *conv_norm(
-            gate + r"W_g\.0\.conv", gate + r"W_g\.1", r"gate\1.conv_signal", r"gate\1.norm_signal"
-        ),
-        *conv_norm(
-            gate + r"psi\.0\.conv", gate + r"psi\.1", r"gate\1.conv_psi", r"gate\1.norm_psi"
-        ),
-        (stem + r"upconv\.up\.conv\.weight", r"join\1.conv.kernel", flipped),
-        (stem + r"upconv\.up\.conv\.bias", r"join\1.conv.bias"),
-        *norm_only(stem + r"upconv\.up\.adn\.N", r"join\1.norm"),
-        (stem + r"merge\.conv\.weight", r"up\1.conv.kernel"),
-        (stem + r"merge\.adn\.A\.weight", r"up\1.slope"),
-        (r"head\.conv\.weight", "head.kernel"),
-        (r"head\.conv\.bias", "head.bias"),
+        *conv_norm(block + "conv", block + r"adn\.N", r"down\1.conv\2", r"down\1.norm\2"),
+        (level + r"upconv\.up\.conv\.weight", r"join\1.conv.kernel", _flipped),
+        (level + r"upconv\.up\.conv\.bias", r"join\1.conv.bias"),
+        *norm_only(level + r"upconv\.up\.adn\.N", r"join\1.norm"),
+        (level + r"merge\.conv\.weight", r"up\1.conv.kernel"),
+        (level + r"merge\.adn\.A\.weight", r"up\1.slope"),
+        *layer(r"head\.conv", "head"),
     ]
-    every = mapped(
-        flat, rules, "AttentionUNet", unused=r".*num_batches_tracked|level\d\.merge\.conv\.bias"
-    )
-    for name in [n for n in every if n.startswith("up")]:  # MONAI's instance norm has no variables
-        width = every[name]["conv"]["kernel"].shape[-1]
-        every[name]["norm"] = {"scale": jnp.ones(width), "bias": jnp.zeros(width)}
-    return to_params(every)
+    for theirs, ours in (("W_x", "skip"), ("W_g", "signal"), ("psi", "psi")):
+        conv = gate + theirs + r"\.0\.conv"
+        norm = gate + theirs + r"\.1"
+        rules += conv_norm(conv, norm, rf"gate\1.conv_{ours}", rf"gate\1.norm_{ours}")
+    unused = r".*num_batches_tracked|level\d\.merge\.conv\.bias"
+    nested = mapped(flat, rules, "AttentionUNet", unused=unused)
+    for name, part in nested.items():
+        if name.startswith("up"):  # MONAI's instance norm has no variables
+            width = part["conv"]["kernel"].shape[-1]
+            part["norm"] = {"scale": jnp.ones(width), "bias": jnp.zeros(width)}
+    return to_params(nested)
+
+
+def _flat_name(name: str) -> str:
+    """MONAI's name without its nesting: a level deeper for every ``submodule``.
+
+    >>> _flat_name("model.1.submodule.1.submodule.0.conv.0.conv.weight")
+    'down2.conv.0.conv.weight'
+    """
+    level = name.count("submodule.")
+    rest = name.split("submodule.")[-1].removeprefix("model.")
+    if level > 0 and rest.startswith("conv."):  # the bottom
+        return f"down{level}.{rest}"
+    part, rest = rest.split(".", 1)
+    parts = {"0": f"down{level}.", "1": f"level{level}."}
+    if level == 0:
+        parts["2"] = "head."
+    return parts[part] + rest
+
+
+def _flipped(weight: np.ndarray) -> np.ndarray:
+    """The kernel of a transposed convolution, which PyTorch stores flipped."""
+    space = tuple(range(2, weight.ndim))
+    return transposed(np.flip(weight, space))

@@ -9,10 +9,11 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from semiseg.nets import layers
-from semiseg.nets.from_torch.rules import last, mapped, transposed
+from semiseg.nets.from_torch.rules import Rule, last, layer, mapped, transposed
 from semiseg.nets.network import Network
 from semiseg.types import Params
 
@@ -66,29 +67,47 @@ class ResEncUNet(Network):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "widths", tuple(self.widths))
+        stages = len(self.widths)
         if not isinstance(self.blocks, int):
-            object.__setattr__(self, "blocks", tuple(self.blocks))
-            if len(self.blocks) != len(self.widths):  # type: ignore[arg-type]
-                raise ValueError(
-                    f"ResEncUNet: {len(self.blocks)} numbers of blocks for {len(self.widths)} "
-                    f"stages"
-                )  # type: ignore[arg-type]
+            blocks = tuple(self.blocks)
+            object.__setattr__(self, "blocks", blocks)
+            if len(blocks) != stages:
+                raise ValueError(f"ResEncUNet: {len(blocks)} numbers of blocks for {stages} stages")
         if self.flat and self.dims == 2:
             raise ValueError("ResEncUNet: flat stages are for volumes (dims 3)")
-        if not 0 <= self.flat < len(self.widths):
+        if not 0 <= self.flat < stages:
             raise ValueError(
-                f"ResEncUNet: flat is {self.flat}; it must be less than the {len(self.widths)} "
-                f"stages"
+                f"ResEncUNet: flat is {self.flat}; it must be less than the {stages} stages"
             )
 
     def counts(self) -> tuple[int, ...]:
-        """Blocks of each encoder stage."""
-        return (self.blocks,) * len(self.widths) if isinstance(self.blocks, int) else self.blocks
+        """Blocks of each encoder stage.
+
+        >>> ResEncUNet((8, 16), blocks=2).counts()
+        (2, 2)
+        """
+        if isinstance(self.blocks, int):
+            return (self.blocks,) * len(self.widths)
+        return self.blocks
+
+    def factor(self, stage: int) -> tuple[int, ...]:
+        """By how much each axis shrinks from the stage before to ``stage``, which is at least 1.
+
+        >>> ResEncUNet((8, 16, 32), blocks=1, flat=1, dims=3).factor(1)
+        (1, 2, 2)
+        >>> ResEncUNet((8, 16, 32), blocks=1, flat=1, dims=3).factor(2)
+        (2, 2, 2)
+        """
+        if self.flat and stage <= self.flat:
+            return (1, 2, 2)
+        return (2,) * self.dims
 
     @property
     def block(self) -> int | tuple[int, ...]:
         full = 2 ** (len(self.widths) - 1)
-        return (full // 2**self.flat, full, full) if self.flat else full
+        if self.flat:
+            return (full // 2**self.flat, full, full)
+        return full
 
     def module(
         self, channels: int, classes: int, normals: layers.Normals, size: tuple[int, ...]
@@ -97,49 +116,64 @@ class ResEncUNet(Network):
 
 
 class _Conv(nnx.Module):
-    """Convolution, norm, leaky ReLU if ``act``; where a stage is flat a 2D convolution of every
-    slice, with the depth folded into the batch.
+    """Convolution, dropout, norm, leaky ReLU if ``act``.
+
+    Args:
+      net: the network.
+      channels: of the input.
+      out: channels of the output.
+      flat: a 2D convolution of every slice, with the depth folded into the batch.
+      normals: of the initial weights.
+      size: of the kernel.
+      down: factor by which each axis shrinks; None to keep the size.
+      rate: of the dropout.
+      act: whether an activation follows.
     """
 
     def __init__(
-        self, net: ResEncUNet, channels: int, out: int, *, flat: bool, normals: layers.Normals, size: int = 3, stride: int = 1,
-        flat_stride: bool = False, act: bool = True,
-    ):  # fmt: skip
-        self.act, self.thin = act, flat_stride and stride > 1 and not flat
+        self,
+        net: ResEncUNet,
+        channels: int,
+        out: int,
+        *,
+        flat: bool,
+        normals: layers.Normals,
+        size: int = 3,
+        down: tuple[int, ...] | None = None,
+        rate: float = 0.0,
+        act: bool = True,
+    ):
+        self.act = act
+        self.rate = rate
         self.flat = flat and size > 1
-        dims = 2 if self.flat else net.dims
+        # into the first full stage: the kernel is 3×3×3 and the stride 1×2×2
+        self.thin = not flat and down == (1, 2, 2)
+        stride = 1
+        if down is not None and not self.thin:
+            stride = 2
         self.conv = layers.Conv(
             channels,
             out,
             size=size,
-            dims=dims,
-            stride=1 if self.thin else stride,
+            dims=2 if self.flat else net.dims,
+            stride=stride,
             bias=net.norm == "none",
             normals=normals,
         )
-        self.norm = None if net.norm == "none" else layers.Norm(out, net.norm)
+        self.norm = layers.make_norm(out, net.norm)
 
-    def __call__(
-        self, x: jax.Array, train: bool, rate: float = 0.0, key: jax.Array | None = None
-    ) -> jax.Array:
-        if self.thin:  # into the first full stage: the kernel is 3×3×3 and the stride 1×2×2
-            y = self.conv(x)[:, :, ::2, ::2]
-        elif self.flat:
+    def __call__(self, x: jax.Array, train: bool, key: jax.Array | None = None) -> jax.Array:
+        if self.flat:
             y = self.conv(x.reshape(-1, *x.shape[2:]))
             y = y.reshape(x.shape[0], -1, *y.shape[1:])
         else:
             y = self.conv(x)
-        y = layers.dropout(y, rate, key, spatial=True)
-        y = y if self.norm is None else self.norm(y, train)
-        return _leaky(y) if self.act else y
-
-
-def _pool(x: jax.Array, factor: tuple[int, ...]) -> jax.Array:
-    """Mean over blocks."""
-    cut = x.reshape(
-        x.shape[0], *(m for n, f in zip(x.shape[1:-1], factor) for m in (n // f, f)), x.shape[-1]
-    )
-    return cut.mean(tuple(range(2, 2 * len(factor) + 1, 2)))
+        if self.thin:
+            y = y[:, :, ::2, ::2]
+        y = self.norm(layers.dropout(y, self.rate, key, spatial=True), train)
+        if self.act:
+            return _leaky(y)
+        return y
 
 
 class _Residual(nnx.Module):
@@ -155,63 +189,22 @@ class _Residual(nnx.Module):
         down: tuple[int, ...] | None,
         normals: layers.Normals,
     ):
-        self.net, self.down = net, down
+        self.down = down
         make = functools.partial(_Conv, net, flat=flat, normals=normals)
-        self.conv1 = make(
-            channels,
-            out,
-            stride=2 if down else 1,
-            flat_stride=down is not None and net.dims == 3 and down[:1] == (1,),
-        )
+        self.conv1 = make(channels, out, down=down, rate=net.dropout)
         self.conv2 = make(out, out, act=False)
-        self.project = make(channels, out, size=1, act=False) if channels != out else None
+        if channels != out:
+            self.project = make(channels, out, size=1, act=False)
+        else:
+            self.project = None
 
     def __call__(self, x: jax.Array, train: bool, key: jax.Array | None) -> jax.Array:
-        y = self.conv2(self.conv1(x, train, self.net.dropout, key), train)
-        short = x if self.down is None else _pool(x, self.down)
-        return _leaky(y + (short if self.project is None else self.project(short, train)))
-
-
-class _Plain(_Conv):
-    """One convolution of a plain stage."""
-
-    def __init__(
-        self,
-        net: ResEncUNet,
-        channels: int,
-        out: int,
-        *,
-        flat: bool,
-        down: tuple[int, ...] | None,
-        normals: layers.Normals,
-    ):
-        thin = down is not None and net.dims == 3 and down[0] == 1
-        super().__init__(
-            net,
-            channels,
-            out,
-            flat=flat,
-            normals=normals,
-            stride=2 if down else 1,
-            flat_stride=thin,
-        )
-        self.rate = net.dropout
-
-    def __call__(self, x: jax.Array, train: bool, key: jax.Array | None) -> jax.Array:  # type: ignore[override]
-        return super().__call__(x, train, self.rate, key)
-
-
-class _Up(nnx.Module):
-    """Transposed convolution whose stride is its kernel."""
-
-    def __init__(self, channels: int, out: int, factor: tuple[int, ...], normals: layers.Normals):
-        self.kernel = nnx.Param(normals.he((*factor, channels, out), channels))
-        self.bias = nnx.Param(jnp.zeros(out))
-
-    def __call__(self, x: jax.Array) -> jax.Array:
-        return layers.up_conv(x, self.kernel[...].astype(x.dtype)) + self.bias[...].astype(
-            x.dtype
-        ).reshape((1,) * (x.ndim - 1) + (-1,))
+        y = self.conv2(self.conv1(x, train, key), train)
+        if self.down is not None:
+            x = layers.block_mean(x, self.down)
+        if self.project is not None:
+            x = self.project(x, train)
+        return _leaky(y + x)
 
 
 class _Module(nnx.Module):
@@ -219,39 +212,32 @@ class _Module(nnx.Module):
 
     def __init__(self, net: ResEncUNet, channels: int, classes: int, normals: layers.Normals):
         self.net = net
-        factor = lambda i: (
-            (1, 2, 2) if i <= net.flat and net.flat else (2,) * net.dims
-        )  # from stage i − 1 to i
+        block: Any = functools.partial(_Conv, rate=net.dropout)
+        given = channels
         if net.encoder == "residual":
-            self.stem = _Conv(net, channels, net.widths[0], flat=net.flat > 0, normals=normals)
-        block = _Residual if net.encoder == "residual" else _Plain
-        width = net.widths[0] if net.encoder == "residual" else channels
-        for i, count in enumerate(net.counts()):
-            for j in range(count):
-                down = factor(i) if i and not j else None
-                setattr(
-                    self,
-                    f"down{i}block{j}",
-                    block(net, width, net.widths[i], flat=i < net.flat, down=down, normals=normals),
-                )
-                width = net.widths[i]
+            block = _Residual
+            given = net.widths[0]
+            self.stem = _Conv(net, channels, given, flat=net.flat > 0, normals=normals)
+        for i, width in enumerate(net.widths):
+            down = net.factor(i) if i > 0 else None
+            for j in range(net.counts()[i]):
+                part = block(net, given, width, flat=i < net.flat, down=down, normals=normals)
+                setattr(self, f"down{i}block{j}", part)
+                given = width
+                down = None
         for i in reversed(range(len(net.widths) - 1)):
-            setattr(self, f"join{i}", _Up(net.widths[i + 1], net.widths[i], factor(i + 1), normals))
+            width = net.widths[i]
+            factor = net.factor(i + 1)
+            join = layers.UpConv(net.widths[i + 1], width, factor=factor, normals=normals)
+            setattr(self, f"join{i}", join)
+            given = 2 * width
             for j in range(net.convs):
-                conv = _Conv(
-                    net,
-                    net.widths[i] if j else 2 * net.widths[i],
-                    net.widths[i],
-                    flat=i < net.flat,
-                    normals=normals,
-                )
+                conv = _Conv(net, given, width, flat=i < net.flat, normals=normals)
                 setattr(self, f"up{i}conv{j}", conv)
-            if i and net.deep_supervision:
-                setattr(
-                    self,
-                    f"head{i}",
-                    layers.Conv(net.widths[i], classes, size=1, dims=net.dims, normals=normals),
-                )
+                given = width
+            if i > 0 and net.deep_supervision:
+                head = layers.Conv(width, classes, size=1, dims=net.dims, normals=normals)
+                setattr(self, f"head{i}", head)
         self.head = layers.Conv(net.widths[0], classes, size=1, dims=net.dims, normals=normals)
 
     def __call__(
@@ -263,18 +249,19 @@ class _Module(nnx.Module):
             x = self.stem(x, train)
         for i, count in enumerate(self.net.counts()):
             for j in range(count):
-                x = getattr(self, f"down{i}block{j}")(
-                    x, train, None if key is None else jax.random.fold_in(key, 100 * i + j)
-                )
+                block_key = layers.subkey(key, 100 * i + j)
+                x = getattr(self, f"down{i}block{j}")(x, train, block_key)
             skips.append(x)
         for i in reversed(range(len(self.net.widths) - 1)):
             x = jnp.concatenate([getattr(self, f"join{i}")(x), skips[i]], -1)
             for j in range(self.net.convs):
                 x = getattr(self, f"up{i}conv{j}")(x, train)
-            if i and self.net.deep_supervision:
+            if i > 0 and self.net.deep_supervision:
                 deep.insert(0, getattr(self, f"head{i}")(x))
         aux: dict[str, Any] = {"features": x}
-        return self.head(x), aux | {"deep": deep} if self.net.deep_supervision else aux
+        if self.net.deep_supervision:
+            aux["deep"] = deep
+        return self.head(x), aux
 
 
 def from_torch(state_dict: Mapping[str, Any]) -> Params:
@@ -284,49 +271,43 @@ def from_torch(state_dict: Mapping[str, Any]) -> Params:
     Biases of convolutions before a norm have no effect and are left out, as are the second names
     the classes give to their weights.
     """
-    stages = 1 + max(
-        int(name.split(".")[2]) for name in state_dict if name.startswith("encoder.stages.")
-    )
-    thin = lambda w: last(
-        w[:, :, 0] if w.ndim == 5 and w.shape[2:] == (1, 3, 3) else w
-    )  # flat stages fold the depth away
-    rules: list[Any] = []
+    numbers = [name.split(".")[2] for name in state_dict if name.startswith("encoder.stages.")]
+    stages = 1 + max(map(int, numbers))
+    encoder = r"encoder\.stages\.(\d+)\."
+    block = encoder + r"blocks\.(\d+)\."
+    decoder = r"decoder\.stages\.(\d+)\."
+    rules: list[Rule] = []
     for theirs, ours in (
-        ("conv.weight", "conv.kernel"),
-        ("norm.weight", "norm.scale"),
-        ("norm.bias", "norm.bias"),
+        (r"conv\.weight", "conv.kernel"),
+        (r"norm\.weight", "norm.scale"),
+        (r"norm\.bias", "norm.bias"),
     ):
-        e = theirs.replace(".", r"\.")
         rules += [
-            (r"encoder\.stem\.convs\.0\." + e, "stem." + ours, thin),
-            (
-                r"encoder\.stages\.(\d+)\.blocks\.(\d+)\.(conv[12])\." + e,
-                r"down\1block\2.\3." + ours,
-                thin,
-            ),
-            (
-                r"encoder\.stages\.(\d+)\.blocks\.(\d+)\.skip\.\d\." + e,
-                r"down\1block\2.project." + ours,
-            ),
-            (r"encoder\.stages\.(\d+)\.0\.convs\.(\d+)\." + e, r"down\1block\2." + ours, thin),
-            (r"decoder\.stages\.(\d+)\.convs\.(\d+)\." + e, r"up-\1-conv\2." + ours, thin),
+            (r"encoder\.stem\.convs\.0\." + theirs, "stem." + ours, _flat_kernel),
+            (block + r"(conv[12])\." + theirs, r"down\1block\2.\3." + ours, _flat_kernel),
+            (block + r"skip\.\d\." + theirs, r"down\1block\2.project." + ours),
+            (encoder + r"0\.convs\.(\d+)\." + theirs, r"down\1block\2." + ours, _flat_kernel),
+            (decoder + r"convs\.(\d+)\." + theirs, r"up-\1-conv\2." + ours, _flat_kernel),
         ]
     rules += [
         (r"decoder\.transpconvs\.(\d+)\.weight", r"join-\1.kernel", transposed),
         (r"decoder\.transpconvs\.(\d+)\.bias", r"join-\1.bias"),
-        (r"decoder\.seg_layers\.(\d+)\.weight", r"head-\1.kernel"),
-        (r"decoder\.seg_layers\.(\d+)\.bias", r"head-\1.bias"),
+        *layer(r"decoder\.seg_layers\.(\d+)", r"head-\1"),
     ]
-    weights = mapped(
-        state_dict,
-        rules,
-        "ResEncUNet",
-        unused=r".*all_modules.*|decoder\.encoder\..*|.*\.conv\.bias",
-    )
-    for name in [n for n in weights if "-" in n]:
-        kind, level, *rest = name.split("-")
-        level = str(stages - 2 - int(level))  # nnU-Net counts decoder stages from the coarsest
-        weights[kind + ("" if kind == "head" and level == "0" else level) + "".join(rest)] = (
-            weights.pop(name)
-        )
+    unused = r".*all_modules.*|decoder\.encoder\..*|.*\.conv\.bias"
+    weights = mapped(state_dict, rules, "ResEncUNet", unused=unused)
+    for name in [name for name in weights if "-" in name]:
+        kind, number, *rest = name.split("-")
+        level = stages - 2 - int(number)  # nnU-Net counts decoder stages from the coarsest
+        ours = f"{kind}{level}" + "".join(rest)
+        if ours == "head0":
+            ours = "head"
+        weights[ours] = weights.pop(name)
     return Params(weights, {})
+
+
+def _flat_kernel(weight: np.ndarray) -> np.ndarray:
+    """A kernel, without the depth of 1 that a flat stage's has in PyTorch."""
+    if weight.ndim == 5 and weight.shape[2:] == (1, 3, 3):
+        return last(weight[:, :, 0])
+    return last(weight)

@@ -12,7 +12,14 @@ from flax import nnx
 
 from semiseg.errors import FieldError
 from semiseg.nets import layers
-from semiseg.nets.from_torch.rules import Rule, conv_norm, mapped, to_params, transposed
+from semiseg.nets.from_torch.rules import (
+    Rule,
+    conv_norm,
+    layer,
+    mapped,
+    to_params,
+    transposed,
+)
 from semiseg.nets.network import Network
 from semiseg.types import Params
 
@@ -75,29 +82,28 @@ class UNet(Network):
     up: Literal["transpose", "plain", "nearest", "transpose3"] = "transpose"
 
     def __post_init__(self) -> None:
-        object.__setattr__(
-            self, "widths", tuple(self.widths)
-        )  # YAML gives lists, and a net must be hashable
+        # YAML gives lists, and a net must be hashable
+        object.__setattr__(self, "widths", tuple(self.widths))
+        who = type(self).__name__
         if len(self.widths) < 2:
-            raise ValueError(
-                f"{type(self).__name__}: widths needs at least two levels, not {self.widths}"
-            )
-        if not isinstance(self.dropout, float | int):
-            object.__setattr__(self, "dropout", tuple(self.dropout))
-            if len(self.dropout) != len(self.widths):  # type: ignore[arg-type]
-                raise FieldError(
-                    f"{type(self).__name__}: dropout has {len(self.dropout)} rates for "
-                    f"{len(self.widths)} levels",
-                    field="dropout",
-                )
+            raise ValueError(f"{who}: widths needs at least two levels, not {self.widths}")
+        if isinstance(self.dropout, float | int):
+            return
+        rates = tuple(self.dropout)
+        object.__setattr__(self, "dropout", rates)
+        if len(rates) != len(self.widths):
+            what = f"{who}: dropout has {len(rates)} rates for {len(self.widths)} levels"
+            raise FieldError(what, field="dropout")
 
     def rates(self) -> tuple[float, ...]:
-        """Dropout rate of each encoder level."""
-        return (
-            self.dropout
-            if isinstance(self.dropout, tuple)
-            else (float(self.dropout),) * len(self.widths)
-        )
+        """Dropout rate of each encoder level.
+
+        >>> UNet(widths=(8, 16), dropout=0.1).rates()
+        (0.1, 0.1)
+        """
+        if isinstance(self.dropout, tuple):
+            return self.dropout
+        return (float(self.dropout),) * len(self.widths)
 
     @property
     def block(self) -> int:
@@ -108,7 +114,7 @@ class UNet(Network):
     ) -> nnx.Module:
         return _Module(self, channels, classes, normals)
 
-    # what a variant replaces
+    # ------------------------------------------------------------------ what a variant replaces
     def stage(
         self,
         channels: int,
@@ -134,11 +140,9 @@ class UNet(Network):
         """
         if self.up == "plain":
             return None, channels
-        return (
-            layers.UpConv(channels, out, dims=self.dims, normals=normals)
-            if self.up == "transpose"
-            else Up(self, channels, out, normals)
-        ), out
+        if self.up == "transpose":
+            return layers.UpConv(channels, out, dims=self.dims, normals=normals), out
+        return Up(self, channels, out, normals), out
 
     def gate(self, skip: int, coarse: int, normals: layers.Normals) -> nnx.Module | None:
         """What a skip connection passes through, called with ``(skip, upsampled, coarse, train)``;
@@ -146,17 +150,35 @@ class UNet(Network):
         """
         return None
 
+    def last_layer(self, classes: int, normals: layers.Normals) -> layers.Conv:
+        """The convolution to the logits at full resolution."""
+        return layers.Conv(self.widths[0], classes, size=self.head, dims=self.dims, normals=normals)
+
+    # ------------------------------------------------------------------ what its layers share
+    def level(self, i: int, channels: int, normals: layers.Normals) -> nnx.Module:
+        """Block of encoder level ``i`` for images of ``channels``."""
+        first = i == 0
+        given = channels if first else self.widths[i - 1]
+        stride = 1
+        if self.down == "stride" and not first:
+            stride = 2
+        return self.stage(given, self.widths[i], self.rates()[i], stride, normals, first=first)
+
+    def to_level(self, i: int, x: jax.Array) -> jax.Array:
+        """The input of encoder level ``i``: halved, unless its first convolution does that."""
+        if self.down == "pool" and i > 0:
+            return layers.max_pool(x)
+        return x
+
     def act(self, x: jax.Array) -> jax.Array:
         """The activation."""
-        return (
-            jax.nn.leaky_relu(x, self.slope)
-            if self.activation == "leaky_relu"
-            else ACTIVATIONS[self.activation](x)
-        )
+        if self.activation == "leaky_relu":
+            return jax.nn.leaky_relu(x, self.slope)
+        return ACTIVATIONS[self.activation](x)
 
-    def normalisation(self, channels: int) -> layers.Norm:
+    def normalisation(self, channels: int) -> layers.Norm | layers.NoNorm:
         """The norm after a convolution."""
-        return layers.Norm(
+        return layers.make_norm(
             channels, self.norm, groups=self.groups, momentum=self.momentum, eps=self.eps
         )
 
@@ -169,27 +191,26 @@ class Block(nnx.Module):
     def __init__(
         self, net: UNet, channels: int, out: int, rate: float, stride: int, normals: layers.Normals
     ):
-        self.net, self.rate = net, rate
+        self.net = net
+        self.rate = rate
         for i in range(net.convs):
-            first = i == 0
             conv = layers.Conv(
-                channels if first else out,
+                channels,
                 out,
                 dims=net.dims,
-                stride=stride if first else 1,
+                stride=stride,
                 bias=net.norm == "none",
                 normals=normals,
             )
             setattr(self, f"conv{i}", conv)
-            if net.norm != "none":
-                setattr(self, f"norm{i}", net.normalisation(out))
+            setattr(self, f"norm{i}", net.normalisation(out))
+            channels = out
+            stride = 1
 
     def __call__(self, x: jax.Array, train: bool, key: jax.Array | None) -> jax.Array:
         for i in range(self.net.convs):
             x = getattr(self, f"conv{i}")(x)
-            if self.net.norm != "none":
-                x = getattr(self, f"norm{i}")(x, train)
-            x = self.net.act(x)
+            x = self.net.act(getattr(self, f"norm{i}")(x, train))
             if i == 0:
                 x = layers.dropout(x, self.rate, key, self.net.spatial_dropout)
         return x
@@ -200,16 +221,16 @@ class Up(nnx.Module):
 
     def __init__(self, net: UNet, channels: int, out: int, normals: layers.Normals):
         self.net = net
-        self.conv = (layers.TransposedConv if net.up == "transpose3" else layers.Conv)(
-            channels, out, dims=net.dims, bias=net.norm == "none", normals=normals
-        )
-        self.norm = None if net.norm == "none" else net.normalisation(out)
+        kind: type[layers.Conv] | type[layers.TransposedConv] = layers.Conv
+        if net.up == "transpose3":
+            kind = layers.TransposedConv
+        self.conv = kind(channels, out, dims=net.dims, bias=net.norm == "none", normals=normals)
+        self.norm = net.normalisation(out)
 
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         if self.net.up == "nearest":
-            x = nearest(x)
-        x = self.conv(x)
-        return self.net.act(x if self.norm is None else self.norm(x, train))
+            x = layers.nearest(x)
+        return self.net.act(self.norm(self.conv(x), train))
 
 
 class _Module(nnx.Module):
@@ -219,35 +240,19 @@ class _Module(nnx.Module):
 
     def __init__(self, net: UNet, channels: int, classes: int, normals: layers.Normals):
         self.net = net
-        for i, width in enumerate(net.widths):
-            stride = 2 if i and net.down == "stride" else 1
-            setattr(
-                self,
-                f"down{i}",
-                net.stage(
-                    net.widths[i - 1] if i else channels,
-                    width,
-                    net.rates()[i],
-                    stride,
-                    normals,
-                    first=i == 0,
-                ),
-            )
+        for i in range(len(net.widths)):
+            setattr(self, f"down{i}", net.level(i, channels, normals))
         for i in reversed(range(len(net.widths) - 1)):
             width = net.widths[i]
-            join, given = net.upsampling(net.widths[i + 1], width, normals)
+            coarse = net.widths[i + 1]
+            join, given = net.upsampling(coarse, width, normals)
             setattr(self, f"join{i}", join)
             setattr(self, f"up{i}", net.merge(width + given, width, normals))
-            setattr(self, f"gate{i}", net.gate(width, net.widths[i + 1], normals))
-            if i and net.deep_supervision:
-                setattr(
-                    self,
-                    f"head{i}",
-                    layers.Conv(width, classes, size=1, dims=net.dims, normals=normals),
-                )
-        self.head = layers.Conv(
-            net.widths[0], classes, size=net.head, dims=net.dims, normals=normals
-        )
+            setattr(self, f"gate{i}", net.gate(width, coarse, normals))
+            if i > 0 and net.deep_supervision:
+                head = layers.Conv(width, classes, size=1, dims=net.dims, normals=normals)
+                setattr(self, f"head{i}", head)
+        self.head = net.last_layer(classes, normals)
 
     def __call__(
         self, x: jax.Array, train: bool, key: jax.Array | None
@@ -255,36 +260,35 @@ class _Module(nnx.Module):
         skips: list[jax.Array] = []
         deep: list[jax.Array] = []
         for i in range(len(self.net.widths)):
-            key_i = None if key is None else jax.random.fold_in(key, i)
-            x = getattr(self, f"down{i}")(
-                layers.max_pool(x) if i and self.net.down == "pool" else x, train, key_i
-            )
+            level_key = layers.subkey(key, i)
+            x = getattr(self, f"down{i}")(self.net.to_level(i, x), train, level_key)
             skips.append(x)
         for i in reversed(range(len(self.net.widths) - 1)):
-            gate, coarse = getattr(self, f"gate{i}"), x
-            x = upsampled(getattr(self, f"join{i}"), x, train)
-            skip = skips[i] if gate is None else gate(skips[i], x, coarse, train)
-            x = getattr(self, f"up{i}")(jnp.concatenate([skip, x], -1), train, None)
-            if i and self.net.deep_supervision:
+            fine = upsampled(getattr(self, f"join{i}"), x, train)
+            gate = getattr(self, f"gate{i}")
+            skip = skips[i]
+            if gate is not None:
+                skip = gate(skip, fine, x, train)
+            x = getattr(self, f"up{i}")(jnp.concatenate([skip, fine], -1), train, None)
+            if i > 0 and self.net.deep_supervision:
                 deep.insert(0, getattr(self, f"head{i}")(x))
-        aux = {"features": x, "deep": deep} if self.net.deep_supervision else {"features": x}
+        aux: dict[str, Any] = {"features": x}
+        if self.net.deep_supervision:
+            aux["deep"] = deep
         return self.head(x), aux
 
 
 def upsampled(join: Any, x: jax.Array, train: bool) -> jax.Array:
-    """``x`` through what :meth:`UNet.upsampling` made."""
+    """``x`` through what :meth:`UNet.upsampling` made.
+
+    >>> upsampled(None, jnp.ones((1, 4, 4, 2)), train=False).shape
+    (1, 8, 8, 2)
+    """
     if join is None:
-        return nearest(x)
-    return join(x) if isinstance(join, layers.UpConv) else join(x, train)
-
-
-def nearest(x: jax.Array) -> jax.Array:
-    """Every pixel twice along every spatial axis."""
-    shape = [x.shape[0], *(v for n in x.shape[1:-1] for v in (n, 1)), x.shape[-1]]
-    twice = [x.shape[0], *(v for n in x.shape[1:-1] for v in (n, 2)), x.shape[-1]]
-    return jnp.broadcast_to(x.reshape(shape), twice).reshape(
-        x.shape[0], *(2 * n for n in x.shape[1:-1]), x.shape[-1]
-    )
+        return layers.nearest(x)
+    if isinstance(join, layers.UpConv):
+        return join(x)
+    return join(x, train)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -310,27 +314,23 @@ def from_torch(state_dict: Mapping[str, Any]) -> Params:
     For its batch norm variant give ``norm="batch"``. The biases that the norm cancels are left out
     (or subtracted from the running mean).
     """
-    block, ours = r"(?:convs\.)?conv_([01])", r"\2"
-    lines: list[Rule] = []
+    block = r"(?:convs\.)?conv_([01])"
+    rules: list[Rule] = []
     for theirs, name in (
         (r"conv_(0)\.", r"down\1."),
         (r"down_(\d)\.", r"down\1."),
         (r"upcat_(\d)\.", r"up-\1."),
     ):
-        lines += conv_norm(
-            theirs + block + r"\.conv",
-            theirs + block + r"\.adn\.N",
-            name + "conv" + ours,
-            name + "norm" + ours,
-        )
-    lines += [
+        conv = theirs + block + r"\.conv"
+        norm = theirs + block + r"\.adn\.N"
+        rules += conv_norm(conv, norm, name + r"conv\2", name + r"norm\2")
+    rules += [
         (r"upcat_(\d)\.upsample\.deconv\.weight", r"join-\1.kernel", transposed),
         (r"upcat_(\d)\.upsample\.deconv\.bias", r"join-\1.bias"),
-        (r"final_conv\.weight", "head.kernel"),
-        (r"final_conv\.bias", "head.bias"),
+        *layer("final_conv", "head"),
     ]
-    every = mapped(state_dict, lines, "UNet", unused=r".*num_batches_tracked")
-    for name in [n for n in every if "-" in n]:
+    nested = mapped(state_dict, rules, "UNet", unused=r".*num_batches_tracked")
+    for name in [name for name in nested if "-" in name]:  # MONAI counts decoder levels from 1
         kind, level = name.split("-")
-        every[f"{kind}{int(level) - 1}"] = every.pop(name)
-    return to_params(every)
+        nested[f"{kind}{int(level) - 1}"] = nested.pop(name)
+    return to_params(nested)

@@ -11,7 +11,14 @@ import jax.numpy as jnp
 from flax import nnx
 
 from semiseg.nets import layers
-from semiseg.nets.from_torch.rules import Rule, conv_norm, mapped, to_params, transposed
+from semiseg.nets.from_torch.rules import (
+    Rule,
+    conv_norm,
+    layer,
+    mapped,
+    to_params,
+    transposed,
+)
 from semiseg.nets.unet import UNet, upsampled
 from semiseg.types import Params
 
@@ -46,7 +53,8 @@ class UNetPlusPlus(UNet):
                 f"UNetPlusPlus: pruned is {self.pruned}: {depth + 1} levels can be pruned to a "
                 f"depth of 1 to {depth}, or 0 for the whole"
             )
-        if (self.pruned not in (0, depth) or self.average) and not self.deep_supervision:
+        shallow = self.pruned not in (0, depth)
+        if (shallow or self.average) and not self.deep_supervision:
             raise ValueError(
                 "UNetPlusPlus: pruned and average need deep_supervision, which trains the heads "
                 "they use"
@@ -66,69 +74,50 @@ class _Module(nnx.Module):
     def __init__(self, net: UNetPlusPlus, channels: int, classes: int, normals: layers.Normals):
         self.net = net
         depth = len(net.widths) - 1
-        for i, width in enumerate(net.widths):
-            stride = 2 if i and net.down == "stride" else 1
-            setattr(
-                self,
-                f"node{i}_0",
-                net.stage(
-                    net.widths[i - 1] if i else channels,
-                    width,
-                    net.rates()[i],
-                    stride,
-                    normals,
-                    first=i == 0,
-                ),
-            )
+        for i in range(depth + 1):
+            setattr(self, f"node{i}_0", net.level(i, channels, normals))
         for j in range(1, depth + 1):
             for i in range(depth + 1 - j):
-                join, given = net.upsampling(net.widths[i + 1], net.widths[i], normals)
+                width = net.widths[i]
+                join, given = net.upsampling(net.widths[i + 1], width, normals)
                 setattr(self, f"join{i}_{j}", join)
-                setattr(
-                    self,
-                    f"node{i}_{j}",
-                    net.merge(j * net.widths[i] + given, net.widths[i], normals),
-                )
+                setattr(self, f"node{i}_{j}", net.merge(j * width + given, width, normals))
             if net.deep_supervision and j < depth:
-                setattr(
-                    self,
-                    f"head{j}",
-                    layers.Conv(
-                        net.widths[0], classes, size=net.head, dims=net.dims, normals=normals
-                    ),
-                )
-        self.head = layers.Conv(
-            net.widths[0], classes, size=net.head, dims=net.dims, normals=normals
-        )
+                setattr(self, f"head{j}", net.last_layer(classes, normals))
+        self.head = net.last_layer(classes, normals)
 
     def __call__(
         self, x: jax.Array, train: bool, key: jax.Array | None
     ) -> tuple[jax.Array, dict[str, Any]]:
-        net, whole = self.net, len(self.net.widths) - 1
-        depth = whole if train or not net.pruned else net.pruned
+        net = self.net
+        depth = len(net.widths) - 1
+        if net.pruned and not train:
+            depth = net.pruned
         nodes: dict[tuple[int, int], jax.Array] = {}
         for i in range(depth + 1):
-            key_i = None if key is None else jax.random.fold_in(key, i)
-            nodes[i, 0] = x = getattr(self, f"node{i}_0")(
-                layers.max_pool(x) if i and net.down == "pool" else x, train, key_i
-            )
+            level_key = layers.subkey(key, i)
+            x = getattr(self, f"node{i}_0")(net.to_level(i, x), train, level_key)
+            nodes[i, 0] = x
         for j in range(1, depth + 1):
             for i in range(depth + 1 - j):
                 up = upsampled(getattr(self, f"join{i}_{j}"), nodes[i + 1, j - 1], train)
-                seen = [*(nodes[i, k] for k in range(j)), up]
-                nodes[i, j] = getattr(self, f"node{i}_{j}")(jnp.concatenate(seen, -1), train, None)
+                seen = jnp.concatenate([*(nodes[i, k] for k in range(j)), up], -1)
+                nodes[i, j] = getattr(self, f"node{i}_{j}")(seen, train, None)
         features = nodes[0, depth]
         if not net.deep_supervision:
             return self.head(features), {"features": features}
-        heads = [
-            (self.head if j == whole else getattr(self, f"head{j}"))(nodes[0, j])
-            for j in range(depth, 0, -1)
-        ]
+        heads = [self._head(j)(nodes[0, j]) for j in range(depth, 0, -1)]
         logits = heads[0]
         if net.average and not train:
             each = jnp.stack([jax.nn.log_softmax(h.astype(jnp.float32)) for h in heads])
             logits = jax.nn.logsumexp(each, 0) - jnp.log(len(heads))
         return logits, {"features": features, "deep": heads[1:]}
+
+    def _head(self, depth: int) -> Any:
+        """The last layer of the U-Net of a depth."""
+        if depth == len(self.net.widths) - 1:
+            return self.head
+        return getattr(self, f"head{depth}")
 
 
 def from_torch(state_dict: Mapping[str, Any]) -> Params:
@@ -136,19 +125,15 @@ def from_torch(state_dict: Mapping[str, Any]) -> Params:
     state dict of MONAI's ``BasicUNetPlusPlus`` with ``features=(w0, w0, w1 …, w0)``; it has five
     levels and a head at every depth.
     """
-    node, conv = r"(?:conv|upcat)_(\d)_(\d)\.", r"(?:convs\.)?conv_([01])"
+    node = r"(?:conv|upcat)_(\d)_(\d)\."
+    block = node + r"(?:convs\.)?conv_([01])"
     rules: list[Rule] = [
         *conv_norm(
-            node + conv + r"\.conv",
-            node + conv + r"\.adn\.N",
-            r"node\1_\2.conv\3",
-            r"node\1_\2.norm\3",
+            block + r"\.conv", block + r"\.adn\.N", r"node\1_\2.conv\3", r"node\1_\2.norm\3"
         ),
         (node + r"upsample\.deconv\.weight", r"join\1_\2.kernel", transposed),
         (node + r"upsample\.deconv\.bias", r"join\1_\2.bias"),
-        (r"final_conv_0_4\.weight", "head.kernel"),
-        (r"final_conv_0_4\.bias", "head.bias"),
-        (r"final_conv_0_(\d)\.weight", r"head\1.kernel"),
-        (r"final_conv_0_(\d)\.bias", r"head\1.bias"),
+        *layer(r"final_conv_0_4", "head"),
+        *layer(r"final_conv_0_(\d)", r"head\1"),
     ]
     return to_params(mapped(state_dict, rules, "UNetPlusPlus", unused=r".*num_batches_tracked"))
