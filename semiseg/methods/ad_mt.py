@@ -1,6 +1,4 @@
-"""AD-MT: two teachers that are updated in turn, and what to believe where they contradict each
-other.
-"""
+"""AD-MT: two teachers that are updated in turn, and a rule for the pixels on which they disagree."""
 
 from __future__ import annotations
 
@@ -10,9 +8,11 @@ import jax
 import jax.numpy as jnp
 
 from semiseg.augment.mix import cutmix_box, partner, paste
+from semiseg.fields import count, number
 from semiseg.losses import Dice
-from semiseg.methods.base import SemiSupervised
-from semiseg.methods.parts.terms import ema_params, entropy
+from semiseg.methods.base import SemiSupervised, choose
+from semiseg.methods.parts.moving_average import ema_params
+from semiseg.methods.parts.terms import entropy, share_of_valid
 from semiseg.methods.parts.thresholds import confident
 from semiseg.types import IGNORE, Aux, Batch, Model, Params, Pseudo, PyTree, hyper
 
@@ -42,11 +42,12 @@ class ADMT(SemiSupervised):
       cutmix: probability of a box in the second teacher's periods.
     """
 
-    weight: float = 2.0
-    period: int = 50
-    threshold: float = 0.95
-    cutmix: float = 1.0
+    weight: float = number(2.0, at_least=0)
+    period: int = count(50, at_least=1)
+    threshold: float = number(0.95, within=(0, 1))
+    cutmix: float = number(1.0, within=(0, 1))
 
+    title: ClassVar[str] = "AD-MT"
     paper: ClassVar[str] = "Zhao et al., ECCV 2024"
     holds: ClassVar[str] = "1 | 3"
     passes: ClassVar[str] = "L + U | 3 U"
@@ -55,23 +56,26 @@ class ADMT(SemiSupervised):
         if self.period < 1:
             raise ValueError(f"period is {self.period}: it must be at least 1")
 
-    def remember(self, model: Model, params: Params, key: jax.Array) -> dict[str, PyTree]:
+    def remember(
+        self,
+        model: Model,
+        params: Params,
+        key: jax.Array,
+    ) -> dict[str, PyTree]:
         draw = jax.random.key_data(key)
-        second = model.init(jax.random.fold_in(key, 1))
         return {
             "first": params,
-            "second": second,
+            "second": model.init(jax.random.fold_in(key, 1)),
             "count": jnp.zeros(2, jnp.int32),
             "draw": draw,
             "turn": jnp.int32(0),
-            "left": self.drawn(draw, 0),
+            "left": self.draw_period(draw, 0),
         }
 
-    def drawn(self, draw: jax.Array, step: jax.Array | int) -> jax.Array:
+    def draw_period(self, draw: jax.Array, step: jax.Array | int) -> jax.Array:
         """Steps of the period that begins at ``step``."""
-        return jax.random.randint(
-            jax.random.fold_in(jax.random.wrap_key_data(draw), step), (), 1, self.period + 1
-        )
+        key = jax.random.fold_in(jax.random.wrap_key_data(draw), step)
+        return jax.random.randint(key, (), 1, self.period + 1)
 
     def loss(
         self,
@@ -82,50 +86,74 @@ class ADMT(SemiSupervised):
         key: jax.Array,
         progress: jax.Array,
     ) -> tuple[jax.Array, Aux]:
-        k_student, k_box, k_first, k_second, k_weak = (
-            jax.random.fold_in(key, i) for i in range(1, 6)
-        )
+        keys = [jax.random.fold_in(key, i) for i in range(1, 6)]
+        k_student, k_box, k_first, k_second, k_weak = keys
         output, supervised = self.supervise(model, params, batch, key)
         a = self.target(model, memory["first"], batch.weak, k_first)
         b = self.target(model, memory["second"], batch.weak, k_second)
-        b = jnp.where(
-            memory["count"][1] > 0, b, a
-        )  # until it has seen a student, the second teacher has nothing to say
+        # until it has averaged a student, the second teacher is left out
+        b = jnp.where(memory["count"][1] > 0, b, a)
         conflict = a.argmax(-1) != b.argmax(-1)
-        weight_a, weight_b = (jnp.exp(-entropy(p))[..., None] for p in (a, b))
-        q = (weight_a * a + weight_b * b) / (weight_a + weight_b)
-        own = jax.nn.softmax(
-            jax.lax.stop_gradient(model.apply(params, batch.weak, train=True, key=k_weak).logits)
-        )
-        surer = conflict & (own.argmax(-1) != q.argmax(-1)) & (own.max(-1) > q.max(-1))
-        q = jnp.where(surer[..., None], own, q)
+        logits = model.apply(params, batch.weak, train=True, key=k_weak).logits
+        p = jax.nn.softmax(jax.lax.stop_gradient(logits))
+        q = combine(a, b, p, conflict)
         accepted = confident(q, self.threshold, batch.valid)
         label = jnp.where(accepted, q.argmax(-1), IGNORE)
 
-        mask = cutmix_box(k_box, label.shape[1:], len(label), self.cutmix) & (memory["turn"] == 1)
-        view = jnp.where(memory["turn"] == 0, batch.strong, batch.weak)
-        picture, taught = (paste(mask, x, partner(x)) for x in (view, label))
-        logits = model.apply(params, picture, train=True, key=k_student).logits
-        unsupervised = Dice(squared=True, background=True)(logits, taught)
+        is_first = memory["turn"] == 0
+        box = cutmix_box(k_box, label.shape[1:], len(label), self.cutmix)
+        mask = box & (memory["turn"] == 1)
+        image = jnp.where(is_first, batch.strong, batch.weak)
+        mixed = paste(mask, image, partner(image))
+        mixed_label = paste(mask, label, partner(label))
+        logits = model.apply(params, mixed, train=True, key=k_student).logits
+        unsupervised = Dice(squared=True, background=True)(logits, mixed_label)
         w = self.ramped(progress)
-        of = jnp.maximum(batch.valid.sum(), 1)
-        metrics = {"supervised": supervised, "unsupervised": unsupervised, "unsupervised_weight": w, "accepted": accepted.sum() / of,
-                   "conflict": (conflict & batch.valid).sum() / of}  # fmt: skip
+        metrics = {
+            "supervised": supervised,
+            "unsupervised": unsupervised,
+            "unsupervised_weight": w,
+            "accepted": share_of_valid(accepted, batch.valid),
+            "conflict": share_of_valid(conflict & batch.valid, batch.valid),
+        }
+        pseudo = Pseudo(
+            probability=q,
+            accepted=accepted,
+            student=p,
+        )
         return supervised + w * unsupervised, Aux(
-            metrics, output.new_state, None, Pseudo(q, accepted, own)
+            metrics=metrics,
+            state=output.new_state,
+            pseudo=pseudo,
         )
 
     def update(self, params: Params, memory: PyTree) -> tuple[Params, PyTree]:
-        mine = jnp.arange(2) == memory["turn"]
+        """Average the network into the teacher whose turn it is."""
+        is_turn = jnp.arange(2) == memory["turn"]
         params, new = super().update(params, memory)
         for i, name in enumerate(("first", "second")):
             averaged = ema_params(
                 memory[name], params, self.decay, memory["count"][i], state=self.average_state
             )
-            new[name] = jax.tree.map(
-                lambda a, b, m=mine[i]: jnp.where(m, a, b), averaged, memory[name]
-            )
+            new[name] = choose(is_turn[i], averaged, memory[name])
         over = memory["left"] <= 1
+        period = self.draw_period(memory["draw"], new["step"])
         new["turn"] = jnp.where(over, 1 - memory["turn"], memory["turn"])
-        new["left"] = jnp.where(over, self.drawn(memory["draw"], new["step"]), memory["left"] - 1)
-        return params, {**new, "count": memory["count"] + mine}
+        new["left"] = jnp.where(over, period, memory["left"] - 1)
+        return params, {**new, "count": memory["count"] + is_turn}
+
+
+def combine(
+    a: jax.Array,
+    b: jax.Array,
+    p: jax.Array,
+    conflict: jax.Array,
+) -> jax.Array:
+    """Two teachers' probabilities ``(B, *space, K)``, each weighed by e^(-entropy); in a
+    ``conflict`` those ``p`` of the student, where it decides otherwise and is more confident.
+    """
+    weight_a = jnp.exp(-entropy(a))[..., None]
+    weight_b = jnp.exp(-entropy(b))[..., None]
+    q = (weight_a * a + weight_b * b) / (weight_a + weight_b)
+    surer = conflict & (p.argmax(-1) != q.argmax(-1)) & (p.max(-1) > q.max(-1))
+    return jnp.where(surer[..., None], p, q)

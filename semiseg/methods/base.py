@@ -1,5 +1,5 @@
-"""What every semi-supervised method is built on: half of the batch unlabelled, a ramped weight, and
-an average of the network that is evaluated.
+"""What every semi-supervised method is built on: half of the batch is unlabelled, the weight of the
+unlabelled term ramps up, and a moving average of the network is evaluated.
 """
 
 from __future__ import annotations
@@ -9,9 +9,15 @@ from typing import ClassVar, Literal
 import jax
 import jax.numpy as jnp
 
+from semiseg.fields import number
 from semiseg.losses import CEDice
-from semiseg.methods.parts.terms import ema_params, gaussian_ramp, supervised_loss
-from semiseg.types import Batch, Loss, Model, Output, Params, PyTree, hyper, static
+from semiseg.methods.parts.moving_average import ema_params
+from semiseg.methods.parts.ramps import gaussian_ramp
+from semiseg.methods.parts.terms import supervised_loss
+from semiseg.types import Batch, Loss, Model, Net, Output, Params, PyTree, hyper
+
+View = Literal["strong", "weak"]
+"""Which view of the unlabelled images a student sees."""
 
 
 @hyper
@@ -19,12 +25,12 @@ class SemiSupervised:
     """Loss = criterion(f(x_l), y) + w(t) · (what a method adds), with w(t) = weight · exp(-5 (1 -
     t)²).
 
-    The exponential moving average of the network, of weights and of normalisation statistics, is
-    what is evaluated (as it is of ``supervised``), and is the teacher of the methods that have one.
+    The exponential moving average of the network (of its weights and its normalisation statistics)
+    is evaluated, as it is with ``supervised``; methods that have a teacher use it as the teacher.
     Normalisation statistics follow the labelled images alone.
 
-    A method with one network has a Params for ``params``; one with more, a dict of them in which
-    ``net`` is the one evaluated.
+    A method with one network has a Params for ``params``. A method with several has a dict of them,
+    in which ``net`` is the one that is evaluated.
 
     Attributes:
       criterion: the segmentation loss on labelled images.
@@ -41,92 +47,156 @@ class SemiSupervised:
     """
 
     criterion: Loss = CEDice()
-    weight: float = 1.0
-    ramp: float = 0.4
-    decay: float = 0.99
-    labelled_share: float = static(default=0.5)
+    weight: float = number(1.0, at_least=0)
+    ramp: float = number(0.4, at_least=0)
+    decay: float = number(0.99, within=(0, 1))
+    labelled_share: float = number(0.5, within=(0, 1), traced=False)
     average_state: bool = True
     evaluate: Literal["teacher", "student"] = "teacher"
     teacher_train: bool = False
 
+    title: ClassVar[str] = ""
     paper: ClassVar[str] = ""
-    """Authors, venue and year."""
     holds: ClassVar[str] = "1 | 1"
-    """Networks that are trained, and after the bar those that are kept without gradient (averages,
-    teachers).
-    """
     passes: ClassVar[str] = "L + U"
-    """Images a step puts through a network, in terms of the labelled L and the unlabelled U of a
-    batch; after a bar those without gradient.
-    """
+    uses_unlabelled: ClassVar[bool] = True
 
+    # -------------------------------------------------------------- what training asks of a method
     def labelled(self, batch: int) -> int:
-        """How many images of a batch come from the labelled pool."""
-        return min(max(1, round(batch * self.labelled_share)), batch - 1)
+        """How many images of a batch come from the labelled pool; at least one, and never all.
+
+        >>> SemiSupervised().labelled(8)
+        4
+        """
+        images = max(1, round(batch * self.labelled_share))
+        return min(images, batch - 1)
+
+    def architectures(self, net: Net) -> tuple[Net, ...]:
+        """The networks that it trains; here the run's network alone."""
+        return (net,)
 
     def networks(self, model: Model, key: jax.Array) -> PyTree:
-        """Fresh ``params``; the evaluated network is drawn from ``key`` itself, as that of
+        """Initial ``params``; the evaluated network is drawn from ``key`` itself, as that of
         ``supervised`` is.
         """
         return model.init(key)
 
-    def remember(self, model: Model, params: PyTree, key: jax.Array) -> dict[str, PyTree]:
-        """What the memory holds beside the teacher and the count of steps."""
+    def remember(
+        self,
+        model: Model,
+        params: PyTree,
+        key: jax.Array,
+    ) -> dict[str, PyTree]:
+        """What the memory stores beside the teacher and the count of steps."""
         return {}
 
     def init(self, model: Model, key: jax.Array) -> tuple[PyTree, PyTree]:
+        """Initial ``(params, memory)``."""
         params = self.networks(model, key)
-        return params, {
-            "teacher": evaluated(params),
-            "step": jnp.zeros((), jnp.int32),
-            **self.remember(model, params, jax.random.fold_in(key, 9)),
-        }
+        memory = {"teacher": self.main(params), "step": jnp.zeros((), jnp.int32)}
+        return params, memory | self.remember(model, params, jax.random.fold_in(key, 9))
 
     def update(self, params: PyTree, memory: PyTree) -> tuple[PyTree, PyTree]:
+        """Average the network into the teacher."""
         teacher = ema_params(
             memory["teacher"],
-            evaluated(params),
+            self.main(params),
             self.decay,
             memory["step"],
             state=self.average_state,
         )
         return params, {**memory, "teacher": teacher, "step": memory["step"] + 1}
 
+    def main(self, params: PyTree) -> Params:
+        """The network of ``params`` that is averaged and evaluated."""
+        if isinstance(params, Params):
+            return params
+        return params["net"]
+
+    def average(self, memory: PyTree) -> Params:
+        """The moving average of :meth:`main`."""
+        return memory["teacher"]
+
     def final(self, params: PyTree, memory: PyTree) -> Params:
-        return memory["teacher"] if self.evaluate == "teacher" else evaluated(params)
+        """The variables that are evaluated and exported."""
+        if self.evaluate == "teacher":
+            return self.average(memory)
+        return self.main(params)
 
     # -------------------------------------------------------------- parts of a loss
     def supervise(
-        self, model: Model, params: Params, batch: Batch, key: jax.Array
+        self,
+        model: Model,
+        params: Params,
+        batch: Batch,
+        key: jax.Array,
     ) -> tuple[Output, jax.Array]:
         """The labelled pass and its loss; exactly those of ``supervised``."""
         output = model.apply(params, batch.image, train=True, key=jax.random.fold_in(key, 0))
         return output, supervised_loss(self.criterion, output, batch.label, batch.weight)
 
-    def target(self, model: Model, teacher: Params, image: jax.Array, key: jax.Array) -> jax.Array:
-        """A teacher's class probabilities ``(B, H, W, K)``, without gradient; ``key`` is for its
+    def target(
+        self,
+        model: Model,
+        teacher: Params,
+        image: jax.Array,
+        key: jax.Array,
+    ) -> jax.Array:
+        """A teacher's class probabilities ``(B, *space, K)``, without gradient; ``key`` is for its
         dropout under ``teacher_train``.
         """
-        logits = model.apply(
-            teacher, image, train=self.teacher_train, key=key if self.teacher_train else None
-        ).logits
-        return jax.nn.softmax(jax.lax.stop_gradient(logits))
+        dropout_key = key if self.teacher_train else None
+        output = model.apply(teacher, image, train=self.teacher_train, key=dropout_key)
+        return jax.nn.softmax(jax.lax.stop_gradient(output.logits))
 
     def ramped(self, progress: jax.Array) -> jax.Array:
         """w(t)."""
         return self.weight * gaussian_ramp(progress, self.ramp)
 
 
-def evaluated(params: PyTree) -> Params:
-    """The network of ``params`` that is averaged and evaluated."""
-    return params if isinstance(params, Params) else params["net"]
+def student(
+    model: Model,
+    params: Params,
+    image: jax.Array,
+    key: jax.Array | None,
+) -> jax.Array:
+    """Class probabilities ``(B, *space, K)`` of a training pass, with gradient."""
+    return jax.nn.softmax(model.apply(params, image, train=True, key=key).logits)
+
+
+def view(batch: Batch, name: View) -> jax.Array:
+    """The view of the unlabelled images that is called ``name``."""
+    return batch.strong if name == "strong" else batch.weak
+
+
+def new_states(params: dict[str, Params], net: PyTree) -> dict[str, PyTree]:
+    """Normalisation statistics after a step: those of ``net`` are new, heads have none to change."""
+    states = {name: p.state for name, p in params.items()}
+    return {**states, "net": net}
+
+
+def choose(
+    condition: jax.Array,
+    new: PyTree,
+    old: PyTree,
+) -> PyTree:
+    """``new`` where a scalar ``condition`` holds, else ``old``."""
+    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), new, old)
+
+
+def predict(
+    model: Model,
+    params: Params,
+    image: jax.Array,
+) -> jax.Array:
+    """Class probabilities ``(B, *space, K)`` of an evaluating network, without gradient."""
+    output = model.apply(params, image, train=False)
+    return jax.nn.softmax(jax.lax.stop_gradient(output.logits))
+
+
+evaluated = SemiSupervised().main
 
 
 def averaged(memory: PyTree) -> Params:
-    """The moving average of the evaluated network that every method keeps."""
+    """The moving average of the evaluated network that every method stores."""
     return memory["teacher"] if "teacher" in memory else memory["average"]
-
-
-def predict(model: Model, params: Params, image: jax.Array) -> jax.Array:
-    """Class probabilities ``(B, H, W, K)`` of an evaluating network, without gradient."""
-    return jax.nn.softmax(jax.lax.stop_gradient(model.apply(params, image, train=False).logits))

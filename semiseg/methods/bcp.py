@@ -1,19 +1,37 @@
-"""BCP: labelled and unlabelled images are pasted into each other, both ways, so that both are
-learnt from in one picture.
+"""BCP: labelled and unlabelled images are pasted into each other, both ways, so that one picture
+teaches both.
 """
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from semiseg.augment.mix import box, partner, paste
+from semiseg.fields import number
 from semiseg.methods.base import SemiSupervised
 from semiseg.methods.parts.components import largest
 from semiseg.methods.parts.terms import weighed
 from semiseg.types import IGNORE, Aux, Batch, Model, Params, Pseudo, PyTree, hyper
+
+
+class Pairs(NamedTuple):
+    """Labelled images ``l``, and the images ``u`` that they are mixed with; in the pre-training
+    those are labelled, too.
+    """
+
+    image_l: jax.Array
+    label_l: jax.Array
+    weight_l: jax.Array  # (n,)
+    image_u: jax.Array
+    label_u: jax.Array
+    weight_u: jax.Array  # (n,)
+
+    def cut(self, start: int, stop: int) -> Pairs:
+        """The pairs from ``start`` to ``stop``."""
+        return Pairs(*(x[start:stop] for x in self))
 
 
 @hyper
@@ -43,13 +61,14 @@ class BCP(SemiSupervised):
         the learning rate from there on.
     """
 
-    weight: float = 0.5
-    pretrain: float = 0.25
-    side: float = 2 / 3
+    weight: float = number(0.5, at_least=0)
+    pretrain: float = number(0.25, within=(0, 1))
+    side: float = number(2 / 3, within=(0, 1))
     largest_component: bool = True
     pairs: Literal["both", "halves"] = "both"
     total: Literal["mean", "sum"] = "mean"
 
+    title: ClassVar[str] = "BCP"
     paper: ClassVar[str] = "Bai et al., CVPR 2023"
     passes: ClassVar[str] = "L + L | L"
 
@@ -64,46 +83,73 @@ class BCP(SemiSupervised):
     ) -> tuple[jax.Array, Aux]:
         k_box, k_out, k_in = jax.random.split(key, 3)
         n = min(len(batch.image), len(batch.weak))
-        image, label, u, valid = batch.image[:n], batch.label[:n], batch.weak[:n], batch.valid[:n]
-        probability = self.target(model, memory["teacher"], u, jax.random.fold_in(key, 3))
+        image, label = batch.image[:n], batch.label[:n]
+        unlabelled, valid = batch.weak[:n], batch.valid[:n]
+        k_teacher = jax.random.fold_in(key, 3)
+        probability = self.target(model, memory["teacher"], unlabelled, k_teacher)
         decided = probability.argmax(-1)
-        kept = largest(decided, model.classes) if self.largest_component else decided
-        guess = jnp.where(valid, kept, IGNORE)
+        cleaned = largest(decided, model.classes) if self.largest_component else decided
+        guess = jnp.where(valid, cleaned, IGNORE)
         first = progress < self.pretrain
-        u, other = jnp.where(first, partner(image), u), jnp.where(first, partner(label), guess)
+        weight_l = jnp.ones(n) if batch.weight is None else batch.weight[:n]
+        pairs = Pairs(
+            image,
+            label,
+            weight_l,
+            image_u=jnp.where(first, partner(image), unlabelled),
+            label_u=jnp.where(first, partner(label), guess),
+            weight_u=jnp.where(first, partner(weight_l), 1.0),
+        )
         w = jnp.where(first, 1.0, self.weight)
-        mine = jnp.ones(n) if batch.weight is None else batch.weight[:n]
-        theirs = jnp.where(first, partner(mine), 1.0)
         inside = box(k_box, label.shape[1:], 1, (self.side,) * (label.ndim - 1))
 
         half = n // 2 if self.pairs == "halves" and n > 1 else n
-        outward = slice(0, half), inside  # a labelled box goes out into an unlabelled image
-        inward = slice(n - half, n), ~inside
-        total, state, student = jnp.float32(0), params.state, []
-        for (some, labelled), k in ((outward, k_out), (inward, k_in)):
-            picture = paste(labelled, u[some], image[some])
-            output = model.apply(params._replace(state=state), picture, train=True, key=k)
-            state = output.new_state
-            known = self.criterion(
-                weighed(output.logits, mine[some]), jnp.where(labelled, label[some], IGNORE)
-            )
-            guessed = self.criterion(
-                weighed(output.logits, theirs[some]), jnp.where(labelled, IGNORE, other[some])
-            )
-            total += 0.5 * (known + w * guessed)
-            student.append(jax.nn.softmax(output.logits))
+        # first a labelled box goes out into an unlabelled image, then the other way round
+        outward, p_outward, state = self.paste_one_way(
+            model, params, pairs.cut(0, half), inside, w, k_out
+        )
+        inward, p_inward, state = self.paste_one_way(
+            model, params._replace(state=state), pairs.cut(n - half, n), ~inside, w, k_in
+        )
+        total = 0.5 * outward + 0.5 * inward
         if self.total == "sum":
             total *= jnp.where(first, 1.0, 2.0)
+
         # a pixel that the largest component leaves out teaches as background
-        taught = jnp.where(
-            (kept == decided)[..., None], probability, jax.nn.one_hot(kept, model.classes)
-        )
-        # each unlabelled pixel was seen in one of the pair's pictures; in the pre-training, in
-        # neither
-        saw = jnp.where(first, taught, paste(inside, student[1], student[0])) if half == n else None
+        is_left = (cleaned == decided)[..., None]
+        taught = jnp.where(is_left, probability, jax.nn.one_hot(cleaned, model.classes))
+        seen = None
+        if half == n:
+            # each unlabelled pixel was in one of the pair's pictures; in the pre-training, in none
+            seen = jnp.where(first, taught, paste(inside, p_inward, p_outward))
+        metrics = {"copy_paste": total, "unsupervised_weight": w}
         return total, Aux(
-            {"copy_paste": total, "unsupervised_weight": w},
-            state,
-            None,
-            Pseudo(taught, valid & ~first, saw),
+            metrics=metrics,
+            state=state,
+            pseudo=Pseudo(
+                probability=taught,
+                accepted=valid & ~first,
+                student=seen,
+            ),
         )
+
+    def paste_one_way(
+        self,
+        model: Model,
+        params: Params,
+        pairs: Pairs,
+        labelled: jax.Array,
+        w: jax.Array,
+        key: jax.Array,
+    ) -> tuple[jax.Array, jax.Array, PyTree]:
+        """Pictures that show the labelled image where ``labelled (1, *space)`` is True.
+
+        Returns their loss, the probabilities ``(n, *space, K)`` and new normalisation statistics.
+        """
+        picture = paste(labelled, pairs.image_u, pairs.image_l)
+        output = model.apply(params, picture, train=True, key=key)
+        known_label = jnp.where(labelled, pairs.label_l, IGNORE)
+        known = self.criterion(weighed(output.logits, pairs.weight_l), known_label)
+        guessed_label = jnp.where(labelled, IGNORE, pairs.label_u)
+        guessed = self.criterion(weighed(output.logits, pairs.weight_u), guessed_label)
+        return known + w * guessed, jax.nn.softmax(output.logits), output.new_state

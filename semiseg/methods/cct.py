@@ -7,8 +7,9 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 
+from semiseg.fields import number
 from semiseg.losses import softmax_mse
-from semiseg.methods.base import SemiSupervised
+from semiseg.methods.base import SemiSupervised, new_states
 from semiseg.methods.parts.heads import drop_channels, head, run
 from semiseg.types import Aux, Batch, Model, Params, Pseudo, PyTree, hyper
 
@@ -31,21 +32,22 @@ class CCT(SemiSupervised):
       active_high: see there.
     """
 
-    weight: float = 4.0
-    noise: float = 0.3
-    drop: float = 0.5
-    active_low: float = 0.7
-    active_high: float = 0.9
+    weight: float = number(4.0, at_least=0)
+    noise: float = number(0.3, at_least=0)
+    drop: float = number(0.5, at_least=0, below=1)
+    active_low: float = number(0.7, within=(0, 1))
+    active_high: float = number(0.9, within=(0, 1))
 
+    title: ClassVar[str] = "CCT"
     paper: ClassVar[str] = "Ouali et al., CVPR 2020"
     holds: ClassVar[str] = "1 + 3 heads | 1"
     passes: ClassVar[str] = "L + U"
 
     def networks(self, model: Model, key: jax.Array) -> dict[str, Params]:
-        heads = {
-            f"head{i}": head(model, jax.random.fold_in(key, i), model.classes) for i in (1, 2, 3)
-        }
-        return {"net": model.init(key), **heads}
+        params = {"net": model.init(key)}
+        for i in (1, 2, 3):
+            params[f"head{i}"] = head(model, jax.random.fold_in(key, i), model.classes)
+        return params
 
     def loss(
         self,
@@ -56,22 +58,34 @@ class CCT(SemiSupervised):
         key: jax.Array,
         progress: jax.Array,
     ) -> tuple[jax.Array, Aux]:
-        k_net, *k_perturb = (jax.random.fold_in(key, i) for i in range(1, 5))
+        k_net, k_noise, k_drop, k_active = (jax.random.fold_in(key, i) for i in range(1, 5))
         output, supervised = self.supervise(model, params["net"], batch, key)
         main = model.apply(params["net"], batch.weak, train=True, key=k_net)
-        target, z = jax.nn.softmax(jax.lax.stop_gradient(main.logits)), main.aux["features"]
-        perturbed = [
-            self.noisy(k_perturb[0], z),
-            drop_channels(k_perturb[1], z, self.drop),
-            self.inactive(k_perturb[2], z),
-        ]
-        pupils = [jax.nn.softmax(run(params[f"head{i}"], x)) for i, x in enumerate(perturbed, 1)]
+        target = jax.nn.softmax(jax.lax.stop_gradient(main.logits))
+        z = main.aux["features"]
+        perturbed = {
+            "head1": self.noisy(k_noise, z),
+            "head2": drop_channels(k_drop, z, self.drop),
+            "head3": self.inactive(k_active, z),
+        }
+        pupils = [jax.nn.softmax(run(params[name], x)) for name, x in perturbed.items()]
         consistency = jnp.stack([softmax_mse(p, target, batch.valid) for p in pupils]).mean()
         w = self.ramped(progress)
-        metrics = {"supervised": supervised, "consistency": consistency, "consistency_weight": w}
-        state = {name: p.state for name, p in params.items()} | {"net": output.new_state}
+        metrics = {
+            "supervised": supervised,
+            "consistency": consistency,
+            "consistency_weight": w,
+        }
+        states = new_states(params, output.new_state)
+        pseudo = Pseudo(
+            probability=target,
+            accepted=batch.valid,
+            student=jnp.stack(pupils).mean(0),
+        )
         return supervised + w * consistency, Aux(
-            metrics, state, None, Pseudo(target, batch.valid, jnp.stack(pupils).mean(0))
+            metrics=metrics,
+            state=states,
+            pseudo=pseudo,
         )
 
     def noisy(self, key: jax.Array, z: jax.Array) -> jax.Array:

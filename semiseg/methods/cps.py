@@ -1,4 +1,4 @@
-"""CPS: two networks that start differently, each taught with the other's decisions."""
+"""CPS: two networks with different initial weights, each taught with the other's decisions."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 
+from semiseg.fields import number
 from semiseg.methods.base import SemiSupervised
 from semiseg.methods.parts.terms import hard_cross_entropy, supervised_loss
 from semiseg.types import Aux, Batch, Model, Params, Pseudo, PyTree, hyper
@@ -22,8 +23,9 @@ class CPS(SemiSupervised):
     evaluated.
     """
 
-    weight: float = 1.0
+    weight: float = number(1.0, at_least=0)
 
+    title: ClassVar[str] = "CPS"
     paper: ClassVar[str] = "Chen et al., CVPR 2021"
     holds: ClassVar[str] = "2 | 1"
     passes: ClassVar[str] = "2 L + 2 U"
@@ -33,10 +35,8 @@ class CPS(SemiSupervised):
         return model
 
     def networks(self, model: Model, key: jax.Array) -> dict[str, Params]:
-        return {
-            "net": model.init(key),
-            "other": self.second(model).init(jax.random.fold_in(key, 1)),
-        }
+        other = self.second(model)
+        return {"net": model.init(key), "other": other.init(jax.random.fold_in(key, 1))}
 
     def loss(
         self,
@@ -47,21 +47,20 @@ class CPS(SemiSupervised):
         key: jax.Array,
         progress: jax.Array,
     ) -> tuple[jax.Array, Aux]:
-        supervised, logits, state = {}, {}, {}
-        for i, (name, net) in enumerate({"net": model, "other": self.second(model)}.items()):
-            output = net.apply(
-                params[name], batch.image, train=True, key=jax.random.fold_in(key, 2 * i)
-            )
-            supervised[name], state[name] = (
-                supervised_loss(self.criterion, output, batch.label, batch.weight),
-                output.new_state,
-            )
-            logits[name] = net.apply(
-                params[name], batch.weak, train=True, key=jax.random.fold_in(key, 2 * i + 1)
-            ).logits
-        cross = self.teach(logits["net"], logits["other"], batch.valid) + self.teach(
-            logits["other"], logits["net"], batch.valid
-        )
+        models = {"net": model, "other": self.second(model)}
+        supervised: dict[str, jax.Array] = {}
+        logits: dict[str, jax.Array] = {}
+        states: dict[str, PyTree] = {}
+        for i, (name, net) in enumerate(models.items()):
+            k_labelled = jax.random.fold_in(key, 2 * i)
+            k_unlabelled = jax.random.fold_in(key, 2 * i + 1)
+            output = net.apply(params[name], batch.image, train=True, key=k_labelled)
+            supervised[name] = supervised_loss(self.criterion, output, batch.label, batch.weight)
+            states[name] = output.new_state
+            unlabelled = net.apply(params[name], batch.weak, train=True, key=k_unlabelled)
+            logits[name] = unlabelled.logits
+        cross = self.teach(logits["net"], logits["other"], batch.valid)
+        cross += self.teach(logits["other"], logits["net"], batch.valid)
         w = self.ramped(progress)
         metrics = {
             "supervised": supervised["net"],
@@ -70,13 +69,23 @@ class CPS(SemiSupervised):
             "unsupervised_weight": w,
         }
         total = supervised["net"] + supervised["other"] + w * cross
+        labeller = jax.nn.softmax(logits["other"])
+        pseudo = Pseudo(
+            probability=labeller,
+            accepted=batch.valid,
+            student=jax.nn.softmax(logits["net"]),
+        )
         return total, Aux(
-            metrics,
-            state,
-            None,
-            Pseudo(jax.nn.softmax(logits["other"]), batch.valid, jax.nn.softmax(logits["net"])),
+            metrics=metrics,
+            state=states,
+            pseudo=pseudo,
         )
 
-    def teach(self, pupil: jax.Array, other: jax.Array, valid: jax.Array) -> jax.Array:
+    def teach(
+        self,
+        pupil: jax.Array,
+        other: jax.Array,
+        valid: jax.Array,
+    ) -> jax.Array:
         """Cross-entropy of ``pupil`` against the decision of ``other``; a decision has no gradient."""
         return hard_cross_entropy(pupil, jnp.argmax(other, -1), valid, valid)

@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import ClassVar
 
 import jax
-import jax.numpy as jnp
 
-from semiseg.methods.base import SemiSupervised
-from semiseg.methods.parts.heads import discriminator, judge
-from semiseg.methods.parts.terms import binary_cross_entropy, frozen
+from semiseg.fields import number
+from semiseg.methods.base import SemiSupervised, new_states
+from semiseg.methods.parts.critic import adversarial_terms, discriminator, inside_frame
 from semiseg.types import Aux, Batch, Model, Params, Pseudo, PyTree, hyper
 
 
@@ -26,17 +25,17 @@ class DAN(SemiSupervised):
         does, it acts through the clipping alone, whose norm goes over both networks.
     """
 
-    weight: float = 0.05
-    critic_weight: float = 1.0
+    weight: float = number(0.05, at_least=0)
+    critic_weight: float = number(1.0, at_least=0)
 
+    title: ClassVar[str] = "DAN"
     paper: ClassVar[str] = "Zhang et al., MICCAI 2017"
     holds: ClassVar[str] = "1 + 1 critic | 1"
     passes: ClassVar[str] = "L + U"
 
     def networks(self, model: Model, key: jax.Array) -> dict[str, Params]:
-        critic = discriminator(
-            model, jax.random.fold_in(key, 1), model.sample.shape[-1] + model.classes
-        )
+        channels = model.sample.shape[-1] + model.classes
+        critic = discriminator(model, jax.random.fold_in(key, 1), channels)
         return {"net": model.init(key), "critic": critic}
 
     def loss(
@@ -49,23 +48,25 @@ class DAN(SemiSupervised):
         progress: jax.Array,
     ) -> tuple[jax.Array, Aux]:
         output, supervised = self.supervise(model, params["net"], batch, key)
-        unlabelled = model.apply(
-            params["net"], batch.weak, train=True, key=jax.random.fold_in(key, 1)
-        )
-        p, q = jax.nn.softmax(output.logits), jax.nn.softmax(unlabelled.logits)
-        q = jnp.where(
-            batch.valid[..., None], q, jax.lax.stop_gradient(q)
-        )  # what lies outside the frame teaches nothing
-        seen = lambda critic, image, p: judge(critic, jnp.concatenate([image, p], -1))
-        fool = binary_cross_entropy(seen(frozen(params["critic"]), batch.weak, q), 1)
-        known, free = (
-            seen(params["critic"], x, jax.lax.stop_gradient(y))
-            for x, y in ((batch.image, p), (batch.weak, q))
-        )
-        tell = binary_cross_entropy(known, 1) + binary_cross_entropy(free, 0)
+        k_unlabelled = jax.random.fold_in(key, 1)
+        unlabelled = model.apply(params["net"], batch.weak, train=True, key=k_unlabelled)
+        p = jax.nn.softmax(output.logits)
+        q = inside_frame(jax.nn.softmax(unlabelled.logits), batch.valid)
+        fool, tell = adversarial_terms(params["critic"], batch.image, p, batch.weak, q)
         w = self.ramped(progress)
-        metrics = {"supervised": supervised, "fool": fool, "tell": tell, "adversarial_weight": w}
-        state = {"net": output.new_state, "critic": params["critic"].state}
-        return supervised + w * fool + self.critic_weight * tell, Aux(
-            metrics, state, None, Pseudo(q, batch.valid)
+        metrics = {
+            "supervised": supervised,
+            "fool": fool,
+            "tell": tell,
+            "adversarial_weight": w,
+        }
+        total = supervised + w * fool + self.critic_weight * tell
+        states = new_states(params, output.new_state)
+        return total, Aux(
+            metrics=metrics,
+            state=states,
+            pseudo=Pseudo(
+                probability=q,
+                accepted=batch.valid,
+            ),
         )

@@ -1,4 +1,4 @@
-"""DTC: a network that segments and measures distances agrees with itself."""
+"""DTC: the segmentation and the signed distances that one network predicts agree."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 
+from semiseg.fields import number
 from semiseg.losses import masked_mean
-from semiseg.methods.base import SemiSupervised
+from semiseg.methods.base import SemiSupervised, new_states
 from semiseg.methods.parts.distance_head import as_probability, decision, distance_loss
 from semiseg.methods.parts.heads import head, run
 from semiseg.methods.parts.terms import weighed
@@ -29,19 +30,18 @@ class DTC(SemiSupervised):
       steepness: k (published: 1500).
     """
 
-    weight: float = 1.0
-    distance_weight: float = 0.3
-    steepness: float = 1500.0
+    weight: float = number(1.0, at_least=0)
+    distance_weight: float = number(0.3, at_least=0)
+    steepness: float = number(1500.0, at_least=0)
 
+    title: ClassVar[str] = "DTC"
     paper: ClassVar[str] = "Luo et al., AAAI 2021"
     holds: ClassVar[str] = "1 + 1 head | 1"
     passes: ClassVar[str] = "L + U"
 
     def networks(self, model: Model, key: jax.Array) -> dict[str, Params]:
-        return {
-            "net": model.init(key),
-            "distance": head(model, jax.random.fold_in(key, 1), model.classes - 1),
-        }
+        distance = head(model, jax.random.fold_in(key, 1), model.classes - 1)
+        return {"net": model.init(key), "distance": distance}
 
     def loss(
         self,
@@ -53,21 +53,41 @@ class DTC(SemiSupervised):
         progress: jax.Array,
     ) -> tuple[jax.Array, Aux]:
         output, supervised = self.supervise(model, params["net"], batch, key)
-        unlabelled = model.apply(
-            params["net"], batch.weak, train=True, key=jax.random.fold_in(key, 1)
-        )
-        z, z_u = (
-            jnp.tanh(run(params["distance"], out.aux["features"])) for out in (output, unlabelled)
-        )
+        k_unlabelled = jax.random.fold_in(key, 1)
+        unlabelled = model.apply(params["net"], batch.weak, train=True, key=k_unlabelled)
+        z = jnp.tanh(run(params["distance"], output.aux["features"]))
+        z_unlabelled = jnp.tanh(run(params["distance"], unlabelled.aux["features"]))
         distance = distance_loss(weighed(z, batch.weight), batch.label, model.classes)
-        p, q = jax.nn.softmax(output.logits), jax.nn.softmax(unlabelled.logits)
-        agree = lambda p, z, valid: masked_mean(
-            jnp.square(p[..., 1:] - as_probability(z, self.steepness)), valid
-        )
-        dual = (agree(p, z, batch.label != IGNORE) + agree(q, z_u, batch.valid)) / 2
+        p = jax.nn.softmax(output.logits)
+        q = jax.nn.softmax(unlabelled.logits)
+        dual_labelled = self.disagreement(p, z, batch.label != IGNORE)
+        dual = (dual_labelled + self.disagreement(q, z_unlabelled, batch.valid)) / 2
         w = self.ramped(progress)
-        metrics = {"supervised": supervised, "distance": distance, "dual": dual, "dual_weight": w}
-        state = {"net": output.new_state, "distance": params["distance"].state}
-        return supervised + self.distance_weight * distance + w * dual, Aux(
-            metrics, state, None, Pseudo(q, batch.valid, decision(z_u))
+        metrics = {
+            "supervised": supervised,
+            "distance": distance,
+            "dual": dual,
+            "dual_weight": w,
+        }
+        total = supervised + self.distance_weight * distance + w * dual
+        states = new_states(params, output.new_state)
+        pseudo = Pseudo(
+            probability=q,
+            accepted=batch.valid,
+            student=decision(z_unlabelled),
         )
+        return total, Aux(
+            metrics=metrics,
+            state=states,
+            pseudo=pseudo,
+        )
+
+    def disagreement(
+        self,
+        p: jax.Array,
+        z: jax.Array,
+        valid: jax.Array,
+    ) -> jax.Array:
+        """Mean squared difference of both heads over valid pixels and foreground classes."""
+        error = jnp.square(p[..., 1:] - as_probability(z, self.steepness))
+        return masked_mean(error, valid)

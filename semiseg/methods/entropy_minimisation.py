@@ -7,8 +7,9 @@ from typing import ClassVar
 
 import jax
 
+from semiseg.fields import number
 from semiseg.losses import masked_mean
-from semiseg.methods.base import SemiSupervised
+from semiseg.methods.base import SemiSupervised, student
 from semiseg.methods.parts.terms import entropy
 from semiseg.types import Aux, Batch, Model, Params, Pseudo, PyTree, hyper
 
@@ -20,8 +21,9 @@ class EntropyMinimisation(SemiSupervised):
     Adds w(t) · mean over pixels of -Σ p log p / ln K, p = softmax(f(u)).
     """
 
-    weight: float = 0.1
+    weight: float = number(0.1, at_least=0)
 
+    title: ClassVar[str] = "entropy minimisation"
     paper: ClassVar[str] = "Grandvalet & Bengio, NeurIPS 2004; Vu et al., CVPR 2019"
     passes: ClassVar[str] = "L + U"
 
@@ -35,10 +37,20 @@ class EntropyMinimisation(SemiSupervised):
         progress: jax.Array,
     ) -> tuple[jax.Array, Aux]:
         output, supervised = self.supervise(model, params, batch, key)
-        p = jax.nn.softmax(
-            model.apply(params, batch.weak, train=True, key=jax.random.fold_in(key, 1)).logits
-        )
-        unsure = masked_mean(entropy(p), batch.valid) / math.log(model.classes)
+        p = student(model, params, batch.weak, jax.random.fold_in(key, 1))
+        uncertainty = masked_mean(entropy(p), batch.valid) / math.log(model.classes)
         w = self.ramped(progress)
-        metrics = {"supervised": supervised, "entropy": unsure, "entropy_weight": w}
-        return supervised + w * unsure, Aux(metrics, output.new_state, None, Pseudo(p, batch.valid))
+        metrics = {
+            "supervised": supervised,
+            "entropy": uncertainty,
+            "entropy_weight": w,
+        }
+        total = supervised + w * uncertainty
+        return total, Aux(
+            metrics=metrics,
+            state=output.new_state,
+            pseudo=Pseudo(
+                probability=p,
+                accepted=batch.valid,
+            ),
+        )

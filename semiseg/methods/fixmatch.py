@@ -1,4 +1,4 @@
-"""FixMatch, dense: what the network is sure of on the weak view, it learns on the strong one."""
+"""FixMatch, dense: confident predictions on the weak view are the labels of the strong view."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from typing import ClassVar, Literal
 import jax
 import jax.numpy as jnp
 
-from semiseg.methods.base import SemiSupervised
+from semiseg.fields import number
+from semiseg.methods.base import SemiSupervised, View, view
 from semiseg.methods.parts import thresholds
-from semiseg.methods.parts.terms import hard_cross_entropy
+from semiseg.methods.parts.terms import hard_cross_entropy, share_of_valid
 from semiseg.types import Aux, Batch, Model, Params, Pseudo, PyTree, hyper
 
 
@@ -23,32 +24,38 @@ class FixMatch(SemiSupervised):
 
     Attributes:
       threshold: least confidence of an accepted pixel.
-      rule: fixed, flexmatch or freematch: the last two set one for each class from what has been
-        learnt (then ``threshold`` is FlexMatch's upper bound, and unused by FreeMatch).
+      rule: fixed, flexmatch or freematch: the last two set one threshold for each class from what
+        has been learnt (then ``threshold`` is FlexMatch's upper bound, and unused by FreeMatch).
       rule_decay: of the moving averages that an adaptive rule follows.
       labeller: "student" labels with the network itself, normalised by its batch (the paper);
         "teacher" with its average.
-      student_view: "strong", or "weak" (then nothing is left of the method but self-training).
+      student_view: "strong"; "weak" makes the method plain self-training.
       rejected: "ignored", or "background": a quirk of published code, which trains every rejected
         pixel as class 0.
     """
 
-    weight: float = 0.5
-    threshold: float = 0.95
+    weight: float = number(0.5, at_least=0)
+    threshold: float = number(0.95, within=(0, 1))
     rule: thresholds.Kind = "fixed"
-    rule_decay: float = 0.999
+    rule_decay: float = number(0.999, within=(0, 1))
     labeller: Literal["student", "teacher"] = "student"
-    student_view: Literal["strong", "weak"] = "strong"
+    student_view: View = "strong"
     rejected: Literal["ignored", "background"] = "ignored"
 
+    title: ClassVar[str] = "FixMatch"
     paper: ClassVar[str] = (
         "Sohn et al., NeurIPS 2020; thresholds of FlexMatch (Zhang et al. 2021) and FreeMatch "
         "(Wang et al. 2023)"
     )
     passes: ClassVar[str] = "L + U | U"
 
-    def remember(self, model: Model, params: Params, key: jax.Array) -> dict[str, PyTree]:
-        return {"thresholds": thresholds.start(model.classes)}
+    def remember(
+        self,
+        model: Model,
+        params: Params,
+        key: jax.Array,
+    ) -> dict[str, PyTree]:
+        return {"thresholds": thresholds.initial_thresholds(model.classes)}
 
     def loss(
         self,
@@ -60,31 +67,46 @@ class FixMatch(SemiSupervised):
         progress: jax.Array,
     ) -> tuple[jax.Array, Aux]:
         output, supervised = self.supervise(model, params, batch, key)
-        if self.labeller == "teacher":
-            q = self.target(model, memory["teacher"], batch.weak, jax.random.fold_in(key, 2))
-        else:
-            q = jax.nn.softmax(
-                jax.lax.stop_gradient(model.apply(params, batch.weak, train=True).logits)
-            )
+        q = self.labels(model, params, memory, batch, jax.random.fold_in(key, 2))
         accepted, seen = thresholds.accept(
             self.rule, self.threshold, memory["thresholds"], q, batch.valid, self.rule_decay
         )
         label = q.argmax(-1)
-        view = batch.strong if self.student_view == "strong" else batch.weak
-        logits = model.apply(params, view, train=True, key=jax.random.fold_in(key, 1)).logits
+        image = view(batch, self.student_view)
+        logits = model.apply(params, image, train=True, key=jax.random.fold_in(key, 1)).logits
         trained = accepted if self.rejected == "ignored" else batch.valid
-        unsupervised = hard_cross_entropy(
-            logits, jnp.where(accepted, label, 0), trained, batch.valid
-        )
+        taught = jnp.where(accepted, label, 0)
+        unsupervised = hard_cross_entropy(logits, taught, trained, batch.valid)
         w = self.ramped(progress)
-        share = accepted.sum() / jnp.maximum(batch.valid.sum(), 1)
         metrics = {
             "supervised": supervised,
             "unsupervised": unsupervised,
-            "accepted": share,
+            "accepted": share_of_valid(accepted, batch.valid),
             "unsupervised_weight": w,
         }
-        pseudo = Pseudo(q, accepted, jax.nn.softmax(logits))
-        return supervised + w * unsupervised, Aux(
-            metrics, output.new_state, {**memory, "thresholds": seen}, pseudo
+        memory = {**memory, "thresholds": seen}
+        pseudo = Pseudo(
+            probability=q,
+            accepted=accepted,
+            student=jax.nn.softmax(logits),
         )
+        return supervised + w * unsupervised, Aux(
+            metrics=metrics,
+            state=output.new_state,
+            memory=memory,
+            pseudo=pseudo,
+        )
+
+    def labels(
+        self,
+        model: Model,
+        params: Params,
+        memory: PyTree,
+        batch: Batch,
+        key: jax.Array,
+    ) -> jax.Array:
+        """Probabilities that become pseudo-labels ``(B, *space, K)``, without gradient."""
+        if self.labeller == "teacher":
+            return self.target(model, memory["teacher"], batch.weak, key)
+        logits = model.apply(params, batch.weak, train=True).logits
+        return jax.nn.softmax(jax.lax.stop_gradient(logits))

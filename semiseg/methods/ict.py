@@ -7,8 +7,9 @@ from typing import ClassVar
 import jax
 
 from semiseg.augment.mix import partner
+from semiseg.fields import number
 from semiseg.losses import softmax_mse
-from semiseg.methods.base import SemiSupervised
+from semiseg.methods.base import SemiSupervised, student
 from semiseg.types import Aux, Batch, Model, Params, Pseudo, PyTree, hyper
 
 
@@ -21,12 +22,13 @@ class ICT(SemiSupervised):
     probabilities.
 
     Attributes:
-      alpha: of the Beta distribution; small: nearly always one of the two images.
+      alpha: of the Beta distribution; where it is small, λ is nearly always close to 0 or to 1.
     """
 
-    weight: float = 4.0
-    alpha: float = 0.2
+    weight: float = number(4.0, at_least=0)
+    alpha: float = number(0.2, above=0)
 
+    title: ClassVar[str] = "ICT"
     paper: ClassVar[str] = "Verma et al., IJCAI 2019"
     passes: ClassVar[str] = "L + U | U"
 
@@ -41,16 +43,33 @@ class ICT(SemiSupervised):
     ) -> tuple[jax.Array, Aux]:
         k_student, k_mix, k_teacher = (jax.random.fold_in(key, i) for i in (1, 2, 3))
         output, supervised = self.supervise(model, params, batch, key)
-        teacher = self.target(model, memory["teacher"], batch.weak, k_teacher)
+        target = self.target(model, memory["teacher"], batch.weak, k_teacher)
         share = jax.random.beta(k_mix, self.alpha, self.alpha, (len(batch.weak),))
         share = share.reshape(-1, *(1,) * (batch.weak.ndim - 1))
-        mix = lambda x: share * x + (1 - share) * partner(x)
-        student = jax.nn.softmax(
-            model.apply(params, mix(batch.weak), train=True, key=k_student).logits
-        )
-        consistency = softmax_mse(student, mix(teacher), batch.valid & partner(batch.valid))
+        p = student(model, params, mix(batch.weak, share), k_student)
+        both_valid = batch.valid & partner(batch.valid)
+        consistency = softmax_mse(p, mix(target, share), both_valid)
         w = self.ramped(progress)
-        metrics = {"supervised": supervised, "consistency": consistency, "consistency_weight": w}
-        return supervised + w * consistency, Aux(
-            metrics, output.new_state, None, Pseudo(teacher, batch.valid)
+        metrics = {
+            "supervised": supervised,
+            "consistency": consistency,
+            "consistency_weight": w,
+        }
+        pseudo = Pseudo(
+            probability=target,
+            accepted=batch.valid,
         )
+        return supervised + w * consistency, Aux(
+            metrics=metrics,
+            state=output.new_state,
+            pseudo=pseudo,
+        )
+
+
+def mix(x: jax.Array, share: jax.Array) -> jax.Array:
+    """``share`` of each entry of a batch, and the rest of the next one.
+
+    >>> mix(jax.numpy.array([1.0, 2.0]), 0.75).tolist()
+    [1.25, 1.75]
+    """
+    return share * x + (1 - share) * partner(x)

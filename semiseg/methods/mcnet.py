@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 
+from semiseg.fields import number
 from semiseg.losses import softmax_mse
-from semiseg.methods.base import SemiSupervised
+from semiseg.methods.base import SemiSupervised, new_states
 from semiseg.methods.parts.heads import added, head
 from semiseg.methods.parts.terms import sharpen, weighed
-from semiseg.types import IGNORE, Aux, Batch, Model, Params, Pseudo, PyTree, hyper
+from semiseg.types import IGNORE, Aux, Batch, Model, Output, Params, Pseudo, PyTree, hyper
 
 
 @hyper
@@ -26,24 +28,25 @@ class MCNet(SemiSupervised):
     + (1 - p)^(1/T)), and the target has a gradient.
 
     Attributes:
-      weight: the published .1 of the sum over six pairs and of a mean over both kinds of images,
-        beside half of the supervised sum, is .3 here.
+      weight: the published 0.1 of the sum over six pairs and of a mean over both kinds of images,
+        beside half of the supervised sum, is 0.3 here.
       temperature: of the sharpening p^(1/T) / Σ p^(1/T).
     """
 
-    weight: float = 0.3
-    temperature: float = 0.1
+    weight: float = number(0.3, at_least=0)
+    temperature: float = number(0.1, above=0)
 
+    title: ClassVar[str] = "MC-Net+"
     paper: ClassVar[str] = "Wu et al., MedIA 2022"
     holds: ClassVar[str] = "1 + 2 heads | 1"
     passes: ClassVar[str] = "L + U"
 
     def networks(self, model: Model, key: jax.Array) -> dict[str, Params]:
-        heads = {
-            f"head{i}": head(model, jax.random.fold_in(key, i), model.classes, size)
-            for i, size in ((1, 3), (2, 5))
+        return {
+            "net": model.init(key),
+            "head1": head(model, jax.random.fold_in(key, 1), model.classes, size=3),
+            "head2": head(model, jax.random.fold_in(key, 2), model.classes, size=5),
         }
-        return {"net": model.init(key), **heads}
 
     def loss(
         self,
@@ -55,22 +58,16 @@ class MCNet(SemiSupervised):
         progress: jax.Array,
     ) -> tuple[jax.Array, Aux]:
         output, supervised = self.supervise(model, params["net"], batch, key)
-        unlabelled = model.apply(
-            params["net"], batch.weak, train=True, key=jax.random.fold_in(key, 1)
-        )
-        every = lambda out: [
-            out.logits,
-            *(added(params[name], out.logits, out.aux["features"]) for name in ("head1", "head2")),
-        ]
-        known, free = every(output), every(unlabelled)
-        others = sum(
-            (self.criterion(weighed(y, batch.weight), batch.label) for y in known[1:]),
-            jnp.float32(0),
-        )
-        q = [jax.nn.softmax(y) for y in free]
-        mutual = self.mutual(
-            [jax.nn.softmax(y) for y in known], batch.label != IGNORE
-        ) + self.mutual(q, batch.valid)
+        k_unlabelled = jax.random.fold_in(key, 1)
+        unlabelled = model.apply(params["net"], batch.weak, train=True, key=k_unlabelled)
+        logits_labelled = self.decode(params, output)
+        logits_unlabelled = self.decode(params, unlabelled)
+        others = jnp.float32(0)
+        for logits in logits_labelled[1:]:
+            others += self.criterion(weighed(logits, batch.weight), batch.label)
+        q = [jax.nn.softmax(y) for y in logits_unlabelled]
+        p = [jax.nn.softmax(y) for y in logits_labelled]
+        mutual = self.mutual(p, batch.label != IGNORE) + self.mutual(q, batch.valid)
         w = self.ramped(progress)
         metrics = {
             "supervised": supervised,
@@ -78,17 +75,27 @@ class MCNet(SemiSupervised):
             "mutual": mutual,
             "mutual_weight": w,
         }
-        state = {name: p.state for name, p in params.items()} | {"net": output.new_state}
-        pseudo = Pseudo((q[1] + q[2]) / 2, batch.valid, q[0])
-        return supervised + others + w * mutual, Aux(metrics, state, None, pseudo)
+        states = new_states(params, output.new_state)
+        pseudo = Pseudo(
+            probability=(q[1] + q[2]) / 2,
+            accepted=batch.valid,
+            student=q[0],
+        )
+        return supervised + others + w * mutual, Aux(
+            metrics=metrics,
+            state=states,
+            pseudo=pseudo,
+        )
+
+    def decode(self, params: dict[str, Params], output: Output) -> list[jax.Array]:
+        """Logits of the three predictions."""
+        features = output.aux["features"]
+        first = added(params["head1"], output.logits, features)
+        second = added(params["head2"], output.logits, features)
+        return [output.logits, first, second]
 
     def mutual(self, p: list[jax.Array], valid: jax.Array) -> jax.Array:
         """Mean over ordered pairs of the distance to the other's sharpened prediction."""
         target = [sharpen(jax.lax.stop_gradient(x), self.temperature) for x in p]
-        pairs = [
-            softmax_mse(a, b, valid)
-            for i, a in enumerate(p)
-            for j, b in enumerate(target)
-            if i != j
-        ]
-        return jnp.stack(pairs).mean()
+        pairs = itertools.permutations(range(len(p)), 2)
+        return jnp.stack([softmax_mse(p[i], target[j], valid) for i, j in pairs]).mean()

@@ -1,14 +1,15 @@
-"""Mean teacher: agree, on unlabelled images, with the average of your own past."""
+"""Mean teacher: agree, on unlabelled images, with the moving average of the network."""
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import jax
-import jax.numpy as jnp
 
+from semiseg.fields import number
 from semiseg.losses import softmax_mse
-from semiseg.methods.base import SemiSupervised
+from semiseg.methods.base import SemiSupervised, View, student, view
+from semiseg.methods.parts.terms import clipped_noise
 from semiseg.types import Aux, Batch, Model, Params, Pseudo, PyTree, hyper
 
 
@@ -17,9 +18,9 @@ class MeanTeacher(SemiSupervised):
     """Tarvainen & Valpola, NeurIPS 2017 (equations 1-2), as used for segmentation by Yu et al.,
     MICCAI 2019.
 
-    Loss = criterion(student(x_l), y) + w(t) · ||softmax(student(u')) - softmax(teacher(u))||²  with w(t) = weight · exp(-5 (1 - t)²);
-    the teacher is the exponential moving average of the student, of weights and of normalisation
-    statistics, and is what is evaluated.
+    Loss = criterion(student(x_l), y) + w(t) · ||softmax(student(u')) - softmax(teacher(u))||²
+    with w(t) = weight · exp(-5 (1 - t)²). The teacher is the exponential moving average of the
+    student (of its weights and its normalisation statistics), and is what is evaluated.
 
     Attributes:
       weight: of the consistency term (squared error, mean over pixels and classes) at the end of
@@ -31,11 +32,12 @@ class MeanTeacher(SemiSupervised):
         teacher's is weak.
     """
 
-    weight: float = 1.0
-    start: float = 0.0
-    noise: float = 0.0
-    student_view: Literal["strong", "weak"] = "strong"
+    weight: float = number(1.0, at_least=0)
+    start: float = number(0.0, within=(0, 1))
+    noise: float = number(0.0, at_least=0)
+    student_view: View = "strong"
 
+    title: ClassVar[str] = "mean teacher"
     paper: ClassVar[str] = "Tarvainen & Valpola, NeurIPS 2017"
     passes: ClassVar[str] = "L + U | U"
 
@@ -50,21 +52,23 @@ class MeanTeacher(SemiSupervised):
     ) -> tuple[jax.Array, Aux]:
         k_student, k_teacher, k_noise = (jax.random.fold_in(key, i) for i in (1, 2, 3))
         output, supervised = self.supervise(model, params, batch, key)
-        noise = jnp.clip(
-            self.noise * jax.random.normal(k_noise, batch.weak.shape),
-            -2 * self.noise,
-            2 * self.noise,
-        )
-        target = self.target(model, memory["teacher"], batch.weak + noise, k_teacher)
-        view = batch.strong if self.student_view == "strong" else batch.weak
-        student = jax.nn.softmax(model.apply(params, view, train=True, key=k_student).logits)
-        consistency = softmax_mse(student, target, batch.valid)
-        weight = self.ramped(progress) * (progress >= self.start)
+        noisy = batch.weak + clipped_noise(k_noise, batch.weak.shape, self.noise)
+        target = self.target(model, memory["teacher"], noisy, k_teacher)
+        p = student(model, params, view(batch, self.student_view), k_student)
+        consistency = softmax_mse(p, target, batch.valid)
+        w = self.ramped(progress) * (progress >= self.start)
         metrics = {
             "supervised": supervised,
             "consistency": consistency,
-            "consistency_weight": weight,
+            "consistency_weight": w,
         }
-        return supervised + weight * consistency, Aux(
-            metrics, output.new_state, None, Pseudo(target, batch.valid, student)
+        pseudo = Pseudo(
+            probability=target,
+            accepted=batch.valid,
+            student=p,
+        )
+        return supervised + w * consistency, Aux(
+            metrics=metrics,
+            state=output.new_state,
+            pseudo=pseudo,
         )

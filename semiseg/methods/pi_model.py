@@ -1,4 +1,4 @@
-"""Π-model: two random looks of one network at one image agree."""
+"""Π-model: two random views of one image get the same prediction."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from typing import ClassVar
 
 import jax
 
+from semiseg.fields import number
 from semiseg.losses import softmax_mse
-from semiseg.methods.base import SemiSupervised
+from semiseg.methods.base import SemiSupervised, student
 from semiseg.types import Aux, Batch, Model, Params, Pseudo, PyTree, hyper
 
 
@@ -19,8 +20,9 @@ class PiModel(SemiSupervised):
     network has any; the gradient goes through both, as there.
     """
 
-    weight: float = 4.0
+    weight: float = number(4.0, at_least=0)
 
+    title: ClassVar[str] = "pi model"
     paper: ClassVar[str] = "Laine & Aila, ICLR 2017"
     passes: ClassVar[str] = "L + 2 U"
 
@@ -34,15 +36,22 @@ class PiModel(SemiSupervised):
         progress: jax.Array,
     ) -> tuple[jax.Array, Aux]:
         output, supervised = self.supervise(model, params, batch, key)
-        looks = [
-            jax.nn.softmax(
-                model.apply(params, view, train=True, key=jax.random.fold_in(key, i)).logits
-            )
-            for i, view in enumerate((batch.weak, batch.strong), 1)
-        ]
-        consistency = softmax_mse(looks[0], looks[1], batch.valid)
+        weak = student(model, params, batch.weak, jax.random.fold_in(key, 1))
+        strong = student(model, params, batch.strong, jax.random.fold_in(key, 2))
+        consistency = softmax_mse(weak, strong, batch.valid)
         w = self.ramped(progress)
-        metrics = {"supervised": supervised, "consistency": consistency, "consistency_weight": w}
+        metrics = {
+            "supervised": supervised,
+            "consistency": consistency,
+            "consistency_weight": w,
+        }
+        pseudo = Pseudo(
+            probability=weak,
+            accepted=batch.valid,
+            student=strong,
+        )
         return supervised + w * consistency, Aux(
-            metrics, output.new_state, None, Pseudo(looks[0], batch.valid, looks[1])
+            metrics=metrics,
+            state=output.new_state,
+            pseudo=pseudo,
         )

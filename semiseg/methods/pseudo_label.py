@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import jax
-import jax.numpy as jnp
 
-from semiseg.methods.base import SemiSupervised
-from semiseg.methods.parts.terms import hard_cross_entropy
+from semiseg.fields import number
+from semiseg.methods.base import SemiSupervised, View, view
+from semiseg.methods.parts.terms import hard_cross_entropy, share_of_valid
 from semiseg.methods.parts.thresholds import confident
 from semiseg.types import Aux, Batch, Model, Params, Pseudo, PyTree, hyper
 
@@ -30,10 +30,11 @@ class PseudoLabel(SemiSupervised):
         from the weak one.
     """
 
-    weight: float = 0.5
-    threshold: float = 0.9
-    student_view: Literal["strong", "weak"] = "strong"
+    weight: float = number(0.5, at_least=0)
+    threshold: float = number(0.9, within=(0, 1))
+    student_view: View = "strong"
 
+    title: ClassVar[str] = "pseudo label"
     paper: ClassVar[str] = "Lee, ICML workshop 2013"
     passes: ClassVar[str] = "L + U | U"
 
@@ -47,19 +48,26 @@ class PseudoLabel(SemiSupervised):
         progress: jax.Array,
     ) -> tuple[jax.Array, Aux]:
         output, supervised = self.supervise(model, params, batch, key)
-        probability = self.target(model, memory["teacher"], batch.weak, jax.random.fold_in(key, 2))
-        accepted = confident(probability, self.threshold, batch.valid)
-        view = batch.strong if self.student_view == "strong" else batch.weak
-        logits = model.apply(params, view, train=True, key=jax.random.fold_in(key, 1)).logits
-        unsupervised = hard_cross_entropy(logits, probability.argmax(-1), accepted, batch.valid)
-        weight = self.ramped(progress)
-        share = accepted.sum() / jnp.maximum(batch.valid.sum(), 1)
+        k_student, k_teacher = jax.random.fold_in(key, 1), jax.random.fold_in(key, 2)
+        q = self.target(model, memory["teacher"], batch.weak, k_teacher)
+        accepted = confident(q, self.threshold, batch.valid)
+        image = view(batch, self.student_view)
+        logits = model.apply(params, image, train=True, key=k_student).logits
+        unsupervised = hard_cross_entropy(logits, q.argmax(-1), accepted, batch.valid)
+        w = self.ramped(progress)
         metrics = {
             "supervised": supervised,
             "unsupervised": unsupervised,
-            "accepted": share,
-            "unsupervised_weight": weight,
+            "accepted": share_of_valid(accepted, batch.valid),
+            "unsupervised_weight": w,
         }
-        return supervised + weight * unsupervised, Aux(
-            metrics, output.new_state, None, Pseudo(probability, accepted, jax.nn.softmax(logits))
+        pseudo = Pseudo(
+            probability=q,
+            accepted=accepted,
+            student=jax.nn.softmax(logits),
+        )
+        return supervised + w * unsupervised, Aux(
+            metrics=metrics,
+            state=output.new_state,
+            pseudo=pseudo,
         )

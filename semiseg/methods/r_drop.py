@@ -1,4 +1,4 @@
-"""R-Drop: two dropouts of one network agree."""
+"""R-Drop: two passes of one network with different dropout agree."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import ClassVar
 
 import jax
 
+from semiseg.fields import number
 from semiseg.losses import masked_mean
 from semiseg.methods.base import SemiSupervised
 from semiseg.methods.parts.heads import drop_channels, last_layer
@@ -25,9 +26,10 @@ class RDrop(SemiSupervised):
       drop: probability that a channel of the features under the last layer is dropped.
     """
 
-    weight: float = 0.5
-    drop: float = 0.2
+    weight: float = number(0.5, at_least=0)
+    drop: float = number(0.2, at_least=0, below=1)
 
+    title: ClassVar[str] = "R-Drop"
     paper: ClassVar[str] = "Liang et al., NeurIPS 2021"
     passes: ClassVar[str] = "L + 2 U"
 
@@ -41,19 +43,36 @@ class RDrop(SemiSupervised):
         progress: jax.Array,
     ) -> tuple[jax.Array, Aux]:
         output, supervised = self.supervise(model, params, batch, key)
-        looks = []
-        for i in (1, 2):
-            k_net, k_drop = jax.random.split(jax.random.fold_in(key, i))
-            features = model.apply(params, batch.strong, train=True, key=k_net).aux["features"]
-            looks.append(
-                jax.nn.softmax(
-                    last_layer(model, params, drop_channels(k_drop, features, self.drop))
-                )
-            )
-        a, b = looks
-        apart = masked_mean(0.5 * (divergence(a, b) + divergence(b, a)), batch.valid)
+        first = self.dropped(model, params, batch.strong, jax.random.fold_in(key, 1))
+        second = self.dropped(model, params, batch.strong, jax.random.fold_in(key, 2))
+        distance = 0.5 * (divergence(first, second) + divergence(second, first))
+        apart = masked_mean(distance, batch.valid)
         w = self.ramped(progress)
-        metrics = {"supervised": supervised, "divergence": apart, "divergence_weight": w}
-        return supervised + w * apart, Aux(
-            metrics, output.new_state, None, Pseudo(a, batch.valid, b)
+        metrics = {
+            "supervised": supervised,
+            "divergence": apart,
+            "divergence_weight": w,
+        }
+        pseudo = Pseudo(
+            probability=first,
+            accepted=batch.valid,
+            student=second,
         )
+        return supervised + w * apart, Aux(
+            metrics=metrics,
+            state=output.new_state,
+            pseudo=pseudo,
+        )
+
+    def dropped(
+        self,
+        model: Model,
+        params: Params,
+        image: jax.Array,
+        key: jax.Array,
+    ) -> jax.Array:
+        """Class probabilities ``(B, *space, K)`` of a pass with dropout."""
+        k_net, k_drop = jax.random.split(key)
+        features = model.apply(params, image, train=True, key=k_net).aux["features"]
+        logits = last_layer(model, params, drop_channels(k_drop, features, self.drop))
+        return jax.nn.softmax(logits)

@@ -1,6 +1,4 @@
-"""SASSNet: distance maps of unlabelled images must have shapes that a critic takes for labelled
-ones.
-"""
+"""SASSNet: distance maps of unlabelled images must look to a critic like those of labelled ones."""
 
 from __future__ import annotations
 
@@ -9,10 +7,12 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 
-from semiseg.methods.base import SemiSupervised
+from semiseg.fields import number
+from semiseg.methods.base import SemiSupervised, new_states
+from semiseg.methods.parts.critic import adversarial_terms, discriminator, inside_frame
 from semiseg.methods.parts.distance_head import decision, distance_loss
-from semiseg.methods.parts.heads import discriminator, head, judge, run
-from semiseg.methods.parts.terms import binary_cross_entropy, frozen, weighed
+from semiseg.methods.parts.heads import head, run
+from semiseg.methods.parts.terms import weighed
 from semiseg.types import Aux, Batch, Model, Params, Pseudo, PyTree, hyper
 
 
@@ -30,21 +30,22 @@ class SASSNet(SemiSupervised):
         does, it acts through the clipping alone, whose norm goes over all networks.
     """
 
-    weight: float = 0.01
-    distance_weight: float = 0.3
-    critic_weight: float = 1.0
+    weight: float = number(0.01, at_least=0)
+    distance_weight: float = number(0.3, at_least=0)
+    critic_weight: float = number(1.0, at_least=0)
 
+    title: ClassVar[str] = "SASSNet"
     paper: ClassVar[str] = "Li et al., MICCAI 2020"
     holds: ClassVar[str] = "1 + 1 head + 1 critic | 1"
     passes: ClassVar[str] = "L + U"
 
     def networks(self, model: Model, key: jax.Array) -> dict[str, Params]:
         k_head, k_critic = (jax.random.fold_in(key, i) for i in (1, 2))
-        critic = discriminator(model, k_critic, model.sample.shape[-1] + model.classes - 1)
+        channels = model.sample.shape[-1] + model.classes - 1
         return {
             "net": model.init(key),
             "distance": head(model, k_head, model.classes - 1),
-            "critic": critic,
+            "critic": discriminator(model, k_critic, channels),
         }
 
     def loss(
@@ -57,23 +58,13 @@ class SASSNet(SemiSupervised):
         progress: jax.Array,
     ) -> tuple[jax.Array, Aux]:
         output, supervised = self.supervise(model, params["net"], batch, key)
-        unlabelled = model.apply(
-            params["net"], batch.weak, train=True, key=jax.random.fold_in(key, 1)
-        )
-        z, z_u = (
-            jnp.tanh(run(params["distance"], out.aux["features"])) for out in (output, unlabelled)
-        )
-        z_u = jnp.where(
-            batch.valid[..., None], z_u, jax.lax.stop_gradient(z_u)
-        )  # what lies outside the frame teaches nothing
+        k_unlabelled = jax.random.fold_in(key, 1)
+        unlabelled = model.apply(params["net"], batch.weak, train=True, key=k_unlabelled)
+        z = jnp.tanh(run(params["distance"], output.aux["features"]))
+        z_unlabelled = jnp.tanh(run(params["distance"], unlabelled.aux["features"]))
+        z_unlabelled = inside_frame(z_unlabelled, batch.valid)
         distance = distance_loss(weighed(z, batch.weight), batch.label, model.classes)
-        seen = lambda critic, image, z: judge(critic, jnp.concatenate([image, z], -1))
-        fool = binary_cross_entropy(seen(frozen(params["critic"]), batch.weak, z_u), 1)
-        known, free = (
-            seen(params["critic"], x, jax.lax.stop_gradient(y))
-            for x, y in ((batch.image, z), (batch.weak, z_u))
-        )
-        tell = binary_cross_entropy(known, 1) + binary_cross_entropy(free, 0)
+        fool, tell = adversarial_terms(params["critic"], batch.image, z, batch.weak, z_unlabelled)
         w = self.ramped(progress)
         metrics = {
             "supervised": supervised,
@@ -82,7 +73,16 @@ class SASSNet(SemiSupervised):
             "tell": tell,
             "adversarial_weight": w,
         }
-        state = {name: p.state for name, p in params.items()} | {"net": output.new_state}
-        q = jax.nn.softmax(unlabelled.logits)
         total = supervised + self.distance_weight * distance + w * fool + self.critic_weight * tell
-        return total, Aux(metrics, state, None, Pseudo(q, batch.valid, decision(z_u)))
+        states = new_states(params, output.new_state)
+        q = jax.nn.softmax(unlabelled.logits)
+        pseudo = Pseudo(
+            probability=q,
+            accepted=batch.valid,
+            student=decision(z_unlabelled),
+        )
+        return total, Aux(
+            metrics=metrics,
+            state=states,
+            pseudo=pseudo,
+        )

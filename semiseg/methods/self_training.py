@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 
-from semiseg.methods.base import SemiSupervised
+from semiseg.fields import count, number
+from semiseg.methods.base import SemiSupervised, View, choose, view
 from semiseg.methods.parts.terms import hard_cross_entropy
 from semiseg.methods.parts.thresholds import confident
 from semiseg.types import Aux, Batch, Model, Params, Pseudo, PyTree, hyper
@@ -33,10 +34,11 @@ class SelfTraining(SemiSupervised):
       student_view: "strong", or "weak".
     """
 
-    rounds: int = 2
-    threshold: float = 0.5
-    student_view: Literal["strong", "weak"] = "strong"
+    rounds: int = count(2, at_least=1)
+    threshold: float = number(0.5, within=(0, 1))
+    student_view: View = "strong"
 
+    title: ClassVar[str] = "self training"
     paper: ClassVar[str] = "Xie et al., CVPR 2020; Yang et al., CVPR 2022"
     holds: ClassVar[str] = "1 | 3"
     passes: ClassVar[str] = "L + U | U"
@@ -45,8 +47,18 @@ class SelfTraining(SemiSupervised):
         if self.rounds < 1:
             raise ValueError(f"rounds is {self.rounds}: it must be at least 1")
 
-    def remember(self, model: Model, params: Params, key: jax.Array) -> dict[str, PyTree]:
-        return {"labeller": params, "fresh": params, "round": jnp.int32(0), "next": jnp.int32(0)}
+    def remember(
+        self,
+        model: Model,
+        params: Params,
+        key: jax.Array,
+    ) -> dict[str, PyTree]:
+        return {
+            "labeller": params,
+            "fresh": params,
+            "round": jnp.int32(0),
+            "next": jnp.int32(0),
+        }
 
     def loss(
         self,
@@ -58,10 +70,11 @@ class SelfTraining(SemiSupervised):
         progress: jax.Array,
     ) -> tuple[jax.Array, Aux]:
         output, supervised = self.supervise(model, params, batch, key)
-        q = self.target(model, memory["labeller"], batch.weak, jax.random.fold_in(key, 2))
+        k_student, k_teacher = jax.random.fold_in(key, 1), jax.random.fold_in(key, 2)
+        q = self.target(model, memory["labeller"], batch.weak, k_teacher)
         accepted = confident(q, self.threshold, batch.valid) & (memory["round"] > 0)
-        view = batch.strong if self.student_view == "strong" else batch.weak
-        logits = model.apply(params, view, train=True, key=jax.random.fold_in(key, 1)).logits
+        image = view(batch, self.student_view)
+        logits = model.apply(params, image, train=True, key=k_student).logits
         unsupervised = hard_cross_entropy(logits, q.argmax(-1), accepted, batch.valid)
         due = jnp.floor(progress * self.rounds + 1e-6).astype(jnp.int32)
         metrics = {
@@ -69,20 +82,28 @@ class SelfTraining(SemiSupervised):
             "unsupervised": unsupervised,
             "round": memory["round"].astype(jnp.float32),
         }
-        memory = {**memory, "next": due}
-        return supervised + self.weight * unsupervised, Aux(
-            metrics, output.new_state, memory, Pseudo(q, accepted, jax.nn.softmax(logits))
+        total = supervised + self.weight * unsupervised
+        pseudo = Pseudo(
+            probability=q,
+            accepted=accepted,
+            student=jax.nn.softmax(logits),
+        )
+        return total, Aux(
+            metrics=metrics,
+            state=output.new_state,
+            memory={**memory, "next": due},
+            pseudo=pseudo,
         )
 
     def update(self, params: Params, memory: PyTree) -> tuple[Params, PyTree]:
+        """Average the network; where a round is over, begin the next one."""
         params, memory = super().update(params, memory)
         over = memory["next"] > memory["round"]
-        choose = lambda new, old: jax.tree.map(lambda a, b: jnp.where(over, a, b), new, old)
         fresh = memory["fresh"]
-        return choose(fresh, params), {
+        return choose(over, fresh, params), {
             **memory,
-            "labeller": choose(memory["teacher"], memory["labeller"]),
-            "teacher": choose(fresh, memory["teacher"]),
+            "labeller": choose(over, memory["teacher"], memory["labeller"]),
+            "teacher": choose(over, fresh, memory["teacher"]),
             "step": jnp.where(over, 0, memory["step"]),
             "round": memory["next"],
         }

@@ -1,15 +1,17 @@
-"""Temporal ensembling: agree with the average of what you said of this image before."""
+"""Temporal ensembling: agree with the average of your earlier predictions of this image."""
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 from jax.scipy.ndimage import map_coordinates
 
+from semiseg.fields import number
 from semiseg.losses import softmax_mse
-from semiseg.methods.base import SemiSupervised
+from semiseg.methods.base import SemiSupervised, View, student, view
+from semiseg.methods.parts.terms import share_of_valid
 from semiseg.types import Aux, Batch, Model, Params, Pseudo, PyTree, hyper
 
 
@@ -31,14 +33,20 @@ class TemporalEnsembling(SemiSupervised):
       student_view: "weak", or "strong".
     """
 
-    weight: float = 4.0
-    keep: float = 0.6
-    student_view: Literal["strong", "weak"] = "strong"
+    weight: float = number(4.0, at_least=0)
+    keep: float = number(0.6, within=(0, 1))
+    student_view: View = "strong"
 
+    title: ClassVar[str] = "temporal ensembling"
     paper: ClassVar[str] = "Laine & Aila, ICLR 2017"
     passes: ClassVar[str] = "L + U"
 
-    def remember(self, model: Model, params: Params, key: jax.Array) -> dict[str, PyTree]:
+    def remember(
+        self,
+        model: Model,
+        params: Params,
+        key: jax.Array,
+    ) -> dict[str, PyTree]:
         if model.pool is None:
             raise ValueError(
                 "temporal_ensembling remembers every image of the pool: the model needs the "
@@ -61,28 +69,34 @@ class TemporalEnsembling(SemiSupervised):
         seen = z.sum(-1)
         known = batch.valid & (seen > 0.5 * (1 - self.keep))
         target = z / jnp.maximum(seen, 1e-6)[..., None]
-        view = batch.strong if self.student_view == "strong" else batch.weak
-        student = jax.nn.softmax(
-            model.apply(params, view, train=True, key=jax.random.fold_in(key, 1)).logits
-        )
-        consistency = softmax_mse(student, target, known)
+        p = student(model, params, view(batch, self.student_view), jax.random.fold_in(key, 1))
+        consistency = softmax_mse(p, target, known)
         w = self.ramped(progress)
-        new = write_back(
+        ensemble = write_back(
             old,
             batch.place,
             batch.coordinates,
             batch.valid,
-            jax.lax.stop_gradient(student),
+            jax.lax.stop_gradient(p),
             self.keep,
         )
         metrics = {
             "supervised": supervised,
             "consistency": consistency,
             "consistency_weight": w,
-            "known": known.sum() / jnp.maximum(batch.valid.sum(), 1),
+            "known": share_of_valid(known, batch.valid),
         }
+        memory = {**memory, "ensemble": ensemble}
+        pseudo = Pseudo(
+            probability=target,
+            accepted=known,
+            student=p,
+        )
         return supervised + w * consistency, Aux(
-            metrics, output.new_state, {**memory, "ensemble": new}, Pseudo(target, known, student)
+            metrics=metrics,
+            state=output.new_state,
+            memory=memory,
+            pseudo=pseudo,
         )
 
 
@@ -91,12 +105,11 @@ def look_up(z_UHWK: jax.Array, coordinates: jax.Array) -> jax.Array:
     interpolated linearly.
     """
 
-    def one(z: jax.Array, points: jax.Array) -> jax.Array:
-        return jax.vmap(
-            lambda channel: map_coordinates(channel, list(points), 1, mode="nearest"), -1, -1
-        )(z)
+    def one_channel(channel: jax.Array, points: jax.Array) -> jax.Array:
+        return map_coordinates(channel, list(points), 1, mode="nearest")
 
-    return jax.vmap(one)(z_UHWK, coordinates)
+    over_channels = jax.vmap(one_channel, (-1, None), -1)
+    return jax.vmap(over_channels)(z_UHWK, coordinates)
 
 
 def write_back(
@@ -112,17 +125,29 @@ def write_back(
 
     Where several are nearest to one (a view that shrinks, an image drawn twice) the last of them is
     written, on every kind of device.
+
+    Args:
+      ensemble: Z ``(N, *space, K)`` of all pool images.
+      place: ``(U,)``, index of each view's image in the pool.
+      coordinates: ``(U, axes, *size)``, the pool pixel that each pixel of a view comes from.
+      valid: ``(U, *size)`` bool.
+      p: predictions ``(U, *size, K)``.
+      keep: weight of the old ensemble.
     """
     nearest = jnp.moveaxis(jnp.round(coordinates).astype(jnp.int32), 1, 0)
-    each = lambda x: jnp.broadcast_to(x.reshape(-1, *(1,) * (valid.ndim - 1)), valid.shape)
-    slot = each((place[:, None] == place).argmax(-1))  # of the first view of the same image
+    first_view = (place[:, None] == place).argmax(-1)  # of the same image
+    slot = _at_each_pixel(first_view, valid.shape)
     number = jnp.arange(1, valid.size + 1).reshape(valid.shape)
-    last = (
-        jnp.zeros((len(place), *ensemble.shape[1:-1]), jnp.int32)
-        .at[(slot, *nearest)]
-        .max(jnp.where(valid, number, 0))
-    )
-    written = valid & (last[(slot, *nearest)] == number)
-    where = (jnp.where(written, each(place), ensemble.shape[0]), *nearest)
+    nothing = jnp.zeros((len(place), *ensemble.shape[1:-1]), jnp.int32)
+    last = nothing.at[(slot, *nearest)].max(jnp.where(valid, number, 0))
+    is_written = valid & (last[(slot, *nearest)] == number)
+    outside = ensemble.shape[0]  # an index that is dropped
+    index = jnp.where(is_written, _at_each_pixel(place, valid.shape), outside)
+    where = (index, *nearest)
     old = ensemble.at[where].get(mode="fill", fill_value=0).astype(jnp.float32)
-    return ensemble.at[where].set((keep * old + (1 - keep) * p).astype(ensemble.dtype), mode="drop")
+    new = keep * old + (1 - keep) * p
+    return ensemble.at[where].set(new.astype(ensemble.dtype), mode="drop")
+
+
+def _at_each_pixel(x_U: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    return jnp.broadcast_to(x_U.reshape(-1, *(1,) * (len(shape) - 1)), shape)

@@ -1,4 +1,4 @@
-"""UA-MT: a mean teacher that is believed only where many noisy looks agree."""
+"""UA-MT: a mean teacher that teaches only where many of its noisy predictions agree."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from typing import ClassVar, Literal
 import jax
 import jax.numpy as jnp
 
+from semiseg.fields import count, number
 from semiseg.losses import softmax_mse
-from semiseg.methods.base import SemiSupervised
-from semiseg.methods.parts.terms import entropy, gaussian_ramp
+from semiseg.methods.base import SemiSupervised, View, student, view
+from semiseg.methods.parts.ramps import gaussian_ramp
+from semiseg.methods.parts.terms import clipped_noise, entropy, share_of_valid
 from semiseg.types import Aux, Batch, Model, Params, Pseudo, PyTree, hyper
 
 
@@ -18,9 +20,9 @@ from semiseg.types import Aux, Batch, Model, Params, Pseudo, PyTree, hyper
 class UAMT(SemiSupervised):
     """Yu et al., MICCAI 2019 (equations 1-4).
 
-    The teacher looks ``looks`` times, each with its own input noise and, if the network has any,
-    dropout; the entropy of the mean prediction is the uncertainty u. One more look, with noise of
-    its own, is the target. Adds w(t) · the mean over pixels with u < H(t) of
+    The teacher predicts ``looks`` times, each time with its own input noise and, if the network has
+    any, dropout. The entropy of the mean prediction is the uncertainty u. One more prediction, with
+    noise of its own, is the target. Adds w(t) · the mean over pixels with u < H(t) of
     ||softmax(student) - target||², H(t) = (3/4 + 1/4 · ramp(t)) · ln K.
 
     Published code divides the sum over K classes by twice the pixels: a weight of .1 there is .1 ·
@@ -34,12 +36,13 @@ class UAMT(SemiSupervised):
       student_view: "strong", or "weak" as in the paper.
     """
 
-    weight: float = 1.0
-    looks: int = 8
-    noise: float = 0.1
+    weight: float = number(1.0, at_least=0)
+    looks: int = count(8, at_least=1)
+    noise: float = number(0.1, at_least=0)
     largest_entropy: Literal["classes", "binary"] = "classes"
-    student_view: Literal["strong", "weak"] = "strong"
+    student_view: View = "strong"
 
+    title: ClassVar[str] = "UA-MT"
     paper: ClassVar[str] = "Yu et al., MICCAI 2019"
     passes: ClassVar[str] = "L + U | 9 U"
 
@@ -54,44 +57,48 @@ class UAMT(SemiSupervised):
     ) -> tuple[jax.Array, Aux]:
         output, supervised = self.supervise(model, params, batch, key)
         teacher = jax.lax.stop_gradient(memory["teacher"])
-
-        def noisy(k: jax.Array) -> jax.Array:
-            return batch.weak + jnp.clip(
-                self.noise * jax.random.normal(k, batch.weak.shape), -2 * self.noise, 2 * self.noise
-            )
-
-        def look(total: jax.Array, k: jax.Array) -> tuple[jax.Array, None]:
-            k_noise, k_net = jax.random.split(k)
-            return total + jax.nn.softmax(
-                model.apply(teacher, noisy(k_noise), train=True, key=k_net).logits
-            ), None
-
         k_noise, k_teacher = jax.random.split(jax.random.fold_in(key, 3))
-        target = self.target(model, teacher, noisy(k_noise), k_teacher)
-        mean = (
-            jax.lax.scan(
-                look,
-                jnp.zeros_like(target),
-                jax.random.split(jax.random.fold_in(key, 2), self.looks),
-            )[0]
-            / self.looks
-        )
+        noisy = batch.weak + clipped_noise(k_noise, batch.weak.shape, self.noise)
+        target = self.target(model, teacher, noisy, k_teacher)
+        mean = self.mean_prediction(model, teacher, batch.weak, jax.random.fold_in(key, 2))
         most = math.log(2 if self.largest_entropy == "binary" else model.classes)
         limit = (0.75 + 0.25 * gaussian_ramp(progress, self.ramp)) * most
         certain = batch.valid & (entropy(jax.lax.stop_gradient(mean)) < limit)
 
-        view = batch.strong if self.student_view == "strong" else batch.weak
-        student = jax.nn.softmax(
-            model.apply(params, view, train=True, key=jax.random.fold_in(key, 1)).logits
-        )
-        consistency = softmax_mse(student, target, certain)
+        p = student(model, params, view(batch, self.student_view), jax.random.fold_in(key, 1))
+        consistency = softmax_mse(p, target, certain)
         w = self.ramped(progress)
         metrics = {
             "supervised": supervised,
             "consistency": consistency,
             "consistency_weight": w,
-            "certain": certain.sum() / jnp.maximum(batch.valid.sum(), 1),
+            "certain": share_of_valid(certain, batch.valid),
         }
-        return supervised + w * consistency, Aux(
-            metrics, output.new_state, None, Pseudo(target, certain, student)
+        pseudo = Pseudo(
+            probability=target,
+            accepted=certain,
+            student=p,
         )
+        return supervised + w * consistency, Aux(
+            metrics=metrics,
+            state=output.new_state,
+            pseudo=pseudo,
+        )
+
+    def mean_prediction(
+        self,
+        model: Model,
+        teacher: Params,
+        image: jax.Array,
+        key: jax.Array,
+    ) -> jax.Array:
+        """Mean over ``looks`` noisy predictions of the teacher ``(B, *space, K)``."""
+
+        def look(total: jax.Array, k: jax.Array) -> tuple[jax.Array, None]:
+            k_noise, k_net = jax.random.split(k)
+            noisy = image + clipped_noise(k_noise, image.shape, self.noise)
+            return total + student(model, teacher, noisy, k_net), None
+
+        nothing = jnp.zeros((*image.shape[:-1], model.classes))
+        total, _ = jax.lax.scan(look, nothing, jax.random.split(key, self.looks))
+        return total / self.looks

@@ -1,4 +1,4 @@
-"""UniMatch: one weak view teaches two strong views and its own perturbed features."""
+"""UniMatch: one weak view teaches two strong views and a pass with perturbed features."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ import jax
 import jax.numpy as jnp
 
 from semiseg.augment.mix import cutmix_box, jitter, partner, paste
+from semiseg.fields import number
 from semiseg.losses import Dice
 from semiseg.methods.base import SemiSupervised
 from semiseg.methods.parts.heads import drop_channels, last_layer
-from semiseg.methods.parts.terms import hard_cross_entropy
+from semiseg.methods.parts.terms import hard_cross_entropy, share_of_valid
 from semiseg.methods.parts.thresholds import confident
 from semiseg.types import IGNORE, Aux, Batch, Model, Params, Pseudo, PyTree, hyper
 
@@ -44,16 +45,17 @@ class UniMatch(SemiSupervised):
         both are the weak view (with CutMix).
     """
 
-    threshold: float = 0.95
-    strong_weight: float = 0.25
-    feature_weight: float = 0.5
-    drop: float = 0.5
-    jitter: float = 0.8
-    blur: float = 0.5
-    cutmix: float = 0.5
+    threshold: float = number(0.95, within=(0, 1))
+    strong_weight: float = number(0.25, at_least=0)
+    feature_weight: float = number(0.5, at_least=0)
+    drop: float = number(0.5, at_least=0, below=1)
+    jitter: float = number(0.8, within=(0, 1))
+    blur: float = number(0.5, within=(0, 1))
+    cutmix: float = number(0.5, within=(0, 1))
     pixel_loss: Literal["ce", "dice"] = "ce"
     student_view: Literal["strong", "jitter", "weak"] = "strong"
 
+    title: ClassVar[str] = "UniMatch"
     paper: ClassVar[str] = "Yang et al., CVPR 2023"
     passes: ClassVar[str] = "L + 3 U"
 
@@ -66,7 +68,7 @@ class UniMatch(SemiSupervised):
         key: jax.Array,
         progress: jax.Array,
     ) -> tuple[jax.Array, Aux]:
-        k_weak, k_jitter, k_drop, *k_views = (jax.random.fold_in(key, i) for i in range(1, 8))
+        k_weak, k_jitter, k_drop, *k_views = (jax.random.fold_in(key, i) for i in range(1, 9))
         output, supervised = self.supervise(model, params, batch, key)
         weak = model.apply(params, batch.weak, train=True, key=k_weak)
         q = jax.nn.softmax(jax.lax.stop_gradient(weak.logits))
@@ -75,33 +77,56 @@ class UniMatch(SemiSupervised):
 
         dropped = last_layer(model, params, drop_channels(k_drop, weak.aux["features"], self.drop))
         features = self.pixels(dropped, label, batch.valid)
-        second = jitter(k_jitter, batch.weak, self.jitter, self.blur)
-        if self.student_view == "weak":
-            views = batch.weak, batch.weak
-        elif self.student_view == "jitter":
-            views = jitter(jax.random.fold_in(key, 8), batch.weak, self.jitter, self.blur), second
-        else:
-            views = batch.strong, second
+        k_box_1, k_box_2, k_net_1, k_net_2, k_first = k_views
+        first, second = self.views(batch, k_first, k_jitter)
         strong = jnp.float32(0)
-        for view, k_box, k_net in zip(views, k_views[:2], k_views[2:]):
+        for image, k_box, k_net in ((first, k_box_1, k_net_1), (second, k_box_2, k_net_2)):
             mask = cutmix_box(k_box, label.shape[1:], len(label), self.cutmix)
-            logits = model.apply(
-                params, paste(mask, view, partner(view)), train=True, key=k_net
-            ).logits
-            mixed, seen = (
-                paste(mask, label, partner(label)),
-                paste(mask, batch.valid, partner(batch.valid)),
-            )
-            strong += self.pixels(logits, mixed, seen)
+            mixed = paste(mask, image, partner(image))
+            logits = model.apply(params, mixed, train=True, key=k_net).logits
+            mixed_label = paste(mask, label, partner(label))
+            mixed_valid = paste(mask, batch.valid, partner(batch.valid))
+            strong += self.pixels(logits, mixed_label, mixed_valid)
         w = self.ramped(progress)
-        metrics = {"supervised": supervised, "strong": strong, "features": features, "accepted": accepted.sum() / jnp.maximum(batch.valid.sum(), 1),
-                   "unsupervised_weight": w}  # fmt: skip
+        metrics = {
+            "supervised": supervised,
+            "strong": strong,
+            "features": features,
+            "accepted": share_of_valid(accepted, batch.valid),
+            "unsupervised_weight": w,
+        }
         total = supervised + w * (self.strong_weight * strong + self.feature_weight * features)
+        pseudo = Pseudo(
+            probability=q,
+            accepted=accepted,
+            student=jax.nn.softmax(dropped),
+        )
         return total, Aux(
-            metrics, output.new_state, None, Pseudo(q, accepted, jax.nn.softmax(dropped))
+            metrics=metrics,
+            state=output.new_state,
+            pseudo=pseudo,
         )
 
-    def pixels(self, logits: jax.Array, label: jax.Array, valid: jax.Array) -> jax.Array:
+    def views(
+        self,
+        batch: Batch,
+        k_first: jax.Array,
+        k_second: jax.Array,
+    ) -> tuple[jax.Array, jax.Array]:
+        """The pictures s1 and s2, before CutMix."""
+        if self.student_view == "weak":
+            return batch.weak, batch.weak
+        second = jitter(k_second, batch.weak, self.jitter, self.blur)
+        if self.student_view == "jitter":
+            return jitter(k_first, batch.weak, self.jitter, self.blur), second
+        return batch.strong, second
+
+    def pixels(
+        self,
+        logits: jax.Array,
+        label: jax.Array,
+        valid: jax.Array,
+    ) -> jax.Array:
         """H of the equations: the loss on confident pixels; 0, and no gradient, where there is
         none.
         """

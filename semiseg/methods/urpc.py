@@ -1,15 +1,17 @@
-"""URPC: predictions at several scales agree, less so where they are unsure of each other."""
+"""URPC: predictions at several scales agree; pixels on which they differ most count least."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 
+from semiseg.fields import count, number
 from semiseg.losses import masked_mean
 from semiseg.losses.common import weighted_mean
-from semiseg.methods.base import SemiSupervised
+from semiseg.methods.base import SemiSupervised, new_states
 from semiseg.methods.parts.heads import added, head
 from semiseg.methods.parts.terms import divergence, weighed
 from semiseg.types import Aux, Batch, Model, Params, Pseudo, PyTree, hyper
@@ -30,35 +32,33 @@ class URPC(SemiSupervised):
       scales: predictions, the full one included.
     """
 
-    weight: float = 0.1
-    scales: int = 4
+    weight: float = number(0.1, at_least=0)
+    scales: int = count(4, at_least=1)
 
+    title: ClassVar[str] = "URPC"
     paper: ClassVar[str] = "Luo et al., MICCAI 2021"
     holds: ClassVar[str] = "1 + 3 heads | 1"
     passes: ClassVar[str] = "L + U"
 
     def networks(self, model: Model, key: jax.Array) -> dict[str, Params]:
-        heads = {
-            f"head{s}": head(model, jax.random.fold_in(key, s), model.classes)
-            for s in range(1, self.scales)
-        }
-        return {"net": model.init(key), **heads}
+        params = {"net": model.init(key)}
+        for s in range(1, self.scales):
+            params[f"head{s}"] = head(model, jax.random.fold_in(key, s), model.classes)
+        return params
 
     def pyramid(
-        self, params: dict[str, Params], logits: jax.Array, features: jax.Array
+        self,
+        params: dict[str, Params],
+        logits: jax.Array,
+        features: jax.Array,
     ) -> list[jax.Array]:
         """Logits of every scale at the full resolution."""
-        space, found = features.shape[1:-1], [logits]
+        levels = [logits]
         for s in range(1, self.scales):
-            coarse = tuple(max(1, n // 2**s) for n in space)
-            smaller = (
-                jax.image.resize(x, (x.shape[0], *coarse, x.shape[-1]), "linear")
-                for x in (logits, features)
-            )
-            found.append(
-                jax.image.resize(added(params[f"head{s}"], *smaller), logits.shape, "linear")
-            )
-        return found
+            size = [max(1, n // 2**s) for n in features.shape[1:-1]]
+            smaller = added(params[f"head{s}"], _resize(logits, size), _resize(features, size))
+            levels.append(_resize(smaller, logits.shape[1:-1]))
+        return levels
 
     def loss(
         self,
@@ -71,30 +71,46 @@ class URPC(SemiSupervised):
     ) -> tuple[jax.Array, Aux]:
         output, first = self.supervise(model, params["net"], batch, key)
         labelled = self.pyramid(params, output.logits, output.aux["features"])
-        supervised = (
-            first + sum(self.criterion(weighed(y, batch.weight), batch.label) for y in labelled[1:])
-        ) / self.scales
+        coarser = [self.criterion(weighed(y, batch.weight), batch.label) for y in labelled[1:]]
+        supervised = (first + sum(coarser)) / self.scales
 
-        unlabelled = model.apply(
-            params["net"], batch.weak, train=True, key=jax.random.fold_in(key, 1)
-        )
-        p = [
-            jax.nn.softmax(y)
-            for y in self.pyramid(params, unlabelled.logits, unlabelled.aux["features"])
-        ]
+        k_unlabelled = jax.random.fold_in(key, 1)
+        unlabelled = model.apply(params["net"], batch.weak, train=True, key=k_unlabelled)
+        levels = self.pyramid(params, unlabelled.logits, unlabelled.aux["features"])
+        p = [jax.nn.softmax(y) for y in levels]
         mean = sum(p[1:], p[0]) / self.scales
-        terms = []
-        for p_s in p:
-            d = divergence(p_s, mean)
-            rectified = jnp.where(batch.valid, jnp.exp(-d), 0.0)
-            terms.append(
-                weighted_mean(jnp.square(p_s - mean).mean(-1), rectified)
-                + masked_mean(d, batch.valid)
-            )
-        consistency = jnp.stack(terms).mean()
+        consistency = jnp.stack([rectified(p_s, mean, batch.valid) for p_s in p]).mean()
         w = self.ramped(progress)
-        metrics = {"supervised": supervised, "consistency": consistency, "consistency_weight": w}
-        state = {name: q.state for name, q in params.items()} | {"net": output.new_state}
-        return supervised + w * consistency, Aux(
-            metrics, state, None, Pseudo(mean, batch.valid, p[0])
+        metrics = {
+            "supervised": supervised,
+            "consistency": consistency,
+            "consistency_weight": w,
+        }
+        states = new_states(params, output.new_state)
+        pseudo = Pseudo(
+            probability=mean,
+            accepted=batch.valid,
+            student=p[0],
         )
+        return supervised + w * consistency, Aux(
+            metrics=metrics,
+            state=states,
+            pseudo=pseudo,
+        )
+
+
+def rectified(
+    p: jax.Array,
+    mean: jax.Array,
+    valid: jax.Array,
+) -> jax.Array:
+    """Σ (p - mean)² e^(-D) / Σ e^(-D) + mean D over valid pixels, D = KL(p || mean) (equations 4
+    and 5).
+    """
+    d = divergence(p, mean)
+    trust = jnp.where(valid, jnp.exp(-d), 0.0)
+    return weighted_mean(jnp.square(p - mean).mean(-1), trust) + masked_mean(d, valid)
+
+
+def _resize(x: jax.Array, size: Sequence[int]) -> jax.Array:
+    return jax.image.resize(x, (x.shape[0], *size, x.shape[-1]), "linear")

@@ -224,6 +224,7 @@ class Tape:
     zero_features: jax.Array
     passes: list[tuple[jax.Array, jax.Array, jax.Array]] = dataclasses.field(default_factory=list)
     level: Any = dataclasses.field(default_factory=lambda: get_opaque_trace_state(convention="nnx"))
+    linear_head = True
 
     def apply(
         self, params: Params, x: jax.Array, *, train: bool, key: jax.Array | None = None

@@ -16,7 +16,8 @@ import jax.numpy as jnp
 
 from semiseg.losses import CEDice
 from semiseg.methods.parts.components import largest
-from semiseg.methods.parts.heads import judge, run
+from semiseg.methods.parts.critic import judge
+from semiseg.methods.parts.heads import run
 from semiseg.nets import UNet
 from semiseg.types import Batch
 

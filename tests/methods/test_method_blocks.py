@@ -13,10 +13,10 @@ from semiseg.methods.parts import thresholds
 from semiseg.methods.parts.components import components, largest
 from semiseg.methods.parts.distance_head import as_probability, distance_map
 from semiseg.methods.parts.heads import last_layer
+from semiseg.methods.parts.ramps import linear_ramp
 from semiseg.methods.parts.terms import (
     divergence,
     entropy,
-    linear_ramp,
     sharpen,
     supervised_loss,
     weighed,
@@ -71,7 +71,7 @@ def test_fixed_threshold_includes_its_own_value():
     """Catches > for >=, and pixels from outside the frame."""
     p = maps([0.95, 0.05], [0.949, 0.051], [0.99, 0.01])
     accepted, _ = thresholds.accept(
-        "fixed", 0.95, thresholds.start(2), p, jnp.array([[[True, True, False]]])
+        "fixed", 0.95, thresholds.initial_thresholds(2), p, jnp.array([[[True, True, False]]])
     )
     np.testing.assert_array_equal(accepted[0, 0], [True, False, False])
 
@@ -80,7 +80,7 @@ def test_flexmatch_lowers_the_threshold_of_a_class_that_is_learnt_less():
     """shares .6 and .2, .2 not learnt: beta = 1 and 1/3, M = 1 and 1/5. Catches shares of
     predictions instead of confident ones.
     """
-    memory = {**thresholds.start(2), "learnt": jnp.array([0.6, 0.2])}
+    memory = {**thresholds.initial_thresholds(2), "learnt": jnp.array([0.6, 0.2])}
     p = maps([0.89, 0.11], [0.91, 0.09], [0.45, 0.55])
     accepted, after = thresholds.accept(
         "flexmatch", 0.9, memory, p, jnp.ones((1, 1, 3), bool), decay=1.0
@@ -96,7 +96,7 @@ def test_freematch_follows_the_mean_confidence():
     start that accepts nothing.
     """
     memory = {
-        **thresholds.start(2),
+        **thresholds.initial_thresholds(2),
         "confidence": jnp.float32(0.8),
         "share": jnp.array([0.5, 0.25]),
     }
@@ -109,7 +109,7 @@ def test_freematch_follows_the_mean_confidence():
         decay=1.0,
     )
     np.testing.assert_array_equal(accepted[0, 0], [False, True, True])
-    accepted, _ = thresholds.accept("freematch", 0.0, thresholds.start(4), UNIFORM, ALL)
+    accepted, _ = thresholds.accept("freematch", 0.0, thresholds.initial_thresholds(4), UNIFORM, ALL)
     assert bool(accepted.all())
 
 
@@ -319,7 +319,7 @@ def test_ad_mt_updates_one_teacher_at_a_time():
 @pytest.mark.parametrize("kind", ["flexmatch", "freematch"])
 def test_adaptive_thresholds_remember(kind):
     """Catches a memory that is not handed on from step to step."""
-    memory = thresholds.start(3)
+    memory = thresholds.initial_thresholds(3)
     p = jax.nn.softmax(3 * jax.random.normal(jax.random.key(0), (2, 4, 4, 3)))
     _, once = thresholds.accept(kind, 0.5, memory, p, jnp.ones((2, 4, 4), bool), 0.9)
     _, twice = thresholds.accept(kind, 0.5, once, p, jnp.ones((2, 4, 4), bool), 0.9)

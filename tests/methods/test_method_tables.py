@@ -32,6 +32,7 @@ class Counting:
 
     net: UNet
     seen: list = dataclasses.field(default_factory=list, hash=False, compare=False)
+    linear_head = True
 
     def init(self, key, sample, classes):
         return self.net.init(key, sample, classes)

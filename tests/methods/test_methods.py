@@ -42,7 +42,6 @@ from semiseg.methods import (
     METHODS,
     ad_mt,
     bcp,
-    dan,
     dtc,
     fixmatch,
     ict,
@@ -50,14 +49,16 @@ from semiseg.methods import (
     pi_model,
     pseudo_label,
     r_drop,
-    sassnet,
     ssnet,
     temporal_ensembling,
     uamt,
     unimatch,
     urpc,
 )
-from semiseg.methods.parts.terms import ema_params, gaussian_ramp, hard_cross_entropy
+from semiseg.methods.parts import critic
+from semiseg.methods.parts.moving_average import ema_params
+from semiseg.methods.parts.ramps import gaussian_ramp
+from semiseg.methods.parts.terms import hard_cross_entropy
 from semiseg.types import hyper, static
 
 BATCH, OTHER = make_batch(7), make_batch(8)
@@ -714,7 +715,7 @@ MUTANTS = {
         {},
         check_reference,
     ),
-    "critic trained to be fooled": (broken(m.DAN, dan, "frozen", _passed_on), {}, check_critic),
+    "critic trained to be fooled": (broken(m.DAN, critic, "frozen", _passed_on), {}, check_critic),
     "CPS's networks teach themselves": (_OwnDecision, {}, check_reference),
     "cross-teaching's networks teach themselves": (_OwnDecisions, {}, check_reference),
     "ICT's target is not mixed": (
@@ -738,7 +739,7 @@ MUTANTS = {
         check_reference,
     ),
     "SASSNet's critic weighs its sides": (
-        broken(m.SASSNet, sassnet, "binary_cross_entropy", _halved),
+        broken(m.SASSNet, critic, "binary_cross_entropy", _halved),
         {},
         check_reference,
     ),

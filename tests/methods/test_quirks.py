@@ -25,6 +25,7 @@ class Watched:
 
     seen: list[Any] = dataclasses.field(default_factory=list)
     level: Any = dataclasses.field(default_factory=lambda: get_opaque_trace_state(convention="nnx"))
+    linear_head = True
 
     def apply(self, params, x, *, train, key=None):
         if get_opaque_trace_state(convention="nnx") == self.level:

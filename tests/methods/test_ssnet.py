@@ -50,13 +50,13 @@ def test_a_class_that_a_batch_does_not_show_is_remembered():
     right = (
         jnp.zeros((2, 4, 4, 2)).at[0, 1, :3, 0].set(1)
     )  # three pixels of class 1, fewer than are kept
-    vectors = METHOD.kept(params, old, features, right)
+    vectors = METHOD.remembered(params, old, features, right)
     here = ssnet.run(params["projection"], features)[0, 1, :3]
     assert {tuple(v) for v in np.asarray(vectors[0, :3])} == {
         tuple(v) for v in np.asarray(here)
     } and not vectors[0, 3:].any()
     assert np.all(vectors[1] == 1)
-    few = METHOD.kept(
+    few = METHOD.remembered(
         params, old, features[:1, :2, :2], right[:1, :2, :2]
     )  # four pixels, eight places
     assert few.shape == vectors.shape and few[0, :2].any(1).all() and not few[0, 2:].any()

@@ -1,21 +1,25 @@
-"""What several methods share: the supervised term, ramps, the exponential moving average, and terms
-on unlabelled pixels.
+"""Terms of a loss: the supervised one, and what is asked of unlabelled pixels.
 
-Maps of probabilities are ``(B, H, W, K)``, masks ``(B, H, W)``.
+Maps of probabilities are ``(B, H, W, K)``, masks ``(B, H, W)``; a further spatial axis is welcome.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 
-from semiseg.types import Loss, Output, Params, PyTree
+from semiseg.types import Loss, Output, PyTree
 
 
+# ------------------------------------------------------------------ labelled pixels
 def supervised_loss(
-    criterion: Loss, output: Output, label_BHW: jax.Array, weight_B: jax.Array | None = None
+    criterion: Loss,
+    output: Output,
+    label_BHW: jax.Array,
+    weight_B: jax.Array | None = None,
 ) -> jax.Array:
     """``criterion`` on the logits and, where a network gives them, on its deep-supervision outputs;
     plus the network's own terms.
@@ -24,20 +28,22 @@ def supervised_loss(
     supplement). A network's own terms, e.g. that of an autoencoder branch, are in
     ``aux["losses"]``; no label enters them, and no ``weight_B``, see :func:`weighed`.
     """
-    deep = output.aux.get("deep", [])
-    total, weights = criterion(weighed(output.logits, weight_B), label_BHW), 1.0
-    for i, logits in enumerate(deep, 1):
-        step = tuple(
-            2 ** round(math.log2(a / b)) for a, b in zip(label_BHW.shape[1:], logits.shape[1:-1])
-        )  # a level has ceil(n / step) pixels
-        coarse = label_BHW[
-            (slice(None), *(slice(None, n * s, s) for n, s in zip(logits.shape[1:-1], step)))
-        ]
-        total, weights = (
-            total + 0.5**i * criterion(weighed(logits, weight_B), coarse),
-            weights + 0.5**i,
-        )
+    total = criterion(weighed(output.logits, weight_B), label_BHW)
+    weights = 1.0
+    for i, logits in enumerate(output.aux.get("deep", []), 1):
+        coarse = _coarser(label_BHW, logits.shape[1:-1])
+        total = total + 0.5**i * criterion(weighed(logits, weight_B), coarse)
+        weights += 0.5**i
     return total / weights + sum(output.aux.get("losses", {}).values())
+
+
+def _coarser(label_BHW: jax.Array, size: Sequence[int]) -> jax.Array:
+    """Every 2^n-th pixel of a label, for logits of ``size``; a level has ceil(n / step) pixels."""
+    window = [slice(None)]
+    for fine, coarse in zip(label_BHW.shape[1:], size, strict=True):
+        step = 2 ** round(math.log2(fine / coarse))
+        window.append(slice(None, coarse * step, step))
+    return label_BHW[tuple(window)]
 
 
 def weighed(x: jax.Array, weight_B: jax.Array | None) -> jax.Array:
@@ -47,8 +53,14 @@ def weighed(x: jax.Array, weight_B: jax.Array | None) -> jax.Array:
     So an image weighs ``weight_B`` in any criterion, also in one that is no sum over images: a Dice
     over the batch still has its pixels and mask in the sums that all images share. The value of the
     loss is that of weights 1.
+
+    >>> x, weight = jnp.ones((2, 3)), jnp.array([1.0, 0.5])
+    >>> jax.grad(lambda x: weighed(x, weight).sum())(x).tolist()
+    [[1.0, 1.0, 1.0], [0.5, 0.5, 0.5]]
     """
-    return x if weight_B is None else _weighed(x, weight_B)
+    if weight_B is None:
+        return x
+    return _weighed(x, weight_B)
 
 
 @jax.custom_vjp
@@ -56,84 +68,91 @@ def _weighed(x: jax.Array, weight_B: jax.Array) -> jax.Array:
     return x
 
 
-def _weigh(weight_B: jax.Array, g: jax.Array) -> tuple[jax.Array, jax.Array]:
-    return g * weight_B.reshape(-1, *(1,) * (g.ndim - 1)), jnp.zeros_like(weight_B)
+def _forward(x: jax.Array, weight_B: jax.Array) -> tuple[jax.Array, jax.Array]:
+    return x, weight_B
 
 
-_weighed.defvjp(lambda x, weight_B: (x, weight_B), _weigh)
+def _backward(weight_B: jax.Array, g: jax.Array) -> tuple[jax.Array, jax.Array]:
+    scaled = g * weight_B.reshape(-1, *(1,) * (g.ndim - 1))
+    return scaled, jnp.zeros_like(weight_B)
 
 
-def gaussian_ramp(progress: jax.Array, end: jax.Array | float) -> jax.Array:
-    """exp(-5 (1 - t)^2) with t rising from 0 to 1 at ``progress == end`` (Laine & Aila 2017,
-    section 4); 1 throughout if ``end`` is 0.
-    """
-    return jnp.exp(-5.0 * (1.0 - linear_ramp(progress, end)) ** 2)
+_weighed.defvjp(_forward, _backward)
 
 
-def linear_ramp(progress: jax.Array, end: jax.Array | float) -> jax.Array:
-    """From 0 to 1 at ``progress == end``, then 1; 1 throughout if ``end`` is 0."""
-    return jnp.where(
-        jnp.asarray(end) > 0, jnp.clip(progress / jnp.maximum(end, 1e-8), 0.0, 1.0), 1.0
-    )
-
-
-def ema(average: PyTree, new: PyTree, decay: jax.Array | float, step: jax.Array) -> PyTree:
-    """``a · average + (1 - a) · new`` with a = min(1 - 1/(step+1), decay): a true mean at first
-    (Tarvainen & Valpola 2017).
-
-    ``step`` counts the updates before this one, so the first update copies ``new``.
-    """
-    a = jnp.minimum(1.0 - 1.0 / (step + 1.0), decay)
-    return jax.tree.map(lambda x, y: (a * x + (1.0 - a) * y).astype(x.dtype), average, new)
-
-
-def ema_params(
-    average: Params, new: Params, decay: jax.Array | float, step: jax.Array, *, state: bool = True
-) -> Params:
-    """EMA of weights and, unless ``state`` is False, of normalisation statistics.
-
-    Without the statistics a teacher normalises by what its student saw at the first step: a silent
-    error of published code.
-    """
-    weights = ema(average.weights, new.weights, decay, step)
-    return Params(weights, ema(average.state, new.state, decay, step) if state else average.state)
-
-
+# ------------------------------------------------------------------ unlabelled pixels
 def entropy(p_BHWK: jax.Array) -> jax.Array:
-    """-Σ p log p of each pixel, in nats; finite at p = 0, with a finite gradient."""
+    """-Σ p log p of each pixel, in nats; finite at p = 0, with a finite gradient.
+
+    >>> [round(float(x), 3) for x in entropy(jnp.array([[0.5, 0.5], [1.0, 0.0]]))]
+    [0.693, -0.0]
+    """
     return -jnp.sum(p_BHWK * jnp.log(jnp.maximum(p_BHWK, 1e-8)), -1)
 
 
 def divergence(p_BHWK: jax.Array, q_BHWK: jax.Array) -> jax.Array:
-    """Kullback-Leibler divergence KL(p || q) = Σ p log(p / q) of each pixel, in nats."""
-    log = lambda x: jnp.log(jnp.maximum(x, 1e-8))
-    return jnp.sum(p_BHWK * (log(p_BHWK) - log(q_BHWK)), -1)
+    """Kullback-Leibler divergence KL(p || q) = Σ p log(p / q) of each pixel, in nats.
+
+    >>> round(float(divergence(jnp.array([1.0, 0.0]), jnp.array([0.5, 0.5]))), 3)
+    0.693
+    """
+    log_p = jnp.log(jnp.maximum(p_BHWK, 1e-8))
+    log_q = jnp.log(jnp.maximum(q_BHWK, 1e-8))
+    return jnp.sum(p_BHWK * (log_p - log_q), -1)
 
 
 def sharpen(p_BHWK: jax.Array, temperature: jax.Array | float) -> jax.Array:
     """p^(1/T) / Σ p^(1/T) (Berthelot et al. 2019, MixMatch, equation 7): towards one-hot as T falls
     to 0.
+
+    >>> [round(float(x), 3) for x in sharpen(jnp.array([0.75, 0.25]), temperature=0.5)]
+    [0.9, 0.1]
     """
     return jax.nn.softmax(jnp.log(jnp.maximum(p_BHWK, 1e-8)) / temperature)
 
 
 def hard_cross_entropy(
-    logits_BHWK: jax.Array, label_BHW: jax.Array, accepted_BHW: jax.Array, valid_BHW: jax.Array
+    logits_BHWK: jax.Array,
+    label_BHW: jax.Array,
+    accepted_BHW: jax.Array,
+    valid_BHW: jax.Array,
 ) -> jax.Array:
-    """1/|valid| Σ over accepted pixels of -log p(label) (Sohn et al. 2020, equation 4: all pixels
-    count in the mean).
+    """1/|valid| Σ over accepted pixels of -log p(label) (Sohn et al. 2020, equation 4: all valid
+    pixels count in the mean).
 
     A rejected pixel's label is replaced before it is looked up and its loss after, so that its
     gradient is exactly zero.
+
+    >>> logits, label = jnp.zeros((1, 2, 2, 2)), jnp.zeros((1, 2, 2), int)
+    >>> accepted = jnp.array([[[True, False], [False, False]]])
+    >>> value = hard_cross_entropy(logits, label, accepted, jnp.ones_like(accepted))
+    >>> f"{value:.3f} = ln 2 / 4"
+    '0.173 = ln 2 / 4'
     """
     log_p = jax.nn.log_softmax(logits_BHWK)
-    ce = -jnp.take_along_axis(log_p, jnp.where(accepted_BHW, label_BHW, 0)[..., None], -1)[..., 0]
+    known = jnp.where(accepted_BHW, label_BHW, 0)
+    ce = -jnp.take_along_axis(log_p, known[..., None], -1)[..., 0]
     return jnp.where(accepted_BHW, ce, 0.0).sum() / jnp.maximum(valid_BHW.sum(), 1)
 
 
-def binary_cross_entropy(logit: jax.Array, truth: float) -> jax.Array:
-    """Mean -log of the probability that a discriminator gives to ``truth`` (1 or 0)."""
-    return jnp.mean(jax.nn.softplus(-logit) if truth else jax.nn.softplus(logit))
+def share_of_valid(mask_BHW: jax.Array, valid_BHW: jax.Array) -> jax.Array:
+    """Share of the valid pixels that are in ``mask_BHW``, which is a part of them; 0 where there is
+    none.
+
+    >>> float(share_of_valid(jnp.array([True, False, False]), jnp.array([True, True, False])))
+    0.5
+    """
+    return mask_BHW.sum() / jnp.maximum(valid_BHW.sum(), 1)
+
+
+def clipped_noise(
+    key: jax.Array,
+    shape: Sequence[int],
+    deviation: jax.Array | float,
+) -> jax.Array:
+    """Gaussian noise of standard ``deviation``, clipped at twice that (Yu et al. 2019)."""
+    noise = deviation * jax.random.normal(key, shape)
+    return jnp.clip(noise, -2 * deviation, 2 * deviation)
 
 
 def frozen(tree: PyTree) -> PyTree:

@@ -17,9 +17,12 @@ from semiseg.losses import masked_mean
 Kind = Literal["fixed", "flexmatch", "freematch"]
 
 
-def start(classes: int) -> dict[str, jax.Array]:
-    """What an adaptive threshold remembers: shares by class ``(K,)`` and the mean confidence,
-    FreeMatch's start 1/K (its section 4).
+def initial_thresholds(classes: int) -> dict[str, jax.Array]:
+    """What an adaptive threshold remembers: shares by class ``(K,)`` and the mean confidence, both
+    1/K at the start (FreeMatch, section 4).
+
+    >>> {name: x.tolist() for name, x in initial_thresholds(2).items()}
+    {'share': [0.5, 0.5], 'confidence': 0.5, 'learnt': [0.0, 0.0]}
     """
     return {
         "share": jnp.full(classes, 1.0 / classes),
@@ -28,9 +31,17 @@ def start(classes: int) -> dict[str, jax.Array]:
     }
 
 
-def confident(probability: jax.Array, threshold: jax.Array | float, valid: jax.Array) -> jax.Array:
+def confident(
+    probability: jax.Array,
+    threshold: jax.Array | float,
+    valid: jax.Array,
+) -> jax.Array:
     """The part of ``valid`` ``(B, H, W)`` where the most probable class of ``(B, H, W, K)`` has at
     least ``threshold`` (Sohn et al. 2020).
+
+    >>> probability = jnp.array([[[[0.9, 0.1], [0.6, 0.4], [0.1, 0.9]]]])
+    >>> confident(probability, 0.8, jnp.array([[[True, True, False]]])).tolist()
+    [[[True, False, False]]]
     """
     return valid & (probability.max(-1) >= threshold)
 
@@ -43,38 +54,49 @@ def accept(
     valid: jax.Array,
     decay: jax.Array | float = 0.999,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """Accepted pixels ``(B, H, W)``, a part of ``valid``, of a map ``(B, H, W, K)``; and the memory
-    with this batch in it.
+    """Which pixels are accepted.
 
-    ``fixed``: :func:`confident`. ``flexmatch``: threshold · M(β_c), β_c the share of pixels that
-    are confident and of class c, over the largest such share or the share not learnt yet; M(x) = x
-    / (2 - x) (Zhang et al. 2021, equations 6, 7, 11). ``freematch``: the mean confidence, times
-    each class's mean probability over the largest one (Wang et al. 2023, equations 5, 6, 8).
+    Args:
+      kind: the rule. ``fixed``: :func:`confident`. ``flexmatch``: threshold · M(β_c), β_c the share
+        of pixels that are confident and of class c, over the largest such share or the share not
+        learnt yet; M(x) = x / (2 - x) (Zhang et al. 2021, equations 6, 7, 11). ``freematch``: the
+        mean confidence, times each class's mean probability over the largest one (Wang et al. 2023,
+        equations 5, 6, 8).
+      threshold: the fixed one, and FlexMatch's upper bound; FreeMatch does not use it.
+      memory: see :func:`initial_thresholds`.
+      probability: ``(B, H, W, K)``.
+      valid: ``(B, H, W)`` bool.
+      decay: of the moving averages.
+
+    Returns:
+      accepted pixels ``(B, H, W)``, a part of ``valid``; and the memory with this batch in it.
     """
-    confidence, label = probability.max(-1), probability.argmax(-1)
-    classes = probability.shape[-1]
     if kind == "fixed":
         return confident(probability, threshold, valid), memory
-    average = lambda old, new: decay * old + (1 - decay) * new
+    confidence = probability.max(-1)
+    label = probability.argmax(-1)
     if kind == "flexmatch":
+        classes = probability.shape[-1]
         sure = jax.nn.one_hot(label, classes) * (confidence >= threshold)[..., None]
-        learnt = average(memory["learnt"], _mean(sure, valid))
+        learnt = _average(memory["learnt"], _class_mean(sure, valid), decay)
         beta = learnt / jnp.maximum(jnp.maximum(learnt.max(), 1.0 - learnt.sum()), 1e-8)
-        return valid & (confidence >= threshold * (beta / (2.0 - beta))[label]), {
-            **memory,
-            "learnt": learnt,
-        }
-    overall = average(memory["confidence"], masked_mean(confidence, valid))
-    share = average(memory["share"], _mean(probability, valid))
-    return valid & (confidence >= (share / share.max() * overall)[label]), {
-        **memory,
-        "confidence": overall,
-        "share": share,
-    }
+        limit = threshold * (beta / (2.0 - beta))[label]
+        return valid & (confidence >= limit), {**memory, "learnt": learnt}
+    overall = _average(memory["confidence"], masked_mean(confidence, valid), decay)
+    share = _average(memory["share"], _class_mean(probability, valid), decay)
+    limit = (share / share.max() * overall)[label]
+    return valid & (confidence >= limit), {**memory, "confidence": overall, "share": share}
 
 
-def _mean(x_BHWK: jax.Array, valid_BHW: jax.Array) -> jax.Array:
+def _average(
+    old: jax.Array,
+    new: jax.Array,
+    decay: jax.Array | float,
+) -> jax.Array:
+    return decay * old + (1 - decay) * new
+
+
+def _class_mean(x_BHWK: jax.Array, valid_BHW: jax.Array) -> jax.Array:
     """Mean over valid pixels, by class ``(K,)``."""
-    return jnp.sum(x_BHWK * valid_BHW[..., None], tuple(range(valid_BHW.ndim))) / jnp.maximum(
-        valid_BHW.sum(), 1
-    )
+    total = jnp.sum(x_BHWK * valid_BHW[..., None], tuple(range(valid_BHW.ndim)))
+    return total / jnp.maximum(valid_BHW.sum(), 1)
