@@ -7,7 +7,6 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from importlib.metadata import version
 from typing import Any
 
 import jax
@@ -16,6 +15,7 @@ import numpy as np
 
 from semiseg import devices
 from semiseg.augment import Augmentation
+from semiseg.environment import versions
 from semiseg.errors import UserError
 from semiseg.methods import METHODS
 from semiseg.nets import UNet
@@ -82,7 +82,7 @@ def measure(
     return {
         "methods": rows, "diagnostics": ratio("mean_teacher", BARE) - 1, "goals": {k: v for k, v in GOALS.items() if k in names},
         "widths": list(widths), "batch": batch, "size": size, "repeats": repeats, "inner": inner,
-        "versions": {p: version(p) for p in ("jax", "jaxlib", "flax")}, "device": f"{device.platform}: {device.device_kind}",
+        "versions": versions("jax", "jaxlib", "flax"), "device": f"{device.platform}: {device.device_kind}",
     }  # fmt: skip
 
 

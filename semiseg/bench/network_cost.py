@@ -11,7 +11,6 @@ import platform
 import statistics
 import time
 from collections.abc import Callable, Mapping
-from importlib.metadata import version
 from typing import Any
 
 import jax
@@ -19,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from semiseg import devices
+from semiseg.environment import versions
 from semiseg.errors import UserError
 from semiseg.nets import NETS
 from semiseg.types import Net
@@ -138,7 +138,7 @@ def measure(
     packages = ["jax", "jaxlib", "flax", *(["torch", "monai"] if peer else [])]
     found: dict[str, Any] = {
         "batch": batch, "size": size, "repeats": repeats, "seconds": seconds if math.isfinite(seconds) else None,
-        "versions": {p: version(p) for p in packages}, "processor": platform.processor(), "cores": _cores(),
+        "versions": versions(*packages), "processor": platform.processor(), "cores": _cores(),
         "device": f"{jax.devices()[0].platform}: {jax.devices()[0].device_kind}", "nets": [],
     }  # fmt: skip
     same = done is not None and all(

@@ -10,7 +10,6 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
-from importlib.metadata import version
 from typing import Any
 
 import jax
@@ -18,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from semiseg import devices
+from semiseg.environment import versions
 from semiseg.errors import UserError
 from semiseg.losses import CEDice
 from semiseg.nets import UNet
@@ -76,7 +76,7 @@ def measure(
     packages = ["jax", "jaxlib", "flax", *(["torch"] if peer else [])]
     device = jax.devices()[0]
     return found | {
-        "versions": {p: version(p) for p in packages},
+        "versions": versions(*packages),
         "device": f"{device.platform}: {device.device_kind}",
         "processor": platform.processor(),
     }

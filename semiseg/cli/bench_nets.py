@@ -9,6 +9,7 @@ from typing import Any
 
 from semiseg.cli.arguments import nothing_left, take
 from semiseg.errors import UserError
+from semiseg.files import read_json_if_whole, write_text
 
 
 def main(argv: Sequence[str], flags: dict[str, Any]) -> int:
@@ -48,11 +49,8 @@ def main(argv: Sequence[str], flags: dict[str, Any]) -> int:
     def keep(found: dict[str, Any]) -> None:
         if file:
             file.parent.mkdir(parents=True, exist_ok=True)
-            part = file.with_name(file.name + ".part")
-            part.write_text(
-                json.dumps({"command": "semiseg bench " + " ".join(argv), **found}, indent=1) + "\n"
-            )
-            part.replace(file)
+            record = {"command": "semiseg bench " + " ".join(argv), **found}
+            write_text(file, json.dumps(record, indent=1) + "\n")
 
     def say(row: dict[str, Any], found: dict[str, Any]) -> None:
         _line(row)
@@ -90,15 +88,10 @@ def _earlier(file: Path | None) -> dict[str, Any] | None:
     """What an earlier run wrote before it was cut off."""
     if file is None or not file.exists():
         return None
-    try:
-        found = json.loads(file.read_text())
-    except (OSError, ValueError):
-        raise UserError(
-            f"{file}: is no record of semiseg bench nets; choose another --json"
-        ) from None
-    if not isinstance(found, dict) or not isinstance(found.get("nets"), list):
+    record = read_json_if_whole(file)
+    if not isinstance(record.get("nets"), list):
         raise UserError(f"{file}: is no record of semiseg bench nets; choose another --json")
-    return found
+    return record
 
 
 def _line(row: dict[str, Any]) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +20,7 @@ from semiseg.augment import centre
 from semiseg.data import pools, readers, store
 from semiseg.data.frame import Frame
 from semiseg.errors import UserError
+from semiseg.files import read_json
 from semiseg.generators import judge, measures
 from semiseg.generators.masks import check_size
 
@@ -279,7 +279,7 @@ def read_set(folder: str | Path, side: int | None, channels: int) -> tuple[Pairs
             f"images/ and labels/"
         )
     known = folder / "generator.json"
-    record = json.loads(known.read_text()) if known.exists() else {}
+    record = read_json(known) if known.exists() else {}
     source = readers.read("folder", folder, progress=False)
     cases = sorted(
         (ref.load() for refs in source.splits.values() for ref in refs), key=lambda c: c.name
@@ -368,7 +368,7 @@ def card(
     info = store.info(data, root)
     settings = {}
     if (Path(folder) / "generator.json").exists():
-        settings = json.loads((Path(folder) / "generator.json").read_text()).get("settings", {})
+        settings = read_json(Path(folder) / "generator.json").get("settings", {})
     fake, record = read_set(folder, settings.get("image_size"), info.channels)
     budget = settings.get("labels", 0) if labels is None else labels
     subset = settings.get("label_subset", 0) if label_subset is None else label_subset

@@ -18,7 +18,6 @@ grid.png and, where it was asked for, card.json.
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import dataclasses
 import hashlib
@@ -31,11 +30,11 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
-from semiseg import config
 from semiseg.config import Trial
 from semiseg.data import importing, set_folder, store
 from semiseg.data.info import file_hash
 from semiseg.errors import UserError
+from semiseg.files import Lock, write_text
 from semiseg.generators import fit, masks, sample
 from semiseg.generators import quality_report as cards
 from semiseg.generators import settings as setting
@@ -147,7 +146,7 @@ def resolve(
     if whole():
         return name
     work = root / ".made"
-    with _alone(work / f"{name}.lock"):
+    with Lock(work / f"{name}.lock"):  # one process makes a set, the others wait for it
         if whole():
             return name
         folder = work / name
@@ -188,7 +187,7 @@ def resolve(
         if kind in GENERATED:
             shutil.copy(fitted / "grid.png", place / "grid.png")
         if found:
-            _write(place / "card.json", json.dumps(found | {"set": name}, indent=1) + "\n")
+            write_text(place / "card.json", json.dumps(found | {"set": name}, indent=1) + "\n")
         shutil.rmtree(folder)
     return name
 
@@ -297,18 +296,3 @@ def _widen(folder: Path, settings: Settings) -> None:
             Image.fromarray(wide).save(path)
 
 
-def _write(path: Path, text: str) -> None:
-    partial = path.with_suffix(".tmp")
-    partial.write_text(text)
-    partial.replace(path)
-
-
-@contextlib.contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """One process makes a set, the others wait for it."""
-    import fcntl
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import jax
+
+from semiseg.environment import versions
 
 PACKAGES = ("semiseg", "jax", "jaxlib", "flax", "optax", "numpy", "scipy")
 
@@ -18,7 +19,7 @@ def environment() -> dict[str, Any]:
     """Versions, device and commit."""
     device = jax.devices()[0]
     return {
-        "versions": {package: version(package) for package in PACKAGES},
+        "versions": versions(*PACKAGES),
         "python": ".".join(map(str, sys.version_info[:3])),
         "device": f"{device.platform}: {device.device_kind}",
         "devices": jax.device_count(),

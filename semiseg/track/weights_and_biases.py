@@ -20,6 +20,8 @@ from typing import Any
 
 import numpy as np
 
+from semiseg.files import read_json_if_whole, read_mapping, write_text
+
 log = logging.getLogger("semiseg")
 
 WAIT = 120.0
@@ -121,9 +123,7 @@ def begin(folder: Path, state: dict[str, Any], group: str | None, job_type: str)
     """
     import wandb
 
-    from semiseg.config import load_yaml
-
-    tree = load_yaml(folder / "config.yaml")
+    tree = read_mapping(folder / "config.yaml")
     state.setdefault("id", uuid.uuid4().hex[:12])
     if "generator" in tree:
         job_type = "generator"
@@ -138,7 +138,7 @@ def begin(folder: Path, state: dict[str, Any], group: str | None, job_type: str)
         project=os.environ.get("WANDB_PROJECT", "semiseg"), id=None if agent else state["id"], resume="allow" if not agent else None, name=folder.name,
         group=group or os.environ.get("WANDB_RUN_GROUP") or f"{tree.get('data')}-{method}", job_type=job_type,
         tags=[t for t in (str(tree.get("data")), method, net, f"labels {tree.get('labels')}") if t],
-        config=tree | {"environment": _json(folder / "env.json")}, dir=str(folder), mode=mode(), reinit="create_new",
+        config=tree | {"environment": read_json_if_whole(folder / "env.json")}, dir=str(folder), mode=mode(), reinit="create_new",
         settings=wandb.Settings(console="off", silent=True, init_timeout=60, disable_git=True, x_disable_stats=True),
     )  # fmt: skip
     run.define_metric("step", hidden=True)
@@ -218,7 +218,7 @@ def finish(run: Any, folder: Path, state: dict[str, Any], failed: bool = False) 
     """
     import wandb
 
-    summary = _json(folder / "summary.json")
+    summary = read_json_if_whole(folder / "summary.json")
     fitted = not summary and (folder / "weights.safetensors").exists()
     if fitted:
         artifact = wandb.Artifact(f"{folder.name}-generator", type="generator")
@@ -289,7 +289,6 @@ def images(folder: Path) -> list[Any]:
 
     if not (folder / "examples.npz").exists():
         return []
-    from semiseg.config import load_yaml
 
     with np.load(folder / "examples.npz", allow_pickle=False) as kept:
         shown = {key: kept[key] for key in ("image", "label", "prediction", "subject", "dice")}
@@ -301,7 +300,7 @@ def images(folder: Path) -> list[Any]:
         **{k: f"class {k}" for k in range(1, classes + 1)},
         255: "not annotated",
     }
-    data = load_yaml(folder / "config.yaml").get("data")
+    data = read_mapping(folder / "config.yaml").get("data")
     found = []
     for image, label, prediction, subject, dice in zip(*shown.values()):
         masks = {
@@ -314,18 +313,8 @@ def images(folder: Path) -> list[Any]:
 
 # ------------------------------------------------------------------ what was sent
 def _state(folder: Path) -> dict[str, Any]:
-    return _json(folder / "wandb.json")
+    return read_json_if_whole(folder / "wandb.json")
 
 
 def _remember(folder: Path, state: dict[str, Any]) -> None:
-    partial = folder / "wandb.tmp"
-    partial.write_text(json.dumps(state) + "\n")
-    partial.replace(folder / "wandb.json")
-
-
-def _json(file: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(file.read_text())
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
+    write_text(folder / "wandb.json", json.dumps(state) + "\n")
