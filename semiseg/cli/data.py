@@ -240,7 +240,7 @@ COMMANDS = (
 
 
 def main(argv: list[str]) -> int:
-    """Run ``semiseg data`` with the arguments that follow those two words; returns the exit code."""
+    """Run ``semiseg data`` with the words that follow these two; returns the exit code."""
     commands = ", ".join(RUN)
     if not argv:
         raise UserError(f"semiseg data: say which of {commands}; see `semiseg data --help`")

@@ -23,7 +23,7 @@ from semiseg.types import Case
 LAYOUT = "1.0.0"
 _FEATURES = "tensorflow_datasets.core.features"
 _KINDS = {f"{_FEATURES}.tensor_feature.Tensor": "tensor", f"{_FEATURES}.text_feature.Text": "text"}
-"""The classes of features that :func:`write` uses, and the key under which each describes itself."""
+"""Class of a feature that :func:`write` uses → the key under which it describes itself."""
 
 
 def folder(place: Path) -> Path:
@@ -32,8 +32,9 @@ def folder(place: Path) -> Path:
 
 
 def write(place: Path, splits: dict[str, Iterator[Case]], channels: int, dtype: np.dtype) -> None:
-    """Write every split's cases, in order, under ``place``. A UserError raised by an iterator comes
-    through unchanged.
+    """Write every split's cases, in order, under ``place``.
+
+    A UserError that an iterator raises comes through unchanged.
     """
     tfds = _tfds()
     from tensorflow_datasets.core import registered
@@ -81,9 +82,8 @@ def write(place: Path, splits: dict[str, Iterator[Case]], channels: int, dtype: 
                     raise
 
     try:
-        with contextlib.redirect_stdout(
-            io.StringIO()
-        ):  # TFDS announces a download there is none of
+        # TFDS announces a download, of which there is none
+        with contextlib.redirect_stdout(io.StringIO()):
             Records(data_dir=str(place), file_format="array_record").download_and_prepare()
     except Exception:
         if failure:
@@ -121,8 +121,9 @@ def _check_features(path: Path) -> None:
         written = False
     if not written:
         raise UserError(
-            f"{path}: names a class that no import writes, and reading it would run its module; "
-            f"import the set again from its source with --overwrite"
+            "names a class that no import writes, and reading it would run its module",
+            where=path,
+            remedy="import the set again from its source with --overwrite",
         )
 
 
@@ -132,10 +133,13 @@ def _is_plain(feature: dict[str, Any]) -> bool:
     return name in _KINDS and feature.keys() == {"pythonClassName", _KINDS[name]}
 
 
-def _encode(case: Case) -> dict:
+def _encode(case: Case) -> dict[str, Any]:
+    label = case.label
+    if label is None:
+        label = np.zeros((0, 0), np.uint8)
     return {
         "image": case.image,
-        "label": np.zeros((0, 0), np.uint8) if case.label is None else case.label,
+        "label": label,
         "labelled": case.label is not None,
         "spacing": np.asarray(case.spacing, np.float64),
         "index": case.index,
@@ -146,20 +150,16 @@ def _encode(case: Case) -> dict:
     }
 
 
-def _decode(row: dict) -> Case:
-    subject, name, volume, group = (
-        row[key].decode() for key in ("subject", "name", "volume", "group")
-    )
-    label = row["label"] if row["labelled"] else None
+def _decode(row: dict[str, Any]) -> Case:
     return Case(
-        subject,
-        name,
-        row["image"],
-        label,
-        tuple(map(float, row["spacing"])),
-        volume,
-        int(row["index"]),
-        group,
+        subject=row["subject"].decode(),
+        name=row["name"].decode(),
+        image=row["image"],
+        label=row["label"] if row["labelled"] else None,
+        spacing=tuple(float(side) for side in row["spacing"]),
+        volume=row["volume"].decode(),
+        index=int(row["index"]),
+        group=row["group"].decode(),
     )
 
 

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
+import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -20,6 +22,10 @@ from semiseg.errors import UserError
 
 if TYPE_CHECKING:
     from semiseg.types import Case
+
+
+PERCENTILES = (0.2, 99.8)
+"""Percentiles of a scan's intensities that become 0 and 255, unless it is uint8 already."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,21 +54,34 @@ class Frame:
 
     @property
     def pool_size(self) -> int:
+        """Side of the pool image, pixels.
+
+        >>> Frame(image_size=96, zoom=1.5).pool_size
+        144
+        """
         return round(self.image_size * self.zoom)
 
     @property
     def pool_shape(self) -> tuple[int, ...]:
-        """Spatial shape of a pool image, ``(S, S)`` or ``(D, S, S)``."""
-        return (
-            *((round(self.depth * self.depth_zoom),) if self.depth else ()),
-            self.pool_size,
-            self.pool_size,
-        )
+        """Spatial shape of a pool image, ``(S, S)`` or ``(D, S, S)``.
+
+        >>> Frame(96).pool_shape, Frame(96, depth=8, depth_zoom=2.0).pool_shape
+        ((96, 96), (16, 96, 96))
+        """
+        plane = (self.pool_size, self.pool_size)
+        if not self.depth:
+            return plane
+        return (round(self.depth * self.depth_zoom), *plane)
 
     @property
     def window(self) -> tuple[int, ...]:
-        """Spatial shape of the network's input in training."""
-        return (*((self.depth,) if self.depth else ()), self.image_size, self.image_size)
+        """Spatial shape of the network's input in training, ``(H, W)`` or ``(D, H, W)``.
+
+        >>> Frame(96, zoom=1.5).window, Frame(96, depth=8).window
+        ((96, 96), (8, 96, 96))
+        """
+        plane = (self.image_size, self.image_size)
+        return (self.depth, *plane) if self.depth else plane
 
     @property
     def view_size(self) -> int:
@@ -84,66 +103,90 @@ class Frame:
         return volumes(cases, where) if self.depth else tuple(cases)
 
     def to_pool(self, image: np.ndarray) -> np.ndarray:
-        """``(*pool_shape, C)`` uint8: intensities clipped at the 0.2 and 99.8 percentiles unless
-        already uint8, scaled with antialiasing.
+        """An image as the pool holds it.
+
+        Intensities are clipped at the percentiles 0.2 and 99.8, unless the image is uint8, and
+        scaled with antialiasing.
+
+        Args:
+          image: ``(H, W, C)`` or ``(D, H, W, C)``.
+
+        Returns:
+          ``(*pool_shape, C)`` uint8.
+
+        >>> image = np.arange(16, dtype=np.uint8).reshape(4, 4, 1)
+        >>> Frame(image_size=2).to_pool(image)[..., 0].tolist()
+        [[4, 5], [10, 11]]
         """
         x = image.astype(np.float32)
         if image.dtype != np.uint8:
-            low, high = np.percentile(x[..., ::2, ::2, :], (0.2, 99.8))
+            low, high = np.percentile(x[..., ::2, ::2, :], PERCENTILES)
             x = (x - low) * (255.0 / max(high - low, 1e-6))
         if x.ndim == 3:
             x = self._plane(x)
         else:
-            x = _along_depth(np.stack([self._plane(plane) for plane in x]), self.pool_shape[0])
+            planes = np.stack([self._plane(plane) for plane in x])
+            x = _along_depth(planes, self.pool_shape[0])
         return np.clip(np.rint(x), 0, 255).astype(np.uint8)
 
-    def _plane(self, x: np.ndarray) -> np.ndarray:
-        if x.shape[:2] != (self.pool_size, self.pool_size):
-            rows, cols = (resampler(n, self.pool_size) for n in x.shape[:2])
-            x = np.einsum("ih,hwc->iwc", rows, x, optimize=True)
-            x = np.einsum("jw,iwc->ijc", cols, x, optimize=True)
-        return x
+    def _plane(self, x_HWC: np.ndarray) -> np.ndarray:
+        """``(S, S, C)``: a slice scaled to the pool's side."""
+        height, width = x_HWC.shape[:2]
+        side = self.pool_size
+        if (height, width) == (side, side):
+            return x_HWC
+        x_SWC = np.einsum("ih,hwc->iwc", resampler(height, side), x_HWC, optimize=True)
+        return np.einsum("jw,iwc->ijc", resampler(width, side), x_SWC, optimize=True)
 
     def to_pools(self, cases: Sequence[Case]) -> np.ndarray:
-        """``(N, *pool_shape, slices · C)`` uint8: :meth:`to_pool` of every scan, between its
-        neighbours where ``slices`` says so.
+        """The pool images of scans, each between its neighbours where ``slices`` says so.
+
+        Returns:
+          ``(N, *pool_shape, slices · C)`` uint8.
         """
-        images = np.stack([self.to_pool(c.image) for c in cases])
+        images = np.stack([self.to_pool(case.image) for case in cases])
         if self.slices == 1:
             return images
-        around = images[
-            neighbours([c.volume for c in cases], [c.index for c in cases], self.slices)
-        ]  # (N, slices, S, S, C)
+        volumes = [case.volume for case in cases]
+        places = [case.index for case in cases]
+        around = images[neighbours(volumes, places, self.slices)]  # (N, slices, S, S, C)
         return np.moveaxis(around, 1, 3).reshape(*images.shape[:3], -1)
 
     def label_to_pool(self, label: np.ndarray) -> np.ndarray:
-        """``pool_shape`` uint8, nearest neighbour."""
-        return label[np.ix_(*(nearest(n, m) for n, m in zip(label.shape, self.pool_shape)))]
+        """A label ``(H, W)`` or ``(D, H, W)`` at ``pool_shape``, nearest neighbour.
+
+        >>> Frame(image_size=2).label_to_pool(np.arange(16).reshape(4, 4)).tolist()
+        [[5, 7], [13, 15]]
+        """
+        axes = zip(label.shape, self.pool_shape, strict=True)
+        return label[np.ix_(*(nearest(n, m) for n, m in axes))]
 
     # -------------------------------------------------------------- and back
     def windows(self) -> list[tuple[int, ...]]:
-        """First voxels of the windows that evaluation sees of a volume: they cover it, and
-        neighbours share at least half of themselves.
+        """First voxels of the windows that evaluation sees of a volume.
+
+        They cover it, and neighbours share at least half of themselves. With the view ``centre``
+        there is one, in the middle.
+
+        >>> Frame(image_size=4, depth=2, depth_zoom=2.0).windows()
+        [(0, 0, 0), (1, 0, 0), (2, 0, 0)]
         """
-        starts = []
-        for n, w in zip(self.pool_shape, self.window):
-            count = 1 if self.view == "centre" else 1 + -(-2 * (n - w) // w)
-            starts.append(
-                [(n - w) // 2]
-                if self.view == "centre"
-                else [round(s) for s in np.linspace(0, n - w, count)]
-            )
-        return [
-            tuple(int(line[i]) for line, i in zip(starts, place))
-            for place in np.ndindex(*map(len, starts))
-        ]
+        starts: list[list[int]] = []
+        for n, w in zip(self.pool_shape, self.window, strict=True):
+            if self.view == "centre":
+                starts.append([(n - w) // 2])
+            else:
+                count = 1 + math.ceil(2 * (n - w) / w)
+                starts.append([round(start) for start in np.linspace(0, n - w, count)])
+        return list(itertools.product(*starts))
 
     def from_window(self, probability: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
         """Labels ``shape`` uint8 of a window's class probabilities ``(*window, K)``.
 
         What lies outside the window is background (class 0).
         """
-        planes = [p.argmax(-1).astype(np.uint8) for p in self._planes(probability, shape)]
+        probabilities = self._planes(probability, shape)  # one plane at a time is in memory
+        planes = [plane.argmax(-1).astype(np.uint8) for plane in probabilities]
         return planes[0] if len(shape) == 2 else np.stack(planes)
 
     def to_scan(self, probability: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
@@ -152,6 +195,10 @@ class Frame:
         Args:
           probability: of a window, ``(*window, K)``. Outside of it all is background (class 0).
           shape: of the scan, ``(H, W)`` or ``(D, H, W)``.
+
+        >>> probability = np.eye(2, dtype=np.float32).reshape(1, 2, 2).repeat(2, axis=0)
+        >>> Frame(image_size=2).to_scan(probability, (1, 3))[..., 1].tolist()
+        [[0.0, 0.5, 1.0]]
         """
         planes = list(self._planes(probability, shape))
         return planes[0] if len(shape) == 2 else np.stack(planes)
@@ -191,83 +238,113 @@ class Frame:
         return np.moveaxis(x_HKW, 1, -1)
 
 
+# ------------------------------------------------------------------ slices and volumes
 def volumes(cases: Sequence[Case], where: str) -> tuple[Case, ...]:
-    """The scans that ``cases`` are slices of, in the order of their first slices: see
-    :meth:`Frame.scans`.
+    """The scans that ``cases`` are slices of, in the order of their first slices.
+
+    See :meth:`Frame.scans`.
     """
     scans: dict[str, list[Case]] = {}
     for case in cases:
         scans.setdefault(case.volume, []).append(case)
-    return tuple(
-        _volume(sorted(members, key=lambda case: case.index), where) for members in scans.values()
-    )
+    return tuple(_volume(sorted(slices, key=_place), where) for slices in scans.values())
 
 
-def _volume(members: list[Case], where: str) -> Case:
-    from semiseg.types import IGNORE
+def _place(case: Case) -> int:
+    return case.index
 
-    first = members[0]
+
+def _volume(slices: Sequence[Case], where: str) -> Case:
+    """One case of the slices of a volume, in their order."""
+    first = slices[0]
     if first.image.ndim == 4:
         return first  # stored whole
     if len(first.spacing) == 2:
         raise UserError(
-            f"{where}: {first.name} is a 2D image, and the network takes volumes: choose a 2D "
-            f"network (--net.dims 2), or import volumes"
+            f"{first.name} is a 2D image, and the network takes volumes: choose a 2D network "
+            f"(--net.dims 2), or import volumes",
+            where=where,
         )
-    shapes = sorted({case.image.shape for case in members})
+    shapes = sorted({case.image.shape for case in slices})
     if len(shapes) > 1:
         sizes = " and ".join("×".join(map(str, shape[:2])) for shape in shapes)
         raise UserError(
-            f"{where}: slices of the volume {first.volume} have the sizes {sizes}: save a "
-            f"volume's slices at one size and import it again"
+            f"slices of the volume {first.volume} have the sizes {sizes}: save a volume's slices "
+            f"at one size and import it again",
+            where=where,
         )
+    image = np.stack([case.image for case in slices])
     label = None
-    if any(case.label is not None for case in members):
-        label = np.stack(
-            [
-                np.full(c.image.shape[:2], IGNORE, np.uint8) if c.label is None else c.label
-                for c in members
-            ]
-        )
-    return dataclasses.replace(
-        first, name=first.volume, image=np.stack([c.image for c in members]), label=label, index=0
-    )
+    if any(case.label is not None for case in slices):
+        label = np.stack([_label_or_ignore(case) for case in slices])
+    return dataclasses.replace(first, name=first.volume, image=image, label=label, index=0)
 
 
-def _along_depth(x: np.ndarray, depth: int) -> np.ndarray:
-    """``x (D, …)`` scaled to ``depth``."""
-    return x if len(x) == depth else np.tensordot(resampler(len(x), depth), x, 1)
+def _label_or_ignore(case: Case) -> np.ndarray:
+    from semiseg.types import IGNORE
+
+    if case.label is None:
+        return np.full(case.image.shape[:2], IGNORE, np.uint8)
+    return case.label
 
 
 def neighbours(volumes: Sequence[str], places: Sequence[int], slices: int) -> np.ndarray:
-    """``(N, slices)``: for each image the images of its volume around it in the order of their
-    places; the ends are repeated.
+    """For each image, the images of its volume around it in the order of their places.
 
-    A missing slice is stepped over: the neighbour is the next one there is.
+    The ends are repeated. A missing slice is stepped over: the neighbour is the next one there is.
+
+    Args:
+      volumes: the volume of each of N images.
+      places: the place of each in its volume.
+      slices: number of neighbours, the image itself in the middle.
+
+    Returns:
+      ``(N, slices)`` indices.
+
+    >>> neighbours(["a", "b", "a", "a"], [2, 0, 0, 5], 3).tolist()
+    [[2, 0, 3], [1, 1, 1], [2, 2, 0], [0, 3, 3]]
     """
-    found = np.empty((len(volumes), slices), np.int64)
-    ordered: dict[str, list[int]] = {}
-    for i in sorted(range(len(volumes)), key=lambda i: places[i]):
-        ordered.setdefault(volumes[i], []).append(i)
-    for members in ordered.values():
-        for at, i in enumerate(members):
-            around = np.arange(at - slices // 2, at + slices // 2 + 1)
-            found[i] = np.array(members)[np.clip(around, 0, len(members) - 1)]
-    return found
+    indices = np.empty((len(volumes), slices), np.int64)
+    members: dict[str, list[int]] = {}
+    for i in np.argsort(places, kind="stable").tolist():
+        members.setdefault(volumes[i], []).append(i)
+    offsets = np.arange(slices) - slices // 2
+    for images in members.values():
+        for rank, i in enumerate(images):
+            ranks = np.clip(rank + offsets, 0, len(images) - 1)
+            indices[i] = np.array(images)[ranks]
+    return indices
+
+
+# ------------------------------------------------------------------ scaling
+def _along_depth(x: np.ndarray, depth: int) -> np.ndarray:
+    """``x (D, …)`` scaled to ``depth``."""
+    if len(x) == depth:
+        return x
+    return np.tensordot(resampler(len(x), depth), x, 1)
 
 
 @functools.lru_cache(256)
 def resampler(n: int, m: int) -> np.ndarray:
-    """``(m, n)`` matrix of linear interpolation from n to m samples, centres aligned; a triangle as
-    wide as the step when shrinking.
+    """``(m, n)`` matrix of linear interpolation from n to m samples, centres aligned.
+
+    When it shrinks, the kernel is a triangle as wide as the step.
+
+    >>> resampler(2, 3).tolist()
+    [[1.0, 0.0], [0.5, 0.5], [0.0, 1.0]]
     """
     scale = n / m
     centre = (np.arange(m) + 0.5) * scale - 0.5
-    weight = np.maximum(0.0, 1.0 - np.abs(np.arange(n)[None] - centre[:, None]) / max(scale, 1.0))
+    distance = np.abs(np.arange(n)[None] - centre[:, None])
+    weight = np.maximum(0.0, 1.0 - distance / max(scale, 1.0))
     return (weight / weight.sum(1, keepdims=True)).astype(np.float32)
 
 
 @functools.lru_cache(256)
 def nearest(n: int, m: int) -> np.ndarray:
-    """``(m,)`` indices of the nearest of n samples, centres aligned."""
+    """``(m,)`` indices of the nearest of n samples, centres aligned.
+
+    >>> nearest(4, 2).tolist(), nearest(2, 4).tolist()
+    ([1, 3], [0, 0, 1, 1])
+    """
     return np.clip(np.floor((np.arange(m) + 0.5) * n / m).astype(int), 0, n - 1)

@@ -1,4 +1,4 @@
-"""Image files: PNG, TIFF and NIfTI as arrays, and masks and probabilities back in the same geometry."""
+"""Image files: PNG, TIFF and NIfTI as arrays, and masks and probabilities back as such files."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import shutil
@@ -45,51 +46,58 @@ def import_set(
     Raises:
       UserError: at the first problem; :mod:`semiseg.data.check` lists all.
     """
-    root_folder = set_folder.root_folder(root)
     if set_folder.checked_name(name) == store.EMBEDDED:
         raise UserError(
             f"{store.EMBEDDED} is the embedded set's name",
             remedy="import under another one with --name",
         )
-    place = root_folder / name
+    place = set_folder.root_folder(root) / name
     set_folder.check_place(place, overwrite)
     files = readers.read(format, source, progress=progress, **options)
     _refuse_problems(files)
     for note in files.notes:
         if say is not None:
             say(note)
-    try:
-        root_folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(
-            f"cannot be made ({error.strerror})", where=root_folder, remedy="choose another --root"
-        ) from error
-    set_folder.recover(root_folder)
-    building = set_folder.building_folder(root_folder, name)
     command = data_card.command(format, source, name, options)
-    try:
-        building.mkdir()
-        records = _write_records(files, building, progress)
+    with _building(place, overwrite) as folder:
+        records = _write_records(files, folder, progress)
         facts = records.facts() | {
             "format": format,
             "source": str(source),
             "layout": store.LAYOUT,
         }
         card = data_card.card(name, facts, records.counts, command)
-        (building / data_card.FILE).write_text(card, encoding="utf-8")
+        (folder / data_card.FILE).write_text(card, encoding="utf-8")
         description = json.dumps(facts, indent=1)
-        (building / set_folder.DESCRIPTION).write_text(description, encoding="utf-8")
+        (folder / set_folder.DESCRIPTION).write_text(description, encoding="utf-8")
+    return store.info(name, root)
+
+
+@contextlib.contextmanager
+def _building(place: Path, overwrite: bool) -> Iterator[Path]:
+    """A new folder that takes its ``place`` when the block ends, and is gone where it fails."""
+    root = place.parent
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"cannot be made ({error.strerror})", where=root, remedy="choose another --root"
+        ) from error
+    set_folder.recover(root)
+    folder = set_folder.building_folder(root, place.name)
+    try:
+        folder.mkdir()
+        yield folder
         set_folder.check_place(place, overwrite)  # once more: an import takes its time
-        set_folder.replace(building, place)
+        set_folder.replace(folder, place)
     except OSError as error:
         raise UserError(
             f"cannot be written ({error.strerror or error})",
-            where=root_folder,
+            where=root,
             remedy="free some space or choose another --root",
         ) from error
     finally:
-        shutil.rmtree(building, ignore_errors=True)
-    return store.info(name, root)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _refuse_problems(files: Source) -> None:

@@ -1,10 +1,10 @@
 """Pools: a data set's training images as arrays on the device, and which of them a label budget
 shows.
 
-The arrays depend on the data set and the frame alone; a trial's budget is a list of indices and a
-copy of the labels in which everything outside the budget is IGNORE. So trials of all budgets,
-subsets and seeds share one compiled program, and no method can read a hidden label: the hidden ones
-stand in a field of their own, which the trainer's diagnostics read and a batch does not hold.
+The arrays depend on the data set and the frame alone. A trial's label budget is a list of indices
+and a copy of the labels in which everything outside the budget is IGNORE. So trials of all budgets,
+subsets and seeds share one compiled program, and no method can read a held-back label: these are in
+a field of their own, which the trainer's diagnostics read and a batch does not hold.
 """
 
 from __future__ import annotations
@@ -12,88 +12,112 @@ from __future__ import annotations
 import functools
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from semiseg.data import splits, store
 from semiseg.data.frame import Frame
+from semiseg.data.info import StoreInfo
 from semiseg.errors import UserError
 from semiseg.types import IGNORE, Case, Pools
 
 
 class Training(NamedTuple):
-    """A training split in the frame: what every budget of a data set shares."""
+    """A training split in the frame: what every label budget of a data set shares.
 
-    info: store.StoreInfo
+    Attributes:
+      info: of the data set.
+      cases: N scans.
+      images: ``(N, S, S, slices · C)``, or ``(N, D, S, S, C)`` for a 3D network, uint8.
+      labels: ``(N, S, S)`` or ``(N, D, S, S)`` uint8; IGNORE where nobody annotated the scan.
+      annotated: ``(N,)`` bool.
+    """
+
+    info: StoreInfo
     cases: tuple[Case, ...]
-    images: np.ndarray  # (N, S, S, slices · C), or (N, D, S, S, C) for a 3D network, uint8
-    labels: np.ndarray  # (N, S, S) or (N, D, S, S) uint8
-    annotated: np.ndarray  # (N,) bool
+    images: np.ndarray
+    labels: np.ndarray
+    annotated: np.ndarray
 
 
 class Budget(NamedTuple):
-    """Which subjects of the training split are shown with their labels."""
+    """A label budget: the subjects of the training split whose labels are used.
+
+    Attributes:
+      subjects: in the order in which they get their labels.
+      images: number of annotated scans of these subjects.
+    """
 
     subjects: tuple[str, ...]
     images: int
 
 
 def training(name: str, root: str | None, frame: Frame) -> Training:
-    """The training split of a store, scaled to the frame's pool shape; for a 3D network its cases
-    are volumes.
+    """The training split of a store, scaled to the frame's pool shape.
+
+    For a 3D network its cases are volumes.
     """
     return _training(name, root, frame, store.info(name, root).fingerprint)
 
 
-# Kept between the trials of a sweep; the fingerprint is a key, so that a set imported anew is read
-# anew.
+# Stored between the trials of a sweep; the fingerprint is a key, so that a set imported anew is
+# read anew.
 @functools.lru_cache(2)
 def _training(name: str, root: str | None, frame: Frame, fingerprint: str) -> Training:
     cases = frame.scans(store.read_split(name, "train", root), f"data set {name!r}")
-    images = frame.to_pools(cases)
-    hidden = np.full(frame.pool_shape, IGNORE, np.uint8)
-    labels = np.stack([hidden if c.label is None else frame.label_to_pool(c.label) for c in cases])
-    return Training(
-        store.info(name, root),
-        cases,
-        images,
-        labels,
-        np.array([c.label is not None for c in cases]),
-    )
+    unlabelled = np.full(frame.pool_shape, IGNORE, np.uint8)
+    labels = [
+        unlabelled if case.label is None else frame.label_to_pool(case.label) for case in cases
+    ]
+    annotated = np.array([case.label is not None for case in cases])
+    info = store.info(name, root)
+    return Training(info, cases, frame.to_pools(cases), np.stack(labels), annotated)
+
+
+class _Arrays(NamedTuple):
+    """Images and labels on the device, and how many of them there are."""
+
+    images: jax.Array
+    labels: jax.Array
+    count: int
 
 
 @functools.lru_cache(2)
-def _on_device(name: str, root: str | None, frame: Frame, fingerprint: str):
-    data = _training(name, root, frame, fingerprint)
-    return jnp.asarray(data.images), jnp.asarray(data.labels)
+def _on_device(name: str, root: str | None, frame: Frame, fingerprint: str) -> _Arrays:
+    split = _training(name, root, frame, fingerprint)
+    return _Arrays(jnp.asarray(split.images), jnp.asarray(split.labels), len(split.cases))
 
 
-def _synthetic(name: str | None, root: str | None, frame: Frame, like: Training):
-    if name is None:
-        space = frame.pool_shape
-        return (
-            jnp.zeros((1, *space, like.images.shape[-1]), jnp.uint8),
-            jnp.full((1, *space), IGNORE, jnp.uint8),
-            0,
-        )
-    data = training(name, root, frame)
-    if data.images.shape[-1] != like.images.shape[-1]:
+def _no_synthetic(frame: Frame, channels: int) -> _Arrays:
+    """One blank image, since an array must have a shape; none is counted."""
+    return _Arrays(
+        jnp.zeros((1, *frame.pool_shape, channels), jnp.uint8),
+        jnp.full((1, *frame.pool_shape), IGNORE, jnp.uint8),
+        0,
+    )
+
+
+def _synthetic(name: str, root: str | None, frame: Frame, like: Training) -> _Arrays:
+    """The images of a synthetic set, which must be ``like`` the data set it is mixed into."""
+    synthetic = training(name, root, frame)
+    where = f"synthetic set {name!r}"
+    if synthetic.images.shape[-1] != like.images.shape[-1]:
         raise UserError(
-            f"synthetic set {name!r} has {data.images.shape[-1]} channels, the data set "
+            f"{where} has {synthetic.images.shape[-1]} channels, the data set "
             f"{like.images.shape[-1]}: import it with the same channels"
         )
-    if data.info.classes != like.info.classes:
+    if synthetic.info.classes != like.info.classes:
         names = ", ".join(like.info.classes)
         raise UserError(
-            f"synthetic set {name!r} has the classes {', '.join(data.info.classes)}, the data "
-            f"set {names}: import it with --classes {names}"
+            f"{where} has the classes {', '.join(synthetic.info.classes)}, the data set {names}: "
+            f"import it with --classes {names}"
         )
-    if not data.annotated.all():
+    if not synthetic.annotated.all():
         raise UserError(
-            f"synthetic set {name!r} holds images without a mask: import it again with one mask "
-            f"an image"
+            f"{where} holds images without a mask: import it again with one mask an image"
         )
-    return *_on_device(name, root, frame, data.info.fingerprint), len(data.cases)
+    return _on_device(name, root, frame, synthetic.info.fingerprint)
 
 
 def pools(
@@ -108,48 +132,65 @@ def pools(
 ) -> tuple[Pools, Budget, Training]:
     """Pools of one trial.
 
+    The unlabelled pool is every image outside the label budget; where the budget is everything, it
+    is everything.
+
     Args:
-      labels: number of annotated subjects shown, 0 for all.
+      name, root: of the data set.
+      frame: geometry of the pool images.
+      labels: number of annotated subjects in the label budget, 0 for all.
       label_subset: 0 is the data set's official order where it has one; others are random; budgets
         of one subset are nested.
       ratio: synthetic images per real one in a labelled batch.
       synthetic: name of the imported synthetic set.
-
-    The unlabelled pool is every image outside the budget; where the budget is everything, it is
-    everything.
     """
-    data = training(name, root, frame)
-    everyone = len({c.subject for c in data.cases if c.label is not None})
-    shown = splits.labelled_subjects(data.info, data.cases, labels or everyone, label_subset)
-    chosen = np.array([c.subject in set(shown) for c in data.cases]) & data.annotated
-    if not chosen.any():
-        raise UserError(
-            f"data set {name!r}: none of the {len(shown)} chosen subjects has a label; check "
-            f"with `semiseg data check {name}`"
-        )
-    rest = ~chosen if not chosen.all() else chosen
+    split = training(name, root, frame)
+    budget, chosen = _budget(split, labels, label_subset)
+    rest = chosen if chosen.all() else ~chosen
     if ratio > 0 and synthetic is None:
         raise UserError("--ratio needs --synthetic NAME: the imported synthetic set to mix in")
-    synthetic_image, synthetic_label, count = _synthetic(synthetic, root, frame, data)
-    images, hidden = _on_device(name, root, frame, data.info.fingerprint)
+    real = _on_device(name, root, frame, split.info.fingerprint)
+    if synthetic is None:
+        extra = _no_synthetic(frame, split.images.shape[-1])
+    else:
+        extra = _synthetic(synthetic, root, frame, split)
+    by_image = chosen.reshape(-1, *(1,) * len(frame.pool_shape))
     made = Pools(
-        image_NHWC=images,
-        label_NHW=jnp.asarray(
-            np.where(
-                chosen.reshape(-1, *(1,) * len(frame.pool_shape)), data.labels, np.uint8(IGNORE)
-            )
-        ),
+        image_NHWC=real.images,
+        label_NHW=jnp.asarray(np.where(by_image, split.labels, np.uint8(IGNORE))),
         labelled_N=_padded(chosen),
         labelled_count=jnp.int32(chosen.sum()),
         unlabelled_N=_padded(rest),
         unlabelled_count=jnp.int32(rest.sum()),
-        synthetic_image_MHWC=synthetic_image,
-        synthetic_label_MHW=synthetic_label,
-        synthetic_count=jnp.int32(count),
-        hidden_NHW=hidden,
+        synthetic_image_MHWC=extra.images,
+        synthetic_label_MHW=extra.labels,
+        synthetic_count=jnp.int32(extra.count),
+        hidden_NHW=real.labels,
     )
-    return made, Budget(tuple(shown), int(chosen.sum())), data
+    return made, budget, split
 
 
-def _padded(mask: np.ndarray):
+def _budget(split: Training, labels: int, label_subset: int) -> tuple[Budget, np.ndarray]:
+    """The label budget, and ``(N,)`` bool: whose labels it shows."""
+    everyone = {case.subject for case in split.cases if case.label is not None}
+    subjects = splits.labelled_subjects(
+        split.info, split.cases, labels or len(everyone), label_subset
+    )
+    members = set(subjects)
+    chosen = np.array([case.subject in members for case in split.cases]) & split.annotated
+    if not chosen.any():
+        name = split.info.name
+        raise UserError(
+            f"data set {name!r}: none of the {len(subjects)} chosen subjects has a label; check "
+            f"with `semiseg data check {name}`"
+        )
+    return Budget(subjects, int(chosen.sum())), chosen
+
+
+def _padded(mask: np.ndarray) -> jax.Array:
+    """``(N,)`` int32 indices where ``mask (N,)`` is True, repeated to fill the array.
+
+    >>> _padded(np.array([False, True, True])).tolist()
+    [1, 2, 1]
+    """
     return jnp.asarray(np.resize(np.flatnonzero(mask), mask.size).astype(np.int32))

@@ -10,6 +10,7 @@ from semiseg import config
 from semiseg.data.frame import Frame, neighbours
 from semiseg.data.info import StoreInfo
 from semiseg.errors import UserError
+from semiseg.run_folder import RunFolder
 from semiseg.runner.build import model_of
 from semiseg.runner.score import Split, split_of, write_examples
 from semiseg.types import Case
