@@ -15,7 +15,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar, dataclass_trans
 import jax
 import numpy as np
 
-from semiseg.fields import choice, count, number, role, traced
+from semiseg.fields import role
 from semiseg.fields import static as static
 from semiseg.fields import subtree as subtree
 
@@ -28,10 +28,7 @@ PyTree = Any
 T = TypeVar("T")
 
 
-@dataclass_transform(
-    frozen_default=True,
-    field_specifiers=(dataclasses.field, number, count, choice, static, traced, subtree),
-)
+@dataclass_transform(frozen_default=True)
 def hyper(cls: type[T]) -> type[T]:
     """Make ``cls`` a frozen dataclass of hyperparameters that is also a JAX pytree.
 
@@ -219,7 +216,7 @@ class Net(Protocol):
 
     def module(self, channels: int, classes: int, normals: Any, size: tuple[int, ...]) -> Any:
         """The flax module with its variables, initialised from ``normals`` (a
-        :class:`semiseg.nets.layers.modules.Normals`).
+        :class:`semiseg.nets.layers.Normals`).
 
         Only shapes of variables may depend on ``channels``, ``classes`` and ``size``, the spatial
         size of the images.

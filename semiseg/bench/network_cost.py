@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import os
 import platform
 import statistics
 import time
@@ -18,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from semiseg import devices
-from semiseg.environment import versions
+from semiseg.environment import usable_cores, versions
 from semiseg.errors import UserError
 from semiseg.nets import NETS
 from semiseg.types import Net
@@ -138,7 +137,7 @@ def measure(
     packages = ["jax", "jaxlib", "flax", *(["torch", "monai"] if peer else [])]
     found: dict[str, Any] = {
         "batch": batch, "size": size, "repeats": repeats, "seconds": seconds if math.isfinite(seconds) else None,
-        "versions": versions(*packages), "processor": platform.processor(), "cores": _cores(),
+        "versions": versions(*packages), "processor": platform.processor(), "cores": usable_cores(),
         "device": f"{jax.devices()[0].platform}: {jax.devices()[0].device_kind}", "nets": [],
     }  # fmt: skip
     same = done is not None and all(
@@ -229,10 +228,6 @@ def table(found: Mapping[str, Any]) -> str:
     )
 
 
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _ours(
     net: Any, image: np.ndarray, label: np.ndarray
 ) -> tuple[dict[str, Any], dict[str, Callable[[], Any]]]:
@@ -259,13 +254,13 @@ def _ours(
     began = time.perf_counter()
     trained = jax.jit(step).lower(params, x, y).compile()
     evaluated = jax.jit(inference).lower(params, x).compile()
-    row = {
+    row: dict[str, Any] = {
         "parameters": sum(p.size for p in jax.tree.leaves(params.weights)),
         "compile_s": round(time.perf_counter() - began, 2),
     }
     for key, compiled in (("temporary_mib", trained), ("inference_temporary_mib", evaluated)):
         analysis = compiled.memory_analysis()
-        row[key] = round(analysis.temp_size_in_bytes / 2**20, 1) if analysis else None  # type: ignore[assignment]
+        row[key] = round(analysis.temp_size_in_bytes / 2**20, 1) if analysis else None
     runs = {
         "step": lambda: jax.block_until_ready(trained(params, x, y)),
         "inference": lambda: jax.block_until_ready(evaluated(params, x)),
@@ -283,7 +278,7 @@ def _theirs(
         import torch
     except ImportError:
         raise UserError('the peers are not installed: pip install "semiseg[peer]"') from None
-    torch.set_num_threads(_cores())
+    torch.set_num_threads(usable_cores())
     model = PEERS[name][1](monai.networks.nets, image.shape[1]).to(
         memory_format=torch.channels_last
     )

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from semiseg import devices
-from semiseg.environment import versions
+from semiseg.environment import usable_cores, versions
 from semiseg.errors import UserError
 from semiseg.losses import CEDice
 from semiseg.nets import UNet
@@ -189,7 +189,7 @@ def _torch_contenders(
                 x = self.up[i](torch.cat([skips[i], self.join[i](x)], 1))
             return self.head(x)
 
-    torch.set_num_threads(len(__import__("os").sched_getaffinity(0)))
+    torch.set_num_threads(usable_cores())
     timed: dict[str, tuple[Callable[[], Any], int]] = {}
     for name, layout in (
         ("peer_nchw", torch.contiguous_format),

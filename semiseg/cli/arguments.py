@@ -176,9 +176,10 @@ def _below(cls: type) -> dict[str, str]:
     import textwrap
 
     try:
-        body = ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0].body  # type: ignore[attr-defined]
+        source = ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0]
     except (OSError, TypeError, SyntaxError):
         return {}
+    body = source.body if isinstance(source, ast.ClassDef) else []
     found = {}
     for field, words in zip(body, body[1:]):
         value = (
@@ -209,7 +210,9 @@ def typed(kind: Any, argv: Sequence[str], prog: str, **options: Any) -> Any:
     except SystemExit as stop:
         if not stop.code:
             raise
-    words, named, part = [], {"missing": [], "unknown": [], "near": []}, ""  # type: ignore[var-annotated]
+    words: list[str] = []
+    named: dict[str, list[str]] = {"missing": [], "unknown": [], "near": []}
+    part = ""
     for line in (line.strip(" │╭╮╰╯─") for line in said.getvalue().splitlines()):
         part = next((key for start, key in _PARTS.items() if line.startswith(start)), part)
         if line.startswith("For full helptext"):

@@ -62,7 +62,7 @@ def header_of(trial: Trial, info: StoreInfo) -> dict[str, Any]:
 
 def notes_of(trial: Trial, training: Training, budget: Budget) -> tuple[str, ...]:
     """What a semi-supervised run cannot do with its data: it leaves that out, or does without."""
-    if not hasattr(trial.method, "labelled_share") or trial.synthetic_as == "unlabelled":
+    if not trial.method.uses_unlabelled or trial.synthetic_as == "unlabelled":
         return ()
     name = config.name_of("method", trial.method)
     if budget.images == len(training.cases):

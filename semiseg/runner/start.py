@@ -162,10 +162,12 @@ def _pretrained(
     objective = trial.init
     assert isinstance(objective, Objective)
     steps = trial.init_steps
-    taught = dataclasses.replace(plain, method=objective, lr=objective.lr, steps=steps)
+    knobs = dataclasses.replace(
+        knobs_of(plain), method=objective, lr=objective.lr, steps=float(steps)
+    )
     done = fit(
-        program_of(taught, model),
-        knobs_of(taught),
+        program_of(plain, model),
+        knobs,
         trial.seed,
         images_only(pools),
         Plan(steps, trial.log_every, steps, trial.checkpoint_seconds),

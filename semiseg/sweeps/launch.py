@@ -24,6 +24,7 @@ import yaml
 
 from semiseg import config
 from semiseg.config import Trial
+from semiseg.environment import usable_cores
 from semiseg.errors import UserError
 from semiseg.files import write_text
 from semiseg.sweeps.claims import summary_of
@@ -167,10 +168,8 @@ def _processes(out: Path, session: str, options: Options, say: Callable[[str], N
     """``jobs`` processes on this machine, with the cores divided among them; ends them when this
     one is asked to stop.
     """
-    cores = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
-    environment = os.environ | {"JAX_NUM_CPU_DEVICES": str(max(1, cores // options.jobs))}
+    cores = max(1, usable_cores() // options.jobs)
+    environment = os.environ | {"JAX_NUM_CPU_DEVICES": str(cores)}
     logs = out / ".logs"
     logs.mkdir(exist_ok=True)
     given = json.dumps(dataclasses.asdict(dataclasses.replace(options, progress=False)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import numpy as np
@@ -44,8 +45,26 @@ class Begun:
     initial: Params
 
     @property
+    def dims(self) -> int:
+        return self.net.dims
+
+    @property
+    def block(self) -> int | tuple[int, ...]:
+        return self.net.block
+
+    @property
+    def dtype(self) -> str:
+        return self.net.dtype
+
+    @property
     def linear_head(self) -> bool:
         return self.net.linear_head
+
+    def classes(self, weights: Any) -> int:
+        return self.net.classes(weights)
+
+    def module(self, channels: int, classes: int, normals: Any, size: tuple[int, ...]) -> Any:
+        return self.net.module(channels, classes, normals, size)
 
     def init(
         self, key: jax.Array, sample: jax.ShapeDtypeStruct | jax.Array, classes: int
