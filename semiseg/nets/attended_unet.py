@@ -5,6 +5,7 @@ and columns.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import Any
 
 import jax
@@ -16,7 +17,7 @@ from semiseg.nets.unet import Block, UNet
 
 
 class SqueezeExcite(nnx.Module):
-    """Hu et al., CVPR 2018 (fig. 2): channels times sigmoid(W2 relu(W1 mean over the image)); W1
+    """Channels times sigmoid(W2 relu(W1 mean over the image)) (Hu et al., CVPR 2018, fig. 2); W1
     has C / reduction outputs.
     """
 
@@ -34,9 +35,11 @@ class SqueezeExcite(nnx.Module):
 
 
 class CBAM(nnx.Module):
-    """Woo et al., ECCV 2018 (fig. 2): channel attention from mean and maximum through one shared
-    pair of layers, then a map of the image from a 7×7 convolution on the mean and maximum over
-    channels. Difference: that convolution has a bias and no norm.
+    """Channel attention, then a map of the image (Woo et al., ECCV 2018, fig. 2).
+
+    Channel attention is from mean and maximum through one shared pair of layers; the map is from a
+    7×7 convolution on the mean and maximum over channels. Difference: that convolution has a bias
+    and no norm.
     """
 
     def __init__(self, channels: int, reduction: int, dims: int, normals: layers.Normals):
@@ -45,54 +48,60 @@ class CBAM(nnx.Module):
 
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         space = tuple(range(1, x.ndim - 1))
-        pooled = [self.channel.logits(f(x, space, keepdims=True)) for f in (jnp.mean, jnp.max)]
-        x = x * jax.nn.sigmoid(pooled[0] + pooled[1])
-        return x * jax.nn.sigmoid(
-            self.place(jnp.concatenate([f(x, -1, keepdims=True) for f in (jnp.mean, jnp.max)], -1))
-        )
+        from_mean = self.channel.logits(jnp.mean(x, space, keepdims=True))
+        from_max = self.channel.logits(jnp.max(x, space, keepdims=True))
+        x = x * jax.nn.sigmoid(from_mean + from_max)
+        profile = [jnp.mean(x, -1, keepdims=True), jnp.max(x, -1, keepdims=True)]
+        return x * jax.nn.sigmoid(self.place(jnp.concatenate(profile, -1)))
 
 
 class CoordinateAttention(nnx.Module):
-    """Hou, Zhou & Feng, CVPR 2021 (fig. 2c): means along each axis share a 1×1 convolution, norm
-    and hard swish; each then weighs its axis.
+    """Weights along every axis from the means over the other axes (Hou, Zhou & Feng, CVPR 2021,
+    fig. 2c).
 
-    The axes meet in one norm, as in the paper, which concatenates them; any number of axes.
+    The means share a 1×1 convolution, norm and hard swish; each then weighs its axis. The axes meet
+    in one norm, as in the paper, which concatenates them; any number of axes.
     """
 
     def __init__(self, net: UNet, channels: int, reduction: int, normals: layers.Normals):
         hidden = max(1, channels // reduction)
-        self.conv = layers.Conv(
-            channels, hidden, size=1, dims=net.dims, bias=net.norm == "none", normals=normals
-        )
-        self.norm = None if net.norm == "none" else net.normalisation(hidden)
+        pointwise = functools.partial(layers.Conv, size=1, dims=net.dims, normals=normals)
+        self.conv = pointwise(channels, hidden, bias=net.norm == "none")
+        self.norm = net.normalisation(hidden)
         for axis in range(net.dims):
-            setattr(
-                self,
-                f"axis{axis}",
-                layers.Conv(hidden, channels, size=1, dims=net.dims, normals=normals),
-            )
+            setattr(self, f"axis{axis}", pointwise(hidden, channels))
 
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         space = range(1, x.ndim - 1)
-        profiles = [jnp.mean(x, [a for a in space if a != axis], keepdims=True) for axis in space]
-        line = jnp.concatenate([jnp.moveaxis(p, axis, 1) for axis, p in zip(space, profiles)], 1)
-        line = self.conv(line)
-        line = jax.nn.hard_swish(line if self.norm is None else self.norm(line, train))
-        start, gates = 0, []
+        profiles = [_profile(x, axis) for axis in space]
+        lines = [jnp.moveaxis(p, axis, 1) for axis, p in zip(space, profiles, strict=True)]
+        line = self.conv(jnp.concatenate(lines, 1))
+        line = jax.nn.hard_swish(self.norm(line, train))
+        start = 0
+        gates = []
         for axis in space:
-            part = jax.lax.slice_in_dim(line, start, start + x.shape[axis], axis=1)
-            gates.append(
-                jax.nn.sigmoid(getattr(self, f"axis{axis - 1}")(jnp.moveaxis(part, 1, axis)))
-            )
-            start += x.shape[axis]
+            end = start + x.shape[axis]
+            part = jax.lax.slice_in_dim(line, start, end, axis=1)
+            conv = getattr(self, f"axis{axis - 1}")
+            gates.append(jax.nn.sigmoid(conv(jnp.moveaxis(part, 1, axis))))
+            start = end
         for gate in gates:
             x = x * gate
         return x
 
 
+def _profile(x: jax.Array, axis: int) -> jax.Array:
+    """Means along ``axis``: over every other axis of the image, which becomes 1 pixel long."""
+    others = [other for other in range(1, x.ndim - 1) if other != axis]
+    return jnp.mean(x, others, keepdims=True)
+
+
 class _Attended(nnx.Module):
+    """A U-Net's block, then attention."""
+
     def __init__(self, block: Block, attention: Any):
-        self.block, self.attention = block, attention
+        self.block = block
+        self.attention = attention
 
     def __call__(self, x: jax.Array, train: bool, key: jax.Array | None) -> jax.Array:
         return self.attention(self.block(x, train, key), train)
@@ -121,9 +130,8 @@ class SEUNet(UNet):
         *,
         first: bool = False,
     ) -> nnx.Module:
-        return _Attended(
-            Block(self, channels, out, rate, stride, normals), self.attention(out, normals)
-        )
+        block = Block(self, channels, out, rate, stride, normals)
+        return _Attended(block, self.attention(out, normals))
 
     def attention(self, channels: int, normals: layers.Normals) -> nnx.Module:
         """What follows a block, called with ``(x, train)``."""

@@ -13,9 +13,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from semiseg.nets import layers
-from semiseg.nets.from_torch.rules import Rule, conv_norm, mapped, to_params
-from semiseg.nets.layers import ConvNorm
-from semiseg.nets.layers.resample import resize
+from semiseg.nets.from_torch.rules import Rule, conv_norm, layer, mapped, to_params
 from semiseg.nets.layers.resnet import ResNet
 from semiseg.nets.network import Network
 from semiseg.types import Params
@@ -23,13 +21,13 @@ from semiseg.types import Params
 
 class _Pool(nnx.Module):
     """Mean over the image, 1×1 convolution, norm, ReLU. Instance and group norm are left out: of
-    one pixel they would keep nothing.
+    one pixel they would leave nothing.
     """
 
     def __init__(self, channels: int, out: int, norm: layers.NormKind, normals: layers.Normals):
-        self.unit = ConvNorm(
-            channels, out, norm if norm == "batch" else "none", size=1, normals=normals
-        )
+        if norm != "batch":
+            norm = "none"
+        self.unit = layers.ConvNorm(channels, out, norm, size=1, normals=normals)
 
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         y = self.unit(jnp.mean(x, (1, 2), keepdims=True), train)
@@ -48,36 +46,36 @@ class _Separable(nnx.Module):
         dilation: int = 1,
         normals: layers.Normals,
     ):
-        self.each = ConvNorm(
+        self.each = layers.ConvNorm(
             channels, channels, norm, None, dilation=dilation, groups=channels, normals=normals
         )
-        self.mix = ConvNorm(channels, out, norm, size=1, normals=normals)
+        self.mix = layers.ConvNorm(channels, out, norm, size=1, normals=normals)
 
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         return self.mix(self.each(x, train), train)
 
 
 class _ASPP(nnx.Module):
-    """Chen et al. 2017, fig. 5: a 1×1 and three dilated 3×3 convolutions and the image's mean, side
-    by side, then 1×1 and dropout.
+    """A 1×1 and three dilated 3×3 convolutions and the image's mean, side by side, then 1×1 and
+    dropout (Chen et al., arXiv 1706.05587, fig. 5).
     """
 
     def __init__(self, net: DeepLabV3, channels: int, normals: layers.Normals):
         self.net = net
-        wide: Any = _Separable if net.separable else ConvNorm
-        self.rate0 = ConvNorm(channels, net.hidden, net.norm, size=1, normals=normals)
+        wide = net.wide_convolution()
+        self.rate0 = layers.ConvNorm(channels, net.hidden, net.norm, size=1, normals=normals)
         for i, rate in enumerate(net.rates(), 1):
-            setattr(
-                self,
-                f"rate{i}",
-                wide(channels, net.hidden, net.norm, dilation=rate, normals=normals),
-            )
+            branch = wide(channels, net.hidden, net.norm, dilation=rate, normals=normals)
+            setattr(self, f"rate{i}", branch)
         self.pool = _Pool(channels, net.hidden, net.norm, normals)
-        self.project = ConvNorm(5 * net.hidden, net.hidden, net.norm, size=1, normals=normals)
+        self.project = layers.ConvNorm(
+            5 * net.hidden, net.hidden, net.norm, size=1, normals=normals
+        )
 
     def __call__(self, x: jax.Array, train: bool, key: jax.Array | None) -> jax.Array:
         branches = [getattr(self, f"rate{i}")(x, train) for i in range(4)]
-        y = self.project(jnp.concatenate([*branches, self.pool(x, train)], -1), train)
+        branches.append(self.pool(x, train))
+        y = self.project(jnp.concatenate(branches, -1), train)
         return layers.dropout(y, self.net.dropout, key)
 
 
@@ -116,20 +114,25 @@ class DeepLabV3(Network):
     dtype: Literal["float32", "bfloat16"] = "float32"
 
     def __post_init__(self) -> None:
-        for name in ("depths", "grid"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
-        if len(self.depths) != 4 or min(self.depths) < 1:
-            raise ValueError(
-                f"{type(self).__name__}: depths are the blocks of four stages, not {self.depths}"
-            )
-        if self.output_stride not in (8, 16):
-            raise ValueError(
-                f"{type(self).__name__}: output_stride is {self.output_stride}; it must be 8 or 16"
-            )
+        object.__setattr__(self, "depths", tuple(self.depths))
+        object.__setattr__(self, "grid", tuple(self.grid))
+        _check_stages(self, output_strides=(8, 16))
 
     def rates(self) -> tuple[int, int, int]:
-        """Dilations of the pyramid."""
-        return (6, 12, 18) if self.output_stride == 16 else (12, 24, 36)
+        """Dilations of the pyramid.
+
+        >>> DeepLabV3(output_stride=8).rates()
+        (12, 24, 36)
+        """
+        if self.output_stride == 16:
+            return (6, 12, 18)
+        return (12, 24, 36)
+
+    def wide_convolution(self) -> Any:
+        """The class of the 3×3 convolutions of pyramid and decoder."""
+        if self.separable:
+            return _Separable
+        return layers.ConvNorm
 
     @property
     def block(self) -> int:
@@ -151,7 +154,7 @@ class _Convolve(nnx.Module):
     """3×3 convolution, norm, ReLU at the resolution of the pyramid."""
 
     def __init__(self, net: DeepLabV3, normals: layers.Normals):
-        self.unit = ConvNorm(net.hidden, net.hidden, net.norm, normals=normals)
+        self.unit = layers.ConvNorm(net.hidden, net.hidden, net.norm, normals=normals)
 
     def __call__(
         self, y: jax.Array, finest: jax.Array, train: bool, key: jax.Array | None
@@ -168,55 +171,87 @@ class _PlainHead(nnx.Module):
         self, channels: int, norm: layers.NormKind, dropout: float, normals: layers.Normals
     ):
         self.dropout = dropout
-        self.unit = ConvNorm(channels, channels // 4, norm, normals=normals)
+        self.unit = layers.ConvNorm(channels, channels // 4, norm, normals=normals)
 
     def __call__(self, x: jax.Array, train: bool, key: jax.Array | None) -> jax.Array:
         return layers.dropout(self.unit(x, train), self.dropout, key)
 
 
-class _DeepLab(nnx.Module):
-    """Variables: encoder, pyramid, decoder, head; before_auxiliary and auxiliary."""
+class _Auxiliary(nnx.Module):
+    """The parts of both modules: the encoder, and the second head on its last stage but one."""
 
     def __init__(
-        self, net: DeepLabV3 | FCNResNet, channels: int, classes: int, normals: layers.Normals
+        self,
+        net: DeepLabV3 | FCNResNet,
+        channels: int,
+        grid: tuple[int, int, int],
+        normals: layers.Normals,
     ):
         self.net = net
-        grid = net.grid if isinstance(net, DeepLabV3) else (1, 1, 1)
         self.encoder = ResNet(
             channels, net.width, net.depths, net.norm, net.output_stride, grid, normals
         )
-        if isinstance(net, DeepLabV3):
-            self.pyramid = _ASPP(net, 32 * net.width, normals)
-            self.decoder = net.decoder(normals)
-            self.head = layers.Conv(net.hidden, classes, size=1, normals=normals)
-        else:
-            self.before = _PlainHead(32 * net.width, net.norm, net.dropout, normals)
-            self.head = layers.Conv(8 * net.width, classes, size=1, normals=normals)
+
+    def make_auxiliary(self, classes: int, normals: layers.Normals) -> None:
+        """Makes the second head if the network has one; called after the first is made."""
+        net = self.net
         if net.auxiliary:
             self.before_auxiliary = _PlainHead(16 * net.width, net.norm, 0.1, normals)
             self.auxiliary = layers.Conv(4 * net.width, classes, size=1, normals=normals)
 
+    def aux(
+        self,
+        features: jax.Array,
+        stage: jax.Array,
+        size: tuple[int, ...],
+        train: bool,
+        key: jax.Array | None,
+    ) -> dict[str, Any]:
+        """The last features, and the logits of the second head on ``stage``."""
+        if not self.net.auxiliary:
+            return {"features": features}
+        coarse = self.auxiliary(self.before_auxiliary(stage, train, layers.subkey(key, 2)))
+        return {"features": features, "deep": [layers.resize(coarse.astype(jnp.float32), size)]}
+
+
+class _DeepLab(_Auxiliary):
+    """Variables: encoder, pyramid, decoder, head; before_auxiliary and auxiliary."""
+
+    def __init__(self, net: DeepLabV3, channels: int, classes: int, normals: layers.Normals):
+        super().__init__(net, channels, net.grid, normals)
+        self.pyramid = _ASPP(net, 32 * net.width, normals)
+        self.decoder = net.decoder(normals)
+        self.head = layers.Conv(net.hidden, classes, size=1, normals=normals)
+        self.make_auxiliary(classes, normals)
+
     def __call__(
         self, x: jax.Array, train: bool, key: jax.Array | None
     ) -> tuple[jax.Array, dict[str, Any]]:
-        keys = [None] * 3 if key is None else [jax.random.fold_in(key, i) for i in range(3)]
-        stages = self.encoder(x, train)
         size = x.shape[1:-1]
-        if isinstance(self.net, DeepLabV3):
-            y = self.decoder(self.pyramid(stages[-1], train, keys[0]), stages[0], train, keys[1])
-        else:
-            y = self.before(stages[-1], train, keys[0])
-        aux: dict[str, Any] = {"features": y}
-        if self.net.auxiliary:
-            aux["deep"] = [
-                resize(
-                    self.auxiliary(self.before_auxiliary(stages[2], train, keys[2])).astype(
-                        jnp.float32
-                    ),
-                    size,
-                )
-            ]
-        return resize(self.head(y).astype(jnp.float32), size), aux
+        stages = self.encoder(x, train)
+        y = self.pyramid(stages[-1], train, layers.subkey(key, 0))
+        y = self.decoder(y, stages[0], train, layers.subkey(key, 1))
+        aux = self.aux(y, stages[2], size, train, key)
+        return layers.resize(self.head(y).astype(jnp.float32), size), aux
+
+
+class _FCN(_Auxiliary):
+    """Variables: encoder, before, head; before_auxiliary and auxiliary."""
+
+    def __init__(self, net: FCNResNet, channels: int, classes: int, normals: layers.Normals):
+        super().__init__(net, channels, (1, 1, 1), normals)
+        self.before = _PlainHead(32 * net.width, net.norm, net.dropout, normals)
+        self.head = layers.Conv(8 * net.width, classes, size=1, normals=normals)
+        self.make_auxiliary(classes, normals)
+
+    def __call__(
+        self, x: jax.Array, train: bool, key: jax.Array | None
+    ) -> tuple[jax.Array, dict[str, Any]]:
+        size = x.shape[1:-1]
+        stages = self.encoder(x, train)
+        y = self.before(stages[-1], train, layers.subkey(key, 0))
+        aux = self.aux(y, stages[2], size, train, key)
+        return layers.resize(self.head(y).astype(jnp.float32), size), aux
 
 
 @dataclasses.dataclass(frozen=True)
@@ -243,15 +278,15 @@ class _Refine(nnx.Module):
     """ECCV 2018, fig. 2: join with the finest stage, then two 3×3 convolutions."""
 
     def __init__(self, net: DeepLabV3Plus, normals: layers.Normals):
-        wide: Any = _Separable if net.separable else ConvNorm
-        self.low = ConvNorm(4 * net.width, net.low, net.norm, size=1, normals=normals)
+        wide = net.wide_convolution()
+        self.low = layers.ConvNorm(4 * net.width, net.low, net.norm, size=1, normals=normals)
         self.unit0 = wide(net.hidden + net.low, net.hidden, net.norm, normals=normals)
         self.unit1 = wide(net.hidden, net.hidden, net.norm, normals=normals)
 
     def __call__(
         self, y: jax.Array, finest: jax.Array, train: bool, key: jax.Array | None
     ) -> jax.Array:
-        y = jnp.concatenate([resize(y, finest.shape[1:-1]), self.low(finest, train)], -1)
+        y = jnp.concatenate([layers.resize(y, finest.shape[1:-1]), self.low(finest, train)], -1)
         return self.unit1(self.unit0(y, train), train)
 
 
@@ -284,12 +319,7 @@ class FCNResNet(Network):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "depths", tuple(self.depths))
-        if len(self.depths) != 4 or min(self.depths) < 1:
-            raise ValueError(f"FCNResNet: depths are the blocks of four stages, not {self.depths}")
-        if self.output_stride not in (8, 16, 32):
-            raise ValueError(
-                f"FCNResNet: output_stride is {self.output_stride}; it must be 8, 16 or 32"
-            )
+        _check_stages(self, output_strides=(8, 16, 32))
 
     @property
     def block(self) -> int:
@@ -298,7 +328,20 @@ class FCNResNet(Network):
     def module(
         self, channels: int, classes: int, normals: layers.Normals, size: tuple[int, ...]
     ) -> nnx.Module:
-        return _DeepLab(self, channels, classes, normals)
+        return _FCN(self, channels, classes, normals)
+
+
+def _check_stages(net: DeepLabV3 | FCNResNet, output_strides: tuple[int, ...]) -> None:
+    """Refuses other numbers of stages and other output strides."""
+    who = type(net).__name__
+    if len(net.depths) != 4 or min(net.depths) < 1:
+        raise ValueError(f"{who}: depths are the blocks of four stages, not {net.depths}")
+    if net.output_stride not in output_strides:
+        *others, largest = map(str, output_strides)
+        raise ValueError(
+            f"{who}: output_stride is {net.output_stride}; it must be {', '.join(others)} or "
+            f"{largest}"
+        )
 
 
 def from_torch(state_dict: Mapping[str, Any]) -> Params:
@@ -307,55 +350,31 @@ def from_torch(state_dict: Mapping[str, Any]) -> Params:
     the auxiliary head; which one, the names say.
     """
     block = r"backbone\.layer(\d)\.(\d+)\."
+    ours = r"encoder.stage\1_\2."
     rules: list[Rule] = [
-        *conv_norm(r"backbone\.conv1", r"backbone\.bn1", "encoder.stem.conv", "encoder.stem.norm"),
-        *conv_norm(
-            block + r"conv(\d)",
-            block + r"bn(\d)",
-            r"encoder.stage\1_\2.unit\3.conv",
-            r"encoder.stage\1_\2.unit\3.norm",
-        ),
-        *conv_norm(
-            block + r"downsample\.0",
-            block + r"downsample\.1",
-            r"encoder.stage\1_\2.shortcut.conv",
-            r"encoder.stage\1_\2.shortcut.norm",
-        ),
-        *conv_norm(
-            r"aux_classifier\.0",
-            r"aux_classifier\.1",
-            "before_auxiliary.unit.conv",
-            "before_auxiliary.unit.norm",
-        ),
-        (r"aux_classifier\.4\.weight", "auxiliary.kernel"),
-        (r"aux_classifier\.4\.bias", "auxiliary.bias"),
-        (r"classifier\.4\.weight", "head.kernel"),
-        (r"classifier\.4\.bias", "head.bias"),
+        *_unit(r"backbone\.conv1", r"backbone\.bn1", "encoder.stem"),
+        *_unit(block + r"conv(\d)", block + r"bn(\d)", ours + r"unit\3"),
+        *_unit(block + r"downsample\.0", block + r"downsample\.1", ours + "shortcut"),
+        *_unit(r"aux_classifier\.0", r"aux_classifier\.1", "before_auxiliary.unit"),
+        *layer(r"aux_classifier\.4", "auxiliary"),
+        *layer(r"classifier\.4", "head"),
     ]
     if any(name.startswith("classifier.0.convs") for name in state_dict):
-        rate = r"classifier\.0\.convs\.([0-3])\."
+        pyramid = r"classifier\.0\."
         rules += [
-            *conv_norm(rate + "0", rate + "1", r"pyramid.rate\1.conv", r"pyramid.rate\1.norm"),
-            *conv_norm(
-                r"classifier\.0\.convs\.4\.1",
-                r"classifier\.0\.convs\.4\.2",
-                "pyramid.pool.unit.conv",
-                "pyramid.pool.unit.norm",
+            *_unit(
+                pyramid + r"convs\.([0-3])\.0", pyramid + r"convs\.([0-3])\.1", r"pyramid.rate\1"
             ),
-            *conv_norm(
-                r"classifier\.0\.project\.0",
-                r"classifier\.0\.project\.1",
-                "pyramid.project.conv",
-                "pyramid.project.norm",
-            ),
-            *conv_norm(
-                r"classifier\.1", r"classifier\.2", "decoder.unit.conv", "decoder.unit.norm"
-            ),
+            *_unit(pyramid + r"convs\.4\.1", pyramid + r"convs\.4\.2", "pyramid.pool.unit"),
+            *_unit(pyramid + r"project\.0", pyramid + r"project\.1", "pyramid.project"),
+            *_unit(r"classifier\.1", r"classifier\.2", "decoder.unit"),
         ]
     else:
-        rules += conv_norm(
-            r"classifier\.0", r"classifier\.1", "before.unit.conv", "before.unit.norm"
-        )
-    return to_params(
-        mapped(state_dict, rules, "DeepLabV3 or FCNResNet", unused=r".*num_batches_tracked")
-    )
+        rules += _unit(r"classifier\.0", r"classifier\.1", "before.unit")
+    what = "DeepLabV3 or FCNResNet"
+    return to_params(mapped(state_dict, rules, what, unused=r".*num_batches_tracked"))
+
+
+def _unit(conv: str, norm: str, ours: str) -> list[Rule]:
+    """Rules for a :class:`semiseg.nets.layers.ConvNorm`."""
+    return conv_norm(conv, norm, ours + ".conv", ours + ".norm")

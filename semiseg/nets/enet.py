@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import Any, Literal
 
 import jax
@@ -10,7 +11,6 @@ import jax.numpy as jnp
 from flax import nnx
 
 from semiseg.nets import layers
-from semiseg.nets.layers.resample import max_pool_with_index, max_unpool
 from semiseg.nets.network import Network
 
 
@@ -72,115 +72,161 @@ class _PReLU(nnx.Module):
         return jnp.where(x > 0, x, self.slope[...].astype(x.dtype) * x)
 
 
-class _Unit(nnx.Module):
-    """Convolution, norm, and PReLU in the encoder or ReLU in the decoder."""
+class _ReLU(nnx.Module):
+    """max(x, 0), in the place of a parametric one; without variables."""
 
-    def __init__(self, net: ENet, conv: Any, out: int, act: str):
-        self.conv, self.kind = conv, act
-        self.norm = None if net.norm == "none" else layers.Norm(out, net.norm)
-        self.act = _PReLU(out) if act == "prelu" else None
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return jax.nn.relu(x)
+
+
+class _Identity(nnx.Module):
+    """No activation; without variables."""
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return x
+
+
+Act = Literal["prelu", "relu", "none"]
+"""Activations: PReLU in the encoder, ReLU in the decoder, none before a sum."""
+
+
+def _activation(kind: Act, channels: int) -> _PReLU | _ReLU | _Identity:
+    """The module of an activation."""
+    if kind == "prelu":
+        return _PReLU(channels)
+    if kind == "relu":
+        return _ReLU()
+    return _Identity()
+
+
+class _Unit(nnx.Module):
+    """Convolution, norm, activation."""
+
+    def __init__(self, net: ENet, conv: Any, out: int, act: Act):
+        self.conv = conv
+        self.norm = layers.make_norm(out, net.norm)
+        self.act = _activation(act, out)
 
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        x = self.conv(x)
-        x = x if self.norm is None else self.norm(x, train)
-        if self.act is not None:
-            return self.act(x)
-        return jax.nn.relu(x) if self.kind == "relu" else x
+        return self.act(self.norm(self.conv(x), train))
 
 
 class _Initial(nnx.Module):
-    """Fig. 2a: a 3×3 convolution of stride 2 beside the pooled image."""
+    """Fig. 2a: a 3×3 convolution of stride 2 beside the pooled image; it gives ``out`` channels."""
 
     def __init__(self, net: ENet, channels: int, normals: layers.Normals):
-        out = net.widths[0]
-        self.own = max(1, out - channels)
-        self.conv = layers.Conv(
-            channels, self.own, stride=2, bias=net.norm == "none", normals=normals
-        )
-        self.norm = None if net.norm == "none" else layers.Norm(self.own + channels, net.norm)
-        self.act = _PReLU(self.own + channels)
+        convolved = max(1, net.widths[0] - channels)
+        self.out = convolved + channels
+        bias = net.norm == "none"
+        self.conv = layers.Conv(channels, convolved, stride=2, bias=bias, normals=normals)
+        self.norm = layers.make_norm(self.out, net.norm)
+        self.act = _PReLU(self.out)
 
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         x = jnp.concatenate([self.conv(x), layers.max_pool(x)], -1)
-        return self.act(x if self.norm is None else self.norm(x, train))
+        return self.act(self.norm(x, train))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Row:
+    """A row of table I.
+
+    Attributes:
+      channels: of the input.
+      out: channels of the output.
+      kind: ``regular``, ``dilated`` by ``rate``, ``asymmetric`` (5×1 then 1×5), ``down`` (2×2 of
+        stride 2 beside pooling) or ``up`` (transposed 3×3 beside unpooling).
+      rate: of the dilation.
+      drop: rate of the dropout.
+      act: the activation.
+    """
+
+    channels: int
+    out: int
+    kind: Literal["regular", "dilated", "asymmetric", "down", "up"]
+    drop: float
+    act: Act
+    rate: int = 1
 
 
 class _Bottleneck(nnx.Module):
     """Fig. 2b: the main path plus 1×1, a convolution of the given kind and 1×1, with a quarter of
     the channels inside.
-
-    Kinds: ``regular``, ``dilated`` by ``rate``, ``asymmetric`` (5×1 then 1×5), ``down`` (2×2 of
-    stride 2 beside pooling) and ``up`` (transposed 3×3 beside unpooling).
     """
 
-    def __init__(
-        self,
-        net: ENet,
-        channels: int,
-        out: int,
-        kind: str,
-        rate: int,
-        drop: float,
-        act: str,
-        normals: layers.Normals,
-    ):
-        self.net, self.kind, self.drop, self.out = net, kind, drop, out
-        inner, bias = max(1, out // 4), net.norm == "none"
-        enter: Any = (
-            layers.DownConv(channels, inner, bias=bias, normals=normals) if kind == "down" else None
-        )
-        self.enter = _Unit(
-            net,
-            enter or layers.Conv(channels, inner, size=1, bias=bias, normals=normals),
-            inner,
-            act,
-        )
-        middle: Any
-        if kind == "up":
-            middle = layers.TransposedConv(inner, inner, bias=bias, normals=normals)
-        elif kind == "asymmetric":
-            self.first = layers.Conv(inner, inner, size=(5, 1), bias=False, normals=normals)
-            middle = layers.Conv(inner, inner, size=(1, 5), bias=bias, normals=normals)
+    def __init__(self, net: ENet, row: _Row, normals: layers.Normals):
+        self.net = net
+        self.row = row
+        inner = max(1, row.out // 4)
+        conv = functools.partial(layers.Conv, bias=net.norm == "none", normals=normals)
+        enter: Any
+        if row.kind == "down":
+            enter = layers.DownConv(row.channels, inner, bias=net.norm == "none", normals=normals)
         else:
-            middle = layers.Conv(inner, inner, dilation=rate, bias=bias, normals=normals)
-        self.middle = _Unit(net, middle, inner, act)
-        self.leave = _Unit(
-            net, layers.Conv(inner, out, size=1, bias=bias, normals=normals), out, "none"
-        )
-        self.main = (
-            _Unit(net, layers.Conv(channels, out, size=1, bias=bias, normals=normals), out, "none")
-            if kind == "up"
-            else None
-        )
-        self.act = _PReLU(out) if act == "prelu" else None
+            enter = conv(row.channels, inner, size=1)
+        self.enter = _Unit(net, enter, inner, row.act)
+        middle: Any
+        if row.kind == "up":
+            middle = layers.TransposedConv(inner, inner, bias=net.norm == "none", normals=normals)
+        elif row.kind == "asymmetric":
+            self.first = conv(inner, inner, size=(5, 1), bias=False)
+            middle = conv(inner, inner, size=(1, 5))
+        else:
+            middle = conv(inner, inner, dilation=row.rate)
+        self.middle = _Unit(net, middle, inner, row.act)
+        self.leave = _Unit(net, conv(inner, row.out, size=1), row.out, "none")
+        if row.kind == "up":
+            self.main = _Unit(net, conv(row.channels, row.out, size=1), row.out, "none")
+        self.act = _activation(row.act, row.out)
 
     def __call__(
         self, x: jax.Array, train: bool, key: jax.Array | None, place: jax.Array | None = None
     ) -> tuple[jax.Array, jax.Array | None]:
+        """The output, and where the maxima were that a ``down`` block pooled; ``place`` are those
+        that an ``up`` block puts back.
+        """
+        row = self.row
         y = self.enter(x, train)
-        if self.kind == "asymmetric":
+        if row.kind == "asymmetric":
             y = self.first(y)
         y = self.leave(self.middle(y, train), train)
-        y = layers.dropout(y, self.drop, key, self.net.spatial_dropout)
-        if self.kind == "down":
-            x, place = max_pool_with_index(x)
-            x = jnp.pad(x, [(0, 0)] * 3 + [(0, self.out - x.shape[-1])])
-        elif self.main is not None:
+        y = layers.dropout(y, row.drop, key, self.net.spatial_dropout)
+        if row.kind == "down":
+            x, place = layers.max_pool_with_index(x)
+            x = jnp.pad(x, [(0, 0), (0, 0), (0, 0), (0, row.out - x.shape[-1])])
+        elif row.kind == "up":
             assert place is not None
-            x = max_unpool(self.main(x, train), place)
-        return (jax.nn.relu(x + y) if self.act is None else self.act(x + y)), place
+            x = layers.max_unpool(self.main(x, train), place)
+        return self.act(x + y), place
 
 
-_MIDDLE = (
-    ("regular", 1),
-    ("dilated", 2),
-    ("asymmetric", 1),
-    ("dilated", 4),
-    ("regular", 1),
-    ("dilated", 8),
-    ("asymmetric", 1),
-    ("dilated", 16),
-)
+def _table(net: ENet, stem: int) -> list[_Row]:
+    """Table I from the first bottleneck on; ``stem`` are the channels of the initial block."""
+    _, stage1, stage2 = net.widths
+    early, late = net.dropout
+    encode = functools.partial(_Row, act="prelu")
+    decode = functools.partial(_Row, drop=late, act="relu")
+    middle = functools.partial(encode, stage2, stage2, drop=late)
+    stages = [
+        middle("regular"),
+        middle("dilated", rate=2),
+        middle("asymmetric"),
+        middle("dilated", rate=4),
+        middle("regular"),
+        middle("dilated", rate=8),
+        middle("asymmetric"),
+        middle("dilated", rate=16),
+    ]
+    return [
+        encode(stem, stage1, "down", drop=early),
+        *[encode(stage1, stage1, "regular", drop=early)] * 4,
+        encode(stage1, stage2, "down", drop=late),
+        *stages * net.repeats,
+        decode(stage2, stage1, "up"),
+        *[decode(stage1, stage1, "regular")] * 2,
+        decode(stage1, stem, "up"),
+        decode(stem, stem, "regular"),
+    ]
 
 
 class _Module(nnx.Module):
@@ -188,37 +234,22 @@ class _Module(nnx.Module):
 
     def __init__(self, net: ENet, channels: int, classes: int, normals: layers.Normals):
         self.initial = _Initial(net, channels, normals)
-        a, b, c = (self.initial.own + channels, *net.widths[1:])
-        early, late = net.dropout
-        plan: list[tuple[int, int, str, int, float, str]] = [
-            (a, b, "down", 1, early, "prelu"),
-            *[(b, b, "regular", 1, early, "prelu")] * 4,
-        ]
-        plan += [
-            (b, c, "down", 1, late, "prelu"),
-            *[(c, c, kind, rate, late, "prelu") for kind, rate in _MIDDLE * net.repeats],
-        ]
-        plan += [
-            (c, b, "up", 1, late, "relu"),
-            *[(b, b, "regular", 1, late, "relu")] * 2,
-            (b, a, "up", 1, late, "relu"),
-            (a, a, "regular", 1, late, "relu"),
-        ]
-        self.kinds = tuple(p[2] for p in plan)
-        for i, (given, out, kind, rate, drop, act) in enumerate(plan):
-            setattr(self, f"block{i}", _Bottleneck(net, given, out, kind, rate, drop, act, normals))
-        self.head = layers.UpConv(a, classes, normals=normals)
+        rows = _table(net, self.initial.out)
+        self.kinds = tuple(row.kind for row in rows)
+        for i, row in enumerate(rows):
+            setattr(self, f"block{i}", _Bottleneck(net, row, normals))
+        self.head = layers.UpConv(self.initial.out, classes, normals=normals)
 
     def __call__(
         self, x: jax.Array, train: bool, key: jax.Array | None
     ) -> tuple[jax.Array, dict[str, Any]]:
         x = self.initial(x, train)
-        places: list[jax.Array | None] = []
+        places: list[jax.Array] = []
         for i, kind in enumerate(self.kinds):
-            key_i = None if key is None else jax.random.fold_in(key, i)
-            x, place = getattr(self, f"block{i}")(
-                x, train, key_i, places.pop() if kind == "up" else None
-            )
+            place = None
+            if kind == "up":
+                place = places.pop()
+            x, place = getattr(self, f"block{i}")(x, train, layers.subkey(key, i), place)
             if kind == "down":
                 places.append(place)
         return self.head(x), {"features": x}

@@ -11,7 +11,6 @@ from flax import nnx
 
 from semiseg.nets import layers
 from semiseg.nets.layers import vgg
-from semiseg.nets.layers.resample import resize
 from semiseg.nets.network import Network
 
 
@@ -65,7 +64,8 @@ class _Module(nnx.Module):
         self.head = layers.Conv(net.hidden, classes, size=1, normals=normals)
         self.head4 = layers.Conv(8 * net.width, classes, size=1, normals=normals)
         self.head3 = layers.Conv(4 * net.width, classes, size=1, normals=normals)
-        self.up4, self.up3 = (nnx.Param(_bilinear(classes)) for _ in range(2))
+        self.up4 = nnx.Param(_bilinear(classes))
+        self.up3 = nnx.Param(_bilinear(classes))
 
     def __call__(
         self, x: jax.Array, train: bool, key: jax.Array | None
@@ -75,16 +75,16 @@ class _Module(nnx.Module):
             x = layers.max_pool(getattr(self, f"stage{i}")(x, train))
             pooled.append(x)
         for i, full in enumerate((self.full6, self.full7)):
-            x = layers.dropout(
-                full(x, train),
-                self.net.dropout,
-                None if key is None else jax.random.fold_in(key, i),
-            )
-        up = lambda kernel, y: layers.transposed_conv(y, kernel[...].astype(y.dtype))
-        features = x
-        y = up(self.up4, self.head(x)) + self.head4(pooled[3])
-        y = up(self.up3, y) + self.head3(pooled[2])
-        return resize(y.astype(jnp.float32), [8 * n for n in y.shape[1:-1]]), {"features": features}
+            x = layers.dropout(full(x, train), self.net.dropout, layers.subkey(key, i))
+        y = _doubled(self.head(x), self.up4) + self.head4(pooled[3])
+        y = _doubled(y, self.up3) + self.head3(pooled[2])
+        size = [8 * pixels for pixels in y.shape[1:-1]]
+        return layers.resize(y.astype(jnp.float32), size), {"features": x}
+
+
+def _doubled(y: jax.Array, kernel: nnx.Param) -> jax.Array:
+    """``y`` at twice the size by a learnt kernel."""
+    return layers.transposed_conv(y, kernel[...].astype(y.dtype))
 
 
 def _bilinear(classes: int) -> jax.Array:

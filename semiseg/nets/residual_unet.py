@@ -28,41 +28,43 @@ class _PreActivated(nnx.Module):
         first: bool,
         normals: layers.Normals,
     ):
-        self.net, self.rate, self.first = net, rate, first
+        self.net = net
+        self.rate = rate
+        self.first = first
+        shortcut = channels != out or stride > 1
+        given = channels
         for i in range(net.convs):
-            if not (first and i == 0) and net.norm != "none":
-                setattr(self, f"norm{i}", net.normalisation(channels if i == 0 else out))
-            last = i == net.convs - 1 or net.norm == "none"
+            if not first or i > 0:
+                setattr(self, f"norm{i}", net.normalisation(given))
             conv = layers.Conv(
-                channels if i == 0 else out,
+                given,
                 out,
                 dims=net.dims,
                 stride=stride if i == 0 else 1,
-                bias=last,
+                bias=i == net.convs - 1 or net.norm == "none",
                 normals=normals,
             )
             setattr(self, f"conv{i}", conv)
-        shortcut = channels != out or stride > 1
-        self.shortcut = (
-            layers.Conv(
+            given = out
+        if shortcut:
+            self.shortcut = layers.Conv(
                 channels, out, size=1, dims=net.dims, stride=stride, bias=False, normals=normals
             )
-            if shortcut
-            else None
-        )
-        self.shortcut_norm = net.normalisation(out) if shortcut and net.norm != "none" else None
+            self.shortcut_norm = net.normalisation(out)
+        else:
+            self.shortcut = None
 
     def __call__(self, x: jax.Array, train: bool, key: jax.Array | None) -> jax.Array:
         y = x
         for i in range(self.net.convs):
-            if not (self.first and i == 0):
-                y = getattr(self, f"norm{i}")(y, train) if self.net.norm != "none" else y
-                y = self.net.act(y)
+            if not self.first or i > 0:
+                y = self.net.act(getattr(self, f"norm{i}")(y, train))
             y = getattr(self, f"conv{i}")(y)
             if i == 0:
                 y = layers.dropout(y, self.rate, key, self.net.spatial_dropout)
-        x = x if self.shortcut is None else self.shortcut(x)
-        return y + (x if self.shortcut_norm is None else self.shortcut_norm(x, train))
+        if self.shortcut is not None:
+            x = self.shortcut_norm(self.shortcut(x), train)
+        return y + x
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,30 +113,29 @@ class _Recurrent(nnx.Module):
         stride: int,
         normals: layers.Normals,
     ):
-        self.net, self.rate = net, rate
+        self.net = net
+        self.rate = rate
         self.enter = layers.Conv(
             channels, out, size=1, dims=net.dims, stride=stride, normals=normals
         )
         for i in range(net.convs):
-            setattr(
-                self,
-                f"conv{i}",
-                layers.Conv(out, out, dims=net.dims, bias=net.norm == "none", normals=normals),
-            )
-            if net.norm != "none":
-                setattr(self, f"norm{i}", net.normalisation(out))
+            bias = net.norm == "none"
+            conv = layers.Conv(out, out, dims=net.dims, bias=bias, normals=normals)
+            setattr(self, f"conv{i}", conv)
+            setattr(self, f"norm{i}", net.normalisation(out))
 
     def __call__(self, x: jax.Array, train: bool, key: jax.Array | None) -> jax.Array:
         x = self.enter(x)
         z = x
         for i in range(self.net.convs):
+            conv = getattr(self, f"conv{i}")
+            norm = getattr(self, f"norm{i}")
             y = jnp.zeros((), x.dtype)
             for _ in range(self.net.steps + 1):
-                y = getattr(self, f"conv{i}")(z + y)
-                y = self.net.act(
-                    getattr(self, f"norm{i}")(y, train) if self.net.norm != "none" else y
-                )
-            z = layers.dropout(y, self.rate, key, self.net.spatial_dropout) if i == 0 else y
+                y = self.net.act(norm(conv(z + y), train))
+            if i == 0:
+                y = layers.dropout(y, self.rate, key, self.net.spatial_dropout)
+            z = y
         return x + z
 
 

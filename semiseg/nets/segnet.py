@@ -10,7 +10,6 @@ from flax import nnx
 
 from semiseg.nets import layers
 from semiseg.nets.layers import vgg
-from semiseg.nets.layers.resample import max_pool_with_index, max_unpool
 from semiseg.nets.network import Network
 
 
@@ -58,23 +57,27 @@ class _Module(nnx.Module):
         for i, widths in enumerate(stages):
             setattr(self, f"down{i}", vgg.Stage(inputs[i], widths, net.norm, normals))
         for i in reversed(range(len(stages))):
-            widths = [*stages[i][1:], inputs[i]] if i else stages[i][1:]
+            widths = stages[i][1:]
+            if i > 0:
+                widths = [*widths, inputs[i]]
             setattr(self, f"up{i}", vgg.Stage(inputs[i + 1], widths, net.norm, normals))
         self.head = layers.Conv(net.width, classes, normals=normals)
 
     def __call__(
         self, x: jax.Array, train: bool, key: jax.Array | None
     ) -> tuple[jax.Array, dict[str, Any]]:
-        drop = lambda x, i, place: layers.dropout(
-            x,
-            self.net.dropout if i > 1 else 0.0,
-            None if key is None else jax.random.fold_in(key, 2 * i + place),
-        )
         places = []
         for i in range(5):
-            x, place = max_pool_with_index(getattr(self, f"down{i}")(x, train))
-            x = drop(x, i, 0)
+            x, place = layers.max_pool_with_index(getattr(self, f"down{i}")(x, train))
+            x = self._drop(x, i, layers.subkey(key, 2 * i))
             places.append(place)
         for i in reversed(range(5)):
-            x = drop(getattr(self, f"up{i}")(max_unpool(x, places[i]), train), i, 1)
+            x = getattr(self, f"up{i}")(layers.max_unpool(x, places[i]), train)
+            x = self._drop(x, i, layers.subkey(key, 2 * i + 1))
         return self.head(x), {"features": x}
+
+    def _drop(self, x: jax.Array, stage: int, key: jax.Array | None) -> jax.Array:
+        """Dropout in the three deepest stages."""
+        if stage < 2:
+            return x
+        return layers.dropout(x, self.net.dropout, key)
