@@ -224,7 +224,7 @@ def compared(runs: Runs) -> list[dict[str, str]]:
     """A row a budget and method, supervised first, then by Dice: scores on the validation subjects,
     and the difference to supervised.
     """
-    from semiseg.report.sentences import interval_text, p_text
+    from semiseg.report.format import interval_text, p_text
     from semiseg.report.tables import find
 
     s, *distances = (
@@ -340,7 +340,7 @@ def studied(name: str, split: str = "test") -> Study:
 
 
 def interval(s: Study, arm: str, labels: int) -> str:
-    from semiseg.report.sentences import interval_text
+    from semiseg.report.format import interval_text
 
     return interval_text(s.cells[arm, labels].interval, s.metric)
 
@@ -357,21 +357,23 @@ def mean_of(run: Any, metric: str) -> float:
 # ------------------------------------------------------------------ figures
 def _efficiency(name: str, unit: str) -> Callable[[Path], None]:
     def make(file: Path) -> None:
-        from semiseg.report import plot
+        from semiseg.report.figures.label_efficiency import label_efficiency
+        from semiseg.report.figures.output import save
 
-        figure = plot.label_efficiency(studied(name))
+        figure = label_efficiency(studied(name))
         figure.axes[0].set_xlabel(
             f"annotated {unit} (log scale)"
         )  # a results.csv does not say that an image is its own subject
-        plot.save(figure, file)
+        save(figure, file)
 
     return make
 
 
 def _differences(file: Path) -> None:
-    from semiseg.report import plot
+    from semiseg.report.figures.differences import differences
+    from semiseg.report.figures.output import save
 
-    plot.save(plot.differences(studied(file.stem, "val")), file)
+    save(differences(studied(file.stem, "val")), file)
 
 
 FIGURES = {

@@ -131,8 +131,9 @@ def report(path: Path) -> None:
     intervals over these replicates.
     """
     from semiseg.analysis.mixes import table_mixes
-    from semiseg.report import plot
-    from semiseg.report import sentences as words
+    from semiseg.report.figures.output import save
+    from semiseg.report.figures.synthetic_gain import gains
+    from semiseg.report.format import interval_text
     from semiseg.synthetic_sources import source_title
 
     with path.open(newline="") as file:
@@ -155,9 +156,9 @@ def report(path: Path) -> None:
         g = m.gain
         print(
             f"{m.labels:4} labels  {m.line:32} {m.ratio:5g}: "
-            f"{words.interval_text(g, signed=True)} over {g.n_runs} runs ({g.covers})"
+            f"{interval_text(g, signed=True)} over {g.n_runs} runs ({g.covers})"
         )
-    plot.save(plot.gains(found, size=(10.5, 4.4)), path.with_suffix(".png"))
+    save(gains(found, size=(10.5, 4.4)), path.with_suffix(".png"))
 
 
 if __name__ == "__main__":

@@ -25,8 +25,10 @@ from pathlib import Path
 import semiseg
 from semiseg.analysis import worth
 from semiseg.analysis.study import study
-from semiseg.report import plot
-from semiseg.report import sentences as words
+from semiseg.report import sentences, summary
+from semiseg.report.figures.label_efficiency import label_efficiency
+from semiseg.report.figures.label_equivalence import label_equivalence
+from semiseg.report.format import interval_text
 
 results = (
     Path("experiments/results") if Path("experiments").exists() else Path("../experiments/results")
@@ -56,22 +58,22 @@ primary.pivot_table(index="method", columns="labels", values="mean").round(3)
 # only.
 
 # %%
-plot.label_efficiency(runs, split="test")
+label_efficiency(runs, split="test")
 
 # %%
 s = study(runs, split="test")
-for sentence in words.answer(s) + words.worth_sentences(s):
+for sentence in summary.answer(s) + summary.equivalence_sentences(s):
     print("-", sentence)
 
 # %% [markdown]
 # ## What a method is worth, in annotated images
 
 # %%
-plot.label_equivalence(s)
+label_equivalence(s)
 
 # %%
 for w in worth.worth(s):
-    print(f"{w.arm:14} {w.labels:4}  {words.equivalence_text(w)}")
+    print(f"{w.arm:14} {w.labels:4}  {sentences.equivalence_text(w)}")
 
 # %% [markdown]
 # ## The baseline's learning curve, as a power law
@@ -83,11 +85,11 @@ budgets = [n for arm, n in sorted(s.cells) if arm == s.baseline]
 law, intervals = worth.learning_curve(s, s.baseline, [*budgets, 2 * budgets[-1]])
 print(f"a = {law.a:.3f}, b = {law.b:.3f}, c = {law.c:.2f}")
 for n, interval in zip([*budgets, 2 * budgets[-1]], intervals):
-    print(f"{n:5}  {words.interval_text(interval)}")
+    print(f"{n:5}  {interval_text(interval)}")
 
 # %% [markdown]
 # ## What to hold against it
 
 # %%
-for caution in words.cautions(s):
+for caution in summary.cautions(s):
     print("-", caution)

@@ -26,8 +26,9 @@ import pandas as pd
 import semiseg
 from semiseg.analysis import spread
 from semiseg.analysis.study import study
-from semiseg.report import plot
-from semiseg.report import sentences as words
+from semiseg.report import summary
+from semiseg.report.figures.label_efficiency import label_efficiency
+from semiseg.report.format import interval_text, number, p_text
 
 results = (
     Path("experiments/results") if Path("experiments").exists() else Path("../experiments/results")
@@ -35,7 +36,7 @@ results = (
 file = next(f for f in (results / "methods.csv", results / "demo.csv") if f.exists())
 runs = semiseg.load_runs(file)
 s = study(runs, split="test")
-print(words.claim(s))
+print(summary.claim(s))
 
 # %% [markdown]
 # ## Every method against the baseline
@@ -47,9 +48,9 @@ rows = [
     {
         "method": c.arm,
         "labels": c.labels,
-        "difference": words.interval_text(c.difference, s.metric, signed=True),
-        "p (Holm)": words.p_text(c.p_holm),
-        "detectable": words.number(c.detectable, s.metric, signed=True),
+        "difference": interval_text(c.difference, s.metric, signed=True),
+        "p (Holm)": p_text(c.p_holm),
+        "detectable": number(c.detectable, s.metric, signed=True),
         "significant": c.significant,
     }
     for c in s.comparisons
@@ -81,4 +82,4 @@ last[last.metric.isin(["dice", "hd95", "assd"])].pivot_table(
 ).round(2)
 
 # %%
-plot.label_efficiency(runs, metric="hd95", split="test")
+label_efficiency(runs, metric="hd95", split="test")

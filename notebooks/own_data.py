@@ -29,7 +29,8 @@ import semiseg
 from semiseg.cli.predict import Predictor
 from semiseg.data import importing
 from semiseg.nets import UNet
-from semiseg.report import plot
+from semiseg.report.figures.label_efficiency import label_efficiency
+from semiseg.report.figures.overlays import overlays
 
 place = Path(tempfile.mkdtemp())
 source = place / "mine"
@@ -84,13 +85,13 @@ for labels in (2, 8):
 
 # %%
 runs = semiseg.load_runs(place / "runs")
-plot.label_efficiency(runs)
+label_efficiency(runs)
 
 # %% [markdown]
 # ## What it gets wrong
 
 # %%
-plot.overlays(runs, labels=8)
+overlays(runs, labels=8)
 
 # %% [markdown]
 # ## Segment new images

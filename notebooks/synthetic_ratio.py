@@ -29,8 +29,8 @@ from IPython.display import display
 
 from semiseg.analysis.mixes import table_mixes
 from semiseg.analysis.statistics import holm, mean_interval, mean_test
-from semiseg.report import plot
-from semiseg.report import sentences as words
+from semiseg.report.figures import synthetic_gain
+from semiseg.report.format import interval_text, p_text
 from semiseg.synthetic_sources import source_title
 
 results = (
@@ -86,7 +86,7 @@ def paired(runs, other):
                 i.mean,
                 i.low,
                 i.high,
-                words.interval_text(i, signed=True),
+                interval_text(i, signed=True),
                 mean_test(difference, subsets),
                 len(cell),
                 i.covers,
@@ -130,7 +130,7 @@ for name, runs in sets.items():
 # %%
 for runs in sets.values():
     columns = [runs["arm"].map(source_title), *(runs[c] for c in ("arm", *same, "ratio", "dice"))]
-    display(plot.gains(table_mixes(zip(*(c.tolist() for c in columns))), size=(10.5, 4.4)))
+    display(synthetic_gain.gains(table_mixes(zip(*(c.tolist() for c in columns))), size=(10.5, 4.4)))
 
 # %% [markdown]
 # ## Which ratio, and is it the generator?
@@ -144,7 +144,7 @@ for gain in gains.values():
         ["labels", "arm", "ratio", "difference", "p_holm"],
     ]
     display(
-        best.assign(p_holm=[words.p_text(p) for p in best["p_holm"]]).set_index(["labels", "arm"])
+        best.assign(p_holm=[p_text(p) for p in best["p_holm"]]).set_index(["labels", "arm"])
     )
 
 # %% [markdown]

@@ -12,7 +12,7 @@ from semiseg.analysis.load import load_runs
 from semiseg.analysis.study import study
 from semiseg.errors import UserError
 from semiseg.evaluate.metrics import METRICS, Masks, Metric, mask_metrics
-from semiseg.report import sentences
+from semiseg.report import facts, summary
 from semiseg.report.page import write_report
 from semiseg.sweeps.spec import read
 from semiseg.track import weights_and_biases
@@ -170,15 +170,15 @@ def test_a_table_says_what_it_holds(tmp_path):
     results = runs.write_csv(tmp_path / "results.csv")
     missing = "without their subjects' scores"
 
-    bare = sentences.cautions(study(load_runs(results)))
+    bare = summary.cautions(study(load_runs(results)))
 
     scores_csv.write(runs, results, ("dice",), "val")
     table = load_runs(results)
     s = study(table)
-    assert not any("results.csv" in caution for caution in sentences.cautions(s))
+    assert not any("results.csv" in caution for caution in summary.cautions(s))
     assert all(cell.interval.n_subjects == 8 for cell in s.cells.values())
     assert any(missing in caution for caution in bare)
-    other = sentences.cautions(study(table, "volume_error"))
+    other = summary.cautions(study(table, "volume_error"))
     assert any(missing in caution for caution in other)
     assert any("errors of opposite sign cancel" in caution for caution in other)
 
@@ -189,8 +189,8 @@ def test_a_table_does_not_call_images_subjects(tmp_path):
     """
     runs = write_volumes(tmp_path / "runs")
     table = load_runs(runs.write_csv(tmp_path / "results.csv"))
-    assert sentences.unit_of_annotation(runs) == "subjects"
-    assert sentences.unit_of_annotation(table) == "cases"
+    assert facts.unit_of_annotation(runs) == "subjects"
+    assert facts.unit_of_annotation(table) == "cases"
     write_report(table, tmp_path / "out")
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert "annotated cases" in page and "annotated subjects" not in page
@@ -199,7 +199,7 @@ def test_a_table_does_not_call_images_subjects(tmp_path):
 
     file = tmp_path / "nuclei.csv"
     file.write_text((tmp_path / "results.csv").read_text().replace(",hearts,", ",nuclei,"))
-    assert sentences.unit_of_annotation(load_runs(file)) == "images"
+    assert facts.unit_of_annotation(load_runs(file)) == "images"
 
 
 def test_wandb_keeps_the_best_by_direction():

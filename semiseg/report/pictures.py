@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+import io
+
 import numpy as np
 
+from semiseg.analysis.arms import find_arms
 from semiseg.analysis.runs import Run, Runs
-from semiseg.analysis.study import find_arms
 from semiseg.errors import UserError
 
 FALSE_POSITIVE, FALSE_NEGATIVE, CONFUSED, TRUTH = "#d55e00", "#56b4e9", "#cc79a7", "#ffffff"
@@ -115,3 +118,12 @@ def overlay(
 
 def _rgb(colour: str) -> np.ndarray:
     return np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)], dtype=float)
+
+
+def data_uri(rgb: np.ndarray) -> str:
+    """A picture ``(H, W, 3)`` as PNG inside the page."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(rgb).save(buffer, "PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from semiseg.analysis.mixes import Mix
+from semiseg.analysis.pseudo_labels import SMALLEST_FALL, Bias
 from semiseg.analysis.statistics import Interval
 from semiseg.analysis.study import Comparison
 from semiseg.analysis.worth import Worth
@@ -23,6 +24,7 @@ from semiseg.report.format import (
     score_label,
     size,
 )
+from semiseg.report.pseudo_label_findings import LITTLE, PseudoLabelFindings
 
 SPLITS = {"val": "validation", "test": "test"}
 
@@ -214,9 +216,7 @@ def best_ratio(fact: facts.BestRatio) -> str:
         f"; over as many {name}: {_gain(interval, fact.metric)}"
         for name, interval in m.beside.items()
     )
-    return (
-        f"{_mix(m)} ({of}): {_gain(m.gain, fact.metric)} over real images alone{controls}."
-    )
+    return f"{_mix(m)} ({of}): {_gain(m.gain, fact.metric)} over real images alone{controls}."
 
 
 def _mix(m: Mix) -> str:
@@ -235,3 +235,38 @@ def _direction(interval: Interval) -> str:
     if interval.high < 0:
         return "a loss"
     return "undecided"
+
+
+# ------------------------------------------------------------------ pseudo-labels
+def pseudo_labels(fact: PseudoLabelFindings) -> list[str]:
+    """Where confirmation bias shows, who accepts next to nothing, and classes that are lost."""
+    start = f"With {fact.labels} annotated {fact.unit} "
+    result = []
+    if fact.most_biased:
+        arm, bias = fact.most_biased
+        result.append(f"{start}confirmation bias shows most in {arm}: {_bias(bias)}")
+    elif fact.judged:
+        who = f"none of {', '.join(fact.judged)} shows"
+        if fact.all_judged:
+            who = "no method shows"
+        result.append(
+            f"{start}{who} confirmation bias: none lost more than {number(SMALLEST_FALL)} of its "
+            f"accuracy while its ECE rose."
+        )
+    if fact.idle:
+        result.append(
+            f"{start}{', '.join(fact.idle)} accepted less than {number(LITTLE)} of the foreground "
+            f"at the end: next to nothing was taught."
+        )
+    for name, arms in fact.lost.items():
+        result.append(f"Class {name} is all but lost (recall below .1) with {', '.join(arms)}.")
+    return result
+
+
+def _bias(bias: Bias) -> str:
+    return (
+        f"from step {bias.step:.0f} on, the accuracy of accepted pixels went from "
+        f"{number(bias.accuracy[0])} to {number(bias.accuracy[1])} while their share went from "
+        f"{number(bias.accepted[0])} to {number(bias.accepted[1])} and the ECE from "
+        f"{number(bias.ece[0])} to {number(bias.ece[1])}."
+    )

@@ -7,8 +7,6 @@ grid.png, card.json and made.json; on a machine without that store the page says
 
 from __future__ import annotations
 
-import base64
-import io
 import json
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,8 @@ import numpy as np
 from semiseg.analysis.runs import Run
 from semiseg.analysis.study import Study
 from semiseg.errors import UserError
+from semiseg.report.figures.style import COLOURS
+from semiseg.report.pictures import data_uri
 from semiseg.synthetic_sources import CONTROLS, SOURCES, source_title
 
 COLUMNS = ("mask", "real", "own style", "another's", "another's", "random", "random")
@@ -280,14 +280,14 @@ def _kind(name: str, run: Run, folder: Path) -> dict[str, Any]:
             f"A grid of {ROWS} rows: a real mask, its real image, and five images that the "
             f"generator painted from the mask in different styles."
         )
-        grid = {"src": _png(_top_rows(folder / "grid.png")), "alt": alt, "columns": COLUMNS}
+        grid = {"src": data_uri(_top_rows(folder / "grid.png")), "alt": alt, "columns": COLUMNS}
     return {
         "title": title[:1].upper() + title[1:],
         "text": text,
         "budget": budget,
         "grid": grid,
         "pairs": {
-            "src": _png(_pairs(name, run)),
+            "src": data_uri(_pairs(name, run)),
             "alt": (
                 f"Pairs of the set that the segmenter was trained on ({title}): masks above, "
                 f"their images below."
@@ -308,7 +308,6 @@ def _pairs(name: str, run: Run) -> np.ndarray:
     them is cut off.
     """
     from semiseg.data import store
-    from semiseg.report.plot import COLOURS
 
     palette = np.array(
         [
@@ -332,11 +331,3 @@ def _pairs(name: str, run: Run) -> np.ndarray:
         )
     height, width = (min(c.shape[axis] for c in columns) for axis in (0, 1))
     return np.concatenate([c[:height, :width] for c in columns], 1)
-
-
-def _png(rgb: np.ndarray) -> str:
-    from PIL import Image
-
-    buffer = io.BytesIO()
-    Image.fromarray(rgb).save(buffer, "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -12,7 +12,7 @@ from semiseg.analysis.statistics import Interval
 from semiseg.analysis.study import Comparison, study
 from semiseg.errors import UserError
 from semiseg.report import page as report
-from semiseg.report import sentences as words
+from semiseg.report import summary
 
 from .fake import write_rows, write_run
 
@@ -119,7 +119,7 @@ def test_two_numbers_of_one_choice_of_subjects_are_one_label_subset(tmp_path):
     assert worth.gain(s, "supervised", 2, 3).n_subsets == 2
     assert (
         "With 3 annotated, label subsets 0 and 1 hold the same images: they count as one"
-        in " ".join(words.cautions(s))
+        in " ".join(summary.cautions(s))
     )
 
 
@@ -273,7 +273,7 @@ def test_a_table_that_cannot_tell_its_mixes_apart_is_refused(tmp_path):
     with pytest.raises(UserError, match="runs 0-constant and 0-decay are alike in all columns"):
         study(table)
     assert (
-        report._told_apart(table, table, "dice", "val") is None
+        report._study_of_mixes(table, table, "dice", "val") is None
         and "0-constant and 0-decay" in table.problems[0]
     )
 

@@ -16,8 +16,9 @@ from semiseg.analysis.statistics import mean_interval
 from semiseg.analysis.study import study
 from semiseg.analysis.variance import rank_stability, variance_split
 from semiseg.analysis.worth import Worth, gain, learning_curve, plateaus, worth
-from semiseg.report import sentences as words
-from semiseg.report.sentences import equivalence_text, worth_sentences
+from semiseg.report import facts
+from semiseg.report.sentences import equivalence_text
+from semiseg.report.summary import equivalence_sentences
 
 from .fake import write_rows, write_run
 
@@ -163,10 +164,10 @@ def test_a_study_is_worth_labels(known):
     assert (w.arm, w.labels) == ("mean teacher", 4) and w.equivalence.labels == pytest.approx(
         8 * np.sqrt(2), rel=0.05
     )
-    assert worth_sentences(known)[0].startswith(
+    assert equivalence_sentences(known)[0].startswith(
         "Mean teacher with 4 annotated images scores like supervised with about 11 (95 % interval"
     )
-    assert "it saves annotations" in worth_sentences(known)[0]
+    assert "it saves annotations" in equivalence_sentences(known)[0]
     e = w.equivalence
     certain, open_ = (
         e._replace(labels=np.inf, low=16.0, high=np.inf),
@@ -228,8 +229,8 @@ def test_no_sentence_contradicts_the_comparison(
     """
     (w,) = worth(known)
     made = Worth(w.arm, 4, w.equivalence._replace(labels=11.0, low=low, high=high), "", tested)
-    monkeypatch.setattr(words, "worth", lambda s: (made,))
-    (sentence,) = worth_sentences(known)
+    monkeypatch.setattr(facts, "worth", lambda s: (made,))
+    (sentence,) = equivalence_sentences(known)
     assert made.verdict == verdict and said in sentence
     assert ("saves annotations" in sentence) == (verdict == "saves")
 
@@ -257,7 +258,7 @@ def test_a_curve_that_falls_is_said(tmp_path):
         s = study(load_runs(tmp_path), metric)
         assert plateaus(s, "supervised") == [(8, 16)]
         assert (
-            "Supervised does not improve from 8 to 16 annotated images (" in worth_sentences(s)[-1]
+            "Supervised does not improve from 8 to 16 annotated images (" in equivalence_sentences(s)[-1]
         )
         assert gain(s, "supervised", 8, 16).mean < 0 < gain(s, "supervised", 16, 32).mean
 

@@ -6,17 +6,20 @@ import subprocess
 
 import numpy as np
 import pytest
+from analysis.fake import write_rows, write_run
 
 from semiseg.analysis.load import load_runs
 from semiseg.analysis.statistics import Interval
 from semiseg.analysis.study import Comparison, study
 from semiseg.cli.report import main
 from semiseg.errors import UserError
-from semiseg.report import sentences as words
+from semiseg.report import advice, answers, facts, limits, sentences, summary
+from semiseg.report.figures import synthetic_gain
+from semiseg.report.figures.logged_values import logged_values
+from semiseg.report.format import interval_text, number, p_text
 from semiseg.report.page import write_report
 from semiseg.report.tables import latex, markdown
-
-from .fake import write_rows, write_run
+from semiseg.report.untrained import untrained_cells
 
 
 class Page(html.parser.HTMLParser):
@@ -112,10 +115,10 @@ def test_numbers_on_the_page_are_the_studys(report, runs):
     said = json.loads((report / "said.json").read_text())
     cell, comparison = s.cells["mean teacher", 4], s.comparisons[0]
     assert (
-        f"mean teacher {words.interval_text(cell.interval)}" in said["answers"][0]
+        f"mean teacher {interval_text(cell.interval)}" in said["answers"][0]
         and said["answers"][0] in text
     )
-    assert words.interval_text(comparison.difference, signed=True) in said["answers"][1]
+    assert interval_text(comparison.difference, signed=True) in said["answers"][1]
     assert said["comparisons"][0]["p_holm"] == pytest.approx(comparison.p_holm)
     assert len(said["cells"]) == 6
     assert "both empty: undefined" in text  # the policy that the runs recorded
@@ -125,16 +128,16 @@ def test_words_of_scores():
     """Catches a lost sign, a zero before the point, a minus on a zero, and a distance printed as a
     share.
     """
-    assert [words.number(v) for v in (0.814, 1.0, 0.0, float("nan"))] == [".81", "1.00", ".00", "–"]
+    assert [number(v) for v in (0.814, 1.0, 0.0, float("nan"))] == [".81", "1.00", ".00", "–"]
     assert (
-        words.number(5.25, "hd95") == "5.2"
-        and words.number(-0.0312, signed=True) == "−.031"
-        and words.number(-0.0001, signed=True) == ".000"
+        number(5.25, "hd95") == "5.2"
+        and number(-0.0312, signed=True) == "−.031"
+        and number(-0.0001, signed=True) == ".000"
     )
-    assert words.number(0.02, signed=True) == "+.020"
-    assert words.interval_text(Interval(0.8, 0.7, 0.9, 9, 3, 20)) == ".80 [.70, .90]"
-    assert words.interval_text(Interval(0.8, 0.8, 0.8, 1, 1, 1)) == ".80"
-    assert [words.p_text(p) for p in (0.0004, 0.213, 1.0, float("nan"))] == [
+    assert number(0.02, signed=True) == "+.020"
+    assert interval_text(Interval(0.8, 0.7, 0.9, 9, 3, 20)) == ".80 [.70, .90]"
+    assert interval_text(Interval(0.8, 0.8, 0.8, 1, 1, 1)) == ".80"
+    assert [p_text(p) for p in (0.0004, 0.213, 1.0, float("nan"))] == [
         "p < .001",
         "p = .213",
         "p = 1",
@@ -165,9 +168,10 @@ def test_insignificance_is_said(runs):
         ],
     )
     assert (
-        "+.020 [−.010, +.050], which is not significant (p = .210, Holm)" in words.answer(unsure)[1]
+        "+.020 [−.010, +.050], which is not significant (p = .210, Holm)"
+        in summary.answer(unsure)[1]
     )
-    assert words.claim(unsure) == "No method is significantly better than supervised"
+    assert summary.claim(unsure) == "No method is significantly better than supervised"
     harm = dataclasses.replace(
         s,
         comparisons=[
@@ -178,8 +182,8 @@ def test_insignificance_is_said(runs):
         ],
     )
     assert (
-        words.claim(harm).startswith("No method")
-        and "4 significantly worse" in words.answer(harm)[-1]
+        summary.claim(harm).startswith("No method")
+        and "4 significantly worse" in summary.answer(harm)[-1]
     )
     once = [
         Comparison(
@@ -189,7 +193,7 @@ def test_insignificance_is_said(runs):
     ]
     assert re.match(
         "One trained .* beats one trained supervised",
-        words.claim(dataclasses.replace(s, comparisons=once)),
+        summary.claim(dataclasses.replace(s, comparisons=once)),
     )  # not the method
 
 
@@ -209,7 +213,7 @@ def test_unequal_budgets_and_validation_scores_are_cautioned(tmp_path):
     """Catches a method that won because it was trained for longer passing without a word."""
     write_run(tmp_path, steps=100)
     write_run(tmp_path, method="mean_teacher", steps=300)
-    text = " ".join(words.cautions(study(load_runs(tmp_path))))
+    text = " ".join(summary.cautions(study(load_runs(tmp_path))))
     assert "differ in steps (100, 300)" in text and "validation scores" in text
 
 
@@ -226,14 +230,14 @@ def test_methods_that_were_not_trained_alike_are_cautioned(tmp_path):
         write_run(
             tmp_path / "alike", method=method, name=f"{method}{lr}", config={"lr": lr}, subjects=2
         )
-    assert not words.unlike(load_runs(tmp_path / "alike"))
+    assert not limits.unlike_settings(load_runs(tmp_path / "alike"))
     write_run(
         tmp_path / "alike",
         method="bcp",
         subjects=2,
         config={"lr": 0.01, "net": {"name": "unet", "width": 32}, "zoom": 1.0},
     )
-    told = words.cautions(study(load_runs(tmp_path / "alike")))[0]
+    told = summary.cautions(study(load_runs(tmp_path / "alike")))[0]
     assert "not trained alike (net.width is 16, 32; lr is 0.01, 0.03)" in told
 
 
@@ -292,7 +296,7 @@ def test_first_screen_answers_in_numbers(runs, tmp_path):
     """Which method, how many labels, how much synthetic, how sure. Catches a question without
     numbers, and a small study without its caution.
     """
-    told = {a.question: a for a in words.first_screen(study(runs))}
+    told = {a.question: a for a in summary.first_screen(study(runs))}
     assert list(told) == [
         "Which method?",
         "How many labels?",
@@ -314,7 +318,7 @@ def test_first_screen_answers_in_numbers(runs, tmp_path):
         for subset in range(3):
             for seed in range(3):
                 write_run(tmp_path, ratio=ratio, subset=subset, seed=seed, examples=False)
-    mixed = {a.question: a for a in words.first_screen(study(load_runs(tmp_path)))}
+    mixed = {a.question: a for a in summary.first_screen(study(load_runs(tmp_path)))}
     assert mixed["How much synthetic data?"].detail.startswith(
         "Mixes tried: 1, of which 0 harm. The best, 0.5 per real image with 8 annotated: "
     )
@@ -338,21 +342,24 @@ def test_nothing_is_advised_from_a_subject_or_two(tmp_path):
                     examples=False,
                 )
     s = study(load_runs(tmp_path / "runs"))
-    told = words.first_screen(s)
+    told = summary.first_screen(s)
     assert [a.short for a in told] == ["No advice yet", "Not tried here", "Not at all"]
     assert told[0].detail == (
         "Before this page can advise it needs 6 scored subjects at least (here 5) and 3 "
         "label subsets (here 2)."
     )
-    assert words.claim(s) == "No method can be recommended yet" and words.worth_sentences(s) == []
+    assert (
+        summary.claim(s) == "No method can be recommended yet"
+        and summary.equivalence_sentences(s) == []
+    )
     assert all(
         np.isnan(c.detectable) for c in s.comparisons
-    ) and "no paired test can reach" in " ".join(words.cautions(s))
-    assert words.covered(s) == "label subsets and subjects"
+    ) and "no paired test can reach" in " ".join(summary.cautions(s))
+    assert facts.covered(s) == "label subsets and subjects"
     single = study(load_runs(write_run(tmp_path / "one", subjects=1, examples=False)))
     assert (
-        words.covered(single) == ""
-        and words.no_interval(single.cells["supervised", 8].interval) == "1 run"
+        facts.covered(single) == ""
+        and sentences.no_interval(single.cells["supervised", 8].interval) == "1 run"
     )
 
 
@@ -377,11 +384,11 @@ def test_a_network_that_learnt_nothing_is_told(tmp_path, sensitivity, precision,
     )
     np.savez(run / "examples.npz", **kept)
     s = study(load_runs(tmp_path))
-    assert words.unlearnt(s) == ({("supervised", 8): kind} if kind else {})
+    assert untrained_cells(s) == ({("supervised", 8): kind} if kind else {})
     assert (
-        ("no network here has learnt anything yet" in words.unlearnt_sentence(s).lower())
+        ("no network here has learnt anything yet" in summary.untrained_sentence(s).lower())
         == bool(kind)
-        == (words.first_screen(s)[0].short == "No advice yet")
+        == (summary.first_screen(s)[0].short == "No advice yet")
     )
 
 
@@ -411,8 +418,6 @@ def test_page_has_equivalence_subjects_spread_tips_and_citations(report):
 
 def test_ratio_and_diagnostics_are_drawn_where_there_is_something(tmp_path, runs):
     """Catches ratios and budgets exchanged, and figures that are empty instead of left out."""
-    from semiseg.report import plot
-
     for ratio in (0.0, 0.5, 1.0):
         for labels in (4, 8):
             run = write_run(tmp_path, ratio=ratio, labels=labels, examples=False)
@@ -422,11 +427,11 @@ def test_ratio_and_diagnostics_are_drawn_where_there_is_something(tmp_path, runs
             ]
             (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     mixed = load_runs(tmp_path)
-    panels = plot.ratio(mixed).axes
+    panels = synthetic_gain.ratio(mixed).axes
     assert [p.get_title(loc="left").split(":")[0] for p in panels] == ["4 annotated", "8 annotated"]
     assert [t.get_text() for t in panels[0].get_xticklabels()] == ["0.5", "1"]
-    assert [ax.get_title(loc="left") for ax in plot.diagnostics(mixed).axes] == ["confident"]
-    for draw in (plot.ratio, plot.diagnostics):
+    assert [ax.get_title(loc="left") for ax in logged_values(mixed).axes] == ["confident"]
+    for draw in (synthetic_gain.ratio, logged_values):
         with pytest.raises(UserError):
             draw(runs)
 
@@ -445,9 +450,9 @@ def test_synthetic_data_have_a_part_of_their_own(tmp_path, monkeypatch):
         for subset in range(2):
             write_run(tmp_path / "runs", labels=labels, subset=subset, examples=False)
     sets = {}
-    for number, kind in enumerate(("spade", "duplicated")):
+    for i, kind in enumerate(("spade", "duplicated")):
         for subset in range(2):
-            name = f"made-{kind}-{subset:011d}{number}"
+            name = f"made-{kind}-{subset:011d}{i}"
             sets[name] = tmp_path / name
             sets[name].mkdir()
             made = {
@@ -518,9 +523,7 @@ def test_synthetic_data_have_a_part_of_their_own(tmp_path, monkeypatch):
 
 def plot_of_controls_alone(runs):
     """Mixes without the real data they stand beside."""
-    from semiseg.report import plot
-
-    return plot.ratio(study(type(runs)([run for run in runs if run.ratio])))
+    return synthetic_gain.ratio(study(type(runs)([run for run in runs if run.ratio])))
 
 
 @pytest.mark.parametrize(
@@ -566,8 +569,8 @@ def test_how_many_labels_follows_the_interval(gains, short, said, monkeypatch):
         metric="dice",
         comparisons=[],
     )
-    monkeypatch.setattr(words, "unit_of_annotation", lambda runs: "images")
-    monkeypatch.setattr(words, "worth", lambda s: [])
-    monkeypatch.setattr(words, "gain", lambda s, arm, fewer, more: interval(*gains[fewer]))
-    told = words._how_many(s)
+    monkeypatch.setattr(advice, "unit_of_annotation", lambda runs: "images")
+    monkeypatch.setattr(advice, "worth", lambda s: [])
+    monkeypatch.setattr(advice, "gain", lambda s, arm, fewer, more: interval(*gains[fewer]))
+    told = answers.how_many_labels(advice.how_many_labels(s))
     assert told.short == short and said in told.detail

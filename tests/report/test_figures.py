@@ -1,20 +1,16 @@
 import numpy as np
 import pytest
+from analysis.fake import write_run
 
 from semiseg.analysis.load import load_runs
 from semiseg.analysis.study import study
 from semiseg.errors import UserError
+from semiseg.report.figures.differences import differences
+from semiseg.report.figures.label_efficiency import label_efficiency
+from semiseg.report.figures.output import inline_svg, save
+from semiseg.report.figures.overlays import overlays
+from semiseg.report.figures.training_curves import training_curves
 from semiseg.report.pictures import FALSE_NEGATIVE, FALSE_POSITIVE, overlay, pick_examples
-from semiseg.report.plot import (
-    differences,
-    inline_svg,
-    label_efficiency,
-    overlays,
-    save,
-    training_curves,
-)
-
-from .fake import write_run
 
 
 def test_curve_shows_every_run_and_the_cells_means(runs):

@@ -6,18 +6,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from analysis.fake import write_run
 
 from semiseg.analysis import pseudo_labels
 from semiseg.analysis.load import load_runs
 from semiseg.analysis.study import study
 from semiseg.errors import UserError
 from semiseg.report import page as report
-from semiseg.report import pseudo_label_figures, pseudo_label_text
+from semiseg.report import section, summary
+from semiseg.report.figures import FIGURES, pseudo_label_classes, pseudo_label_trends
 from semiseg.train import diagnostics
 from semiseg.types import Pseudo
 
-from .fake import write_run
-from .test_report import Page
+from .test_page import Page
 
 CLASSES, STEPS = 3, (10, 20, 30, 40)
 
@@ -83,19 +84,19 @@ def test_what_the_trainer_logs_is_drawn_for_each_budget(taught, keys):
     measures = {key.removeprefix("pseudo_").split("_")[0] for key in keys}
     assert (
         measures
-        == set(pseudo_label_figures.TRENDS) | set(pseudo_label_figures.CLASSES)
+        == set(pseudo_label_trends.MEASURES) | set(pseudo_label_classes.MEASURES)
         >= {"accepted", "accuracy", "ece", "gap", "lead", "recall"}
     )
-    assert {"accepted", "accuracy", "ece", "gap"} <= set(pseudo_label_figures.TRENDS) and {
+    assert {"accepted", "accuracy", "ece", "gap"} <= set(pseudo_label_trends.MEASURES) and {
         "accepted",
         "accuracy",
         "recall",
-    } <= set(pseudo_label_figures.CLASSES)
+    } <= set(pseudo_label_classes.MEASURES)
     panels = np.reshape(
-        pseudo_label_figures.trends(taught).axes, (len(pseudo_label_figures.TRENDS), 2)
+        pseudo_label_trends.trends(taught).axes, (len(pseudo_label_trends.MEASURES), 2)
     )
     assert [p.get_title(loc="left") for p in panels[0]] == ["4 annotated", "8 annotated"]
-    for row, (measure, name) in zip(panels, pseudo_label_figures.TRENDS.items()):
+    for row, (measure, name) in zip(panels, pseudo_label_trends.MEASURES.items()):
         assert row[0].get_ylabel() == name
         logged = ["pseudo_lead"] if measure == "lead" else [f"pseudo_{measure}_{k}" for k in (1, 2)]
         for panel, labels in zip(row, (4, 8)):
@@ -108,7 +109,7 @@ def test_what_the_trainer_logs_is_drawn_for_each_budget(taught, keys):
             np.testing.assert_allclose(lines["mean teacher"].get_ydata(), mean)
             np.testing.assert_array_equal(lines["pseudo label"].get_xdata(), STEPS)
     with pytest.raises(UserError, match="hidden labels"):
-        pseudo_label_figures.trends(study(taught.runs.where(method="supervised"), tests=False))
+        pseudo_label_trends.trends(study(taught.runs.where(method="supervised"), tests=False))
 
 
 def test_a_drowned_class_is_seen(keys, tmp_path):
@@ -128,7 +129,7 @@ def test_a_drowned_class_is_seen(keys, tmp_path):
         gone,
     )
     s = study(load_runs(tmp_path))
-    head, row = pseudo_label_text.class_table(s)
+    head, row = pseudo_label_classes.class_table(s)
     cells = dict(zip(head, row))
     assert (cells["Accepted, b"], cells["Accuracy, b"], cells["Recall, b"], cells["Recall, a"]) == (
         "–",
@@ -136,12 +137,12 @@ def test_a_drowned_class_is_seen(keys, tmp_path):
         ".00",
         ".90",
     )
-    accepted, accuracy, recall = pseudo_label_figures.by_class(s).axes
+    accepted, accuracy, recall = pseudo_label_classes.by_class(s).axes
     assert [t.get_text() for t in accuracy.texts] == ["90", "90", "–"] and [
         t.get_text() for t in recall.texts
     ] == ["90", "90", "0"]
     assert [t.get_text() for t in accepted.get_xticklabels()] == ["background", "a", "b"]
-    assert pseudo_label_text.sentences(s) == [
+    assert summary.pseudo_label_sentences(s) == [
         "Class b is all but lost (recall below .1) with mean teacher."
     ], "four lines tell no more"
 
@@ -191,7 +192,7 @@ def test_bias_is_a_lasting_fall_that_is_not_admitted(accepted, accuracy, ece, wo
         for t, (a, e) in enumerate(zip(accuracy, ece))
     ]
     (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    said = pseudo_label_text.sentences(study(load_runs(tmp_path)))
+    said = summary.pseudo_label_sentences(study(load_runs(tmp_path)))
     assert words in said[0] and any("all but lost" in line for line in said) == (accepted > 0.1)
 
 
@@ -205,9 +206,9 @@ def test_what_no_run_logged_has_no_panel(keys, tmp_path):
         keys,
         alone,
     )
-    panels = pseudo_label_figures.trends(study(load_runs(tmp_path))).axes
+    panels = pseudo_label_trends.trends(study(load_runs(tmp_path))).axes
     assert [p.get_ylabel() for p in panels] == [
-        pseudo_label_figures.TRENDS[m] for m in ("accepted", "accuracy", "ece")
+        pseudo_label_trends.MEASURES[m] for m in ("accepted", "accuracy", "ece")
     ]
     assert all(len(p.lines) == 1 for p in panels)
 
@@ -239,15 +240,11 @@ def test_colours_go_to_confirmation_bias():
     ]
     arms = {f"{i:02d}": [] for i in range(12)}
     found = {(arm, n): falls if arm > "05" and n == 4 else lucky for arm in arms for n in (4, 8)}
-    assert pseudo_label_figures._shown(found, [4, 8]) == {f"{i:02d}" for i in range(6, 12)}
+    assert pseudo_label_trends.coloured_arms(found, [4, 8]) == {f"{i:02d}" for i in range(6, 12)}
     assert (
-        pseudo_label_figures._shown(found, [8]) == {f"{i:02d}" for i in range(6)}
-        and len(pseudo_label_figures._shown(dict(list(found.items())[:16]), [4])) == 8
+        pseudo_label_trends.coloured_arms(found, [8]) == {f"{i:02d}" for i in range(6)}
+        and len(pseudo_label_trends.coloured_arms(dict(list(found.items())[:16]), [4])) == 8
     )
-
-
-def nothing(size):
-    raise UserError("another figure")
 
 
 def test_page_tells_of_pseudo_labels_and_of_what_pre_training_cost(keys, tmp_path, monkeypatch):
@@ -276,17 +273,13 @@ def test_page_tells_of_pseudo_labels_and_of_what_pre_training_cost(keys, tmp_pat
             (run / "summary.json").write_text(
                 json.dumps(json.loads((run / "summary.json").read_text()) | told)
             )
-    drawn, saved = report._figures, []
+    saved = []
     monkeypatch.setattr(
-        report.plot, "save", lambda figure, *files: saved.extend(file.name for file in files)
+        section, "save", lambda figure, *files: saved.extend(file.name for file in files)
     )
-    monkeypatch.setattr(
-        report,
-        "_figures",
-        lambda s, mixed: [
-            f if f[0].startswith("pseudo") else (f[0], nothing, *f[2:]) for f in drawn(s, mixed)
-        ],
-    )
+    shown = ("label_efficiency", "pseudo_labels", "pseudo_classes")
+    for name in set(FIGURES) - set(shown):
+        monkeypatch.delitem(FIGURES, name)
     said = report.write_report(load_runs(tmp_path / "runs"), tmp_path / "out")
     text = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     words = " ".join("".join(Page(text).words).replace("\u00a0", " ").split())

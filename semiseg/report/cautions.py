@@ -1,0 +1,117 @@
+"""How the limits of a study are said, one sentence each.
+
+tests/report/sentences.golden.md shows every sentence.
+"""
+
+from __future__ import annotations
+
+from semiseg.report import limits
+from semiseg.report.format import score_label
+
+
+def caution(fact: limits.Limit) -> str:
+    """What a careful reader would hold against the numbers, as a sentence."""
+    match fact:
+        case limits.UnlikeSettings():
+            return _unlike_settings(fact)
+        case limits.SingleRuns():
+            return _single_runs(fact)
+        case limits.FewReplicates():
+            return _few_replicates(fact)
+        case limits.EqualSubsets():
+            return _equal_subsets(fact)
+        case limits.NoSubjectScores():
+            return _no_subject_scores(fact)
+        case limits.SignedMeans():
+            return _signed_means(fact)
+        case limits.TooFewSubjects():
+            return _too_few_subjects(fact)
+        case limits.CoarsePairs():
+            return (
+                "Not all methods were run with the same label subsets and seeds: some comparisons "
+                "are paired less finely."
+            )
+        case limits.RunsDiffer():
+            return (
+                f"Runs differ in {fact.what} ({', '.join(fact.values)}): differences between "
+                f"methods may be due to that."
+            )
+        case limits.ValidationScores():
+            return (
+                "These are validation scores. Settings tuned on the validation set flatter all of "
+                "them; a final claim needs the test set."
+            )
+        case limits.UnequalBudgets():
+            return "Not every method was run at every budget."
+
+
+def _unlike_settings(fact: limits.UnlikeSettings) -> str:
+    settings = [f"{key} is {', '.join(values)}" for key, values in fact.settings]
+    more = ""
+    if fact.more:
+        more = f"; and {fact.more} more"
+    return (
+        f"The methods were not trained alike ({'; '.join(settings)}{more}): a difference between "
+        f"them may be one of these settings."
+    )
+
+
+def _single_runs(fact: limits.SingleRuns) -> str:
+    which = f"{fact.results} of {fact.all} results are"
+    if fact.results == fact.all:
+        which = "Every result is"
+    rest = (
+        f"intervals shown are over subjects only, not over seeds or choices of annotated "
+        f"{fact.unit}"
+    )
+    if fact.one_subject:
+        rest = "there is none at all, with a single subject"
+    return f"{which} a single run: no interval over runs exists; {rest}."
+
+
+def _few_replicates(fact: limits.FewReplicates) -> str:
+    words = {
+        "one subset": (
+            f"rest on one choice of annotated {fact.unit}, and their intervals cover no other"
+        ),
+        "two subsets": (
+            "have two label subsets: intervals are wide, and tests see an effect where there is "
+            "none in up to 6 of 100 cases"
+        ),
+        "few seeds": "have fewer than 3 seeds a label subset",
+    }
+    return f"{fact.results} of {fact.all} results {words[fact.kind]}."
+
+
+def _equal_subsets(fact: limits.EqualSubsets) -> str:
+    return (
+        f"With {fact.labels} annotated, label subsets {' and '.join(fact.subsets)} hold the same "
+        f"{fact.unit}: they count as one, and of runs with the same seed one counts."
+    )
+
+
+def _no_subject_scores(fact: limits.NoSubjectScores) -> str:
+    who = "These runs"
+    if fact.runs < fact.all:
+        who = f"{fact.runs} of {fact.all} runs"
+    return (
+        f"{who} were read from a results.csv without their subjects' scores: intervals and tests "
+        f"leave out the spread between subjects."
+    )
+
+
+def _signed_means(fact: limits.SignedMeans) -> str:
+    return (
+        f"A results.csv holds signed means: errors of opposite sign cancel before the "
+        f"{score_label(fact.metric).lower()} is taken."
+    )
+
+
+def _too_few_subjects(fact: limits.TooFewSubjects) -> str:
+    plural = "s"
+    if fact.subjects == 1:
+        plural = ""
+    return (
+        f"With {fact.subjects} scored subject{plural} no paired test can reach p < .05, whatever "
+        f"the difference."
+    )

@@ -1,0 +1,333 @@
+"""What may be said of a study: the findings, as numbers.
+
+Between :mod:`semiseg.analysis`, which computes, and :mod:`semiseg.report.sentences`, which says.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+
+from semiseg.analysis.mixes import Mix, mixes
+from semiseg.analysis.runs import Run, Runs
+from semiseg.analysis.statistics import Interval
+from semiseg.analysis.study import Comparison, Study
+from semiseg.analysis.worth import Worth, plateaus, worth
+from semiseg.synthetic_sources import CONTROLS
+
+EMBEDDED_SET = "nuclei"
+"""The data set of the package, whose name no other can have: each of its images is a subject."""
+
+
+# ------------------------------------------------------------------ what an annotation is
+@dataclasses.dataclass(frozen=True)
+class Budget:
+    """A label budget.
+
+    Attributes:
+      labels: annotated subjects.
+      unit: what one annotation is of, see :func:`unit_of_annotation`.
+      images: that these subjects have; None where each subject is an image, or it is not known.
+    """
+
+    labels: int
+    unit: str
+    images: int | None = None
+
+
+def unit_of_annotation(runs: Runs) -> str:
+    """What one annotation is of: "images" where a subject is an image, else "subjects".
+
+    "cases" where runs come from a results.csv, which does not say.
+    """
+    units = {_unit(run) for run in runs}
+    if len(units) == 1:
+        return units.pop()
+    if "cases" in units:
+        return "cases"
+    return "subjects"
+
+
+def _unit(run: Run) -> str:
+    if run.table is not None:
+        if run.data == EMBEDDED_SET:
+            return "images"
+        return "cases"
+    images = run.summary.get("images_labelled")
+    if images is not None and images == run.summary.get("subjects_labelled"):
+        return "images"
+    return "subjects"
+
+
+def budget(s: Study, labels: int) -> Budget:
+    """A label budget of a study."""
+    unit = unit_of_annotation(s.runs)
+    images = {run.summary.get("images_labelled") for run in s.runs.where(labels=labels)}
+    if unit != "subjects" or len(images) != 1:
+        return Budget(labels, unit)
+    return Budget(labels, unit, images.pop())
+
+
+def smallest_budget(s: Study) -> int:
+    """The smallest budget that all compared settings share, else the smallest of any."""
+    return min(s.shared_budgets or s.budgets)
+
+
+# ------------------------------------------------------------------ the claim
+@dataclasses.dataclass(frozen=True)
+class OnlyScores:
+    """Nothing is compared: the scores of one setting at its first and last budget."""
+
+    arm: str
+    metric: str
+    length_unit: str
+    budgets: tuple[int, int]
+    scores: tuple[float, float]
+
+
+@dataclasses.dataclass(frozen=True)
+class NothingToRecommend:
+    """The study is too small to advise, see :func:`semiseg.report.advice.needs`."""
+
+
+@dataclasses.dataclass(frozen=True)
+class NoneBetter:
+    baseline: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Winner:
+    """A setting that is significantly better than the baseline.
+
+    Attributes:
+      single_runs: whether every comparison of it is of one run with one run.
+      tried: budgets at which it was compared.
+      better: those at which it is better.
+      first: the smallest of ``tried``.
+    """
+
+    arm: str
+    baseline: str
+    single_runs: bool
+    tried: tuple[int, ...]
+    better: tuple[int, ...]
+    first: Budget
+
+
+Claim = OnlyScores | NothingToRecommend | NoneBetter | Winner
+
+
+def claim(s: Study, too_small: bool) -> Claim:
+    """What a study shows in one line; ``too_small`` to advise, it shows no winner."""
+    if not s.comparisons:
+        return _only_scores(s)
+    if too_small:
+        return NothingToRecommend()
+    best = best_comparison(s)
+    if best is None:
+        return NoneBetter(str(s.baseline))
+    compared = [c for c in s.comparisons if c.arm == best.arm]
+    tried = tuple(c.labels for c in compared)
+    return Winner(
+        best.arm,
+        str(s.baseline),
+        all(c.difference.n_runs == 1 for c in compared),
+        tried,
+        tuple(c.labels for c in compared if s.verdict(c) > 0),
+        budget(s, tried[0]),
+    )
+
+
+def _only_scores(s: Study) -> OnlyScores:
+    arm, first = next(iter(s.cells))
+    last = max(labels for other, labels in s.cells if other == arm)
+    scores = (s.cells[arm, first].interval.mean, s.cells[arm, last].interval.mean)
+    return OnlyScores(arm, s.metric, s.unit, (first, last), scores)
+
+
+def best_comparison(s: Study) -> Comparison | None:
+    """The largest significant gain over the baseline; None where there is none.
+
+    At the smallest budget that all settings share, else at the smallest where one is better: a
+    fixed rule, not the most flattering budget.
+    """
+    better = [c for c in s.comparisons if s.verdict(c) > 0]
+    if not better:
+        return None
+    labels = min(c.labels for c in better)
+    if any(c.labels == smallest_budget(s) for c in better):
+        labels = smallest_budget(s)
+    return max((c for c in better if c.labels == labels), key=lambda c: gain_of(s, c))
+
+
+def gain_of(s: Study, c: Comparison) -> float:
+    """By how much a compared setting is better than the baseline."""
+    return s.sign * c.difference.mean
+
+
+# ------------------------------------------------------------------ the answer
+@dataclasses.dataclass(frozen=True)
+class Reached:
+    """What every setting reaches at one budget."""
+
+    budget: Budget
+    metric: str
+    length_unit: str
+    split: str
+    scores: tuple[tuple[str, Interval], ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Others:
+    """Comparisons at a budget that have no sentence of their own, none of them significant."""
+
+    others: int
+    all: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Verdicts:
+    """The comparisons at all budgets."""
+
+    baseline: str
+    better: int
+    worse: int
+    undecided: int
+
+
+@dataclasses.dataclass(frozen=True)
+class LastBudget:
+    """What the only setting reaches with most annotations."""
+
+    budget: Budget
+    metric: str
+    interval: Interval
+
+
+@dataclasses.dataclass(frozen=True)
+class Findings:
+    """The answer of a study: at the smallest shared budget, then at all.
+
+    Attributes:
+      compared: comparisons at that budget that have a sentence: all up to three, else the
+        significant ones.
+    """
+
+    reached: Reached
+    compared: tuple[Comparison, ...]
+    others: Others | None
+    verdicts: Verdicts | None
+    last: LastBudget | None
+
+
+def findings(s: Study) -> Findings:
+    """The answer of a study as facts."""
+    labels = smallest_budget(s)
+    scores = [(arm, s.cells[arm, labels].interval) for arm in s.arms if (arm, labels) in s.cells]
+    compared = [c for c in s.comparisons if c.labels == labels]
+    shown = compared
+    if len(compared) > 3:
+        shown = [c for c in compared if c.significant]
+    others = None
+    if len(shown) < len(compared):
+        others = Others(len(compared) - len(shown), len(compared))
+    reached = Reached(budget(s, labels), s.metric, s.unit, s.split, tuple(scores))
+    return Findings(reached, tuple(shown), others, _verdicts(s), _last_budget(s, scores[0][0]))
+
+
+def _verdicts(s: Study) -> Verdicts | None:
+    if len({c.labels for c in s.comparisons}) < 2:
+        return None
+    verdicts = [s.verdict(c) for c in s.comparisons]
+    return Verdicts(str(s.baseline), verdicts.count(1), verdicts.count(-1), verdicts.count(0))
+
+
+def _last_budget(s: Study, arm: str) -> LastBudget | None:
+    if s.comparisons or len(s.arms) > 1 or len(s.budgets) == 1:
+        return None
+    last = s.cells[arm, s.budgets[-1]]
+    return LastBudget(budget(s, last.labels), s.metric, last.interval)
+
+
+# ------------------------------------------------------------------ annotations saved
+@dataclasses.dataclass(frozen=True)
+class Equivalence:
+    """How many annotations of the baseline a setting's score is worth."""
+
+    worth: Worth
+    baseline: str
+    unit: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Plateau:
+    """Two budgets between which the baseline does not improve."""
+
+    baseline: str
+    budgets: tuple[int, int]
+    scores: tuple[float, float]
+    unit: str
+    metric: str
+
+
+def equivalences(s: Study, most: int = 3) -> list[Equivalence]:
+    """Of each setting at its smallest budget; those first that save or cost annotations."""
+    results = worth(s)
+    first: list[Worth] = []
+    for w in results:
+        if w.labels == min(other.labels for other in results if other.arm == w.arm):
+            first.append(w)
+    first.sort(key=lambda w: w.verdict == "undecided")
+    unit = unit_of_annotation(s.runs)
+    return [Equivalence(w, str(s.baseline), unit) for w in first[:most]]
+
+
+def baseline_plateaus(s: Study) -> list[Plateau]:
+    """Ranges of budgets over which the baseline does not improve."""
+    if not s.baseline or not worth(s):
+        return []
+    result = []
+    for low, high in plateaus(s, s.baseline):
+        scores = (
+            s.cells[s.baseline, low].interval.mean,
+            s.cells[s.baseline, high].interval.mean,
+        )
+        unit = unit_of_annotation(s.runs)
+        result.append(Plateau(s.baseline, (low, high), scores, unit, s.metric))
+    return result
+
+
+# ------------------------------------------------------------------ synthetic images
+@dataclasses.dataclass(frozen=True)
+class BestRatio:
+    """The ratio of one kind of synthetic images that gains most at one budget."""
+
+    mix: Mix
+    ratios: int
+    metric: str
+
+
+def best_ratios(s: Study) -> list[BestRatio]:
+    """For each budget and kind of images its best ratio; controls are left out.
+
+    Raises UserError where no mix stands beside real images alone.
+    """
+    groups: dict[tuple[int, str], list[Mix]] = {}
+    for m in mixes(s):
+        groups.setdefault((m.labels, m.line), []).append(m)
+    order = list(groups)
+    result = []
+    for key in sorted(groups, key=lambda key: (key[0], order.index(key))):
+        tried = groups[key]
+        if tried[0].source not in CONTROLS:
+            best = max(tried, key=lambda m: m.gain.mean)
+            result.append(BestRatio(best, len(tried), s.metric))
+    return result
+
+
+@functools.lru_cache(8)
+def covered(s: Study) -> str:
+    """What the intervals with most factors cover, in words; "" where no cell has an interval."""
+    intervals = [c.interval for c in s.cells.values()]
+    covers = {i.covers for i in intervals if i.low < i.high}
+    return max(covers, key=len, default="")

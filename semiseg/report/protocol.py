@@ -1,0 +1,158 @@
+"""How the numbers were measured: the rows of "How it was measured"."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+from semiseg.analysis.runs import Run, Runs
+from semiseg.analysis.study import Study
+from semiseg.errors import UserError
+from semiseg.report.advice import scored_subjects
+from semiseg.report.facts import covered
+from semiseg.report.format import count, shortened
+from semiseg.report.sentences import SPLITS
+
+Row = tuple[str, str]
+"""A heading and its text."""
+
+
+def protocol(s: Study) -> list[Row]:
+    """Data, scores, runs, training, statistics."""
+    rows = [
+        ("Data", _data(s)),
+        ("Scored on", _scored(s)),
+        ("Checkpoint", _CHECKPOINT),
+        ("Runs", _runs(s)),
+        ("Training", _training(s)),
+        ("Empty masks", _empty_masks(s.runs)),
+        ("Intervals", _intervals(s)),
+    ]
+    if s.comparisons:
+        rows.append(("Comparisons", _comparisons(s)))
+    return rows
+
+
+_CHECKPOINT = (
+    "The last one. None was picked by its scores; results.csv has the best validation checkpoint "
+    "beside it, under its own name."
+)
+
+
+def _data(s: Study) -> str:
+    return (
+        f"{s.data}. Splits are by subject: no subject is on both sides. Training has no access to "
+        f"the test set.{_test_evaluations(s)}"
+    )
+
+
+def _test_evaluations(s: Study) -> str:
+    """How often the test split was evaluated, where the data set is on this machine."""
+    from semiseg.data import store
+
+    try:
+        file = store.info(s.data, s.runs[0].config.get("root")).folder / "ledger.jsonl"
+    except UserError:
+        return ""
+    if not file.exists():
+        return ""
+    lines = [line for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    return f" The data set's ledger counts {len(lines)} looks at test in all."
+
+
+def _scored(s: Study) -> str:
+    return (
+        f"{count(scored_subjects(s), 'subject')} of the {SPLITS.get(s.split, s.split)} set. A "
+        f"score is computed for each subject and class, averaged over foreground classes, then "
+        f"over subjects."
+    )
+
+
+def _values(runs: Runs, get: Callable[[Run], Any]) -> list[str]:
+    values = dict.fromkeys(get(run) for run in runs)
+    return [str(value) for value in values if value is not None]
+
+
+def _runs(s: Study) -> str:
+    sizes = Counter((c.interval.n_subsets, c.interval.n_runs) for c in s.cells.values())
+    (subsets, runs), _ = sizes.most_common(1)[0]
+    label_subsets = shortened(_values(s.runs, lambda run: run.label_subset))
+    seeds = shortened(_values(s.runs, lambda run: run.seed))
+    return (
+        f"{len(s.runs)}: as a rule {count(subsets, 'label subset')}, {count(runs, 'run')} for each "
+        f"method and budget. Label subsets {label_subsets}; seeds {seeds}."
+    )
+
+
+def _training(s: Study) -> str:
+    steps = ", ".join(_values(s.runs, lambda run: run.steps))
+    batch = ", ".join(_values(s.runs, lambda run: run.config.get("batch"))) or "not recorded"
+    side = ", ".join(_values(s.runs, lambda run: run.config.get("image_size")))
+    nets = ", ".join(_values(s.runs, lambda run: run.net))
+    text = f"{steps} steps, batch {batch}"
+    if side:
+        text += f", images of {side} pixels a side"
+    text += f", network {nets}.{_pre_training(s.runs)}"
+    if any(run.ratio for run in s.runs):
+        ratios = ", ".join(_values(s.runs, lambda run: f"{run.ratio:g}"))
+        text += f" Synthetic share of the batch: {ratios}."
+    return text
+
+
+def _pre_training(runs: Runs) -> str:
+    """What came before the training, for those that did not begin at random."""
+    starts = {(run.init, run.total_steps - run.steps) for run in runs if run.init != "none"}
+    return "".join(
+        f" Runs with init {init} have {steps:,} steps before these."
+        for init, steps in sorted(starts)
+    )
+
+
+def _empty_masks(runs: Runs) -> str:
+    return (
+        "A score not defined for a subject and class is left out of the mean, and n_subjects in "
+        f"results.csv counts what is left.{_policy(runs)}"
+    )
+
+
+def _policy(runs: Runs) -> str:
+    """The evaluator's policy for empty masks, as the runs recorded it."""
+    policies = [run.summary.get("empty_policy") for run in runs]
+    policy: Any = next((policy for policy in policies if policy), None)
+    if not policy:
+        return ""
+    if isinstance(policy, dict):
+        policy = "; ".join(f"{key.replace('_', ' ')}: {value}" for key, value in policy.items())
+    return f" Policy for an empty mask, as recorded by the runs: {policy}."
+
+
+def _intervals(s: Study) -> str:
+    if not covered(s):
+        return (
+            "None: with one run on one subject, or runs that are all alike, nothing varies that an "
+            "interval could be made of."
+        )
+    return (
+        f"95 % intervals for other {covered(s)}: Student's, with the variance of two crossed "
+        "clusters (runs by label subset, subjects) and Satterthwaite's degrees of freedom. In "
+        "simulations with 3 label subsets they hold the truth in 94 to 96 of 100 cases, with 2 "
+        "label subsets in 93 to 97 (experiments/results/statistics.csv). A factor with one member "
+        "does not vary, and no interval covers it; the pointer over an interval shows what it "
+        "covers."
+    )
+
+
+def _comparisons(s: Study) -> str:
+    return (
+        f"Each method minus {s.baseline}, on the same subjects and, where they exist, the same "
+        "label subset and seed. p is that of the test that goes with the interval (other label "
+        "subsets, seeds and subjects); with fewer than three label subsets the larger of it and of "
+        "a sign-flip permutation test by subject. It is corrected with Holm's method over all "
+        "comparisons of methods on this data set, and over those of synthetic data by themselves. "
+        "At the small levels where that correction looks, a test on three label subsets errs up to "
+        "eight times as often as it says (simulated, the worst of five designs): after many "
+        "comparisons, take a corrected p just below .05 for a hint. Better or worse (significant): "
+        "the corrected p is below .05 and the interval leaves out zero; the rest is undecided, "
+        "which is not the same as equal."
+    )

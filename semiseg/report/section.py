@@ -1,0 +1,312 @@
+"""The part of the page that one data set has: everything the template lays out."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from semiseg.analysis.arms import arm_settings, title
+from semiseg.analysis.spread import ranking, splits
+from semiseg.analysis.statistics import Interval
+from semiseg.analysis.study import Study, study
+from semiseg.analysis.worth import worth
+from semiseg.errors import UserError
+from semiseg.evaluate.metrics import METRICS
+from semiseg.method_docs import describe_method
+from semiseg.report import summary, synthetic_sets, tables
+from semiseg.report.cost import cost_rows
+from semiseg.report.facts import smallest_budget, unit_of_annotation
+from semiseg.report.figures import FIGURES
+from semiseg.report.figures.figure import Figure, Material
+from semiseg.report.figures.output import inline_svg, save
+from semiseg.report.figures.overlays import overlays
+from semiseg.report.figures.style import COLOURS
+from semiseg.report.format import (
+    MISSING,
+    count,
+    decimal,
+    interval_text,
+    number,
+    p_value,
+    score_label,
+    size,
+)
+from semiseg.report.pictures import data_uri, pick_examples
+from semiseg.report.protocol import protocol
+from semiseg.report.reproduce import citations, commands
+from semiseg.report.sentences import equivalence_parts, no_interval
+
+MOST_ROWS = 8
+"""Compared settings above which differences are the first figure."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Drawn:
+    """A figure on the page: its declaration, as SVG, and its numbers.
+
+    ``narrow`` is "" where the wide one scrolls on a phone, and is then ``least`` rem wide, so that
+    its letters can be read.
+    """
+
+    figure: Figure
+    wide: str
+    narrow: str
+    least: float
+    note: str
+    table: list[list[str]]
+
+
+def section(s: Study, mixed: Study | None, out: Path, suffix: str) -> dict[str, Any]:
+    """The part of one data set.
+
+    Args:
+      s: the study of the label-efficiency curve.
+      mixed: the study of its runs with synthetic images, if there are any.
+      out: folder of the report; figures are written below it.
+      suffix: of the figures' names, where the report is of several data sets.
+    """
+    figures = draw_figures(Material(s, mixed), out / "figures", suffix)
+    crowded = len(s.arms) > MOST_ROWS and "differences" in figures
+    headline = "label_efficiency"
+    if crowded:
+        headline = "differences"
+    examples, example_labels = _examples(s, out / "figures" / f"overlays{suffix}.png")
+    studies = [s]
+    if mixed is not None:
+        studies.append(mixed)
+    return {
+        "data": s.data,
+        "claim": summary.claim(s),
+        "untrained": summary.untrained_sentence(s),
+        "screen": summary.first_screen(s, mixed),
+        "answer": summary.answer(s),
+        "equivalence_sentences": summary.equivalence_sentences(s),
+        "figures": figures,
+        "headline": headline,
+        "mixes": _mixes(s, mixed),
+        "worth": _worth(s),
+        "pseudo_labels": summary.pseudo_label_sentences(s),
+        "spread": _spread(s),
+        "citations": citations(s),
+        "classes": max(len(run.scores.axes[3]) for run in s.runs),
+        "cautions": summary.cautions(s),
+        "caption": tables.caption(s),
+        "methods": _methods(s),
+        "budgets": s.budgets,
+        "unit": unit_of_annotation(s.runs),
+        "rows": score_rows(s),
+        "comparisons": _comparisons(s),
+        "baseline": s.baseline,
+        "others": _other_metrics(s),
+        "metric": score_label(s.metric, s.unit),
+        "examples": examples,
+        "example_labels": example_labels,
+        "protocol": protocol(s),
+        "cost": [row for i, one in enumerate(studies) for row in cost_rows(one, mixes=i > 0)],
+        "pre_trained": any(run.init != "none" for one in studies for run in one.runs),
+        "commands": [line for i, one in enumerate(studies) for line in commands(one, mixes=i > 0)],
+    }
+
+
+# ------------------------------------------------------------------ figures
+def draw_figures(material: Material, out: Path, suffix: str) -> dict[str, Drawn]:
+    """Every figure that the runs have anything for, by name; written to files as well."""
+    result = {}
+    for name, figure in FIGURES.items():
+        if figure.applies(material):
+            result[name] = _draw(figure, material, out, suffix)
+    return result
+
+
+def _draw(figure: Figure, material: Material, out: Path, suffix: str) -> Drawn:
+    wide = figure.draw(material, figure.wide)
+    for_file = wide
+    if figure.for_file is not None:
+        for_file = figure.for_file(material)
+    save(for_file, *(out / f"{figure.name}{suffix}{ending}" for ending in figure.formats))
+    first = out / f"{figure.name}.png"
+    if figure.section == "headline" and not first.exists():  # whatever was compared
+        save(for_file, *(first.with_suffix(ending) for ending in figure.formats))
+    alt = figure.alt(material)
+    narrow = ""
+    if figure.narrow is not None:
+        narrow = inline_svg(figure.draw(material, figure.narrow), alt)
+    return Drawn(
+        figure,
+        inline_svg(wide, alt),
+        narrow,
+        round(min(47.0, 5.2 * wide.get_figwidth()), 1),
+        figure.note(material),
+        figure.table(material),
+    )
+
+
+# ------------------------------------------------------------------ tables
+def score_rows(s: Study) -> list[dict[str, Any]]:
+    """A row a compared setting, an entry a budget; None where it was not run."""
+    return [{"arm": arm, "entries": [_entry(s, arm, n) for n in s.budgets]} for arm in s.arms]
+
+
+def _entry(s: Study, arm: str, labels: int) -> dict[str, Any] | None:
+    if (arm, labels) not in s.cells:
+        return None
+    interval = s.cells[arm, labels].interval
+    comparison = tables.find(s, arm, labels)
+    runs = count(interval.n_runs, "run")
+    subjects = count(interval.n_subjects, "subject")
+    return {
+        "mean": number(interval.mean, s.metric),
+        "range": interval_text(interval, s.metric).partition(" ")[2],
+        "why": no_interval(interval),
+        "covers": f"over {interval.covers}, {runs}, {subjects}",
+        "star": bool(comparison and comparison.significant),
+    }
+
+
+def _comparisons(s: Study) -> list[dict[str, Any]]:
+    rows = []
+    for c in s.comparisons:
+        mean, interval = _parts(c.difference, s.metric)
+        rows.append(
+            {
+                "arm": c.arm,
+                "labels": str(c.labels),
+                "difference": mean,
+                "interval": interval or no_interval(c.difference),
+                "p": p_value(c.p),
+                "holm": p_value(c.p_holm),
+                "verdict": ("undecided", "better", "worse")[s.verdict(c)],
+                "effect": decimal(c.effect.dz),
+                "better": f"{c.effect.better:.0%}",
+                "detectable": size(c.detectable, s.metric),
+                "wilcoxon": p_value(c.p_wilcoxon),
+            }
+        )
+    return rows
+
+
+def _parts(interval: Interval, metric: str) -> tuple[str, str]:
+    """A difference and its interval, apart."""
+    mean, _, rest = interval_text(interval, metric, signed=True).partition(" ")
+    return mean, rest
+
+
+def _other_metrics(s: Study) -> list[dict[str, Any]]:
+    others = []
+    for metric in METRICS.values():
+        measured = any(metric.name in run.scores.axes[2] for run in s.runs)
+        if not metric.in_report or metric.name == s.metric or not measured:
+            continue
+        try:
+            other = study(s.runs, metric.name, s.split, s.checkpoint, tests=False)
+        except UserError:  # nobody has it on this split
+            continue
+        better = "higher is better"
+        if other.sign < 0:
+            better = "lower is better"
+        others.append(
+            {
+                "name": score_label(metric.name, other.unit),
+                "better": better,
+                "rows": score_rows(other),
+                "budgets": other.budgets,
+            }
+        )
+    return others
+
+
+def _worth(s: Study) -> list[dict[str, Any]]:
+    if not summary.saves_labels(s):
+        return []
+    rows = []
+    for w in worth(s):
+        point, interval = equivalence_parts(w)
+        row = {"arm": w.arm, "labels": w.labels, "verdict": w.verdict}
+        rows.append(row | {"point": point, "interval": interval})
+    return rows
+
+
+def _spread(s: Study) -> list[dict[str, str]]:
+    """Where the spread of one score comes from, and how stable the ranking is, at each budget."""
+    rows = []
+    for labels, parts in splits(s).items():
+        row = {name: size(value, s.metric) for name, value in parts._asdict().items()}
+        row |= {"labels": str(labels), "tau": MISSING, "first": MISSING}
+        order = ranking(s, labels)
+        if order is not None:
+            arms = [arm for arm in s.arms if (arm, labels) in s.cells]
+            best = int(np.argmax(order.first))
+            row["tau"] = decimal(order.tau)
+            row["first"] = f"{arms[best]}, {order.first[best]:.0%} of {order.subsets} subsets"
+        rows.append(row)
+    return rows
+
+
+def _methods(s: Study) -> list[dict[str, Any]]:
+    settings = arm_settings(s.runs)
+    rows = []
+    for i, (arm, runs) in enumerate(s.arms.items()):
+        method = runs[0].method
+        rows.append(
+            {
+                "arm": arm,
+                "settings": settings.get(arm, []),
+                "colour": f"var(--c{i % len(COLOURS)})",
+                "text": describe_method(method, title(method)),
+                "runs": len(runs),
+            }
+        )
+    return rows
+
+
+# ------------------------------------------------------------------ synthetic images and examples
+def _mixes(s: Study, mixed: Study | None) -> dict[str, Any] | None:
+    """What the page says of synthetic data; None where no run had any beside the same method
+    without.
+    """
+    if mixed is None:
+        return None
+    try:
+        sentences = summary.mix_sentences(mixed)
+    except UserError:  # they share no budget
+        return None
+    sets = synthetic_sets.section(mixed)
+    said = list(sentences)
+    if sets["verdict"]:
+        said.append(sets["verdict"])
+    return {
+        "sentences": sentences,
+        "cautions": [c for c in summary.cautions(mixed) if c not in summary.cautions(s)],
+        "sets": sets,
+        "said": said + sets["advice"],
+    }
+
+
+def _examples(s: Study, file: Path) -> tuple[list[dict[str, Any]], int | None]:
+    """Pictures of each compared setting, and the budget they are of."""
+    labels = smallest_budget(s)
+    try:
+        rows = pick_examples(s.runs, labels)
+    except UserError:  # no run stored examples
+        return [], None
+    save(overlays(s.runs, labels), file)
+    result = []
+    for arm, run, shown in rows:
+        images = [
+            {
+                "rank": rank,
+                "subject": subject,
+                "dice": number(dice),
+                "src": data_uri(rgb),
+                "alt": (
+                    f"{arm}, {rank} image ({subject}), Dice {number(dice)}: truth outlined, errors "
+                    f"tinted"
+                ),
+            }
+            for rank, subject, dice, rgb in shown
+        ]
+        result.append({"arm": arm, "run": run.name, "images": images})
+    return result, labels
