@@ -17,15 +17,10 @@ from pathlib import Path
 
 import numpy as np
 
+from semiseg.analysis.bootstrap import hierarchical_bootstrap
 from semiseg.analysis.curves import curve_interval, label_equivalence
-from semiseg.analysis.statistics import (
-    hierarchical_bootstrap,
-    mean_interval,
-    mean_test,
-    sign_flip_test,
-    subject_means,
-    wilcoxon_test,
-)
+from semiseg.analysis.statistics import mean_interval, mean_test, subject_means
+from semiseg.analysis.subject_tests import sign_flip_test, wilcoxon_test
 
 HERE = Path(__file__).parent
 COLUMNS = ("what", "varies_most", "subsets", "seeds", "subjects", "tables", "rate", "nominal")

@@ -1,8 +1,8 @@
-"""Learning curves: a monotone curve through a baseline's label budgets, and how many labels another
-result is worth on it.
+"""Learning curves: a curve through a baseline's label budgets, and how many labels another result is
+worth on it.
 
 Everything here is a linear combination (exact, or by its derivative) of tables runs × subjects, one
-a budget, whose rows are paired by label subset and seed; so every interval is
+a budget, whose rows are paired by label subset and seed. So every interval is
 :func:`semiseg.analysis.statistics.mean_interval` of one combined table, and its coverage is known.
 
 Sources: Hestness et al., arXiv 1712.00409, 2017 and Viering & Loog, IEEE TPAMI 45(6), 2023
@@ -14,19 +14,24 @@ inverting a test).
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.optimize
-import scipy.stats
 
 from semiseg.analysis.statistics import Interval, mean_interval, spread
 
 
 class PowerLaw(NamedTuple):
-    """score(n) = a - b · n^(-c) with c > 0; b > 0 where more labels help a score that should be
-    high, b < 0 for a distance.
+    """score(n) = a - b · n^(-c) with c > 0 (Hestness et al. 2017).
+
+    b > 0 where more labels raise a score that should be high, b < 0 where they lower a distance.
+
+    >>> law = PowerLaw(a=0.9, b=0.8, c=0.5)
+    >>> float(law(4))
+    0.5
     """
 
     a: float
@@ -37,6 +42,12 @@ class PowerLaw(NamedTuple):
         return self.a - self.b * np.asarray(n, dtype=float) ** -self.c
 
 
+SMALLEST_POWER = 0.05
+LARGEST_POWER = 3.0
+"""The range in which c is searched."""
+_GRID = 25
+
+
 def fit_power_law(
     budgets: Sequence[float] | np.ndarray,
     means: Sequence[float] | np.ndarray,
@@ -44,39 +55,57 @@ def fit_power_law(
     rising: bool = True,
     top: float = np.inf,
 ) -> PowerLaw:
-    """Least squares over c in [.05, 3], a and b solved exactly for each c, b of the right sign and
-    a at most ``top``.
+    """Least squares over c in [0.05, 3]; for each c, a and b are solved exactly (variable
+    projection, Golub & Pereyra 1973).
 
-    Needs three budgets; with three the curve goes through all of them where it can.
+    Args:
+      budgets: at least three numbers of annotated subjects; with three the curve goes through all
+        of them where it can.
+      means: mean score at each.
+      rising: whether b is at least 0 (a score that should be high), else at most 0.
+      top: the largest a, where rising.
+
+    >>> law = fit_power_law([4, 16, 64], [0.5, 0.7, 0.8])
+    >>> f"{law.a:.2f} - {law.b:.2f} n^-{law.c:.2f}"
+    '0.90 - 0.80 n^-0.50'
     """
-    n_B, y_B = np.asarray(budgets, dtype=float), np.asarray(means, dtype=float)
+    n_B = np.asarray(budgets, dtype=float)
+    y_B = np.asarray(means, dtype=float)
     if len(n_B) < 3:
         raise ValueError(
             f"a power law has three parameters: it needs three budgets, not {len(n_B)}"
         )
-    sign = 1.0 if rising else -1.0
 
-    def solve(log_c: float) -> tuple[float, PowerLaw]:
-        x_B = n_B ** -np.exp(log_c)
-        dx = x_B - x_B.mean()
-        b = max(0.0, -sign * float(dx @ y_B) / float(dx @ dx)) * sign
-        a = float(y_B.mean() + b * x_B.mean())
-        if rising and a > top:
-            a = top
-            b = max(0.0, float(x_B @ (top - y_B)) / float(x_B @ x_B))
-        law = PowerLaw(a, b, float(np.exp(log_c)))
-        return float(((law(n_B) - y_B) ** 2).sum()), law
+    def squared_error(log_c: float) -> float:
+        return _solve(n_B, y_B, log_c, rising, top)[0]
 
-    low, high = np.log(0.05), np.log(3.0)
-    grid = np.linspace(low, high, 25)
-    best = int(np.argmin([solve(v)[0] for v in grid]))
-    found = scipy.optimize.minimize_scalar(
-        lambda v: solve(v)[0],
-        bounds=(grid[max(best - 1, 0)], grid[min(best + 1, 24)]),
+    grid = np.linspace(np.log(SMALLEST_POWER), np.log(LARGEST_POWER), _GRID)
+    best = int(np.argmin([squared_error(log_c) for log_c in grid]))
+    minimum = scipy.optimize.minimize_scalar(
+        squared_error,
+        bounds=(grid[max(best - 1, 0)], grid[min(best + 1, _GRID - 1)]),
         method="bounded",
         options={"xatol": 1e-6},
     )
-    return min((solve(float(found.x)), solve(float(grid[best]))), key=lambda pair: pair[0])[1]
+    refined = _solve(n_B, y_B, float(minimum.x), rising, top)
+    on_grid = _solve(n_B, y_B, float(grid[best]), rising, top)
+    return on_grid[1] if on_grid[0] < refined[0] else refined[1]
+
+
+def _solve(
+    n_B: np.ndarray, y_B: np.ndarray, log_c: float, rising: bool, top: float
+) -> tuple[float, PowerLaw]:
+    """The sum of squared errors of the best law with this c, and the law."""
+    sign = 1.0 if rising else -1.0
+    x_B = n_B ** -np.exp(log_c)
+    dx_B = x_B - x_B.mean()
+    b = max(0.0, -sign * float(dx_B @ y_B) / float(dx_B @ dx_B)) * sign
+    a = float(y_B.mean() + b * x_B.mean())
+    if rising and a > top:
+        a = top
+        b = max(0.0, float(x_B @ (top - y_B)) / float(x_B @ x_B))
+    law = PowerLaw(a, b, float(np.exp(log_c)))
+    return float(((law(n_B) - y_B) ** 2).sum()), law
 
 
 def curve_interval(
@@ -88,31 +117,46 @@ def curve_interval(
     rising: bool = True,
     top: float = np.inf,
 ) -> tuple[PowerLaw, list[Interval]]:
-    """The fitted curve, and its interval at each of ``at`` by the delta method.
+    """The fitted curve, and its 95 % interval at each of ``at`` by the delta method.
 
     Args:
       tables: one ``(R, S)`` table a budget, with the same rows (label subset and seed) and columns
         (subjects) in all.
       subset_R: the label subset of each row.
+      budgets: annotated subjects of each table.
+      at: numbers of annotated subjects at which the curve is wanted.
+      rising, top: see :func:`fit_power_law`.
     """
-    means = np.array([spread(table, subset_R).mean for table in tables])
-    law = fit_power_law(budgets, means, rising=rising, top=top)
-    at_n = np.asarray(at, dtype=float)
-    step = 1e-4
-    slope_BN = np.stack([(fit_power_law(budgets, means + step * e, rising=rising, top=top)(at_n)
-                          - fit_power_law(budgets, means - step * e, rising=rising, top=top)(at_n)) / (2 * step) for e in np.eye(len(means))])  # fmt: skip
-    stacked = np.stack([np.asarray(t, float) - m for t, m in zip(tables, means)])
+    mean_B = np.array([spread(table, subset_R).mean for table in tables])
+    at_N = np.asarray(at, dtype=float)
+
+    def fit(moved_B: np.ndarray) -> PowerLaw:
+        return fit_power_law(budgets, moved_B, rising=rising, top=top)
+
+    law = fit(mean_B)
+    slope_BN = _slopes(fit, mean_B, at_N)
+    pairs = zip(tables, mean_B, strict=True)
+    centred_BRS = np.stack([np.asarray(table, float) - mean for table, mean in pairs])
     intervals = []
-    for i, value in enumerate(law(at_n)):
-        moved = mean_interval(np.tensordot(slope_BN[:, i], stacked, 1), subset_R)
-        intervals.append(
-            moved._replace(
-                mean=float(value),
-                low=float(value + moved.low - moved.mean),
-                high=float(value + moved.high - moved.mean),
-            )
-        )
+    for slope_B, value in zip(slope_BN.T, law(at_N), strict=True):
+        moved = mean_interval(np.tensordot(slope_B, centred_BRS, 1), subset_R)
+        low = float(value + moved.low - moved.mean)
+        high = float(value + moved.high - moved.mean)
+        intervals.append(moved._replace(mean=float(value), low=low, high=high))
     return law, intervals
+
+
+def _slopes(
+    fit: Callable[[np.ndarray], PowerLaw], mean_B: np.ndarray, at_N: np.ndarray
+) -> np.ndarray:
+    """``(B, N)`` central differences: how the curve at each point moves with each budget's mean."""
+    step = 1e-4
+    rows = []
+    for unit_B in np.eye(len(mean_B)):
+        above_N = fit(mean_B + step * unit_B)(at_N)
+        below_N = fit(mean_B - step * unit_B)(at_N)
+        rows.append((above_N - below_N) / (2 * step))
+    return np.stack(rows)
 
 
 class Equivalence(NamedTuple):
@@ -120,6 +164,11 @@ class Equivalence(NamedTuple):
 
     ``labels``, ``low`` and ``high`` are 0 for "fewer than the smallest budget", inf for "more than
     the largest": a curve says nothing there.
+
+    Attributes:
+      labels: the estimate.
+      low, high: its 95 % interval.
+      smallest, largest: budgets of the baseline.
     """
 
     labels: float
@@ -141,59 +190,79 @@ def label_equivalence(
     interval.
 
     The curve is linear in log n between budgets, after pooling budgets that go the wrong way. The
-    interval holds every budget k at which "target = curve(k)" is not rejected: target minus the two
-    neighbouring budgets' weighted tables is one table, tested like any mean. So what runs and
-    subjects share cancels, and the interval is open where the baseline's budgets end.
+    interval holds every budget k at which "target = curve(k)" is not rejected (Fieller 1954):
+    target minus the two neighbouring budgets' weighted tables is one table, tested like any mean.
+    So what runs and subjects share cancels, and the interval is open where the baseline's budgets
+    end.
 
     Args:
-      target_RS: the other arm's table; rows and columns as in ``tables``.
+      target_RS: the other setting's table; rows and columns as in ``tables``.
       tables: the baseline's, one a budget, ascending.
+      subset_R: the label subset of each row.
+      budgets: annotated subjects of each table of the baseline.
+      rising: whether the score should be high.
     """
     sign = 1.0 if rising else -1.0
-    log_n = np.log(np.asarray(budgets, dtype=float))
-    mean_B = sign * np.array([spread(t, subset_R).mean for t in tables])
-    target = sign * spread(target_RS, subset_R).mean
+    log_n_B = np.log(np.asarray(budgets, dtype=float))
+    mean_B = sign * np.array([spread(table, subset_R).mean for table in tables])
     pool_BB = pooling(mean_B)
-    curve_B = pool_BB @ mean_B
-    ends = (float(budgets[0]), float(budgets[-1]))
-    if target < curve_B[0]:
-        labels = 0.0
-    elif target > curve_B[-1]:
-        labels = np.inf
-    else:
-        labels = float(np.exp(_first_crossing(log_n, curve_B, target)))
-    stacked = np.stack([np.asarray(t, float) for t in tables])
+    target = sign * spread(target_RS, subset_R).mean
+    labels = _labels_at(log_n_B, pool_BB @ mean_B, target)
+    stacked_BRS = np.stack([np.asarray(table, float) for table in tables])
 
-    def side(k: float) -> int:
+    def side(log_k: float) -> int:
         """1 where the target is surely above the curve at log budget k, -1 where surely below, 0
         where it may be on it.
         """
-        return int(sign) * _sign(
-            np.asarray(target_RS, float) - np.tensordot(_weights(log_n, k) @ pool_BB, stacked, 1),
-            subset_R,
-        )
+        weight_B = _weights(log_n_B, log_k) @ pool_BB
+        difference_RS = np.asarray(target_RS, float) - np.tensordot(weight_B, stacked_BRS, 1)
+        return int(sign) * _sign(difference_RS, subset_R)
 
-    found = (
-        [np.log(labels)] if 0 < labels < np.inf else []
-    )  # the interval may be narrower than the grid's steps
-    grid = np.unique(
-        np.concatenate([found, *(np.linspace(a, b, 5) for a, b in zip(log_n, log_n[1:]))])
-    )
-    sides = np.array([side(k) for k in grid])
-    inside = np.flatnonzero(sides == 0)
-    if (
-        not inside.size
-    ):  # certain: on the curve between two points of the grid, or surely beyond an end
-        return Equivalence(labels, min(labels, ends[1]), max(labels, ends[0]), *ends)
-    first, last = inside[0], inside[-1]
-    low = 0.0 if first == 0 else _edge(side, grid[first - 1], grid[first])
-    high = np.inf if last == len(grid) - 1 else _edge(side, grid[last + 1], grid[last])
-    return Equivalence(labels, low, high, *ends)
+    grid = _grid(log_n_B, labels)
+    inside = np.flatnonzero(np.array([side(log_k) for log_k in grid]) == 0)
+    smallest = float(budgets[0])
+    largest = float(budgets[-1])
+    if not inside.size:  # surely on the curve between two points of the grid, or beyond an end
+        return Equivalence(labels, min(labels, largest), max(labels, smallest), smallest, largest)
+    first = inside[0]
+    last = inside[-1]
+    low = 0.0
+    if first > 0:
+        low = _edge(side, grid[first - 1], grid[first])
+    high = np.inf
+    if last < len(grid) - 1:
+        high = _edge(side, grid[last + 1], grid[last])
+    return Equivalence(labels, low, high, smallest, largest)
+
+
+def _labels_at(log_n_B: np.ndarray, curve_B: np.ndarray, target: float) -> float:
+    """Where the curve reaches the target, see :class:`Equivalence`."""
+    if target < curve_B[0]:
+        return 0.0
+    if target > curve_B[-1]:
+        return np.inf
+    return float(np.exp(_first_crossing(log_n_B, curve_B, target)))
+
+
+def _grid(log_n_B: np.ndarray, labels: float) -> np.ndarray:
+    """Log budgets to test at: five from each budget to the next, and the estimate, since the
+    interval may be narrower than the steps.
+    """
+    points = []
+    if 0 < labels < np.inf:
+        points.append(np.array([np.log(labels)]))
+    for low, high in itertools.pairwise(log_n_B):
+        points.append(np.linspace(low, high, 5))
+    return np.unique(np.concatenate(points))
 
 
 def pooling(mean_B: np.ndarray) -> np.ndarray:
-    """``(B, B)`` averaging matrix of the pool-adjacent-violators algorithm: times the means it
-    gives the closest non-decreasing curve.
+    """``(B, B)`` averaging matrix of the pool-adjacent-violators algorithm (Barlow et al. 1972).
+
+    Times the means it gives the closest non-decreasing curve.
+
+    >>> pooling(np.array([0.6, 0.5, 0.7])) @ np.array([0.6, 0.5, 0.7])
+    array([0.55, 0.55, 0.7 ])
     """
     blocks = [[i] for i in range(len(mean_B))]
     i = 0
@@ -203,24 +272,32 @@ def pooling(mean_B: np.ndarray) -> np.ndarray:
             i = max(i - 1, 0)
         else:
             i += 1
-    matrix = np.zeros((len(mean_B),) * 2)
+    matrix_BB = np.zeros((len(mean_B),) * 2)
     for block in blocks:
-        matrix[np.ix_(block, block)] = 1 / len(block)
-    return matrix
+        matrix_BB[np.ix_(block, block)] = 1 / len(block)
+    return matrix_BB
 
 
 def _first_crossing(x_B: np.ndarray, y_B: np.ndarray, value: float) -> float:
     """Where a non-decreasing piecewise linear curve first reaches ``value``, which lies in its
     range.
+
+    >>> _first_crossing(np.array([0.0, 1.0, 2.0]), np.array([0.5, 0.7, 0.7]), 0.6)
+    0.5
     """
     i = int(np.searchsorted(y_B, value))
     if i == 0:
         return float(x_B[0])
-    return float(x_B[i - 1] + (x_B[i] - x_B[i - 1]) * (value - y_B[i - 1]) / (y_B[i] - y_B[i - 1]))
+    beyond = (x_B[i] - x_B[i - 1]) * (value - y_B[i - 1]) / (y_B[i] - y_B[i - 1])
+    return float(x_B[i - 1] + beyond)
 
 
 def _weights(x_B: np.ndarray, at: float) -> np.ndarray:
-    """Weights of the budgets in the linear interpolation at ``at``."""
+    """Weights of the budgets in the linear interpolation at ``at``.
+
+    >>> _weights(np.array([0.0, 1.0, 2.0]), 0.25)
+    array([0.75, 0.25, 0.  ])
+    """
     return np.array([np.interp(at, x_B, row) for row in np.eye(len(x_B))])
 
 
@@ -230,11 +307,14 @@ def _edge(side: Callable[[float], int], outside: float, inside: float) -> float:
     """
     for _ in range(10):
         middle = (outside + inside) / 2
-        outside, inside = (outside, middle) if side(middle) == 0 else (middle, inside)
+        if side(middle) == 0:
+            inside = middle
+        else:
+            outside = middle
     return float(np.exp(inside))
 
 
 def _sign(table_RS: np.ndarray, subset_R: Sequence[Any]) -> int:
     """-1, 1, or 0 where the mean may be zero."""
-    found = mean_interval(table_RS, subset_R)
-    return int(found.low > 0) - int(found.high < 0)
+    interval = mean_interval(table_RS, subset_R)
+    return int(interval.low > 0) - int(interval.high < 0)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from semiseg.analysis.arms import title
+from semiseg.analysis.arms import details_of, title
 from semiseg.analysis.pairing import paired
-from semiseg.analysis.runs import Runs
+from semiseg.analysis.runs import Run, Runs
 from semiseg.analysis.statistics import Interval, mean_interval
 from semiseg.analysis.study import Study
 from semiseg.errors import UserError
@@ -23,12 +24,14 @@ class Mix:
 
     Attributes:
       line: what it shares with the other ratios: the kind of images, and settings that differ.
-      source: the arm that made the images, see :data:`semiseg.synthetic_sources.SOURCES`; "" for a
-        set of one's own.
+      source: what the images are, see :data:`semiseg.synthetic_sources.SOURCES`; "" for a set of
+        one's own.
+      labels: annotated subjects.
+      ratio: synthetic images per real image.
       score: of its runs.
       alone: of the same method with real images alone.
       gain: over that, paired; positive where it is better, for a distance as well.
-      beside: the same over each control with as many images, by the control's line.
+      beside: the same over each control with as many images, by the control's title.
     """
 
     line: str
@@ -41,102 +44,160 @@ class Mix:
     beside: dict[str, Interval]
 
 
+class MeanRow(NamedTuple):
+    """One run of a table with a mean per run; ``ratio`` 0 is a run with real images alone."""
+
+    line: str
+    source: str
+    labels: int
+    label_subset: Hashable
+    seed: int
+    ratio: float
+    score: float
+
+    @property
+    def replica(self) -> tuple[Hashable, ...]:
+        """What pairs it with another run."""
+        return (self.labels, self.label_subset, self.seed)
+
+
 @functools.lru_cache(8)
 def mixes(s: Study) -> tuple[Mix, ...]:
-    """All mixes that stand beside the same method without synthetic images, lines in the order of
-    the arms; controls last.
+    """All mixes that stand beside the same method without synthetic images.
 
-    Raises UserError where there is none.
+    Lines are in the order of the compared settings; controls come last.
+
+    Raises:
+      UserError: there is none.
     """
-    plain = [arm for arm, runs in s.arms.items() if not runs[0].ratio]
     arms = [arm for arm, runs in s.arms.items() if runs[0].ratio]
-    methods = {s.arms[arm][0].method for arm in arms}
-    found: list[Mix] = []
+    several_methods = len({s.arms[arm][0].method for arm in arms}) > 1
+    results: list[Mix] = []
     for arm in sorted(arms, key=lambda arm: s.arms[arm][0].source in CONTROLS):
-        first = s.arms[arm][0]
-        details = [part for part in _details(arm) if not part.startswith("ratio ")]
-        near = [other for other in plain if s.arms[other][0].method == first.method]
-        base = max(near, key=lambda other: len(set(_details(other)) & set(details)), default=None)
-        line = ", ".join([title(first.method)] * (len(methods) > 1) + details) or source_title(
-            first.source
-        )
-        for labels in sorted(n for a, n in s.cells if a == arm and (base, n) in s.cells):
-            score, alone = s.cells[arm, labels], s.cells[str(base), labels]
-            gain = _beyond(s, score.runs, alone.runs)
-            beside = _controls(s, arm, labels) if first.source not in CONTROLS else {}
-            found.append(
-                Mix(
-                    line,
-                    first.source,
-                    labels,
-                    first.ratio,
-                    score.interval,
-                    alone.interval,
-                    gain,
-                    beside,
-                )
-            )
-    if not found:
+        results += _mixes_of(s, arm, several_methods)
+    if not results:
         raise UserError(
             f"{s.data}: no run with synthetic images stands beside one of the same method without"
         )
-    return tuple(found)
+    return tuple(results)
 
 
-def table_mixes(rows: Iterable[tuple[str, str, int, Hashable, int, float, float]]) -> list[Mix]:
-    """Mixes of a table with a mean per run: rows ``(line, arm, labels, label_subset, seed, ratio,
-    score)``, ratio 0 with real images alone.
+def table_mixes(
+    rows: Iterable[tuple[str, str, int, Hashable, int, float, float]],
+) -> list[Mix]:
+    """Mixes of a table with a mean per run.
 
     Pairs are of one budget, label subset and seed; runs without such a partner are left out.
     Controls come last.
+
+    Args:
+      rows: see :class:`MeanRow`.
+
+    >>> mixes = table_mixes(
+    ...     [
+    ...         ("", "", 8, 0, 0, 0.0, 0.70),
+    ...         ("SPADE images", "spade", 8, 0, 0, 1.0, 0.72),
+    ...     ]
+    ... )
+    >>> [(mix.line, mix.ratio, round(mix.gain.mean, 3)) for mix in mixes]
+    [('SPADE images', 1.0, 0.02)]
     """
     alone: dict[tuple[Hashable, ...], float] = {}
-    cells: dict[tuple[str, str, int, float], dict[tuple[Hashable, ...], float]] = {}
-    for line, arm, labels, subset, seed, ratio, score in rows:
-        if ratio:
-            cells.setdefault((line, arm, labels, ratio), {})[labels, subset, seed] = score
+    groups: dict[tuple[Any, ...], list[MeanRow]] = {}
+    for row in map(MeanRow._make, rows):
+        if row.ratio:
+            key = (row.line, row.source, row.labels, row.ratio)
+            groups.setdefault(key, []).append(row)
         else:
-            alone[labels, subset, seed] = score
-    found = []
-    for (line, arm, labels, ratio), cell in sorted(
-        cells.items(), key=lambda item: item[0][1] in CONTROLS
-    ):
-        shared = sorted(cell.keys() & alone.keys(), key=str)
+            alone[row.replica] = row.score
+    results = []
+    for group in sorted(groups.values(), key=lambda group: group[0].source in CONTROLS):
+        mixed = {row.replica: row.score for row in group}
+        shared = sorted(mixed.keys() & alone.keys(), key=str)
         if shared:
-            mine, theirs = (np.array([[scores[key]] for key in shared]) for scores in (cell, alone))
-            score_, alone_, gain_ = (
-                mean_interval(values, [key[1] for key in shared])
-                for values in (mine, theirs, mine - theirs)
-            )
-            found.append(Mix(line, arm, labels, ratio, score_, alone_, gain_, {}))
-    return found
+            results.append(_mix_of_means(group[0], mixed, alone, shared))
+    return results
 
 
-def _controls(s: Study, arm: str, labels: int) -> dict[str, Interval]:
-    """An arm's difference from the control arms that differ from it by the images alone: of its
-    method, ratio, other settings and budget.
-    """
-    treatment = lambda arm, run: (
-        run.method,
-        run.ratio,
-        set(_details(arm)) - {source_title(run.source)},
+def _mix_of_means(
+    row: MeanRow,
+    mixed: dict[tuple[Hashable, ...], float],
+    alone: dict[tuple[Hashable, ...], float],
+    shared: list[tuple[Hashable, ...]],
+) -> Mix:
+    subsets = [subset for _, subset, _ in shared]
+    mixed_R1 = np.array([[mixed[key]] for key in shared])
+    alone_R1 = np.array([[alone[key]] for key in shared])
+    return Mix(
+        row.line,
+        row.source,
+        row.labels,
+        row.ratio,
+        score=mean_interval(mixed_R1, subsets),
+        alone=mean_interval(alone_R1, subsets),
+        gain=mean_interval(mixed_R1 - alone_R1, subsets),
+        beside={},
     )
-    mine, found = s.cells[arm, labels].runs, {}
+
+
+def _mixes_of(s: Study, arm: str, several_methods: bool) -> Iterator[Mix]:
+    """The mixes of one compared setting, a budget each."""
+    first = s.arms[arm][0]
+    details = [part for part in details_of(arm) if not part.startswith("ratio ")]
+    base = _without_synthetic(s, first, set(details))
+    if base is None:
+        return
+    parts = [title(first.method), *details] if several_methods else details
+    line = ", ".join(parts) or source_title(first.source)
+    for labels in s.budgets_of(arm):
+        if (base, labels) not in s.cells:
+            continue
+        mixed = s.cells[arm, labels]
+        alone = s.cells[base, labels]
+        yield Mix(
+            line,
+            first.source,
+            labels,
+            first.ratio,
+            mixed.interval,
+            alone.interval,
+            _difference(s, mixed.runs, alone.runs),
+            _beside_controls(s, arm, labels),
+        )
+
+
+def _without_synthetic(s: Study, run: Run, details: set[str]) -> str | None:
+    """The setting of the same method without synthetic images that shares the most details."""
+    near = [
+        arm for arm, runs in s.arms.items() if not runs[0].ratio and runs[0].method == run.method
+    ]
+    return max(near, key=lambda arm: len(details.intersection(details_of(arm))), default=None)
+
+
+def _beside_controls(s: Study, arm: str, labels: int) -> dict[str, Interval]:
+    """The difference from the controls that differ from a setting by the images alone: of its
+    method, ratio, other settings and budget. A control itself has none.
+    """
+    first = s.arms[arm][0]
+    results: dict[str, Interval] = {}
+    if first.source in CONTROLS:
+        return results
+    treatment = _treatment(arm, first)
     for other, runs in s.arms.items():
-        if (
-            runs[0].source in CONTROLS
-            and treatment(other, runs[0]) == treatment(arm, mine[0])
-            and (other, labels) in s.cells
-        ):
-            found[source_title(runs[0].source)] = _beyond(s, mine, s.cells[other, labels].runs)
-    return found
+        source = runs[0].source
+        if source not in CONTROLS or (other, labels) not in s.cells:
+            continue
+        if _treatment(other, runs[0]) == treatment:
+            control = s.cells[other, labels].runs
+            results[source_title(source)] = _difference(s, s.cells[arm, labels].runs, control)
+    return results
 
 
-def _beyond(s: Study, runs: Runs, others: Runs) -> Interval:
-    (mine, theirs), subset_R, _ = paired([runs, others], s.metric, s.split, s.checkpoint)
-    return mean_interval(s.sign * (mine - theirs), subset_R)
+def _treatment(arm: str, run: Run) -> tuple[str, float, set[str]]:
+    """What a setting does beside the kind of its synthetic images."""
+    return run.method, run.ratio, set(details_of(arm)) - {source_title(run.source)}
 
 
-def _details(arm: str) -> list[str]:
-    """The settings in an arm's name: ``supervised (SPADE images, ratio 0.5)``."""
-    return arm.partition(" (")[2].removesuffix(")").split(", ") if " (" in arm else []
+def _difference(s: Study, runs: Runs, others: Runs) -> Interval:
+    (target, reference), subset_R, _ = paired([runs, others], *s.scored)
+    return mean_interval(s.sign * (target - reference), subset_R)

@@ -8,6 +8,7 @@ right, so that a mean over all pixels hides what happens to an organ.
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,19 +17,23 @@ from semiseg.analysis.runs import Runs
 from semiseg.analysis.scores import nanmean
 from semiseg.analysis.study import Study
 
-_RUNS = 30  # read for each mean: more change no line that an eye can see
+MOST_RUNS = 30
+"""Runs that are read for each mean: more change no line that an eye can see."""
+_PREFIX = "pseudo_"
+_LOGGED = "pseudo_accepted"
 
 
 class Curves(NamedTuple):
-    """One arm at one budget: means over its runs, NaN where nothing was logged (no pixel to divide
-    by).
+    """One compared setting at one budget: means over its runs.
+
+    NaN where nothing was logged (no pixel to divide by).
 
     Attributes:
       step: ``(T,)``.
-      value_T: ``(T,)`` for each key of the log, less ``pseudo_``: ``accuracy`` over all pixels,
+      value_T: ``(T,)`` for each key of the log without ``pseudo_``: ``accuracy`` over all pixels,
         ``accuracy_1`` of class 1.
       classes: how many, background among them; 0 where classes were not logged.
-      runs: averaged.
+      runs: how many were averaged.
     """
 
     step: np.ndarray
@@ -37,14 +42,12 @@ class Curves(NamedTuple):
     runs: int
 
     def trend(self, measure: str) -> np.ndarray:
-        """``(T,)`` mean over foreground classes. The lead is over all pixels: by class it counts a
-        teacher's errors alone, never a student's.
+        """``(T,)`` mean over foreground classes, NaN if the measure was not logged.
+
+        The lead is over all pixels: by class it counts a teacher's errors alone, never a student's.
         """
-        classes = [
-            self.value_T[key]
-            for k in range(1, self.classes)
-            if (key := f"{measure}_{k}") in self.value_T
-        ]
+        keys = [f"{measure}_{k}" for k in range(1, self.classes)]
+        classes = [self.value_T[key] for key in keys if key in self.value_T]
         if measure == "lead" or not classes:
             return self.value_T.get(measure, np.full(len(self.step), np.nan))
         return nanmean(np.array(classes), 0)
@@ -54,32 +57,32 @@ class Curves(NamedTuple):
         of a handful of pixels, all may be right.
         """
         accepted_T = self.trend("accepted")
-        begun = np.maximum.accumulate(accepted_T >= last_known(accepted_T) / 4)
-        return np.where(begun, self.trend(measure), np.nan)
+        enough_T = np.maximum.accumulate(accepted_T >= last_known(accepted_T) / 4)
+        return np.where(enough_T, self.trend(measure), np.nan)
 
 
 @functools.lru_cache(8)
 def curves(s: Study) -> dict[tuple[str, int], Curves]:
-    """By arm and budget, where a run logged pseudo-labels, with at most 30 runs each."""
-    found = {key: _mean(cell.runs) for key, cell in s.cells.items()}
-    order = list(s.arms)
-    return dict(
-        sorted(
-            ((key, c) for key, c in found.items() if c),
-            key=lambda item: (order.index(item[0][0]), item[0][1]),
-        )
-    )
+    """The curves of each compared setting and budget that logged pseudo-labels, in the order of the
+    settings; of at most :data:`MOST_RUNS` runs each.
+    """
+    results = {}
+    for cell in s.ordered_cells:
+        mean = _mean(cell.runs)
+        if mean is not None:
+            results[cell.arm, cell.labels] = mean
+    return results
 
 
 def confirmation(c: Curves) -> float:
     """How far accuracy fell below its best plus how far the ECE rose above its lowest, of what is
-    :meth:`Curves.taught`: one's own mistakes do both.
+    :meth:`Curves.taught`: a network that reinforces its own mistakes does both.
     """
-    return sum(
-        largest(v) - last_known(v)
-        for v in (c.taught("accuracy"), -c.taught("ece"))
-        if not np.isnan(last_known(v))
-    )
+    total = 0.0
+    for trend in (c.taught("accuracy"), -c.taught("ece")):
+        if not np.isnan(last_known(trend)):
+            total += largest(trend) - last_known(trend)
+    return total
 
 
 SMALLEST_FALL = 0.02
@@ -148,54 +151,82 @@ def class_names(s: Study, classes: int) -> list[str]:
     return [str(k) for k in range(classes)]
 
 
-# ------------------------------------------------------------------ helpers
-
-
-def _mean(runs: Runs) -> Curves | None:
-    """The mean curve of every key; runs that logged at other steps are interpolated to those of the
-    longest log.
-    """
-    if not any("pseudo_accepted" in run.end() for run in runs[:3]):  # a look at the end is cheap
-        return None
-    logs = [[line for line in run.log() if "pseudo_accepted" in line] for run in runs[:_RUNS]]
-    logs = [log for log in logs if log]
-    if not logs:
-        return None
-    step = np.array([line["step"] for line in max(logs, key=len)], float)
-    keys = sorted(
-        {
-            key.removeprefix("pseudo_")
-            for log in logs
-            for line in log
-            for key in line
-            if key.startswith("pseudo_")
-        }
-    )
-    value_T = {
-        key: nanmean(np.array([_at(step, log, f"pseudo_{key}") for log in logs]), 0) for key in keys
-    }
-    classes = 1 + max(
-        (int(tail) for key in keys if (tail := key.partition("accepted_")[2]).isdigit()), default=-1
-    )
-    return Curves(step, value_T, classes, len(logs))
-
-
-def _at(step: np.ndarray, log: list[dict[str, Any]], key: str) -> np.ndarray:
-    x, y = (np.array([line.get(k, np.nan) for line in log], float) for k in ("step", key))
-    return y if np.array_equal(x, step) else np.interp(step, x, y, left=np.nan, right=np.nan)
-
-
 def last_known(values: np.ndarray) -> float:
-    """The last value that is not NaN; NaN where there is none."""
+    """The last value that is not NaN; NaN where there is none.
+
+    >>> last_known(np.array([0.5, 0.75, np.nan]))
+    0.75
+    """
     known = values[~np.isnan(values)]
-    return float(known[-1]) if len(known) else float("nan")
+    return float(known[-1]) if len(known) else np.nan
 
 
 def last_line(c: Curves, key: str) -> float:
-    """The last line's: a class that no pixel was given any more has none, whatever it had before."""
-    return float(c.value_T[key][-1]) if key in c.value_T else float("nan")
+    """The value of the last line of the log.
+
+    It is NaN for a class that no pixel is given any more, whatever it had before.
+    """
+    return float(c.value_T[key][-1]) if key in c.value_T else np.nan
 
 
 def largest(values: np.ndarray) -> float:
-    """The largest value that is not NaN; NaN where there is none."""
-    return float(np.nanmax(values)) if (~np.isnan(values)).any() else float("nan")
+    """The largest value that is not NaN; NaN where there is none.
+
+    >>> largest(np.array([np.nan, 0.5, 0.25]))
+    0.5
+    """
+    return float(np.nanmax(values)) if (~np.isnan(values)).any() else np.nan
+
+
+# ------------------------------------------------------------------ logs
+Line = dict[str, Any]
+"""A line of metrics.jsonl."""
+
+
+def _mean(runs: Runs) -> Curves | None:
+    """The mean curve of every key; None where no run logged pseudo-labels.
+
+    Runs that logged at other steps are interpolated to those of the longest log.
+    """
+    if not any(_LOGGED in run.end() for run in runs[:3]):  # the end of a log is cheap to read
+        return None
+    logs = []
+    for run in runs[:MOST_RUNS]:
+        lines = [line for line in run.log() if _LOGGED in line]
+        if lines:
+            logs.append(lines)
+    if not logs:
+        return None
+    step = np.array([line["step"] for line in max(logs, key=len)], float)
+    value_T = {}
+    for key in _logged_keys(logs):
+        values_RT = np.array([_values_at(step, lines, key) for lines in logs])
+        value_T[key.removeprefix(_PREFIX)] = nanmean(values_RT, 0)
+    return Curves(step, value_T, _number_of_classes(value_T), len(logs))
+
+
+def _logged_keys(logs: Sequence[list[Line]]) -> list[str]:
+    keys: set[str] = set()
+    for lines in logs:
+        for line in lines:
+            keys |= line.keys()
+    return sorted(key for key in keys if key.startswith(_PREFIX))
+
+
+def _number_of_classes(keys: Iterable[str]) -> int:
+    """The classes whose accepted share was logged.
+
+    >>> _number_of_classes(["accepted", "accepted_0", "accepted_1"])
+    2
+    """
+    suffixes = [key.partition("accepted_")[2] for key in keys]
+    return 1 + max((int(suffix) for suffix in suffixes if suffix.isdigit()), default=-1)
+
+
+def _values_at(step_T: np.ndarray, lines: list[Line], key: str) -> np.ndarray:
+    """The values of a log at these steps, NaN outside of it."""
+    logged_T = np.array([line.get("step", np.nan) for line in lines], float)
+    value_T = np.array([line.get(key, np.nan) for line in lines], float)
+    if np.array_equal(logged_T, step_T):
+        return value_T
+    return np.interp(step_T, logged_T, value_T, left=np.nan, right=np.nan)

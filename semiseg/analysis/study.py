@@ -16,17 +16,14 @@ from semiseg.analysis.arms import find_arms, find_baseline
 from semiseg.analysis.pairing import compared_scores, paired, replicates
 from semiseg.analysis.runs import Run, Runs
 from semiseg.analysis.statistics import (
-    Effect,
     Interval,
-    effect_size,
     holm,
     mean_interval,
     mean_test,
     minimum_detectable,
-    sign_flip_test,
     subject_means,
-    wilcoxon_test,
 )
+from semiseg.analysis.subject_tests import Effect, effect_size, sign_flip_test, wilcoxon_test
 from semiseg.errors import UserError
 from semiseg.evaluate.metrics import METRICS, metric_of
 

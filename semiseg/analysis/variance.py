@@ -1,5 +1,6 @@
-"""Where the spread of scores comes from, and whether the order of methods is stable. Beside
-:mod:`semiseg.analysis.statistics`.
+"""Where the spread of scores comes from, and whether the order of methods is stable.
+
+Beside :mod:`semiseg.analysis.statistics`: pure functions of arrays.
 
 Sources: Searle, Casella & McCulloch, Variance Components, 1992, chapter 4 (expected mean squares);
 Kendall & Babington Smith, Ann. Math. Stat. 10(3), 1939 (concordance W); Kendall, Biometrika 30,
@@ -16,8 +17,9 @@ import scipy.stats
 
 
 class Split(NamedTuple):
-    """Standard deviations of one score (a run on a subject) by what causes them; NaN where the runs
-    cannot tell.
+    """Standard deviations of one score (a run on a subject) by what causes them.
+
+    They are in the unit of the score; NaN where the runs cannot tell.
 
     Attributes:
       subset: which subjects were annotated.
@@ -36,68 +38,98 @@ class Split(NamedTuple):
 
     @property
     def shares(self) -> dict[str, float]:
-        """Share of each cause in the variance of one score; they add up to 1."""
-        known = {name: value**2 for name, value in self._asdict().items() if value == value}
+        """Share of each cause in the variance of one score; they add up to 1.
+
+        >>> Split(subset=3.0, seed=1.0, subject=2.0, interaction=1.0, residual=1.0).shares
+        {'subset': 0.5625, 'seed': 0.0625, 'subject': 0.25, 'interaction': 0.0625, 'residual': 0.0625}
+        """
+        known = {name: value**2 for name, value in self._asdict().items() if not np.isnan(value)}
         total = sum(known.values())
-        return {name: value / total if total else 0.0 for name, value in known.items()}
+        if not total:
+            return dict.fromkeys(known, 0.0)
+        return {name: variance / total for name, variance in known.items()}
 
 
 def variance_split(values_RS: np.ndarray, subset_R: Sequence[Any]) -> Split:
-    """Method-of-moments variance components of y_jis = μ + A_j + B_ji + C_s + (AC)_js + E_jis; a
-    negative estimate is 0.
+    """Variance components of y_jis = μ + A_j + B_ji + C_s + (AC)_js + E_jis by the method of moments
+    (Searle et al. 1992).
 
     Subsets j and subjects s are crossed, seeds i nested in subsets. Only subjects that every run
     has a score for are used, and of every subset as many runs as the smallest has, so that the
-    table is balanced and the mean squares have their textbook expectations.
+    table is balanced and the mean squares have their textbook expectations. A negative estimate is
+    0.
+
+    Args:
+      values_RS: scores, NaN where undefined.
+      subset_R: the label subset of each run.
     """
-    values_RS = np.asarray(values_RS, dtype=float)
+    y_JNS = _balanced(np.asarray(values_RS, dtype=float), subset_R)
+    j, n, s = y_JNS.shape
+    if s < 2:
+        return Split(np.nan, np.nan, np.nan, np.nan, np.nan)
+    mean = y_JNS.mean()
+    mean_J = y_JNS.mean((1, 2))
+    mean_S = y_JNS.mean((0, 1))
+    mean_JN = y_JNS.mean(2)
+    mean_JS = y_JNS.mean(1)
+
+    residual_JNS = y_JNS - mean_JN[..., None] - mean_JS[:, None] + mean_J[:, None, None]
+    crossed_JS = mean_JS - mean_J[:, None] - mean_S + mean
+    residual = _over((residual_JNS**2).sum(), j * (n - 1) * (s - 1))
+    between_seeds = _over(((mean_JN - mean_J[:, None]) ** 2).sum(), j * (n - 1))
+    crossed = _over((crossed_JS**2).sum(), (j - 1) * (s - 1))
+    between_subsets = _over(((mean_J - mean) ** 2).sum(), j - 1)
+    between_subjects = float(((mean_S - mean) ** 2).sum() / (s - 1))
+
+    # Expected: between_seeds = seed² + residual² / S, crossed = interaction² + residual² / N. What
+    # a subset's mean owes to its seeds and subjects is taken off it.
+    seed = between_seeds - residual / s
+    if n > 1:
+        interaction = crossed - residual / n
+        subset = between_subsets - (between_seeds / n + interaction / s)
+        by_chance = residual / n
+    else:  # the seed stays in
+        interaction = crossed
+        subset = between_subsets - crossed / s
+        by_chance = 0.0
+    if j > 1:
+        by_chance = crossed / j
+    subject = between_subjects - by_chance
+    return Split(*map(_deviation, (subset, seed, subject, interaction, residual)))
+
+
+def _balanced(values_RS: np.ndarray, subset_R: Sequence[Any]) -> np.ndarray:
+    """``(J, N, S)``: the same number of runs of each subset, and the subjects that all define."""
     groups: dict[str, list[int]] = {}
     for r, subset in enumerate(subset_R):
         groups.setdefault(str(subset), []).append(r)
-    n = min(len(rows) for rows in groups.values())
-    y_JNS = np.stack([values_RS[rows[:n]] for rows in groups.values()])
-    y_JNS = y_JNS[..., ~np.isnan(y_JNS).any((0, 1))]
-    j, n, s = y_JNS.shape
-    if s < 2:
-        return Split(*[np.nan] * 5)
-    z_JS, run_JN, subset_J, subject_S, mean = (
-        y_JNS.mean(1),
-        y_JNS.mean(2),
-        y_JNS.mean((1, 2)),
-        y_JNS.mean((0, 1)),
-        y_JNS.mean(),
-    )
-    residual = _over(
-        ((y_JNS - run_JN[..., None] - z_JS[:, None] + subset_J[:, None, None]) ** 2).sum(),
-        j * (n - 1) * (s - 1),
-    )
-    between_seeds = _over(
-        ((run_JN - subset_J[:, None]) ** 2).sum(), j * (n - 1)
-    )  # seed² + residual² / S
-    crossed = _over(
-        ((z_JS - subset_J[:, None] - subject_S + mean) ** 2).sum(), (j - 1) * (s - 1)
-    )  # interaction² + residual² / N
-    between_subsets = _over(((subset_J - mean) ** 2).sum(), j - 1)
-    between_subjects = float(((subject_S - mean) ** 2).sum() / (s - 1))
-    seed = between_seeds - residual / s
-    interaction = crossed - (residual / n if n > 1 else 0.0)
-    # what a subset's mean owes to its seeds and subjects is taken off it; with one seed the seed
-    # stays in
-    subset = between_subsets - (between_seeds / n + interaction / s if n > 1 else crossed / s)
-    subject = between_subjects - (crossed / j if j > 1 else residual / n if n > 1 else 0.0)
-    return Split(
-        *(
-            float(np.sqrt(max(v, 0.0))) if v == v else np.nan
-            for v in (subset, seed, subject, interaction, residual)
-        )
-    )
+    smallest = min(len(rows) for rows in groups.values())
+    y_JNS = np.stack([values_RS[rows[:smallest]] for rows in groups.values()])
+    return y_JNS[..., ~np.isnan(y_JNS).any((0, 1))]
+
+
+def _over(total: Any, degrees: int) -> float:
+    return float(total) / degrees if degrees > 0 else np.nan
+
+
+def _deviation(variance: float) -> float:
+    """The standard deviation; 0 of a negative estimate.
+
+    >>> _deviation(0.25), _deviation(-0.1), _deviation(np.nan)
+    (0.5, 0.0, nan)
+    """
+    return np.nan if np.isnan(variance) else float(np.sqrt(max(variance, 0.0)))
 
 
 class RankStability(NamedTuple):
-    """Attributes: w: Kendall's concordance of the label subsets' rankings, 1 for one order in all,
-    about 1/subsets for none. tau: mean Kendall tau-b between the rankings of two subsets. first:
-    for each arm, the share of subsets in which it is first (ties share). subsets: how many rankings
-    there are.
+    """Whether the order of compared settings depends on which subjects were annotated.
+
+    Attributes:
+      w: Kendall's concordance of the label subsets' rankings, 1 for one order in all, about
+        1/subsets for none.
+      tau: mean Kendall tau-b between the rankings of two subsets.
+      first: for each setting, the share of subsets in which it is first (ties share).
+      subsets: how many rankings there are.
     """
 
     w: float
@@ -107,37 +139,47 @@ class RankStability(NamedTuple):
 
 
 def rank_stability(score_JA: np.ndarray) -> RankStability:
-    """How much the ranking of arms depends on which subjects happened to be annotated.
+    """How much the ranking of compared settings depends on which subjects were annotated.
 
     Args:
-      score_JA: mean score of each arm (columns) with each label subset (rows); larger is better, no
-        NaN.
+      score_JA: mean score of each setting (columns) with each label subset (rows); larger is
+        better, no NaN.
+
+    >>> stability = rank_stability(np.array([[0.8, 0.7, 0.6], [0.9, 0.8, 0.7], [0.7, 0.8, 0.6]]))
+    >>> round(stability.w, 2), round(stability.tau, 2), stability.first.round(2).tolist()
+    (0.78, 0.56, [0.67, 0.33, 0.0])
     """
     score_JA = np.asarray(score_JA, dtype=float)
     subsets, arms = score_JA.shape
-    rank_JA = scipy.stats.rankdata(-score_JA, axis=1)
-    first = score_JA == score_JA.max(1, keepdims=True)
-    share_A = (first / first.sum(1, keepdims=True)).mean(0)
+    first_JA = score_JA == score_JA.max(1, keepdims=True)
+    share_A = (first_JA / first_JA.sum(1, keepdims=True)).mean(0)
     if arms < 2 or subsets < 2:
         return RankStability(np.nan, np.nan, share_A, subsets)
+    taus = []
+    for i in range(subsets):
+        for k in range(i):
+            taus.append(scipy.stats.kendalltau(score_JA[i], score_JA[k]).statistic)
+    tau = float(np.nanmean(taus)) if np.isfinite(taus).any() else np.nan
+    return RankStability(_concordance(score_JA), tau, share_A, subsets)
+
+
+def _concordance(score_JA: np.ndarray) -> float:
+    """Kendall's W with his correction for ties; NaN where all are tied."""
+    subsets, arms = score_JA.shape
+    rank_JA = scipy.stats.rankdata(-score_JA, axis=1)
     squares = ((rank_JA.sum(0) - subsets * (arms + 1) / 2) ** 2).sum()
-    ties = sum(
-        ((c**3 - c).sum() for c in (np.unique(row, return_counts=True)[1] for row in rank_JA)), 0
-    )
-    w = (
-        12 * squares / (subsets**2 * (arms**3 - arms) - subsets * ties)
-        if subsets * (arms**3 - arms) > ties
-        else np.nan
-    )
-    pairs = [
-        scipy.stats.kendalltau(score_JA[i], score_JA[k]).statistic
-        for i in range(subsets)
-        for k in range(i)
-    ]
-    return RankStability(
-        float(w), float(np.nanmean(pairs)) if np.isfinite(pairs).any() else np.nan, share_A, subsets
-    )
+    ties = sum(_ties(rank_A) for rank_A in rank_JA)
+    largest = subsets * (arms**3 - arms)
+    if largest <= ties:
+        return np.nan
+    return float(12 * squares / (subsets**2 * (arms**3 - arms) - subsets * ties))
 
 
-def _over(total: Any, degrees: int) -> float:
-    return float(total) / degrees if degrees > 0 else np.nan
+def _ties(rank_A: np.ndarray) -> int:
+    """Sum of t³ - t over the groups of t tied ranks.
+
+    >>> _ties(np.array([1.5, 1.5, 3.0]))
+    6
+    """
+    counts = np.unique(rank_A, return_counts=True)[1]
+    return int((counts**3 - counts).sum())

@@ -8,14 +8,8 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from semiseg.analysis.statistics import (
-    effect_size,
-    mean_interval,
-    mean_test,
-    minimum_detectable,
-    spread,
-    wilcoxon_test,
-)
+from semiseg.analysis.statistics import mean_interval, mean_test, minimum_detectable, spread
+from semiseg.analysis.subject_tests import effect_size, wilcoxon_test
 
 ROOT = Path(__file__).parents[2]
 

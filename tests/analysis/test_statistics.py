@@ -1,13 +1,9 @@
 import numpy as np
 import pytest
 
-from semiseg.analysis.statistics import (
-    Interval,
-    hierarchical_bootstrap,
-    holm,
-    sign_flip_test,
-    subject_means,
-)
+from semiseg.analysis.bootstrap import hierarchical_bootstrap
+from semiseg.analysis.statistics import Interval, holm, subject_means
+from semiseg.analysis.subject_tests import sign_flip_test
 
 
 def test_holm_by_hand():
