@@ -13,7 +13,7 @@ from PIL import Image
 
 from semiseg.cli.main import main
 from semiseg.cli.sweep import _look_ahead
-from semiseg.data import check
+from semiseg.data.problems import collapsed
 
 
 def said(capsys, *argv) -> str:
@@ -197,8 +197,8 @@ def test_repeated_problems_are_one_line_with_a_count():
         f"m/subjects.csv: has no row for m/images/{name}.png; add one"
         for name in ("ann", "bob", "eve", "joe")
     ]
-    assert check.collapsed(bare) == [*bare[:3], "m/subjects.csv: … and 1 more of this kind"]
-    assert check.collapsed([*wrong, *rows]) == [
+    assert collapsed(bare) == [*bare[:3], "m/subjects.csv: … and 1 more of this kind"]
+    assert collapsed([*wrong, *rows]) == [
         ("5 times: label has value 7 but the set declares classes 0–1; correct it "
 "(m/labels/p0.png, m/labels/p1.png, m/labels/p2.png and 2 more)"),
         wrong[5], *rows[:3], "m/subjects.csv: … and 2 more of this kind",
