@@ -14,8 +14,6 @@ import jax.numpy as jnp
 from flax import nnx
 
 from semiseg.nets import layers
-from semiseg.nets.layers.linear import Linear
-from semiseg.nets.layers.resample import resize
 from semiseg.nets.network import Network
 from semiseg.nets.unet import UNet
 from semiseg.types import Net
@@ -52,7 +50,7 @@ class PointRend(Network):
       importance: share of the points that are the most uncertain of the candidates.
     """
 
-    net: Net = UNet()  # type: ignore[assignment]
+    net: Net = UNet()
     scale: int = 2
     points: int = 1024
     width: int = 64
@@ -65,37 +63,34 @@ class PointRend(Network):
             raise ValueError(f"PointRend: scale is {self.scale}; it must be a power of two")
         if isinstance(self.net, PointRend) or not isinstance(self.net, Network):
             raise ValueError(f"PointRend: {type(self.net).__name__} cannot be its coarse network")
-        if (
-            self.points < 1
-            or self.oversample < 1
-            or self.hidden < 1
-            or not 0 <= self.importance <= 1
-        ):
+        counts = (self.points, self.oversample, self.hidden)
+        if min(counts) < 1 or not 0 <= self.importance <= 1:
             raise ValueError(
                 "PointRend: points, oversample and hidden must be at least 1, importance from 0 "
                 "to 1"
             )
 
-    @property
-    def dims(self) -> int:  # type: ignore[override]
-        return self.net.dims  # type: ignore[attr-defined]
-
-    @property
-    def dtype(self) -> str:  # type: ignore[override]
-        return self.net.dtype  # type: ignore[attr-defined]
-
-    @property
-    def norm(self) -> str:
-        return self.net.norm  # type: ignore[attr-defined]
-
     linear_head = False
 
     @property
+    def dims(self) -> int:
+        return self.net.dims
+
+    @property
+    def dtype(self) -> str:
+        return self.net.dtype
+
+    @property
+    def norm(self) -> str:
+        """That of the coarse network; the head has none."""
+        return self.net.norm  # type: ignore[attr-defined]
+
+    @property
     def block(self) -> int | tuple[int, ...]:
-        inner = self.net.block  # type: ignore[attr-defined]
-        return (
-            inner * self.scale if isinstance(inner, int) else tuple(b * self.scale for b in inner)
-        )
+        inner = self.net.block
+        if isinstance(inner, int):
+            return inner * self.scale
+        return tuple(pixels * self.scale for pixels in inner)
 
     def module(
         self, channels: int, classes: int, normals: layers.Normals, size: tuple[int, ...]
@@ -104,7 +99,11 @@ class PointRend(Network):
 
 
 def uncertainty(logits: jax.Array) -> jax.Array:
-    """``(..., K)`` to ``(...)``: minus the gap between the two largest logits, at most 0."""
+    """``(..., K)`` to ``(...)``: minus the gap between the two largest logits, at most 0.
+
+    >>> uncertainty(jnp.array([[1.0, 4.0, 3.0], [2.0, 2.0, 0.0]])).tolist()
+    [-1.0, 0.0]
+    """
     first, second = jnp.moveaxis(jax.lax.top_k(logits, 2)[0], -1, 0)
     return second - first
 
@@ -114,27 +113,47 @@ def values(x: jax.Array, place: jax.Array, space: tuple[int, ...]) -> jax.Array:
     ``space``.
 
     Args:
+      x: activations of any size.
       place: ``(B, P)`` row-major pixels of ``space``.
+      space: size of the image.
 
     Returns:
       ``(B, P, C)``; pixel centres are aligned and the border is repeated.
+
+    Example:
+      >>> x = jnp.array([0.0, 4.0]).reshape(1, 1, 2, 1)
+      >>> values(x, jnp.array([[0, 1, 2, 3]]), (1, 4)).ravel().tolist()
+      [0.0, 1.0, 3.0, 4.0]
     """
+    sizes = x.shape[1:-1]
+    pixels = jnp.unravel_index(place, space)
+    corners = []
+    for pixel, n, whole in zip(pixels, sizes, space, strict=True):
+        corners.append(_neighbours(pixel, n, whole, x.dtype))
+    if sizes == space:
+        corners = [[(low, jnp.ones_like(weight))] for (low, weight), _ in corners]
     flat = x.reshape(x.shape[0], -1, x.shape[-1])
-    corners: list[list[tuple[jax.Array, jax.Array]]] = []
-    for axis, (pixel, n) in enumerate(zip(jnp.unravel_index(place, space), x.shape[1:-1])):
-        centre = jnp.clip((pixel + 0.5) * (n / space[axis]) - 0.5, 0, n - 1)
-        low = jnp.floor(centre).astype(jnp.int32)
-        part = (centre - low).astype(x.dtype)
-        corners.append([(low, 1 - part), (jnp.minimum(low + 1, n - 1), part)])
-    if x.shape[1:-1] == space:
-        corners = [[(low, jnp.ones_like(w))] for (low, w), _ in corners]
     total = jnp.zeros((*place.shape, x.shape[-1]), x.dtype)
     for corner in itertools.product(*corners):
-        index, weight = jnp.zeros_like(place), jnp.ones(place.shape, x.dtype)
-        for (low, w), n in zip(corner, x.shape[1:-1]):
-            index, weight = index * n + low, weight * w
+        index = jnp.zeros_like(place)
+        weight = jnp.ones(place.shape, x.dtype)
+        for (pixel, part), n in zip(corner, sizes, strict=True):
+            index = index * n + pixel
+            weight = weight * part
         total = total + jnp.take_along_axis(flat, index[..., None], 1) * weight[..., None]
     return total
+
+
+def _neighbours(
+    pixel: jax.Array, n: int, whole: int, dtype: Any
+) -> list[tuple[jax.Array, jax.Array]]:
+    """The two of ``n`` pixels on either side of pixels of an axis ``whole`` long, and their
+    weights.
+    """
+    centre = jnp.clip((pixel + 0.5) * (n / whole) - 0.5, 0, n - 1)
+    low = jnp.floor(centre).astype(jnp.int32)
+    part = (centre - low).astype(dtype)
+    return [(low, 1 - part), (jnp.minimum(low + 1, n - 1), part)]
 
 
 class _Module(nnx.Module):
@@ -150,22 +169,19 @@ class _Module(nnx.Module):
     ):
         self.config = net
         small = tuple(n // net.scale for n in size)
-        self.net: Any = net.net.module(channels, classes, normals, small)  # type: ignore[attr-defined]
-        features = self._features(channels, small)
+        self.net: Any = net.net.module(channels, classes, normals, small)
         self.fine = layers.Conv(channels, net.width, dims=net.dims, normals=normals)
-        width = features + net.width
+        width = self._features(channels, small) + net.width
         for i in range(net.hidden):
-            setattr(self, f"hidden{i}", Linear(width + classes, net.width, normals=normals))
+            linear = layers.Linear(width + classes, net.width, normals=normals)
+            setattr(self, f"hidden{i}", linear)
             width = net.width
-        self.head = Linear(width + classes, classes, normals=normals)
+        self.head = layers.Linear(width + classes, classes, normals=normals)
 
     def _features(self, channels: int, small: tuple[int, ...]) -> int:
-        aux = nnx.eval_shape(
-            lambda module: module(jnp.zeros((1, *small, channels), self.config.dtype), False, None)[
-                1
-            ],
-            self.net,
-        )
+        """Channels of the coarse network's features."""
+        image = jnp.zeros((1, *small, channels), self.config.dtype)
+        aux = nnx.eval_shape(lambda module: module(image, False, None)[1], self.net)
         if "features" not in aux:
             raise ValueError(
                 f"PointRend: {type(self.config.net).__name__} gives no features to decide points "
@@ -185,46 +201,56 @@ class _Module(nnx.Module):
         logits = values(coarse, place, space)
         x = jnp.concatenate([values(features, place, space), values(image, place, space)], -1)
         for i in range(self.config.hidden):
-            x = jax.nn.relu(getattr(self, f"hidden{i}")(jnp.concatenate([x, logits], -1)))
+            linear = getattr(self, f"hidden{i}")
+            x = jax.nn.relu(linear(jnp.concatenate([x, logits], -1)))
         return self.head(jnp.concatenate([x, logits], -1))
 
     def __call__(
         self, x: jax.Array, train: bool, key: jax.Array | None
     ) -> tuple[jax.Array, dict[str, Any]]:
-        net, space = self.config, x.shape[1:-1]
-        k_net, k_points = (None, None) if key is None else jax.random.split(key)
+        net = self.config
+        space = x.shape[1:-1]
+        k_net, k_points = layers.subkeys(key, 2)
         small = x
         if net.scale > 1:
-            cut = x.reshape(
-                x.shape[0], *(m for n in space for m in (n // net.scale, net.scale)), x.shape[-1]
-            )
-            small = cut.mean(tuple(range(2, 2 * len(space) + 1, 2)))
+            small = layers.block_mean(x, (net.scale,) * len(space))
         coarse, inner = self.net(small, train, k_net)
-        features, image = inner["features"], jax.nn.relu(self.fine(x))
-        aux = {"features": features} | ({"losses": inner["losses"]} if "losses" in inner else {})
-        if train:
-            logits = resize(coarse, space)
-            place = self._drawn(
-                uncertainty(jax.lax.stop_gradient(logits)).reshape(x.shape[0], -1), k_points
-            )
-            decided = self.decide(place, space, image, features, coarse)
-            aux |= {"points": {"logits": decided.astype(jnp.float32), "place": place}}
-            if net.scale > 1:
-                aux["deep"] = [coarse]
-            return _replaced(logits, place, decided), aux
-        logits, at = coarse, coarse.shape[1:-1]
+        features = inner["features"]
+        image = jax.nn.relu(self.fine(x))
+        aux: dict[str, Any] = {"features": features}
+        if "losses" in inner:
+            aux["losses"] = inner["losses"]
+        if not train:
+            return self._refined(space, image, features, coarse), aux
+        logits = layers.resize(coarse, space)
+        doubt = uncertainty(jax.lax.stop_gradient(logits)).reshape(x.shape[0], -1)
+        place = self._drawn(doubt, k_points)
+        decided = self.decide(place, space, image, features, coarse)
+        aux["points"] = {"logits": decided.astype(jnp.float32), "place": place}
+        if net.scale > 1:
+            aux["deep"] = [coarse]
+        return _replaced(logits, place, decided), aux
+
+    def _refined(
+        self, space: tuple[int, ...], image: jax.Array, features: jax.Array, coarse: jax.Array
+    ) -> jax.Array:
+        """Logits at full resolution, which is doubled and decided where uncertain (section 3.1)."""
+        logits = coarse
+        size = coarse.shape[1:-1]
         while True:
-            at = tuple(min(2 * n, m) for n, m in zip(at, space))
-            logits = resize(logits, at)
-            doubt = uncertainty(logits).reshape(x.shape[0], -1)
-            _, place = jax.lax.top_k(doubt, min(net.points, doubt.shape[1]))
-            logits = _replaced(logits, place, self.decide(place, at, image, features, coarse))
-            if at == space:
-                return logits, aux
+            size = tuple(min(2 * n, whole) for n, whole in zip(size, space, strict=True))
+            logits = layers.resize(logits, size)
+            doubt = uncertainty(logits).reshape(logits.shape[0], -1)
+            _, place = jax.lax.top_k(doubt, min(self.config.points, doubt.shape[1]))
+            decided = self.decide(place, size, image, features, coarse)
+            logits = _replaced(logits, place, decided)
+            if size == space:
+                return logits
 
     def _drawn(self, doubt: jax.Array, key: jax.Array | None) -> jax.Array:
         """``(B, P)`` pixels to train on; without a key simply the most uncertain."""
-        net, (batch, every) = self.config, doubt.shape
+        net = self.config
+        batch, every = doubt.shape
         count = min(net.points, every)
         if key is None:
             return jax.lax.top_k(doubt, count)[1]

@@ -7,7 +7,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -16,8 +15,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from semiseg.nets import layers
-from semiseg.nets.from_torch.rules import mapped
-from semiseg.nets.layers.linear import Linear
+from semiseg.nets.from_torch.rules import Rule, layer, mapped, norm_only
 from semiseg.nets.network import Network
 from semiseg.types import Params
 
@@ -63,7 +61,7 @@ class SegResNet(Network):
     dropout: float = 0.0
     norm: layers.NormKind = "group"
     groups: int = 8
-    dims: Literal[2, 3] = 3  # type: ignore[assignment]
+    dims: Literal[2, 3] = 3
     dtype: Literal["float32", "bfloat16"] = "float32"
 
     def __post_init__(self) -> None:
@@ -79,10 +77,17 @@ class SegResNet(Network):
 
     @property
     def block(self) -> int:
-        return 2 ** (len(self.down) if self.vae else len(self.down) - 1)
+        levels = len(self.down)
+        if self.vae:
+            return 2**levels
+        return 2 ** (levels - 1)
 
     def classes(self, weights: Any) -> int:
         return weights["decoder"]["head"]["bias"].shape[0]
+
+    def normalisation(self, channels: int) -> layers.Norm:
+        """The norm before an activation."""
+        return layers.Norm(channels, self.norm, groups=self.groups)
 
     def module(
         self, channels: int, classes: int, normals: layers.Normals, size: tuple[int, ...]
@@ -92,32 +97,23 @@ class SegResNet(Network):
 
 def double(x: jax.Array) -> jax.Array:
     """Twice the size along every axis by linear interpolation, pixel centres aligned; the border is
-    repeated.
+    repeated. ``(B, *space, C)`` to ``(B, *space · 2, C)``.
 
     Volumes as weighted sums of shifted copies, whose gradient is the same: two products a voxel and
     axis, where a matrix of interpolation takes as many as the axis is long; that is faster for
-    images alone (a step of 201 instead of 225 ms at 4×128²×16). ``(B, *space, C)``.
+    images alone (a step of 201 instead of 225 ms at 4×128²×16).
+
+    >>> double(jnp.array([0.0, 4.0]).reshape(1, 2, 1)).ravel().tolist()
+    [0.0, 1.0, 3.0, 4.0]
     """
     if x.ndim == 4:
-        return jax.image.resize(
-            x, (x.shape[0], *(2 * n for n in x.shape[1:-1]), x.shape[-1]), "linear"
-        )
+        twice = [2 * n for n in x.shape[1:-1]]
+        return jax.image.resize(x, (x.shape[0], *twice, x.shape[-1]), "linear")
     for axis in range(1, x.ndim - 1):
         n = x.shape[axis]
-        before = jnp.concatenate(
-            [
-                jax.lax.slice_in_dim(x, 0, 1, axis=axis),
-                jax.lax.slice_in_dim(x, 0, n - 1, axis=axis),
-            ],
-            axis,
-        )
-        after = jnp.concatenate(
-            [
-                jax.lax.slice_in_dim(x, 1, n, axis=axis),
-                jax.lax.slice_in_dim(x, n - 1, n, axis=axis),
-            ],
-            axis,
-        )
+        part = functools.partial(jax.lax.slice_in_dim, x, axis=axis)
+        before = jnp.concatenate([part(0, 1), part(0, n - 1)], axis)
+        after = jnp.concatenate([part(1, n), part(n - 1, n)], axis)
         x = jnp.stack([0.75 * x + 0.25 * before, 0.75 * x + 0.25 * after], axis + 1)
         x = x.reshape(*x.shape[:axis], 2 * n, *x.shape[axis + 2 :])
     return x
@@ -127,11 +123,13 @@ class _Block(nnx.Module):
     """x + conv(relu(norm(conv(relu(norm(x))))))."""
 
     def __init__(self, net: SegResNet, width: int, normals: layers.Normals):
-        make = functools.partial(
+        conv = functools.partial(
             layers.Conv, width, width, dims=net.dims, bias=False, normals=normals
         )
-        self.norm1, self.conv1 = layers.Norm(width, net.norm, groups=net.groups), make()
-        self.norm2, self.conv2 = layers.Norm(width, net.norm, groups=net.groups), make()
+        self.norm1 = net.normalisation(width)
+        self.conv1 = conv()
+        self.norm2 = net.normalisation(width)
+        self.conv2 = conv()
 
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         y = self.conv1(jax.nn.relu(self.norm1(x, train)))
@@ -145,24 +143,23 @@ class _Decoder(nnx.Module):
 
     def __init__(self, net: SegResNet, out: int, normals: layers.Normals):
         self.net = net
-        for i, blocks in zip(reversed(range(len(net.up))), net.up):
+        pointwise = functools.partial(layers.Conv, size=1, dims=net.dims, normals=normals)
+        for i, blocks in zip(reversed(range(len(net.up))), net.up, strict=True):
             width = net.width * 2**i
-            setattr(
-                self,
-                f"shrink{i}",
-                layers.Conv(2 * width, width, size=1, dims=net.dims, bias=False, normals=normals),
-            )
+            setattr(self, f"shrink{i}", pointwise(2 * width, width, bias=False))
             for j in range(blocks):
                 setattr(self, f"up{i}block{j}", _Block(net, width, normals))
-        self.norm = layers.Norm(net.width, net.norm, groups=net.groups)
-        self.head = layers.Conv(net.width, out, size=1, dims=net.dims, normals=normals)
+        self.norm = net.normalisation(net.width)
+        self.head = pointwise(net.width, out)
 
     def __call__(
         self, x: jax.Array, skips: list[jax.Array] | None, train: bool
     ) -> tuple[jax.Array, jax.Array]:
-        for i, blocks in zip(reversed(range(len(self.net.up))), self.net.up):
+        levels = reversed(range(len(self.net.up)))
+        for i, blocks in zip(levels, self.net.up, strict=True):
             x = double(getattr(self, f"shrink{i}")(x))
-            x = x if skips is None else x + skips[i]
+            if skips is not None:
+                x = x + skips[i]
             for j in range(blocks):
                 x = getattr(self, f"up{i}block{j}")(x, train)
         x = jax.nn.relu(self.norm(x, train))
@@ -180,10 +177,10 @@ class _Autoencoder(nnx.Module):
         self.net = net
         width = net.width * 2 ** (len(net.down) - 1)
         inner = 16 * math.prod(n // 2 ** len(net.down) for n in size)
-        self.norm = layers.Norm(width, net.norm, groups=net.groups)
+        self.norm = net.normalisation(width)
         self.reduce = layers.Conv(width, 16, stride=2, dims=net.dims, normals=normals)
-        self.code = Linear(inner, 2 * net.latent, normals=normals)
-        self.restore = Linear(net.latent, inner, normals=normals)
+        self.code = layers.Linear(inner, 2 * net.latent, normals=normals)
+        self.restore = layers.Linear(net.latent, inner, normals=normals)
         self.widen = layers.Conv(16, width, size=1, dims=net.dims, normals=normals)
         self.decoder = _Decoder(net, channels, normals)
 
@@ -198,17 +195,17 @@ class _Autoencoder(nnx.Module):
                 f"{image.shape[1:-1]}"
             )
         mean, log_variance = jnp.split(self.code(flat).astype(jnp.float32), 2, -1)
-        noise = (
-            0.0 if key is None else jnp.exp(0.5 * log_variance) * jax.random.normal(key, mean.shape)
-        )
-        z = jax.nn.relu(self.restore((mean + noise).astype(x.dtype))).reshape(y.shape)
+        noise: jax.Array | float = 0.0
+        if key is not None:
+            noise = jnp.exp(0.5 * log_variance) * jax.random.normal(key, mean.shape)
+        code = (mean + noise).astype(x.dtype)
+        z = jax.nn.relu(self.restore(code)).reshape(y.shape)
         restored, _ = self.decoder(double(self.widen(z)), None, train)
         error = jnp.mean((restored.astype(jnp.float32) - image.astype(jnp.float32)) ** 2)
         # the sum over the code of each image, divided by its number of pixels: the N of the paper's
         # equation 4
-        divergence = jnp.mean(
-            jnp.sum(mean**2 + jnp.exp(log_variance) - log_variance - 1, -1)
-        ) / math.prod(image.shape[1:-1])
+        sums = jnp.sum(mean**2 + jnp.exp(log_variance) - log_variance - 1, -1)
+        divergence = jnp.mean(sums) / math.prod(image.shape[1:-1])
         return self.net.vae_weight * (error + divergence)
 
 
@@ -224,19 +221,17 @@ class _Module(nnx.Module):
         size: tuple[int, ...],
     ):
         self.net = net
+        given = channels
         for i, blocks in enumerate(net.down):
             width = net.width * 2**i
+            stride = 1 if i == 0 else 2
             conv = layers.Conv(
-                width // 2 if i else channels,
-                width,
-                stride=2 if i else 1,
-                dims=net.dims,
-                bias=False,
-                normals=normals,
+                given, width, stride=stride, dims=net.dims, bias=False, normals=normals
             )
             setattr(self, f"enter{i}", conv)
             for j in range(blocks):
                 setattr(self, f"down{i}block{j}", _Block(net, width, normals))
+            given = width
         self.decoder = _Decoder(net, classes, normals)
         if net.vae:
             self.vae = _Autoencoder(net, channels, normals, size)
@@ -244,8 +239,9 @@ class _Module(nnx.Module):
     def __call__(
         self, x: jax.Array, train: bool, key: jax.Array | None
     ) -> tuple[jax.Array, dict[str, Any]]:
-        image, skips = x, []
-        k_drop, k_code = (None, None) if key is None else jax.random.split(key)
+        image = x
+        skips = []
+        k_drop, k_code = layers.subkeys(key, 2)
         for i, blocks in enumerate(self.net.down):
             x = getattr(self, f"enter{i}")(x)
             if i == 0:
@@ -264,38 +260,38 @@ def from_torch(state_dict: Mapping[str, Any]) -> Params:
     """Variables of ``SegResNet`` from the state dict of MONAI's ``SegResNet`` (group norm,
     ``upsample_mode="nontrainable"``).
     """
-    levels = 1 + max(
-        int(m[1]) for m in (re.match(r"up_layers\.(\d+)", name) for name in state_dict) if m
-    )
-    down, up = r"down_layers\.(\d+)\.(\d+)\.", r"up_layers\.(\d+)\.(\d+)\."
-    weights = mapped(
-        state_dict,
-        [
-            (r"convInit\.conv\.weight", "enter0.kernel"),
-            (r"down_layers\.(\d+)\.0\.conv\.weight", r"enter\1.kernel"),
-            (down + r"norm([12])\.weight", r"down-\1-\2.norm\3.scale"),
-            (down + r"norm([12])\.bias", r"down-\1-\2.norm\3.bias"),
-            (down + r"conv([12])\.conv\.weight", r"down-\1-\2.conv\3.kernel"),
-            (up + r"norm([12])\.weight", r"decoder.up-\1-\2.norm\3.scale"),
-            (up + r"norm([12])\.bias", r"decoder.up-\1-\2.norm\3.bias"),
-            (up + r"conv([12])\.conv\.weight", r"decoder.up-\1-\2.conv\3.kernel"),
-            (r"up_samples\.(\d+)\.0\.conv\.weight", r"decoder.shrink-\1-.kernel"),
-            (r"conv_final\.0\.weight", "decoder.norm.scale"),
-            (r"conv_final\.0\.bias", "decoder.norm.bias"),
-            (r"conv_final\.2\.conv\.weight", "decoder.head.kernel"),
-            (r"conv_final\.2\.conv\.bias", "decoder.head.bias"),
-        ],
-        "SegResNet",
-    )
+    numbers = [name.split(".")[1] for name in state_dict if name.startswith("up_layers.")]
+    levels = 1 + max(map(int, numbers))
+    rules: list[Rule] = [
+        (r"convInit\.conv\.weight", "enter0.kernel"),
+        (r"down_layers\.(\d+)\.0\.conv\.weight", r"enter\1.kernel"),
+        (r"up_samples\.(\d+)\.0\.conv\.weight", r"decoder.shrink-\1-.kernel"),
+        *norm_only(r"conv_final\.0", "decoder.norm"),
+        *layer(r"conv_final\.2\.conv", "decoder.head"),
+    ]
+    for theirs, ours in (
+        (r"down_layers\.(\d+)\.(\d+)\.", r"down-\1-\2."),
+        (r"up_layers\.(\d+)\.(\d+)\.", r"decoder.up-\1-\2."),
+    ):
+        rules += norm_only(theirs + "norm([12])", ours + r"norm\3")
+        rules.append((theirs + r"conv([12])\.conv\.weight", ours + r"conv\3.kernel"))
+    weights = mapped(state_dict, rules, "SegResNet")
     for part in (weights, weights["decoder"]):
-        for name in [n for n in part if "-" in n]:
+        for name in [name for name in part if "-" in name]:
             kind, level, block = name.split("-")
-            # PyTorch's first block of a level is 1 (0 is the convolution before it), and its
-            # decoder levels count from the coarsest
-            ours = (
-                f"down{level}block{int(block) - 1}"
-                if kind == "down"
-                else f"{kind}{levels - 1 - int(level)}" + (f"block{block}" if kind == "up" else "")
-            )
-            part[ours] = part.pop(name)
+            part[_our_name(kind, int(level), block, levels)] = part.pop(name)
     return Params(weights, {})
+
+
+def _our_name(kind: str, level: int, block: str, levels: int) -> str:
+    """Our name of a part: PyTorch's first block of an encoder level is 1 (0 is the convolution
+    before it), and its decoder levels count from the coarsest.
+
+    >>> _our_name("down", 2, "1", 3), _our_name("up", 2, "1", 3), _our_name("shrink", 0, "", 3)
+    ('down2block0', 'up0block1', 'shrink2')
+    """
+    if kind == "down":
+        return f"down{level}block{int(block) - 1}"
+    if kind == "up":
+        return f"up{levels - 1 - level}block{block}"
+    return f"{kind}{levels - 1 - level}"

@@ -13,7 +13,6 @@ from flax import nnx
 
 from semiseg.nets import layers
 from semiseg.nets.network import Network
-from semiseg.nets.unetr import Up
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +48,7 @@ class SwinUnet(Network):
     patch: int = 4
     drop_path: float = 0.0
     dropout: float = 0.0
-    dims: Literal[2, 3] = 2  # type: ignore[assignment]
+    dims: Literal[2, 3] = 2
     dtype: Literal["float32", "bfloat16"] = "float32"
 
     norm = "layer"  # of every layer, so that images of a batch never meet
@@ -66,9 +65,15 @@ class SwinUnet(Network):
                 f"SwinUnet: window is {self.window} and patch {self.patch}; they must be at "
                 f"least 2 and 1"
             )
-        layers.heads_divide(
-            "SwinUnet", [self.features * 2**i for i in range(len(self.depths))], self.heads
-        )
+        layers.heads_divide("SwinUnet", self.widths(), self.heads)
+
+    def widths(self) -> list[int]:
+        """Channels of each stage.
+
+        >>> SwinUnet().widths()
+        [96, 192, 384, 768]
+        """
+        return [self.features * 2**i for i in range(len(self.depths))]
 
     @property
     def block(self) -> int:
@@ -87,63 +92,72 @@ class _Module(nnx.Module):
 
     def __init__(self, net: SwinUnet, channels: int, classes: int, normals: layers.Normals):
         self.net = net
-        width = lambda i: net.features * 2**i
-        up = functools.partial(Up, dims=net.dims, normals=normals)
-        rates = np.linspace(0, net.drop_path, sum(net.depths)).tolist()
-
-        def stage(name: str, i: int) -> None:
-            first = sum(net.depths[:i])
-            for j in range(net.depths[i]):
-                block = layers.Swin(
-                    width(i),
-                    net.heads[i],
-                    (net.window,) * net.dims,
-                    shifted=bool(j % 2),
-                    drop=rates[first + j],
-                    normals=normals,
-                )
-                setattr(self, f"{name}{i}block{j}", block)
-
+        widths = net.widths()
+        last = len(widths) - 1
+        up = functools.partial(layers.UpConv, dims=net.dims, bias=False, normals=normals)
         self.embed = layers.PatchEmbed(
-            channels, width(0), net.patch, dims=net.dims, normals=normals
+            channels, widths[0], net.patch, dims=net.dims, normals=normals
         )
-        self.enter = layers.LayerNorm(width(0))
-        last = len(net.depths) - 1
-        for i in range(last + 1):
-            stage("down", i)
+        self.enter = layers.LayerNorm(widths[0])
+        for i, width in enumerate(widths):
+            self._make_blocks("down", i, normals)
             if i < last:
-                setattr(
-                    self,
-                    f"merge{i}",
-                    layers.PatchMerge(width(i), dims=net.dims, normals=normals),
-                )
-        self.middle = layers.LayerNorm(width(last))
+                merge = layers.PatchMerge(width, dims=net.dims, normals=normals)
+                setattr(self, f"merge{i}", merge)
+        self.middle = layers.LayerNorm(widths[last])
         for i in reversed(range(last)):
-            setattr(self, f"expand{i}", up(width(i + 1), width(i)))
-            setattr(self, f"grow{i}", layers.LayerNorm(width(i)))
-            setattr(self, f"join{i}", layers.Linear(2 * width(i), width(i), normals=normals))
-            stage("up", i)
-        self.out = layers.LayerNorm(width(0))
-        self.last = up(width(0), width(0), factor=net.patch)
-        self.final = layers.LayerNorm(width(0))
-        self.head = layers.Conv(width(0), classes, size=1, dims=net.dims, normals=normals)
+            width = widths[i]
+            setattr(self, f"expand{i}", up(widths[i + 1], width))
+            setattr(self, f"grow{i}", layers.LayerNorm(width))
+            setattr(self, f"join{i}", layers.Linear(2 * width, width, normals=normals))
+            self._make_blocks("up", i, normals)
+        self.out = layers.LayerNorm(widths[0])
+        self.last = up(widths[0], widths[0], factor=net.patch)
+        self.final = layers.LayerNorm(widths[0])
+        self.head = layers.Conv(widths[0], classes, size=1, dims=net.dims, normals=normals)
+
+    def _make_blocks(self, name: str, stage: int, normals: layers.Normals) -> None:
+        """The Swin blocks of a stage, on the way ``down`` or ``up``."""
+        net = self.net
+        rates = np.linspace(0, net.drop_path, sum(net.depths)).tolist()
+        first = sum(net.depths[:stage])
+        for j in range(net.depths[stage]):
+            block = layers.Swin(
+                net.widths()[stage],
+                net.heads[stage],
+                (net.window,) * net.dims,
+                shifted=j % 2 == 1,
+                drop=rates[first + j],
+                normals=normals,
+            )
+            setattr(self, f"{name}{stage}block{j}", block)
+
+    def _blocks(
+        self, name: str, stage: int, x: jax.Array, key: jax.Array | None, first_key: int
+    ) -> jax.Array:
+        """``x`` through the Swin blocks of a stage; ``first_key`` and every second number after it
+        are folded into ``key``.
+        """
+        first = sum(self.net.depths[:stage])
+        for j in range(self.net.depths[stage]):
+            block_key = layers.subkey(key, first_key + 2 * (first + j))
+            x = getattr(self, f"{name}{stage}block{j}")(x, block_key)
+        return x
 
     def __call__(
         self, x: jax.Array, train: bool, key: jax.Array | None
     ) -> tuple[jax.Array, dict[str, Any]]:
-        key_of = lambda i: None if key is None else jax.random.fold_in(key, i)
-        depths, last = self.net.depths, len(self.net.depths) - 1
-        x = layers.dropout(self.enter(self.embed(x)), self.net.dropout, key_of(0))
+        last = len(self.net.depths) - 1
+        x = layers.dropout(self.enter(self.embed(x)), self.net.dropout, layers.subkey(key, 0))
         skips = []
-        for i, depth in enumerate(depths):
-            for j in range(depth):
-                x = getattr(self, f"down{i}block{j}")(x, key_of(1 + 2 * (sum(depths[:i]) + j)))
+        for i in range(last):
+            x = self._blocks("down", i, x, key, first_key=1)
             skips.append(x)
-            x = getattr(self, f"merge{i}")(x) if i < last else self.middle(x)
+            x = getattr(self, f"merge{i}")(x)
+        x = self.middle(self._blocks("down", last, x, key, first_key=1))
         for i in reversed(range(last)):
             x = getattr(self, f"grow{i}")(getattr(self, f"expand{i}")(x))
             x = getattr(self, f"join{i}")(jnp.concatenate([x, skips[i]], -1))
-            for j in range(depths[i]):
-                x = getattr(self, f"up{i}block{j}")(x, key_of(2 + 2 * (sum(depths[:i]) + j)))
+            x = self._blocks("up", i, x, key, first_key=2)
         x = self.final(self.last(self.out(x)))
         return self.head(x), {"features": x}

@@ -13,9 +13,16 @@ import numpy as np
 from flax import nnx
 
 from semiseg.nets import layers
-from semiseg.nets.from_torch.rules import mapped, same, transposed
+from semiseg.nets.from_torch.rules import (
+    Rule,
+    layer,
+    mapped,
+    norm_only,
+    renumbered,
+    transposed,
+)
 from semiseg.nets.network import Network
-from semiseg.nets.unetr import ResBlock, Up, with_norms
+from semiseg.nets.unetr import ResBlock, with_norms
 from semiseg.types import Params
 
 
@@ -59,7 +66,7 @@ class SwinUNETR(Network):
     dropout: float = 0.0
     flat_bias: bool = False
     norm: layers.NormKind = "instance"
-    dims: Literal[2, 3] = 3  # type: ignore[assignment]
+    dims: Literal[2, 3] = 3
     dtype: Literal["float32", "bfloat16"] = "float32"
 
     def __post_init__(self) -> None:
@@ -73,9 +80,15 @@ class SwinUNETR(Network):
             raise ValueError(f"SwinUNETR: window is {self.window}; it must be at least 2")
         if self.patch not in (2, 4):
             raise ValueError(f"SwinUNETR: patch is {self.patch}; it must be 2 or 4")
-        layers.heads_divide(
-            "SwinUNETR", [self.features * 2**i for i in range(len(self.depths))], self.heads
-        )
+        layers.heads_divide("SwinUNETR", self.widths()[:-1], self.heads)
+
+    def widths(self) -> list[int]:
+        """Channels of each stage's tokens, and of those after the last merge.
+
+        >>> SwinUNETR().widths()
+        [48, 96, 192, 384, 768]
+        """
+        return [self.features * 2**i for i in range(len(self.depths) + 1)]
 
     @property
     def block(self) -> int:
@@ -94,66 +107,71 @@ class _Module(nnx.Module):
 
     def __init__(self, net: SwinUNETR, channels: int, classes: int, normals: layers.Normals):
         self.net = net
-        width = lambda stage: net.features * 2**stage
+        widths = net.widths()
         stages = len(net.depths)
-        make = functools.partial(ResBlock, norm=net.norm, dims=net.dims, normals=normals)
-        up = functools.partial(Up, dims=net.dims, normals=normals)
+        block = functools.partial(ResBlock, norm=net.norm, dims=net.dims, normals=normals)
+        up = functools.partial(layers.UpConv, dims=net.dims, bias=False, normals=normals)
         self.embed = layers.PatchEmbed(
-            channels, width(0), net.patch, dims=net.dims, normals=normals
+            channels, widths[0], net.patch, dims=net.dims, normals=normals
         )
         rates = iter(np.linspace(0, net.drop_path, sum(net.depths)).tolist())
-        for i, (depth, heads) in enumerate(zip(net.depths, net.heads)):
+        for i, depth in enumerate(net.depths):
             for j in range(depth):
-                block = layers.Swin(
-                    width(i),
-                    heads,
+                swin = layers.Swin(
+                    widths[i],
+                    net.heads[i],
                     (net.window,) * net.dims,
-                    shifted=bool(j % 2),
+                    shifted=j % 2 == 1,
                     drop=next(rates),
                     flat_bias=net.flat_bias,
                     normals=normals,
                 )
-                setattr(self, f"stage{i}block{j}", block)
-            setattr(self, f"merge{i}", layers.PatchMerge(width(i), dims=net.dims, normals=normals))
-        self.enter = make(channels, width(0))
+                setattr(self, f"stage{i}block{j}", swin)
+            merge = layers.PatchMerge(widths[i], dims=net.dims, normals=normals)
+            setattr(self, f"merge{i}", merge)
+        self.enter = block(channels, widths[0])
         for i in range(stages - 1):
-            setattr(self, f"skip{i}", make(width(i), width(i)))
-        self.bottom = make(width(stages), width(stages))
+            setattr(self, f"skip{i}", block(widths[i], widths[i]))
+        self.bottom = block(widths[stages], widths[stages])
         for i in reversed(range(stages)):
-            setattr(self, f"up{i}", up(width(i + 1), width(i)))
-            setattr(self, f"join{i}", make(2 * width(i), width(i)))
-        for i in range(
-            net.patch.bit_length() - 2
-        ):  # a patch of 4: one more doubling, without a skip
-            setattr(self, f"grow{i}", up(width(0), width(0)))
-        self.last = up(width(0), width(0))
-        self.join = make(2 * width(0), width(0))
-        self.head = layers.Conv(width(0), classes, size=1, dims=net.dims, normals=normals)
+            setattr(self, f"up{i}", up(widths[i + 1], widths[i]))
+            setattr(self, f"join{i}", block(2 * widths[i], widths[i]))
+        self.doublings = net.patch.bit_length() - 2  # a patch of 4: one more, without a skip
+        for i in range(self.doublings):
+            setattr(self, f"grow{i}", up(widths[0], widths[0]))
+        self.last = up(widths[0], widths[0])
+        self.join = block(2 * widths[0], widths[0])
+        self.head = layers.Conv(widths[0], classes, size=1, dims=net.dims, normals=normals)
 
     def __call__(
         self, x: jax.Array, train: bool, key: jax.Array | None
     ) -> tuple[jax.Array, dict[str, Any]]:
-        stages = len(self.net.depths)
-        key_of = lambda i: None if key is None else jax.random.fold_in(key, i)
-        tokens = layers.dropout(self.embed(x), self.net.dropout, key_of(0))
-        hidden = [layers.layer_norm(tokens)]
-        for i, depth in enumerate(self.net.depths):
-            for j in range(depth):
-                tokens = getattr(self, f"stage{i}block{j}")(
-                    tokens, key_of(1 + sum(self.net.depths[:i]) + j)
-                )
-            tokens = getattr(self, f"merge{i}")(tokens)
-            hidden.append(layers.layer_norm(tokens))
-        y = self.bottom(hidden[stages], train)
-        for i in reversed(range(stages)):
-            skip = hidden[i] if i == stages - 1 else getattr(self, f"skip{i}")(hidden[i], train)
-            y = getattr(self, f"join{i}")(
-                jnp.concatenate([getattr(self, f"up{i}")(y), skip], -1), train
-            )
-        for i in range(self.net.patch.bit_length() - 2):
+        *skips, y = self._encoded(x, key)
+        y = self.bottom(y, train)
+        coarsest = len(skips) - 1
+        for i in reversed(range(len(skips))):
+            skip = skips[i]
+            if i < coarsest:
+                skip = getattr(self, f"skip{i}")(skip, train)
+            y = jnp.concatenate([getattr(self, f"up{i}")(y), skip], -1)
+            y = getattr(self, f"join{i}")(y, train)
+        for i in range(self.doublings):
             y = getattr(self, f"grow{i}")(y)
         y = self.join(jnp.concatenate([self.last(y), self.enter(x, train)], -1), train)
         return self.head(y), {"features": y}
+
+    def _encoded(self, x: jax.Array, key: jax.Array | None) -> list[jax.Array]:
+        """Normalised tokens where they leave the encoder, finest first."""
+        tokens = layers.dropout(self.embed(x), self.net.dropout, layers.subkey(key, 0))
+        hidden = [layers.layer_norm(tokens)]
+        number = 1
+        for i, depth in enumerate(self.net.depths):
+            for j in range(depth):
+                tokens = getattr(self, f"stage{i}block{j}")(tokens, layers.subkey(key, number))
+                number += 1
+            tokens = getattr(self, f"merge{i}")(tokens)
+            hidden.append(layers.layer_norm(tokens))
+        return hidden
 
 
 def from_torch(state_dict: Mapping[str, Any], window: int = 7) -> Params:
@@ -165,49 +183,36 @@ def from_torch(state_dict: Mapping[str, Any], window: int = 7) -> Params:
     of the merge is today's.
     """
     dims = np.asarray(state_dict["out.conv.conv.weight"]).ndim - 2
+    offsets = (2 * window - 1,) * dims
+
+    def table(weight: np.ndarray) -> np.ndarray:
+        """``(prod(offsets), heads)`` to ``(heads, *offsets)``."""
+        return np.moveaxis(weight.reshape(*offsets, -1), -1, 0)
+
     conv = r"\.conv([123])\.conv\.weight"
-    block, ours = r"swinViT\.layers(\d)\.0\.blocks\.(\d+)\.", r"stage-\1block\2."
-    table = lambda w: np.moveaxis(w.reshape(*(2 * window - 1,) * dims, -1), -1, 0)
-    weights = mapped(
-        state_dict,
-        [
-            (r"swinViT\.patch_embed\.proj\.weight", "embed.kernel"),
-            (r"swinViT\.patch_embed\.proj\.bias", "embed.bias"),
-            (block + r"attn\.relative_position_bias_table", ours + "table", table),
-            (block + r"attn\.qkv\.weight", ours + "attention.qkv.kernel"),
-            (block + r"attn\.qkv\.bias", ours + "attention.qkv.bias"),
-            (block + r"attn\.proj\.weight", ours + "attention.out.kernel"),
-            (block + r"attn\.proj\.bias", ours + "attention.out.bias"),
-            (block + r"norm([12])\.weight", ours + r"norm\3.scale"),
-            (block + r"norm([12])\.bias", ours + r"norm\3.bias"),
-            (block + r"mlp\.linear1\.weight", ours + "mlp.up.kernel"),
-            (block + r"mlp\.linear1\.bias", ours + "mlp.up.bias"),
-            (block + r"mlp\.linear2\.weight", ours + "mlp.down.kernel"),
-            (block + r"mlp\.linear2\.bias", ours + "mlp.down.bias"),
-            (r"swinViT\.layers(\d)\.0\.downsample\.reduction\.weight", r"merge-\1.reduce.kernel"),
-            (r"swinViT\.layers(\d)\.0\.downsample\.norm\.weight", r"merge-\1.norm.scale"),
-            (r"swinViT\.layers(\d)\.0\.downsample\.norm\.bias", r"merge-\1.norm.bias"),
-            (r"encoder1\.layer" + conv, r"enter.conv\1.kernel"),
-            (r"encoder10\.layer" + conv, r"bottom.conv\1.kernel"),
-            (r"encoder([234])\.layer" + conv, r"skip-\1.conv\2.kernel"),
-            (r"decoder1\.transp_conv\.conv\.weight", "last.kernel", transposed),
-            (r"decoder1\.conv_block" + conv, r"join.conv\1.kernel"),
-            (r"decoder(\d)\.transp_conv\.conv\.weight", r"up-\1.kernel", transposed),
-            (r"decoder(\d)\.conv_block" + conv, r"join-\1.conv\2.kernel"),
-            (r"out\.conv\.conv\.weight", "head.kernel"),
-            (r"out\.conv\.conv\.bias", "head.bias", same),
-        ],
-        "SwinUNETR",
-        unused=r".*\.relative_position_index",
-    )
-    shift = {
-        "stage": 1,
-        "merge": 1,
-        "skip": 2,
-        "up": 2,
-        "join": 2,
-    }  # layers1 is stage 0, encoder2 and decoder2 belong to it
-    for name in [n for n in weights if "-" in n]:
-        kind, rest = name.split("-")
-        weights[f"{kind}{int(rest[0]) - shift[kind]}{rest[1:]}"] = weights.pop(name)
-    return Params(with_norms(weights), {})
+    block = r"swinViT\.layers(\d)\.0\.blocks\.(\d+)\."
+    ours = r"stage-\1block\2."
+    merge = r"swinViT\.layers(\d)\.0\.downsample\."
+    rules: list[Rule] = [
+        *layer(r"swinViT\.patch_embed\.proj", "embed"),
+        (block + r"attn\.relative_position_bias_table", ours + "table", table),
+        *layer(block + r"attn\.qkv", ours + "attention.qkv"),
+        *layer(block + r"attn\.proj", ours + "attention.out"),
+        *norm_only(block + "norm([12])", ours + r"norm\3"),
+        *layer(block + r"mlp\.linear1", ours + "mlp.up"),
+        *layer(block + r"mlp\.linear2", ours + "mlp.down"),
+        (merge + r"reduction\.weight", r"merge-\1.reduce.kernel"),
+        *norm_only(merge + "norm", r"merge-\1.norm"),
+        (r"encoder1\.layer" + conv, r"enter.conv\1.kernel"),
+        (r"encoder10\.layer" + conv, r"bottom.conv\1.kernel"),
+        (r"encoder([234])\.layer" + conv, r"skip-\1.conv\2.kernel"),
+        (r"decoder1\.transp_conv\.conv\.weight", "last.kernel", transposed),
+        (r"decoder1\.conv_block" + conv, r"join.conv\1.kernel"),
+        (r"decoder(\d)\.transp_conv\.conv\.weight", r"up-\1.kernel", transposed),
+        (r"decoder(\d)\.conv_block" + conv, r"join-\1.conv\2.kernel"),
+        *layer(r"out\.conv\.conv", "head"),
+    ]
+    weights = mapped(state_dict, rules, "SwinUNETR", unused=r".*\.relative_position_index")
+    # layers1 is stage 0, encoder2 and decoder2 belong to it
+    first = {"stage": 1, "merge": 1, "skip": 2, "up": 2, "join": 2}
+    return Params(with_norms(renumbered(weights, first)), {})

@@ -13,7 +13,6 @@ import jax.numpy as jnp
 from flax import nnx
 
 from semiseg.nets import layers
-from semiseg.nets.layers.resample import overlapping_max_pool, resize
 from semiseg.nets.network import Network
 
 
@@ -93,35 +92,27 @@ class _Bottleneck(nnx.Module):
     """
 
     def __init__(self, channels: int, out: int, stride: int, normals: layers.Normals):
-        make = functools.partial(StdConv, normals=normals)
+        inner = out // 4
+        conv = functools.partial(StdConv, normals=normals)
         norm = functools.partial(layers.Norm, kind="group", groups=32, eps=1e-6)
-        self.conv1, self.norm1 = make(channels, out // 4, size=1), norm(out // 4)
-        self.conv2, self.norm2 = make(out // 4, out // 4, size=3, stride=stride), norm(out // 4)
-        self.conv3, self.norm3 = make(out // 4, out, size=1), norm(out)
+        self.conv1 = conv(channels, inner, size=1)
+        self.norm1 = norm(inner)
+        self.conv2 = conv(inner, inner, size=3, stride=stride)
+        self.norm2 = norm(inner)
+        self.conv3 = conv(inner, out, size=1)
+        self.norm3 = norm(out)
         self.project = channels != out or stride > 1
         if self.project:
-            self.conv4, self.norm4 = (
-                make(channels, out, size=1, stride=stride),
-                layers.Norm(out, "instance"),
-            )
+            self.conv4 = conv(channels, out, size=1, stride=stride)
+            self.norm4 = layers.Norm(out, "instance")
 
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         y = jax.nn.relu(self.norm1(self.conv1(x), train))
         y = jax.nn.relu(self.norm2(self.conv2(y), train))
         y = self.norm3(self.conv3(y), train)
-        return jax.nn.relu(y + (self.norm4(self.conv4(x), train) if self.project else x))
-
-
-class _Conv(nnx.Module):
-    """3×3 convolution, norm, ReLU."""
-
-    def __init__(self, net: TransUNet, channels: int, out: int, normals: layers.Normals):
-        self.conv = layers.Conv(channels, out, bias=net.norm == "none", normals=normals)
-        self.norm = None if net.norm == "none" else layers.Norm(out, net.norm)
-
-    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        x = self.conv(x)
-        return jax.nn.relu(x if self.norm is None else self.norm(x, train))
+        if self.project:
+            x = self.norm4(self.conv4(x), train)
+        return jax.nn.relu(y + x)
 
 
 class _Module(nnx.Module):
@@ -140,34 +131,32 @@ class _Module(nnx.Module):
         self.net = net
         self.root = StdConv(channels, net.width, size=7, stride=2, normals=normals)
         self.root_norm = layers.Norm(net.width, "group", groups=32, eps=1e-6)
-        width, skips = net.width, [net.width]
+        width = net.width
+        skips = [width]
         for i, count in enumerate(net.blocks):
             out = net.width * 4 * 2**i
+            stride = 1 if i == 0 else 2
             for j in range(count):
-                setattr(
-                    self,
-                    f"stage{i}block{j}",
-                    _Bottleneck(width, out, 2 if i and not j else 1, normals),
-                )
+                setattr(self, f"stage{i}block{j}", _Bottleneck(width, out, stride, normals))
                 width = out
+                stride = 1
             skips.append(width)
         self.embed = layers.Linear(width, net.hidden, normals=normals)
-        self.position = nnx.Param(normals.normal((*(n // 16 for n in size), net.hidden), 0.02))
+        grid = [n // 16 for n in size]
+        self.position = nnx.Param(normals.normal((*grid, net.hidden), 0.02))
         for i in range(net.depth):
-            setattr(
-                self,
-                f"block{i}",
-                layers.Transformer(
-                    net.hidden, net.heads, net.mlp, rate=net.dropout, eps=1e-6, normals=normals
-                ),
+            transformer = layers.Transformer(
+                net.hidden, net.heads, net.mlp, rate=net.dropout, eps=1e-6, normals=normals
             )
+            setattr(self, f"block{i}", transformer)
         self.norm = layers.LayerNorm(net.hidden, eps=1e-6)
-        self.widen = _Conv(net, net.hidden, 2 * net.decoder[0], normals)
+        unit = functools.partial(layers.ConvNorm, kind=net.norm, normals=normals)
         width = 2 * net.decoder[0]
+        self.widen = unit(net.hidden, width)
+        joined = [*reversed(skips[:3]), 0]  # the finest level has no skip
         for i, out in enumerate(net.decoder):
-            skip = skips[2 - i] if i < 3 else 0
-            setattr(self, f"up{i}conv0", _Conv(net, width + skip, out, normals))
-            setattr(self, f"up{i}conv1", _Conv(net, out, out, normals))
+            setattr(self, f"up{i}conv0", unit(width + joined[i], out))
+            setattr(self, f"up{i}conv1", unit(out, out))
             width = out
         self.head = layers.Conv(width, classes, size=3, normals=normals)
 
@@ -176,24 +165,26 @@ class _Module(nnx.Module):
     ) -> tuple[jax.Array, dict[str, Any]]:
         x = jax.nn.relu(self.root_norm(self.root(x), train))
         skips = [x]
-        x = overlapping_max_pool(x)
+        x = layers.overlapping_max_pool(x)
         for i, count in enumerate(self.net.blocks):
             for j in range(count):
                 x = getattr(self, f"stage{i}block{j}")(x, train)
             skips.append(x)
-        x = self.embed(x)
-        shape = x.shape
-        x = (x + resize(self.position[...][None], shape[1:-1]).astype(x.dtype)).reshape(
-            shape[0], -1, shape[-1]
-        )
-        x = layers.dropout(
-            x, self.net.dropout, None if key is None else jax.random.fold_in(key, self.net.depth)
-        )
-        for i in range(self.net.depth):
-            x = getattr(self, f"block{i}")(x, None if key is None else jax.random.fold_in(key, i))
-        x = self.widen(self.norm(x).reshape(shape), train)
+        x = self.widen(self._transformed(self.embed(x), key), train)
         for i in range(len(self.net.decoder)):
-            x = resize(x, [2 * n for n in x.shape[1:-1]], align_corners=True)
-            x = jnp.concatenate([x, skips[2 - i]], -1) if i < 3 else x
-            x = getattr(self, f"up{i}conv1")(getattr(self, f"up{i}conv0")(x, train), train)
+            x = layers.resize(x, [2 * n for n in x.shape[1:-1]], align_corners=True)
+            if i < 3:
+                x = jnp.concatenate([x, skips[2 - i]], -1)
+            x = getattr(self, f"up{i}conv0")(x, train)
+            x = getattr(self, f"up{i}conv1")(x, train)
         return self.head(x), {"features": x}
+
+    def _transformed(self, tokens: jax.Array, key: jax.Array | None) -> jax.Array:
+        """Tokens ``(B, h, w, C)`` with their positions, through the transformer."""
+        shape = tokens.shape
+        position = layers.resize(self.position[...][None], shape[1:-1])
+        x = (tokens + position.astype(tokens.dtype)).reshape(shape[0], -1, shape[-1])
+        x = layers.dropout(x, self.net.dropout, layers.subkey(key, self.net.depth))
+        for i in range(self.net.depth):
+            x = getattr(self, f"block{i}")(x, layers.subkey(key, i))
+        return self.norm(x).reshape(shape)

@@ -12,8 +12,15 @@ import jax.numpy as jnp
 from flax import nnx
 
 from semiseg.nets import layers
-from semiseg.nets.from_torch.rules import mapped, same, transposed
-from semiseg.nets.layers.resample import resize
+from semiseg.nets.from_torch.rules import (
+    Rule,
+    layer,
+    mapped,
+    norm_only,
+    renumbered,
+    same,
+    transposed,
+)
 from semiseg.nets.network import Network
 from semiseg.types import Params
 
@@ -58,7 +65,7 @@ class UNETR(Network):
     qkv_bias: bool = False
     dropout: float = 0.0
     norm: layers.NormKind = "instance"
-    dims: Literal[2, 3] = 3  # type: ignore[assignment]
+    dims: Literal[2, 3] = 3
     dtype: Literal["float32", "bfloat16"] = "float32"
 
     def __post_init__(self) -> None:
@@ -66,11 +73,9 @@ class UNETR(Network):
         levels = self.patch.bit_length() - 1
         if self.patch != 2**levels or levels < 2:
             raise ValueError(f"UNETR: patch is {self.patch}; it must be a power of two from 4")
-        if (
-            len(self.taps) != levels - 1
-            or list(self.taps) != sorted(set(self.taps))
-            or not 0 < self.taps[0] <= self.taps[-1] <= self.depth
-        ):
+        rising = list(self.taps) == sorted(set(self.taps))
+        inside = all(0 < tap <= self.depth for tap in self.taps)
+        if len(self.taps) != levels - 1 or not rising or not inside:
             raise ValueError(
                 f"UNETR: taps {self.taps} must be {levels - 1} rising numbers of blocks from 1 "
                 f"to {self.depth} for a patch of {self.patch}"
@@ -95,28 +100,22 @@ class ResBlock(nnx.Module):
     def __init__(
         self, channels: int, out: int, norm: layers.NormKind, *, dims: int, normals: layers.Normals
     ):
-        make = functools.partial(layers.Conv, dims=dims, bias=False, normals=normals)
-        self.conv1, self.norm1 = make(channels, out), layers.Norm(out, norm)
-        self.conv2, self.norm2 = make(out, out), layers.Norm(out, norm)
+        conv = functools.partial(layers.Conv, dims=dims, bias=False, normals=normals)
+        self.conv1 = conv(channels, out)
+        self.norm1 = layers.Norm(out, norm)
+        self.conv2 = conv(out, out)
+        self.norm2 = layers.Norm(out, norm)
         self.project = channels != out
         if self.project:
-            self.conv3, self.norm3 = make(channels, out, size=1), layers.Norm(out, norm)
+            self.conv3 = conv(channels, out, size=1)
+            self.norm3 = layers.Norm(out, norm)
 
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        y = self.norm2(self.conv2(_leaky(self.norm1(self.conv1(x), train))), train)
-        return _leaky(y + (self.norm3(self.conv3(x), train) if self.project else x))
-
-
-class Up(nnx.Module):
-    """Transposed convolution without bias whose stride is its kernel, ``factor`` along each axis."""
-
-    def __init__(
-        self, channels: int, out: int, *, dims: int, factor: int = 2, normals: layers.Normals
-    ):
-        self.kernel = nnx.Param(normals.he((*(factor,) * dims, channels, out), channels))
-
-    def __call__(self, x: jax.Array) -> jax.Array:
-        return layers.up_conv(x, self.kernel[...].astype(x.dtype))
+        y = _leaky(self.norm1(self.conv1(x), train))
+        y = self.norm2(self.conv2(y), train)
+        if self.project:
+            x = self.norm3(self.conv3(x), train)
+        return _leaky(y + x)
 
 
 class _Module(nnx.Module):
@@ -133,76 +132,78 @@ class _Module(nnx.Module):
         size: tuple[int, ...],
     ):
         self.net = net
-        width = lambda level: net.features * 2**level
-        make = functools.partial(ResBlock, norm=net.norm, dims=net.dims, normals=normals)
-        up = functools.partial(Up, dims=net.dims, normals=normals)
+        block = functools.partial(ResBlock, norm=net.norm, dims=net.dims, normals=normals)
+        up = functools.partial(layers.UpConv, dims=net.dims, bias=False, normals=normals)
         self.embed = layers.PatchEmbed(
             channels, net.hidden, net.patch, dims=net.dims, normals=normals
         )
-        self.position = nnx.Param(
-            normals.normal((*(n // net.patch for n in size), net.hidden), 0.02)
-        )
+        grid = [n // net.patch for n in size]
+        self.position = nnx.Param(normals.normal((*grid, net.hidden), 0.02))
         for i in range(net.depth):
-            block = layers.Transformer(
+            transformer = layers.Transformer(
                 net.hidden, net.heads, net.mlp, rate=net.dropout, bias=net.qkv_bias, normals=normals
             )
-            setattr(self, f"block{i}", block)
+            setattr(self, f"block{i}", transformer)
         self.norm = layers.LayerNorm(net.hidden)
-        self.enter = make(channels, width(0))
         levels = len(net.taps) + 1
-        for level in range(1, levels):
-            setattr(self, f"lift{level}", up(net.hidden, width(level)))
+        widths = [net.features * 2**level for level in range(levels)]
+        self.enter = block(channels, widths[0])
+        for level, width in enumerate(widths[1:], 1):
+            setattr(self, f"lift{level}", up(net.hidden, width))
             for i in range(levels - level - 1):
-                setattr(self, f"lift{level}up{i}", up(width(level), width(level)))
-                setattr(self, f"lift{level}join{i}", make(width(level), width(level)))
+                setattr(self, f"lift{level}up{i}", up(width, width))
+                setattr(self, f"lift{level}join{i}", block(width, width))
+        below = net.hidden
         for level in reversed(range(levels)):
-            setattr(
-                self,
-                f"up{level}",
-                up(net.hidden if level == levels - 1 else width(level + 1), width(level)),
-            )
-            setattr(self, f"join{level}", make(2 * width(level), width(level)))
-        self.head = layers.Conv(width(0), classes, size=1, dims=net.dims, normals=normals)
+            width = widths[level]
+            setattr(self, f"up{level}", up(below, width))
+            setattr(self, f"join{level}", block(2 * width, width))
+            below = width
+        self.head = layers.Conv(widths[0], classes, size=1, dims=net.dims, normals=normals)
 
     def __call__(
         self, x: jax.Array, train: bool, key: jax.Array | None
     ) -> tuple[jax.Array, dict[str, Any]]:
-        levels = len(self.net.taps) + 1
         tokens = self.embed(x)
-        position, shape = self.position[...], tokens.shape
+        shape = tokens.shape
+        position = self.position[...]
         if position.shape != shape[1:]:
-            position = resize(position[None], shape[1:-1])[0]
+            position = layers.resize(position[None], shape[1:-1])[0]
         flat = (tokens + position.astype(x.dtype)[None]).reshape(shape[0], -1, shape[-1])
         skips = [self.enter(x, train)]
         for i in range(self.net.depth):
-            flat = getattr(self, f"block{i}")(
-                flat, None if key is None else jax.random.fold_in(key, i)
-            )
+            flat = getattr(self, f"block{i}")(flat, layers.subkey(key, i))
             if i + 1 in self.net.taps:
-                level = self.net.taps.index(i + 1) + 1
-                skip = getattr(self, f"lift{level}")(flat.reshape(shape))
-                for j in range(levels - level - 1):
-                    skip = getattr(self, f"lift{level}join{j}")(
-                        getattr(self, f"lift{level}up{j}")(skip), train
-                    )
-                skips.append(skip)
+                skips.append(self._lifted(flat.reshape(shape), len(skips), train))
         y = self.norm(flat).reshape(shape)
-        for level in reversed(range(levels)):
+        for level in reversed(range(len(skips))):
             y = jnp.concatenate([getattr(self, f"up{level}")(y), skips[level]], -1)
             y = getattr(self, f"join{level}")(y, train)
         return self.head(y), {"features": y}
 
+    def _lifted(self, tokens: jax.Array, level: int, train: bool) -> jax.Array:
+        """Tokens as the skip of a level: doubled until they have its size."""
+        skip = getattr(self, f"lift{level}")(tokens)
+        for i in range(len(self.net.taps) - level):
+            skip = getattr(self, f"lift{level}up{i}")(skip)
+            skip = getattr(self, f"lift{level}join{i}")(skip, train)
+        return skip
+
 
 def with_norms(weights: dict[str, Any]) -> dict[str, Any]:
-    """Adds scale 1 and bias 0 to every :class:`ResBlock` whose norms had none."""
+    """Adds scale 1 and bias 0 to every :class:`ResBlock` whose norms had none.
+
+    >>> weights = with_norms({"enter": {"conv1": {"kernel": jnp.ones((3, 3, 1, 4))}}})
+    >>> weights["enter"]["norm1"]["scale"].tolist()
+    [1.0, 1.0, 1.0, 1.0]
+    """
     for part in weights.values():
-        if isinstance(part, dict) and "conv1" in part:
-            for i in "123":
-                if f"conv{i}" in part:
-                    width = part[f"conv{i}"]["kernel"].shape[-1]
-                    part.setdefault(
-                        f"norm{i}", {"scale": jnp.ones(width), "bias": jnp.zeros(width)}
-                    )
+        if not isinstance(part, dict) or "conv1" not in part:
+            continue
+        for i in "123":
+            if f"conv{i}" in part:
+                width = part[f"conv{i}"]["kernel"].shape[-1]
+                part.setdefault(f"norm{i}", {"scale": jnp.ones(width), "bias": jnp.zeros(width)})
     return weights
 
 
@@ -212,45 +213,32 @@ def from_torch(state_dict: Mapping[str, Any], grid: tuple[int, ...] | None = Non
 
     ``grid`` is the number of tokens along each axis; by default all axes have the same.
     """
-    v, ours = r"vit\.", r"block\1"
+    block = r"vit\.blocks\.(\d+)\."
     conv = r"\.conv([123])\.conv\.weight"
-    weights = mapped(
-        state_dict,
-        [
-            (v + r"patch_embedding\.patch_embeddings\.weight", "embed.kernel"),
-            (v + r"patch_embedding\.patch_embeddings\.bias", "embed.bias"),
-            (v + r"patch_embedding\.position_embeddings", "position", same),
-            (v + r"blocks\.(\d+)\.attn\.qkv\.weight", ours + ".attention.qkv.kernel"),
-            (v + r"blocks\.(\d+)\.attn\.qkv\.bias", ours + ".attention.qkv.bias"),
-            (v + r"blocks\.(\d+)\.attn\.out_proj\.weight", ours + ".attention.out.kernel"),
-            (v + r"blocks\.(\d+)\.attn\.out_proj\.bias", ours + ".attention.out.bias"),
-            (v + r"blocks\.(\d+)\.norm([12])\.weight", ours + r".norm\2.scale"),
-            (v + r"blocks\.(\d+)\.norm([12])\.bias", ours + r".norm\2.bias"),
-            (v + r"blocks\.(\d+)\.mlp\.linear1\.weight", ours + ".mlp.up.kernel"),
-            (v + r"blocks\.(\d+)\.mlp\.linear1\.bias", ours + ".mlp.up.bias"),
-            (v + r"blocks\.(\d+)\.mlp\.linear2\.weight", ours + ".mlp.down.kernel"),
-            (v + r"blocks\.(\d+)\.mlp\.linear2\.bias", ours + ".mlp.down.bias"),
-            (v + r"norm\.weight", "norm.scale"),
-            (v + r"norm\.bias", "norm.bias"),
-            (r"encoder1\.layer" + conv, r"enter.conv\1.kernel"),
-            (r"encoder(\d)\.transp_conv_init\.conv\.weight", r"lift-\1.kernel", transposed),
-            (r"encoder(\d)\.blocks\.(\d)\.0\.conv\.weight", r"lift-\1up\2.kernel", transposed),
-            (r"encoder(\d)\.blocks\.(\d)\.1" + conv, r"lift-\1join\2.conv\3.kernel"),
-            (r"decoder(\d)\.transp_conv\.conv\.weight", r"up-\1.kernel", transposed),
-            (r"decoder(\d)\.conv_block" + conv, r"join-\1.conv\2.kernel"),
-            (r"out\.conv\.conv\.weight", "head.kernel"),
-            (r"out\.conv\.conv\.bias", "head.bias"),
-        ],
-        "UNETR",
-        unused=r"vit\.blocks\.\d+\.norm_cross_attn\..*",
-    )
-    shift = {"lift": 1, "up": 2, "join": 2}  # encoder2 is level 1, decoder2 level 0
-    for name in [n for n in weights if "-" in n]:
-        kind, rest = name.split("-")
-        weights[f"{kind}{int(rest[0]) - shift[kind]}{rest[1:]}"] = weights.pop(name)
+    rules: list[Rule] = [
+        *layer(r"vit\.patch_embedding\.patch_embeddings", "embed"),
+        (r"vit\.patch_embedding\.position_embeddings", "position", same),
+        *layer(block + r"attn\.qkv", r"block\1.attention.qkv"),
+        *layer(block + r"attn\.out_proj", r"block\1.attention.out"),
+        *norm_only(block + "norm([12])", r"block\1.norm\2"),
+        *layer(block + r"mlp\.linear1", r"block\1.mlp.up"),
+        *layer(block + r"mlp\.linear2", r"block\1.mlp.down"),
+        *norm_only(r"vit\.norm", "norm"),
+        (r"encoder1\.layer" + conv, r"enter.conv\1.kernel"),
+        (r"encoder(\d)\.transp_conv_init\.conv\.weight", r"lift-\1.kernel", transposed),
+        (r"encoder(\d)\.blocks\.(\d)\.0\.conv\.weight", r"lift-\1up\2.kernel", transposed),
+        (r"encoder(\d)\.blocks\.(\d)\.1" + conv, r"lift-\1join\2.conv\3.kernel"),
+        (r"decoder(\d)\.transp_conv\.conv\.weight", r"up-\1.kernel", transposed),
+        (r"decoder(\d)\.conv_block" + conv, r"join-\1.conv\2.kernel"),
+        *layer(r"out\.conv\.conv", "head"),
+    ]
+    unused = r"vit\.blocks\.\d+\.norm_cross_attn\..*"
+    weights = mapped(state_dict, rules, "UNETR", unused=unused)
+    # encoder2 is level 1, decoder2 level 0
+    weights = renumbered(weights, {"lift": 1, "up": 2, "join": 2})
     position = weights["position"]
-    side = round(position.shape[1] ** (1 / (weights["head"]["kernel"].ndim - 2)))
-    weights["position"] = position.reshape(
-        *(grid or (side,) * (weights["head"]["kernel"].ndim - 2)), -1
-    )
+    if grid is None:
+        dims = weights["head"]["kernel"].ndim - 2
+        grid = (round(position.shape[1] ** (1 / dims)),) * dims
+    weights["position"] = position.reshape(*grid, -1)
     return Params(with_norms(weights), {})

@@ -12,8 +12,14 @@ import numpy as np
 from flax import nnx
 
 from semiseg.nets import layers
-from semiseg.nets.from_torch.rules import mapped, transposed
-from semiseg.nets.layers import PatchEmbed
+from semiseg.nets.from_torch.rules import (
+    Rule,
+    layer,
+    mapped,
+    norm_only,
+    split_state,
+    transposed,
+)
 from semiseg.nets.network import Network
 from semiseg.types import Params
 
@@ -56,7 +62,7 @@ class VNet(Network):
     head: Literal["plain", "conv"] = "plain"
     dropout: float = 0.0
     norm: layers.NormKind = "batch"
-    dims: Literal[2, 3] = 3  # type: ignore[assignment]
+    dims: Literal[2, 3] = 3
     dtype: Literal["float32", "bfloat16"] = "float32"
 
     def __post_init__(self) -> None:
@@ -69,7 +75,7 @@ class VNet(Network):
             )
 
     @property
-    def linear_head(self) -> bool:  # type: ignore[override]
+    def linear_head(self) -> bool:
         return self.head == "plain"
 
     @property
@@ -83,24 +89,31 @@ class VNet(Network):
 
 
 class _Act(nnx.Module):
-    """(norm,) activation. Variables: those of the norm, and slope ``(C,)`` of a parametric ReLU (He
-    et al. 2015).
-    """
+    """The activation. Variables: slope ``(C,)`` of a parametric ReLU (He et al., ICCV 2015)."""
 
-    def __init__(self, net: VNet, width: int, norm: bool = True):
+    def __init__(self, net: VNet, width: int):
         self.kind = net.activation
-        self.norm = layers.Norm(width, net.norm) if norm and net.norm != "none" else None
-        self.slope = nnx.Param(jnp.full(width, 0.25)) if net.activation == "prelu" else None
+        if net.activation == "prelu":
+            self.slope = nnx.Param(jnp.full(width, 0.25))
 
-    def activate(self, x: jax.Array) -> jax.Array:
-        if self.slope is not None:
-            return jnp.where(
-                x > 0, x, x * self.slope[...].astype(x.dtype).reshape((1,) * (x.ndim - 1) + (-1,))
-            )
-        return jax.nn.elu(x) if self.kind == "elu" else jax.nn.relu(x)
+    def __call__(self, x: jax.Array) -> jax.Array:
+        if self.kind == "prelu":
+            slope = layers.along_channels(self.slope[...].astype(x.dtype), x.ndim)
+            return jnp.where(x > 0, x, x * slope)
+        if self.kind == "elu":
+            return jax.nn.elu(x)
+        return jax.nn.relu(x)
 
-    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        return self.activate(x if self.norm is None else self.norm(x, train))
+
+class _NormAct(_Act):
+    """Norm and activation. Variables: those of the norm, and the slope."""
+
+    def __init__(self, net: VNet, width: int):
+        super().__init__(net, width)
+        self.norm = layers.make_norm(width, net.norm)
+
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:  # type: ignore[override]
+        return super().__call__(self.norm(x, train))
 
 
 class _Stage(nnx.Module):
@@ -109,10 +122,13 @@ class _Stage(nnx.Module):
     """
 
     def __init__(self, net: VNet, channels: int, width: int, convs: int, normals: layers.Normals):
-        self.net, self.width, self.convs, self.enters = net, width, convs, channels != width
+        self.net = net
+        self.width = width
+        self.convs = convs
+        self.enters = channels != width
         for i in range(convs):
             conv = layers.Conv(
-                channels if i == 0 else width,
+                channels,
                 width,
                 size=net.kernel,
                 dims=net.dims,
@@ -121,24 +137,24 @@ class _Stage(nnx.Module):
             )
             setattr(self, f"conv{i}", conv)
             if self.enters and i == convs - 1:
-                self.norm = None if net.norm == "none" else layers.Norm(width, net.norm)
+                self.norm = layers.make_norm(width, net.norm)
             else:
-                setattr(self, f"act{i}", _Act(net, width))
-        self.last = _Act(net, width, norm=False)
+                setattr(self, f"act{i}", _NormAct(net, width))
+            channels = width
+        self.last = _Act(net, width)
 
     def __call__(self, y: jax.Array, x: jax.Array, train: bool) -> jax.Array:
         """``y`` is ``x`` after dropout; the residual is ``x``."""
         for i in range(self.convs):
             y = getattr(self, f"conv{i}")(y)
             if self.enters and i == self.convs - 1:
-                y = y if self.norm is None else self.norm(y, train)
+                y = self.norm(y, train)
             else:
                 y = getattr(self, f"act{i}")(y, train)
         if self.enters:
-            x = jnp.tile(x, (1,) * (x.ndim - 1) + (-(-self.width // x.shape[-1]),))[
-                ..., : self.width
-            ]
-        return self.last.activate(x + y)
+            copies = -(-self.width // x.shape[-1])
+            x = jnp.tile(x, (*(1,) * (x.ndim - 1), copies))[..., : self.width]
+        return self.last(x + y)
 
 
 class _Module(nnx.Module):
@@ -149,38 +165,31 @@ class _Module(nnx.Module):
     def __init__(self, net: VNet, channels: int, classes: int, normals: layers.Normals):
         self.net = net
         bias = net.norm == "none"
-        width = lambda i: net.width * 2**i
+        widths = [net.width * 2**i for i in range(len(net.convs))]
         for i, convs in enumerate(net.convs):
-            if i:
-                setattr(
-                    self,
-                    f"into{i}",
-                    PatchEmbed(
-                        width(i - 1), width(i), 2, dims=net.dims, bias=bias, normals=normals
-                    ),
+            given = channels
+            if i > 0:
+                given = widths[i]
+                into = layers.PatchEmbed(
+                    widths[i - 1], given, 2, dims=net.dims, bias=bias, normals=normals
                 )
-                setattr(self, f"enter{i}", _Act(net, width(i)))
-            setattr(
-                self, f"down{i}", _Stage(net, width(i) if i else channels, width(i), convs, normals)
-            )
-        below = width(len(net.convs) - 1)
-        for i, convs in zip(reversed(range(len(net.ups))), net.ups):
-            setattr(self, f"out{i}", layers.UpConv(below, width(i), dims=net.dims, normals=normals))
-            setattr(self, f"leave{i}", _Act(net, width(i)))
-            below = 2 * width(i)
+                setattr(self, f"into{i}", into)
+                setattr(self, f"enter{i}", _NormAct(net, given))
+            setattr(self, f"down{i}", _Stage(net, given, widths[i], convs, normals))
+        below = widths[-1]
+        for i, convs in zip(reversed(range(len(net.ups))), net.ups, strict=True):
+            out = layers.UpConv(below, widths[i], dims=net.dims, normals=normals)
+            setattr(self, f"out{i}", out)
+            setattr(self, f"leave{i}", _NormAct(net, widths[i]))
+            below = 2 * widths[i]
             setattr(self, f"up{i}", _Stage(net, below, below, convs, normals))
         if net.head == "conv":
             self.last = layers.Conv(
                 below, classes, size=5, dims=net.dims, bias=bias, normals=normals
             )
-            self.final = _Act(net, classes)
-        self.head = layers.Conv(
-            below if net.head == "plain" else classes,
-            classes,
-            size=1,
-            dims=net.dims,
-            normals=normals,
-        )
+            self.final = _NormAct(net, classes)
+            below = classes
+        self.head = layers.Conv(below, classes, size=1, dims=net.dims, normals=normals)
 
     def __call__(
         self, x: jax.Array, train: bool, key: jax.Array | None
@@ -188,74 +197,51 @@ class _Module(nnx.Module):
         levels = len(self.net.convs)
         skips = []
         for i in range(levels):
-            if i:
+            if i > 0:
                 x = getattr(self, f"enter{i}")(getattr(self, f"into{i}")(x), train)
-            drop = None if key is None or i < levels - 2 else jax.random.fold_in(key, i)
-            x = getattr(self, f"down{i}")(
-                layers.dropout(x, self.net.dropout, drop, spatial=True), x, train
-            )
+            y = x
+            if i >= levels - 2:
+                y = layers.dropout(x, self.net.dropout, layers.subkey(key, i), spatial=True)
+            x = getattr(self, f"down{i}")(y, x, train)
             skips.append(x)
         for i in reversed(range(levels - 1)):
             y = getattr(self, f"leave{i}")(getattr(self, f"out{i}")(x), train)
             x = jnp.concatenate([y, skips[i]], -1)
             x = getattr(self, f"up{i}")(x, x, train)
         aux = {"features": x}
-        return self.head(self.final(self.last(x), train) if self.net.head == "conv" else x), aux
+        if self.net.head == "conv":
+            x = self.final(self.last(x), train)
+        return self.head(x), aux
 
 
 def from_torch(state_dict: Mapping[str, Any]) -> Params:
     """Variables of ``VNet(convs=(1, 1, 2, 3, 2), ups=(2, 2, 1, 1), activation="elu", head="conv")``
     from the state dict of MONAI's ``VNet``.
     """
-    down, up = r"down_tr(\d+)\.", r"up_tr(\d+)\."
-    lines: list[Any] = [
+    down = r"down_tr(\d+)\."
+    up = r"up_tr(\d+)\."
+    rules: list[Rule] = [
         (r"in_tr\.conv_block\.conv\.weight", "down0.conv0.kernel"),
+        *norm_only(r"in_tr\.conv_block\.adn\.N", "down0.norm"),
         (down + r"down_conv\.weight", r"into-\1.kernel"),
+        *norm_only(down + "bn1", r"enter-\1.norm"),
         (down + r"ops\.(\d)\.conv_block\.conv\.weight", r"down-\1.conv\2.kernel"),
+        *norm_only(down + r"ops\.(\d)\.conv_block\.adn\.N", r"down-\1.act\2.norm"),
         (up + r"up_conv\.weight", r"out-\1.kernel", transposed),
         (up + r"up_conv\.bias", r"out-\1.bias"),
+        *norm_only(up + "bn1", r"leave-\1.norm"),
         (up + r"ops\.(\d)\.conv_block\.conv\.weight", r"up-\1.conv\2.kernel"),
+        *norm_only(up + r"ops\.(\d)\.conv_block\.adn\.N", r"up-\1.act\2.norm"),
         (r"out_tr\.conv_block\.conv\.weight", "last.kernel"),
-        (r"out_tr\.conv2\.weight", "head.kernel"),
-        (r"out_tr\.conv2\.bias", "head.bias"),
+        *norm_only(r"out_tr\.conv_block\.adn\.N", "final.norm"),
+        *layer(r"out_tr\.conv2", "head"),
     ]
-    places = [
-        (r"in_tr\.conv_block\.adn\.N", "down0.norm"),
-        (down + "bn1", r"enter-\1.norm"),
-        (down + r"ops\.(\d)\.conv_block\.adn\.N", r"down-\1.act\2.norm"),
-        (up + "bn1", r"leave-\1.norm"),
-        (up + r"ops\.(\d)\.conv_block\.adn\.N", r"up-\1.act\2.norm"),
-        (r"out_tr\.conv_block\.adn\.N", "final.norm"),
-    ]
-    for pattern, target in places:
-        for theirs, ours in (
-            ("weight", "scale"),
-            ("bias", "bias"),
-            ("running_mean", "mean"),
-            ("running_var", "var"),
-        ):
-            lines.append((rf"{pattern}\.{theirs}", f"{target}.{ours}"))
-    every = mapped(state_dict, lines, "VNet", unused=r".*num_batches_tracked")
-    for name in [n for n in every if "-" in n]:
-        kind, number = name.split("-")
-        level = int(
-            np.log2(int(number) // 16)
-        )  # MONAI names a stage by its channels, on the way up after the join
-        every[f"{kind}{level if kind in ('into', 'down', 'enter') else level - 1}"] = every.pop(
-            name
-        )
-    return Params(*_split(every))
-
-
-def _split(tree: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Weights and running statistics of nested dicts that hold both."""
-    weights: dict[str, Any] = {}
-    state: dict[str, Any] = {}
-    for name, part in tree.items():
-        if isinstance(part, dict):
-            inner = _split(part)
-            weights |= {name: inner[0]} if inner[0] else {}
-            state |= {name: inner[1]} if inner[1] else {}
-        else:
-            (state if name in ("mean", "var") else weights)[name] = part
-    return weights, state
+    nested = mapped(state_dict, rules, "VNet", unused=r".*num_batches_tracked")
+    for name in [name for name in nested if "-" in name]:
+        kind, channels = name.split("-")
+        # MONAI names a stage by its channels, on the way up by those after the join
+        level = int(np.log2(int(channels) // 16))
+        if kind not in ("into", "down", "enter"):
+            level -= 1
+        nested[f"{kind}{level}"] = nested.pop(name)
+    return split_state(nested)

@@ -114,6 +114,18 @@ def mapped(
     return nested
 
 
+def renumbered(nested: dict[str, Any], first: Mapping[str, int]) -> dict[str, Any]:
+    """Parts called ``kind-N…`` under our numbers: N less the number of the kind's first.
+
+    >>> renumbered({"up-3block": 1, "head": 2}, {"up": 2})
+    {'head': 2, 'up1block': 1}
+    """
+    for name in [name for name in nested if "-" in name]:
+        kind, rest = name.split("-")
+        nested[f"{kind}{int(rest[0]) - first[kind]}{rest[1:]}"] = nested.pop(name)
+    return nested
+
+
 def put(nested: dict[str, Any], name: str, value: Any) -> None:
     """Sets ``a.b.c`` in nested dicts.
 
