@@ -234,7 +234,7 @@ def read_scan(path: Path, channels: str) -> Scan:
     image: Any = nibabel.load(path)
     voxels = np.asarray(image.dataobj)
     volume = voxels.reshape(voxels.shape[:3])
-    count = volume.shape[axis]
+    count: int = volume.shape[axis]
     slices = tuple(slice_of(volume, i, axis)[..., None] for i in range(count))
     return Scan(path, slices, axis, voxels.shape, image)
 

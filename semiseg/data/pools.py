@@ -80,7 +80,7 @@ class _Arrays(NamedTuple):
 
     images: jax.Array
     labels: jax.Array
-    count: int
+    number: int
 
 
 @functools.lru_cache(2)
@@ -164,7 +164,7 @@ def pools(
         unlabelled_count=jnp.int32(rest.sum()),
         synthetic_image_MHWC=extra.images,
         synthetic_label_MHW=extra.labels,
-        synthetic_count=jnp.int32(extra.count),
+        synthetic_count=jnp.int32(extra.number),
         hidden_NHW=real.labels,
     )
     return made, budget, split
