@@ -34,9 +34,8 @@ def exported(run, tmp_path_factory):
 def _disc(side=48):
     rows, cols = np.mgrid[:side, : side - 8]
     disc = (rows - 20) ** 2 + (cols - 18) ** 2 < 60
-    return disc, np.clip(
-        60 + 110 * disc + np.random.default_rng(0).normal(0, 12, disc.shape), 0, 255
-    ).astype(np.uint8)
+    noise = np.random.default_rng(0).normal(0, 12, disc.shape)
+    return disc, np.clip(60 + 110 * disc + noise, 0, 255).astype(np.uint8)
 
 
 def test_predict_keeps_format_size_and_geometry(exported, tmp_path, capsys):
@@ -63,23 +62,20 @@ def test_predict_keeps_format_size_and_geometry(exported, tmp_path, capsys):
     nibabel.save(volume, source / "c.nii.gz")
     (source / "notes.txt").write_text("not an image")
     assert main(["predict", str(exported), "--input", str(source), "--output", str(out)]) == 0
-    assert (
-        sorted(p.name for p in out.iterdir()) == ["a.png", "b.tif", "c.nii.gz"]
-        and "class 1" in capsys.readouterr().out
-    )
+    assert sorted(p.name for p in out.iterdir()) == ["a.png", "b.tif", "c.nii.gz"]
+    assert "class 1" in capsys.readouterr().out
     masks = {name: np.asarray(Image.open(out / name)) for name in ("a.png", "b.tif")}
     for mask in masks.values():
-        assert mask.shape == disc.shape and mask.dtype == np.uint8
+        assert mask.shape == disc.shape
+        assert mask.dtype == np.uint8
         assert 2 * (mask & disc).sum() / (mask.sum() + disc.sum()) > 0.7
     assert Image.open(out / "b.tif").info["dpi"] == pytest.approx((300, 300))
-    found = nibabel.load(out / "c.nii.gz")
-    np.testing.assert_allclose(found.affine, affine, atol=1e-5)
-    assert (
-        found.header["sform_code"] == 4
-        and found.header.get_xyzt_units() == ("mm", "sec")
-        and found.get_data_dtype() == np.uint8
-    )
-    assert (np.asarray(found.dataobj)[..., 0] == masks["a.png"]).mean() > 0.9
+    scan = nibabel.load(out / "c.nii.gz")
+    np.testing.assert_allclose(scan.affine, affine, atol=1e-5)
+    assert scan.header["sform_code"] == 4
+    assert scan.header.get_xyzt_units() == ("mm", "sec")
+    assert scan.get_data_dtype() == np.uint8
+    assert (np.asarray(scan.dataobj)[..., 0] == masks["a.png"]).mean() > 0.9
 
 
 def test_predict_names_a_bad_file_and_goes_on(exported, tmp_path, capsys):
@@ -89,36 +85,27 @@ def test_predict_names_a_bad_file_and_goes_on(exported, tmp_path, capsys):
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "bad.png").write_bytes(b"\x89PNG nothing")
     Image.fromarray(_disc()[1]).save(tmp_path / "in" / "good.png")
-    assert (
-        main(
-            ["predict", str(exported), f"--input={tmp_path / 'in'}", f"--output={tmp_path / 'out'}"]
-        )
-        == 1
-    )
-    assert "bad.png" in capsys.readouterr().err and (tmp_path / "out" / "good.png").exists()
-    assert (
-        main(
-            ["predict", str(exported), f"--input={tmp_path / 'in'}", f"--output={tmp_path / 'in'}"]
-        )
-        == 2
-    )
-    assert (
-        main(
-            ["predict", str(tmp_path), f"--input={tmp_path / 'in'}", f"--output={tmp_path / 'out'}"]
-        )
-        == 2
-    )
+
+    def predict(model, output):
+        flags = [f"--input={tmp_path / 'in'}", f"--output={tmp_path / output}"]
+        return main(["predict", str(model), *flags])
+
+    assert predict(exported, "out") == 1
+    assert "bad.png" in capsys.readouterr().err
+    assert (tmp_path / "out" / "good.png").exists()
+    assert predict(exported, "in") == 2
+    assert predict(tmp_path, "out") == 2
 
 
 def test_predictions_are_the_evaluations(run, root):
     """A predictor of the run's folder gives the labels that were scored. Catches another frame, or
     student for teacher.
     """
-    kept = np.load(run / "examples.npz")
+    examples = np.load(run / "examples.npz")
     predictor = Predictor.load(run)
     cases = {c.name: c for c in store.read_split("discs", "val", root)}
-    (mask,) = predictor.masks([cases[str(kept["subject"][0])].image])
-    assert (predictor.frame.label_to_pool(mask) == kept["prediction"][0]).mean() > 0.97
+    (mask,) = predictor.masks([cases[str(examples["subject"][0])].image])
+    assert (predictor.frame.label_to_pool(mask) == examples["prediction"][0]).mean() > 0.97
 
 
 def test_export_is_whole_and_says_what_the_run_says(run, exported, root):
@@ -134,25 +121,18 @@ def test_export_is_whole_and_says_what_the_run_says(run, exported, root):
         "README.md",
         "LICENSE",
     }
-    card, summary = (
-        (exported / "README.md").read_text(),
-        json.loads((run / "summary.json").read_text()),
-    )
-    worst = min(
-        float(r["value"])
-        for r in RunFolder(run).read_scores()
-        if r["metric"] == "dice" and r["checkpoint"] == "last"
-    )
+    card = (exported / "README.md").read_text()
+    summary = RunFolder(run).read_summary()
+    rows = [row for row in RunFolder(run).read_scores() if row["checkpoint"] == "last"]
+    worst = min(float(row["value"]) for row in rows if row["metric"] == "dice")
     (row,) = (line for line in card.splitlines() if line.startswith("| val | class 1 |"))
-    assert row.startswith(
-        f"| val | class 1 | {summary['last']['val']['dice']:.4g} ± "
-    ) and row.endswith(f"| {worst:.3f} |")
-    assert "8 subjects (8 images)" in card and store.info("discs", root).fingerprint in card
-    assert (
-        "test split was never scored" in card
-        and "Not a medical device" in card
-        and "not stated" in (exported / "LICENSE").read_text()
-    )
+    assert row.startswith(f"| val | class 1 | {summary['last']['val']['dice']:.4g} ± ")
+    assert row.endswith(f"| {worst:.3f} |")
+    assert "8 subjects (8 images)" in card
+    assert store.info("discs", root).fingerprint in card
+    assert "test split was never scored" in card
+    assert "Not a medical device" in card
+    assert "not stated" in (exported / "LICENSE").read_text()
     assert main(["export", str(run), f"--out={exported}"]) == 0  # again, over its own files
     assert main(["export", str(run), f"--out={run}"]) == 2
     assert main(["export", str(exported.parent), f"--out={exported}"]) == 2
@@ -168,19 +148,13 @@ def test_a_data_card_is_written_with_every_set(root, capsys):
         for split in ("train", "val")
     }
     assert f"| class 1 | {share['train']:.2%} | 100% | {share['val']:.2%} | 100% |" in card
-    assert (
-        "| test | 3 | 3 | 3 | 3 | not looked at |" in card
-        and "| train | 8 | 8 | 8 | 8 | 40×36 | 1×1 |" in card
-    )
+    assert "| test | 3 | 3 | 3 | 3 | not looked at |" in card
+    assert "| train | 8 | 8 | 8 | 8 | 40×36 | 1×1 |" in card
     info = store.info("discs", root)
-    assert (
-        info.fingerprint in card
-        and f"semiseg data import --format folder --source {info.source} --name discs" in card
-    )
-    assert (
-        main(["data", "describe", "discs", f"--root={root}"]) == 0
-        and str(Path(root) / "discs" / "card.md") in capsys.readouterr().out
-    )
+    assert info.fingerprint in card
+    assert f"semiseg data import --format folder --source {info.source} --name discs" in card
+    assert main(["data", "describe", "discs", f"--root={root}"]) == 0
+    assert str(Path(root) / "discs" / "card.md") in capsys.readouterr().out
 
 
 def test_doctor_finds_what_is_wrong(monkeypatch, tmp_path, capsys):
@@ -191,14 +165,14 @@ def test_doctor_finds_what_is_wrong(monkeypatch, tmp_path, capsys):
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     monkeypatch.setenv("NETRC", str(tmp_path / "none"))
     assert main(["doctor", f"--json={tmp_path / 'd.json'}"]) == 0
-    said = capsys.readouterr().out
-    assert (
-        "computes" in said
-        and "mirrored offline" in said
-        and len(json.loads((tmp_path / "d.json").read_text())) >= 8
-    )
+    output = capsys.readouterr().out
+    assert "computes" in output
+    assert "mirrored offline" in output
+    assert len(json.loads((tmp_path / "d.json").read_text())) >= 8
     monkeypatch.setitem(doctor.SUPPORTED, "jax", ("99.0", "100"))
     monkeypatch.setattr(doctor.os, "access", lambda place, how: False)
     assert main(["doctor"]) == 1
-    said = capsys.readouterr().out
-    assert "BAD   jax" in said and "cannot be written" in said and "to mend" in said
+    output = capsys.readouterr().out
+    assert "BAD   jax" in output
+    assert "cannot be written" in output
+    assert "to mend" in output
