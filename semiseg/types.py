@@ -91,7 +91,7 @@ class Case:
 
     Attributes:
       subject: the patient (or, where a set names none, the image); the unit that is split, counted
-        as the budget, and scored.
+        as the label budget, and scored.
       name: unique in the set, e.g. ``patient001_frame01_slice_3``.
       image: ``(H, W, C)`` or ``(D, H, W, C)``; uint8, or float32.
       label: ``(H, W)`` or ``(D, H, W)`` uint8 with classes ``0 … K-1`` (and IGNORE), or None where
@@ -118,46 +118,58 @@ class Pools(NamedTuple):
     """Everything a training program draws from, on the device. Shapes depend on the data set alone,
     never on the label budget.
 
-    ``label_NHW`` holds IGNORE for every image outside the label budget: a method cannot see what it
-    was not given.
+    Attributes:
+      image_NHWC: uint8; all training images.
+      label_NHW: uint8; IGNORE for every image outside the label budget: a method cannot see what it
+        was not given.
+      labelled_N: int32; indices of labelled images, padded by repetition.
+      labelled_count: int32 scalar; how many of these there are.
+      unlabelled_N: int32; indices of unlabelled images, padded by repetition.
+      unlabelled_count: int32 scalar; how many of these there are.
+      synthetic_image_MHWC: uint8, at least one.
+      synthetic_label_MHW: uint8; their masks.
+      synthetic_count: int32 scalar; how many synthetic images there are.
+      hidden_NHW: uint8; the held-back labels, IGNORE where there is none. The diagnostics alone
+        read them; None for no diagnostics.
     """
 
-    image_NHWC: jax.Array  # uint8
-    label_NHW: jax.Array  # uint8
-    labelled_N: jax.Array  # int32: indices of labelled images, padded by repetition
-    labelled_count: jax.Array  # int32 scalar
-    unlabelled_N: jax.Array  # int32
+    image_NHWC: jax.Array
+    label_NHW: jax.Array
+    labelled_N: jax.Array
+    labelled_count: jax.Array
+    unlabelled_N: jax.Array
     unlabelled_count: jax.Array
-    synthetic_image_MHWC: jax.Array  # uint8, M >= 1
+    synthetic_image_MHWC: jax.Array
     synthetic_label_MHW: jax.Array
     synthetic_count: jax.Array
-    hidden_NHW: jax.Array | None = (
-        # uint8: every label there is, IGNORE where there is none; read by the diagnostics alone,
-        # None for no diagnostics
-        None
-    )
+    hidden_NHW: jax.Array | None = None
 
 
 class Batch(NamedTuple):
-    """What a method's loss sees. Images are float32, standardised; labels int32 with IGNORE."""
+    """What a method's loss sees. Images are float32, standardised; labels int32 with IGNORE.
 
-    image: jax.Array  # (B, H, W, C) labelled (real and synthetic), weakly augmented
-    label: jax.Array  # (B, H, W)
-    weak: jax.Array  # (U, H, W, C) unlabelled, weak view
-    strong: (
-        jax.Array
-    )  # (U, H, W, C) the same pixels, strong view: same geometry, other intensities, cut-outs
-    valid: (
-        jax.Array
-    )  # (U, H, W) bool: False where augmentation moved in pixels from outside the frame
-    # (U,) int32: index of each unlabelled image in the pool of N; from N on, in the synthetic pool
+    Attributes:
+      image: ``(B, H, W, C)`` labelled (real and synthetic), weakly augmented.
+      label: ``(B, H, W)``.
+      weak: ``(U, H, W, C)`` unlabelled, weak view.
+      strong: ``(U, H, W, C)`` the same pixels, strong view: same geometry, other intensities,
+        cut-outs.
+      valid: ``(U, H, W)`` bool; False where augmentation moved in pixels from outside the frame.
+      place: ``(U,)`` int32; index of each unlabelled image in the pool of N images; from N on, in
+        the synthetic pool.
+      coordinates: ``(U, 2, H, W)``; pixel of the pool image that each pixel of its views comes
+        from, see :func:`semiseg.augment.geometry.warp`.
+      weight: ``(B,)`` by which what each labelled image's mask teaches is multiplied; None for 1.
+    """
+
+    image: jax.Array
+    label: jax.Array
+    weak: jax.Array
+    strong: jax.Array
+    valid: jax.Array
     place: jax.Array
-    # (U, 2, H, W): pixel of the pool image each pixel of its views comes from, see
-    # semiseg.augment.geometry.warp
     coordinates: jax.Array
-    weight: jax.Array | None = (
-        None  # (B,) by which what each labelled image's mask teaches is multiplied; None for 1
-    )
+    weight: jax.Array | None = None
 
 
 # ------------------------------------------------------------------ networks
@@ -250,11 +262,13 @@ class Model(NamedTuple):
     pool: jax.ShapeDtypeStruct | None = None
 
     def init(self, key: jax.Array) -> Params:
+        """Fresh variables of the network."""
         return self.net.init(key, self.sample, self.classes)
 
     def apply(
         self, params: Params, x: jax.Array, *, train: bool, key: jax.Array | None = None
     ) -> Output:
+        """Logits of a batch, see :meth:`Net.apply`."""
         return self.net.apply(params, x, train=train, key=key)
 
 
@@ -269,7 +283,7 @@ class Loss(Protocol):
 
 class Pseudo(NamedTuple):
     """What a method makes of the unlabelled batch, for the diagnostics that compare it with the
-    hidden labels.
+    held-back labels.
 
     Attributes:
       probability: ``(U, H, W, K)``, what the batch is taught with, in the place of each pixel of
