@@ -15,5 +15,6 @@ def picture(seed: int, size: int = 16) -> tuple[np.ndarray, np.ndarray]:
     """A noisy picture and its three-class label."""
     rng = np.random.default_rng(seed)
     label = np.zeros((size, size), np.uint8)
-    label[4:8, 4:9], label[9:12, 2:6] = 1, 2
+    label[4:8, 4:9] = 1
+    label[9:12, 2:6] = 2
     return rng.integers(0, 200, (size, size), dtype=np.uint8) + 20 * label, label

@@ -39,10 +39,8 @@ def test_layout(acdc_like):
 def test_test_list_becomes_test(acdc_like):
     """Catches a test list merged with val, and test patients that are also trained on."""
     with h5py.File(acdc_like / "data" / "patientt_frame01.h5", "w") as file:
-        file["image"], file["label"] = (
-            np.zeros((2, 8, 8), np.float32),
-            np.zeros((2, 8, 8), np.uint8),
-        )
+        file["image"] = np.zeros((2, 8, 8), np.float32)
+        file["label"] = np.zeros((2, 8, 8), np.uint8)
     (acdc_like / "test.list").write_text("patientt_frame01\n")
     found = read(acdc_like)
     assert {ref.subject for ref in found.splits["test"]} == {"patientt"} and {

@@ -23,7 +23,8 @@ def test_import_list_check_describe(pictures, tmp_path, capsys):
     """Catches a flag that is renamed, a table that is not written as JSON, and counts that are not
     the set's.
     """
-    root, out = str(tmp_path / "root"), tmp_path / "out.json"
+    root = str(tmp_path / "root")
+    out = tmp_path / "out.json"
     where = ["--format", "folder", "--source", str(pictures), "--name", "own", "--root", root]
     assert main(["import", *where, "--classes=back,cell,debris"]) == 0
     with pytest.raises(UserError, match="--overwrite"):
@@ -83,13 +84,16 @@ def test_classes_that_lie_one_way_are_found():
     """Known by construction: b right of a, c anywhere around a. Catches a direction of which the
     sign is lost, one taken from a handful of subjects, and millimetres that are not square.
     """
-    rng, cases = np.random.default_rng(0), []
+    rng = np.random.default_rng(0)
+    cases = []
     for i in range(16):
         label = np.zeros((40, 40), np.uint8)
-        label[18:22, 14:17], label[18:22, 24:27] = 1, 2
+        label[18:22, 14:17] = 1
+        label[18:22, 24:27] = 2
         angle = rng.uniform(0, 2 * np.pi)
-        y, x = int(20 + 12 * np.sin(angle)), int(15 + 12 * np.cos(angle))
-        label[y, x] = 3
+        row = int(20 + 12 * np.sin(angle))
+        column = int(15 + 12 * np.cos(angle))
+        label[row, column] = 3
         cases.append(Case(f"s{i}", f"s{i}", label[..., None], label, (1.0, 1.0), f"s{i}", 0, ""))
     found = one_way(cases, ("back", "a", "b", "c"))
     assert found["a, b"] == {"r": 1.0, "subjects": 16} and "a, c" not in found
@@ -103,7 +107,8 @@ def test_classes_that_lie_one_way_are_found():
     # row
     for i in range(16):
         label = np.zeros((3, 40, 40), np.uint8)
-        label[:, 20, 10], label[:, 20 + (8 if i % 2 else -8), 14] = 1, 2
+        label[:, 20, 10] = 1
+        label[:, 28 if i % 2 else 12, 14] = 2
         volumes.append(
             Case(f"v{i}", f"v{i}", label[..., None], label, (1.0, 1.0, 10.0), f"v{i}", 0, "")
         )

@@ -39,7 +39,7 @@ def volumes(tmp_path):
 
 
 def test_good_folder(pictures):
-    """Catches a problem reported where there is none, and default fractions that are not 70/10/20."""
+    """Catches a problem where there is none, and default fractions that are not 70/10/20."""
     found = read(pictures)
     assert problems(pictures) == []
     assert {split: len(refs) for split, refs in found.splits.items()} == {
@@ -111,7 +111,8 @@ def test_a_slice_does_not_copy_its_volume(coarsest, tmp_path):
     plane = np.moveaxis(voxels, coarsest, 0)[5]
     np.testing.assert_array_equal(first.image[..., 0], plane)
     np.testing.assert_array_equal(first.label, plane > 0.5)
-    first.image[:], first.label[:] = -1, 3
+    first.image[:] = -1
+    first.label[:] = 3
     np.testing.assert_array_equal(second.image[..., 0], plane)
     np.testing.assert_array_equal(ref.load().label, plane > 0.5)
 

@@ -18,13 +18,14 @@ from semiseg.types import Case
 
 def scan(volume, places, channels=1):
     """Slices in a shuffled order, each of the grey value 10 · place (+ channel)."""
-    image = lambda place: (
-        np.full((4, 4, channels), 10 * place, np.uint8) + np.arange(channels, dtype=np.uint8)
-    )
-    return [
-        Case("s", f"{volume}{p}", image(p), np.zeros((4, 4), np.uint8), (1.0, 1.0), volume, p)
-        for p in places
-    ]
+    slices = []
+    for place in places:
+        image = np.full((4, 4, channels), 10 * place, np.uint8)
+        image += np.arange(channels, dtype=np.uint8)
+        label = np.zeros((4, 4), np.uint8)
+        name = f"{volume}{place}"
+        slices.append(Case("s", name, image, label, (1.0, 1.0), volume, place))
+    return slices
 
 
 def test_neighbours_are_those_of_the_scan():

@@ -1,5 +1,7 @@
 """Budgets are nested, stable and by subject; groups never part."""
 
+import itertools
+from collections import Counter
 from types import SimpleNamespace
 
 import numpy as np
@@ -34,18 +36,17 @@ def test_subsets_differ_and_depend_on_name_and_subset_alone():
     assert order(SUBJECTS[::-1], name="x", subset=2) == order(SUBJECTS, name="x", subset=2)
     orders = {
         order(SUBJECTS, name=name, subset=subset, official=SUBJECTS)
-        for name in "xy"
-        for subset in (1, 2, 3)
+        for name, subset in itertools.product("xy", (1, 2, 3))
     }
     assert len(orders) == 6 and tuple(SUBJECTS) not in orders
 
 
 def test_budgets_are_nested_prefixes_of_annotated_subjects():
     """Catches budgets drawn anew, counted in cases, or spent on subjects that nobody annotated."""
-    cases = [case(s, label=i % 2 == 0) for i, s in enumerate(SUBJECTS) for _ in range(3)]
+    cases = [case(s, label=i % 2 == 0) for i, s in enumerate(SUBJECTS)] * 3
     info = SimpleNamespace(name="set", official_order=(), counts={})
     chosen = [labelled_subjects(info, cases, n, subset=1) for n in range(1, 11)]
-    for n, (small, large) in enumerate(zip(chosen, chosen[1:]), start=1):
+    for n, (small, large) in enumerate(itertools.pairwise(chosen), start=1):
         assert len(small) == n and large[:n] == small
     assert set(chosen[-1]) == set(SUBJECTS[::2])
 
@@ -69,10 +70,9 @@ def test_groups_never_part_and_fractions_hold():
     """Catches assignment by subject, and a fraction that is ignored."""
     groups = {f"s{i}": f"g{i // 4}" for i in range(200)}
     home = assign(groups, {"train": 0.6, "val": 0.15, "test": 0.25})
-    assert all(len({home[s] for s in groups if groups[s] == g}) == 1 for g in set(groups.values()))
-    share = {
-        split: sum(v == split for v in home.values()) / 200 for split in ("train", "val", "test")
-    }
+    assert len({(groups[s], home[s]) for s in groups}) == len(set(groups.values()))
+    count = Counter(home.values())
+    share = {split: number / 200 for split, number in count.items()}
     assert share == pytest.approx({"train": 0.6, "val": 0.15, "test": 0.25}, abs=0.03)
 
 

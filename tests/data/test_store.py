@@ -34,29 +34,20 @@ def test_cases_come_back_as_they_went_in(acdc_like, root):
         ]
         after = store.read_split("heart", split, root)
         assert len(before) == len(after) == info.counts[split]["records"]
-        for a, b in zip(before, after):
-            assert (a.subject, a.name, a.volume, a.index, a.group, a.spacing) == (
-                b.subject,
-                b.name,
-                b.volume,
-                b.index,
-                b.group,
-                b.spacing,
-            )
+        for a, b in zip(before, after, strict=True):
+            for field in ("subject", "name", "volume", "index", "group", "spacing"):
+                assert getattr(a, field) == getattr(b, field)
             assert a.image.dtype == b.image.dtype == np.float32 and b.label.dtype == np.uint8
             np.testing.assert_array_equal(a.image, b.image)
             np.testing.assert_array_equal(a.label, b.label)
 
 
 def test_uint8_stays_and_missing_labels_stay_missing(pictures, root):
-    """Catches pictures turned to float, and an unlabelled image that comes back as all background."""
+    """Catches pictures turned to float, and an unlabelled image that comes back as background."""
     (pictures / "labels" / "p3.png").unlink()
     importing.import_set("folder", pictures, "own", root, progress=False)
-    cases = {
-        case.name: case
-        for split in ("train", "val")
-        for case in store.read_split("own", split, root)
-    }
+    stored = store.read_split("own", "train", root) + store.read_split("own", "val", root)
+    cases = {case.name: case for case in stored}
     assert cases["p3"].label is None
     assert sum(case.label is None for case in cases.values()) == 1
     labelled = next(case for case in cases.values() if case.label is not None)
@@ -116,7 +107,8 @@ def test_ledger_survives_overwrite(pictures, root):
 @pytest.mark.parametrize("overwrite", [True, False])
 def test_only_a_set_is_replaced(kind, overwrite, pictures, root):
     """Catches --overwrite that deletes a folder which is no data set, or what a link leads to."""
-    place, elsewhere = root / "own", root.parent / "elsewhere"
+    place = root / "own"
+    elsewhere = root.parent / "elsewhere"
     root.mkdir()
     if kind == "link to a set":
         importing.import_set("folder", pictures, "elsewhere", root.parent, progress=False)
