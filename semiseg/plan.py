@@ -125,7 +125,7 @@ def activations(net: ResEncUNet, patch: Sequence[int]) -> int:
     """Numbers in the outputs of all convolutions for one image of ``patch`` pixels.
 
     >>> activations(ResEncUNet((8, 16), (1, 1)), (16, 16))
-    16384
+    13312
     """
     total = 0
     pixels = math.prod(patch)
@@ -145,7 +145,7 @@ def parameters(net: ResEncUNet, channels: int, classes: int) -> int:
     """Number of weights, without those of norms and biases.
 
     >>> parameters(ResEncUNet((8, 16), (1, 1)), channels=1, classes=2)
-    6952
+    6488
     """
     total = net.widths[0] * classes
     given = channels
@@ -186,7 +186,7 @@ def memory(net: ResEncUNet, patch: Sequence[int], batch: int, channels: int, cla
     gradient, two moments and an average.
 
     >>> round(memory(ResEncUNet((8, 16), (1, 1)), (64, 64), 4, channels=1, classes=2), 4)
-    0.0127
+    0.0104
     """
     held = ARRAYS_HELD * batch * activations(net, patch) + 5 * parameters(net, channels, classes)
     return 4 * held / 1e9
@@ -326,7 +326,10 @@ def _facts(fingerprint: Mapping[str, Any], dims: int) -> _Facts:
 
 
 def _fit(
-    size: Sequence[int], facts: _Facts, width: int, encoder: Encoder
+    size: Sequence[int],
+    facts: _Facts,
+    width: int,
+    encoder: Encoder,
 ) -> tuple[tuple[int, ...], ResEncUNet]:
     """The network for a size, and the size rounded to what the network takes."""
     net = network(size, facts.spacing, width=width, encoder=encoder)
@@ -337,7 +340,11 @@ def _fit(
 
 
 def _largest_patch(
-    median: Sequence[int], facts: _Facts, memory_gb: float, width: int, encoder: Encoder
+    median: Sequence[int],
+    facts: _Facts,
+    memory_gb: float,
+    width: int,
+    encoder: Encoder,
 ) -> tuple[tuple[int, ...], ResEncUNet]:
     """The largest patch of which two fit the memory, and its network."""
     size = list(median)
@@ -424,7 +431,7 @@ def _mirrors_reason(one_way: Mapping[str, Any]) -> str:
 
 # ------------------------------------------------------------------ as a configuration
 def trial(decided: Plan, name: str) -> dict[str, Any]:
-    """The fields of a :class:`semiseg.config.Trial` that carry out a plan for the data set ``name``.
+    """The fields of a :class:`semiseg.config.Trial` that carry out a plan for a data set.
 
     >>> net = ResEncUNet((8, 16), (1, 1))
     >>> decided = Plan((64, 64), (128, 128), 8, net, True, True, 0.5, ())

@@ -39,7 +39,11 @@ class _GridGate(nnx.Module):
         self.conv_psi = pointwise(hidden, 1)
 
     def __call__(
-        self, skip: jax.Array, upsampled: jax.Array, coarse: jax.Array, train: bool
+        self,
+        skip: jax.Array,
+        upsampled: jax.Array,
+        coarse: jax.Array,
+        train: bool,
     ) -> jax.Array:
         y = jax.nn.relu(self.skip(skip) + self.signal(coarse))
         weight = jax.nn.sigmoid(self.conv_psi(y))
@@ -53,7 +57,11 @@ class _FineGate(nnx.Module):
         hidden = max(1, skip // 2)
         bias = net.norm == "none"
         pointwise = functools.partial(
-            layers.Conv, size=1, dims=net.dims, bias=bias, normals=normals
+            layers.Conv,
+            size=1,
+            dims=net.dims,
+            bias=bias,
+            normals=normals,
         )
         self.conv_skip = pointwise(skip, hidden)
         self.conv_signal = pointwise(skip, hidden)
@@ -63,7 +71,11 @@ class _FineGate(nnx.Module):
         self.norm_psi = net.normalisation(1)
 
     def __call__(
-        self, skip: jax.Array, upsampled: jax.Array, coarse: jax.Array, train: bool
+        self,
+        skip: jax.Array,
+        upsampled: jax.Array,
+        coarse: jax.Array,
+        train: bool,
     ) -> jax.Array:
         y = self.norm_skip(self.conv_skip(skip), train)
         y = jax.nn.relu(y + self.norm_signal(self.conv_signal(upsampled), train))

@@ -35,7 +35,7 @@ class _Pool(nnx.Module):
 
 
 class _Separable(nnx.Module):
-    """3×3 convolution of every channel by itself, then 1×1, each with norm; ReLU after the second."""
+    """3×3 convolution of every channel by itself, then 1×1, each with norm; ReLU at the end."""
 
     def __init__(
         self,
@@ -47,7 +47,13 @@ class _Separable(nnx.Module):
         normals: layers.Normals,
     ):
         self.each = layers.ConvNorm(
-            channels, channels, norm, None, dilation=dilation, groups=channels, normals=normals
+            channels,
+            channels,
+            norm,
+            None,
+            dilation=dilation,
+            groups=channels,
+            normals=normals,
         )
         self.mix = layers.ConvNorm(channels, out, norm, size=1, normals=normals)
 
@@ -69,7 +75,11 @@ class _ASPP(nnx.Module):
             setattr(self, f"rate{i}", branch)
         self.pool = _Pool(channels, net.hidden, net.norm, normals)
         self.project = layers.ConvNorm(
-            5 * net.hidden, net.hidden, net.norm, size=1, normals=normals
+            5 * net.hidden,
+            net.hidden,
+            net.norm,
+            size=1,
+            normals=normals,
         )
 
     def __call__(self, x: jax.Array, train: bool, key: jax.Array | None) -> jax.Array:
@@ -139,7 +149,11 @@ class DeepLabV3(Network):
         return self.output_stride
 
     def module(
-        self, channels: int, classes: int, normals: layers.Normals, size: tuple[int, ...]
+        self,
+        channels: int,
+        classes: int,
+        normals: layers.Normals,
+        size: tuple[int, ...],
     ) -> nnx.Module:
         return _DeepLab(self, channels, classes, normals)
 
@@ -157,7 +171,11 @@ class _Convolve(nnx.Module):
         self.unit = layers.ConvNorm(net.hidden, net.hidden, net.norm, normals=normals)
 
     def __call__(
-        self, y: jax.Array, finest: jax.Array, train: bool, key: jax.Array | None
+        self,
+        y: jax.Array,
+        finest: jax.Array,
+        train: bool,
+        key: jax.Array | None,
     ) -> jax.Array:
         return self.unit(y, train)
 
@@ -168,7 +186,11 @@ class _PlainHead(nnx.Module):
     """
 
     def __init__(
-        self, channels: int, norm: layers.NormKind, dropout: float, normals: layers.Normals
+        self,
+        channels: int,
+        norm: layers.NormKind,
+        dropout: float,
+        normals: layers.Normals,
     ):
         self.dropout = dropout
         self.unit = layers.ConvNorm(channels, channels // 4, norm, normals=normals)
@@ -225,7 +247,10 @@ class _DeepLab(_Auxiliary):
         self.make_auxiliary(classes, normals)
 
     def __call__(
-        self, x: jax.Array, train: bool, key: jax.Array | None
+        self,
+        x: jax.Array,
+        train: bool,
+        key: jax.Array | None,
     ) -> tuple[jax.Array, dict[str, Any]]:
         size = x.shape[1:-1]
         stages = self.encoder(x, train)
@@ -245,7 +270,10 @@ class _FCN(_Auxiliary):
         self.make_auxiliary(classes, normals)
 
     def __call__(
-        self, x: jax.Array, train: bool, key: jax.Array | None
+        self,
+        x: jax.Array,
+        train: bool,
+        key: jax.Array | None,
     ) -> tuple[jax.Array, dict[str, Any]]:
         size = x.shape[1:-1]
         stages = self.encoder(x, train)
@@ -284,7 +312,11 @@ class _Refine(nnx.Module):
         self.unit1 = wide(net.hidden, net.hidden, net.norm, normals=normals)
 
     def __call__(
-        self, y: jax.Array, finest: jax.Array, train: bool, key: jax.Array | None
+        self,
+        y: jax.Array,
+        finest: jax.Array,
+        train: bool,
+        key: jax.Array | None,
     ) -> jax.Array:
         y = jnp.concatenate([layers.resize(y, finest.shape[1:-1]), self.low(finest, train)], -1)
         return self.unit1(self.unit0(y, train), train)
@@ -326,7 +358,11 @@ class FCNResNet(Network):
         return self.output_stride
 
     def module(
-        self, channels: int, classes: int, normals: layers.Normals, size: tuple[int, ...]
+        self,
+        channels: int,
+        classes: int,
+        normals: layers.Normals,
+        size: tuple[int, ...],
     ) -> nnx.Module:
         return _FCN(self, channels, classes, normals)
 

@@ -57,7 +57,11 @@ class ENet(Network):
         return 8
 
     def module(
-        self, channels: int, classes: int, normals: layers.Normals, size: tuple[int, ...]
+        self,
+        channels: int,
+        classes: int,
+        normals: layers.Normals,
+        size: tuple[int, ...],
     ) -> nnx.Module:
         return _Module(self, channels, classes, normals)
 
@@ -180,7 +184,11 @@ class _Bottleneck(nnx.Module):
         self.act = _activation(row.act, row.out)
 
     def __call__(
-        self, x: jax.Array, train: bool, key: jax.Array | None, place: jax.Array | None = None
+        self,
+        x: jax.Array,
+        train: bool,
+        key: jax.Array | None,
+        place: jax.Array | None = None,
     ) -> tuple[jax.Array, jax.Array | None]:
         """The output, and where the maxima were that a ``down`` block pooled; ``place`` are those
         that an ``up`` block puts back.
@@ -241,7 +249,10 @@ class _Module(nnx.Module):
         self.head = layers.UpConv(self.initial.out, classes, normals=normals)
 
     def __call__(
-        self, x: jax.Array, train: bool, key: jax.Array | None
+        self,
+        x: jax.Array,
+        train: bool,
+        key: jax.Array | None,
     ) -> tuple[jax.Array, dict[str, Any]]:
         x = self.initial(x, train)
         places: list[jax.Array] = []

@@ -44,7 +44,11 @@ class FCN8s(Network):
         return 32
 
     def module(
-        self, channels: int, classes: int, normals: layers.Normals, size: tuple[int, ...]
+        self,
+        channels: int,
+        classes: int,
+        normals: layers.Normals,
+        size: tuple[int, ...],
     ) -> nnx.Module:
         return _Module(self, channels, classes, normals)
 
@@ -68,7 +72,10 @@ class _Module(nnx.Module):
         self.up3 = nnx.Param(_bilinear(classes))
 
     def __call__(
-        self, x: jax.Array, train: bool, key: jax.Array | None
+        self,
+        x: jax.Array,
+        train: bool,
+        key: jax.Array | None,
     ) -> tuple[jax.Array, dict[str, Any]]:
         pooled = []
         for i in range(1, 6):

@@ -57,7 +57,11 @@ class Network:
         raise NotImplementedError
 
     def module(
-        self, channels: int, classes: int, normals: Normals, size: tuple[int, ...]
+        self,
+        channels: int,
+        classes: int,
+        normals: Normals,
+        size: tuple[int, ...],
     ) -> nnx.Module:
         """The Flax module with its variables.
 
@@ -83,7 +87,10 @@ class Network:
 
     # ------------------------------------------------------------------ what it gets
     def init(
-        self, key: jax.Array, sample: jax.ShapeDtypeStruct | jax.Array, classes: int
+        self,
+        key: jax.Array,
+        sample: jax.ShapeDtypeStruct | jax.Array,
+        classes: int,
     ) -> Params:
         """Initial variables as nested dicts of float32 arrays.
 
@@ -101,7 +108,12 @@ class Network:
         return _initial_variables(self, sample.shape[-1], classes, padded, key)
 
     def apply(
-        self, params: Params, x: jax.Array, *, train: bool, key: jax.Array | None = None
+        self,
+        params: Params,
+        x: jax.Array,
+        *,
+        train: bool,
+        key: jax.Array | None = None,
     ) -> Output:
         """Logits ``(B, *space, K)`` of images ``(B, *space, C)`` of any size.
 
@@ -154,7 +166,11 @@ class Network:
 # ------------------------------------------------------------------ how variables are made
 @functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
 def _initial_variables(
-    net: Network, channels: int, classes: int, size: tuple[int, ...], key: jax.Array
+    net: Network,
+    channels: int,
+    classes: int,
+    size: tuple[int, ...],
+    key: jax.Array,
 ) -> Params:
     """The variables of a new module, all from one draw.
 
@@ -195,8 +211,8 @@ def _check_seed(net: Network, jaxpr: Any, shapes: Params) -> None:
     The check reads the traced program that builds the module, so it computes nothing. An equation
     that calls another program counts as a whole.
     """
-    seeded = set(jaxpr.invars)
-    random = set()
+    seeded: set[Any] = set(jaxpr.invars)
+    random: set[Any] = set()
     for equation in jaxpr.eqns:
         inputs = {v for v in equation.invars if not isinstance(v, core.Literal)}
         if inputs & seeded:
@@ -251,7 +267,7 @@ def _crop(x: jax.Array, size: Sequence[int]) -> jax.Array:
 
 
 def _crop_scaled(y: jax.Array, size: Sequence[int], padded: Sequence[int]) -> jax.Array:
-    """``y (B, *padded / n, C)`` cropped to ``ceil(size / n)``; an array of another rank as it is."""
+    """``y (B, *padded / n, C)`` cropped to ``ceil(size / n)``; another rank as it is."""
     if y.ndim != len(padded) + 2:
         return y
     coarse = []

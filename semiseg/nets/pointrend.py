@@ -93,7 +93,11 @@ class PointRend(Network):
         return tuple(pixels * self.scale for pixels in inner)
 
     def module(
-        self, channels: int, classes: int, normals: layers.Normals, size: tuple[int, ...]
+        self,
+        channels: int,
+        classes: int,
+        normals: layers.Normals,
+        size: tuple[int, ...],
     ) -> nnx.Module:
         return _Module(self, channels, classes, normals, size)
 
@@ -145,7 +149,10 @@ def values(x: jax.Array, place: jax.Array, space: tuple[int, ...]) -> jax.Array:
 
 
 def _neighbours(
-    pixel: jax.Array, n: int, whole: int, dtype: Any
+    pixel: jax.Array,
+    n: int,
+    whole: int,
+    dtype: Any,
 ) -> list[tuple[jax.Array, jax.Array]]:
     """The two of ``n`` pixels on either side of pixels of an axis ``whole`` long, and their
     weights.
@@ -157,7 +164,7 @@ def _neighbours(
 
 
 class _Module(nnx.Module):
-    """Variables: net (the coarse network's), fine (convolution of the full image), hidden0 …, head."""
+    """Variables: net (the coarse network's), fine (on the full image), hidden0 …, head."""
 
     def __init__(
         self,
@@ -206,7 +213,10 @@ class _Module(nnx.Module):
         return self.head(jnp.concatenate([x, logits], -1))
 
     def __call__(
-        self, x: jax.Array, train: bool, key: jax.Array | None
+        self,
+        x: jax.Array,
+        train: bool,
+        key: jax.Array | None,
     ) -> tuple[jax.Array, dict[str, Any]]:
         net = self.config
         space = x.shape[1:-1]
@@ -232,7 +242,11 @@ class _Module(nnx.Module):
         return _replaced(logits, place, decided), aux
 
     def _refined(
-        self, space: tuple[int, ...], image: jax.Array, features: jax.Array, coarse: jax.Array
+        self,
+        space: tuple[int, ...],
+        image: jax.Array,
+        features: jax.Array,
+        coarse: jax.Array,
     ) -> jax.Array:
         """Logits at full resolution, which is doubled and decided where uncertain (section 3.1)."""
         logits = coarse

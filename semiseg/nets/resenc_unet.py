@@ -62,7 +62,7 @@ class ResEncUNet(Network):
     deep_supervision: bool = False
     norm: layers.NormKind = "instance"
     dropout: float = 0.0
-    dims: Literal[2, 3] = 2  # type: ignore[assignment]
+    dims: Literal[2, 3] = 2
     dtype: Literal["float32", "bfloat16"] = "float32"
 
     def __post_init__(self) -> None:
@@ -110,7 +110,11 @@ class ResEncUNet(Network):
         return full
 
     def module(
-        self, channels: int, classes: int, normals: layers.Normals, size: tuple[int, ...]
+        self,
+        channels: int,
+        classes: int,
+        normals: layers.Normals,
+        size: tuple[int, ...],
     ) -> nnx.Module:
         return _Module(self, channels, classes, normals)
 
@@ -193,16 +197,15 @@ class _Residual(nnx.Module):
         make = functools.partial(_Conv, net, flat=flat, normals=normals)
         self.conv1 = make(channels, out, down=down, rate=net.dropout)
         self.conv2 = make(out, out, act=False)
-        if channels != out:
+        self.projects = channels != out
+        if self.projects:
             self.project = make(channels, out, size=1, act=False)
-        else:
-            self.project = None
 
     def __call__(self, x: jax.Array, train: bool, key: jax.Array | None) -> jax.Array:
         y = self.conv2(self.conv1(x, train, key), train)
         if self.down is not None:
             x = layers.block_mean(x, self.down)
-        if self.project is not None:
+        if self.projects:
             x = self.project(x, train)
         return _leaky(y + x)
 
@@ -241,7 +244,10 @@ class _Module(nnx.Module):
         self.head = layers.Conv(net.widths[0], classes, size=1, dims=net.dims, normals=normals)
 
     def __call__(
-        self, x: jax.Array, train: bool, key: jax.Array | None
+        self,
+        x: jax.Array,
+        train: bool,
+        key: jax.Array | None,
     ) -> tuple[jax.Array, dict[str, Any]]:
         skips: list[jax.Array] = []
         deep: list[jax.Array] = []

@@ -31,7 +31,7 @@ class _PreActivated(nnx.Module):
         self.net = net
         self.rate = rate
         self.first = first
-        shortcut = channels != out or stride > 1
+        self.projects = channels != out or stride > 1
         given = channels
         for i in range(net.convs):
             if not first or i > 0:
@@ -46,13 +46,17 @@ class _PreActivated(nnx.Module):
             )
             setattr(self, f"conv{i}", conv)
             given = out
-        if shortcut:
+        if self.projects:
             self.shortcut = layers.Conv(
-                channels, out, size=1, dims=net.dims, stride=stride, bias=False, normals=normals
+                channels,
+                out,
+                size=1,
+                dims=net.dims,
+                stride=stride,
+                bias=False,
+                normals=normals,
             )
             self.shortcut_norm = net.normalisation(out)
-        else:
-            self.shortcut = None
 
     def __call__(self, x: jax.Array, train: bool, key: jax.Array | None) -> jax.Array:
         y = x
@@ -62,7 +66,7 @@ class _PreActivated(nnx.Module):
             y = getattr(self, f"conv{i}")(y)
             if i == 0:
                 y = layers.dropout(y, self.rate, key, self.net.spatial_dropout)
-        if self.shortcut is not None:
+        if self.projects:
             x = self.shortcut_norm(self.shortcut(x), train)
         return y + x
 
@@ -116,7 +120,12 @@ class _Recurrent(nnx.Module):
         self.net = net
         self.rate = rate
         self.enter = layers.Conv(
-            channels, out, size=1, dims=net.dims, stride=stride, normals=normals
+            channels,
+            out,
+            size=1,
+            dims=net.dims,
+            stride=stride,
+            normals=normals,
         )
         for i in range(net.convs):
             bias = net.norm == "none"

@@ -40,7 +40,11 @@ class SegNet(Network):
         return 32
 
     def module(
-        self, channels: int, classes: int, normals: layers.Normals, size: tuple[int, ...]
+        self,
+        channels: int,
+        classes: int,
+        normals: layers.Normals,
+        size: tuple[int, ...],
     ) -> nnx.Module:
         return _Module(self, channels, classes, normals)
 
@@ -64,7 +68,10 @@ class _Module(nnx.Module):
         self.head = layers.Conv(net.width, classes, normals=normals)
 
     def __call__(
-        self, x: jax.Array, train: bool, key: jax.Array | None
+        self,
+        x: jax.Array,
+        train: bool,
+        key: jax.Array | None,
     ) -> tuple[jax.Array, dict[str, Any]]:
         places = []
         for i in range(5):

@@ -90,7 +90,11 @@ class SegResNet(Network):
         return layers.Norm(channels, self.norm, groups=self.groups)
 
     def module(
-        self, channels: int, classes: int, normals: layers.Normals, size: tuple[int, ...]
+        self,
+        channels: int,
+        classes: int,
+        normals: layers.Normals,
+        size: tuple[int, ...],
     ) -> nnx.Module:
         return _Module(self, channels, classes, normals, size)
 
@@ -124,7 +128,12 @@ class _Block(nnx.Module):
 
     def __init__(self, net: SegResNet, width: int, normals: layers.Normals):
         conv = functools.partial(
-            layers.Conv, width, width, dims=net.dims, bias=False, normals=normals
+            layers.Conv,
+            width,
+            width,
+            dims=net.dims,
+            bias=False,
+            normals=normals,
         )
         self.norm1 = net.normalisation(width)
         self.conv1 = conv()
@@ -153,7 +162,10 @@ class _Decoder(nnx.Module):
         self.head = pointwise(net.width, out)
 
     def __call__(
-        self, x: jax.Array, skips: list[jax.Array] | None, train: bool
+        self,
+        x: jax.Array,
+        skips: list[jax.Array] | None,
+        train: bool,
     ) -> tuple[jax.Array, jax.Array]:
         levels = reversed(range(len(self.net.up)))
         for i, blocks in zip(levels, self.net.up, strict=True):
@@ -172,7 +184,11 @@ class _Autoencoder(nnx.Module):
     """
 
     def __init__(
-        self, net: SegResNet, channels: int, normals: layers.Normals, size: tuple[int, ...]
+        self,
+        net: SegResNet,
+        channels: int,
+        normals: layers.Normals,
+        size: tuple[int, ...],
     ):
         self.net = net
         width = net.width * 2 ** (len(net.down) - 1)
@@ -185,7 +201,11 @@ class _Autoencoder(nnx.Module):
         self.decoder = _Decoder(net, channels, normals)
 
     def __call__(
-        self, x: jax.Array, image: jax.Array, train: bool, key: jax.Array | None
+        self,
+        x: jax.Array,
+        image: jax.Array,
+        train: bool,
+        key: jax.Array | None,
     ) -> jax.Array:
         y = self.reduce(jax.nn.relu(self.norm(x, train)))
         flat = y.reshape(y.shape[0], -1)
@@ -226,7 +246,12 @@ class _Module(nnx.Module):
             width = net.width * 2**i
             stride = 1 if i == 0 else 2
             conv = layers.Conv(
-                given, width, stride=stride, dims=net.dims, bias=False, normals=normals
+                given,
+                width,
+                stride=stride,
+                dims=net.dims,
+                bias=False,
+                normals=normals,
             )
             setattr(self, f"enter{i}", conv)
             for j in range(blocks):
@@ -237,7 +262,10 @@ class _Module(nnx.Module):
             self.vae = _Autoencoder(net, channels, normals, size)
 
     def __call__(
-        self, x: jax.Array, train: bool, key: jax.Array | None
+        self,
+        x: jax.Array,
+        train: bool,
+        key: jax.Array | None,
     ) -> tuple[jax.Array, dict[str, Any]]:
         image = x
         skips = []

@@ -1,4 +1,4 @@
-"""Swin-Unet: a U-Net whose encoder and decoder are shifted-window attention, without a convolution."""
+"""Swin-Unet: a U-Net whose encoder and decoder are shifted-window attention."""
 
 from __future__ import annotations
 
@@ -80,7 +80,11 @@ class SwinUnet(Network):
         return self.patch * 2 ** (len(self.depths) - 1)
 
     def module(
-        self, channels: int, classes: int, normals: layers.Normals, size: tuple[int, ...]
+        self,
+        channels: int,
+        classes: int,
+        normals: layers.Normals,
+        size: tuple[int, ...],
     ) -> nnx.Module:
         return _Module(self, channels, classes, normals)
 
@@ -96,7 +100,11 @@ class _Module(nnx.Module):
         last = len(widths) - 1
         up = functools.partial(layers.UpConv, dims=net.dims, bias=False, normals=normals)
         self.embed = layers.PatchEmbed(
-            channels, widths[0], net.patch, dims=net.dims, normals=normals
+            channels,
+            widths[0],
+            net.patch,
+            dims=net.dims,
+            normals=normals,
         )
         self.enter = layers.LayerNorm(widths[0])
         for i, width in enumerate(widths):
@@ -133,7 +141,12 @@ class _Module(nnx.Module):
             setattr(self, f"{name}{stage}block{j}", block)
 
     def _blocks(
-        self, name: str, stage: int, x: jax.Array, key: jax.Array | None, first_key: int
+        self,
+        name: str,
+        stage: int,
+        x: jax.Array,
+        key: jax.Array | None,
+        first_key: int,
     ) -> jax.Array:
         """``x`` through the Swin blocks of a stage; ``first_key`` and every second number after it
         are folded into ``key``.
@@ -145,7 +158,10 @@ class _Module(nnx.Module):
         return x
 
     def __call__(
-        self, x: jax.Array, train: bool, key: jax.Array | None
+        self,
+        x: jax.Array,
+        train: bool,
+        key: jax.Array | None,
     ) -> tuple[jax.Array, dict[str, Any]]:
         last = len(self.net.depths) - 1
         x = layers.dropout(self.enter(self.embed(x)), self.net.dropout, layers.subkey(key, 0))

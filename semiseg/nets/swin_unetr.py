@@ -95,7 +95,11 @@ class SwinUNETR(Network):
         return self.patch * 2 ** len(self.depths)
 
     def module(
-        self, channels: int, classes: int, normals: layers.Normals, size: tuple[int, ...]
+        self,
+        channels: int,
+        classes: int,
+        normals: layers.Normals,
+        size: tuple[int, ...],
     ) -> nnx.Module:
         return _Module(self, channels, classes, normals)
 
@@ -112,7 +116,11 @@ class _Module(nnx.Module):
         block = functools.partial(ResBlock, norm=net.norm, dims=net.dims, normals=normals)
         up = functools.partial(layers.UpConv, dims=net.dims, bias=False, normals=normals)
         self.embed = layers.PatchEmbed(
-            channels, widths[0], net.patch, dims=net.dims, normals=normals
+            channels,
+            widths[0],
+            net.patch,
+            dims=net.dims,
+            normals=normals,
         )
         rates = iter(np.linspace(0, net.drop_path, sum(net.depths)).tolist())
         for i, depth in enumerate(net.depths):
@@ -144,7 +152,10 @@ class _Module(nnx.Module):
         self.head = layers.Conv(widths[0], classes, size=1, dims=net.dims, normals=normals)
 
     def __call__(
-        self, x: jax.Array, train: bool, key: jax.Array | None
+        self,
+        x: jax.Array,
+        train: bool,
+        key: jax.Array | None,
     ) -> tuple[jax.Array, dict[str, Any]]:
         *skips, y = self._encoded(x, key)
         y = self.bottom(y, train)

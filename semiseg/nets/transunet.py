@@ -65,16 +65,26 @@ class TransUNet(Network):
         return 16
 
     def module(
-        self, channels: int, classes: int, normals: layers.Normals, size: tuple[int, ...]
+        self,
+        channels: int,
+        classes: int,
+        normals: layers.Normals,
+        size: tuple[int, ...],
     ) -> nnx.Module:
         return _Module(self, channels, classes, normals, size)
 
 
 class StdConv(nnx.Module):
-    """Convolution whose kernel is standardised for each output channel (Qiao et al. 2019); no bias."""
+    """Convolution whose kernel is standardised for each output channel (Qiao et al., 2019)."""
 
     def __init__(
-        self, channels: int, out: int, *, size: int, stride: int = 1, normals: layers.Normals
+        self,
+        channels: int,
+        out: int,
+        *,
+        size: int,
+        stride: int = 1,
+        normals: layers.Normals,
     ):
         self.stride = stride
         self.kernel = nnx.Param(normals.he((size, size, channels, out), channels * size**2))
@@ -146,7 +156,12 @@ class _Module(nnx.Module):
         self.position = nnx.Param(normals.normal((*grid, net.hidden), 0.02))
         for i in range(net.depth):
             transformer = layers.Transformer(
-                net.hidden, net.heads, net.mlp, rate=net.dropout, eps=1e-6, normals=normals
+                net.hidden,
+                net.heads,
+                net.mlp,
+                rate=net.dropout,
+                eps=1e-6,
+                normals=normals,
             )
             setattr(self, f"block{i}", transformer)
         self.norm = layers.LayerNorm(net.hidden, eps=1e-6)
@@ -161,7 +176,10 @@ class _Module(nnx.Module):
         self.head = layers.Conv(width, classes, size=3, normals=normals)
 
     def __call__(
-        self, x: jax.Array, train: bool, key: jax.Array | None
+        self,
+        x: jax.Array,
+        train: bool,
+        key: jax.Array | None,
     ) -> tuple[jax.Array, dict[str, Any]]:
         x = jax.nn.relu(self.root_norm(self.root(x), train))
         skips = [x]

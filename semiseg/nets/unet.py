@@ -110,7 +110,11 @@ class UNet(Network):
         return 2 ** (len(self.widths) - 1)
 
     def module(
-        self, channels: int, classes: int, normals: layers.Normals, size: tuple[int, ...]
+        self,
+        channels: int,
+        classes: int,
+        normals: layers.Normals,
+        size: tuple[int, ...],
     ) -> nnx.Module:
         return _Module(self, channels, classes, normals)
 
@@ -133,7 +137,10 @@ class UNet(Network):
         return self.stage(channels, out, 0.0, 1, normals)
 
     def upsampling(
-        self, channels: int, out: int, normals: layers.Normals
+        self,
+        channels: int,
+        out: int,
+        normals: layers.Normals,
     ) -> tuple[nnx.Module | None, int]:
         """To the next finer level, called with ``(x, train)``, None for the bare pixels twice; and
         how many channels it gives.
@@ -179,7 +186,11 @@ class UNet(Network):
     def normalisation(self, channels: int) -> layers.Norm | layers.NoNorm:
         """The norm after a convolution."""
         return layers.make_norm(
-            channels, self.norm, groups=self.groups, momentum=self.momentum, eps=self.eps
+            channels,
+            self.norm,
+            groups=self.groups,
+            momentum=self.momentum,
+            eps=self.eps,
         )
 
 
@@ -189,7 +200,13 @@ class Block(nnx.Module):
     """
 
     def __init__(
-        self, net: UNet, channels: int, out: int, rate: float, stride: int, normals: layers.Normals
+        self,
+        net: UNet,
+        channels: int,
+        out: int,
+        rate: float,
+        stride: int,
+        normals: layers.Normals,
     ):
         self.net = net
         self.rate = rate
@@ -255,7 +272,10 @@ class _Module(nnx.Module):
         self.head = net.last_layer(classes, normals)
 
     def __call__(
-        self, x: jax.Array, train: bool, key: jax.Array | None
+        self,
+        x: jax.Array,
+        train: bool,
+        key: jax.Array | None,
     ) -> tuple[jax.Array, dict[str, Any]]:
         skips: list[jax.Array] = []
         deep: list[jax.Array] = []

@@ -87,7 +87,11 @@ class UNETR(Network):
         return self.patch
 
     def module(
-        self, channels: int, classes: int, normals: layers.Normals, size: tuple[int, ...]
+        self,
+        channels: int,
+        classes: int,
+        normals: layers.Normals,
+        size: tuple[int, ...],
     ) -> nnx.Module:
         return _Module(self, channels, classes, normals, size)
 
@@ -98,7 +102,13 @@ class ResBlock(nnx.Module):
     """
 
     def __init__(
-        self, channels: int, out: int, norm: layers.NormKind, *, dims: int, normals: layers.Normals
+        self,
+        channels: int,
+        out: int,
+        norm: layers.NormKind,
+        *,
+        dims: int,
+        normals: layers.Normals,
     ):
         conv = functools.partial(layers.Conv, dims=dims, bias=False, normals=normals)
         self.conv1 = conv(channels, out)
@@ -135,13 +145,22 @@ class _Module(nnx.Module):
         block = functools.partial(ResBlock, norm=net.norm, dims=net.dims, normals=normals)
         up = functools.partial(layers.UpConv, dims=net.dims, bias=False, normals=normals)
         self.embed = layers.PatchEmbed(
-            channels, net.hidden, net.patch, dims=net.dims, normals=normals
+            channels,
+            net.hidden,
+            net.patch,
+            dims=net.dims,
+            normals=normals,
         )
         grid = [n // net.patch for n in size]
         self.position = nnx.Param(normals.normal((*grid, net.hidden), 0.02))
         for i in range(net.depth):
             transformer = layers.Transformer(
-                net.hidden, net.heads, net.mlp, rate=net.dropout, bias=net.qkv_bias, normals=normals
+                net.hidden,
+                net.heads,
+                net.mlp,
+                rate=net.dropout,
+                bias=net.qkv_bias,
+                normals=normals,
             )
             setattr(self, f"block{i}", transformer)
         self.norm = layers.LayerNorm(net.hidden)
@@ -162,7 +181,10 @@ class _Module(nnx.Module):
         self.head = layers.Conv(widths[0], classes, size=1, dims=net.dims, normals=normals)
 
     def __call__(
-        self, x: jax.Array, train: bool, key: jax.Array | None
+        self,
+        x: jax.Array,
+        train: bool,
+        key: jax.Array | None,
     ) -> tuple[jax.Array, dict[str, Any]]:
         tokens = self.embed(x)
         shape = tokens.shape

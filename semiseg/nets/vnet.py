@@ -83,7 +83,11 @@ class VNet(Network):
         return 2 ** (len(self.convs) - 1)
 
     def module(
-        self, channels: int, classes: int, normals: layers.Normals, size: tuple[int, ...]
+        self,
+        channels: int,
+        classes: int,
+        normals: layers.Normals,
+        size: tuple[int, ...],
     ) -> nnx.Module:
         return _Module(self, channels, classes, normals)
 
@@ -112,7 +116,7 @@ class _NormAct(_Act):
         super().__init__(net, width)
         self.norm = layers.make_norm(width, net.norm)
 
-    def __call__(self, x: jax.Array, train: bool) -> jax.Array:  # type: ignore[override]
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
         return super().__call__(self.norm(x, train))
 
 
@@ -171,7 +175,12 @@ class _Module(nnx.Module):
             if i > 0:
                 given = widths[i]
                 into = layers.PatchEmbed(
-                    widths[i - 1], given, 2, dims=net.dims, bias=bias, normals=normals
+                    widths[i - 1],
+                    given,
+                    2,
+                    dims=net.dims,
+                    bias=bias,
+                    normals=normals,
                 )
                 setattr(self, f"into{i}", into)
                 setattr(self, f"enter{i}", _NormAct(net, given))
@@ -185,14 +194,22 @@ class _Module(nnx.Module):
             setattr(self, f"up{i}", _Stage(net, below, below, convs, normals))
         if net.head == "conv":
             self.last = layers.Conv(
-                below, classes, size=5, dims=net.dims, bias=bias, normals=normals
+                below,
+                classes,
+                size=5,
+                dims=net.dims,
+                bias=bias,
+                normals=normals,
             )
             self.final = _NormAct(net, classes)
             below = classes
         self.head = layers.Conv(below, classes, size=1, dims=net.dims, normals=normals)
 
     def __call__(
-        self, x: jax.Array, train: bool, key: jax.Array | None
+        self,
+        x: jax.Array,
+        train: bool,
+        key: jax.Array | None,
     ) -> tuple[jax.Array, dict[str, Any]]:
         levels = len(self.net.convs)
         skips = []

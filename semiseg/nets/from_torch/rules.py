@@ -77,7 +77,10 @@ def conv_norm(conv: str, norm: str, our_conv: str, our_norm: str) -> list[Rule]:
 
 # ------------------------------------------------------------------ from a state dict to variables
 def mapped(
-    state_dict: Mapping[str, Any], rules: Sequence[Rule], what: str, unused: str = "(?!)"
+    state_dict: Mapping[str, Any],
+    rules: Sequence[Rule],
+    what: str,
+    unused: str = "(?!)",
 ) -> dict[str, Any]:
     r"""A state dict as nested dicts of float32 arrays under our names.
 

@@ -75,7 +75,9 @@ def relative_bias(table: jax.Array, window: Sequence[int]) -> jax.Array:
 
 @functools.lru_cache
 def shift_mask(
-    space: tuple[int, ...], window: tuple[int, ...], shift: tuple[int, ...]
+    space: tuple[int, ...],
+    window: tuple[int, ...],
+    shift: tuple[int, ...],
 ) -> np.ndarray:
     """What is added to the scores of cyclically shifted windows (Liu et al., ICCV 2021, fig. 4).
 

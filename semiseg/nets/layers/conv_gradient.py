@@ -59,14 +59,21 @@ def convolve(
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4, 5))
 def differentiable_conv(
-    x: jax.Array, w: jax.Array, stride: int, dilation: int, groups: int, pads: Pads
+    x: jax.Array,
+    w: jax.Array,
+    stride: int,
+    dilation: int,
+    groups: int,
+    pads: Pads,
 ) -> jax.Array:
     """:func:`convolve` with the gradient of this module."""
     return convolve(x, w, stride, dilation, groups, pads)
 
 
 def _forward(
-    x: jax.Array, w: jax.Array, *settings: Any
+    x: jax.Array,
+    w: jax.Array,
+    *settings: Any,
 ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
     return convolve(x, w, *settings), (x, w)
 
@@ -75,7 +82,7 @@ def _backward(*args: Any) -> tuple[jax.Array, jax.Array]:
     *settings, (x, w), g = args
 
     def own_gradient(x: jax.Array, w: jax.Array, g: jax.Array) -> tuple[jax.Array, jax.Array]:
-        return gradients(*settings, x, w, g)
+        return gradients(x, w, g, *settings)
 
     def autodiff(x: jax.Array, w: jax.Array, g: jax.Array) -> tuple[jax.Array, jax.Array]:
         return jax.vjp(lambda x, w: convolve(x, w, *settings), x, w)[1](g)
@@ -87,15 +94,21 @@ differentiable_conv.defvjp(_forward, _backward)
 
 
 def gradients(
-    stride: int, dilation: int, groups: int, pads: Pads, x: jax.Array, w: jax.Array, g: jax.Array
+    x: jax.Array,
+    w: jax.Array,
+    g: jax.Array,
+    stride: int,
+    dilation: int,
+    groups: int,
+    pads: Pads,
 ) -> tuple[jax.Array, jax.Array]:
     """Both gradients of a convolution as forward convolutions.
 
     Args:
-      stride, dilation, groups, pads: of the convolution.
-      x: its input ``(B, *space, C)``.
+      x: the input ``(B, *space, C)``.
       w: its kernel ``(*k, C / groups, O)``.
       g: the gradient of its output ``(B, *space', O)``.
+      stride, dilation, groups, pads: of the convolution.
 
     Returns:
       The gradients of ``x`` and ``w``, in their shapes.

@@ -229,7 +229,13 @@ class DownConv(nnx.Module):
     """
 
     def __init__(
-        self, channels: int, out: int, *, dims: int = 2, bias: bool = True, normals: Normals
+        self,
+        channels: int,
+        out: int,
+        *,
+        dims: int = 2,
+        bias: bool = True,
+        normals: Normals,
     ):
         self.kernel = nnx.Param(normals.he((*(2,) * dims, channels, out), channels * 2**dims))
         self.bias = zero_bias(out, bias)

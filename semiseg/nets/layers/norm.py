@@ -52,7 +52,12 @@ def _mean_of_groups(v: jax.Array, groups: int) -> jax.Array:
 
 
 def normalize(
-    x: jax.Array, mean: jax.Array, var: jax.Array, scale: jax.Array, bias: jax.Array, eps: float
+    x: jax.Array,
+    mean: jax.Array,
+    var: jax.Array,
+    scale: jax.Array,
+    bias: jax.Array,
+    eps: float,
 ) -> jax.Array:
     """``scale · (x − mean) / sqrt(var + eps) + bias`` as one multiply and add in float32.
 
@@ -84,7 +89,10 @@ def _like(v: jax.Array, statistic: jax.Array) -> jax.Array:
 
 
 def layer_norm(
-    x: jax.Array, scale: jax.Array | None = None, bias: jax.Array | None = None, eps: float = 1e-5
+    x: jax.Array,
+    scale: jax.Array | None = None,
+    bias: jax.Array | None = None,
+    eps: float = 1e-5,
 ) -> jax.Array:
     """Normalisation over the channels (Ba, Kiros & Hinton, arXiv 1607.06450), in float32.
 

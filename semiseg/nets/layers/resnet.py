@@ -37,7 +37,13 @@ class Bottleneck(nnx.Module):
         self.project = stride > 1 or channels != out
         if self.project:
             self.shortcut = ConvNorm(
-                channels, out, norm, None, size=1, stride=stride, normals=normals
+                channels,
+                out,
+                norm,
+                None,
+                size=1,
+                stride=stride,
+                normals=normals,
             )
 
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
@@ -74,7 +80,12 @@ class ResNet(nnx.Module):
             inner = width * 2**stage
             for i, dilation in enumerate(dilations):
                 block = Bottleneck(
-                    given, inner, norm, stride=stride, dilation=dilation, normals=normals
+                    given,
+                    inner,
+                    norm,
+                    stride=stride,
+                    dilation=dilation,
+                    normals=normals,
                 )
                 setattr(self, f"stage{stage + 1}_{i}", block)
                 given = 4 * inner
@@ -92,7 +103,9 @@ class ResNet(nnx.Module):
 
 
 def _stages(
-    depths: Sequence[int], output_stride: int, grid: Sequence[int]
+    depths: Sequence[int],
+    output_stride: int,
+    grid: Sequence[int],
 ) -> list[tuple[int, list[int]]]:
     """Of each stage: the stride of its first block, and the dilation of every block."""
     stages = []
