@@ -2,8 +2,8 @@
 :class:`semiseg.types.Batch`.
 
     image, label, valid, coordinates = augmentation.weak(key, image_BHWC, label_BHW, size=128)
-    strong = augmentation.strong(key, image)           # the same pixels, other grey values
-    standardise(image), standardise(strong, like=image)   # what a network sees
+    strong = augmentation.strong(key, image)             # the same pixels, other grey values
+    standardise(image), standardise(strong, like=image)  # what a network sees
 
 Each sample depends on its own key alone. All probabilities and strengths are traced, so a sweep
 over them shares one program; pass the augmentation to jit as an argument for that.
@@ -41,9 +41,18 @@ UNCHANGED = Intensity(
     gamma_p=0.0, contrast_p=0.0, brightness_p=0.0, blur_p=0.0, noise_p=0.0, cutout_p=0.0
 )
 STRONG = Intensity(
-    gamma_p=0.5, gamma=1.8, contrast_p=0.5, contrast=1.6, brightness_p=0.5, brightness=0.5,
-    blur_p=0.5, blur=1.5, noise_p=0.5, noise=0.3, cutout_p=0.5,
-)  # fmt: skip
+    gamma_p=0.5,
+    gamma=1.8,
+    contrast_p=0.5,
+    contrast=1.6,
+    brightness_p=0.5,
+    brightness=0.5,
+    blur_p=0.5,
+    blur=1.5,
+    noise_p=0.5,
+    noise=0.3,
+    cutout_p=0.5,
+)
 
 
 @hyper
@@ -89,60 +98,71 @@ class Augmentation:
         space = _window(size, label)
 
         def one(
-            keys: jax.Array, image: jax.Array, label: jax.Array, place: jax.Array | None
+            keys: jax.Array,
+            image: jax.Array,
+            label: jax.Array,
+            place: jax.Array | None,
         ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
             k_geometry, k_intensity = keys
             coordinates = self.geometry.coordinates(k_geometry, label.shape, space)
             if place is not None:
-                coordinates += place.astype(jnp.float32).reshape(-1, *(1,) * len(space))
+                centre_A = place.astype(jnp.float32)
+                coordinates += centre_A.reshape(-1, *(1,) * len(space))
             image, label, valid = warp(image, label, coordinates)
-            return (
-                jnp.where(valid[..., None], self.weak_intensity(k_intensity, image), 0),
-                label,
-                valid,
-                coordinates,
-            )
+            image = self.weak_intensity(k_intensity, image)
+            image = jnp.where(valid[..., None], image, 0)
+            return image, label, valid, coordinates
 
-        return jax.vmap(one)(
-            jax.random.split(key, (len(image), 2)), _unit_range(image), label, place
-        )
+        keys = jax.random.split(key, (len(image), 2))
+        return jax.vmap(one)(keys, _unit_range(image), label, place)
 
-    def strong(self, key: jax.Array, image: jax.Array) -> jax.Array:
+    def strong(
+        self,
+        key: jax.Array,
+        image: jax.Array,
+    ) -> jax.Array:
         """The strong view of weak views ``(B, *size, C)`` in [0, 1]: other grey values and
         cut-outs, every pixel in its place.
         """
-        return jax.vmap(self.strong_intensity)(
-            jax.random.split(key, len(image)), _unit_range(image)
-        )
+        keys = jax.random.split(key, len(image))
+        return jax.vmap(self.strong_intensity)(keys, _unit_range(image))
 
     @staticmethod
     def identity(
-        image: jax.Array, label: jax.Array, size: Size
+        image: jax.Array,
+        label: jax.Array,
+        size: Size,
     ) -> tuple[jax.Array, jax.Array, jax.Array]:
         """The centre window as evaluation sees it; exactly what :meth:`weak` gives when nothing is
         drawn. Shapes as there.
         """
         space = _window(size, label)
         valid = centre(jnp.ones(label.shape, bool), space)
-        return (
-            centre(_unit_range(image), space),
-            centre(label.astype(jnp.int32), space, fill=IGNORE),
-            valid,
-        )
+        image = centre(_unit_range(image), space)
+        label = centre(label.astype(jnp.int32), space, fill=IGNORE)
+        return image, label, valid
 
 
-def standardise(image: jax.Array, like: jax.Array | None = None, eps: float = 1e-5) -> jax.Array:
+def standardise(
+    image: jax.Array,
+    like: jax.Array | None = None,
+    eps: float = 1e-5,
+) -> jax.Array:
     """``(image - mean) / std`` of each image and channel of ``(B, *space, C)``; ``eps`` is added to
     std, so a constant image gives 0.
 
     Mean and std are those of ``like`` if given: ``standardise(strong, like=weak)`` keeps the strong
     view's brightness and contrast, which its own statistics would take out again.
+
+    >>> image = jnp.array([[[[0.0], [2.0]]]])
+    >>> [f"{x:.3f}" for x in standardise(image).ravel()]
+    ['-1.000', '1.000']
     """
     reference = image if like is None else like
     space = tuple(range(1, image.ndim - 1))
-    return (image - reference.mean(space, keepdims=True)) / (
-        reference.std(space, keepdims=True) + eps
-    )
+    mean = reference.mean(space, keepdims=True)
+    deviation = reference.std(space, keepdims=True)
+    return (image - mean) / (deviation + eps)
 
 
 def none() -> Augmentation:
@@ -185,18 +205,27 @@ def ssl4mis() -> Augmentation:
     return Augmentation(geometry, UNCHANGED)
 
 
-PRESETS = {"default": default, "oriented": oriented, "ssl4mis": ssl4mis, "none": none}
+PRESETS = {
+    "default": default,
+    "oriented": oriented,
+    "ssl4mis": ssl4mis,
+    "none": none,
+}
 
 
-def _window(size: Size, label: jax.Array) -> tuple[int, ...]:
-    return (size,) * (label.ndim - 1) if isinstance(size, int) else tuple(size)
+def _window(
+    size: Size,
+    label: jax.Array,
+) -> tuple[int, ...]:
+    if isinstance(size, int):
+        return (size,) * (label.ndim - 1)
+    return tuple(size)
 
 
 def _unit_range(image: jax.Array) -> jax.Array:
     if image.dtype == jnp.uint8:
-        return image.astype(jnp.float32) * np.float32(
-            1 / 255
-        )  # XLA makes a product of a quotient: the same bits inside and outside jit
+        # XLA makes a product of a quotient: the same bits inside and outside jit
+        return image.astype(jnp.float32) * np.float32(1 / 255)
     if jnp.issubdtype(image.dtype, jnp.floating):
         return image.astype(jnp.float32)
     raise TypeError(f"images are uint8, or float in [0, 1]; got {image.dtype}")

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +22,18 @@ import numpy as np
 from jax.scipy.ndimage import map_coordinates
 
 from semiseg.types import IGNORE, hyper
+
+
+class Turn(NamedTuple):
+    """What was drawn for one sample: mirror, quarter turn and affine map."""
+
+    sign_A: jax.Array  # -1 along the axis that is mirrored
+    cos90: jax.Array  # of the quarter turn
+    sin90: jax.Array
+    cos: jax.Array  # of the rotation
+    sin: jax.Array
+    zoom: jax.Array
+    shear: jax.Array
 
 
 @hyper
@@ -66,71 +79,99 @@ class Geometry:
     elastic_grid: int = 5
     exclusive: bool = False
 
-    def coordinates(self, key: jax.Array, frame: Sequence[int], size: Sequence[int]) -> jax.Array:
+    def coordinates(
+        self,
+        key: jax.Array,
+        frame: Sequence[int],
+        size: Sequence[int],
+    ) -> jax.Array:
         """Where to look in an image of shape ``frame`` for each pixel of a window of shape ``size``
         around its centre.
 
         Returns float32 ``(len(size), *size)``, in pixels of the image, for :func:`warp`. With every
         probability and range at zero these are exactly the integers of the centre crop.
+
+        >>> off = dict.fromkeys(("flip", "rot90", "rotate_p", "scale_p", "elastic_p"), 0.0)
+        >>> still = Geometry(shear=0.0, translate=0.0, **off)
+        >>> still.coordinates(jax.random.key(0), frame=(6, 6), size=(2, 2)).tolist()
+        [[[2.0, 2.0], [3.0, 3.0]], [[2.0, 3.0], [2.0, 3.0]]]
         """
         axes = len(size)
         knots = control_points(size, self.elastic_grid)
         # All numbers in one draw: each call of the generator costs XLA about half a second of
         # compiling.
-        u, u_A, u_knots = jnp.split(
-            jax.random.uniform(key, (11 + axes + math.prod(knots),)), (11, 11 + axes)
-        )
-        turned = u[0] < 0.5 if self.exclusive else True
-        free = u[0] >= 0.5 if self.exclusive else True
-
-        quarter = jnp.where(turned & (u[1] < self.rot90), jnp.floor(4 * u[2]).astype(jnp.int32), 0)
-        cos90, sin90 = (
-            jnp.array([1.0, 0.0, -1.0, 0.0])[quarter],
-            jnp.array([0.0, 1.0, 0.0, -1.0])[quarter],
-        )  # exact, unlike cos(pi / 2)
-        mirrored = (
-            jnp.array(self.flip_axes, jnp.int32)[
-                jnp.floor(len(self.flip_axes) * u[4]).astype(jnp.int32)
-            ]
-            % axes
-        )
-        sign_A = jnp.where(turned & (u[3] < self.flip) & (jnp.arange(axes) == mirrored), -1.0, 1.0)
-        angle = jnp.where(
-            free & (u[5] < self.rotate_p), jnp.deg2rad(self.rotate_degrees) * (2 * u[6] - 1), 0.0
-        )
-        zoom = jnp.where(
-            free & (u[7] < self.scale_p),
-            self.scale_low * (self.scale_high / self.scale_low) ** u[8],
-            1.0,
-        )
-        shear = jnp.where(free, self.shear * (2 * u[9] - 1), 0.0)
-        shift_A = jnp.where(free, self.translate * (2 * u_A - 1), 0.0)
-        strength = jnp.where(free & (u[10] < self.elastic_p), self.elastic_strength, 0.0)
+        many = 11 + axes + math.prod(knots)
+        drawn = jax.random.uniform(key, (many,))
+        u, u_A, u_knots = jnp.split(drawn, (11, 11 + axes))
+        may_turn: jax.Array | bool = True
+        may_deform: jax.Array | bool = True
+        if self.exclusive:
+            may_turn = u[0] < 0.5
+            may_deform = u[0] >= 0.5
+        turn = self._turn(u, axes, may_turn, may_deform)
+        shift_A = self.translate * (2 * u_A - 1)
+        shift_A = jnp.where(may_deform, shift_A, 0.0)
+        is_bent = may_deform & (u[10] < self.elastic_p)
+        strength = jnp.where(is_bent, self.elastic_strength, 0.0)
 
         # From the centre of the window outwards: shift and bend, then the matrices. Sums are
-        # written out, because a matrix product may
-        # run in reduced precision on an accelerator, and a coordinate of 191.37 does not survive
-        # that.
-        bend = elastic(strength * (2 * u_knots.reshape(knots) - 1), size)
-        p = [
-            g - (n - 1) / 2 - shift_A[a] * n + bend[a]
-            for a, (g, n) in enumerate(zip(_index_grid(size), size))
-        ]
-        y, x = p[-2] / zoom, p[-1] / zoom
-        x = x + shear * y
-        y, x = _rotate(y, x, jnp.cos(angle), jnp.sin(angle))
-        y, x = _rotate(y, x, cos90, sin90)
-        p = [q / zoom for q in p[:-2]] + [y, x]
-        return jnp.stack(
-            [
-                sign_A[a] * q + (n - 1) / 2 + offset(f, n)
-                for a, (q, f, n) in enumerate(zip(p, frame, size))
-            ]
+        # written out, because a matrix product may run in reduced precision on an accelerator, and
+        # a coordinate of 191.37 does not survive that.
+        u_knots = u_knots.reshape(knots)
+        bend = elastic(strength * (2 * u_knots - 1), size)
+        p = []
+        for a, (index, n) in enumerate(zip(_index_grid(size), size, strict=True)):
+            from_centre = index - (n - 1) / 2
+            p.append(from_centre - shift_A[a] * n + bend[a])
+        *through, y, x = [q / turn.zoom for q in p]
+        x = x + turn.shear * y
+        y, x = _rotate(y, x, turn.cos, turn.sin)
+        y, x = _rotate(y, x, turn.cos90, turn.sin90)
+        p = [*through, y, x]
+        for a, (f, n) in enumerate(zip(frame, size, strict=True)):
+            in_window = turn.sign_A[a] * p[a] + (n - 1) / 2
+            p[a] = in_window + offset(f, n)
+        return jnp.stack(p)
+
+    def _turn(
+        self,
+        u: jax.Array,
+        axes: int,
+        may_turn: jax.Array | bool,
+        may_deform: jax.Array | bool,
+    ) -> Turn:
+        """What the uniform numbers ``u`` say of mirror, quarter turn and affine map."""
+        is_turned = may_turn & (u[1] < self.rot90)
+        quarter = jnp.floor(4 * u[2]).astype(jnp.int32)
+        quarter = jnp.where(is_turned, quarter, 0)
+        chosen = jnp.floor(len(self.flip_axes) * u[4])
+        chosen = chosen.astype(jnp.int32)
+        mirrored_axis = jnp.array(self.flip_axes, jnp.int32)[chosen] % axes
+        is_mirrored = may_turn & (u[3] < self.flip)
+        is_mirrored_A = is_mirrored & (jnp.arange(axes) == mirrored_axis)
+
+        is_rotated = may_deform & (u[5] < self.rotate_p)
+        largest_angle = jnp.deg2rad(self.rotate_degrees)
+        angle = largest_angle * (2 * u[6] - 1)
+        angle = jnp.where(is_rotated, angle, 0.0)
+        is_scaled = may_deform & (u[7] < self.scale_p)
+        scale = self.scale_low * (self.scale_high / self.scale_low) ** u[8]
+        return Turn(
+            sign_A=jnp.where(is_mirrored_A, -1.0, 1.0),
+            cos90=jnp.array([1.0, 0.0, -1.0, 0.0])[quarter],  # exact, unlike cos(pi / 2)
+            sin90=jnp.array([0.0, 1.0, 0.0, -1.0])[quarter],
+            cos=jnp.cos(angle),
+            sin=jnp.sin(angle),
+            zoom=jnp.where(is_scaled, scale, 1.0),
+            shear=jnp.where(may_deform, self.shear * (2 * u[9] - 1), 0.0),
         )
 
 
 def _rotate(
-    y: jax.Array, x: jax.Array, cos: jax.Array, sin: jax.Array
+    y: jax.Array,
+    x: jax.Array,
+    cos: jax.Array,
+    sin: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
     """Sampling positions that turn the content counter-clockwise as displayed (``numpy.rot90``'s
     sense).
@@ -143,55 +184,81 @@ def _index_grid(size: Sequence[int]) -> list[jax.Array]:
     return [jax.lax.broadcasted_iota(jnp.float32, tuple(size), a) for a in range(len(size))]
 
 
-def control_points(size: Sequence[int], grid: int) -> tuple[int, ...]:
+def control_points(
+    size: Sequence[int],
+    grid: int,
+) -> tuple[int, ...]:
     """Shape ``(axes, …)`` of the control points that :func:`elastic` needs for ``grid`` intervals
     along the longest side of ``size``.
+
+    >>> control_points((64, 128), grid=4)
+    (2, 5, 7)
     """
-    return len(size), *(max(1, round(grid * n / max(size))) + 3 for n in size)
+    longest = max(size)
+    cells = [max(1, round(grid * n / longest)) for n in size]
+    return (len(size), *(c + 3 for c in cells))
 
 
-def elastic(points: jax.Array, size: Sequence[int]) -> jax.Array:
+def elastic(
+    points: jax.Array,
+    size: Sequence[int],
+) -> jax.Array:
     """Free-form deformation: displacements in pixels ``(axes, *size)``, the uniform cubic B-spline
     of displaced control points.
 
     Rueckert et al., IEEE TMI 18 (1999), eq. 1. ``points`` are displacements in units of the
     distance between control points, shaped as :func:`control_points` says; the outermost two of
     each axis lie outside the window.
+
+    >>> points = jnp.full(control_points((4, 8), grid=2), 0.5)  # all by half of 4 pixels
+    >>> field = elastic(points, (4, 8))
+    >>> field.shape, f"{field.min():.3f} to {field.max():.3f}"
+    ((2, 4, 8), '2.000 to 2.000')
     """
     axes = len(size)
-    spacing_A = [n / (c - 3) for n, c in zip(size, points.shape[1:])]
-    field = points * jnp.array(spacing_A).reshape((axes,) + (1,) * axes)
-    for a, (n, c) in enumerate(zip(size, points.shape[1:])):
-        field = jnp.moveaxis(
-            jnp.tensordot(
-                field, jnp.asarray(_spline_basis(n, c - 3)), (1 + a, 1), precision="highest"
-            ),
-            -1,
-            1 + a,
-        )
+    cells = [c - 3 for c in points.shape[1:]]
+    spacing_A = [n / c for n, c in zip(size, cells, strict=True)]
+    per_axis = (axes,) + (1,) * axes
+    field = points * jnp.array(spacing_A).reshape(per_axis)
+    for axis, (n, c) in enumerate(zip(size, cells, strict=True), 1):
+        basis = jnp.asarray(_spline_basis(n, c))
+        field = jnp.tensordot(field, basis, (axis, 1), precision="highest")
+        field = jnp.moveaxis(field, -1, axis)
     return field
 
 
-def _spline_basis(n: int, cells: int) -> np.ndarray:
+def _spline_basis(
+    n: int,
+    cells: int,
+) -> np.ndarray:
     """Weights ``(n, cells + 3)`` of the control points at ``n`` pixel centres that span ``cells``
     intervals.
     """
     t = (np.arange(n) + 0.5) * cells / n
-    d = np.abs(t[:, None] - (np.arange(cells + 3) - 1))
-    return np.where(d < 1, 2 / 3 - d**2 + d**3 / 2, np.where(d < 2, (2 - d) ** 3 / 6, 0)).astype(
-        np.float32
-    )
+    knots = np.arange(cells + 3) - 1
+    d = np.abs(t[:, None] - knots)
+    near = 2 / 3 - d**2 + d**3 / 2
+    far = np.where(d < 2, (2 - d) ** 3 / 6, 0)
+    return np.where(d < 1, near, far).astype(np.float32)
 
 
-def offset(frame: int, size: int) -> int:
+def offset(
+    frame: int,
+    size: int,
+) -> int:
     """First index of a centred window; negative where the window is larger. Rounded towards zero,
     so that padding undoes cropping.
+
+    >>> offset(9, 4), offset(4, 9)
+    (2, -2)
     """
     return int((frame - size) / 2)
 
 
 def warp(
-    image: jax.Array, label: jax.Array, coordinates: jax.Array
+    image: jax.Array,
+    label: jax.Array,
+    coordinates: jax.Array,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Sample one image (order 1) and its label (order 0) at ``coordinates``, as
     :meth:`Geometry.coordinates` makes them.
@@ -206,27 +273,53 @@ def warp(
       image ``(*size, C)``, 0 outside the frame; label ``(*size)`` int32, IGNORE there; valid
       ``(*size)`` bool, False there. A pixel is outside when its nearest pixel is; up to the outer
       edge of the last pixel the image is continued by that pixel's value.
+
+    >>> image, label = jnp.array([[[0.0], [1.0]]]), jnp.array([[0, 1]])
+    >>> coordinates = jnp.array([[[0.0, 0.0]], [[0.75, 2.0]]])
+    >>> image, label, valid = warp(image, label, coordinates)
+    >>> image[0, :, 0].tolist(), label[0].tolist(), valid[0].tolist()
+    ([0.75, 0.0], [1, 255], [True, False])
     """
     points = list(coordinates)
-    valid = jnp.stack([(c > -0.5) & (c < n - 0.5) for c, n in zip(points, label.shape)]).all(0)
-    sampled = jax.vmap(lambda channel: map_coordinates(channel, points, 1, mode="nearest"), -1, -1)(
-        image
-    )
+    inside = []
+    for c, n in zip(points, label.shape, strict=True):
+        inside.append((c > -0.5) & (c < n - 0.5))
+    valid = jnp.stack(inside).all(0)
+
+    def interpolate(channel: jax.Array) -> jax.Array:
+        return map_coordinates(channel, points, 1, mode="nearest")
+
+    sampled = jax.vmap(interpolate, -1, -1)(image)
     nearest = map_coordinates(label.astype(jnp.int32), points, 0, mode="nearest")
-    return jnp.where(valid[..., None], sampled, 0), jnp.where(valid, nearest, IGNORE), valid
+    image = jnp.where(valid[..., None], sampled, 0)
+    label = jnp.where(valid, nearest, IGNORE)
+    return image, label, valid
 
 
-def centre(x: jax.Array, size: Sequence[int], axis: int = 1, fill: float = 0) -> jax.Array:
+def centre(
+    x: jax.Array,
+    size: Sequence[int],
+    axis: int = 1,
+    fill: float = 0,
+) -> jax.Array:
     """Crop, or pad with ``fill``, the axes ``axis, axis + 1, …`` of ``x`` to ``size`` around the
     centre.
 
     Cropping a frame and padding the crop back puts each pixel where it was, e.g. for predictions
     made on the centre of a slice.
+
+    >>> centre(jnp.arange(6)[None], (2,)).tolist(), centre(jnp.array([[5, 6]]), (4,)).tolist()
+    ([[2, 3]], [[0, 5, 6, 0]])
     """
-    starts = [offset(n, s) for n, s in zip(x.shape[axis:], size)]
-    pads = [(max(-o, 0), max(s - n + o, 0)) for o, n, s in zip(starts, x.shape[axis:], size)]
-    around = [(0, 0)] * axis, [(0, 0)] * (x.ndim - axis - len(size))
+    pads = [(0, 0)] * x.ndim
+    window = [slice(None)] * x.ndim
+    for a, s in enumerate(size, axis):
+        n = x.shape[a]
+        start = offset(n, s)
+        first = max(start, 0)
+        missing = s - n + start
+        pads[a] = (max(-start, 0), max(missing, 0))
+        window[a] = slice(first, first + s)
     if any(map(any, pads)):
-        x = jnp.pad(x, around[0] + pads + around[1], constant_values=fill)
-    window = tuple(slice(max(o, 0), max(o, 0) + s) for o, s in zip(starts, size))
-    return x[(slice(None),) * axis + window]
+        x = jnp.pad(x, pads, constant_values=fill)
+    return x[tuple(window)]

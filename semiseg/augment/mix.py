@@ -1,8 +1,8 @@
 """Mixing two images: boxes for CutMix and copy-paste, inside jit. A mask is True where the second
 image goes.
 
-mask = box(key, (H, W), 1, (2 / 3, 2 / 3))              # (1, H, W): one box for a batch
-mixed = paste(mask, onto, patch)                        # images (B, H, W, C), and labels (B, H, W) alike
+    mask = box(key, (H, W), 1, (2 / 3, 2 / 3))   # (1, H, W): one box for a batch
+    mixed = paste(mask, onto, patch)             # images (B, H, W, C), and labels (B, H, W) alike
 """
 
 from __future__ import annotations
@@ -12,23 +12,35 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
+from semiseg.augment.intensity import blur
+
 
 def box(
-    key: jax.Array, shape: Sequence[int], count: int, side: Sequence[jax.Array | float]
+    key: jax.Array,
+    shape: Sequence[int],
+    count: int,
+    side: Sequence[jax.Array | float],
 ) -> jax.Array:
     """Masks ``(count, *shape)``, each with a box of ``side`` (share of each axis) anywhere it fits.
 
     A side is rounded down to whole pixels, as BCP does (Bai et al. 2023): 2/3 of 128 is 85.
     ``side`` may be traced, and may be an array ``(count,)`` an axis.
+
+    >>> mask = box(jax.random.key(0), (6, 8), 1, (1 / 2, 1 / 4))
+    >>> mask.shape, int(mask.sum())
+    ((1, 6, 8), 6)
     """
     u = jax.random.uniform(key, (len(shape), count))
+    per_image = (-1, *(1,) * len(shape))
     mask = jnp.ones((count, *shape), bool)
-    for axis, (n, share) in enumerate(zip(shape, side)):
-        length = jnp.floor(jnp.asarray(share, jnp.float32) * n + 1e-4)
+    for axis, (n, share) in enumerate(zip(shape, side, strict=True)):
+        share = jnp.asarray(share, jnp.float32)
+        length = jnp.floor(share * n + 1e-4)
         first = jnp.floor(u[axis] * (n - length + 1))
         place = jax.lax.broadcasted_iota(jnp.float32, (count, *shape), axis + 1)
-        low = first.reshape(-1, *(1,) * len(shape))
-        mask &= (place >= low) & (place < low + length.reshape(-1, *(1,) * len(shape)))
+        low = first.reshape(per_image)
+        high = low + length.reshape(per_image)
+        mask &= (place >= low) & (place < high)
     return mask
 
 
@@ -45,25 +57,45 @@ def cutmix_box(
 
     Yun et al. 2019, with the ranges of UniMatch (Yang et al. 2023). A side that would leave the
     image is cut to it.
+
+    >>> mask = cutmix_box(jax.random.key(0), (100, 100), count=50, p=1.0, low=0.1, high=0.1)
+    >>> bool((mask.mean((1, 2)) < 0.1 + 1e-6).all())  # sides are rounded down
+    True
     """
     k_box, k_size = jax.random.split(key)
     u = jax.random.uniform(k_size, (3, count))
-    area, ratio = low + (high - low) * u[0], 0.3 * (1 / 0.3**2) ** u[1]
-    side = (jnp.minimum(jnp.sqrt(area * ratio), 1.0), jnp.minimum(jnp.sqrt(area / ratio), 1.0))
-    full = (jnp.ones(count),) * (len(shape) - 2)  # in 3D the box goes through all slices
-    drawn = (u[2] < p).reshape(-1, *(1,) * len(shape))
-    return box(k_box, shape, count, (*full, *side)) & drawn
+    area = low + (high - low) * u[0]
+    ratio = 0.3 * (1 / 0.3**2) ** u[1]
+    height = jnp.minimum(jnp.sqrt(area * ratio), 1.0)
+    width = jnp.minimum(jnp.sqrt(area / ratio), 1.0)
+    depth = (jnp.ones(count),) * (len(shape) - 2)  # in 3D the box goes through all slices
+    is_drawn = u[2] < p
+    is_drawn = is_drawn.reshape(-1, *(1,) * len(shape))
+    return box(k_box, shape, count, (*depth, height, width)) & is_drawn
 
 
-def paste(mask: jax.Array, onto: jax.Array, patch: jax.Array) -> jax.Array:
+def paste(
+    mask: jax.Array,
+    onto: jax.Array,
+    patch: jax.Array,
+) -> jax.Array:
     """``patch`` where ``mask (B or 1, *space)`` is True, ``onto`` elsewhere; both ``(B, *space)``
     or ``(B, *space, C)``.
+
+    >>> mask = jnp.array([[True, False]])
+    >>> paste(mask, onto=jnp.array([[1, 2]]), patch=jnp.array([[8, 9]])).tolist()
+    [[8, 2]]
     """
-    return jnp.where(mask.reshape(mask.shape + (1,) * (onto.ndim - mask.ndim)), patch, onto)
+    trailing = (1,) * (onto.ndim - mask.ndim)
+    return jnp.where(mask.reshape(mask.shape + trailing), patch, onto)
 
 
 def partner(x: jax.Array) -> jax.Array:
-    """The batch moved on by one: the image each is mixed with."""
+    """The batch moved on by one: the image each is mixed with.
+
+    >>> partner(jnp.array([1, 2, 3])).tolist()
+    [3, 1, 2]
+    """
     return jnp.roll(x, 1, 0)
 
 
@@ -81,10 +113,17 @@ def jitter(
     up to ``strength`` standard deviations are added; with ``blur_p`` a Gaussian of up to 1.5
     pixels. Colour jitter of the published methods, for one standardised channel.
     """
-    from semiseg.augment.intensity import blur
 
-    def one(u: jax.Array, x: jax.Array) -> jax.Array:
-        x = jnp.where(u[0] < p, x * (1 + strength) ** (2 * u[1] - 1) + strength * (2 * u[2] - 1), x)
-        return jnp.where(u[3] < blur_p, blur(x, 0.1 + 1.4 * u[4]), x)
+    def one(
+        u: jax.Array,
+        x: jax.Array,
+    ) -> jax.Array:
+        contrast = (1 + strength) ** (2 * u[1] - 1)
+        brightness = strength * (2 * u[2] - 1)
+        changed = x * contrast + brightness
+        x = jnp.where(u[0] < p, changed, x)
+        blurred = blur(x, 0.1 + 1.4 * u[4])
+        return jnp.where(u[3] < blur_p, blurred, x)
 
-    return jax.vmap(one)(jax.random.uniform(key, (len(image), 5)), image)
+    u_B5 = jax.random.uniform(key, (len(image), 5))
+    return jax.vmap(one)(u_B5, image)

@@ -26,6 +26,17 @@ LOSSES = {
 }
 
 __all__ = [
-    "CE", "LOSSES", "SSL4MIS", "Boundary", "CEDice", "Dice", "Focal", "FocalTversky", "GeneralisedDice", "HausdorffDT", "Tversky",
-    "masked_mean", "softmax_mse",
-]  # fmt: skip
+    "CE",
+    "LOSSES",
+    "SSL4MIS",
+    "Boundary",
+    "CEDice",
+    "Dice",
+    "Focal",
+    "FocalTversky",
+    "GeneralisedDice",
+    "HausdorffDT",
+    "Tversky",
+    "masked_mean",
+    "softmax_mse",
+]

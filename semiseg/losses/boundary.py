@@ -25,31 +25,48 @@ class Boundary:
 
     region: CEDice = CEDice()
     weight: float = 0.01
-    """The paper starts at .01 and adds .01 an epoch."""
+    """The paper starts at 0.01 and adds 0.01 an epoch."""
     background: bool = False
     """Whether class 0 has a contour of its own."""
     class_weights: tuple[float, ...] = ()
     """Of the boundary term: one weight a class, background first; empty: all 1."""
 
-    def __call__(self, logits: jax.Array, label: jax.Array) -> jax.Array:
+    def __call__(
+        self,
+        logits: jax.Array,
+        label: jax.Array,
+    ) -> jax.Array:
         """``logits (B, *space, K)`` float, ``label (B, *space)`` int with IGNORE → scalar."""
         return self.region(logits, label) + self.weight * self.boundary(logits, label)
 
-    def boundary(self, logits: jax.Array, label: jax.Array) -> jax.Array:
+    def boundary(
+        self,
+        logits: jax.Array,
+        label: jax.Array,
+    ) -> jax.Array:
         """The second term alone."""
-        x, first = pixels(logits, label), 0 if self.background else 1
+        x = pixels(logits, label)
+        first = 0 if self.background else 1
         mask = jnp.moveaxis(x.onehot[..., first:] > 0, -1, 1)
-        d = signed_distance(mask, x.valid[:, None] & ~mask, (1.0,) * (label.ndim - 1))
+        outside = x.valid[:, None] & ~mask
+        d = signed_distance(mask, outside, (1.0,) * (label.ndim - 1))
         phi = jnp.moveaxis(jnp.where(d < 0, d + 1, d), 1, -1)
-        p, weights = (
-            jax.nn.softmax(x.logits)[..., first:],
-            class_vector(self.class_weights, logits.shape[-1])[first:],
-        )
-        return pixel_mean(phi * p, x.valid, weights)
+        p = jax.nn.softmax(x.logits)[..., first:]
+        weights = class_vector(self.class_weights, logits.shape[-1])
+        return pixel_mean(phi * p, x.valid, weights[first:])
 
 
-def pixel_mean(x: jax.Array, valid: jax.Array, weights_K: jax.Array) -> jax.Array:
+def pixel_mean(
+    x: jax.Array,
+    valid: jax.Array,
+    weights_K: jax.Array,
+) -> jax.Array:
     """Mean of ``x (B, *space, K)`` over valid pixels ``(B, *space)`` and, weighted, over classes; 0
     where nothing is valid.
+
+    >>> x = jnp.array([[[1.0, 5.0], [3.0, 5.0]]])
+    >>> float(pixel_mean(x, jnp.array([[True, True]]), jnp.array([1.0, 0.0])))
+    2.0
     """
-    return class_mean(x.reshape(-1, x.shape[-1]), weights_K, valid.reshape(-1))
+    flat = x.reshape(-1, x.shape[-1])
+    return class_mean(flat, weights_K, valid.reshape(-1))

@@ -26,9 +26,14 @@ class CEDice:
     ce_weight: float = 0.5
     dice_weight: float = 0.5
 
-    def __call__(self, logits: jax.Array, label: jax.Array) -> jax.Array:
+    def __call__(
+        self,
+        logits: jax.Array,
+        label: jax.Array,
+    ) -> jax.Array:
         """``logits (B, *space, K)`` float, ``label (B, *space)`` int with IGNORE → scalar."""
-        return self.ce_weight * self.ce(logits, label) + self.dice_weight * self.dice(logits, label)
+        ce = self.ce_weight * self.ce(logits, label)
+        return ce + self.dice_weight * self.dice(logits, label)
 
 
 SSL4MIS = CEDice(dice=Dice(squared=True, batch=True, background=True, smooth=1e-5))

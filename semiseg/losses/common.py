@@ -41,39 +41,60 @@ class Overlap(NamedTuple):
     present: jax.Array  # (G,) bool: the group has a valid pixel
 
 
-def pixels(logits: jax.Array, label: jax.Array) -> Pixels:
-    """Neutralise IGNORE. ``logits (B, *space, K)`` float, ``label (B, *space)`` int."""
+def pixels(
+    logits: jax.Array,
+    label: jax.Array,
+) -> Pixels:
+    """Neutralise IGNORE. ``logits (B, *space, K)`` float, ``label (B, *space)`` int.
+
+    >>> pixels(jnp.ones((1, 2, 2)), jnp.array([[1, IGNORE]])).onehot.tolist()
+    [[[0.0, 1.0], [0.0, 0.0]]]
+    """
     valid = label != IGNORE
     clean = jnp.where(valid[..., None], logits.astype(jnp.float32), 0.0)
-    onehot = jax.nn.one_hot(
-        jnp.where(valid, label.astype(jnp.int32), -1), logits.shape[-1], dtype=jnp.float32
-    )
+    known = jnp.where(valid, label.astype(jnp.int32), -1)
+    onehot = jax.nn.one_hot(known, logits.shape[-1], dtype=jnp.float32)
     return Pixels(clean, onehot, valid)
 
 
-def overlap(logits: jax.Array, label: jax.Array, *, batch: bool, squared: bool = False) -> Overlap:
+def overlap(
+    logits: jax.Array,
+    label: jax.Array,
+    *,
+    batch: bool,
+    squared: bool = False,
+) -> Overlap:
     """Per-class sums of the softmax and the one-hot label, over the whole batch (``G = 1``) or
     image by image (``G = B``).
     """
     x = pixels(logits, label)
     p = jnp.where(x.valid[..., None], jax.nn.softmax(x.logits), 0.0)
-    axes = tuple(range(0 if batch else 1, label.ndim))
-    total = lambda a: a.sum(axes).reshape(-1, logits.shape[-1])
+    first_axis = 0 if batch else 1
+    axes = tuple(range(first_axis, label.ndim))
+
+    def total(a: jax.Array) -> jax.Array:
+        return a.sum(axes).reshape(-1, logits.shape[-1])
+
     return Overlap(
-        total(p * x.onehot),
-        total(p * p if squared else p),
-        total(x.onehot),
-        x.valid.any(axes).reshape(-1),
+        both=total(p * x.onehot),
+        prediction=total(p * p if squared else p),
+        truth=total(x.onehot),
+        present=x.valid.any(axes).reshape(-1),
     )
 
 
 def class_vector(
-    class_weights: tuple[float, ...], classes: int, background: bool = True
+    class_weights: tuple[float, ...],
+    classes: int,
+    background: bool = True,
 ) -> jax.Array:
     """Weights ``(K,)``: ones unless given, zero for an excluded background.
 
+    >>> class_vector((), 3, background=False).tolist()
+    [0.0, 1.0, 1.0]
+
     Raises:
-      UserError: as many weights as classes were not given.
+      UserError: the number of weights is not the number of classes.
     """
     if class_weights and len(class_weights) != classes:
         raise UserError(
@@ -84,7 +105,11 @@ def class_vector(
     return weights if background else weights.at[0].set(0.0)
 
 
-def class_mean(loss_GxK: jax.Array, weights_K: jax.Array, present_G: jax.Array) -> jax.Array:
+def class_mean(
+    loss_GxK: jax.Array,
+    weights_K: jax.Array,
+    present_G: jax.Array,
+) -> jax.Array:
     """Weighted mean over classes, then mean over the groups that have a valid pixel; 0 where there
     is none.
     """
@@ -92,28 +117,54 @@ def class_mean(loss_GxK: jax.Array, weights_K: jax.Array, present_G: jax.Array) 
     return masked_mean(per_group, present_G)
 
 
-def weighted_mean(x: jax.Array, weight: jax.Array) -> jax.Array:
-    """``sum(weight * x) / sum(weight)`` of two arrays of one shape; 0 where all weights are."""
+def weighted_mean(
+    x: jax.Array,
+    weight: jax.Array,
+) -> jax.Array:
+    """``sum(weight * x) / sum(weight)`` of two arrays of one shape; 0 where all weights are 0.
+
+    >>> float(weighted_mean(jnp.array([1.0, 4.0]), jnp.array([2.0, 1.0])))
+    2.0
+    """
     return jnp.sum(x * weight) / jnp.maximum(weight.sum(), TINY)
 
 
-def masked_mean(x: jax.Array, mask: jax.Array) -> jax.Array:
-    """Mean of ``x (B, …)`` over the entries that ``mask`` keeps; 0, not NaN, where it keeps none.
+def masked_mean(
+    x: jax.Array,
+    mask: jax.Array,
+) -> jax.Array:
+    """Mean of ``x (B, …)`` over the entries where ``mask`` is not 0; 0, not NaN, where it is 0
+    everywhere.
 
     Args:
       x: any shape.
       mask: bool, or non-negative weights; its shape is the leading part of ``x``'s, e.g. ``(B,
         *space)`` for an ``x (B, *space, K)``.
+
+    >>> x = jnp.array([1.0, 3.0, jnp.nan])
+    >>> float(masked_mean(x, jnp.array([True, True, False])))
+    2.0
     """
-    mask = jnp.broadcast_to(mask.reshape(mask.shape + (1,) * (x.ndim - mask.ndim)), x.shape)
-    return weighted_mean(jnp.where(mask != 0, x.astype(jnp.float32), 0.0), mask.astype(jnp.float32))
+    trailing = (1,) * (x.ndim - mask.ndim)
+    mask = jnp.broadcast_to(mask.reshape(mask.shape + trailing), x.shape)
+    chosen = jnp.where(mask != 0, x.astype(jnp.float32), 0.0)
+    return weighted_mean(chosen, mask.astype(jnp.float32))
 
 
-def softmax_mse(p: jax.Array, q: jax.Array, valid: jax.Array) -> jax.Array:
+def softmax_mse(
+    p: jax.Array,
+    q: jax.Array,
+    valid: jax.Array,
+) -> jax.Array:
     """Mean squared difference of two probability maps ``(B, *space, K)`` over valid pixels ``(B,
     *space)`` and all classes.
 
     The consistency term of mean teacher (Tarvainen & Valpola 2017, eq. 1, on probabilities);
     gradients flow into both arguments, so stop them on the teacher's.
+
+    >>> p, q = jnp.array([[[0.5, 0.5]]]), jnp.array([[[1.0, 0.0]]])
+    >>> float(softmax_mse(p, q, jnp.array([[True]])))
+    0.25
     """
-    return masked_mean(jnp.square(p.astype(jnp.float32) - q.astype(jnp.float32)), valid)
+    difference = p.astype(jnp.float32) - q.astype(jnp.float32)
+    return masked_mean(jnp.square(difference), valid)

@@ -13,7 +13,10 @@ import jax
 import jax.numpy as jnp
 
 
-def distance_to(target: jax.Array, spacing: tuple[float, ...]) -> jax.Array:
+def distance_to(
+    target: jax.Array,
+    spacing: tuple[float, ...],
+) -> jax.Array:
     """Distance of every pixel to the nearest True one, in units of ``spacing``; +inf everywhere
     where there is none.
 
@@ -21,6 +24,9 @@ def distance_to(target: jax.Array, spacing: tuple[float, ...]) -> jax.Array:
     Equals ``scipy.ndimage.distance_transform_edt(~target, sampling=spacing)``. Exact in float32
     while squared distances in pixels stay below 2^24 (an axis of 2,896 pixels in 2D) and the
     spacing is 1.
+
+    >>> distance_to(jnp.array([[True, False, False]]), (1.0,)).tolist()
+    [[0.0, 1.0, 2.0]]
     """
     squared = jnp.where(target, 0.0, jnp.inf)
     for axis, step in enumerate(spacing, start=target.ndim - len(spacing)):
@@ -28,22 +34,36 @@ def distance_to(target: jax.Array, spacing: tuple[float, ...]) -> jax.Array:
     return jnp.sqrt(squared)
 
 
-def lower_envelope(f: jax.Array, axis: int, step: float) -> jax.Array:
-    """``min_j f(j) + (step * (i - j))²`` along one axis, for every i."""
-    n = f.shape[axis]
-    i = jax.lax.broadcasted_iota(
-        jnp.float32, tuple(n if a == axis else 1 for a in range(f.ndim)), axis
-    )
+def lower_envelope(
+    f: jax.Array,
+    axis: int,
+    step: float,
+) -> jax.Array:
+    """``min_j f(j) + (step * (i - j))²`` along one axis, for every i.
 
-    def body(j: jax.Array, least: jax.Array) -> jax.Array:
-        return jnp.minimum(
-            least, jax.lax.dynamic_slice_in_dim(f, j, 1, axis) + jnp.square(step * (i - j))
-        )
+    >>> lower_envelope(jnp.array([9.0, 0.0, 9.0, 9.0]), axis=0, step=1.0).tolist()
+    [1.0, 0.0, 1.0, 4.0]
+    """
+    n = f.shape[axis]
+    shape = [1] * f.ndim
+    shape[axis] = n
+    i = jax.lax.broadcasted_iota(jnp.float32, tuple(shape), axis)
+
+    def body(
+        j: jax.Array,
+        least: jax.Array,
+    ) -> jax.Array:
+        f_j = jax.lax.dynamic_slice_in_dim(f, j, 1, axis)
+        return jnp.minimum(least, f_j + jnp.square(step * (i - j)))
 
     return jax.lax.fori_loop(0, n, body, jnp.full_like(f, jnp.inf))
 
 
-def signed_distance(inside: jax.Array, outside: jax.Array, spacing: tuple[float, ...]) -> jax.Array:
+def signed_distance(
+    inside: jax.Array,
+    outside: jax.Array,
+    spacing: tuple[float, ...],
+) -> jax.Array:
     """Distance to ``inside``, minus distance to ``outside``: positive outside the mask, negative in
     it, never 0 but on undecided pixels.
 
@@ -56,6 +76,10 @@ def signed_distance(inside: jax.Array, outside: jax.Array, spacing: tuple[float,
     Returns:
       float32 ``(…, *space)``, without gradient; all 0 for a map in which one side is empty and no
       border exists.
+
+    >>> mask = jnp.array([[False, False, True, True]])
+    >>> signed_distance(mask, ~mask, (1.0,)).tolist()
+    [[2.0, 1.0, -1.0, -2.0]]
     """
     axes = tuple(range(-len(spacing), 0))
     border = inside.any(axes, keepdims=True) & outside.any(axes, keepdims=True)

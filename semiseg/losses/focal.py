@@ -20,14 +20,16 @@ class Focal:
     class_weights: tuple[float, ...] = ()
     """The paper's alpha: one weight a class, background first; empty: all 1."""
 
-    def __call__(self, logits: jax.Array, label: jax.Array) -> jax.Array:
+    def __call__(
+        self,
+        logits: jax.Array,
+        label: jax.Array,
+    ) -> jax.Array:
         """``logits (B, *space, K)`` float, ``label (B, *space)`` int with IGNORE → scalar."""
         x = pixels(logits, label)
         log_p = jnp.sum(jax.nn.log_softmax(x.logits) * x.onehot, -1)
-        missing = jnp.maximum(
-            -jnp.expm1(log_p), 1e-7
-        )  # 1-p without cancellation; the floor: 0^gamma has no finite slope for gamma < 1
-        return weighted_mean(
-            -(missing**self.gamma) * log_p,
-            x.onehot @ class_vector(self.class_weights, logits.shape[-1]),
-        )
+        # 1-p without cancellation; the floor: 0^gamma has no finite slope for gamma < 1
+        missing = jnp.maximum(-jnp.expm1(log_p), 1e-7)
+        loss = -(missing**self.gamma) * log_p
+        weights = class_vector(self.class_weights, logits.shape[-1])
+        return weighted_mean(loss, x.onehot @ weights)

@@ -15,8 +15,8 @@ class FocalTversky:
     """``(1 - TI)^(1/gamma)``, mean over classes (Abraham & Khan, ISBI 2019, eq. 4); gamma 1 is
     :class:`Tversky`.
 
-    The paper writes alpha for false negatives (.7) and beta for false positives (.3); here they
-    keep the names of :class:`Tversky`.
+    The paper writes alpha for false negatives (0.7) and beta for false positives (0.3); here they
+    have the names of :class:`Tversky`.
     """
 
     alpha: float = 0.3
@@ -34,13 +34,16 @@ class FocalTversky:
     class_weights: tuple[float, ...] = ()
     """One weight a class, background first; empty: all 1."""
 
-    def __call__(self, logits: jax.Array, label: jax.Array) -> jax.Array:
+    def __call__(
+        self,
+        logits: jax.Array,
+        label: jax.Array,
+    ) -> jax.Array:
         """``logits (B, *space, K)`` float, ``label (B, *space)`` int with IGNORE → scalar."""
         o = overlap(logits, label, batch=self.batch)
         miss = 1 - tversky_index(o, self.alpha, self.beta, self.smooth)
         # The power's slope is infinite at a perfect overlap: below the resolution of float32 the
         # loss is flat.
         loss = jnp.where(miss <= 1e-6, 0.0, jnp.maximum(miss, 1e-6) ** (1 / self.gamma))
-        return class_mean(
-            loss, class_vector(self.class_weights, logits.shape[-1], self.background), o.present
-        )
+        weights = class_vector(self.class_weights, logits.shape[-1], self.background)
+        return class_mean(loss, weights, o.present)

@@ -27,18 +27,21 @@ class GeneralisedDice:
     class_weights: tuple[float, ...] = ()
     """Multiply the weights of the paper: one a class, background first; empty: all 1."""
 
-    def __call__(self, logits: jax.Array, label: jax.Array) -> jax.Array:
+    def __call__(
+        self,
+        logits: jax.Array,
+        label: jax.Array,
+    ) -> jax.Array:
         """``logits (B, *space, K)`` float, ``label (B, *space)`` int with IGNORE → scalar."""
         o = overlap(logits, label, batch=self.batch)
-        given = jnp.broadcast_to(
-            class_vector(self.class_weights, logits.shape[-1], self.background)[None], o.truth.shape
-        )
+        weights = class_vector(self.class_weights, logits.shape[-1], self.background)
+        given = jnp.broadcast_to(weights[None], o.truth.shape)
         inside = (o.truth > 0) & (given > 0)
-        smallest = jnp.min(
-            o.truth, 1, keepdims=True, where=inside, initial=jnp.inf
-        )  # of the classes that are there; inf: none is
-        weight = given * jnp.where(
-            inside & jnp.isfinite(smallest), jnp.square(smallest / jnp.maximum(o.truth, 1.0)), 1.0
-        )
-        both, either = jnp.sum(weight * o.both, 1), jnp.sum(weight * (o.prediction + o.truth), 1)
-        return masked_mean(1 - (2 * both + self.smooth) / (either + self.smooth + TINY), o.present)
+        # of the classes that are there; inf: none is
+        smallest = jnp.min(o.truth, 1, keepdims=True, where=inside, initial=jnp.inf)
+        inverse = jnp.square(smallest / jnp.maximum(o.truth, 1.0))
+        weight = given * jnp.where(inside & jnp.isfinite(smallest), inverse, 1.0)
+        both = jnp.sum(weight * o.both, 1)
+        either = jnp.sum(weight * (o.prediction + o.truth), 1)
+        dice = (2 * both + self.smooth) / (either + self.smooth + TINY)
+        return masked_mean(1 - dice, o.present)

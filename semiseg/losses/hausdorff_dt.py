@@ -35,19 +35,28 @@ class HausdorffDT:
     class_weights: tuple[float, ...] = ()
     """Of the distance term: one weight a class, background first; empty: all 1."""
 
-    def __call__(self, logits: jax.Array, label: jax.Array) -> jax.Array:
+    def __call__(
+        self,
+        logits: jax.Array,
+        label: jax.Array,
+    ) -> jax.Array:
         """``logits (B, *space, K)`` float, ``label (B, *space)`` int with IGNORE → scalar."""
         return self.region(logits, label) + self.weight * self.hausdorff(logits, label)
 
-    def hausdorff(self, logits: jax.Array, label: jax.Array) -> jax.Array:
+    def hausdorff(
+        self,
+        logits: jax.Array,
+        label: jax.Array,
+    ) -> jax.Array:
         """The second term alone."""
-        x, first = pixels(logits, label), 0 if self.background else 1
-        p, y, valid = jax.nn.softmax(x.logits)[..., first:], x.onehot[..., first:], x.valid[:, None]
-        masks = jnp.moveaxis(jnp.stack([p > 0.5, y > 0]), -1, 2) & valid[None]  # (2, B, K, *space)
+        x = pixels(logits, label)
+        first = 0 if self.background else 1
+        p = jax.nn.softmax(x.logits)[..., first:]
+        y = x.onehot[..., first:]
+        valid = x.valid[:, None]
+        masks = jnp.stack([p > 0.5, y > 0])
+        masks = jnp.moveaxis(masks, -1, 2) & valid[None]  # (2, B, K, *space)
         d = jnp.abs(signed_distance(masks, valid[None] & ~masks, (1.0,) * (label.ndim - 1)))
         far = jnp.moveaxis(jnp.sum(d**self.alpha, 0), 1, -1)
-        return pixel_mean(
-            jnp.square(p - y) * far,
-            x.valid,
-            class_vector(self.class_weights, logits.shape[-1])[first:],
-        )
+        weights = class_vector(self.class_weights, logits.shape[-1])
+        return pixel_mean(jnp.square(p - y) * far, x.valid, weights[first:])

@@ -1,4 +1,4 @@
-"""AD-MT: two teachers that are updated in turn, and a rule for the pixels on which they disagree."""
+"""AD-MT: two teachers that are updated in turn, and a rule for pixels on which they disagree."""
 
 from __future__ import annotations
 

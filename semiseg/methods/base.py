@@ -170,7 +170,7 @@ def view(batch: Batch, name: View) -> jax.Array:
 
 
 def new_states(params: dict[str, Params], net: PyTree) -> dict[str, PyTree]:
-    """Normalisation statistics after a step: those of ``net`` are new, heads have none to change."""
+    """Normalisation statistics after a step: those of ``net`` are new, heads have none."""
     states = {name: p.state for name, p in params.items()}
     return {**states, "net": net}
 

@@ -87,5 +87,5 @@ class CPS(SemiSupervised):
         other: jax.Array,
         valid: jax.Array,
     ) -> jax.Array:
-        """Cross-entropy of ``pupil`` against the decision of ``other``; a decision has no gradient."""
+        """Cross-entropy of ``pupil`` against the decision of ``other``, which has no gradient."""
         return hard_cross_entropy(pupil, jnp.argmax(other, -1), valid, valid)

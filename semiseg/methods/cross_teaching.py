@@ -1,4 +1,4 @@
-"""Cross-teaching: two networks of different architecture, each taught with the other's decisions."""
+"""Cross-teaching: two different architectures, each taught with the other's decisions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SS-Net: predictions that no small change of the image alters, and classes with separate features."""
+"""SS-Net: predictions that no small change of the image alters, and features apart by class."""
 
 from __future__ import annotations
 

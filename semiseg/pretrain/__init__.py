@@ -1,14 +1,16 @@
-"""Where a run's weights begin: fresh, pre-trained on the images of its own training pool without a
+"""Initial weights of a run: fresh, pre-trained on the images of its own training pool without a
 label, or read from a file.
 
-    semiseg train … --init masked_image --init_steps 2000       pre-trained once for all the trials beside it, see start.py
+    # pre-trained once for all trials of a sweep
+    semiseg train … --init masked_image --init_steps 2000
     semiseg train … --init dense_contrastive --init.pixels 128
-    semiseg train … --init runs/other                           the weights of a finished run, or a .safetensors file
+    # the weights of a finished run, or a .safetensors file
+    semiseg train … --init runs/other
 
-An objective is a training method (``semiseg.types.Method``) whose batch has no labelled image, so
-that the one compiled trainer, its checkpoints and its resumption serve it. It is no segmentation
-method and stands in a table of its own. Adding one is its file, a line here and a row in
-tests/test_pretrain.py.
+An objective is a task of the training program (``semiseg.types.Task``) whose batch has no labelled
+image, so that the one compiled trainer, its checkpoints and its resumption serve it. It is no
+segmentation method and stands in a table of its own. Adding one is its file, a line here and a row
+in tests/test_pretrain.py.
 """
 
 from semiseg.pretrain.dense_contrastive import DenseContrastive

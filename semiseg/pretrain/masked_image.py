@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from semiseg.fields import count, number
-from semiseg.methods.parts.heads import channels_of, run, stack
+from semiseg.methods.parts.heads import channels_of, dims_of, run, stack
 from semiseg.pretrain.objective import Objective
 from semiseg.types import Aux, Batch, Model, Params, PyTree, hyper
 
@@ -31,7 +31,7 @@ class MaskedImage(Objective):
     """
 
     share: float = number(0.6, within=(0, 1))
-    patches: int = count(8, at_least=1)
+    patches: int = count(8, at_least=2)
 
     paper: ClassVar[str] = "He et al., CVPR 2022; Xie et al., CVPR 2022"
 
@@ -39,10 +39,13 @@ class MaskedImage(Objective):
         if self.patches < 2:
             raise ValueError(f"patches is {self.patches}: it must be at least 2")
 
-    def head(self, model: Model, key: jax.Array) -> Params:
-        return stack(
-            key, (channels_of(model), model.sample.shape[-1]), (1,), len(model.sample.shape) - 2
-        )
+    def head(
+        self,
+        model: Model,
+        key: jax.Array,
+    ) -> Params:
+        widths = (channels_of(model), model.sample.shape[-1])
+        return stack(key, widths, (1,), dims_of(model))
 
     def loss(
         self,
@@ -56,28 +59,41 @@ class MaskedImage(Objective):
         k_mask, k_net = jax.random.split(key)
         image = batch.weak
         hidden = mask(k_mask, image.shape[:-1], self.patches, self.share)
-        output = model.apply(
-            params["net"], jnp.where(hidden[..., None], 0, image), train=True, key=k_net
-        )
+        visible = jnp.where(hidden[..., None], 0, image)
+        output = model.apply(params["net"], visible, train=True, key=k_net)
         painted = run(params["head"], output.aux["features"])
-        looked = (hidden & batch.valid)[..., None]
-        pixels = jnp.maximum(looked.sum(), 1) * image.shape[-1]
-        error, blank = (
-            (jnp.square(y - image) * looked).sum() / pixels
-            for y in (painted, jnp.zeros_like(image))
+        counted = (hidden & batch.valid)[..., None]
+        values = jnp.maximum(counted.sum(), 1) * image.shape[-1]
+        error = (jnp.square(painted - image) * counted).sum() / values
+        error_of_the_mean = (jnp.square(jnp.zeros_like(image) - image) * counted).sum() / values
+        metrics = {
+            "explained": 1 - error / jnp.maximum(error_of_the_mean, 1e-6),
+            "error_of_the_mean": error_of_the_mean,
+        }
+        states = {"net": output.new_state, "head": params["head"].state}
+        return error, Aux(
+            metrics=metrics,
+            state=states,
         )
-        metrics = {"explained": 1 - error / jnp.maximum(blank, 1e-6), "error_of_the_mean": blank}
-        return error, Aux(metrics, {"net": output.new_state, "head": params["head"].state})
 
 
-def mask(key: jax.Array, shape: Sequence[int], patches: int, share: jax.Array | float) -> jax.Array:
+def mask(
+    key: jax.Array,
+    shape: Sequence[int],
+    patches: int,
+    share: jax.Array | float,
+) -> jax.Array:
     """Bool ``shape`` ``(B, *space)``: True in a ``share`` (rounded) of the ``patches`` along each
     axis, drawn for each image.
+
+    >>> int(mask(jax.random.key(0), (1, 6, 6), patches=3, share=1 / 3).sum())  # 3 patches of 2 × 2
+    12
     """
-    many, *space = shape
-    number = patches ** len(space)
-    rank = jax.random.uniform(key, (many, number)).argsort(-1).argsort(-1)
-    hidden = (rank < jnp.round(share * number)).reshape(many, *(patches,) * len(space))
+    images, *space = shape
+    cells = patches ** len(space)
+    rank = jax.random.uniform(key, (images, cells)).argsort(-1).argsort(-1)
+    hidden = rank < jnp.round(share * cells)
+    hidden = hidden.reshape(images, *(patches,) * len(space))
     for axis, n in enumerate(space, 1):
         hidden = jnp.take(hidden, jnp.arange(n) * patches // n, axis)
     return hidden

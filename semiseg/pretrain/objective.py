@@ -1,5 +1,5 @@
-"""What every pre-training objective is built on: a network and a head that is thrown away, trained
-on images alone.
+"""What every pre-training objective is built on: a network, and a head that is not part of the
+result, trained on images alone.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from semiseg.types import Aux, Batch, Model, Params, PyTree, hyper
 
 @hyper
 class Objective:
-    """A training method (``semiseg.types.Method``) without labelled images; ``final`` is the
-    network that a run begins with.
+    """A task of the training program (``semiseg.types.Task``) without labelled images; ``final``
+    gives the initial weights of a run.
 
     Whatever the run's own optimiser is, this one is AdamW with the defaults of ``semiseg train``.
 
@@ -32,12 +32,21 @@ class Objective:
         """How many images of a batch come from the labelled pool: none."""
         return 0
 
-    def head(self, model: Model, key: jax.Array) -> Params:
+    def head(
+        self,
+        model: Model,
+        key: jax.Array,
+    ) -> Params:
         """Fresh variables of what reads ``aux["features"]``."""
         raise NotImplementedError
 
-    def init(self, model: Model, key: jax.Array) -> tuple[dict[str, Params], dict[str, Any]]:
-        return {"net": model.init(key), "head": self.head(model, jax.random.fold_in(key, 1))}, {}
+    def init(
+        self,
+        model: Model,
+        key: jax.Array,
+    ) -> tuple[dict[str, Params], dict[str, Any]]:
+        head = self.head(model, jax.random.fold_in(key, 1))
+        return {"net": model.init(key), "head": head}, {}
 
     def loss(
         self,
@@ -53,8 +62,16 @@ class Objective:
         """
         raise NotImplementedError
 
-    def update(self, params: dict[str, Params], memory: PyTree) -> tuple[dict[str, Params], PyTree]:
+    def update(
+        self,
+        params: dict[str, Params],
+        memory: PyTree,
+    ) -> tuple[dict[str, Params], PyTree]:
         return params, memory
 
-    def final(self, params: dict[str, Params], memory: PyTree) -> Params:
+    def final(
+        self,
+        params: dict[str, Params],
+        memory: PyTree,
+    ) -> Params:
         return params["net"]

@@ -1,4 +1,4 @@
-"""The largest connected component of each class, inside jit: all that BCP leaves of a pseudo-label."""
+"""The largest connected component of each class, inside jit: what BCP leaves of a pseudo-label."""
 
 from __future__ import annotations
 
