@@ -15,7 +15,7 @@ from flax import nnx
 from semiseg.nets import layers
 from semiseg.nets.from_torch.rules import Rule, conv_norm, layer, mapped, to_params
 from semiseg.nets.layers.resnet import ResNet
-from semiseg.nets.network import Network
+from semiseg.nets.network import ModuleOutput, Network
 from semiseg.types import Params
 
 
@@ -251,7 +251,7 @@ class _DeepLab(_Auxiliary):
         x: jax.Array,
         train: bool,
         key: jax.Array | None,
-    ) -> tuple[jax.Array, dict[str, Any]]:
+    ) -> ModuleOutput:
         size = x.shape[1:-1]
         stages = self.encoder(x, train)
         y = self.pyramid(stages[-1], train, layers.subkey(key, 0))
@@ -274,7 +274,7 @@ class _FCN(_Auxiliary):
         x: jax.Array,
         train: bool,
         key: jax.Array | None,
-    ) -> tuple[jax.Array, dict[str, Any]]:
+    ) -> ModuleOutput:
         size = x.shape[1:-1]
         stages = self.encoder(x, train)
         y = self.before(stages[-1], train, layers.subkey(key, 0))

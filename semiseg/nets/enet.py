@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from semiseg.nets import layers
-from semiseg.nets.network import Network
+from semiseg.nets.network import ModuleOutput, Network
 
 
 @dataclasses.dataclass(frozen=True)
@@ -253,7 +253,7 @@ class _Module(nnx.Module):
         x: jax.Array,
         train: bool,
         key: jax.Array | None,
-    ) -> tuple[jax.Array, dict[str, Any]]:
+    ) -> ModuleOutput:
         x = self.initial(x, train)
         places: list[jax.Array] = []
         for i, kind in enumerate(self.kinds):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Literal
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,7 @@ from flax import nnx
 
 from semiseg.nets import layers
 from semiseg.nets.layers import vgg
-from semiseg.nets.network import Network
+from semiseg.nets.network import ModuleOutput, Network
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,7 +76,7 @@ class _Module(nnx.Module):
         x: jax.Array,
         train: bool,
         key: jax.Array | None,
-    ) -> tuple[jax.Array, dict[str, Any]]:
+    ) -> ModuleOutput:
         pooled = []
         for i in range(1, 6):
             x = layers.max_pool(getattr(self, f"stage{i}")(x, train))

@@ -21,6 +21,11 @@ from semiseg.errors import UserError
 from semiseg.nets.layers import Normals, resize
 from semiseg.types import Net, Output, Params
 
+ModuleOutput = tuple[jax.Array, dict[str, Any]]
+"""What a network's module gives for a batch: logits ``(B, *space, K)`` and named extras, see
+:meth:`Network.module`.
+"""
+
 KINDS = {2: "2D images (B, H, W, C)", 3: "3D volumes (B, D, H, W, C)"}
 """What a network takes, by its number of spatial axes."""
 

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from semiseg.nets import layers
-from semiseg.nets.network import Network
+from semiseg.nets.network import ModuleOutput, Network
 from semiseg.nets.unet import UNet
 from semiseg.types import Net
 
@@ -217,7 +217,7 @@ class _Module(nnx.Module):
         x: jax.Array,
         train: bool,
         key: jax.Array | None,
-    ) -> tuple[jax.Array, dict[str, Any]]:
+    ) -> ModuleOutput:
         net = self.config
         space = x.shape[1:-1]
         k_net, k_points = layers.subkeys(key, 2)

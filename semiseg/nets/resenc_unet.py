@@ -14,7 +14,7 @@ from flax import nnx
 
 from semiseg.nets import layers
 from semiseg.nets.from_torch.rules import Rule, last, layer, mapped, transposed
-from semiseg.nets.network import Network
+from semiseg.nets.network import ModuleOutput, Network
 from semiseg.types import Params
 
 _leaky = functools.partial(jax.nn.leaky_relu, negative_slope=0.01)
@@ -248,7 +248,7 @@ class _Module(nnx.Module):
         x: jax.Array,
         train: bool,
         key: jax.Array | None,
-    ) -> tuple[jax.Array, dict[str, Any]]:
+    ) -> ModuleOutput:
         skips: list[jax.Array] = []
         deep: list[jax.Array] = []
         if self.net.encoder == "residual":

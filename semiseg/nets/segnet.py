@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Literal
+from typing import Literal
 
 import jax
 from flax import nnx
 
 from semiseg.nets import layers
 from semiseg.nets.layers import vgg
-from semiseg.nets.network import Network
+from semiseg.nets.network import ModuleOutput, Network
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,7 +72,7 @@ class _Module(nnx.Module):
         x: jax.Array,
         train: bool,
         key: jax.Array | None,
-    ) -> tuple[jax.Array, dict[str, Any]]:
+    ) -> ModuleOutput:
         places = []
         for i in range(5):
             x, place = layers.max_pool_with_index(getattr(self, f"down{i}")(x, train))

@@ -16,7 +16,7 @@ from flax import nnx
 
 from semiseg.nets import layers
 from semiseg.nets.from_torch.rules import Rule, layer, mapped, norm_only
-from semiseg.nets.network import Network
+from semiseg.nets.network import ModuleOutput, Network
 from semiseg.types import Params
 
 
@@ -266,7 +266,7 @@ class _Module(nnx.Module):
         x: jax.Array,
         train: bool,
         key: jax.Array | None,
-    ) -> tuple[jax.Array, dict[str, Any]]:
+    ) -> ModuleOutput:
         image = x
         skips = []
         k_drop, k_code = layers.subkeys(key, 2)

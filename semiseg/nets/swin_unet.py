@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from typing import Any, Literal
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ import numpy as np
 from flax import nnx
 
 from semiseg.nets import layers
-from semiseg.nets.network import Network
+from semiseg.nets.network import ModuleOutput, Network
 
 
 @dataclasses.dataclass(frozen=True)
@@ -162,7 +162,7 @@ class _Module(nnx.Module):
         x: jax.Array,
         train: bool,
         key: jax.Array | None,
-    ) -> tuple[jax.Array, dict[str, Any]]:
+    ) -> ModuleOutput:
         last = len(self.net.depths) - 1
         x = layers.dropout(self.enter(self.embed(x)), self.net.dropout, layers.subkey(key, 0))
         skips = []

@@ -21,7 +21,7 @@ from semiseg.nets.from_torch.rules import (
     renumbered,
     transposed,
 )
-from semiseg.nets.network import Network
+from semiseg.nets.network import ModuleOutput, Network
 from semiseg.nets.unetr import ResBlock, with_norms
 from semiseg.types import Params
 
@@ -156,7 +156,7 @@ class _Module(nnx.Module):
         x: jax.Array,
         train: bool,
         key: jax.Array | None,
-    ) -> tuple[jax.Array, dict[str, Any]]:
+    ) -> ModuleOutput:
         *skips, y = self._encoded(x, key)
         y = self.bottom(y, train)
         coarsest = len(skips) - 1

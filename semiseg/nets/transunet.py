@@ -6,14 +6,14 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from typing import Any, Literal
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from semiseg.nets import layers
-from semiseg.nets.network import Network
+from semiseg.nets.network import ModuleOutput, Network
 
 
 @dataclasses.dataclass(frozen=True)
@@ -180,7 +180,7 @@ class _Module(nnx.Module):
         x: jax.Array,
         train: bool,
         key: jax.Array | None,
-    ) -> tuple[jax.Array, dict[str, Any]]:
+    ) -> ModuleOutput:
         x = jax.nn.relu(self.root_norm(self.root(x), train))
         skips = [x]
         x = layers.overlapping_max_pool(x)

@@ -20,7 +20,7 @@ from semiseg.nets.from_torch.rules import (
     to_params,
     transposed,
 )
-from semiseg.nets.network import Network
+from semiseg.nets.network import ModuleOutput, Network
 from semiseg.types import Params
 
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
@@ -276,7 +276,7 @@ class _Module(nnx.Module):
         x: jax.Array,
         train: bool,
         key: jax.Array | None,
-    ) -> tuple[jax.Array, dict[str, Any]]:
+    ) -> ModuleOutput:
         skips: list[jax.Array] = []
         deep: list[jax.Array] = []
         for i in range(len(self.net.widths)):

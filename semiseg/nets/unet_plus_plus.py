@@ -19,6 +19,7 @@ from semiseg.nets.from_torch.rules import (
     to_params,
     transposed,
 )
+from semiseg.nets.network import ModuleOutput
 from semiseg.nets.unet import UNet, upsampled
 from semiseg.types import Params
 
@@ -95,7 +96,7 @@ class _Module(nnx.Module):
         x: jax.Array,
         train: bool,
         key: jax.Array | None,
-    ) -> tuple[jax.Array, dict[str, Any]]:
+    ) -> ModuleOutput:
         net = self.net
         depth = len(net.widths) - 1
         if net.pruned and not train:

@@ -21,7 +21,7 @@ from semiseg.nets.from_torch.rules import (
     same,
     transposed,
 )
-from semiseg.nets.network import Network
+from semiseg.nets.network import ModuleOutput, Network
 from semiseg.types import Params
 
 _leaky = functools.partial(jax.nn.leaky_relu, negative_slope=0.01)
@@ -185,7 +185,7 @@ class _Module(nnx.Module):
         x: jax.Array,
         train: bool,
         key: jax.Array | None,
-    ) -> tuple[jax.Array, dict[str, Any]]:
+    ) -> ModuleOutput:
         tokens = self.embed(x)
         shape = tokens.shape
         position = self.position[...]

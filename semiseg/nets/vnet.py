@@ -20,7 +20,7 @@ from semiseg.nets.from_torch.rules import (
     split_state,
     transposed,
 )
-from semiseg.nets.network import Network
+from semiseg.nets.network import ModuleOutput, Network
 from semiseg.types import Params
 
 
@@ -210,7 +210,7 @@ class _Module(nnx.Module):
         x: jax.Array,
         train: bool,
         key: jax.Array | None,
-    ) -> tuple[jax.Array, dict[str, Any]]:
+    ) -> ModuleOutput:
         levels = len(self.net.convs)
         skips = []
         for i in range(levels):
