@@ -22,7 +22,7 @@ from semiseg.nets import UNet
 from semiseg.run_folder import RunFolder
 from semiseg.runner.build import model_of
 from semiseg.runner.score import read_validation
-from semiseg.train.draw import _places
+from semiseg.train.draw import window_offsets
 from semiseg.types import Aux, Batch, Case, Model
 
 ZOOMS = (1.0, 5.0, 1.5)  # the thick axis in the middle
@@ -190,7 +190,7 @@ def test_drawn_windows_lie_anywhere_inside(space):
     """Catches windows that leave the volume, and ends of it that are never trained on."""
     from semiseg.augment.geometry import offset
 
-    places = jax.jit(lambda key: _places(key, 7, 300, space, (4, 8, 8)))(jax.random.key(0))
+    places = jax.jit(lambda key: window_offsets(key, 7, 300, space, (4, 8, 8)))(jax.random.key(0))
     if space == (4, 8, 8):
         assert places is None
         return

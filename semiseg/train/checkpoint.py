@@ -14,7 +14,12 @@ import jax
 import numpy as np
 
 from semiseg.errors import UserError, writing
+from semiseg.files import write_bytes
 from semiseg.types import PyTree
+
+REMEDY = (
+    "delete this folder to go on from the checkpoint before it, or the run's folder to start again"
+)
 
 
 class Checkpoints:
@@ -28,10 +33,10 @@ class Checkpoints:
     def __init__(self, folder: Path):
         import orbax.checkpoint as ocp
 
-        logging.getLogger("absl").setLevel(
-            logging.CRITICAL
-        )  # Orbax prints pages for what it also raises
-        self.folder, self._ocp = folder.absolute(), ocp
+        # Orbax prints pages for what it also raises
+        logging.getLogger("absl").setLevel(logging.CRITICAL)
+        self.folder = folder.absolute()
+        self._ocp = ocp
         for leftover in self.folder.glob("*.orbax-checkpoint-tmp*"):
             shutil.rmtree(leftover, ignore_errors=True)
         options = ocp.CheckpointManagerOptions(max_to_keep=2, enable_async_checkpointing=True)
@@ -42,17 +47,14 @@ class Checkpoints:
         background.
         """
         ocp = self._ocp
-        host = jax.tree.map(
-            np.array, state
-        )  # a copy: the buffers are donated to the next chunk while Orbax writes
+        # a copy: the buffers are donated to the next chunk while Orbax writes
+        host = jax.tree.map(np.array, state)
         record = {"digest": _digest(host), "extra": dict(extra)}
+        parts = ocp.args.Composite(
+            state=ocp.args.StandardSave(_flat(host)), record=ocp.args.JsonSave(record)
+        )
         with writing(self.folder):
-            self._manager.save(
-                step,
-                args=ocp.args.Composite(
-                    state=ocp.args.StandardSave(_flat(host)), record=ocp.args.JsonSave(record)
-                ),
-            )
+            self._manager.save(step, args=parts)
 
     def latest(self) -> int | None:
         """The last whole step, None for a fresh run."""
@@ -64,44 +66,46 @@ class Checkpoints:
         Raises:
           UserError: the checkpoint is damaged or of another network, naming its folder.
         """
-        ocp, step = self._ocp, self._manager.latest_step()
+        step = self._manager.latest_step()
         place = self.folder / str(step)
-        remedy = (
-            "delete this folder to go on from the checkpoint before it, or the run's folder "
-            "to start again"
-        )
         try:
-            target = jax.tree.map(
-                lambda x: np.zeros(x.shape, x.dtype), jax.eval_shape(lambda: like)
-            )
-            found = self._manager.restore(
-                step,
-                args=ocp.args.Composite(
-                    state=ocp.args.StandardRestore(_flat(target)), record=ocp.args.JsonRestore()
-                ),
-            )
-            leaves = [np.asarray(found.state[key]) for key in _flat(target)]
-            for have, want in zip(leaves, jax.tree.leaves(target)):
-                if have.shape != want.shape or have.dtype != want.dtype:
-                    raise ValueError(
-                        f"an array of shape {have.shape} where {want.shape} is expected"
-                    )
-            state = jax.tree.unflatten(jax.tree.structure(target), leaves)
-            intact = _digest(state) == found.record["digest"]
+            state, record = self._read(step, like)
+            intact = _digest(state) == record["digest"]
         except Exception as error:  # Orbax, tensorstore and zarr each raise their own
+            reason = " ".join(str(error).split())[:160]
             raise UserError(
-                f"{place}: the checkpoint cannot be read ({' '.join(str(error).split())[:160]}); "
-                f"{remedy}"
+                f"the checkpoint cannot be read ({reason})", where=place, remedy=REMEDY
             ) from error
         if not intact:
-            raise UserError(f"{place}: the checkpoint is damaged (its digest differs); {remedy}")
-        return jax.tree.map(jax.numpy.asarray, state), found.record["extra"]
+            what = "the checkpoint is damaged (its digest differs)"
+            raise UserError(what, where=place, remedy=REMEDY)
+        return jax.tree.map(jax.numpy.asarray, state), record["extra"]
+
+    def _read(self, step: int | None, like: PyTree) -> tuple[PyTree, dict[str, Any]]:
+        """The state of ``step`` as it is on disk, and its record."""
+        ocp = self._ocp
+        target = _zeros(like)
+        parts = ocp.args.Composite(
+            state=ocp.args.StandardRestore(_flat(target)), record=ocp.args.JsonRestore()
+        )
+        stored = self._manager.restore(step, args=parts)
+        leaves = [np.asarray(stored.state[key]) for key in _flat(target)]
+        for have, want in zip(leaves, jax.tree.leaves(target), strict=True):
+            if have.shape != want.shape or have.dtype != want.dtype:
+                raise ValueError(f"an array of shape {have.shape} where {want.shape} is expected")
+        return jax.tree.unflatten(jax.tree.structure(target), leaves), stored.record
 
     def close(self) -> None:
         """Wait for the last save."""
         with writing(self.folder):
             self._manager.wait_until_finished()
             self._manager.close()
+
+
+def _zeros(like: PyTree) -> PyTree:
+    """Arrays of the shapes and types of ``like``, whose leaves may be abstract."""
+    shapes = jax.eval_shape(lambda: like)
+    return jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes)
 
 
 def _flat(tree: PyTree) -> dict[str, Any]:
@@ -121,12 +125,9 @@ def save_weights(path: Path, params: PyTree, header: Mapping[str, Any]) -> None:
     """
     from safetensors.numpy import save
 
-    partial = path.with_suffix(".tmp")
-    with writing(path):
-        partial.write_bytes(
-            save(flat_names(params), metadata={"semiseg": json.dumps(header)})
-        )  # save_file would hide it from the group
-        partial.replace(path)
+    metadata = {"semiseg": json.dumps(header)}
+    with writing(path):  # not save_file, whose files the group cannot read
+        write_bytes(path, save(flat_names(params), metadata=metadata))
 
 
 def load_weights(path: Path, like: PyTree | None = None) -> tuple[PyTree, dict[str, Any]]:
@@ -135,36 +136,52 @@ def load_weights(path: Path, like: PyTree | None = None) -> tuple[PyTree, dict[s
     Raises:
       UserError: the file is missing, damaged or of another network.
     """
+    flat, header = _read_weights(path)
+    if like is None:
+        return flat, header
+    wanted = flat_names(_zeros(like))
+    unfit = [name for name in wanted if not _fits(flat.get(name), wanted[name])]
+    unfit += [name for name in flat if name not in wanted]
+    if unfit:
+        raise UserError(
+            f"{unfit[0]} does not fit the network of this configuration",
+            where=f"{path}",
+            remedy="use the config.yaml the weights were trained with",
+        )
+    return jax.tree.unflatten(jax.tree.structure(like), [flat[name] for name in wanted]), header
+
+
+def _read_weights(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(path, framework="numpy") as file:
             header = json.loads((file.metadata() or {}).get("semiseg", "{}"))
-            flat = {key: file.get_tensor(key) for key in file.keys()}
+            flat = {name: file.get_tensor(name) for name in file.keys()}
     except (OSError, SafetensorError, ValueError) as error:
-        raise UserError(
-            f"{path}: cannot be read as safetensors ({error}); train the run again"
-        ) from None
-    if like is None:
-        return flat, header
-    wanted = flat_names(
-        jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), jax.eval_shape(lambda: like))
-    )
-    wrong = [k for k in wanted if k not in flat or flat[k].shape != wanted[k].shape] or [
-        k for k in flat if k not in wanted
-    ]
-    if wrong:
-        raise UserError(
-            f"{path}: {wrong[0]} does not fit the network of this configuration: use the "
-            f"config.yaml the weights were trained with"
-        )
-    return jax.tree.unflatten(jax.tree.structure(like), [flat[k] for k in wanted]), header
+        what = f"cannot be read as safetensors ({error})"
+        raise UserError(what, where=path, remedy="train the run again") from None
+    return flat, header
+
+
+def _fits(array: np.ndarray | None, wanted: np.ndarray) -> bool:
+    return array is not None and array.shape == wanted.shape
 
 
 def flat_names(tree: PyTree) -> dict[str, np.ndarray]:
-    """Leaves by their dotted path."""
-    part = lambda p: str(getattr(p, "key", getattr(p, "name", getattr(p, "idx", p))))
-    return {
-        ".".join(part(p) for p in path): np.asarray(leaf)
-        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
-    }
+    """Leaves by their dotted path.
+
+    Example:
+      >>> list(flat_names({"down0": {"kernel": np.zeros(2), "bias": np.zeros(1)}}))
+      ['down0.bias', 'down0.kernel']
+    """
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {".".join(map(_part, path)): np.asarray(leaf) for path, leaf in leaves}
+
+
+def _part(key: Any) -> str:
+    """A step of a path: the key of a dict, the name of a field, or an index."""
+    for attribute in ("key", "name", "idx"):
+        if hasattr(key, attribute):
+            return str(getattr(key, attribute))
+    return str(key)

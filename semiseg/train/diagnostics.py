@@ -22,29 +22,38 @@ Counts = dict[str, jax.Array]
 
 
 def hidden_labels(hidden_NHW: jax.Array, batch: Batch) -> jax.Array:
-    """True label ``(U, H, W)`` of every pixel of the unlabelled views; IGNORE where it is unknown
-    or outside the frame, and in synthetic images.
+    """True label ``(U, H, W)`` of every pixel of the unlabelled views.
+
+    IGNORE where it is unknown or outside the frame, and in synthetic images.
     """
-    look = lambda label, points: map_coordinates(
-        label.astype(jnp.int32), list(points), 0, mode="nearest"
-    )
+
+    def at(label: jax.Array, points: jax.Array) -> jax.Array:
+        return map_coordinates(label.astype(jnp.int32), list(points), 0, mode="nearest")
+
     real = (batch.place < len(hidden_NHW)).reshape(-1, *(1,) * (batch.valid.ndim - 1))
-    return jnp.where(
-        batch.valid & real, jax.vmap(look)(hidden_NHW[batch.place], batch.coordinates), IGNORE
-    )
+    labels = jax.vmap(at)(hidden_NHW[batch.place], batch.coordinates)
+    return jnp.where(batch.valid & real, labels, IGNORE)
 
 
 def count(pseudo: Pseudo, truth: jax.Array) -> Counts:
-    """Sums of one step, by the class a pixel is given (``(K, …)``) or has (``recalled``), over
-    pixels whose truth is known.
+    """Sums of one step over the pixels whose truth is known.
+
+    Args:
+      pseudo: what the unlabelled batch was taught with.
+      truth: ``(U, H, W)`` with IGNORE.
+
+    Returns:
+      ``(K,)`` by the class that a pixel is given; ``of_class`` and ``recalled`` by its true class;
+      ``confidence_minus_right`` ``(K, BINS)``.
     """
     pseudo = jax.lax.stop_gradient(pseudo)
     classes = pseudo.probability.shape[-1]
     known = truth != IGNORE
-    given, confidence = pseudo.probability.argmax(-1), pseudo.probability.max(-1)
+    given = pseudo.probability.argmax(-1)
+    confidence = pseudo.probability.max(-1)
     given_K = jax.nn.one_hot(given, classes) * known[..., None]
     right = given == truth
-    looked_at = {
+    indicators = {
         "pixels": jnp.ones_like(right),
         "accepted": pseudo.accepted,
         "accepted_right": pseudo.accepted & right,
@@ -52,19 +61,19 @@ def count(pseudo: Pseudo, truth: jax.Array) -> Counts:
     }
     if pseudo.student is not None:
         student = pseudo.student.argmax(-1)
-        looked_at |= {"differs": student != given, "student_right": student == truth}
-    values = jnp.stack([v.astype(jnp.float32) for v in looked_at.values()], -1)
+        indicators["differs"] = student != given
+        indicators["student_right"] = student == truth
+    values = jnp.stack([v.astype(jnp.float32) for v in indicators.values()], -1)
     sums = jnp.einsum("...k,...v->vk", given_K, values)
     truth_K = jax.nn.one_hot(jnp.where(known, truth, -1), classes)
-    recall = jnp.einsum(
-        "...k,...v->vk",
-        truth_K,
-        jnp.stack([jnp.ones_like(confidence), (pseudo.accepted & right).astype(jnp.float32)], -1),
-    )
-    bin_B = jax.nn.one_hot(jnp.minimum((confidence * BINS).astype(jnp.int32), BINS - 1), BINS)
+    recalled = (pseudo.accepted & right).astype(jnp.float32)
+    of_class = jnp.stack([jnp.ones_like(confidence), recalled], -1)
+    recall = jnp.einsum("...k,...v->vk", truth_K, of_class)
+    bins = jnp.minimum((confidence * BINS).astype(jnp.int32), BINS - 1)
+    bin_B = jax.nn.one_hot(bins, BINS)
     calibration = jnp.einsum("...k,...b->kb", given_K * (confidence - right)[..., None], bin_B)
     return {
-        **dict(zip(looked_at, sums)),
+        **dict(zip(indicators, sums, strict=True)),
         "of_class": recall[0],
         "recalled": recall[1],
         "confidence_minus_right": calibration,
@@ -82,22 +91,22 @@ def summary(total: Counts) -> dict[str, jax.Array]:
     student, on all pixels.
     """
     pixels = total["pixels"]
-    parts = {
+    errors = total["confidence_minus_right"]
+    shares = {
         "accepted": (total["accepted"], pixels),
         "accuracy": (total["accepted_right"], total["accepted"]),
         "recall": (total["recalled"], total["of_class"]),
-        "ece": (jnp.abs(total["confidence_minus_right"]).sum(-1), pixels),
+        "ece": (jnp.abs(errors).sum(-1), pixels),
     }
     if "differs" in total:
-        parts |= {
-            "gap": (total["differs"], pixels),
-            "lead": (total["right"] - total["student_right"], pixels),
-        }
-    found = {}
-    for name, (part, whole) in parts.items():
-        above = (
-            jnp.abs(total["confidence_minus_right"].sum(0)).sum() if name == "ece" else part.sum()
-        )
-        found[f"pseudo_{name}"] = above / whole.sum()
-        found |= {f"pseudo_{name}_{k}": part[k] / whole[k] for k in range(part.shape[0])}
-    return found
+        shares["gap"] = (total["differs"], pixels)
+        shares["lead"] = (total["right"] - total["student_right"], pixels)
+    metrics: dict[str, jax.Array] = {}
+    for name, (part, whole) in shares.items():
+        above = part.sum()
+        if name == "ece":  # errors of two classes in one bin cancel
+            above = jnp.abs(errors.sum(0)).sum()
+        metrics[f"pseudo_{name}"] = above / whole.sum()
+        for k in range(len(part)):
+            metrics[f"pseudo_{name}_{k}"] = part[k] / whole[k]
+    return metrics

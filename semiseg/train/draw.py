@@ -25,6 +25,10 @@ def share(
     ``constant``: p. ``pretrain``: 1 for the first p of the steps, then 0; the step it ends in has
     what is left. ``decay``: min(1, c (1 - t)) at t in the middle of the step, c = 2p for p up to ½
     and 1 / (2 (1 - p)) above.
+
+    Example:
+      >>> [float(share(schedule, 1.0, jnp.int32(0), 10)) for schedule in range(3)]
+      [0.5, 1.0, 0.949999988079071]
     """
     p = ratio / (1.0 + ratio)
     pretrain = jnp.clip(p * steps - step, 0.0, 1.0)
@@ -44,84 +48,113 @@ def draw(
     size: Size,
     role: str = "labelled",
 ) -> tuple[Batch, jax.Array]:
-    """A batch of ``labelled`` images with labels and ``unlabelled`` ones in two views, windows of
-    ``size``, of volumes anywhere in them; and which ``(labelled,)`` of the former are synthetic.
+    """A batch of ``labelled`` images with labels and ``unlabelled`` ones in two views.
 
-    Images are drawn with replacement. Each labelled place is synthetic with probability ``share``;
-    in the role ``unlabelled`` each unlabelled place is. A method that uses no unlabelled images
-    costs nothing for them: what is unused is removed when the program is compiled.
+    Images are drawn with replacement, of volumes windows anywhere in them. Each labelled place is
+    synthetic with probability ``share``; in the role ``unlabelled`` each unlabelled place is. A
+    method that uses no unlabelled images costs nothing for them: what is unused is removed when the
+    program is compiled.
+
+    Args:
+      pools: what is drawn from.
+      key: of this step.
+      augment: weak and strong views.
+      share: probability that a place is synthetic, see :func:`share`.
+      labelled: number of labelled images.
+      unlabelled: number of unlabelled images.
+      size: of a window.
+      role: what synthetic images are taken for, one of :data:`ROLES`.
+
+    Returns:
+      The batch, and which ``(labelled,)`` of its labelled images are synthetic.
     """
     k_real, k_fake, k_which, k_rest, k_augment, k_weak, k_strong = jax.random.split(key, 7)
     space = label_shape(pools)
 
-    def fakes(count: int) -> tuple[jax.Array, jax.Array]:
-        fake = jax.random.randint(k_fake, (count,), 0, jnp.maximum(pools.synthetic_count, 1))
-        return fake, (jax.random.uniform(k_which, (count,)) < share) & (pools.synthetic_count > 0)
-
-    choose = lambda which, made, given: jnp.where(
-        which.reshape(-1, *(1,) * (made.ndim - 1)), made, given
-    )
     real = pools.labelled_N[jax.random.randint(k_real, (labelled,), 0, pools.labelled_count)]
-    image, label, synthetic = (
-        pools.image_NHWC[real],
-        pools.label_NHW[real],
-        jnp.zeros(labelled, bool),
-    )
+    image = pools.image_NHWC[real]
+    label = pools.label_NHW[real]
+    synthetic = jnp.zeros(labelled, bool)
     if role != "unlabelled":
-        fake, synthetic = fakes(labelled)
-        image = choose(synthetic, pools.synthetic_image_MHWC[fake], image)
-        label = choose(synthetic, pools.synthetic_label_MHW[fake], label)
-    image, label, _, _ = augment.weak(
-        k_augment, image, label, size, _places(key, 7, labelled, space, size)
-    )
+        fake, synthetic = _synthetic(pools, k_fake, k_which, labelled, share)
+        image = _choose(synthetic, pools.synthetic_image_MHWC[fake], image)
+        label = _choose(synthetic, pools.synthetic_label_MHW[fake], label)
+    offsets = window_offsets(key, 7, labelled, space, size)
+    image, label, _, _ = augment.weak(k_augment, image, label, size, offsets)
     if unlabelled == 0:
-        none, seen = jnp.zeros((0, *image.shape[1:])), image.shape[1:-1]
-        valid, nowhere = jnp.zeros((0, *seen), bool), jnp.zeros((0, len(seen), *seen))
-        return Batch(
-            standardise(image), label, none, none, valid, jnp.zeros(0, jnp.int32), nowhere
-        ), synthetic
+        return _without_unlabelled(image, label), synthetic
 
     rest = pools.unlabelled_N[jax.random.randint(k_rest, (unlabelled,), 0, pools.unlabelled_count)]
     picture = pools.image_NHWC[rest]
     if role == "unlabelled":
-        fake, which = fakes(unlabelled)
-        picture, rest = (
-            choose(which, pools.synthetic_image_MHWC[fake], picture),
-            jnp.where(which, len(pools.image_NHWC) + fake, rest),
-        )
+        fake, which = _synthetic(pools, k_fake, k_which, unlabelled, share)
+        picture = _choose(which, pools.synthetic_image_MHWC[fake], picture)
+        rest = jnp.where(which, len(pools.image_NHWC) + fake, rest)
     nothing = jnp.zeros((unlabelled, *space), jnp.uint8)
-    weak, _, valid, coordinates = augment.weak(
-        k_weak, picture, nothing, size, _places(key, 8, unlabelled, space, size)
-    )
+    offsets = window_offsets(key, 8, unlabelled, space, size)
+    weak, _, valid, coordinates = augment.weak(k_weak, picture, nothing, size, offsets)
     strong = augment.strong(k_strong, weak)
     # the strong view is standardised as its weak one: by its own statistics, its changes of
     # brightness and contrast would cancel
+    batch = Batch(
+        image=standardise(image),
+        label=label,
+        weak=standardise(weak),
+        strong=standardise(strong, like=weak),
+        valid=valid,
+        place=rest,
+        coordinates=coordinates,
+    )
+    return batch, synthetic
+
+
+def _synthetic(
+    pools: Pools, k_fake: jax.Array, k_which: jax.Array, count: int, share: jax.Array | float
+) -> tuple[jax.Array, jax.Array]:
+    """``count`` synthetic images by their index, and which places they take."""
+    fake = jax.random.randint(k_fake, (count,), 0, jnp.maximum(pools.synthetic_count, 1))
+    which = (jax.random.uniform(k_which, (count,)) < share) & (pools.synthetic_count > 0)
+    return fake, which
+
+
+def _choose(which_B: jax.Array, synthetic: jax.Array, real: jax.Array) -> jax.Array:
+    """``(B, …)``: the synthetic ones where ``which_B`` says so."""
+    which = which_B.reshape(-1, *(1,) * (synthetic.ndim - 1))
+    return jnp.where(which, synthetic, real)
+
+
+def _without_unlabelled(image: jax.Array, label: jax.Array) -> Batch:
+    seen = image.shape[1:-1]
+    none = jnp.zeros((0, *image.shape[1:]))
     return Batch(
-        standardise(image),
-        label,
-        standardise(weak),
-        standardise(strong, like=weak),
-        valid,
-        rest,
-        coordinates,
-    ), synthetic
+        image=standardise(image),
+        label=label,
+        weak=none,
+        strong=none,
+        valid=jnp.zeros((0, *seen), bool),
+        place=jnp.zeros(0, jnp.int32),
+        coordinates=jnp.zeros((0, len(seen), *seen)),
+    )
 
 
-def _places(
+def window_offsets(
     key: jax.Array, number: int, count: int, space: tuple[int, ...], size: Size
 ) -> jax.Array | None:
     """Whole voxels ``(count, 3)`` by which windows of volumes lie off the centre, anywhere they
     fit; None where all lie there.
 
-    ``number`` is folded into ``key``, of which the first seven parts are used.
+    Args:
+      key: of this step, of which the first seven parts are used elsewhere.
+      number: is folded into ``key``.
+      count: of windows.
+      space: shape of a volume.
+      size: of a window.
     """
     if len(space) == 2 or isinstance(size, int) or space == size:
         return None
-    room = jnp.array([n - w for n, w in zip(space, size)])
-    return (
-        jax.random.randint(jax.random.fold_in(key, number), (count, len(space)), 0, room + 1)
-        - room // 2
-    )
+    room = jnp.array([n - w for n, w in zip(space, size, strict=True)])
+    draws = jax.random.randint(jax.random.fold_in(key, number), (count, len(space)), 0, room + 1)
+    return draws - room // 2
 
 
 def label_shape(pools: Pools) -> tuple[int, ...]:

@@ -1,7 +1,7 @@
 """The loop around a compiled chunk of steps: log, validation, checkpoints, interruption, resumption.
 
 It serves segmenters (:mod:`semiseg.train.segmenter`) and generators alike: what is trained is a
-:class:`Task`.
+:class:`Learner`.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ Line = dict[str, Any]
 """A line of metrics.jsonl."""
 
 
-class Task(abc.ABC, Generic[State]):
+class Learner(abc.ABC, Generic[State]):
     """What the loop trains. Only :meth:`advance` and :attr:`program` must be given.
 
     For each chunk the loop calls, in this order: ``advance``, ``check``, ``validate`` where it is
@@ -118,7 +118,7 @@ def forget_programs() -> None:
 
 
 def train(
-    task: Task[State],
+    learner: Learner[State],
     state: State,
     plan: Plan,
     folder: RunFolder | None,
@@ -129,7 +129,7 @@ def train(
     """Train to the last step, or go on from the last checkpoint in ``folder``.
 
     Args:
-      task: what is trained.
+      learner: what is trained.
       state: the initial state, which a checkpoint replaces.
       plan: when to log, validate and save.
       folder: where log and checkpoints go; None stores nothing.
@@ -138,13 +138,13 @@ def train(
 
     Raises:
       Interrupted: SIGTERM or Ctrl-C came; the state is saved.
-      UserError: a damaged checkpoint, or what the task raises.
+      UserError: a damaged checkpoint, or what the learner raises.
     """
     checkpoints = Checkpoints(folder.checkpoints) if folder else None
     seconds_before = 0.0
     if checkpoints and checkpoints.latest() is not None:
         state, payload = checkpoints.restore(state)
-        task.restore(int(state.step), payload)
+        learner.restore(int(state.step), payload)
         seconds_before = payload["seconds"]
     state = jax.device_put(state, sharding)
     step = int(state.step)
@@ -153,25 +153,25 @@ def train(
     seconds = _stopwatch(seconds_before)
     saved = time.monotonic()
     shown = progress_of(plan.steps, step, progress)
-    if step < plan.steps and task.program not in _compiled:
+    if step < plan.steps and learner.program not in _compiled:
         shown.compiling(next(iter(sharding.device_set)).platform)
     with StopSignal() as stop:
         try:
             while step < plan.steps:
                 step = plan.boundary(step)
-                state, metrics = task.advance(state, step)
+                state, metrics = learner.advance(state, step)
                 line = {"step": step, **{name: float(value) for name, value in metrics.items()}}
-                _compiled.add(task.program)
-                task.check(line)
+                _compiled.add(learner.program)
+                learner.check(line)
                 if plan.validates(step):
-                    line |= task.validate(state, step)
+                    line |= learner.validate(state, step)
                 line["seconds"] = round(seconds(), 2)
                 log.write(line)
                 shown.update(step, line)
-                sound = task.inspect(state, line)
+                sound = learner.inspect(state, line)
                 late = time.monotonic() - saved > plan.checkpoint_seconds
                 if checkpoints and sound and (step == plan.steps or stop.asked or late):
-                    checkpoints.save(step, state, {**task.payload(step), "seconds": seconds()})
+                    checkpoints.save(step, state, {**learner.payload(step), "seconds": seconds()})
                     saved = time.monotonic()
                 if stop.asked:
                     raise Interrupted(_stopped(step, plan, folder))

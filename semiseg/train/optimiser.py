@@ -6,11 +6,19 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from semiseg.types import PyTree
+
 OPTIMISERS = ("sgd", "nesterov", "adam", "adamw")
 SCHEDULES = ("poly", "cosine", "step", "constant")
 
 
-def optimiser(name: str, *, momentum, weight_decay, clip) -> optax.GradientTransformation:
+def optimiser(
+    name: str,
+    *,
+    momentum: jax.Array | float,
+    weight_decay: jax.Array | float,
+    clip: jax.Array | float,
+) -> optax.GradientTransformation:
     """Direction of descent, before the learning rate.
 
     ``sgd``, ``nesterov``: (Nesterov) momentum with L2 decay in the gradient; ``adam``: L2 decay in
@@ -18,36 +26,62 @@ def optimiser(name: str, *, momentum, weight_decay, clip) -> optax.GradientTrans
     first decay rate. ``clip``: largest global norm of the gradient, 0 for none. All but ``name``
     may be traced. Only matrices and kernels decay, not biases and normalisation scales.
     """
-    kernels = lambda tree: jax.tree.map(lambda x: x.ndim > 1, tree)
-    decay = optax.add_decayed_weights(weight_decay, mask=kernels)
-    clipping = optax.stateless(lambda g, _: _clip(g, clip))
+    decay = optax.add_decayed_weights(weight_decay, mask=_kernels)
+    clipping = optax.stateless(lambda gradient, _: clipped(gradient, clip))
     if name in ("sgd", "nesterov"):
         return optax.chain(clipping, decay, optax.trace(momentum, nesterov=name == "nesterov"))
     adam = optax.scale_by_adam(b1=momentum, b2=0.999)
-    return (
-        optax.chain(clipping, decay, adam) if name == "adam" else optax.chain(clipping, adam, decay)
-    )
+    if name == "adam":
+        return optax.chain(clipping, decay, adam)
+    return optax.chain(clipping, adam, decay)
 
 
-def _clip(gradient, limit):
+def _kernels(tree: PyTree) -> PyTree:
+    return jax.tree.map(lambda x: x.ndim > 1, tree)
+
+
+def clipped(gradient: PyTree, limit: jax.Array | float) -> PyTree:
+    """``gradient`` scaled to the norm ``limit`` where it is longer; 0 is no limit.
+
+    Example:
+      >>> clipped(jnp.array([3.0, 4.0]), 1.0)
+      Array([0.6, 0.8], dtype=float32)
+    """
     norm = optax.tree.norm(gradient)
     scale = jnp.where((limit > 0) & (norm > limit), limit / jnp.maximum(norm, 1e-12), 1.0)
     return jax.tree.map(lambda g: g * scale, gradient)
 
 
 def rate(name: str, progress: jax.Array, warmup: jax.Array | float) -> jax.Array:
-    """Factor on the learning rate at ``progress`` in [0, 1).
+    """Factor on the learning rate.
 
     ``poly``: (1 - t)^0.9 (Chen et al. 2017, DeepLab); ``cosine``: (1 + cos πt) / 2; ``step``: a
     tenth from 5/12 of the steps on, a hundredth from 10/12 (Yu et al. 2019: every 2500 of 6000);
-    ``constant``. A linear ``warmup`` share comes before.
+    ``constant``. A linear ``warmup`` comes before.
+
+    Args:
+      name: one of :data:`SCHEDULES`.
+      progress: t in [0, 1), the share of the steps that are done.
+      warmup: share of the steps in which the rate rises.
+
+    Example:
+      >>> float(rate("cosine", jnp.float32(0.5), 0.0))
+      0.5
     """
-    falling = {
-        "poly": lambda t: (1.0 - t) ** 0.9,
-        "cosine": lambda t: 0.5 * (1.0 + jnp.cos(jnp.pi * t)),
-        "step": lambda t: (
-            0.1 ** jnp.floor(2.4 * t + 1e-4)
-        ),  # 2.4 · 2500 / 6000 may round to just below 1
-        "constant": jnp.ones_like,
-    }[name]
-    return jnp.minimum(1.0, (progress + 1e-3) / jnp.maximum(warmup, 1e-3)) * falling(progress)
+    rising = (progress + 1e-3) / jnp.maximum(warmup, 1e-3)
+    return jnp.minimum(1.0, rising) * _FALLING[name](progress)
+
+
+def _poly(t: jax.Array) -> jax.Array:
+    return (1.0 - t) ** 0.9
+
+
+def _cosine(t: jax.Array) -> jax.Array:
+    return 0.5 * (1.0 + jnp.cos(jnp.pi * t))
+
+
+def _step(t: jax.Array) -> jax.Array:
+    return 0.1 ** jnp.floor(2.4 * t + 1e-4)  # 2.4 · 2500 / 6000 may round to just below 1
+
+
+_FALLING = {"poly": _poly, "cosine": _cosine, "step": _step, "constant": jnp.ones_like}

@@ -13,18 +13,19 @@ import jax.numpy as jnp
 import optax
 
 from semiseg import devices
-from semiseg.augment import Augmentation
-from semiseg.methods.base import averaged, evaluated, predict
+from semiseg.methods.base import predict
 from semiseg.train import diagnostics, optimiser
 from semiseg.train.begin import begun
 from semiseg.train.draw import draw, share
 from semiseg.types import (
     IGNORE,
+    Aux,
     Batch,
     Method,
     Model,
     Params,
     Pools,
+    Pseudo,
     PyTree,
     get_weights,
     hyper,
@@ -96,6 +97,10 @@ class State(NamedTuple):
     step: jax.Array  # int32: steps done
 
 
+Metrics = dict[str, jax.Array]
+"""Scalars of a step by their name in metrics.jsonl."""
+
+
 def _transformation(program: Program, knobs: Knobs) -> optax.GradientTransformation:
     return optimiser.optimiser(
         program.optimiser, momentum=knobs.momentum, weight_decay=knobs.weight_decay, clip=knobs.clip
@@ -104,102 +109,129 @@ def _transformation(program: Program, knobs: Knobs) -> optax.GradientTransformat
 
 @functools.partial(jax.jit, static_argnums=0)
 def start(program: Program, knobs: Knobs, seed: jax.Array, initial: Params | None = None) -> State:
-    """Fresh state of a run; its networks begin with ``initial`` where that is given, see
+    """Fresh state of a run.
+
+    Its networks begin with ``initial`` where that is given, see
     :class:`semiseg.train.begin.Begun`.
     """
     method: Method = knobs.method
-    params, memory = method.init(
-        begun(program.model, initial), jax.random.fold_in(jax.random.key(seed), 0)
-    )
-    return State(
-        params, memory, _transformation(program, knobs).init(get_weights(params)), jnp.int32(0)
-    )
+    key = jax.random.fold_in(jax.random.key(seed), 0)
+    params, memory = method.init(begun(program.model, initial), key)
+    optimiser_state = _transformation(program, knobs).init(get_weights(params))
+    return State(params, memory, optimiser_state, jnp.int32(0))
 
 
 @functools.partial(jax.jit, static_argnums=0, donate_argnums=4)
 def chunk(
     program: Program, knobs: Knobs, seed: jax.Array, pools: Pools, state: State, until: jax.Array
 ) -> tuple[State, dict[str, jax.Array]]:
-    """Train up to step ``until``; returns the metrics' means over the steps taken, and what became
-    of the pseudo-labels in them.
+    """Train up to step ``until``.
 
     The trip count is traced, so that a last, shorter chunk needs no program of its own and sweeps
     over the number of steps share theirs.
+
+    Returns:
+      The state, and the metrics' means over the steps taken, with what became of the pseudo-labels
+      in them.
     """
-    method: Method = knobs.method
-    augment: Augmentation = knobs.augment
-    tx = _transformation(program, knobs)
-    labelled = method.labelled(program.batch)
-    unlabelled = program.batch - labelled
-    mesh = program.mesh(method)
     base = jax.random.fold_in(jax.random.key(seed), 1)
 
-    def step(state: State) -> tuple[State, dict[str, jax.Array], diagnostics.Counts]:
-        k_draw, k_loss = jax.random.split(jax.random.fold_in(base, state.step))
-        mixed = share(knobs.synthetic_schedule, knobs.ratio, state.step, knobs.steps)
-        size, role = program.image_size, program.synthetic_as
-        batch, synthetic = draw(
-            pools,
-            k_draw,
-            augment,
-            mixed,
-            labelled=labelled,
-            unlabelled=unlabelled,
-            size=size,
-            role=role,
-        )
-        softness = knobs.synthetic_softness if role == "soft" else 0.0
-        batch = batch._replace(
-            weight=jnp.where(synthetic, knobs.synthetic_weight * (1.0 - softness), 1.0)
-        )
-        batch = devices.cut(batch, mesh)
-        progress = state.step / knobs.steps
+    def step(state: State) -> tuple[State, Metrics, diagnostics.Counts]:
+        return one_step(program, knobs, base, pools, state)
 
-        def loss(weights: PyTree):
-            params = with_weights(state.params, weights)
-            value, aux = method.loss(program.model, params, state.memory, batch, k_loss, progress)
-            if role == "soft":
-                of = jnp.where(synthetic, knobs.synthetic_weight * softness, 0.0)
-                soft = soft_loss(
-                    program.model, evaluated(params), averaged(state.memory), batch, of, k_loss
-                )
-                value, aux = value + soft, aux._replace(metrics={**aux.metrics, "soft": soft})
-            return value, aux
+    shapes = jax.eval_shape(step, state)[1:]
+    nothing = jax.tree.map(lambda m: jnp.zeros(m.shape, jnp.float32), shapes)
 
-        weights = get_weights(state.params)
-        (value, aux), gradient = jax.value_and_grad(loss, has_aux=True)(weights)
-        direction, opt = tx.update(gradient, state.optimiser, weights)
-        lr = knobs.lr * optimiser.rate(program.schedule, progress, knobs.warmup)
-        weights = jax.tree.map(lambda w, d: w - lr * d, weights, direction)
-        params = with_state(with_weights(state.params, weights), aux.state)
-        params, memory = method.update(params, state.memory if aux.memory is None else aux.memory)
-        metrics = {
-            "loss": value,
-            **aux.metrics,
-            "lr": lr,
-            "gradient_norm": optax.tree.norm(gradient),
-        }
-        counts: diagnostics.Counts = {}
-        if pools.hidden_NHW is not None and aux.pseudo is not None:
-            pseudo, truth = jax.lax.optimization_barrier(
-                (aux.pseudo, diagnostics.hidden_labels(pools.hidden_NHW, batch))
-            )
-            counts = diagnostics.count(pseudo, truth)
-        return devices.copy((State(params, memory, opt, state.step + 1), metrics, counts), mesh)
-
-    nothing = jax.tree.map(
-        lambda m: jnp.zeros(m.shape, jnp.float32), jax.eval_shape(step, state)[1:]
-    )
-
-    def body(_, carry):
+    def body(_: jax.Array, carry: tuple[State, PyTree]) -> tuple[State, PyTree]:
         state, total = carry
         state, *new = step(state)
         return state, jax.tree.map(lambda t, m: t + m, total, tuple(new))
 
-    n = until - state.step
-    state, (total, counts) = jax.lax.fori_loop(0, n, body, (state, nothing))
-    means = jax.tree.map(lambda t: t / n, total)
-    return state, {**means, **(diagnostics.summary(counts) if counts else {})}
+    count = until - state.step
+    state, (total, counts) = jax.lax.fori_loop(0, count, body, (state, nothing))
+    means = jax.tree.map(lambda t: t / count, total)
+    if counts:
+        means |= diagnostics.summary(counts)
+    return state, means
+
+
+def one_step(
+    program: Program, knobs: Knobs, base: jax.Array, pools: Pools, state: State
+) -> tuple[State, Metrics, diagnostics.Counts]:
+    """Draw a batch, take the gradient of the method's loss, step, and let the method update.
+
+    Args:
+      program: what is compiled in.
+      knobs: what is traced.
+      base: key of the run, into which the step is folded.
+      pools: what is drawn from.
+      state: before the step.
+
+    Returns:
+      The state after the step, metrics, and counts of the pseudo-labels (empty where the true
+      labels are unknown, or there are no pseudo-labels).
+    """
+    method: Method = knobs.method
+    mesh = program.mesh(method)
+    k_draw, k_loss = jax.random.split(jax.random.fold_in(base, state.step))
+    batch, synthetic = _batch(program, knobs, pools, k_draw, state.step)
+    batch = devices.cut(batch, mesh)
+    progress = state.step / knobs.steps
+
+    def loss(weights: PyTree) -> tuple[jax.Array, Aux]:
+        params = with_weights(state.params, weights)
+        value, aux = method.loss(program.model, params, state.memory, batch, k_loss, progress)
+        if program.synthetic_as != "soft":
+            return value, aux
+        weight = jnp.where(synthetic, knobs.synthetic_weight * knobs.synthetic_softness, 0.0)
+        student = method.main(params)
+        teacher = method.average(state.memory)
+        soft = soft_loss(program.model, student, teacher, batch, weight, k_loss)
+        return value + soft, aux._replace(metrics={**aux.metrics, "soft": soft})
+
+    weights = get_weights(state.params)
+    (value, aux), gradient = jax.value_and_grad(loss, has_aux=True)(weights)
+    tx = _transformation(program, knobs)
+    direction, optimiser_state = tx.update(gradient, state.optimiser, weights)
+    lr = knobs.lr * optimiser.rate(program.schedule, progress, knobs.warmup)
+    weights = jax.tree.map(lambda w, d: w - lr * d, weights, direction)
+    params = with_state(with_weights(state.params, weights), aux.state)
+    memory = state.memory if aux.memory is None else aux.memory
+    params, memory = method.update(params, memory)
+    metrics = {"loss": value, **aux.metrics, "lr": lr, "gradient_norm": optax.tree.norm(gradient)}
+    counts = _counts(pools, batch, aux.pseudo)
+    new = State(params, memory, optimiser_state, state.step + 1)
+    return devices.copy((new, metrics, counts), mesh)
+
+
+def _batch(
+    program: Program, knobs: Knobs, pools: Pools, key: jax.Array, step: jax.Array
+) -> tuple[Batch, jax.Array]:
+    """A batch with the weights of its images, and which of its labelled images are synthetic."""
+    labelled = knobs.method.labelled(program.batch)
+    batch, synthetic = draw(
+        pools,
+        key,
+        knobs.augment,
+        share(knobs.synthetic_schedule, knobs.ratio, step, knobs.steps),
+        labelled=labelled,
+        unlabelled=program.batch - labelled,
+        size=program.image_size,
+        role=program.synthetic_as,
+    )
+    softness = knobs.synthetic_softness if program.synthetic_as == "soft" else 0.0
+    weight = jnp.where(synthetic, knobs.synthetic_weight * (1.0 - softness), 1.0)
+    return batch._replace(weight=weight), synthetic
+
+
+def _counts(pools: Pools, batch: Batch, pseudo: Pseudo | None) -> diagnostics.Counts:
+    """The pseudo-labels against the true labels; empty where either is missing."""
+    if pools.hidden_NHW is None or pseudo is None:
+        return {}
+    truth = diagnostics.hidden_labels(pools.hidden_NHW, batch)
+    # the barrier keeps the compiler from merging this into the step, whose bits it would change
+    pseudo, truth = jax.lax.optimization_barrier((pseudo, truth))
+    return diagnostics.count(pseudo, truth)
 
 
 def soft_loss(
@@ -218,9 +250,8 @@ def soft_loss(
     mask and prediction correct the same output.
     """
     q = predict(model, teacher, batch.image)
-    log_p = jax.nn.log_softmax(
-        model.apply(student, batch.image, train=True, key=jax.random.fold_in(key, 0)).logits
-    )
+    k_dropout = jax.random.fold_in(key, 0)
+    log_p = jax.nn.log_softmax(model.apply(student, batch.image, train=True, key=k_dropout).logits)
     known = batch.label != IGNORE
     ce = -jnp.sum(q * log_p, -1) * weight_B.reshape(-1, *(1,) * (known.ndim - 1))
     return jnp.where(known, ce, 0.0).sum() / jnp.maximum(known.sum(), 1)

@@ -15,7 +15,7 @@ from semiseg.errors import UserError
 from semiseg.run_folder import RunFolder
 from semiseg.train import program as programs
 from semiseg.train.checkpoint import save_weights
-from semiseg.train.loop import Line, Plan, Task, train
+from semiseg.train.loop import Learner, Line, Plan, train
 from semiseg.train.program import Knobs, Program, State
 from semiseg.types import Params, Pools
 
@@ -71,9 +71,9 @@ def fit(
     state = programs.start(program, knobs, jnp.uint32(seed), initial)
     sharding = devices.copied(program.mesh(knobs.method))
     pools = jax.device_put(pools, sharding)
-    task = Segmenter(program, knobs, seed, pools, folder, validate, dict(header or {}), remedy)
-    trained = train(task, state, plan, folder, sharding=sharding, progress=progress)
-    return Fitted(programs.final(program, knobs, trained.state), task.best, trained.seconds)
+    learner = Segmenter(program, knobs, seed, pools, folder, validate, dict(header or {}), remedy)
+    trained = train(learner, state, plan, folder, sharding=sharding, progress=progress)
+    return Fitted(programs.final(program, knobs, trained.state), learner.best, trained.seconds)
 
 
 def _pool(program: Program, pools: Pools) -> jax.ShapeDtypeStruct:
@@ -86,7 +86,7 @@ def _pool(program: Program, pools: Pools) -> jax.ShapeDtypeStruct:
 
 
 @dataclasses.dataclass(eq=False)
-class Segmenter(Task[State]):
+class Segmenter(Learner[State]):
     """A segmenter for the loop.
 
     Attributes:
