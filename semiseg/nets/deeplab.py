@@ -1,5 +1,8 @@
 """DeepLabv3 and v3+, and the plain head on the same encoder (FCN-ResNet50): dilated ResNets with
 atrous spatial pyramid pooling.
+
+Three networks share one file, which is why it is longer than the others: they are one encoder with
+different heads, and one function reads the weights of all.
 """
 
 from __future__ import annotations

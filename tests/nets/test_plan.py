@@ -11,7 +11,8 @@ from semiseg import config
 from semiseg.cli.data import main
 from semiseg.nets import NETS
 from semiseg.nets.resenc_unet import ResEncUNet
-from semiseg.plan import activations, memory, network, parameters, plan, to_yaml, topology
+from semiseg.nets.sizing import activations, memory, network, parameters, topology
+from semiseg.plan import plan, to_yaml
 
 
 def fingerprint(size=(216, 256), spacing=(1.5, 1.5), records=1300, presence=(1.0, 0.6, 0.95)):
