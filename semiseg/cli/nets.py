@@ -77,7 +77,7 @@ def _figures(
 ) -> dict[str, Any]:
     import dataclasses
 
-    from semiseg.nets import summary
+    from semiseg.nets import cost_summary
 
     side = size if net.dims == 2 else max(1, size // 4)
     both = any(field.name in ("dims", "net") for field in dataclasses.fields(net))
@@ -86,13 +86,13 @@ def _figures(
         "dims": net.dims,
         "other_dims": 5 - net.dims if both else None,
         "size": side,
-        **summary.cost(net, side, channels, classes),
-        "paper": summary.paper(type(net)),
+        **cost_summary.cost(net, side, channels, classes),
+        "paper": cost_summary.paper(type(net)),
     }
-    if not measure and repr(net) in summary.recorded():
-        return row | {"receptive_field": summary.recorded()[repr(net)]}
+    if not measure and repr(net) in cost_summary.recorded():
+        return row | {"receptive_field": cost_summary.recorded()[repr(net)]}
     return row | (
-        {"receptive_field": summary.receptive_field(net, classes)} if measure or alone else {}
+        {"receptive_field": cost_summary.receptive_field(net, classes)} if measure or alone else {}
     )
 
 
@@ -120,12 +120,12 @@ def _table(found: list[dict[str, Any]], size: int) -> None:
 
 
 def _one(net: Any, row: dict[str, Any], channels: int, classes: int, fields: str) -> None:
-    from semiseg.nets import summary
+    from semiseg.nets import cost_summary
 
     print(f"{row['name']}: {(type(net).__doc__ or '').split('Attributes:')[0].strip()}\n")
     print(fields)
     print(f"\nlayers ({channels} channels, {classes} classes)")
-    for level, name, parameters, shapes in summary.tree(net, channels, classes):
+    for level, name, parameters, shapes in cost_summary.tree(net, channels, classes):
         print(f"  {'  ' * level}{name:{24 - 2 * level}} {parameters:11,}  {shapes}")
     reach = row["receptive_field"]
     print(

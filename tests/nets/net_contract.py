@@ -16,7 +16,7 @@ import numpy as np
 import optax
 
 from semiseg.methods.parts.heads import last_layer
-from semiseg.nets.summary import equations
+from semiseg.nets.cost_summary import equations
 from semiseg.types import Model, Params
 
 CLASSES = 3

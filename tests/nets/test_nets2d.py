@@ -293,11 +293,12 @@ def test_the_encoder_is_a_pytorch_resnet_of_stride_eight():
 # ------------------------------------------------------------------ fields
 def test_a_pruned_network_computes_less():
     """Catches pruning that only picks another head; and training that is pruned, too."""
-    from semiseg.nets import summary
+    from semiseg.nets import cost_summary
 
     net = NETS["unet_plus_plus"](widths=(4, 8, 8, 8), deep_supervision=True)
     macs = [
-        summary.cost(dataclasses.replace(net, pruned=p), 32)["multiply_adds"] for p in (1, 2, 0)
+        cost_summary.cost(dataclasses.replace(net, pruned=p), 32)["multiply_adds"]
+        for p in (1, 2, 0)
     ]
     assert macs[0] < macs[1] < macs[2]
     x = jax.ShapeDtypeStruct((1, 16, 16, 1), jnp.float32)

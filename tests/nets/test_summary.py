@@ -5,7 +5,7 @@ import json
 import pytest
 
 from semiseg.cli.main import main
-from semiseg.nets import NETS, summary
+from semiseg.nets import NETS, cost_summary
 
 NET = NETS["unet"](widths=(2, 4), convs=1)
 
@@ -14,7 +14,7 @@ def test_cost_is_the_count_by_hand():
     """Catches a kernel counted without its window, a matrix product counted twice, and padding that
     is not part of the work: 8² pixels, 2 levels.
     """
-    found = summary.cost(NET, 8, channels=3, classes=5)
+    found = cost_summary.cost(NET, 8, channels=3, classes=5)
     convs = 64 * 9 * 3 * 2 + 16 * 9 * 2 * 4 + 64 * 9 * 4 * 2  # down0, down1, up0
     products = 16 * 4 * (4 * 2) + 64 * 2 * 5  # 2×2 transposed, head
     assert found["multiply_adds"] == convs + products
@@ -52,16 +52,16 @@ def test_receptive_field_by_hand(net, reach, monkeypatch):
     cancels what it is given, points left out.
     """
     monkeypatch.setattr(summary, "REACH", 64)
-    assert summary.receptive_field(net) == reach
+    assert cost_summary.receptive_field(net) == reach
 
 
 def test_every_default_has_its_receptive_field():
     """Catches defaults that were changed after the receptive fields were measured (`semiseg nets
     --receptive-field` measures them).
     """
-    assert set(summary.recorded()) == {repr(cls()) for cls in NETS.values()}
+    assert set(cost_summary.recorded()) == {repr(cls()) for cls in NETS.values()}
     assert (
-        summary.recorded()[repr(NETS["segnet"]())] == 372
+        cost_summary.recorded()[repr(NETS["segnet"]())] == 372
     )  # by hand: 212 of VGG16's five stages, and five more blocks of 32 by the decoder
 
 
