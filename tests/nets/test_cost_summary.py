@@ -51,7 +51,7 @@ def test_receptive_field_by_hand(net, reach, monkeypatch):
     """Catches a field cut off by the strip, a mean over the image that is missed, a layer norm that
     cancels what it is given, points left out.
     """
-    monkeypatch.setattr(summary, "REACH", 64)
+    monkeypatch.setattr(cost_summary, "REACH", 64)
     assert cost_summary.receptive_field(net) == reach
 
 
@@ -81,7 +81,7 @@ def test_the_command_writes_what_it_shows(tmp_path, monkeypatch, capsys):
         and f" {n['receptive_field']}  " in said
         for n in found["nets"]
     )
-    monkeypatch.setattr(summary, "REACH", 64)
+    monkeypatch.setattr(cost_summary, "REACH", 64)
     assert main(["nets", "unet", "--net.widths", "2,4", "--size", "16"]) == 0
     said = capsys.readouterr().out
     assert (
