@@ -12,6 +12,7 @@ from semiseg import config
 from semiseg.cli import doctor
 from semiseg.cli.main import main
 from semiseg.data import store
+from semiseg.errors import UserError
 from semiseg.run_folder import RunFolder
 from semiseg.runner.predictor import Predictor
 
@@ -95,6 +96,40 @@ def test_predict_names_a_bad_file_and_goes_on(exported, tmp_path, capsys):
     assert (tmp_path / "out" / "good.png").exists()
     assert predict(exported, "in") == 2
     assert predict(tmp_path, "out") == 2
+
+
+def test_probabilities_are_on_the_scans_grid(run, tmp_path):
+    """Their largest is the mask, in memory and in the files. Catches another grid or axis order."""
+    import nibabel
+    from PIL import Image
+
+    predictor = Predictor.load(run / "weights.safetensors")
+    image = np.random.default_rng(0).integers(0, 256, (41, 30, 1), np.uint8)
+    probability = predictor.probabilities(image)
+    assert probability.shape == (41, 30, 2) and probability.dtype == np.float32
+    np.testing.assert_allclose(probability.sum(-1), 1, atol=1e-5)
+    mask = predictor.predict(image)
+    np.testing.assert_array_equal(probability.argmax(-1), mask)
+    volume = np.stack([image, image[::-1], image])
+    np.testing.assert_array_equal(predictor.predict(volume)[0], mask)
+    with pytest.raises(UserError, match="shape"):
+        predictor.predict(image[..., 0])
+
+    Image.fromarray(image[..., 0]).save(tmp_path / "a.png")
+    affine = np.diag([1.0, 1.0, 3.0, 1.0])
+    voxels = np.moveaxis(volume[..., 0], 0, -1)
+    nibabel.save(nibabel.Nifti1Image(voxels, affine), tmp_path / "b.nii.gz")
+    out = tmp_path / "out"
+    argv = ["predict", str(run), "--probabilities", f"--input={tmp_path}", f"--output={out}"]
+    assert main(argv) == 0
+    with np.load(out / "a_probabilities.npz") as stored:
+        assert list(stored["classes"]) == list(predictor.classes)
+        np.testing.assert_array_equal(stored["probability"], probability)
+    stored = nibabel.load(out / "b_probabilities.nii.gz")
+    np.testing.assert_array_equal(stored.affine, affine)
+    assert stored.shape == (41, 30, 3, 2)
+    masks = np.asarray(nibabel.load(out / "b.nii.gz").dataobj)
+    np.testing.assert_array_equal(np.asarray(stored.dataobj).argmax(-1), masks)
 
 
 def test_predictions_are_the_evaluations(run, root):

@@ -33,7 +33,7 @@ This is what matters first; --help all explains every option, --method.help (wit
   --config                       a YAML file of fields, e.g. another run's config.yaml; flags win over it
   --preset                       a published recipe: {", ".join(PRESETS)}; flags win; --help beside it shows it
   --test                         also score the test subjects (written into the data set's ledger) [False]
-  --quiet                        no progress bar [False]
+  --quiet                        no progress: neither a bar nor a line a minute [False]
   --track                        wandb mirrors the run, none does not [none, or SEMISEG_TRACK; wandb under a W&B agent]
 """
 FIRST = ("data", "labels", "label_subset", "seed", "method", "net", "steps", "batch", "lr", "image_size", "zoom", "eval_every", "init",

@@ -65,8 +65,8 @@ def rate(name: str, progress: jax.Array, warmup: jax.Array | float) -> jax.Array
       warmup: share of the steps in which the rate rises.
 
     Example:
-      >>> float(rate("cosine", jnp.float32(0.5), 0.0))
-      0.5
+      >>> [round(float(rate("step", jnp.float32(t), 0.0)), 3) for t in (0.1, 0.5, 0.9)]
+      [1.0, 0.1, 0.01]
     """
     rising = (progress + 1e-3) / jnp.maximum(warmup, 1e-3)
     return jnp.minimum(1.0, rising) * _FALLING[name](progress)
