@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from semiseg.files import Lock, read_json_if_whole
+from semiseg.run_folder import RunFolder
 
 
 class Claims:
@@ -37,7 +38,7 @@ def summary_of(folder: Path, test: bool = False) -> dict[str, Any]:
     """summary.json of a finished trial (with test scores, where those are wanted); empty for any
     other.
     """
-    summary = read_json_if_whole(folder / "summary.json")
+    summary = read_json_if_whole(RunFolder(folder).summary)
     split = "test" if test else "val"
     scores = summary.get("last")
     if isinstance(scores, dict) and isinstance(scores.get(split), dict):

@@ -27,6 +27,7 @@ from semiseg.config import Trial
 from semiseg.environment import usable_cores
 from semiseg.errors import UserError
 from semiseg.files import write_text
+from semiseg.run_folder import RunFolder
 from semiseg.sweeps.claims import summary_of
 from semiseg.sweeps.spec import Spec, read, trials
 from semiseg.sweeps.status import Board, status
@@ -52,9 +53,18 @@ class Outcome:
 
 
 def sweep(
-    spec: str | Path | Mapping[str, Any], out: str | Path, *, test: bool = False, progress: bool = False, say: Callable[[str], None] = print,
-    jobs: int = 1, backend: str = "local", count: int | None = None, track: str = "none", cluster: Mapping[str, Any] | None = None,
-) -> list[Outcome]:  # fmt: skip
+    spec: str | Path | Mapping[str, Any],
+    out: str | Path,
+    *,
+    test: bool = False,
+    progress: bool = False,
+    say: Callable[[str], None] = print,
+    jobs: int = 1,
+    backend: str = "local",
+    count: int | None = None,
+    track: str = "none",
+    cluster: Mapping[str, Any] | None = None,
+) -> list[Outcome]:
     """Run every trial of a sweep into ``out``/NAME; finished ones are read, not run again;
     interrupted ones go on.
 
@@ -79,10 +89,12 @@ def sweep(
         raise UserError(f"--backend is {backend!r}: choose one of {', '.join(BACKENDS)}")
     if jobs < 1:
         raise UserError(f"--jobs is {jobs}: it must be at least 1")
-    plan_of, out = read(spec, count), Path(out)
-    trials(plan_of)  # a wrong field stops here
-    _write_plan(plan_of, out)
-    session, options = uuid.uuid4().hex[:8], Options(test, track, progress, jobs)
+    plan = read(spec, count)
+    out = Path(out)
+    trials(plan)  # a wrong field stops here
+    _write_plan(plan, out)
+    session = uuid.uuid4().hex[:8]
+    options = Options(test, track, progress, jobs)
     if backend == "slurm":
         _slurm(out, session, options, dict(cluster or {}), say)
     elif backend == "ray":
@@ -91,40 +103,34 @@ def sweep(
         _processes(out, session, options, say)
     else:
         with _shown(out, options, say) as (options, say):
-            work(out, session, options, say, plan_of)
-    return outcomes(plan_of, out, test)
+            work(out, session, options, say, plan)
+    return outcomes(plan, out, test)
 
 
 def outcomes(spec: Spec, out: Path, test: bool = False) -> list[Outcome]:
     """The finished trials in a sweep's folder."""
     plan = trials(spec)
-    found = []
-    for name in list(plan) or sorted(p.name for p in out.glob("trial*") if p.is_dir()):
-        summary = summary_of(out / name, test)
-        if summary:
-            found.append(
-                Outcome(
-                    name,
-                    plan[name] if name in plan else config.load(out / name / "config.yaml"),
-                    summary,
-                    out / name,
-                )
-            )
-    return found
+    names = list(plan) or sorted(p.name for p in out.glob("trial*") if p.is_dir())
+    finished = []
+    for name in names:
+        folder = out / name
+        summary = summary_of(folder, test)
+        if not summary:
+            continue
+        trial = plan.get(name) or config.load(RunFolder(folder).config)
+        finished.append(Outcome(name, trial, summary, folder))
+    return finished
 
 
 def _write_plan(spec: Spec, out: Path) -> None:
     """sweep.yaml, as W&B would take it, for the workers and for `status`."""
-    content = json.loads(json.dumps(spec.source, default=str)) | (
-        {"run_cap": spec.cap} if spec.cap else {}
-    )
+    content = json.loads(json.dumps(spec.source, default=str))
+    if spec.cap:
+        content["run_cap"] = spec.cap
     file = out / "sweep.yaml"
     if spec.method != "grid" and file.exists():
         old = config.load_yaml(file)
-        if (old.get("method"), old.get("parameters")) != (
-            content.get("method"),
-            content.get("parameters"),
-        ):
+        if any(old.get(key) != content.get(key) for key in ("method", "parameters")):
             raise UserError(
                 f"{file}: another sweep ran here; its trials would be taken for this one's: "
                 f"choose another --out"
@@ -148,7 +154,8 @@ def _shown(
     if not (options.progress and sys.stderr.isatty()):
         yield options, say
         return
-    board, done = Board(out, options.test, say), threading.Event()
+    board = Board(out, options.test, say)
+    done = threading.Event()
 
     def follow() -> None:
         while not done.wait(0.5):
@@ -172,82 +179,95 @@ def _processes(out: Path, session: str, options: Options, say: Callable[[str], N
     environment = os.environ | {"JAX_NUM_CPU_DEVICES": str(cores)}
     logs = out / ".logs"
     logs.mkdir(exist_ok=True)
-    given = json.dumps(dataclasses.asdict(dataclasses.replace(options, progress=False)))
+    fields = json.dumps(dataclasses.asdict(dataclasses.replace(options, progress=False)))
     # -P: a file yaml.py or json.py in the working folder is not run in place of the module
-    command = [sys.executable, "-P", "-m", "semiseg.sweeps.worker", str(out), session, given]
+    command = [sys.executable, "-P", "-m", "semiseg.sweeps.worker", str(out), session, fields]
     workers: list[subprocess.Popen[bytes]] = []
-    board, stopped = Board(out, options.test, say), False
+    board = Board(out, options.test, say)
     # before the first worker starts: nobody else would end them, they are in sessions of their own
-    asked: list[int] = []
-    heard = [
-        s
-        for s in STOPS
-        if signal.getsignal(s) is not signal.SIG_IGN
-        and threading.current_thread() is threading.main_thread()
-    ]
-    old = {s: signal.signal(s, lambda number, frame: asked.append(number)) for s in heard}
-    try:
-        for i in range(options.jobs):
-            if not asked:
-                with (logs / f"worker{i}.log").open("a") as log:
-                    workers.append(
-                        subprocess.Popen(
-                            command,
-                            stdout=log,
-                            stderr=subprocess.STDOUT,
-                            env=environment,
-                            start_new_session=True,
-                        )
-                    )
-        while any(worker.poll() is None for worker in workers):
-            if asked and not stopped:
-                stopped = True
-                for worker in workers:
-                    worker.send_signal(signal.SIGTERM)
-            board.update()
-            time.sleep(0.5)
-        board.update(last=True)
-    finally:
-        for number, handler in old.items():
-            signal.signal(number, handler)
-        for worker in workers:
-            if worker.poll() is None:
-                worker.kill()
-    if asked:
+    with _stop_signals() as signals:
+        try:
+            for i in range(options.jobs):
+                if signals:
+                    break
+                workers.append(_start(command, logs / f"worker{i}.log", environment))
+            _follow(workers, board, signals)
+        finally:
+            for worker in workers:
+                if worker.poll() is None:
+                    worker.kill()
+    if signals:
         raise Interrupted(f"stopped; the same command goes on from {out}")
-    _ended(
-        [
-            _words(worker.returncode, logs / f"worker{i}.log", out)
-            for i, worker in enumerate(workers)
-            if worker.returncode
-        ],
-        options,
-        say,
-    )
+    reasons = []
+    for i, worker in enumerate(workers):
+        if worker.returncode:
+            reasons.append(_reason(worker.returncode, logs / f"worker{i}.log", out))
+    _ended(reasons, options, say)
 
 
-def _words(code: int, log: Path, out: Path) -> str:
-    """Why a worker ended early: what it said last in its log."""
+@contextlib.contextmanager
+def _stop_signals() -> Iterator[list[int]]:
+    """Collects the signals that ask this process to stop; those that it was started with as ignored
+    stay ignored.
+    """
+    signals: list[int] = []
+    handlers = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in STOPS:
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                handlers[number] = signal.signal(number, lambda n, frame: signals.append(n))
+    try:
+        yield signals
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
+def _start(command: list[str], log: Path, environment: dict[str, str]) -> subprocess.Popen[bytes]:
+    """One worker, in a session of its own: Ctrl-C reaches it through this process alone."""
+    with log.open("a") as file:
+        return subprocess.Popen(
+            command,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            start_new_session=True,
+        )
+
+
+def _follow(workers: Sequence[subprocess.Popen[bytes]], board: Board, signals: list[int]) -> None:
+    """Show the state until the last worker has ended; ask all to stop where this process is."""
+    stopped = False
+    while any(worker.poll() is None for worker in workers):
+        if signals and not stopped:
+            stopped = True
+            for worker in workers:
+                worker.send_signal(signal.SIGTERM)
+        board.update()
+        time.sleep(0.5)
+    board.update(last=True)
+
+
+def _reason(code: int, log: Path, out: Path) -> str:
+    """Why a worker ended early: the last line of its log."""
     text = log.read_text(errors="replace")
     last = (text.strip().splitlines() or ["it said nothing"])[-1]
     if last.startswith(ERROR) and text.endswith("\n"):
         return last.removeprefix(ERROR)
     if code == FULL:  # the log is cut, too
-        return (
-            f"{out}: cannot be written (no space left, or read-only); free space, then the "
-            f"same command goes on"
-        )
+        what = "cannot be written (no space left, or read-only)"
+        return f"{out}: {what}; free space, then the same command goes on"
     return f"{log}: a worker ended early, the last words: {last[:200]}"
 
 
-def _ended(words: Sequence[str], options: Options, say: Callable[[str], None]) -> None:
-    """``words`` of the workers that ended early: an error where nobody is left to do the work."""
-    if len(words) >= options.jobs:
-        raise UserError(words[0])
-    if words:
+def _ended(reasons: Sequence[str], options: Options, say: Callable[[str], None]) -> None:
+    """``reasons`` of the workers that ended early: an error where nobody is left to do the work."""
+    if len(reasons) >= options.jobs:
+        raise UserError(reasons[0])
+    if reasons:
         say(
-            f"{len(words)} of {options.jobs} workers ended early ({words[0]}); the same command "
-            f"takes up what they left"
+            f"{len(reasons)} of {options.jobs} workers ended early ({reasons[0]}); the same "
+            f"command takes up what they left"
         )
 
 
@@ -267,28 +287,23 @@ def _slurm(
     executor = submitit.AutoExecutor(folder=out.absolute() / ".slurm", cluster=where)
     # in the batch script as well: a cluster may start jobs without this environment
     setup = [f"export {SAFE_PATH}=1"] + (cluster.pop("slurm_setup", None) or [])
-    executor.update_parameters(
-        name=out.name, slurm_setup=setup, **({"timeout_min": 24 * 60} | cluster)
-    )
-    given = dataclasses.replace(options, progress=False)
+    settings = {"timeout_min": 24 * 60} | cluster
+    executor.update_parameters(name=out.name, slurm_setup=setup, **settings)
+    arguments = (str(out.absolute()), session, dataclasses.replace(options, progress=False))
     with _safe_path(), executor.batch():
-        jobs = [
-            executor.submit(task, str(out.absolute()), session, given) for _ in range(options.jobs)
-        ]
-    if where != "slurm":  # debug or local: a dry run without a cluster
-        try:
-            said = [job.result() for job in jobs]
-        except Exception as error:  # submitit wraps whatever ended the process
-            raise UserError(
-                f"--backend slurm: a task ended early ({_last(error)}); its log is in "
-                f"{out / '.slurm'}"
-            ) from error
-        _ended([words for words in said if words], options, say)
-    else:
-        say(
-            f"submitted {', '.join(job.job_id for job in jobs)}; see `semiseg sweep status "
-            f"{out}`, logs are in {out / '.slurm'}"
-        )
+        jobs = [executor.submit(task, *arguments) for _ in range(options.jobs)]
+    logs = out / ".slurm"
+    if where == "slurm":
+        numbers = ", ".join(job.job_id for job in jobs)
+        say(f"submitted {numbers}; see `semiseg sweep status {out}`, logs are in {logs}")
+        return
+    try:  # debug or local: a dry run without a cluster
+        reasons = [job.result() for job in jobs]
+    except Exception as error:  # submitit wraps whatever ended the process
+        raise UserError(
+            f"--backend slurm: a task ended early ({_last(error)}); its log is in {logs}"
+        ) from error
+    _ended([reason for reason in reasons if reason], options, say)
 
 
 @contextlib.contextmanager
@@ -339,28 +354,26 @@ def _ray(out: Path, session: str, options: Options, say: Callable[[str], None]) 
             f"--backend ray: Ray did not start ({' '.join(str(error).split())[:160]}); on one "
             f"machine --jobs does the same"
         ) from error
-    gpus = 1 if ray.cluster_resources().get("GPU") else 0
+    gpus = int(bool(ray.cluster_resources().get("GPU")))
     remote = ray.remote(num_gpus=gpus)(_ray_task(os.path.abspath(os.path.curdir)))
-    given = dataclasses.asdict(dataclasses.replace(options, progress=False))
+    fields = dataclasses.asdict(dataclasses.replace(options, progress=False))
     try:
-        said = ray.get(
-            [remote.remote(str(out.absolute()), session, given) for _ in range(options.jobs)]
-        )
+        tasks = [remote.remote(str(out.absolute()), session, fields) for _ in range(options.jobs)]
+        reasons = ray.get(tasks)
     except ray.exceptions.RayError as error:
         raise UserError(
             f"--backend ray: a task ended early ({_last(error)}); the same command goes on"
         ) from error
-    _ended([words for words in said if words], options, say)
+    _ended([reason for reason in reasons if reason], options, say)
 
 
 def _last(error: Exception) -> str:
     """The last words of an error that quotes a traceback."""
-    lines = [
-        line.strip()
-        for line in str(error).splitlines()
-        if re.match(r"[\w.]+(Error|Exception|Interrupt)\b", line.strip())
-    ]
-    return (lines or [" ".join(str(error).split())])[-1][:200]
+    last = " ".join(str(error).split())
+    for line in str(error).splitlines():
+        if re.match(r"[\w.]+(Error|Exception|Interrupt)\b", line.strip()):
+            last = line.strip()
+    return last[:200]
 
 
 __all__ = ["BACKENDS", "Outcome", "outcomes", "status", "sweep"]

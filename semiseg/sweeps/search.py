@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from semiseg.errors import UserError
+from semiseg.run_folder import RunFolder
 from semiseg.sweeps.spec import Spec, choices, distribution
 
 
@@ -36,20 +37,27 @@ class Search:
         from optuna.storages.journal import JournalFileBackend
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        self._optuna, self.spec = optuna, spec
+        self._optuna = optuna
+        self.spec = spec
         self._space = {
             name: self._axis(name, leaf)
             for name, leaf in spec.parameters.items()
             if distribution(name, leaf, spec.where) != "constant"
         }
         self.study = optuna.create_study(
-            study_name="sweep", storage=JournalStorage(JournalFileBackend(str(out / "journal.log"))), load_if_exists=True,
+            study_name="sweep",
+            storage=JournalStorage(JournalFileBackend(str(out / "journal.log"))),
+            load_if_exists=True,
             direction="maximize" if spec.maximise else "minimize",
-            sampler=optuna.samplers.TPESampler(seed=seed, constant_liar=True, n_startup_trials=min(10, max(3, spec.cap // 4))),
-        )  # fmt: skip
+            sampler=optuna.samplers.TPESampler(
+                seed=seed,
+                constant_liar=True,
+                n_startup_trials=min(10, max(3, spec.cap // 4)),
+            ),
+        )
 
     def names(self) -> dict[str, bool]:
-        """Trials asked for so far, and whether each has been told."""
+        """Trials asked for so far, and whether each has its result."""
         return {
             f"trial{t.number:03d}": t.state.is_finished()
             for t in self.study.get_trials(deepcopy=False)
@@ -63,57 +71,56 @@ class Search:
     def point(self, name: str) -> dict[str, Any]:
         """All parameters of a trial."""
         drawn = self.study.get_trials(deepcopy=False)[int(name.removeprefix("trial"))].params
-        found: dict[str, Any] = {}
+        point: dict[str, Any] = {}
         for key, leaf in self.spec.parameters.items():
             if key not in drawn:
-                found[key] = choices(key, leaf, self.spec.where)[0]
+                point[key] = choices(key, leaf, self.spec.where)[0]
             elif distribution(key, leaf, self.spec.where) == "categorical":
-                found[key] = choices(key, leaf, self.spec.where)[int(drawn[key])]
+                point[key] = choices(key, leaf, self.spec.where)[int(drawn[key])]
+            elif isinstance(drawn[key], int):
+                point[key] = drawn[key]
             else:
-                found[key] = (
-                    drawn[key] if isinstance(drawn[key], int) else float(f"{drawn[key]:.6g}")
-                )
-        return found
+                point[key] = float(f"{drawn[key]:.6g}")
+        return point
 
     def tell(self, name: str, value: float | None, stopped: bool = False) -> None:
         """The trial's metric; None for one that failed, of which nothing is learnt, or was stopped,
         which counts as worse than any that was not.
         """
         states = self._optuna.trial.TrialState
-        good = value is not None and math.isfinite(value)
-        state = states.COMPLETE if good else states.PRUNED if stopped else states.FAIL
-        self.study.tell(
-            int(name.removeprefix("trial")),
-            value if good else None,
-            state=state,
-            skip_if_finished=True,
-        )
+        if value is not None and math.isfinite(value):
+            state = states.COMPLETE
+        else:
+            value = None
+            state = states.PRUNED if stopped else states.FAIL
+        number = int(name.removeprefix("trial"))
+        self.study.tell(number, value, state=state, skip_if_finished=True)
 
     def _axis(self, name: str, leaf: dict[str, Any]) -> Any:
+        """The axis in Optuna's terms; a categorical one by index, since its values may be lists."""
         kind = distribution(name, leaf, self.spec.where)
-        d = self._optuna.distributions
+        optuna = self._optuna.distributions
         try:
             if kind == "categorical":
-                return d.CategoricalDistribution(
-                    list(range(len(choices(name, leaf, self.spec.where))))
-                )  # values may be lists
+                values = choices(name, leaf, self.spec.where)
+                return optuna.CategoricalDistribution(list(range(len(values))))
             if kind == "int_uniform":
-                return d.IntDistribution(int(leaf["min"]), int(leaf["max"]))
+                return optuna.IntDistribution(int(leaf["min"]), int(leaf["max"]))
             if kind == "log_uniform":
-                return d.FloatDistribution(math.exp(leaf["min"]), math.exp(leaf["max"]), log=True)
-            if kind in ("uniform", "log_uniform_values"):
-                return d.FloatDistribution(
-                    float(leaf["min"]), float(leaf["max"]), log=kind != "uniform"
-                )
-            if kind == "q_uniform":
-                return d.FloatDistribution(
-                    float(leaf["min"]), float(leaf["max"]), step=float(leaf.get("q", 1))
-                )
+                low = math.exp(leaf["min"])
+                return optuna.FloatDistribution(low, math.exp(leaf["max"]), log=True)
+            if kind in ("uniform", "log_uniform_values", "q_uniform"):
+                low = float(leaf["min"])
+                high = float(leaf["max"])
+                if kind == "q_uniform":
+                    return optuna.FloatDistribution(low, high, step=float(leaf.get("q", 1)))
+                return optuna.FloatDistribution(low, high, log=kind == "log_uniform_values")
         except (KeyError, TypeError, ValueError) as error:
-            raise UserError(f"{self.spec.where}: {name} ({kind}): {error}") from None
+            raise UserError(f"{name} ({kind}): {error}", where=self.spec.where) from None
         raise UserError(
-            f"{self.spec.where}: {name} has the distribution {kind!r}; method: bayes takes "
-            f"values, uniform, int_uniform and log_uniform(_values)"
+            f"{name} has the distribution {kind!r}; method: bayes takes values, uniform, "
+            f"int_uniform and log_uniform(_values)",
+            where=self.spec.where,
         )
 
 
@@ -124,37 +131,30 @@ class Judge:
 
     def __init__(self, spec: Spec, out: Path, name: str, validations: int):
         assert spec.early
-        self.early, self.file, self.log, self.name, self.last = (
-            spec.early,
-            out / ".rungs.jsonl",
-            out / name / "metrics.jsonl",
-            name,
-            validations,
-        )
+        self.early = spec.early
+        self.file = out / ".rungs.jsonl"
+        self.log = RunFolder(out / name).log
+        self.name = name
+        self.last = validations
 
     def __call__(self, value: float) -> None:
-        done = (
-            self.log.read_text().count('"val_dice"') + 1 if self.log.exists() else 1
-        )  # this one is not logged yet
-        if done not in self.early.rungs or done >= self.last:
+        rung = 1  # this validation is not logged yet
+        if self.log.exists():
+            rung += self.log.read_text().count('"val_dice"')
+        if rung not in self.early.rungs or rung >= self.last:
             return
         with self.file.open("a") as file:
-            file.write(json.dumps({"trial": self.name, "rung": done, "value": value}) + "\n")
-        best = {
-            r["trial"]: r["value"]
-            for r in map(_record, self.file.read_text().splitlines())
-            if r.get("rung") == done
-        }
-        places = max(1, math.ceil(len(best) / self.early.eta))
-        rank = sum(v > value for v in best.values()) + 1
+            file.write(json.dumps({"trial": self.name, "rung": rung, "value": value}) + "\n")
+        records = map(_record, self.file.read_text().splitlines())
+        values = {r["trial"]: r["value"] for r in records if r.get("rung") == rung}
+        places = max(1, math.ceil(len(values) / self.early.eta))
+        rank = sum(v > value for v in values.values()) + 1
         if rank > places:
-            raise Stopped(
-                (
-                    f"validation {done}: Dice {value:.3f} is place {rank} of {len(best)}, and "
-                    f"{places} go on"
-                ),
-                value,
+            why = (
+                f"validation {rung}: Dice {value:.3f} is place {rank} of {len(values)}, and "
+                f"{places} go on"
             )
+            raise Stopped(why, value)
 
 
 def _record(line: str) -> dict[str, Any]:

@@ -37,6 +37,8 @@ FILE_KEYS = {
     "run_cap",
 }
 METHODS = ("grid", "random", "bayes")
+KERNELS = ("uniform", "log_uniform", "log_uniform_values", "normal", "log_normal")
+"""W&B's distributions, each also with ``q_`` before its name: rounded to steps."""
 IGNORED_FIELDS = {"out", "track", "quiet", "test"}
 """Parameters that are flags of ``semiseg train`` and no field of a trial: a W&B agent needs them, a
 sweep of ours has its own.
@@ -90,24 +92,24 @@ class Spec:
         """The trial at a point; UserError for an unknown field or a wrong value."""
         method = str(point.get("method", "supervised"))
         start = config.preset(self.preset, method) if self.preset else Trial()
-        with naming_preset(self.preset, method, point), self._told_of_methods():
-            trial = config.override(
-                start, {k: v for k, v in point.items() if k not in IGNORED_FIELDS}, self.where
-            )
+        changes = {name: value for name, value in point.items() if name not in IGNORED_FIELDS}
+        with naming_preset(self.preset, method, point), self._naming_methods():
+            trial = config.override(start, changes, self.where)
             config.check_volumes(trial, self.where)
         config.check_synthetic(trial, self.where)
         return trial
 
     @contextlib.contextmanager
-    def _told_of_methods(self) -> Iterator[None]:
+    def _naming_methods(self) -> Iterator[None]:
         """A field that some of the sweep's methods lack is missed by one of them: to choose another
         is no remedy.
         """
         try:
             yield
         except UnknownField as error:
-            names = self.parameters.get("method", {}).get("values", ())
-            fields = [f"method.{name}" for method in names for name in _fields_of(str(method))]
+            fields: set[str] = set()
+            for method in self.parameters.get("method", {}).get("values", ()):
+                fields.update(f"method.{name}" for name in _fields_of(str(method)))
             if error.field not in fields:
                 raise
             raise UserError(
@@ -131,25 +133,25 @@ def read(sweep: str | Path | Mapping[str, Any], count: int | None = None) -> Spe
     Raises:
       UserError: an unknown key, distribution or method, in one line that names the file.
     """
-    where = "sweep" if isinstance(sweep, Mapping) else str(sweep)
-    source = dict(sweep) if isinstance(sweep, Mapping) else config.load_yaml(sweep)
-    unknown = [k for k in source if k not in FILE_KEYS]
-    if unknown:
-        near = difflib.get_close_matches(str(unknown[0]), FILE_KEYS, 1)
-        hint = (
-            f"did you mean {near[0]!r}?" if near else f"a sweep has {', '.join(sorted(FILE_KEYS))}"
-        )
-        raise UserError(f"{where}: does not know {unknown[0]!r}; {hint}")
+    if isinstance(sweep, Mapping):
+        where = "sweep"
+        source = dict(sweep)
+    else:
+        where = str(sweep)
+        source = config.load_yaml(sweep)
+    _check_keys(source, where)
     method = source.get("method", "grid")
     if method not in METHODS:
         raise UserError(f"{where}: method is {method!r}: choose one of {', '.join(METHODS)}")
-    parameters = _leaves(source.get("parameters") or {}, where)
-    gan = _gan(
-        {name: parameters.pop(name) for name in list(parameters) if name.startswith(GAN)}, where
-    )
+    leaves = _leaves(source.get("parameters") or {}, where)
+    parameters = {name: leaf for name, leaf in leaves.items() if not name.startswith(GAN)}
+    gan = {name: leaf for name, leaf in leaves.items() if name.startswith(GAN)}
+    generator = _gan(gan, where)
     if not parameters:
         raise UserError(f"{where}: has no parameters to vary")
-    cap = count if count is not None else source.get("run_cap")
+    cap = source.get("run_cap")
+    if count is not None:
+        cap = count
     if method != "grid" and not (isinstance(cap, int) and cap > 0):
         raise UserError(
             f"{where}: a {method} sweep never ends by itself: give run_cap: N in the file, or "
@@ -166,8 +168,20 @@ def read(sweep: str | Path | Mapping[str, Any], count: int | None = None) -> Spe
         _early(source.get("early_terminate"), where),
         source.get("preset"),
         source,
-        gan,
+        generator,
     )
+
+
+def _check_keys(source: Mapping[str, Any], where: str) -> None:
+    """Refuse a key that a sweep file does not have."""
+    for key in source:
+        if key in FILE_KEYS:
+            continue
+        near = difflib.get_close_matches(str(key), FILE_KEYS, 1)
+        hint = f"a sweep has {', '.join(sorted(FILE_KEYS))}"
+        if near:
+            hint = f"did you mean {near[0]!r}?"
+        raise UserError(f"{where}: does not know {key!r}; {hint}")
 
 
 def trials(
@@ -180,7 +194,9 @@ def trials(
     ``{"parameters": {...}}`` (nested). A random sweep's i-th trial is drawn from a generator seeded
     by i, so that it is the same whenever and wherever it is run.
     """
-    return dict(_trials(sweep if isinstance(sweep, Spec) else read(sweep, count)))
+    if not isinstance(sweep, Spec):
+        sweep = read(sweep, count)
+    return dict(_trials(sweep))
 
 
 @functools.lru_cache(4)
@@ -199,20 +215,21 @@ def points(spec: Spec) -> dict[str, dict[str, Any]]:
     axes = {name: choices(name, leaf, spec.where) for name, leaf in spec.parameters.items()}
     varied = [name for name, values in axes.items() if len(values) > 1]
     mixing = [name for name in varied if name.startswith("synthetic")]
-    found: dict[str, dict[str, Any]] = {}
+    by_name: dict[str, dict[str, Any]] = {}
     for values in itertools.product(*axes.values()):
-        point = dict(zip(axes, values))
-        alone = mixing and point.get("ratio", 1) in (
-            0,
-            "0",
-        )  # draws no synthetic image, so one run serves all sets and ways to use them
-        name = "-".join(_word(k, point[k]) for k in varied if not (alone and k in mixing)) or "run"
-        if alone and name in found:
+        point = dict(zip(axes, values, strict=True))
+        naming = varied
+        # a trial that draws no synthetic image serves all sets and ways to use them
+        unmixed = mixing and point.get("ratio", 1) in (0, "0")
+        if unmixed:
+            naming = [name for name in varied if name not in mixing]
+        name = "-".join(_word(field, point[field]) for field in naming) or "run"
+        if unmixed and name in by_name:
             continue
-        if name in found:  # 0.10 and 0.1, or lists that are spelt alike
-            name = f"{name}-{len(found)}"
-        found[name] = point
-    return dict(itertools.islice(found.items(), spec.cap or None))
+        if name in by_name:  # 0.10 and 0.1, or lists that are spelt alike
+            name = f"{name}-{len(by_name)}"
+        by_name[name] = point
+    return dict(itertools.islice(by_name.items(), spec.cap or None))
 
 
 def draw(spec: Spec, index: int) -> dict[str, Any]:
@@ -231,11 +248,9 @@ def distribution(name: str, leaf: Mapping[str, Any], where: str) -> str:
     if "values" in leaf:
         return "categorical"
     if "min" in leaf and "max" in leaf:
-        return (
-            "int_uniform"
-            if isinstance(leaf["min"], int) and isinstance(leaf["max"], int)
-            else "uniform"
-        )
+        if isinstance(leaf["min"], int) and isinstance(leaf["max"], int):
+            return "int_uniform"
+        return "uniform"
     if "mu" in leaf and "sigma" in leaf:
         return "normal"
     raise UserError(
@@ -265,32 +280,39 @@ def sample(name: str, leaf: Mapping[str, Any], rng: np.random.Generator, where: 
     kind = distribution(name, leaf, where)
     if kind in ("constant", "categorical"):
         values = choices(name, leaf, where)
-        share = leaf.get("probabilities")
-        return values[int(rng.choice(len(values), p=share))] if len(values) > 1 else values[0]
+        if len(values) == 1:
+            return values[0]
+        return values[int(rng.choice(len(values), p=leaf.get("probabilities")))]
+    kernel = kind.removeprefix("q_")
+    if kernel not in KERNELS and kind != "int_uniform":
+        raise UserError(
+            f"{where}: {name} has the distribution {kind!r}, which only W&B's own server knows; "
+            f"use (log_)uniform or (log_)normal"
+        )
     try:
         if kind == "int_uniform":
             return int(rng.integers(int(leaf["min"]), int(leaf["max"]) + 1))
-        kernel = kind.removeprefix("q_")
-        if kernel == "uniform":
-            value = rng.uniform(leaf["min"], leaf["max"])
-        elif kernel == "log_uniform":
-            value = math.exp(rng.uniform(leaf["min"], leaf["max"]))
-        elif kernel == "log_uniform_values":
-            value = math.exp(rng.uniform(math.log(leaf["min"]), math.log(leaf["max"])))
-        elif kernel in ("normal", "log_normal"):
-            value = rng.normal(leaf.get("mu", 0.0), leaf.get("sigma", 1.0))
-            value = math.exp(value) if kernel == "log_normal" else value
-        else:
-            raise UserError(
-                f"{where}: {name} has the distribution {kind!r}, which only W&B's own server "
-                f"knows; use (log_)uniform or (log_)normal"
-            )
+        value = _drawn(kernel, leaf, rng)
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{where}: {name} ({kind}): {error} is missing or no number") from None
     if kind.startswith("q_"):
         step = float(leaf.get("q", 1))
         value = round(value / step) * step
     return float(f"{value:.6g}")  # as it stands in the run's name and config
+
+
+def _drawn(kernel: str, leaf: Mapping[str, Any], rng: np.random.Generator) -> float:
+    """One draw from one of KERNELS, before it is rounded to a step."""
+    if kernel == "uniform":
+        return rng.uniform(leaf["min"], leaf["max"])
+    if kernel == "log_uniform":
+        return math.exp(rng.uniform(leaf["min"], leaf["max"]))
+    if kernel == "log_uniform_values":
+        return math.exp(rng.uniform(math.log(leaf["min"]), math.log(leaf["max"])))
+    value = rng.normal(leaf.get("mu", 0.0), leaf.get("sigma", 1.0))
+    if kernel == "log_normal":
+        return math.exp(value)
+    return value
 
 
 def _leaves(
@@ -337,7 +359,9 @@ def _metric(given: Any, where: str) -> tuple[str, bool]:
 
     if given is None:
         return "dice", True
-    name = str(given.get("name", "")) if isinstance(given, Mapping) else ""
+    if not isinstance(given, Mapping):
+        given = {}
+    name = str(given.get("name", ""))
     metric = re.sub(r"^(last/)?val[_/.]", "", name)
     if metric not in default_names() or metric == name:
         raise UserError(
@@ -353,7 +377,9 @@ def _metric(given: Any, where: str) -> tuple[str, bool]:
             f"{where}: metric.name is {name}, a signed error that is best at 0, so {goal} would "
             f"lead away from there; choose one of {others}"
         )
-    best_goal = "maximize" if METRICS[metric].better == "higher" else "minimize"
+    best_goal = "minimize"
+    if METRICS[metric].better == "higher":
+        best_goal = "maximize"
     if goal != best_goal:
         raise UserError(
             f"{where}: metric.goal is {goal} (W&B's default is minimize), which makes {name} "

@@ -4,16 +4,18 @@ as well as a living one.
 
 from __future__ import annotations
 
-import json
+import math
 import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from semiseg.errors import UserError
 from semiseg.files import read_json_if_whole
+from semiseg.run_folder import RunFolder
 from semiseg.sweeps.claims import Claims, summary_of
 from semiseg.sweeps.spec import points, read
 
@@ -42,7 +44,7 @@ def status(out: str | Path, test: bool = False) -> list[dict[str, Any]]:
 
 
 def _row(out: Path, name: str, claims: Claims, test: bool) -> dict[str, Any]:
-    folder = out / name
+    folder = RunFolder(out / name)
     row: dict[str, Any] = {
         "name": name,
         "state": "waiting",
@@ -52,86 +54,76 @@ def _row(out: Path, name: str, claims: Claims, test: bool) -> dict[str, Any]:
         "seconds": None,
         "note": "",
     }
-    summary, stopped, error = (
-        summary_of(folder, test),
-        read_json_if_whole(folder / "stopped.json"),
-        read_json_if_whole(folder / "error.json"),
-    )
+    summary = summary_of(folder.path, test)
     if summary:
-        found = summary["last"]["test" if test else "val"]
-        seconds = summary.get("seconds_train", 0) + summary.get("seconds_evaluate", 0)
-        return row | {
-            "state": "done",
-            "step": summary.get("steps"),
-            "steps": summary.get("steps"),
-            "dice": found.get("dice"),
-            "seconds": seconds,
-        }
+        return row | _done(summary, test)
+    stopped = read_json_if_whole(folder.early_stop)
+    failure = read_json_if_whole(folder.failure)
     running = not stopped and claims.taken(name)
-    if not folder.exists() and not running:
+    if not folder.path.exists() and not running:
         return row
-    last, dice = _log(folder / "metrics.jsonl")
-    row |= {"step": last.get("step", 0), "seconds": last.get("seconds"), "dice": dice}
+    row |= _progress_of(folder)
     if stopped:
-        return row | {
-            "state": "stopped",
-            "dice": stopped.get("dice", dice),
-            "note": str(stopped.get("stopped", "")),
-        }
-    row["state"] = "running" if running else "failed" if error else "unfinished"
-    return row | ({"note": error.get("error", "")} if error and not running else {})
+        row["dice"] = stopped.get("dice", row["dice"])
+        return row | {"state": "stopped", "note": str(stopped.get("stopped", ""))}
+    if running:
+        return row | {"state": "running"}
+    if failure:
+        return row | {"state": "failed", "note": failure.get("error", "")}
+    return row | {"state": "unfinished"}
 
 
-def _log(file: Path) -> tuple[dict[str, Any], float | None]:
-    """The last whole line of metrics.jsonl, and the last validation."""
-    if not file.exists():
-        return {}, None
-    with file.open("rb") as log:
-        log.seek(max(0, file.stat().st_size - 4096))
-        lines = log.read().decode(errors="replace").splitlines()
-    whole = []
-    for line in lines:
-        try:
-            whole.append(json.loads(line))
-        except ValueError:
-            continue
-    whole = [w for w in whole if isinstance(w, dict)]
-    dice = next((w["val_dice"] for w in reversed(whole) if "val_dice" in w), None)
-    return (whole[-1] if whole else {}), dice
+def _done(summary: Mapping[str, Any], test: bool) -> dict[str, Any]:
+    """What a row says of a finished trial."""
+    split = "test" if test else "val"
+    return {
+        "state": "done",
+        "step": summary.get("steps"),
+        "steps": summary.get("steps"),
+        "dice": summary["last"][split].get("dice"),
+        "seconds": summary.get("seconds_train", 0) + summary.get("seconds_evaluate", 0),
+    }
+
+
+def _progress_of(folder: RunFolder) -> dict[str, Any]:
+    """Step, seconds and last validation of a trial that has begun."""
+    progress: dict[str, Any] = {"step": 0, "seconds": None, "dice": None}
+    for line in folder.last_lines():
+        progress["step"] = line.get("step", 0)
+        progress["seconds"] = line.get("seconds")
+        progress["dice"] = line.get("val_dice", progress["dice"])
+    return progress
 
 
 def table(rows: list[dict[str, Any]], out: str | Path, lines: int = 12) -> str:
     """The state in a few lines: counts, what runs, what failed, the best, how long it will take."""
-    count = {state: sum(r["state"] == state for r in rows) for state in STATES}
-    done = [r for r in rows if r["state"] == "done"]
-    head = f"{out}: {count['done']} of {len(rows)} done" + "".join(
-        f", {n} {state}" for state, n in count.items() if n and state not in ("done",)
-    )
-    seconds = [r["seconds"] for r in done if r["seconds"]]
+    count = Counter(row["state"] for row in rows)
+    head = f"{out}: {count['done']} of {len(rows)} done"
+    for state in STATES:
+        if count[state] and state != "done":
+            head += f", {count[state]} {state}"
+    done = [row for row in rows if row["state"] == "done"]
+    seconds = [row["seconds"] for row in done if row["seconds"]]
     left = count["running"] + count["unfinished"] + count["waiting"]
     if seconds and left:
-        head += (
-            f"; about {clock(sum(seconds) / len(seconds) * left / max(1, count['running']))} left"
-        )
-    shown = [r for r in rows if r["state"] == "running"]
-    shown += [r for r in rows if r["state"] == "failed"]
-    best = sorted((r for r in done if r["dice"] is not None), key=lambda r: -r["dice"])
+        alone = sum(seconds) / len(seconds) * left
+        head += f"; about {clock(alone / max(1, count['running']))} left"
+    shown = [row for row in rows if row["state"] == "running"]
+    shown += [row for row in rows if row["state"] == "failed"]
+    scored = [row for row in done if row["dice"] is not None]
+    best = sorted(scored, key=lambda row: -row["dice"])
     shown = shown[:lines] + best[: max(1, lines - len(shown))]
-    width = min(56, max([len(r["name"]) for r in shown], default=4))
-    body = [
-        (
-            f"  {r['state']:10} {r['name'][:width]:{width}}  {_number(r['dice'])}  "
-            f"{_progress(r):>14}  {r['note'][:70]}"
-        ).rstrip()
-        for r in shown
-    ]
-    return "\n".join(
-        [
-            head,
-            *([f"  {'':10} {'trial':{width}}  Dice  {'step, seconds':>14}"] if body else []),
-            *body,
-        ]
-    )
+    if not shown:
+        return head
+    width = min(56, max(len(row["name"]) for row in shown))
+    titles = f"  {'':10} {'trial':{width}}  {'Dice':5}  {'step, seconds':>14}"
+    return "\n".join([head, titles, *(_line(row, width) for row in shown)])
+
+
+def _line(row: dict[str, Any], width: int) -> str:
+    name = row["name"][:width]
+    line = f"  {row['state']:10} {name:{width}}  {_number(row['dice'])}  {_progress(row):>14}"
+    return f"{line}  {row['note'][:70]}".rstrip()
 
 
 class Board:
@@ -140,42 +132,52 @@ class Board:
     """
 
     def __init__(self, out: Path, test: bool, say: Callable[[str], None]):
-        self.out, self.test, self.say = out, test, say
+        self.out = out
+        self.test = test
+        self.say = say
         self.ended = {r["name"] for r in status(out, test) if r["state"] in ("done", "stopped")}
-        self.height, self.next = 0, 0.0
+        self.height = 0
+        self.next = 0.0
 
     def update(self, last: bool = False) -> None:
+        """Look at the folder again, unless that was done a moment ago."""
         if time.monotonic() < self.next and not last:
             return
         began = time.monotonic()
         rows = status(self.out, self.test)
         for place, row in enumerate(rows, 1):
-            key = row["name"] + (row["note"] if row["state"] == "failed" else "")
-            if (
-                row["state"] in ("done", "stopped", "failed")
-                and key not in self.ended
-                and row["name"] not in self.ended
-            ):
-                if row["state"] != "failed" or last:  # an old failure may be running again soon
-                    self.ended.add(key)
-                    self._erase()
-                    self.say(
-                        (
-                            f"{place:4}/{len(rows)}  {row['state']:8} {_number(row['dice'])}  "
-                            f"{row['name']}  {row['note']}"
-                        ).rstrip()
-                    )
+            if self._has_ended(row, last):
+                self._erase()
+                state = f"{row['state']:8} {_number(row['dice'])}"
+                line = f"{place:4}/{len(rows)}  {state}  {row['name']}  {row['note']}"
+                self.say(line.rstrip())
         if sys.stderr.isatty():
-            self._erase()
-            text = "\n".join(
-                line[: shutil.get_terminal_size().columns - 1]
-                for line in table(rows, self.out.name or self.out).splitlines()
-            )
-            print(text, file=sys.stderr)
-            self.height = text.count("\n") + 1
-        self.next = time.monotonic() + max(
-            1.0, 20 * (time.monotonic() - began)
-        )  # looking must stay cheap beside training
+            self._draw(rows)
+        # looking must stay cheap beside training
+        self.next = time.monotonic() + max(1.0, 20 * (time.monotonic() - began))
+
+    def _has_ended(self, row: dict[str, Any], last: bool) -> bool:
+        """Whether a trial has ended since the last look; a failed one may be running again soon, so
+        it counts at the very end alone.
+        """
+        key = row["name"]
+        if row["state"] == "failed":
+            key += row["note"]
+        if row["state"] not in ("done", "stopped", "failed"):
+            return False
+        if row["state"] == "failed" and not last:
+            return False
+        if key in self.ended or row["name"] in self.ended:
+            return False
+        self.ended.add(key)
+        return True
+
+    def _draw(self, rows: list[dict[str, Any]]) -> None:
+        self._erase()
+        width = shutil.get_terminal_size().columns - 1
+        lines = table(rows, self.out.name or self.out).splitlines()
+        print("\n".join(line[:width] for line in lines), file=sys.stderr)
+        self.height = len(lines)
 
     def _erase(self) -> None:
         if self.height:
@@ -184,18 +186,25 @@ class Board:
 
 
 def clock(seconds: float) -> str:
-    """``1:05`` minutes, ``2:05 h``."""
-    minutes = int(seconds) // 60
-    return (
-        f"{minutes}:{int(seconds) % 60:02d}"
-        if minutes < 60
-        else f"{minutes // 60}:{minutes % 60:02d} h"
-    )
+    """Minutes and seconds, or hours and minutes.
+
+    >>> clock(65), clock(7500)
+    ('1:05', '2:05 h')
+    """
+    minutes, rest = divmod(int(seconds), 60)
+    if minutes < 60:
+        return f"{minutes}:{rest:02d}"
+    return f"{minutes // 60}:{minutes % 60:02d} h"
 
 
 def _number(value: float | None) -> str:
-    return "  – " if value is None or value != value else f"{value:.3f}".removeprefix("0").rjust(4)
+    if value is None or math.isnan(value):
+        return "  –  "
+    return f"{value:.3f}"
 
 
 def _progress(row: dict[str, Any]) -> str:
-    return f"{row['step'] or 0}" + (f", {clock(row['seconds'])}" if row["seconds"] else "")
+    step = str(row["step"] or 0)
+    if not row["seconds"]:
+        return step
+    return f"{step}, {clock(row['seconds'])}"

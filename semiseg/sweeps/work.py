@@ -11,18 +11,22 @@ import json
 import os
 import time
 import traceback
-from collections.abc import Callable, Generator, Hashable, Mapping
+from collections.abc import Callable, Generator, Hashable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from semiseg.config import Trial
 from semiseg.errors import UserError, disk_problem, writing
 from semiseg.fields import static_values
 from semiseg.files import read_json_if_whole
+from semiseg.run_folder import TRAIN_AGAIN, RunFolder
 from semiseg.sweeps.claims import Claims, summary_of
 from semiseg.sweeps.search import Judge, Search, Stopped
 from semiseg.sweeps.spec import Spec, read, trials
 from semiseg.train.loop import Interrupted
+
+if TYPE_CHECKING:
+    from semiseg.runner import Result
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +43,7 @@ def finished(folder: Path, test: bool) -> bool:
     """Whether a trial needs no more work: it has its summary (with the test split, where that is
     wanted), or was stopped early.
     """
-    if (folder / "stopped.json").exists():
+    if RunFolder(folder).early_stop.exists():
         return True
     return bool(summary_of(folder, test))
 
@@ -61,15 +65,12 @@ def work(
     out = Path(out)
     spec = spec or read(out / "sweep.yaml")
     claims = Claims(out)
-    queue = (
-        _searched(spec, out, claims, options)
-        if spec.method == "bayes"
-        else _planned(trials(spec), out, claims, options, session)
-    )
-    with (
-        writing(out),
-        contextlib.closing(queue),
-    ):  # lets go of its claim now, not when the exception is forgotten
+    if spec.method == "bayes":
+        queue = _searched(spec, out, claims, options)
+    else:
+        queue = _planned(trials(spec), out, claims, options, session)
+    # closing lets go of the queue's claim now, not when the exception is forgotten
+    with writing(out), contextlib.closing(queue):
         for name, trial, place, total in queue:
             say_numbered = functools.partial(_say_numbered, say, f"{place:4}/{total}")
             _run(spec, out, name, trial, options, session, say_numbered)
@@ -94,71 +95,99 @@ def _planned(
     plan: Mapping[str, Trial], out: Path, claims: Claims, options: Options, session: str
 ) -> Generator[tuple[str, Trial, int, int], None, None]:
     """Trials in the file's order; beside other workers, those of programs this process has compiled
-    come first, then those of new ones.
+    come first, then those that nobody has compiled.
     """
-    group = (
-        {name: static_part(trial) for name, trial in plan.items()}
-        if options.jobs > 1
-        else dict.fromkeys(plan, None)
-    )
-    place = {name: i for i, name in enumerate(plan, 1)}
-    left, mine = list(plan), set()
-    while left:
-        others = (
-            {group[n] for n in left if group[n] not in mine and claims.taken(n)}
-            if options.jobs > 1
-            else set()
-        )
-        left.sort(
-            key=lambda n: (0 if group[n] in mine else 1 if group[n] not in others else 2, place[n])
-        )
-        name = left.pop(0)
-        if (
-            finished(out / name, options.test)
-            or read_json_if_whole(out / name / "error.json").get("session") == session
-            or not claims.take(name)
-        ):
+    programs: dict[str, Hashable] = dict.fromkeys(plan)
+    if options.jobs > 1:
+        programs = {name: static_part(trial) for name, trial in plan.items()}
+    places = {name: place for place, name in enumerate(plan, 1)}
+    waiting = list(plan)
+    compiled: set[Hashable] = set()
+    while waiting:
+        name = _next(waiting, programs, compiled, claims, options)
+        waiting.remove(name)
+        folder = RunFolder(out / name)
+        failed_now = read_json_if_whole(folder.failure).get("session") == session
+        if failed_now or finished(folder.path, options.test) or not claims.take(name):
             continue
         try:
-            if not finished(out / name, options.test):  # between the look and the claim
-                mine.add(group[name])
-                yield name, plan[name], place[name], len(plan)
+            # somebody may have finished it between the first look and the claim
+            if not finished(folder.path, options.test):
+                compiled.add(programs[name])
+                yield name, plan[name], places[name], len(plan)
         finally:
             claims.drop(name)
+
+
+def _next(
+    waiting: Sequence[str],
+    programs: Mapping[str, Hashable],
+    compiled: set[Hashable],
+    claims: Claims,
+    options: Options,
+) -> str:
+    """The first trial of a program that this process has compiled, else of one that no other worker
+    runs, else the first.
+    """
+    elsewhere: set[Hashable] = set()
+    for name in waiting:
+        new = programs[name] not in compiled
+        if options.jobs > 1 and new and claims.taken(name):
+            elsewhere.add(programs[name])
+
+    def rank(name: str) -> int:
+        if programs[name] in compiled:
+            return 0
+        return 1 + (programs[name] in elsewhere)
+
+    return min(waiting, key=rank)
 
 
 def _searched(
     spec: Spec, out: Path, claims: Claims, options: Options
 ) -> Generator[tuple[str, Trial, int, int], None, None]:
     """Trials a search asked for and nobody finished, then new ones up to the cap."""
-    search = Search(spec, out, seed=os.getpid() if options.jobs > 1 else 0)
+    seed = 0
+    if options.jobs > 1:  # workers with one seed would ask for the same points
+        seed = os.getpid()
+    search = Search(spec, out, seed)
     while True:
-        name = next((n for n, told in search.names().items() if not told and claims.take(n)), None)
+        name = _unfinished(search, claims)
         if name is None:
-            claims.take("asking", wait=True)
-            try:
-                if len(search.names()) >= spec.cap:
-                    return
-                name = search.ask()
-            finally:
-                claims.drop("asking")
+            name = _asked(search, spec, claims)
+            if name is None:
+                return
             if not claims.take(name):  # another worker, looking for unfinished ones, was faster
                 continue
+        folder = RunFolder(out / name)
         try:
-            if not finished(out / name, options.test):
-                yield (
-                    name,
-                    spec.trial(search.point(name)),
-                    int(name.removeprefix("trial")) + 1,
-                    spec.cap,
-                )
-            search.tell(
-                name,
-                summary_of(out / name).get("last", {}).get("val", {}).get(spec.metric),
-                (out / name / "stopped.json").exists(),
-            )
+            if not finished(folder.path, options.test):
+                place = int(name.removeprefix("trial")) + 1
+                yield name, spec.trial(search.point(name)), place, spec.cap
+            scores = summary_of(folder.path).get("last", {}).get("val", {})
+            stopped = folder.early_stop.exists()
+            search.tell(name, scores.get(spec.metric), stopped)
         finally:
             claims.drop(name)
+
+
+def _unfinished(search: Search, claims: Claims) -> str | None:
+    """A trial that was asked for, without a result, now claimed; None where there is none."""
+    for name, has_result in search.names().items():
+        if not has_result and claims.take(name):
+            return name
+    return None
+
+
+def _asked(search: Search, spec: Spec, claims: Claims) -> str | None:
+    """A new trial, not yet claimed; None where the cap is reached."""
+    claims.take("asking", wait=True)
+    try:
+        if len(search.names()) >= spec.cap:
+            return None
+        return search.ask()
+    finally:
+        claims.drop("asking")
 
 
 def _run(
@@ -170,61 +199,70 @@ def _run(
     session: str,
     say: Callable[[str], None],
 ) -> None:
-    from semiseg.runner import run
-
-    folder = out / name
+    """Run one trial and record how it ended: its summary, ``stopped.json`` or ``error.json``."""
+    folder = RunFolder(out / name)
     began = time.monotonic()
-    every = trial.eval_every or max(1, -(-trial.steps // 5))
-    judge = Judge(spec, out, name, -(-trial.steps // every)) if spec.early else None
     try:
-        from semiseg.track import mirror
-
-        if (trial.synthetic or "").startswith("make:"):
-            from semiseg.generators.ratio import resolved
-
-            trial = resolved(trial, spec.gan, progress=options.progress)
-        with mirror(
-            folder, options.track, group=str(spec.source.get("name") or out.name), job_type="sweep"
-        ):
-            result = run(trial, folder, progress=options.progress, test=options.test, watch=judge)
-        if not summary_of(folder, options.test):
-            raise UserError(
-                f"{folder / 'summary.json'}: damaged; delete the run's folder and run it again"
-            )
+        result = _trained(spec, out, name, trial, options)
     except Interrupted:
         raise
     except Stopped as stopped:
-        record(
-            folder / "stopped.json",
-            {"stopped": str(stopped), "dice": stopped.dice, "session": session},
-        )
+        ending = {"stopped": str(stopped), "dice": stopped.dice, "session": session}
+        record(folder.early_stop, ending)
         say(f"stopped early  {name}: {stopped}")
-    except (
-        Exception
-    ) as error:  # a trial's failure, whatever it is, is that trial's; a full disk is everybody's
-        if (
-            disk_problem(error) or type(error).__name__ == "UncompletedJobError"
-        ):  # the latter is submitit's: Slurm wants its machine back
+    except Exception as error:
+        # a full disk is everybody's failure; submitit's UncompletedJobError says that Slurm wants
+        # its machine back; any other failure is this trial's alone
+        if disk_problem(error) or type(error).__name__ == "UncompletedJobError":
             raise
-        text = " ".join(str(error).split()) or type(error).__name__
-        record(
-            folder / "error.json",
-            {
-                "error": text,
-                "kind": type(error).__name__,
-                "session": session,
-                "traceback": traceback.format_exc(),
-            },
-        )
+        kind = type(error).__name__
+        text = " ".join(str(error).split()) or kind
+        ending = {
+            "error": text,
+            "kind": kind,
+            "session": session,
+            "traceback": traceback.format_exc(),
+        }
+        record(folder.failure, ending)
         say(f"failed: {text}  {name}")
     else:
-        (folder / "error.json").unlink(missing_ok=True)
-        split = "test" if options.test else "val"
-        dice = result.summary["last"][split]["dice"]
-        say(
-            f"{split} Dice {'–' if dice is None else format(dice, '.3f')}  "
-            f"{time.monotonic() - began:5.1f} s  {name}"
+        folder.failure.unlink(missing_ok=True)
+        say(f"{_score(result, options)}  {time.monotonic() - began:5.1f} s  {name}")
+
+
+def _trained(spec: Spec, out: Path, name: str, trial: Trial, options: Options) -> Result:
+    """The finished run of a trial, with the synthetic set it asks for and its mirror."""
+    from semiseg.runner import run
+    from semiseg.track import mirror
+
+    folder = out / name
+    judge = None
+    if spec.early:
+        every = trial.eval_every or max(1, -(-trial.steps // 5))
+        judge = Judge(spec, out, name, -(-trial.steps // every))
+    if (trial.synthetic or "").startswith("make:"):
+        from semiseg.generators.ratio import resolved
+
+        trial = resolved(trial, spec.gan, progress=options.progress)
+    group = str(spec.source.get("name") or out.name)
+    with mirror(folder, options.track, group=group, job_type="sweep"):
+        result = run(trial, folder, progress=options.progress, test=options.test, watch=judge)
+    if not summary_of(folder, options.test):
+        raise UserError(
+            "damaged",
+            where=RunFolder(folder).summary,
+            remedy=TRAIN_AGAIN,
         )
+    return result
+
+
+def _score(result: Result, options: Options) -> str:
+    """The primary score of a finished run, e.g. ``val Dice 0.731``."""
+    split = "test" if options.test else "val"
+    dice = result.summary["last"][split]["dice"]
+    if dice is None:
+        return f"{split} Dice –"
+    return f"{split} Dice {dice:.3f}"
 
 
 def record(file: Path, content: Mapping[str, Any]) -> None:
