@@ -371,7 +371,7 @@ class Method(Task, Protocol):
     """
 
     title: ClassVar[str]
-    """Its name in the literature, e.g. ``Mean Teacher``."""
+    """Its name in the literature, e.g. ``mean teacher`` or ``UA-MT``."""
     holds: ClassVar[str]
     """Networks that are trained, and after a bar those that are stored without gradient (averages,
     teachers), e.g. ``1 | 1``.

@@ -52,10 +52,6 @@ class ADMT(SemiSupervised):
     holds: ClassVar[str] = "1 | 3"
     passes: ClassVar[str] = "L + U | 3 U"
 
-    def __post_init__(self) -> None:
-        if self.period < 1:
-            raise ValueError(f"period is {self.period}: it must be at least 1")
-
     def remember(
         self,
         model: Model,

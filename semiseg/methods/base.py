@@ -192,11 +192,3 @@ def predict(
     """Class probabilities ``(B, *space, K)`` of an evaluating network, without gradient."""
     output = model.apply(params, image, train=False)
     return jax.nn.softmax(jax.lax.stop_gradient(output.logits))
-
-
-evaluated = SemiSupervised().main
-
-
-def averaged(memory: PyTree) -> Params:
-    """The moving average of the evaluated network that every method stores."""
-    return memory["teacher"] if "teacher" in memory else memory["average"]

@@ -43,10 +43,6 @@ class SelfTraining(SemiSupervised):
     holds: ClassVar[str] = "1 | 3"
     passes: ClassVar[str] = "L + U | U"
 
-    def __post_init__(self) -> None:
-        if self.rounds < 1:
-            raise ValueError(f"rounds is {self.rounds}: it must be at least 1")
-
     def remember(
         self,
         model: Model,

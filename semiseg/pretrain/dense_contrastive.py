@@ -58,11 +58,6 @@ class DenseContrastive(Objective):
     paper: ClassVar[str] = "Wang et al., CVPR 2021; Xie et al., CVPR 2021"
     passes: ClassVar[str] = "2 U"
 
-    def __post_init__(self) -> None:
-        for name, low in (("pixels", 2), ("channels", 1)):
-            if getattr(self, name) < low:
-                raise ValueError(f"{name} is {getattr(self, name)}: it must be at least {low}")
-
     def head(
         self,
         model: Model,

@@ -35,10 +35,6 @@ class MaskedImage(Objective):
 
     paper: ClassVar[str] = "He et al., CVPR 2022; Xie et al., CVPR 2022"
 
-    def __post_init__(self) -> None:
-        if self.patches < 2:
-            raise ValueError(f"patches is {self.patches}: it must be at least 2")
-
     def head(
         self,
         model: Model,
