@@ -35,12 +35,12 @@ class GeneralisedDice:
         """``logits (B, *space, K)`` float, ``label (B, *space)`` int with IGNORE → scalar."""
         o = overlap(logits, label, batch=self.batch)
         weights = class_vector(self.class_weights, logits.shape[-1], self.background)
-        given = jnp.broadcast_to(weights[None], o.truth.shape)
-        inside = (o.truth > 0) & (given > 0)
+        class_weight = jnp.broadcast_to(weights[None], o.truth.shape)
+        inside = (o.truth > 0) & (class_weight > 0)
         # of the classes that are there; inf: none is
         smallest = jnp.min(o.truth, 1, keepdims=True, where=inside, initial=jnp.inf)
         inverse = jnp.square(smallest / jnp.maximum(o.truth, 1.0))
-        weight = given * jnp.where(inside & jnp.isfinite(smallest), inverse, 1.0)
+        weight = class_weight * jnp.where(inside & jnp.isfinite(smallest), inverse, 1.0)
         both = jnp.sum(weight * o.both, 1)
         either = jnp.sum(weight * (o.prediction + o.truth), 1)
         dice = (2 * both + self.smooth) / (either + self.smooth + TINY)

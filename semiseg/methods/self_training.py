@@ -1,4 +1,4 @@
-"""Self-training in rounds: train, label the unlabelled images, begin again with a fresh network."""
+"""Self-training in rounds: train, label the unlabelled images, train a fresh network on them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class SelfTraining(SemiSupervised):
     alone. Then, in each round, its average at the end of the last round is frozen and labels, and a
     fresh student learns from the labelled images and, on the strong view, from the labels that are
     confident: loss = criterion + weight · 1/|valid| Σ over confident pixels of CE. The student and
-    its average begin again with the initial weights; the optimiser's momentum and the learning
+    its average start from the initial weights; the optimiser's momentum and the learning
     rate's schedule go on (use ``schedule=constant``). The first step of a round still has the old
     student.
 

@@ -25,8 +25,8 @@ class UAMT(SemiSupervised):
     noise of its own, is the target. Adds w(t) · the mean over pixels with u < H(t) of
     ||softmax(student) - target||², H(t) = (3/4 + 1/4 · ramp(t)) · ln K.
 
-    Published code divides the sum over K classes by twice the pixels: a weight of .1 there is .1 ·
-    K/2 here.
+    Published code divides the sum over K classes by twice the pixels: a weight of 0.1 there is
+    0.1 · K/2 here.
 
     Attributes:
       looks: passes of the teacher for the uncertainty.

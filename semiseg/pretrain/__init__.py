@@ -14,9 +14,9 @@ in tests/test_pretrain.py.
 """
 
 from semiseg.pretrain.dense_contrastive import DenseContrastive
+from semiseg.pretrain.initial import Fresh, Weights
 from semiseg.pretrain.masked_image import MaskedImage
 from semiseg.pretrain.objective import Objective
-from semiseg.train.begin import Fresh, Weights
 
 OBJECTIVES: dict[str, type[Objective]] = {
     "masked_image": MaskedImage,

@@ -22,10 +22,10 @@ from semiseg import config
 from semiseg.config import Trial
 from semiseg.errors import UserError
 from semiseg.files import Lock
-from semiseg.pretrain.objective import Objective
+from semiseg.pretrain import Fresh, Objective, Weights
 from semiseg.run_folder import RunFolder
 from semiseg.runner.build import knobs_of, program_of, shapes_of
-from semiseg.train.begin import Fresh, Weights, fitted
+from semiseg.train.begin import fitted
 from semiseg.train.checkpoint import load_weights, save_weights
 from semiseg.train.loop import Plan
 from semiseg.train.segmenter import fit

@@ -1,4 +1,4 @@
-"""A network that begins with given weights, and what may be given."""
+"""A network with given initial weights."""
 
 from __future__ import annotations
 
@@ -12,24 +12,6 @@ import numpy as np
 
 from semiseg.errors import UserError
 from semiseg.types import Model, Net, Output, Params, PyTree
-
-
-@dataclasses.dataclass(frozen=True)
-class Fresh:
-    """Weights drawn at random from the run's seed."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Weights:
-    """Weights of the same network, trained before, on any data; layers that follow the number of
-    classes are fresh.
-
-    Attributes:
-      path: a .safetensors file of ours (also one that ``semiseg import-weights`` wrote), or the
-        folder of a finished run.
-    """
-
-    path: str = ""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
