@@ -7,6 +7,7 @@ from pathlib import Path
 
 from semiseg.cli.arguments import nothing_left, parse, take
 from semiseg.errors import UserError
+from semiseg.run_folder import SAMPLES_BY_STEP, RunFolder
 
 USAGE = """usage: semiseg track upload RUNS… [--group G] [--again]
 
@@ -58,7 +59,7 @@ def _fits(places: Sequence[str]) -> list[Path]:
         {
             grids.parent
             for place in places
-            for grids in Path(place).rglob("grids")
-            if (grids.parent / "weights.safetensors").exists()
+            for grids in Path(place).rglob(SAMPLES_BY_STEP)
+            if RunFolder(grids.parent).trained
         }
     )

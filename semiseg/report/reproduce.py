@@ -13,6 +13,7 @@ from semiseg.analysis.study import Study
 from semiseg.errors import UserError
 from semiseg.method_docs import describe_method
 from semiseg.report import synthetic_sets
+from semiseg.run_folder import RunFolder
 
 FACTORS = {"labels": "n", "label_subset": "j", "seed": "s"}
 """Factors that a loop runs over, and the letter of its variable."""
@@ -55,7 +56,7 @@ def _loop(runs: Runs, name: str) -> str:
         folder += f"-{letter}${letter}"
     if runs[0].source:
         flags += synthetic_sets.flags(runs[0])
-    config = shlex.quote((runs[0].path / "config.yaml").as_posix())
+    config = shlex.quote(RunFolder(runs[0].path).config.as_posix())
     command = f"semiseg train --config {config} \\\n    {' '.join([*flags, f'--out {folder}'])}"
     if not loops:
         return command

@@ -8,7 +8,6 @@ what it is not for.
 from __future__ import annotations
 
 import dataclasses
-import inspect
 import json
 import shutil
 import statistics
@@ -19,8 +18,8 @@ from typing import Any
 from semiseg import config
 from semiseg.data import store
 from semiseg.errors import UserError
-from semiseg.evaluate.metrics import METRICS
-from semiseg.methods import METHODS
+from semiseg.evaluate.metric_titles import metric_label
+from semiseg.method_docs import describe_method
 from semiseg.run_folder import PUBLISHED, RunFolder
 from semiseg.train.checkpoint import load_weights
 
@@ -109,7 +108,7 @@ def facts_of(folder: RunFolder) -> Facts:
     if folder.scores.exists():
         rows = folder.read_scores()
     data = _data(tree, header)
-    source = source_of(tree["method"]["name"])
+    source = describe_method(tree["method"]["name"], "").source
     return Facts(tree, folder.read_summary(), environment, data, rows, source)
 
 
@@ -126,19 +125,6 @@ def _data(tree: dict[str, Any], header: dict[str, Any]) -> Data:
     return dataclasses.replace(
         data, license=info.license, citation=info.citation, test_evaluations=evaluations
     )
-
-
-def source_of(method: str) -> str:
-    """The paper of a method: the first paragraph of its class's docstring; "" for one unknown here.
-
-    Example:
-      >>> source_of("a method of another version")
-      ''
-    """
-    if method not in METHODS:
-        return ""
-    text = inspect.getdoc(METHODS[method]) or ""
-    return text.partition("\n\n")[0].replace("\n", " ")
 
 
 # ------------------------------------------------------------------ the card
@@ -257,7 +243,7 @@ def score_table(rows: list[dict[str, str]]) -> list[str]:
     for row in last:
         line = values.setdefault((row["split"], row["class"]), {name: [] for name in units})
         line[row["metric"]].append(row["value"])
-    titles = [_metric_title(name, unit) for name, unit in units.items()]
+    titles = [metric_label(name, unit) for name, unit in units.items()]
     lines = [
         _table_line(["split", "class", *titles, "worst Dice"]),
         "|---" * (len(units) + 3) + "|",
@@ -266,11 +252,6 @@ def score_table(rows: list[dict[str, str]]) -> list[str]:
         cells = [_spread(column) for column in by_metric.values()]
         lines.append(_table_line([split, class_, *cells, _worst(by_metric.get("dice", []))]))
     return lines
-
-
-def _metric_title(name: str, unit: str) -> str:
-    title = METRICS[name].title if name in METRICS else name
-    return f"{title} ({unit})" if unit else title
 
 
 def _table_line(cells: Sequence[str]) -> str:

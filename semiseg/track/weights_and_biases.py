@@ -21,6 +21,18 @@ from typing import Any
 import numpy as np
 
 from semiseg.files import read_json_if_whole, read_mapping, write_text
+from semiseg.run_folder import (
+    BEST_WEIGHTS,
+    CONFIG,
+    ENVIRONMENT,
+    EXAMPLES,
+    LOG,
+    SAMPLES,
+    SCORES,
+    SUMMARY,
+    TRACKING,
+    WEIGHTS,
+)
 
 log = logging.getLogger("semiseg")
 
@@ -63,10 +75,10 @@ class Mirror:
     def _follow(self) -> None:
         try:
             while not (
-                self.folder / "config.yaml"
+                self.folder / CONFIG
             ).exists():  # a fresh run's folder must stay empty until the run has claimed it
                 if self._done.wait(0.05):
-                    if not (self.folder / "config.yaml").exists():
+                    if not (self.folder / CONFIG).exists():
                         return
             state = _state(self.folder)
             run = begin(self.folder, state, self.group, self.job_type)
@@ -123,7 +135,7 @@ def begin(folder: Path, state: dict[str, Any], group: str | None, job_type: str)
     """
     import wandb
 
-    tree = read_mapping(folder / "config.yaml")
+    tree = read_mapping(folder / CONFIG)
     state.setdefault("id", uuid.uuid4().hex[:12])
     if "generator" in tree:
         job_type = "generator"
@@ -138,7 +150,7 @@ def begin(folder: Path, state: dict[str, Any], group: str | None, job_type: str)
         project=os.environ.get("WANDB_PROJECT", "semiseg"), id=None if agent else state["id"], resume="allow" if not agent else None, name=folder.name,
         group=group or os.environ.get("WANDB_RUN_GROUP") or f"{tree.get('data')}-{method}", job_type=job_type,
         tags=[t for t in (str(tree.get("data")), method, net, f"labels {tree.get('labels')}") if t],
-        config=tree | {"environment": read_json_if_whole(folder / "env.json")}, dir=str(folder), mode=mode(), reinit="create_new",
+        config=tree | {"environment": read_json_if_whole(folder / ENVIRONMENT)}, dir=str(folder), mode=mode(), reinit="create_new",
         settings=wandb.Settings(console="off", silent=True, init_timeout=60, disable_git=True, x_disable_stats=True),
     )  # fmt: skip
     run.define_metric("step", hidden=True)
@@ -165,7 +177,7 @@ def _summaries() -> dict[str, str]:
 
 def send_scalars(run: Any, folder: Path, state: dict[str, Any]) -> None:
     """The whole lines of metrics.jsonl that were not sent yet."""
-    file = folder / "metrics.jsonl"
+    file = folder / LOG
     if not file.exists():
         return
     sent = state.get("step", 0)
@@ -218,11 +230,11 @@ def finish(run: Any, folder: Path, state: dict[str, Any], failed: bool = False) 
     """
     import wandb
 
-    summary = read_json_if_whole(folder / "summary.json")
-    fitted = not summary and (folder / "weights.safetensors").exists()
+    summary = read_json_if_whole(folder / SUMMARY)
+    fitted = not summary and (folder / WEIGHTS).exists()
     if fitted:
         artifact = wandb.Artifact(f"{folder.name}-generator", type="generator")
-        for name in ("weights.safetensors", "config.yaml", "env.json", "grid.png"):
+        for name in (WEIGHTS, CONFIG, ENVIRONMENT, SAMPLES):
             if (folder / name).exists():
                 artifact.add_file(
                     str((folder / name).resolve()), name, policy="immutable", skip_cache=True
@@ -230,7 +242,7 @@ def finish(run: Any, folder: Path, state: dict[str, Any], failed: bool = False) 
         run.log_artifact(artifact)
     if summary:
         run.summary.update(flat_summary(summary))
-        with (folder / "per_subject.csv").open() as lines:
+        with (folder / SCORES).open() as lines:
             rows = list(csv.reader(lines))
         numbers = [[*row[:6], float(row[6]) if row[6] else None, row[7]] for row in rows[1:]]
         run.log({"per_subject": wandb.Table(columns=list(rows[0]), data=numbers)})
@@ -241,12 +253,12 @@ def finish(run: Any, folder: Path, state: dict[str, Any], failed: bool = False) 
             f"{folder.name}-model", type="model", metadata={"last": summary.get("last", {})}
         )
         for name in (
-            "weights.safetensors",
-            "weights_val_best.safetensors",
-            "config.yaml",
-            "summary.json",
-            "env.json",
-            "per_subject.csv",
+            WEIGHTS,
+            BEST_WEIGHTS,
+            CONFIG,
+            SUMMARY,
+            ENVIRONMENT,
+            SCORES,
         ):
             # sent from where it lies: W&B would keep a copy of every model in the home folder
             if (folder / name).exists():
@@ -287,10 +299,10 @@ def images(folder: Path) -> list[Any]:
     """examples.npz as W&B images with a layer for the truth and one for the prediction."""
     import wandb
 
-    if not (folder / "examples.npz").exists():
+    if not (folder / EXAMPLES).exists():
         return []
 
-    with np.load(folder / "examples.npz", allow_pickle=False) as kept:
+    with np.load(folder / EXAMPLES, allow_pickle=False) as kept:
         shown = {key: kept[key] for key in ("image", "label", "prediction", "subject", "dice")}
     classes = max(
         int(shown["prediction"].max()), int(shown["label"][shown["label"] != 255].max(initial=0))
@@ -300,7 +312,7 @@ def images(folder: Path) -> list[Any]:
         **{k: f"class {k}" for k in range(1, classes + 1)},
         255: "not annotated",
     }
-    data = read_mapping(folder / "config.yaml").get("data")
+    data = read_mapping(folder / CONFIG).get("data")
     found = []
     for image, label, prediction, subject, dice in zip(*shown.values()):
         masks = {
@@ -313,8 +325,8 @@ def images(folder: Path) -> list[Any]:
 
 # ------------------------------------------------------------------ what was sent
 def _state(folder: Path) -> dict[str, Any]:
-    return read_json_if_whole(folder / "wandb.json")
+    return read_json_if_whole(folder / TRACKING)
 
 
 def _remember(folder: Path, state: dict[str, Any]) -> None:
-    write_text(folder / "wandb.json", json.dumps(state) + "\n")
+    write_text(folder / TRACKING, json.dumps(state) + "\n")
