@@ -127,7 +127,7 @@ def test_a_full_disk_stops_the_sweep_and_costs_nothing_that_is_finished(
     log.write_text(
         "semiseg: error: out/see"
     )  # of a worker beside others: the disk took no more of its words
-    assert "no space left" in sweeps.launch._words(FULL, log, out)
+    assert "no space left" in sweeps.launch._reason(FULL, log, out)
 
 
 def test_grid_nested_and_flat_names_agree():
