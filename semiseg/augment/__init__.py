@@ -35,10 +35,21 @@ __all__ = [
 
 Size = int | tuple[int, ...]
 STILL = Geometry(
-    flip=0.0, rot90=0.0, rotate_p=0.0, scale_p=0.0, shear=0.0, translate=0.0, elastic_p=0.0
+    flip=0.0,
+    rot90=0.0,
+    rotate_p=0.0,
+    scale_p=0.0,
+    shear=0.0,
+    translate=0.0,
+    elastic_p=0.0,
 )
 UNCHANGED = Intensity(
-    gamma_p=0.0, contrast_p=0.0, brightness_p=0.0, blur_p=0.0, noise_p=0.0, cutout_p=0.0
+    gamma_p=0.0,
+    contrast_p=0.0,
+    brightness_p=0.0,
+    blur_p=0.0,
+    noise_p=0.0,
+    cutout_p=0.0,
 )
 STRONG = Intensity(
     gamma_p=0.5,

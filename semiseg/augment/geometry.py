@@ -176,12 +176,15 @@ def _rotate(
     """Sampling positions that turn the content counter-clockwise as displayed (``numpy.rot90``'s
     sense).
     """
-    return cos * y + sin * x, cos * x - sin * y
+    turned_y = cos * y + sin * x
+    turned_x = cos * x - sin * y
+    return turned_y, turned_x
 
 
 def _index_grid(size: Sequence[int]) -> list[jax.Array]:
     """Index of each pixel along each axis, float32, broadcastable to ``size``."""
-    return [jax.lax.broadcasted_iota(jnp.float32, tuple(size), a) for a in range(len(size))]
+    shape = tuple(size)
+    return [jax.lax.broadcasted_iota(jnp.float32, shape, a) for a in range(len(size))]
 
 
 def control_points(
