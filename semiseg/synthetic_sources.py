@@ -7,10 +7,12 @@ that learn from them, the report says what they are. It lies below all three and
 from __future__ import annotations
 
 import dataclasses
+import re
 from typing import Literal
 
 PREFIX = "make:"
 """Of a trial's ``synthetic`` that names a source of this table: ``make:spade``."""
+_GENERATED_SET = re.compile(rf"{PREFIX}(.+)|made-(.+)-[0-9a-f]{{12}}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,3 +106,16 @@ def source_title(name: str) -> str:
     if name in SOURCES:
         return SOURCES[name].title
     return f"{name.replace('_', ' ')} images" if name else "synthetic images"
+
+
+def source_of(synthetic: str) -> str:
+    """The source that a trial's ``synthetic`` or the name of a set on disk stands for; "" for a set
+    of one's own.
+
+    >>> source_of("make:spade"), source_of("made-copy-paste-0123456789ab"), source_of("my_set")
+    ('spade', 'copy_paste', '')
+    """
+    match = _GENERATED_SET.fullmatch(synthetic)
+    if match is None:
+        return ""
+    return (match[1] or match[2]).replace("-", "_")

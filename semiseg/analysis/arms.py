@@ -17,9 +17,22 @@ from semiseg.synthetic_sources import source_title
 BASELINE = "supervised"
 """The method that others are compared with."""
 TITLES = {
-    "uamt": "UA-MT", "ict": "ICT", "r_drop": "R-Drop", "cct": "CCT", "cps": "CPS", "urpc": "URPC", "mcnet": "MC-Net+", "dtc": "DTC", "sassnet": "SASSNet",
-    "dan": "DAN", "ssnet": "SS-Net", "fixmatch": "FixMatch", "unimatch": "UniMatch", "bcp": "BCP", "ad_mt": "AD-MT",
-}  # fmt: skip
+    "uamt": "UA-MT",
+    "ict": "ICT",
+    "r_drop": "R-Drop",
+    "cct": "CCT",
+    "cps": "CPS",
+    "urpc": "URPC",
+    "mcnet": "MC-Net+",
+    "dtc": "DTC",
+    "sassnet": "SASSNet",
+    "dan": "DAN",
+    "ssnet": "SS-Net",
+    "fixmatch": "FixMatch",
+    "unimatch": "UniMatch",
+    "bcp": "BCP",
+    "ad_mt": "AD-MT",
+}
 """Methods whose papers do not spell them in words."""
 FACTORS = {"data", "labels", "label_subset", "seed", "synthetic"}
 """Settings that are no treatment: what a study is over, and the path of a synthetic set, which is
@@ -85,10 +98,18 @@ def find_baseline(arms: dict[str, Runs]) -> str | None:
     supervised = [name for name, runs in arms.items() if runs[0].method == BASELINE]
     if len(arms) < 2 or not supervised:
         return None
-    real = [name for name in supervised if all(run.ratio == 0 for run in arms[name])]
-    random = [name for name in real if all(run.init == "none" for run in arms[name])] or real
+    real = [name for name in supervised if not _with_synthetic(arms[name])]
+    random = [name for name in real if _from_scratch(arms[name])] or real
     plain = [name for name in random if arms[name][0].net == "unet"]
     return (plain or random or supervised)[0]
+
+
+def _with_synthetic(runs: Runs) -> bool:
+    return any(run.ratio != 0 for run in runs)
+
+
+def _from_scratch(runs: Runs) -> bool:
+    return all(run.init == "none" for run in runs)
 
 
 def title(method: str) -> str:
@@ -127,7 +148,7 @@ def _names(method: str, runs: list[Run]) -> list[tuple[str, tuple[str, ...]]]:
     """
     settings = [run.settings for run in runs]
     values = _values_by_kind(settings)
-    varied = [key for key in sorted(values) if any(len(v) > 1 for v in values[key].values())]
+    varied = [key for key in sorted(values) if max(map(len, values[key].values())) > 1]
     short = _short_names(varied)
     several_sources = len({run.source for run in runs if run.ratio}) > 1
     taken: dict[str, tuple[str, ...]] = {}
@@ -148,7 +169,11 @@ def _names(method: str, runs: list[Run]) -> list[tuple[str, tuple[str, ...]]]:
             details += _brief(method, others, short)
         if several_sources and run.ratio:
             details = [source_title(run.source), *details]
-        name = _numbered(name_of(method, details), (run.source, *words.values()), taken)
+        name = _numbered(
+            name_of(method, details),
+            (run.source, *words.values()),
+            taken,
+        )
         names.append((name, full))
     return names
 
@@ -202,7 +227,11 @@ def _words(name: str, value: Any) -> str:
     return f"{name.removesuffix('.name')} {value}"
 
 
-def _numbered(name: str, full: tuple[str, ...], taken: dict[str, tuple[str, ...]]) -> str:
+def _numbered(
+    name: str,
+    full: tuple[str, ...],
+    taken: dict[str, tuple[str, ...]],
+) -> str:
     """The name, with a number where other settings have taken it: as many settings, and alike in
     those that there is room for.
     """
@@ -214,7 +243,11 @@ def _numbered(name: str, full: tuple[str, ...], taken: dict[str, tuple[str, ...]
     return numbered
 
 
-def _brief(method: str, settings: Settings, names: dict[str, str]) -> list[str]:
+def _brief(
+    method: str,
+    settings: Settings,
+    names: dict[str, str],
+) -> list[str]:
     """Many settings in a few words: a recipe and what differs from it, else their number and the
     first of them.
     """

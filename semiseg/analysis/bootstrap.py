@@ -57,14 +57,29 @@ def hierarchical_bootstrap(
     mean = _mean(values_RS, even_weights(code_R)[None], np.ones((1, subjects)))[0]
     rng = np.random.default_rng(seed)
     weight_DR = _nested_weights(rng, code_R, draws)
-    weight_DS = rng.multinomial(subjects, np.full(subjects, 1 / subjects), size=draws)
+    weight_DS = rng.multinomial(
+        subjects,
+        np.full(subjects, 1 / subjects),
+        size=draws,
+    )
     mean_D = _mean(values_RS, weight_DR, weight_DS)
     tail = (1 - level) / 2
     low, high = np.nanquantile(mean_D, [tail, 1 - tail])
-    return Interval(float(mean), float(low), float(high), runs, subsets, subjects)
+    return Interval(
+        float(mean),
+        float(low),
+        float(high),
+        runs,
+        subsets,
+        subjects,
+    )
 
 
-def _nested_weights(rng: np.random.Generator, code_R: np.ndarray, draws: int) -> np.ndarray:
+def _nested_weights(
+    rng: np.random.Generator,
+    code_R: np.ndarray,
+    draws: int,
+) -> np.ndarray:
     """``(draws, R)`` weights of the runs when subsets, then runs within each drawn subset, are
     resampled; each row sums to 1.
     """
@@ -78,14 +93,26 @@ def _nested_weights(rng: np.random.Generator, code_R: np.ndarray, draws: int) ->
     drawn_DJ = rng.integers(0, subsets, (draws, subsets))
     count_DJ1 = count_J[drawn_DJ][..., None]
     pick_DJN = (rng.random((draws, subsets, widest)) * count_DJ1).astype(int)
-    weight_DJN = np.where(np.arange(widest) < count_DJ1, 1 / (subsets * count_DJ1), 0)
+    weight_DJN = np.where(
+        np.arange(widest) < count_DJ1,
+        1 / (subsets * count_DJ1),
+        0,
+    )
     run_DJN = member_JN[drawn_DJ[..., None], pick_DJN]
     flat = np.arange(draws)[:, None, None] * runs + run_DJN
-    weight = np.bincount(flat.ravel(), weight_DJN.ravel(), draws * runs)
+    weight = np.bincount(
+        flat.ravel(),
+        weight_DJN.ravel(),
+        draws * runs,
+    )
     return weight.reshape(draws, runs)
 
 
-def _mean(values_RS: np.ndarray, weight_DR: np.ndarray, weight_DS: np.ndarray) -> np.ndarray:
+def _mean(
+    values_RS: np.ndarray,
+    weight_DR: np.ndarray,
+    weight_DS: np.ndarray,
+) -> np.ndarray:
     """``(D,)`` weighted mean over runs of each run's weighted mean over its defined subjects."""
     defined_RS = ~np.isnan(values_RS)
     total_DR = weight_DS @ defined_RS.T.astype(float)
@@ -94,4 +121,8 @@ def _mean(values_RS: np.ndarray, weight_DR: np.ndarray, weight_DS: np.ndarray) -
     usable_DR = weight_DR * (total_DR > 0)
     total_D = usable_DR.sum(1)
     sum_D = (usable_DR * mean_DR).sum(1)
-    return np.where(total_D > 0, sum_D / np.where(total_D > 0, total_D, 1), np.nan)
+    return np.where(
+        total_D > 0,
+        sum_D / np.where(total_D > 0, total_D, 1),
+        np.nan,
+    )

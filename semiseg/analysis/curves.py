@@ -1,5 +1,5 @@
-"""Learning curves: a curve through a baseline's label budgets, and how many labels another result is
-worth on it.
+"""Learning curves through a baseline's label budgets, and how many labels another result is worth
+on them.
 
 Everything here is a linear combination (exact, or by its derivative) of tables runs × subjects, one
 a budget, whose rows are paired by label subset and seed. So every interval is
@@ -79,7 +79,11 @@ def fit_power_law(
     def squared_error(log_c: float) -> float:
         return _solve(n_B, y_B, log_c, rising, top)[0]
 
-    grid = np.linspace(np.log(SMALLEST_POWER), np.log(LARGEST_POWER), _GRID)
+    grid = np.linspace(
+        np.log(SMALLEST_POWER),
+        np.log(LARGEST_POWER),
+        _GRID,
+    )
     best = int(np.argmin([squared_error(log_c) for log_c in grid]))
     minimum = scipy.optimize.minimize_scalar(
         squared_error,
@@ -88,7 +92,13 @@ def fit_power_law(
         options={"xatol": 1e-6},
     )
     refined = _solve(n_B, y_B, float(minimum.x), rising, top)
-    on_grid = _solve(n_B, y_B, float(grid[best]), rising, top)
+    on_grid = _solve(
+        n_B,
+        y_B,
+        float(grid[best]),
+        rising,
+        top,
+    )
     return on_grid[1] if on_grid[0] < refined[0] else refined[1]
 
 
@@ -223,19 +233,37 @@ def label_equivalence(
     smallest = float(budgets[0])
     largest = float(budgets[-1])
     if not inside.size:  # surely on the curve between two points of the grid, or beyond an end
-        return Equivalence(labels, min(labels, largest), max(labels, smallest), smallest, largest)
+        return Equivalence(
+            labels,
+            min(labels, largest),
+            max(labels, smallest),
+            smallest,
+            largest,
+        )
     first = inside[0]
     last = inside[-1]
     low = 0.0
     if first > 0:
-        low = _edge(side, grid[first - 1], grid[first])
+        low = _edge(
+            side,
+            grid[first - 1],
+            grid[first],
+        )
     high = np.inf
     if last < len(grid) - 1:
-        high = _edge(side, grid[last + 1], grid[last])
+        high = _edge(
+            side,
+            grid[last + 1],
+            grid[last],
+        )
     return Equivalence(labels, low, high, smallest, largest)
 
 
-def _labels_at(log_n_B: np.ndarray, curve_B: np.ndarray, target: float) -> float:
+def _labels_at(
+    log_n_B: np.ndarray,
+    curve_B: np.ndarray,
+    target: float,
+) -> float:
     """Where the curve reaches the target, see :class:`Equivalence`."""
     if target < curve_B[0]:
         return 0.0
@@ -278,7 +306,11 @@ def pooling(mean_B: np.ndarray) -> np.ndarray:
     return matrix_BB
 
 
-def _first_crossing(x_B: np.ndarray, y_B: np.ndarray, value: float) -> float:
+def _first_crossing(
+    x_B: np.ndarray,
+    y_B: np.ndarray,
+    value: float,
+) -> float:
     """Where a non-decreasing piecewise linear curve first reaches ``value``, which lies in its
     range.
 
@@ -301,7 +333,11 @@ def _weights(x_B: np.ndarray, at: float) -> np.ndarray:
     return np.array([np.interp(at, x_B, row) for row in np.eye(len(x_B))])
 
 
-def _edge(side: Callable[[float], int], outside: float, inside: float) -> float:
+def _edge(
+    side: Callable[[float], int],
+    outside: float,
+    inside: float,
+) -> float:
     """The budget between the two at which the test begins to reject, to a thousandth of their
     distance.
     """

@@ -165,7 +165,14 @@ def _read(folder: RunFolder, layouts: list[Layout]) -> Run:
     if folder.environment.is_file():
         env = _mapping(folder.environment, json.loads)
     scores = read_scores(folder.scores, layouts)
-    run = Run(folder.path, str(summary.get("run") or folder.name), config, summary, env, scores)
+    run = Run(
+        folder.path,
+        str(summary.get("run") or folder.name),
+        config,
+        summary,
+        env,
+        scores,
+    )
     try:
         _ = run.order
     except (KeyError, TypeError, ValueError) as error:
@@ -202,7 +209,11 @@ def _read_results(file: Path) -> list[Run]:
     return scores_csv.attach(file, runs)
 
 
-def _averaged(file: Path, name: str, of_run: RunRows) -> Run:
+def _averaged(
+    file: Path,
+    name: str,
+    of_run: RunRows,
+) -> Run:
     """A run whose only subject is :data:`~semiseg.analysis.scores.MEAN_OF_ALL`."""
     rows = [dict(zip(COLUMNS, row, strict=True)) for row in of_run.rows]
     first = rows[0]
@@ -222,10 +233,23 @@ def _averaged(file: Path, name: str, of_run: RunRows) -> Run:
         axes.append(axis)
     value = np.full([*(len(axis) for axis in axes), 1, 1], np.nan)
     present = np.zeros(value.shape[:4], dtype=bool)
-    value[(*at, 0, 0)] = [row["mean"] for row in means]
-    present[(*at, 0)] = True
-    scores = Scores((*axes, {MEAN: 0}, {MEAN_OF_ALL: 0}), {}, value, present)
-    return Run(file, name, config, of_run.init, {}, scores, tuple(of_run.rows))
+    value[..., 0, 0][tuple(at)] = [row["mean"] for row in means]
+    present[..., 0][tuple(at)] = True
+    scores = Scores(
+        (*axes, {MEAN: 0}, {MEAN_OF_ALL: 0}),
+        {},
+        value,
+        present,
+    )
+    return Run(
+        file,
+        name,
+        config,
+        of_run.init,
+        {},
+        scores,
+        tuple(of_run.rows),
+    )
 
 
 # ------------------------------------------------------------------ names and copies

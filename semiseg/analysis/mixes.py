@@ -140,7 +140,11 @@ def _mix_of_means(
     )
 
 
-def _mixes_of(s: Study, arm: str, several_methods: bool) -> Iterator[Mix]:
+def _mixes_of(
+    s: Study,
+    arm: str,
+    several_methods: bool,
+) -> Iterator[Mix]:
     """The mixes of one compared setting, a budget each."""
     first = s.arms[arm][0]
     details = [part for part in details_of(arm) if not part.startswith("ratio ")]
@@ -166,15 +170,27 @@ def _mixes_of(s: Study, arm: str, several_methods: bool) -> Iterator[Mix]:
         )
 
 
-def _without_synthetic(s: Study, run: Run, details: set[str]) -> str | None:
+def _without_synthetic(
+    s: Study,
+    run: Run,
+    details: set[str],
+) -> str | None:
     """The setting of the same method without synthetic images that shares the most details."""
     near = [
         arm for arm, runs in s.arms.items() if not runs[0].ratio and runs[0].method == run.method
     ]
-    return max(near, key=lambda arm: len(details.intersection(details_of(arm))), default=None)
+    return max(
+        near,
+        key=lambda arm: len(details.intersection(details_of(arm))),
+        default=None,
+    )
 
 
-def _beside_controls(s: Study, arm: str, labels: int) -> dict[str, Interval]:
+def _beside_controls(
+    s: Study,
+    arm: str,
+    labels: int,
+) -> dict[str, Interval]:
     """The difference from the controls that differ from a setting by the images alone: of its
     method, ratio, other settings and budget. A control itself has none.
     """
@@ -189,7 +205,11 @@ def _beside_controls(s: Study, arm: str, labels: int) -> dict[str, Interval]:
             continue
         if _treatment(other, runs[0]) == treatment:
             control = s.cells[other, labels].runs
-            results[source_title(source)] = _difference(s, s.cells[arm, labels].runs, control)
+            results[source_title(source)] = _difference(
+                s,
+                s.cells[arm, labels].runs,
+                control,
+            )
     return results
 
 
@@ -198,6 +218,10 @@ def _treatment(arm: str, run: Run) -> tuple[str, float, set[str]]:
     return run.method, run.ratio, set(details_of(arm)) - {source_title(run.source)}
 
 
-def _difference(s: Study, runs: Runs, others: Runs) -> Interval:
+def _difference(
+    s: Study,
+    runs: Runs,
+    others: Runs,
+) -> Interval:
     (target, reference), subset_R, _ = paired([runs, others], *s.scored)
     return mean_interval(s.sign * (target - reference), subset_R)

@@ -117,11 +117,19 @@ def _finest_pairing(
     raise AssertionError("the coarsest pairing has one key for all runs")
 
 
-def _keys(runs: Runs, subset: dict[str, str], key_of: Callable[[str, int], RowKey]) -> list[RowKey]:
+def _keys(
+    runs: Runs,
+    subset: dict[str, str],
+    key_of: Callable[[str, int], RowKey],
+) -> list[RowKey]:
     return [key_of(subset[str(run.label_subset)], run.seed) for run in runs]
 
 
-def _rows(values_RS: np.ndarray, key_R: list[RowKey], shared: list[RowKey]) -> np.ndarray:
+def _rows(
+    values_RS: np.ndarray,
+    key_R: list[RowKey],
+    shared: list[RowKey],
+) -> np.ndarray:
     """A row for each shared key: the mean of the runs that have it."""
     members: dict[RowKey, list[int]] = {}
     for r, key in enumerate(key_R):

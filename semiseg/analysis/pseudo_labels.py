@@ -223,10 +223,20 @@ def _number_of_classes(keys: Iterable[str]) -> int:
     return 1 + max((int(suffix) for suffix in suffixes if suffix.isdigit()), default=-1)
 
 
-def _values_at(step_T: np.ndarray, lines: list[Line], key: str) -> np.ndarray:
+def _values_at(
+    step_T: np.ndarray,
+    lines: list[Line],
+    key: str,
+) -> np.ndarray:
     """The values of a log at these steps, NaN outside of it."""
     logged_T = np.array([line.get("step", np.nan) for line in lines], float)
     value_T = np.array([line.get(key, np.nan) for line in lines], float)
     if np.array_equal(logged_T, step_T):
         return value_T
-    return np.interp(step_T, logged_T, value_T, left=np.nan, right=np.nan)
+    return np.interp(
+        step_T,
+        logged_T,
+        value_T,
+        left=np.nan,
+        right=np.nan,
+    )

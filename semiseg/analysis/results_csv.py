@@ -39,7 +39,11 @@ class RunRows:
     init: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
-def write(file: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+def write(
+    file: Path,
+    columns: Sequence[str],
+    rows: Iterable[Sequence[Any]],
+) -> None:
     """Write a table; the same rows give the same bytes. An undefined mean is empty."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("w", encoding="utf-8", newline="") as out:

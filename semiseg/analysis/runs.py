@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
@@ -21,6 +20,7 @@ from semiseg.analysis.results_csv import COLUMNS, INIT_COLUMNS
 from semiseg.analysis.scores import MEAN, Scores, indices, nanmean
 from semiseg.errors import UserError
 from semiseg.run_folder import EXAMPLE_ARRAYS, SCORE_COLUMNS, RunFolder
+from semiseg.synthetic_sources import source_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,7 +38,6 @@ _DEFAULTS = {
     "init.name": "none",
 }
 """Settings that folders of earlier versions lack, and the values that those versions used."""
-_GENERATED_SET = re.compile(r"make:(.+)|made-(.+)-[0-9a-f]{12}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,14 +64,8 @@ class Run:
     table: tuple[tuple[Any, ...], ...] | None = None
 
     def __repr__(self) -> str:
-        parts = [
-            self.data,
-            self.method,
-            f"{self.labels} labels",
-            f"subset {self.label_subset}",
-            f"seed {self.seed}",
-            f"{self.steps} steps",
-        ]
+        what = f"{self.data}, {self.method}, {self.labels} labels, subset {self.label_subset}"
+        parts = [what, f"seed {self.seed}", f"{self.steps} steps"]
         for split in self.scores.axes[0]:
             dice = self.scores.per_subject("dice", split, "last")
             if dice:
@@ -141,10 +134,7 @@ class Run:
 
         It is "" for an imported set, and without synthetic images.
         """
-        match = _GENERATED_SET.fullmatch(str(self.config.get("synthetic") or ""))
-        if match is None or not self.ratio:
-            return ""
-        return (match[1] or match[2]).replace("-", "_")
+        return source_of(str(self.config.get("synthetic") or "")) if self.ratio else ""
 
     @property
     def steps(self) -> int:
@@ -283,7 +273,11 @@ class Runs(Sequence[Run]):
       problems: one line for each folder that was left out, with its reason.
     """
 
-    def __init__(self, runs: Iterable[Run], problems: Sequence[str] = ()):
+    def __init__(
+        self,
+        runs: Iterable[Run],
+        problems: Sequence[str] = (),
+    ):
         self._runs = sorted(runs, key=lambda run: run.order)
         self.problems = list(problems)
 

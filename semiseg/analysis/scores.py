@@ -83,7 +83,11 @@ class Scores:
         row_S = self.row(metric, split, checkpoint, class_)
         if row_S is None:
             return {}
-        by_subject = zip(self.axes[4], row_S.tolist(), strict=True)
+        by_subject = zip(
+            self.axes[4],
+            row_S.tolist(),
+            strict=True,
+        )
         return {subject: value for subject, value in by_subject if not np.isnan(value)}
 
 
@@ -96,7 +100,11 @@ def nanmean(values: np.ndarray, axis: int) -> np.ndarray:
     defined = ~np.isnan(values)
     count = defined.sum(axis)
     total = np.where(defined, values, 0).sum(axis)
-    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+    return np.where(
+        count > 0,
+        total / np.maximum(count, 1),
+        np.nan,
+    )
 
 
 # ------------------------------------------------------------------ reading
@@ -160,7 +168,14 @@ def _layout(file: Path, columns: Columns) -> Layout:
     present = np.zeros([len(axis) for axis in axes[:4]], dtype=bool)
     present[tuple(at[:4])] = True
     units = {columns["metric"][row]: columns["unit"][row] for row in rows}
-    return Layout(columns, foreground, tuple(at), tuple(axes), units, present)
+    return Layout(
+        columns,
+        foreground,
+        tuple(at),
+        tuple(axes),
+        units,
+        present,
+    )
 
 
 def indices(names: Iterable[str], axis: dict[str, int]) -> np.ndarray:

@@ -102,7 +102,11 @@ def _cell(value: float) -> str:
     return "" if np.isnan(value) else f"{value:.4f}"
 
 
-def _with_subjects(run: Run, columns: dict[str, int], rows: list[_Row]) -> Run:
+def _with_subjects(
+    run: Run,
+    columns: dict[str, int],
+    rows: list[_Row],
+) -> Run:
     """The run with a column for each subject; a mean gives way to the scores it is the mean of."""
     splits, checkpoints, metrics, _, _ = run.scores.axes
     more_subjects = [(0, 0)] * 4 + [(0, len(columns) - 1)]

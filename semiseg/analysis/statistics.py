@@ -11,7 +11,8 @@ experiments/simulate_statistics.py. Tests by subject alone are in
 
 Sources: Satterthwaite, Biometrics Bull. 2(6), 1946 (degrees of freedom of a sum of variances);
 Cameron, Gelbach & Miller, J. Bus. Econ. Stat. 29(2), 2011 (two-way clusters: V_runs + V_subjects -
-V_both); Bloom, Eval. Rev. 19(5), 1995 (minimum detectable effect); Holm, Scand. J. Stat. 6(2), 1979.
+V_both); Bloom, Eval. Rev. 19(5), 1995 (minimum detectable effect); Holm, Scand. J. Stat. 6(2), 1979
+(corrected p-values).
 """
 
 from __future__ import annotations
@@ -109,9 +110,17 @@ def spread(values_RS: np.ndarray, subset_R: Sequence[Any]) -> Spread:
     mean = float(weight_R @ mean_R)
 
     u_J = np.bincount(cluster_R, weight_R * (mean_R - mean))
-    centred_RS = np.where(defined_RS, values_RS - mean_R[:, None], 0)
+    centred_RS = np.where(
+        defined_RS,
+        values_RS - mean_R[:, None],
+        0,
+    )
     u_JS = np.zeros((clusters, subjects))
-    np.add.at(u_JS, cluster_R, centred_RS * (weight_R / count_R)[:, None])
+    np.add.at(
+        u_JS,
+        cluster_R,
+        centred_RS * (weight_R / count_R)[:, None],
+    )
     u_S = u_JS.sum(0)
 
     v_a = _between(u_J)
@@ -121,12 +130,27 @@ def spread(values_RS: np.ndarray, subset_R: Sequence[Any]) -> Spread:
     if not a and not c:
         return Spread(mean, np.nan, np.nan, *size)
     if not a or not c:
-        return Spread(mean, float(np.sqrt(v_a + v_c)), float(max(a, c)), *size)
+        return Spread(
+            mean,
+            float(np.sqrt(v_a + v_c)),
+            float(max(a, c)),
+            *size,
+        )
     v_x = float(((u_JS - u_S / clusters) ** 2).sum()) * clusters * subjects / (a * c)
     total = v_a + v_c - v_x
     if total <= v_x:
-        return Spread(mean, float(np.sqrt(v_x)), float(a * c), *size)
-    return Spread(mean, float(np.sqrt(total)), _degrees_of_freedom(v_a, v_c, v_x, a, c), *size)
+        return Spread(
+            mean,
+            float(np.sqrt(v_x)),
+            float(a * c),
+            *size,
+        )
+    return Spread(
+        mean,
+        float(np.sqrt(total)),
+        _degrees_of_freedom(v_a, v_c, v_x, a, c),
+        *size,
+    )
 
 
 def _between(u: np.ndarray) -> float:
@@ -136,7 +160,13 @@ def _between(u: np.ndarray) -> float:
     return u.size / (u.size - 1) * float(u @ u)
 
 
-def _degrees_of_freedom(v_a: float, v_c: float, v_x: float, a: int, c: int) -> float:
+def _degrees_of_freedom(
+    v_a: float,
+    v_c: float,
+    v_x: float,
+    a: int,
+    c: int,
+) -> float:
     """Satterthwaite's degrees of freedom of V_A + V_C - V_X, from those of V_A and V_C.
 
     V_A is taken 1 + 2/a + 6/a³ times as large: with one or two degrees of freedom it is so often
@@ -169,7 +199,12 @@ def mean_interval(
     if not np.isnan(s.df):
         half = scipy.stats.t.ppf((1 + level) / 2, s.df) * s.error
     size = (s.n_runs, s.n_subsets, s.n_subjects)
-    return Interval(s.mean, float(s.mean - half), float(s.mean + half), *size)
+    return Interval(
+        s.mean,
+        float(s.mean - half),
+        float(s.mean + half),
+        *size,
+    )
 
 
 def mean_test(values_RS: np.ndarray, subset_R: Sequence[Any]) -> float:
@@ -235,7 +270,11 @@ def subject_means(values_RS: np.ndarray, subset_R: Sequence[Any]) -> np.ndarray:
     defined_RS = ~np.isnan(values_RS)
     weight_S = weight_R @ defined_RS
     total_S = weight_R @ np.where(defined_RS, values_RS, 0)
-    return np.where(weight_S > 0, total_S / np.where(weight_S > 0, weight_S, 1), np.nan)
+    return np.where(
+        weight_S > 0,
+        total_S / np.where(weight_S > 0, weight_S, 1),
+        np.nan,
+    )
 
 
 # ------------------------------------------------------------------ weights

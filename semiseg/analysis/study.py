@@ -147,12 +147,18 @@ class Study:
     @property
     def shared_budgets(self) -> list[int]:
         """Budgets at which every compared setting has runs."""
-        return [n for n in self.budgets if all((arm, n) in self.cells for arm in self.arms)]
+        shared = set(self.budgets)
+        for arm in self.arms:
+            shared &= set(self.budgets_of(arm))
+        return sorted(shared)
 
     @property
     def ordered_cells(self) -> list[Cell]:
         """All cells in the order of the compared settings, then of the budgets."""
-        return [self.cells[arm, n] for arm in self.arms for n in self.budgets_of(arm)]
+        cells = []
+        for arm in self.arms:
+            cells += [self.cells[arm, n] for n in self.budgets_of(arm)]
+        return cells
 
     @property
     def sign(self) -> int:
@@ -211,7 +217,15 @@ def study(
     baseline = find_baseline(arms)
     comparisons = compare(cells, baseline, scored) if baseline and tests else []
     unit = next((run.scores.units.get(metric, "") for run in runs), "")
-    return Study(data[0], *scored, unit, arms, cells, comparisons, baseline)
+    return Study(
+        data[0],
+        *scored,
+        unit,
+        arms,
+        cells,
+        comparisons,
+        baseline,
+    )
 
 
 def curve_runs(runs: Runs) -> Runs:
@@ -261,7 +275,12 @@ def _cells(arms: dict[str, Runs], scored: Scored) -> dict[tuple[str, int], Cell]
     return cells
 
 
-def _cell(arm: str, labels: int, runs: Runs, scored: Scored) -> Cell | None:
+def _cell(
+    arm: str,
+    labels: int,
+    runs: Runs,
+    scored: Scored,
+) -> Cell | None:
     """The scores of the runs; None where none of them has any."""
     _, values_RS = compared_scores(runs, *scored)
     has_scores = np.flatnonzero(~np.isnan(values_RS).all(1)).tolist()
@@ -307,7 +326,11 @@ def _check_told_apart(runs: Runs) -> None:
 
 
 # ------------------------------------------------------------------ comparisons
-def compare(cells: dict[tuple[str, int], Cell], baseline: str, scored: Scored) -> list[Comparison]:
+def compare(
+    cells: dict[tuple[str, int], Cell],
+    baseline: str,
+    scored: Scored,
+) -> list[Comparison]:
     """Every compared setting against the baseline, at every budget that both have.
 
     Together they are one family for Holm's correction.
@@ -321,7 +344,11 @@ def compare(cells: dict[tuple[str, int], Cell], baseline: str, scored: Scored) -
     return [dataclasses.replace(c, p_holm=p) for c, p in zip(comparisons, corrected, strict=True)]
 
 
-def _compare(cell: Cell, base: Cell, scored: Scored) -> Comparison:
+def _compare(
+    cell: Cell,
+    base: Cell,
+    scored: Scored,
+) -> Comparison:
     """A comparison whose ``p_holm`` is not known yet."""
     (target, reference), subset_R, paired_by = paired([cell.runs, base.runs], *scored)
     values_RS = target - reference

@@ -40,7 +40,12 @@ def wilcoxon_test(difference_S: np.ndarray) -> float:
     return float(scipy.stats.wilcoxon(difference_S, zero_method="pratt").pvalue)
 
 
-def sign_flip_test(difference_S: np.ndarray, *, draws: int = 9999, seed: int = 0) -> float:
+def sign_flip_test(
+    difference_S: np.ndarray,
+    *,
+    draws: int = 9999,
+    seed: int = 0,
+) -> float:
     """Two-sided p-value of the paired permutation test: under the null hypothesis a subject's
     difference could as well have had the other sign.
 
@@ -67,7 +72,12 @@ def sign_flip_test(difference_S: np.ndarray, *, draws: int = 9999, seed: int = 0
         bit_DS = np.arange(2**subjects)[:, None] >> np.arange(subjects) & 1
     else:
         rng = np.random.default_rng(seed)
-        bit_DS = rng.integers(0, 2, (draws, subjects), dtype=np.int8)
+        bit_DS = rng.integers(
+            0,
+            2,
+            (draws, subjects),
+            dtype=np.int8,
+        )
     total_D = (bit_DS * 2 - 1) @ difference_S
     rounding = 1e-12 * np.abs(difference_S).sum()  # it must not break ties
     extreme_D = np.abs(total_D) >= abs(difference_S.sum()) - rounding

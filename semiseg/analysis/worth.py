@@ -1,4 +1,4 @@
-"""How many annotations of the baseline a method's score is worth, and what more annotations gain."""
+"""How many annotations of the baseline a score is worth, and what more annotations gain."""
 
 from __future__ import annotations
 
@@ -98,7 +98,13 @@ def worth(s: Study) -> tuple[Worth, ...]:
         if cell.arm == s.baseline:
             continue
         (target, *tables), subset_R, paired_by = paired([cell.runs, *curve], *s.scored)
-        equivalence = label_equivalence(target, tables, subset_R, budgets, rising=s.sign > 0)
+        equivalence = label_equivalence(
+            target,
+            tables,
+            subset_R,
+            budgets,
+            rising=s.sign > 0,
+        )
         tested = verdicts.get((cell.arm, cell.labels))
         results.append(Worth(cell.arm, cell.labels, equivalence, paired_by, tested))
     return tuple(results)
@@ -120,7 +126,12 @@ def plateaus(s: Study, arm: str) -> list[tuple[int, int]]:
     return ranges
 
 
-def gain(s: Study, arm: str, fewer: int, more: int) -> Interval:
+def gain(
+    s: Study,
+    arm: str,
+    fewer: int,
+    more: int,
+) -> Interval:
     """What a setting gains from ``more`` annotated subjects over ``fewer``, paired.
 
     It is positive where ``more`` is better, for a distance as well.
@@ -142,4 +153,11 @@ def learning_curve(
         return None
     tables, subset_R, _ = paired([s.cells[arm, n].runs for n in budgets], *s.scored)
     top = METRICS[s.metric].bounds[1]
-    return curve_interval(tables, subset_R, budgets, at, rising=s.sign > 0, top=top)
+    return curve_interval(
+        tables,
+        subset_R,
+        budgets,
+        at,
+        rising=s.sign > 0,
+        top=top,
+    )
