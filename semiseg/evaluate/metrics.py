@@ -133,12 +133,20 @@ class Metric:
         """The best value there is; NaN where none is finite."""
         if self.absolute:
             return 0.0
-        best = self.bounds[1] if self.better == "higher" else self.bounds[0]
-        return best if math.isfinite(best) else math.nan
+        low, high = self.bounds
+        best = high if self.better == "higher" else low
+        if math.isinf(best):
+            return math.nan
+        return best
 
 
 def dice(m: Masks) -> float:
-    """Dice 1945, Sørensen 1948: ``2 |P ∩ T| / (|P| + |T|)``."""
+    """Dice 1945, Sørensen 1948: ``2 |P ∩ T| / (|P| + |T|)``.
+
+    Example:
+      >>> dice(Masks(np.array([True, True, False]), np.array([True, False, False]), (1.0,)))
+      0.6666666666666666
+    """
     return 2 * m.both / (m.predicted + m.true)
 
 
@@ -149,17 +157,23 @@ def iou(m: Masks) -> float:
 
 def precision(m: Masks) -> float:
     """``|P ∩ T| / |P|``; 0 for an empty prediction."""
-    return m.both / m.predicted if m.predicted else 0.0
+    if not m.predicted:
+        return 0.0
+    return m.both / m.predicted
 
 
 def sensitivity(m: Masks) -> float:
     """``|P ∩ T| / |T|``; NaN for an empty truth."""
-    return m.both / m.true if m.true else math.nan
+    if not m.true:
+        return math.nan
+    return m.both / m.true
 
 
 def volume_error(m: Masks) -> float:
     """``(|P| - |T|) / |T|``, signed; NaN for an empty truth."""
-    return (m.predicted - m.true) / m.true if m.true else math.nan
+    if not m.true:
+        return math.nan
+    return (m.predicted - m.true) / m.true
 
 
 def _of_surface(
@@ -353,13 +367,17 @@ def image_dice(prediction: np.ndarray, label: np.ndarray) -> float:
     for k in classes:
         masks = Masks((prediction == k) & valid, label == k, (1.0,) * label.ndim)
         values.append(dice(masks))
-    return float(np.mean(values)) if values else math.nan
+    if not values:
+        return math.nan
+    return float(np.mean(values))
 
 
 def _value(metric: Metric, masks: Masks, policy: EmptyPolicy) -> float:
     """A metric of two masks, or what ``policy`` puts in its place."""
     if not masks.predicted and not masks.true:
-        return metric.perfect if policy.both == "perfect" else math.nan
+        if policy.both == "nan":
+            return math.nan
+        return metric.perfect
     if metric.unit == "length" and not masks.predicted:
         return _stand_in(policy.missed, masks)
     if metric.unit == "length" and not masks.true:
@@ -368,4 +386,6 @@ def _value(metric: Metric, masks: Masks, policy: EmptyPolicy) -> float:
 
 
 def _stand_in(option: Distance, masks: Masks) -> float:
-    return masks.diagonal if option == "diagonal" else math.nan
+    if option == "nan":
+        return math.nan
+    return masks.diagonal

@@ -13,6 +13,8 @@ import numpy as np
 from semiseg.errors import UserError
 from semiseg.types import Model, Net, Output, Params, PyTree
 
+REMEDY = "choose the network (--net, --net.widths …) that the weights were made with"
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Begun:
@@ -74,11 +76,12 @@ def last_layers(net: Net, sample: jax.ShapeDtypeStruct | jax.Array, classes: int
     """For every variable whether its shape follows the number of classes; shaped like the network's
     Params.
     """
-    few, many = (
-        jax.eval_shape(functools.partial(net.init, sample=sample, classes=n), jax.random.key(0))
-        for n in (classes, classes + 1)
-    )
-    return jax.tree.map(lambda a, b: a.shape != b.shape, few, many)
+
+    def shapes(count: int) -> Params:
+        init = functools.partial(net.init, sample=sample, classes=count)
+        return jax.eval_shape(init, jax.random.key(0))
+
+    return jax.tree.map(lambda a, b: a.shape != b.shape, shapes(classes), shapes(classes + 1))
 
 
 def fitted(flat: Mapping[str, np.ndarray], model: Model, where: str) -> Params:
@@ -89,23 +92,23 @@ def fitted(flat: Mapping[str, np.ndarray], model: Model, where: str) -> Params:
       UserError: a variable is missing, of another shape, or none of this network, naming ``where``
         and the variable.
     """
-    like = jax.eval_shape(lambda: model.init(jax.random.key(0)))
+    like = jax.eval_shape(model.init, jax.random.key(0))
     last = jax.tree.leaves(last_layers(model.net, model.sample, model.classes))
     paths, tree = jax.tree.flatten_with_path(like)
     names = [jax.tree_util.keystr(path, simple=True, separator=".") for path, _ in paths]
-    remedy = "choose the network (--net, --net.widths …) that the weights were made with"
-    found = []
-    for name, (_, leaf), fresh in zip(names, paths, last):
-        value = np.zeros(leaf.shape, leaf.dtype) if fresh else flat.get(name)
+    values = []
+    for name, (_, leaf), fresh in zip(names, paths, last, strict=True):
+        value = flat.get(name)
+        if fresh:
+            value = np.zeros(leaf.shape, leaf.dtype)
         if value is None:
-            raise UserError(f"{where}: {name} is missing; {remedy}")
+            raise UserError(f"{name} is missing", where=where, remedy=REMEDY)
         if value.shape != leaf.shape:
-            raise UserError(
-                f"{where}: {name} is {value.shape} in the file and {leaf.shape} in the network; "
-                f"{remedy}"
-            )
-        found.append(value.astype(leaf.dtype))
+            what = f"{name} is {value.shape} in the file and {leaf.shape} in the network"
+            raise UserError(what, where=where, remedy=REMEDY)
+        values.append(value.astype(leaf.dtype))
     strange = sorted(flat.keys() - set(names))
     if strange:
-        raise UserError(f"{where}: {strange[0]} is not part of this network; {remedy}")
-    return jax.tree.unflatten(tree, found)
+        what = f"{strange[0]} is not part of this network"
+        raise UserError(what, where=where, remedy=REMEDY)
+    return jax.tree.unflatten(tree, values)
