@@ -1,5 +1,6 @@
 """Training methods: one file each; this table is all the rest of the code knows of them."""
 
+from semiseg import plugins
 from semiseg.methods.ad_mt import ADMT
 from semiseg.methods.bcp import BCP
 from semiseg.methods.cct import CCT
@@ -49,3 +50,4 @@ METHODS = {
     "bcp": BCP,
     "ad_mt": ADMT,
 }
+plugins.offer("method", METHODS)

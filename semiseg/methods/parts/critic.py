@@ -56,7 +56,7 @@ def adversarial_terms(
 
     Labelled images are the truth 1, unlabelled ones the truth 0 (Zhang et al. 2017, equations 1-3).
     """
-    fool = binary_cross_entropy(_judge_pair(frozen(critic), weak, unlabelled_map), truth=1)
+    fool = binary_cross_entropy(_judge_pair(frozen(critic), weak, unlabelled_map), 1)
     labelled_logit = _judge_pair(critic, image, jax.lax.stop_gradient(labelled_map))
     unlabelled_logit = _judge_pair(critic, weak, jax.lax.stop_gradient(unlabelled_map))
     tell = binary_cross_entropy(labelled_logit, 1) + binary_cross_entropy(unlabelled_logit, 0)
