@@ -1,6 +1,6 @@
-# Two commands: `make demo` and `make test`. Each makes its own virtual environment and installs what
-# it needs, in the versions that constraints/ records for this Python. `make test LOCK=` takes the
-# newest that pyproject.toml admits instead, `make lock` records those.
+# `make demo`, `make test` and `make docs`. Each makes its own virtual environment and installs what it
+# needs, in the versions that constraints/ records for this Python. `make test LOCK=` takes the newest
+# that pyproject.toml admits instead, `make lock` records those.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -10,7 +10,7 @@ STAMP := $(VENV)/.installed$(if $(LOCKED),,-newest)
 PIP = $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check
 INSTALL = $(PIP) $(if $(LOCKED),--constraint $(LOCKED),--upgrade --upgrade-strategy eager)
 
-.PHONY: demo test lint lock clean
+.PHONY: demo test lint docs lock clean
 
 demo: $(STAMP)
 	@$(BIN)/semiseg demo --out demo
@@ -21,6 +21,11 @@ test: $(STAMP)-dev lint
 lint: $(STAMP)-dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+docs: $(STAMP)-dev $(STAMP)-docs
+	$(BIN)/python docs/generate.py
+	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
+	@echo "open docs/_build/html/index.html"
 
 $(STAMP): pyproject.toml $(LOCKED)
 	@echo "installing semiseg into $(VENV), about a minute; the demo follows"
@@ -38,8 +43,13 @@ $(STAMP)-dev: pyproject.toml $(LOCKED)
 	@rm -f $(VENV)/.installed*
 	@touch $(STAMP) $@
 
+$(STAMP)-docs: $(STAMP)-dev
+	@echo "installing Sphinx into $(VENV)"
+	@$(INSTALL) -e ".[docs]"
+	@touch $@
+
 lock:
 	$(PYTHON) constraints/lock.py $(LOCK)
 
 clean:
-	rm -rf $(VENV) demo
+	rm -rf $(VENV) demo docs/_build

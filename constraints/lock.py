@@ -23,7 +23,7 @@ def newest_versions(folder: Path) -> dict[str, str]:
     report = folder / "report.json"
     pip = [str(folder / "venv" / "bin" / "python"), "-m", "pip", "install"]
     resolve = ["--quiet", "--dry-run", "--ignore-installed", "--report", str(report)]
-    subprocess.run([*pip, *resolve, ".[dev]"], cwd=ROOT, check=True)
+    subprocess.run([*pip, *resolve, ".[dev,docs]"], cwd=ROOT, check=True)
     packages = [entry["metadata"] for entry in json.loads(report.read_text())["install"]]
     return {canonical(package["name"]): package["version"] for package in packages}
 

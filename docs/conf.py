@@ -5,6 +5,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from pygments.lexers.special import TextLexer
+from sphinx.highlighting import lexers
+
 import semiseg
 
 project = "semiseg"
@@ -30,6 +33,8 @@ autodoc_default_options = {"members": True, "show-inheritance": False}
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
+
+lexers["csv"] = TextLexer()  # Pygments has none of that name
 
 html_theme = "furo"
 html_title = "semiseg"

@@ -16,7 +16,7 @@ LINE = re.compile(r"([a-z0-9-]+)==([^+\s;]+)\n")
 def declared():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    names = ("dev", "notebooks", "slurm")
+    names = ("dev", "docs", "notebooks", "slurm")
     texts = project["dependencies"] + [text for name in names for text in extras[name]]
     return [Requirement(text) for text in texts if not text.startswith("semiseg[")]
 
