@@ -40,8 +40,11 @@ def write_run(
     name=None,
     metrics=tuple(METRICS),
 ):
-    """One run; the score depends on method, budget, subset, seed and subject, and on nothing else."""
-    name = name or f"{method}-n{labels}-j{subset}-s{seed}" + (f"-r{ratio}" if ratio else "")
+    """One run; the score depends on method, budget, subset, seed and subject alone."""
+    if name is None:
+        name = f"{method}-n{labels}-j{subset}-s{seed}"
+        if ratio:
+            name += f"-r{ratio}"
     run = folder / name
     run.mkdir(parents=True)
     tree = {
@@ -66,7 +69,8 @@ def write_run(
         + GAIN.get(method, 0.0) / (1 + labels / 40)
         + 0.02 * np.sin(7 * subset) / np.log2(labels + 1)
     )
-    rows, dice = [], {}
+    rows = []
+    dice = {}
     for split in splits:
         for checkpoint in ("last", "val_best"):
             for s in range(subjects):
@@ -107,13 +111,9 @@ def write_run(
                 "lr": 0.01,
                 "seconds": step * 0.05,
             }
-            out.write(
-                json.dumps(
-                    line
-                    | ({"val_dice": level - 0.3 * np.exp(-step / 60)} if step % 50 == 0 else {})
-                )
-                + "\n"
-            )
+            if step % 50 == 0:
+                line["val_dice"] = level - 0.3 * np.exp(-step / 60)
+            out.write(json.dumps(line) + "\n")
     summary = {
         "run": name,
         "status": "finished",
@@ -146,12 +146,17 @@ def write_examples(
 ) -> None:
     """Discs on noise; the prediction is the disc moved, grown, or with an island."""
     y, x = np.mgrid[:side, :side] / side
-    image, label, prediction, scores = [], [], [], []
+    image = []
+    label = []
+    prediction = []
+    scores = []
     for i in range(6):
         scene = np.random.default_rng(i)
-        truth, guess = np.zeros((side, side), np.uint8), np.zeros((side, side), np.uint8)
+        truth = np.zeros((side, side), np.uint8)
+        guess = np.zeros((side, side), np.uint8)
         for k in range(3):
-            cy, cx, r = *scene.uniform(0.2, 0.8, 2), scene.uniform(0.08, 0.2)
+            cy, cx = scene.uniform(0.2, 0.8, 2)
+            r = scene.uniform(0.08, 0.2)
             truth[(y - cy) ** 2 + (x - cx) ** 2 < r**2] = k % classes + 1
             my, mx = rng.normal(0, (1 - level) * r, 2)
             guess[(y - cy - my) ** 2 + (x - cx - mx) ** 2 < (r * rng.uniform(0.85, 1.15)) ** 2] = (

@@ -1,3 +1,4 @@
+import itertools
 import json
 
 import numpy as np
@@ -5,12 +6,13 @@ import pytest
 
 from semiseg.analysis import scores_csv as subject_scores
 from semiseg.analysis import worth
-from semiseg.analysis.arms import arm_settings, find_arms
+from semiseg.analysis.arms import arm_settings, find_arms, title
 from semiseg.analysis.load import load_runs
 from semiseg.analysis.mixes import mixes, table_mixes
 from semiseg.analysis.statistics import Interval
 from semiseg.analysis.study import Comparison, study
 from semiseg.errors import UserError
+from semiseg.methods import METHODS
 from semiseg.report import page as report
 from semiseg.report import summary
 
@@ -20,6 +22,12 @@ from .fake import write_rows, write_run
 def scores(folder, values, **kwargs):
     run = write_run(folder, examples=False, **kwargs)
     write_rows(run, [["r", "val", "last", s, "a", "dice", str(v), "1"] for s, v in values.items()])
+
+
+def test_methods_are_called_as_they_call_themselves():
+    """Catches a method whose title in the report is not the one that its class declares."""
+    for name, method in METHODS.items():
+        assert title(name) == method.title
 
 
 def test_difference_is_paired_by_subset_seed_and_subject(tmp_path):
@@ -90,8 +98,8 @@ def test_two_numbers_of_one_choice_of_subjects_are_one_label_subset(tmp_path):
         ("bcp", 1),
     ):
         for labels, names in (
-            (2, ["pa", "pb"] if subset else ["pc", "pa"]),
-            (3, ["pb", "pc", "pa"] if subset else ["pa", "pb", "pc"]),
+            (2, [["pc", "pa"], ["pa", "pb"]][subset]),
+            (3, [["pa", "pb", "pc"], ["pb", "pc", "pa"]][subset]),
         ):
             annotate(
                 write_run(
@@ -118,7 +126,7 @@ def test_two_numbers_of_one_choice_of_subjects_are_one_label_subset(tmp_path):
     assert {c.paired_by for c in s.comparisons} == {"label subset and seed"}
     assert worth.gain(s, "supervised", 2, 3).n_subsets == 2
     assert (
-        "With 3 annotated, label subsets 0 and 1 hold the same images: they count as one"
+        "With 3 annotated, label subsets 0 and 1 contain the same images. They count as one"
         in " ".join(summary.cautions(s))
     )
 
@@ -152,9 +160,8 @@ def test_a_recipe_is_a_short_name(tmp_path):
         and len(arm_settings(runs)) == 3
     )
     for i in range(2):
-        many = {f"knob{k}": i if k == 9 else 0 for k in range(10)} | {
-            f"own{k}": i + k for k in range(5)
-        }
+        many = {f"knob{k}": 0 for k in range(9)} | {"knob9": i}
+        many |= {f"own{k}": i + k for k in range(5)}
         write_run(
             tmp_path / "own",
             name=f"r{i}",
@@ -189,19 +196,18 @@ def test_a_control_is_of_the_same_mix(tmp_path):
     """
     write_run(tmp_path, examples=False)
     for i, (kind, schedule) in enumerate(
-        [(k, s) for k in ("spade", "duplicated") for s in ("constant", "decay")]
+        itertools.product(("spade", "duplicated"), ("constant", "decay"))
     ):
         config = {
             "synthetic": f"made-{kind.replace('_', '-')}-{i:012d}",
             "synthetic_schedule": schedule,
         }
         scores(tmp_path, {"x": 0.1 * i}, ratio=1.0, config=config, name=f"r{i}")
-    beside = {
-        m.line: {name: round(i.mean, 6) for name, i in m.beside.items()}
-        for m in mixes(study(load_runs(tmp_path)))
-        if m.source == "spade"
-    }
-    assert list(beside.values()) == [{"duplicated pairs": -0.2}] * 2, beside
+    lines = [m for m in mixes(study(load_runs(tmp_path))) if m.source == "spade"]
+    assert len({m.line for m in lines}) == len(lines) == 2
+    for m in lines:
+        assert list(m.beside) == ["duplicated pairs"]
+        assert m.beside["duplicated pairs"].mean == pytest.approx(-0.2)
 
 
 def test_a_table_with_its_subjects_says_what_the_folders_say(tmp_path):
@@ -212,11 +218,8 @@ def test_a_table_with_its_subjects_says_what_the_folders_say(tmp_path):
     for method in ("supervised", "mean_teacher"):
         for subset in range(2):
             run = write_run(tmp_path / "runs", method=method, subset=subset, examples=False)
-            values = [
-                (f"s{i}", metric, rng.uniform(0.5, 0.9))
-                for i in range(5)
-                for metric in ("dice", "hd95")
-            ]
+            cells = itertools.product([f"s{i}" for i in range(5)], ("dice", "hd95"))
+            values = [(subject, metric, rng.uniform(0.5, 0.9)) for subject, metric in cells]
             write_rows(
                 run,
                 [["r", "val", "last", s, "a", metric, f"{v:.4f}", "1"] for s, metric, v in values],
@@ -225,10 +228,8 @@ def test_a_table_with_its_subjects_says_what_the_folders_say(tmp_path):
     results = runs.write_csv(tmp_path / "results.csv")
     subject_scores.write(runs, results, ("dice", "hd95"), "val")
     for metric in ("dice", "hd95"):
-        mine, theirs = (
-            study(load_runs(results), metric).comparisons[0],
-            study(runs, metric).comparisons[0],
-        )
+        mine = study(load_runs(results), metric).comparisons[0]
+        theirs = study(runs, metric).comparisons[0]
         assert (*mine.difference, mine.p, mine.p_wilcoxon) == pytest.approx(
             (*theirs.difference, theirs.p, theirs.p_wilcoxon)
         )
@@ -251,7 +252,10 @@ def test_ten_subjects_can_show_a_difference_in_three_label_subsets(tmp_path, sub
                 run, [["r", "val", "last", s, "a", "dice", f"{v:.4f}", "1"] for s, v in values]
             )
     (found,) = study(load_runs(tmp_path)).comparisons
-    assert found.p < 1e-3 if subsets == 3 else found.p == pytest.approx(2**-9)
+    if subsets == 3:
+        assert found.p < 1e-3
+    else:
+        assert found.p == pytest.approx(2**-9)
 
 
 def test_a_table_that_cannot_tell_its_mixes_apart_is_refused(tmp_path):
@@ -301,13 +305,13 @@ def test_gains_of_a_table_are_paired(tmp_path):
     """Catches a gain over another seed's run, ratio 0 drawn as a mix, and a run without a partner
     that counts.
     """
-    rows = [("real", "real", 8, j, s, 0.0, 0.1 * j + 0.01 * s) for j in range(2) for s in range(2)]
-    rows += [
-        (line, line, 8, j, s, 0.5, 0.1 * j + 0.01 * s + more)
-        for line, more in (("duplicated", 0.0), ("spade", 0.2))
-        for j in range(3)
-        for s in range(2)
-    ]
+    rows = []
+    for j, s in itertools.product(range(3), range(2)):
+        score = 0.1 * j + 0.01 * s
+        if j < 2:
+            rows.append(("real", "real", 8, j, s, 0.0, score))
+        rows.append(("duplicated", "duplicated", 8, j, s, 0.5, score))
+        rows.append(("spade", "spade", 8, j, s, 0.5, score + 0.2))
     found = table_mixes(rows)
     assert [(m.line, m.ratio, m.gain.n_runs) for m in found] == [
         ("spade", 0.5, 4),
@@ -325,9 +329,11 @@ def test_baseline_has_no_synthetic_data(tmp_path):
 
 def test_significant_needs_test_and_interval():
     """Catches either one deciding alone."""
-    verdict = lambda low, p: (
-        Comparison("a", "b", 4, Interval(0.1, low, 0.2, 9, 3, 20), p, p, "").significant
-    )
+
+    def verdict(low, p):
+        interval = Interval(0.1, low, 0.2, 9, 3, 20)
+        return Comparison("a", "b", 4, interval, p, p, "").significant
+
     assert (
         verdict(0.05, 0.01),
         verdict(-0.01, 0.01),
@@ -356,8 +362,7 @@ def test_an_interval_stays_where_its_metric_can_be(tmp_path):
             run,
             [
                 ["r", "val", "last", s, "a", metric, str(value), "1"]
-                for s in "xy"
-                for metric in ("dice", "hd95")
+                for s, metric in itertools.product("xy", ("dice", "hd95"))
             ],
         )
     (dice,), (hd95,) = (

@@ -61,7 +61,9 @@ def test_curve_interval_at_a_budget_is_near_the_cells_own():
 
 
 def test_pooling_by_hand():
-    """.5 .7 .6 .8: the middle two become .65. Catches a running maximum, which would make them .7."""
+    """0.5 0.7 0.6 0.8: the middle two become 0.65. Catches a running maximum, which would make them
+    0.7.
+    """
     np.testing.assert_allclose(
         pooling(np.array([0.5, 0.7, 0.6, 0.8])) @ [0.5, 0.7, 0.6, 0.8], [0.5, 0.65, 0.65, 0.8]
     )
@@ -78,7 +80,10 @@ def test_label_equivalence_by_hand():
     budget; open at both ends.
     """
     tables = _flat(0.5, 0.6, 0.7, 0.8)
-    at = lambda target: label_equivalence(np.full((3, 10), target), tables, range(3), BUDGETS)
+
+    def at(target):
+        return label_equivalence(np.full((3, 10), target), tables, range(3), BUDGETS)
+
     assert at(0.65)[:3] == pytest.approx((8 * np.sqrt(2),) * 3, rel=1e-2)
     assert at(0.9)[:3] == pytest.approx((np.inf, 32, np.inf)) and at(0.4)[:3] == pytest.approx(
         (0, 0, 4)
@@ -109,11 +114,13 @@ def test_variance_split_finds_each_component():
     """
     rng = np.random.default_rng(5)
     truth = (0.5, 0.3, 1.0, 0.4, 0.2)
-    j, n, s = 40, 3, 80
-    y = (
-        truth[0] * rng.normal(size=(j, 1, 1)) + truth[1] * rng.normal(size=(j, n, 1)) + truth[2] * rng.normal(size=s)
-        + truth[3] * rng.normal(size=(j, 1, s)) + truth[4] * rng.normal(size=(j, n, s))
-    ).reshape(j * n, s)  # fmt: skip
+    j = 40
+    n = 3
+    s = 80
+    y = truth[0] * rng.normal(size=(j, 1, 1)) + truth[1] * rng.normal(size=(j, n, 1))
+    y = y + truth[2] * rng.normal(size=s)
+    y = y + truth[3] * rng.normal(size=(j, 1, s)) + truth[4] * rng.normal(size=(j, n, s))
+    y = y.reshape(j * n, s)
     found = variance_split(y, np.repeat(np.arange(j), n))
     np.testing.assert_allclose(found, truth, rtol=0.25)
     assert sum(found.shares.values()) == pytest.approx(1)
@@ -165,16 +172,14 @@ def test_a_study_is_worth_labels(known):
         8 * np.sqrt(2), rel=0.05
     )
     assert equivalence_sentences(known)[0].startswith(
-        "Mean teacher with 4 annotated images scores like supervised with about 11 (95 % interval"
+        "Mean teacher with 4 annotated images performs like supervised with about 11 (95 % CI"
     )
     assert "it saves annotations" in equivalence_sentences(known)[0]
     e = w.equivalence
-    certain, open_ = (
-        e._replace(labels=np.inf, low=16.0, high=np.inf),
-        e._replace(labels=np.inf, low=9.3, high=np.inf),
-    )
+    certain = e._replace(labels=np.inf, low=16.0, high=np.inf)
+    open_ = e._replace(labels=np.inf, low=9.3, high=np.inf)
     assert [equivalence_text(Worth("a", 16, x, "")) for x in (certain, open_)] == [
-        "more than 16 (95 % interval > 16)", "more than 16 (95 % interval 9.3 to > 16)"
+        "more than 16 (95 % CI > 16)", "more than 16 (95 % CI 9.3 to > 16)"
     ]  # fmt: skip
     assert (
         [Worth("a", 16, x, "").saves for x in (certain, open_)] == [True, False]
@@ -192,7 +197,7 @@ def test_a_study_is_worth_labels(known):
             9.0,
             13.0,
             "saves",
-            "scores like supervised with about 11 (95 % interval 9 to 13): it saves annotations.",
+            "performs like supervised with about 11 (95 % CI 9 to 13): it saves annotations.",
         ),
         (
             0,
@@ -200,24 +205,24 @@ def test_a_study_is_worth_labels(known):
             13.0,
             "undecided",
             (
-                "no saving is shown. It scores like supervised with about 11, and the 95 % interval, "
-                "9 to 13, leaves out 4, but the"
+                "no label saving is shown. It performs like supervised with about 11 (95 % CI 9 to "
+                "13), which excludes the 4 it was given, but the"
             ),
         ),
-        (0, 0.0, 13.0, "undecided", "the 95 % interval, < 4 to 13, holds 4 itself."),
+        (0, 0.0, 13.0, "undecided", "(95 % CI < 4 to 13), which includes the 4 it was given."),
         (
             1,
             0.0,
             13.0,
             "undecided",
-            "is shown to be better, but how many annotations that saves is open",
+            "is significantly better, but how many annotations it saves is not clear",
         ),
         (
             -1,
             9.0,
             13.0,
             "undecided",
-            "is shown to be worse, but how many annotations that costs is open",
+            "is significantly worse, but how many annotations it costs is not clear",
         ),
     ],
 )
@@ -248,18 +253,16 @@ def test_a_curve_that_falls_is_said(tmp_path):
             ("bcp", 8, 0.65),
         ):
             run = write_run(tmp_path, method=method, labels=labels, subset=subset, examples=False)
-            rows = [
-                [f"s{i}", "a", m, str(v), "1"]
-                for i in range(4)
-                for m, v in (("dice", level + 0.01 * i), ("hd95", 10 - 10 * level + i))
-            ]
+            rows = []
+            for i in range(4):
+                rows.append([f"s{i}", "a", "dice", str(level + 0.01 * i), "1"])
+                rows.append([f"s{i}", "a", "hd95", str(10 - 10 * level + i), "1"])
             write_rows(run, [["r", "val", "last", *row] for row in rows])
     for metric in ("dice", "hd95"):
         s = study(load_runs(tmp_path), metric)
         assert plateaus(s, "supervised") == [(8, 16)]
-        assert (
-            "Supervised does not improve from 8 to 16 annotated images (" in equivalence_sentences(s)[-1]
-        )
+        plateau = "Supervised does not improve from 8 to 16 annotated images ("
+        assert plateau in equivalence_sentences(s)[-1]
         assert gain(s, "supervised", 8, 16).mean < 0 < gain(s, "supervised", 16, 32).mean
 
 

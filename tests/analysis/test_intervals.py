@@ -1,4 +1,4 @@
-"""Intervals and tests of a mean against textbook formulas, SciPy, statsmodels and simulated truth."""
+"""Intervals and tests of a mean against textbook formulas, SciPy, statsmodels and simulations."""
 
 import csv
 import importlib.util
@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.mark.parametrize(("shape", "subset"), [((1, 12), [0]), ((12, 1), range(12))])
 def test_one_factor_alone_is_students_interval(shape, subset):
-    """Catches wrong degrees of freedom, a population variance, and a level that is not resampled."""
+    """Catches wrong degrees of freedom, a population variance, and a factor that is left out."""
     x = np.random.default_rng(1).normal(0.3, 1, 12)
     interval = mean_interval(x.reshape(shape), list(subset))
     half = scipy.stats.t.ppf(0.975, 11) * x.std(ddof=1) / np.sqrt(12)
@@ -41,7 +41,8 @@ def test_error_of_a_balanced_table_is_the_two_way_analysis_of_variance():
     )  # seeds that cancel within a subset
     assert found.error**2 == pytest.approx((ms[0] + ms[1] - ms[2]) / 28)
     anova = pytest.importorskip("statsmodels.stats.anova")
-    formula, pandas = pytest.importorskip("statsmodels.formula.api"), pytest.importorskip("pandas")
+    formula = pytest.importorskip("statsmodels.formula.api")
+    pandas = pytest.importorskip("pandas")
     j, s = np.indices(z.shape)
     frame = pandas.DataFrame({"y": z.ravel(), "j": j.ravel(), "s": s.ravel()})
     table = anova.anova_lm(formula.ols("y ~ C(j) + C(s)", frame).fit())
@@ -115,11 +116,12 @@ def test_small_simulation_holds_the_truth():
     lost level, a tail, degrees of freedom.
     """
     rows = _simulation().simulate(150, seed=1, designs=((3, 3, 20),))
-    of = lambda what: [r["rate"] for r in rows if r["what"] == what]
-    mean, boot = (
-        of("interval of a mean, covers"),
-        of("percentile bootstrap, covers (for comparison)"),
-    )
+
+    def of(what):
+        return [row["rate"] for row in rows if row["what"] == what]
+
+    mean = of("interval of a mean, covers")
+    boot = of("percentile bootstrap, covers (for comparison)")
     assert len(mean) == 5 and 0.92 <= np.mean(mean) <= 0.98 and np.mean(boot) < np.mean(mean)
     for what in ("labels a result is worth, covers", "power-law curve at 24 labels, covers"):
         assert 0.87 <= np.mean(of(what)) <= 1.0

@@ -57,8 +57,12 @@ def test_each_factor_alone_has_the_bootstrap_standard_error(vary, shape):
     subsets, seeds, subjects = shape
     x = np.random.default_rng(5).normal(size=8)
     values = np.broadcast_to(x.reshape(shape), shape).reshape(subsets * seeds, subjects)
-    values = np.repeat(values, 3, axis=1) if subjects == 1 else np.repeat(values, 3, axis=0)
-    subset = np.repeat(np.arange(subsets), seeds) if subjects == 1 else np.arange(3)
+    if subjects == 1:
+        values = np.repeat(values, 3, axis=1)
+        subset = np.repeat(np.arange(subsets), seeds)
+    else:
+        values = np.repeat(values, 3, axis=0)
+        subset = np.arange(3)
     interval = hierarchical_bootstrap(values, subset, draws=20_000)
     assert interval.mean == pytest.approx(x.mean())
     assert (interval.high - interval.low) / 2 == pytest.approx(
