@@ -16,7 +16,16 @@ from semiseg.environment import prepare
 
 prepare()
 __version__ = "0.1.0"
-__all__ = ["Predictor", "Trial", "UserError", "load_runs", "run", "sweep"]
+__all__ = [
+    "Predictor",
+    "Trial",
+    "UserError",
+    "load_plugin",
+    "load_runs",
+    "register",
+    "run",
+    "sweep",
+]
 
 # Imported on first use: `semiseg --help` and the data commands must not wait for JAX.
 _HOME = {
@@ -26,12 +35,15 @@ _HOME = {
     "sweep": "semiseg.sweeps",
     "load_runs": "semiseg.analysis.load",
     "UserError": "semiseg.errors",
+    "register": "semiseg.plugins",
+    "load_plugin": "semiseg.plugins",
 }
 
 if TYPE_CHECKING:
     from semiseg.analysis.load import load_runs
     from semiseg.config import Trial
     from semiseg.errors import UserError
+    from semiseg.plugins import load_plugin, register
     from semiseg.runner import run
     from semiseg.runner.predictor import Predictor
     from semiseg.sweeps import sweep

@@ -15,11 +15,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from semiseg import plugins
 from semiseg.augment.geometry import Geometry, centre, warp
 from semiseg.augment.intensity import Intensity
 from semiseg.types import IGNORE, hyper
 
 __all__ = [
+    "AUGMENTATIONS",
     "Augmentation",
     "Geometry",
     "Intensity",
@@ -215,6 +217,10 @@ def ssl4mis() -> Augmentation:
     )
     return Augmentation(geometry, UNCHANGED)
 
+
+AUGMENTATIONS: dict[str, type] = {"default": Augmentation}
+"""Classes of augmentation: anything with ``weak`` and ``strong``, see :class:`Augmentation`."""
+plugins.offer("augmentation", AUGMENTATIONS)
 
 PRESETS = {
     "default": default,

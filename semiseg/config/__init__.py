@@ -7,6 +7,7 @@ presets.
     constraints  what fits together
     changes      a trial with fields replaced by their dotted names
     presets      published recipes
+    recordable   what a run's files can say of a trial
     yaml_file    a trial from a file, and as one
 """
 
@@ -14,25 +15,37 @@ from semiseg.config.changes import override
 from semiseg.config.choices import CHOICES, make, name_of, to_dict
 from semiseg.config.constraints import check, check_synthetic, check_volumes
 from semiseg.config.presets import PRESETS, preset
+from semiseg.config.recordable import check_recordable, recorded
 from semiseg.config.tree import flatten
 from semiseg.config.trial import Trial
-from semiseg.config.yaml_file import from_dict, load, load_yaml, to_yaml
+from semiseg.config.yaml_file import (
+    from_dict,
+    load,
+    load_network,
+    load_yaml,
+    network_from_dict,
+    to_yaml,
+)
 
 __all__ = [
     "CHOICES",
     "PRESETS",
     "Trial",
     "check",
+    "check_recordable",
     "check_synthetic",
     "check_volumes",
     "flatten",
     "from_dict",
     "load",
+    "load_network",
     "load_yaml",
     "make",
     "name_of",
+    "network_from_dict",
     "override",
     "preset",
+    "recorded",
     "to_dict",
     "to_yaml",
 ]

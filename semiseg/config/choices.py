@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from semiseg.augment import AUGMENTATIONS
 from semiseg.config import tree
 from semiseg.losses import LOSSES
 from semiseg.methods import METHODS
@@ -19,11 +20,29 @@ def _weights_at(word: str) -> Weights | None:
 
 
 CHOICES = tree.Choices(
-    {"method": METHODS, "net": NETS, "other": NETS, "criterion": LOSSES, "init": INITS},
+    {
+        "method": METHODS,
+        "net": NETS,
+        "other": NETS,
+        "criterion": LOSSES,
+        "init": INITS,
+        "augment": AUGMENTATIONS,
+    },
     readers={"init": _weights_at},
     carried={"method": ("criterion",)},
+    unnamed={"augment": "default"},
 )
 """Fields that hold one of several classes, by the last part of their dotted name."""
+
+KIND_OF = {
+    "method": "method",
+    "net": "net",
+    "other": "net",
+    "criterion": "loss",
+    "init": "objective",
+    "augment": "augmentation",
+}
+"""The kind that :func:`semiseg.register` calls the classes of a field."""
 
 
 def name_of(field: str, value: Any) -> str:

@@ -29,6 +29,7 @@ class Choices(Mapping[str, Mapping[str, type]]):
       readers: field → a function that makes an instance of a word that is no name of the table,
         or returns None.
       carried: field → fields of the old instance that a newly chosen one takes over.
+      unnamed: field → the name that is not written, because the field had one class at first.
 
     >>> choices = Choices({"loss": {"complex": complex}})
     >>> choices.make("loss", "complex"), choices.name_of("loss", 1j)
@@ -41,8 +42,10 @@ class Choices(Mapping[str, Mapping[str, type]]):
         *,
         readers: Mapping[str, Callable[[str], Any]] | None = None,
         carried: Mapping[str, Sequence[str]] | None = None,
+        unnamed: Mapping[str, str] | None = None,
     ):
         self._tables = tables
+        self._unnamed = unnamed or {}
         self._readers = readers or {}
         self._carried = carried or {}
 
@@ -66,6 +69,13 @@ class Choices(Mapping[str, Mapping[str, type]]):
                 return name
         what = f"{type(value).__name__} is not in the table of {field}"
         raise UserError(what, remedy="add it there under a name", field=field)
+
+    def label(self, field: str, value: Any) -> dict[str, str]:
+        """What a dict of ``value`` says of its class: its ``name``, or nothing."""
+        name = self.name_of(field, value)
+        if self._unnamed.get(field) == name:
+            return {}
+        return {"name": name}
 
     def make(self, field: str, name: str) -> Any:
         """A default instance of the class called ``name`` in the table of ``field``.
@@ -114,7 +124,7 @@ def to_dict(value: Any, choices: Choices, field: str = "") -> Any:
         inner = {name: to_dict(getattr(value, name), choices, name) for name in names}
         if field not in choices:
             return inner
-        return {"name": choices.name_of(field, value), **inner}
+        return {**choices.label(field, value), **inner}
     if isinstance(value, tuple | list):
         return [to_dict(item, choices) for item in value]
     return value

@@ -8,11 +8,16 @@ from typing import Any
 
 import yaml
 
+from semiseg import plugins
 from semiseg.config.changes import override
-from semiseg.config.choices import to_dict
 from semiseg.config.presets import preset
+from semiseg.config.recordable import PLUGINS, recorded
 from semiseg.config.trial import Trial
+from semiseg.errors import UserError
 from semiseg.files import read_mapping
+
+NETWORK_FIELDS = ("net", "image_size", "zoom", "view", "slices", "depth", "depth_zoom")
+"""Fields of a trial that say what a network sees of an image, and which network it is."""
 
 
 def from_dict(nested: Mapping[str, Any], where: str = "") -> Trial:
@@ -20,11 +25,15 @@ def from_dict(nested: Mapping[str, Any], where: str = "") -> Trial:
     that ``preset`` names, else at its default.
 
     Raises:
-      UserError: an unknown field or a wrong value, naming ``where``.
+      UserError: an unknown field or a wrong value, naming ``where``; a plug-in that a run needs and
+        that is not loaded.
 
     >>> from_dict({"labels": 4, "method": {"name": "mean_teacher"}}).labels
     4
     """
+    if PLUGINS in nested:
+        plugins.require(nested[PLUGINS], where)
+        nested = {key: value for key, value in nested.items() if key != PLUGINS}
     if "preset" not in nested:
         return override(Trial(), nested, where)
     method = nested.get("method", nested.get("method.name", "supervised"))
@@ -34,9 +43,32 @@ def from_dict(nested: Mapping[str, Any], where: str = "") -> Trial:
     return override(preset(str(nested["preset"]), str(method)), changes, where)
 
 
+def network_from_dict(nested: Mapping[str, Any], where: str = "") -> Trial:
+    """A trial with the network and the frame of a run and with defaults elsewhere: all that
+    segmenting an image needs. The run's method, loss and augmentation need not be known here.
+
+    Raises:
+      UserError: an unknown network or a wrong value, naming ``where``.
+
+    >>> network_from_dict({"method": {"name": "my_own"}, "image_size": 64}).image_size
+    64
+    """
+    changes = {key: value for key, value in nested.items() if key in NETWORK_FIELDS}
+    try:
+        return override(Trial(), changes, where)
+    except UserError:
+        plugins.require(nested.get(PLUGINS, ()), where)
+        raise
+
+
 def load(path: str | Path) -> Trial:
     """A trial from a YAML (or JSON) file."""
     return from_dict(load_yaml(path), str(path))
+
+
+def load_network(path: str | Path) -> Trial:
+    """The network and the frame in a YAML (or JSON) file, see :func:`network_from_dict`."""
+    return network_from_dict(load_yaml(path), str(path))
 
 
 def load_yaml(path: str | Path) -> dict[str, Any]:
@@ -46,4 +78,4 @@ def load_yaml(path: str | Path) -> dict[str, Any]:
 
 def to_yaml(trial: Trial) -> str:
     """The complete, re-runnable configuration."""
-    return yaml.safe_dump(to_dict(trial), sort_keys=False)
+    return yaml.safe_dump(recorded(trial), sort_keys=False)

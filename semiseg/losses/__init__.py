@@ -2,6 +2,7 @@
 LOSSES.
 """
 
+from semiseg import plugins
 from semiseg.losses.boundary import Boundary
 from semiseg.losses.ce import CE
 from semiseg.losses.ce_dice import SSL4MIS, CEDice
@@ -24,6 +25,7 @@ LOSSES = {
     "boundary": Boundary,
     "hausdorff_dt": HausdorffDT,
 }
+plugins.offer("loss", LOSSES)
 
 __all__ = [
     "CE",

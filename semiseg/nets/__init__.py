@@ -2,6 +2,7 @@
 ``tests/nets/test_nets.py``.
 """
 
+from semiseg import plugins
 from semiseg.nets.attended_unet import CBAMUNet, CoordinateUNet, SEUNet
 from semiseg.nets.attention_unet import AttentionUNet
 from semiseg.nets.deeplab import DeepLabV3, DeepLabV3Plus, FCNResNet
@@ -46,5 +47,6 @@ NETS = {
     "pointrend": PointRend,
 }
 """Every network by the name the command line knows it by."""
+plugins.offer("net", NETS)
 
 __all__ = ["NETS", "UNet"]

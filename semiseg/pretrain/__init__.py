@@ -13,6 +13,7 @@ segmentation method and stands in a table of its own. Adding one is its file, a 
 in tests/test_pretrain.py.
 """
 
+from semiseg import plugins
 from semiseg.pretrain.dense_contrastive import DenseContrastive
 from semiseg.pretrain.initial import Fresh, Weights
 from semiseg.pretrain.masked_image import MaskedImage
@@ -23,3 +24,5 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "dense_contrastive": DenseContrastive,
 }
 INITS: dict[str, type] = {"none": Fresh, **OBJECTIVES, "weights": Weights}
+for table in (OBJECTIVES, INITS):
+    plugins.offer("objective", table)

@@ -52,7 +52,7 @@ def knobs_of(trial: Trial) -> Knobs:
 def header_of(trial: Trial, info: StoreInfo) -> dict[str, Any]:
     """What a weights file says of itself."""
     return {
-        "config": config.to_dict(trial),
+        "config": config.recorded(trial),
         "classes": list(info.classes),
         "channels": info.channels,
         "unit": info.unit,

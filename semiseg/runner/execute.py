@@ -175,6 +175,7 @@ def prepare(trial: Trial) -> Job:
     Raises:
       UserError: a field makes no sense, by itself or for the data.
     """
+    config.check_recordable(trial)
     config.check(trial)
     config.check_volumes(trial)
     config.check_synthetic(trial)

@@ -71,7 +71,7 @@ class Predictor:
                 f"wrote"
             )
         if place.is_dir():
-            trial = config.load(folder.config)
+            trial = config.load_network(folder.config)
             _, header = load_weights(weights)
         else:
             _, header = load_weights(weights)
@@ -215,7 +215,7 @@ def _trial_of(header: dict[str, Any], weights: Path) -> Trial:
         raise UserError(
             f"{weights}: does not say which network it is of; name the run's folder instead"
         )
-    return config.from_dict(header["config"], str(weights))
+    return config.network_from_dict(header["config"], str(weights))
 
 
 def _cases(images: Sequence[np.ndarray], volume: bool) -> list[Case]:

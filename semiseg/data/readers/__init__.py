@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from semiseg import plugins
 from semiseg.data.readers import dsb2018, folder, ssl4mis_acdc
 from semiseg.data.source import Option, Reader, Source, existing
 from semiseg.errors import UserError
@@ -22,6 +23,7 @@ READERS: dict[str, Reader] = {
     )
 }
 """Format → its reader."""
+plugins.offer("reader", READERS)
 
 
 def read(format: str, source: str | Path, progress: bool = True, **options: Any) -> Source:
