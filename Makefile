@@ -20,6 +20,8 @@ test: $(STAMP)-dev lint
 
 lint: $(STAMP)-dev
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-logo
 	$(BIN)/mypy
 
 docs: $(STAMP)-dev $(STAMP)-docs
