@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +18,7 @@ EXAMPLES = 6
 
 def choose_examples(
     cases: Sequence[Case], images: np.ndarray, predictions: Sequence[np.ndarray]
-) -> dict[str, np.ndarray]:
+) -> dict[str, Any]:
     """Arrays of examples.npz: the worst to the best images, spread evenly over their ranks.
 
     Of a volume one slice is shown. All are scaled to one shape; empty where no image has a Dice.

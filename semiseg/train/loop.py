@@ -154,7 +154,7 @@ def train(
     saved = time.monotonic()
     shown = progress_of(plan.steps, step, progress)
     if step < plan.steps and learner.program not in _compiled:
-        shown.compiling(next(iter(sharding.device_set)).platform)
+        shown.compiling(jax.default_backend())
     with StopSignal() as stop:
         try:
             while step < plan.steps:

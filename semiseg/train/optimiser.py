@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -84,4 +86,9 @@ def _step(t: jax.Array) -> jax.Array:
     return 0.1 ** jnp.floor(2.4 * t + 1e-4)  # 2.4 · 2500 / 6000 may round to just below 1
 
 
-_FALLING = {"poly": _poly, "cosine": _cosine, "step": _step, "constant": jnp.ones_like}
+_FALLING: dict[str, Callable[[jax.Array], jax.Array]] = {
+    "poly": _poly,
+    "cosine": _cosine,
+    "step": _step,
+    "constant": jnp.ones_like,
+}
