@@ -9,7 +9,15 @@ from typing import NamedTuple
 
 from semiseg.analysis.study import FEW_SUBJECTS, FEW_SUBSETS
 from semiseg.report import advice
-from semiseg.report.format import capitalise, count, interval_text, number, p_text, score_label
+from semiseg.report.format import (
+    capitalise,
+    count,
+    interval_text,
+    is_or_are,
+    number,
+    p_text,
+    score_label,
+)
 from semiseg.report.sentences import equivalence_text
 from semiseg.report.untrained import EVERYTHING, Untrained
 from semiseg.synthetic_sources import source_title
@@ -36,15 +44,15 @@ def needs(fact: advice.Needs) -> str:
     """What a study needs before it can advise."""
     parts = []
     if fact.subjects is not None:
-        parts.append(f"{FEW_SUBJECTS} scored subjects at least (here {fact.subjects})")
+        parts.append(f"at least {FEW_SUBJECTS} scored subjects (here {fact.subjects})")
     if fact.untrained:
         parts.append("networks that have learnt something (here none has)")
     if fact.subsets is not None:
-        parts.append(f"{FEW_SUBSETS} label subsets (here {fact.subsets})")
+        parts.append(f"at least {FEW_SUBSETS} label subsets (here {fact.subsets})")
     words = parts[-1]
     if len(parts) > 1:
         words = f"{', '.join(parts[:-1])} and {parts[-1]}"
-    return f"Before this page can advise it needs {words}."
+    return f"For advice, this page needs {words}."
 
 
 def untrained(fact: Untrained) -> str:
@@ -52,18 +60,18 @@ def untrained(fact: Untrained) -> str:
     kinds = []
     for kind in fact.kinds:
         if kind == EVERYTHING:
-            kinds.append("paint nearly everything")
+            kinds.append("predict nearly every pixel as an object")
         else:
-            kinds.append("find nothing")
+            kinds.append("find no object")
     steps = ", ".join(map(str, fact.steps))
-    end = f"{' or '.join(kinds)} after {steps} steps; give more steps first."
+    end = f"{' or '.join(kinds)} after {steps} steps. Train for more steps first."
     if fact.every:
-        return f"No network here has learnt anything yet: they {end}"
+        return f"No network here has learnt anything yet. They {end}"
     named = [_with_budgets(arm, labels) for arm, labels in fact.budgets.items()]
     who = "; ".join(named[:MOST_NAMED])
     if len(named) > MOST_NAMED:
         who += f" and {len(named) - MOST_NAMED} more"
-    return f"{capitalise(who)} have learnt nothing yet: their networks {end}"
+    return f"{capitalise(who)} have learnt nothing yet. Their networks {end}"
 
 
 def _with_budgets(arm: str, labels: tuple[int, ...] | None) -> str:
@@ -87,7 +95,8 @@ def which_method(
     return Answer(
         WHICH,
         f"Stay with {c.baseline}",
-        f"No other is shown to beat it. The nearest with {c.labels} annotated {fact.unit} is "
+        f"No other method is significantly better. The nearest with {c.labels} annotated "
+        f"{fact.unit} is "
         f"{c.arm}: {interval_text(c.difference, fact.metric, signed=True)}, {verdict}.",
     )
 
@@ -100,8 +109,8 @@ def _not_compared(fact: advice.NotCompared) -> Answer:
     reached = f"{score_label(fact.metric, fact.length_unit)}: {'; '.join(scores)}."
     if len(fact.scores) == 1:
         only = capitalise(fact.scores[0].arm)
-        return Answer(WHICH, only, f"It is the only one that was run. {reached}")
-    why = "No supervised run stands beside another method with as many annotations."
+        return Answer(WHICH, only, f"It is the only method that was run. {reached}")
+    why = "No supervised run has as many annotations as a run of another method."
     return Answer(WHICH, "Not compared", f"{why} {reached}")
 
 
@@ -117,10 +126,10 @@ def _recommended(fact: advice.Recommended) -> Answer:
     gain = interval_text(c.difference, fact.metric, signed=True)
     detail = (
         f"{score_label(fact.metric, fact.length_unit)} {_score(fact.score, fact.metric, fact.unit)}"
-        f": {gain} over {c.baseline} ({p_text(c.p_holm)}, Holm)."
+        f": {gain} compared with {c.baseline} ({p_text(c.p_holm)}, Holm-corrected)."
     )
     if fact.tried > 1:
-        detail += f" It is ahead at {fact.better} of {fact.tried} budgets."
+        detail += f" It is significantly better at {fact.better} of {fact.tried} label budgets."
     return Answer(WHICH, short, detail)
 
 
@@ -128,8 +137,8 @@ def _recommended(fact: advice.Recommended) -> Answer:
 def how_many_labels(fact: advice.OneBudget | advice.HowMany) -> Answer:
     if isinstance(fact, advice.OneBudget):
         detail = (
-            f"{capitalise(fact.arm)} was run with {fact.labels} annotated {fact.unit} alone; a "
-            f"curve needs two numbers at least."
+            f"{capitalise(fact.arm)} was run with {fact.labels} annotated {fact.unit} only; a "
+            f"learning curve needs at least two label budgets."
         )
         return Answer(HOW_MANY, "Not asked", detail)
     short, detail = _enough(fact)
@@ -154,7 +163,7 @@ def _enough(fact: advice.HowMany) -> tuple[str, str]:
     if first != before:
         more = f", from {first} it is {_gain(fact, first)}"
     detail = (
-        f"{reached}. Whether that is better than {before} is open: the gain is "
+        f"{reached}. It is undecided whether that is better than {before}: the gain is "
         f"{_gain(fact, before)}{more}."
     )
     return "Undecided", detail
@@ -174,11 +183,11 @@ def _saving(fact: advice.HowMany) -> str:
     w = fact.saves
     if w is not None:
         return (
-            f" {capitalise(w.arm)} with {w.labels} is worth {equivalence_text(w)} of "
-            f"{fact.baseline}."
+            f" {capitalise(w.arm)} with {w.labels} performs like {fact.baseline} with "
+            f"{equivalence_text(w)}."
         )
     if fact.compared:
-        return " No method is shown to save labels."
+        return " No method significantly saves labels."
     return ""
 
 
@@ -188,15 +197,15 @@ def how_much_synthetic(
 ) -> Answer:
     if isinstance(fact, advice.OneRatio):
         detail = (
-            f"Only one ratio was run, {fact.ratio:g} synthetic images per real one; add ratio "
-            f"0 to compare."
+            f"Only one ratio was run, {fact.ratio:g} synthetic images per real image; add ratio 0 "
+            f"to compare."
         )
         return Answer(HOW_MUCH, "Not asked", detail)
     if isinstance(fact, advice.NoSyntheticRuns):
-        detail = "No run mixed in synthetic images, so these runs say nothing about it."
+        detail = "No run used synthetic images, so these runs do not answer this question."
         return Answer(HOW_MUCH, "Not tried here", detail, _commands(fact))
     if isinstance(fact, advice.NoMix):
-        detail = "No mix was run beside the same method without synthetic data."
+        detail = "No run with synthetic images has a partner of the same method without them."
         return Answer(HOW_MUCH, "Undecided", detail)
     return _mixes(fact)
 
@@ -217,14 +226,17 @@ def _mixes(fact: advice.Mixes) -> Answer:
     if fact.better:
         short = f"{fact.ratio:g} per real image"
         detail = (
-            f"It gains most: {gain} with {c.labels} annotated; {fact.better} of {fact.tried} "
-            f"mixes help, {fact.worse} harm."
+            f"It gains most: {gain} with {c.labels} annotated. Of {fact.tried} mixes, "
+            f"{fact.better} "
+            f"{is_or_are(fact.better)} significantly better and {fact.worse} significantly worse."
         )
     else:
-        short = "None is shown to help"
+        short = "No significant gain"
         detail = (
-            f"Mixes tried: {fact.tried}, of which {fact.worse} harm. The best, {fact.ratio:g} per "
-            f"real image with {c.labels} annotated: {gain}."
+            f"Of {count(fact.tried, 'mix', 'mixes')}, {fact.worse} {is_or_are(fact.worse)} "
+            f"significantly worse. The best has {fact.ratio:g} synthetic images per real image, "
+            f"with "
+            f"{c.labels} annotated: {gain}."
         )
     return Answer(HOW_MUCH, short, detail + _controls(fact))
 
@@ -236,17 +248,18 @@ def _controls(fact: advice.Mixes) -> str:
         f"{source_title(source)} {interval_text(interval, fact.metric, signed=True)}"
         for source, interval in fact.controls
     ]
-    return f" The controls, as many images without a generator: {'; '.join(parts)}."
+    return f" Controls with as many images, made without a generator: {'; '.join(parts)}."
 
 
 # ------------------------------------------------------------------ how sure
 def how_sure(fact: advice.Certainty) -> Answer:
-    noun = "arm"
+    noun = "compared setting"
     if fact.methods:
         noun = "method"
     detail = (
-        f"{count(fact.runs, 'run')}: {count(fact.arms, noun)}, {count(fact.budgets, 'budget')}, "
-        f"for each as a rule {count(fact.subsets, 'label subset')} × "
+        f"{count(fact.runs, 'run')}: {count(fact.arms, noun)}, "
+        f"{count(fact.budgets, 'label budget')}, for each usually "
+        f"{count(fact.subsets, 'label subset')} × "
         f"{count(round(fact.seeds, 1), 'seed')}, scored on {count(fact.subjects, 'subject')}."
     )
     if fact.fewer:
@@ -259,6 +272,6 @@ def how_sure(fact: advice.Certainty) -> Answer:
     if fact.seeds < 3:
         few.append("fewer than 3 seeds")
     if few:
-        detail += f" A result wants 3 × 3; here are {' and '.join(few)}."
+        detail += f" A firm result needs 3 label subsets × 3 seeds; here are {' and '.join(few)}."
         return Answer(HOW_SURE, "Provisional", detail)
     return Answer(HOW_SURE, f"{fact.subsets} label subsets × {fact.seeds:g} seeds", detail)

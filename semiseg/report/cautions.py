@@ -33,16 +33,16 @@ def caution(fact: limits.Limit) -> str:
             )
         case limits.RunsDiffer():
             return (
-                f"Runs differ in {fact.what} ({', '.join(fact.values)}): differences between "
-                f"methods may be due to that."
+                f"Runs differ in {fact.what} ({', '.join(fact.values)}): this may cause "
+                f"differences between methods."
             )
         case limits.ValidationScores():
             return (
-                "These are validation scores. Settings tuned on the validation set flatter all of "
-                "them; a final claim needs the test set."
+                "These are validation scores. They are too high if settings were tuned on the "
+                "validation set; a final claim needs the test set."
             )
         case limits.UnequalBudgets():
-            return "Not every method was run at every budget."
+            return "Not every method was run at every label budget."
 
 
 def _unlike_settings(fact: limits.UnlikeSettings) -> str:
@@ -51,8 +51,8 @@ def _unlike_settings(fact: limits.UnlikeSettings) -> str:
     if fact.more:
         more = f"; and {fact.more} more"
     return (
-        f"The methods were not trained alike ({'; '.join(settings)}{more}): a difference between "
-        f"them may be one of these settings."
+        f"The methods were not trained with the same settings ({'; '.join(settings)}{more}): these "
+        f"may cause differences between methods."
     )
 
 
@@ -61,32 +61,33 @@ def _single_runs(fact: limits.SingleRuns) -> str:
     if fact.results == fact.all:
         which = "Every result is"
     rest = (
-        f"intervals shown are over subjects only, not over seeds or choices of annotated "
+        f"The intervals shown are over subjects only, not over seeds or choices of annotated "
         f"{fact.unit}"
     )
     if fact.one_subject:
-        rest = "there is none at all, with a single subject"
-    return f"{which} a single run: no interval over runs exists; {rest}."
+        rest = "With a single subject, there is no interval at all"
+    return f"{which} a single run, so there is no interval over runs. {rest}."
 
 
 def _few_replicates(fact: limits.FewReplicates) -> str:
     words = {
         "one subset": (
-            f"rest on one choice of annotated {fact.unit}, and their intervals cover no other"
+            f"rest on one choice of annotated {fact.unit}: their intervals cover no other choice"
         ),
         "two subsets": (
-            "have two label subsets: intervals are wide, and tests see an effect where there is "
+            "have two label subsets: intervals are wide, and tests find an effect where there is "
             "none in up to 6 of 100 cases"
         ),
-        "few seeds": "have fewer than 3 seeds a label subset",
+        "few seeds": "have fewer than 3 seeds per label subset",
     }
     return f"{fact.results} of {fact.all} results {words[fact.kind]}."
 
 
 def _equal_subsets(fact: limits.EqualSubsets) -> str:
     return (
-        f"With {fact.labels} annotated, label subsets {' and '.join(fact.subsets)} hold the same "
-        f"{fact.unit}: they count as one, and of runs with the same seed one counts."
+        f"With {fact.labels} annotated, label subsets {' and '.join(fact.subsets)} contain the "
+        f"same "
+        f"{fact.unit}. They count as one, and of runs with the same seed only one counts."
     )
 
 
@@ -96,14 +97,14 @@ def _no_subject_scores(fact: limits.NoSubjectScores) -> str:
         who = f"{fact.runs} of {fact.all} runs"
     return (
         f"{who} were read from a results.csv without their subjects' scores: intervals and tests "
-        f"leave out the spread between subjects."
+        f"ignore the spread between subjects."
     )
 
 
 def _signed_means(fact: limits.SignedMeans) -> str:
     return (
-        f"A results.csv holds signed means: errors of opposite sign cancel before the "
-        f"{score_label(fact.metric).lower()} is taken."
+        f"A results.csv has signed means: errors of opposite sign cancel before the "
+        f"{score_label(fact.metric).lower()} is computed."
     )
 
 
@@ -112,6 +113,6 @@ def _too_few_subjects(fact: limits.TooFewSubjects) -> str:
     if fact.subjects == 1:
         plural = ""
     return (
-        f"With {fact.subjects} scored subject{plural} no paired test can reach p < .05, whatever "
+        f"With {fact.subjects} scored subject{plural}, no paired test can reach p < 0.05, whatever "
         f"the difference."
     )

@@ -32,14 +32,12 @@ def number(value: float, metric: str = "dice", signed: bool = False) -> str:
     """A score; a (signed) difference has one decimal more, because it is smaller than a score.
 
     >>> number(0.814), number(5.26, "hd95"), number(-0.031, signed=True)
-    ('.81', '5.3', '−.031')
+    ('0.81', '5.3', '−0.031')
     """
     if not np.isfinite(value):
         return MISSING
     places = METRICS[metric].places + int(signed)
     text = f"{abs(value):.{places}f}"
-    if METRICS[metric].unit == "":
-        text = text.removeprefix("0")
     return _sign(value, text, signed) + text
 
 
@@ -62,7 +60,7 @@ def interval_text(interval: Interval, metric: str = "dice", signed: bool = False
     """A mean with its interval; the mean alone where nothing varied.
 
     >>> interval_text(Interval(0.81, 0.78, 0.84, 9, 3, 20))
-    '.81 [.78, .84]'
+    '0.81 [0.78, 0.84]'
     """
     mean = number(interval.mean, metric, signed)
     if not interval.low < interval.high:
@@ -76,12 +74,12 @@ def p_text(p: float) -> str:
     """A p value in a sentence.
 
     >>> p_text(0.03), p_text(0.0004), p_text(1.0), p_text(float("nan"))
-    ('p = .030', 'p < .001', 'p = 1', 'no test')
+    ('p = 0.030', 'p < 0.001', 'p = 1', 'no test')
     """
     if np.isnan(p):
         return "no test"
     if p < 0.001:
-        return "p < .001"
+        return "p < 0.001"
     return f"p = {p_value(p)}"
 
 
@@ -89,15 +87,15 @@ def p_value(p: float) -> str:
     """A p value in a column of p values.
 
     >>> p_value(0.03), p_value(0.0004)
-    ('.030', '< .001')
+    ('0.030', '< 0.001')
     """
     if np.isnan(p):
         return "no test"
     if p < 0.001:
-        return "< .001"
+        return "< 0.001"
     if p >= 0.9995:
         return "1"
-    return f"{p:.3f}".replace("0.", ".")
+    return f"{p:.3f}"
 
 
 def decimal(value: float, places: int = 2) -> str:
@@ -111,16 +109,15 @@ def decimal(value: float, places: int = 2) -> str:
     return f"{value:.{places}f}".replace("-", "−")
 
 
-def count(n: float, noun: str) -> str:
+def count(n: float, noun: str, plural: str = "") -> str:
     """A number of things.
 
-    >>> count(1, "run"), count(3, "run")
-    ('1 run', '3 runs')
+    >>> count(1, "run"), count(3, "run"), count(2, "mix", "mixes")
+    ('1 run', '3 runs', '2 mixes')
     """
-    ending = "s"
     if n == 1:
-        ending = ""
-    return f"{n:g} {noun}{ending}"
+        return f"{n:g} {noun}"
+    return f"{n:g} {plural or f'{noun}s'}"
 
 
 def is_or_are(n: int) -> str:

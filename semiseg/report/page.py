@@ -14,7 +14,8 @@ from semiseg.analysis.load import once
 from semiseg.analysis.runs import Run, Runs
 from semiseg.analysis.study import Study, curve_runs, ratio_runs, study
 from semiseg.errors import UserError
-from semiseg.report import json_rows, pictures, tables
+from semiseg.report import json_rows, tables
+from semiseg.report.details import dates
 from semiseg.report.section import section
 
 Section = dict[str, Any]
@@ -156,15 +157,11 @@ def _render(sections: list[Section], runs: Runs, split: str) -> str:
         problems=runs.problems,
         n_runs=len(runs),
         split=split,
-        colours={
-            "fp": pictures.FALSE_POSITIVE,
-            "fn": pictures.FALSE_NEGATIVE,
-            "confused": pictures.CONFUSED,
-        },
+        dates=dates(list(runs)),
     )
 
 
-_TOGETHER = re.compile(r"\[[^\]]*\]|95 %|(p )?[<>=] \.?\d+")
+_TOGETHER = re.compile(r"\[[^\]]*\]|95 %|(p )?[<>=] \d+")
 """``[0.78,`` and ``0.84]``, or ``p <`` and ``0.05``, on two lines read badly."""
 
 

@@ -35,14 +35,14 @@ def protocol(s: Study) -> list[Row]:
 
 
 _CHECKPOINT = (
-    "The last one. None was picked by its scores; results.csv has the best validation checkpoint "
-    "beside it, under its own name."
+    "The last one. It was not chosen by its scores; results.csv also has the best validation "
+    "checkpoint, under its own name."
 )
 
 
 def _data(s: Study) -> str:
     return (
-        f"{s.data}. Splits are by subject: no subject is on both sides. Training has no access to "
+        f"{s.data}. Splits are by subject: no subject is in two of them. Training has no access to "
         f"the test set.{_test_evaluations(s)}"
     )
 
@@ -58,7 +58,7 @@ def _test_evaluations(s: Study) -> str:
     if not file.exists():
         return ""
     lines = [line for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
-    return f" The data set's ledger counts {len(lines)} looks at test in all."
+    return f" The data set's ledger counts {len(lines)} test evaluations in all."
 
 
 def _scored(s: Study) -> str:
@@ -80,8 +80,8 @@ def _runs(s: Study) -> str:
     label_subsets = shortened(_values(s.runs, lambda run: run.label_subset))
     seeds = shortened(_values(s.runs, lambda run: run.seed))
     return (
-        f"{len(s.runs)}: as a rule {count(subsets, 'label subset')}, {count(runs, 'run')} for each "
-        f"method and budget. Label subsets {label_subsets}; seeds {seeds}."
+        f"{len(s.runs)}: usually {count(subsets, 'label subset')}, {count(runs, 'run')} for each "
+        f"method and label budget. Label subsets {label_subsets}; seeds {seeds}."
     )
 
 
@@ -104,15 +104,15 @@ def _pre_training(runs: Runs) -> str:
     """What came before the training, for those that did not begin at random."""
     starts = {(run.init, run.total_steps - run.steps) for run in runs if run.init != "none"}
     return "".join(
-        f" Runs with init {init} have {steps:,} steps before these."
+        f" Runs with init {init} have {steps:,} steps of pre-training before these."
         for init, steps in sorted(starts)
     )
 
 
 def _empty_masks(runs: Runs) -> str:
     return (
-        "A score not defined for a subject and class is left out of the mean, and n_subjects in "
-        f"results.csv counts what is left.{_policy(runs)}"
+        "A score that is not defined for a subject and class is left out of the mean; n_subjects "
+        f"in results.csv counts the others.{_policy(runs)}"
     )
 
 
@@ -130,29 +130,30 @@ def _policy(runs: Runs) -> str:
 def _intervals(s: Study) -> str:
     if not covered(s):
         return (
-            "None: with one run on one subject, or runs that are all alike, nothing varies that an "
-            "interval could be made of."
+            "None. With one run on one subject, or with runs that are all alike, nothing varies, "
+            "so "
+            "there is no interval."
         )
     return (
         f"95 % intervals for other {covered(s)}: Student's, with the variance of two crossed "
         "clusters (runs by label subset, subjects) and Satterthwaite's degrees of freedom. In "
-        "simulations with 3 label subsets they hold the truth in 94 to 96 of 100 cases, with 2 "
+        "simulations with 3 label subsets they contain the truth in 94 to 96 of 100 cases, with 2 "
         "label subsets in 93 to 97 (experiments/results/statistics.csv). A factor with one member "
-        "does not vary, and no interval covers it; the pointer over an interval shows what it "
-        "covers."
+        "does not vary, so no interval covers it. Point at an interval to see what it covers."
     )
 
 
 def _comparisons(s: Study) -> str:
     return (
-        f"Each method minus {s.baseline}, on the same subjects and, where they exist, the same "
-        "label subset and seed. p is that of the test that goes with the interval (other label "
-        "subsets, seeds and subjects); with fewer than three label subsets the larger of it and of "
-        "a sign-flip permutation test by subject. It is corrected with Holm's method over all "
-        "comparisons of methods on this data set, and over those of synthetic data by themselves. "
-        "At the small levels where that correction looks, a test on three label subsets errs up to "
-        "eight times as often as it says (simulated, the worst of five designs): after many "
-        "comparisons, take a corrected p just below .05 for a hint. Better or worse (significant): "
-        "the corrected p is below .05 and the interval leaves out zero; the rest is undecided, "
-        "which is not the same as equal."
+        f"Each method minus {s.baseline}, on the same subjects and, where possible, with the same "
+        "label subset and seed. The p value belongs to the test that goes with the interval (other "
+        "label subsets, seeds and subjects). With fewer than three label subsets it is the larger "
+        "of this one and that of a sign-flip permutation test by subject. Holm's method corrects "
+        "it "
+        "over all comparisons of methods on this data set; comparisons of synthetic data are "
+        "corrected apart from them. At the small levels that this correction uses, a test on three "
+        "label subsets errs up to eight times as often as it states (simulated, the worst of five "
+        "designs): after many comparisons, a corrected p just below 0.05 is only a hint. A method "
+        "is better or worse (significant) if the corrected p is below 0.05 and the interval "
+        "excludes zero. Otherwise it is undecided, which does not mean equal."
     )

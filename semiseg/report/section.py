@@ -16,13 +16,13 @@ from semiseg.analysis.worth import worth
 from semiseg.errors import UserError
 from semiseg.evaluate.metrics import METRICS
 from semiseg.method_docs import describe_method
-from semiseg.report import summary, synthetic_sets, tables
+from semiseg.report import details, summary, synthetic_sets, tables
 from semiseg.report.cost import cost_rows
 from semiseg.report.facts import smallest_budget, unit_of_annotation
 from semiseg.report.figures import FIGURES
 from semiseg.report.figures.figure import Figure, Material
 from semiseg.report.figures.output import inline_svg, save
-from semiseg.report.figures.overlays import overlays
+from semiseg.report.figures.overlays import draw_galleries, legend
 from semiseg.report.figures.style import COLOURS
 from semiseg.report.format import (
     MISSING,
@@ -34,7 +34,7 @@ from semiseg.report.format import (
     score_label,
     size,
 )
-from semiseg.report.pictures import data_uri, pick_examples
+from semiseg.report.pictures import Gallery, data_uri, pick_examples
 from semiseg.report.protocol import protocol
 from semiseg.report.reproduce import citations, commands
 from semiseg.report.sentences import equivalence_parts, no_interval
@@ -73,7 +73,10 @@ def section(s: Study, mixed: Study | None, out: Path, suffix: str) -> dict[str, 
     headline = "label_efficiency"
     if crowded:
         headline = "differences"
-    examples, example_labels = _examples(s, out / "figures" / f"overlays{suffix}.png")
+    galleries = _galleries(s)
+    overlays = f"figures/overlays{suffix}.png"
+    if galleries:
+        save(draw_galleries(galleries), out / overlays)
     studies = [s]
     if mixed is not None:
         studies.append(mixed)
@@ -91,7 +94,9 @@ def section(s: Study, mixed: Study | None, out: Path, suffix: str) -> dict[str, 
         "pseudo_labels": summary.pseudo_label_sentences(s),
         "spread": _spread(s),
         "citations": citations(s),
-        "classes": max(len(run.scores.axes[3]) for run in s.runs),
+        "by_class": details.class_table(s),
+        "by_subject": details.subject_table(s, out),
+        "every_run": details.run_table(s, out),
         "cautions": summary.cautions(s),
         "caption": tables.caption(s),
         "methods": _methods(s),
@@ -102,8 +107,10 @@ def section(s: Study, mixed: Study | None, out: Path, suffix: str) -> dict[str, 
         "baseline": s.baseline,
         "others": _other_metrics(s),
         "metric": score_label(s.metric, s.unit),
-        "examples": examples,
-        "example_labels": example_labels,
+        "examples": [_example(gallery, out) for gallery in galleries],
+        "example_labels": smallest_budget(s),
+        "example_file": overlays,
+        "legend": _legend(galleries),
         "protocol": protocol(s),
         "cost": [row for i, one in enumerate(studies) for row in cost_rows(one, mixes=i > 0)],
         "pre_trained": any(run.init != "none" for one in studies for run in one.runs),
@@ -285,28 +292,30 @@ def _mixes(s: Study, mixed: Study | None) -> dict[str, Any] | None:
     }
 
 
-def _examples(s: Study, file: Path) -> tuple[list[dict[str, Any]], int | None]:
-    """Pictures of each compared setting, and the budget they are of."""
-    labels = smallest_budget(s)
+def _galleries(s: Study) -> list[Gallery]:
+    """Pictures of each compared setting at the smallest budget; none where no run stored any."""
     try:
-        rows = pick_examples(s.runs, labels)
-    except UserError:  # no run stored examples
-        return [], None
-    save(overlays(s.runs, labels), file)
-    result = []
-    for arm, run, shown in rows:
-        images = [
-            {
-                "rank": rank,
-                "subject": subject,
-                "dice": number(dice),
-                "src": data_uri(rgb),
-                "alt": (
-                    f"{arm}, {rank} image ({subject}), Dice {number(dice)}: truth outlined, errors "
-                    f"tinted"
-                ),
-            }
-            for rank, subject, dice, rgb in shown
-        ]
-        result.append({"arm": arm, "run": run.name, "images": images})
-    return result, labels
+        return pick_examples(s.runs, smallest_budget(s))
+    except UserError:
+        return []
+
+
+def _legend(galleries: list[Gallery]) -> dict[str, str]:
+    if not galleries:
+        return {}
+    return legend(galleries)
+
+
+def _example(gallery: Gallery, out: Path) -> dict[str, Any]:
+    images = []
+    for picture in gallery.pictures:
+        dice = number(picture.dice)
+        alt = (
+            f"{gallery.arm}, {picture.rank} image ({picture.subject}), Dice {dice}: truth "
+            f"outlined, "
+            f"errors tinted"
+        )
+        image = {"rank": picture.rank, "subject": picture.subject, "dice": dice, "alt": alt}
+        images.append(image | {"src": data_uri(picture.rgb)})
+    run = gallery.run
+    return {"arm": gallery.arm, "run": run.name, "href": details.link(run, out), "images": images}

@@ -24,7 +24,7 @@ from semiseg.report.format import (
     score_label,
     size,
 )
-from semiseg.report.pseudo_label_findings import LITTLE, PseudoLabelFindings
+from semiseg.report.pseudo_label_findings import LITTLE, LOST, PseudoLabelFindings
 
 SPLITS = {"val": "validation", "test": "test"}
 
@@ -73,13 +73,13 @@ def _only_scores(fact: facts.OnlyScores) -> str:
 def _winner(fact: facts.Winner) -> str:
     beats = f"{capitalise(fact.arm)} beats {fact.baseline}"
     if fact.single_runs:
-        beats = f"One trained {fact.arm} beats one trained {fact.baseline}"
+        beats = f"A single run of {fact.arm} beats a single run of {fact.baseline}"
     if len(fact.tried) == 1:
         return f"{beats} with {annotated(fact.first)}"
     share = f"{len(fact.better)} of"
     if len(fact.better) == len(fact.tried):
         share = "all"
-    return f"{beats} at {share} {len(fact.tried)} budgets"
+    return f"{beats} at {share} {len(fact.tried)} label budgets"
 
 
 # ------------------------------------------------------------------ the answer
@@ -92,30 +92,28 @@ def reached(fact: facts.Reached) -> str:
 
 def comparison(c: Comparison, metric: str) -> str:
     difference = interval_text(c.difference, metric, signed=True)
-    return (
-        f"{capitalise(c.arm)} minus {c.baseline}, paired by subject: {difference}, which is "
-        f"{_significance(c)} ({p_text(c.p_holm)}, Holm)."
-    )
-
-
-def _significance(c: Comparison) -> str:
+    start = f"{capitalise(c.arm)} minus {c.baseline}, paired by subject: {difference}"
+    if np.isnan(c.p):
+        return f"{start}, which could not be tested."
+    significance = "not significant"
     if c.significant:
-        return "significant"
-    if np.isfinite(c.p):
-        return "not significant"
-    return "untested"
+        significance = "significant"
+    return f"{start}, which is {significance} ({p_text(c.p_holm)}, Holm-corrected)."
 
 
 def others(fact: facts.Others) -> str:
     if fact.others == fact.all:
-        return f"None of the {fact.all} comparisons there is significant."
-    return f"The other {fact.others} of {fact.all} comparisons there are not significant."
+        return f"None of the {fact.all} comparisons at this label budget is significant."
+    return (
+        f"The other {fact.others} of {fact.all} comparisons at this label budget are not "
+        f"significant."
+    )
 
 
 def verdicts(fact: facts.Verdicts) -> str:
     comparisons = fact.better + fact.worse + fact.undecided
     return (
-        f"Over all budgets, of {comparisons} comparisons with {fact.baseline}, {fact.better} "
+        f"Over all label budgets, of {comparisons} comparisons with {fact.baseline}, {fact.better} "
         f"{is_or_are(fact.better)} significantly better, {fact.worse} significantly worse, and "
         f"{fact.undecided} {is_or_are(fact.undecided)} undecided."
     )
@@ -154,9 +152,9 @@ def equivalence_parts(w: Worth) -> tuple[str, str]:
 
 
 def equivalence_text(w: Worth) -> str:
-    """``about 12 (95 % interval 9.1 to 16)``."""
+    """``about 12 (95 % CI 9.1 to 16)``."""
     point, interval = equivalence_parts(w)
-    return f"{point} (95 % interval {interval})"
+    return f"{point} (95 % CI {interval})"
 
 
 def equivalence(fact: facts.Equivalence) -> str:
@@ -166,33 +164,36 @@ def equivalence(fact: facts.Equivalence) -> str:
     """
     w = fact.worth
     given = f"{capitalise(w.arm)} with {w.labels} annotated {fact.unit}"
-    point, interval = equivalence_parts(w)
     if w.verdict != "undecided":
         return (
-            f"{given} scores like {fact.baseline} with {equivalence_text(w)}: it {w.verdict} "
+            f"{given} performs like {fact.baseline} with {equivalence_text(w)}: it {w.verdict} "
             f"annotations."
         )
     if w.tested:
         return (
-            f"{given} is shown to be {_how_tested(w)} is open: it scores like {fact.baseline} with "
-            f"{point}, 95 % interval {interval}."
+            f"{given} is significantly {_how_tested(fact)} is not clear: it performs like "
+            f"{fact.baseline} with {equivalence_text(w)}."
         )
     return (
-        f"{given}: no saving is shown. It scores like {fact.baseline} with {point}, and the "
-        f"95 % interval, {interval}, {_why_undecided(w)}."
+        f"{given}: no label saving is shown. It performs like {fact.baseline} with "
+        f"{equivalence_text(w)}, {_why_undecided(w)}."
     )
 
 
-def _how_tested(w: Worth) -> str:
-    if w.tested == 1:
-        return "better, but how many annotations that saves"
-    return "worse, but how many annotations that costs"
+def _how_tested(fact: facts.Equivalence) -> str:
+    if fact.worth.tested == 1:
+        return f"better than {fact.baseline}, but how many annotations it saves"
+    return f"worse than {fact.baseline}, but how many annotations it costs"
 
 
 def _why_undecided(w: Worth) -> str:
     if w.above or w.below:
-        return f"leaves out {w.labels}, but the corrected comparison with as many is undecided"
-    return f"holds {w.labels} itself"
+        return (
+            f"which excludes the {w.labels} it was given, but the corrected comparison at this "
+            f"label "
+            f"budget is undecided"
+        )
+    return f"which includes the {w.labels} it was given"
 
 
 def plateau(fact: facts.Plateau) -> str:
@@ -200,8 +201,8 @@ def plateau(fact: facts.Plateau) -> str:
     scores = [size(score, fact.metric) for score in fact.scores]
     return (
         f"{capitalise(fact.baseline)} does not improve from {low} to {high} annotated "
-        f"{fact.unit} ({scores[0]} and {scores[1]}): numbers between them count as one level, so "
-        f"what lies there cannot be told apart."
+        f"{fact.unit} ({scores[0]} and {scores[1]}). All numbers in this range count as one level, "
+        f"because their scores do not differ."
     )
 
 
@@ -213,14 +214,16 @@ def best_ratio(fact: facts.BestRatio) -> str:
     if fact.ratios > 1:
         of = f"the best of {fact.ratios} ratios"
     controls = "".join(
-        f"; over as many {name}: {_gain(interval, fact.metric)}"
+        f"; compared with as many {name}: {_gain(interval, fact.metric)}"
         for name, interval in m.beside.items()
     )
-    return f"{_mix(m)} ({of}): {_gain(m.gain, fact.metric)} over real images alone{controls}."
+    return (
+        f"{_mix(m)} ({of}): {_gain(m.gain, fact.metric)} compared with real images alone{controls}."
+    )
 
 
 def _mix(m: Mix) -> str:
-    return f"{capitalise(m.line)} with {m.labels} annotated, {m.ratio:g} for each real one"
+    return f"{capitalise(m.line)} with {m.labels} annotated, {m.ratio:g} for each real image"
 
 
 def _gain(interval: Interval, metric: str) -> str:
@@ -240,33 +243,34 @@ def _direction(interval: Interval) -> str:
 # ------------------------------------------------------------------ pseudo-labels
 def pseudo_labels(fact: PseudoLabelFindings) -> list[str]:
     """Where confirmation bias shows, who accepts next to nothing, and classes that are lost."""
-    start = f"With {fact.labels} annotated {fact.unit} "
+    start = f"With {fact.labels} annotated {fact.unit}, "
     result = []
     if fact.most_biased:
         arm, bias = fact.most_biased
         result.append(f"{start}confirmation bias shows most in {arm}: {_bias(bias)}")
     elif fact.judged:
-        who = f"none of {', '.join(fact.judged)} shows"
+        who = f"none of the methods with long enough logs ({', '.join(fact.judged)})"
         if fact.all_judged:
-            who = "no method shows"
+            who = "no method"
         result.append(
-            f"{start}{who} confirmation bias: none lost more than {number(SMALLEST_FALL)} of its "
-            f"accuracy while its ECE rose."
+            f"{start}{who} lost more than {number(SMALLEST_FALL)} of the accuracy of its accepted "
+            f"pixels while its calibration error (ECE) rose."
         )
     if fact.idle:
         result.append(
             f"{start}{', '.join(fact.idle)} accepted less than {number(LITTLE)} of the foreground "
-            f"at the end: next to nothing was taught."
+            f"at the end: pseudo-labels taught next to nothing."
         )
     for name, arms in fact.lost.items():
-        result.append(f"Class {name} is all but lost (recall below .1) with {', '.join(arms)}.")
+        result.append(f"Class {name} is nearly lost (recall below {LOST}) with {', '.join(arms)}.")
     return result
 
 
 def _bias(bias: Bias) -> str:
     return (
-        f"from step {bias.step:.0f} on, the accuracy of accepted pixels went from "
-        f"{number(bias.accuracy[0])} to {number(bias.accuracy[1])} while their share went from "
-        f"{number(bias.accepted[0])} to {number(bias.accepted[1])} and the ECE from "
-        f"{number(bias.ece[0])} to {number(bias.ece[1])}."
+        f"from step {bias.step:.0f} on, the accuracy of accepted pixels fell from "
+        f"{number(bias.accuracy[0])} to {number(bias.accuracy[1])}, while their share went from "
+        f"{number(bias.accepted[0])} to {number(bias.accepted[1])} and the calibration error (ECE) "
+        f"rose from {number(bias.ece[0])} to {number(bias.ece[1])}. The network reinforces its own "
+        f"mistakes."
     )

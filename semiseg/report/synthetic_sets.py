@@ -45,7 +45,8 @@ CHECKS = {
     "transfer": (
         "One can learn from them",
         (
-            "Dice on held-out real images after training on samples alone, as a share of training on "
+            "Dice on held-out real images after training on samples alone, as a share of "
+            "training on "
             "real pairs"
         ),
         SHARE,

@@ -160,7 +160,7 @@ def caption(s: Study) -> str:
         checkpoint = "last checkpoint"
     star = ""
     if s.comparisons:
-        star = f" *: differs from {s.baseline} (paired tests, Holm-corrected p < .05)."
+        star = f" *: differs from {s.baseline} (paired tests, Holm-corrected p < 0.05)."
     return (
         f"{what} ({s.split} split, {checkpoint}) by number of annotated "
         f"{unit_of_annotation(s.runs)}, {_interval_words(s)}.{star}"
@@ -173,7 +173,7 @@ def _interval_words(s: Study) -> str:
     if not covered(s):
         if all(i.n_runs == 1 for i in intervals):
             return "one run each, no interval"
-        return "runs alike, no interval"
+        return "all runs alike, no interval"
     if any(" and " in i.covers for i in intervals):
         return f"with 95 % interval over {covered(s)}"
     return f"with 95 % interval over {covered(s)} alone"

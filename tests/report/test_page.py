@@ -3,6 +3,7 @@ import json
 import re
 import shutil
 import subprocess
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
@@ -84,13 +85,17 @@ def test_page_is_whole_self_contained_and_accessible(report):
     page = Page(text)
     for tag, attrs in page.tags:
         for key in ("src", "href", "xlink:href"):
-            assert attrs.get(key, "#").startswith(("#", "data:")), (tag, attrs[key])
-        assert tag not in ("script", "link", "iframe")
+            address = attrs.get(key, "#")
+            local = address.startswith(("#", "data:")) or (report / unquote(address)).exists()
+            assert local, (tag, address)
+        assert tag not in ("link", "iframe")
+        assert tag != "script" or not attrs
         assert tag != "img" or len(attrs["alt"]) > 10
         assert tag != "svg" or len(attrs["aria-label"]) > 10
     assert "url(http" not in text and "@import" not in text
     assert len(page.ids) == len(set(page.ids))
-    assert {attrs["href"][1:] for tag, attrs in page.tags if tag == "a"} <= set(page.ids)
+    links = [attrs["href"] for tag, attrs in page.tags if tag == "a"]
+    assert {href[1:] for href in links if href.startswith("#")} <= set(page.ids)
     levels = [int(tag[1]) for tag, _ in page.tags if re.fullmatch("h[1-6]", tag)]
     assert (
         levels[0] == 1
@@ -125,21 +130,21 @@ def test_numbers_on_the_page_are_the_studys(report, runs):
 
 
 def test_words_of_scores():
-    """Catches a lost sign, a zero before the point, a minus on a zero, and a distance printed as a
+    """Catches a lost sign, a lost zero before the point, a minus on a zero, and a distance printed as a
     share.
     """
-    assert [number(v) for v in (0.814, 1.0, 0.0, float("nan"))] == [".81", "1.00", ".00", "–"]
+    assert [number(v) for v in (0.814, 1.0, 0.0, float("nan"))] == ["0.81", "1.00", "0.00", "–"]
     assert (
         number(5.25, "hd95") == "5.2"
-        and number(-0.0312, signed=True) == "−.031"
-        and number(-0.0001, signed=True) == ".000"
+        and number(-0.0312, signed=True) == "−0.031"
+        and number(-0.0001, signed=True) == "0.000"
     )
-    assert number(0.02, signed=True) == "+.020"
-    assert interval_text(Interval(0.8, 0.7, 0.9, 9, 3, 20)) == ".80 [.70, .90]"
-    assert interval_text(Interval(0.8, 0.8, 0.8, 1, 1, 1)) == ".80"
+    assert number(0.02, signed=True) == "+0.020"
+    assert interval_text(Interval(0.8, 0.7, 0.9, 9, 3, 20)) == "0.80 [0.70, 0.90]"
+    assert interval_text(Interval(0.8, 0.8, 0.8, 1, 1, 1)) == "0.80"
     assert [p_text(p) for p in (0.0004, 0.213, 1.0, float("nan"))] == [
-        "p < .001",
-        "p = .213",
+        "p < 0.001",
+        "p = 0.213",
         "p = 1",
         "no test",
     ]
@@ -168,7 +173,7 @@ def test_insignificance_is_said(runs):
         ],
     )
     assert (
-        "+.020 [−.010, +.050], which is not significant (p = .210, Holm)"
+        "+0.020 [−0.010, +0.050], which is not significant (p = 0.210, Holm-corrected)"
         in summary.answer(unsure)[1]
     )
     assert summary.claim(unsure) == "No method is significantly better than supervised"
@@ -192,7 +197,7 @@ def test_insignificance_is_said(runs):
         for c in s.comparisons
     ]
     assert re.match(
-        "One trained .* beats one trained supervised",
+        "A single run of .* beats a single run of supervised",
         summary.claim(dataclasses.replace(s, comparisons=once)),
     )  # not the method
 
@@ -238,7 +243,7 @@ def test_methods_that_were_not_trained_alike_are_cautioned(tmp_path):
         config={"lr": 0.01, "net": {"name": "unet", "width": 32}, "zoom": 1.0},
     )
     told = summary.cautions(study(load_runs(tmp_path / "alike")))[0]
-    assert "not trained alike (net.width is 16, 32; lr is 0.01, 0.03)" in told
+    assert "same settings (net.width is 16, 32; lr is 0.01, 0.03)" in told
 
 
 def test_test_split_is_used_where_all_have_it_and_names_are_escaped(tmp_path):
@@ -266,7 +271,7 @@ def test_tables_have_every_cell_and_escape_latex(tmp_path):
     write_run(tmp_path, method="my_method", labels=8, data="nuclei")
     s = study(load_runs(tmp_path))
     lines = markdown([s]).splitlines()
-    assert lines[2].split(" | ")[1:] == ["4", "8 |"] and "| my method | – | ." in markdown([s])
+    assert lines[2].split(" | ")[1:] == ["4", "8 |"] and "| my method | – | 0." in markdown([s])
     text = latex([s])
     assert "95 \\%" in text and "\\toprule" in text and text.count("&") == 2 * 3 and "–" not in text
 
@@ -320,7 +325,7 @@ def test_first_screen_answers_in_numbers(runs, tmp_path):
                 write_run(tmp_path, ratio=ratio, subset=subset, seed=seed, examples=False)
     mixed = {a.question: a for a in summary.first_screen(study(load_runs(tmp_path)))}
     assert mixed["How much synthetic data?"].detail.startswith(
-        "Mixes tried: 1, of which 0 harm. The best, 0.5 per real image with 8 annotated: "
+        "Of 1 mix, 0 are significantly worse. The best has 0.5 synthetic images per real image, with "
     )
     assert mixed["How sure?"].short == "3 label subsets × 3 seeds"
 
@@ -345,8 +350,8 @@ def test_nothing_is_advised_from_a_subject_or_two(tmp_path):
     told = summary.first_screen(s)
     assert [a.short for a in told] == ["No advice yet", "Not tried here", "Not at all"]
     assert told[0].detail == (
-        "Before this page can advise it needs 6 scored subjects at least (here 5) and 3 "
-        "label subsets (here 2)."
+        "For advice, this page needs at least 6 scored subjects (here 5) and at least 3 label "
+        "subsets (here 2)."
     )
     assert (
         summary.claim(s) == "No method can be recommended yet"
@@ -411,7 +416,7 @@ def test_page_has_equivalence_subjects_spread_tips_and_citations(report):
     ):  # what a figure shows, for those who cannot see it
         assert table in text, table
     tips = re.findall(r"<g><title>(.*?)</title>", text)
-    assert any("mean teacher, 4 annotated: ." in tip for tip in tips) and "tip:" not in text
+    assert any("mean teacher, 4 annotated: 0." in tip for tip in tips) and "tip:" not in text
     cite = re.search(r'class="cite"[^>]*><code>(.*?)</code>', text, re.S)[1]
     assert cite.count("{") == cite.count("}")
 
@@ -492,7 +497,7 @@ def test_synthetic_data_have_a_part_of_their_own(tmp_path, monkeypatch):
     )
     mixed = text.partition("Synthetic data</h2>")[2].partition("<h2")[0]
     assert (
-        "over as many duplicated pairs: " in mixed
+        "compared with as many duplicated pairs: " in mixed
         and "duplicated pairs (control)" in mixed
         and "Duplicated pairs with 8 annotated" not in mixed
     )
@@ -532,22 +537,22 @@ def plot_of_controls_alone(runs):
         (
             {4: (0.2, 0.1, 0.3), 16: (0.02, 0.01, 0.03)},
             "More than 64 may help",
-            "from 16 to 64 it still gains +.020 [+.010, +.030]",
+            "from 16 to 64 it still gains +0.020 [+0.010, +0.030]",
         ),
         (
             {4: (0.2, 0.1, 0.3), 16: (0.02, -0.01, 0.05)},
             "Undecided",
-            "Whether that is better than 16 is open: the gain is +.020 [−.010, +.050]",
+            "undecided whether that is better than 16: the gain is +0.020 [−0.010, +0.050]",
         ),
         (
             {4: (0.2, 0.1, 0.3), 16: (0.001, -0.005, 0.007)},
             "16 images",
-            "from 16 to 64 it gains +.001 [−.005, +.007], which is at most .01",
+            "from 16 to 64 it gains +0.001 [−0.005, +0.007], which is at most 0.01",
         ),
         (
             {4: (-0.02, -0.03, -0.01), 16: (0.0, 0.0, 0.0)},
             "4 images",
-            "from 4 to 64 it gains −.020 [−.030, −.010], which is no gain",
+            "from 4 to 64 it gains −0.020 [−0.030, −0.010], which is no gain",
         ),
     ],
 )

@@ -50,6 +50,11 @@ def canvas(size: Size) -> tuple[MatplotlibFigure, Axes]:
     return figure, figure.subplots()
 
 
+def figure_of(ax: Axes) -> MatplotlibFigure:
+    """The whole figure that a panel belongs to."""
+    return ax.figure.figure  # type: ignore[return-value]
+
+
 def heading(ax: Axes, text: str, inches: float) -> None:
     """What a figure shows, above it, in lines as long as it is wide."""
     lines = textwrap.fill(text, max(24, int(14 * inches)))
@@ -94,14 +99,10 @@ def shared_legend(
     )
 
 
-def legend_below(ax: Axes, names: Sequence[str], inches: float, most: int, drop: float) -> None:
-    """The legend of a single panel, ``drop`` panel heights below it."""
-    ax.legend(
-        loc="upper center",
-        bbox_to_anchor=(0.5, -drop),
-        ncols=legend_columns(names, inches, most),
-        fontsize=9,
-    )
+def with_legend(size: Size, names: Sequence[str], most: int) -> Size:
+    """The size of a figure whose legend leaves its panels as high as three rows of names would."""
+    rows = -(-len(names) // legend_columns(names, size[0], most))
+    return size[0], size[1] + 0.2 * max(0, rows - 3)
 
 
 def thinned(values: list[int], most: int = 10) -> list[int]:

@@ -42,11 +42,17 @@ def differences(runs: Runs | Study, size: Size = (7.2, 3.6)) -> MatplotlibFigure
         most = 2
     budgets = thinned(sorted({n for _, n in compared}), most)
     arms = _best_first(s, compared, budgets)
+    separator = " "
+    if size[0] <= NARROW or len(budgets) > 3:
+        separator = "\n"
     with styled({"axes.grid.axis": "x"}):
         figure = empty_figure((size[0], max(1.8, 1.0 + 0.24 * len(arms))))
         panels = figure.subplots(1, len(budgets), sharex=True, sharey=True, squeeze=False)[0]
         for panel, n in zip(panels, budgets, strict=True):
             _draw_panel(panel, s, n, arms, compared)
+            baseline = s.cells[s.comparisons[0].baseline, n].interval.mean
+            title = f"{n} annotated:{separator}0 is {number(baseline, s.metric)}"
+            panel.set_title(title, fontsize=9, fontweight="normal")
         panels[0].set_yticks(range(len(arms)), arms)
         panels[0].set_ylim(len(arms) - 0.4, -0.6)
         figure.supxlabel(_axis_label(s), fontsize=9, color=SOFT)
@@ -73,9 +79,6 @@ def _draw_panel(
     for row, arm in enumerate(arms):
         if (arm, n) in compared:
             _draw_difference(panel, s, compared[arm, n], row)
-    baseline = s.cells[s.comparisons[0].baseline, n].interval.mean
-    title = f"{n} annotated: 0 is {number(baseline, s.metric)}"
-    panel.set_title(title, fontsize=9, fontweight="normal")
 
 
 def _draw_difference(panel: Axes, s: Study, c: Comparison, row: int) -> None:
@@ -100,8 +103,8 @@ def _axis_label(s: Study) -> str:
 
 def _alt(material: Material) -> str:
     return (
-        "Difference of each method to the baseline with its interval, best first; the same "
-        "numbers are in the table below it."
+        "Difference of each method to the baseline with its interval, best first; the table below "
+        "has the same numbers."
     )
 
 

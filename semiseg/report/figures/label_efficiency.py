@@ -12,7 +12,17 @@ from semiseg.analysis.runs import Runs
 from semiseg.analysis.study import Cell, Study, study
 from semiseg.report import summary
 from semiseg.report.facts import unit_of_annotation
-from semiseg.report.figures.canvas import NARROW, Size, canvas, legend_below, styled, thinned, tip
+from semiseg.report.figures.canvas import (
+    NARROW,
+    Size,
+    canvas,
+    figure_of,
+    shared_legend,
+    styled,
+    thinned,
+    tip,
+    with_legend,
+)
 from semiseg.report.figures.figure import Figure, Material
 from semiseg.report.figures.style import INK, SOFT, look
 from semiseg.report.format import interval_text, score_label
@@ -64,12 +74,12 @@ def label_efficiency(
     narrow = size[0] < NARROW
     with styled():
         if ax is None:
-            _, ax = canvas(size)
+            _, ax = canvas(_size(s, size))
         ends = _draw_arms(ax, s)
         _draw_axes(ax, s)
         _draw_title(ax, s, narrow, headline)
         _draw_names(ax, ends, narrow)
-    return ax.get_figure()  # type: ignore[return-value]
+    return figure_of(ax)
 
 
 def _step(s: Study) -> float:
@@ -207,21 +217,29 @@ def _draw_names(ax: Axes, ends: Sequence[_End], narrow: bool) -> None:
     if len(ends) == 1:
         return
     names = [end.arm for end in ends]
-    if narrow or len(names) > 6 or max(map(len, names)) > 24:
+    if _needs_legend(names, narrow):
         for i, name in enumerate(names):
             style = look(i)
             marks: Any = {"ls": style.line, "marker": style.marker}
             ax.plot([], [], color=style.colour, lw=2, ms=5, label=name, **marks)
-        inches = 7.2
-        if narrow:
-            inches = 4.2
-        legend_below(ax, names, inches, 2, 0.16)
+        shared_legend(figure_of(ax), [ax], 3)
         return
     order = sorted(range(len(ends)), key=lambda i: ends[i].y)
     low, high = ax.get_ylim()
     places = pushed_apart(np.array([ends[i].y for i in order]), 0.062 * (high - low))
     for i, y in zip(order, places, strict=True):
         _draw_name(ax, ends[i].arm, y, i)
+
+
+def _needs_legend(names: Sequence[str], narrow: bool) -> bool:
+    """Names at the lines' ends have no room."""
+    return narrow or len(names) > 6 or max(map(len, names)) > 24
+
+
+def _size(s: Study, size: Size) -> Size:
+    if len(s.arms) > 1 and _needs_legend(list(s.arms), size[0] < NARROW):
+        return with_legend(size, list(s.arms), 3)
+    return size
 
 
 def _draw_name(ax: Axes, arm: str, y: float, i: int) -> None:
@@ -272,7 +290,7 @@ def _alt(material: Material) -> str:
     s = material.study
     return (
         f"{summary.claim(s)}. {score_label(s.metric, s.unit)} against annotated "
-        f"{unit_of_annotation(s.runs)}; the same numbers are in the table under The numbers."
+        f"{unit_of_annotation(s.runs)}; the table under The numbers has the same numbers."
     )
 
 

@@ -16,10 +16,11 @@ from semiseg.report.figures.canvas import (
     Size,
     canvas,
     heading,
-    legend_below,
+    shared_legend,
     styled,
     thinned,
     tip,
+    with_legend,
 )
 from semiseg.report.figures.figure import Figure, Material
 from semiseg.report.figures.style import SOFT, look
@@ -46,11 +47,13 @@ def label_equivalence(runs: Runs | Study, size: Size = (7.2, 4.3)) -> Matplotlib
             f"{s.data}: label equivalence needs supervised runs at two budgets, and another method"
         )
     arms = [arm for arm in s.arms if any(w.arm == arm for w in results)]
+    apart = float(np.min(np.diff(np.log2(s.budgets))))
+    step = min(0.12, 0.7 * apart / len(arms))
     with styled():
-        figure, ax = canvas(size)
+        figure, ax = canvas(with_legend(size, arms, 3))
         _draw_diagonal(ax, results[0].equivalence.smallest, results[0].equivalence.largest)
         for w in results:
-            octaves = (arms.index(w.arm) - (len(arms) - 1) / 2) * 0.12
+            octaves = (arms.index(w.arm) - (len(arms) - 1) / 2) * step
             _draw_worth(ax, w, w.labels * 2**octaves, list(s.arms).index(w.arm))
         for i, arm in enumerate(s.arms):
             if arm in arms:
@@ -62,14 +65,14 @@ def label_equivalence(runs: Runs | Study, size: Size = (7.2, 4.3)) -> Matplotlib
         unit = unit_of_annotation(s.runs)
         score = score_label(s.metric)
         heading(ax, f"annotated {unit} that {s.baseline} needs for the same {score}", size[0])
-        legend_below(ax, arms, size[0], 3, 0.14)
+        shared_legend(figure, [ax], 3)
     return figure
 
 
 def _draw_diagonal(ax: Axes, low: float, high: float) -> None:
     ax.plot([low, high], [low, high], color=SOFT, lw=1, ls=(0, (4, 3)), zorder=1)
     ax.annotate(
-        "nothing saved",
+        "no label saved",
         (high, high),
         xytext=(-6, -13),
         textcoords="offset points",
@@ -121,11 +124,13 @@ def _draw_axes(ax: Axes, s: Study) -> None:
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_ticks(ticks, [str(n) for n in ticks])
     ax.minorticks_off()
+    low, high = ax.get_xlim()
+    ax.set_xlim(low / 1.12, high * 1.12)  # no mark stands on the edge
     ax.set_xlabel(f"annotated {unit_of_annotation(s.runs)} the method was given")
 
 
 def _alt(material: Material) -> str:
-    return "Label equivalence; the same numbers are in the table below it."
+    return "Label equivalence; the table below has the same numbers."
 
 
 def _draw(material: Material, size: Size | None) -> MatplotlibFigure:

@@ -136,8 +136,8 @@ def class_table(s: Study) -> Table:
 
 def _alt(material: Material) -> str:
     return (
-        "Accepted share, accuracy and recall of the last pseudo-labels by method and class; "
-        "the same numbers are in the table below it."
+        "Accepted share, accuracy and recall of the last pseudo-labels by method and class; the "
+        "table below has the same numbers."
     )
 
 
@@ -155,8 +155,8 @@ def _table(material: Material) -> Table:
 
 def _note(material: Material) -> str:
     return (
-        "In per cent, at the end of training. A class with a low recall is drowned: few of its "
-        "pixels are taught as what they are. –: given to no pixel."
+        "In per cent, at the end of training. Of a class with a low recall, few pixels get a "
+        "correct pseudo-label. –: no pixel got this class."
     )
 
 

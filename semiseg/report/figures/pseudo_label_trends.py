@@ -22,6 +22,7 @@ from semiseg.report.figures.canvas import (
 from semiseg.report.figures.figure import Figure, Material
 from semiseg.report.figures.style import SOFT, look
 from semiseg.report.format import number
+from semiseg.report.pseudo_label_findings import pseudo_label_findings
 from semiseg.report.tables import Table
 
 if TYPE_CHECKING:
@@ -56,8 +57,8 @@ def trends(s: Study, columns: int = 4) -> MatplotlibFigure:
     budgets = thinned(sorted({n for _, n in by_cell}), columns)
     measures = _measures(by_cell, budgets)
     if not measures:
-        raise UserError(f"{s.data}: no run logged pseudo-labels beside hidden labels")
-    coloured = coloured_arms(by_cell, budgets)
+        raise UserError(f"{s.data}: no run logged pseudo-labels beside held-back labels")
+    coloured = coloured_arms(by_cell, budgets) | _named(s)
     with styled():
         figure = empty_figure((max(7.6, 2.0 * len(budgets) + 1.4), 1.3 * len(measures) + 1.0))
         axes = figure.subplots(
@@ -68,12 +69,20 @@ def trends(s: Study, columns: int = 4) -> MatplotlibFigure:
                 _draw_panel(panel, s, by_cell, measure, n, coloured)
             panels[0].set_ylabel(MEASURES[measure], fontsize=9)
             if measure == "lead":
-                _limit_lead(panels[0], by_cell, budgets)
+                _compress_lead(panels[0], by_cell, budgets)
         for top, bottom, n in zip(axes[0], axes[-1], budgets, strict=True):
             top.set_title(f"{n} annotated", fontsize=10)
             bottom.set_xlabel("step")
         shared_legend(figure, axes.ravel(), order=list(s.arms))
     return figure
+
+
+def _named(s: Study) -> set[str]:
+    """The method that the sentence beside the figure names."""
+    fact = pseudo_label_findings(s)
+    if fact is None or fact.most_biased is None:
+        return set()
+    return {fact.most_biased[0]}
 
 
 def _measures(by_cell: ByCell, budgets: list[int]) -> list[str]:
@@ -120,15 +129,19 @@ def _draw_grey(panel: Axes, step: np.ndarray, y: np.ndarray) -> None:
     panel.plot(step, y, color=SOFT, lw=0.7, alpha=0.45, label="other methods", zorder=1)
 
 
-def _limit_lead(panel: Axes, by_cell: ByCell, budgets: list[int]) -> None:
-    """The lead of a teacher that has not begun to teach is huge, and would flatten all others."""
+def _compress_lead(panel: Axes, by_cell: ByCell, budgets: list[int]) -> None:
+    """A scale that is linear as far as the second half of training reaches, logarithmic beyond.
+
+    The lead of a teacher that has not begun to teach is huge, and would flatten all others.
+    """
     late = [0.0]
     for (_, n), c in by_cell.items():
         if n in budgets:
             values = c.trend("lead")[c.step > c.step[-1] / 2]
             late += np.abs(values[~np.isnan(values)]).tolist()
-    room = max(0.01, 1.2 * max(late))
-    panel.set_ylim(-room, room)
+    panel.set_yscale("symlog", linthresh=max(0.01, 1.2 * max(late)), linscale=2)
+    panel.yaxis.set_major_formatter("{x:g}")
+    panel.minorticks_off()
 
 
 def coloured_arms(by_cell: ByCell, budgets: list[int]) -> set[str]:
@@ -188,8 +201,8 @@ def _alt(material: Material) -> str:
     return (
         "Accepted share of the pseudo-labels, accuracy of the accepted, calibration error, "
         "gap between teacher and student and the teacher's lead, against steps, a column for each "
-        f"number of annotated {unit_of_annotation(material.study.runs)}; where they end is in the "
-        f"table below it."
+        f"number of annotated {unit_of_annotation(material.study.runs)}; the table below has their "
+        f"last values."
     )
 
 
@@ -212,8 +225,8 @@ def _note(material: Material) -> str:
     if len(material.study.arms) <= MOST_COLOURED:
         return text
     return (
-        f"{text} In colour: the methods whose accuracy fell and ECE rose most since their best, "
-        f"once a quarter of the final share is accepted; grey: the others, which the table names."
+        f"{text} Coloured: the methods whose accuracy fell and whose ECE rose most since their "
+        f"best. Grey: the other methods, which the table names."
     )
 
 

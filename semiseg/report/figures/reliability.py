@@ -45,7 +45,7 @@ def reliability(s: Study, size: Size = (7.2, 3.0)) -> MatplotlibFigure:
                     _draw_line(panel, counts[arm, n], arm, i)
             panel.set_title(f"{n} annotated", fontsize=10)
             panel.set_xlabel("confidence")
-        panels[0].set_ylabel("right")
+        panels[0].set_ylabel("accuracy")
         shared_legend(figure, panels)
     return figure
 
@@ -109,8 +109,8 @@ def calibration_table(s: Study) -> Table:
 
 def _alt(material: Material) -> str:
     return (
-        "Accuracy of pixels against the network's confidence in them; the errors are in the "
-        "table below it."
+        "Accuracy of pixels against the network's confidence in them; the table below has the "
+        "errors."
     )
 
 
@@ -128,9 +128,9 @@ def _table(material: Material) -> Table:
 
 def _note(material: Material) -> str:
     return (
-        "Of the pixels in the box around all objects of an image: on the dashed line a network is "
-        "right as often as it is sure, below it too sure. The table has the expected calibration "
-        "error."
+        "Pixels in the box around all objects of an image. On the dashed line, the accuracy equals "
+        "the confidence; below it, the network is overconfident. The table has the expected "
+        "calibration error."
     )
 
 

@@ -62,10 +62,12 @@ def gains(
         for panel, labels in zip(used, budgets, strict=True):
             _draw_panel(panel, results, labels, metric)
         for panel in used[-columns:]:
-            panel.set_xlabel("synthetic images per real one")
+            panel.set_xlabel("synthetic images per real image")
         panels[0].set_ylabel("gain")
         if rows == 1:
-            panels[0].set_ylabel(f"gain in {score_label(metric, unit)} over real images alone")
+            panels[0].set_ylabel(
+                f"gain in {score_label(metric, unit)} compared with real images alone"
+            )
         shared_legend(figure, panels, 3)
     return figure
 
@@ -138,8 +140,8 @@ def _difference(interval: Interval | None, metric: str) -> str:
 
 def _alt(material: Material) -> str:
     return (
-        "Gain over real images alone against synthetic images per real one, beside the "
-        "controls; the same numbers are in the table below it."
+        "Gain compared with real images alone, against synthetic images per real image, beside "
+        "the controls; the table below has the same numbers."
     )
 
 

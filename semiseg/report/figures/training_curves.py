@@ -138,7 +138,7 @@ def _table(material: Material) -> Table:
 
 
 def _note(material: Material) -> str:
-    return "Thin: runs; bold: their median."
+    return "Thin lines are runs, bold lines their median."
 
 
 FIGURE = Figure(

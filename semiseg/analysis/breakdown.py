@@ -1,0 +1,112 @@
+"""Scores by class and by subject: which organ, and which patient, a method fails on."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from semiseg.analysis.pairing import replicates
+from semiseg.analysis.runs import Run, Runs, matrix
+from semiseg.analysis.scores import MEAN_OF_ALL, nanmean
+from semiseg.analysis.statistics import Interval, mean_interval
+from semiseg.analysis.study import Cell, Study
+from semiseg.evaluate.metrics import METRICS
+
+
+def foreground_classes(s: Study) -> list[str]:
+    """Names of all classes that runs of the study were scored on, in the order of the data."""
+    names: dict[str, None] = {}
+    for run in s.runs:
+        names |= dict.fromkeys(run.scores.axes[3])
+    return list(names)
+
+
+def class_intervals(s: Study, cell: Cell) -> dict[str, Interval]:
+    """The mean of each class over the runs and subjects of a cell, with its 95 % interval.
+
+    Classes in which no subject has a score are left out.
+    """
+    low, high = METRICS[s.metric].bounds
+    rows, subset_R = replicates(cell.runs)
+    intervals = {}
+    for name in foreground_classes(s):
+        values_RS = _scores(s, cell.runs, name)[1]
+        if values_RS.size and not np.isnan(values_RS[rows]).all():
+            interval = mean_interval(values_RS[rows], subset_R)
+            bounded = interval._replace(low=max(interval.low, low), high=min(interval.high, high))
+            intervals[name] = bounded
+    return intervals
+
+
+@dataclasses.dataclass(frozen=True)
+class SubjectScore:
+    """What a compared setting reaches on one subject.
+
+    Attributes:
+      mean: over classes and runs.
+      classes: mean of each class over the runs; NaN where it is not defined.
+      runs: that scored the subject.
+      worst: the run that is worst on this subject, and its score.
+    """
+
+    subject: str
+    arm: str
+    mean: float
+    classes: dict[str, float]
+    runs: int
+    worst: tuple[Run, float]
+
+
+def subject_breakdown(s: Study, labels: int) -> list[SubjectScore]:
+    """Every subject with every setting at one label budget, the worst first.
+
+    Empty where the scores of single subjects are not known.
+    """
+    scores: list[SubjectScore] = []
+    for arm in s.arms:
+        if (arm, labels) in s.cells:
+            scores += _subjects_of(s, s.cells[arm, labels])
+    return sorted(scores, key=lambda score: s.sign * score.mean)
+
+
+def _subjects_of(s: Study, cell: Cell) -> list[SubjectScore]:
+    subjects, values_RS = _scores(s, cell.runs)
+    if MEAN_OF_ALL in subjects:
+        return []
+    by_class = {name: _class_means(s, cell.runs, name) for name in foreground_classes(s)}
+    scores = []
+    for subject, values_R in zip(subjects, values_RS.T, strict=True):
+        scored = np.flatnonzero(~np.isnan(values_R))
+        worst = min(scored, key=lambda r: s.sign * values_R[r])
+        classes = {name: means.get(subject, np.nan) for name, means in by_class.items()}
+        scores.append(
+            SubjectScore(
+                subject,
+                cell.arm,
+                float(np.nanmean(values_R)),
+                classes,
+                len(scored),
+                (cell.runs[int(worst)], float(values_R[worst])),
+            )
+        )
+    return scores
+
+
+def _class_means(
+    s: Study,
+    runs: Runs,
+    name: str,
+) -> dict[str, float]:
+    """The mean of one class over the runs, for each subject."""
+    subjects, values_RS = _scores(s, runs, name)
+    return dict(zip(subjects, nanmean(values_RS, 0).tolist(), strict=True))
+
+
+def _scores(
+    s: Study,
+    runs: Runs,
+    class_: str = "mean",
+) -> tuple[list[str], np.ndarray]:
+    absolute = METRICS[s.metric].absolute
+    return matrix(runs, s.metric, s.split, s.checkpoint, class_, absolute)

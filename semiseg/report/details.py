@@ -1,0 +1,186 @@
+"""Tables that answer the next question: which class, which subject and which run."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import os
+import urllib.parse
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from semiseg.analysis.breakdown import class_intervals, foreground_classes, subject_breakdown
+from semiseg.analysis.runs import Run
+from semiseg.analysis.study import Study
+from semiseg.evaluate.metrics import METRICS
+from semiseg.report.facts import smallest_budget
+from semiseg.report.format import MISSING, duration, interval_text, number, score_label
+from semiseg.run_folder import RunFolder
+
+MOST_SUBJECT_ROWS = 1000
+"""Rows of the table of subjects: the worst are shown."""
+
+
+@dataclasses.dataclass(frozen=True)
+class CellText:
+    """A cell of a sortable table: its text, what it is sorted by, a second line and a link."""
+
+    text: str
+    key: float | str = ""
+    detail: str = ""
+    href: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class SortableTable:
+    """A table whose columns a reader can sort.
+
+    Attributes:
+      name: for a screen reader.
+      note: what it shows.
+    """
+
+    name: str
+    note: str
+    head: tuple[str, ...]
+    rows: tuple[tuple[CellText, ...], ...]
+
+
+def score_cell(value: float, metric: str, detail: str = "") -> CellText:
+    """A score; an undefined one is sorted last."""
+    key = value
+    if np.isnan(value):
+        key = np.inf
+    return CellText(number(value, metric), key, detail)
+
+
+def class_table(s: Study) -> SortableTable | None:
+    """Scores by class; None where there is a single class, which the other tables show."""
+    classes = foreground_classes(s)
+    if len(classes) < 2:
+        return None
+    rows = []
+    for arm in s.arms:
+        for labels in s.budgets:
+            if (arm, labels) not in s.cells:
+                continue
+            intervals = class_intervals(s, s.cells[arm, labels])
+            row = [CellText(arm, arm), CellText(str(labels), labels)]
+            for name in classes:
+                cell = CellText(MISSING, np.inf)
+                if name in intervals:
+                    interval = intervals[name]
+                    detail = interval_text(interval, s.metric).partition(" ")[2]
+                    cell = score_cell(interval.mean, s.metric, detail)
+                row.append(cell)
+            rows.append(tuple(row))
+    note = (
+        f"{score_label(s.metric, s.unit)} of each class: mean over runs and subjects, with 95 % "
+        f"interval. Select a heading to sort."
+    )
+    return SortableTable("By class", note, ("Method", "Annotated", *classes), tuple(rows))
+
+
+def subject_table(s: Study, out: Path) -> SortableTable | None:
+    """Every subject with every method at the smallest budget, the worst first.
+
+    None where the scores of single subjects are not known.
+    """
+    labels = smallest_budget(s)
+    scores = subject_breakdown(s, labels)
+    if not scores:
+        return None
+    label = score_label(s.metric, s.unit)
+    classes = foreground_classes(s)
+    if len(classes) < 2:
+        classes = []
+    rows = []
+    for score in scores[:MOST_SUBJECT_ROWS]:
+        run, worst = score.worst
+        row = [
+            CellText(score.subject, score.subject),
+            CellText(score.arm, score.arm),
+            score_cell(score.mean, s.metric),
+            *(score_cell(score.classes[name], s.metric) for name in classes),
+            dataclasses.replace(
+                score_cell(worst, s.metric), detail=run.name, href=link(run, out, "per_subject.csv")
+            ),
+            CellText(str(score.runs), score.runs),
+        ]
+        rows.append(tuple(row))
+    note = (
+        f"{label} of every subject with {labels} annotated, mean over runs, the worst first. "
+        f"Select "
+        f"a heading to sort."
+    )
+    if len(scores) > MOST_SUBJECT_ROWS:
+        note += f" The {MOST_SUBJECT_ROWS:,} worst of {len(scores):,} rows are shown."
+    head = ("Subject", "Method", label, *classes, "Worst run", "Runs")
+    return SortableTable("By subject", note, head, tuple(rows))
+
+
+def run_table(s: Study, out: Path) -> SortableTable:
+    """Every run: its factors, score, date and folder."""
+    label = score_label(s.metric, s.unit)
+    rows = []
+    for arm, runs in s.arms.items():
+        for run in runs:
+            rows.append(_run_row(s, run, arm, out))
+    head = ("Run", "Method", "Annotated", "Label subset", "Seed", label, "Training", "Finished")
+    note = "Finished: when the run's summary.json was written. Select a heading to sort."
+    return SortableTable("Runs", note, head, tuple(rows))
+
+
+def _run_row(s: Study, run: Run, arm: str, out: Path) -> tuple[CellText, ...]:
+    seconds = run.summary.get("seconds_train")
+    training = CellText(MISSING, np.inf)
+    if isinstance(seconds, int | float):
+        training = CellText(duration(seconds), float(seconds))
+    date = finished(run)
+    return (
+        CellText(run.name, run.name, href=link(run, out)),
+        CellText(arm, arm),
+        CellText(str(run.labels), run.labels),
+        CellText(str(run.label_subset), str(run.label_subset)),
+        CellText(str(run.seed), run.seed),
+        score_cell(_mean_score(s, run), s.metric),
+        training,
+        CellText(date or MISSING, date),
+    )
+
+
+def _mean_score(s: Study, run: Run) -> float:
+    absolute = METRICS[s.metric].absolute
+    score_S = run.scores.row(s.metric, s.split, s.checkpoint, absolute=absolute)
+    if score_S is None or np.isnan(score_S).all():
+        return float("nan")
+    return float(np.nanmean(score_S))
+
+
+def finished(run: Run) -> str:
+    """When summary.json was written; "" for a run of a results.csv."""
+    file = RunFolder(run.path).summary
+    if run.table is not None or not file.exists():
+        return ""
+    seconds = file.stat().st_mtime
+    return datetime.datetime.fromtimestamp(seconds).strftime("%Y-%m-%d %H:%M")
+
+
+def dates(runs: Sequence[Run]) -> str:
+    """The first and the last day of the runs; "" where none is known."""
+    days = sorted({finished(run)[:10] for run in runs} - {""})
+    if not days:
+        return ""
+    if len(days) == 1:
+        return days[0]
+    return f"{days[0]} to {days[-1]}"
+
+
+def link(run: Run, out: Path, file: str = "") -> str:
+    """From the page to a run's folder, or to a file in it; "" for a run of a results.csv."""
+    if run.table is not None:
+        return ""
+    target = run.path / file
+    return urllib.parse.quote(Path(os.path.relpath(target, out)).as_posix())
