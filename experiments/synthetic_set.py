@@ -19,7 +19,7 @@ from PIL import Image
 
 from semiseg.generators import fit, sample, settings
 from semiseg.generators.paint import grey, picture, write_sheet
-from semiseg.generators.quality_report import card
+from semiseg.generators.quality_report import report_on
 
 HERE = Path(__file__).parent
 FITS: dict[str, dict[str, Any]] = {
@@ -56,7 +56,7 @@ def main() -> None:
     last = fit.fit(given, args.out / "generator")
     shutil.rmtree(args.out / "set", ignore_errors=True)
     sample.sample_set(sample.load(args.out / "generator"), args.out / "set", args.n)
-    found = card(args.out / "set", given.data, steps=JUDGES[args.name], out=args.out / "card")
+    found = report_on(args.out / "set", given.data, steps=JUDGES[args.name], out=args.out / "card")
     shutil.rmtree(args.out / "kept", ignore_errors=True)
     sample.sample_set(
         sample.load(args.out / "generator"),
@@ -64,7 +64,7 @@ def main() -> None:
         args.n,
         keep=args.out / "card" / "keep.txt",
     )
-    filtered = card(
+    filtered = report_on(
         args.out / "kept", given.data, steps=JUDGES[args.name], out=args.out / "card_kept"
     )
     results = HERE / "results"

@@ -30,16 +30,17 @@ import jax.numpy as jnp
 from semiseg import devices
 from semiseg.generators import fit, sample, settings
 from semiseg.generators import gan_program as program
+from semiseg.generators.budget import data_of, read_budget
 
 
 def ours(size: int, batch: int, inner: int) -> Callable[[], None]:
     """A call that trains ``inner`` steps on the built-in nuclei."""
     given = settings.Settings(labels=32, image_size=size, batch=batch)
-    budget = fit.read_budget(given)
+    budget = read_budget(given)
     p = fit.program_of(given, budget.images.shape[-1], len(budget.classes))
     knobs = jax.tree.map(jnp.float32, dataclasses.replace(given.train, steps=1e6))
     state, data = jax.device_put(
-        (program.start(p, jnp.uint32(0)), fit.data_of(budget)), devices.copied(p.mesh())
+        (program.start(p, jnp.uint32(0)), data_of(budget)), devices.copied(p.mesh())
     )
     held = [state]
 

@@ -1,15 +1,20 @@
 """Discriminators: is this pair of mask and image real? And, with no mask given (zero classes), is
 this image real?
+
+A discriminator is a frozen dataclass: ``init`` gives its weights, ``apply`` logits and features of
+a batch, ``discriminator_loss`` and ``generator_loss`` what the two sides minimise, ``score`` how
+real an image is taken to be. Adding one is its class and a line in :data:`DISCRIMINATORS`.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 
+from semiseg.fields import count
 from semiseg.generators import losses
 from semiseg.generators.blocks import (
     Weights,
@@ -24,7 +29,8 @@ from semiseg.generators.blocks import (
 from semiseg.nets.layers import Normals
 from semiseg.types import Params, PyTree
 
-Adversarial = Literal["hinge", "bce"]
+Logits = list[jax.Array]
+"""Of each scale, ``(B, h, w, …)``."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,12 +49,9 @@ class Patch:
         2018), by one power iteration a step.
     """
 
-    widths: tuple[int, ...] = (32, 64, 128)
-    scales: int = 2
+    widths: tuple[int, ...] = count((32, 64, 128), at_least=1)
+    scales: int = count(2, at_least=1)
     spectral: bool = True
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "widths", tuple(self.widths))
 
     def init(self, key: jax.Array, channels: int, classes: int) -> Params:
         """Weights for masks of ``classes`` (0: images alone) and images of ``channels``; the state
@@ -56,16 +59,15 @@ class Patch:
         """
 
         def build(normals: Normals) -> Weights:
-            found: Weights = {}
+            weights: Weights = {}
             for s in range(self.scales):
                 before = channels + classes
                 for i, width in enumerate(self.widths):
-                    found[f"scale{s}_conv{i}"] = conv_weights(
-                        normals, 4, before, width, bias=i == 0
-                    )
+                    name = f"scale{s}_conv{i}"
+                    weights[name] = conv_weights(normals, 4, before, width, bias=i == 0)
                     before = width
-                found[f"scale{s}_last"] = conv_weights(normals, 3, before, 1)
-            return found
+                weights[f"scale{s}_last"] = conv_weights(normals, 3, before, 1)
+            return weights
 
         return _with_vectors(build, key, self.spectral)
 
@@ -75,53 +77,59 @@ class Patch:
 
     def apply(
         self, params: Params, mask: jax.Array, image: jax.Array
-    ) -> tuple[list[jax.Array], list[jax.Array]]:
-        """Logits ``(B, h, w, 1)`` of each scale, and the features under them, for one-hot masks and
-        images in [-1, 1].
+    ) -> tuple[Logits, list[jax.Array]]:
+        """Logits ``(B, h, w, 1)`` of each scale, and the features under them.
+
+        Args:
+          params: of :meth:`init`.
+          mask: ``(B, H, W, K)`` one-hot.
+          image: ``(B, H, W, C)`` in [-1, 1].
         """
-        weights = _normalised(params)
-        x_s = jnp.concatenate([mask, image], -1)
-        logits, features = [], []
+        weights = normalised(params)
+        scaled = jnp.concatenate([mask, image], -1)
+        logits = []
+        features = []
         for s in range(self.scales):
-            x = x_s = halve(x_s) if s else x_s
+            if s:
+                scaled = halve(scaled)
+            x = scaled
             for i in range(len(self.widths)):
                 x = conv(weights[f"scale{s}_conv{i}"], x, 2)
-                x = leaky(instance_norm(x) if i else x)
+                if i:
+                    x = instance_norm(x)
+                x = leaky(x)
                 features.append(x)
             logits.append(conv(weights[f"scale{s}_last"], x))
         return logits, features
 
-    def told(
-        self,
-        kind: Adversarial,
-        real: list[jax.Array],
-        fake: list[jax.Array],
-        real_mask: jax.Array,
-        fake_mask: jax.Array,
+    def discriminator_loss(
+        self, kind: str, real: Logits, fake: Logits, real_mask: jax.Array, fake_mask: jax.Array
     ) -> jax.Array:
         """The discriminator's loss of each image ``(B,)``, real and fake halves added."""
-        return _average(
-            [
-                losses.adversary(kind, r, True) + losses.adversary(kind, f, False)
-                for r, f in zip(real, fake)
-            ]
-        )
+        each = []
+        for r, f in zip(real, fake, strict=True):
+            each.append(losses.adversary(kind, r, True) + losses.adversary(kind, f, False))
+        return _average(each)
 
-    def fooled(self, kind: Adversarial, fake: list[jax.Array], fake_mask: jax.Array) -> jax.Array:
+    def generator_loss(self, kind: str, fake: Logits, fake_mask: jax.Array) -> jax.Array:
         """The generator's loss of each image ``(B,)``."""
         return _average([losses.generator(kind, f) for f in fake])
 
-    def score(self, logits: list[jax.Array]) -> jax.Array:
-        """How real each image is taken to be ``(B,)``: above 0 is real."""
+    def score(self, logits: Logits) -> jax.Array:
+        """How real each image is taken to be ``(B,)``: above 0 is real.
+
+        >>> Patch().score([jnp.ones((1, 2, 2, 1)), jnp.zeros((1, 1, 1, 1))]).tolist()
+        [0.5]
+        """
         return _average([y.mean((1, 2, 3)) for y in logits])
 
 
 @dataclasses.dataclass(frozen=True)
 class UNetPatch:
     """A U-Net that names every pixel's class, or "fake": N + 1 classes (OASIS, Schönfeld et al.,
-    ICLR 2021).
+    ICLR 2021, eq. 1 and 2).
 
-    It must find the classes in the image alone, so a generator that ignores its mask is told where.
+    It must find the classes in the image alone, so a generator that ignores its mask learns where.
     Classes weigh inversely to their frequency in the batch. Of images without masks (zero classes)
     it says real or fake for every pixel.
 
@@ -130,26 +138,25 @@ class UNetPatch:
       spectral: divide every kernel but the last by its largest singular value.
     """
 
-    widths: tuple[int, ...] = (24, 48, 96, 96)
+    widths: tuple[int, ...] = count((24, 48, 96, 96), at_least=1)
     spectral: bool = True
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "widths", tuple(self.widths))
 
     def init(self, key: jax.Array, channels: int, classes: int) -> Params:
         """Weights; ``classes`` 0 gives one class for everything real."""
 
         def build(normals: Normals) -> Weights:
-            found: Weights = {}
+            weights: Weights = {}
             before = channels
             for i, width in enumerate(self.widths):
-                found[f"down{i}"] = conv_weights(normals, 3 if i == 0 else 4, before, width)
+                size = 4 if i else 3
+                weights[f"down{i}"] = conv_weights(normals, size, before, width)
                 before = width
             for i in reversed(range(len(self.widths) - 1)):
-                found[f"up{i}"] = conv_weights(normals, 3, before + self.widths[i], self.widths[i])
-                before = self.widths[i]
-            found["last"] = conv_weights(normals, 1, before, max(classes, 1) + 1)
-            return found
+                width = self.widths[i]
+                weights[f"up{i}"] = conv_weights(normals, 3, before + width, width)
+                before = width
+            weights["last"] = conv_weights(normals, 1, before, max(classes, 1) + 1)
+            return weights
 
         return _with_vectors(build, key, self.spectral)
 
@@ -159,54 +166,75 @@ class UNetPatch:
 
     def apply(
         self, params: Params, mask: jax.Array, image: jax.Array
-    ) -> tuple[list[jax.Array], list[jax.Array]]:
-        """Logits ``(B, H, W, K + 1)``, the last of them "fake", and the encoder's features. The
-        mask is not looked at.
+    ) -> tuple[Logits, list[jax.Array]]:
+        """Logits ``(B, H, W, K + 1)``, the last of them "fake", and the encoder's features.
+
+        Args:
+          params: of :meth:`init`.
+          mask: not used.
+          image: ``(B, H, W, C)`` in [-1, 1].
         """
-        weights = _normalised(params)
-        x, skips = image, []
+        weights = normalised(params)
+        x = image
+        skips = []
         for i in range(len(self.widths)):
-            x = leaky(conv(weights[f"down{i}"], x, 2 if i else 1))
+            stride = 2 if i else 1
+            x = leaky(conv(weights[f"down{i}"], x, stride))
             skips.append(x)
         features = skips[1:]
         for i in reversed(range(len(self.widths) - 1)):
             x = leaky(conv(weights[f"up{i}"], jnp.concatenate([double(x), skips[i]], -1)))
         return [conv(weights["last"], x)], features
 
-    def told(
-        self,
-        kind: Adversarial,
-        real: list[jax.Array],
-        fake: list[jax.Array],
-        real_mask: jax.Array,
-        fake_mask: jax.Array,
+    def discriminator_loss(
+        self, kind: str, real: Logits, fake: Logits, real_mask: jax.Array, fake_mask: jax.Array
     ) -> jax.Array:
-        """The discriminator's loss of each image ``(B,)``."""
-        found = -(_balanced(real_mask) * jax.nn.log_softmax(real[0])[..., :-1]).sum(-1).mean((1, 2))
-        return found - jax.nn.log_softmax(fake[0])[..., -1].mean((1, 2))
+        """The discriminator's loss of each image ``(B,)``; it has one ``kind``."""
+        of_real = _cross_entropy(real[0], real_mask)
+        return of_real - jax.nn.log_softmax(fake[0])[..., -1].mean((1, 2))
 
-    def fooled(self, kind: Adversarial, fake: list[jax.Array], fake_mask: jax.Array) -> jax.Array:
+    def generator_loss(self, kind: str, fake: Logits, fake_mask: jax.Array) -> jax.Array:
         """The generator's loss of each image ``(B,)``: every pixel should be taken for its mask's
         class.
         """
-        return -(_balanced(fake_mask) * jax.nn.log_softmax(fake[0])[..., :-1]).sum(-1).mean((1, 2))
+        return _cross_entropy(fake[0], fake_mask)
 
-    def score(self, logits: list[jax.Array]) -> jax.Array:
-        """How real each image is taken to be ``(B,)``: log odds against "fake", above 0 is real."""
+    def score(self, logits: Logits) -> jax.Array:
+        """How real each image is taken to be ``(B,)``: log odds against "fake", above 0 is real.
+
+        >>> UNetPatch().score([jnp.array([3.0, 1.0]).reshape(1, 1, 1, 2)]).tolist()
+        [2.0]
+        """
         y = logits[0]
         return (jax.nn.logsumexp(y[..., :-1], -1) - y[..., -1]).mean((1, 2))
 
 
 DISCRIMINATORS: dict[str, type] = {"patch": Patch, "unet": UNetPatch}
+"""Every discriminator by its name."""
 
 
 def _average(values: list[jax.Array]) -> jax.Array:
     return jnp.stack(values).mean(0)
 
 
-def _balanced(mask: jax.Array) -> jax.Array:
-    """One-hot masks, each class times its share's inverse; a mask of no classes counts as one class
-    everywhere.
+def _cross_entropy(logits: jax.Array, mask: jax.Array) -> jax.Array:
+    """``(B,)``, with balanced classes; ``logits`` have one class more, "fake"."""
+    log_probability = jax.nn.log_softmax(logits)[..., :-1]
+    return -(balanced(mask) * log_probability).sum(-1).mean((1, 2))
+
+
+def balanced(mask: jax.Array) -> jax.Array:
+    """One-hot masks, each class times the inverse of its share; a mask of no classes counts as one
+    class everywhere.
+
+    Args:
+      mask: ``(B, H, W, K)``.
+
+    Returns:
+      ``(B, H, W, K)``, or ``(B, H, W, 1)`` where K is 0; its mean over pixels is 1.
+
+    >>> balanced(jnp.array([1.0, 1.0, 1.0, 0.0]).reshape(1, 2, 2, 1)).sum().round(3).item()
+    4.0
     """
     if mask.shape[-1] == 0:
         return jnp.ones((*mask.shape[:-1], 1))
@@ -216,15 +244,15 @@ def _balanced(mask: jax.Array) -> jax.Array:
 
 
 # ------------------------------------------------------------------ spectral norm
-def _with_vectors(build, key: jax.Array, spectral: bool) -> Params:
+def _with_vectors(build: Callable[[Normals], Weights], key: jax.Array, spectral: bool) -> Params:
+    """Weights of ``build``, and the vectors of the power iteration, all but "last" ones."""
     weights = initialise(build, key)
     vectors: PyTree = {}
     if spectral:
-        vectors = {
-            name: jnp.ones(p["kernel"].shape[-1]) / p["kernel"].shape[-1] ** 0.5
-            for name, p in weights.items()
-            if not name.endswith("last")
-        }
+        for name, p in weights.items():
+            if not name.endswith("last"):
+                out = p["kernel"].shape[-1]
+                vectors[name] = jnp.ones(out) / out**0.5
     params = Params(weights, vectors)
     for _ in range(5):
         params = _power(params)
@@ -232,31 +260,35 @@ def _with_vectors(build, key: jax.Array, spectral: bool) -> Params:
 
 
 def _matrix(kernel: jax.Array) -> jax.Array:
+    """``(h w C, O)``."""
     return kernel.reshape(-1, kernel.shape[-1])
 
 
 def _power(params: Params) -> Params:
-    def one(u: jax.Array, kernel: jax.Array) -> jax.Array:
-        u = _matrix(kernel).T @ (_matrix(kernel) @ u)
-        return u / jnp.maximum(jnp.linalg.norm(u), 1e-12)
+    """One power iteration (Miyato et al., ICLR 2018, algorithm 1)."""
+    vectors = {}
+    for name, u in params.state.items():
+        matrix = _matrix(params.weights[name]["kernel"])
+        u = matrix.T @ (matrix @ u)
+        vectors[name] = u / jnp.maximum(jnp.linalg.norm(u), 1e-12)
+    return params._replace(state=vectors)
 
-    return params._replace(
-        state={name: one(u, params.weights[name]["kernel"]) for name, u in params.state.items()}
-    )
 
-
-def _normalised(params: Params) -> Weights:
+def normalised(params: Params) -> Weights:
     """Weights with kernels of spectral norm about 1. The vector is a constant, the singular value
     it gives is differentiated.
+
+    Args:
+      params: weights and the vectors of the power iteration; a kernel without one stays as it is.
+
+    >>> kernel = jnp.array([[2.0, 0.0], [0.0, 1.0]])
+    >>> params = Params({"conv": {"kernel": kernel}}, {"conv": jnp.array([1.0, 0.0])})
+    >>> normalised(params)["conv"]["kernel"].tolist()
+    [[1.0, 0.0], [0.0, 0.5]]
     """
-
-    def one(p: Weights, u: jax.Array | None) -> Weights:
-        if u is None:
-            return p
-        return {
-            **p,
-            "kernel": p["kernel"]
-            / jnp.maximum(jnp.linalg.norm(_matrix(p["kernel"]) @ jax.lax.stop_gradient(u)), 1e-6),
-        }
-
-    return {name: one(p, params.state.get(name)) for name, p in params.weights.items()}
+    weights = dict(params.weights)
+    for name, vector in params.state.items():
+        kernel = weights[name]["kernel"]
+        largest = jnp.linalg.norm(_matrix(kernel) @ jax.lax.stop_gradient(vector))
+        weights[name] = {**weights[name], "kernel": kernel / jnp.maximum(largest, 1e-6)}
+    return weights

@@ -8,6 +8,8 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 
+from semiseg.errors import FieldError
+from semiseg.fields import count
 from semiseg.generators.blocks import (
     Weights,
     conv,
@@ -38,48 +40,57 @@ class Joint(Spade):
       layout_noise: channels of its noise.
     """
 
-    layout: tuple[int, ...] = (64, 48, 32, 16)
-    layout_noise: int = 16
+    layout: tuple[int, ...] = count((64, 48, 32, 16), at_least=1)
+    layout_noise: int = count(16, at_least=1)
 
     joint: ClassVar[bool] = True
     paper: ClassVar[str] = "Li et al., CVPR 2021"
 
     def __post_init__(self) -> None:
-        super().__post_init__()
-        object.__setattr__(self, "layout", tuple(self.layout))
         if len(self.layout) != len(self.widths):
-            raise ValueError(
-                f"Joint: layout has {len(self.layout)} scales, widths {len(self.widths)}"
-            )
+            what = f"layout has {len(self.layout)} scales, widths {len(self.widths)}"
+            raise FieldError(what, where="Joint", field="layout")
 
     def init(self, key: jax.Array, channels: int, classes: int, size: int) -> Weights:
         """Weights for images of ``channels`` and masks of ``classes``."""
 
         def build(normals: Normals) -> Weights:
-            found = self.weights(normals, channels, classes)
+            weights = self.weights(normals, channels, classes)
             before = self.layout_noise
             for i, width in enumerate(self.layout):
-                found[f"layout{i}"] = conv_weights(normals, 3, before, width, bias=False)
+                weights[f"layout{i}"] = conv_weights(normals, 3, before, width, bias=False)
                 before = width
-            found["classes"] = conv_weights(normals, 3, before, classes)
-            return found
+            weights["classes"] = conv_weights(normals, 3, before, classes)
+            return weights
 
         return initialise(build, key)
 
     def noises(self, size: int) -> int:
-        """How many normal numbers an image takes: the layout's and SPADE's."""
-        return (size // self.block) ** 2 * self.layout_noise + super().noises(size)
+        """How many normal numbers an image of ``size`` takes: the layout's and SPADE's."""
+        return self._layout_noises(size) + super().noises(size)
+
+    def _layout_noises(self, size: int) -> int:
+        return (size // self.block) ** 2 * self.layout_noise
 
     def apply(
         self, weights: Weights, mask: jax.Array, code: jax.Array, noise: jax.Array
     ) -> tuple[jax.Array, jax.Array]:
-        """Image in [-1, 1] and its own one-hot mask; of the given ``mask`` only the shape is used."""
-        coarse = mask.shape[1] // self.block
-        n = coarse**2 * self.layout_noise
-        (x,) = split_maps(noise[:, :n], [(coarse, self.layout_noise)])
+        """Image in [-1, 1] and its own one-hot mask.
+
+        Args:
+          weights: of :meth:`init`.
+          mask: ``(B, H, W, K)``, of which only the shape is used.
+          code: ``(B, style)``.
+          noise: normal ``(B, noises(H))``.
+        """
+        size = mask.shape[1]
+        n = self._layout_noises(size)
+        (x,) = split_maps(noise[:, :n], [(size // self.block, self.layout_noise)])
         for i in range(len(self.layout)):
-            x = leaky(instance_norm(conv(weights[f"layout{i}"], double(x) if i else x)))
+            if i:
+                x = double(x)
+            x = leaky(instance_norm(conv(weights[f"layout{i}"], x)))
         probability = jax.nn.softmax(conv(weights["classes"], x))
         hard = (probability == probability.max(-1, keepdims=True)).astype(jnp.float32)
-        made = probability + jax.lax.stop_gradient(hard - probability)
-        return super().apply(weights, made, code, noise[:, n:])
+        layout = probability + jax.lax.stop_gradient(hard - probability)
+        return super().apply(weights, layout, code, noise[:, n:])

@@ -11,13 +11,18 @@ import jax.numpy as jnp
 import numpy as np
 
 from semiseg import devices
+from semiseg.augment import Augmentation, standardise
 from semiseg.data.frame import Frame
 from semiseg.evaluate import probabilities as predict
+from semiseg.generators.measures import last_repeated
 from semiseg.methods import Supervised
 from semiseg.nets import UNet
 from semiseg.train import program as programs
 from semiseg.train.program import Knobs, Program
 from semiseg.types import IGNORE, Model, Params, Pools
+
+BATCH = 8
+"""Images of a step, and of a pass that computes features."""
 
 
 def train(
@@ -28,17 +33,26 @@ def train(
     *,
     steps: int,
     widths: tuple[int, ...],
-    batch: int = 8,
     seed: int = 0,
 ) -> tuple[Model, list[Params]]:
-    """A segmenter for each part (indices into ``images``), all of ``steps`` steps."""
-    from semiseg.augment import Augmentation
+    """A segmenter for each part, all of ``steps`` steps.
 
-    n, side, _, channels = images.shape
-    model = Model(
-        UNet(widths=widths), jax.ShapeDtypeStruct((1, side, side, channels), np.float32), classes
-    )
-    program = Program(model, side, batch, "adamw", "poly")
+    Args:
+      images: ``(N, S, S, C)`` uint8.
+      labels: ``(N, S, S)`` uint8.
+      parts: indices into the images, one array a segmenter.
+      classes: of the masks.
+      steps: of each segmenter.
+      widths: of its U-Net.
+      seed: of all segmenters.
+
+    Returns:
+      The model they share, and the variables of each.
+    """
+    _, side, _, channels = images.shape
+    sample = jax.ShapeDtypeStruct((1, side, side, channels), np.float32)
+    model = Model(UNet(widths=widths), sample, classes)
+    program = Program(model, side, BATCH, "adamw", "poly")
     knobs = Knobs(
         method=Supervised(),
         augment=Augmentation(),
@@ -49,74 +63,95 @@ def train(
         steps=float(steps),
     )
     knobs = jax.tree.map(jnp.float32, knobs)
+    sharding = devices.copied(program.mesh(knobs.method))
     trained = []
     for part in parts:
-        index = jnp.asarray(np.resize(part, n).astype(np.int32))
-        count = jnp.int32(len(part))
-        nothing = (
-            jnp.zeros((1, side, side, channels), jnp.uint8),
-            jnp.full((1, side, side), IGNORE, jnp.uint8),
-            jnp.int32(0),
-        )
-        pools = Pools(
-            jnp.asarray(images), jnp.asarray(labels), index, count, index, count, *nothing
-        )
         state = programs.start(program, knobs, jnp.uint32(seed))
-        state, pools = jax.device_put((state, pools), devices.copied(program.mesh(knobs.method)))
+        state, pools = jax.device_put((state, _pools(images, labels, part)), sharding)
         state, _ = programs.chunk(program, knobs, jnp.uint32(seed), pools, state, jnp.int32(steps))
         trained.append(programs.final(program, knobs, state))
     return model, trained
 
 
-def predictions(model: Model, params: Params, images: np.ndarray) -> np.ndarray:
-    """Classes ``(N, H, W)`` uint8."""
-    side = images.shape[1]
-    return np.stack(
-        [
-            p.argmax(-1).astype(np.uint8)
-            for p in predict.probabilities(model, Frame(side), params, images)
-        ]
+def _pools(images: np.ndarray, labels: np.ndarray, part: np.ndarray) -> Pools:
+    """All images, of which ``part`` is drawn; no synthetic ones."""
+    n, side, _, channels = images.shape
+    index = jnp.asarray(np.resize(part, n).astype(np.int32))
+    count = jnp.int32(len(part))
+    return Pools(
+        jnp.asarray(images),
+        jnp.asarray(labels),
+        index,
+        count,
+        index,
+        count,
+        jnp.zeros((1, side, side, channels), jnp.uint8),
+        jnp.full((1, side, side), IGNORE, jnp.uint8),
+        jnp.int32(0),
     )
 
 
+def predictions(model: Model, params: Params, images: np.ndarray) -> np.ndarray:
+    """Classes ``(N, H, W)`` uint8 of images ``(N, H, W, C)`` uint8."""
+    stream = predict.probabilities(model, Frame(images.shape[1]), params, images)
+    return np.stack([probability.argmax(-1).astype(np.uint8) for probability in stream])
+
+
 def features(model: Model, params: Params, images: np.ndarray) -> np.ndarray:
-    """``(N, F)``: mean and deviation of the segmenter's last activations over the image, and over
+    """Mean and deviation of the segmenter's last activations over the image, and their means over
     its foreground and background.
+
+    Args:
+      model: of :func:`train`.
+      params: of one segmenter.
+      images: ``(N, H, W, C)`` uint8.
+
+    Returns:
+      ``(N, F)`` float32.
     """
-    from semiseg.augment import standardise
 
     @jax.jit
-    def some(params: Params, x: jax.Array) -> jax.Array:
+    def of_batch(params: Params, x: jax.Array) -> jax.Array:
         output = model.apply(params, standardise(x.astype(jnp.float32) / 255), train=False)
-        y, front = (
-            output.aux["features"].astype(jnp.float32),
-            1 - jax.nn.softmax(output.logits)[..., :1],
-        )
-        part = lambda w: (y * w).sum((1, 2)) / (w.sum((1, 2)) + 1)
-        return jnp.concatenate([y.mean((1, 2)), y.std((1, 2)), part(front), part(1 - front)], -1)
+        y = output.aux["features"].astype(jnp.float32)
+        foreground = 1 - jax.nn.softmax(output.logits)[..., :1]
 
-    found = []
-    for i in range(0, len(images), 8):
-        chunk = images[i : i + 8]
-        found.append(
-            np.asarray(
-                some(params, np.concatenate([chunk, np.repeat(chunk[-1:], 8 - len(chunk), 0)]))
-            )[: len(chunk)]
-        )
-    return np.concatenate(found)
+        def mean_where(weight: jax.Array) -> jax.Array:
+            return (y * weight).sum((1, 2)) / (weight.sum((1, 2)) + 1)
+
+        means = [mean_where(foreground), mean_where(1 - foreground)]
+        return jnp.concatenate([y.mean((1, 2)), y.std((1, 2)), *means], -1)
+
+    batches = []
+    for i in range(0, len(images), BATCH):
+        part = images[i : i + BATCH]
+        batches.append(np.asarray(of_batch(params, last_repeated(part, BATCH)))[: len(part)])
+    return np.concatenate(batches)
 
 
 def dice(prediction: np.ndarray, label: np.ndarray) -> np.ndarray:
-    """Mean Dice over the foreground classes that an image shows or is predicted to show ``(N,)``;
-    NaN where it is neither.
+    """Mean Dice over the foreground classes that an image shows or is predicted to show.
+
+    Args:
+      prediction: ``(N, H, W)``.
+      label: ``(N, H, W)``; pixels of IGNORE do not count.
+
+    Returns:
+      ``(N,)``; NaN where there is no foreground in either.
+
+    >>> dice(np.array([[[1, 1, 0]], [[0, 0, 0]]]), np.array([[[1, 0, 0]], [[0, 0, 0]]]))
+    array([0.66666667,        nan])
     """
+    return np.array([_dice(p, y) for p, y in zip(prediction, label, strict=True)])
+
+
+def _dice(prediction: np.ndarray, label: np.ndarray) -> float:
+    counted = label != IGNORE
+    shown = np.union1d(prediction[counted], label[counted])
     scores = []
-    for p, y in zip(prediction, label):
-        seen = y != IGNORE
-        classes = np.setdiff1d(np.union1d(p[seen], y[seen]), [0])
-        found = [
-            2 * np.sum((p == k) & (y == k)) / (np.sum((p == k) & seen) + np.sum(y == k))
-            for k in classes
-        ]
-        scores.append(np.mean(found) if found else np.nan)
-    return np.array(scores)
+    for k in np.setdiff1d(shown, [0]):
+        predicted = prediction == k
+        real = label == k
+        size = np.sum(predicted & counted) + np.sum(real)
+        scores.append(2 * np.sum(predicted & real) / size)
+    return float(np.mean(scores)) if scores else float("nan")

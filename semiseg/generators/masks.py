@@ -16,7 +16,11 @@ from scipy import ndimage
 from semiseg.errors import UserError
 from semiseg.types import IGNORE
 
+EIGHT_CONNECTED = np.ones((3, 3))
+"""Pixels that touch at a corner are one component."""
 
+
+# ------------------------------------------------------------------ varied masks
 @dataclasses.dataclass(frozen=True)
 class Vary:
     """Affine and elastic change of a mask.
@@ -42,8 +46,12 @@ class Vary:
 
 
 class Varied(NamedTuple):
-    """A changed mask ``(H, W)`` uint8; the image it was changed with; whether it was bent (False:
-    topology held in no try, it is only mirrored).
+    """A changed mask.
+
+    Attributes:
+      label: ``(H, W)`` uint8.
+      image: ``(H, W, C)`` uint8 that was changed with it; None if there was none.
+      bent: False if topology held in no try: it is only mirrored.
     """
 
     label: np.ndarray
@@ -65,88 +73,128 @@ def vary(
     the border cuts, and that no class is lost. What moves in from outside is the border repeated.
 
     Args:
+      label: ``(H, W)`` uint8.
+      rng: of this mask alone.
+      how: how much it changes.
       like: the map whose topology counts, if it is not the whole ``label`` (with background regions
         as classes: the label without them).
       image: ``(H, W, C)`` uint8, interpolated linearly.
+
+    >>> vary(np.eye(4, dtype=np.uint8), np.random.default_rng(0), Vary(tries=0)).bent
+    False
     """
-    parts = [label, label if like is None else like, *([] if image is None else [image])]
+    if like is None:
+        like = label
+    mirrors: tuple[int, ...] = ()
     if how.flip:
-        for k, chance in enumerate(rng.random(3) < 0.5):
-            if chance and (k < 2 or label.shape[0] == label.shape[1]):
-                parts = [np.flip(p, k) if k < 2 else p.swapaxes(0, 1) for p in parts]
-    label, like, *rest = (np.ascontiguousarray(p) for p in parts)
+        mirrors = tuple(np.flatnonzero(rng.random(3) < 0.5))
+    label = _mirrored(label, mirrors)
+    like = _mirrored(like, mirrors)
+    if image is not None:
+        image = _mirrored(image, mirrors)
     wanted = topology(like)
     for _ in range(how.tries):
         points = _coordinates(label.shape, rng, how)
-        move = lambda x, order, points=points: ndimage.map_coordinates(
-            x, points, order=order, mode="nearest"
-        )
-        if _agree(topology(move(like, 0)), wanted):
-            moved = [
-                np.stack([move(r[..., c].astype(np.float32), 1) for c in range(r.shape[-1])], -1)
-                for r in rest
-            ]
-            return Varied(
-                move(label, 0), moved[0].round().astype(np.uint8) if moved else None, True
-            )
-    return Varied(label, rest[0] if rest else None, False)
+        if _agree(topology(_moved(like, points, order=0)), wanted):
+            moved_image = None if image is None else _moved_image(image, points)
+            return Varied(_moved(label, points, order=0), moved_image, True)
+    return Varied(label, image, False)
+
+
+def _mirrored(x: np.ndarray, mirrors: tuple[int, ...]) -> np.ndarray:
+    """``(H, W, …)`` mirrored along axes 0 and 1; 2 exchanges the axes of a square."""
+    for axis in mirrors:
+        if axis < 2:
+            x = np.flip(x, axis)
+        elif x.shape[0] == x.shape[1]:
+            x = x.swapaxes(0, 1)
+    return np.ascontiguousarray(x)
+
+
+def _moved(x: np.ndarray, points: np.ndarray, order: int) -> np.ndarray:
+    """``(H, W)`` read at ``points``, by splines of ``order``."""
+    moved: np.ndarray = ndimage.map_coordinates(x, points, order=order, mode="nearest")
+    return moved
+
+
+def _moved_image(image: np.ndarray, points: np.ndarray) -> np.ndarray:
+    channels = np.moveaxis(image.astype(np.float32), -1, 0)
+    moved = np.stack([_moved(channel, points, order=1) for channel in channels], -1)
+    return moved.round().astype(np.uint8)
 
 
 def _coordinates(shape: tuple[int, ...], rng: np.random.Generator, how: Vary) -> np.ndarray:
+    """``(2, H, W)``: where each pixel of a changed mask is read."""
     size = np.array(shape)[:, None, None]
     centre = (size - 1) / 2
-    angle, zoom = np.deg2rad(how.rotate) * rng.uniform(-1, 1), how.zoom ** rng.uniform(-1, 1)
+    angle = np.deg2rad(how.rotate) * rng.uniform(-1, 1)
+    zoom = how.zoom ** rng.uniform(-1, 1)
     grid = np.asarray(np.mgrid[: shape[0], : shape[1]]) - centre
     turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]]) / zoom
-    field = np.stack(
-        [
-            ndimage.gaussian_filter(rng.normal(size=shape), how.smooth * shape[0], mode="reflect")
-            for _ in shape
-        ]
-    )
+    fields = []
+    for _ in shape:
+        noise = rng.normal(size=shape)
+        fields.append(ndimage.gaussian_filter(noise, how.smooth * shape[0], mode="reflect"))
+    field = np.stack(fields)
     field *= how.bend * size / max(field.std(), 1e-9)
-    return (
-        np.einsum("ij,jhw->ihw", turn, grid)
-        + centre
-        + field
-        + how.shift * size * rng.uniform(-1, 1, (2, 1, 1))
-    )
+    turned = np.einsum("ij,jhw->ihw", turn, grid) + centre
+    return turned + field + how.shift * size * rng.uniform(-1, 1, (2, 1, 1))
 
 
-def topology(label: np.ndarray) -> dict[int, tuple[int, int, int]]:
-    """Class → (components inside, components at the border, holes) of each foreground class."""
-    found = {}
+# ------------------------------------------------------------------ topology
+class Topology(NamedTuple):
+    """Of one class of a mask.
+
+    Attributes:
+      inside: number of components that do not touch the border.
+      border: number of components that do.
+      holes: number of holes.
+    """
+
+    inside: int
+    border: int
+    holes: int
+
+
+def topology(label: np.ndarray) -> dict[int, Topology]:
+    """The topology of each foreground class of a mask ``(H, W)``.
+
+    >>> ring = np.pad(1 - np.pad([[1]], 1), 1)
+    >>> topology(ring)
+    {1: Topology(inside=1, border=0, holes=1)}
+    """
+    classes = {}
     for k in np.unique(label):
         if k in (0, IGNORE):
             continue
-        parts, n = ndimage.label(label == k, np.ones((3, 3)))
-        edge = len(
-            np.setdiff1d(
-                np.unique(np.concatenate([parts[0], parts[-1], parts[:, 0], parts[:, -1]])), [0]
-            )
-        )
-        outside, m = ndimage.label(np.pad(label != k, 1, constant_values=True))
-        found[int(k)] = (n - edge, edge, m - 1)
-    return found
+        parts, n = ndimage.label(label == k, EIGHT_CONNECTED)
+        edge = np.concatenate([parts[0], parts[-1], parts[:, 0], parts[:, -1]])
+        border = len(np.setdiff1d(edge, [0]))
+        _, outside = ndimage.label(np.pad(label != k, 1, constant_values=True))
+        classes[int(k)] = Topology(n - border, border, outside - 1)
+    return classes
 
 
-def _agree(found: dict[int, tuple[int, int, int]], wanted: dict[int, tuple[int, int, int]]) -> bool:
-    """Same classes; where no component meets the border the numbers are equal, elsewhere what the
-    border did is forgiven.
-    """
-    if found.keys() != wanted.keys():
+def _agree(now: dict[int, Topology], wanted: dict[int, Topology]) -> bool:
+    """Whether a mask has the wanted classes, each with its topology."""
+    if now.keys() != wanted.keys():
         return False
-    for k, (inside, edge, holes) in wanted.items():
-        inside_now, edge_now, holes_now = found[k]
-        if not edge and not edge_now and (inside, holes) != (inside_now, holes_now):
-            return False
-        # components that left or met the border may be missing or new, never those far from it; a
-        # tenth for touching neighbours
-        if abs((inside + edge) - (inside_now + edge_now)) > max(edge, edge_now) + 0.1 * inside:
-            return False
-        if holes_now > holes + max(edge, edge_now):
-            return False
-    return True
+    return all(_agree_in_class(now[k], wanted[k]) for k in wanted)
+
+
+def _agree_in_class(now: Topology, wanted: Topology) -> bool:
+    """Equal numbers where no component meets the border; elsewhere what the border did is forgiven.
+
+    Components that left or met the border may be missing or new, never those far from it; a tenth
+    may be for touching neighbours.
+    """
+    border = max(wanted.border, now.border)
+    if not border and now != wanted:
+        return False
+    lost = (wanted.inside + wanted.border) - (now.inside + now.border)
+    if abs(lost) > border + 0.1 * wanted.inside:
+        return False
+    return now.holes <= wanted.holes + border
 
 
 # ------------------------------------------------------------------ regions
@@ -155,13 +203,26 @@ def with_regions(images: np.ndarray, labels: np.ndarray, classes: int, regions: 
     0, the others become ``classes`` on.
 
     It is what the mask does not say, said roughly: where the lungs are around a heart. Thresholds
-    are those of each image's own background, at equal steps between its 5 and 95 percentiles, so a
-    plain background stays one region (a step below 8 grey levels is none).
+    are those of each image's own background, at equal steps between its 5th and 95th percentiles,
+    so a plain background stays one region (a step below 8 grey levels is none).
+
+    Args:
+      images: ``(N, H, W, C)`` uint8.
+      labels: ``(N, H, W)`` uint8.
+      classes: of the data set.
+      regions: of the background.
+
+    Returns:
+      ``(N, H, W)`` uint8.
+
+    >>> halves = np.repeat(np.uint8([0, 200]), 32)[None, :, None] * np.ones((1, 64, 1, 1), np.uint8)
+    >>> np.unique(with_regions(halves.reshape(1, 64, 64, 1), np.zeros((1, 64, 64)), 2, 2)).tolist()
+    [0.0, 2.0]
     """
     if regions < 2:
         return labels
-    out = labels.copy()
-    for i, (image, label) in enumerate(zip(images, labels)):
+    split = labels.copy()
+    for i, (image, label) in enumerate(zip(images, labels, strict=True)):
         smooth = ndimage.gaussian_filter(image.mean(-1), label.shape[0] / 32)
         ground = label == 0
         if not ground.any():
@@ -170,20 +231,29 @@ def with_regions(images: np.ndarray, labels: np.ndarray, classes: int, regions: 
         if (high - low) / regions < 8:
             continue
         region = np.clip(((smooth - low) / (high - low) * regions).astype(int), 0, regions - 1)
-        out[i] = np.where(ground & (region > 0), classes + region - 1, label)
-    return out
+        split[i] = np.where(ground & (region > 0), classes + region - 1, label)
+    return split
 
 
 def without_regions(labels: np.ndarray, classes: int) -> np.ndarray:
-    """The data set's own labels again."""
+    """The data set's own labels again.
+
+    >>> without_regions(np.array([0, 1, 2, 255]), classes=2).tolist()
+    [0, 1, 0, 255]
+    """
     return np.where((labels >= classes) & (labels != IGNORE), 0, labels).astype(np.uint8)
 
 
 def check_size(masks: np.ndarray, size: int, where: str) -> None:
-    """Refuse masks that the generator was not made for."""
+    """Refuse masks ``(N, H, W)`` that the generator was not made for.
+
+    >>> check_size(np.zeros((2, 20, 24)), 16, "masks")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    ...
+    semiseg.errors.UserError: masks: masks are 20×24, the generator paints 16×16; ...
+    """
     if masks.shape[1:] != (size, size):
         shape = "×".join(map(str, masks.shape[1:]))
-        raise UserError(
-            f"{where}: masks are {shape}, the generator paints {size}×{size}; scale them, or fit "
-            f"it with --image-size={masks.shape[1]}"
-        )
+        what = f"masks are {shape}, the generator paints {size}×{size}"
+        remedy = f"scale them, or fit it with --image-size={masks.shape[1]}"
+        raise UserError(what, where=where, remedy=remedy)

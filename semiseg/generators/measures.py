@@ -8,6 +8,7 @@ same figure of real against real.
 from __future__ import annotations
 
 import functools
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -15,107 +16,160 @@ import numpy as np
 from scipy import ndimage
 from scipy.spatial.distance import cdist
 
-from semiseg.generators.blocks import conv, conv_weights, halve, initialise, leaky
+from semiseg.generators.blocks import Weights, conv, conv_weights, halve, initialise, leaky
+from semiseg.nets.layers import Normals
 from semiseg.types import IGNORE
 
 WIDTHS = (32, 64, 64, 64)
+"""Channels of the random network, finest first."""
+BATCH = 16
+"""Images of a pass through the random network."""
+DEPTHS = (0.5, 1.5, 2.5, 4.5, 8.5)
+"""Distances to the border of a class, pixels, that :func:`texture` tells apart."""
 
 
+def last_repeated(part: np.ndarray, size: int) -> np.ndarray:
+    """``part`` with its last row repeated up to ``size`` rows, so that one program serves any
+    number.
+
+    >>> last_repeated(np.array([1, 2]), 4).tolist()
+    [1, 2, 2, 2]
+    """
+    return np.concatenate([part, np.repeat(part[-1:], size - len(part), 0)])
+
+
+# ------------------------------------------------------------------ features
 @functools.partial(jax.jit, static_argnums=0)
 def _random_features(seed: int, image: jax.Array) -> jax.Array:
-    c = image.shape[-1]
-    pairs = tuple(zip((c, *WIDTHS), WIDTHS))
-    weights = initialise(
-        lambda normals: [conv_weights(normals, 3, a, b) for a, b in pairs], jax.random.key(seed)
-    )
-    x, found = image.astype(jnp.float32) / 127.5 - 1, []
-    for i, p in enumerate(weights):
-        x = leaky(conv(p, halve(x) if i else x))
-        found += [x.mean((1, 2)), jnp.sqrt(x.var((1, 2)) + 1e-6)]
-    return jnp.concatenate(found, -1)
+    channels = image.shape[-1]
+
+    def build(normals: Normals) -> list[Weights]:
+        widths = itertools.pairwise((channels, *WIDTHS))
+        return [conv_weights(normals, 3, before, width) for before, width in widths]
+
+    x = image.astype(jnp.float32) / 127.5 - 1
+    features = []
+    for i, p in enumerate(initialise(build, jax.random.key(seed))):
+        if i:
+            x = halve(x)
+        x = leaky(conv(p, x))
+        features += [x.mean((1, 2)), jnp.sqrt(x.var((1, 2)) + 1e-6)]
+    return jnp.concatenate(features, -1)
 
 
 def random_features(images: np.ndarray, seed: int = 0) -> np.ndarray:
-    """``(N, F)``: mean and deviation of every channel of a fixed random network at four scales (the
-    finest sees noise and blur).
+    """Mean and deviation of every channel of a fixed random network at four scales (the finest
+    sees noise and blur).
+
+    Args:
+      images: ``(N, H, W, C)`` uint8.
+      seed: of the network.
+
+    Returns:
+      ``(N, F)`` float32.
     """
-    found = []
-    for i in range(0, len(images), 16):
-        part = images[i : i + 16]
-        found.append(
-            np.asarray(
-                _random_features(
-                    seed, np.concatenate([part, np.repeat(part[-1:], 16 - len(part), 0)])
-                )
-            )[: len(part)]
-        )
-    return np.concatenate(found)
+    features = []
+    for i in range(0, len(images), BATCH):
+        part = images[i : i + BATCH]
+        of_batch = _random_features(seed, last_repeated(part, BATCH))
+        features.append(np.asarray(of_batch)[: len(part)])
+    return np.concatenate(features)
 
 
 def standardised(*features: np.ndarray) -> list[np.ndarray]:
-    """Features in units of the first set's mean and deviation, cut at 4: one stain in ten would
-    else decide a kernel of the third power alone.
+    """Features ``(N, F)`` in units of the first set's mean and deviation, cut at 4: one stain in
+    ten would else decide a kernel of the third power alone.
+
+    >>> standardised(np.array([[0.0], [2.0]]), np.array([[3.0], [99.0]]))[1].round(3).tolist()
+    [[2.0], [4.0]]
     """
-    mean, deviation = (
-        features[0].mean(0),
-        features[0].std(0) + 1e-6 * np.abs(features[0]).max() + 1e-12,
-    )
+    first = features[0]
+    mean = first.mean(0)
+    deviation = first.std(0) + 1e-6 * np.abs(first).max() + 1e-12
     return [np.clip((f - mean) / deviation, -4, 4) for f in features]
 
 
+# ------------------------------------------------------------------ distances
+def _kernel(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """``(N, M)``: (x·y / F + 1)³."""
+    return (x @ y.T / x.shape[1] + 1) ** 3
+
+
 def kid(a: np.ndarray, b: np.ndarray) -> float:
-    """Unbiased squared MMD with the kernel (x·y / F + 1)³ (Bińkowski et al., ICLR 2018):
+    """Unbiased squared MMD with the kernel (x·y / F + 1)³ (Bińkowski et al., ICLR 2018, eq. 4):
     expectation 0 for one distribution, may be negative.
+
+    Args:
+      a: ``(N, F)`` features.
+      b: ``(M, F)`` features.
+
+    >>> same = np.ones((3, 2))
+    >>> kid(same, same), kid(same, 0 * same)
+    (0.0, 7.0)
     """
-    kernel = lambda x, y: (x @ y.T / x.shape[1] + 1) ** 3
-    n, m = len(a), len(b)
-    aa, bb = kernel(a, a), kernel(b, b)
-    return float(
-        (aa.sum() - np.trace(aa)) / (n * (n - 1))
-        + (bb.sum() - np.trace(bb)) / (m * (m - 1))
-        - 2 * kernel(a, b).mean()
-    )
+    n = len(a)
+    m = len(b)
+    aa = _kernel(a, a)
+    bb = _kernel(b, b)
+    within_a = (aa.sum() - np.trace(aa)) / (n * (n - 1))
+    within_b = (bb.sum() - np.trace(bb)) / (m * (m - 1))
+    return float(within_a + within_b - 2 * _kernel(a, b).mean())
 
 
 def apart(
     subjects: np.ndarray, size: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of the images of random subjects, ``size`` of them or a few more but half at most,
-    and of all others.
+    """Two parts of a set of images that share no subject.
+
+    Args:
+      subjects: ``(N,)``, of each image.
+      size: wanted images of the first part; it has a few more or fewer, half of all at most.
+      rng: chooses the subjects.
+
+    Returns:
+      Indices of the images of random subjects, and of all others.
+
+    >>> one, two = apart(np.array(["a", "a", "b", "b"]), 2, np.random.default_rng(0))
+    >>> sorted([one.tolist(), two.tolist()])
+    [[0, 1], [2, 3]]
     """
     names, place = np.unique(subjects, return_inverse=True)
     order = np.argsort(rng.permutation(len(names))[place], kind="stable")
+    half = len(order) // 2
     ends = np.flatnonzero(np.diff(place[order])) + 1
-    if not len(ends):
-        return order[: len(order) // 2], order[len(order) // 2 :]
-    cut = ends[np.argmin(np.abs(ends - min(size, len(order) // 2)))]
+    cut = half
+    if len(ends):
+        cut = ends[np.argmin(np.abs(ends - min(size, half)))]
     return order[:cut], order[cut:]
 
 
 def kid_floor(
     features: np.ndarray, subjects: np.ndarray, size: int, draws: int = 20, seed: int = 0
 ) -> float:
-    """What :func:`kid` says of real against real: its mean size between as many images as a
-    generator saw, of random subjects, and all others.
+    """:func:`kid` of real against real: its mean size between as many images as a generator saw, of
+    random subjects, and all others.
 
     So a generator that reproduces its budget exactly, and nothing beyond it, has about one floor.
+
+    Args:
+      features: ``(N, F)``.
+      subjects: ``(N,)``, of each image.
+      size: images that a generator saw.
+      draws: number of random parts.
+      seed: of these.
+
+    Returns:
+      The floor; NaN where no draw has two images on both sides.
     """
     rng = np.random.default_rng(seed)
-    found = [
-        kid(features[a], features[b])
-        for a, b in (apart(subjects, size, rng) for _ in range(draws))
-        if min(len(a), len(b)) > 1
-    ]
-    return float(np.mean(np.abs(found))) if found else float("nan")
-
-
-def sharpness(images: np.ndarray) -> np.ndarray:
-    """``(N,)``: deviation of what a Gaussian of one pixel takes out, as a share of the image's
-    deviation.
-    """
-    x = images.mean(-1).astype(np.float32)
-    fine = x - ndimage.gaussian_filter(x, (0, 1, 1))
-    return fine.std((1, 2)) / (x.std((1, 2)) + 1)
+    distances = []
+    for _ in range(draws):
+        a, b = apart(subjects, size, rng)
+        if min(len(a), len(b)) > 1:
+            distances.append(kid(features[a], features[b]))
+    if not distances:
+        return float("nan")
+    return float(np.mean(np.abs(distances)))
 
 
 def density_coverage(real: np.ndarray, fake: np.ndarray, k: int = 5) -> tuple[float, float]:
@@ -124,6 +178,15 @@ def density_coverage(real: np.ndarray, fake: np.ndarray, k: int = 5) -> tuple[fl
 
     Density counts, for each fake, the real neighbourhoods it lies in, over k (1 for one
     distribution); coverage is the share of real neighbourhoods that hold a fake.
+
+    Args:
+      real: ``(N, F)`` features.
+      fake: ``(M, F)`` features.
+      k: which neighbour.
+
+    >>> points = np.array([[0.0], [1.0], [2.0]])
+    >>> density_coverage(points, points, k=1), density_coverage(points, points + 9, k=1)
+    ((1.0, 1.0), (0.0, 0.0))
     """
     k = min(k, len(real) - 1)
     radius = np.sort(cdist(real, real), 1)[:, k]
@@ -132,62 +195,112 @@ def density_coverage(real: np.ndarray, fake: np.ndarray, k: int = 5) -> tuple[fl
 
 
 def auc(real: np.ndarray, fake: np.ndarray, folds: int = 5, seed: int = 0) -> float:
-    """How well a ridge classifier tells real from fake, cross-validated: .5 is not at all, 1 is
+    """How well a ridge classifier tells real from fake, cross-validated: 0.5 is not at all, 1 is
     always (area under the ROC curve).
+
+    Args:
+      real: ``(N, F)`` features.
+      fake: ``(M, F)`` features.
+      folds: of the cross-validation.
+      seed: of the folds.
+
+    >>> points = np.random.default_rng(0).normal(size=(20, 2))
+    >>> auc(points, points + 99)
+    1.0
     """
+    n = len(real)
     x = np.concatenate([real, fake])
-    y = np.r_[np.ones(len(real)) / len(real), -np.ones(len(fake)) / len(fake)]
+    y = np.r_[np.ones(n) / n, -np.ones(len(fake)) / len(fake)]
     fold = np.random.default_rng(seed).permutation(len(x)) % folds
     score = np.zeros(len(x))
     for f in range(folds):
         train = fold != f
         mean = x[train].mean(0)
         centred = x[train] - mean
-        solved = np.linalg.solve(
-            centred @ centred.T + 0.1 * x.shape[1] * np.eye(train.sum()), y[train] - y[train].mean()
-        )
-        score[~train] = (x[~train] - mean) @ (centred.T @ solved)
-    ranks = score[:, None] > score[None]
-    ties = score[:, None] == score[None]
-    n = len(real)
-    return float((ranks[:n, n:] + 0.5 * ties[:n, n:]).mean())
+        gram = centred @ centred.T + 0.1 * x.shape[1] * np.eye(train.sum())
+        dual = np.linalg.solve(gram, y[train] - y[train].mean())
+        score[~train] = (x[~train] - mean) @ (centred.T @ dual)
+    ranks = score[:n, None] > score[None, n:]
+    ties = score[:n, None] == score[None, n:]
+    return float((ranks + 0.5 * ties).mean())
+
+
+def sharpness(images: np.ndarray) -> np.ndarray:
+    """Deviation of what a Gaussian of one pixel takes out, as a share of the image's deviation.
+
+    Args:
+      images: ``(N, H, W, C)``.
+
+    Returns:
+      ``(N,)``.
+
+    >>> sharpness(np.full((1, 8, 8, 1), 90)).item()
+    0.0
+    """
+    x = images.mean(-1).astype(np.float32)
+    fine = x - ndimage.gaussian_filter(x, (0, 1, 1))
+    return fine.std((1, 2)) / (x.std((1, 2)) + 1)
 
 
 # ------------------------------------------------------------------ memorisation
 def texture(images: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """``(N, H W)`` of length 1: what is left of an image when all that its mask tells is taken out.
+    """What is left of an image when all that its mask says is taken out.
 
     Of each class's pixels, by their distance to the class's border, the mean is taken out (nuclei
     are brighter inside), after a light blur that takes out noise. Two images of one mask agree in
     everything else only if one was copied.
+
+    Args:
+      images: ``(N, H, W, C)``.
+      labels: ``(N, H, W)``.
+
+    Returns:
+      ``(N, H W)``, each of length 1.
+
+    >>> plain = np.full((1, 4, 4, 1), 90.0)
+    >>> texture(plain, np.zeros((1, 4, 4))).any().item()
+    False
     """
-    out = []
-    for image, label in zip(images, labels):
+    textures = []
+    for image, label in zip(images, labels, strict=True):
         x = ndimage.gaussian_filter(image.mean(-1).astype(np.float32), 1.0)
         for k in np.unique(label):
-            depth = ndimage.distance_transform_edt(np.pad(label == k, 1, mode="edge"))[1:-1, 1:-1]
-            band = np.digitize(depth, (0.5, 1.5, 2.5, 4.5, 8.5))
-            for b in np.unique(band[label == k]):
-                where = (label == k) & (band == b)
+            inside = label == k
+            depth = ndimage.distance_transform_edt(np.pad(inside, 1, mode="edge"))[1:-1, 1:-1]
+            band = np.digitize(depth, DEPTHS)
+            for b in np.unique(band[inside]):
+                where = inside & (band == b)
                 x[where] -= x[where].mean()
         x = np.where(label == IGNORE, 0, x)
-        out.append((x / (np.linalg.norm(x) + 1e-6)).ravel())
-    return np.stack(out)
+        textures.append((x / (np.linalg.norm(x) + 1e-6)).ravel())
+    return np.stack(textures)
 
 
 def nearest(of: np.ndarray, among: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray]:
-    """Largest correlation of each texture of ``of`` with one of ``among`` in any of 8 orientations,
-    and that one's index.
+    """The texture that each texture is most like, in any of eight orientations.
+
+    Args:
+      of: ``(N, side²)`` textures.
+      among: ``(M, side²)`` textures.
+      side: of the images, pixels.
+
+    Returns:
+      ``(N,)`` largest correlations, and ``(N,)`` indices into ``among``.
+
+    >>> corner = np.array([[1.0, 0.0, 0.0, 0.0]])
+    >>> correlation, index = nearest(corner, np.array([[0.0, 0.0, 0.0, 1.0]]), 2)
+    >>> correlation.tolist(), index.tolist()
+    ([1.0], [0])
     """
-    best, index = np.full(len(of), -np.inf), np.zeros(len(of), int)
+    best = np.full(len(of), -np.inf)
+    index = np.zeros(len(of), int)
     maps = among.reshape(-1, side, side)
     for turn in range(4):
-        for mirror in (False, True):
-            turned = np.rot90(maps, turn, (1, 2))
-            found = of @ (turned[:, :, ::-1] if mirror else turned).reshape(len(among), -1).T
-            better = found.max(1) > best
-            best, index = (
-                np.where(better, found.max(1), best),
-                np.where(better, found.argmax(1), index),
-            )
+        turned = np.rot90(maps, turn, (1, 2))
+        for oriented in (turned, turned[:, :, ::-1]):
+            correlation = of @ oriented.reshape(len(among), -1).T
+            largest = correlation.max(1)
+            better = largest > best
+            best = np.where(better, largest, best)
+            index = np.where(better, correlation.argmax(1), index)
     return best, index

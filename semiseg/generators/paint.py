@@ -13,31 +13,36 @@ import jax.numpy as jnp
 import numpy as np
 
 from semiseg.generators.blocks import one_hot
-from semiseg.generators.gan_program import Program, unit
+from semiseg.generators.gan_batch import Program, unit
+from semiseg.generators.measures import last_repeated
 from semiseg.types import IGNORE
 
+# fmt: off
 COLOURS = np.array(
     [
-        [0, 0, 0],
-        [230, 159, 0],
-        [86, 180, 233],
-        [0, 158, 115],
-        [240, 228, 66],
-        [0, 114, 178],
-        [213, 94, 0],
-        [204, 121, 167],
+        [0, 0, 0], [230, 159, 0], [86, 180, 233], [0, 158, 115],
+        [240, 228, 66], [0, 114, 178], [213, 94, 0], [204, 121, 167],
     ],
     np.uint8,
 )
+# fmt: on
+"""Of the classes, ``(8, 3)``: black, then Okabe and Ito's, which people of any colour vision tell
+apart.
+"""
+BATCH = 8
+"""Pairs of a pass through the style encoder."""
+SHEET_WIDTH = 900
+"""Least width of a sheet, pixels, before the factor of its enlargement is rounded down."""
 
 
+# ------------------------------------------------------------------ painting
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _paint(
     generator: Any, classes: int, weights: Any, label: jax.Array, code: jax.Array, noise: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    image, made = generator.apply(weights, one_hot(label, classes), code, noise)
-    made = jnp.where(made.any(-1), made.argmax(-1), IGNORE).astype(jnp.uint8)
-    return jnp.clip(jnp.round((image + 1) * 127.5), 0, 255).astype(jnp.uint8), made
+    image, mask = generator.apply(weights, one_hot(label, classes), code, noise)
+    painted = jnp.where(mask.any(-1), mask.argmax(-1), IGNORE).astype(jnp.uint8)
+    return jnp.clip(jnp.round((image + 1) * 127.5), 0, 255).astype(jnp.uint8), painted
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
@@ -50,10 +55,19 @@ def _encode(
 def paint(
     program: Program, weights: Any, label: np.ndarray, code: np.ndarray, noise: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Images ``(B, H, W, C)`` and the masks they belong to ``(B, H, W)``, both uint8, for masks
-    ``label``, codes and normal numbers.
+    """Images and the masks they belong to.
+
+    Args:
+      program: of the generator.
+      weights: of the generator.
+      label: masks ``(B, H, W)`` uint8.
+      code: styles ``(B, Z)``.
+      noise: ``(B, noises)`` normal numbers.
+
+    Returns:
+      Images ``(B, H, W, C)`` and masks ``(B, H, W)``, both uint8.
     """
-    image, made = _paint(
+    image, mask = _paint(
         program.generator,
         program.classes,
         weights,
@@ -61,27 +75,42 @@ def paint(
         code.astype(np.float32),
         noise.astype(np.float32),
     )
-    return np.asarray(image), np.asarray(made)
+    return np.asarray(image), np.asarray(mask)
 
 
 def encode(
     program: Program, weights: Any, image: np.ndarray, label: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and deviation ``(B, Z)`` of the style of uint8 pairs, eight at a time so that one
-    program serves any number.
+    """Mean and deviation of the style of pairs, a few at a time so that one program serves any
+    number.
+
+    Args:
+      program: of the generator.
+      weights: of the generator.
+      image: ``(N, H, W, C)`` uint8.
+      label: ``(N, H, W)`` uint8.
+
+    Returns:
+      Mean and deviation, ``(N, Z)`` each.
     """
-    found = []
-    for i in range(0, len(image), 8):
-        n = len(image[i : i + 8])
-        parts = [
-            np.concatenate([x[i : i + 8], np.repeat(x[i + n - 1 : i + n], 8 - n, 0)])
-            for x in (image, label)
-        ]
-        mean, logvar = _encode(program.generator, program.classes, weights, *parts)
-        found.append((np.asarray(mean)[:n], np.exp(0.5 * np.asarray(logvar))[:n]))
-    return np.concatenate([m for m, _ in found]), np.concatenate([d for _, d in found])
+    means = []
+    deviations = []
+    for i in range(0, len(image), BATCH):
+        images = image[i : i + BATCH]
+        n = len(images)
+        mean, logvar = _encode(
+            program.generator,
+            program.classes,
+            weights,
+            last_repeated(images, BATCH),
+            last_repeated(label[i : i + BATCH], BATCH),
+        )
+        means.append(np.asarray(mean)[:n])
+        deviations.append(np.exp(0.5 * np.asarray(logvar))[:n])
+    return np.concatenate(means), np.concatenate(deviations)
 
 
+# ------------------------------------------------------------------ pictures
 def grid(
     path: Path,
     program: Program,
@@ -90,31 +119,37 @@ def grid(
     labels: np.ndarray,
     rows: int = 8,
 ) -> None:
-    """A picture. Columns: a real mask and its image; painted with that image's style; with two
-    other images' styles; with two random ones.
+    """A picture of samples. Columns: a real mask and its image; painted with that image's style;
+    with two other images' styles; with two random ones.
 
     A joint generator's masks stand beside its images instead.
+
+    Args:
+      path: of the PNG.
+      program: of the generator.
+      weights: of the generator.
+      images: real ones ``(N, H, W, C)`` uint8.
+      labels: their masks ``(N, H, W)`` uint8.
+      rows: of the picture.
     """
     rng = np.random.default_rng(0)
+    joint = program.generator.joint
     chosen = np.unique(np.linspace(0, len(images) - 1, rows).round().astype(int))
-    real, label, n = images[chosen], labels[chosen], len(chosen)
+    real = images[chosen]
+    label = labels[chosen]
+    n = len(chosen)
     mean, _ = encode(program, weights, real, label)
-    codes = [
-        mean,
-        np.roll(mean, 1, 0),
-        np.roll(mean, n // 2, 0),
-        *rng.normal(size=(2, *mean.shape)),
-    ]
+    others = [np.roll(mean, 1, 0), np.roll(mean, n // 2, 0)]
+    codes = [mean, *others, *rng.normal(size=(2, *mean.shape))]
+    if joint:
+        codes = codes[2:]
     columns = [picture(label), grey(real)]
-    for code in codes[2 * program.generator.joint :]:
-        image, made = paint(
-            program,
-            weights,
-            label,
-            code,
-            rng.normal(size=(n, program.generator.noises(program.image_size))),
-        )
-        columns += [picture(made), grey(image)] if program.generator.joint else [grey(image)]
+    for code in codes:
+        noise = rng.normal(size=(n, program.generator.noises(program.image_size)))
+        image, mask = paint(program, weights, label, code, noise)
+        if joint:
+            columns.append(picture(mask))
+        columns.append(grey(image))
     write_sheet(path, columns)
 
 
@@ -124,16 +159,26 @@ def write_sheet(path: Path, columns: list[np.ndarray]) -> None:
 
     framed = [np.pad(c, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=255) for c in columns]
     sheet = np.concatenate([np.concatenate(list(c), 0) for c in framed], 1)
-    big = max(1, 900 // sheet.shape[1])
+    factor = max(1, SHEET_WIDTH // sheet.shape[1])
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(sheet.repeat(big, 0).repeat(big, 1)).save(path)
+    Image.fromarray(sheet.repeat(factor, 0).repeat(factor, 1)).save(path)
 
 
 def picture(label: np.ndarray) -> np.ndarray:
-    """Masks ``(…)`` in colours ``(…, 3)``; IGNORE is white."""
+    """Masks ``(…)`` in colours ``(…, 3)`` uint8; IGNORE is white.
+
+    >>> picture(np.array([0, 1, 255])).tolist()
+    [[0, 0, 0], [230, 159, 0], [255, 255, 255]]
+    """
     return np.where((label == IGNORE)[..., None], np.uint8(255), COLOURS[label % len(COLOURS)])
 
 
 def grey(image: np.ndarray) -> np.ndarray:
-    """Images ``(…, C)`` as colour ``(…, 3)``; the first channel unless there are three."""
-    return image if image.shape[-1] == 3 else np.repeat(image[..., :1], 3, -1)
+    """Images ``(…, C)`` as colour ``(…, 3)``; the first channel unless there are three.
+
+    >>> grey(np.array([[7]])).tolist()
+    [[7, 7, 7]]
+    """
+    if image.shape[-1] == 3:
+        return image
+    return np.repeat(image[..., :1], 3, -1)

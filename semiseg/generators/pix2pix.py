@@ -8,7 +8,8 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 
-from semiseg.generators import style
+from semiseg.fields import count
+from semiseg.generators import style_encoder
 from semiseg.generators.blocks import (
     Weights,
     conv,
@@ -20,8 +21,9 @@ from semiseg.generators.blocks import (
     instance_norm,
     leaky,
     split_maps,
+    up_conv,
+    up_conv_weights,
 )
-from semiseg.nets import layers
 from semiseg.nets.layers import Normals
 
 
@@ -39,19 +41,20 @@ class Pix2Pix:
       style: numbers in the style code.
     """
 
-    widths: tuple[int, ...] = (32, 64, 128)
-    noise: int = 8
-    style: int = 16
+    widths: tuple[int, ...] = count((32, 64, 128), at_least=1)
+    noise: int = count(8)
+    style: int = count(16, at_least=1)
 
     joint: ClassVar[bool] = False
     paper: ClassVar[str] = "Isola et al., CVPR 2017"
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "widths", tuple(self.widths))
-
     @property
     def block(self) -> int:
-        """Image sizes must be multiples of this."""
+        """Image sizes must be multiples of this.
+
+        >>> Pix2Pix(widths=(16, 32)).block
+        4
+        """
         return 2 ** len(self.widths)
 
     def init(self, key: jax.Array, channels: int, classes: int, size: int) -> Weights:
@@ -59,29 +62,31 @@ class Pix2Pix:
         return initialise(lambda normals: self.weights(normals, channels, classes), key)
 
     def weights(self, normals: Normals, channels: int, classes: int) -> Weights:
-        found: Weights = {"encoder": style.encoder_weights(normals, channels, classes, self.style)}
+        """The same from given normal numbers."""
+        weights: Weights = {
+            "encoder": style_encoder.encoder_weights(normals, channels, classes, self.style)
+        }
         before = classes + 1
+        skips = [before, *self.widths]
         for i, width in enumerate(self.widths):
-            found[f"down{i}"] = conv_weights(normals, 4, before, width, bias=i == 0)
+            weights[f"down{i}"] = conv_weights(normals, 4, before, width, bias=i == 0)
             before = width
-        found["bottom"] = conv_weights(normals, 3, before + self.noise, before)
-        found["style"] = dense_weights(normals, self.style, before)
+        weights["bottom"] = conv_weights(normals, 3, before + self.noise, before)
+        weights["style"] = dense_weights(normals, self.style, before)
         for i in reversed(range(len(self.widths))):
-            width = self.widths[i - 1] if i else self.widths[0]
-            found[f"up{i}"] = {
-                "kernel": normals.he((2, 2, before, width), before),
-                "bias": jnp.zeros(width),
-            }
-            found[f"join{i}"] = conv_weights(
-                normals, 3, width + (self.widths[i - 1] if i else classes + 1), width
-            )
+            width = self.widths[max(i - 1, 0)]
+            weights[f"up{i}"] = up_conv_weights(normals, before, width)
+            weights[f"join{i}"] = conv_weights(normals, 3, width + skips[i], width)
             before = width
-        found["last"] = conv_weights(normals, 3, before, channels, 0.5)
-        return found
+        weights["last"] = conv_weights(normals, 3, before, channels, 0.5)
+        return weights
 
     def noises(self, size: int) -> int:
-        """How many normal numbers an image takes: a channel of its size, and a map at the
-        bottleneck.
+        """How many normal numbers an image of ``size`` takes: a channel of its size, and a map at
+        the bottleneck.
+
+        >>> Pix2Pix(widths=(4, 8), noise=2).noises(4)
+        18
         """
         return size**2 + (size // self.block) ** 2 * self.noise
 
@@ -91,7 +96,7 @@ class Pix2Pix:
         """Mean and log-variance of the style code of images ``(B, H, W, C)`` in [-1, 1] with
         one-hot masks.
         """
-        return style.encode(weights["encoder"], image, mask)
+        return style_encoder.encode(weights["encoder"], image, mask)
 
     def apply(
         self, weights: Weights, mask: jax.Array, code: jax.Array, noise: jax.Array
@@ -102,14 +107,14 @@ class Pix2Pix:
         skips = [jnp.concatenate([mask, fine], -1)]
         for i in range(len(self.widths)):
             x = conv(weights[f"down{i}"], skips[-1], 2)
-            skips.append(leaky(instance_norm(x) if i else x))
-        x = conv(weights["bottom"], jnp.concatenate([skips.pop(), coarse], -1)) + everywhere(
-            dense(weights["style"], code)
-        )
+            if i:
+                x = instance_norm(x)
+            skips.append(leaky(x))
+        x = conv(weights["bottom"], jnp.concatenate([skips.pop(), coarse], -1))
+        x = x + everywhere(dense(weights["style"], code))
         for i in reversed(range(len(self.widths))):
-            x = layers.up_conv(leaky(x), weights[f"up{i}"]["kernel"]) + weights[f"up{i}"]["bias"]
+            x = up_conv(weights[f"up{i}"], leaky(x))
             x = conv(weights[f"join{i}"], jnp.concatenate([x, skips.pop()], -1))
-            x = (
-                instance_norm(x) + everywhere(x.mean((1, 2))) if i else x
-            )  # the norm alone would take the style's grey level out again
+            if i:  # the norm alone would take the style's grey level out again
+                x = instance_norm(x) + everywhere(x.mean((1, 2)))
         return jnp.tanh(conv(weights["last"], leaky(x))), mask

@@ -1,4 +1,6 @@
-"""The card as a page: its table, and samples beside the real images their texture is nearest to."""
+"""The quality report as a page: its table, and samples beside the real images their texture is
+nearest to.
+"""
 
 from __future__ import annotations
 
@@ -9,58 +11,94 @@ from typing import Any
 
 import numpy as np
 
+from semiseg.files import write_text
 from semiseg.generators.paint import grey, picture, write_sheet
+from semiseg.generators.quality_sets import Pairs, Reference
 
+REPORT = "card.json"
+NAMES_OF_GOOD_SAMPLES = "keep.txt"
+NEIGHBOURS = "neighbours.png"
+PAGE = "index.html"
 STYLE = (
     "body{font:15px system-ui;max-width:60em;margin:2em auto}td,th{padding:.2em "
     ".8em;text-align:left}.no{color:#b00}img{max-width:100%}"
 )
 
 
-def write_page(out: Path, card: dict[str, Any], fake: Any, real: Any, rows: int = 8) -> None:
-    """card.json, keep.txt (the names that pass the filter), neighbours.png and index.html in
-    ``out``.
+def write_page(
+    out: Path, report: dict[str, Any], fake: Pairs, real: Reference, rows: int = 8
+) -> None:
+    """Write card.json, keep.txt (the names that pass the filter), neighbours.png and index.html.
 
-    Shown are the samples nearest to a seen image, then the worst-agreed ones, then some at even
-    places of the set.
+    Args:
+      out: folder of the files.
+      report: of :func:`semiseg.generators.quality_report.report_on`.
+      fake: the set.
+      real: what it was compared with.
+      rows: samples of the picture.
     """
     out.mkdir(parents=True, exist_ok=True)
-    (out / "card.json").write_text(json.dumps(card, indent=1) + "\n")
-    samples = card["samples"]
-    (out / "keep.txt").write_text("".join(f"{s['name']}\n" for s in samples if s["keep"]))
-    near, bad = (
-        np.argsort([-s["texture"] for s in samples]),
-        np.argsort([s["dice"] for s in samples]),
-    )
-    even = np.linspace(0, len(samples) - 1, rows).astype(int)
-    chosen = list(dict.fromkeys([*near[: rows // 2], *bad[: rows // 4], *even]))[:rows]
-    place = {name: i for i, name in enumerate(real.seen.names)}
-    other = [place[samples[i]["nearest"]] for i in chosen]
+    write_report(out / REPORT, report)
+    samples = report["samples"]
+    good = [f"{sample['name']}\n" for sample in samples if sample["keep"]]
+    write_text(out / NAMES_OF_GOOD_SAMPLES, "".join(good))
+    chosen = samples_to_show(samples, rows)
+    index = {name: i for i, name in enumerate(real.seen.names)}
+    neighbours = [index[samples[i]["nearest"]] for i in chosen]
     columns = [
         grey(fake.images[chosen]),
         picture(fake.labels[chosen]),
-        grey(real.seen.images[other]),
-        picture(real.seen.labels[other]),
+        grey(real.seen.images[neighbours]),
+        picture(real.seen.labels[neighbours]),
     ]
-    write_sheet(out / "neighbours.png", columns)
-    word = html.escape
-    row = lambda c: (
-        f"<td>{word(c['check'])}<td>{c['value']:.4g}<td>{word(c['must'])}<td>{'pass' if c['passed'] else 'FAIL'}</tr>"
+    write_sheet(out / NEIGHBOURS, columns)
+    write_text(out / PAGE, _page(report))
+
+
+def write_report(path: Path, report: dict[str, Any]) -> None:
+    """Write a report as JSON."""
+    write_text(path, json.dumps(report, indent=1) + "\n")
+
+
+def samples_to_show(samples: list[dict[str, Any]], rows: int) -> list[int]:
+    """Indices of the samples nearest to a seen image, then of the worst-agreed ones, then of some
+    at even places of the set.
+
+    >>> samples_to_show([{"texture": t, "dice": 1.0} for t in (0.1, 0.2, 0.3)], 2)
+    [2, 0]
+    """
+    nearest = np.argsort([-sample["texture"] for sample in samples])[: rows // 2]
+    worst = np.argsort([sample["dice"] for sample in samples])[: rows // 4]
+    even = np.linspace(0, len(samples) - 1, rows).astype(int)
+    return [int(i) for i in dict.fromkeys([*nearest, *worst, *even])][:rows]
+
+
+def _page(report: dict[str, Any]) -> str:
+    name = html.escape(report["set"])
+    counts = report["counts"]
+    verdict = "passes" if report["passed"] else "is REJECTED"
+    dropped = counts["samples"] - counts["kept"]
+    checks = "".join(_check_row(check) for check in report["checks"])
+    figures = "".join(
+        f"<tr><td>{html.escape(figure)}<td>{value:.4g}</tr>"
+        for figure, value in report["figures"].items()
     )
-    checks = "".join(f"<tr class={'yes' if c['passed'] else 'no'}>{row(c)}" for c in card["checks"])
-    figures = "".join(f"<tr><td>{word(k)}<td>{v:.4g}</tr>" for k, v in card["figures"].items())
-    verdict = "passes" if card["passed"] else "is REJECTED"
-    dropped = card["counts"]["samples"] - card["counts"]["kept"]
-    text = (
-        f"<!doctype html><meta charset=utf-8><title>Card of "
-        f"{word(card['set'])}</title><style>{STYLE}</style>"
-        f"<h1>{word(card['set'])} {verdict}</h1><p>{card['counts']['samples']} synthetic pairs "
-        f"beside {word(card['data'])}: "
-        f"{card['counts']['seen']} seen pairs, {card['counts']['held']} held-out ones. The "
-        f"filter keeps {card['counts']['kept']} and drops {dropped}.</p>"
+    return (
+        f"<!doctype html><meta charset=utf-8><title>Quality report of {name}</title>"
+        f"<style>{STYLE}</style><h1>{name} {verdict}</h1>"
+        f"<p>{counts['samples']} synthetic pairs beside {html.escape(report['data'])}: "
+        f"{counts['seen']} seen pairs, {counts['held']} held-out ones. The filter keeps "
+        f"{counts['kept']} and drops {dropped}.</p>"
         f"<table><tr><th>check<th>value<th>must be<th></tr>{checks}</table>"
         f"<h2>Nearest neighbours</h2><p>Synthetic image and mask; the seen image of most similar "
-        f"texture and its mask. The first rows are the most similar.</p>"
-        f"<img src=neighbours.png><h2>All figures</h2><table>{figures}</table>"
+        f"texture and its mask. The first rows are the most similar.</p><img src={NEIGHBOURS}>"
+        f"<h2>All figures</h2><table>{figures}</table>"
     )
-    (out / "index.html").write_text(text, encoding="utf-8")
+
+
+def _check_row(check: dict[str, Any]) -> str:
+    kind = "yes" if check["passed"] else "no"
+    verdict = "pass" if check["passed"] else "FAIL"
+    name = html.escape(check["check"])
+    must = html.escape(check["must"])
+    return f"<tr class={kind}><td>{name}<td>{check['value']:.4g}<td>{must}<td>{verdict}</tr>"

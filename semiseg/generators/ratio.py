@@ -1,55 +1,61 @@
-"""Synthetic pools made on demand for a trial's own label budget: the arms of the real:synthetic
-experiment and their controls.
+"""Synthetic pools made on demand for a trial's own label budget: the generated sets of the
+real:synthetic experiment and their controls.
 
-A trial names an arm, ``synthetic: make:spade``; :func:`resolve` turns it into the name of an
-imported set, fitting, sampling and importing it the first time. What it is made from is the
-budget's pairs alone (and, in the generator's image branch, images without labels); what names it is
-a hash of all that went into it, so equal trials share a set and different ones never do.
+A trial names a source of :data:`semiseg.synthetic_sources.SOURCES`, ``synthetic: make:spade``;
+:func:`resolve` turns it into the name of an imported set, fitting, sampling and importing it the
+first time. What it is made from is the budget's pairs alone (and, in the generator's image branch,
+images without labels); what names it is a hash of all that went into it, so equal trials share a
+set and different ones never do.
 
-    make:spade, make:pix2pix      varied masks of the budget, synthetic images
-    make:spade_real_masks         the budget's own masks, synthetic images
-    make:duplicated               the budget's pairs again
-    make:augmented                the budget's pairs, mirrored, turned and bent
-    make:copy_paste               objects of one pair pasted into another (Ghiasi et al., CVPR 2021)
-
-Beside the records of a made set lie made.json (arm, settings, samples), and of a generated one
-grid.png and, where it was asked for, card.json.
+Beside the records of such a set lie made.json (source, settings, samples), and of a generated one
+grid.png and, where it was asked for, its quality report card.json.
 """
 
 from __future__ import annotations
 
-import csv
 import dataclasses
+import functools
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy import ndimage
 
 from semiseg.config import Trial
 from semiseg.data import importing, set_folder, store
 from semiseg.data.info import file_hash
 from semiseg.errors import UserError
 from semiseg.files import Lock, write_text
-from semiseg.generators import fit, masks, sample
-from semiseg.generators import quality_report as cards
+from semiseg.generators import fit, quality_report, sample
 from semiseg.generators import settings as setting
-from semiseg.generators.fit import Budget
+from semiseg.generators.budget import Budget, read_budget
+from semiseg.generators.controls import write_control
+from semiseg.generators.pair_files import PARTS
+from semiseg.generators.quality_page import REPORT, write_report
 from semiseg.generators.settings import Settings
+from semiseg.run_folder import SAMPLES as GRID
+from semiseg.run_folder import RunFolder
 from semiseg.synthetic_sources import CONTROLS, GENERATED, PREFIX, SOURCES
 from semiseg.types import IGNORE
 
 SAMPLES = 256
-
-
-OWN = ("data", "root", "labels", "label_subset", "image_size", "zoom", "generator")
+"""Pairs of a set."""
+RECORD = "made.json"
+"""Of a set: what it was made from."""
+BUDGET = ("data", "labels", "label_subset", "image_size", "zoom")
+"""Settings that say which pairs a set is made from."""
+DECIDED = ("data", "root", "labels", "label_subset", "image_size", "zoom", "generator")
 """Settings that a trial decides."""
+IRRELEVANT = ("root", "log_every", "grid_every", "checkpoint_seconds")
+"""Settings that do not change the set."""
+NUMBERS = {"samples": 2, "card": 0}
+"""Numbers of :func:`resolve` that are given beside the settings, and the least of each."""
 
 
+# ------------------------------------------------------------------ of a trial
 def resolved(
     trial: Trial, given: Mapping[str, Any] | None = None, *, progress: bool = False
 ) -> Trial:
@@ -57,28 +63,30 @@ def resolved(
     budget and frame; any other trial as it is.
 
     Args:
+      trial: that may name a source.
       given: how a generator is fitted, fields of :class:`Settings` by dotted name; and ``samples``
         and ``card`` of :func:`resolve`.
+      progress: show bars.
+
+    Raises:
+      UserError: a source that there is not, options that make no sense, or a trial of volumes.
+
+    >>> resolved(Trial(synthetic="my-set")).synthetic
+    'my-set'
     """
     if trial.synthetic is None or not trial.synthetic.startswith(PREFIX):
         return trial
     if trial.slices > 1 or trial.net.dims == 3:
-        raise UserError(
+        what = (
             f"synthetic {trial.synthetic!r}: generators paint single images; choose a 2D network "
             f"and --slices 1, or import a set of your own"
         )
+        raise UserError(what, field="synthetic")
     settings, numbers = understood(given or {})
-    own = {
-        "data": trial.data,
-        "labels": trial.labels,
-        "label_subset": trial.label_subset,
-        "image_size": trial.image_size,
-        "zoom": trial.zoom,
-    }
-    settings = setting.override(dataclasses.replace(settings, root=trial.root), own)
-    return dataclasses.replace(
-        trial, synthetic=resolve(trial.synthetic, settings, **numbers, progress=progress)
-    )
+    settings = dataclasses.replace(settings, root=trial.root)
+    settings = setting.override(settings, {name: getattr(trial, name) for name in BUDGET})
+    name = resolve(trial.synthetic, settings, **numbers, progress=progress)
+    return dataclasses.replace(trial, synthetic=name)
 
 
 def understood(given: Mapping[str, Any]) -> tuple[Settings, dict[str, int]]:
@@ -87,114 +95,174 @@ def understood(given: Mapping[str, Any]) -> tuple[Settings, dict[str, int]]:
 
     Raises:
       UserError: an unknown name, one that the trial decides, or a value that makes no sense.
+
+    >>> understood({"samples": "64", "steps": "10"})[1]
+    {'samples': 64}
     """
-    numbers = {}
-    for name, low in (("samples", 2), ("card", 0)):
-        if name in given:
-            try:
-                numbers[name] = int(str(given[name]))
-            except ValueError:
-                numbers[name] = -1
-            if numbers[name] < low:
-                raise UserError(
-                    f"gan.{name} is {given[name]!r}: it must be a whole number, at least {low}"
-                )
-    rest = {name: value for name, value in given.items() if name not in numbers}
-    taken = next((name for name in rest if name in OWN), None)
-    if taken:
-        raise UserError(
-            f"gan.{taken}: a set is made for the trial's own {taken}; leave it out"
-            if taken != "generator"
-            else "gan.generator: name it in synthetic"
-        )
-    return setting.override(Settings(), rest, "gan"), numbers
+    numbers = {
+        name: _whole_number(name, given[name], least)
+        for name, least in NUMBERS.items()
+        if name in given
+    }
+    changes = {name: value for name, value in given.items() if name not in numbers}
+    for name in changes:
+        if name == "generator":
+            raise UserError("gan.generator: name it in synthetic", field=name)
+        if name in DECIDED:
+            what = f"gan.{name}: a set is made for the trial's own {name}; leave it out"
+            raise UserError(what, field=name)
+    return setting.override(Settings(), changes, "gan"), numbers
 
 
+def _whole_number(name: str, value: Any, least: int) -> int:
+    try:
+        number = int(str(value))
+    except ValueError:
+        number = -1
+    if number < least:
+        what = f"gan.{name} is {value!r}: it must be a whole number, at least {least}"
+        raise UserError(what, field=name)
+    return number
+
+
+# ------------------------------------------------------------------ of a source
 def resolve(
-    arm: str | None,
+    synthetic: str | None,
     settings: Settings,
     *,
     samples: int = SAMPLES,
     card: int = 0,
     progress: bool = False,
 ) -> str | None:
-    """The name of the imported set that ``arm`` stands for; what does not begin with ``make:`` is a
-    name already.
+    """The name of the imported set that ``synthetic`` stands for; what does not begin with
+    ``make:`` is a name already.
 
     Args:
-      settings: data set, budget, frame; and how a generator is fitted, if the arm has one.
-      samples: pairs of the set; all arms have as many, so that trials share one program.
-      card: steps of the segmenters that judge a generated set for its card, which says whether it
-        is fit for use and rejects nothing; 0 for no card.
+      synthetic: of a trial.
+      settings: data set, budget, frame; and how a generator is fitted, if the source has one.
+      samples: pairs of the set; all sources have as many, so that trials share one program.
+      card: steps of the segmenters that judge a generated set for its quality report, which says
+        whether it is fit for use and rejects nothing; 0 for no report.
+      progress: show bars.
+
+    Raises:
+      UserError: there is no such source.
+
+    >>> resolve("my-set", Settings())
+    'my-set'
     """
-    if arm is None or not arm.startswith(PREFIX):
-        return arm
-    kind = arm.removeprefix(PREFIX)
-    if kind not in CONTROLS and kind not in GENERATED:
-        raise UserError(
-            f"synthetic {arm!r}: choose one of "
-            f"{', '.join(PREFIX + k for k in (*GENERATED, *CONTROLS))}"
-        )
+    if synthetic is None or not synthetic.startswith(PREFIX):
+        return synthetic
+    kind = synthetic.removeprefix(PREFIX)
+    if kind not in SOURCES:
+        known = ", ".join(PREFIX + name for name in (*GENERATED, *CONTROLS))
+        raise UserError(f"synthetic {synthetic!r}: choose one of {known}", field="synthetic")
     if kind in GENERATED:
         settings = setting.override(settings, {"generator": SOURCES[kind].generator})
-    name = f"made-{kind.replace('_', '-')}-{content(kind, settings, samples)[:12]}"
-    root = Path(settings.root) if settings.root else set_folder.default_root()
-    place, judged = root / name, card and kind in GENERATED
-    whole = lambda: (
-        (place / "semiseg.json").exists() and ((place / "card.json").exists() or not judged)
-    )
-    if whole():
-        return name
-    work = root / ".made"
-    with Lock(work / f"{name}.lock"):  # one process makes a set, the others wait for it
-        if whole():
-            return name
-        folder = work / name
-        shutil.rmtree(
-            folder, ignore_errors=True
-        )  # a set that was cut off; its generator is kept in a folder of its own
-        budget = fit.read_budget(dataclasses.replace(settings, regions=1))
-        fitted = work / f"generator-{content('', settings, 0)[:12]}"
-        if kind in GENERATED:
-            fit.fit(settings, fitted, progress=progress)
-            sample.sample_set(
-                sample.load(fitted, settings.root),
-                folder,
-                samples,
-                source=SOURCES[kind].masks,
-                progress=progress,
-            )
+    made = _Set(kind, settings, samples, card)
+    if made.is_whole():
+        return made.name
+    # one process makes a set, the others wait for it
+    with Lock(made.work / f"{made.name}.lock"):
+        if not made.is_whole():
+            made.make(progress)
+    return made.name
+
+
+@dataclasses.dataclass(frozen=True)
+class _Set:
+    """A set of a source, made or not; arguments as in :func:`resolve`."""
+
+    kind: str
+    settings: Settings
+    samples: int
+    card: int
+
+    @functools.cached_property
+    def name(self) -> str:
+        digest = content(self.kind, self.settings, self.samples)
+        return f"made-{self.kind.replace('_', '-')}-{digest[:12]}"
+
+    @property
+    def root(self) -> Path:
+        return set_folder.root_folder(self.settings.root)
+
+    @property
+    def place(self) -> Path:
+        return self.root / self.name
+
+    @property
+    def work(self) -> Path:
+        """Where sets are being made, and the generators behind them stay."""
+        return self.root / ".made"
+
+    @property
+    def has_report(self) -> bool:
+        """Whether it shall have a quality report; a control has none."""
+        return self.card > 0 and self.kind in GENERATED
+
+    def is_whole(self) -> bool:
+        if not self._is_imported():
+            return False
+        return not self.has_report or (self.place / REPORT).exists()
+
+    def _is_imported(self) -> bool:
+        return (self.place / set_folder.DESCRIPTION).exists()
+
+    def make(self, progress: bool) -> None:
+        """Write the pairs, judge them, import them; the import comes before the record."""
+        folder = self.work / self.name
+        shutil.rmtree(folder, ignore_errors=True)  # of a set that was cut off
+        settings = self.settings
+        budget = read_budget(dataclasses.replace(settings, regions=1))
+        generator = RunFolder(self.work / f"generator-{content('', settings, 0)[:12]}")
+        if self.kind in GENERATED:
+            self._generate(generator, folder, progress)
         else:
-            _write_control(kind, budget, folder, samples, settings)
-        found = cards.card(folder, settings.data, settings.root, steps=card) if judged else None
-        if not (place / "semiseg.json").exists():
-            _widen(folder, settings)
-            importing.import_set(
-                "folder", folder, name, root, progress=False, classes=",".join(budget.classes)
-            )
-        (place / "made.json").write_text(
-            json.dumps(
-                {
-                    "arm": arm,
-                    "samples": samples,
-                    "card": card,
-                    "settings": setting.to_dict(settings),
-                },
-                indent=1,
-            )
-            + "\n"
-        )
-        if kind in GENERATED:
-            shutil.copy(fitted / "grid.png", place / "grid.png")
-        if found:
-            write_text(place / "card.json", json.dumps(found | {"set": name}, indent=1) + "\n")
+            write_control(self.kind, budget, folder, self.samples, settings)
+        report = None
+        if self.has_report:
+            report = quality_report.report_on(folder, settings.data, settings.root, steps=self.card)
+        if not self._is_imported():
+            self._import(folder, budget)
+        self._record()
+        if self.kind in GENERATED:
+            shutil.copy(generator.path / GRID, self.place / GRID)
+        if report:
+            write_report(self.place / REPORT, {**report, "set": self.name})
         shutil.rmtree(folder)
-    return name
+
+    def _generate(self, generator: RunFolder, folder: Path, progress: bool) -> None:
+        fit.fit(self.settings, generator.path, progress=progress)
+        fitted = sample.load(generator.path, self.settings.root)
+        masks = SOURCES[self.kind].masks
+        sample.sample_set(fitted, folder, self.samples, source=masks, progress=progress)
+
+    def _import(self, folder: Path, budget: Budget) -> None:
+        _widen(folder, self.settings)
+        classes = ",".join(budget.classes)
+        importing.import_set(
+            "folder", folder, self.name, self.root, progress=False, classes=classes
+        )
+
+    def _record(self) -> None:
+        record = {
+            "arm": PREFIX + self.kind,
+            "samples": self.samples,
+            "card": self.card,
+            "settings": setting.to_dict(self.settings),
+        }
+        write_text(self.place / RECORD, json.dumps(record, indent=1) + "\n")
 
 
 def content(kind: str, settings: Settings, samples: int) -> str:
-    """SHA-256 of everything that a set is made from: arm, data, budget, frame, and for generated
+    """SHA-256 of everything that a set is made from: source, data, budget, frame, and for generated
     ones the whole fit; not of where it lies.
+
+    Args:
+      kind: name of the source; "" for the generator itself.
+      settings: of the fit.
+      samples: pairs of the set.
     """
     what: dict[str, Any] = {
         "kind": kind,
@@ -202,79 +270,16 @@ def content(kind: str, settings: Settings, samples: int) -> str:
         "fingerprint": store.info(settings.data, settings.root).fingerprint,
     }
     fields = setting.to_dict(settings)
-    used = (
-        fields
-        if kind not in CONTROLS
-        else {
-            k: fields[k] for k in ("data", "labels", "label_subset", "image_size", "zoom", "seed")
-        }
-    )
-    what |= {
-        k: v
-        for k, v in used.items()
-        if k not in ("root", "log_every", "grid_every", "checkpoint_seconds")
-    }
-    if taught := what.pop("teacher", None):
-        weights = Path(taught) / "weights.safetensors"
-        what["teacher"] = file_hash(weights) if weights.exists() else taught
-    if kind == "augmented" and not settings.turns:
+    if kind in CONTROLS:
+        fields = {name: fields[name] for name in (*BUDGET, "seed")}
+    what |= {name: value for name, value in fields.items() if name not in IRRELEVANT}
+    teacher = what.pop("teacher", None)
+    if teacher:
+        weights = RunFolder(Path(teacher)).weights
+        what["teacher"] = file_hash(weights) if weights.exists() else teacher
+    if kind == "augmented" and not settings.symmetric:
         what["turns"] = False
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
-
-
-# ------------------------------------------------------------------ controls
-def control(
-    kind: str, budget: Budget, n: int, seed: int, flip: bool = True
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """``n`` pairs ``(image, label)`` of a control arm, from the budget's pairs alone; ``flip`` as a
-    generator's varied masks have it.
-    """
-    images, labels = budget.images[budget.shown], budget.labels[budget.shown]
-    for i in range(n):
-        rng = np.random.default_rng([seed, i])
-        j = i % len(images) if kind == "duplicated" else int(rng.integers(len(images)))
-        image, label = images[j], labels[j]
-        if kind == "augmented":
-            varied = masks.vary(label, rng, masks.Vary(flip=flip), image=image)
-            image, label = varied.image if varied.image is not None else image, varied.label
-        elif kind == "copy_paste":
-            image, label = _pasted(rng, images, labels, j)
-        yield image, label
-
-
-def _pasted(
-    rng: np.random.Generator, images: np.ndarray, labels: np.ndarray, j: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Pair ``j`` with about half of the objects of another pair, in their places; at least one
-    object.
-    """
-    other = int((j + rng.integers(1, len(images))) % len(images))
-    parts, n = ndimage.label((labels[other] != 0) & (labels[other] != IGNORE), np.ones((3, 3)))
-    if not n:
-        return images[j], labels[j]
-    chosen = rng.random(n + 1) < 0.5
-    chosen[0], chosen[1 + rng.integers(n)] = False, True
-    where = chosen[parts]
-    return np.where(where[..., None], images[other], images[j]), np.where(
-        where, labels[other], labels[j]
-    )
-
-
-def _write_control(kind: str, budget: Budget, out: Path, n: int, settings: Settings) -> None:
-    from PIL import Image
-
-    for part in ("images", "labels"):
-        (out / part).mkdir(parents=True)
-    with (out / "subjects.csv").open("w", newline="") as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(("name", "subject", "split"))
-        for i, (image, label) in enumerate(control(kind, budget, n, settings.seed, settings.turns)):
-            name = f"{kind}{i:06d}"
-            Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(
-                out / "images" / f"{name}.png"
-            )
-            Image.fromarray(label).save(out / "labels" / f"{name}.png")
-            table.writerow((name, name, "val" if i == n - 1 else "train"))
 
 
 # ------------------------------------------------------------------ files
@@ -282,17 +287,17 @@ def _widen(folder: Path, settings: Settings) -> None:
     """Put every pair into the middle of the pool's size, black and IGNORE around it: the
     segmenter's windows are cut from pool images.
     """
-    size, pool = settings.image_size, settings.frame.pool_size
-    if pool == size:
-        return
     from PIL import Image
 
+    size = settings.image_size
+    pool = settings.frame.pool_size
+    if pool == size:
+        return
     start = (pool - size) // 2
-    for part, fill in (("images", 0), ("labels", IGNORE)):
+    middle = slice(start, start + size)
+    for part, fill in zip(PARTS, (0, IGNORE), strict=True):
         for path in (folder / part).iterdir():
             pixels = np.asarray(Image.open(path))
             wide = np.full((pool, pool, *pixels.shape[2:]), fill, np.uint8)
-            wide[start : start + size, start : start + size] = pixels
+            wide[middle, middle] = pixels
             Image.fromarray(wide).save(path)
-
-

@@ -1,26 +1,38 @@
-"""What names a fit of a generator, and its way to and from YAML and dotted names."""
+"""What names a fit of a generator, and its way to and from YAML and dotted names.
+
+It uses the machinery of the trials: ranges and roles are written at the fields
+(:mod:`semiseg.fields`), names and files are read by :mod:`semiseg.config.tree`.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import yaml
 
-from semiseg import config
+from semiseg.config import tree
 from semiseg.data.frame import Frame
 from semiseg.errors import UserError
+from semiseg.fields import check_fields, choice, count, number, static
+from semiseg.files import read_mapping
 from semiseg.generators import GENERATORS
 from semiseg.generators.discriminators import DISCRIMINATORS, Patch
-from semiseg.generators.gan_program import Knobs
+from semiseg.generators.gan_batch import GROUP, Knobs
+from semiseg.generators.losses import ADVERSARIAL
 from semiseg.generators.spade import Spade
+
+SMALLEST_BLOCK = 16
+"""Image sizes are multiples of this at least: discriminators and style encoder halve four times."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
     """One fit.
+
+    A field declared with ``traced=False`` changes the compiled program.
 
     Attributes:
       data: name of an imported data set, or ``nuclei``.
@@ -42,7 +54,7 @@ class Settings:
       seed: of initialisation, batches and augmentation.
       steps: of the generator; each has one of the discriminators.
       image_size: side of the images, pixels.
-      zoom: slices are scaled to zoom × image_size, and the centre is kept.
+      zoom: slices are scaled to zoom × image_size, and the centre is used.
       batch: real pairs of a step, a multiple of 4.
       r1_every: steps between two gradient penalties.
       log_every: steps a line of metrics.jsonl averages over.
@@ -52,57 +64,28 @@ class Settings:
 
     data: str = "nuclei"
     root: str | None = None
-    labels: int = 0
-    label_subset: int = 0
+    labels: int = count(0)
+    label_subset: int = count(0)
     unlabelled: bool = True
-    generator: Any = Spade()
-    discriminator: Any = Patch()
+    generator: Any = static(default=Spade())
+    discriminator: Any = static(default=Patch())
     train: Knobs = Knobs()
-    adversarial: Literal["hinge", "bce"] = "hinge"
-    unconditional: bool = True
-    regions: int = 1
+    adversarial: str = choice("hinge", ADVERSARIAL, traced=False)
+    unconditional: bool = static(default=True)
+    regions: int = count(1, at_least=1, traced=False)
     teacher: str | None = None
-    seed: int = 0
-    steps: int = 2500
-    image_size: int = 64
-    zoom: float = 1.0
-    batch: int = 8
-    r1_every: int = 16
-    log_every: int = 50
-    grid_every: int = 500
-    checkpoint_seconds: float = 60.0
-
-    def __post_init__(self) -> None:
-        for field, low in (
-            ("labels", 0),
-            ("label_subset", 0),
-            ("regions", 1),
-            ("steps", 1),
-            ("zoom", 1),
-            ("r1_every", 1),
-            ("log_every", 1),
-            ("grid_every", 1),
-        ):
-            if getattr(self, field) < low:
-                raise ValueError(f"{field} is {getattr(self, field)}: it must be at least {low}")
-        if not 0 <= self.seed < 2**32:
-            raise ValueError(f"seed is {self.seed}: it must be between 0 and {2**32 - 1}")
-        if self.generator.joint and not (self.unconditional and self.train.unconditional > 0):
-            raise ValueError(
-                "a joint generator's images are taught by the discriminator of images alone: "
-                "leave --unconditional and --train.unconditional on"
-            )
-        if self.batch < 4 or self.batch % 4:
-            raise ValueError(
-                f"batch is {self.batch}: it must be a multiple of 4 (half reconstructs, the rest "
-                f"are pairs of one mask)"
-            )
-        block = max(self.generator.block, 16)
-        if self.image_size % block:
-            raise ValueError(f"image_size is {self.image_size}: it must be a multiple of {block}")
+    seed: int = number(0, within=(0, 2**32 - 1))
+    steps: int = count(2500, at_least=1)
+    image_size: int = count(64, at_least=1, traced=False)
+    zoom: float = number(1.0, at_least=1)
+    batch: int = count(8, at_least=GROUP, traced=False)
+    r1_every: int = count(16, at_least=1, traced=False)
+    log_every: int = count(50, at_least=1)
+    grid_every: int = count(500, at_least=1)
+    checkpoint_seconds: float = number(60.0, at_least=0)
 
     @property
-    def turns(self) -> bool:
+    def symmetric(self) -> bool:
         """Whether masks may be mirrored and their axes exchanged when they are varied: where the
         fit does both.
         """
@@ -114,109 +97,112 @@ class Settings:
         return Frame(self.image_size, self.zoom, "centre")
 
 
-TABLES: dict[str, dict[str, type]] = {"generator": GENERATORS, "discriminator": DISCRIMINATORS}
+CHOICES = tree.Choices({"generator": GENERATORS, "discriminator": DISCRIMINATORS})
 """Fields that hold one of several classes."""
 
 PRESETS: dict[str, dict[str, Any]] = {
     "pix2pix": {
-        "adversarial": "bce", "unconditional": False, "discriminator.scales": 1, "discriminator.spectral": False, "train.l1": 100.0,
-        "train.feature": 0.0, "train.lr_g": 2e-4, "train.lr_d": 2e-4, "train.b1": 0.5, "train.b2": 0.999, "train.r1": 0.0,
+        "adversarial": "bce",
+        "unconditional": False,
+        "discriminator.scales": 1,
+        "discriminator.spectral": False,
+        "train.l1": 100.0,
+        "train.feature": 0.0,
+        "train.lr_g": 2e-4,
+        "train.lr_d": 2e-4,
+        "train.b1": 0.5,
+        "train.b2": 0.999,
+        "train.r1": 0.0,
     }
-}  # fmt: skip
+}
 """Published recipes that a generator's name brings with it; every flag wins over them."""
 
 
-def override(settings: Settings, changes: Mapping[str, Any], where: str = "") -> Settings:
-    """``settings`` with fields replaced by dotted names, strings read as the field's type; a name
-    of a class starts from its defaults.
+def check(settings: Settings, where: str = "") -> Settings:
+    """``settings``, if their values make sense.
+
+    Args:
+      settings: of a fit.
+      where: what a message starts with, e.g. a file.
 
     Raises:
-      UserError: an unknown field, or a value that makes no sense.
+      UserError: naming the field and what it may be.
+
+    >>> check(Settings(image_size=40))
+    Traceback (most recent call last):
+    ...
+    semiseg.errors.UserError: image_size is 40: it must be a multiple of 16
     """
-    flat = {
-        k.replace("-", "_").removesuffix(".name"): v for k, v in config.flatten(changes).items()
-    }
-    wanted = flat.get("generator")
-    if wanted is not None and wanted != _name("generator", settings.generator):
-        flat = {**PRESETS.get(str(wanted), {}), **flat}
-    prefix = f"{where}: " if where else ""
-    for key in sorted(flat, key=lambda k: k not in TABLES):
-        settings = _changed(settings, key.split("."), flat[key], f"{prefix}{key}")
+    check_fields(settings, where=where)
+    judged_alone = settings.unconditional and settings.train.unconditional > 0
+    if settings.generator.joint and not judged_alone:
+        what = (
+            "a joint generator's images are taught by the discriminator of images alone: leave "
+            "--unconditional and --train.unconditional on"
+        )
+        raise UserError(what, where=where, field="unconditional")
+    if settings.batch % GROUP:
+        what = (
+            f"batch is {settings.batch}: it must be a multiple of {GROUP} (half of it "
+            f"reconstructs, the rest are pairs of one mask)"
+        )
+        raise UserError(what, where=where, field="batch")
+    block = max(settings.generator.block, SMALLEST_BLOCK)
+    if settings.image_size % block:
+        what = f"image_size is {settings.image_size}: it must be a multiple of {block}"
+        raise UserError(what, where=where, field="image_size")
     return settings
 
 
-def _changed(node: Any, path: list[str], value: Any, where: str) -> Any:
-    import difflib
-    import typing
+def override(settings: Settings, changes: Mapping[str, Any], where: str = "") -> Settings:
+    """``settings`` with fields replaced by their dotted names; a new generator brings its preset
+    with it. See :func:`semiseg.config.tree.override`.
 
-    import pydantic
+    Raises:
+      UserError: an unknown field, or a value of the wrong kind or outside its range.
 
-    name, *inside = path
-    names = [f.name for f in dataclasses.fields(node)]
-    if name not in names:
-        near = difflib.get_close_matches(name, names, 1)
-        raise UserError(
-            f"{where}: there is no such field: "
-            + (f"did you mean {near[0]!r}?" if near else f"it has {', '.join(names)}")
-        )
-    old = getattr(node, name)
-    if inside and not dataclasses.is_dataclass(old):
-        raise UserError(f"{where}: {name!r} has no fields")
-    try:
-        if inside:
-            new = _changed(old, inside, value, where)
-        elif name in TABLES:
-            if value not in TABLES[name]:
-                raise UserError(
-                    f"{where}: there is no {name} called {value!r}: choose one of "
-                    f"{', '.join(TABLES[name])}"
-                )
-            new = old if value == _name(name, old) else TABLES[name][value]()
-        elif dataclasses.is_dataclass(old):
-            raise UserError(
-                f"{where} is a group: set one of its fields, e.g. "
-                f"--{name}.{dataclasses.fields(old)[0].name}"
-            )
-        else:
-            hint = typing.get_type_hints(type(node))[name]
-            if isinstance(value, str) and "tuple" in str(hint):
-                value = [part for part in value.strip("[]() ").split(",") if part.strip()]
-            elif isinstance(value, str) and value.lower() in ("none", "null"):
-                value = None
-            new = pydantic.TypeAdapter(hint).validate_python(value)
-        return dataclasses.replace(node, **{name: new})
-    except pydantic.ValidationError as error:
-        raise UserError(f"{where}: {error.errors()[0]['msg'].lower()}, not {value!r}") from None
-    except ValueError as error:
-        raise UserError(f"{where}: {error}") from None
-
-
-def _name(field: str, value: Any) -> str:
-    return next(name for name, cls in TABLES[field].items() if type(value) is cls)
-
-
-def to_dict(value: Any, field: str = "") -> Any:
-    """Nested plain dict of settings (or a part of them), with the names of generator and
-    discriminator.
+    >>> override(Settings(), {"generator": "pix2pix", "train.l1": "50"}).train.l1
+    50.0
     """
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        inner = {f.name: to_dict(getattr(value, f.name), f.name) for f in dataclasses.fields(value)}
-        return {"name": _name(field, value), **inner} if field in TABLES else inner
-    return list(value) if isinstance(value, tuple) else value
+    flat = {
+        key.replace("-", "_").removesuffix(".name"): value
+        for key, value in tree.flatten(changes).items()
+    }
+    name = flat.get("generator")
+    if name is not None and name != CHOICES.name_of("generator", settings.generator):
+        flat = {**PRESETS.get(str(name), {}), **flat}
+    return check(tree.override(settings, flat, CHOICES, where), where)
+
+
+def to_dict(settings: Settings) -> dict[str, Any]:
+    """Nested plain dict of settings, with the names of generator and discriminator.
+
+    >>> to_dict(Settings())["generator"]["name"]
+    'spade'
+    """
+    nested: dict[str, Any] = tree.to_dict(settings, CHOICES)
+    return nested
 
 
 def from_dict(nested: Mapping[str, Any], where: str = "") -> Settings:
-    """Settings from their dict; what is left out keeps its default."""
+    """Settings from their dict; what is left out has its default.
+
+    >>> from_dict(to_dict(Settings(seed=3))) == Settings(seed=3)
+    True
+    """
     return override(Settings(), nested, where)
 
 
 def load(path: Path) -> Settings:
-    """Settings of a fit's folder."""
+    """The settings in a fit's config.yaml.
+
+    Raises:
+      UserError: there is no such file, or a field of it is wrong.
+    """
     if not path.exists():
-        raise UserError(
-            f"{path.parent}: holds no generator; fit one with `semiseg gan fit --out {path.parent}`"
-        )
-    return from_dict(config.load_yaml(path), str(path))
+        remedy = f"fit one with `semiseg gan fit --out {path.parent}`"
+        raise UserError("holds no generator", where=path.parent, remedy=remedy)
+    return from_dict(read_mapping(path), str(path))
 
 
 def to_yaml(settings: Settings) -> str:

@@ -10,7 +10,8 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
-from semiseg.generators import style
+from semiseg.fields import count
+from semiseg.generators import style_encoder
 from semiseg.generators.blocks import (
     Weights,
     conv,
@@ -24,7 +25,7 @@ from semiseg.generators.blocks import (
     instance_norm,
     leaky,
     split_maps,
-)  # fmt: skip
+)
 from semiseg.nets.layers import Normals
 
 
@@ -47,20 +48,21 @@ class Spade:
       style: numbers in the style code.
     """
 
-    widths: tuple[int, ...] = (128, 64, 32, 16)
-    hidden: int = 16
-    noise: int = 8
-    style: int = 16
+    widths: tuple[int, ...] = count((128, 64, 32, 16), at_least=1)
+    hidden: int = count(16, at_least=1)
+    noise: int = count(8)
+    style: int = count(16, at_least=1)
 
     joint: ClassVar[bool] = False
     paper: ClassVar[str] = "Park et al., CVPR 2019"
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "widths", tuple(self.widths))
-
     @property
     def block(self) -> int:
-        """Image sizes must be multiples of this."""
+        """Image sizes must be multiples of this.
+
+        >>> Spade(widths=(64, 32, 16)).block
+        4
+        """
         return 2 ** (len(self.widths) - 1)
 
     def init(self, key: jax.Array, channels: int, classes: int, size: int) -> Weights:
@@ -68,30 +70,42 @@ class Spade:
         return initialise(lambda normals: self.weights(normals, channels, classes), key)
 
     def weights(self, normals: Normals, channels: int, classes: int) -> Weights:
-        found: Weights = {"encoder": style.encoder_weights(normals, channels, classes, self.style)}
-        found["first"] = conv_weights(normals, 3, classes + self.noise, self.widths[0])
-        found["first_style"] = dense_weights(normals, self.style, self.widths[0])
-        before = self.widths[0]
+        """The same from given normal numbers."""
+        width = self.widths[0]
+        weights: Weights = {
+            "encoder": style_encoder.encoder_weights(normals, channels, classes, self.style)
+        }
+        weights["first"] = conv_weights(normals, 3, classes + self.noise, width)
+        weights["first_style"] = dense_weights(normals, self.style, width)
+        before = width
         for i, width in enumerate(self.widths):
-            found[f"block{i}"] = {
-                "mask": conv_weights(normals, 3, classes, self.hidden),
-                "style": dense_weights(normals, self.style, self.hidden),
-                "norm0": conv_weights(normals, 3, self.hidden, 2 * before, 0.5),
-                "conv0": conv_weights(normals, 3, before, width, bias=False),
-                "strength": normals.normal((width,), 0.1),
-                "norm1": conv_weights(normals, 3, self.hidden, 2 * width, 0.5),
-                "conv1": conv_weights(normals, 3, width, width),
-                "skip": conv_weights(normals, 1, before, width, bias=False),
-            }
+            weights[f"block{i}"] = self._block_weights(normals, classes, before, width)
             before = width
-        found["last"] = conv_weights(normals, 3, before, channels, 0.5)
-        return found
+        weights["last"] = conv_weights(normals, 3, before, channels, 0.5)
+        return weights
+
+    def _block_weights(self, normals: Normals, classes: int, before: int, width: int) -> Weights:
+        """Of the scale that turns ``before`` channels into ``width``."""
+        return {
+            "mask": conv_weights(normals, 3, classes, self.hidden),
+            "style": dense_weights(normals, self.style, self.hidden),
+            "norm0": conv_weights(normals, 3, self.hidden, 2 * before, 0.5),
+            "conv0": conv_weights(normals, 3, before, width, bias=False),
+            "strength": normals.normal((width,), 0.1),
+            "norm1": conv_weights(normals, 3, self.hidden, 2 * width, 0.5),
+            "conv1": conv_weights(normals, 3, width, width),
+            "skip": conv_weights(normals, 1, before, width, bias=False),
+        }
 
     def noises(self, size: int) -> int:
-        """How many normal numbers an image takes."""
-        return (size // self.block) ** 2 * self.noise + sum(
-            (size >> i) ** 2 for i in range(len(self.widths))
-        )
+        """How many normal numbers an image of ``size`` takes: maps at the coarsest scale, and one
+        map at every scale.
+
+        >>> Spade(widths=(8, 8), noise=2).noises(4)
+        28
+        """
+        coarsest = (size // self.block) ** 2 * self.noise
+        return coarsest + sum((size >> i) ** 2 for i in range(len(self.widths)))
 
     def encode(
         self, weights: Weights, image: jax.Array, mask: jax.Array
@@ -99,7 +113,7 @@ class Spade:
         """Mean and log-variance of the style code of images ``(B, H, W, C)`` in [-1, 1] with
         one-hot masks.
         """
-        return style.encode(weights["encoder"], image, mask)
+        return style_encoder.encode(weights["encoder"], image, mask)
 
     def apply(
         self, weights: Weights, mask: jax.Array, code: jax.Array, noise: jax.Array
@@ -107,31 +121,38 @@ class Spade:
         """Image ``(B, H, W, C)`` in [-1, 1], and the mask it belongs to, which is the one given.
 
         Args:
+          weights: of :meth:`init`.
           mask: one-hot ``(B, H, W, K)``.
           code: ``(B, style)``.
           noise: normal ``(B, noises(H))``.
         """
         coarse = mask.shape[1] // self.block
+        scales = range(len(self.widths))
         first, *fresh = split_maps(
-            noise, [(coarse, self.noise), *((coarse << i, 1) for i in range(len(self.widths)))]
+            noise, [(coarse, self.noise), *((coarse << i, 1) for i in scales)]
         )
-        x = conv(
-            weights["first"], jnp.concatenate([halve(mask, self.block), first], -1)
-        ) + everywhere(dense(weights["first_style"], code))
-        for i in range(len(self.widths)):
-            x = _block(
-                weights[f"block{i}"],
-                double(x) if i else x,
-                halve(mask, self.block >> i),
-                code,
-                fresh[i],
-            )
+        x = conv(weights["first"], jnp.concatenate([halve(mask, self.block), first], -1))
+        x = x + everywhere(dense(weights["first_style"], code))
+        for i in scales:
+            if i:
+                x = double(x)
+            scaled_mask = halve(mask, self.block >> i)
+            x = _block(weights[f"block{i}"], x, scaled_mask, code, fresh[i])
         return jnp.tanh(conv(weights["last"], leaky(x))), mask
 
 
 def _block(
     p: dict[str, Any], x: jax.Array, mask: jax.Array, code: jax.Array, noise: jax.Array
 ) -> jax.Array:
+    """One scale: two convolutions behind a SPADE norm each, and a skip.
+
+    Args:
+      p: weights of the block.
+      x: ``(B, h, w, C)``.
+      mask: ``(B, h, w, K)``.
+      code: ``(B, Z)``.
+      noise: ``(B, h, w, 1)``.
+    """
     features = leaky(conv(p["mask"], mask) + everywhere(dense(p["style"], code)))
 
     def spade(name: str, x: jax.Array) -> jax.Array:

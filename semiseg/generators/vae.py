@@ -22,9 +22,10 @@ from semiseg.generators.blocks import (
     initialise,
     leaky,
     one_hot,
+    up_conv,
+    up_conv_weights,
 )
 from semiseg.generators.losses import kl
-from semiseg.nets import layers
 from semiseg.nets.layers import Normals
 from semiseg.types import IGNORE
 
@@ -51,21 +52,19 @@ class LabelVAE:
         coarse = size // 2 ** len(self.widths)
 
         def build(normals: Normals) -> Weights:
-            found, before = {}, classes
+            weights: Weights = {}
+            before = classes
             for i, width in enumerate(self.widths):
-                found[f"down{i}"] = conv_weights(normals, 3, before, width)
+                weights[f"down{i}"] = conv_weights(normals, 3, before, width)
                 before = width
-            found["code"] = dense_weights(normals, before * coarse**2, 2 * self.latent, 0.3)
-            found["first"] = dense_weights(normals, self.latent, before * coarse**2)
+            weights["code"] = dense_weights(normals, before * coarse**2, 2 * self.latent, 0.3)
+            weights["first"] = dense_weights(normals, self.latent, before * coarse**2)
             for i in reversed(range(len(self.widths))):
                 width = self.widths[max(i - 1, 0)]
-                found[f"up{i}"] = {
-                    "kernel": normals.he((2, 2, before, width), before),
-                    "bias": jnp.zeros(width),
-                }
+                weights[f"up{i}"] = up_conv_weights(normals, before, width)
                 before = width
-            found["last"] = conv_weights(normals, 3, before, classes, 0.5)
-            return found
+            weights["last"] = conv_weights(normals, 3, before, classes, 0.5)
+            return weights
 
         return initialise(build, key)
 
@@ -78,33 +77,45 @@ class LabelVAE:
         return mean, jnp.clip(logvar, -8.0, 4.0)
 
     def decode(self, weights: Weights, code: jax.Array) -> jax.Array:
-        """Logits ``(B, H, W, K)``."""
+        """Logits ``(B, H, W, K)`` of codes ``(B, latent)``."""
         x = dense(weights["first"], code)
         coarse = int((x.shape[1] // self.widths[-1]) ** 0.5)
         x = x.reshape(-1, coarse, coarse, self.widths[-1])
         for i in reversed(range(len(self.widths))):
-            x = layers.up_conv(leaky(x), weights[f"up{i}"]["kernel"]) + weights[f"up{i}"]["bias"]
+            x = up_conv(weights[f"up{i}"], leaky(x))
         return conv(weights["last"], leaky(x))
 
     def loss(self, weights: Weights, mask: jax.Array, noise: jax.Array) -> jax.Array:
-        """Cross-entropy per pixel + β KL per pixel; pixels of IGNORE (all-zero one-hot) cost
-        nothing.
+        """Cross-entropy per pixel + β KL per pixel (the negative evidence bound, eq. 10); pixels of
+        IGNORE (all-zero one-hot) cost nothing.
+
+        Args:
+          weights: of :meth:`init`.
+          mask: ``(B, H, W, K)`` one-hot.
+          noise: ``(B, latent)`` normal.
         """
         mean, logvar = self.encode(weights, mask)
         logits = self.decode(weights, mean + jnp.exp(0.5 * logvar) * noise)
         pixels = mask.shape[1] * mask.shape[2]
-        return (
-            -(mask * jax.nn.log_softmax(logits)).sum((1, 2, 3)).mean() / pixels
-            + self.beta * kl(mean, logvar).mean() / pixels
-        )
+        cross_entropy = -(mask * jax.nn.log_softmax(logits)).sum((1, 2, 3)).mean() / pixels
+        return cross_entropy + self.beta * kl(mean, logvar).mean() / pixels
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def fit(
     vae: LabelVAE, classes: int, labels: jax.Array, steps: jax.Array, seed: jax.Array
 ) -> tuple[Weights, jax.Array]:
-    """Weights after ``steps`` (traced) on ``(N, H, W)`` maps, 16 a step, mirrored at random; and
-    the mean loss of the second half.
+    """Train on label maps, 16 a step, mirrored at random.
+
+    Args:
+      vae: the network and its learning rate.
+      classes: of the maps.
+      labels: ``(N, H, W)`` uint8.
+      steps: int32 scalar, traced.
+      seed: uint32 scalar.
+
+    Returns:
+      Weights, and the mean loss of the second half of the steps.
     """
     key = jax.random.key(seed)
     weights = vae.init(key, classes, labels.shape[1])
@@ -120,11 +131,11 @@ def fit(
         noise = jax.random.normal(k_noise, (16, vae.latent))
         value, gradient = jax.value_and_grad(vae.loss)(weights, one_hot(label, classes), noise)
         step, opt = adam.update(gradient, opt, weights)
-        return optax.apply_updates(weights, step), opt, total + jnp.where(2 * i >= steps, value, 0)
+        total = total + jnp.where(2 * i >= steps, value, 0)
+        return optax.apply_updates(weights, step), opt, total
 
-    weights, _, total = jax.lax.fori_loop(
-        0, steps, body, (weights, adam.init(weights), jnp.float32(0))
-    )
+    initial = (weights, adam.init(weights), jnp.float32(0))
+    weights, _, total = jax.lax.fori_loop(0, steps, body, initial)
     return weights, total / jnp.maximum(steps - (steps + 1) // 2, 1)
 
 
@@ -134,7 +145,7 @@ def _decoded(vae: LabelVAE, weights: Weights, code: jax.Array) -> jax.Array:
 
 
 def sample(vae: LabelVAE, weights: Weights, noise: np.ndarray) -> np.ndarray:
-    """Maps ``(B, H, W)`` of codes drawn from the prior."""
+    """Maps ``(B, H, W)`` uint8 of codes ``(B, latent)`` drawn from the prior, N(0, 1)."""
     return np.asarray(_decoded(vae, weights, noise))
 
 
@@ -144,17 +155,27 @@ def between(
     """Maps ``(B, H, W)`` on the way from ``a`` to ``b`` at ``share`` ``(B,)`` in [0, 1]: codes are
     joined by a line.
     """
-    code = lambda x: vae.encode(weights, one_hot(jnp.asarray(x), classes))[0]
-    return np.asarray(
-        _decoded(vae, weights, code(a) * (1 - share[:, None]) + code(b) * share[:, None])
-    )
+    code_a, _ = vae.encode(weights, one_hot(jnp.asarray(a), classes))
+    code_b, _ = vae.encode(weights, one_hot(jnp.asarray(b), classes))
+    share = share[:, None]
+    return np.asarray(_decoded(vae, weights, code_a * (1 - share) + code_b * share))
 
 
 def usable(label: np.ndarray, real: np.ndarray) -> bool:
     """Whether a map has the classes of some real map, and a foreground within the real ones' range
     (half the least to 1.5 times the largest).
+
+    Args:
+      label: ``(H, W)``.
+      real: ``(N, H, W)``.
+
+    >>> real = np.array([[[0, 0], [0, 1]]])
+    >>> usable(real[0], real), usable(np.ones((2, 2)), real)
+    (True, False)
     """
-    share = (real != 0).mean((1, 2), where=real != IGNORE)
-    own = (label != 0).mean()
-    seen = {tuple(np.setdiff1d(np.unique(r), [IGNORE])) for r in real}
-    return tuple(np.unique(label)) in seen and 0.5 * share.min() <= own <= 1.5 * share.max()
+    foreground = (real != 0).mean((1, 2), where=real != IGNORE)
+    share = (label != 0).mean()
+    known_classes = {tuple(np.setdiff1d(np.unique(r), [IGNORE])) for r in real}
+    if tuple(np.unique(label)) not in known_classes:
+        return False
+    return bool(0.5 * foreground.min() <= share <= 1.5 * foreground.max())

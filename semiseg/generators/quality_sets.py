@@ -1,0 +1,173 @@
+"""The two sides that a quality report compares: a synthetic set, and three parts of the real data.
+
+``seen`` are the pairs of the generator's budget, ``images`` the whole training split (images only),
+``held_out`` the validation split, which no generator has seen.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from semiseg.augment import centre
+from semiseg.data import pools, readers, store
+from semiseg.data.frame import Frame
+from semiseg.errors import UserError
+from semiseg.generators.sample import PROVENANCE
+from semiseg.types import Case
+
+
+class Pairs(NamedTuple):
+    """Images with their masks.
+
+    Attributes:
+      names: ``(N,)``.
+      images: ``(N, S, S, C)`` uint8.
+      labels: ``(N, S, S)`` uint8.
+      subjects: ``(N,)``: of a real pair its subject, of a synthetic one the subject whose mask it
+        has, "" where none is known.
+    """
+
+    names: np.ndarray
+    images: np.ndarray
+    labels: np.ndarray
+    subjects: np.ndarray
+
+
+class Reference(NamedTuple):
+    """The real data that a set is compared with.
+
+    Attributes:
+      seen: pairs of the generator's budget.
+      held_out: pairs of the validation split.
+      images: ``(N, S, S, C)`` uint8, of the whole training split.
+      subjects: ``(N,)``, of these images.
+      classes: names.
+    """
+
+    seen: Pairs
+    held_out: Pairs
+    images: np.ndarray
+    subjects: np.ndarray
+    classes: tuple[str, ...]
+
+
+# ------------------------------------------------------------------ the synthetic set
+def read_set(folder: Path, side: int | None, channels: int) -> Pairs:
+    """A synthetic set from its folder.
+
+    Args:
+      folder: with images/ and labels/.
+      side: of the images, pixels; None for that of the first one.
+      channels: of the data set that it is compared with.
+
+    Raises:
+      UserError: there is no such folder, or a pair in it does not fit.
+    """
+    if not folder.is_dir():
+        remedy = "name the --out of `semiseg gan sample`, or a folder with images/ and labels/"
+        raise UserError("no such folder", where=folder, remedy=remedy)
+    source = readers.read("folder", folder, progress=False)
+    refs = [ref for split in source.splits.values() for ref in split]
+    cases = sorted((ref.load() for ref in refs), key=lambda case: case.name)
+    if side is None:
+        side = cases[0].image.shape[0]
+    frame = Frame(side)
+    subjects = _subjects(folder)
+    labels = [_checked_label(case, side, channels, folder) for case in cases]
+    names = [case.name.removesuffix("_slice_0") for case in cases]
+    return Pairs(
+        np.array(names),
+        np.stack([frame.to_pool(case.image) for case in cases]),
+        np.stack(labels),
+        np.array([subjects.get(name, "") for name in names]),
+    )
+
+
+def _checked_label(case: Case, side: int, channels: int, folder: Path) -> np.ndarray:
+    """The mask of a case that has one, of the right size, with the right image."""
+    if case.label is None:
+        what = f"{case.name} has no mask"
+        remedy = "a synthetic set needs one for every image"
+        raise UserError(what, where=folder, remedy=remedy)
+    height, width, own_channels = case.image.shape
+    if own_channels != channels:
+        what = f"images have {own_channels} channels, the data set {channels}"
+        raise UserError(what, where=folder)
+    if (height, width) != (side, side):
+        what = f"{case.name} is {height}×{width}, the others {side}×{side}"
+        raise UserError(what, where=folder, remedy="a set needs one size")
+    if case.label.shape != (height, width):
+        shape = "×".join(map(str, case.label.shape))
+        what = f"the mask of {case.name} is {shape}, its image {side}×{side}"
+        raise UserError(what, where=folder, remedy="save both at one size")
+    return case.label
+
+
+def _subjects(folder: Path) -> dict[str, str]:
+    """Subject of the mask of each sample, as far as the set says it."""
+    path = folder / PROVENANCE
+    if not path.exists():
+        return {}
+    with path.open(newline="") as file:
+        return {row["name"]: row["source_subject"] for row in csv.DictReader(file)}
+
+
+# ------------------------------------------------------------------ the real data
+def read_reference(
+    data: str, root: str | None, frame: Frame, labels: int, label_subset: int
+) -> Reference:
+    """The real data in the frame's centre.
+
+    Args:
+      data: name of the data set.
+      root: folder of the stores; None for the default.
+      frame: geometry of the generator's fit.
+      labels: its label budget.
+      label_subset: which of the nested orders of subjects.
+
+    Raises:
+      UserError: the set has no annotated validation split.
+    """
+    _, budget, training = pools.pools(data, root, frame, labels=labels, label_subset=label_subset)
+    subjects = np.array([case.subject for case in training.cases])
+    in_budget = np.isin(subjects, budget.subjects) & training.annotated
+    seen = np.flatnonzero(in_budget)
+    held_out = [case for case in store.read_split(data, "val", root) if case.label is not None]
+    if not held_out:
+        what = "has no annotated validation split to hold a synthetic set against"
+        raise UserError(f"data set {data!r} {what}", remedy="import it with one")
+    held_out_labels = [
+        frame.label_to_pool(case.label) for case in held_out if case.label is not None
+    ]
+    return Reference(
+        _pairs(
+            [training.cases[i] for i in seen], training.images[seen], training.labels[seen], frame
+        ),
+        _pairs(
+            held_out,
+            np.stack([frame.to_pool(case.image) for case in held_out]),
+            np.stack(held_out_labels),
+            frame,
+        ),
+        _centred(training.images, frame),
+        subjects,
+        training.info.classes,
+    )
+
+
+def _pairs(cases: Sequence[Case], images: np.ndarray, labels: np.ndarray, frame: Frame) -> Pairs:
+    return Pairs(
+        np.array([case.name for case in cases]),
+        _centred(images, frame),
+        _centred(labels, frame),
+        np.array([case.subject for case in cases]),
+    )
+
+
+def _centred(x: np.ndarray, frame: Frame) -> np.ndarray:
+    return np.asarray(centre(x, (frame.image_size, frame.image_size)))
