@@ -346,7 +346,7 @@ def interval(s: Study, arm: str, labels: int) -> str:
 
 
 def dice(value: float, places: int = 2) -> str:
-    return f"{value:.{places}f}".removeprefix("0")
+    return f"{value:.{places}f}"
 
 
 def mean_of(run: Any, metric: str) -> float:
