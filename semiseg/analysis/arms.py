@@ -142,7 +142,10 @@ def details_of(name: str) -> list[str]:
 
 
 # ------------------------------------------------------------------ names
-def _names(method: str, runs: list[Run]) -> list[tuple[str, tuple[str, ...]]]:
+def _names(
+    method: str,
+    runs: list[Run],
+) -> list[tuple[str, tuple[str, ...]]]:
     """For each run of a method, the name of its compared setting and the settings that the name
     does not spell out.
     """
@@ -192,7 +195,10 @@ def _values_by_kind(settings: list[Settings]) -> dict[str, dict[tuple[Any, ...],
     return values
 
 
-def _kind(flat: Settings, key: str) -> tuple[Any, ...]:
+def _kind(
+    flat: Settings,
+    key: str,
+) -> tuple[Any, ...]:
     """The classes of the parts that hold a setting.
 
     The fields of two networks are not compared with each other, nor the steps of two
@@ -265,7 +271,10 @@ def _brief(
     return [shown]
 
 
-def _nearest_recipe(method: str, settings: Settings) -> tuple[str, Settings] | None:
+def _nearest_recipe(
+    method: str,
+    settings: Settings,
+) -> tuple[str, Settings] | None:
     """The published recipe that leaves the fewest settings to name, and these."""
     nearest: tuple[str, Settings] | None = None
     most = min(_SPELT_OUT, len(settings) - _SPELT_OUT)

@@ -136,6 +136,11 @@ def curve_interval(
       budgets: annotated subjects of each table.
       at: numbers of annotated subjects at which the curve is wanted.
       rising, top: see :func:`fit_power_law`.
+
+    >>> tables = [np.full((3, 4), mean) for mean in (0.5, 0.7, 0.8)]
+    >>> _, intervals = curve_interval(tables, range(3), [4, 16, 64], [32])
+    >>> round(intervals[0].mean, 3)
+    0.759
     """
     mean_B = np.array([spread(table, subset_R).mean for table in tables])
     at_N = np.asarray(at, dtype=float)
@@ -211,6 +216,11 @@ def label_equivalence(
       subset_R: the label subset of each row.
       budgets: annotated subjects of each table of the baseline.
       rising: whether the score should be high.
+
+    >>> tables = [np.full((3, 4), mean) for mean in (0.5, 0.6, 0.7)]
+    >>> e = label_equivalence(np.full((3, 4), 0.65), tables, range(3), [4, 8, 16])
+    >>> round(e.labels, 1)
+    11.3
     """
     sign = 1.0 if rising else -1.0
     log_n_B = np.log(np.asarray(budgets, dtype=float))

@@ -134,7 +134,10 @@ def _failure(failed: list[Path]) -> str:
     )
 
 
-def _nothing(roots: list[Path], problems: list[str]) -> UserError:
+def _nothing(
+    roots: list[Path],
+    problems: list[str],
+) -> UserError:
     where = ", ".join(map(str, roots))
     if problems:
         left_out = f"({len(problems)} left out, the first: {problems[0]})"
@@ -182,7 +185,10 @@ def _read(folder: RunFolder, layouts: list[Layout]) -> Run:
     return run
 
 
-def _mapping(file: Path, parse: Callable[[str], Any]) -> dict[str, Any]:
+def _mapping(
+    file: Path,
+    parse: Callable[[str], Any],
+) -> dict[str, Any]:
     try:
         value = parse(file.read_text(encoding="utf-8"))
     except Exception as error:  # yaml, json, unicode and the file system each have their own

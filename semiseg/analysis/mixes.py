@@ -213,7 +213,10 @@ def _beside_controls(
     return results
 
 
-def _treatment(arm: str, run: Run) -> tuple[str, float, set[str]]:
+def _treatment(
+    arm: str,
+    run: Run,
+) -> tuple[str, float, set[str]]:
     """What a setting does beside the kind of its synthetic images."""
     return run.method, run.ratio, set(details_of(arm)) - {source_title(run.source)}
 

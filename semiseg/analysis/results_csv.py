@@ -95,7 +95,10 @@ def cell(value: Any) -> Any:
     return "" if np.isnan(value) else f"{value:.6g}"
 
 
-def _parsed(header: Sequence[str], row: Sequence[str]) -> dict[str, Any]:
+def _parsed(
+    header: Sequence[str],
+    row: Sequence[str],
+) -> dict[str, Any]:
     if len(row) != len(header):
         raise ValueError(f"{len(row)} fields for {len(header)} columns")
     return {name: _PARSERS.get(name, str)(text) for name, text in zip(header, row, strict=True)}

@@ -178,7 +178,10 @@ def _layout(file: Path, columns: Columns) -> Layout:
     )
 
 
-def indices(names: Iterable[str], axis: dict[str, int]) -> np.ndarray:
+def indices(
+    names: Iterable[str],
+    axis: dict[str, int],
+) -> np.ndarray:
     """The index of each name along an axis; names that it lacks are added to it.
 
     >>> axis = {"a": 0}

@@ -60,7 +60,10 @@ def write(
     return file
 
 
-def attach(results: Path, runs: list[Run]) -> list[Run]:
+def attach(
+    results: Path,
+    runs: list[Run],
+) -> list[Run]:
     """The runs of a results.csv with the subjects' scores that lie beside it; as they are where
     there are none.
 

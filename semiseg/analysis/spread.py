@@ -38,7 +38,10 @@ def ranking(s: Study, labels: int) -> RankStability | None:
     return rank_stability(score_JA)
 
 
-def subject_scores(s: Study, labels: int | None = None) -> dict[str, np.ndarray]:
+def subject_scores(
+    s: Study,
+    labels: int | None = None,
+) -> dict[str, np.ndarray]:
     """The score of each subject, averaged over the runs of a compared setting at one budget.
 
     Args:
@@ -57,7 +60,10 @@ def subject_scores(s: Study, labels: int | None = None) -> dict[str, np.ndarray]
     return results
 
 
-def _replicate_scores(s: Study, cell: Cell) -> tuple[np.ndarray, list[str]]:
+def _replicate_scores(
+    s: Study,
+    cell: Cell,
+) -> tuple[np.ndarray, list[str]]:
     """The scores of the runs that repeat no other, and the label subset of each."""
     rows, subset_R = replicates(cell.runs)
     _, values_RS = compared_scores(cell.runs, *s.scored)

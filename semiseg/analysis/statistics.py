@@ -258,7 +258,10 @@ def holm(p: Sequence[float]) -> np.ndarray:
     return adjusted_M
 
 
-def subject_means(values_RS: np.ndarray, subset_R: Sequence[Any]) -> np.ndarray:
+def subject_means(
+    values_RS: np.ndarray,
+    subset_R: Sequence[Any],
+) -> np.ndarray:
     """``(S,)`` mean over runs, label subsets weighing the same; NaN for a subject that no run
     defines.
 
@@ -278,7 +281,10 @@ def subject_means(values_RS: np.ndarray, subset_R: Sequence[Any]) -> np.ndarray:
 
 
 # ------------------------------------------------------------------ weights
-def scored(values_RS: np.ndarray, subset_R: Sequence[Any]) -> tuple[np.ndarray, np.ndarray]:
+def scored(
+    values_RS: np.ndarray,
+    subset_R: Sequence[Any],
+) -> tuple[np.ndarray, np.ndarray]:
     """The table without runs and subjects that have no score, and the code of each run's subset."""
     values_RS = np.asarray(values_RS, dtype=float)
     has_score_R = ~np.isnan(values_RS).all(1)

@@ -265,7 +265,10 @@ def _replica(run: Run) -> tuple[Any, ...]:
 
 
 # ------------------------------------------------------------------ cells
-def _cells(arms: dict[str, Runs], scored: Scored) -> dict[tuple[str, int], Cell]:
+def _cells(
+    arms: dict[str, Runs],
+    scored: Scored,
+) -> dict[tuple[str, int], Cell]:
     cells = {}
     for arm, members in arms.items():
         for labels in sorted({run.labels for run in members}):

@@ -110,7 +110,10 @@ def worth(s: Study) -> tuple[Worth, ...]:
     return tuple(results)
 
 
-def plateaus(s: Study, arm: str) -> list[tuple[int, int]]:
+def plateaus(
+    s: Study,
+    arm: str,
+) -> list[tuple[int, int]]:
     """First and last budget of each range over which a setting's mean does not improve.
 
     Label equivalence counts such a range as one level.
