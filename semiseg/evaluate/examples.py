@@ -14,6 +14,8 @@ from semiseg.types import IGNORE, Case
 
 EXAMPLES = 6
 """Images that a run stores."""
+RGB = 3
+"""Channels of an image in colours."""
 
 
 def choose_examples(
@@ -35,15 +37,24 @@ def choose_examples(
     if not chosen:
         return {}
     frame = Frame(images.shape[1])
-    channels = cases[chosen[0]].image.shape[-1]
-    middle = images.shape[-1] // channels // 2 * channels  # of adjacent slices
     return {
-        "image": np.stack([images[i][..., middle] for i in chosen]),
+        "image": np.stack([_shown(images[i], cases[i].image.shape[-1]) for i in chosen]),
         "label": np.stack([frame.label_to_pool(_label(cases[i])) for i in chosen]),
         "prediction": np.stack([frame.label_to_pool(predictions[i]) for i in chosen]),
         "subject": np.array([cases[i].name for i in chosen]),
         "dice": np.array([dice[i] for i in chosen]),
     }
+
+
+def _shown(image: np.ndarray, channels: int) -> np.ndarray:
+    """What an eye sees of a pool image: its colours ``(H, W, 3)``, or one channel ``(H, W)``.
+
+    Of adjacent slices the middle one. A case has ``channels``.
+    """
+    middle = image.shape[-1] // channels // 2 * channels
+    if channels == RGB:
+        return image[..., middle : middle + RGB]
+    return image[..., middle]
 
 
 def evenly_ranked(scores: Sequence[float], count: int) -> list[int]:

@@ -11,10 +11,11 @@ from analysis.fake import write_rows, write_run
 from semiseg.analysis.breakdown import class_intervals, subject_breakdown
 from semiseg.analysis.load import load_runs
 from semiseg.analysis.study import study
+from semiseg.evaluate.examples import choose_examples
 from semiseg.report import details
 from semiseg.report.page import write_report
 from semiseg.report.pictures import SIDE, overlay, pick_examples
-from semiseg.types import IGNORE
+from semiseg.types import IGNORE, Case
 
 
 def scored(folder, name, scores, **kwargs):
@@ -171,3 +172,16 @@ def test_page_shows_what_the_colours_mean_and_prints(tmp_path):
     print_rules = text.partition("@media print")[2].partition("</style>")[0]
     for rule in (".long { max-height: none", ".scroll { overflow: visible", "table-header-group"):
         assert rule in print_rules
+
+
+@pytest.mark.parametrize("channels, shape", [(1, (8, 8)), (3, (8, 8, 3)), (4, (8, 8))])
+def test_a_run_stores_its_images_in_their_colours(channels, shape):
+    """Also of three adjacent slices, the middle one. Catches a stained slide that is stored grey."""
+    image = np.arange(8 * 8 * channels, dtype=np.uint8).reshape(8, 8, channels)
+    label = np.zeros((8, 8), np.uint8)
+    label[2:5, 2:5] = 1
+    case = Case("p1", "p1", image, label, (1.0, 1.0), "p1")
+    for pool in (image, np.concatenate([image + 1, image, image + 2], -1)):
+        stored = choose_examples([case], pool[None], [label])
+        assert stored["image"].shape == (1, *shape)
+        assert (stored["image"][0].reshape(8, 8, -1)[..., 0] == image[..., 0]).all()
