@@ -16,13 +16,16 @@ from semiseg.data import importing, pools, store
 from semiseg.data.frame import Frame
 from semiseg.errors import UserError
 from semiseg.generators import fit, ratio, settings
+from semiseg.generators.budget import Budget, read_budget
+from semiseg.generators.controls import control
 from semiseg.generators.settings import Settings
+from semiseg.synthetic_sources import CONTROLS
 
 
 @pytest.fixture
 def given(root, monkeypatch) -> Settings:
     monkeypatch.setattr(fit.programs, "chunk", gan_cases.chunk)
-    names = {
+    changes = {
         **gan_cases.TINY,
         "data": "discs",
         "root": root,
@@ -30,105 +33,126 @@ def given(root, monkeypatch) -> Settings:
         "steps": 2,
         "log_every": 2,
     }
-    return settings.override(Settings(), names)
+    return settings.override(Settings(), changes)
 
 
-@pytest.mark.parametrize("kind", ratio.CONTROLS)
+@pytest.fixture
+def unmakeable(monkeypatch):
+    """A function after which no set can be made."""
+
+    def forbid() -> None:
+        monkeypatch.setattr(importing, "import_set", lambda *a, **k: pytest.fail("made again"))
+
+    return forbid
+
+
+# ------------------------------------------------------------------ controls
+def made_pairs(kind: str, budget: Budget, seed: int = 0) -> list[tuple[bytes, bytes]]:
+    pairs = control(kind, budget, 12, seed)
+    return [(image.tobytes(), label.tobytes()) for image, label in pairs]
+
+
+@pytest.mark.parametrize("kind", CONTROLS)
 def test_controls_are_made_from_the_budget_alone(given, kind):
-    """Catches a control that reads a hidden pair: with every pair outside the budget replaced it
+    """Catches a control that reads a held-back pair: with every pair outside the budget replaced it
     makes the same set, and another seed another one.
     """
-    budget = fit.read_budget(given)
-    hidden = np.setdiff1d(np.arange(len(budget.images)), budget.shown)
-    images, labels = budget.images.copy(), budget.labels.copy()
-    images[hidden], labels[hidden] = 7, 1
+    budget = read_budget(given)
+    held_back = np.setdiff1d(np.arange(len(budget.images)), budget.labelled)
+    assert len(held_back) == 4
+    images = budget.images.copy()
+    labels = budget.labels.copy()
+    images[held_back] = 7
+    labels[held_back] = 1
     poisoned = dataclasses.replace(budget, images=images, labels=labels)
-    made = lambda b, seed=0: [
-        (i.tobytes(), y.tobytes()) for i, y in ratio.control(kind, b, 12, seed)
-    ]
-    assert len(hidden) == 4 and made(budget) == made(poisoned)
-    own = {(budget.images[i].tobytes(), budget.labels[i].tobytes()) for i in budget.shown}
+    pairs = made_pairs(kind, budget)
+    assert pairs == made_pairs(kind, poisoned)
+    real_pairs = zip(budget.labelled_images, budget.labelled_masks, strict=True)
+    real = {(image.tobytes(), label.tobytes()) for image, label in real_pairs}
     if kind == "duplicated":
-        assert set(made(budget)) == own and made(budget)[:4] == made(budget)[4:8]
+        assert set(pairs) == real
+        assert pairs[:4] == pairs[4:8]
     else:
-        assert len(set(made(budget)) - own) >= 4 and made(budget, 1) != made(budget)
+        assert len(set(pairs) - real) >= 4
+        assert made_pairs(kind, budget, seed=1) != pairs
 
 
-def test_set_is_made_once_for_what_it_is_made_from(given, monkeypatch):
-    """Catches a set reused for another budget, subset, frame or fit, and one made again for the
-    same.
-    """
+# ------------------------------------------------------------------ names
+def test_a_set_is_made_once(given, unmakeable):
+    """Catches a set that is made again for the same, or for another fit that a control has not."""
     name = ratio.resolve("make:augmented", given, samples=6)
-    assert name is not None and store.info(name, given.root).counts["train"]["records"] == 5
-    monkeypatch.setattr(importing, "import_set", lambda *a, **k: pytest.fail("made again"))
+    assert store.info(name, given.root).counts["train"]["records"] == 5
+    unmakeable()
     assert ratio.resolve("make:augmented", given, samples=6) == name
-    assert (
-        ratio.resolve("make:augmented", dataclasses.replace(given, log_every=1, steps=9), samples=6)
-        == name
-    ), "a control has no fit"
+    other_fit = dataclasses.replace(given, log_every=1, steps=9)
+    assert ratio.resolve("make:augmented", other_fit, samples=6) == name
+
+
+def test_the_name_follows_what_a_set_is_made_from(given):
+    """Catches a set reused for another budget, subset or fit."""
     changes: list[dict] = [{}, {"labels": 5}, {"label_subset": 1}, {"steps": 3}, {"seed": 1}]
-    upright = settings.override(given, {"train.turn": "0"})
-    assert ratio.content("augmented", upright, 6) != ratio.content("augmented", given, 6), (
-        "where the generator's masks are not turned, its control's are not"
-    )
-    assert ratio.content("duplicated", upright, 6) == ratio.content("duplicated", given, 6)
     hashes = {ratio.content("spade", dataclasses.replace(given, **c), 6) for c in changes}
-    assert (
-        len(hashes) == 5
-        and ratio.content("spade", dataclasses.replace(given, log_every=1), 6) in hashes
-    )
-    assert ratio.resolve("my-own-set", given) == "my-own-set" and ratio.resolve(None, given) is None
+    assert len(hashes) == 5
+    assert ratio.content("spade", dataclasses.replace(given, log_every=1), 6) in hashes
+
+
+def test_a_control_is_turned_as_the_generators_masks_are(given):
+    """Catches an augmented control that turns where left is not right."""
+    upright = settings.override(given, {"train.turn": "0"})
+    assert ratio.content("augmented", upright, 6) != ratio.content("augmented", given, 6)
+    assert ratio.content("duplicated", upright, 6) == ratio.content("duplicated", given, 6)
+
+
+def test_other_names_are_left_alone(given):
+    """Catches an imported set that is taken for a source, and a source that there is not."""
+    assert ratio.resolve("my-own-set", given) == "my-own-set"
+    assert ratio.resolve(None, given) is None
     with pytest.raises(UserError, match="choose one of make:spade"):
         ratio.resolve("make:up", given)
 
 
+# ------------------------------------------------------------------ sets of trials
 def test_generated_set_fits_the_trials_frame(given):
     """Catches pairs that are stretched over the pool image: with a zoom they lie in its middle, and
     nothing around them is learnt from.
     """
     given = dataclasses.replace(given, zoom=1.5)
     name = ratio.resolve("make:spade_real_masks", given, samples=5)
-    assert name is not None
-    made, _, _ = pools.pools(
-        "discs",
-        given.root,
-        Frame(16, 1.5, "centre"),
-        labels=4,
-        label_subset=0,
-        ratio=1.0,
-        synthetic=name,
-    )
-    label = np.asarray(made.synthetic_label_MHW)
-    assert (
-        label.shape == (4, 24, 24)
-        and (label[:, :4] == 255).all()
-        and (label[:, :, 20:] == 255).all()
-    )
-    budget = fit.read_budget(given)
-    known = {y.tobytes() for y in budget.labels[budget.shown]}
-    assert {y.tobytes() for y in label[:, 4:20, 4:20]} <= known
+    frame = Frame(16, 1.5, "centre")
+    options = {"labels": 4, "label_subset": 0, "ratio": 1.0, "synthetic": name}
+    pool, _, _ = pools.pools("discs", given.root, frame, **options)
+    label = np.asarray(pool.synthetic_label_MHW)
+    assert label.shape == (4, 24, 24)
+    assert (label[:, :4] == 255).all()
+    assert (label[:, :, 20:] == 255).all()
+    real = {mask.tobytes() for mask in read_budget(given).labelled_masks}
+    assert {mask.tobytes() for mask in label[:, 4:20, 4:20]} <= real
 
 
-def test_a_sweep_makes_the_set_of_each_trials_own_budget(given, tmp_path, monkeypatch):
-    """Catches a set of one budget that another learns from, ratio 0 run once for every arm, options
-    of the fit that are not passed on, a control with a card, and a second start that makes sets
-    again.
-    """
+SOURCES = ("make:duplicated", "make:spade")
+
+
+@pytest.fixture
+def trials(monkeypatch) -> list:
+    """The trials that a sweep runs; each is finished at once."""
     asked = []
+    last = {"val": {"dice": 0.5}}
 
     def run(trial, folder, **_):
         asked.append(trial)
         folder.mkdir(parents=True)
-        (folder / "summary.json").write_text(
-            json.dumps({"status": "finished", "last": {"val": {"dice": 0.5}}})
-        )
-        return SimpleNamespace(summary={"last": {"val": {"dice": 0.5}}})
+        summary = {"status": "finished", "last": last}
+        (folder / "summary.json").write_text(json.dumps(summary))
+        return SimpleNamespace(summary=summary)
 
     monkeypatch.setattr("semiseg.runner.run", run)
-    monkeypatch.setattr(
-        ratio.cards, "card", lambda folder, data, root, *, steps: {"passed": False, "steps": steps}
-    )
-    fixed = {
+    return asked
+
+
+@pytest.fixture
+def spec(given) -> dict:
+    """A sweep over two budgets, two sources and two ratios."""
+    values = {
         "data": "discs",
         "root": given.root,
         "image_size": 16,
@@ -136,31 +160,51 @@ def test_a_sweep_makes_the_set_of_each_trials_own_budget(given, tmp_path, monkey
         "gan.card": 5,
         "gan.steps": 2,
     }
-    fixed |= {f"gan.{k}": v for k, v in gan_cases.TINY.items() if k != "image_size"}
-    varied = {"labels": [4, 5], "synthetic": ["make:duplicated", "make:spade"], "ratio": [0.0, 1.0]}
-    spec = {
-        "parameters": {k: {"value": v} for k, v in fixed.items()}
-        | {k: {"values": v} for k, v in varied.items()}
-    }
+    tiny = {name: value for name, value in gan_cases.TINY.items() if name != "image_size"}
+    values |= {f"gan.{name}": value for name, value in tiny.items()}
+    varied = {"labels": [4, 5], "synthetic": list(SOURCES), "ratio": [0.0, 1.0]}
+    parameters = {name: {"value": value} for name, value in values.items()}
+    parameters |= {name: {"values": options} for name, options in varied.items()}
+    return {"parameters": parameters}
+
+
+def test_a_sweep_makes_the_set_of_each_trials_own_budget(
+    given, spec, trials, tmp_path, monkeypatch
+):
+    """Catches a set of one budget that another learns from, ratio 0 run once for every source,
+    options of the fit that are not passed on, a control with a quality report, and a second start
+    that makes sets again.
+    """
+
+    def report_on(folder, data, root, *, steps):
+        return {"passed": False, "steps": steps}
+
+    monkeypatch.setattr(ratio.quality_report, "report_on", report_on)
     assert len(sweeps.sweep(spec, tmp_path, say=print)) == 6
-    assert [(t.labels, t.ratio) for t in asked] == [(n, r) for n in (4, 5) for r in (0.0, 1.0, 1.0)]
-    made = [
-        ratio.resolve(arm, dataclasses.replace(given, labels=n), samples=6)
-        for n in (4, 5)
-        for arm in ("make:duplicated", "make:duplicated", "make:spade")
-    ]
-    assert [t.synthetic for t in asked] == made and len(set(made)) == 4
-    cards = {name: store.info(name, given.root).folder / "card.json" for name in made}
-    assert {name: file.exists() for name, file in cards.items()} == {
-        name: "spade" in name for name in made
-    }
-    assert json.loads(cards[made[2]].read_text()) == {"passed": False, "steps": 5, "set": made[2]}
+    budgets = [(trial.labels, trial.ratio) for trial in trials]
+    assert budgets == [(4, 0.0), (4, 1.0), (4, 1.0), (5, 0.0), (5, 1.0), (5, 1.0)]
+    names = []
+    for labels in (4, 5):
+        of_budget = dataclasses.replace(given, labels=labels)
+        control_set, generated = (ratio.resolve(s, of_budget, samples=6) for s in SOURCES)
+        names += [control_set, control_set, generated]
+    assert [trial.synthetic for trial in trials] == names
+    assert len(set(names)) == 4
+    reports = {name: store.info(name, given.root).folder / "card.json" for name in names}
+    assert all(path.exists() == ("spade" in name) for name, path in reports.items())
+    report = json.loads(reports[names[2]].read_text())
+    assert report == {"passed": False, "steps": 5, "set": names[2]}
     monkeypatch.setattr(ratio.sample, "sample_set", lambda *a, **k: pytest.fail("made again"))
-    assert len(sweeps.sweep(spec, tmp_path, say=print)) == 6 and len(asked) == 6
-    with pytest.raises(
-        UserError, match="sweep: gan.labels: a set is made for the trial's own labels"
-    ):
-        sweeps.trials({"parameters": spec["parameters"] | {"gan.labels": {"value": 3}}})
+    assert len(sweeps.sweep(spec, tmp_path, say=print)) == 6
+    assert len(trials) == 6
+
+
+def test_a_trial_decides_what_its_set_is_made_from(spec):
+    """Catches a set of another budget than the trial's."""
+    spec["parameters"]["gan.labels"] = {"value": 3}
+    message = "sweep: gan.labels: a set is made for the trial's own labels"
+    with pytest.raises(UserError, match=message):
+        sweeps.trials(spec)
 
 
 def test_the_demos_mixes_differ_from_its_grid_in_what_is_mixed_in_alone(tmp_path):
@@ -168,8 +212,9 @@ def test_the_demos_mixes_differ_from_its_grid_in_what_is_mixed_in_alone(tmp_path
     the two, and a subset that the grid has not.
     """
     runs, mixes = (sweeps.trials(spec).values() for spec in demo.plans(tmp_path, 160).values())
-    assert {dataclasses.replace(t, ratio=0.0, synthetic=None) for t in mixes} <= set(runs)
-    assert {(t.synthetic, t.ratio) for t in mixes} == {
-        (arm, r) for arm in ("make:spade", "make:duplicated") for r in (0.5, 1.0)
-    }
-    assert {t.labels for t in runs} == {4, 16, 64} and len(runs) == 27
+    without = {dataclasses.replace(trial, ratio=0.0, synthetic=None) for trial in mixes}
+    assert without <= set(runs)
+    mixed_in = {(trial.synthetic, trial.ratio) for trial in mixes}
+    assert mixed_in == {(s, share) for s in SOURCES for share in (0.5, 1.0)}
+    assert {trial.labels for trial in runs} == {4, 16, 64}
+    assert len(runs) == 27
