@@ -244,7 +244,7 @@ class Net(Protocol):
     def apply(
         self, params: Params, x: jax.Array, *, train: bool, key: jax.Array | None = None
     ) -> Output:
-        """Logits of a batch. ``train`` uses batch statistics and, given a ``key``, dropout."""
+        """Logits of a batch. ``train`` uses batch statistics; a ``key`` draws dropout."""
         ...
 
 

@@ -132,7 +132,9 @@ class Network:
           params: of :meth:`init`.
           x: the images.
           train: use batch statistics, and return the new running ones.
-          key: of the dropout; nothing is dropped without one, or in evaluation.
+          key: of the dropout, whatever ``train`` is; nothing is dropped without one. With a key and
+            without ``train``, repeated calls are samples of Monte Carlo dropout (Gal & Ghahramani,
+            ICML 2016).
 
         Raises:
           UserError: images of another number of axes.
@@ -145,8 +147,6 @@ class Network:
         if any(missing):
             x = jnp.pad(x, [(0, 0), *((0, pixels) for pixels in missing), (0, 0)], mode="edge")
         padded = x.shape[1:-1]
-        if not train:
-            key = None
         logits, aux = module(x.astype(self.dtype), train, key)
         if "features" in aux and aux["features"].shape[1:-1] != padded:
             aux["features"] = resize(aux["features"], padded)

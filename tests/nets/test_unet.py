@@ -1,6 +1,7 @@
 """The U-Net as a U-Net: what its fields do."""
 
 import dataclasses
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -20,9 +21,14 @@ def test_the_published_network_is_expressible():
         lambda: net.init(jax.random.key(0), jax.ShapeDtypeStruct((1, 32, 32, 1), jnp.float32), 4)
     )
     w = net.widths
-    pairs = lambda c, o: 9 * c * o + 9 * o * o + 4 * o
-    want = sum(pairs(c, o) for c, o in zip((1, *w), w))
-    want += sum(4 * b * a + a + pairs(2 * a, a) for a, b in zip(w, w[1:])) + 9 * w[0] * 4 + 4
+
+    def pairs(c, o):
+        return 9 * c * o + 9 * o * o + 4 * o
+
+    want = sum(pairs(c, o) for c, o in zip((1, *w[:-1]), w, strict=True))
+    want += (
+        sum(4 * b * a + a + pairs(2 * a, a) for a, b in itertools.pairwise(w)) + 9 * w[0] * 4 + 4
+    )
     assert sum(leaf.size for leaf in jax.tree.leaves(shapes.weights)) == want
 
 
@@ -42,9 +48,12 @@ def test_deep_supervision_gives_each_coarser_level():
     """Catches the wrong order and floor instead of ceil for odd sizes."""
     net = UNet(widths=(2, 2, 2, 2), deep_supervision=True)
     x = jnp.zeros((1, 21, 12, 1))
-    aux = lambda net: jax.eval_shape(
-        lambda key: net.apply(net.init(key, x, 3), x, train=False).aux, jax.random.key(0)
-    )
+
+    def aux(net):
+        return jax.eval_shape(
+            lambda key: net.apply(net.init(key, x, 3), x, train=False).aux, jax.random.key(0)
+        )
+
     assert [d.shape for d in aux(net)["deep"]] == [(1, 11, 6, 3), (1, 6, 3, 3)]
     assert "deep" not in aux(dataclasses.replace(net, deep_supervision=False))
 
@@ -79,3 +88,21 @@ def test_it_learns_two_images():
     params = jax.jit(lambda p: jax.lax.scan(step, p, None, length=120)[0])(params)
     prediction = jax.jit(lambda p: net.apply(p, x, train=False).logits.argmax(-1))(params)
     assert float((prediction == label).mean()) > 0.97
+
+
+def test_dropout_is_apart_from_batch_statistics():
+    """With a key and without ``train``, running statistics normalise and pixels drop: two keys
+    disagree, one key agrees with itself, and no statistic moves. Catches Monte Carlo dropout that
+    silently drops nothing.
+    """
+    net = UNet(widths=(4, 8), norm="batch", dropout=(0.5, 0.5))
+    x = jax.random.normal(jax.random.key(0), (1, 16, 16, 1))
+    params = net.init(jax.random.key(1), x, 2)
+    first = net.apply(params, x, train=False, key=jax.random.key(2))
+    again = net.apply(params, x, train=False, key=jax.random.key(2))
+    other = net.apply(params, x, train=False, key=jax.random.key(3))
+    plain = net.apply(params, x, train=False)
+    assert (first.logits == again.logits).all()
+    assert (first.logits != other.logits).any()
+    assert (first.logits != plain.logits).any()
+    assert first.new_state is params.state
