@@ -23,7 +23,8 @@ def choose_examples(
 ) -> dict[str, Any]:
     """Arrays of examples.npz: the worst to the best images, spread evenly over their ranks.
 
-    Of a volume one slice is shown. All are scaled to one shape; empty where no image has a Dice.
+    Of a volume one slice is shown. All are scaled into squares of one size, in their own aspect; the
+    label of the margin is IGNORE. Empty where no image has a Dice.
 
     Args:
       cases: annotated.
@@ -37,13 +38,42 @@ def choose_examples(
     if not chosen:
         return {}
     frame = Frame(images.shape[1])
-    return {
-        "image": np.stack([_shown(images[i], cases[i].image.shape[-1]) for i in chosen]),
-        "label": np.stack([frame.label_to_pool(_label(cases[i])) for i in chosen]),
-        "prediction": np.stack([frame.label_to_pool(predictions[i]) for i in chosen]),
+    shown: dict[str, list[np.ndarray]] = {"image": [], "label": [], "prediction": []}
+    for i in chosen:
+        case = cases[i]
+        truth = frame.label_to_pool(_label(case))
+        prediction = frame.label_to_pool(predictions[i])
+        image = _shown(images[i], case.image.shape[-1])
+        extent = (case.image.shape[0] * case.spacing[0], case.image.shape[1] * case.spacing[1])
+        shown["image"].append(in_own_aspect(image, extent, 0))
+        shown["label"].append(in_own_aspect(truth, extent, IGNORE))
+        shown["prediction"].append(in_own_aspect(prediction, extent, 0))
+    return {name: np.stack(arrays) for name, arrays in shown.items()} | {
         "subject": np.array([cases[i].name for i in chosen]),
         "dice": np.array([dice[i] for i in chosen]),
     }
+
+
+def in_own_aspect(square: np.ndarray, extent: tuple[float, float], fill: int) -> np.ndarray:
+    """A square image of the pool, squeezed to the aspect of its scan inside a square of ``fill``.
+
+    Args:
+      square: ``(S, S, ...)``.
+      extent: height and width of the scan, in any unit.
+      fill: of the margin below or to the right.
+
+    Example:
+      >>> in_own_aspect(np.arange(16).reshape(4, 4), (1.0, 2.0), 255).tolist()
+      [[0, 1, 2, 3], [8, 9, 10, 11], [255, 255, 255, 255], [255, 255, 255, 255]]
+    """
+    side = len(square)
+    height = max(1, round(side * extent[0] / max(extent)))
+    width = max(1, round(side * extent[1] / max(extent)))
+    rows = np.arange(height) * side // height
+    columns = np.arange(width) * side // width
+    result = np.full_like(square, fill)
+    result[:height, :width] = square[rows][:, columns]
+    return result
 
 
 def _shown(image: np.ndarray, channels: int) -> np.ndarray:

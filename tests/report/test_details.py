@@ -185,3 +185,15 @@ def test_a_run_stores_its_images_in_their_colours(channels, shape):
         stored = choose_examples([case], pool[None], [label])
         assert stored["image"].shape == (1, *shape)
         assert (stored["image"][0].reshape(8, 8, -1)[..., 0] == image[..., 0]).all()
+
+
+def test_a_flat_scan_is_shown_flat():
+    """4 × 8 pixels of 1 mm × 1 mm, scaled to a square for the network. Catches a squeezed heart."""
+    image = np.zeros((4, 8, 1), np.uint8)
+    label = np.zeros((4, 8), np.uint8)
+    label[1:3, 2:6] = 1
+    case = Case("p1", "p1", image, label, (1.0, 1.0), "p1")
+    stored = choose_examples([case], np.zeros((1, 16, 16, 1), np.uint8), [label])
+    rgb = overlay(stored["image"][0], stored["label"][0], stored["prediction"][0])
+    assert rgb.shape == (SIDE // 2, SIDE, 3)
+    assert (stored["label"][0] == 1).sum() == 4 * 8
