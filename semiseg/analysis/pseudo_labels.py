@@ -108,10 +108,11 @@ class Bias(NamedTuple):
 
 
 def confirmation_bias(c: Curves) -> Bias | None:
-    """Whether accuracy fell by more than :data:`SMALLEST_FALL` since its best while the ECE rose.
+    """Whether accuracy fell since its best while the ECE rose.
 
-    Of medians over a quarter of the log, three lines at least: a single line may be lucky. None if
-    the log is too short to say.
+    A fall counts where a reader of the curve sees it: it is larger than :data:`SMALLEST_FALL` and
+    than the curve's usual step from one line of the log to the next. Of medians over a quarter of
+    the log, three lines at least: a single line may be lucky. None if the log is too short to say.
     """
     width = max(3, len(c.step) // 4)
     accuracy = _running_median(c.taught("accuracy"), width)
@@ -123,7 +124,7 @@ def confirmation_bias(c: Curves) -> Bias | None:
     fall = accuracy[best] - accuracy[-1]
     rise = ece[-1] - ece[best]
     size = 0.0
-    if fall > SMALLEST_FALL and rise > 0:
+    if fall > max(SMALLEST_FALL, _usual_step(c.taught("accuracy"))) and rise > 0:
         size = float(fall + rise)
     return Bias(
         size,
@@ -132,6 +133,16 @@ def confirmation_bias(c: Curves) -> Bias | None:
         (float(accepted[best]), float(accepted[-1])),
         (float(ece[best]), float(ece[-1])),
     )
+
+
+def _usual_step(values: np.ndarray) -> float:
+    """The median change of a curve from one line of the log to the next.
+
+    >>> _usual_step(np.array([np.nan, 0.5, 0.7, 0.6, 0.9]))
+    0.2
+    """
+    steps = np.abs(np.diff(values))
+    return round(float(np.nanmedian(steps)), 12)
 
 
 def _running_median(values: np.ndarray, width: int) -> np.ndarray:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from semiseg.analysis.mixes import Mix
-from semiseg.analysis.pseudo_labels import SMALLEST_FALL, Bias
+from semiseg.analysis.pseudo_labels import Bias
 from semiseg.analysis.statistics import Interval
 from semiseg.analysis.study import Comparison
 from semiseg.analysis.worth import Worth
@@ -253,8 +253,8 @@ def pseudo_labels(fact: PseudoLabelFindings) -> list[str]:
         if fact.all_judged:
             who = "no method"
         result.append(
-            f"{start}{who} lost more than {number(SMALLEST_FALL)} of the accuracy of its accepted "
-            f"pixels while its calibration error (ECE) rose."
+            f"{start}{who} lost accuracy of its accepted pixels, beyond the wobble of its curve, "
+            f"while its calibration error (ECE) rose."
         )
     if fact.idle:
         result.append(

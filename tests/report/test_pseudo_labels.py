@@ -170,6 +170,12 @@ def test_a_drowned_class_is_seen(keys, tmp_path):
             "no method lost",
         ),  # less often right, and knows it
         (
+            0.9,
+            (*[0.7, 0.9] * 3, *[0.65, 0.85] * 3),
+            (*[0.2] * 6, *[0.3] * 6),
+            "no method lost",
+        ),  # a fall that nobody sees in the wobble of the curve
+        (
             0.05,
             (*[0.8] * 6, *[0.6] * 6),
             (*[0.2] * 6, *[0.3] * 6),
