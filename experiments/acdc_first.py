@@ -1,7 +1,8 @@
 """Supervised against mean teacher on ACDC at 128², official 3- and 7-patient subsets: runs the
 grid, then writes its CSV and table.
 
-Command: python experiments/acdc_first.py --out runs/acdc_first      (after `semiseg data import --format ssl4mis-acdc --source ACDC --name acdc`)
+Command: python experiments/acdc_first.py --out runs/acdc_first
+(after `semiseg data import --format ssl4mis-acdc --source ACDC --name acdc`)
 Time and result: see experiments/README.md. An interrupted grid goes on with the same command.
 """
 

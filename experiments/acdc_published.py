@@ -1,7 +1,8 @@
 """The published ACDC recipes at full length, unattended, on a GPU: supervised, mean teacher, BCP
 and UniMatch with 3 and 7 patients.
 
-Command: python experiments/acdc_published.py --out runs/acdc_published        (`--plan` only says what it would run)
+Command: python experiments/acdc_published.py --out runs/acdc_published
+(`--plan` only says what it would run)
 (after `semiseg data import --format ssl4mis-acdc --source ACDC --name acdc`). 256², batch 24,
 30,000 steps (BCP 40,000, UniMatch 30,900), each in float32 and bfloat16: the presets ssl4mis,
 bcp-acdc and unimatch-acdc as they are. A killed script goes on with the same command; a recipe that
@@ -59,15 +60,23 @@ def plan(args: argparse.Namespace) -> dict[str, Trial]:
             for labels in (7, 3):
                 for method in args.methods.split(","):
                     trial = config.preset(RECIPES[method], method)
-                    share = args.steps / 30_000 if args.steps else 1
-                    steps = max(2, round(trial.steps * share))
-                    small = (
-                        {"image_size": args.image_size, "batch": args.batch} if args.steps else {}
-                    )
+                    steps = trial.steps
+                    small = {}
+                    if args.steps:
+                        steps = max(2, round(trial.steps * (args.steps / 30_000)))
+                        small = {"image_size": args.image_size, "batch": args.batch}
                     trial = dataclasses.replace(
-                        trial, data="acdc", root=args.root, labels=labels, seed=seed, steps=steps, eval_every=steps, log_every=max(1, steps // 300),
-                        net=dataclasses.replace(trial.net, dtype=dtype), **small,  # type: ignore[type-var]
-                    )  # fmt: skip
+                        trial,
+                        data="acdc",
+                        root=args.root,
+                        labels=labels,
+                        seed=seed,
+                        steps=steps,
+                        eval_every=steps,
+                        log_every=max(1, steps // 300),
+                        net=dataclasses.replace(trial.net, dtype=dtype),
+                        **small,  # type: ignore[type-var]
+                    )
                     found[f"{method}-labels{labels}-{dtype}-seed{seed}"] = trial
     return found
 
@@ -101,10 +110,8 @@ def main() -> None:
     print(f"{len(runs)} runs on {device.platform}: {device.device_kind}")
     for name, trial in runs.items():
         print(
-            (
-                f"  {name:38} {trial.steps} steps, batch {trial.batch}, {trial.image_size}², "
-                f"{trial.optimiser} {trial.lr:g}"
-            ),
+            f"  {name:38} {trial.steps} steps, batch {trial.batch}, {trial.image_size}², "
+            f"{trial.optimiser} {trial.lr:g}",
             flush=True,
         )
     if args.plan:
@@ -115,7 +122,8 @@ def main() -> None:
             rows = {row["run"]: dict(row) for row in csv.DictReader(file)}
     failed = 0
     for i, (name, trial) in enumerate(runs.items(), 1):
-        method, dtype = name.split("-")[0], trial.net.dtype  # type: ignore[attr-defined]
+        method = name.split("-")[0]
+        dtype = trial.net.dtype  # type: ignore[attr-defined]
         setting = (
             method,
             RECIPES[method],
@@ -144,7 +152,8 @@ def main() -> None:
             )
             print(f"semiseg: {name}: {error}", file=sys.stderr, flush=True)
         else:
-            score, seconds = result.summary["last"]["val"], result.summary["seconds_train"]
+            score = result.summary["last"]["val"]
+            seconds = result.summary["seconds_train"]
             found = (
                 *(round(score[m], 4) for m in ("dice", "hd95", "assd")),
                 round(seconds, 1),
@@ -162,7 +171,7 @@ def main() -> None:
             writer = csv.DictWriter(file, COLUMNS, lineterminator="\n", extrasaction="ignore")
             writer.writeheader()
             writer.writerows(rows.values())
-    sys.exit(1 if failed else 0)
+    sys.exit(int(failed > 0))
 
 
 if __name__ == "__main__":

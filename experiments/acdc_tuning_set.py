@@ -21,11 +21,9 @@ import numpy as np
 from semiseg.data import splits
 from semiseg.data.readers.ssl4mis_acdc import read
 
-BUDGET, SUBSETS, PATIENTS = (
-    7,
-    (0, 1, 2),
-    10,
-)  # the largest budget and the label subsets of sweeps/acdc_methods.yaml
+BUDGET = 7
+SUBSETS = (0, 1, 2)
+PATIENTS = 10  # the largest budget and the label subsets of sweeps/acdc_methods.yaml
 
 
 def main() -> None:
@@ -35,15 +33,15 @@ def main() -> None:
     args = parser.parse_args()
     found = read(args.source, progress=False)
     official = found.official_order
-    labelled = {
-        s
-        for j in SUBSETS
-        for s in splits.order(official, name="acdc", subset=j, official=official)[:BUDGET]
-    }
+    labelled: set[str] = set()
+    for subset in SUBSETS:
+        order = splits.order(official, name="acdc", subset=subset, official=official)
+        labelled.update(order[:BUDGET])
     held_out = [s for s in official if s not in labelled][-PATIENTS:]
 
     (args.out / "data" / "slices").mkdir(parents=True, exist_ok=True)
-    volumes, train = defaultdict(list), []
+    volumes = defaultdict(list)
+    train = []
     for ref in found.splits["train"]:
         if ref.subject in held_out:
             volumes[ref.volume].append(ref)

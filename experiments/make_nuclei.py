@@ -9,6 +9,7 @@ are. An image whose crop then holds no nucleus is left out. Groups come from the
 """
 
 import argparse
+import itertools
 from collections import Counter
 from pathlib import Path
 
@@ -18,7 +19,8 @@ from semiseg.data import readers, splits
 from semiseg.data.readers.dsb2018 import FRACTIONS
 from semiseg.data.source import progress_bar
 
-CROP, STEP = 192, 2
+CROP = 192
+STEP = 2
 
 
 def halve(image_HW: np.ndarray) -> np.ndarray:
@@ -34,11 +36,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
 
-    refs = sorted(
-        (ref for split in readers.read("dsb2018", args.source).splits.values() for ref in split),
-        key=lambda ref: ref.name,
-    )
-    kept, empty = {}, 0
+    in_splits = readers.read("dsb2018", args.source).splits.values()
+    refs = sorted(itertools.chain(*in_splits), key=lambda ref: ref.name)
+    kept = {}
+    empty = 0
     for ref in progress_bar(refs, "crop"):
         case = ref.load()
         label = (halve(case.label) >= 0.5).astype(np.uint8)
@@ -58,7 +59,7 @@ def main() -> None:
     arrays = {}
     for split in FRACTIONS:
         names = [n for n in kept if home[n] == split]
-        groups, images, labels = zip(*(kept[n] for n in names))
+        groups, images, labels = zip(*(kept[n] for n in names), strict=True)
         arrays |= {
             f"{split}_name": names,
             f"{split}_group": groups,

@@ -1,7 +1,8 @@
 """Do the 95 % intervals hold the truth 95 times in 100, and do the tests cry wolf 5 times in 100?
 On simulated scores whose truth is known.
 
-Command: python experiments/simulate_statistics.py   (writes experiments/results/statistics.csv; 113 s beside other work)
+Command: python experiments/simulate_statistics.py
+(writes experiments/results/statistics.csv; 113 s beside other work)
 The same functions that make the report are called, on tables runs × subjects with normal effects of
 label subset, seed, subject, subset × subject and residual. A standard error of a coverage of .95
 from 4000 tables is .0034.
@@ -49,9 +50,12 @@ def tables(
     subset, seed, subject, crossed, residual = effects
     for _ in range(count):
         y_JNS = (
-            subset * rng.normal(size=(subsets, 1, 1)) + seed * rng.normal(size=(subsets, seeds, 1)) + subject * rng.normal(size=subjects)
-            + crossed * rng.normal(size=(subsets, 1, subjects)) + residual * rng.normal(size=(subsets, seeds, subjects))
-        )  # fmt: skip
+            subset * rng.normal(size=(subsets, 1, 1))
+            + seed * rng.normal(size=(subsets, seeds, 1))
+            + subject * rng.normal(size=subjects)
+            + crossed * rng.normal(size=(subsets, 1, subjects))
+            + residual * rng.normal(size=(subsets, seeds, subjects))
+        )
         yield y_JNS.reshape(subsets * seeds, subjects)
 
 
@@ -70,6 +74,7 @@ def simulate(
                 zip(
                     COLUMNS,
                     (what, most, *design, len(hits), round(float(np.mean(hits)), 4), nominal),
+                    strict=True,
                 )
             )
         )
@@ -142,7 +147,9 @@ def _curves(
     rng: np.random.Generator, count: int, effects: tuple[float, ...], j: int, n: int, s: int
 ) -> tuple[list[bool], list[bool]]:
     """A subject's difficulty is shared by all budgets and arms, the rest is drawn anew for each."""
-    subset, curve, equal = np.repeat(np.arange(j), n), [], []
+    subset = np.repeat(np.arange(j), n)
+    curve = []
+    equal = []
     law = 0.9 - 0.8 * np.array(BUDGETS) ** -0.6
     truth = float(np.exp(np.interp(0.66, CURVE, np.log(BUDGETS))))
     without = (*effects[:2], 0.0, *effects[3:])
@@ -150,10 +157,12 @@ def _curves(
         hard = effects[2] * rng.normal(size=s)
         noise = [y + hard for y in tables(rng, len(BUDGETS) + 1, without, j, n, s)]
         found = label_equivalence(
-            noise[-1] + 0.66, [y + m for y, m in zip(noise, CURVE)], subset, BUDGETS
+            noise[-1] + 0.66, [y + m for y, m in zip(noise, CURVE, strict=True)], subset, BUDGETS
         )
         equal.append(found.low <= truth <= found.high)
-        _, (at,) = curve_interval([y + m for y, m in zip(noise, law)], subset, BUDGETS, [24])
+        _, (at,) = curve_interval(
+            [y + m for y, m in zip(noise, law, strict=True)], subset, BUDGETS, [24]
+        )
         curve.append(at.low <= 0.9 - 0.8 * 24**-0.6 <= at.high)
     return curve, equal
 

@@ -76,27 +76,36 @@ def main() -> None:
         for k, t in sweeps.trials(args.grid).items()
         if not args.paired or t.seed == t.label_subset
     }
-    varied = [field for field in MIX if len({getattr(t, field) for t in plan.values()}) > 1]
+
+    def varies(field: str) -> bool:
+        return len({getattr(trial, field) for trial in plan.values()}) > 1
+
+    varied = [field for field in MIX if varies(field)]
     done: list[Trial] = []
     for i, (name, trial) in enumerate(plan.items()):
-        arm, idle = (trial.synthetic or "").removeprefix(ratio.PREFIX), _idle(trial)
+        arm = (trial.synthetic or "").removeprefix(ratio.PREFIX)
+        idle = _idle(trial)
         trial = dataclasses.replace(trial, **{field: getattr(Trial(), field) for field in idle})
-        same = (
-            trial if trial.ratio else dataclasses.replace(trial, synthetic=None)
-        )  # the same run for every arm
+        same = trial
+        if not trial.ratio:  # the same run for every setting
+            same = dataclasses.replace(trial, synthetic=None)
         if same in done:
             continue
         done.append(same)
         if trial.ratio == 0:
-            arm, name = (
-                "real",
-                f"real-labels{trial.labels}-subset{trial.label_subset}-seed{trial.seed}",
-            )
-        given = settings.override(
-            settings.Settings(root=args.root),
-            {**FITS[trial.data], "data": trial.data, "labels": trial.labels, "label_subset": trial.label_subset, "image_size": trial.image_size,
-             "zoom": trial.zoom} | ({"steps": args.gan_steps} if args.gan_steps else {}),
-        )  # fmt: skip
+            arm = "real"
+            name = f"real-labels{trial.labels}-subset{trial.label_subset}-seed{trial.seed}"
+        overrides = {
+            **FITS[trial.data],
+            "data": trial.data,
+            "labels": trial.labels,
+            "label_subset": trial.label_subset,
+            "image_size": trial.image_size,
+            "zoom": trial.zoom,
+        }
+        if args.gan_steps:
+            overrides["steps"] = args.gan_steps
+        given = settings.override(settings.Settings(root=args.root), overrides)
         made = ratio.resolve(trial.synthetic, given, samples=args.samples)
         result = run(
             dataclasses.replace(trial, root=args.root, synthetic=made),
@@ -119,11 +128,9 @@ def main() -> None:
 
 def _idle(trial: Trial) -> tuple[str, ...]:
     """Fields of the mix that change nothing in a trial."""
-    return (
-        MIX
-        if trial.ratio == 0
-        else {"labelled": MIX[3:], "soft": (), "unlabelled": MIX[2:]}[trial.synthetic_as]
-    )
+    if trial.ratio == 0:
+        return MIX
+    return {"labelled": MIX[3:], "soft": (), "unlabelled": MIX[2:]}[trial.synthetic_as]
 
 
 def report(path: Path) -> None:
@@ -139,18 +146,23 @@ def report(path: Path) -> None:
     with path.open(newline="") as file:
         rows = list(csv.DictReader(file))
     mixed = [name for name in rows[0] if f"synthetic_{name}" in MIX]
-    line = lambda row: ", ".join(
-        [source_title(row["arm"]), *(f"{name} {row[name]}" for name in mixed if row[name])]
-    )
-    of = lambda row: (
-        line(row),
-        row["arm"],
-        int(row["labels"]),
-        int(row["label_subset"]),
-        int(row["seed"]),
-        float(row["ratio"]),
-        float(row["val_dice"]),
-    )
+
+    def line(row):
+        return ", ".join(
+            [source_title(row["arm"]), *(f"{name} {row[name]}" for name in mixed if row[name])]
+        )
+
+    def of(row):
+        return (
+            line(row),
+            row["arm"],
+            int(row["labels"]),
+            int(row["label_subset"]),
+            int(row["seed"]),
+            float(row["ratio"]),
+            float(row["val_dice"]),
+        )
+
     found = table_mixes(map(of, rows))
     for m in found:
         g = m.gain

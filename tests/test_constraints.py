@@ -1,5 +1,6 @@
 """The recorded versions that `make demo` and `make test` install."""
 
+import itertools
 import re
 import tomllib
 from pathlib import Path
@@ -17,7 +18,7 @@ def declared():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
     names = ("dev", "docs", "notebooks", "slurm")
-    texts = project["dependencies"] + [text for name in names for text in extras[name]]
+    texts = itertools.chain(project["dependencies"], *(extras[name] for name in names))
     return [Requirement(text) for text in texts if not text.startswith("semiseg[")]
 
 

@@ -1,4 +1,6 @@
-"""One line in the table of metrics is all that a metric needs; and a signed error has a direction."""
+"""One line in the table of metrics is all that a metric needs; and a signed error has a
+direction.
+"""
 
 import csv
 import json
@@ -78,7 +80,8 @@ def test_one_line_in_the_table_reaches_everything(tiny, tmp_path, monkeypatch):
     result = semiseg.run(tiny, tmp_path / "runs" / "one", progress=False)
     with (tmp_path / "runs" / "one" / "per_subject.csv").open() as file:
         rows = [row for row in csv.DictReader(file) if row["metric"] == "missed"]
-    assert rows and all(0 <= float(row["value"]) <= 1 and row["unit"] == "" for row in rows)
+    assert rows
+    assert all(0 <= float(row["value"]) <= 1 and row["unit"] == "" for row in rows)
     summary = json.loads((tmp_path / "runs" / "one" / "summary.json").read_text())
     assert 0 <= summary["last"]["val"]["missed"] == result.summary["last"]["val"]["missed"] <= 1
 
@@ -130,12 +133,12 @@ def test_an_over_segmenting_method_does_not_beat_supervised(tmp_path):
     )
     s = study(runs, "volume_error")
     (comparison,) = s.comparisons
-    assert s.verdict(comparison) == -1 and comparison.difference.mean == pytest.approx(
-        0.2, abs=0.01
-    )
+    assert s.verdict(comparison) == -1
+    assert comparison.difference.mean == pytest.approx(0.2, abs=0.01)
     said = write_report(runs, tmp_path / "out", metric="volume_error")
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
-    assert "Absolute volume error" in page and "beats" not in " ".join(said["answers"])
+    assert "Absolute volume error" in page
+    assert "beats" not in " ".join(said["answers"])
     assert [row["mean"] for row in said["cells"]] == pytest.approx([0.1, 0.3], abs=0.01)
 
 
@@ -193,7 +196,8 @@ def test_a_table_does_not_call_images_subjects(tmp_path):
     assert facts.unit_of_annotation(table) == "cases"
     write_report(table, tmp_path / "out")
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
-    assert "annotated cases" in page and "annotated subjects" not in page
+    assert "annotated cases" in page
+    assert "annotated subjects" not in page
     caption = (tmp_path / "out" / "tables" / "label_efficiency.md").read_text()
     assert "number of annotated cases" in caption
 
@@ -205,5 +209,7 @@ def test_a_table_does_not_call_images_subjects(tmp_path):
 def test_wandb_keeps_the_best_by_direction():
     """Catches the smallest signed error kept as the best one."""
     best = weights_and_biases._summaries()
-    assert best["dice"] == "max,last" and best["hd95"] == best["loss"] == "min,last"
-    assert best["volume_error"] == "last" and "hd" not in best
+    assert best["dice"] == "max,last"
+    assert best["hd95"] == best["loss"] == "min,last"
+    assert best["volume_error"] == "last"
+    assert "hd" not in best

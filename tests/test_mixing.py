@@ -4,6 +4,7 @@ weigh.
 
 import dataclasses
 import functools
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +24,8 @@ from semiseg.train.draw import ROLES, SCHEDULES, draw, share
 from semiseg.train.loop import Plan
 from semiseg.types import IGNORE, Batch, Model, Output, Params, Pools
 
-N, M = 6, 4
+N = 6
+M = 4
 of = jax.ShapeDtypeStruct
 
 
@@ -31,8 +33,13 @@ def pools(*space: int) -> Pools:
     """Real images of zeros and ones, of which 0 and 1 are labelled with their own value; synthetic
     ones of 200, labelled 2.
     """
-    index = lambda *i: jnp.resize(jnp.array(i, jnp.int32), N)
-    full = lambda n, value: jnp.full((n, *space), value, jnp.uint8)
+
+    def index(*i):
+        return jnp.resize(jnp.array(i, jnp.int32), N)
+
+    def full(n, value):
+        return jnp.full((n, *space), value, jnp.uint8)
+
     image = jnp.arange(N, dtype=jnp.uint8).reshape(-1, *(1,) * len(space)) % 2 * full(1, 1)
     label = jnp.where(jnp.arange(N).reshape(-1, *(1,) * len(space)) < 2, image, jnp.uint8(IGNORE))
     made = full(M, 200)[..., None]
@@ -55,7 +62,8 @@ def test_schedules_differ_in_when_and_not_in_how_many(ratio):
     """Catches arms of one ratio that see more synthetic images than others, a constant share that
     is not the plain one, and an end that is not real.
     """
-    steps, p = 250, np.float32(ratio) / np.float32(1 + ratio)
+    steps = 250
+    p = np.float32(ratio) / np.float32(1 + ratio)
     shares = {
         name: np.asarray(share(i, jnp.float32(ratio), jnp.arange(steps), jnp.float32(steps)))
         for i, name in enumerate(SCHEDULES)
@@ -63,16 +71,12 @@ def test_schedules_differ_in_when_and_not_in_how_many(ratio):
     for s in shares.values():
         np.testing.assert_allclose(np.broadcast_to(s, steps).mean(), p, atol=1e-4)
     first = int(p * steps)
-    assert (
-        np.all(shares["constant"] == p)
-        and np.all(shares["pretrain"][:first] == 1)
-        and np.all(shares["pretrain"][first + 1 :] == 0)
-    )
-    assert (
-        np.all(np.diff(shares["decay"]) <= 0)
-        and shares["decay"][-1] < 0.02
-        and shares["decay"].max() <= 1
-    )
+    assert np.all(shares["constant"] == p)
+    assert np.all(shares["pretrain"][:first] == 1)
+    assert np.all(shares["pretrain"][first + 1 :] == 0)
+    assert np.all(np.diff(shares["decay"]) <= 0)
+    assert shares["decay"][-1] < 0.02
+    assert shares["decay"].max() <= 1
 
 
 @pytest.mark.parametrize("role", ["labelled", "unlabelled"])
@@ -95,15 +99,13 @@ def test_synthetic_images_take_the_places_of_their_role_alone(role):
             if role == "unlabelled"
             else (np.asarray(synthetic), beyond)
         )
-        assert not other.any() and (here.any(), here.all()) == (p > 0, p == 1)
-        assert (
-            np.array_equal(np.all(np.asarray(batch.label) == 2, (1, 2)), synthetic)
-            and batch.place.max() < N + M
-        )
+        assert not other.any()
+        assert (here.any(), here.all()) == (p > 0, p == 1)
+        assert np.array_equal(np.all(np.asarray(batch.label) == 2, (1, 2)), synthetic)
+        assert batch.place.max() < N + M
         known = np.asarray(known_of(batch))
-        assert np.array_equal(np.all(known == IGNORE, (1, 2)), beyond) and np.array_equal(
-            known[~beyond, 4, 4], batch.place[~beyond] % 2
-        )
+        assert np.array_equal(np.all(known == IGNORE, (1, 2)), beyond)
+        assert np.array_equal(known[~beyond, 4, 4], batch.place[~beyond] % 2)
 
 
 def test_soft_target_by_hand():
@@ -118,15 +120,19 @@ def test_soft_target_by_hand():
     model = Model(Net(), of((1, 2, 1, 2), jnp.float32), 2)  # type: ignore[arg-type]
     label = jnp.array([[[0], [IGNORE]], [[1], [IGNORE]]])
     batch = Batch(jnp.ones((2, 2, 1, 2)), label, *[None] * 5)  # type: ignore[arg-type]
-    loss = lambda student, teacher: program.soft_loss(
-        model,
-        Params(student, {}),
-        Params(teacher, {}),
-        batch,
-        jnp.array([0.0, 0.5]),
-        jax.random.key(0),
-    )
-    student, teacher = jnp.zeros(2), jnp.array([0.0, jnp.log(3.0)])
+
+    def loss(student, teacher):
+        return program.soft_loss(
+            model,
+            Params(student, {}),
+            Params(teacher, {}),
+            batch,
+            jnp.array([0.0, 0.5]),
+            jax.random.key(0),
+        )
+
+    student = jnp.zeros(2)
+    teacher = jnp.array([0.0, jnp.log(3.0)])
     value, (g, of_teacher) = jax.jit(jax.value_and_grad(loss, (0, 1)))(student, teacher)
     np.testing.assert_allclose(value, 0.25 * np.log(2), rtol=1e-6)
     np.testing.assert_allclose(
@@ -159,9 +165,8 @@ def test_every_role_fits_the_trainer(method, role, space):
         state,
         jnp.int32(3),
     )
-    assert jax.tree.map(jnp.shape, after) == jax.tree.map(jnp.shape, state) and (
-        "soft" in metrics
-    ) == (role == "soft")
+    assert jax.tree.map(jnp.shape, after) == jax.tree.map(jnp.shape, state)
+    assert ("soft" in metrics) == (role == "soft")
 
 
 def test_a_grid_of_mixes_compiles_once_for_each_role():
@@ -172,8 +177,7 @@ def test_a_grid_of_mixes_compiles_once_for_each_role():
             Trial(synthetic="s"),
             {"synthetic_schedule": s, "synthetic_weight": w, "synthetic_softness": w},
         )
-        for s in SCHEDULES
-        for w in (0.5, 1)
+        for s, w in itertools.product(SCHEDULES, (0.5, 1))
     ]
     assert len({(program_of(t, model), jax.tree.structure(knobs_of(t))) for t in trials}) == 1
     assert len({tuple(jax.tree.leaves(knobs_of(t))) for t in trials}) == len(trials)
@@ -239,10 +243,8 @@ def test_folders_of_earlier_versions_are_found_again():
 
     trial = Trial(synthetic="s", ratio=1.0)
     old = {k: v for k, v in config.to_dict(trial).items() if not k.startswith("synthetic_")}
-    assert (
-        len(old) == len(config.to_dict(trial)) - 4
-        and config.from_dict(yaml.safe_load(yaml.safe_dump(old))) == trial
-    )
+    assert len(old) == len(config.to_dict(trial)) - 4
+    assert config.from_dict(yaml.safe_load(yaml.safe_dump(old))) == trial
     assert content(trial, "data") == content(
         dataclasses.replace(trial, synthetic_schedule="decay", synthetic_as="soft"), "data"
     )

@@ -59,10 +59,8 @@ def test_masked_image_paints_hidden_pixels_from_what_is_left():
     """
     weak = jax.random.normal(KEY, (3, 16, 20, 1))
     valid = jnp.ones(weak.shape[:-1], bool).at[:, :3].set(False)
-    objective, model = (
-        MaskedImage(share=0.5, patches=4),
-        Model(Through(), jax.ShapeDtypeStruct((1, 16, 20, 1), np.float32), 2),
-    )
+    objective = MaskedImage(share=0.5, patches=4)
+    model = Model(Through(), jax.ShapeDtypeStruct((1, 16, 20, 1), np.float32), 2)
     params = {
         "net": Params({}, {}),
         "head": Params({"conv0": {"kernel": jnp.ones((1, 1, 1, 1)), "bias": jnp.full(1, 0.5)}}, {}),
@@ -74,11 +72,9 @@ def test_masked_image_paints_hidden_pixels_from_what_is_left():
     hidden = np.asarray(
         jax.jit(mask, static_argnums=(1, 2))(jax.random.split(KEY)[0], valid.shape, 4, 0.5)
     )
-    assert (
-        (hidden.sum((1, 2)) == 160).all()
-        and (hidden.reshape(3, 4, 4, 4, 5).std((2, 4)) == 0).all()
-        and not (hidden[0] == hidden[1]).all()
-    )
+    assert (hidden.sum((1, 2)) == 160).all()
+    assert (hidden.reshape(3, 4, 4, 4, 5).std((2, 4)) == 0).all()
+    assert not (hidden[0] == hidden[1]).all()
     looked = np.asarray(weak)[..., 0][hidden & np.asarray(valid)]
     np.testing.assert_allclose(loss, np.mean((looked - 0.5) ** 2), rtol=1e-5)
     np.testing.assert_allclose(
@@ -91,7 +87,8 @@ def test_dense_contrastive_pairs_the_pixels_that_show_the_same():
     is turned, scaled and shifted. Catches axes or views exchanged, and a partner looked up at the
     pixel's own place; a strong view of another image finds none.
     """
-    side, grid = 32, np.linspace(0, 31, 8)
+    side = 32
+    grid = np.linspace(0, 31, 8)
     at = np.mgrid[:side, :side]
     bumps = np.exp(
         -((at[0][..., None, None] - grid[:, None]) ** 2 + (at[1][..., None, None] - grid) ** 2) / 18
@@ -99,10 +96,8 @@ def test_dense_contrastive_pairs_the_pixels_that_show_the_same():
     weak = jnp.asarray(
         np.stack([bumps, bumps[..., ::-1] * np.where(np.arange(64) % 2, 1, 0.3)]), jnp.float32
     )
-    objective, model = (
-        DenseContrastive(channels=64, pixels=48),
-        Model(Through(), jax.ShapeDtypeStruct((1, side, side, 64), np.float32), 2),
-    )
+    objective = DenseContrastive(channels=64, pixels=48)
+    model = Model(Through(), jax.ShapeDtypeStruct((1, side, side, 64), np.float32), 2)
     one = {"kernel": jnp.eye(64)[None], "bias": jnp.zeros(64)}
     params = {"net": Params({}, {}), "head": Params({"conv0": one, "conv1": one}, {})}
     valid = jnp.ones(weak.shape[:-1], bool)
@@ -114,7 +109,9 @@ def test_dense_contrastive_pairs_the_pixels_that_show_the_same():
         )
     )
     found = right(weak, valid)
-    assert found["accuracy"] > 0.9 and found["chance"] < 0.02 and 0.3 < found["overlap"] < 1
+    assert found["accuracy"] > 0.9
+    assert found["chance"] < 0.02
+    assert 0.3 < found["overlap"] < 1
     assert right(weak[::-1], valid)["accuracy"] < 0.1
     assert right(weak, valid & (at[0] < 16))["overlap"] < 0.65 * found["overlap"]
 
@@ -123,7 +120,9 @@ def test_info_nce_by_hand():
     """Two orthogonal pairs, τ = 1: ln(1 + 1/e). Catches a neighbour, or a pixel that one view does
     not show, among the negatives.
     """
-    z, all_, none = jnp.eye(2), jnp.ones(2, bool), jnp.zeros((2, 2), bool)
+    z = jnp.eye(2)
+    all_ = jnp.ones(2, bool)
+    none = jnp.zeros((2, 2), bool)
     np.testing.assert_allclose(
         info_nce(z, z, all_, none, 1.0), (np.log(1 + np.exp(-1)), 1, 2), rtol=1e-6
     )
@@ -137,24 +136,28 @@ def test_info_nce_by_hand():
 @pytest.mark.parametrize("name", list(OBJECTIVES))
 def test_objectives_trace_in_3d(name):
     """Catches axes written for images alone, and statistics that are not handed on."""
-    of, side = jax.ShapeDtypeStruct, (16,) * 3
-    objective, model = (
-        OBJECTIVES[name](),
-        Model(UNet(widths=(4, 8), convs=1, norm="batch", dims=3), of((1, *side, 1), np.float32), 3),
+    of = jax.ShapeDtypeStruct
+    side = (16,) * 3
+    objective = OBJECTIVES[name]()
+    model = Model(
+        UNet(widths=(4, 8), convs=1, norm="batch", dims=3), of((1, *side, 1), np.float32), 3
     )
     params, _ = jax.eval_shape(functools.partial(objective.init, model), KEY)
-    step = lambda p, weak, valid: objective.loss(
-        model, p, {}, images(weak, valid, weak), KEY, jnp.float32(0)
-    )
+
+    def step(p, weak, valid):
+        return objective.loss(model, p, {}, images(weak, valid, weak), KEY, jnp.float32(0))
+
     loss, aux = jax.eval_shape(step, params, of((2, *side, 1), jnp.float32), of((2, *side), bool))
-    assert loss.shape == () and shapes(aux.state) == {k: shapes(p.state) for k, p in params.items()}
+    assert loss.shape == ()
+    assert shapes(aux.state) == {k: shapes(p.state) for k, p in params.items()}
 
 
 def test_dense_contrastive_fits_the_trainer():
     """Traces its program without compiling (masked images run below). Catches a state that changes
     its shape or type in a step.
     """
-    of, objective = jax.ShapeDtypeStruct, DenseContrastive()
+    of = jax.ShapeDtypeStruct
+    objective = DenseContrastive()
     pools = (
         of((5, 16, 16, 1), jnp.uint8),
         of((5, 16, 16), jnp.uint8),
@@ -178,7 +181,8 @@ def test_dense_contrastive_fits_the_trainer():
     after, metrics = jax.eval_shape(
         functools.partial(program.chunk, p), knobs, jnp.uint32(0), given, state, jnp.int32(3)
     )
-    assert shapes(after) == shapes(state) and metrics.keys() >= {"loss", "accuracy", "chance"}
+    assert shapes(after) == shapes(state)
+    assert metrics.keys() >= {"loss", "accuracy", "chance"}
 
 
 # ------------------------------------------------------------------ starts
@@ -196,7 +200,8 @@ def first(tiny, tmp_path_factory):
         eval_every=4,
         labels=2,
     )
-    given, fit = [], starts.fit
+    given = []
+    fit = starts.fit
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(starts, "fit", lambda *args, **more: given.append(args) or fit(*args, **more))
         run = semiseg.run(trial, tmp_path_factory.mktemp("sweep") / "first", progress=False)
@@ -218,17 +223,19 @@ def test_a_pretraining_sees_the_training_images_and_no_label(first, tiny_folder)
     from skimage import io
 
     trial, _, given = first
-    (_, _, _, pools, *_), training = given[0], pool.training(trial.data, trial.root, trial.frame)
+    _, _, _, pools, *_ = given[0]
+    training = pool.training(trial.data, trial.root, trial.frame)
     files = sorted((tiny_folder / "train" / "images").iterdir())
     of_train = {trial.frame.to_pool(np.asarray(io.imread(f))[..., None]).tobytes() for f in files}
-    assert {x.tobytes() for x in np.asarray(pools.image_NHWC)} == of_train and len(
-        pools.image_NHWC
-    ) == len(files) == len(training.cases)
-    assert (np.asarray(pools.label_NHW) == 255).all() and pools.hidden_NHW is None
+    assert {x.tobytes() for x in np.asarray(pools.image_NHWC)} == of_train
+    assert len(pools.image_NHWC) == len(files) == len(training.cases)
+    assert (np.asarray(pools.label_NHW) == 255).all()
+    assert pools.hidden_NHW is None
     assert sorted(np.asarray(pools.unlabelled_N)[: int(pools.unlabelled_count)]) == list(
         range(len(files))
     )
-    assert int(pools.synthetic_count) == 0 and (np.asarray(pools.synthetic_label_MHW) == 255).all()
+    assert int(pools.synthetic_count) == 0
+    assert (np.asarray(pools.synthetic_label_MHW) == 255).all()
     assert all(objective().labelled(8) == 0 for objective in OBJECTIVES.values())
 
 
@@ -241,7 +248,8 @@ def test_a_run_begins_with_what_was_pretrained_and_a_fresh_last_layer(first):
         p for p in (run.path.parent / ".init").iterdir() if p.name.startswith("masked_image")
     )
     kept, header = load_weights(init / "weights.safetensors")
-    p, knobs = program_of(trial, parts(trial)[1]), jax.tree.map(jnp.float32, knobs_of(trial))
+    p = program_of(trial, parts(trial)[1])
+    knobs = jax.tree.map(jnp.float32, knobs_of(trial))
     fresh = flat_names(program.start(p, knobs, jnp.uint32(trial.seed)).params)
     state = program.start(
         p, knobs, jnp.uint32(trial.seed), starts.start(*parts(trial), run.path.parent).params
@@ -252,14 +260,17 @@ def test_a_run_begins_with_what_was_pretrained_and_a_fresh_last_layer(first):
         assert ".head." in name or not np.array_equal(value, fresh[name]), name
     assert all(
         np.array_equal(x, y)
-        for x, y in zip(jax.tree.leaves(state.memory["average"]), jax.tree.leaves(state.params))
+        for x, y in zip(
+            jax.tree.leaves(state.memory["average"]), jax.tree.leaves(state.params), strict=True
+        )
     )
     assert {k: run.summary[k] for k in ("init", "init_steps", "total_steps")} == {
         "init": "masked_image",
         "init_steps": 6,
         "total_steps": 10,
     }
-    assert header["subjects"] == [] and run.summary["seconds_init"] == header["seconds"] > 0
+    assert header["subjects"] == []
+    assert run.summary["seconds_init"] == header["seconds"] > 0
 
 
 def test_one_pretraining_serves_a_sweep_and_goes_on_when_it_was_cut(first, tmp_path, monkeypatch):
@@ -298,7 +309,8 @@ def test_one_pretraining_serves_a_sweep_and_goes_on_when_it_was_cut(first, tmp_p
     whole = starts.start(*parts(dataclasses.replace(trial, labels=5, lr=0.1)), run.path.parent)
     assert whole.seconds == run.summary["seconds_init"], "it was trained again"
 
-    chunk, until = program.chunk, []
+    chunk = program.chunk
+    until = []
 
     def cut(*args):
         until.append(int(args[-1]))
@@ -311,9 +323,10 @@ def test_one_pretraining_serves_a_sweep_and_goes_on_when_it_was_cut(first, tmp_p
     with pytest.raises(KeyboardInterrupt):
         starts.start(*often, tmp_path)
     again = starts.start(*often, tmp_path)
-    assert until == [5, 6, 6] and all(
+    assert until == [5, 6, 6]
+    assert all(
         np.array_equal(a, b)
-        for a, b in zip(jax.tree.leaves(whole.params), jax.tree.leaves(again.params))
+        for a, b in zip(jax.tree.leaves(whole.params), jax.tree.leaves(again.params), strict=True)
     )
 
 
@@ -322,7 +335,8 @@ def test_workers_wait_for_one_another(first, tmp_path, monkeypatch):
     to.
     """
     trial, run, _ = first
-    given, calls = parts(trial), []
+    given = parts(trial)
+    calls = []
 
     def slow(*args, **more):
         calls.append(args)
@@ -339,7 +353,8 @@ def test_workers_wait_for_one_another(first, tmp_path, monkeypatch):
         worker.start()
     for worker in workers:
         worker.join()
-    assert len(calls) == 1 and [s.steps for s in found] == [6] * 4
+    assert len(calls) == 1
+    assert [s.steps for s in found] == [6] * 4
 
 
 def test_weights_of_another_run_are_checked_and_their_annotations_counted(first, tmp_path):
@@ -349,15 +364,14 @@ def test_weights_of_another_run_are_checked_and_their_annotations_counted(first,
     trial, run, _ = first
     from_run = dataclasses.replace(trial, init=config.make("init", str(run.path)), label_subset=3)
     begin = starts.start(*parts(from_run), None)
-    assert (
-        begin.steps == 10
-        and list(begin.subjects) == run.summary["labelled_subjects"]
-        and begin.name == str(run.path)
-    )
+    assert begin.steps == 10
+    assert list(begin.subjects) == run.summary["labelled_subjects"]
+    assert begin.name == str(run.path)
     wide = config.override(from_run, {"net.widths": [4, 6]})
     with pytest.raises(
         UserError,
-        match=r"weights.safetensors: weights.down1.conv0.kernel is \(3, 3, 4, 8\) in the file and \(3, 3, 4, 6\)",
+        match=r"weights.safetensors: weights.down1.conv0.kernel is \(3, 3, 4, 8\) in the file "
+        r"and \(3, 3, 4, 6\)",
     ):
         starts.start(*parts(wide), None)
     trial_, model, made, header = parts(from_run)
@@ -376,32 +390,32 @@ def test_weights_of_another_run_are_checked_and_their_annotations_counted(first,
         second["subjects_labelled"]
         == len({*run.summary["labelled_subjects"], *second["labelled_subjects"]})
         > 2
-        and second["total_steps"] == 14
     )
+    assert second["total_steps"] == 14
 
 
 def test_last_layers_are_those_that_follow_the_classes():
     """Catches a deep supervision head that keeps another set's classes, and two networks of one
     method that begin as twins.
     """
-    net, sample = (
-        UNet(widths=(4, 8, 8), deep_supervision=True),
-        jax.ShapeDtypeStruct((1, 16, 16, 1), np.float32),
-    )
+    net = UNet(widths=(4, 8, 8), deep_supervision=True)
+    sample = jax.ShapeDtypeStruct((1, 16, 16, 1), np.float32)
     last = {
         jax.tree_util.keystr(path)
         for path, yes in jax.tree.leaves_with_path(last_layers(net, sample, 3))
         if yes
     }
     assert last == {
-        f".weights['{head}']['{part}']" for head in ("head", "head1") for part in ("kernel", "bias")
+        ".weights['head']['kernel']",
+        ".weights['head']['bias']",
+        ".weights['head1']['kernel']",
+        ".weights['head1']['bias']",
     }
     model = Model(net, sample, 3)
     model = begun(model, model.init(KEY))
     one, two = (model.init(jax.random.key(i)).weights for i in (1, 2))
-    assert np.array_equal(
-        one["up0"]["conv0"]["kernel"], two["up0"]["conv0"]["kernel"]
-    ) and not np.array_equal(one["head"]["kernel"], two["head"]["kernel"])
+    assert np.array_equal(one["up0"]["conv0"]["kernel"], two["up0"]["conv0"]["kernel"])
+    assert not np.array_equal(one["head"]["kernel"], two["head"]["kernel"])
 
 
 # ------------------------------------------------------------------ configuration
@@ -413,14 +427,11 @@ def test_init_in_a_configuration(tmp_path):
         trial = config.override(
             config.Trial(), {"init": name, **({"init.path": "x"} if name == "weights" else {})}
         )
-        assert (
-            config.from_dict(config.to_dict(trial)) == trial
-            and config.name_of("init", trial.init) == name
-        )
+        assert config.from_dict(config.to_dict(trial)) == trial
+        assert config.name_of("init", trial.init) == name
     one = config.override(config.Trial(), {"init": "runs/a"})
-    assert config.override(one, {"init": "runs/b"}).init == Weights("runs/b") and config.override(
-        one, {"init": "weights"}
-    ).init == Weights("runs/a")
+    assert config.override(one, {"init": "runs/b"}).init == Weights("runs/b")
+    assert config.override(one, {"init": "weights"}).init == Weights("runs/a")
     assert (
         config.override(
             config.override(config.Trial(), {"init": "masked_image", "init.share": 0.5}),

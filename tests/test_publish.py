@@ -50,7 +50,8 @@ def test_predict_keeps_format_size_and_geometry(exported, tmp_path, capsys):
     from PIL import Image
 
     disc, image = _disc()
-    source, out = tmp_path / "in", tmp_path / "out"
+    source = tmp_path / "in"
+    out = tmp_path / "out"
     source.mkdir()
     Image.fromarray(image).save(source / "a.png")
     Image.fromarray(image).save(source / "b.tif", dpi=(300.0, 300.0))
@@ -106,7 +107,8 @@ def test_probabilities_are_on_the_scans_grid(run, tmp_path):
     predictor = Predictor.load(run / "weights.safetensors")
     image = np.random.default_rng(0).integers(0, 256, (41, 30, 1), np.uint8)
     probability = predictor.probabilities(image)
-    assert probability.shape == (41, 30, 2) and probability.dtype == np.float32
+    assert probability.shape == (41, 30, 2)
+    assert probability.dtype == np.float32
     np.testing.assert_allclose(probability.sum(-1), 1, atol=1e-5)
     mask = predictor.predict(image)
     np.testing.assert_array_equal(probability.argmax(-1), mask)
@@ -178,10 +180,11 @@ def test_a_data_card_is_written_with_every_set(root, capsys):
     of test pixels or mixes the splits.
     """
     card = (Path(root) / "discs" / "card.md").read_text()
-    share = {
-        split: np.mean([c.label.mean() for c in store.read_split("discs", split, root)])
-        for split in ("train", "val")
-    }
+
+    def foreground(split):
+        return np.mean([c.label.mean() for c in store.read_split("discs", split, root)])
+
+    share = {split: foreground(split) for split in ("train", "val")}
     assert f"| class 1 | {share['train']:.2%} | 100% | {share['val']:.2%} | 100% |" in card
     assert "| test | 3 | 3 | 3 | 3 | not looked at |" in card
     assert "| train | 8 | 8 | 8 | 8 | 40×36 | 1×1 |" in card

@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import itertools
 import json
 import os
 import random
@@ -78,9 +79,8 @@ def test_the_folder_is_complete(finished):
         "value",
         "unit",
     }
-    assert {r["checkpoint"] for r in rows} == {"last", "val_best"} and {
-        r["split"] for r in rows
-    } == {"val"}
+    assert {r["checkpoint"] for r in rows} == {"last", "val_best"}
+    assert {r["split"] for r in rows} == {"val"}
     last = [
         float(r["value"])
         for r in rows
@@ -88,10 +88,10 @@ def test_the_folder_is_complete(finished):
     ]
     assert finished.summary["last"]["val"]["dice"] == pytest.approx(np.mean(last), abs=1e-5)
     assert config.load(finished.path / "config.yaml") == finished.trial
-    assert (
-        repr(finished).endswith(f"20 steps, val Dice {np.mean(last):.3f})")
-        and len(repr(finished)) < 300
-    ), "a line in a notebook"
+    assert repr(finished).endswith(f"20 steps, val Dice {np.mean(last):.3f})"), (
+        "a line in a notebook"
+    )
+    assert len(repr(finished)) < 300, "a line in a notebook"
 
 
 def test_it_learns(tiny, tmp_path):
@@ -113,11 +113,17 @@ def test_two_devices_train_what_one_does(finished, tmp_path):
         capture_output=True,
         env=os.environ | {"JAX_NUM_CPU_DEVICES": "2"},
     )
-    count = lambda path: json.loads((path / "env.json").read_text())["devices"]
+
+    def count(path):
+        return json.loads((path / "env.json").read_text())["devices"]
+
     assert (count(out), count(finished.path)) == (2, 1)
-    loss = lambda path: [
-        json.loads(line)["loss"] for line in (path / "metrics.jsonl").read_text().splitlines()
-    ]
+
+    def loss(path):
+        return [
+            json.loads(line)["loss"] for line in (path / "metrics.jsonl").read_text().splitlines()
+        ]
+
     np.testing.assert_allclose(loss(out), loss(finished.path), rtol=2e-3)
 
 
@@ -130,8 +136,10 @@ def test_programs_are_let_go_before_linux_stops_the_process(tiny, monkeypatch):
     """
     doubled = jax.jit(lambda x: 2 * x)
     doubled(1.0)
-    assert not devices.make_room(limit=10**9) and doubled._cache_size() == 1
-    assert devices.make_room(limit=1) and doubled._cache_size() == 0
+    assert not devices.make_room(limit=10**9)
+    assert doubled._cache_size() == 1
+    assert devices.make_room(limit=1)
+    assert doubled._cache_size() == 0
     asked = []
     monkeypatch.setattr(devices, "make_room", lambda: asked.append(1))
     semiseg.run(dataclasses.replace(tiny, steps=2, eval_every=2), progress=False)
@@ -149,10 +157,8 @@ def test_load_runs_reads_it(finished):
     row = frame[
         (frame.metric == "dice") & (frame["class"] == "mean") & (frame.checkpoint == "last")
     ].iloc[0]
-    assert (
-        row["mean"] == pytest.approx(finished.summary["last"]["val"]["dice"], abs=1e-5)
-        and row.n_subjects == 3
-    )
+    assert row["mean"] == pytest.approx(finished.summary["last"]["val"]["dice"], abs=1e-5)
+    assert row.n_subjects == 3
 
 
 def test_killed_anywhere_it_ends_bit_identical(tiny, tmp_path):
@@ -164,16 +170,20 @@ def test_killed_anywhere_it_ends_bit_identical(tiny, tmp_path):
     )
     whole = semiseg.run(trial, tmp_path / "whole", progress=False)
     cut = tmp_path / "cut"
-    rng, kills = random.Random(0), 0
+    rng = random.Random(0)
+    kills = 0
     for _ in range(3):
         process = subprocess.Popen(command(trial, cut), stderr=subprocess.PIPE, text=True)
         deadline = time.monotonic() + 60
         wanted = rng.randrange(1, 9)  # lines of metrics.jsonl more than now, then a random moment
-        lines = lambda: (
-            (cut / "metrics.jsonl").read_text().count("\n")
-            if (cut / "metrics.jsonl").exists()
-            else 0
-        )
+
+        def lines():
+            return (
+                (cut / "metrics.jsonl").read_text().count("\n")
+                if (cut / "metrics.jsonl").exists()
+                else 0
+            )
+
         goal = min(lines() + wanted, 11)
         while process.poll() is None and lines() < goal and time.monotonic() < deadline:
             time.sleep(0.005)
@@ -190,10 +200,13 @@ def test_killed_anywhere_it_ends_bit_identical(tiny, tmp_path):
     ).read_bytes()
     steps = [json.loads(line)["step"] for line in (cut / "metrics.jsonl").read_text().splitlines()]
     assert steps == list(range(5, 65, 5))
-    drop = lambda path: [
-        {k: v for k, v in json.loads(line).items() if k != "seconds"}
-        for line in (path / "metrics.jsonl").read_text().splitlines()
-    ]
+
+    def drop(path):
+        lines = [json.loads(text) for text in (path / "metrics.jsonl").read_text().splitlines()]
+        for line in lines:
+            line.pop("seconds", None)
+        return lines
+
     assert drop(cut) == drop(whole.path)
 
 
@@ -210,7 +223,8 @@ def test_sigterm_saves_and_the_same_command_goes_on(tiny, tmp_path):
         time.sleep(0.01)
     process.send_signal(signal.SIGTERM)
     said = process.communicate(timeout=60)[1]
-    assert process.returncode == 130 and "the same command goes on" in said, said
+    assert process.returncode == 130, said
+    assert "the same command goes on" in said, said
     done = json.loads((out / "metrics.jsonl").read_text().splitlines()[-1])["step"]
     saved = max(int(p.name) for p in (out / "checkpoints").iterdir() if p.name.isdigit())
     assert done == saved < 4000
@@ -271,9 +285,8 @@ def test_evaluate_test_is_in_the_ledger(finished, root, capsys):
     rows = list(csv.DictReader((finished.path / "per_subject.csv").open()))
     assert len([r for r in rows if r["split"] == "test" and r["metric"] == "dice"]) == 3
     again = main(["evaluate", str(finished.path), "--split", "test"])
-    assert again == 0 and len(
-        list(csv.DictReader((finished.path / "per_subject.csv").open()))
-    ) == len(rows)
+    assert again == 0
+    assert len(list(csv.DictReader((finished.path / "per_subject.csv").open()))) == len(rows)
 
 
 def test_hidden_labels_never_reach_the_device(root, tiny):
@@ -285,7 +298,9 @@ def test_hidden_labels_never_reach_the_device(root, tiny):
     made, budget, training = pools("discs", root, tiny.frame, labels=2, label_subset=1)
     shown = np.array([c.subject in budget.subjects for c in training.cases])
     labels = np.asarray(made.label_NHW)
-    assert (labels[~shown] == 255).all() and (labels[shown] != 255).all() and shown.sum() == 2
+    assert (labels[~shown] == 255).all()
+    assert (labels[shown] != 255).all()
+    assert shown.sum() == 2
     assert set(np.asarray(made.unlabelled_N)[: int(made.unlabelled_count)]) == set(
         np.flatnonzero(~shown)
     )
@@ -297,10 +312,9 @@ def test_training_code_does_not_know_the_test_split():
     """
     package = Path(semiseg.__file__).parent
     ways = ("read_test", "embedded.read", "records.read", "store._read", "_read(known")
+    reads = re.compile("|".join(map(re.escape, ways)))
     users = {
-        str(p.relative_to(package))
-        for p in package.rglob("*.py")
-        if any(way in p.read_text() for way in ways)
+        str(p.relative_to(package)) for p in package.rglob("*.py") if reads.search(p.read_text())
     }
     assert users <= {
         "data/store.py",
@@ -312,11 +326,9 @@ def test_training_code_does_not_know_the_test_split():
         "runner/execute.py",
         "runner/rescore.py",
     }, users
-    trained = [
-        p
-        for folder in ("train", "methods", "augment", "nets", "losses")
-        for p in (package / folder).rglob("*.py")
-    ]
+    trained = []
+    for folder in ("train", "methods", "augment", "nets", "losses"):
+        trained += (package / folder).rglob("*.py")
     assert not [
         p for p in trained if re.search(r"^\s*(from|import) semiseg\.data", p.read_text(), re.M)
     ]
@@ -328,17 +340,23 @@ def test_a_run_says_what_its_unlabelled_images_are(root, tiny, finished):
     """
     from semiseg.data.pools import Budget, training
 
-    data, method = training("discs", root, tiny.frame), config.make("method", "mean_teacher")
-    told = lambda images, annotated=data.annotated, **fields: "".join(
-        notes_of(
-            dataclasses.replace(tiny, **{"method": method, **fields}),
-            data._replace(annotated=annotated),
-            Budget((), images),
+    data = training("discs", root, tiny.frame)
+    method = config.make("method", "mean_teacher")
+
+    def told(images, annotated=data.annotated, **fields):
+        return "".join(
+            notes_of(
+                dataclasses.replace(tiny, **{"method": method, **fields}),
+                data._replace(annotated=annotated),
+                Budget((), images),
+            )
         )
-    )
-    assert "from the labelled images" in told(8) and told(4) == told(8, method=tiny.method) == ""
+
+    assert "from the labelled images" in told(8)
+    assert told(4) == told(8, method=tiny.method) == ""
     assert "no pseudo_" in told(4, np.arange(8) < 4)
-    assert finished.summary["images_unlabelled"] == 4 and finished.summary["notes"] == []
+    assert finished.summary["images_unlabelled"] == 4
+    assert finished.summary["notes"] == []
 
 
 def test_data_imported_anew_are_refused(tmp_path, tiny, tiny_folder, capsys):
@@ -363,10 +381,8 @@ def test_data_imported_anew_are_refused(tmp_path, tiny, tiny_folder, capsys):
     importing.import_set(
         "folder", loose, "own", root=tmp_path / "root", progress=False, overwrite=True, seed=3
     )
-    assert (
-        main(["evaluate", str(out), "--split", "test"]) == 2
-        and "imported again" in capsys.readouterr().err
-    )
+    assert main(["evaluate", str(out), "--split", "test"]) == 2
+    assert "imported again" in capsys.readouterr().err
     with pytest.raises(UserError, match="imported again"):
         semiseg.run(trial, out, progress=False)
 
@@ -398,19 +414,33 @@ def test_a_mistake_blocks_no_folder(tiny, tmp_path):
 @pytest.mark.parametrize(
     "argv, words",
     [
-        (["--labels"], "labels needs a value"), (["--net.widths", "[8,16"], "is no list"), (["--seed", "5000000000"], "at most"), (["--lr", "inf"], "lr"),
-        (["--method", "mean_teacher", "--method.student-view", "stronk"], "student"), (["--test=perhaps"], "perhaps"), (["--warmup", "3"], "at most 1"),
-        (["--preset", "ssl4mis", "--net.widths", "[4,8]"], ("for 2 levels; the preset ssl4mis sets "
-"net.dropout = 0.05,0.1,0.2,0.3,0.5: "
-"give --net.dropout")),
+        (["--labels"], "labels needs a value"),
+        (["--net.widths", "[8,16"], "is no list"),
+        (["--seed", "5000000000"], "at most"),
+        (["--lr", "inf"], "lr"),
+        (["--method", "mean_teacher", "--method.student-view", "stronk"], "student"),
+        (["--test=perhaps"], "perhaps"),
+        (["--warmup", "3"], "at most 1"),
+        (
+            ["--preset", "ssl4mis", "--net.widths", "[4,8]"],
+            (
+                "for 2 levels; the preset ssl4mis sets "
+                "net.dropout = 0.05,0.1,0.2,0.3,0.5: "
+                "give --net.dropout"
+            ),
+        ),
     ],
-)  # fmt: skip
+)
 def test_wrong_values_are_refused(argv, words, capsys, tmp_path, monkeypatch):
-    """Catches flags without a value read as 1, typos that choose the other branch, and tracebacks."""
+    """Catches flags without a value read as 1, typos that choose the other branch, and
+    tracebacks.
+    """
     monkeypatch.chdir(tmp_path)
     assert main(["train", "--out=x", *argv]) == 2
     said = capsys.readouterr().err
-    assert words in said and said.count("\n") == 1 and not (tmp_path / "x").exists(), said
+    assert words in said, said
+    assert said.count("\n") == 1, said
+    assert not (tmp_path / "x").exists(), said
 
 
 def test_preset_and_file_go_together(tmp_path):
@@ -429,16 +459,21 @@ def test_preset_and_file_go_together(tmp_path):
 @pytest.mark.parametrize(
     "argv, words",
     [
-        (["train"], "--out is missing"), (["trian"], "did you mean 'train'"), (["train", "--out=x", "--data=nowhere"], "nowhere"),
-        (["evaluate", "/nonexistent"], "no finished run"), (["train", "--out=x", "--lr=fast"], "lr"), (["report", "/nonexistent"], "nonexistent"),
+        (["train"], "--out is missing"),
+        (["trian"], "did you mean 'train'"),
+        (["train", "--out=x", "--data=nowhere"], "nowhere"),
+        (["evaluate", "/nonexistent"], "no finished run"),
+        (["train", "--out=x", "--lr=fast"], "lr"),
+        (["report", "/nonexistent"], "nonexistent"),
     ],
-)  # fmt: skip
+)
 def test_errors_are_one_line_and_exit_2(argv, words, capsys, tmp_path, monkeypatch):
     """Catches tracebacks."""
     monkeypatch.chdir(tmp_path)
     assert main(argv) == 2
     said = capsys.readouterr().err
-    assert words in said and said.count("\n") == 1, said
+    assert words in said, said
+    assert said.count("\n") == 1, said
 
 
 def test_nothing_is_ever_unpickled():
@@ -446,12 +481,9 @@ def test_nothing_is_ever_unpickled():
     a reader that builds tensors and nothing else.
     """
     package = Path(semiseg.__file__).parent
-    bad = [
-        p
-        for p in package.rglob("*.py")
-        for word in ("import pickle", "allow_pickle=True", "torch.load", "joblib")
-        if word in p.read_text()
-    ]
+    words = ("import pickle", "allow_pickle=True", "torch.load", "joblib")
+    pairs = itertools.product(package.rglob("*.py"), words)
+    bad = [p for p, word in pairs if word in p.read_text()]
     assert bad in ([], [package / "nets" / "from_torch" / "state_dict.py"]), bad
 
 
@@ -472,7 +504,7 @@ def test_train_help_explains_every_field(capsys):
     lines = said[said.index("--data") :].splitlines()
     bare = [
         a
-        for a, b in zip(lines, [*lines[1:], ""])
+        for a, b in zip(lines, [*lines[1:], ""], strict=True)
         if a.startswith("  --") and not _words(a.strip().partition(" ")[2] or b)
     ]
     assert not bare, bare

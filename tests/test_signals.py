@@ -1,5 +1,5 @@
-"""A command that a script starts in its background begins with Ctrl-C ignored: the terminal's Ctrl-C
-is meant for the script, and does not end the command.
+"""A command that a script starts in its background begins with Ctrl-C ignored: the terminal's
+Ctrl-C is meant for the script, and does not end the command.
 """
 
 import dataclasses
@@ -23,7 +23,8 @@ def ctrl_c_ignored():
 
 def test_a_background_run_trains_to_its_end(tiny, tmp_path, monkeypatch, ctrl_c_ignored):
     """Each checkpoint is followed by a Ctrl-C. Catches a training that listens all the same."""
-    save, steps = Checkpoints.save, []
+    save = Checkpoints.save
+    steps = []
 
     def interrupted_save(self, step, *rest):
         save(self, step, *rest)
@@ -46,4 +47,5 @@ def test_a_background_command_goes_on_before_training(monkeypatch, capfd, ctrl_c
     monkeypatch.setattr(semiseg.runner, "run", interrupted_run)
     assert main(["train", "--out=x"]) == 2
     message = capfd.readouterr().err
-    assert "it ran on" in message and "interrupted" not in message
+    assert "it ran on" in message
+    assert "interrupted" not in message

@@ -70,7 +70,8 @@ def test_sweep_compiles_its_training_program_once(root, tmp_path, caplog):
     compiled = [
         m for m in caplog.messages if re.search(r"Finished XLA compilation of jit\(chunk\)", m)
     ]
-    assert len(results) == 24 and len(compiled) == 1, (len(results), len(compiled))
+    assert len(results) == 24, (len(results), len(compiled))
+    assert len(compiled) == 1, (len(results), len(compiled))
     losses = {
         r.path.name: json.loads((r.path / "metrics.jsonl").read_text().splitlines()[-1])["loss"]
         for r in results
@@ -109,7 +110,8 @@ def test_a_full_disk_stops_the_sweep_and_costs_nothing_that_is_finished(
             raise OSError(errno.ENOSPC, "No space left on device", str(path))
         return write(path, content)
 
-    spec, out = grid(root, seed=[0, 1, 2]), tmp_path / "out"
+    spec = grid(root, seed=[0, 1, 2])
+    out = tmp_path / "out"
     monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(
         UserError, match="No space left on device.*the same command goes on"
@@ -117,7 +119,8 @@ def test_a_full_disk_stops_the_sweep_and_costs_nothing_that_is_finished(
         sweeps.sweep(spec, out, say=lambda line: None)
     assert str(stopped.value).startswith(f"{out}/seed1/weights")
     ended = _ends(out)
-    assert set(ended) == {"seed0"} and not (out / "seed2").exists()
+    assert set(ended) == {"seed0"}
+    assert not (out / "seed2").exists()
     monkeypatch.undo()
     assert (
         len(sweeps.sweep(spec, out, say=lambda line: None)) == 3
@@ -207,24 +210,26 @@ def test_random_points_are_the_same_everywhere_and_within_bounds():
     and exponents taken for values.
     """
     leaves = {
-        "lr": {"distribution": "log_uniform_values", "min": 1e-4, "max": 1e-1}, "seed": {"min": 0, "max": 3}, "momentum": {"min": 0.5, "max": 0.9},
-        "weight_decay": {"distribution": "log_uniform", "min": -4.0, "max": -2.0}, "zoom": {"distribution": "q_uniform", "min": 1.0, "max": 2.0, "q": 0.25},
+        "lr": {"distribution": "log_uniform_values", "min": 1e-4, "max": 1e-1},
+        "seed": {"min": 0, "max": 3},
+        "momentum": {"min": 0.5, "max": 0.9},
+        "weight_decay": {"distribution": "log_uniform", "min": -4.0, "max": -2.0},
+        "zoom": {"distribution": "q_uniform", "min": 1.0, "max": 2.0, "q": 0.25},
         "method": {"values": ["supervised", "mean_teacher"]},
-    }  # fmt: skip
+    }
     spec = read({"method": "random", "run_cap": 200, "parameters": leaves})
     points = [draw(spec, i) for i in range(200)]
     assert points[17] == draw(spec, 17)
     lr = np.log10([p["lr"] for p in points])
-    assert -4 <= lr.min() < -3.7 and -1.3 < lr.max() <= -1 and abs(lr.mean() + 2.5) < 0.25
-    assert {p["seed"] for p in points} == {0, 1, 2, 3} and {p["zoom"] * 4 % 1 for p in points} == {
-        0
-    }
+    assert -4 <= lr.min() < -3.7
+    assert -1.3 < lr.max() <= -1
+    assert abs(lr.mean() + 2.5) < 0.25
+    assert {p["seed"] for p in points} == {0, 1, 2, 3}
+    assert {p["zoom"] * 4 % 1 for p in points} == {0}
     decay = np.log([p["weight_decay"] for p in points])
-    assert (
-        -4 <= decay.min()
-        and decay.max() <= -2
-        and {p["method"] for p in points} == {"supervised", "mean_teacher"}
-    )
+    assert -4 <= decay.min()
+    assert decay.max() <= -2
+    assert {p["method"] for p in points} == {"supervised", "mean_teacher"}
     assert list(sweeps.trials({"method": "random", "parameters": leaves}, 3)) == [
         "trial000",
         "trial001",
@@ -247,15 +252,12 @@ def test_bayes_searches_resumes_and_early_stops(root, tmp_path):
     spec["parameters"] |= {"lr": {"distribution": "log_uniform_values", "min": 1e-6, "max": 1e-1}}
     spec["parameters"] |= {"net.widths": {"values": [[4, 8]]}, "labels": {"values": [2, 3]}}
     first = sweeps.sweep(spec, tmp_path, say=lambda line: None)
-    assert [o.name for o in first] == ["trial000", "trial001", "trial002"] and len(
-        {o.trial.lr for o in first}
-    ) == 3
+    assert [o.name for o in first] == ["trial000", "trial001", "trial002"]
+    assert len({o.trial.lr for o in first}) == 3
     stamps = [o.path.joinpath("summary.json").stat().st_mtime_ns for o in first]
     more = sweeps.sweep(spec, tmp_path, say=lambda line: None, count=5)
-    assert (
-        len(more) == 5
-        and [o.path.joinpath("summary.json").stat().st_mtime_ns for o in more[:3]] == stamps
-    )
+    assert len(more) == 5
+    assert [o.path.joinpath("summary.json").stat().st_mtime_ns for o in more[:3]] == stamps
     import optuna
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend
@@ -271,11 +273,9 @@ def test_bayes_searches_resumes_and_early_stops(root, tmp_path):
     search.tell(
         search.ask(), None, stopped=True
     )  # it counts against its neighbourhood, and leaves the search able to go on
-    assert (
-        search.names() == {f"trial00{i}": True for i in range(6)}
-        and search.study.trials[-1].state.name == "PRUNED"
-        and search.ask() == "trial006"
-    )
+    assert search.names() == {f"trial00{i}": True for i in range(6)}
+    assert search.study.trials[-1].state.name == "PRUNED"
+    assert search.ask() == "trial006"
     with pytest.raises(UserError, match="another sweep"):
         sweeps.sweep(spec | {"parameters": spec["parameters"] | {"lr": {"value": 0.1}}}, tmp_path)
 
@@ -293,9 +293,11 @@ def test_hyperband_stops_what_is_not_among_the_best(root, tmp_path):
     spec["parameters"] |= {"steps": {"value": 60}, "eval_every": {"value": 30}}
     said: list[str] = []
     done = sweeps.sweep(spec, tmp_path, say=said.append)
-    assert [o.trial.lr for o in done] == [0.03] and "stopped early" in said[1], said
+    assert [o.trial.lr for o in done] == [0.03], said
+    assert "stopped early" in said[1], said
     rows = {r["state"]: r for r in status(tmp_path)}
-    assert set(rows) == {"done", "stopped"} and rows["stopped"]["dice"] < rows["done"]["dice"]
+    assert set(rows) == {"done", "stopped"}
+    assert rows["stopped"]["dice"] < rows["done"]["dice"]
     with (tmp_path / ".rungs.jsonl").open("a") as rungs:
         rungs.write('{"trial": "cut by a ki')
     judge = Judge(read(spec), tmp_path, "another", 2)
@@ -324,7 +326,9 @@ def test_a_claim_is_held_until_its_process_dies(tmp_path):
     )
     assert other.stdout.readline().strip() == "True"
     mine = Claims(tmp_path)
-    assert not mine.take("a") and mine.taken("a") and mine.take("b")
+    assert not mine.take("a")
+    assert mine.taken("a")
+    assert mine.take("b")
     other.kill()
     other.wait()
     other.stdout.close()
@@ -357,10 +361,8 @@ def test_killed_sweep_of_two_workers_loses_and_repeats_nothing(root, tmp_path):
     os.environ.setdefault(
         "JAX_COMPILATION_CACHE_DIR", str(Path(tempfile.gettempdir()) / "semiseg-test-programs")
     )  # read by the children only
-    file, out = (
-        _spec_file(root, tmp_path, seed=[0, 1, 2], labels=[2, 99], lr=[0.01, 0.02]),
-        tmp_path / "out",
-    )
+    file = _spec_file(root, tmp_path, seed=[0, 1, 2], labels=[2, 99], lr=[0.01, 0.02])
+    out = tmp_path / "out"
     command = [
         sys.executable,
         "-m",
@@ -370,7 +372,9 @@ def test_killed_sweep_of_two_workers_loses_and_repeats_nothing(root, tmp_path):
         f"--out={out}",
         "--jobs=2",
     ]
-    rng, seen, kills = random.Random(1), {}, 0
+    rng = random.Random(1)
+    seen = {}
+    kills = 0
     for goal in (1, 3):
         parent = subprocess.Popen(
             command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
@@ -390,19 +394,20 @@ def test_killed_sweep_of_two_workers_loses_and_repeats_nothing(root, tmp_path):
         assert all(_ends(out)[name] == stamp for name, stamp in seen.items())
         seen = _ends(out)
     ended = subprocess.run(command, capture_output=True, text=True)
-    assert ended.returncode == 1 and "6 of 12 trials finished" in ended.stdout, (
+    assert ended.returncode == 1, (
         ended.stdout,
         ended.stderr,
     )
-    assert (
-        kills >= 4
-        and all(_ends(out)[name] == stamp for name, stamp in seen.items())
-        and len(_ends(out)) == 6
+    assert "6 of 12 trials finished" in ended.stdout, (
+        ended.stdout,
+        ended.stderr,
     )
+    assert kills >= 4
+    assert all(_ends(out)[name] == stamp for name, stamp in seen.items())
+    assert len(_ends(out)) == 6
     states = {r["name"]: r["state"] for r in status(out)}
-    assert {s for n, s in states.items() if "labels99" in n} == {"failed"} and list(
-        states.values()
-    ).count("done") == 6
+    assert {s for n, s in states.items() if "labels99" in n} == {"failed"}
+    assert list(states.values()).count("done") == 6
     logs = "".join(f.read_text() for f in (out / ".logs").iterdir())
     assert (
         len(re.findall(r"val Dice", logs)) <= 6 + 2
@@ -435,7 +440,8 @@ def test_ctrl_c_while_workers_start_ends_them(root, tmp_path, monkeypatch):
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(Interrupted):
         sweeps.sweep(grid(root, seed=[0, 1]), tmp_path, jobs=2, say=lambda line: None)
-    assert told == ["start", signal.SIGTERM] and signal.getsignal(signal.SIGINT) is before
+    assert told == ["start", signal.SIGTERM]
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_slurm_runs_the_same_worker(root, tmp_path, monkeypatch):
@@ -445,14 +451,12 @@ def test_slurm_runs_the_same_worker(root, tmp_path, monkeypatch):
     machine.
     """
     submitit = pytest.importorskip("submitit")
-    spec, options = (
-        grid(root, seed=[0, 1]),
-        {
-            "backend": "slurm",
-            "cluster": {"cluster": "debug", "timeout_min": 5},
-            "say": lambda line: None,
-        },
-    )
+    spec = grid(root, seed=[0, 1])
+    options = {
+        "backend": "slurm",
+        "cluster": {"cluster": "debug", "timeout_min": 5},
+        "say": lambda line: None,
+    }
     assert [o.name for o in sweeps.sweep(spec, tmp_path / "a", **options)] == ["seed0", "seed1"]
     monkeypatch.setattr(
         "semiseg.sweeps.worker.work",
@@ -470,10 +474,8 @@ def test_slurm_runs_the_same_worker(root, tmp_path, monkeypatch):
         submitit.core.utils.UncompletedJobError
     ):  # raised in the middle of a trial, by a signal
         sweeps.sweep(spec, tmp_path / "c", say=lambda line: None)
-    assert (
-        not list((tmp_path / "c").glob("*/error.json"))
-        and task.checkpoint("out", "session", Options()).function is task
-    )
+    assert not list((tmp_path / "c").glob("*/error.json"))
+    assert task.checkpoint("out", "session", Options()).function is task
     monkeypatch.setenv("PATH", "")
     with pytest.raises(UserError, match="no sbatch"):
         sweeps.sweep(spec, tmp_path / "b", backend="slurm")
@@ -523,7 +525,8 @@ def test_workers_run_no_file_of_the_working_folder(engine, root, tmp_path, monke
     """
     if "cluster" in engine:
         pytest.importorskip("submitit")
-    spec, folder = grid(root, seed=[0]), tmp_path / "folder"
+    spec = grid(root, seed=[0])
+    folder = tmp_path / "folder"
     sweeps.sweep(spec, tmp_path / "out", say=lambda line: None)
     folder.mkdir()
     for module in ("yaml", "flax", "tempfile"):
@@ -534,7 +537,8 @@ def test_workers_run_no_file_of_the_working_folder(engine, root, tmp_path, monke
     monkeypatch.setitem(sys.modules, "ray", LikeRay())
     said: list[str] = []
     (done,) = sweeps.sweep(spec, tmp_path / "out", say=said.append, **engine)
-    assert done.path.is_dir() and not any("ended early" in line for line in said)
+    assert done.path.is_dir()
+    assert not any("ended early" in line for line in said)
     assert not any((tmp_path / module).exists() for module in ("yaml", "flax", "tempfile"))
     assert "PYTHONSAFEPATH" not in os.environ
 
@@ -558,7 +562,9 @@ def test_a_batch_script_keeps_the_working_folder_out(root, tmp_path, monkeypatch
     )
     (script,) = (tmp_path / "out" / ".slurm").glob("*_submission.sh")
     before, command, _ = script.read_text().partition("srun")
-    assert command and "\nexport PYTHONSAFEPATH=1\n" in before and "\nmodule load cuda\n" in before
+    assert command
+    assert "\nexport PYTHONSAFEPATH=1\n" in before
+    assert "\nmodule load cuda\n" in before
 
 
 def test_a_missing_engine_is_one_line_with_its_remedy(root, tmp_path, monkeypatch):
@@ -586,7 +592,9 @@ def test_status_command_reads_a_dead_sweep(root, tmp_path, capsys, monkeypatch):
     shutil.rmtree(tmp_path / "seed3")
     assert main(["sweep", "status", str(tmp_path), "--json", str(tmp_path / "s.json")]) == 0
     said = capsys.readouterr().out
-    assert "1 of 5 done" in said and "3 unfinished" in said and "1 waiting" in said
+    assert "1 of 5 done" in said
+    assert "3 unfinished" in said
+    assert "1 waiting" in said
     assert [r["state"] for r in json.loads((tmp_path / "s.json").read_text())] == [
         "done",
         "unfinished",
@@ -599,7 +607,8 @@ def test_status_command_reads_a_dead_sweep(root, tmp_path, capsys, monkeypatch):
     assert re.search(
         r"3 of 5 done, 1 failed, 1 unf.*\n.*Dice.*\n  failed     seed1", capsys.readouterr().err
     )  # the live table's last state
-    assert len(results) == 3 and "error" in json.loads(
+    assert len(results) == 3
+    assert "error" in json.loads(
         (tmp_path / "seed1" / "error.json").read_text()
     )  # the broken one is named, the rest goes on
     with pytest.raises(UserError, match="holds no sweep"):
@@ -664,15 +673,14 @@ def test_what_an_agent_sends_is_what_train_reads():
         "view": "centre",
     }
     flags = create_sweep_command_args({"args": {k: {"value": v} for k, v in point.items()}})["args"]
-    assert "--method.decay=0.97" in flags and "--method.average_state=False" in flags
+    assert "--method.decay=0.97" in flags
+    assert "--method.average_state=False" in flags
     trial, _ = trial_of(parse(flags)[1])
     assert trial == read({"parameters": {k: {"value": v} for k, v in point.items()}}).trial(point)
-    assert (
-        trial.method.decay == 0.97
-        and trial.net.widths == (4, 8)
-        and trial.method.average_state is False
-        and trial.root is None
-    )
+    assert trial.method.decay == 0.97
+    assert trial.net.widths == (4, 8)
+    assert trial.method.average_state is False
+    assert trial.root is None
     by_hand = parse(
         ["--method", "mean_teacher", "--net.widths", "4", "8", "--lr", "1e-05", "--quiet", "1"]
     )[1]

@@ -45,10 +45,11 @@ def scans(tmp_path_factory):
     """Folder and store root of 4 + 1 + 1 volumes in splits, the fourth of them not annotated."""
     import nibabel
 
-    place, root = tmp_path_factory.mktemp("scans"), tmp_path_factory.mktemp("root")
+    place = tmp_path_factory.mktemp("scans")
+    root = tmp_path_factory.mktemp("root")
     affine = np.diag([*ZOOMS, 1.0])
     for i, split in enumerate(["train"] * 4 + ["val", "test"]):
-        for kind, voxels in zip(("images", "labels"), ball(i)):
+        for kind, voxels in zip(("images", "labels"), ball(i), strict=True):
             (place / split / kind).mkdir(parents=True, exist_ok=True)
             if kind == "images" or i != 3:
                 nibabel.save(
@@ -62,9 +63,23 @@ def scans(tmp_path_factory):
 def trial(scans):
     return config.override(
         config.Trial(data="balls", root=scans[1]),
-        {"net.dims": 3, "net.widths": [2, 4], "net.convs": 1, "method": "mean_teacher", "labels": 2, "image_size": 8, "zoom": 1.5, "depth": 4,
-         "depth_zoom": 1.5, "batch": 2, "steps": 6, "log_every": 3, "eval_every": 6, "lr": 0.01},
-    )  # fmt: skip
+        {
+            "net.dims": 3,
+            "net.widths": [2, 4],
+            "net.convs": 1,
+            "method": "mean_teacher",
+            "labels": 2,
+            "image_size": 8,
+            "zoom": 1.5,
+            "depth": 4,
+            "depth_zoom": 1.5,
+            "batch": 2,
+            "steps": 6,
+            "log_every": 3,
+            "eval_every": 6,
+            "lr": 0.01,
+        },
+    )
 
 
 def test_a_run_on_volumes_scores_what_predict_writes(scans, trial, tmp_path):
@@ -78,10 +93,8 @@ def test_a_run_on_volumes_scores_what_predict_writes(scans, trial, tmp_path):
 
     place, root = scans
     result = semiseg.run(trial, tmp_path / "run", progress=False, test=True)
-    assert (
-        result.summary["images_train"] == 4
-        and result.summary["images_labelled"] == result.summary["subjects_labelled"] == 2
-    )
+    assert result.summary["images_train"] == 4
+    assert result.summary["images_labelled"] == result.summary["subjects_labelled"] == 2
     assert (
         main(
             [
@@ -101,9 +114,8 @@ def test_a_run_on_volumes_scores_what_predict_writes(scans, trial, tmp_path):
         for r in RunFolder(tmp_path / "run").read_scores()
         if r["split"] == "test"
     }
-    assert (
-        table == {r.metric: pytest.approx(r.value, rel=1e-5) for r in rows} and 0 < mask.mean() < 1
-    )
+    assert table == {r.metric: pytest.approx(r.value, rel=1e-5) for r in rows}
+    assert 0 < mask.mean() < 1
 
     held = read_validation("balls", root, trial.frame)
     model = model_of(trial, store.info("balls", root))
@@ -132,17 +144,19 @@ def test_pools_hold_volumes_and_hide_labels(scans, trial):
     outside the budget that reaches the device.
     """
     made, budget, training = pools("balls", scans[1], trial.frame, labels=2, label_subset=1)
-    assert made.image_NHWC.shape == (4, 6, 12, 12, 1) and made.image_NHWC.dtype == jnp.uint8
+    assert made.image_NHWC.shape == (4, 6, 12, 12, 1)
+    assert made.image_NHWC.dtype == jnp.uint8
     for case in training.cases:
         np.testing.assert_array_equal(
             case.image[..., 0], np.moveaxis(ball(int(case.subject[1]))[0], 1, 0)
         )
         assert case.spacing == (5.0, 1.0, 1.5)
     shown = np.array([c.subject in budget.subjects for c in training.cases])
-    image, label = np.asarray(made.image_NHWC[..., 0], int)[shown], np.asarray(made.label_NHW)
-    assert (
-        shown.sum() == 2 and (label[~shown] == 255).all() and set(np.unique(label[shown])) == {0, 1}
-    )
+    image = np.asarray(made.image_NHWC[..., 0], int)[shown]
+    label = np.asarray(made.label_NHW)
+    assert shown.sum() == 2
+    assert (label[~shown] == 255).all()
+    assert set(np.unique(label[shown])) == {0, 1}
     assert image[label[shown] == 1].mean() > image[label[shown] == 0].mean() + 100
 
 
@@ -161,11 +175,9 @@ def test_a_slice_nobody_annotated_is_ignored_in_its_volume():
         for z in (2, 0, 1)
     ]
     (volume,) = Frame(4, depth=3).scans(slices, "here")
-    assert (
-        volume.image[:, 0, 0, 0].tolist() == [0, 1, 2]
-        and volume.label is not None
-        and volume.label[:, 0, 0].tolist() == [2, 255, 2]
-    )
+    assert volume.image[:, 0, 0, 0].tolist() == [0, 1, 2]
+    assert volume.label is not None
+    assert volume.label[:, 0, 0].tolist() == [2, 255, 2]
 
 
 def test_windows_put_every_voxel_back_in_its_place(monkeypatch):
@@ -194,8 +206,9 @@ def test_drawn_windows_lie_anywhere_inside(space):
     if space == (4, 8, 8):
         assert places is None
         return
-    first = np.asarray(places) + [offset(n, w) for n, w in zip(space, (4, 8, 8))]
-    assert first.min(0).tolist() == [0, 0, 0] and first.max(0).tolist() == [3, 4, 1]
+    first = np.asarray(places) + [offset(n, w) for n, w in zip(space, (4, 8, 8), strict=True)]
+    assert first.min(0).tolist() == [0, 0, 0]
+    assert first.max(0).tolist() == [3, 4, 1]
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -207,17 +220,19 @@ def test_every_method_takes_volumes(name):
         else {}
     )
     method = config.override(config.Trial(), {"method": name, **changes}).method
-    space, net = (4, 8, 8), UNet(widths=(2, 4), dims=3)
+    space = (4, 8, 8)
+    net = UNet(widths=(2, 4), dims=3)
     model = Model(
         net,
         jax.ShapeDtypeStruct((1, *space, 1), jnp.float32),
         3,
         jax.ShapeDtypeStruct((5, 6, 12, 12, 1), jnp.uint8),
     )
-    image, number = (
-        jax.ShapeDtypeStruct((2, *space, 1), jnp.float32),
-        lambda *shape: jax.ShapeDtypeStruct(shape, jnp.int32),
-    )
+    image = jax.ShapeDtypeStruct((2, *space, 1), jnp.float32)
+
+    def number(*shape):
+        return jax.ShapeDtypeStruct(shape, jnp.int32)
+
     valid = jax.ShapeDtypeStruct((2, *space), bool)
     batch = Batch(
         image,
@@ -239,7 +254,8 @@ def test_every_method_takes_volumes(name):
         key,
         jax.ShapeDtypeStruct((), jnp.float32),
     )
-    assert loss.shape == () and isinstance(aux, Aux)
+    assert loss.shape == ()
+    assert isinstance(aux, Aux)
 
 
 @pytest.mark.parametrize(
@@ -290,8 +306,6 @@ def test_a_plan_for_volumes_fits_a_trial(scans, tmp_path, capsys):
     config.check_volumes(trial)
     made, _, training = pools("balls", scans[1], trial.frame, labels=2, label_subset=0)
     model = model_of(trial, training.info)
-    assert (
-        trial.net.dims == 3
-        and made.image_NHWC.shape == (4, 5, 14, 14, 1)
-        and model.sample.shape[1:] == (5, 14, 14, 1)
-    )
+    assert trial.net.dims == 3
+    assert made.image_NHWC.shape == (4, 5, 14, 14, 1)
+    assert model.sample.shape[1:] == (5, 14, 14, 1)

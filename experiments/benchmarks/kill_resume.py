@@ -1,7 +1,9 @@
 """Kill -9 a run at random moments, restart it each time, and compare it with one that was never
 disturbed.
 
-Command: python experiments/benchmarks/kill_resume.py --kills 20 --json experiments/results/kill_resume.json        (minutes; exit 1 if anything differs)
+Command: python experiments/benchmarks/kill_resume.py --kills 20
+    --json experiments/results/kill_resume.json
+(minutes; exit 1 if anything differs)
 One kill in four falls uniformly into the start (imports, compilation, restoring); the others come a
 random number of logged lines later, plus a random part of a second, so that training, validation
 and saving are hit and the run does not end before its last kill.
@@ -19,7 +21,8 @@ import tempfile
 import time
 from pathlib import Path
 
-STEPS, LINE = 1200, 10
+STEPS = 1200
+LINE = 10
 
 
 def main() -> int:
@@ -32,13 +35,16 @@ def main() -> int:
     args = parser.parse_args()
     rng = random.Random(args.seed)
     with tempfile.TemporaryDirectory() as place:
-        whole, cut = Path(place) / "whole", Path(place) / "cut"
+        whole = Path(place) / "whole"
+        cut = Path(place) / "cut"
         subprocess.run(command(whole), check=True, stdout=subprocess.DEVNULL)
         most = max(1, round(1.5 * STEPS / LINE / args.kills))
         moments: list[dict[str, float]] = []
         while len(moments) < args.kills and not (cut / "summary.json").exists():
-            began, before = time.monotonic(), last(cut)
-            early, goal = rng.random() < 0.25, before + LINE * rng.randint(1, most)
+            began = time.monotonic()
+            before = last(cut)
+            early = rng.random() < 0.25
+            goal = before + LINE * rng.randint(1, most)
             process = subprocess.Popen(
                 command(cut), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
             )
@@ -51,10 +57,8 @@ def main() -> int:
                 process.send_signal(signal.SIGKILL)
                 moments.append({"after_s": round(time.monotonic() - began, 2), "step": last(cut)})
                 print(
-                    (
-                        f"kill {len(moments)}: after {moments[-1]['after_s']} s, "
-                        f"{moments[-1]['step']} steps logged"
-                    ),
+                    f"kill {len(moments)}: after {moments[-1]['after_s']} s, "
+                    f"{moments[-1]['step']} steps logged",
                     flush=True,
                 )
             process.wait()
@@ -63,27 +67,41 @@ def main() -> int:
             json.loads(line)["step"] for line in (cut / "metrics.jsonl").read_text().splitlines()
         ]
         found = {
-            "kills": len(moments), "moments": moments, "steps": STEPS,
-            "weights_identical": (cut / "weights.safetensors").read_bytes() == (whole / "weights.safetensors").read_bytes(),
-            "scores_identical": (cut / "per_subject.csv").read_text().replace("cut,", "") == (whole / "per_subject.csv").read_text().replace("whole,", ""),
+            "kills": len(moments),
+            "moments": moments,
+            "steps": STEPS,
+            "weights_identical": (cut / "weights.safetensors").read_bytes()
+            == (whole / "weights.safetensors").read_bytes(),
+            "scores_identical": (cut / "per_subject.csv").read_text().replace("cut,", "")
+            == (whole / "per_subject.csv").read_text().replace("whole,", ""),
             "each_step_once": steps == list(range(LINE, STEPS + 1, LINE)),
-        }  # fmt: skip
+        }
     print(json.dumps({k: v for k, v in found.items() if k != "moments"}))
     if args.json:
         args.json.write_text(json.dumps(found, indent=1) + "\n")
-    return (
-        0
-        if found["weights_identical"]
+    good = (
+        found["weights_identical"]
         and found["scores_identical"]
         and found["each_step_once"]
         and found["kills"] >= args.kills
-        else 1
     )
+    return int(not good)
 
 
 def command(out: Path) -> list[str]:
-    options = {"data": "nuclei", "method": "mean_teacher", "labels": 16, "steps": STEPS, "image-size": 64, "batch": 4, "log-every": LINE, "eval-every": 200,
-               "checkpoint-seconds": 0.3, "net.widths": "8,16,32", "out": out}  # fmt: skip
+    options = {
+        "data": "nuclei",
+        "method": "mean_teacher",
+        "labels": 16,
+        "steps": STEPS,
+        "image-size": 64,
+        "batch": 4,
+        "log-every": LINE,
+        "eval-every": 200,
+        "checkpoint-seconds": 0.3,
+        "net.widths": "8,16,32",
+        "out": out,
+    }
     return [
         sys.executable,
         "-m",
@@ -95,12 +113,10 @@ def command(out: Path) -> list[str]:
 
 def last(folder: Path) -> int:
     """The last step that metrics.jsonl has whole."""
-    lines = (
-        (folder / "metrics.jsonl").read_text().splitlines()
-        if (folder / "metrics.jsonl").exists()
-        else []
-    )
-    for line in reversed(lines):
+    metrics = folder / "metrics.jsonl"
+    if not metrics.exists():
+        return 0
+    for line in reversed(metrics.read_text().splitlines()):
         try:
             return json.loads(line)["step"]
         except ValueError:

@@ -1,7 +1,9 @@
 """Kill -9 a sweep of 40 short trials at random moments, restart it each time, and compare it with
 one that was never disturbed.
 
-Command: python experiments/benchmarks/kill_sweep.py --kills 10 --json experiments/results/kill_sweep.json        (minutes; exit 1 if anything differs)
+Command: python experiments/benchmarks/kill_sweep.py --kills 10
+    --json experiments/results/kill_sweep.json
+(minutes; exit 1 if anything differs)
 Once with one worker and once with two (--jobs 2, parent and workers killed together). One kill in
 four falls into the start (imports, compilation, restoring); the others fall into training,
 validation and saving, or between two trials. On two cores, so that one and two workers compute the
@@ -25,15 +27,26 @@ from typing import Any
 
 import yaml
 
-STEPS, LINE, TRIALS = 30, 5, 40
+STEPS = 30
+LINE = 5
+TRIALS = 40
 GRID: dict[str, Any] = {
     "method": "grid",
     "parameters": {
-        "seed": {"values": [0, 1]}, "label_subset": {"values": [0, 1, 2, 3, 4]}, "labels": {"values": [4, 8]},
-        "method": {"values": ["supervised", "mean_teacher"]}, "data": {"value": "nuclei"}, "image_size": {"value": 32}, "net.widths": {"value": [4, 8]},
-        "batch": {"value": 4}, "steps": {"value": STEPS}, "eval_every": {"value": STEPS // 2}, "log_every": {"value": LINE}, "checkpoint_seconds": {"value": 0},
+        "seed": {"values": [0, 1]},
+        "label_subset": {"values": [0, 1, 2, 3, 4]},
+        "labels": {"values": [4, 8]},
+        "method": {"values": ["supervised", "mean_teacher"]},
+        "data": {"value": "nuclei"},
+        "image_size": {"value": 32},
+        "net.widths": {"value": [4, 8]},
+        "batch": {"value": 4},
+        "steps": {"value": STEPS},
+        "eval_every": {"value": STEPS // 2},
+        "log_every": {"value": LINE},
+        "checkpoint_seconds": {"value": 0},
     },
-}  # fmt: skip
+}
 
 
 def main() -> int:
@@ -49,7 +62,8 @@ def main() -> int:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:2])
     with tempfile.TemporaryDirectory() as place:
         os.environ |= {"JAX_COMPILATION_CACHE_DIR": f"{place}/programs", "JAX_NUM_CPU_DEVICES": "1"}
-        grid, whole = Path(place) / "grid.yaml", Path(place) / "whole"
+        grid = Path(place) / "grid.yaml"
+        whole = Path(place) / "whole"
         grid.write_text(yaml.safe_dump(GRID | {"run_cap": 2}))
         start(
             grid, Path(place) / "warm", 1
@@ -90,12 +104,10 @@ def main() -> int:
         "trial_s": round(trial, 2),
         "sweeps": disturbed,
     }
-    print(
-        json.dumps(
-            {"sweeps": [{k: v for k, v in sweep.items() if k != "moments"} for sweep in disturbed]},
-            indent=1,
-        )
-    )
+    shown = []
+    for sweep in disturbed:
+        shown.append({k: v for k, v in sweep.items() if k != "moments"})
+    print(json.dumps({"sweeps": shown}, indent=1))
     if args.json:
         args.json.write_text(json.dumps(found, indent=1) + "\n")
     good = all(
@@ -106,18 +118,26 @@ def main() -> int:
         and s["each_step_once"]
         for s in disturbed
     )
-    return 0 if good else 1
+    return int(not good)
 
 
 def disturb(
-    grid: Path, out: Path, jobs: int, kills: int, rng: random.Random, first: float, trial: float, expected: dict[str, tuple[Any, ...]]
-) -> dict[str, Any]:  # fmt: skip
+    grid: Path,
+    out: Path,
+    jobs: int,
+    kills: int,
+    rng: random.Random,
+    first: float,
+    trial: float,
+    expected: dict[str, tuple[Any, ...]],
+) -> dict[str, Any]:
     """Kill, restart, and at the end let it finish. ``lost`` and ``repeated`` are finished trials
     whose summary vanished or was written again.
     """
     moments: list[dict[str, float]] = []
     stamps: dict[str, int] = {}
-    lost, repeated = set(), set()
+    lost = set()
+    repeated = set()
 
     def look() -> None:
         now = {folder.name: (folder / "summary.json").stat().st_mtime_ns for folder in trials(out)}
@@ -126,12 +146,11 @@ def disturb(
         stamps.update(now)
 
     while len(moments) < kills and len(stamps) < TRIALS:
-        early, goal, began = (
-            rng.random() < 0.25,
-            len(stamps) + rng.randint(0, max(1, round(1.4 * TRIALS / kills))),
-            time.monotonic(),
-        )
-        process, clock = start(grid, out, jobs), time.time()
+        early = rng.random() < 0.25
+        goal = len(stamps) + rng.randint(0, max(1, round(1.4 * TRIALS / kills)))
+        began = time.monotonic()
+        process = start(grid, out, jobs)
+        clock = time.time()
         if early:
             time.sleep(rng.uniform(0, first))
         else:
@@ -141,14 +160,8 @@ def disturb(
         if process.poll() is None:
             kill(process)
             look()
-            lines = sum(
-                (
-                    f.read_bytes().count(b"\n")
-                    for f in out.glob("*/metrics.jsonl")
-                    if f.parent.name not in stamps
-                ),
-                0,
-            )
+            unfinished = [f for f in out.glob("*/metrics.jsonl") if f.parent.name not in stamps]
+            lines = sum(f.read_bytes().count(b"\n") for f in unfinished)
             moments.append(
                 {
                     "after_s": round(time.monotonic() - began, 2),
@@ -157,25 +170,31 @@ def disturb(
                 }
             )
             print(
-                (
-                    f"--jobs {jobs}, kill {len(moments)}: after {moments[-1]['after_s']} s, "
-                    f"{len(stamps)} trials finished"
-                ),
+                f"--jobs {jobs}, kill {len(moments)}: after {moments[-1]['after_s']} s, "
+                f"{len(stamps)} trials finished",
                 flush=True,
             )
         process.wait()
     code = start(grid, out, jobs).wait()
     look()
     found = {folder.name: content(folder) for folder in trials(out)}
-    steps = [
-        [json.loads(line)["step"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
-        for folder in trials(out)
-    ]
+
+    def steps_of(folder: Path) -> list[int]:
+        lines = (folder / "metrics.jsonl").read_text().splitlines()
+        return [json.loads(line)["step"] for line in lines]
+
+    steps = [steps_of(folder) for folder in trials(out)]
     return {
-        "jobs": jobs, "kills": len(moments), "moments": moments, "finished": len(found), "exit_code": code, "lost": sorted(lost), "repeated": sorted(repeated),
+        "jobs": jobs,
+        "kills": len(moments),
+        "moments": moments,
+        "finished": len(found),
+        "exit_code": code,
+        "lost": sorted(lost),
+        "repeated": sorted(repeated),
         "different": sorted(name for name in expected if found.get(name) != expected[name]),
         "each_step_once": all(s == list(range(LINE, STEPS + 1, LINE)) for s in steps),
-    }  # fmt: skip
+    }
 
 
 def start(grid: Path, out: Path, jobs: int) -> subprocess.Popen[bytes]:
@@ -232,7 +251,10 @@ def trials(out: Path) -> list[Path]:
 
 def content(folder: Path) -> tuple[Any, ...]:
     """What a trial found, without how long it took."""
-    untimed = lambda record: {k: v for k, v in record.items() if not k.startswith("seconds")}
+
+    def untimed(record):
+        return {k: v for k, v in record.items() if not k.startswith("seconds")}
+
     lines = [
         untimed(json.loads(line)) for line in (folder / "metrics.jsonl").read_text().splitlines()
     ]

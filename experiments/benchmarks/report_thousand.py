@@ -1,6 +1,8 @@
 """How long `semiseg report` takes over 1,000 run folders, in a process of its own.
 
-Command: python experiments/benchmarks/report_thousand.py --json experiments/results/report_thousand.json     (a minute; exit 1 above --goal)
+Command: python experiments/benchmarks/report_thousand.py
+    --json experiments/results/report_thousand.json
+(a minute; exit 1 above --goal)
 One tiny run is trained on the built-in nuclei set and scored on validation and test images, then
 copied: each copy is another cell of 5 methods × 8 budgets × 5 label subsets × 5 seeds, with its own
 configuration, a log of 600 steps, and its own scores, all of them moved by what its cell is worth.
@@ -33,8 +35,11 @@ METHODS = {
     "fixmatch": 0.02,
     "bcp": 0.025,
 }
-BUDGETS, SUBSETS, SEEDS = (2, 4, 8, 16, 32, 64, 128, 256), range(5), range(5)
-STEPS, LINE = 600, 10
+BUDGETS = (2, 4, 8, 16, 32, 64, 128, 256)
+SUBSETS = range(5)
+SEEDS = range(5)
+STEPS = 600
+LINE = 10
 FRACTIONS = ("dice", "iou", "precision", "sensitivity")
 
 
@@ -51,18 +56,29 @@ def main() -> int:
 
     with tempfile.TemporaryDirectory() as place:
         folder = args.keep or Path(place)
-        runs, out = folder / "runs", folder / "report"
+        runs = folder / "runs"
+        out = folder / "report"
         copies(train(folder / "tiny"), runs, args.runs)
         command = [sys.executable, "-m", "semiseg.cli.main", "report", str(runs), "--out", str(out)]
         began = time.perf_counter()
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         seconds = time.perf_counter() - began
-        kib = lambda files: round(sum(file.stat().st_size for file in files) / 1024)
+
+        def kib(files):
+            return round(sum(file.stat().st_size for file in files) / 1024)
+
         found = {
-            "command": f"python experiments/benchmarks/report_thousand.py --runs {args.runs}", "runs": args.runs, "report_s": round(seconds, 2),
-            "goal_s": args.goal, "scores": sum(file.read_bytes().count(b"\n") - 1 for file in runs.glob("*/per_subject.csv")),
-            "runs_kib": kib(file for file in runs.rglob("*") if file.is_file()), "report_html_kib": kib([out / "report.html"]), "environment": environment(),
-        }  # fmt: skip
+            "command": f"python experiments/benchmarks/report_thousand.py --runs {args.runs}",
+            "runs": args.runs,
+            "report_s": round(seconds, 2),
+            "goal_s": args.goal,
+            "scores": sum(
+                file.read_bytes().count(b"\n") - 1 for file in runs.glob("*/per_subject.csv")
+            ),
+            "runs_kib": kib(file for file in runs.rglob("*") if file.is_file()),
+            "report_html_kib": kib([out / "report.html"]),
+            "environment": environment(),
+        }
     print(json.dumps({k: v for k, v in found.items() if k != "environment"}, indent=1))
     if args.json:
         args.json.write_text(json.dumps(found, indent=1) + "\n")
@@ -90,10 +106,8 @@ def copies(source: Path, out: Path, count: int) -> None:
     """``count`` run folders, as the trainer writes them."""
     from semiseg import config
 
-    tree, summary = (
-        yaml.safe_load((source / "config.yaml").read_text()),
-        json.loads((source / "summary.json").read_text()),
-    )
+    tree = yaml.safe_load((source / "config.yaml").read_text())
+    summary = json.loads((source / "summary.json").read_text())
     with (source / "per_subject.csv").open(newline="") as file:
         head, *rows = csv.reader(file)
     of = {
@@ -113,11 +127,11 @@ def copies(source: Path, out: Path, count: int) -> None:
         values = value_of_row + worth + rng.normal(0, 0.02, len(rows))
         values = np.where(bounded, np.clip(values, 0, 1), np.abs(value_of_row * (1 - worth)))
         with (folder / "per_subject.csv").open("w", newline="") as file:
-            lines = (
-                [folder.name, *row[1:6], "" if np.isnan(value) else f"{value:.6g}", row[7]]
-                for row, value in zip(rows, values)
-            )
-            csv.writer(file, lineterminator="\n").writerows([head, *lines])
+            table = csv.writer(file, lineterminator="\n")
+            table.writerow(head)
+            for row, value in zip(rows, values, strict=True):
+                text = "" if np.isnan(value) else f"{value:.6g}"
+                table.writerow([folder.name, *row[1:6], text, row[7]])
         changed = {
             "method": of[method],
             "labels": labels,
@@ -143,13 +157,9 @@ def copies(source: Path, out: Path, count: int) -> None:
                     "lr": 0.003,
                     "seconds": step / 30,
                 }
-                file.write(
-                    json.dumps(
-                        line
-                        | ({"val_dice": worth - math.exp(-step / 60)} if step % 120 == 0 else {})
-                    )
-                    + "\n"
-                )
+                if step % 120 == 0:
+                    line["val_dice"] = worth - math.exp(-step / 60)
+                file.write(json.dumps(line) + "\n")
         for name in ("env.json", "examples.npz", "weights.safetensors"):
             shutil.copy(source / name, folder / name)
 

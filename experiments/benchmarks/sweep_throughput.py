@@ -1,7 +1,9 @@
 """What a trial of a sweep costs beside its training steps and its evaluation, and what the same
 trial costs as a process of its own.
 
-Command: python experiments/benchmarks/sweep_throughput.py --json experiments/results/sweep_throughput.json     (minutes; exit 1 above --goal)
+Command: python experiments/benchmarks/sweep_throughput.py
+    --json experiments/results/sweep_throughput.json
+(minutes; exit 1 above --goal)
 A sweep of short trials on the built-in nuclei set, in a fresh process, then every trial once more
 as `semiseg train`; both find their compiled programs in a warm cache. Own work is the time inside
 the compiled steps, waited for, and inside prediction and scoring; what is left of the clock is the
@@ -12,6 +14,7 @@ trial also imports and loads.
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
 import statistics
@@ -72,25 +75,40 @@ def main() -> int:
             command(point, f"{place}/{name}")
             for name, point in points(read(grid(args.trials, args.steps))).items()
         ]
-        alone = [
-            clock(lambda: subprocess.run(each, check=True, stdout=subprocess.DEVNULL))
-            for each in commands
-        ]
+
+        def quietly(argv: list[str]) -> None:
+            subprocess.run(argv, check=True, stdout=subprocess.DEVNULL)
+
+        alone = [clock(functools.partial(quietly, argv)) for argv in commands]
     rest = trials[1:]  # the first one imports and loads the programs
-    cost, own = (
-        [t["wall_s"] - t["steps_s"] - t["evaluation_s"] for t in rest],
-        [t["steps_s"] + t["evaluation_s"] for t in rest],
-    )
+    cost = [t["wall_s"] - t["steps_s"] - t["evaluation_s"] for t in rest]
+    own = [t["steps_s"] + t["evaluation_s"] for t in rest]
     mean = statistics.mean(own)
     found = {
-        "command": (f"python experiments/benchmarks/sweep_throughput.py --trials {args.trials} "
-f"--steps {args.steps}"),
-        "trials": args.trials, "steps": args.steps, "own_work_s": mean,
-        "sweep": {"cost_s_mean": statistics.mean(cost), "cost_s_median": statistics.median(cost), "cost_s_most": max(cost),
-                  "first_trial_s": trials[0]["wall_s"], "wall_s": sweep, "wall_s_cold_one_trial": cold},
-        "process_per_trial": {"cost_s_mean": statistics.mean(alone[1:]) - mean, "cost_s_median": statistics.median(alone[1:]) - mean, "wall_s": sum(alone)},
-        "each": trials, "goal_s": args.goal, "environment": environment(),
-    }  # fmt: skip
+        "command": (
+            f"python experiments/benchmarks/sweep_throughput.py --trials {args.trials} "
+            f"--steps {args.steps}"
+        ),
+        "trials": args.trials,
+        "steps": args.steps,
+        "own_work_s": mean,
+        "sweep": {
+            "cost_s_mean": statistics.mean(cost),
+            "cost_s_median": statistics.median(cost),
+            "cost_s_most": max(cost),
+            "first_trial_s": trials[0]["wall_s"],
+            "wall_s": sweep,
+            "wall_s_cold_one_trial": cold,
+        },
+        "process_per_trial": {
+            "cost_s_mean": statistics.mean(alone[1:]) - mean,
+            "cost_s_median": statistics.median(alone[1:]) - mean,
+            "wall_s": sum(alone),
+        },
+        "each": trials,
+        "goal_s": args.goal,
+        "environment": environment(),
+    }
     found = rounded(found)
     print(
         json.dumps({k: v for k, v in found.items() if k not in ("each", "environment")}, indent=1)
@@ -119,10 +137,8 @@ def inside(out: Path, count: int, steps: int) -> int:
 
         return call
 
-    program.chunk, execute.score_split = (
-        timed("steps_s", program.chunk),
-        timed("evaluation_s", execute.score_split),
-    )
+    program.chunk = timed("steps_s", program.chunk)
+    execute.score_split = timed("evaluation_s", execute.score_split)
     trials: list[dict[str, float]] = []
     began = time.perf_counter()
 

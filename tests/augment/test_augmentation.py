@@ -37,34 +37,34 @@ def test_contract(name, weak, strong):
     """
     augmentation = PRESETS[name]()
     image, label, valid, _ = weak(augmentation, jax.random.key(0), IMAGE, BLOCKS, size=SIZE)
-    assert (
-        image.shape == (4, SIZE, SIZE, 1)
-        and image.dtype == jnp.float32
-        and 0 <= image.min()
-        and image.max() <= 1
-    )
-    assert (
-        label.shape == (4, SIZE, SIZE)
-        and label.dtype == jnp.int32
-        and set(np.unique(label)) <= {0, 1, 2, IGNORE}
-    )
-    assert valid.shape == label.shape and valid.dtype == bool
+    assert image.shape == (4, SIZE, SIZE, 1)
+    assert image.dtype == jnp.float32
+    assert 0 <= image.min()
+    assert image.max() <= 1
+    assert label.shape == (4, SIZE, SIZE)
+    assert label.dtype == jnp.int32
+    assert set(np.unique(label)) <= {0, 1, 2, IGNORE}
+    assert valid.shape == label.shape
+    assert valid.dtype == bool
     view = strong(augmentation, jax.random.key(1), image)
-    assert view.shape == image.shape and view.dtype == jnp.float32 and jnp.isfinite(view).all()
+    assert view.shape == image.shape
+    assert view.dtype == jnp.float32
+    assert jnp.isfinite(view).all()
     again, other = (
         weak(augmentation, jax.random.key(k), IMAGE, BLOCKS, size=SIZE)[0] for k in (0, 7)
     )
-    assert jnp.array_equal(again, image) and jnp.array_equal(other, image) == (name == "none")
+    assert jnp.array_equal(again, image)
+    assert jnp.array_equal(other, image) == (name == "none")
 
 
 def test_nothing_drawn_is_identity_bit_for_bit(weak, strong):
-    """Evaluation that sees a window other than training's; a strength applied with probability 0."""
+    """Evaluation that sees a window other than training's; a strength applied with probability
+    0.
+    """
     label = np.where(BLOCKS == 2, IGNORE, BLOCKS).astype(np.uint8)
     for size in (SIZE, 23):
-        drawn, crop = (
-            weak(none(), jax.random.key(0), IMAGE, label, size=size)[:3],
-            Augmentation.identity(IMAGE, label, size),
-        )
+        drawn = weak(none(), jax.random.key(0), IMAGE, label, size=size)[:3]
+        crop = Augmentation.identity(IMAGE, label, size)
         jax.tree.map(np.testing.assert_array_equal, drawn, crop)
     image, label, valid = Augmentation.identity(IMAGE, BLOCKS, SIZE)
     np.testing.assert_array_equal(label, BLOCKS[:, 4:20, 4:20])
@@ -82,12 +82,15 @@ def test_a_window_larger_than_the_image(weak):
     )
     inside = np.pad(np.ones((4, 24, 24), bool), ((0, 0), (1, 1), (1, 1)))
     np.testing.assert_array_equal(valid, inside)
-    assert (np.asarray(label)[~inside] == IGNORE).all() and (np.asarray(image)[~inside] == 0).all()
+    assert (np.asarray(label)[~inside] == IGNORE).all()
+    assert (np.asarray(image)[~inside] == 0).all()
     np.testing.assert_array_equal(np.asarray(label)[inside], BLOCKS.ravel())
 
 
 def test_image_and_label_stay_aligned(weak):
-    """Two draws for one sample, axes swapped in one of the two, an image that lags by half a pixel."""
+    """Two draws for one sample, axes swapped in one of the two, an image that lags by half a
+    pixel.
+    """
     smooth = np.add.outer(np.arange(24), 2 * np.arange(24))[None].repeat(4, 0).astype(np.float32)
     augmentation = Augmentation(
         dataclasses.replace(Geometry(), elastic_p=1.0, rotate_p=1.0), none().weak_intensity
@@ -96,9 +99,9 @@ def test_image_and_label_stay_aligned(weak):
         augmentation, jax.random.key(2), smooth[..., None] / 100, smooth.astype(np.uint8), size=20
     )
     error = np.asarray(image[..., 0] * 100 - label)[np.asarray(valid)]
-    assert (
-        len(np.unique(label)) > 30 and np.abs(error).max() <= 1.501 and abs(error.mean()) < 0.05
-    )  # half a pixel of each axis
+    assert len(np.unique(label)) > 30
+    assert np.abs(error).max() <= 1.501
+    assert abs(error.mean()) < 0.05  # half a pixel of each axis
 
 
 def test_outside_is_black_and_ignored(weak):
@@ -109,11 +112,9 @@ def test_outside_is_black_and_ignored(weak):
     )
     image, label, valid, _ = map(np.asarray, weak(wild, jax.random.key(0), IMAGE, BLOCKS, size=24))
     assert 0.02 < (~valid).mean() < 0.6
-    assert (
-        (image[~valid] == 0).all()
-        and (label[~valid] == IGNORE).all()
-        and (label[valid] != IGNORE).all()
-    )
+    assert (image[~valid] == 0).all()
+    assert (label[~valid] == IGNORE).all()
+    assert (label[valid] != IGNORE).all()
 
 
 def test_unlabelled_images_are_valid(weak):
@@ -121,7 +122,8 @@ def test_unlabelled_images_are_valid(weak):
     _, label, valid, _ = weak(
         none(), jax.random.key(0), IMAGE, np.full_like(BLOCKS, IGNORE), size=SIZE
     )
-    assert valid.all() and (label == IGNORE).all()
+    assert valid.all()
+    assert (label == IGNORE).all()
 
 
 def test_strong_keeps_every_pixel_in_its_place(strong):
@@ -131,7 +133,7 @@ def test_strong_keeps_every_pixel_in_its_place(strong):
     views = np.asarray(strong(Augmentation(strong_intensity=calm), jax.random.key(0), image))[
         ..., 0
     ]
-    for view, blocks in zip(views, BLOCKS):
+    for view, blocks in zip(views, BLOCKS, strict=True):
         values = [np.median(view[blocks == c]) for c in range(3)]
         assert values == sorted(values)
         moved = np.abs(view - np.array(values)[blocks]) > 1e-5
@@ -149,11 +151,9 @@ def test_one_program_for_all_strengths():
 
     key = jax.random.key(0)
     outs = [view(a, key) for a in (PRESETS["default"](), PRESETS["oriented"](), none())]
-    assert (
-        len(traces) == 1
-        and not jnp.array_equal(outs[0], outs[1])
-        and not jnp.array_equal(outs[1], outs[2])
-    )
+    assert len(traces) == 1
+    assert not jnp.array_equal(outs[0], outs[1])
+    assert not jnp.array_equal(outs[1], outs[2])
 
 
 def test_a_sample_does_not_depend_on_its_neighbours_and_scan_agrees(weak):
@@ -172,15 +172,14 @@ def test_a_sample_does_not_depend_on_its_neighbours_and_scan_agrees(weak):
 
 def test_volumes(weak):
     """An axis taken for a channel: three spatial axes need no code of their own."""
-    volume, label = np.stack([IMAGE] * 5, 1), np.stack([BLOCKS] * 5, 1)
+    volume = np.stack([IMAGE] * 5, 1)
+    label = np.stack([BLOCKS] * 5, 1)
     image, out, valid, _ = weak(
         Augmentation(), jax.random.key(0), volume, label, size=(4, SIZE, SIZE)
     )
-    assert (
-        image.shape == (4, 4, SIZE, SIZE, 1)
-        and out.shape == valid.shape == (4, 4, SIZE, SIZE)
-        and jnp.isfinite(image).all()
-    )
+    assert image.shape == (4, 4, SIZE, SIZE, 1)
+    assert out.shape == valid.shape == (4, 4, SIZE, SIZE)
+    assert jnp.isfinite(image).all()
 
 
 def test_standardise():

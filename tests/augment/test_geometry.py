@@ -49,7 +49,9 @@ def apply(geometry, image):
 def test_nothing_drawn_is_the_centre_crop_exactly(frame, size):
     """A half-pixel slip of the centre, or a matrix that is the identity only up to rounding."""
     expected = np.stack(
-        np.meshgrid(*[np.arange(s) + (f - s) // 2 for f, s in zip(frame, size)], indexing="ij")
+        np.meshgrid(
+            *[np.arange(s) + (f - s) // 2 for f, s in zip(frame, size, strict=True)], indexing="ij"
+        )
     )
     np.testing.assert_array_equal(draw(STILL, 3, frame, size), expected)
 
@@ -58,7 +60,8 @@ def test_quarter_turns_are_numpys():
     """cos(pi/2) that is not 0, a turn that mirrors, a turn that is never drawn."""
     views, labels, valid = apply(dataclasses.replace(STILL, rot90=1.0), FOUR)
     turns = {np.rot90(FOUR, k).tobytes() for k in range(4)}
-    assert {v.tobytes() for v in views} == turns and valid.all()
+    assert {v.tobytes() for v in views} == turns
+    assert valid.all()
     np.testing.assert_array_equal(labels, views)
 
 
@@ -80,10 +83,15 @@ def test_translation_moves_by_what_was_drawn():
         draw(STILL, 0, (4, 4), (4, 4))[:, 0, 0]
         - draw(dataclasses.replace(STILL, translate=0.5), 0, (4, 4), (4, 4))[:, 0, 0]
     )
-    assert abs(float(down)) <= 2 and abs(float(right)) <= 2 and float(down) != float(right)
-    exact = lambda y, x: (
-        1 + 4 * np.clip(y, 0, 3) + np.clip(x, 0, 3)
-    )  # a ramp is interpolated exactly, and continued at the border
+    assert abs(float(down)) <= 2
+    assert abs(float(right)) <= 2
+    assert float(down) != float(right)
+
+    def exact(y, x):
+        return (
+            1 + 4 * np.clip(y, 0, 3) + np.clip(x, 0, 3)
+        )  # a ramp is interpolated exactly, and continued at the border
+
     y, x = np.mgrid[:4, :4] - np.array([down, right])[:, None, None]
     inside = (y > -0.5) & (y < 3.5) & (x > -0.5) & (x < 3.5)
     assert 0 < inside.sum() < 16
@@ -105,7 +113,8 @@ def test_translation_reaches_its_fraction_of_each_side():
             for s in range(24)
         ]
     )
-    assert 0.8 < shift[:, 0].max() <= 1 and 3.2 < shift[:, 1].max() <= 4
+    assert 0.8 < shift[:, 0].max() <= 1
+    assert 3.2 < shift[:, 1].max() <= 4
 
 
 def test_warp_between_pixels():
@@ -120,7 +129,9 @@ def test_warp_between_pixels():
 
 
 def test_a_pixel_ends_half_way_to_the_next():
-    """The frame cut at the centres of its border pixels, so that half a pixel is lost all around."""
+    """The frame cut at the centres of its border pixels, so that half a pixel is lost all
+    around.
+    """
     x = jnp.array([[-0.6, -0.4, 3.4, 3.6]])
     image, label, valid = warp(
         FOUR[..., None], FOUR.astype(np.uint8), jnp.stack([jnp.zeros_like(x), x])
@@ -147,7 +158,9 @@ def test_rotation_keeps_distances_and_its_range():
         np.rad2deg(np.arctan2(*(np.asarray(draw(wide, s, (9, 9), (5, 5))) - 4)[:, 2, 4]))
         for s in range(12)
     ]
-    assert min(angles) < -45 and max(angles) > 45 and np.abs(angles).max() <= 90
+    assert min(angles) < -45
+    assert max(angles) > 45
+    assert np.abs(angles).max() <= 90
 
 
 def test_zoom_magnifies_by_its_range():
@@ -169,13 +182,14 @@ def test_shear_slides_rows():
     """A shear that also changes the area."""
     c = np.asarray(draw(dataclasses.replace(STILL, shear=0.5), 0, (9, 9), (5, 5)))
     np.testing.assert_array_equal(c[0], draw(STILL, 0, (9, 9), (5, 5))[0])
-    assert 0 < abs(c[1, 3, 2] - 4) <= 0.5 and abs(c[1, 3, 2] - 4) == pytest.approx(
-        abs(c[1, 1, 2] - 4)
-    )
+    assert 0 < abs(c[1, 3, 2] - 4) <= 0.5
+    assert abs(c[1, 3, 2] - 4) == pytest.approx(abs(c[1, 1, 2] - 4))
 
 
 def test_elastic_is_smooth_bounded_and_does_not_fold():
-    """Weights that do not sum to one, a displacement in the wrong unit, a deformation that tears."""
+    """Weights that do not sum to one, a displacement in the wrong unit, a deformation that
+    tears.
+    """
     points = jax.random.uniform(
         jax.random.key(0), (16, *control_points((32, 16), 4)), minval=-0.48, maxval=0.48
     )

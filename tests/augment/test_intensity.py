@@ -44,7 +44,8 @@ def test_gamma_exponents_are_in_range_and_keep_order():
     exponent = np.log(apply(gamma_p=1.0, gamma=2.0)) / np.log(IMAGE)
     np.testing.assert_allclose(exponent.min((1, 2, 3)), exponent.max((1, 2, 3)), rtol=1e-3)
     e = exponent[:, 0, 0, 0]
-    assert 0.5 <= e.min() < 0.6 and 1.7 < e.max() <= 2.001
+    assert 0.5 <= e.min() < 0.6
+    assert 1.7 < e.max() <= 2.001
 
 
 def test_contrast_keeps_the_mean_and_brightness_the_differences():
@@ -55,7 +56,8 @@ def test_contrast_keeps_the_mean_and_brightness_the_differences():
         views.mean((1, 2)), np.broadcast_to(image.mean((0, 1)), (64, 2)), rtol=1e-2
     )
     ratio = views[..., 0].std((1, 2)) / image[..., 0].std()
-    assert 0.66 <= ratio.min() < 0.8 and 1.2 < ratio.max() <= 1.501
+    assert 0.66 <= ratio.min() < 0.8
+    assert 1.2 < ratio.max() <= 1.501
     shift = apply(brightness_p=1.0, brightness=1.0) - IMAGE
     np.testing.assert_allclose(shift.std((1, 2, 3)), 0, atol=1e-6)
     assert 0.5 * IMAGE.std() < np.abs(shift).max() <= 1.001 * IMAGE.std()
@@ -67,7 +69,9 @@ def test_noise_is_at_most_its_strength_and_independent():
     """
     noise = apply(noise_p=1.0, noise=0.5) - IMAGE
     level = noise.std((1, 2, 3)) / IMAGE.std()
-    assert level.max() < 0.55 and level.max() > 0.42 and level.min() < 0.15
+    assert level.max() < 0.55
+    assert level.max() > 0.42
+    assert level.min() < 0.15
     assert abs(np.corrcoef(noise[..., 0].ravel(), noise[..., 1].ravel())[0, 1]) < 0.1
 
 
@@ -98,22 +102,23 @@ def test_boxes_have_the_drawn_size():
             jax.random.uniform(jax.random.key(0), (64, 1, 2, 2))
         )
     )
-    rows, columns = masks.any(2).sum(1), masks.any(1).sum(1)
+    rows = masks.any(2).sum(1)
+    columns = masks.any(1).sum(1)
     np.testing.assert_array_equal(masks.sum((1, 2)), rows * columns)
-    assert (
-        rows.min() >= 2
-        and 8 <= rows.max() <= 11
-        and columns.min() >= 4
-        and 17 <= columns.max() <= 21
-    )
-    assert 0.12 < masks.mean((1, 2)).max() and len(np.unique(masks.argmax(2).max(1))) > 8
+    assert rows.min() >= 2
+    assert 8 <= rows.max() <= 11
+    assert columns.min() >= 4
+    assert 17 <= columns.max() <= 21
+    assert 0.12 < masks.mean((1, 2)).max()
+    assert len(np.unique(masks.argmax(2).max(1))) > 8
 
 
 def test_cutout_fills_with_the_mean_and_touches_nothing_else():
     """A cut-out filled with black, or pixels outside it changed."""
     view = apply(cutout_p=1.0)
     cut = (view != IMAGE).any(-1)
-    assert (cut.mean((1, 2)) > 0.01).all() and (cut.mean((1, 2)) < 0.2).all()
+    assert (cut.mean((1, 2)) > 0.01).all()
+    assert (cut.mean((1, 2)) < 0.2).all()
     np.testing.assert_allclose(
         view[cut], np.broadcast_to(IMAGE.mean((0, 1)), view[cut].shape), rtol=1e-5
     )
@@ -124,6 +129,8 @@ def test_range_is_kept():
     image = np.random.default_rng(1).choice([0.0, 0.5, 1.0], (16, 16, 2))
     strong = {f"{n}_p": 1.0 for n in ("gamma", "contrast", "brightness", "blur", "noise", "cutout")}
     views = apply(image, **strong, contrast=3.0, brightness=2.0, noise=2.0)
-    assert np.isfinite(views).all() and views.min() == 0 and views.max() == 1
+    assert np.isfinite(views).all()
+    assert views.min() == 0
+    assert views.max() == 1
     for flat in (0.0, 1.0):
         assert np.isfinite(apply(np.full((16, 16, 2), flat), **strong)).all()

@@ -17,23 +17,21 @@ def test_layout(acdc_like):
     the wrong axis, two-number spacings.
     """
     found = read(acdc_like)
-    assert (
-        found.problems == ()
-        and found.official_order == ("patientb", "patienta", "patientc")
-        and found.unit == "voxel"
-    )
+    assert found.problems == ()
+    assert found.official_order == ("patientb", "patienta", "patientc")
+    assert found.unit == "voxel"
     first = found.splits["train"][1].load()
     assert (first.subject, first.volume, first.index) == ("patientb", "patientb_frame01", 2)
-    assert first.image.shape == (16, 12, 1) and first.spacing == (1.0, 1.0, 1.0)
+    assert first.image.shape == (16, 12, 1)
+    assert first.spacing == (1.0, 1.0, 1.0)
     planes = [ref.load() for ref in found.splits["val"]]
     with h5py.File(acdc_like / "data" / "patientv_frame02.h5") as file:
         np.testing.assert_array_equal(
             np.stack([case.image[..., 0] for case in planes]), file["image"][()]
         )
         np.testing.assert_array_equal(np.stack([case.label for case in planes]), file["label"][()])
-    assert [case.index for case in planes] == [1, 2, 3, 4] and {case.volume for case in planes} == {
-        "patientv_frame02"
-    }
+    assert [case.index for case in planes] == [1, 2, 3, 4]
+    assert {case.volume for case in planes} == {"patientv_frame02"}
 
 
 def test_test_list_becomes_test(acdc_like):
@@ -43,9 +41,8 @@ def test_test_list_becomes_test(acdc_like):
         file["label"] = np.zeros((2, 8, 8), np.uint8)
     (acdc_like / "test.list").write_text("patientt_frame01\n")
     found = read(acdc_like)
-    assert {ref.subject for ref in found.splits["test"]} == {"patientt"} and {
-        ref.subject for ref in found.splits["val"]
-    } == {"patientv"}
+    assert {ref.subject for ref in found.splits["test"]} == {"patientt"}
+    assert {ref.subject for ref in found.splits["val"]} == {"patientv"}
     (acdc_like / "test.list").write_text("patientv_frame02\n")
     assert any("patientv: is in val" in line for line in read(acdc_like).problems)
 

@@ -38,7 +38,8 @@ def test_import_list_check_describe(pictures, tmp_path, capsys):
     assert [row["name"] for row in json.loads(out.read_text())] == ["nuclei", "own"]
     assert main(["describe", "own", f"--root={root}", "--json", str(out)]) == 0
     facts = json.loads(out.read_text())
-    assert facts["classes"] == ["a", "b", "c"] and facts["counts"]["train"]["subjects"] == 7
+    assert facts["classes"] == ["a", "b", "c"]
+    assert facts["counts"]["train"]["subjects"] == 7
     assert facts["splits"]["train"]["class_frequency"] == pytest.approx(
         {"a": 224 / 256, "b": 20 / 256, "c": 12 / 256}
     )
@@ -54,7 +55,8 @@ def test_check_lists_problems_and_exits_with_one(pictures, tmp_path, capsys):
     out = tmp_path / "out.json"
     assert main(["check", "--source", str(pictures), "--format", "folder", "--json", str(out)]) == 1
     printed = capsys.readouterr().out.splitlines()
-    assert len(printed) == 2 and printed == json.loads(out.read_text())["problems"]
+    assert len(printed) == 2
+    assert printed == json.loads(out.read_text())["problems"]
     for name in ("p1", "p2"):
         (pictures / "images" / f"{name}.png").unlink()
         (pictures / "labels" / f"{name}.png").unlink()
@@ -96,7 +98,8 @@ def test_classes_that_lie_one_way_are_found():
         label[row, column] = 3
         cases.append(Case(f"s{i}", f"s{i}", label[..., None], label, (1.0, 1.0), f"s{i}", 0, ""))
     found = one_way(cases, ("back", "a", "b", "c"))
-    assert found["a, b"] == {"r": 1.0, "subjects": 16} and "a, c" not in found
+    assert found["a, b"] == {"r": 1.0, "subjects": 16}
+    assert "a, c" not in found
     assert "a, b" not in one_way(
         [dataclasses.replace(c, label=c.label[:, :: 1 - 2 * (i % 2)]) for i, c in enumerate(cases)],
         ("back", "a", "b", "c"),

@@ -2,6 +2,7 @@
 of them at once.
 """
 
+import itertools
 import re
 import tracemalloc
 
@@ -47,7 +48,8 @@ def test_good_folder(pictures):
         "val": 1,
         "test": 2,
     }
-    assert found.classes == ("background", "class 1", "class 2") and found.unit == "pixel"
+    assert found.classes == ("background", "class 1", "class 2")
+    assert found.unit == "pixel"
     assert read(pictures, classes="back,cell,debris").classes == ("back", "cell", "debris")
 
 
@@ -62,7 +64,8 @@ def test_masks_of_255_are_ones_only_if_the_whole_set_agrees(pictures):
     assert found.classes == ("background", "class 1")
     np.testing.assert_array_equal(found.splits["val"][0].load().label, label > 0)
     write_png(pictures / "labels" / "p0.png", np.where(label > 1, 255, label).astype(np.uint8))
-    ref = next(r for refs in read(pictures).splits.values() for r in refs if r.name == "p0")
+    refs = itertools.chain(*read(pictures).splits.values())
+    ref = next(r for r in refs if r.name == "p0")
     assert set(np.unique(ref.load().label)) == {0, 1, 255}
 
 
@@ -71,13 +74,12 @@ def test_volume_becomes_slices_along_its_coarsest_axis(tmp_path, volumes):
     found = read(volumes)
     refs = [ref for ref in found.splits["train"] if ref.volume == found.splits["train"][0].volume]
     whole = np.asarray(nibabel.load(refs[0].path).dataobj)
-    assert found.unit == "mm" and [ref.index for ref in refs] == [0, 1, 2]
+    assert found.unit == "mm"
+    assert [ref.index for ref in refs] == [0, 1, 2]
     case = refs[2].load()
-    assert (
-        case.spacing == (8.0, 1.5, 1.25)
-        and case.image.shape == (6, 5, 1)
-        and case.image.dtype == np.float32
-    )
+    assert case.spacing == (8.0, 1.5, 1.25)
+    assert case.image.shape == (6, 5, 1)
+    assert case.image.dtype == np.float32
     np.testing.assert_array_equal(case.image[..., 0], whole[:, :, 2])
 
     for kind in ("images", "labels"):
@@ -88,7 +90,8 @@ def test_volume_becomes_slices_along_its_coarsest_axis(tmp_path, volumes):
                 (8.0, 1.5, 1.25),
             )
     ref = read(tmp_path / "sagittal").splits["val"][1]
-    assert ref.load().image.shape == (6, 5, 1) and ref.load().spacing == (8.0, 1.5, 1.25)
+    assert ref.load().image.shape == (6, 5, 1)
+    assert ref.load().spacing == (8.0, 1.5, 1.25)
 
 
 @pytest.mark.parametrize("coarsest", [0, 1, 2])
@@ -123,7 +126,8 @@ def test_a_subjects_csv_of_some_images_is_one_line_each(pictures):
     """
     (pictures / "subjects.csv").write_text("name,subject,split\np0,a,train\np1,b,train\n")
     problems = check.check_source("folder", pictures, progress=False)
-    assert len(problems) == 8 and all("has no row for" in problem for problem in problems), problems
+    assert len(problems) == 8, problems
+    assert all("has no row for" in problem for problem in problems), problems
 
 
 def test_subjects_csv(pictures):
@@ -135,9 +139,13 @@ def test_subjects_csv(pictures):
         "name,subject,group\n" + "".join(f"p{i}.png,s{i // 2},g{i // 4}\n" for i in range(10))
     )
     found = read(pictures)
-    home = {ref.name: split for split, refs in found.splits.items() for ref in refs}
-    assert found.problems == () and all(home[f"p{i}"] == home[f"p{i + 1}"] for i in (0, 2, 4, 6, 8))
-    assert home["p0"] == home["p3"] and home["p4"] == home["p7"]
+    home = {}
+    for split, refs in found.splits.items():
+        home |= {ref.name: split for ref in refs}
+    assert found.problems == ()
+    assert all(home[f"p{i}"] == home[f"p{i + 1}"] for i in (0, 2, 4, 6, 8))
+    assert home["p0"] == home["p3"]
+    assert home["p4"] == home["p7"]
     table.write_text(
         "name,subject,split\n"
         + "".join(f"p{i},s{i},{'val' if i < 4 else 'train'}\n" for i in range(10))
@@ -146,6 +154,10 @@ def test_subjects_csv(pictures):
         "train": 6,
         "val": 4,
     }
+
+
+def names_of(refs):
+    return [ref.name for ref in refs]
 
 
 def test_split_folders(pictures, tmp_path):
@@ -157,7 +169,7 @@ def test_split_folders(pictures, tmp_path):
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.write_bytes((pictures / kind / f"p{i}.png").read_bytes())
     found = read(tmp_path / "three")
-    assert {split: [ref.name for ref in refs] for split, refs in found.splits.items()} == {
+    assert {split: names_of(refs) for split, refs in found.splits.items()} == {
         "train": ["p0", "p1", "p2"],
         "val": ["p3"],
         "test": ["p4", "p5"],
@@ -177,9 +189,8 @@ def test_unlabelled_images_go_to_train(pictures):
         (pictures / "labels" / f"p{i}.png").unlink()
     for seed in range(5):
         found = read(pictures, seed=seed)
-        assert found.problems == () and {"p0", "p1", "p2"} <= {
-            ref.name for ref in found.splits["train"]
-        }
+        assert found.problems == ()
+        assert {"p0", "p1", "p2"} <= {ref.name for ref in found.splits["train"]}
 
 
 BREAKS = {
@@ -278,7 +289,8 @@ def test_each_mistake_is_one_line_that_names_the_file(what, pictures, tmp_path):
         importing.import_set(
             "folder", pictures, "own", tmp_path / "root", progress=False, **options
         )
-    assert "\n" not in str(error.value) and not (tmp_path / "root" / "own").exists()
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "root" / "own").exists()
 
 
 def test_check_lists_all_problems(pictures):
@@ -298,7 +310,8 @@ def test_empty_folder(make, tmp_path):
     """Catches an empty set that imports, or that ends in an IndexError."""
     make(tmp_path)
     (line,) = problems(tmp_path)
-    assert "images" in line and str(tmp_path) in line
+    assert "images" in line
+    assert str(tmp_path) in line
 
 
 def test_volume_mistakes(volumes):

@@ -1,5 +1,6 @@
 """The embedded set and the reader it was made with."""
 
+import itertools
 import zipfile
 from collections import Counter
 
@@ -27,12 +28,12 @@ def test_set_holds_what_its_card_says(tmp_path):
         assert info.counts[name]["records"] == len(cases)
         assert f"| {name} | {len(cases)} | {len(groups)} | {' | '.join(map(str, stains))} |" in card
         for case in cases:
-            assert (
-                case.image.shape == (96, 96, 1)
-                and case.image.dtype == np.uint8
-                and len(case.spacing) == 2
-            )
-            assert case.label.any() and case.label.max() == 1 and case.label.dtype == np.uint8
+            assert case.image.shape == (96, 96, 1)
+            assert case.image.dtype == np.uint8
+            assert len(case.spacing) == 2
+            assert case.label.any()
+            assert case.label.max() == 1
+            assert case.label.dtype == np.uint8
     for one, other in (("train", "val"), ("train", "test"), ("val", "test")):
         assert not {c.subject for c in split[one]} & {c.subject for c in split[other]}
         assert not {c.group for c in split[one]} & {c.group for c in split[other]}
@@ -130,7 +131,7 @@ def test_zip_and_folder_are_read_alike_and_nuclei_united(competition, tmp_path):
         found = readers.read("dsb2018", source, progress=False)
         assert found.problems == ()
         cases[source] = sorted(
-            (ref.load() for refs in found.splits.values() for ref in refs),
+            (ref.load() for ref in itertools.chain(*found.splits.values())),
             key=lambda case: case.name,
         )
     for a, b in zip(*cases.values(), strict=True):
@@ -139,7 +140,8 @@ def test_zip_and_folder_are_read_alike_and_nuclei_united(competition, tmp_path):
             b.name,
             b.group,
             16 + 30,
-        ) and a.group.startswith("fluorescence-24x20-")
+        )
+        assert a.group.startswith("fluorescence-24x20-")
     assert [case.name for case in cases[archive]] == ["aa", "bb", "cc", "dd"]
     rgb = readers.read("dsb2018", archive, progress=False, channels="rgb").splits["train"][0].load()
     assert rgb.image.shape == (24, 20, 3)
@@ -153,9 +155,8 @@ def test_competition_problems(competition, tmp_path):
         path.unlink()
     (competition / "cc" / "images" / "cc.png").write_bytes(b"")
     problems = readers.read("dsb2018", competition, progress=False).problems
-    assert any("bb.png: has no mask" in line for line in problems) and any(
-        "cc.png: cannot be read" in line for line in problems
-    )
+    assert any("bb.png: has no mask" in line for line in problems)
+    assert any("cc.png: cannot be read" in line for line in problems)
     (tmp_path / "bad.zip").write_bytes(b"PK nonsense")
     with pytest.raises(UserError, match="bad.zip"):
         readers.read("dsb2018", tmp_path / "bad.zip", progress=False)
@@ -181,5 +182,5 @@ def test_embedded_pixels_are_the_zips(dsb, tmp_path):
     half = picture.crop((left, top, left + 192, top + 192)).resize((96, 96), Image.Resampling.BOX)
     assert np.abs(np.asarray(half).astype(int) - case.image[..., 0]).max() <= 1
     united = np.any(masks, 0)[top : top + 192, left : left + 192]
-    votes = sum(united[i::2, j::2].astype(int) for i in (0, 1) for j in (0, 1))
+    votes = sum(united[i::2, j::2].astype(int) for i, j in itertools.product((0, 1), repeat=2))
     np.testing.assert_array_equal(case.label, votes >= 2)

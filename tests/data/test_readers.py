@@ -36,13 +36,16 @@ def test_a_reader_declares_what_the_house_must_know(reader):
     without a word on its layout.
     """
     parameters = dict(inspect.signature(reader.read).parameters)
-    assert list(parameters)[0] == "source" and "progress" in parameters
+    assert list(parameters)[0] == "source"
+    assert "progress" in parameters
     options = reader.options()
     assert set(options) == set(parameters) - {"source", "progress"}
     for name, option in options.items():
         assert parameters[name].kind is inspect.Parameter.KEYWORD_ONLY
-        assert isinstance(parameters[name].default, option.kind) and option.help
-    assert reader.layout and readers.READERS[reader.format] is reader
+        assert isinstance(parameters[name].default, option.kind)
+        assert option.help
+    assert reader.layout
+    assert readers.READERS[reader.format] is reader
 
 
 def test_a_new_reader_is_one_line(tmp_path, monkeypatch, capsys):

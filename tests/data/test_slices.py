@@ -43,7 +43,8 @@ def test_channels_are_slices_in_order_with_the_image_in_the_middle():
     """
     cases = scan("a", [3, 1, 2], channels=2)
     pools = Frame(4, slices=3).to_pools(cases)
-    assert pools.shape == (3, 4, 4, 6) and pools.dtype == np.uint8
+    assert pools.shape == (3, 4, 4, 6)
+    assert pools.dtype == np.uint8
     assert pools[:, 0, 0].tolist() == [
         [20, 21, 30, 31, 30, 31],
         [10, 11, 10, 11, 20, 21],
@@ -57,7 +58,8 @@ def test_a_slice_without_a_label_is_still_a_neighbour():
     cases = scan("a", [0, 1, 2])
     cases[1] = dataclasses.replace(cases[1], label=None)
     split = split_of("val", cases, Frame(4, slices=3), "own")
-    assert [c.index for c in split.cases] == [0, 2] and split.images[:, 0, 0].tolist() == [
+    assert [c.index for c in split.cases] == [0, 2]
+    assert split.images[:, 0, 0].tolist() == [
         [0, 0, 10],
         [10, 20, 20],
     ]

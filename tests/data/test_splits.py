@@ -38,7 +38,8 @@ def test_subsets_differ_and_depend_on_name_and_subset_alone():
         order(SUBJECTS, name=name, subset=subset, official=SUBJECTS)
         for name, subset in itertools.product("xy", (1, 2, 3))
     }
-    assert len(orders) == 6 and tuple(SUBJECTS) not in orders
+    assert len(orders) == 6
+    assert tuple(SUBJECTS) not in orders
 
 
 def test_budgets_are_nested_prefixes_of_annotated_subjects():
@@ -47,7 +48,8 @@ def test_budgets_are_nested_prefixes_of_annotated_subjects():
     info = SimpleNamespace(name="set", official_order=(), counts={})
     chosen = [labelled_subjects(info, cases, n, subset=1) for n in range(1, 11)]
     for n, (small, large) in enumerate(itertools.pairwise(chosen), start=1):
-        assert len(small) == n and large[:n] == small
+        assert len(small) == n
+        assert large[:n] == small
     assert set(chosen[-1]) == set(SUBJECTS[::2])
 
 

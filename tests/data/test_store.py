@@ -37,7 +37,8 @@ def test_cases_come_back_as_they_went_in(acdc_like, root):
         for a, b in zip(before, after, strict=True):
             for field in ("subject", "name", "volume", "index", "group", "spacing"):
                 assert getattr(a, field) == getattr(b, field)
-            assert a.image.dtype == b.image.dtype == np.float32 and b.label.dtype == np.uint8
+            assert a.image.dtype == b.image.dtype == np.float32
+            assert b.label.dtype == np.uint8
             np.testing.assert_array_equal(a.image, b.image)
             np.testing.assert_array_equal(a.label, b.label)
 
@@ -172,7 +173,8 @@ importing.import_set("folder", {str(pictures)!r}, "own", {str(root)!r}, progress
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline().strip() == "writing"
     (left,) = root.iterdir()
-    assert left.name.startswith(".own.importing-") and store.list_sets(root)[1:] == []
+    assert left.name.startswith(".own.importing-")
+    assert store.list_sets(root)[1:] == []
     importing.import_set("folder", pictures, "other", root, progress=False)
     assert left.exists()
     os.kill(process.pid, signal.SIGKILL)
@@ -364,7 +366,5 @@ def test_description_is_plain_json(pictures, root):
     """Catches a semiseg.json that other people's scripts cannot read."""
     importing.import_set("folder", pictures, "own", root, progress=False)
     facts = json.loads((root / "own" / "semiseg.json").read_text())
-    assert (
-        facts["classes"] == ["background", "class 1", "class 2"]
-        and facts["counts"]["train"]["records"] == 7
-    )
+    assert facts["classes"] == ["background", "class 1", "class 2"]
+    assert facts["counts"]["train"]["records"] == 7

@@ -25,7 +25,8 @@ def box(shape: tuple[int, ...], *sides: tuple[int, int]) -> np.ndarray:
     return mask
 
 
-SOLID, PLANE = (16, 20, 20), (24, 28)
+SOLID = (16, 20, 20)
+PLANE = (24, 28)
 CASES: dict[str, tuple[np.ndarray, np.ndarray, tuple[float, ...]]] = {
     # name: (prediction, truth, spacing)
     "spheres of radius 6 and 8": (
@@ -84,7 +85,9 @@ def main() -> None:
     import torch
     from monai.metrics import compute_average_surface_distance, compute_hausdorff_distance
 
-    onehot = lambda mask: torch.from_numpy(mask[None, None].astype(np.float32))
+    def onehot(mask):
+        return torch.from_numpy(mask[None, None].astype(np.float32))
+
     for name, (p, t, spacing) in CASES.items():
         counts = (
             medpy.dc(p, t),
@@ -101,10 +104,10 @@ def main() -> None:
         }
         hd, hd95 = (float(compute_hausdorff_distance(**pair, percentile=q)) for q in (None, 95))
         average = float(compute_average_surface_distance(**pair, symmetric=True))
-        pooled, assd = medpy.hd95(p, t, spacing), medpy.assd(p, t, spacing)
-        assert np.isclose(hd, medpy.hd(p, t, spacing), atol=1e-5) and np.isclose(
-            average, assd, atol=1e-5
-        ), (name, hd, average, assd)
+        pooled = medpy.hd95(p, t, spacing)
+        assd = medpy.assd(p, t, spacing)
+        assert np.isclose(hd, medpy.hd(p, t, spacing), atol=1e-5), (name, hd, average, assd)
+        assert np.isclose(average, assd, atol=1e-5), (name, hd, average, assd)
         print(
             f'    "{name}": ({", ".join(f"{v:.6f}" for v in (*counts, hd, hd95, pooled, assd))}),'
         )

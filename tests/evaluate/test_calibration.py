@@ -21,7 +21,5 @@ def test_calibration_by_hand():
     assert calibration.error(total) == pytest.approx(
         (abs(2 * 0.9 + 5 * 0.99 - 6) + abs(1.2 - 2)) / 9
     )
-    assert (
-        calibration.count(probability, 0 * label)[0].sum() == 60
-        and calibration.summary(np.zeros((3, 10)))["ece"] is None
-    )
+    assert calibration.count(probability, 0 * label)[0].sum() == 60
+    assert calibration.summary(np.zeros((3, 10)))["ece"] is None

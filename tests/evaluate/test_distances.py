@@ -152,16 +152,19 @@ def test_directions_by_hand():
     """A row of 3 against its first pixel. Catches the two directions being swapped or one being
     computed twice.
     """
-    row, pixel = box((3, 5), (1, 2), (1, 4)), box((3, 5), (1, 2), (1, 2))
+    row = box((3, 5), (1, 2), (1, 4))
+    pixel = box((3, 5), (1, 2), (1, 2))
     d = surface_distances(row, pixel, (1.0, 2.0))
-    assert sorted(d.to_truth) == [0.0, 2.0, 4.0] and list(d.to_prediction) == [0.0]
+    assert sorted(d.to_truth) == [0.0, 2.0, 4.0]
+    assert list(d.to_prediction) == [0.0]
 
 
 def test_hd95_modes_by_hand():
     """To the truth 0, 2, 4 (95 %: 3.8), back 0: max 3.8, pooled 0, 0, 2, 4 -> 3.7. Catches the
     modes being swapped.
     """
-    row, pixel = box((3, 5), (1, 2), (1, 4)), box((3, 5), (1, 2), (1, 2))
+    row = box((3, 5), (1, 2), (1, 4))
+    pixel = box((3, 5), (1, 2), (1, 2))
     found = mask_metrics(row, pixel, (1.0, 2.0), ("hd", "hd95", "hd95_pooled", "assd"))
     np.testing.assert_allclose(list(found.values()), [4.0, 3.8, 3.7, 1.5], rtol=1e-12)
     assert found == mask_metrics(pixel, row, (1.0, 2.0), tuple(found))
@@ -174,10 +177,8 @@ def test_distances_are_symmetric(name):
     """
     prediction, truth, spacing = CASES[name]
     names = ("hd", "hd95", "hd95_pooled", "assd")
-    there, back = (
-        mask_metrics(prediction, truth, spacing, names),
-        mask_metrics(truth, prediction, spacing, names),
-    )
+    there = mask_metrics(prediction, truth, spacing, names)
+    back = mask_metrics(truth, prediction, spacing, names)
     np.testing.assert_allclose(list(there.values()), list(back.values()), rtol=1e-12)
 
 
@@ -187,14 +188,15 @@ def test_place_and_scale(shape):
     crop that cuts or pads wrongly.
     """
     space = (1.0, 2.0, 0.5)[: len(shape)]
-    a, b = ball(shape, (3,) * len(shape), 2), ball(shape, (3.5,) * len(shape), 1.8)
+    a = ball(shape, (3,) * len(shape), 2)
+    b = ball(shape, (3.5,) * len(shape), 1.8)
     shift = tuple(-1 for _ in shape)
     plain = surface_distances(a, b, space)
     moved = surface_distances(
         np.roll(a, shift, range(len(shape))), np.roll(b, shift, range(len(shape))), space
     )
     scaled = surface_distances(a, b, [3 * s for s in space])
-    for p, m, s in zip(plain, moved, scaled):
+    for p, m, s in zip(plain, moved, scaled, strict=True):
         np.testing.assert_array_equal(p, m)
         np.testing.assert_allclose(3 * p, s, rtol=1e-12)
 

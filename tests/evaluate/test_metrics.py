@@ -13,7 +13,8 @@ from semiseg.types import IGNORE
 
 COUNTS = ("dice", "iou", "precision", "sensitivity", "volume_error", "volume_error_abs")
 DISTANCES = ("hd", "hd95", "hd95_pooled", "assd")
-SHAPE, SPACING = (6, 8), (0.5, 0.5)
+SHAPE = (6, 8)
+SPACING = (0.5, 0.5)
 DIAGONAL = 5.0  # of 3 x 4
 FULL = box(SHAPE, (1, 3), (1, 5))  # 8 pixels
 EMPTY = np.zeros(SHAPE, bool)
@@ -95,7 +96,8 @@ def test_rows_name_class_metric_and_unit():
     a distance.
     """
     label = np.zeros((4, 6), np.uint8)
-    label[1, 1:3], label[2, 1:5] = 1, 2
+    label[1, 1:3] = 1
+    label[2, 1:5] = 2
     prediction = label.copy()
     prediction[2, 3:5] = 0
     rows = score(
@@ -112,9 +114,10 @@ def test_rows_name_class_metric_and_unit():
 def test_default_rows_and_hd95_modes():
     """Catches a metric missing by default, and a mode that drops the other's column."""
     label = FULL.astype(np.uint8)
-    names = lambda **options: [
-        row.metric for row in score(label, label, SPACING, ("background", "x"), **options)
-    ]
+
+    def names(**options):
+        return [row.metric for row in score(label, label, SPACING, ("background", "x"), **options)]
+
     everything = (*COUNTS[:4], "hd95", "hd95_pooled", "assd", "volume_error")
     assert names() == list(everything) == [m for m in METRICS if METRICS[m].by_default]
     assert names(hd95=("max",)) == [m for m in everything if m != "hd95_pooled"]
@@ -141,7 +144,8 @@ def test_ignored_pixels_are_in_neither_mask():
 def test_one_pixel_in_two_and_three_dimensions():
     """One pixel is its own surface. Catches an erosion or a crop that leaves it without one."""
     for shape in ((5, 5), (3, 5, 5), (1, 1)):
-        a, b = np.zeros(shape, bool), np.zeros(shape, bool)
+        a = np.zeros(shape, bool)
+        b = np.zeros(shape, bool)
         a[(0,) * len(shape)] = b[(-1,) * len(shape)] = True
         apart = math.hypot(*(n - 1 for n in shape))
         assert mask_metrics(a, b, (1.0,) * len(shape), DISTANCES) == pytest.approx(

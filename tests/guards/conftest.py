@@ -38,15 +38,27 @@ def old(tmp_path_factory) -> Done:
     named = {
         "check": ["data", "check", "discs"],
         "import": [
-            "data", "import", "--format=folder", "--source=discs_source", "--name=anew",
+            "data",
+            "import",
+            "--format=folder",
+            "--source=discs_source",
+            "--name=anew",
             "--json=import.json",
         ],
         "status": ["sweep", "status", "sweep", "--json=status.json"],
         "report": ["report", "finished", "sweep", "--out=report", "--json=report.json"],
         "evaluate": ["evaluate", "finished/mean_teacher", "--json=evaluate.json"],
-        "predict supervised": ["predict", "finished/supervised", pictures, "--output=new/supervised"],
+        "predict supervised": [
+            "predict",
+            "finished/supervised",
+            pictures,
+            "--output=new/supervised",
+        ],
         "predict mean_teacher": [
-            "predict", "finished/mean_teacher", pictures, "--output=new/mean_teacher",
+            "predict",
+            "finished/mean_teacher",
+            pictures,
+            "--output=new/mean_teacher",
         ],
         "predict exported": ["predict", "exported", pictures, "--output=new/exported"],
         "read": ["train", "--out=finished/supervised", *tools.TRAIN],
@@ -56,10 +68,15 @@ def old(tmp_path_factory) -> Done:
         "sample": ["gan", "sample", "generator", "--n=4", "--out=new/generated"],
         "resume generator": ["gan", "fit", "--out=generator_interrupted", *tools.FIT],
         "card": [
-            "gan", "card", "generated", "--data=discs", "--steps=2", "--out=judged",
+            "gan",
+            "card",
+            "generated",
+            "--data=discs",
+            "--steps=2",
+            "--out=judged",
             "--json=card.json",
         ],
-    }  # fmt: skip
+    }
     return run(folder, named)
 
 
@@ -73,13 +90,21 @@ def new(tmp_path_factory) -> Done:
     small = ["--batch=1", "--size=16", "--repeats=1"]
     named = {
         "import": [
-            "data", "import", "--format=folder", "--source=discs_source", "--name=discs",
+            "data",
+            "import",
+            "--format=folder",
+            "--source=discs_source",
+            "--name=discs",
             "--json=json/data import.json",
         ],
         "list": ["data", "list", "--json=json/data list.json"],
         "check": ["data", "check", "discs", "--json=json/data check.json"],
         "describe": [
-            "data", "describe", "discs", "--json=json/data describe.json", "--plan=plan.yaml",
+            "data",
+            "describe",
+            "discs",
+            "--json=json/data describe.json",
+            "--plan=plan.yaml",
         ],
         "supervised": ["train", "--out=made/supervised", "--test", *tools.TRAIN],
         "mean_teacher": ["train", "--out=made/mean_teacher", "--method=mean_teacher", *tools.TRAIN],
@@ -92,19 +117,36 @@ def new(tmp_path_factory) -> Done:
         "spade": ["gan", "fit", "--out=made/spade", *tools.FIT],
         "sample": ["gan", "sample", "made/spade", "--n=4", "--out=generated"],
         "card": [
-            "gan", "card", "generated", "--data=discs", "--steps=2", "--out=judged",
+            "gan",
+            "card",
+            "generated",
+            "--data=discs",
+            "--steps=2",
+            "--out=judged",
             "--json=json/gan card.json",
         ],
         "methods": ["methods", "--json=json/methods.json"],
         "nets": ["nets", "unet", "--size=16", "--json=json/nets.json"],
         "doctor": ["doctor", "--json=json/doctor.json"],
-        "bench step": ["bench", "step", "--width=4", "--inner=1", *small, "--json=json/bench step.json"],
+        "bench step": [
+            "bench",
+            "step",
+            "--width=4",
+            "--inner=1",
+            *small,
+            "--json=json/bench step.json",
+        ],
         "bench methods": [
-            "bench", "methods", "--only=mean_teacher", "--widths=4,8", "--inner=1", *small,
+            "bench",
+            "methods",
+            "--only=mean_teacher",
+            "--widths=4,8",
+            "--inner=1",
+            *small,
             "--json=json/bench methods.json",
         ],
         "bench nets": ["bench", "nets", "--only=unet", *small, "--json=json/bench nets.json"],
-    }  # fmt: skip
+    }
     (folder / "json").mkdir()
     (folder / "random.yaml").write_text(RANDOM)
     return run(folder, named)

@@ -1,7 +1,8 @@
-"""What the guards share: commands in a process with a fixed environment, and how to compare weights.
+"""What the guards share: commands in a process with a fixed environment, and how to compare
+weights.
 
-Bits of a float32 result depend on the compiler's flags, the versions of JAX, the CPU, and the number
-of its cores. So the guards run commands in a child process with an environment of their own,
+Bits of a float32 result depend on the compiler's flags, the versions of JAX, the CPU, and the
+number of its cores. So the guards run commands in a child process with an environment of their own,
 independent of tests/conftest.py, on one core. A result is compared bit by bit only where
 :func:`machine` equals the recorded one; elsewhere it is compared within a tolerance.
 """
@@ -32,14 +33,32 @@ in a gradient near 0 moves a weight by a share of the learning rate, 0.01."""
 
 NET = ["--net.widths=4,8", "--image-size=24"]
 TRAIN = [
-    "--data=discs", *NET, "--labels=4", "--steps=20", "--batch=4", "--lr=0.01",
-    "--log-every=5", "--eval-every=10", "--quiet",
-]  # fmt: skip
+    "--data=discs",
+    *NET,
+    "--labels=4",
+    "--steps=20",
+    "--batch=4",
+    "--lr=0.01",
+    "--log-every=5",
+    "--eval-every=10",
+    "--quiet",
+]
 FIT = [
-    "--data=discs", "--labels=4", "--image-size=32", "--steps=20", "--batch=4", "--log-every=5",
-    "--grid-every=20", "--generator.widths=8,4", "--generator.hidden=4", "--generator.noise=2",
-    "--generator.style=4", "--discriminator.widths=4,8", "--discriminator.scales=1", "--quiet",
-]  # fmt: skip
+    "--data=discs",
+    "--labels=4",
+    "--image-size=32",
+    "--steps=20",
+    "--batch=4",
+    "--log-every=5",
+    "--grid-every=20",
+    "--generator.widths=8,4",
+    "--generator.hidden=4",
+    "--generator.noise=2",
+    "--generator.style=4",
+    "--discriminator.widths=4,8",
+    "--discriminator.scales=1",
+    "--quiet",
+]
 """Flags of a tiny run and of a tiny generator."""
 
 CHILD = """

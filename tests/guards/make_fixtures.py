@@ -103,17 +103,17 @@ def stopped(lines: int, argv: list[str], cwd: Path) -> None:
 def statistics(arrays: dict[str, np.ndarray]) -> dict:
     """Hash of all arrays; mean and mean square of each; the first values of three."""
     chosen = sorted(arrays)[:: max(1, len(arrays) // 3)][:3]
+    leaves = {}
+    for key, array in sorted(arrays.items()):
+        leaves[key] = {
+            "shape": list(array.shape),
+            "mean": float(np.mean(array, dtype=np.float64)),
+            "mean_square": float(np.mean(np.square(array, dtype=np.float64))),
+        }
     return {
         "sha256": tools.digest(arrays),
-        "leaves": {
-            key: {
-                "shape": list(array.shape),
-                "mean": float(np.mean(array, dtype=np.float64)),
-                "mean_square": float(np.mean(np.square(array, dtype=np.float64))),
-            }
-            for key, array in sorted(arrays.items())
-        },
-        "values": {key: [float(x) for x in arrays[key].ravel()[:8]] for key in chosen},
+        "leaves": leaves,
+        "values": {key: list(map(float, arrays[key].ravel()[:8])) for key in chosen},
     }
 
 

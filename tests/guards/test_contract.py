@@ -219,7 +219,7 @@ def content(folder: Path) -> dict[str, Any]:
             found[name] = keys(tools.read_json(path))
         elif name.endswith(".jsonl"):
             lines = [json.loads(line) for line in path.read_text().splitlines()]
-            found[name] = sorted({key for line in lines for key in line})
+            found[name] = sorted(set().union(*lines))
         elif name.endswith(".yaml"):
             found[name] = keys(yaml.safe_load(path.read_text()))
         elif name.endswith(".csv"):

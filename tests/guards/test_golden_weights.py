@@ -1,9 +1,9 @@
 """The last weights of four short trainings equal those that commit 53dd379 trained.
 
 Catches a change of any number on the way from a picture to a weight: the order of random draws, a
-loss, an augmentation, the optimiser, the order of leaves. ``golden_weights.json`` holds a hash, which
-is compared where the machine and the versions are those it was made with, and statistics and values
-of the weights, which are compared elsewhere.
+loss, an augmentation, the optimiser, the order of leaves. ``golden_weights.json`` holds a hash,
+which is compared where the machine and the versions are those it was made with, and statistics and
+values of the weights, which are compared elsewhere.
 """
 
 import guard_tools as tools

@@ -6,6 +6,7 @@ compared within a tolerance and pictures by the share of pixels that agree.
 
 import csv
 import json
+import operator
 import shutil
 
 import guard_tools as tools
@@ -25,7 +26,8 @@ def read_rows(path):
 def assert_same_pictures(new, recorded, least_equal):
     """Equal pictures on the machine type that made them; else this share of equal pixels."""
     names = sorted(p.name for p in recorded.iterdir())
-    assert sorted(p.name for p in new.iterdir()) == names and names
+    assert sorted(p.name for p in new.iterdir()) == names
+    assert names
     for name in names:
         one = np.asarray(Image.open(new / name)).astype(int)
         other = np.asarray(Image.open(recorded / name)).astype(int)
@@ -38,15 +40,30 @@ def assert_same_pictures(new, recorded, least_equal):
 
 def without_seconds(path):
     lines = [json.loads(line) for line in path.read_text().splitlines()]
-    return [{k: v for k, v in line.items() if k != "seconds"} for line in lines]
+    for line in lines:
+        line.pop("seconds", None)
+    return lines
 
 
 @pytest.mark.parametrize(
     "command",
-    ["check", "import", "status", "report", "evaluate", "predict supervised",
-     "predict mean_teacher", "predict exported", "read", "resume", "sweep", "export", "sample",
-     "resume generator"],
-)  # fmt: skip
+    [
+        "check",
+        "import",
+        "status",
+        "report",
+        "evaluate",
+        "predict supervised",
+        "predict mean_teacher",
+        "predict exported",
+        "read",
+        "resume",
+        "sweep",
+        "export",
+        "sample",
+        "resume generator",
+    ],
+)
 def test_command_succeeds(command, old):
     code, _, err = old.results[command]
     assert code == 0, err
@@ -67,10 +84,14 @@ def test_load_runs(tmp_path):
         shutil.copytree(tools.MADE / part, tmp_path / part)
     frame = semiseg.load_runs([tmp_path / "finished", tmp_path / "sweep"]).to_pandas()
     assert sorted(set(frame.run)) == [
-        "mean_teacher", "mean_teacher-subset0", "supervised", "supervised-subset0",
+        "mean_teacher",
+        "mean_teacher-subset0",
+        "supervised",
+        "supervised-subset0",
         "supervised-subset1",
-    ]  # fmt: skip
-    assert set(frame.labels) == {4} and set(frame.method) == {"supervised", "mean_teacher"}
+    ]
+    assert set(frame.labels) == {4}
+    assert set(frame.method) == {"supervised", "mean_teacher"}
     summary = tools.read_json(tools.MADE / "finished/supervised/summary.json")
     chosen = frame[
         (frame.run == "supervised")
@@ -89,13 +110,13 @@ def test_report_has_the_same_table(old):
 
 
 def test_evaluation_gives_the_same_scores(old):
-    key = ("run", "split", "checkpoint", "subject", "class", "metric")
     new = read_rows(old.folder / "finished/mean_teacher/per_subject.csv")
     recorded = read_rows(tools.MADE / "finished/mean_teacher/per_subject.csv")
-    scores = {tuple(r[k] for k in key): r["value"] for r in new}
+    entry = operator.itemgetter("run", "split", "checkpoint", "subject", "class", "metric")
+    scores = {entry(row): row["value"] for row in new}
     assert len(new) == len(recorded)
     for row in recorded:
-        value = scores[tuple(row[k] for k in key)]
+        value = scores[entry(row)]
         if EXACT:
             assert value == row["value"]
         elif row["metric"] == "dice" and row["value"]:
@@ -151,7 +172,8 @@ def test_a_sweep_goes_on_with_its_unfinished_trial(old):
     weights = old.folder / "sweep/mean_teacher-subset1/weights.safetensors"
     lines = without_seconds(weights.parent / "metrics.jsonl")
     recorded = without_seconds(tools.MADE / "sweep/mean_teacher-subset1/metrics.jsonl")
-    assert [line["step"] for line in lines] == [5, 10, 15, 20] and lines[:2] == recorded[:2]
+    assert [line["step"] for line in lines] == [5, 10, 15, 20]
+    assert lines[:2] == recorded[:2]
 
 
 def test_an_old_run_exports_what_53dd379_exported(old):
@@ -179,7 +201,8 @@ def test_the_sampled_set_has_the_same_record(old):
     for name in ("provenance.csv", "subjects.csv"):
         new = read_rows(old.folder / "new/generated" / name)
         recorded = read_rows(tools.MADE / "generated" / name)
-        assert len(new) == len(recorded) == 4 and list(new[0]) == list(recorded[0])
+        assert len(new) == len(recorded) == 4
+        assert list(new[0]) == list(recorded[0])
         if EXACT:
             assert new == recorded
     new = tools.read_json(old.folder / "new/generated/generator.json")

@@ -63,13 +63,13 @@ def test_signed_without_a_border():
     """
     mask = jnp.zeros((3, 4, 5), bool).at[1].set(True).at[2, 0, 0].set(True)
     found = signed_distance(mask, ~mask, (1.0, 1.0))
-    assert (found[:2] == 0).all() and found[2, 0, 0] == -1 and found[2, 3, 4] == 5
+    assert (found[:2] == 0).all()
+    assert found[2, 0, 0] == -1
+    assert found[2, 3, 4] == 5
 
 
 def test_undecided_pixels_make_no_border():
     """Row: inside, undecided, undecided, outside. Catches IGNORE read as background."""
-    inside, outside = (
-        jnp.asarray([[True, False, False, False]]),
-        jnp.asarray([[False, False, False, True]]),
-    )
+    inside = jnp.asarray([[True, False, False, False]])
+    outside = jnp.asarray([[False, False, False, True]])
     np.testing.assert_array_equal(signed_distance(inside, outside, (1.0,))[0], [-3, -1, 1, 3])

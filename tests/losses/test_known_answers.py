@@ -1,4 +1,6 @@
-"""Values worked out by hand, and the closed forms and other libraries that a loss must agree with."""
+"""Values worked out by hand, and the closed forms and other libraries that a loss must agree
+with.
+"""
 
 import functools
 
@@ -148,11 +150,16 @@ def test_soft_predictions(loss, expected):
 
 @pytest.mark.parametrize("cls", [Dice, Tversky, GeneralisedDice])
 def test_batch_or_image(cls):
-    """Image 1 right in 4 pixels, image 2 wrong in its one. Catches `batch` summing the wrong axes."""
+    """Image 1 right in 4 pixels, image 2 wrong in its one. Catches `batch` summing the wrong
+    axes.
+    """
     prediction, truth = (
         np.asarray([[[1, 1, 1, 1, 0, 0]], [[*second, 0, 0, 0, 0]]]) for second in ((1, 0), (0, 1))
     )
-    found = lambda batch: value(cls(batch=batch, background=False), certain(prediction), truth)
+
+    def found(batch):
+        return value(cls(batch=batch, background=False), certain(prediction), truth)
+
     np.testing.assert_allclose(found(False), 0.5, atol=1e-5)
     np.testing.assert_allclose(found(True), 0.2, atol=1e-5)
 
@@ -175,7 +182,8 @@ def test_hausdorff_by_hand():
     """Two pixels too many at one end. Distances to the truth's contour 2 1, to the prediction's 4
     3. Catches one map left out, or alpha.
     """
-    truth, logits = strip(0, 0, 1, 1, 0), certain(strip(1, 1, 1, 1, 0))
+    truth = strip(0, 0, 1, 1, 0)
+    logits = certain(strip(1, 1, 1, 1, 0))
     np.testing.assert_allclose(
         term("hausdorff", HausdorffDT(), logits, truth), (16 + 4 + 9 + 1) / 5, rtol=1e-5
     )
@@ -219,8 +227,12 @@ def test_ssl4mis_closed_form():
     """
     logits, label = random()
     z = np.exp(np.asarray(logits, np.float64))
-    p, y = z / z.sum(-1, keepdims=True), np.eye(4)[np.asarray(label)]
-    total = lambda a: a.reshape(-1, 4).sum(0)
+    p = z / z.sum(-1, keepdims=True)
+    y = np.eye(4)[np.asarray(label)]
+
+    def total(a):
+        return a.reshape(-1, 4).sum(0)
+
     dice = 1 - ((2 * total(p * y) + 1e-5) / (total(p * p) + total(y * y) + 1e-5)).mean()
     np.testing.assert_allclose(
         value(SSL4MIS, logits, label), 0.5 * (-(y * np.log(p)).sum(-1).mean() + dice), rtol=1e-6
@@ -257,7 +269,8 @@ def test_dice_class_weights_by_hand():
     """Class 1 right (0), class 2 wrong (1), weights 1 and 3. Catches weights that are not
     normalised, or shifted by the background.
     """
-    logits, label = certain(strip(1, 1, 0, 2), 3), strip(1, 1, 2, 0)
+    logits = certain(strip(1, 1, 0, 2), 3)
+    label = strip(1, 1, 2, 0)
     np.testing.assert_allclose(
         value(Dice(class_weights=(7.0, 1.0, 3.0)), logits, label), 0.75, atol=1e-5
     )
@@ -285,4 +298,5 @@ def test_softmax_mse_by_hand():
         softmax_mse(p, q, jnp.asarray([[[True, True]]])), (0.16 + 1) / 2, rtol=1e-6
     )
     gradient = jax.grad(softmax_mse)(p, q, jnp.asarray([[[True, False]]]))
-    assert (gradient[0, 0, 1] == 0).all() and (gradient[0, 0, 0] != 0).all()
+    assert (gradient[0, 0, 1] == 0).all()
+    assert (gradient[0, 0, 0] != 0).all()

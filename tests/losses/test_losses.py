@@ -76,7 +76,10 @@ def test_learns_inside_jit_and_scan(loss):
 
     after, values = jax.jit(lambda x: jax.lax.scan(step, x, None, length=12))(logits)
     assert values[-1] < values[0]
-    agrees = lambda x: float((np.asarray(x).argmax(-1) == label).mean())
+
+    def agrees(x):
+        return float((np.asarray(x).argmax(-1) == label).mean())
+
     assert agrees(after) > agrees(logits) + 0.1
 
 
@@ -86,10 +89,13 @@ def test_ignored_pixels_have_no_gradient(loss):
     Catches a mask applied after the softmax.
     """
     logits, label = example(6, 8)
-    logits[0, 2, 6], logits[1, 3, 7] = np.nan, np.inf
+    logits[0, 2, 6] = np.nan
+    logits[1, 3, 7] = np.inf
     value, gradient = numbers(loss, logits, ignoring(label, *LAST_COLUMNS))
-    assert np.isfinite(value) and (gradient[:, :, 5:] == 0).all()
-    assert np.isfinite(gradient).all() and (gradient[:, :, :5] != 0).any()
+    assert np.isfinite(value)
+    assert (gradient[:, :, 5:] == 0).all()
+    assert np.isfinite(gradient).all()
+    assert (gradient[:, :, :5] != 0).any()
 
 
 @every
@@ -131,7 +137,8 @@ def test_all_ignored_is_zero(loss):
     """
     logits, label = example(6, 8)
     value, gradient = numbers(loss, logits, ignoring(label, EVERYTHING))
-    assert value == 0 and (gradient == 0).all()
+    assert value == 0
+    assert (gradient == 0).all()
 
 
 @every
@@ -145,7 +152,8 @@ def test_extreme_logits(loss):
         values = []
         for logits in (right, -right, np.full_like(right, size)):
             value, gradient = numbers(loss, logits, label)
-            assert np.isfinite(value) and np.isfinite(gradient).all()
+            assert np.isfinite(value)
+            assert np.isfinite(gradient).all()
             values.append(value)
         assert values[0] < values[1]
 
@@ -157,11 +165,11 @@ def test_half_precision_is_summed_in_float32(loss):
     """
     logits, label = example(6, 8)
     program = jax.make_jaxpr(loss)(logits.astype(jnp.bfloat16), label.astype(np.uint8))
-    seen = {
-        e.primitive.name
-        for e in program.eqns
-        if any(v.aval.dtype == jnp.bfloat16 for v in e.invars)
-    }
+
+    def takes_half(equation):
+        return any(v.aval.dtype == jnp.bfloat16 for v in equation.invars)
+
+    seen = {e.primitive.name for e in program.eqns if takes_half(e)}
     assert seen == {"convert_element_type"}
     assert [(x.dtype, x.shape) for x in program.out_avals] == [(jnp.float32, ())]
 
@@ -182,12 +190,17 @@ def test_number_fields_are_traced(loss):
 @pytest.mark.parametrize("cls", LOSSES.values(), ids=LOSSES.keys())
 def test_is_a_documented_hyper_dataclass(cls):
     """Catches a plain class in the table, which a trial could not carry."""
-    assert is_hyper(cls()) and cls() == cls() and cls.__doc__ and hash(cls()) is not None
+    assert is_hyper(cls())
+    assert cls() == cls()
+    assert cls.__doc__
+    assert hash(cls()) is not None
 
 
 @pytest.mark.parametrize("cls", [cls for cls in LOSSES.values() if cls is not CEDice])
 def test_wrong_number_of_class_weights(cls):
-    """Catches weights that broadcasting would stretch or a class they would leave out in silence."""
+    """Catches weights that broadcasting would stretch or a class they would leave out in
+    silence.
+    """
     shapes = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in example(6, 8)]
     with pytest.raises(UserError, match="2 weights for 3 classes"):
         jax.eval_shape(cls(class_weights=(1.0, 2.0)), *shapes)

@@ -26,7 +26,8 @@ from semiseg.types import (
 )
 
 KEY = r.KEY
-SIDE, POOL = 16, 18
+SIDE = 16
+POOL = 18
 NET = UNet(widths=(4, 8), convs=1, norm="batch")
 """Batch norm: the one kind with statistics, which an average must follow and unlabelled images must
 not reach.
@@ -117,36 +118,120 @@ LOW: dict[str, Any] = {**NOW, "threshold": 0.4}
 MIX = {"cutmix": 1.0, "jitter": 0.0, "blur": 0.0, "drop": 0.0}
 ROWS = {
     "supervised": Row(m.Supervised(decay=0.3), "L", off={}, strong=False),
-    "entropy_minimisation": Row(m.EntropyMinimisation(**NOW), "LL", strong=False, reference=r.Reference(r.entropy_minimisation)),
-    "pseudo_label": Row(m.PseudoLabel(**LOW), "L-L", rejects=True, reference=r.Reference(r.fixmatch)),
-    "self_training": Row(m.SelfTraining(**LOW), "L-L", ramps=False, rejects=True, ready=_round_one, reference=r.Reference(r.fixmatch)),
+    "entropy_minimisation": Row(
+        m.EntropyMinimisation(**NOW),
+        "LL",
+        strong=False,
+        reference=r.Reference(r.entropy_minimisation),
+    ),
+    "pseudo_label": Row(
+        m.PseudoLabel(**LOW), "L-L", rejects=True, reference=r.Reference(r.fixmatch)
+    ),
+    "self_training": Row(
+        m.SelfTraining(**LOW),
+        "L-L",
+        ramps=False,
+        rejects=True,
+        ready=_round_one,
+        reference=r.Reference(r.fixmatch),
+    ),
     "pi_model": Row(m.PiModel(**NOW), "LLL", reference=r.Reference(r.pi_model)),
-    "temporal_ensembling": Row(m.TemporalEnsembling(**NOW), "LL", ready=_ensemble, reference=r.Reference(r.temporal_ensembling, rtol=3e-3)),
+    "temporal_ensembling": Row(
+        m.TemporalEnsembling(**NOW),
+        "LL",
+        ready=_ensemble,
+        reference=r.Reference(r.temporal_ensembling, rtol=3e-3),
+    ),
     "mean_teacher": Row(m.MeanTeacher(**NOW), "L-L", reference=r.Reference(r.mean_teacher)),
-    "uamt": Row(m.UAMT(**NOW, looks=2), "L-L", still={"noise": 0.0},
-                reference=r.Reference(r.uamt, {"noise": 0.0, "ramp": 0.4}, (0.1, 0.1), sharp=2.0, one_view=True)),
+    "uamt": Row(
+        m.UAMT(**NOW, looks=2),
+        "L-L",
+        still={"noise": 0.0},
+        reference=r.Reference(
+            r.uamt, {"noise": 0.0, "ramp": 0.4}, (0.1, 0.1), sharp=2.0, one_view=True
+        ),
+    ),
     "ict": Row(m.ICT(**NOW), "L-L", strong=False, still=None, reference=r.Reference(r.ict)),
-    "r_drop": Row(m.RDrop(**NOW), "LFF", teacher=False, still={"drop": 0.0}, reference=r.Reference(r.r_drop, {"drop": 0.5})),
-    "cct": Row(m.CCT(**NOW), "LF", strong=False, still={"drop": 0.0},
-               reference=r.Reference(r.cct, {"noise": 0.0, "drop": 0.0, "active_low": 2.0, "active_high": 2.0})),
+    "r_drop": Row(
+        m.RDrop(**NOW),
+        "LFF",
+        teacher=False,
+        still={"drop": 0.0},
+        reference=r.Reference(r.r_drop, {"drop": 0.5}),
+    ),
+    "cct": Row(
+        m.CCT(**NOW),
+        "LF",
+        strong=False,
+        still={"drop": 0.0},
+        reference=r.Reference(
+            r.cct, {"noise": 0.0, "drop": 0.0, "active_low": 2.0, "active_high": 2.0}
+        ),
+    ),
     "cps": Row(m.CPS(**NOW), "LLLL", strong=False, reference=r.Reference(r.cps)),
-    "cross_teaching": Row(m.CrossTeaching(**NOW, other=r.OTHER), "LL", strong=False, reference=r.Reference(r.cross_teaching)),
-    "urpc": Row(m.URPC(**NOW, scales=3), "BB", zero="heads", strong=False, reference=r.Reference(r.urpc)),
+    "cross_teaching": Row(
+        m.CrossTeaching(**NOW, other=r.OTHER),
+        "LL",
+        strong=False,
+        reference=r.Reference(r.cross_teaching),
+    ),
+    "urpc": Row(
+        m.URPC(**NOW, scales=3), "BB", zero="heads", strong=False, reference=r.Reference(r.urpc)
+    ),
     "mcnet": Row(m.MCNet(**NOW), "BB", zero="heads", strong=False, reference=r.Reference(r.mcnet)),
-    "dtc": Row(m.DTC(**NOW, steepness=5.0), "BB", off={"weight": 0.0, "distance_weight": 0.0}, zero="close", strong=False,
-               reference=r.Reference(r.dtc)),
-    "sassnet": Row(m.SASSNet(**NOW), "BF", off={"weight": 0.0, "distance_weight": 0.0}, strong=False,
-                   reference=r.Reference(r.sassnet)),
+    "dtc": Row(
+        m.DTC(**NOW, steepness=5.0),
+        "BB",
+        off={"weight": 0.0, "distance_weight": 0.0},
+        zero="close",
+        strong=False,
+        reference=r.Reference(r.dtc),
+    ),
+    "sassnet": Row(
+        m.SASSNet(**NOW),
+        "BF",
+        off={"weight": 0.0, "distance_weight": 0.0},
+        strong=False,
+        reference=r.Reference(r.sassnet),
+    ),
     "dan": Row(m.DAN(**NOW), "LL", strong=False, reference=r.Reference(r.dan)),
-    "ssnet": Row(m.SSNet(**NOW, elements=8), "BFLL", zero="close", strong=False, still={"radius": 0.0}, reference=r.Reference(r.ssnet)),
+    "ssnet": Row(
+        m.SSNet(**NOW, elements=8),
+        "BFLL",
+        zero="close",
+        strong=False,
+        still={"radius": 0.0},
+        reference=r.Reference(r.ssnet),
+    ),
     "fixmatch": Row(m.FixMatch(**LOW), "L-L", rejects=True, reference=r.Reference(r.fixmatch)),
-    "unimatch": Row(m.UniMatch(**LOW), "LFLL", still={"cutmix": 0.0, "jitter": 0.0, "blur": 0.0, "drop": 0.0}, rejects=True,
-                    reference=r.Reference(r.unimatch, MIX)),
-    "bcp": Row(m.BCP(decay=0.3), "-LL", off={"weight": 0.0, "side": 1.0, "pretrain": 0.0}, zero="pass", share=0.5, strong=False, ramps=False, still=None,
-               outside=False, reference=r.Reference(r.bcp)),
-    "ad_mt": Row(m.ADMT(**LOW, period=1), "L---L", still={"cutmix": 0.0}, rejects=True, ready=_two_teachers,
-                 reference=r.Reference(r.ad_mt, {"cutmix": 1.0}, step=1)),
-}  # fmt: skip
+    "unimatch": Row(
+        m.UniMatch(**LOW),
+        "LFLL",
+        still={"cutmix": 0.0, "jitter": 0.0, "blur": 0.0, "drop": 0.0},
+        rejects=True,
+        reference=r.Reference(r.unimatch, MIX),
+    ),
+    "bcp": Row(
+        m.BCP(decay=0.3),
+        "-LL",
+        off={"weight": 0.0, "side": 1.0, "pretrain": 0.0},
+        zero="pass",
+        share=0.5,
+        strong=False,
+        ramps=False,
+        still=None,
+        outside=False,
+        reference=r.Reference(r.bcp),
+    ),
+    "ad_mt": Row(
+        m.ADMT(**LOW, period=1),
+        "L---L",
+        still={"cutmix": 0.0},
+        rejects=True,
+        ready=_two_teachers,
+        reference=r.Reference(r.ad_mt, {"cutmix": 1.0}, step=1),
+    ),
+}
 VARIANTS = {
     "unimatch_dice": ROWS["unimatch"]._replace(
         method=m.UniMatch(**LOW, pixel_loss="dice"), reference=r.Reference(r.unimatch_dice, MIX)
@@ -164,7 +249,9 @@ accepts at any ``threshold``.
 
 
 def make_batch(seed: int = 7) -> Batch:
-    """Two labelled and two unlabelled images; the views look at the pool from its pixel (1, 1) on."""
+    """Two labelled and two unlabelled images; the views look at the pool from its pixel (1, 1)
+    on.
+    """
     k = jax.random.split(jax.random.key(seed), 4)
     shape = (2, SIDE, SIDE, 1)
     weak = jax.random.normal(k[1], shape)
@@ -265,7 +352,7 @@ def probe(method: Any, params: Any, memory: Any, batch: Batch, progress: jax.Arr
                 KEY,
                 progress,
             )
-            return value, (aux, [jnp.stack(x) for x in zip(*tape.passes)])
+            return value, (aux, [jnp.stack(x) for x in zip(*tape.passes, strict=True)])
 
         of = jax.value_and_grad(loss, (0, 1, 2), has_aux=True, allow_int=True)
         (value, (aux, passes)), (g, g_memory, g_zeros) = of(get_weights(params), memory, zeros)
@@ -337,15 +424,17 @@ def net(tree: Any) -> Any:
 
 def equal(a: Any, b: Any) -> bool:
     return jax.tree.structure(a) == jax.tree.structure(b) and all(
-        np.array_equal(x, y) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b))
+        np.array_equal(x, y) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
     )
 
 
 def close(a: Any, b: Any, rtol: float = 1e-4) -> bool:
-    """Whether two trees differ by rounding only, measured against the largest entry of each array."""
+    """Whether two trees differ by rounding only, measured against the largest entry of each
+    array.
+    """
     far = [
         np.abs(np.asarray(x) - np.asarray(y)).max() / max(np.abs(np.asarray(y)).max(), 1e-3)
-        for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b))
+        for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
     ]
     return max(far) < rtol
 

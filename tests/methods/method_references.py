@@ -8,6 +8,7 @@ constants, of which targets are made, and the pictures, from which a mix is read
 """
 
 import functools
+import itertools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -77,8 +78,12 @@ def ce(x, label, mask, of):
 
 
 def dice(x, label, mask, squared=True):
-    p, y = soft(x) * mask[..., None], jax.nn.one_hot(label, 3) * mask[..., None]
-    total = lambda a: a.sum((0, 1, 2))
+    p = soft(x) * mask[..., None]
+    y = jax.nn.one_hot(label, 3) * mask[..., None]
+
+    def total(a):
+        return a.sum((0, 1, 2))
+
     return jnp.mean(
         1 - (2 * total(p * y) + 1e-5) / (total(p * p if squared else p) + total(y) + 1e-5)
     )
@@ -110,14 +115,23 @@ def r_drop(x, z, see):
         jax.random.uniform(jax.random.split(jax.random.fold_in(KEY, i))[1], (2, 1, 1, 4)) >= 0.5
         for i in (1, 2)
     ]
-    p, q = (soft(2 * k * y @ head["kernel"][0, 0] + head["bias"]) for k, y in zip(keep, z[1:]))
+    p, q = (
+        soft(2 * k * y @ head["kernel"][0, 0] + head["bias"])
+        for k, y in zip(keep, z[1:], strict=True)
+    )
     return taught(x[0], see.batch.label) + w(see) * mean((kl(p, q) + kl(q, p)) / 2, see.batch.valid)
 
 
 def ict(x, z, see):
     """How much each image has of itself is read off its mixed picture."""
-    u, next_ = see.batch.weak, lambda a: jnp.roll(a, 1, 0)
-    of = lambda a: a.sum((1, 2, 3), keepdims=True)
+    u = see.batch.weak
+
+    def next_(a):
+        return jnp.roll(a, 1, 0)
+
+    def of(a):
+        return a.sum((1, 2, 3), keepdims=True)
+
     share = of((see.image[2] - next_(u)) * (u - next_(u))) / of((u - next_(u)) ** 2)
     q = soft(see.x[1])
     return taught(x[0], see.batch.label) + w(see) * mse(
@@ -154,7 +168,9 @@ def distances(label):
     far = jnp.sqrt(jnp.sum((at[:, None] - at) ** 2.0, -1))
 
     def one(mask):
-        to = lambda there: jnp.where(there, far, jnp.inf).min(1)
+        def to(there):
+            return jnp.where(there, far, jnp.inf).min(1)
+
         d = jnp.where(mask, -to(~mask), to(mask))
         return jnp.where(mask, d / -d.min(), d / d.max())
 
@@ -164,12 +180,13 @@ def distances(label):
 
 
 def dtc(x, z, see):
-    label, valid = see.batch.label, see.batch.valid
+    label = see.batch.label
+    valid = see.batch.valid
     d = [jnp.tanh(run(see.params["distance"], y)) for y in z]
     known = jnp.ones_like(valid)
     agree = sum(
         mse(soft(y)[..., 1:], 1 / (1 + jnp.exp(5 * a)), mask)
-        for y, a, mask in zip(x, d, (known, valid))
+        for y, a, mask in zip(x, d, (known, valid), strict=True)
     )
     return taught(x[0], label) + 0.3 * mse(d[0], distances(label), known) + w(see) * agree / 2
 
@@ -178,8 +195,13 @@ def critics(see, known, free):
     """What the critic takes for labelled: the labelled map (which teaches it alone), the unlabelled
     one, and again that one as a constant.
     """
-    inside = lambda y, constant: jnp.where(see.batch.valid[..., None], y, constant)
-    score = lambda image, y: judge(see.params["critic"], jnp.concatenate([image, y], -1))
+
+    def inside(y, constant):
+        return jnp.where(see.batch.valid[..., None], y, constant)
+
+    def score(image, y):
+        return judge(see.params["critic"], jnp.concatenate([image, y], -1))
+
     return (
         score(see.batch.image, known[1]),
         score(see.batch.weak, inside(*free)),
@@ -189,19 +211,22 @@ def critics(see, known, free):
 
 def adversarial(see, known, free):
     right, fool, wrong = critics(see, known, free)
-    away = lambda s: jnp.mean(jnp.log1p(jnp.exp(s)))
+
+    def away(s):
+        return jnp.mean(jnp.log1p(jnp.exp(s)))
+
     return w(see) * away(-fool) + away(-right) + away(wrong)
 
 
 def dan(x, z, see):
-    maps = [(soft(y), soft(constant)) for y, constant in zip(x, see.x)]
+    maps = [(soft(y), soft(constant)) for y, constant in zip(x, see.x, strict=True)]
     return taught(x[0], see.batch.label) + adversarial(see, *maps)
 
 
 def sassnet(x, z, see):
     maps = [
         tuple(jnp.tanh(run(see.params["distance"], y)) for y in (mine, constant))
-        for mine, constant in zip(z, see.z)
+        for mine, constant in zip(z, see.z, strict=True)
     ]
     distance = mse(maps[0][0], distances(see.batch.label), jnp.ones_like(see.batch.valid))
     return taught(x[0], see.batch.label) + 0.3 * distance + adversarial(see, *maps)
@@ -211,18 +236,30 @@ def ssnet(x, z, see):
     """The first step, in which the vectors are the batch's own; pair by pair. Two pictures of each
     kind were moved.
     """
-    label, valid, n = see.batch.label, see.batch.valid, 8
+    label = see.batch.label
+    valid = see.batch.valid
+    n = 8
     inside = jnp.stack([jnp.ones_like(valid), valid])[..., None]
-    p, q = soft(x[2:]) * inside, soft(see.x[:2]) * inside
-    total = lambda a: a.sum((0, 1, 2, 3))
+    p = soft(x[2:]) * inside
+    q = soft(see.x[:2]) * inside
+
+    def total(a):
+        return a.sum((0, 1, 2, 3))
+
     smooth = jnp.mean(1 - 2 * total(p * q) / (total(p * p) + total(q * q)))
 
-    unit = lambda a: a / jnp.linalg.norm(a, axis=-1, keepdims=True)
-    heads = lambda *names: (
-        lambda a: functools.reduce(lambda a, name: run(see.params[name], a), names, a)
-    )
-    vector, score = heads("projection")(see.z[0]), heads("projection", "selector")(see.z[0])
-    sigmoid = lambda a: 1 / (1 + jnp.exp(-a))
+    def unit(a):
+        return a / jnp.linalg.norm(a, axis=-1, keepdims=True)
+
+    def heads(*names):
+        return lambda a: functools.reduce(lambda a, name: run(see.params[name], a), names, a)
+
+    vector = heads("projection")(see.z[0])
+    score = heads("projection", "selector")(see.z[0])
+
+    def sigmoid(a):
+        return 1 / (1 + jnp.exp(-a))
+
     apart = 0
     for c in (1, 2):
         right = (label == c) & (see.x[0].argmax(-1) == c)
@@ -232,7 +269,8 @@ def ssnet(x, z, see):
         for features, mask in ((z[0], label == c), (z[1], valid & (see.x[1].argmax(-1) == c))):
             u = heads("projection", "prediction")(features)
             a = sigmoid(run(see.params["selector"], jax.lax.stop_gradient(u))[..., c - 1])
-            a, u = jnp.where(mask, a, 0).ravel(), unit(u).reshape(-1, 32)
+            a = jnp.where(mask, a, 0).ravel()
+            u = unit(u).reshape(-1, 32)
             apart += jnp.sum(a[:, None] * b * (1 - u @ m.T)) / (a.sum() * b.sum())
     return taught(x[0], label) + w(see) * (smooth + 0.1 * apart / 3)
 
@@ -264,7 +302,8 @@ def temporal_ensembling(x, z, see):
 
 
 def fixmatch(x, z, see):
-    q, valid = soft(see.x[1]), see.batch.valid
+    q = soft(see.x[1])
+    valid = see.batch.valid
     return taught(x[0], see.batch.label) + w(see) * ce(
         x[2], q.argmax(-1), valid & (q.max(-1) >= see.threshold), valid
     )
@@ -274,11 +313,19 @@ def unimatch(x, z, see, dice_=False):
     """Of undropped features; the second view is the weak one. A mix is where the picture is the
     next image's.
     """
-    q, batch, next_ = soft(see.x[1]), see.batch, lambda a: jnp.roll(a, 1, 0)
-    label, sure = q.argmax(-1), batch.valid & (q.max(-1) >= see.threshold)
+    q = soft(see.x[1])
+    batch = see.batch
+
+    def next_(a):
+        return jnp.roll(a, 1, 0)
+
+    label = q.argmax(-1)
+    sure = batch.valid & (q.max(-1) >= see.threshold)
 
     def h(y, mix):
-        pick = lambda a: jnp.where(mix, next_(a), a)
+        def pick(a):
+            return jnp.where(mix, next_(a), a)
+
         return (
             dice(y, pick(label), pick(sure))
             if dice_
@@ -304,16 +351,23 @@ def ad_mt(x, z, see):
         & (own.argmax(-1) != both.argmax(-1))
         & (own.max(-1) > both.max(-1))
     )
-    q, next_ = jnp.where(against[..., None], own, both), lambda a: jnp.roll(a, 1, 0)
-    pick = lambda a: jnp.where(jnp.all(see.image[4] == next_(see.batch.weak), -1), next_(a), a)
+    q = jnp.where(against[..., None], own, both)
+
+    def next_(a):
+        return jnp.roll(a, 1, 0)
+
+    def pick(a):
+        return jnp.where(jnp.all(see.image[4] == next_(see.batch.weak), -1), next_(a), a)
+
     accepted = pick(see.batch.valid & (q.max(-1) >= see.threshold))
     return taught(x[0], see.batch.label) + w(see) * dice(x[4], pick(q.argmax(-1)), accepted)
 
 
 def bcp(x, z, see):
-    batch, guess = see.batch, jnp.where(see.batch.valid, largest(see.x[0].argmax(-1), 3), 255)
+    batch = see.batch
+    guess = jnp.where(see.batch.valid, largest(see.x[0].argmax(-1), 3), 255)
     total = 0.0
-    for y, picture in zip(x[1:], see.image[1:]):
+    for y, picture in zip(x[1:], see.image[1:], strict=True):
         mine = jnp.all(picture == batch.image, -1)
         total += 0.5 * taught(y, jnp.where(mine, batch.label, 255)) + 0.5 * see.weight * taught(
             y, jnp.where(mine, 255, guess)
@@ -329,16 +383,17 @@ def cps(x, z, see):
 
 
 def mcnet(x, z, see):
-    every = lambda x, z: [x, *(x + run(see.params[f"head{i}"], z) for i in (1, 2))]
+    def every(x, z):
+        return [x, *(x + run(see.params[f"head{i}"], z) for i in (1, 2))]
+
     known, free = (every(x[i], z[i]) for i in (0, 1))
 
     def mutual(i, mask):
         power = [soft(y) ** (1 / T) for y in every(see.x[i], see.z[i])]
-        p, target = (
-            [soft(y) for y in every(x[i], z[i])],
-            [a / a.sum(-1, keepdims=True) for a in power],
-        )
-        return sum(mse(p[a], target[b], mask) for a in range(3) for b in range(3) if a != b) / 6
+        p = [soft(y) for y in every(x[i], z[i])]
+        target = [a / a.sum(-1, keepdims=True) for a in power]
+        pairs = itertools.permutations(range(3), 2)
+        return sum(mse(p[a], target[b], mask) for a, b in pairs) / 6
 
     return sum(taught(y, see.batch.label) for y in known) + w(see) * (
         mutual(0, see.batch.label < 255) + mutual(1, see.batch.valid)
@@ -347,11 +402,17 @@ def mcnet(x, z, see):
 
 def urpc(x, z, see):
     def pyramid(i):
-        small = lambda y, s: jax.image.resize(y, (2, 16 // 2**s, 16 // 2**s, y.shape[-1]), "linear")
-        coarse = lambda s: small(x[i], s) + run(see.params[f"head{s}"], small(z[i], s))
+        def small(y, s):
+            return jax.image.resize(y, (2, 16 // 2**s, 16 // 2**s, y.shape[-1]), "linear")
+
+        def coarse(s):
+            return small(x[i], s) + run(see.params[f"head{s}"], small(z[i], s))
+
         return [x[i], *(jax.image.resize(coarse(s), x[i].shape, "linear") for s in (1, 2))]
 
-    p, valid, total = [soft(y) for y in pyramid(1)], see.batch.valid, 0.0
+    p = [soft(y) for y in pyramid(1)]
+    valid = see.batch.valid
+    total = 0.0
     mean = (p[0] + p[1] + p[2]) / 3
     for q in p:
         d = jnp.sum(q * jnp.log(q / mean), -1)

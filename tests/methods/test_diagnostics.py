@@ -16,7 +16,8 @@ from semiseg.train import diagnostics, program
 from semiseg.train.draw import draw
 from semiseg.types import IGNORE, Batch, Model, Pools, Pseudo
 
-N, SIDE = 6, 16
+N = 6
+SIDE = 16
 
 
 def test_figures_by_hand():
@@ -34,13 +35,25 @@ def test_figures_by_hand():
         ).items()
     }
     wanted = {
-        "pseudo_accepted": 3 / 4, "pseudo_accepted_0": 1, "pseudo_accepted_1": 1 / 2,
-        "pseudo_accuracy": 2 / 3, "pseudo_accuracy_0": 1 / 2, "pseudo_accuracy_1": 1,
-        "pseudo_recall": 2 / 4, "pseudo_recall_0": 1, "pseudo_recall_1": 1 / 3,
-        "pseudo_ece": (0.1 + 0.8 + 0.3 + 0.4) / 4, "pseudo_ece_0": (0.1 + 0.8) / 2, "pseudo_ece_1": (0.3 + 0.4) / 2,
-        "pseudo_gap": 2 / 4, "pseudo_gap_0": 1 / 2, "pseudo_gap_1": 1 / 2,
-        "pseudo_lead": 0.0, "pseudo_lead_0": -1 / 2, "pseudo_lead_1": 1 / 2,
-    }  # fmt: skip
+        "pseudo_accepted": 3 / 4,
+        "pseudo_accepted_0": 1,
+        "pseudo_accepted_1": 1 / 2,
+        "pseudo_accuracy": 2 / 3,
+        "pseudo_accuracy_0": 1 / 2,
+        "pseudo_accuracy_1": 1,
+        "pseudo_recall": 2 / 4,
+        "pseudo_recall_0": 1,
+        "pseudo_recall_1": 1 / 3,
+        "pseudo_ece": (0.1 + 0.8 + 0.3 + 0.4) / 4,
+        "pseudo_ece_0": (0.1 + 0.8) / 2,
+        "pseudo_ece_1": (0.3 + 0.4) / 2,
+        "pseudo_gap": 2 / 4,
+        "pseudo_gap_0": 1 / 2,
+        "pseudo_gap_1": 1 / 2,
+        "pseudo_lead": 0.0,
+        "pseudo_lead_0": -1 / 2,
+        "pseudo_lead_1": 1 / 2,
+    }
     assert found.keys() == wanted.keys()
     np.testing.assert_allclose(
         [found[k] for k in wanted], list(wanted.values()), rtol=1e-5, atol=1e-6
@@ -83,11 +96,21 @@ def train():
     rng = np.random.default_rng(0)
     truth = jnp.asarray(rng.integers(0, 3, (N, SIDE, SIDE)), jnp.uint8)
     given = jnp.where(jnp.arange(N)[:, None, None] < 2, truth, jnp.uint8(IGNORE))
-    index = lambda *i: jnp.resize(jnp.array(i, jnp.int32), N)
+
+    def index(*i):
+        return jnp.resize(jnp.array(i, jnp.int32), N)
+
     pools = Pools(
-        jnp.asarray(rng.integers(0, 256, (N, SIDE, SIDE, 1)), jnp.uint8), given, index(0, 1), jnp.int32(2), index(2, 3, 4, 5), jnp.int32(4),
-        jnp.zeros((1, SIDE, SIDE, 1), jnp.uint8), jnp.full((1, SIDE, SIDE), IGNORE, jnp.uint8), jnp.int32(0),
-    )  # fmt: skip
+        jnp.asarray(rng.integers(0, 256, (N, SIDE, SIDE, 1)), jnp.uint8),
+        given,
+        index(0, 1),
+        jnp.int32(2),
+        index(2, 3, 4, 5),
+        jnp.int32(4),
+        jnp.zeros((1, SIDE, SIDE, 1), jnp.uint8),
+        jnp.full((1, SIDE, SIDE), IGNORE, jnp.uint8),
+        jnp.int32(0),
+    )
     model = Model(
         UNet(widths=(4, 8), convs=1, norm="batch"),
         jax.ShapeDtypeStruct((1, SIDE, SIDE, 1), np.float32),
@@ -99,9 +122,9 @@ def train():
     )
 
     def run(hidden, labels=None):
-        made = pools._replace(
-            hidden_NHW=hidden, **({} if labels is None else {"label_NHW": labels})
-        )
+        made = pools._replace(hidden_NHW=hidden)
+        if labels is not None:
+            made = made._replace(label_NHW=labels)
         return program.chunk(
             p, knobs, jnp.uint32(0), made, program.start(p, knobs, jnp.uint32(0)), jnp.int32(4)
         )
@@ -114,9 +137,12 @@ def check_unreadable(run, truth, given, leak=False):
     them to the labelled pool.
     """
     poison = jnp.where(given == IGNORE, jnp.uint8(1), truth)
-    (a, metrics), (b, other) = (run(hidden, hidden if leak else None) for hidden in (truth, poison))
+    a, metrics = run(truth, truth if leak else None)
+    b, other = run(poison, poison if leak else None)
     assert metrics["pseudo_accuracy"] != other["pseudo_accuracy"]
-    assert all(np.array_equal(x, y) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b)))
+    assert all(
+        np.array_equal(x, y) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
+    )
 
 
 def test_hidden_labels_cannot_be_read(train):
@@ -141,7 +167,8 @@ def check_pools(tiny, monkeypatch, labels):
     labels of the store are written over.
     """
     clean = made.pools("discs", tiny.root, Frame(16), labels=labels, label_subset=0)
-    shown, training = set(clean[1].subjects), made._training
+    shown = set(clean[1].subjects)
+    training = made._training
 
     def poisoned(*args):
         data = training(*args)
@@ -166,15 +193,15 @@ def test_no_batch_of_any_method_holds_a_label_outside_the_budget(tiny, monkeypat
     ones, here an object that is no array. Catches a pool that keeps labels beyond its budget.
     """
     check_pools(tiny, monkeypatch, labels=3)
-    of, n = jax.ShapeDtypeStruct, jax.ShapeDtypeStruct((N,), jnp.int32)
-    image, label, count = (
-        of((N, SIDE, SIDE, 1), jnp.uint8),
-        of((N, SIDE, SIDE), jnp.uint8),
-        of((), jnp.int32),
-    )
+    of = jax.ShapeDtypeStruct
+    n = jax.ShapeDtypeStruct((N,), jnp.int32)
+    image = of((N, SIDE, SIDE, 1), jnp.uint8)
+    label = of((N, SIDE, SIDE), jnp.uint8)
+    count = of((), jnp.int32)
     pools = Pools(image, label, n, count, n, count, image, label, count)
-    look = lambda hidden: (
-        lambda pools, key: draw(
+
+    def look(hidden):
+        return lambda pools, key: draw(
             pools._replace(hidden_NHW=hidden),
             key,
             augment.none(),
@@ -183,13 +210,19 @@ def test_no_batch_of_any_method_holds_a_label_outside_the_budget(tiny, monkeypat
             unlabelled=2,
             size=SIDE,
         )
-    )
+
     batch, _ = jax.eval_shape(look(object()), pools, jax.random.key(0))
-    assert (
-        set(Batch._fields)
-        == {"image", "label", "weak", "strong", "valid", "place", "coordinates", "weight"}
-        and batch.label.shape[0] == 2
-    )
+    assert set(Batch._fields) == {
+        "image",
+        "label",
+        "weak",
+        "strong",
+        "valid",
+        "place",
+        "coordinates",
+        "weight",
+    }
+    assert batch.label.shape[0] == 2
 
 
 def test_a_pool_beyond_its_budget_would_be_seen(tiny, monkeypatch):
@@ -205,11 +238,12 @@ def test_a_pool_beyond_its_budget_would_be_seen(tiny, monkeypatch):
 def test_diagnostics_change_no_bit_of_training(train):
     """Catches a diagnostic that takes part in the gradient, or that makes XLA round otherwise."""
     run, truth, _ = train
-    (with_, metrics), (without, bare) = run(truth), run(None)
+    with_, metrics = run(truth)
+    without, bare = run(None)
     assert all(
-        np.array_equal(x, y) for x, y in zip(jax.tree.leaves(with_), jax.tree.leaves(without))
+        np.array_equal(x, y)
+        for x, y in zip(jax.tree.leaves(with_), jax.tree.leaves(without), strict=True)
     )
-    assert not any(k.startswith("pseudo_") for k in bare) and {
-        k for k in metrics if not k.startswith("pseudo_")
-    } == set(bare)
+    assert not any(k.startswith("pseudo_") for k in bare)
+    assert {k for k in metrics if not k.startswith("pseudo_")} == set(bare)
     assert all(np.array_equal(metrics[k], bare[k]) for k in bare)

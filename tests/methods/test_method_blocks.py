@@ -1,5 +1,7 @@
 """The building blocks of the methods against answers by hand, SciPy and NumPy."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -50,15 +52,17 @@ def test_an_image_weighs_in_a_loss_of_the_whole_batch():
     """
     from semiseg.losses import Dice
 
-    logits, label = (
-        jax.random.normal(jax.random.key(0), (2, 3, 3, 2)),
-        jnp.eye(3, dtype=jnp.int32)[None].repeat(2, 0),
-    )
-    loss = lambda x, w: Dice(batch=True)(weighed(x, w), label)
+    logits = jax.random.normal(jax.random.key(0), (2, 3, 3, 2))
+    label = jnp.eye(3, dtype=jnp.int32)[None].repeat(2, 0)
+
+    def loss(x, w):
+        return Dice(batch=True)(weighed(x, w), label)
+
     (value, g), (plain, h) = (
         jax.value_and_grad(loss)(logits, w) for w in (jnp.array([0.5, 1.0]), None)
     )
-    assert value == plain and np.array_equal(g, h * jnp.array([0.5, 1.0])[:, None, None, None])
+    assert value == plain
+    assert np.array_equal(g, h * jnp.array([0.5, 1.0])[:, None, None, None])
 
 
 # ------------------------------------------------------------------ thresholds
@@ -109,7 +113,9 @@ def test_freematch_follows_the_mean_confidence():
         decay=1.0,
     )
     np.testing.assert_array_equal(accepted[0, 0], [False, True, True])
-    accepted, _ = thresholds.accept("freematch", 0.0, thresholds.initial_thresholds(4), UNIFORM, ALL)
+    accepted, _ = thresholds.accept(
+        "freematch", 0.0, thresholds.initial_thresholds(4), UNIFORM, ALL
+    )
     assert bool(accepted.all())
 
 
@@ -121,7 +127,7 @@ def test_boxes_have_their_side_anywhere_they_fit():
     masks = np.asarray(box(jax.random.key(0), (12, 9), 200, (2 / 3, 2 / 3)))
     assert set(masks.sum((1, 2))) == {8 * 6}
     first = np.argwhere(masks)[:, 1:].reshape(200, -1, 2).min(1)
-    assert {tuple(f) for f in first} == {(i, j) for i in range(5) for j in range(4)}
+    assert {tuple(f) for f in first} == set(itertools.product(range(5), range(4)))
 
 
 def test_cutmix_boxes_have_the_published_area():
@@ -129,7 +135,9 @@ def test_cutmix_boxes_have_the_published_area():
     masks = np.asarray(cutmix_box(jax.random.key(0), (64, 64), 400))
     share = masks.mean((1, 2))
     assert abs((share > 0).mean() - 0.5) < 0.08
-    assert share[share > 0].min() > 0.01 and share.max() < 0.41 and share.max() > 0.3
+    assert share[share > 0].min() > 0.01
+    assert share.max() < 0.41
+    assert share.max() > 0.3
 
 
 def test_paste_and_partner():
@@ -143,13 +151,17 @@ def test_paste_and_partner():
 
 
 def test_jitter_is_drawn_for_each_image():
-    """Catches one draw for the whole batch, and a view that changes with both probabilities at 0."""
+    """Catches one draw for the whole batch, and a view that changes with both probabilities at
+    0.
+    """
     x = jax.random.normal(jax.random.key(0), (3, 8, 8, 1))
     np.testing.assert_array_equal(jitter(jax.random.key(1), x, 0.0, 0.0), x)
     gain = np.asarray(jitter(jax.random.key(1), x, 1.0, 0.0)).std((1, 2, 3)) / np.asarray(x).std(
         (1, 2, 3)
     )
-    assert len(np.unique(gain.round(4))) == 3 and gain.min() >= 1 / 1.51 and gain.max() <= 1.51
+    assert len(np.unique(gain.round(4))) == 3
+    assert gain.min() >= 1 / 1.51
+    assert gain.max() <= 1.51
 
 
 # ------------------------------------------------------------------ components, distances
@@ -165,15 +177,13 @@ def test_the_largest_component_is_scipys():
     )
     spiral = np.zeros((24, 20), int)
     for i in range(0, 10, 2):
-        (
-            spiral[i, i : 20 - i],
-            spiral[i : 24 - i, 19 - i],
-            spiral[23 - i, i : 20 - i],
-            spiral[i + 2 : 24 - i, i],
-        ) = 1, 1, 1, 1
+        spiral[i, i : 20 - i] = 1
+        spiral[i : 24 - i, 19 - i] = 1
+        spiral[23 - i, i : 20 - i] = 1
+        spiral[i + 2 : 24 - i, i] = 1
     label = np.concatenate([label, spiral[None], np.eye(24, 20, dtype=int)[None]])
     found, numbers = jax.jit(lambda x: (largest(x, 4), components(x)))(label)
-    for got, number, truth in zip(np.asarray(found), np.asarray(numbers), label):
+    for got, number, truth in zip(np.asarray(found), np.asarray(numbers), label, strict=True):
         wanted = np.zeros_like(truth)
         for k in (1, 2, 3):
             parts, n = ndimage.label(truth == k, np.ones((3, 3)))
@@ -192,9 +202,11 @@ def test_distance_maps_are_bounded_and_negative_inside():
     label = np.zeros((1, 9, 9), int)
     label[0, 3:6, 3:6] = 1
     d = np.asarray(distance_map(jnp.asarray(label), 3))
-    assert d.shape == (1, 9, 9, 2) and np.all(d[..., 1] == 1)
+    assert d.shape == (1, 9, 9, 2)
+    assert np.all(d[..., 1] == 1)
     full = np.asarray(distance_map(jnp.full((1, 4, 4), 2).at[0, 0, 0].set(255), 3))
-    assert np.all(full[0, 1:] == (1, -1)) and np.all(full[0, 0, 0] == 0)
+    assert np.all(full[0, 1:] == (1, -1))
+    assert np.all(full[0, 0, 0] == 0)
     np.testing.assert_allclose(
         [d[0, 4, 4, 0], d[0, 0, 0, 0], d[0, 3, 3, 0]], [-1, 1, -0.5], rtol=1e-6
     )
@@ -208,16 +220,19 @@ def test_an_ensemble_is_the_bias_corrected_mean_of_its_updates():
     """Two updates of one image at a shifted view. Catches a wrong place, rows for columns, and Z
     not divided by 1 - keepᵗ.
     """
-    z, shape = jnp.zeros((3, 8, 8, 2), jnp.float16), (1, 4, 4)
+    z = jnp.zeros((3, 8, 8, 2), jnp.float16)
+    shape = (1, 4, 4)
     grid = jnp.stack(jnp.meshgrid(jnp.arange(4.0) + 1, jnp.arange(4.0) + 3, indexing="ij"))[None]
-    place, valid = jnp.array([2]), jnp.ones(shape, bool).at[0, 0, 0].set(False)
+    place = jnp.array([2])
+    valid = jnp.ones(shape, bool).at[0, 0, 0].set(False)
     p = jax.nn.softmax(jax.random.normal(jax.random.key(0), (2, *shape, 2)) * 2)
     for step in range(2):
         z = write_back(z, place, grid, valid, p[step], 0.6)
     seen = look_up(z[place].astype(jnp.float32), grid)
     mean = (0.6 * 0.4 * p[0] + 0.4 * p[1]) / (1 - 0.6**2)
     np.testing.assert_allclose((seen / seen.sum(-1, keepdims=True))[0, 1:], mean[0, 1:], rtol=5e-3)
-    assert float(seen[0, 0, 0].sum()) == 0 and float(jnp.abs(z[:2]).sum()) == 0
+    assert float(seen[0, 0, 0].sum()) == 0
+    assert float(jnp.abs(z[:2]).sum()) == 0
     assert float((z[2].sum(-1) > 0).sum()) == 15
 
 
@@ -243,9 +258,11 @@ def test_bcp_pretrains_without_unlabelled_images():
     """Catches a phase that never ends, or looks at unlabelled images; the weight of the
     pseudo-labels is its own after it.
     """
-    batch, other = make_batch(7), make_batch(8)
+    batch = make_batch(7)
+    other = make_batch(8)
     changed = batch._replace(weak=other.weak)
-    first, later = (0.0, 0.1), (0.3, 0.4)
+    first = (0.0, 0.1)
+    later = (0.3, 0.4)
     assert np.array_equal(
         two_steps(ROWS["bcp"], batch, first).value, two_steps(ROWS["bcp"], changed, first).value
     )
@@ -267,21 +284,24 @@ def test_mixed_pictures_are_what_the_papers_say():
     out, into = (
         np.all(x == batch.image, -1) for x in first(two_steps(ROWS["bcp"], batch)).passes.image[1:]
     )
-    assert np.array_equal(out, ~into) and sorted([out.sum(), into.sum()]) == [
+    assert np.array_equal(out, ~into)
+    assert sorted([out.sum(), into.sum()]) == [
         2 * 10 * 10,
         2 * (16 * 16 - 10 * 10),
     ]
-    for x, mine in zip(first(two_steps(ROWS["bcp"], batch)).passes.image[1:], (out, into)):
+    for x, mine in zip(
+        first(two_steps(ROWS["bcp"], batch)).passes.image[1:], (out, into), strict=True
+    ):
         assert np.array_equal(x, np.where(mine[..., None], batch.image, batch.weak))
     how = ROWS["unimatch"].reference
     for x, view in zip(
         first(two_steps(ROWS["unimatch"], batch, **how.fields)).passes.image[2:],
         (batch.strong, batch.weak),
+        strict=True,
     ):
         mixed = np.all(x == np.roll(view, 1, 0), -1)
-        assert 0 < mixed.mean() < 0.5 and np.array_equal(
-            x, np.where(mixed[..., None], np.roll(view, 1, 0), view)
-        )
+        assert 0 < mixed.mean() < 0.5
+        assert np.array_equal(x, np.where(mixed[..., None], np.roll(view, 1, 0), view))
 
 
 def test_self_training_begins_again_with_a_fresh_student():
@@ -290,14 +310,22 @@ def test_self_training_begins_again_with_a_fresh_student():
     """
     row = ROWS["self_training"]._replace(ready=lambda memory: memory)
     p = two_steps(row, make_batch(), progress=(0.49, 0.5))
-    same = lambda a, b: all(
-        np.allclose(x, y) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b))
-    )
-    at = lambda tree, i: jax.tree.map(lambda x: x[i], tree)
+
+    def same(a, b):
+        return all(
+            np.allclose(x, y) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
+        )
+
+    def at(tree, i):
+        return jax.tree.map(lambda x: x[i], tree)
+
     fresh = at(p.memory["fresh"], 0)
-    assert not same(at(p.params, 0), fresh) and same(at(p.params, 1), fresh)
-    assert same(at(p.memory["teacher"], 1), fresh) and not same(at(p.memory["labeller"], 1), fresh)
-    assert p.metrics["unsupervised"][0] == 0 and list(p.memory["round"]) == [0, 1]
+    assert not same(at(p.params, 0), fresh)
+    assert same(at(p.params, 1), fresh)
+    assert same(at(p.memory["teacher"], 1), fresh)
+    assert not same(at(p.memory["labeller"], 1), fresh)
+    assert p.metrics["unsupervised"][0] == 0
+    assert list(p.memory["round"]) == [0, 1]
 
 
 def test_ad_mt_updates_one_teacher_at_a_time():
@@ -313,7 +341,8 @@ def test_ad_mt_updates_one_teacher_at_a_time():
         jax.tree.leaves(jax.tree.map(lambda x: np.array_equal(x[0], x[1]), p.memory[k].weights))
         for k in ("first", "second")
     ]
-    assert all(kept[0]) and not any(kept[1][:1])
+    assert all(kept[0])
+    assert not any(kept[1][:1])
 
 
 @pytest.mark.parametrize("kind", ["flexmatch", "freematch"])
@@ -323,10 +352,15 @@ def test_adaptive_thresholds_remember(kind):
     p = jax.nn.softmax(3 * jax.random.normal(jax.random.key(0), (2, 4, 4, 3)))
     _, once = thresholds.accept(kind, 0.5, memory, p, jnp.ones((2, 4, 4), bool), 0.9)
     _, twice = thresholds.accept(kind, 0.5, once, p, jnp.ones((2, 4, 4), bool), 0.9)
-    moved = lambda a, b: any(
-        not np.allclose(x, y) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b))
-    )
-    assert moved(memory, once) and moved(once, twice)
+
+    def moved(a, b):
+        return any(
+            not np.allclose(x, y)
+            for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
+        )
+
+    assert moved(memory, once)
+    assert moved(once, twice)
 
 
 def test_coarse_labels_lie_where_their_pixels_are():

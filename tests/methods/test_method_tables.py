@@ -53,7 +53,10 @@ def test_the_table_says_what_a_method_holds_and_passes(name):
     counting = Counting(MODEL.net)
     model = MODEL._replace(net=counting)
     params, memory = jax.eval_shape(lambda key: method.init(model, key), KEY)
-    number = lambda tree: sum(is_params(x) for x in jax.tree.leaves(tree, is_leaf=is_params))
+
+    def number(tree):
+        return sum(is_params(x) for x in jax.tree.leaves(tree, is_leaf=is_params))
+
     said = [sum(map(int, re.findall(r"\d+", part))) for part in method.holds.split("|")]
     assert said == [number(params), number(memory)]
     counting.seen.clear()
@@ -73,22 +76,19 @@ def test_the_methods_table_has_every_method_and_the_measured_cost(tmp_path, caps
     measured = tmp_path / "bench.json"
     measured.write_text(json.dumps({"methods": {"bcp": {"relative": 1.25}}}))
     rows = {r["method"]: r for r in table(measured)}
-    assert rows.keys() == METHODS.keys() and all(r["paper"] for r in rows.values())
-    assert (
-        rows["bcp"]["cost"] == 1.25
-        and rows["cps"]["cost"] is None
-        and table(tmp_path / "none.json")[0]["cost"] is None
-    )
+    assert rows.keys() == METHODS.keys()
+    assert all(r["paper"] for r in rows.values())
+    assert rows["bcp"]["cost"] == 1.25
+    assert rows["cps"]["cost"] is None
+    assert table(tmp_path / "none.json")[0]["cost"] is None
     assert main(["methods", "--json", str(tmp_path / "table.json")]) == 0
     said = capsys.readouterr().out
-    assert all(f"\n{name} " in said for name in METHODS) and len(
-        json.loads((tmp_path / "table.json").read_text())
-    ) == len(METHODS)
+    assert all(f"\n{name} " in said for name in METHODS)
+    assert len(json.loads((tmp_path / "table.json").read_text())) == len(METHODS)
     assert main(["methods", "bcp"]) == 0
     said = capsys.readouterr().out
-    assert "--method.pretrain" in said and "part of the batch that is labelled" in said, (
-        "inherited fields are explained too"
-    )
+    assert "--method.pretrain" in said, "inherited fields are explained too"
+    assert "part of the batch that is labelled" in said, "inherited fields are explained too"
 
 
 def test_bench_methods_measures_and_writes(tmp_path, capsys):
@@ -105,23 +105,24 @@ def test_bench_methods_measures_and_writes(tmp_path, capsys):
     ]
     assert main(["bench", "methods", *flags]) == 0
     found = json.loads(file.read_text())
-    assert (
-        set(found["methods"]) == {"supervised", "mean_teacher"}
-        and found["methods"]["supervised"]["relative"] == 1
-    )
+    assert set(found["methods"]) == {"supervised", "mean_teacher"}
+    assert found["methods"]["supervised"]["relative"] == 1
     for row in found["methods"].values():
         assert 0 < row["step_s"] < row["compile_s"]
-    assert (
-        found["goals"] == {"mean_teacher": 1.45}
-        and np.isfinite(found["diagnostics"])
-        and "mean_teacher" in capsys.readouterr().out
-    )
+    assert found["goals"] == {"mean_teacher": 1.45}
+    assert np.isfinite(found["diagnostics"])
+    assert "mean_teacher" in capsys.readouterr().out
     assert main(["bench", "methods", "--only=nothing"]) == 2
 
 
-@pytest.mark.parametrize(
-    "name, method", [(p, m) for p, recipes in config.PRESETS.items() for m in recipes]
-)
+def recipes():
+    """Every preset's name with each of its methods."""
+    for preset, methods in config.PRESETS.items():
+        for method in methods:
+            yield preset, method
+
+
+@pytest.mark.parametrize("name, method", recipes())
 def test_every_preset_is_a_trial(name, method):
     """Catches a recipe that names a field its method does not have, one that YAML does not bring
     back, and a teacher that normalises by the statistics of its start because they are never
@@ -144,11 +145,9 @@ def test_cross_teaching_has_two_architectures():
 
 def test_presets_hold_the_published_figures_of_their_papers():
     """Catches a preset that drifts from the recipe, and a quirk that became a default."""
-    bcp, unimatch, uamt = (
-        config.preset("bcp-acdc"),
-        config.preset("unimatch-acdc"),
-        config.preset("uamt-la", "uamt"),
-    )
+    bcp = config.preset("bcp-acdc")
+    unimatch = config.preset("unimatch-acdc")
+    uamt = config.preset("uamt-la", "uamt")
     assert (bcp.steps, bcp.schedule, bcp.method.pairs, bcp.method.pretrain, bcp.method.weight) == (
         40_000,
         "constant",
@@ -170,12 +169,10 @@ def test_presets_hold_the_published_figures_of_their_papers():
         uamt.method.labelled(uamt.batch),
     ) == (4, 6000, "binary", 8, 2)
     right = METHODS["bcp"](), METHODS["uamt"](), METHODS["fixmatch"](), METHODS["mean_teacher"]()
-    assert (
-        right[0].pairs == "both"
-        and right[1].largest_entropy == "classes"
-        and right[2].rejected == "ignored"
-        and not right[3].teacher_train
-    )
+    assert right[0].pairs == "both"
+    assert right[1].largest_entropy == "classes"
+    assert right[2].rejected == "ignored"
+    assert not right[3].teacher_train
     assert all(m.evaluate == "teacher" and m.average_state for m in right)
     with pytest.raises(UserError, match="it has bcp"):
         config.preset("bcp-acdc", "cps")
@@ -186,21 +183,38 @@ def test_every_method_fits_the_trainer(name):
     """Traces start, chunk and final without compiling. Catches a state that changes its shape or
     type in a step, and a missed network.
     """
-    method, size = ROWS[name].method, MODEL.sample.shape[1]
+    method = ROWS[name].method
+    size = MODEL.sample.shape[1]
     p = program.Program(MODEL, size, 4, "adamw", "poly")
     knobs = jax.tree.map(jnp.float32, program.Knobs(method=method, augment=Augmentation()))
-    many, shape = MODEL.pool.shape[0], MODEL.pool.shape[:-1]
-    of = lambda shape, dtype: jax.ShapeDtypeStruct(shape, dtype)
-    index, one = of((many,), jnp.int32), of((), jnp.int32)
+    many = MODEL.pool.shape[0]
+    shape = MODEL.pool.shape[:-1]
+
+    def of(shape, dtype):
+        return jax.ShapeDtypeStruct(shape, dtype)
+
+    index = of((many,), jnp.int32)
+    one = of((), jnp.int32)
     pools = Pools(
-        of((*shape, 1), jnp.uint8), of(shape, jnp.uint8), index, one, index, one, of((1, *shape[1:], 1), jnp.uint8), of((1, *shape[1:]), jnp.uint8), one,
+        of((*shape, 1), jnp.uint8),
         of(shape, jnp.uint8),
-    )  # fmt: skip
+        index,
+        one,
+        index,
+        one,
+        of((1, *shape[1:], 1), jnp.uint8),
+        of((1, *shape[1:]), jnp.uint8),
+        one,
+        of(shape, jnp.uint8),
+    )
     state = jax.eval_shape(functools.partial(program.start, p), knobs, jnp.uint32(0))
     after, metrics = jax.eval_shape(
         functools.partial(program.chunk, p), knobs, jnp.uint32(0), pools, state, jnp.int32(3)
     )
-    same = lambda a, b: (a.shape, a.dtype) == (b.shape, b.dtype)
+
+    def same(a, b):
+        return (a.shape, a.dtype) == (b.shape, b.dtype)
+
     assert jax.tree.all(jax.tree.map(same, after, state))
     assert all(m.shape == () for m in metrics.values())
     assert ("pseudo_accuracy" in metrics) == (name != "supervised"), (

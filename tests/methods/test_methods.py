@@ -61,7 +61,8 @@ from semiseg.methods.parts.ramps import gaussian_ramp
 from semiseg.methods.parts.terms import hard_cross_entropy
 from semiseg.types import hyper, static
 
-BATCH, OTHER = make_batch(7), make_batch(8)
+BATCH = make_batch(7)
+OTHER = make_batch(8)
 CASES = ROWS | VARIANTS
 
 
@@ -110,8 +111,10 @@ def check_weight_zero(row):
     statistics. Where heads of its own go on learning from the labels, the labelled pass's logits
     have the gradient of those criteria alone; no other pass has any.
     """
-    p, reference = two_steps(row, BATCH, **row.off), two_steps(ROWS["supervised"], BATCH)
-    at, alone = first(p.passes), first(reference.passes)
+    p = two_steps(row, BATCH, **row.off)
+    reference = two_steps(ROWS["supervised"], BATCH)
+    at = first(p.passes)
+    alone = first(reference.passes)
     labelled = [equal(image, BATCH.image) for image in at.image]
     if row.zero == "heads":
         check_reference(
@@ -121,7 +124,8 @@ def check_weight_zero(row):
         same = functools.partial(close, rtol=1e-5) if row.zero == "pass" else equal
         assert same(at.d_logits[labelled.index(True)], row.share * alone.d_logits[0])
     free = ~np.array(labelled)
-    assert not at.d_logits[free].any() and not at.d_features[free].any()
+    assert not at.d_logits[free].any()
+    assert not at.d_features[free].any()
     if row.zero in ("pass", "heads"):
         return
     same = equal if row.zero == "equal" else functools.partial(close, rtol=1e-5)
@@ -140,10 +144,8 @@ def check_reference(row):
     fields = {"threshold": 0.0} | dataclasses.asdict(row.method) | how.fields
     batch = BATCH._replace(strong=BATCH.weak) if how.one_view else BATCH
     steps = two_steps(row, batch, how.progress, how.sharp, **how.fields)
-    p, before = (
-        jax.tree.map(lambda x: x[how.step], steps),
-        begin(row, how.sharp) if how.step == 0 else first((steps.params, steps.memory)),
-    )
+    p = jax.tree.map(lambda x: x[how.step], steps)
+    before = begin(row, how.sharp) if how.step == 0 else first((steps.params, steps.memory))
     t = min(how.progress[how.step] / fields["ramp"], 1.0)
     see = See(
         p.passes.image,
@@ -157,8 +159,8 @@ def check_reference(row):
     )
     value, gradient = differentiated(how.formula)(see.x, see.z, see)
     np.testing.assert_allclose(p.value, value, rtol=how.rtol)
-    for ours, theirs in zip((p.passes.d_logits, p.passes.d_features), gradient):
-        for a, b in zip(ours, theirs):
+    for ours, theirs in zip((p.passes.d_logits, p.passes.d_features), gradient, strict=True):
+        for a, b in zip(ours, theirs, strict=True):
             assert np.abs(a - b).max() <= 10 * how.rtol * np.abs(b).max()
 
 
@@ -196,7 +198,8 @@ def check_outside(row):
 
 def check_rejected(row):
     """With no pixel accepted, the gradient is that of supervised training."""
-    p, off = two_steps(row, BATCH, threshold=1.1), two_steps(row, BATCH, **row.off)
+    p = two_steps(row, BATCH, threshold=1.1)
+    off = two_steps(row, BATCH, **row.off)
     assert close(net(p.gradient), net(off.gradient), 1e-5)
 
 
@@ -213,12 +216,11 @@ def check_partly_rejected(row):
     reached = np.any(p.passes.d_logits != 0, -1) | np.any(p.passes.d_features != 0, -1)
     taught = [
         there
-        for there, image in zip(reached, p.passes.image)
+        for there, image in zip(reached, p.passes.image, strict=True)
         if there.any() and not equal(image, BATCH.image)
     ]
-    assert taught and all(
-        not there[~accepted].any() and there[accepted].mean() > 0.9 for there in taught
-    )
+    assert taught
+    assert all(not there[~accepted].any() and there[accepted].mean() > 0.9 for there in taught)
 
 
 def check_permutation(row):
@@ -229,7 +231,8 @@ def check_permutation(row):
         **{f: getattr(BATCH, f)[::-1] for f in ("weak", "strong", "valid", "place", "coordinates")}
     )
     a, b = (two_steps(row, x, **row.still) for x in (BATCH, turned))
-    assert close(a.value, b.value) and close(net(a.gradient), net(b.gradient), 1e-2)
+    assert close(a.value, b.value)
+    assert close(net(a.gradient), net(b.gradient), 1e-2)
 
 
 def check_average(row):
@@ -239,11 +242,9 @@ def check_average(row):
     p = two_steps(row, BATCH)
     average = p.memory["average" if "average" in p.memory else "teacher"]
     mean = jax.tree.map(lambda x: jnp.stack([x[0], 0.3 * x[0] + 0.7 * x[1]]), net(p.params))
-    assert (
-        jax.tree.leaves(mean.state)
-        and close(average.state, mean.state, 1e-5)
-        and close(average.weights, mean.weights, 1e-5)
-    )
+    assert jax.tree.leaves(mean.state)
+    assert close(average.state, mean.state, 1e-5)
+    assert close(average.weights, mean.weights, 1e-5)
     final = row.method.final(
         jax.tree.map(lambda x: x[1], p.params), jax.tree.map(lambda x: x[1], p.memory)
     )
@@ -264,11 +265,9 @@ def check_two_teachers(row):
             wanted = (
                 jax.tree.map(lambda a, b: 0.3 * a + 0.7 * b, old, student) if step == turn else old
             )
-            assert (
-                jax.tree.leaves(new.state)
-                and close(new.state, wanted.state, 1e-5)
-                and close(new.weights, wanted.weights, 1e-5)
-            )
+            assert jax.tree.leaves(new.state)
+            assert close(new.state, wanted.state, 1e-5)
+            assert close(new.weights, wanted.weights, 1e-5)
             old = new
 
 
@@ -278,10 +277,12 @@ def check_critic(row):
         first(two_steps(row, BATCH, **f).gradient)
         for f in ({}, {"weight": 0.0}, {"critic_weight": 0.0})
     )
-    assert close(full["critic"], no_weight["critic"], 1e-5) and not any(
-        x.any() for x in jax.tree.leaves(no_critic["critic"])
-    )
-    rest = lambda g: {k: v for k, v in g.items() if k != "critic"}
+    assert close(full["critic"], no_weight["critic"], 1e-5)
+    assert not any(x.any() for x in jax.tree.leaves(no_critic["critic"]))
+
+    def rest(g):
+        return {k: v for k, v in g.items() if k != "critic"}
+
     assert close(rest(full), rest(no_critic), 1e-5)
 
 
@@ -294,7 +295,10 @@ def check_ramp(row):
     batch = BATCH._replace(
         valid=first(two_steps(row, BATCH, (start, start), **ramp)).pseudo.accepted
     )
-    look = lambda t, weight: first(two_steps(row, batch, (t, t), weight=weight, **ramp))
+
+    def look(t, weight):
+        return first(two_steps(row, batch, (t, t), weight=weight, **ramp))
+
     none, half, full = (look(LATE[0], weight).value for weight in (0.0, 50.0, 100.0))
     assert full != none, "nothing is added"
     np.testing.assert_allclose(2 * (half - none), full - none, rtol=1e-3)
@@ -328,7 +332,8 @@ def check_image_weight(row):
     off = BATCH._replace(weight=jnp.array([0.0, 1.0]))
     batches = off, off._replace(label=off.label.at[0].set(OTHER.label[0])), BATCH
     a, b, on = (two_steps(row, x, (0.1, 0.6), criterion=CEDice(dice_weight=0.0)) for x in batches)
-    assert close(a.gradient, b.gradient, 1e-6) and close(a.memory, b.memory, 1e-6)
+    assert close(a.gradient, b.gradient, 1e-6)
+    assert close(a.memory, b.memory, 1e-6)
     assert not close(a.gradient, on.gradient)
 
 
@@ -818,7 +823,8 @@ def test_ema_is_a_mean_first_and_exponential_later():
     params = [
         Params({"w": jnp.full(2, float(i))}, {"mean": jnp.full(2, 10.0 * i)}) for i in range(1, 21)
     ]
-    average, by_hand = Params({"w": jnp.full(2, 99.0)}, {"mean": jnp.full(2, 99.0)}), 99.0
+    average = Params({"w": jnp.full(2, 99.0)}, {"mean": jnp.full(2, 99.0)})
+    by_hand = 99.0
     for t, new in enumerate(params):
         average = ema_params(average, new, 0.9, jnp.int32(t))
         a = min(1 - 1 / (t + 1), 0.9)
@@ -841,7 +847,8 @@ def test_hard_cross_entropy_counts_rejected_pixels_in_its_mean_only():
     """One of four pixels accepted, at p = 1/2: ln 2 / 4. Catches a mean over accepted pixels, and a
     label looked up out of range.
     """
-    logits, label = jnp.zeros((1, 2, 2, 2)), jnp.full((1, 2, 2), 255).at[0, 0, 0].set(1)
+    logits = jnp.zeros((1, 2, 2, 2))
+    label = jnp.full((1, 2, 2), 255).at[0, 0, 0].set(1)
     accepted = label != 255
     value, g = jax.value_and_grad(hard_cross_entropy)(
         logits, label, accepted, jnp.ones_like(accepted)

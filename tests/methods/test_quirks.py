@@ -51,7 +51,8 @@ def watch(method, progress=0.5, batch=BATCH, key=KEY):
 
 def test_bcp_sums_after_its_pretraining_alone():
     """Catches a sum that also doubles the pre-training, and one that is a mean."""
-    mean, total = ROWS["bcp"].method, dataclasses.replace(ROWS["bcp"].method, total="sum")
+    mean = ROWS["bcp"].method
+    total = dataclasses.replace(ROWS["bcp"].method, total="sum")
     for progress, times in ((0.1, 1), (0.5, 2)):
         assert np.isclose(watch(total, progress)[0], times * watch(mean, progress)[0], rtol=1e-5)
 
@@ -61,10 +62,13 @@ def test_bcp_halves_the_pairs():
     there is the box, of the second's the frame.
     """
     _, _, (_, outward, inward), _ = watch(dataclasses.replace(ROWS["bcp"].method, pairs="halves"))
-    image, u = np.asarray(BATCH.image), np.asarray(BATCH.weak)
+    image = np.asarray(BATCH.image)
+    u = np.asarray(BATCH.weak)
     assert outward.shape == inward.shape == (1, *image.shape[1:])
-    known_out, known_in = (outward[0] == image[0]), (inward[0] == image[1])
-    assert np.all(known_out | (outward[0] == u[0])) and np.all(known_in | (inward[0] == u[1]))
+    known_out = outward[0] == image[0]
+    known_in = inward[0] == image[1]
+    assert np.all(known_out | (outward[0] == u[0]))
+    assert np.all(known_in | (inward[0] == u[1]))
     assert np.array_equal(known_out, ~known_in), "one box serves both"
     assert known_out.sum() == int(image.shape[1] * ROWS["bcp"].method.side) ** 2
 
@@ -74,9 +78,9 @@ def test_the_teacher_sees_clipped_noise(name):
     """Catches noise on the student, none on the teacher, and noise without bounds."""
     for noise in (0.0, 0.5):
         _, _, pictures, flags = watch(dataclasses.replace(ROWS[name].method, noise=noise))
-        shown = [p for p, (train, _) in zip(pictures, flags) if not train][0] - np.asarray(
-            BATCH.weak
-        )
+        shown = [p for p, (train, _) in zip(pictures, flags, strict=True) if not train][
+            0
+        ] - np.asarray(BATCH.weak)
         assert np.abs(shown).max() <= 2 * noise + 1e-6
         assert not noise or 0.8 * noise < shown.std() < noise
         assert any(np.array_equal(p, BATCH.strong) for p in pictures), (
@@ -93,7 +97,8 @@ def test_a_teacher_in_training_mode(name):
         train: watch(dataclasses.replace(ROWS[name].method, teacher_train=train))[3]
         for train in (False, True)
     }
-    assert flags[False].count((False, False)) == 1 and flags[True].count((False, False)) == 0
+    assert flags[False].count((False, False)) == 1
+    assert flags[True].count((False, False)) == 0
     assert all(f == (True, True) for f in flags[True])
 
 
@@ -124,9 +129,9 @@ def test_unimatch_draws_both_views_from_the_weak_one():
         ROWS["unimatch"].method, student_view="jitter", cutmix=0.0, jitter=0.0, blur=0.0
     )
     _, _, (_, weak, one, two), _ = watch(still)
-    assert (
-        np.array_equal(weak, BATCH.weak) and np.array_equal(one, weak) and np.array_equal(two, weak)
-    )
+    assert np.array_equal(weak, BATCH.weak)
+    assert np.array_equal(one, weak)
+    assert np.array_equal(two, weak)
     _, _, (_, weak, one, two), _ = watch(dataclasses.replace(still, jitter=1.0))
     assert not any(
         np.array_equal(a, b)

@@ -9,20 +9,19 @@ from method_cases import KEY, MODEL, NET, ROWS, make_batch
 
 from semiseg.methods import ssnet
 
-METHOD, BATCH = ROWS["ssnet"].method, make_batch(7)
+METHOD = ROWS["ssnet"].method
+BATCH = make_batch(7)
 
 
 def test_a_change_has_its_length_and_moves_more_than_chance():
     """Catches a random change, one against the gradient, and one norm for the whole batch."""
-    net, images, inside = (
-        METHOD.init(MODEL, KEY)[0]["net"],
-        (BATCH.image, BATCH.weak),
-        (BATCH.label >= 0, BATCH.valid),
-    )
+    net = METHOD.init(MODEL, KEY)[0]["net"]
+    images = (BATCH.image, BATCH.weak)
+    inside = (BATCH.label >= 0, BATCH.valid)
     look = jax.jit(
         lambda changes: [
             jax.nn.softmax(NET.apply(net, x + r, train=True).logits)
-            for x, r in zip(images, changes)
+            for x, r in zip(images, changes, strict=True)
         ]
     )
     q = look([jnp.zeros_like(x) for x in images])
@@ -31,7 +30,10 @@ def test_a_change_has_its_length_and_moves_more_than_chance():
     )()
     length = np.array([np.sqrt(np.mean(np.square(r), (1, 2, 3))) for r in changes])
     np.testing.assert_allclose(length, METHOD.radius, rtol=1e-5)
-    moved = lambda changes: float(ssnet.distance(look(changes), q, inside))
+
+    def moved(changes):
+        return float(ssnet.distance(look(changes), q, inside))
+
     for seed in range(5):
         chance = [
             np.random.default_rng((seed, i)).normal(0, METHOD.radius, r.shape)
@@ -52,14 +54,15 @@ def test_a_class_that_a_batch_does_not_show_is_remembered():
     )  # three pixels of class 1, fewer than are kept
     vectors = METHOD.remembered(params, old, features, right)
     here = ssnet.run(params["projection"], features)[0, 1, :3]
-    assert {tuple(v) for v in np.asarray(vectors[0, :3])} == {
-        tuple(v) for v in np.asarray(here)
-    } and not vectors[0, 3:].any()
+    assert {tuple(v) for v in np.asarray(vectors[0, :3])} == {tuple(v) for v in np.asarray(here)}
+    assert not vectors[0, 3:].any()
     assert np.all(vectors[1] == 1)
     few = METHOD.remembered(
         params, old, features[:1, :2, :2], right[:1, :2, :2]
     )  # four pixels, eight places
-    assert few.shape == vectors.shape and few[0, :2].any(1).all() and not few[0, 2:].any()
+    assert few.shape == vectors.shape
+    assert few[0, :2].any(1).all()
+    assert not few[0, 2:].any()
 
 
 def test_weights_that_all_but_vanish_have_a_gradient():
@@ -82,8 +85,6 @@ def test_weights_that_all_but_vanish_have_a_gradient():
     value, _ = look(jnp.full(2, -20.0), features)
     for bias in (-60.0, -200.0):
         again, gradient = look(jnp.full(2, bias), features)
-        assert (
-            np.isclose(again, value, rtol=1e-4)
-            and all(np.isfinite(g).all() for g in gradient)
-            and gradient[1].any()
-        )
+        assert np.isclose(again, value, rtol=1e-4)
+        assert all(np.isfinite(g).all() for g in gradient)
+        assert gradient[1].any()

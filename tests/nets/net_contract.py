@@ -126,7 +126,8 @@ def fits(net: Any, size: tuple[int, ...]) -> None:
             ),
             x,
         )
-        assert out.logits.shape == (1, *size, classes) and out.aux["features"].shape[:-1] == (
+        assert out.logits.shape == (1, *size, classes)
+        assert out.aux["features"].shape[:-1] == (
             1,
             *size,
         )
@@ -136,14 +137,14 @@ def obeys(case: Case) -> None:
     """Shapes and types, gradients, randomness, independence of images."""
     fits(case.net, (97, 131) if case.net.dims == 2 else (19, 33, 41))
     params, logits, largest = case.train()
-    assert logits.shape == case.label.shape + (CLASSES,) and logits.dtype == jnp.float32
+    assert logits.shape == case.label.shape + (CLASSES,)
+    assert logits.dtype == jnp.float32
     assert bool(jnp.isfinite(logits).all())
     assert jax.tree.map(jnp.shape, params) == jax.tree.map(jnp.shape, case.params)
     assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(params))
     for path, g in jax.tree.leaves_with_path(largest):
-        assert bool(jnp.isfinite(g)) and float(g) > 1e-9, (
-            f"no gradient: {jax.tree_util.keystr(path)}"
-        )
+        assert bool(jnp.isfinite(g)), f"no gradient: {jax.tree_util.keystr(path)}"
+        assert float(g) > 1e-9, f"no gradient: {jax.tree_util.keystr(path)}"
     np.testing.assert_array_equal(logits, case.train()[1])
     assert np.abs(logits - case.train(key=1)[1]).max() > 1e-4
     evaluated, again = evaluate(case.net, case.params, case.x)
@@ -183,7 +184,8 @@ def computes_in_bfloat16(case: Case) -> None:
     kernels = [
         a for a in kernels if a.ndim != x.ndim or a.shape[0] > 1
     ]  # the others are not kernels: interpolation multiplies from the left
-    assert kernels and not [a for a in kernels if a.dtype == jnp.float32]
+    assert kernels
+    assert not [a for a in kernels if a.dtype == jnp.float32]
 
 
 def bfloat16(net: Any) -> Any:
@@ -229,10 +231,14 @@ def equals_torch(
         lambda key: net.init(key, jax.ShapeDtypeStruct(x.shape, jnp.float32), want.shape[-1]),
         jax.random.key(0),
     )
-    shapes = lambda p: {jax.tree_util.keystr(k): v.shape for k, v in jax.tree.leaves_with_path(p)}
+
+    def shapes(p):
+        return {jax.tree_util.keystr(k): v.shape for k, v in jax.tree.leaves_with_path(p)}
+
     assert shapes(params) == shapes(made)
     got = jax.jit(lambda params, x: net.apply(params, x, train=False).logits)(params, x)
-    difference, scale = np.abs(got - want).max(), np.abs(want).max()
+    difference = np.abs(got - want).max()
+    scale = np.abs(want).max()
     if record := os.environ.get("SEMISEG_PEER_RECORD"):
         package = type(torch_net).__module__.partition(".")[0]
         row = [

@@ -71,10 +71,10 @@ def test_the_command_writes_what_it_shows(tmp_path, monkeypatch, capsys):
     """
     monkeypatch.setattr("semiseg.nets.NETS", {name: NETS[name] for name in ("unet", "vnet")})
     assert main(["nets", "--size", "32", "--json", str(tmp_path / "nets.json")]) == 0
-    said, found = capsys.readouterr().out, json.loads((tmp_path / "nets.json").read_text())
-    assert [n["name"] for n in found["nets"]] == ["unet", "vnet"] and [
-        n["size"] for n in found["nets"]
-    ] == [32, 8]
+    said = capsys.readouterr().out
+    found = json.loads((tmp_path / "nets.json").read_text())
+    assert [n["name"] for n in found["nets"]] == ["unet", "vnet"]
+    assert [n["size"] for n in found["nets"]] == [32, 8]
     assert all(
         f"{n['parameters']:,}" in said
         and n["paper"][:30] in said
@@ -84,12 +84,10 @@ def test_the_command_writes_what_it_shows(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(cost_summary, "REACH", 64)
     assert main(["nets", "unet", "--net.widths", "2,4", "--size", "16"]) == 0
     said = capsys.readouterr().out
-    assert (
-        "down1" in said
-        and "3×3×2×4" in said
-        and "--net.widths" in said
-        and "receptive field" in said
-    )
+    assert "down1" in said
+    assert "3×3×2×4" in said
+    assert "--net.widths" in said
+    assert "receptive field" in said
     for wrong in (
         ["nets", "x"],
         ["nets", "--size", "a"],

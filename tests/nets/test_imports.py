@@ -1,4 +1,6 @@
-"""Weights from elsewhere: files are read without running them, and what does not fit is one line."""
+"""Weights from elsewhere: files are read without running them, and what does not fit is one
+line.
+"""
 
 import os
 import pickle
@@ -67,7 +69,8 @@ def test_a_safetensors_file_becomes_weights_of_ours(tmp_path, capsys):
         flat["weights.down1.conv0.kernel"],
         theirs["down_1.convs.conv_0.conv.weight"].transpose(2, 3, 1, 0),
     )
-    assert header["config"]["net"]["name"] == "unet" and header["config"]["net"]["slope"] == 0.1
+    assert header["config"]["net"]["name"] == "unet"
+    assert header["config"]["net"]["slope"] == 0.1
     net = NETS["unet"](widths=(2, 2, 4, 4, 8), norm="instance")
     made = net.init(jax.random.key(0), np.zeros((1, 32, 32, 3), np.float32), 5)
     assert {k: v.shape for k, v in flat_names(made).items()} == {
@@ -94,7 +97,8 @@ def test_what_does_not_fit_is_one_line(tmp_path, capsys):
             == 2
         )
         said = capsys.readouterr().err
-        assert words in said and said.count("\n") == 1
+        assert words in said
+        assert said.count("\n") == 1
     assert main(["import-weights", str(file), *FLAGS, "--out", "o.pt"]) == 2
 
 
@@ -114,10 +118,12 @@ def test_torchs_files_are_read_without_torch(tmp_path):
     state = {f"module.{name}": value for name, value in state.items()}
     torch.save({"state_dict": state, "epoch": 3}, tmp_path / "x.pt")
     found = state_dict.read_state_dict(tmp_path / "x.pt")
-    assert sorted(found) == ["a", "b", "c", "d", "e"] and found["d"].shape == (0, 3)
+    assert sorted(found) == ["a", "b", "c", "d", "e"]
+    assert found["d"].shape == (0, 3)
     np.testing.assert_array_equal(found["a"], np.arange(24.0).reshape(4, 6).T[1:3])
     np.testing.assert_array_equal(found["b"], [1.5, -2.0])
-    assert found["c"] == 7 and found["e"].dtype == np.float64
+    assert found["c"] == 7
+    assert found["e"].dtype == np.float64
 
 
 class Evil:

@@ -22,19 +22,28 @@ def same_with_gradients(ours, reference, *args):
 
     @jax.jit
     def both(*args):
-        wiggle = lambda f: lambda *a: jnp.sin(3 * f(*a)).sum()
+        def wiggle(f):
+            return lambda *a: jnp.sin(3 * f(*a)).sum()
+
         return [(f(*args), *jax.grad(wiggle(f), every)(*args)) for f in (ours, reference)]
 
-    for a, b in zip(*both(*args)):
+    for a, b in zip(*both(*args), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5 * max(1, float(jnp.abs(b).max())))
 
 
 def lax_conv(x, w, stride, dilation, groups, pads=None):
     space = "DHW"[-(x.ndim - 2) :]
+    same = [(dilation * (k // 2),) * 2 for k in w.shape[:-2]]
     return lax.conv_general_dilated(
-        x, w, (stride,) * len(space), pads or [(dilation * (k // 2),) * 2 for k in w.shape[:-2]], rhs_dilation=(dilation,) * len(space),
-        dimension_numbers=(f"N{space}C", f"{space}IO", f"N{space}C"), feature_group_count=groups, precision="highest"
-    )  # fmt: skip
+        x,
+        w,
+        (stride,) * len(space),
+        pads or same,
+        rhs_dilation=(dilation,) * len(space),
+        dimension_numbers=(f"N{space}C", f"{space}IO", f"N{space}C"),
+        feature_group_count=groups,
+        precision="highest",
+    )
 
 
 @pytest.mark.parametrize(
@@ -67,8 +76,12 @@ def test_conv_is_lax_with_autodiffs_gradients(size, kernel, stride, dilation, gr
     """Catches an unflipped kernel in dx, swapped spatial axes, channels not swapped, wrong padding
     for an odd size under a stride, stride and dilation not exchanged in dw, and groups mixed up.
     """
-    x, w = random(0, 2, *size, 4), random(1, *kernel, 4 // groups, 8) / 4
-    ours = lambda x, w: layers.conv(x, w, stride, dilation=dilation, groups=groups, pads=pads)
+    x = random(0, 2, *size, 4)
+    w = random(1, *kernel, 4 // groups, 8) / 4
+
+    def ours(x, w):
+        return layers.conv(x, w, stride, dilation=dilation, groups=groups, pads=pads)
+
     same_with_gradients(ours, lambda x, w: lax_conv(x, w, stride, dilation, groups, pads), x, w)
 
 
@@ -76,7 +89,8 @@ def test_conv_in_a_scan_has_the_gradient_it_has_outside():
     """Catches a custom gradient that depends on where it is traced, e.g. residuals of another
     iteration.
     """
-    x, w = random(0, 3, 2, 8, 8, 3), random(1, 3, 3, 3, 3) / 4
+    x = random(0, 3, 2, 8, 8, 3)
+    w = random(1, 3, 3, 3, 3) / 4
     gradient = jax.grad(lambda w, x: jnp.sin(layers.conv(jnp.tanh(layers.conv(x, w)), w)).sum())
     inside = jax.jit(lambda w: lax.scan(lambda _, x: (None, gradient(w, x)), None, x)[1])(w)
     np.testing.assert_allclose(inside, [gradient(w, x_i) for x_i in x], rtol=1e-4, atol=1e-5)
@@ -87,10 +101,16 @@ def test_conv_on_a_cpu_is_in_the_one_form_that_is_fast_in_a_loop(how):
     """Catches another order of axes on a CPU: the numbers stay right, but a step in a scan takes 30
     times as long.
     """
-    x, w = random(0, 2, 8, 8, 3), random(1, 3, 3, 3 // how.get("groups", 1), 6)
+    x = random(0, 2, 8, 8, 3)
+    w = random(1, 3, 3, 3 // how.get("groups", 1), 6)
     gradient = jax.jit(jax.grad(lambda x, w: jnp.sin(layers.conv(x, w, **how)).sum(), (0, 1)))
-    lowered = lambda platform: gradient.trace(x, w).lower(lowering_platforms=(platform,)).as_text()
-    orders = lambda text: re.findall(r"dim_numbers = (\[.*?\]x\[.*?\]->\[.*?\])", text)
+
+    def lowered(platform):
+        return gradient.trace(x, w).lower(lowering_platforms=(platform,)).as_text()
+
+    def orders(text):
+        return re.findall(r"dim_numbers = (\[.*?\]x\[.*?\]->\[.*?\])", text)
+
     assert orders(lowered("cpu")) == ["[b, 0, 1, f]x[0, 1, i, o]->[b, 0, 1, f]"] * 3
     assert len(set(orders(lowered("cuda")))) > 1
 
@@ -104,12 +124,16 @@ def test_conv_refuses_even_kernels():
 @pytest.mark.parametrize("dims", [2, 3])
 def test_up_conv_is_lax(dims):
     """Catches a flipped kernel and a wrong order of axes in depth-to-space."""
-    x, w = random(0, 2, *(3, 5, 4)[:dims], 3), random(1, *(2,) * dims, 3, 4)
+    x = random(0, 2, *(3, 5, 4)[:dims], 3)
+    w = random(1, *(2,) * dims, 3, 4)
     space = "DHW"[-dims:]
     names = (f"N{space}C", f"{space}IO", f"N{space}C")
-    reference = lambda x, w: lax.conv_transpose(
-        x, jnp.flip(w, range(dims)), (2,) * dims, "VALID", dimension_numbers=names
-    )
+
+    def reference(x, w):
+        return lax.conv_transpose(
+            x, jnp.flip(w, range(dims)), (2,) * dims, "VALID", dimension_numbers=names
+        )
+
     same_with_gradients(layers.up_conv, reference, x, w)
 
 
@@ -118,17 +142,22 @@ def test_transposed_and_down_conv_are_lax(dims):
     """Catches zeros before instead of after the pixels, a flipped kernel, and blocks whose axes are
     mixed up.
     """
-    x, w = random(0, 2, *(4, 6, 2)[:dims], 3), random(1, *(3,) * dims, 3, 4)
+    x = random(0, 2, *(4, 6, 2)[:dims], 3)
+    w = random(1, *(3,) * dims, 3, 4)
     space = "DHW"[-dims:]
     names = (f"N{space}C", f"{space}IO", f"N{space}C")
-    up = lambda x, w: lax.conv_general_dilated(
-        x, w, (1,) * dims, [(1, 2)] * dims, lhs_dilation=(2,) * dims, dimension_numbers=names
-    )
+
+    def up(x, w):
+        return lax.conv_general_dilated(
+            x, w, (1,) * dims, [(1, 2)] * dims, lhs_dilation=(2,) * dims, dimension_numbers=names
+        )
+
     same_with_gradients(layers.transposed_conv, up, x, w)
     w = random(1, *(2,) * dims, 3, 4)
-    down = lambda x, w: lax.conv_general_dilated(
-        x, w, (2,) * dims, "VALID", dimension_numbers=names
-    )
+
+    def down(x, w):
+        return lax.conv_general_dilated(x, w, (2,) * dims, "VALID", dimension_numbers=names)
+
     same_with_gradients(layers.down_conv, down, x, w)
 
 
@@ -157,7 +186,8 @@ def test_norm_is_flax(kind, dims):
     a bias not shifted by the mean.
     """
     x = 2 * random(0, 3, *(4, 6, 5)[:dims], 8) + 0.5
-    scale, bias = 1 + random(1, 8) / 4, random(2, 8)
+    scale = 1 + random(1, 8) / 4
+    bias = random(2, 8)
     flax_norm = {
         "batch": linen.BatchNorm(use_running_average=False, epsilon=1e-3),
         "instance": linen.GroupNorm(num_groups=None, group_size=1, epsilon=1e-3),
@@ -210,15 +240,14 @@ def test_statistics_of_bfloat16_are_float32():
     """Catches sums in bfloat16, which stop growing at 256."""
     x = jnp.ones((1, 64, 64, 1), jnp.bfloat16)
     mean, _ = layers.moments(x, "batch")
-    assert mean.dtype == jnp.float32 and float(mean[0]) == 1
+    assert mean.dtype == jnp.float32
+    assert float(mean[0]) == 1
 
 
 def test_group_norm_takes_a_number_of_groups_that_divides():
     """Catches widths that are no multiple of the groups."""
-    assert (
-        layers.Norm(12, "group", groups=8).groups == 6
-        and layers.Norm(4, "group", groups=8).groups == 4
-    )
+    assert layers.Norm(12, "group", groups=8).groups == 6
+    assert layers.Norm(4, "group", groups=8).groups == 4
 
 
 @pytest.mark.parametrize("spatial", [False, True])

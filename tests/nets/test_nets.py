@@ -69,7 +69,8 @@ def case(name):
     grid = np.meshgrid(*map(np.arange, made.x.shape[1:-1]), indexing="ij")
     label = np.stack([np.digitize(g, [0.3 * g.max(), 0.7 * g.max()]) for g in grid[:2]])
     noise = jax.random.normal(jax.random.key(0), made.x.shape)
-    made.x, made.label = label[..., None] - 1 + 0.3 * noise, jnp.asarray(label, jnp.int32)
+    made.x = label[..., None] - 1 + 0.3 * noise
+    made.label = jnp.asarray(label, jnp.int32)
     return made
 
 
@@ -79,9 +80,8 @@ def test_table_is_covered():
 
     here = Path(__file__).parent
     others = "".join((here / name).read_text() for name in ELSEWHERE if (here / name).exists())
-    tested = {
-        cls for net in SMALL.values() for cls in type(net).__mro__
-    }  # a base shares the module of what derives from it
+    # a base shares the module of what derives from it
+    tested = set().union(*(type(net).__mro__ for net in SMALL.values()))
     assert [
         name for name, cls in NETS.items() if cls not in tested and cls.__name__ not in others
     ] == []
@@ -119,7 +119,8 @@ def test_only_statistics_and_plain_names_are_kept(name):
     """Catches Flax objects in what is written as flat keys, statistics where there is no batch
     norm, ones that evaluation changes, and ones that training does not.
     """
-    net, params = SMALL[name], case(name).params
+    net = SMALL[name]
+    params = case(name).params
     for tree in params:
         for path, leaf in jax.tree.leaves_with_path(tree):
             assert all(
@@ -129,7 +130,8 @@ def test_only_statistics_and_plain_names_are_kept(name):
     assert bool(params.state) == (net.norm == "batch")
     moved = case(name).train()[0].state
     assert all(
-        bool((a != b).any()) for a, b in zip(jax.tree.leaves(moved), jax.tree.leaves(params.state))
+        bool((a != b).any())
+        for a, b in zip(jax.tree.leaves(moved), jax.tree.leaves(params.state), strict=True)
     )
 
 

@@ -40,19 +40,42 @@ PAPER = (32, 64, 128, 256, 512)
         (NETS["enet"](), 3, 20, 0.37e6, 0.02),
         # torchvision's documentation of deeplabv3_resnet50, deeplabv3_resnet101, fcn_resnet50 and
         # fcn_resnet101 (COCO_WITH_VOC_LABELS_V1)
-        (deeplab.DeepLabV3(width=64, hidden=256, output_stride=8, grid=(1, 1, 1), auxiliary=True), 3, 21, 42_004_074, 0),
-        (deeplab.DeepLabV3(width=64, hidden=256, output_stride=8, auxiliary=True, depths=(3, 4, 23, 3)), 3, 21, 60_996_202, 0),
+        (
+            deeplab.DeepLabV3(
+                width=64, hidden=256, output_stride=8, grid=(1, 1, 1), auxiliary=True
+            ),
+            3,
+            21,
+            42_004_074,
+            0,
+        ),
+        (
+            deeplab.DeepLabV3(
+                width=64, hidden=256, output_stride=8, auxiliary=True, depths=(3, 4, 23, 3)
+            ),
+            3,
+            21,
+            60_996_202,
+            0,
+        ),
         (deeplab.FCNResNet(width=64, auxiliary=True), 3, 21, 35_322_218, 0),
         (deeplab.FCNResNet(width=64, auxiliary=True, depths=(3, 4, 23, 3)), 3, 21, 54_314_346, 0),
         # no published figure for a ResNet50: DeepLabv3 without its auxiliary head and 3×3
         # convolution, plus the decoder of fig. 2
         (
-            deeplab.DeepLabV3Plus(width=64, hidden=256, low=48), 3, 21,
-            42_004_074 - (9 * 1024 * 256 + 2 * 256 + 257 * 21) - (9 * 256 * 256 + 2 * 256)
-            + (256 * 48 + 2 * 48) + (9 * 304 * 256 + 2 * 256) + (9 * 256 * 256 + 2 * 256), 0,
+            deeplab.DeepLabV3Plus(width=64, hidden=256, low=48),
+            3,
+            21,
+            42_004_074
+            - (9 * 1024 * 256 + 2 * 256 + 257 * 21)
+            - (9 * 256 * 256 + 2 * 256)
+            + (256 * 48 + 2 * 48)
+            + (9 * 304 * 256 + 2 * 256)
+            + (9 * 256 * 256 + 2 * 256),
+            0,
         ),
     ],
-)  # fmt: skip
+)
 def test_the_published_network_is_expressible(net, channels, classes, published, share):
     """Catches a level, a convolution or a branch too many, and a width that does not scale."""
     assert abs(count(net, (64, 64), channels, classes) - published) <= share * published
@@ -105,7 +128,8 @@ class _Output:
     """One of a module's outputs."""
 
     def __init__(self, module, index):
-        self.module, self.index = module, index
+        self.module = module
+        self.index = index
 
     def eval(self):
         self.module.eval()
@@ -221,11 +245,14 @@ def test_the_encoder_is_a_pytorch_resnet_of_stride_eight():
     depths = (1, 2, 2, 1)
     shapes = torchvision_shapes(4, depths, 32, 3, False)
     generator = torch.Generator().manual_seed(0)
-    draw = lambda k, s: (
-        torch.rand(s, generator=generator) + 0.5
-        if "var" in k
-        else torch.randn(s, generator=generator) / max(1, np.prod(s[1:])) ** 0.5
-    )
+
+    def draw(k, s):
+        return (
+            torch.rand(s, generator=generator) + 0.5
+            if "var" in k
+            else torch.randn(s, generator=generator) / max(1, np.prod(s[1:])) ** 0.5
+        )
+
     w = {k: draw(k, s) for k, s in shapes.items()}
 
     def bn(x, name):

@@ -2,6 +2,8 @@
 and what their fields do.
 """
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -136,14 +138,18 @@ def test_parameters_of_vnets_figure():
     """Catches an arrangement of stages other than the figure's: 1, 2, 3, 3, 3 convolutions down and
     3, 3, 2, 1 up.
     """
-    w, cube = [16, 32, 64, 128, 256], lambda c, o: 125 * c * o + 2 * o  # kernel, bias and slope
-    want = cube(1, 16) + sum(n * cube(c, c) for n, c in zip((2, 3, 3, 3), w[1:]))
-    want += sum(8 * a * b + 2 * b for a, b in zip(w, w[1:])) + sum(w[1:])
-    want += sum(n * cube(2 * c, 2 * c) for n, c in zip((1, 2, 3, 3), w[:4])) + sum(
+    w = [16, 32, 64, 128, 256]
+
+    def cube(c, o):
+        return 125 * c * o + 2 * o  # kernel, bias and slope
+
+    want = cube(1, 16) + sum(n * cube(c, c) for n, c in zip((2, 3, 3, 3), w[1:], strict=True))
+    want += sum(8 * a * b + 2 * b for a, b in itertools.pairwise(w)) + sum(w[1:])
+    want += sum(n * cube(2 * c, 2 * c) for n, c in zip((1, 2, 3, 3), w[:4], strict=True)) + sum(
         2 * c for c in w[:4]
     )
     want += (
-        sum(8 * b * a + 2 * a for a, b in zip(w[:3], [64, 128, 256]))
+        sum(8 * b * a + 2 * a for a, b in zip(w[:3], [64, 128, 256], strict=True))
         + 8 * 256 * 128
         + 2 * 128
         + 32 * 2
@@ -173,7 +179,8 @@ def test_vnet_has_monais_numbers():
     """Catches a residual taken after the norm, channels repeated in another order, running
     statistics not carried over.
     """
-    nets, torch = pytest.importorskip("monai.networks.nets"), pytest.importorskip("torch")
+    nets = pytest.importorskip("monai.networks.nets")
+    torch = pytest.importorskip("torch")
     theirs = nets.VNet(2, 2, 3)
     for module in theirs.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
@@ -188,14 +195,16 @@ def test_resenc_unet_has_nnunets_numbers(encoder):
     """Catches a stride on the wrong convolution, pooling after the projection, stages counted from
     the wrong end.
     """
-    unet, torch = (
-        pytest.importorskip("dynamic_network_architectures.architectures.unet"),
-        pytest.importorskip("torch"),
-    )
+    unet = pytest.importorskip("dynamic_network_architectures.architectures.unet")
+    torch = pytest.importorskip("torch")
     common = {
-        "conv_bias": True, "norm_op": torch.nn.InstanceNorm3d, "norm_op_kwargs": {"eps": 1e-5, "affine": True},
-        "nonlin": torch.nn.LeakyReLU, "nonlin_kwargs": {"inplace": True}, "deep_supervision": False,
-    }  # fmt: skip
+        "conv_bias": True,
+        "norm_op": torch.nn.InstanceNorm3d,
+        "norm_op_kwargs": {"eps": 1e-5, "affine": True},
+        "nonlin": torch.nn.LeakyReLU,
+        "nonlin_kwargs": {"inplace": True},
+        "deep_supervision": False,
+    }
     make = unet.ResidualEncoderUNet if encoder == "residual" else unet.PlainConvUNet
     theirs = make(
         2,
@@ -228,17 +237,21 @@ def test_autoencoder_is_for_training_and_for_one_size():
     size.
     """
     net = SegResNet(width=2, down=(1, 1), up=(1,), vae=True, latent=2, dims=2)
-    run = lambda size, train: jax.eval_shape(
-        lambda key: (
-            net.apply(
-                net.init(key, jnp.zeros((1, 8, 8, 1)), 2),
-                jnp.zeros((1, size, size, 1)),
-                train=train,
-            ).aux
-        ),
-        jax.random.key(0),
-    )
-    assert "losses" not in run(16, False) and run(8, True)["losses"]["vae"].shape == ()
+
+    def run(size, train):
+        return jax.eval_shape(
+            lambda key: (
+                net.apply(
+                    net.init(key, jnp.zeros((1, 8, 8, 1)), 2),
+                    jnp.zeros((1, size, size, 1)),
+                    train=train,
+                ).aux
+            ),
+            jax.random.key(0),
+        )
+
+    assert "losses" not in run(16, False)
+    assert run(8, True)["losses"]["vae"].shape == ()
     with pytest.raises(ValueError, match="another size"):
         run(16, True)
 
@@ -300,16 +313,12 @@ def test_the_left_atriums_recipe_is_its_papers():
 
     trial = config.preset("uamt-la", "uamt")
     config.check_volumes(trial)
-    assert (
-        trial.frame.window == (80, 112, 112)
-        and trial.frame.pool_shape == (88, 168, 168)
-        and not trial.augment.geometry.exclusive
-    )
-    assert (
-        type(trial.net) is VNet
-        and trial.net.block == 16
-        and (trial.batch, trial.method.labelled(trial.batch)) == (4, 2)
-    )
+    assert trial.frame.window == (80, 112, 112)
+    assert trial.frame.pool_shape == (88, 168, 168)
+    assert not trial.augment.geometry.exclusive
+    assert type(trial.net) is VNet
+    assert trial.net.block == 16
+    assert (trial.batch, trial.method.labelled(trial.batch)) == (4, 2)
     falling = [
         float(rate(trial.schedule, jnp.float32(step / trial.steps), 0.0))
         for step in (0, 2499, 2500, 4999, 5000)

@@ -20,7 +20,7 @@ def fingerprint(size=(216, 256), spacing=(1.5, 1.5), records=1300, presence=(1.0
     train = {
         "size_median": list(size),
         "spacing_median": list(spacing),
-        "class_presence": dict(zip(classes, presence)),
+        "class_presence": dict(zip(classes, presence, strict=True)),
     }
     return {
         "classes": classes,
@@ -56,8 +56,10 @@ def test_parameters_and_activations_are_counted():
     count, norms aside.
     """
     for net, dims in (
-        (ResEncUNet((8, 16, 32), (1, 2, 2)), 2), (ResEncUNet((8, 16, 32), 2, 2, "plain"), 2), (ResEncUNet((8, 16, 32), (1, 2, 2), flat=1, dims=3), 3),
-    ):  # fmt: skip
+        (ResEncUNet((8, 16, 32), (1, 2, 2)), 2),
+        (ResEncUNet((8, 16, 32), 2, 2, "plain"), 2),
+        (ResEncUNet((8, 16, 32), (1, 2, 2), flat=1, dims=3), 3),
+    ):
         assert parameters(net, 1, 3) == pytest.approx(count(net, (16,) * dims, 1, 3), rel=0.02)
     one = ResEncUNet((2,), 1, 1, "plain")
     assert activations(one, (8, 8)) == 2 * 64
@@ -80,22 +82,23 @@ def test_memory_is_what_xla_reports():
 
 def test_the_whole_image_is_taken_if_it_fits_and_a_window_if_not():
     """Catches a patch above the budget, and memory left unused while the patch is cut."""
-    rich, poor = plan(fingerprint(), 40.0), plan(fingerprint(), 0.75, width=16)
-    assert rich.patch == rich.pool == (256, 256) and rich.memory <= 40
-    assert (
-        poor.patch[0] < 256 and poor.pool == (256, 256) and poor.memory <= 0.75 and poor.batch >= 2
-    )
+    rich = plan(fingerprint(), 40.0)
+    poor = plan(fingerprint(), 0.75, width=16)
+    assert rich.patch == rich.pool == (256, 256)
+    assert rich.memory <= 40
+    assert poor.patch[0] < 256
+    assert poor.pool == (256, 256)
+    assert poor.memory <= 0.75
+    assert poor.batch >= 2
     assert memory(poor.net, tuple(round(n * 1.4) for n in poor.patch), 2, 1, 3) > 0.75
-    assert all(n % b == 0 for n, b in zip(poor.patch, (poor.net.block,) * 2))
+    assert all(n % b == 0 for n, b in zip(poor.patch, (poor.net.block,) * 2, strict=True))
     assert plan(fingerprint(records=40), 40.0).batch == 2  # 5 % of 40 images
 
 
 def test_class_statistics_decide_over_what_dice_is_taken():
     """Catches a Dice of single images, where a class that is absent says nothing."""
-    assert (
-        plan(fingerprint(), 8.0, width=8).batch_dice
-        and not plan(fingerprint(presence=(1, 1, 0.95)), 8.0, width=8).batch_dice
-    )
+    assert plan(fingerprint(), 8.0, width=8).batch_dice
+    assert not plan(fingerprint(presence=(1, 1, 0.95)), 8.0, width=8).batch_dice
 
 
 def test_images_are_not_mirrored_where_classes_lie_one_way(tmp_path):
@@ -111,17 +114,19 @@ def test_images_are_not_mirrored_where_classes_lie_one_way(tmp_path):
         made = plan(facts, 4.0, width=8)
         (tmp_path / "plan.yaml").write_text(to_yaml(made, "discs"))
         geometry = config.load(tmp_path / "plan.yaml").augment.geometry
-        assert geometry.flip == geometry.rot90 == chance and any(
-            line.startswith(told) for line in made.reasons
-        )
+        assert geometry.flip == geometry.rot90 == chance
+        assert any(line.startswith(told) for line in made.reasons)
 
 
 def test_volumes_with_thick_slices():
     """Catches a patch that is no multiple of the network's strides."""
     made = plan(fingerprint((20, 200, 180), (5.0, 1.0, 1.0)), 4.0, width=16)
-    assert made.net.dims == 3 and made.net.flat >= 2 and made.memory <= 4
-    assert all(n % b == 0 for n, b in zip(made.patch, made.net.block))
-    assert made.patch[1] == made.patch[2] and all(p >= n for p, n in zip(made.pool, made.patch))
+    assert made.net.dims == 3
+    assert made.net.flat >= 2
+    assert made.memory <= 4
+    assert all(n % b == 0 for n, b in zip(made.patch, made.net.block, strict=True))
+    assert made.patch[1] == made.patch[2]
+    assert all(p >= n for p, n in zip(made.pool, made.patch, strict=True))
 
 
 @pytest.mark.parametrize(("slices", "gb"), [(20, 1.0), (18, 0.4), (5, 0.2)])
@@ -131,19 +136,17 @@ def test_slices_are_planned_as_volumes(slices, gb, tmp_path):
     to nothing.
     """
     seen = fingerprint((150, 180), (5.0, 1.0, 1.0))
-    seen["splits"]["train"]["slices_median"], seen["counts"]["train"]["volumes"] = slices, 60
+    seen["splits"]["train"]["slices_median"] = slices
+    seen["counts"]["train"]["volumes"] = 60
     made = plan(seen, gb, width=8, dims=3)
     (tmp_path / "plan.yaml").write_text(to_yaml(made, "discs"))
     loaded = config.load(tmp_path / "plan.yaml")
     config.check_volumes(loaded)
-    assert (
-        loaded.frame.window == made.patch
-        and loaded.frame.pool_shape == made.pool
-        and loaded.net == made.net
-    )
-    assert made.patch != made.pool and 2 <= made.batch <= max(
-        2, 0.05 * 60 * np.prod(made.pool) / np.prod(made.patch)
-    )
+    assert loaded.frame.window == made.patch
+    assert loaded.frame.pool_shape == made.pool
+    assert loaded.net == made.net
+    assert made.patch != made.pool
+    assert 2 <= made.batch <= max(2, 0.05 * 60 * np.prod(made.pool) / np.prod(made.patch))
     assert not loaded.method.criterion.dice.batch
     with pytest.raises(ValueError, match="make no volumes"):
         plan(fingerprint(), gb, dims=3)
@@ -161,12 +164,10 @@ def test_the_file_is_a_trial(root, tmp_path, capsys):
     made = plan(fingerprint(), 2.0, width=8)
     (tmp_path / "plan.yaml").write_text(to_yaml(made, "discs"))
     loaded = config.load(tmp_path / "plan.yaml")
-    assert (
-        loaded.net == made.net
-        and loaded.image_size == made.patch[0]
-        and loaded.batch == made.batch
-        and loaded.frame.pool_size == made.pool[0]
-    )
+    assert loaded.net == made.net
+    assert loaded.image_size == made.patch[0]
+    assert loaded.batch == made.batch
+    assert loaded.frame.pool_size == made.pool[0]
     assert loaded.method.criterion.dice.batch
     assert (
         main(

@@ -39,10 +39,14 @@ def test_two_images_are_learnt(case):
 
 
 def test_training_decides_the_points_alone(case):
-    """Catches logits replaced elsewhere, and coarse logits that are not those of the small image."""
+    """Catches logits replaced elsewhere, and coarse logits that are not those of the small
+    image.
+    """
     out = case.net.apply(case.params, case.x, train=True, key=jax.random.key(3))
-    place, logits = out.aux["points"]["place"], out.aux["points"]["logits"]
-    assert place.shape == (2, 24) and logits.shape == (2, 24, 3)
+    place = out.aux["points"]["place"]
+    logits = out.aux["points"]["logits"]
+    assert place.shape == (2, 24)
+    assert logits.shape == (2, 24, 3)
     padded = jnp.pad(case.x, [(0, 0), (0, 3), (0, 2), (0, 0)], mode="edge")
     small = padded.reshape(2, 8, 2, 6, 2, 2).mean((2, 4))
     coarse = case.net.net.apply(
@@ -53,7 +57,9 @@ def test_training_decides_the_points_alone(case):
     want = _replaced(upsampled, place, logits)[:, :13, :10]
     np.testing.assert_allclose(out.logits, want, atol=1e-5)
     changed = np.abs(_replaced(upsampled, place, logits) - upsampled).max(-1).reshape(2, -1) > 0
-    assert all(set(np.flatnonzero(c)) <= set(np.asarray(p)) for c, p in zip(changed, place))
+    assert all(
+        set(np.flatnonzero(c)) <= set(np.asarray(p)) for c, p in zip(changed, place, strict=True)
+    )
 
 
 def test_values_are_interpolated_as_images_are():
@@ -88,7 +94,8 @@ def test_evaluation_decides_every_pixel_if_it_may(case):
     np.testing.assert_allclose(logits, jnp.broadcast_to(jnp.array([1.0, 2.0, 3.0]), logits.shape))
     few = case.net.apply(params, case.x, train=False).logits
     decided = np.isclose(few, [1.0, 2.0, 3.0]).all(-1).sum((1, 2))
-    assert (decided > 0).all() and (decided <= 24).all()
+    assert (decided > 0).all()
+    assert (decided <= 24).all()
 
 
 def test_any_network_is_chosen_by_name():

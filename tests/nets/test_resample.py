@@ -23,7 +23,8 @@ def test_overlapping_max_pool_is_lax(size):
     left out; negative inputs show the second.
     """
     x = random(0, 2, *size, 3) - 5
-    window, strides = (1, *(3,) * len(size), 1), (1, *(2,) * len(size), 1)
+    window = (1, *(3,) * len(size), 1)
+    strides = (1, *(2,) * len(size), 1)
     pad = [(0, 0), *[(1, 1)] * len(size), (0, 0)]
     (a, ga), (b, gb) = (
         wiggle(f)(x)
@@ -52,7 +53,8 @@ def test_unpooling_puts_the_maximum_back(size):
     gradient = jax.grad(lambda x: (resample.max_pool_with_index(x)[0] ** 2).sum() / 2)(x)
     np.testing.assert_array_equal(gradient, back)
     ties, first = resample.max_pool_with_index(jnp.ones((1, 2, 2, 1)))
-    assert float(ties.sum()) == 1 and int(first.sum()) == 0
+    assert float(ties.sum()) == 1
+    assert int(first.sum()) == 0
 
 
 def test_average_pool_by_hand():

@@ -96,7 +96,8 @@ def test_layers_of_flax_follow_the_seed():
     for name in ("body", "deep", "head"):
         assert bool((one.weights[name]["kernel"] != other.weights[name]["kernel"]).all())
     out = Plain(own_key=False).apply(one, jnp.ones(SAMPLE.shape), train=True)
-    assert out.logits.shape == (1, 8, 8, 2) and set(out.new_state["norm"]) == {"mean", "var"}
+    assert out.logits.shape == (1, 8, 8, 2)
+    assert set(out.new_state["norm"]) == {"mean", "var"}
     wide = jax.ShapeDtypeStruct((1, 8, 8, 4), jnp.float32)  # body and deep have one shape
     same = Plain(own_key=False).init(jax.random.key(0), wide, 2)
     assert bool((same.weights["body"]["kernel"] != same.weights["deep"]["kernel"]).all())

@@ -58,8 +58,8 @@ def test_blocks_are_cut_and_joined(size, window):
     """
     x = jnp.arange(np.prod(size), dtype=jnp.float32).reshape(1, *size, 1)
     cut = layers.blocks(x, window)
-    for place in itertools.product(*(range(n // w) for n, w in zip(size, window))):
-        part = x[(0, *(slice(p * w, (p + 1) * w) for p, w in zip(place, window)))]
+    for place in itertools.product(*(range(n // w) for n, w in zip(size, window, strict=True))):
+        part = x[(0, *(slice(p * w, (p + 1) * w) for p, w in zip(place, window, strict=True)))]
         np.testing.assert_array_equal(cut[(0, *place)], part.reshape(-1, 1))
     np.testing.assert_array_equal(layers.unblocks(cut, window), x)
 
@@ -73,7 +73,7 @@ def test_relative_bias_is_looked_up_by_offset(full, window):
     bias = np.asarray(jax.jit(attention.relative_bias, static_argnums=1)(table, window))
     pixels = list(itertools.product(*map(range, window)))
     for (i, a), (j, b) in itertools.product(enumerate(pixels), repeat=2):
-        middle = tuple(p - q + w - 1 for p, q, w in zip(a, b, full))
+        middle = tuple(p - q + w - 1 for p, q, w in zip(a, b, full, strict=True))
         np.testing.assert_array_equal(bias[:, i, j], table[(slice(None), *middle)])
 
 
@@ -110,11 +110,9 @@ def test_attention_is_the_formula():
 def test_a_branch_is_left_out_for_whole_images_and_keeps_its_mean():
     """Catches stochastic depth that drops pixels, and a missing 1 / (1 − rate)."""
     y = np.asarray(layers.drop_path(jnp.ones((4000, 2, 3)), 0.3, jax.random.key(0)))
-    assert (
-        (np.ptp(y, axis=(1, 2)) == 0).all()
-        and abs(y.mean() - 1) < 0.05
-        and abs((y[:, 0, 0] == 0).mean() - 0.3) < 0.03
-    )
+    assert (np.ptp(y, axis=(1, 2)) == 0).all()
+    assert abs(y.mean() - 1) < 0.05
+    assert abs((y[:, 0, 0] == 0).mean() - 0.3) < 0.03
 
 
 def test_patches_are_merged_in_swins_order():
@@ -198,7 +196,9 @@ def test_swin_unetr_has_monais_numbers(dims):
 
 
 def test_unetr_has_monais_numbers():
-    """Catches tokens in another order, taps off by one, a norm after the blocks that is left out."""
+    """Catches tokens in another order, taps off by one, a norm after the blocks that is left
+    out.
+    """
     nets = pytest.importorskip("monai.networks.nets")
     theirs = nets.UNETR(
         2, 3, (32, 64), feature_size=4, hidden_size=12, mlp_dim=16, num_heads=3, spatial_dims=2
@@ -213,9 +213,14 @@ def test_larger_tokens_fit():
 
 
 def test_an_image_of_another_size_takes_an_interpolated_position():
-    """Catches a network bound to the size it was made for: a constant position stays what it was."""
+    """Catches a network bound to the size it was made for: a constant position stays what it
+    was.
+    """
     net = UNETR(patch=4, hidden=4, mlp=4, heads=1, depth=1, taps=(1,), features=2, dims=2)
-    made = lambda key, n: net.init(key, jnp.zeros((1, n, n, 1)), 2)
+
+    def made(key, n):
+        return net.init(key, jnp.zeros((1, n, n, 1)), 2)
+
     assert jax.eval_shape(lambda k: made(k, 8), jax.random.key(0)).weights["position"].shape == (
         2,
         2,

@@ -1,4 +1,6 @@
-"""What a run says of itself while it trains: a line a minute without a terminal, and compilation."""
+"""What a run says of itself while it trains: a line a minute without a terminal, and
+compilation.
+"""
 
 import dataclasses
 
@@ -71,8 +73,10 @@ def test_a_run_says_that_it_compiles_once_and_quiet_says_nothing(tiny, capsys, m
     semiseg.run(dataclasses.replace(short, seed=1))
     second = capsys.readouterr().err.splitlines()
     assert first[0] == log.compiling_message(jax.devices()[0].platform)
-    assert first[-1].startswith("step 10/10   loss ") and "val Dice" in first[-1]
-    assert not any("compiling" in line for line in second) and len(second) == len(first) - 1
+    assert first[-1].startswith("step 10/10   loss ")
+    assert "val Dice" in first[-1]
+    assert not any("compiling" in line for line in second)
+    assert len(second) == len(first) - 1
 
 
 def test_the_bar_says_it_too(monkeypatch, capsys):
@@ -84,4 +88,5 @@ def test_the_bar_says_it_too(monkeypatch, capsys):
     bar.close()
     message = capsys.readouterr().err
     assert isinstance(bar, log.Bar)
-    assert log.compiling_message("cpu") in message and "loss=0.500" in message
+    assert log.compiling_message("cpu") in message
+    assert "loss=0.500" in message
