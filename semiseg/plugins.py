@@ -94,6 +94,11 @@ class Plugin:
         """Name of the file, which a run records."""
         return self.path.name
 
+    @property
+    def record(self) -> dict[str, str]:
+        """What a run's files say of it."""
+        return {"name": self.name, "sha256": self.sha256}
+
 
 _tables: dict[str, list[MutableMapping[str, Any]]] = {}
 _waiting: dict[str, dict[str, Any]] = {}
@@ -324,11 +329,16 @@ def records(used: Iterable[tuple[str, str]]) -> list[dict[str, str]]:
       used: ``(kind, name)`` of the parts that the run's trial names.
     """
     names = set(used)
-    found = []
+    needed = []
     for plugin in _plugins.values():
         if any(part in names or part[0] in EVERYWHERE for part in plugin.parts):
-            found.append({"name": plugin.name, "sha256": plugin.sha256})
-    return found
+            needed.append(plugin.record)
+    return needed
+
+
+def all_records() -> list[dict[str, str]]:
+    """What a sweep's folder says of the plug-ins: all that are loaded."""
+    return [plugin.record for plugin in _plugins.values()]
 
 
 def require(recorded: Sequence[Mapping[str, str]], where: str | Path) -> None:

@@ -101,7 +101,7 @@ def test_help_shows_what_matters_first(capsys):
     first = capsys.readouterr().out
     flags = [line.split()[0] for line in first.splitlines() if line.startswith("  --")]
     assert (
-        len(flags) == 21
+        len(flags) == 22
         and {"--data", "--labels", "--method", "--init", "--out"} <= set(flags)
         and len(first.splitlines()) < 50
     )

@@ -1,58 +1,286 @@
-"""Flags to fields: ``--lr=0.1``, ``--lr 0.1``, ``--amp=True``, ``--amp``, ``--method.decay=0.99``:
-what people type and W&B agents pass.
+"""Flags: each is declared once, for the parser and for the help text.
+
+``--lr=0.1``, ``--lr 0.1``, ``--amp=True``, ``--amp``, ``--method.decay=0.99``: what people type and
+W&B agents pass.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import difflib
+import json
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from semiseg.cli.explain import flag_lines
 from semiseg.errors import UserError
-from semiseg.fields import role
 
-TRUE, FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
+TRUE = ("true", "1", "yes", "on")
+FALSE = ("false", "0", "no", "off")
+WIDTH = 100
+"""Of the prose in a help text."""
+SWITCHES = ("test", "quiet", "overwrite")
+"""Flags that take a value only after ``=`` or if the next word is a truth value, so that ``sweep
+--test grid.yaml`` keeps its file; those of a :class:`Command` are its own.
+"""
 
 
-def parse(
-    argv: Sequence[str], switches: Sequence[str] = ("test", "quiet", "overwrite")
-) -> tuple[list[str], dict[str, str | bool]]:
-    """Positional arguments, and flags by their dotted name with ``-`` as ``_``; a flag without a
-    value is True, several numbers after a dotted one are a list.
+# ------------------------------------------------------------------ declarations
+@dataclasses.dataclass(frozen=True)
+class Flag:
+    """A flag of a command.
 
-    ``switches`` take a value only after ``=`` or if the next word is a truth value, so that ``sweep
-    --test grid.yaml`` keeps its file.
+    Attributes:
+      name: with ``_``, e.g. ``label_subset``.
+      help: its words in the help text, without the default.
+      default: what the command gets without the flag; ``...`` if it must be given; a bool makes it
+        a switch, an int a whole number.
+      choices: the words it can be.
+      at_least: the smallest whole number it can be.
+      shown: the default in the help text, in place of ``default``; "" shows none.
+      value: how the usage line writes its value, "" of a switch; None keeps the flag out of it.
     """
-    positional: list[str] = []
+
+    name: str
+    help: str
+    default: Any = None
+    choices: tuple[str, ...] = ()
+    at_least: int | None = None
+    shown: str | None = None
+    value: str | None = None
+
+    @property
+    def word(self) -> str:
+        """As it is typed.
+
+        >>> Flag("label_subset", "which subjects").word
+        '--label-subset'
+        """
+        return f"--{self.name.replace('_', '-')}"
+
+    @property
+    def is_switch(self) -> bool:
+        """Whether it is on when given."""
+        return isinstance(self.default, bool)
+
+    def lines(self) -> list[str]:
+        """Its lines in the help text.
+
+        >>> Flag("jobs", "workers", default=1).lines()
+        ['  --jobs                         workers [1]']
+        """
+        shown = self.shown
+        if shown is None and self.default not in (None, ...):
+            shown = str(self.default)
+        words = self.help
+        if shown:
+            words = f"{words} [{shown}]"
+        return flag_lines(self.word, words)
+
+    @property
+    def usage(self) -> str:
+        """Its part of the usage line.
+
+        >>> Flag("json", "", value="FILE").usage, Flag("out", "", default=..., value="DIR").usage
+        ('[--json FILE]', '--out DIR')
+        """
+        text = self.word
+        if not self.is_switch:
+            text = f"{self.word} {self.value}"
+        if self.default is ...:
+            return text
+        return f"[{text}]"
+
+    def read(self, given: str | bool, command: str) -> Any:
+        """The value of what was typed.
+
+        Raises:
+          UserError: it is no value of this flag.
+        """
+        where = f"semiseg {command}"
+        if self.is_switch:
+            return self._switch(given, where)
+        if given is True:
+            raise UserError(f"{where}: {self.word} needs a value")
+        if self.choices and given not in self.choices:
+            options = ", ".join(self.choices)
+            raise UserError(f"{where}: {self.word} is {given!r}: choose one of {options}")
+        if self.at_least is None and not isinstance(self.default, int):
+            return given
+        return self._whole(str(given), where)
+
+    def _switch(self, given: str | bool, where: str) -> bool:
+        if isinstance(given, bool):
+            return given
+        if given.lower() not in TRUE + FALSE:
+            raise UserError(
+                f"{where}: {self.word} is {given!r}: it is on when given, or =True or =False"
+            )
+        return given.lower() in TRUE
+
+    def _whole(self, given: str, where: str) -> int:
+        least = ""
+        if self.at_least is not None:
+            least = f", at least {self.at_least}"
+        try:
+            number = int(given)
+        except ValueError:
+            number = None
+        if number is None or (self.at_least is not None and number < self.at_least):
+            what = f"{self.word} is {given!r}: it must be a whole number{least}"
+            raise UserError(f"{where}: {what}")
+        return number
+
+
+@dataclasses.dataclass(frozen=True)
+class Command:
+    """A command: its flags and its help text.
+
+    Attributes:
+      name: e.g. ``gan fit``.
+      words: what it does, in paragraphs.
+      flags: its flags, in the order of the help text.
+      operands: what the usage line names before the flags.
+      rest: what the usage line names after them.
+    """
+
+    name: str
+    words: str
+    flags: tuple[Flag, ...] = ()
+    operands: str = ""
+    rest: str = ""
+
+    @property
+    def usage(self) -> str:
+        """The usage line, without the word.
+
+        >>> Command("export", "", (Flag("out", "", ..., value="DIR"),), "RUN").usage
+        'semiseg export RUN --out DIR'
+        """
+        shown = [flag.usage for flag in self.flags if flag.value is not None]
+        parts = [f"semiseg {self.name}", self.operands, *shown, self.rest]
+        return " ".join(part for part in parts if part)
+
+    def help(self) -> str:
+        """The whole help text."""
+        return "\n".join([f"usage: {self.usage}", "", paragraphs(self.words), "", self.flag_help()])
+
+    def flag_help(self) -> str:
+        """The lines of its flags."""
+        return "".join(f"{line}\n" for flag in self.flags for line in flag.lines())
+
+    def parse(self, argv: Sequence[str]) -> tuple[list[str], dict[str, str | bool]]:
+        """Operands and flags of a command line, see :func:`parse`."""
+        return parse(argv, [flag.name for flag in self.flags if flag.is_switch])
+
+    def take(self, flags: dict[str, str | bool]) -> dict[str, Any]:
+        """Remove the command's own flags from ``flags``; returns their values by name.
+
+        Raises:
+          UserError: one is missing, or has no value of its kind.
+        """
+        values: dict[str, Any] = {}
+        for flag in self.flags:
+            if flag.name in flags:
+                values[flag.name] = flag.read(flags.pop(flag.name), self.name)
+                continue
+            if flag.default is ...:
+                raise UserError(
+                    f"semiseg {self.name}: {flag.word} is missing; see `semiseg {self.name} --help`"
+                )
+            values[flag.name] = flag.default
+        return values
+
+    def options(self, flags: dict[str, str | bool]) -> dict[str, Any]:
+        """:meth:`take`, and refuse what is left."""
+        values = self.take(flags)
+        nothing_left(flags, [], self.name, values)
+        return values
+
+    def one(self, operands: Sequence[str], what: str) -> str:
+        """The one operand of a command.
+
+        Raises:
+          UserError: there is none, or several.
+        """
+        if len(operands) != 1:
+            raise UserError(f"semiseg {self.name}: name {what}")
+        return operands[0]
+
+
+def paragraphs(text: str) -> str:
+    """Prose wrapped for the terminal.
+
+    >>> paragraphs("one line\\nmore of it\\n\\nanother")
+    'one line more of it\\n\\nanother'
+    """
+    return "\n\n".join(
+        textwrap.fill(" ".join(part.split()), WIDTH, break_on_hyphens=False)
+        for part in text.split("\n\n")
+    )
+
+
+PLUGIN = Flag(
+    "plugin",
+    "a Python file that registers your own methods, losses, networks …, see semiseg.plugins; may "
+    "be given several times",
+    shown="SEMISEG_PLUGINS",
+)
+"""Every command has it: :func:`semiseg.cli.main.main` takes it before the command sees its line."""
+JSON = Flag("json", "also write the table to this file", value="FILE")
+
+
+# ------------------------------------------------------------------ parsing
+def parse(
+    argv: Sequence[str], switches: Sequence[str] = SWITCHES
+) -> tuple[list[str], dict[str, str | bool]]:
+    """Operands, and flags by their dotted name with ``-`` as ``_``.
+
+    A flag without a value is True; several numbers after a dotted one are a list.
+
+    Args:
+      argv: the words of the command line.
+      switches: see :data:`SWITCHES`.
+
+    >>> parse(["a.yaml", "--test", "b", "--net.widths", "8", "16", "--lr=0.1"])
+    (['a.yaml', 'b'], {'test': True, 'net.widths': '8,16', 'lr': '0.1'})
+    """
+    operands: list[str] = []
     flags: dict[str, str | bool] = {}
-    i = 0
-    while i < len(argv):
-        word, i = argv[i], i + 1
+    words = list(argv)
+    while words:
+        word = words.pop(0)
         if word in ("-h", "--help"):
             flags["help"] = True
         elif word.startswith("--"):
             name, equals, value = word[2:].partition("=")
-            if equals:
-                flags[name.replace("-", "_")] = value
-            elif i < len(argv) and (
-                argv[i].lower() in TRUE + FALSE
-                if name in switches
-                else not argv[i].startswith("-") or _number(argv[i])
-            ):
-                end = i + 1
-                while (
-                    "." in name and end < len(argv) and _number(argv[i]) and _number(argv[end])
-                ):  # --net.widths 8 16 32 is 8,16,32
-                    end += 1
-                flags[name.replace("-", "_")], i = ",".join(argv[i:end]), end
-            else:
-                flags[name.replace("-", "_")] = True
+            name = name.replace("-", "_")
+            flags[name] = value if equals else _following(name, words, switches)
         else:
-            positional.append(word)
-    return positional, flags
+            operands.append(word)
+    return operands, flags
 
 
-def _number(word: str) -> bool:
+def _following(name: str, words: list[str], switches: Sequence[str]) -> str | bool:
+    """Take the value of a flag from the words that follow it; True where they are none of it."""
+    if not words:
+        return True
+    if name in switches:
+        if words[0].lower() in TRUE + FALSE:
+            return words.pop(0)
+        return True
+    if words[0].startswith("-") and not _is_number(words[0]):
+        return True
+    values = [words.pop(0)]
+    # --net.widths 8 16 32 is 8,16,32
+    while "." in name and _is_number(values[-1]) and words and _is_number(words[0]):
+        values.append(words.pop(0))
+    return ",".join(values)
+
+
+def _is_number(word: str) -> bool:
     try:
         float(word)
     except ValueError:
@@ -61,48 +289,36 @@ def _number(word: str) -> bool:
 
 
 def take(flags: dict[str, str | bool], command: str, wanted: Mapping[str, Any]) -> dict[str, Any]:
-    """Remove the command's own flags from ``flags``; a default of ``...`` marks one that must be
-    given.
-    """
-    found = {}
-    for name, default in wanted.items():
-        found[name] = flags.pop(name, default)
-        if found[name] is ...:
-            raise UserError(
-                f"semiseg {command}: --{name.replace('_', '-')} is missing; see `semiseg "
-                f"{command} --help`"
-            )
-        if isinstance(default, bool) and isinstance(found[name], str):
-            if found[name].lower() not in TRUE + FALSE:
-                raise UserError(
-                    f"semiseg {command}: --{name.replace('_', '-')} is {found[name]!r}: it is on "
-                    f"when given, or =True or =False"
-                )
-            found[name] = found[name].lower() in TRUE
-        elif found[name] is True and not isinstance(default, bool):
-            raise UserError(f"semiseg {command}: --{name.replace('_', '-')} needs a value")
-    return found
+    """Remove flags that only have a name and a default from ``flags``, see :meth:`Command.take`."""
+    declared = tuple(Flag(name, "", default) for name, default in wanted.items())
+    return Command(command, "", declared).take(flags)
 
 
 def nothing_left(
-    flags: Mapping[str, Any], positional: Sequence[str], command: str, known: Iterable[str] = ()
+    flags: Mapping[str, Any], operands: Sequence[str], command: str, known: Iterable[str] = ()
 ) -> None:
     """Refuse what the command does not know; ``known`` are the flags it has, for a hint."""
-    if flags or positional:
-        unknown = [f"--{name.replace('_', '-')}" for name in flags] + list(positional)
-        hint = did_you_mean(unknown[0], [f"--{name.replace('_', '-')}" for name in known])
-        raise UserError(
-            f"semiseg {command}: does not know "
-            f"{' '.join(unknown)}{hint or f'; see `semiseg {command} --help`'}"
-        )
+    if not flags and not operands:
+        return
+    unknown = [*map(_word, flags), *operands]
+    hint = did_you_mean(unknown[0], map(_word, known)) or f"; see `semiseg {command} --help`"
+    raise UserError(f"semiseg {command}: does not know {' '.join(unknown)}{hint}")
+
+
+def _word(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """``; did you mean 'train'?``, or nothing where no name is near."""
-    import difflib
+    """The end of a message about a word that there is not; empty where no name is near.
 
+    >>> did_you_mean("tarin", ["train", "sweep"]), did_you_mean("x", ["train"])
+    ("; did you mean 'train'?", '')
+    """
     near = difflib.get_close_matches(word, list(known), 1)
-    return f"; did you mean {near[0]!r}?" if near else ""
+    if not near:
+        return ""
+    return f"; did you mean {near[0]!r}?"
 
 
 def check_choice(field: str, name: Any, where: str = "") -> None:
@@ -118,143 +334,11 @@ def check_choice(field: str, name: Any, where: str = "") -> None:
         raise UserError(f"{where}{error}") from None
 
 
-def explain(instance: Any, prefix: str = "", only: Sequence[str] = (), parts: bool = True) -> str:
-    """A line for every field of a configuration: flag, value, and the words of its docstring.
-
-    Args:
-      only: the fields to explain, in this order; all by default.
-      parts: also explain the fields of a field, e.g. those of the method; without it a choice of
-        classes is named by the command that lists it.
-    """
-    import docstring_parser
-
-    said: dict[str, str | None] = {}
-    # inherited fields are explained where they are defined, in the class's words or below the field
-    for cls in reversed(type(instance).__mro__[:-1]):
-        said |= {
-            p.arg_name: p.description
-            for p in docstring_parser.parse(cls.__dict__.get("__doc__") or "").params
-        }
-        said |= _below(cls)
-    lines, groups = [], []
-    fields_by_name = {field.name: field for field in dataclasses.fields(instance)}
-    for name in only or fields_by_name:
-        value = getattr(instance, name)
-        words = " ".join((said.get(name) or "").split())
-        again = role(fields_by_name[name]) is False and parts
-        if dataclasses.is_dataclass(value):
-            groups.append((name, value))
-            from semiseg import config
-
-            if name not in config.CHOICES:
-                continue
-            words = f"{words.rstrip('.')}: {listed(name, parts)}."
-            value = config.name_of(name, value)
-        lines += _wrapped(
-            f"--{prefix}{name.replace('_', '-')}",
-            f"{words} [{_shown(value)}{'; compiles anew' * again}]",
-        )
-    for name, value in groups if parts else []:
-        lines += ["", f"{prefix}{name}: {type(value).__name__}", explain(value, f"{prefix}{name}.")]
-    return "\n".join(lines)
-
-
-def listed(field: str, all_names: bool = False) -> str:
-    """The names a choice of classes has, or the command that lists them."""
-    from semiseg import config
-
-    short = field in ("method", "net") and not all_names
-    return (
-        f"`semiseg {field}s` lists them" if short else f"one of {', '.join(config.CHOICES[field])}"
-    )
-
-
-def _below(cls: type) -> dict[str, str]:
-    """Strings that stand below the fields of a class in its source."""
-    import ast
-    import inspect
-    import textwrap
-
-    try:
-        source = ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0]
-    except (OSError, TypeError, SyntaxError):
-        return {}
-    body = source.body if isinstance(source, ast.ClassDef) else []
-    found = {}
-    for field, words in zip(body, body[1:]):
-        value = (
-            words.value.value
-            if isinstance(words, ast.Expr) and isinstance(words.value, ast.Constant)
-            else None
-        )
-        if (
-            isinstance(field, ast.AnnAssign)
-            and isinstance(field.target, ast.Name)
-            and isinstance(value, str)
-        ):
-            found[field.target.id] = value
-    return found
-
-
-def typed(kind: Any, argv: Sequence[str], prog: str, **options: Any) -> Any:
-    """A dataclass from arguments by tyro, whose complaint becomes one line."""
-    import contextlib
-    import io
-
-    import tyro
-
-    said = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(said):
-            return tyro.cli(kind, args=list(argv), prog=prog, **options)
-    except SystemExit as stop:
-        if not stop.code:
-            raise
-    words: list[str] = []
-    named: dict[str, list[str]] = {"missing": [], "unknown": [], "near": []}
-    part = ""
-    for line in (line.strip(" │╭╮╰╯─") for line in said.getvalue().splitlines()):
-        part = next((key for start, key in _PARTS.items() if line.startswith(start)), part)
-        if line.startswith("For full helptext"):
-            break
-        if line.startswith("Missing from"):
-            prog = line.removeprefix("Missing from ").rstrip(":")
-        elif part == "unknown":
-            named[part] += line.removeprefix("Unrecognized options:").replace(",", " ").split()
-        elif part:
-            named[part] += [word.rstrip(",") for word in line.split() if word.startswith("--")]
-        elif line and line not in ("Required options", "Parsing error", "Invalid choice"):
-            words.append(line)
-    if named["unknown"]:
-        word = named["unknown"][0]
-        raise UserError(
-            f"{prog}: does not know "
-            f"{word}{did_you_mean(word, [*named['missing'], *named['near']]) or f'; see `{prog} --help`'}"
-        )
-    if named["missing"]:
-        raise UserError(f"{prog}: {', '.join(named['missing'])} must be given; see `{prog} --help`")
-    raise UserError(
-        f"{prog}: {' '.join(words)[:200] or 'arguments are missing'}; see `{prog} --help`"
-    )
-
-
-_PARTS = {
-    "Missing from": "missing",
-    "Unrecognized options:": "unknown",
-    "Perhaps you meant": "near",
-    "Available subcommands": "near",
-}
-"""How tyro heads the parts of a complaint."""
-
-
-def _shown(value: Any) -> str:
-    return (",".join(map(str, value)) or "none") if isinstance(value, tuple) else str(value)
-
-
-def _wrapped(flag: str, words: str) -> list[str]:
-    import shutil
-    import textwrap
-
-    body = textwrap.wrap(words, max(40, min(92, shutil.get_terminal_size((126, 24)).columns - 34)))
-    first = f"  {flag:30} {body[0]}" if len(flag) <= 30 else f"  {flag}\n{'':33}{body[0]}"
-    return [first, *(f"{'':33}{line}" for line in body[1:])]
+# ------------------------------------------------------------------ output
+def write_json(path: str | Path | None, content: Any) -> None:
+    """Write what a command found, where ``--json`` asks for it."""
+    if path is None:
+        return
+    file = Path(path)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

@@ -3,85 +3,86 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from semiseg.cli.arguments import nothing_left, take
+from semiseg.cli.arguments import Command, Flag
 from semiseg.errors import UserError
 from semiseg.files import read_json_if_whole, write_text
 
+COMMAND = Command(
+    "bench nets",
+    """nets: a training step and an inference of every network at equal input, beside its MONAI class
+    in PyTorch where there is one, interleaved.""",
+    (
+        Flag("only", "these networks, by commas", shown="all", value="A,B"),
+        Flag(
+            "peer",
+            'torch: also time the MONAI classes (pip install "semiseg[peer]")',
+            choices=("torch",),
+            value="torch",
+        ),
+        Flag("batch", "images", 4, at_least=1),
+        Flag("size", "side of an image, pixels", 128, at_least=1),
+        Flag("repeats", "rounds of a network", 9, at_least=1),
+        Flag(
+            "seconds",
+            "a network is timed for at most so many seconds once there are three rounds",
+            10,
+            at_least=1,
+        ),
+        Flag(
+            "json",
+            "also write the table to this file and, as Markdown, beside it; the same command goes "
+            "on where it was cut off",
+            value="FILE",
+        ),
+    ),
+)
+HEAD = (
+    f"{'network':18} parameters   step ms  inference ms  temporary MiB   peer: step ms  "
+    f"inference ms   ratio  ratio"
+)
 
-def main(argv: Sequence[str], flags: dict[str, Any]) -> int:
-    """Run it with the flags of ``semiseg bench``."""
-    own = take(
-        flags,
-        "bench nets",
-        {
-            "only": "",
-            "peer": None,
-            "json": None,
-            "batch": "4",
-            "size": "128",
-            "repeats": "9",
-            "seconds": "10",
-        },
-    )
-    nothing_left(flags, [], "bench nets", own)
-    try:
-        batch, size, repeats, seconds = (
-            int(own[k]) for k in ("batch", "size", "repeats", "seconds")
-        )
-    except ValueError:
-        raise UserError(
-            "semiseg bench nets: --batch, --size, --repeats and --seconds are whole numbers"
-        ) from None
-    if min(batch, size, repeats, seconds) < 1:
-        raise UserError(
-            "semiseg bench nets: --batch, --size, --repeats and --seconds must be at least 1"
-        )
-    if own["peer"] not in (None, "torch"):
-        raise UserError(f"semiseg bench nets: --peer is {own['peer']!r}; the peer there is: torch")
-    from semiseg.bench import network_cost as nets
 
-    file = Path(own["json"]) if own["json"] else None
+def nets(options: dict[str, Any], line: str) -> None:
+    """Measure and print every network; ``line`` is the command as it was given."""
+    from semiseg.bench import network_cost
 
-    def keep(found: dict[str, Any]) -> None:
+    file = None
+    if options["json"]:
+        file = Path(options["json"])
+
+    def store(result: dict[str, Any]) -> None:
         if file:
             file.parent.mkdir(parents=True, exist_ok=True)
-            record = {"command": "semiseg bench " + " ".join(argv), **found}
-            write_text(file, json.dumps(record, indent=1) + "\n")
+            write_text(file, json.dumps({"command": line, **result}, indent=1) + "\n")
 
-    def say(row: dict[str, Any], found: dict[str, Any]) -> None:
-        _line(row)
-        keep(found)
+    def show(row: dict[str, Any], result: dict[str, Any]) -> None:
+        print(_line(row), flush=True)
+        store(result)
 
-    print(
-        f"{'network':18} parameters   step ms  inference ms  temporary MiB   peer: step ms  "
-        f"inference ms   ratio  ratio"
-    )
-    chosen = nets.contenders([n for n in own["only"].split(",") if n])
-    found = nets.measure(
-        chosen,
-        batch,
-        size,
-        repeats,
-        own["peer"] == "torch",
-        say,
-        seconds=seconds,
+    print(HEAD)
+    names = [name for name in (options["only"] or "").split(",") if name]
+    result = network_cost.measure(
+        network_cost.contenders(names),
+        options["batch"],
+        options["size"],
+        options["repeats"],
+        options["peer"] == "torch",
+        show,
+        seconds=options["seconds"],
         done=_earlier(file),
     )
-    keep(found)
+    store(result)
     if file:
-        file.with_suffix(".md").write_text(nets.table(found))
-    print(f"{batch} images of {size}², {found['device']}")
-    for row in found["nets"]:
-        if nets.needs_reason(row):
-            print(
-                f"{row['name']} takes more than {nets.SLOW} times its peer's time: "
-                f"{row['reason'] or 'no reason is written (semiseg/bench/network_cost.py, REASONS)'}"
-            )
-    return 0
+        file.with_suffix(".md").write_text(network_cost.table(result))
+    print(f"{options['batch']} images of {options['size']}², {result['device']}")
+    nobody = "no reason is written (semiseg/bench/network_cost.py, REASONS)"
+    for row in result["nets"]:
+        if network_cost.needs_reason(row):
+            slow = f"takes more than {network_cost.SLOW} times its peer's time"
+            print(f"{row['name']} {slow}: {row['reason'] or nobody}")
 
 
 def _earlier(file: Path | None) -> dict[str, Any] | None:
@@ -94,15 +95,13 @@ def _earlier(file: Path | None) -> dict[str, Any] | None:
     return record
 
 
-def _line(row: dict[str, Any]) -> None:
+def _line(row: dict[str, Any]) -> str:
+    """A network's row of the printed table."""
     ours = (
-        f"{row['parameters']:10,} {1e3 * row['step_s']:9.1f} {1e3 * row['inference_s']:13.1f} "
-        f"{row['temporary_mib'] or 0:14.1f}"
+        f"{row['name']:18} {row['parameters']:10,} {1e3 * row['step_s']:9.1f} "
+        f"{1e3 * row['inference_s']:13.1f} {row['temporary_mib'] or 0:14.1f}"
     )
-    peer = ""
-    if "peer" in row:
-        peer = (
-            f"{1e3 * row['peer_step_s']:15.1f} {1e3 * row['peer_inference_s']:13.1f} "
-            f"{row['step_ratio']:8.2f} {row['inference_ratio']:6.2f}"
-        )
-    print(f"{row['name']:18} {ours} {peer}", flush=True)
+    if "peer" not in row:
+        return ours
+    times = f"{1e3 * row['peer_step_s']:15.1f} {1e3 * row['peer_inference_s']:13.1f}"
+    return f"{ours} {times} {row['step_ratio']:8.2f} {row['inference_ratio']:6.2f}"

@@ -14,7 +14,8 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from semiseg.cli.arguments import did_you_mean, typed
+from semiseg.cli.arguments import did_you_mean
+from semiseg.cli.typed import typed
 from semiseg.data import readers, store
 from semiseg.data.info import StoreInfo
 from semiseg.data.source import SPLITS

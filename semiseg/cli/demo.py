@@ -8,18 +8,25 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from semiseg.cli.arguments import nothing_left, parse, take
-from semiseg.errors import UserError
+from semiseg.cli.arguments import Command, Flag, nothing_left
 
-USAGE = """usage: semiseg demo [--out DIR]
-
-Train supervised, mean teacher and pseudo-label on the built-in nuclei set at three label budgets and three label subsets each. Then fit a small
-generator of image-mask pairs on 16 annotated images, card what it paints, and train with half and as many synthetic images as real ones, beside
-duplicated real ones as a control. All is scored on the test images and written into the report. An interrupted demo goes on with the same command.
-
-  --out                          where runs, figures and report.html go [demo]
-  --steps                        optimiser steps of a run; a generator has 1.6 times as many [140]
-"""
+COMMAND = Command(
+    "demo",
+    """Train supervised, mean teacher and pseudo-label on the built-in nuclei set at three label
+    budgets and three label subsets each. Then fit a small generator of image-mask pairs on 16
+    annotated images, judge what it paints, and train with half and as many synthetic images as real
+    ones, beside duplicated real ones as a control. All is scored on the test images and written
+    into the report. An interrupted demo goes on with the same command.""",
+    (
+        Flag("out", "where runs, figures and report.html go", "demo", value="DIR"),
+        Flag(
+            "steps",
+            "optimiser steps of a run; a generator has 1.6 times as many",
+            140,
+            at_least=1,
+        ),
+    ),
+)
 
 SETUP: dict[str, dict[str, Any]] = {
     "data": {"value": "nuclei"},
@@ -56,50 +63,57 @@ seed.
 
 def main(argv: Sequence[str]) -> int:
     """Run the command; UserError is the caller's to print."""
-    positional, flags = parse(argv)
+    operands, flags = COMMAND.parse(argv)
     if flags.pop("help", False):
-        print(USAGE)
+        print(COMMAND.help())
         return 0
-    own = take(flags, "demo", {"out": "demo", "steps": "140"})
-    nothing_left(flags, positional, "demo", own)
+    options = COMMAND.take(flags)
+    nothing_left(flags, operands, "demo", options)
     began = time.monotonic()
     from semiseg.analysis.load import load_runs
     from semiseg.report.page import write_report
-    from semiseg.sweeps import sweep, trials
     from semiseg.train.loop import Interrupted
 
-    out = Path(own["out"])
-    parts, missing = plans(out, _whole(own["steps"])), 0
+    out = Path(options["out"])
+    sweeps = plans(out, options["steps"])
     try:
-        for name, spec in parts.items():
-            if name == "mixes":
-                print(
-                    "synthetic data: a generator is fitted on 16 annotated images of each of two "
-                    "label subsets, its samples are judged and mixed in"
-                )
-            missing += len(trials(spec)) - len(sweep(spec, out / name, test=True))
+        missing = _run(sweeps, out)
     except Interrupted as stopped:
         print(f"semiseg: {stopped}", file=sys.stderr)
         return 130
     if missing:
-        print(
-            (
-                f"semiseg: {missing} trials failed, see error.json in their folders under {out}; the "
-                f"same command tries them again"
-            ),
-            file=sys.stderr,
-        )
-    said = write_report(load_runs([out / name for name in parts]), out, "test")
-    print(*said["answers"], *said["synthetic"], sep="\n")
+        message = f"{missing} trials failed, see error.json in their folders under {out}"
+        print(f"semiseg: {message}; the same command tries them again", file=sys.stderr)
+    page = write_report(load_runs([out / name for name in sweeps]), out, "test")
+    print(*page["answers"], *page["synthetic"], sep="\n")
     print(
         f"{time.monotonic() - began:.0f} s   {out / 'report.html'}   "
         f"{out / 'figures' / 'label_efficiency.png'}   {out / 'results.csv'}"
     )
-    return 1 if missing else 0
+    return int(missing > 0)
+
+
+def _run(specs: dict[str, dict[str, Any]], out: Path) -> int:
+    """Run the sweeps; returns how many trials failed."""
+    from semiseg.sweeps import sweep, trials
+
+    missing = 0
+    for name, spec in specs.items():
+        if name == "mixes":
+            print(
+                "synthetic data: a generator is fitted on 16 annotated images of each of two label "
+                "subsets, its samples are judged and mixed in"
+            )
+        missing += len(trials(spec)) - len(sweep(spec, out / name, test=True))
+    return missing
 
 
 def plans(out: Path, steps: int) -> dict[str, dict[str, Any]]:
-    """The sweeps of the demo by the name of their folder, ``steps`` optimiser steps a run."""
+    """The sweeps of the demo by the name of their folder, ``steps`` optimiser steps a run.
+
+    >>> list(plans(Path("demo"), 140))
+    ['runs', 'mixes']
+    """
     setup = SETUP | {
         "root": {"value": str(out / "data")},
         "steps": {"value": steps},
@@ -111,12 +125,6 @@ def plans(out: Path, steps: int) -> dict[str, dict[str, Any]]:
         "gan.log_every": {"value": 50},
     }
     return {
-        name: {"method": "grid", "parameters": axes}
-        for name, axes in (("runs", GRID | setup), ("mixes", MIXES | setup | gan))
+        "runs": {"method": "grid", "parameters": GRID | setup},
+        "mixes": {"method": "grid", "parameters": MIXES | setup | gan},
     }
-
-
-def _whole(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise UserError(f"semiseg demo: --steps is {text!r}: it must be a whole number, at least 1")
-    return int(text)

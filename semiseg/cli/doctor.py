@@ -4,27 +4,27 @@ words.
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from semiseg.cli.arguments import nothing_left, parse, take
+from semiseg.cli.arguments import Command, Flag, nothing_left, write_json
 
-USAGE = """usage: semiseg doctor [--json FILE]
-
-Check this installation: versions, devices, a small computation, folders, optional parts, W&B. Exit code 1 if something must be mended.
-
-  --json                         also write the findings to this file
-"""
+COMMAND = Command(
+    "doctor",
+    """Check this installation: versions, devices, a small computation, folders, optional parts,
+    W&B. Exit code 1 if something must be mended.""",
+    (Flag("json", "also write the findings to this file", value="FILE"),),
+)
+NO_LIMIT = "99"
 SUPPORTED = {
     "jax": ("0.10", "0.13"),
-    "numpy": ("2.0", "99"),
-    "flax": ("0.12", "99"),
-    "optax": ("0.2.8", "99"),
+    "numpy": ("2.0", NO_LIMIT),
+    "flax": ("0.12", NO_LIMIT),
+    "optax": ("0.2.8", NO_LIMIT),
 }
 EXTRAS = {
     "submitit": "slurm",
@@ -32,185 +32,164 @@ EXTRAS = {
     "jupytext": "notebooks",
     "dicom2nifti": "dicom",
     "grain": "stream",
+    "tensorboardX": "tensorboard",
 }
+SHOWN = {"ok": " ok ", "note": "note", "bad": "BAD "}
+SIDE = 64
+"""Of the matrix of ones that is multiplied with itself."""
+LITTLE = 5
+"""Fewer GiB free than these are worth a note."""
+GIB = 2**30
 
-Finding = tuple[str, str, str]
-"""``ok``, ``note`` or ``bad``; what was looked at; what was found."""
+
+class Finding(NamedTuple):
+    """What was looked at, and what was found.
+
+    Attributes:
+      level: ``ok``, ``note`` or ``bad``.
+      what: what was looked at.
+      words: what was found.
+    """
+
+    level: str
+    what: str
+    words: str
 
 
 def main(argv: Sequence[str]) -> int:
     """Run the command; UserError is the caller's to print."""
-    positional, flags = parse(argv)
+    operands, flags = COMMAND.parse(argv)
     if flags.pop("help", False):
-        print(USAGE)
+        print(COMMAND.help())
         return 0
-    own = take(flags, "doctor", {"json": None})
-    nothing_left(flags, positional, "doctor", own)
-    found = [*_versions(), *_devices(), *_folders(), *_extras(), *_wandb()]
-    for level, what, words in found:
-        print(f"{ {'ok': ' ok ', 'note': 'note', 'bad': 'BAD '}[level] }  {what:14} {words}")
-    if own["json"]:
-        rows: list[dict[str, Any]] = [dict(zip(("level", "what", "found"), f)) for f in found]
-        Path(own["json"]).write_text(json.dumps(rows, indent=1) + "\n")
-    bad = sum(level == "bad" for level, _, _ in found)
-    print(
-        f"{bad} thing{'s' if bad > 1 else ''} to mend" if bad else "all is well: try `semiseg demo`"
-    )
-    return 1 if bad else 0
+    options = COMMAND.take(flags)
+    nothing_left(flags, operands, "doctor", options)
+    findings = [*_versions(), *_devices(), *_folders(), *_extras(), _wandb()]
+    for finding in findings:
+        print(f"{SHOWN[finding.level]}  {finding.what:14} {finding.words}")
+    rows: list[dict[str, Any]] = [
+        {"level": finding.level, "what": finding.what, "found": finding.words}
+        for finding in findings
+    ]
+    write_json(options["json"], rows)
+    bad = sum(finding.level == "bad" for finding in findings)
+    if not bad:
+        print("all is well: try `semiseg demo`")
+        return 0
+    print(f"{bad} thing{'s' * (bad > 1)} to mend")
+    return 1
 
 
 def _versions() -> list[Finding]:
-    from importlib.metadata import PackageNotFoundError, version
-
+    """This package and the packages whose version matters."""
     import semiseg
 
-    found: list[Finding] = [
-        (
-            "ok",
-            "semiseg",
-            (
-                f"{semiseg.__version__}, Python {platform.python_version()}, "
-                f"{platform.platform(terse=True)}"
-            ),
-        )
-    ]
-    for name, (low, high) in SUPPORTED.items():
-        try:
-            have = version(name)
-        except PackageNotFoundError:
-            found.append(("bad", name, "is missing: pip install semiseg"))
-            continue
-        fits = _parts(low) <= _parts(have) < _parts(high)
-        wanted = f"{low} or newer" if high == "99" else f"{low} to below {high}"
-        found.append(
-            ("ok", name, have)
-            if fits
-            else (
-                "bad",
-                name,
-                f"{have}, but {wanted} is needed: pip install '{name}>={low},<{high}'",
-            )
-        )
-    return found
+    system = f"Python {platform.python_version()}, {platform.platform(terse=True)}"
+    here = Finding("ok", "semiseg", f"{semiseg.__version__}, {system}")
+    return [here, *(_version(name, *limits) for name, limits in SUPPORTED.items())]
+
+
+def _version(name: str, low: str, high: str) -> Finding:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        installed = version(name)
+    except PackageNotFoundError:
+        return Finding("bad", name, "is missing: pip install semiseg")
+    if _parts(low) <= _parts(installed) < _parts(high):
+        return Finding("ok", name, installed)
+    needed = f"{low} to below {high}"
+    if high == NO_LIMIT:
+        needed = f"{low} or newer"
+    remedy = f"pip install '{name}>={low},<{high}'"
+    return Finding("bad", name, f"{installed}, but {needed} is needed: {remedy}")
 
 
 def _devices() -> list[Finding]:
+    """What JAX computes on, and whether it computes right."""
     try:
         import jax
         import jax.numpy as jnp
 
         devices = jax.devices()
-        total = float(jax.jit(lambda x: (x @ x).sum())(jnp.ones((64, 64))))
+        ones = jnp.ones((SIDE, SIDE))
+        total = float(jax.jit(lambda x: (x @ x).sum())(ones))
     except Exception as error:  # a driver's trouble comes in many kinds
-        return [
-            (
-                "bad",
-                "JAX",
-                (
-                    f"cannot compute: {' '.join(str(error).split())[:140]}; set JAX_PLATFORMS=cpu to "
-                    f"go on without the accelerator"
-                ),
-            )
-        ]
-    kinds = sorted({f"{d.platform}: {d.device_kind}" for d in devices})
-    words = (
-        f"{len(devices)} ({', '.join(kinds)}), computes"
-        if total == 64**3
-        else f"gave {total} instead of {64**3}"
-    )
-    found: list[Finding] = [("ok" if total == 64**3 else "bad", "devices", words)]
+        reason = " ".join(str(error).split())[:140]
+        remedy = "set JAX_PLATFORMS=cpu to go on without the accelerator"
+        return [Finding("bad", "JAX", f"cannot compute: {reason}; {remedy}")]
+    if total == SIDE**3:
+        kinds = sorted({f"{device.platform}: {device.device_kind}" for device in devices})
+        findings = [Finding("ok", "devices", f"{len(devices)} ({', '.join(kinds)}), computes")]
+    else:
+        findings = [Finding("bad", "devices", f"gave {total} instead of {SIDE**3}")]
     if devices[0].platform == "cpu":
-        gpu = shutil.which("nvidia-smi")
-        remedy = (
-            "an NVIDIA driver is here, but JAX has no CUDA: pip install 'semiseg[gpu]'"
-            if gpu
-            else "no accelerator; small sets and the demo are fine"
-        )
-        found.append(("note", "accelerator", remedy))
-    return found
+        words = "no accelerator; small sets and the demo are fine"
+        if shutil.which("nvidia-smi"):
+            words = "an NVIDIA driver is here, but JAX has no CUDA: pip install 'semiseg[gpu]'"
+        findings.append(Finding("note", "accelerator", words))
+    return findings
 
 
 def _folders() -> list[Finding]:
+    """Where data sets and compiled programs are stored."""
     from semiseg.data import set_folder
 
-    found: list[Finding] = []
-    for what, place in (
-        ("data", set_folder.default_root()),
-        ("programs", Path(os.environ.get("JAX_COMPILATION_CACHE_DIR", ""))),
-    ):
-        near = next((p for p in (place, *place.parents) if p.exists()), Path("/"))
-        if not os.access(near, os.W_OK):
-            found.append(
-                (
-                    "bad",
-                    what,
-                    (
-                        f"{place}: cannot be written; set "
-                        f"{'SEMISEG_DATA' if what == 'data' else 'XDG_CACHE_HOME'} to a folder that "
-                        f"can"
-                    ),
-                )
-            )
-            continue
-        free = shutil.disk_usage(near).free / 2**30
-        size = (
-            sum(p.stat().st_size for p in place.rglob("*") if p.is_file()) / 2**30
-            if place.exists()
-            else 0.0
-        )
-        found.append(
-            (
-                "note" if free < 5 else "ok",
-                what,
-                f"{place}: {size:.1f} GiB used, {free:.0f} GiB free"
-                + (", which is little" if free < 5 else ""),
-            )
-        )
-    return found
-
-
-def _extras() -> list[Finding]:
-    from importlib.util import find_spec
-
-    missing = {extra for module, extra in EXTRAS.items() if find_spec(module) is None}
-    have = sorted(set(EXTRAS.values()) - missing)
-    found: list[Finding] = [("ok", "optional", f"installed: {', '.join(have) or 'none'}")]
-    if missing:
-        found.append(
-            (
-                "note",
-                "optional",
-                (
-                    f"not installed: {', '.join(sorted(missing))}; when needed: pip install "
-                    f"'semiseg[NAME]'"
-                ),
-            )
-        )
-    return found
-
-
-def _wandb() -> list[Finding]:
-    from semiseg.track.weights_and_biases import has_key, mode
-
-    words = (
-        "logged in"
-        if has_key()
-        else "no key, so runs would be mirrored offline: `wandb login` changes that"
-    )
-    tracked = os.environ.get("SEMISEG_TRACK", "none")
+    programs = Path(os.environ.get("JAX_COMPILATION_CACHE_DIR", ""))
     return [
-        (
-            "ok",
-            "W&B",
-            (
-                f"{words}; mode {mode()}; runs are mirrored "
-                f"{'only with --track wandb' if tracked == 'none' else 'by default (SEMISEG_TRACK)'}"
-            ),
-        )
+        _folder("data", set_folder.default_root(), "SEMISEG_DATA"),
+        _folder("programs", programs, "XDG_CACHE_HOME"),
     ]
 
 
+def _folder(what: str, place: Path, variable: str) -> Finding:
+    existing = next((path for path in (place, *place.parents) if path.exists()), Path("/"))
+    if not os.access(existing, os.W_OK):
+        remedy = f"set {variable} to a folder that can"
+        return Finding("bad", what, f"{place}: cannot be written; {remedy}")
+    free = shutil.disk_usage(existing).free / GIB
+    used = 0.0
+    if place.exists():
+        used = sum(path.stat().st_size for path in place.rglob("*") if path.is_file()) / GIB
+    words = f"{place}: {used:.1f} GiB used, {free:.0f} GiB free"
+    if free < LITTLE:
+        return Finding("note", what, f"{words}, which is little")
+    return Finding("ok", what, words)
+
+
+def _extras() -> list[Finding]:
+    """The optional parts of the installation."""
+    from importlib.util import find_spec
+
+    missing = {extra for module, extra in EXTRAS.items() if find_spec(module) is None}
+    installed = sorted(set(EXTRAS.values()) - missing)
+    findings = [Finding("ok", "optional", f"installed: {', '.join(installed) or 'none'}")]
+    if missing:
+        words = f"not installed: {', '.join(sorted(missing))}"
+        remedy = "when needed: pip install 'semiseg[NAME]'"
+        findings.append(Finding("note", "optional", f"{words}; {remedy}"))
+    return findings
+
+
+def _wandb() -> Finding:
+    """Whether somebody is logged in to W&B, and when runs are mirrored."""
+    from semiseg.track.weights_and_biases import has_key, mode
+
+    login = "no key, so runs would be mirrored offline: `wandb login` changes that"
+    if has_key():
+        login = "logged in"
+    mirrored = "by default (SEMISEG_TRACK)"
+    if os.environ.get("SEMISEG_TRACK", "none") != "wandb":
+        mirrored = "only with --track wandb"
+    return Finding("ok", "W&B", f"{login}; mode {mode()}; runs are mirrored {mirrored}")
+
+
 def _parts(version: str) -> tuple[int, ...]:
+    """The first three numbers of a version.
+
+    >>> _parts("0.10.1"), _parts("2.0rc1")
+    ((0, 10, 1), (2, 1))
+    """
     return tuple(
         int("".join(c for c in part if c.isdigit()) or 0) for part in version.split(".")[:3]
     )

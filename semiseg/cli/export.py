@@ -4,28 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from semiseg.cli.arguments import nothing_left, parse, take
-from semiseg.errors import UserError
+from semiseg.cli.arguments import PLUGIN, Command, Flag
 
-USAGE = """usage: semiseg export RUN --out DIR
-
-Write a folder to publish: weights (safetensors), configuration, scores, a model card (README.md) and the licence of the data it was trained on.
-
-  --out                          the folder (must be given)
-"""
+COMMAND = Command(
+    "export",
+    """Write a folder to publish: weights (safetensors), configuration, scores, a model card
+    (README.md) and the licence of the data it was trained on.""",
+    (Flag("out", "the folder (must be given)", ..., value="DIR"), PLUGIN),
+    operands="RUN",
+)
 
 
 def main(argv: Sequence[str]) -> int:
     """Run the command; UserError is the caller's to print."""
-    positional, flags = parse(argv)
+    operands, flags = COMMAND.parse(argv)
     if flags.pop("help", False):
-        print(USAGE)
+        print(COMMAND.help())
         return 0
-    own = take(flags, "export", {"out": ...})
-    nothing_left(flags, [], "export", own)
-    if len(positional) != 1:
-        raise UserError("semiseg export: name one run's folder")
+    options = COMMAND.options(flags)
+    run = COMMAND.one(operands, "one run's folder")
     from semiseg.runner.export_run import export
 
-    print(export(positional[0], own["out"]))
+    print(export(run, options["out"]))
     return 0

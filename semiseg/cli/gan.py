@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from semiseg.cli.arguments import explain, nothing_left, parse, take
+from semiseg.cli.arguments import nothing_left, parse, take
+from semiseg.cli.explain import explain
 from semiseg.errors import UserError
 
 Flags = dict[str, Any]
@@ -22,15 +23,15 @@ usage: semiseg gan fit --data N --labels K --label-subset J --out G \
 
 fit      a generator of image-mask pairs, on the pairs of one label budget; the same command goes
          on with an interrupted fit
-sample   a synthetic set: images/, labels/, provenance.csv; `semiseg data import --format folder
-         --source S --name NAME` imports it
+sample   a synthetic set: images/, labels/, provenance.csv, which is imported by
+         `semiseg data import --format folder --source S --name NAME`
 card     the set's quality report: is it fit for use? exit code 1 if it is rejected
 
-  fit --teacher                  a run of the same budget, whose masks of other images are
-                                 --train.pseudo (e.g. 0.25) of the pairs, each by its confidence
+  fit --teacher                  a run of the same budget, whose masks of other images are, each
+                                 by its confidence, --train.pseudo (e.g. 0.25) of the pairs
   fit --quiet                    no progress bar [False]
-  fit --track                    wandb mirrors losses, diversity and sample grids, none does not
-                                 [none, or SEMISEG_TRACK]
+  fit --track                    wandb or tensorboard mirrors losses, diversity and sample grids, none
+                                 does not [none, or SEMISEG_TRACK]
   sample --n                     number of samples [200]
   sample --masks                 real, varied (bent, topology checked), vae, interpolated [varied]
   sample --style                 real (near the budget's images) or prior [real]

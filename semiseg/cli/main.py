@@ -45,9 +45,10 @@ def main(argv: list[str] | None = None) -> int:
     """Run one command; returns the exit code: 0 fine, 1 it ran and found problems, 2 the user can
     mend it, 130 interrupted.
     """
-    args = sys.argv[1:] if argv is None else argv
-    debug = "--debug" in args
-    args = [a for a in args if a != "--debug"]
+    words = sys.argv[1:] if argv is None else argv
+    debug = "--debug" in words
+    words = [word for word in words if word != "--debug"]
+    args, plugin_files = _apart(words)
     if not args or args[0] in ("-h", "--help"):
         print(_help())
         return 0
@@ -68,6 +69,7 @@ def main(argv: list[str] | None = None) -> int:
                 f"{command!r}{did_you_mean(command, COMMANDS) or '; see `semiseg --help`'}"
             )
         with _stoppable(_resumes(command, rest)):
+            _load(plugin_files)
             return importlib.import_module(f"semiseg.cli.{command.replace('-', '_')}").main(rest)
     except UserError as error:
         if debug:
@@ -93,6 +95,36 @@ def main(argv: list[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 2
+
+
+def _apart(words: list[str]) -> tuple[list[str], list[str]]:
+    """A command line without ``--plugin``, and the files that it names; "" for one without a file.
+
+    >>> _apart(["train", "--plugin", "a.py", "--out=x", "--plugin=b.py"])
+    (['train', '--out=x'], ['a.py', 'b.py'])
+    """
+    args: list[str] = []
+    files: list[str] = []
+    rest = iter(words)
+    for word in rest:
+        if word == "--plugin":
+            files.append(next(rest, ""))
+        elif word.startswith("--plugin="):
+            files.append(word.removeprefix("--plugin="))
+        else:
+            args.append(word)
+    return args, files
+
+
+def _load(files: list[str]) -> None:
+    """Import the plug-ins of the command line and of the environment, before any table is read."""
+    from semiseg import plugins
+    from semiseg.errors import UserError
+
+    for file in files:
+        if not file or file.startswith("--"):
+            raise UserError("--plugin needs a Python file")
+    plugins.load_plugins([*plugins.from_environment(), *files])
 
 
 def _resumes(command: str, rest: list[str]) -> bool:
@@ -133,7 +165,8 @@ def _help() -> str:
         "usage: semiseg COMMAND [options]\n\nHow many annotations do I need, which method saves "
         "most of them, and how sure are we?\n\n"
         f"{lines}\n\n`semiseg COMMAND --help` explains every option; --debug shows the traceback "
-        f"of an error."
+        f"of an error;\n--plugin FILE.py, with any command, brings your own methods, losses, networks, "
+        f"readers …"
     )
 
 

@@ -7,20 +7,29 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from semiseg.cli.arguments import check_choice, explain, nothing_left, parse, take
+from semiseg.cli.arguments import (
+    JSON,
+    PLUGIN,
+    Command,
+    check_choice,
+    nothing_left,
+    write_json,
+)
+from semiseg.cli.explain import explain, summary_of
 from semiseg.config.presets import PRESETS
 
-LEGEND = """  holds     networks that are trained | kept without gradient
-  passes    images a step puts through a network: of the labelled L and the unlabelled U of a batch | without gradient
-  cost      measured seconds of a step over those of supervised at the same batch (semiseg bench methods); - where not measured"""
-USAGE = f"""usage: semiseg methods [NAME] [--json FILE]
-
-All training methods, or one with its fields.
-
-{LEGEND}
-
-  --json    also write the table to this file
-"""
+LEGEND = """\
+  holds     networks that are trained | stored without gradient
+  passes    images a step puts through a network: of the labelled L and the unlabelled U of a
+            batch | without gradient
+  cost      measured seconds of a step over those of supervised at the same batch (semiseg bench
+            methods); - where not measured"""
+COMMAND = Command(
+    "methods",
+    "All training methods, or one with its fields.",
+    (JSON, PLUGIN),
+    operands="[NAME]",
+)
 _PLACES = (
     Path(__file__).parents[1] / "bench" / "measured.json",
     Path(__file__).resolve().parents[2] / "experiments" / "results" / "bench_methods.json",
@@ -31,47 +40,35 @@ MEASURED = next((place for place in _PLACES if place.exists()), _PLACES[-1])
 
 def main(argv: Sequence[str]) -> int:
     """Print all methods, or one with its fields."""
-    positional, flags = parse(argv)
+    operands, flags = COMMAND.parse(argv)
     if flags.pop("help", False):
-        print(USAGE)
+        print(f"{COMMAND.help()}\n{LEGEND}")
         return 0
-    if positional:
-        show("method", argv)
-        row = next(row for row in table() if row["method"] == positional[0].replace("-", "_"))
-        recipes = [name for name, methods in PRESETS.items() if row["method"] in methods]
-        print(
-            f"\nholds {row['holds']}; passes {row['passes']}; cost {_cost(row)}; presets: "
-            f"{', '.join(recipes) or 'none'}\n{LEGEND}"
-        )
+    options = COMMAND.take(flags)
+    if operands:
+        _show(operands[0])
         return 0
-    own = take(flags, "methods", {"json": None})
-    nothing_left(flags, positional, "methods", own)
-    found = table()
+    nothing_left(flags, operands, "methods", options)
+    rows = table()
     print(f"{'method':22}{'holds':28}{'passes':19}{'cost':>6}  paper")
-    for row in found:
-        print(
-            f"{row['method']:22}{row['holds']:28}{row['passes']:19}{_cost(row):>6}  {row['paper']}"
-        )
+    for row in rows:
+        columns = f"{row['method']:22}{row['holds']:28}{row['passes']:19}{_cost(row):>6}"
+        print(f"{columns}  {row['paper']}")
     print(
-        f"\n{LEGEND}\n\nOne in detail: semiseg methods {found[-1]['method']}. Which to choose: "
+        f"\n{LEGEND}\n\nOne in detail: semiseg methods {rows[-1]['method']}. Which to choose: "
         f"README.md, Methods."
     )
-    if own["json"]:
-        Path(own["json"]).parent.mkdir(parents=True, exist_ok=True)
-        Path(own["json"]).write_text(json.dumps(found, indent=1) + "\n")
+    write_json(options["json"], rows)
     return 0
-
-
-def _cost(row: dict[str, Any]) -> str:
-    return "-" if row["cost"] is None else f"{row['cost']:.2f}"
 
 
 def table(measured: Path = MEASURED) -> list[dict[str, Any]]:
     """A row a method: method, holds, passes, cost (None where ``measured`` has none) and paper."""
     from semiseg.methods import METHODS
 
-    costs = json.loads(measured.read_text())["methods"] if measured.exists() else {}
-    methods: dict[str, Any] = {**METHODS}
+    costs: dict[str, Any] = {}
+    if measured.exists():
+        costs = json.loads(measured.read_text())["methods"]
     return [
         {
             "method": name,
@@ -80,23 +77,27 @@ def table(measured: Path = MEASURED) -> list[dict[str, Any]]:
             "cost": costs.get(name, {}).get("relative"),
             "paper": cls.paper,
         }
-        for name, cls in methods.items()
+        for name, cls in METHODS.items()
     ]
 
 
-def show(field: str, argv: Sequence[str]) -> int:
-    """Print the table of a choice, or one of its members with every field."""
+def _show(name: str) -> None:
+    """One method with its fields, its cost and the presets that have it."""
     from semiseg import config
 
-    positional, _ = parse(argv)
-    for name in positional[:1]:
-        check_choice(field, name)
-        print(
-            f"{name}: "
-            f"{(type(config.make(field, name)).__doc__ or '').split('Attributes:')[0].strip()}\n"
-        )
-        print(explain(config.make(field, name), f"{field}."))
-    if not positional:
-        for name, cls in config.CHOICES[field].items():
-            print(f"{name:16} {' '.join((cls.__doc__ or '').split('.  ')[0].split())[:120]}")
-    return 0
+    check_choice("method", name)
+    method = config.make("method", name)
+    row = next(row for row in table() if row["method"] == name)
+    recipes = [preset for preset, methods in PRESETS.items() if name in methods]
+    print(f"{name}: {summary_of(type(method))}\n")
+    print(explain(method, "method."))
+    print(
+        f"\nholds {row['holds']}; passes {row['passes']}; cost {_cost(row)}; presets: "
+        f"{', '.join(recipes) or 'none'}\n{LEGEND}"
+    )
+
+
+def _cost(row: dict[str, Any]) -> str:
+    if row["cost"] is None:
+        return "-"
+    return f"{row['cost']:.2f}"

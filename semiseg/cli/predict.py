@@ -8,34 +8,40 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from semiseg.cli.arguments import nothing_left, parse, take
+from semiseg.cli.arguments import PLUGIN, Command, Flag
 from semiseg.data.images import is_image
 from semiseg.errors import UserError
 
-USAGE = """usage: semiseg predict RUN --input DIR --output DIR [--probabilities]
-
-Segment every PNG, TIFF and NIfTI file of a folder (or one file) with a run, or with what `semiseg
-export` made of it. A mask has its image's name, format, size, and affine or resolution; its values
-are the classes, 0 for background.
-
-  --input                        a folder of images, or one image (must be given)
-  --output                       where the masks go (must be given)
-  --probabilities                also write the class probabilities: NAME_probabilities.nii.gz, with
-                                 the classes as fourth axis, for NIfTI; NAME_probabilities.npz, with
-                                 the arrays probability (H, W, K) and classes, for pictures [False]
-"""
+COMMAND = Command(
+    "predict",
+    """Segment every PNG, TIFF and NIfTI file of a folder (or one file) with a run, or with what
+    `semiseg export` made of it. A mask has its image's name, format, size, and affine or
+    resolution; its values are the classes, 0 for background.""",
+    (
+        Flag("input", "a folder of images, or one image (must be given)", ..., value="DIR"),
+        Flag("output", "where the masks go (must be given)", ..., value="DIR"),
+        Flag(
+            "probabilities",
+            "also write the class probabilities: NAME_probabilities.nii.gz, with the classes as "
+            "fourth axis, for NIfTI; NAME_probabilities.npz, with the arrays probability (H, W, K) "
+            "and classes, for pictures",
+            False,
+            value="",
+        ),
+        PLUGIN,
+    ),
+    operands="RUN",
+)
 
 
 def main(argv: Sequence[str]) -> int:
     """Run the command; UserError is the caller's to print."""
-    positional, flags = parse(argv, switches=("probabilities",))
+    operands, flags = COMMAND.parse(argv)
     if flags.pop("help", False):
-        print(USAGE)
+        print(COMMAND.help())
         return 0
-    options = take(flags, "predict", {"input": ..., "output": ..., "probabilities": False})
-    nothing_left(flags, [], "predict", options)
-    if len(positional) != 1:
-        raise UserError("semiseg predict: name one run's folder")
+    options = COMMAND.options(flags)
+    run = COMMAND.one(operands, "one run's folder")
     source = Path(options["input"])
     target = Path(options["output"])
     files = images_of(source)
@@ -46,22 +52,21 @@ def main(argv: Sequence[str]) -> int:
         )
     from semiseg.runner.predictor import Predictor
 
-    predictor = Predictor.load(positional[0])
+    predictor = Predictor.load(run)
     target.mkdir(parents=True, exist_ok=True)
     failed = 0
     for file in files:
+        mask = target / file.name
         try:
-            shares = predictor.predict_file(
-                file, target / file.name, options["probabilities"]
-            ).shares
+            shares = predictor.predict_file(file, mask, options["probabilities"]).shares
         except UserError as error:
             print(f"semiseg: error: {error}", file=sys.stderr)
             failed += 1
             continue
         named = zip(predictor.classes[1:], shares[1:], strict=True)
         words = ", ".join(f"{name} {share:.1%}" for name, share in named)
-        print(f"{target / file.name}   {words}")
-    return 1 if failed else 0
+        print(f"{mask}   {words}")
+    return int(failed > 0)
 
 
 def images_of(source: Path) -> list[Path]:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from semiseg.cli.arguments import typed
+from semiseg.cli.typed import typed
 
 
 @dataclasses.dataclass(frozen=True)

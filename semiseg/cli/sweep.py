@@ -2,114 +2,168 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from semiseg.cli.arguments import check_choice, did_you_mean, nothing_left, parse, take
+from semiseg.cli.arguments import (
+    PLUGIN,
+    Command,
+    Flag,
+    check_choice,
+    did_you_mean,
+    write_json,
+)
 from semiseg.errors import UserError
 
-USAGE = """usage: semiseg sweep FILE.yaml --out DIR [--jobs J] [--backend local|slurm|ray]
-       semiseg sweep status DIR [--watch] [--json FILE]
-
-Run every trial of a sweep file (W&B's schema: method grid, random or bayes; dotted names; early_terminate hyperband). Trials that share
-their static part run through one compiled program. Finished trials are never run again; a killed sweep goes on with the same command; a
-trial that fails is recorded in its folder and stops no other. `synthetic: make:spade` (or make:duplicated …) fits, samples and imports the set that
-each trial's own budget needs; gan.steps, gan.samples, gan.card and other gan.FIELD with one `value:` say how.
-
-  --out                          the sweep's folder, a run folder a trial (must be given)
-  --jobs                         worker processes (tasks on a cluster) that share the trials [1]
-  --backend                      local, slurm (submitit) or ray [local]
-  --slurm.KEY                    an option of submitit's executor, as --slurm.slurm_partition=gpu --slurm.timeout_min=600
-  --count                        trials of a random or bayes sweep, instead of the file's run_cap
-  --test                         also score the test subjects; each look is written into the data set's ledger [False]
-  --track                        wandb mirrors every run, none does not [none]
-  --json                         also write the state of every trial to this file (after a sweep, or of status)
-  --watch                        status: show it again every two seconds until it is done [False]
-"""
+TEST = Flag(
+    "test",
+    "also score the test subjects; each look is written into the data set's ledger",
+    False,
+)
+JSON = Flag(
+    "json",
+    "also write the state of every trial to this file (after a sweep, or of status)",
+    value="FILE",
+)
+COMMAND = Command(
+    "sweep",
+    """Run every trial of a sweep file (W&B's schema: method grid, random or bayes; dotted names;
+    early_terminate hyperband). Trials that share their static part run through one compiled
+    program. Finished trials are never run again; a killed sweep goes on with the same command; a
+    trial that fails is recorded in its folder and stops no other. `synthetic: make:spade` (or
+    make:duplicated …) fits, samples and imports the set that each trial's own budget needs;
+    gan.steps, gan.samples, gan.card and other gan.FIELD with one `value:` say how. `plugin: my.py`
+    brings your own methods, losses, networks …""",
+    (
+        Flag("out", "the sweep's folder, a run folder a trial (must be given)", ..., value="DIR"),
+        Flag(
+            "jobs",
+            "worker processes (tasks on a cluster) that share the trials",
+            1,
+            at_least=1,
+            value="J",
+        ),
+        Flag("backend", "local, slurm (submitit) or ray", "local", value="local|slurm|ray"),
+        Flag(
+            "slurm.KEY",
+            "an option of submitit's executor, as --slurm.slurm_partition=gpu "
+            "--slurm.timeout_min=600",
+        ),
+        Flag(
+            "count",
+            "trials of a random or bayes sweep, instead of the file's run_cap",
+            at_least=1,
+        ),
+        TEST,
+        Flag(
+            "track",
+            "wandb or tensorboard mirrors every run, none does not",
+            shown="none",
+        ),
+        JSON,
+    ),
+    operands="FILE.yaml",
+)
+STATUS = Command(
+    "sweep status",
+    "",
+    (
+        Flag("watch", "status: show it again every two seconds until it is done", False, value=""),
+        JSON,
+        TEST,
+    ),
+    operands="DIR",
+)
+SLURM = "slurm."
+PAUSE = 2
+"""Seconds between two looks of ``--watch``."""
+ENDED = ("done", "stopped", "failed")
+OPEN = ("failed", "unfinished", "waiting")
 
 
 def main(argv: Sequence[str]) -> int:
     """Run the command; UserError is the caller's to print."""
-    positional, flags = parse(argv)
+    is_status = list(argv[:1]) == ["status"]
+    command = STATUS if is_status else COMMAND
+    operands, flags = command.parse(argv)
     if flags.pop("help", False):
-        print(USAGE)
+        print(_help())
         return 0
-    if positional[:1] == ["status"]:
-        return _status(positional[1:], flags)
-    cluster: dict[str, Any] = {
-        k.removeprefix("slurm."): _value(flags.pop(k))
-        for k in [k for k in flags if k.startswith("slurm.")]
+    if is_status:
+        return _status(operands[1:], flags)
+    cluster = {
+        name.removeprefix(SLURM): _value(flags.pop(name))
+        for name in list(flags)
+        if name.startswith(SLURM)
     }
-    wanted = {
-        "out": ...,
-        "test": False,
-        "jobs": "1",
-        "backend": "local",
-        "count": None,
-        "track": None,
-        "json": None,
-    }
-    own = take(flags, "sweep", wanted)
-    if len(positional) != 1:
-        raise UserError("semiseg sweep: name one sweep file, or `status` and a sweep's folder")
-    nothing_left(flags, [], "sweep", wanted)
-    jobs, count = (
-        _whole(own["jobs"], "jobs"),
-        None if own["count"] is None else _whole(own["count"], "count"),
-    )
-    _look_ahead(Path(positional[0]), count, own["backend"])
+    options = COMMAND.options(flags)
+    file = Path(COMMAND.one(operands, "one sweep file, or `status` and a sweep's folder"))
+    _look_ahead(file, options["count"], options["backend"])
+    return _run(file, options, cluster)
+
+
+def _help() -> str:
+    head, _, rest = COMMAND.help().partition("\n")
+    watch = "".join(f"{line}\n" for flag in (STATUS.flags[0], PLUGIN) for line in flag.lines())
+    return f"{head}\n       {STATUS.usage}\n{rest}{watch}"
+
+
+def _run(file: Path, options: Mapping[str, Any], cluster: dict[str, Any]) -> int:
+    """Run the sweep and say how it ended."""
     from semiseg import sweeps
     from semiseg.sweeps.status import status
-    from semiseg.track import wanted as tracking
+    from semiseg.track import wanted
     from semiseg.train.loop import Interrupted
 
     began = time.monotonic()
+    out = options["out"]
     try:
         results = sweeps.sweep(
-            positional[0], own["out"], test=own["test"], progress=True, jobs=jobs, backend=own["backend"], count=count,
-            track=tracking(own["track"]), cluster=cluster,
-        )  # fmt: skip
+            file,
+            out,
+            test=options["test"],
+            progress=True,
+            jobs=options["jobs"],
+            backend=options["backend"],
+            count=options["count"],
+            track=wanted(options["track"]),
+            cluster=cluster,
+        )
     except Interrupted as stopped:
         print(f"semiseg: {stopped}", file=sys.stderr)
         return 130
-    rows = status(own["out"], own["test"])
-    if own["json"]:
-        Path(own["json"]).write_text(json.dumps(rows, indent=1) + "\n")
-    if own["backend"] == "slurm" and cluster.get("cluster", "slurm") == "slurm":
+    rows = status(out, options["test"])
+    write_json(options["json"], rows)
+    if options["backend"] == "slurm" and cluster.get("cluster", "slurm") == "slurm":
         return 0  # submitted
-    early = sum(r["state"] == "stopped" for r in rows)
-    words = f"{len(results)} of {len(rows)} trials finished" + (
-        f", {early} stopped early" if early else ""
-    )
-    print(
-        f"{words} in {time.monotonic() - began:.0f} s; see `semiseg report {own['out']} --out "
-        f"report`"
-    )
-    return int(any(r["state"] in ("failed", "unfinished", "waiting") for r in rows))
+    states = [row["state"] for row in rows]
+    words = f"{len(results)} of {len(rows)} trials finished"
+    if "stopped" in states:
+        words = f"{words}, {states.count('stopped')} stopped early"
+    seconds = time.monotonic() - began
+    print(f"{words} in {seconds:.0f} s; see `semiseg report {out} --out report`")
+    return int(any(state in OPEN for state in states))
 
 
-def _status(positional: Sequence[str], flags: dict[str, Any]) -> int:
-    own = take(flags, "sweep status", {"json": None, "watch": False, "test": False})
-    if len(positional) != 1:
-        raise UserError("semiseg sweep status: name one sweep's folder")
-    nothing_left(flags, [], "sweep status", own)
+def _status(operands: Sequence[str], flags: dict[str, Any]) -> int:
+    options = STATUS.options(flags)
+    folder = STATUS.one(operands, "one sweep's folder")
     from semiseg.sweeps.status import status, table
 
     while True:
-        rows = status(positional[0], own["test"])
-        print(table(rows, positional[0]))
-        if not own["watch"] or all(r["state"] in ("done", "stopped", "failed") for r in rows):
+        rows = status(folder, options["test"])
+        print(table(rows, folder))
+        if not options["watch"] or all(row["state"] in ENDED for row in rows):
             break
-        time.sleep(2)
-    if own["json"]:
-        Path(own["json"]).write_text(json.dumps(rows, indent=1) + "\n")
+        time.sleep(PAUSE)
+    write_json(options["json"], rows)
     return 0
 
 
+# ------------------------------------------------------------------ before the first run
 def _look_ahead(file: Path, count: int | None, backend: str) -> None:
     """What would go wrong only hours later, before the first run: no such file, method, network or
     data set; more labels than there are.
@@ -117,67 +171,78 @@ def _look_ahead(file: Path, count: int | None, backend: str) -> None:
     :func:`semiseg.sweeps.sweep` makes every trial of a grid before it runs one, which finds wrong
     fields and values.
     """
-    from semiseg.data import store
     from semiseg.sweeps import spec as plan
 
-    if not file.is_file():
-        near = did_you_mean(
-            file.name,
-            [p.name for p in file.parent.glob("*.y*ml") if did_you_mean(file.stem, [p.stem])],
-        )
-        raise UserError(
-            f"{file}: no such sweep "
-            f"file{near or '; name a YAML file in the schema of W&B sweeps, see `semiseg sweep --help`'}"
-        )
+    _check_file(file)
+    for plugin in plan.load_plugins(file):
+        print(f"note: {file} brings the plug-in {plugin}", file=sys.stderr)
     spec = plan.read(file, count)
     for name, leaf in spec.parameters.items():
-        for value in (
-            leaf["values"] if isinstance(leaf.get("values"), list) else [leaf.get("value")]
-        ):
+        values = leaf.get("values")
+        if not isinstance(values, list):
+            values = [leaf.get("value")]
+        for value in values:
             check_choice(name, value, f"{file}: ")
     points = list(plan.points(spec).values()) or [plan.draw(spec, 0)]
     spec.trial(points[0])  # a search's first draw knows whether its fields exist
     if backend != "local":  # the stores may be on the machines that run the trials
         return
-    for data, root in dict.fromkeys((str(p.get("data", "nuclei")), p.get("root")) for p in points):
-        most = store.info(data, root).counts.get("train", {}).get("annotated", 0)
-        asked = {
-            p.get("labels", 0)
-            for p in points
-            if (str(p.get("data", "nuclei")), p.get("root")) == (data, root)
-        }
-        above = sorted(n for n in asked if isinstance(n, int) and n > most)
-        if above:
-            trials = f"trials with labels {', '.join(map(str, above))} will fail, the others run"
-            print(
-                f"semiseg: {data} has {most} annotated training subjects: {trials}", file=sys.stderr
-            )
-        subsets = {
-            p.get("label_subset", 0)
-            for p in points
-            if p.get("labels", 0) in (0, most)
-            and (str(p.get("data", "nuclei")), p.get("root")) == (data, root)
-        }
-        if len(subsets) > 1:
-            budgets = " and ".join(f"labels {n}" for n in sorted(asked & {0, most}))
-            same = (
-                f"the {len(subsets)} label subsets of {budgets} are the same patients (all "
-                f"{most} annotated ones of {data})"
-            )
-            print(
-                f"semiseg: {same}: they count as one subset, and only seeds tell their runs apart",
-                file=sys.stderr,
-            )
+    for place in dict.fromkeys(map(_store, points)):
+        for note in _budget_notes(place, [point for point in points if _store(point) == place]):
+            print(f"semiseg: {note}", file=sys.stderr)
 
 
-def _whole(text: str, name: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        raise UserError(f"semiseg sweep: --{name} is {text!r}: it must be a whole number") from None
+def _check_file(file: Path) -> None:
+    if file.is_file():
+        return
+    others = [path for path in file.parent.glob("*.y*ml") if did_you_mean(file.stem, [path.stem])]
+    hint = did_you_mean(file.name, [path.name for path in others])
+    if not hint:
+        hint = "; name a YAML file in the schema of W&B sweeps, see `semiseg sweep --help`"
+    raise UserError(f"{file}: no such sweep file{hint}")
+
+
+def _store(point: Mapping[str, Any]) -> tuple[str, str | None]:
+    """Data set and root of a trial."""
+    return str(point.get("data", "nuclei")), point.get("root")
+
+
+def _budget_notes(place: tuple[str, str | None], points: Iterable[Mapping[str, Any]]) -> list[str]:
+    """What the trials on a data set ask of its annotated subjects, where it is not what it seems.
+
+    Raises:
+      UserError: there is no such data set.
+    """
+    from semiseg.data import store
+
+    data, root = place
+    most = store.info(data, root).counts.get("train", {}).get("annotated", 0)
+    budgets = set()
+    whole_subsets = set()
+    for point in points:
+        labels = point.get("labels", 0)
+        budgets.add(labels)
+        if labels in (0, most):
+            whole_subsets.add(point.get("label_subset", 0))
+    notes = []
+    above = sorted(n for n in budgets if isinstance(n, int) and n > most)
+    if above:
+        trials = f"trials with labels {', '.join(map(str, above))} will fail, the others run"
+        notes.append(f"{data} has {most} annotated training subjects: {trials}")
+    if len(whole_subsets) > 1:
+        whole = " and ".join(f"labels {n}" for n in sorted(budgets & {0, most}))
+        patients = f"the same patients (all {most} annotated ones of {data})"
+        notes.append(
+            f"the {len(whole_subsets)} label subsets of {whole} are {patients}: they count as one "
+            f"subset, and only seeds tell their runs apart"
+        )
+    return notes
 
 
 def _value(text: Any) -> Any:
+    """A cluster option as YAML reads it."""
     import yaml
 
-    return yaml.safe_load(text) if isinstance(text, str) else text
+    if not isinstance(text, str):
+        return text
+    return yaml.safe_load(text)

@@ -5,61 +5,73 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from semiseg.cli.arguments import nothing_left, parse, take
+from semiseg.cli.arguments import Command, Flag
 from semiseg.errors import UserError
 from semiseg.run_folder import SAMPLES_BY_STEP, RunFolder
 
-USAGE = """usage: semiseg track upload RUNS… [--group G] [--again]
-
-Send finished runs and fits of generators (folders of them, however deep) to W&B: those that were trained without it, or lost it on the way.
-What is there already is not sent twice. Without a key the copies are written offline into each run's folder, for `wandb sync`.
-
-  --group                        W&B group [data set and method]
-  --again                        send as new W&B runs even what was sent before [False]
-"""
+COMMAND = Command(
+    "track upload",
+    """Send finished runs and fits of generators (folders of them, however deep) to W&B: those that
+    were trained without it, or lost it on the way. What is there already is not sent twice. Without
+    a key the copies are written offline into each run's folder, for `wandb sync`.""",
+    (
+        Flag("group", "W&B group", shown="data set and method", value="G"),
+        Flag("again", "send as new W&B runs even what was sent before", False, value=""),
+    ),
+    operands="RUNS…",
+)
 
 
 def main(argv: Sequence[str]) -> int:
     """Run the command; UserError is the caller's to print."""
-    positional, flags = parse(argv)
+    operands, flags = COMMAND.parse(argv)
     if flags.pop("help", False):
-        print(USAGE)
+        print(COMMAND.help())
         return 0
-    own = take(flags, "track", {"group": None, "again": False})
-    nothing_left(flags, [], "track", own)
-    if positional[:1] != ["upload"] or len(positional) < 2:
+    options = COMMAND.options(flags)
+    if operands[:1] != ["upload"] or len(operands) < 2:
         raise UserError("semiseg track: say `semiseg track upload RUNS…`")
-    from semiseg.analysis.load import load_runs
     from semiseg.track.weights_and_biases import mode, upload
 
-    bad, fits = 0, _fits(positional[1:])
-    try:
-        folders = [run.path for run in load_runs(positional[1:])]
-    except UserError:
-        if not fits:
-            raise
-        folders = []
-    for folder in folders + fits:
+    failed = 0
+    for folder in _folders(operands[1:]):
         try:
-            said = upload(folder, group=own["group"], again=own["again"])
+            message = upload(folder, group=options["group"], again=options["again"])
         except Exception as error:  # W&B has many kinds; one run's trouble is not the next one's
-            said, bad = f"failed: {' '.join(str(error).split())[:160]}", bad + 1
-        print(f"{folder}: {said}")
+            message = f"failed: {' '.join(str(error).split())[:160]}"
+            failed += 1
+        print(f"{folder}: {message}")
     if mode() == "offline":
         print(
             "no W&B key was found, so copies were written offline: `wandb login`, then `wandb "
             "sync RUN/wandb/offline-run-*`"
         )
-    return 1 if bad else 0
+    return int(failed > 0)
+
+
+def _folders(places: Sequence[str]) -> list[Path]:
+    """Folders of finished runs, then of finished fits of generators.
+
+    Raises:
+      UserError: there is neither.
+    """
+    from semiseg.analysis.load import load_runs
+
+    fits = _fits(places)
+    try:
+        runs = [run.path for run in load_runs(places)]
+    except UserError:
+        if not fits:
+            raise
+        runs = []
+    return runs + fits
 
 
 def _fits(places: Sequence[str]) -> list[Path]:
     """Folders of finished fits of generators."""
-    return sorted(
-        {
-            grids.parent
-            for place in places
-            for grids in Path(place).rglob(SAMPLES_BY_STEP)
-            if RunFolder(grids.parent).trained
-        }
-    )
+    fits = set()
+    for place in places:
+        for grids in Path(place).rglob(SAMPLES_BY_STEP):
+            if RunFolder(grids.parent).trained:
+                fits.add(grids.parent)
+    return sorted(fits)

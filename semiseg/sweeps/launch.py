@@ -22,14 +22,14 @@ from typing import Any
 
 import yaml
 
-from semiseg import config
+from semiseg import config, plugins
 from semiseg.config import Trial
 from semiseg.environment import usable_cores
 from semiseg.errors import UserError
 from semiseg.files import write_text
 from semiseg.run_folder import RunFolder
 from semiseg.sweeps.claims import summary_of
-from semiseg.sweeps.spec import Spec, read, trials
+from semiseg.sweeps.spec import Spec, load_plugins, read, trials
 from semiseg.sweeps.status import Board, status
 from semiseg.sweeps.work import Options, work
 from semiseg.sweeps.worker import FULL, task
@@ -89,12 +89,15 @@ def sweep(
         raise UserError(f"--backend is {backend!r}: choose one of {', '.join(BACKENDS)}")
     if jobs < 1:
         raise UserError(f"--jobs is {jobs}: it must be at least 1")
+    load_plugins(spec)
+    if jobs > 1 or backend != "local":
+        _check_shared()
     plan = read(spec, count)
     out = Path(out)
     trials(plan)  # a wrong field stops here
     _write_plan(plan, out)
     session = uuid.uuid4().hex[:8]
-    options = Options(test, track, progress, jobs)
+    options = Options(test, track, progress, jobs, plugins.loaded_paths())
     if backend == "slurm":
         _slurm(out, session, options, dict(cluster or {}), say)
     elif backend == "ray":
@@ -122,9 +125,24 @@ def outcomes(spec: Spec, out: Path, test: bool = False) -> list[Outcome]:
     return finished
 
 
+def _check_shared() -> None:
+    """Refuse parts that the workers of a sweep would not have."""
+    for kind, name in plugins.outside_files():
+        raise UserError(
+            f"the {kind} {name!r} is registered in this process alone, and its workers are others",
+            where="sweep",
+            remedy="register it in a file and name that: `plugin: my.py` or --plugin my.py",
+        )
+
+
 def _write_plan(spec: Spec, out: Path) -> None:
     """sweep.yaml, as W&B would take it, for the workers and for `status`."""
     content = json.loads(json.dumps(spec.source, default=str))
+    # a folder names no code: who runs its trials elsewhere gives --plugin
+    content.pop("plugin", None)
+    loaded = plugins.all_records()
+    if loaded:
+        content["plugins"] = loaded
     if spec.cap:
         content["run_cap"] = spec.cap
     file = out / "sweep.yaml"

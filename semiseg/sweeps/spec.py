@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from semiseg import config
+from semiseg import config, plugins
 from semiseg.config import Trial
 from semiseg.config.presets import naming_preset
 from semiseg.errors import UnknownField, UserError
@@ -35,6 +35,8 @@ FILE_KEYS = {
     "preset",
     "early_terminate",
     "run_cap",
+    "plugin",
+    "plugins",
 }
 METHODS = ("grid", "random", "bayes")
 KERNELS = ("uniform", "log_uniform", "log_uniform_values", "normal", "log_normal")
@@ -170,6 +172,30 @@ def read(sweep: str | Path | Mapping[str, Any], count: int | None = None) -> Spe
         source,
         generator,
     )
+
+
+def load_plugins(sweep: str | Path | Mapping[str, Any]) -> list[Path]:
+    """Import the plug-ins that a sweep file names, one or a list, relative to its folder.
+
+    Only those who run a sweep call this: :func:`read` imports nothing.
+
+    Returns:
+      Their paths.
+
+    Raises:
+      UserError: there is no such plug-in, or an error in it.
+    """
+    if isinstance(sweep, Mapping):
+        source: Mapping[str, Any] = sweep
+        folder = Path()
+    else:
+        source = config.load_yaml(sweep)
+        folder = Path(sweep).parent
+    named = source.get("plugin") or []
+    if isinstance(named, str):
+        named = [named]
+    paths = [folder / Path(str(path)).expanduser() for path in named]
+    return [plugins.load_plugin(path).path for path in paths]
 
 
 def _check_keys(source: Mapping[str, Any], where: str) -> None:

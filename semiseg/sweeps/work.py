@@ -15,6 +15,7 @@ from collections.abc import Callable, Generator, Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from semiseg import plugins
 from semiseg.config import Trial
 from semiseg.errors import UserError, disk_problem, writing
 from semiseg.fields import static_values
@@ -37,6 +38,7 @@ class Options:
     track: str = "none"
     progress: bool = False
     jobs: int = 1
+    plugins: Sequence[str] = ()
 
 
 def finished(folder: Path, test: bool) -> bool:
@@ -62,6 +64,7 @@ def work(
       Interrupted: it was asked to stop; the trial under way has saved itself.
       DiskError: the file system takes nothing more: what would be trained now could not be kept.
     """
+    plugins.load_plugins(options.plugins)
     out = Path(out)
     spec = spec or read(out / "sweep.yaml")
     claims = Claims(out)
