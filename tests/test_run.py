@@ -449,7 +449,7 @@ def test_preset_and_file_go_together(tmp_path):
 
     file = tmp_path / "f.yaml"
     file.write_text("method: mean_teacher\nseed: 4\n")
-    trial, _ = trial_of({"preset": "ssl4mis", "config": str(file), "steps": "7"})
+    trial = trial_of({"preset": "ssl4mis", "config": str(file), "steps": "7"})
     assert trial == dataclasses.replace(config.preset("ssl4mis", "mean_teacher"), seed=4, steps=7)
     assert config.from_dict(
         {"preset": "ssl4mis", "method": {"name": "mean_teacher"}}
