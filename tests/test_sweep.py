@@ -647,7 +647,7 @@ def test_experiment_files_are_plans_and_w_and_bs_schema_accepts_them(file):
         sent = create_sweep_command_args({"args": {k: {"value": v} for k, v in point.items()}})[
             "args"
         ]
-        assert trial_of(parse(sent)[1])[0] == spec.trial(point)
+        assert trial_of(parse(sent)[1]) == spec.trial(point)
     if file.stem == "label_efficiency":
         assert len(plan) == 5 * 6 * 3 * 3
 
@@ -675,7 +675,7 @@ def test_what_an_agent_sends_is_what_train_reads():
     flags = create_sweep_command_args({"args": {k: {"value": v} for k, v in point.items()}})["args"]
     assert "--method.decay=0.97" in flags
     assert "--method.average_state=False" in flags
-    trial, _ = trial_of(parse(flags)[1])
+    trial = trial_of(parse(flags)[1])
     assert trial == read({"parameters": {k: {"value": v} for k, v in point.items()}}).trial(point)
     assert trial.method.decay == 0.97
     assert trial.net.widths == (4, 8)
