@@ -17,7 +17,17 @@ import jax.numpy as jnp
 import optax
 
 from semiseg.generators import diffaug, gan_losses, losses
-from semiseg.generators.gan_batch import DRAWN, Data, Drawn, Knobs, Painted, Program, draw, paint
+from semiseg.generators.gan_batch import (
+    DRAWN,
+    Conditions,
+    Data,
+    Drawn,
+    Knobs,
+    Painted,
+    Program,
+    draw,
+    paint,
+)
 from semiseg.generators.gan_losses import Judges, Terms, Views
 from semiseg.types import Params, PyTree
 
@@ -108,13 +118,69 @@ def chunk(
     return trained
 
 
+class Batch(NamedTuple):
+    """What a step draws.
+
+    Attributes:
+      real: images and pairs.
+      normal: ``(B, 2 Z + noises)`` normal numbers, from which the fakes are painted.
+      views: how the discriminators see all of it.
+    """
+
+    real: Drawn
+    normal: jax.Array
+    views: Views
+
+
+class Stepped(NamedTuple):
+    """What a step of one side leaves behind.
+
+    Attributes:
+      weights: after it.
+      opt: Adam's state after it.
+      gradient: the mean over devices.
+      terms: of the loss.
+    """
+
+    weights: PyTree
+    opt: PyTree
+    gradient: PyTree
+    terms: Terms
+
+
 def step(
     program: Program, knobs: Knobs, data: Data, state: State, key: jax.Array, b: int
 ) -> tuple[State, Terms]:
     """One step of the discriminators, then one of the generator, on ``b`` images of each device."""
+    batch = _draw_batch(program, knobs, data, key, b)
+    fake, pull, conditions = jax.vjp(
+        lambda g: paint(program, g, batch.real, batch.normal), state.g, has_aux=True
+    )
+    judges = Judges(program.discriminator.power(state.d), program.discriminator.power(state.u))
+    of_judges = _step_judges(program, knobs, state, judges, batch, fake, conditions)
+    judges = _with_weights(judges, of_judges.weights)
+
+    def loss(fake: Painted) -> tuple[jax.Array, Terms]:
+        return gan_losses.generator_loss(
+            program, knobs, state.g, judges, batch.real, fake, conditions, batch.views.pair
+        )
+
+    in_fakes, g_terms = jax.grad(loss, has_aux=True)(fake)
+    gradient = _mean_over_devices(pull(in_fakes)[0])
+    g, opt_g = _adam(knobs, knobs.lr_g, state.step, state.g, gradient, state.opt_g)
+    decay = jnp.minimum(knobs.ema, (1.0 + state.step) / (10.0 + state.step))
+    ema = jax.tree.map(lambda old, new: decay * old + (1 - decay) * new, state.ema, g)
+    metrics = _mean_over_devices({**of_judges.terms, **g_terms})
+    metrics["gradient_g"] = losses.norm(gradient)
+    metrics["gradient_d"] = losses.norm(of_judges.gradient)
+    return State(g, ema, *judges, opt_g, of_judges.opt, state.step + 1), metrics
+
+
+def _draw_batch(program: Program, knobs: Knobs, data: Data, key: jax.Array, b: int) -> Batch:
+    """Few and large draws: each call of the generator of random numbers costs half a second of
+    compiling.
+    """
     size = program.image_size
-    # few and large draws: each call of the generator of random numbers costs half a second of
-    # compiling
     k_uniform, k_normal = jax.random.split(key)
     uniform = jax.random.uniform(k_uniform, (b, DRAWN + 2 * diffaug.NUMBERS))
     numbers = 2 * program.generator.style + program.generator.noises(size)
@@ -125,46 +191,46 @@ def step(
         diffaug.draw(2 * for_pairs - 1, size, knobs.move, knobs.grey),
         diffaug.draw(2 * for_others - 1, size, knobs.move, knobs.grey),
     )
-    fake, pull, conditions = jax.vjp(
-        lambda g: paint(program, g, real, normal), state.g, has_aux=True
-    )
+    return Batch(real, normal, views)
 
-    adam = optax.scale_by_adam(b1=knobs.b1, b2=knobs.b2)
-    fall = jnp.minimum(1.0, 2.0 * (1.0 - state.step / knobs.steps))
-    judges = Judges(program.discriminator.power(state.d), program.discriminator.power(state.u))
+
+def _step_judges(
+    program: Program,
+    knobs: Knobs,
+    state: State,
+    judges: Judges,
+    batch: Batch,
+    fake: Painted,
+    conditions: Conditions,
+) -> Stepped:
+    """A step of both discriminators; the fakes are constants."""
     weights = (judges.pair.weights, judges.image.weights)
-    constant = Painted(
-        jax.lax.stop_gradient(fake.image), jax.lax.stop_gradient(fake.mask), fake.mean, fake.logvar
-    )
+    constant = jax.tree.map(jax.lax.stop_gradient, fake)
 
-    def judged(weights: tuple[PyTree, PyTree]) -> tuple[jax.Array, Terms]:
+    def loss(weights: tuple[PyTree, PyTree]) -> tuple[jax.Array, Terms]:
+        changed = _with_weights(judges, weights)
         return gan_losses.discriminator_loss(
-            program, _with_weights(judges, weights), real, constant, conditions, views
+            program, changed, batch.real, constant, conditions, batch.views
         )
 
-    gradient, d_terms = jax.grad(judged, has_aux=True)(weights)
-    penalty, slope = _penalty(program, state.step, weights, judges, real)
+    gradient, terms = jax.grad(loss, has_aux=True)(weights)
+    penalty, slope = _penalty(program, state.step, weights, judges, batch.real)
     gradient = _mean_over_devices(
         jax.tree.map(lambda a, e: a + knobs.r1 * program.r1_every * e, gradient, slope)
     )
-    direction, opt_d = adam.update(gradient, state.opt_d)
-    weights = jax.tree.map(lambda w, s: w - knobs.lr_d * fall * s, weights, direction)
-    judges = _with_weights(judges, weights)
+    weights, opt = _adam(knobs, knobs.lr_d, state.step, weights, gradient, state.opt_d)
+    return Stepped(weights, opt, gradient, {**terms, "r1": penalty * program.r1_every})
 
-    def fooling(fake: Painted) -> tuple[jax.Array, Terms]:
-        return gan_losses.generator_loss(
-            program, knobs, state.g, judges, real, fake, conditions, views.pair
-        )
 
-    pushed, g_terms = jax.grad(fooling, has_aux=True)(fake)
-    gradient_g = _mean_over_devices(pull(pushed)[0])
-    direction, opt_g = adam.update(gradient_g, state.opt_g)
-    g = jax.tree.map(lambda w, s: w - knobs.lr_g * fall * s, state.g, direction)
-    decay = jnp.minimum(knobs.ema, (1.0 + state.step) / (10.0 + state.step))
-    ema = jax.tree.map(lambda old, new: decay * old + (1 - decay) * new, state.ema, g)
-    metrics = _mean_over_devices({**d_terms, **g_terms, "r1": penalty * program.r1_every})
-    metrics |= {"gradient_g": losses.norm(gradient_g), "gradient_d": losses.norm(gradient)}
-    return State(g, ema, *judges, opt_g, opt_d, state.step + 1), metrics
+def _adam(
+    knobs: Knobs, lr: float, step: jax.Array, weights: PyTree, gradient: PyTree, opt: PyTree
+) -> tuple[PyTree, PyTree]:
+    """Weights and state after a step of Adam (Kingma & Ba, ICLR 2015), whose rate falls to 0 in the
+    second half of the steps.
+    """
+    fall = jnp.minimum(1.0, 2.0 * (1.0 - step / knobs.steps))
+    direction, opt = optax.scale_by_adam(b1=knobs.b1, b2=knobs.b2).update(gradient, opt)
+    return jax.tree.map(lambda w, s: w - lr * fall * s, weights, direction), opt
 
 
 def _mean_over_devices(tree: PyTree) -> PyTree:

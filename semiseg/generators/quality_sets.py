@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 
 from semiseg.augment import centre
@@ -170,4 +171,5 @@ def _pairs(cases: Sequence[Case], images: np.ndarray, labels: np.ndarray, frame:
 
 
 def _centred(x: np.ndarray, frame: Frame) -> np.ndarray:
-    return np.asarray(centre(x, (frame.image_size, frame.image_size)))
+    size = (frame.image_size, frame.image_size)
+    return np.asarray(centre(jnp.asarray(x), size))
