@@ -5,17 +5,28 @@
 - a block whose first line is ``# file: NAME`` is written to NAME instead.
 - ``text`` and ``console`` are only read.
 
+What stands below a heading "Inside semiseg" is for a copy of the package, to which the ``diff``
+blocks of all pages are applied; there ``semiseg`` and ``pytest`` run in one process of their own.
+
 A page would take hours as it stands: :data:`SMALL` makes steps, pictures and networks small, and
 changes nothing else. A block that cannot run here stands below ``<!-- not run: reason -->``.
 """
 
+import json
+import os
 import re
 import shlex
+import shutil
 import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from pictures import make_pictures
+
+from semiseg import plugins
 
 sybil = pytest.importorskip("sybil")
 from sybil.parsers.myst import CodeBlockParser  # noqa: E402
@@ -31,14 +42,33 @@ SMALL = (
     (r"--steps[ =]\d+", "--steps 4"),
     (r"--image-size[ =]\d+", "--image-size 32"),
     (r"--init_steps \d+", "--init_steps 4"),
-    (r"--n \d+", "--n 8"),
-    (r"steps: \{value: \d+\}", "steps: {value: 4}"),
+    (r"--n \d\d+", "--n 8"),
+    (r"semiseg train (?!.*(--net|--config|--preset))", "semiseg train --net.widths 4 8 "),
+    (r"steps: \{value: \d+\}", "steps: {value: 4}\n  net.widths: {value: [4, 8]}"),
     (r"image_size: \{value: \d+\}", "image_size: {value: 32}"),
-    (r"steps=\d+", "steps=4"),
+    (r"steps=\d+", "steps=4, net=semiseg.nets.UNet(widths=(4, 8))"),
     (r"image_size=\d+", "image_size=32"),
 )
 FILE = re.compile(r"# file: (\S+)\n")
 NOT_RUN = re.compile(r"<!-- not run: .+? -->\s*$", re.DOTALL)
+INSIDE = "\n## Inside semiseg\n"
+LANGUAGES = ("bash", "python", "yaml", "csv", "diff")
+
+
+class Block(NamedTuple):
+    """A code block of a page.
+
+    Attributes:
+      language: "bash", "python" …
+      text: made small.
+      inside: whether it is for a copy of the package.
+      line: where it begins.
+    """
+
+    language: str
+    text: str
+    inside: bool
+    line: int
 
 
 def small(text: str) -> str:
@@ -48,73 +78,173 @@ def small(text: str) -> str:
     return text
 
 
-class Page:
-    """One page in its folder: what its blocks do."""
-
-    def __init__(self, folder: Path):
-        self.folder = folder
-        self.names: dict = {"__name__": "page"}
-
-    def write_file(self, text: str) -> bool:
-        """Write a block that is a file; whether it was one."""
-        found = FILE.match(text)
-        if found is None:
-            return False
-        path = self.folder / found[1]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-        return True
-
-    def block(self, example) -> None:
-        """Evaluate one block of the page."""
-        if NOT_RUN.search(example.document.text[: example.start]):
-            return
-        text = small(str(example.parsed))
-        if self.write_file(text):
-            return
+def blocks(page: str) -> list[Block]:
+    """The blocks of a page that run."""
+    parsers = [CodeBlockParser(language, lambda example: None) for language in LANGUAGES]
+    document = sybil.Sybil(parsers=parsers, path=str(ROOT)).parse(ROOT / page)
+    inside = document.text.find(INSIDE)
+    result = []
+    for example in document.examples():
+        if NOT_RUN.search(document.text[: example.start]):
+            continue
         language = example.region.lexemes["arguments"]
-        if language == "bash":
-            self.bash(text)
-        if language == "python":
-            code = compile(text, f"{example.path}:{example.line}", "exec")
-            exec(code, self.names)
+        is_inside = -1 < inside < example.start
+        result.append(Block(language, small(str(example.parsed)), is_inside, example.line))
+    return result
 
-    def bash(self, text: str) -> None:
-        """Each command of a block."""
-        for line in text.replace("\\\n", " ").splitlines():
-            for command in line.split("&&"):
-                self.command(command.strip())
 
-    def command(self, command: str) -> None:
-        words = shlex.split(command, comments=True)
-        if not words:
-            return
-        if words[0] != "semiseg":
-            subprocess.run(["bash", "-ec", command], check=True, timeout=120, cwd=self.folder)
-            return
-        from semiseg.cli.main import main
+def commands(text: str) -> Iterator[str]:
+    """Each command of a bash block."""
+    for line in text.replace("\\\n", " ").splitlines():
+        parts = [line]
+        if "semiseg " in line:
+            parts = line.split("&&")
+        for part in parts:
+            if shlex.split(part, comments=True):
+                yield part.strip()
 
-        code = main(words[1:])
-        assert code == 0, f"exit {code}: {command}"
+
+def write_file(folder: Path, text: str) -> bool:
+    """Write a block that is a file; whether it was one."""
+    match = FILE.match(text)
+    if match is None:
+        return False
+    path = folder / match[1]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return True
+
+
+def shell(command: str, folder: Path) -> None:
+    subprocess.run(["bash", "-ec", command], check=True, timeout=120, cwd=folder)
+
+
+@pytest.fixture
+def no_plugins():
+    """Takes back what a page registers."""
+    registered = set(plugins._registered)
+    yield
+    plugins._forget(set(plugins._registered) - registered)
+    plugins._plugins.clear()
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_the_blocks_of_a_page_run(page, tmp_path, monkeypatch):
+def test_the_blocks_of_a_page_run(page, tmp_path, monkeypatch, no_plugins):
     """Catches a command, a flag, a name or a file that a page promises and the product has not."""
+    from semiseg.cli.main import main
+
     monkeypatch.setenv("SEMISEG_DATA", str(tmp_path / "stores"))
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.chdir(tmp_path)
     make_pictures(tmp_path)
-    run = Page(tmp_path)
-    parsers = [
-        CodeBlockParser(language, run.block) for language in ("bash", "python", "yaml", "csv")
-    ]
-    document = sybil.Sybil(parsers=parsers, path=str(ROOT)).parse(ROOT / page)
-    for example in document.examples():
-        example.evaluate()
+    names: dict = {"__name__": "page"}
+    for block in blocks(page):
+        if block.inside or write_file(tmp_path, block.text):
+            continue
+        if block.language == "python":
+            exec(compile(block.text, f"{page}:{block.line}", "exec"), names)
+        if block.language != "bash":
+            continue
+        for command in commands(block.text):
+            if command.startswith("semiseg "):
+                code = main(shlex.split(command, comments=True)[1:])
+                assert code == 0, f"exit {code}: {command}"
+            else:
+                shell(command, tmp_path)
+
+
+# ------------------------------------------------------------------ inside a copy of the package
+DRIVER = """
+import json, sys
+import pytest
+from semiseg.cli.main import main
+
+commands, tests = json.loads(sys.stdin.read())
+for command in commands:
+    if main(command) != 0:
+        sys.exit(f"failed: {command}")
+sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", *tests]))
+"""
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory):
+    """A copy of what the pages change, with the files that the pages need."""
+    folder = tmp_path_factory.mktemp("checkout")
+    ignore = shutil.ignore_patterns("__pycache__", "made_by_*")
+    for name in ("semiseg", "tests"):
+        shutil.copytree(ROOT / name, folder / name, ignore=ignore)
+    results = folder / "experiments" / "results"
+    results.mkdir(parents=True)
+    for name in ("demo.csv", "bench_methods.json"):
+        shutil.copy(ROOT / "experiments" / "results" / name, results)
+    shutil.copy(ROOT / "pyproject.toml", folder)
+    make_pictures(folder)
+    return folder
+
+
+def test_the_edits_of_the_pages_work(checkout):
+    """Catches a table, a file or a test that a new part must be entered in and a page forgets, and
+    a line that a page names and the code has no more.
+    """
+    semiseg_commands: list[list[str]] = []
+    checks: list[str] = []
+    tests: list[str] = []
+    names: list[str] = []
+    for page in PAGES:
+        for block in blocks(page):
+            if write_file(checkout, block.text):
+                continue
+            if block.language == "diff":
+                apply(block.text, checkout)
+            if not block.inside or block.language != "bash":
+                continue
+            for command in commands(block.text):
+                words = shlex.split(command, comments=True)
+                if words[0] == "semiseg":
+                    semiseg_commands.append(words[1:])
+                elif words[0] == "pytest":
+                    tests.append(words[1])
+                    names.append(f"({words[3]})")
+                elif words[0] == "sed":
+                    shell(command, checkout)
+                else:
+                    checks.append(command)
+    shell("mkdir -p scans/p00 && cp mine/images/p00.png scans/p00/scan.png", checkout)
+    shell("cp -r scans/p00 scans/p01 && cp mine/labels/p00.png scans/p00/mask.png", checkout)
+    variables = {"PYTHONPATH": str(checkout), "SEMISEG_DATA": str(checkout / "stores")}
+    subprocess.run(
+        [sys.executable, "-c", DRIVER],
+        input=json.dumps([semiseg_commands, [*dict.fromkeys(tests), "-k", " or ".join(names)]]),
+        text=True,
+        check=True,
+        cwd=checkout,
+        env={**os.environ, **variables},
+        timeout=280,
+    )
+    assert checks
+    for command in checks:
+        shell(command, checkout)
+
+
+def apply(diff: str, folder: Path) -> None:
+    """Apply a page's edits: after ``--- FILE``, parts apart by ``@@`` of lines that stay (" "), go
+    ("-") and come ("+").
+    """
+    name, _, body = diff.partition("\n")
+    path = folder / name.removeprefix("--- ")
+    text = path.read_text()
+    for part in re.split(r"^@@\n", body, flags=re.MULTILINE):
+        lines = [line or " " for line in part.rstrip("\n").split("\n")]
+        old = "".join(f"{line[1:]}\n" for line in lines if line[0] in " -")
+        new = "".join(f"{line[1:]}\n" for line in lines if line[0] in " +")
+        assert text.count(old) == 1, f"{name}: there are {text.count(old)} of\n{old}"
+        text = text.replace(old, new)
+    path.write_text(text)
 
 
 def test_small_changes_sizes_alone():
     """Catches a substitution that would turn a page's command into another one."""
-    assert small("semiseg train --steps 1500 --labels 8") == "semiseg train --steps 4 --labels 8"
+    command = "semiseg train --net vnet --steps 1500 --labels 8"
+    assert small(command) == "semiseg train --net vnet --steps 4 --labels 8"
     assert small("semiseg predict runs/first") == "semiseg predict runs/first"
