@@ -71,13 +71,21 @@ class Flag:
         >>> Flag("jobs", "workers", default=1).lines()
         ['  --jobs                         workers [1]']
         """
+        return flag_lines(self.word, self.words)
+
+    @property
+    def words(self) -> str:
+        """Its explanation, with the default.
+
+        >>> Flag("jobs", "workers", default=1).words
+        'workers [1]'
+        """
         shown = self.shown
         if shown is None and self.default not in (None, ...):
             shown = str(self.default)
-        words = self.help
-        if shown:
-            words = f"{words} [{shown}]"
-        return flag_lines(self.word, words)
+        if not shown:
+            return self.help
+        return f"{self.help} [{shown}]"
 
     @property
     def usage(self) -> str:

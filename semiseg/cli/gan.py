@@ -3,62 +3,128 @@
 from __future__ import annotations
 
 import sys
+import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from semiseg.cli.arguments import nothing_left, parse, take
-from semiseg.cli.explain import explain
+from semiseg.cli.arguments import WIDTH, Command, Flag, nothing_left, parse
+from semiseg.cli.explain import explain, flag_lines
 from semiseg.errors import UserError
 
 Flags = dict[str, Any]
 
-USAGE = """\
-usage: semiseg gan fit --data N --labels K --label-subset J --out G \
-[--generator spade|pix2pix|joint] [--any.field=value …]
-       semiseg gan sample G --n 200 --out S [--masks varied] [--style real] [--seed 0] \
-[--format png] [--keep FILE] [--root R]
-       semiseg gan card S --data N [--json FILE] [--out DIR] [--labels K] [--label-subset J] \
-[--root R]
-
-fit      a generator of image-mask pairs, on the pairs of one label budget; the same command goes
-         on with an interrupted fit
-sample   a synthetic set: images/, labels/, provenance.csv, which is imported by
-         `semiseg data import --format folder --source S --name NAME`
-card     the set's quality report: is it fit for use? exit code 1 if it is rejected
-
-  fit --teacher                  a run of the same budget, whose masks of other images are, each
-                                 by its confidence, --train.pseudo (e.g. 0.25) of the pairs
-  fit --quiet                    no progress bar [False]
-  fit --track                    wandb or tensorboard mirrors losses, diversity and sample grids, none
-                                 does not [none, or SEMISEG_TRACK]
-  sample --n                     number of samples [200]
-  sample --masks                 real, varied (bent, topology checked), vae, interpolated [varied]
-  sample --style                 real (near the budget's images) or prior [real]
-  sample --format                png or nifti [png]
-  sample --keep                  write only the samples this file names, e.g. DIR/keep.txt of the
-                                 quality report; says how many it dropped
-  card --out                     folder for card.json, keep.txt and the page with the nearest
-                                 neighbours
-  card --json                    also write the report to this file
-  card --labels, --label-subset  the budget to judge with; default: the generator's, so that no
-                                 judge learns from another label
-  card --steps                   of the segmenters that judge [300]
-"""
+FIT = Command(
+    "gan fit",
+    """a generator of image-mask pairs, on the pairs of one label budget; the same command goes on
+    with an interrupted fit""",
+    (
+        Flag("out", "", ..., value="G"),
+        Flag(
+            "teacher",
+            "a run of the same budget, whose masks of other images are, each by its confidence, "
+            "--train.pseudo (e.g. 0.25) of the pairs",
+        ),
+        Flag("quiet", "no progress bar", False, shown="False"),
+        Flag(
+            "track",
+            "wandb or tensorboard mirrors losses, diversity and sample grids, none does not",
+            shown="none, or SEMISEG_TRACK",
+        ),
+    ),
+)
+SAMPLE = Command(
+    "gan sample",
+    """a synthetic set: images/, labels/, provenance.csv, which is imported by `semiseg data import
+    --format folder --source S --name NAME`""",
+    (
+        Flag("n", "number of samples", 200, value="200"),
+        Flag("out", "", ..., value="S"),
+        Flag(
+            "masks",
+            "real, varied (bent, topology checked), vae, interpolated",
+            "varied",
+            value="varied",
+        ),
+        Flag("style", "real (near the budget's images) or prior", "real", value="real"),
+        Flag("seed", "", 0, value="0"),
+        Flag("format", "png or nifti", "png", value="png"),
+        Flag(
+            "keep",
+            "write only the samples this file names, e.g. DIR/keep.txt of the quality report; says "
+            "how many it dropped",
+            value="FILE",
+        ),
+        Flag("root", "", value="R"),
+    ),
+    operands="G",
+)
+CARD = Command(
+    "gan card",
+    "the set's quality report: is it fit for use? exit code 1 if it is rejected",
+    (
+        Flag("data", "", ..., value="N"),
+        Flag(
+            "out",
+            "folder for card.json, keep.txt and the page with the nearest neighbours",
+            value="DIR",
+        ),
+        Flag("json", "also write the report to this file", value="FILE"),
+        Flag(
+            "labels",
+            "the budget to judge with; default: the generator's, so that no judge learns from "
+            "another label",
+            at_least=0,
+            value="K",
+        ),
+        Flag("label_subset", "the order of subjects of that budget", at_least=0, value="J"),
+        Flag("root", "", value="R"),
+        Flag("steps", "of the segmenters that judge", 300, at_least=1),
+    ),
+    operands="S",
+)
+FIT_USAGE = (
+    "semiseg gan fit --data N --labels K --label-subset J --out G "
+    "[--generator spade|pix2pix|joint] [--any.field=value …]"
+)
+"""Fields of a fit stand in its usage line beside flags of the command."""
 
 
 def main(argv: Sequence[str]) -> int:
     """Run the command; UserError is the caller's to print."""
     positional, flags = parse(argv)
     if flags.pop("help", False) or not positional:
-        print(USAGE)
+        print(help_text())
         if "fit" in positional:
             print(_explained_fields(flags))
         return 0
-    command, *rest = positional
-    if command not in COMMANDS:
-        raise UserError(f"there is no command gan {command!r}: choose fit, sample or card")
-    return COMMANDS[command](rest, flags)
+    name, *operands = positional
+    if name not in COMMANDS:
+        raise UserError(f"there is no command gan {name!r}: choose fit, sample or card")
+    return COMMANDS[name](operands, flags)
+
+
+def help_text() -> str:
+    """Usage, purpose and flags of the three commands; of a flag without words only the usage."""
+    usages = [FIT_USAGE, SAMPLE.usage, CARD.usage]
+    lines = [f"usage: {usages[0]}", *(f"       {usage}" for usage in usages[1:]), ""]
+    for command in (FIT, SAMPLE, CARD):
+        name = command.name.removeprefix("gan ")
+        words = textwrap.fill(
+            " ".join(command.words.split()),
+            WIDTH,
+            initial_indent=f"{name:9}",
+            subsequent_indent=" " * 9,
+            break_on_hyphens=False,
+        )
+        lines.append(words)
+    lines.append("")
+    for command in (FIT, SAMPLE, CARD):
+        name = command.name.removeprefix("gan ")
+        for flag in command.flags:
+            if flag.help:
+                lines += flag_lines(f"{name} {flag.word}", flag.words)
+    return "\n".join([*lines, ""])
 
 
 def _explained_fields(flags: Flags) -> str:
@@ -69,9 +135,9 @@ def _explained_fields(flags: Flags) -> str:
     return explain(override(Settings(), chosen))
 
 
-def _fit(positional: list[str], flags: Flags) -> int:
-    options = take(flags, "gan fit", {"out": ..., "quiet": False, "track": None})
-    nothing_left({}, positional, "gan fit")
+def _fit(operands: list[str], flags: Flags) -> int:
+    options = FIT.take(flags)
+    nothing_left({}, operands, FIT.name)
     from semiseg.generators import fit
     from semiseg.generators.settings import Settings, override
     from semiseg.run_folder import SAMPLES
@@ -93,30 +159,16 @@ def _fit(positional: list[str], flags: Flags) -> int:
     return 0
 
 
-def _sample(positional: list[str], flags: Flags) -> int:
-    defaults = {
-        "out": ...,
-        "n": "200",
-        "seed": "0",
-        "masks": "varied",
-        "style": "real",
-        "format": "png",
-        "keep": None,
-        "root": None,
-    }
-    options = take(flags, "gan sample", defaults)
-    if len(positional) != 1:
-        raise UserError("semiseg gan sample: name one generator's folder")
-    nothing_left(flags, [], "gan sample")
+def _sample(operands: list[str], flags: Flags) -> int:
+    options = SAMPLE.options(flags)
+    folder = SAMPLE.one(operands, "one generator's folder")
     from semiseg.generators import sample
 
-    n = _whole(options["n"], "n")
-    seed = _whole(options["seed"], "seed")
     counts = sample.sample_set(
-        sample.load(positional[0], options["root"]),
+        sample.load(folder, options["root"]),
         options["out"],
-        n,
-        seed=seed,
+        options["n"],
+        seed=options["seed"],
         source=options["masks"],
         style=options["style"],
         format=options["format"],
@@ -126,35 +178,19 @@ def _sample(positional: list[str], flags: Flags) -> int:
     return 0
 
 
-def _card(positional: list[str], flags: Flags) -> int:
-    defaults = {
-        "data": ...,
-        "json": None,
-        "out": None,
-        "labels": None,
-        "label_subset": None,
-        "root": None,
-        "steps": "300",
-    }
-    options = take(flags, "gan card", defaults)
-    if len(positional) != 1:
-        raise UserError("semiseg gan card: name one synthetic set's folder")
-    nothing_left(flags, [], "gan card")
+def _card(operands: list[str], flags: Flags) -> int:
+    options = CARD.options(flags)
+    folder = CARD.one(operands, "one synthetic set's folder")
     from semiseg.generators.quality_page import write_report
     from semiseg.generators.quality_report import report_on
 
-    labels = _whole_or_none(options["labels"], "labels")
-    label_subset = _whole_or_none(options["label_subset"], "label_subset")
-    steps = _whole(options["steps"], "steps")
-    if steps < 1:
-        raise UserError(f"--steps {options['steps']}: the judges need at least 1")
     report = report_on(
-        positional[0],
+        folder,
         options["data"],
         options["root"],
-        labels=labels,
-        label_subset=label_subset,
-        steps=steps,
+        labels=options["labels"],
+        label_subset=options["label_subset"],
+        steps=options["steps"],
         out=options["out"],
     )
     _print_report(report)
@@ -180,14 +216,3 @@ COMMANDS: dict[str, Callable[[list[str], Flags], int]] = {
     "sample": _sample,
     "card": _card,
 }
-
-
-def _whole(text: str, name: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        raise UserError(f"--{name.replace('_', '-')} {text}: must be a whole number") from None
-
-
-def _whole_or_none(text: str | None, name: str) -> int | None:
-    return None if text is None else _whole(text, name)
