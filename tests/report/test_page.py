@@ -502,7 +502,7 @@ def test_synthetic_data_have_a_part_of_their_own(tmp_path, monkeypatch):
         and "Duplicated pairs with 8 annotated" not in mixed
     )
     assert (
-        "The card rejects both sets. Failed: “Their fine contrast is natural”." in mixed
+        "The quality report rejects both sets. Failed: “Their fine contrast is natural”." in mixed
         and "fitted for 7 steps" in mixed
     )
     row = mixed.partition("Their fine contrast is natural<span")[2].partition("</tr>")[0]

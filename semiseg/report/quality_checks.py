@@ -1,0 +1,188 @@
+"""The quality reports of generated sets in plain words: verdict, advice and a row a check."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+from semiseg.report.format import count
+
+Card = dict[str, Any]
+"""card.json of a set: ``passed`` and ``checks`` with ``check``, ``value``, ``must``, ``passed``."""
+
+DEFAULT_STEPS = 2500
+"""Of a generator's fit."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Check:
+    """What a check asks, how it is measured, and how its value is printed.
+
+    ``kind`` is "share" (in per cent), "times" or "yes".
+    """
+
+    title: str
+    why: str
+    kind: str
+
+
+SHARE, TIMES, YES = "share", "times", "yes"
+CHECKS = {
+    "valid": Check(
+        "The samples are whole",
+        "share with contrast, known classes and a plausible amount of foreground",
+        SHARE,
+    ),
+    "distinct": Check(
+        "They differ from each other", "share that is no copy of an earlier sample", SHARE
+    ),
+    "classes": Check("Every class occurs", "", YES),
+    "agreement": Check(
+        "Masks and images fit",
+        "Dice of segmenters that never saw the masks, as a share of their Dice on real images",
+        SHARE,
+    ),
+    "transfer": Check(
+        "One can learn from them",
+        "Dice on held-out real images after training on samples alone, as a share of training on "
+        "real pairs",
+        SHARE,
+    ),
+    "sharpness": Check("Their fine contrast is natural", "as a share of the real images'", SHARE),
+    "coverage_matched": Check(
+        "They are as varied as real images", "share of real images with a sample near them", SHARE
+    ),
+    "kid_floors": Check(
+        "They look like real images",
+        "distance (KID), in distances between two halves of the real images",
+        TIMES,
+    ),
+    "kid_segmenter_floors": Check(
+        "They look real to a segmenter", "the same distance in what a segmenter sees", TIMES
+    ),
+    "memorised": Check(
+        "They are no copies of seen images",
+        "share whose texture is nearer to a seen image than 99 % of held-out images are",
+        SHARE,
+    ),
+}
+
+
+def check_of(name: str) -> Check:
+    """The check of a name; one that is not in the table is called by its name."""
+    return CHECKS.get(name, Check(name.replace("_", " "), "", TIMES))
+
+
+def verdict(cards: Sequence[Card], generated: int) -> str:
+    """What the quality reports say; "" where no set is ``generated``."""
+    if not generated:
+        return ""
+    if not cards:
+        return (
+            "These sets have no quality report, so it is not known whether they are fit for use; "
+            "`gan.card: {value: 300}` in the sweep's file asks for one."
+        )
+    rejected = [card for card in cards if not card["passed"]]
+    if not rejected:
+        return _accepted(len(cards))
+    failed: dict[str, None] = {}
+    for card in rejected:
+        failed |= dict.fromkeys(c["check"] for c in card["checks"] if not c["passed"])
+    words = "; ".join(f"“{check_of(name).title}”" for name in failed)
+    return (
+        f"The quality report rejects {_rejected_sets(len(rejected), len(cards))}. Failed: {words}. "
+        "The page shows what the runs gained or lost with rejected images, but this does not show "
+        "what a well-fitted generator gives."
+    )
+
+
+def _accepted(sets: int) -> str:
+    if sets == 1:
+        return "The quality report passes the set: no check speaks against using it."
+    return f"The quality report passes all {sets} sets: no check speaks against using them."
+
+
+def _rejected_sets(rejected: int, sets: int) -> str:
+    if rejected < sets:
+        return f"{rejected} of {count(sets, 'set')}"
+    if sets == 1:
+        return "the set"
+    if sets == 2:
+        return "both sets"
+    return f"all {sets} sets"
+
+
+def advice(data: str, rejected: int, steps: Sequence[int]) -> list[str]:
+    """What to do about rejected sets, whose generators were fitted for ``steps``."""
+    if not rejected:
+        return []
+    who = "Their generators were"
+    if rejected == 1:
+        who = "Its generator was"
+    sentences = []
+    if steps:
+        fitted = " or ".join(map(str, steps))
+        sentences.append(f"{who} fitted for {fitted} steps; the default is {DEFAULT_STEPS}.")
+    sentences.append(
+        f"Longer fits and more annotated pairs help most: `semiseg gan fit --data {data} "
+        f"--labels 32 --out gan`."
+    )
+    result = [" ".join(sentences)]
+    if data == "nuclei":
+        result.append(
+            "With these settings (8 minutes on two cores), the nuclei's set passes after its "
+            "filter has removed doubtful samples: see experiments/results/gan_nuclei_card.json."
+        )
+    return result
+
+
+def check_rows(cards: Sequence[Card]) -> list[dict[str, Any]]:
+    """A row a check: its question, how it is measured, what it must be, and each card's entry.
+
+    An entry has the value and whether it passed; None where a card does not have the check.
+    """
+    names: dict[str, None] = {}
+    for card in cards:
+        names |= dict.fromkeys(c["check"] for c in card["checks"])
+    return [_row(name, cards) for name in names]
+
+
+def _row(name: str, cards: Sequence[Card]) -> dict[str, Any]:
+    check = check_of(name)
+    entries = []
+    must = ""
+    for card in cards:
+        parts = [c for c in card["checks"] if c["check"] == name]
+        if not parts:
+            entries.append(None)
+            continue
+        passed = all(c["passed"] for c in parts)
+        entries.append({"value": value_text(parts[0]["value"], check.kind), "passed": passed})
+        must = must or _limits([c["must"] for c in parts], check.kind)
+    return {"title": check.title, "why": check.why, "must": must, "entries": entries}
+
+
+def _limits(limits: Sequence[str], kind: str) -> str:
+    """``>= 0.6`` and ``<= 1.667`` in words, the lower first."""
+    if kind == YES:
+        return "yes"
+    words = {">=": "at least", "<=": "at most"}
+    texts = []
+    for sign, limit in sorted({tuple(limit.split()) for limit in limits}, reverse=True):
+        texts.append(f"{words[sign]} {value_text(float(limit), kind)}")
+    return " and ".join(texts)
+
+
+def value_text(value: float, kind: str) -> str:
+    """
+    >>> value_text(0.3, "share"), value_text(2.91, "times"), value_text(1.0, "yes")
+    ('30\\xa0%', '2.9', 'yes')
+    """
+    if kind == YES:
+        if value >= 1:
+            return "yes"
+        return "no"
+    if kind == SHARE:
+        return f"{100 * value:.1f}".removesuffix(".0") + "\u00a0%"
+    return f"{value:.1f}"
