@@ -1,6 +1,8 @@
 """The vocabulary of the code base: what flows between the stages, and the contracts of the
 plug-ins.
 
+One file, though a long one: whoever writes a plug-in reads it from top to bottom.
+
 Axes: ``B`` batch, ``H W`` (``D H W`` in 3D), ``C`` image channels, ``K`` classes, ``N`` pool, ``S``
 subjects, ``R`` runs.
 """

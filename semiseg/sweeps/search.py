@@ -11,7 +11,8 @@ from typing import Any
 
 from semiseg.errors import UserError
 from semiseg.run_folder import RunFolder
-from semiseg.sweeps.spec import Spec, choices, distribution
+from semiseg.sweeps.distributions import choices, distribution
+from semiseg.sweeps.spec import Spec
 
 
 class Stopped(Exception):
