@@ -96,10 +96,16 @@ def tiny_folder(tmp_path_factory) -> Path:
             disc = (rows - rng.integers(12, 28)) ** 2 + (
                 cols - rng.integers(12, 24)
             ) ** 2 < rng.integers(30, 90)
-            image = np.clip(60 + 110 * disc + rng.normal(0, 12, disc.shape), 0, 255).astype(
-                np.uint8
+            image = np.clip(
+                60 + 110 * disc + rng.normal(0, 12, disc.shape),
+                0,
+                255,
+            ).astype(np.uint8)
+            io.imsave(
+                place / split / "images" / f"{split}{i}.png",
+                image,
+                check_contrast=False,
             )
-            io.imsave(place / split / "images" / f"{split}{i}.png", image, check_contrast=False)
             io.imsave(
                 place / split / "labels" / f"{split}{i}.png",
                 disc.astype(np.uint8),

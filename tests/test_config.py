@@ -51,7 +51,10 @@ def published(tmp_path, monkeypatch):
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
     trials = {}
-    scores = {"last": {"val": {"dice": 0.8, "hd95": 2.0, "assd": 1.0}}, "seconds_train": 60.0}
+    scores = {
+        "last": {"val": {"dice": 0.8, "hd95": 2.0, "assd": 1.0}},
+        "seconds_train": 60.0,
+    }
 
     def train(trial, out):
         trials[out.name] = trial
@@ -63,7 +66,14 @@ def published(tmp_path, monkeypatch):
 
     def call(*options):
         table = tmp_path / "found.csv"
-        argv = ["acdc_published", "--out", str(tmp_path), "--csv", str(table), *options]
+        argv = [
+            "acdc_published",
+            "--out",
+            str(tmp_path),
+            "--csv",
+            str(table),
+            *options,
+        ]
         monkeypatch.setattr(sys, "argv", argv)
         with pytest.raises(SystemExit) as ended:
             script.main()

@@ -18,7 +18,10 @@ def declared():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
     names = ("dev", "docs", "notebooks", "slurm")
-    texts = itertools.chain(project["dependencies"], *(extras[name] for name in names))
+    texts = itertools.chain(
+        project["dependencies"],
+        *(extras[name] for name in names),
+    )
     return [Requirement(text) for text in texts if not text.startswith("semiseg[")]
 
 

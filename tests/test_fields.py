@@ -90,7 +90,11 @@ def test_a_value_outside_its_range_is_named_with_it(values, message):
 
 def test_any_dataclass_goes_to_a_dict_and_back():
     """Catches a parser that works for trials alone."""
-    changed = override(Outer(), {"part.depth": "3", "part": "other", "limit": "2"}, TABLES)
+    changed = override(
+        Outer(),
+        {"part.depth": "3", "part": "other", "limit": "2"},
+        TABLES,
+    )
     assert changed == Outer(part=Other(3), limit=2.0)
     assert override(Outer(), to_dict(changed, TABLES), TABLES) == changed
 

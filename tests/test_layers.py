@@ -12,7 +12,11 @@ ROOT = Path(__file__).parents[1]
 
 def lint(root: Path) -> subprocess.CompletedProcess[str]:
     """The contracts over the package in ``root``."""
-    command = [str(Path(sys.executable).with_name("lint-imports")), "--no-cache", "--no-logo"]
+    command = [
+        str(Path(sys.executable).with_name("lint-imports")),
+        "--no-cache",
+        "--no-logo",
+    ]
     return subprocess.run(
         [*command, str(root / "pyproject.toml")],
         cwd=root,

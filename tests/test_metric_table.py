@@ -20,7 +20,10 @@ from semiseg.sweeps.spec import read
 from semiseg.track import weights_and_biases
 
 HEADER = ["run", "split", "checkpoint", "subject", "class", "metric", "value", "unit"]
-ERRORS = {"supervised": {"a": 0.1, "b": -0.1}, "mean_teacher": {"a": 0.3, "b": -0.3}}
+ERRORS = {
+    "supervised": {"a": 0.1, "b": -0.1},
+    "mean_teacher": {"a": 0.3, "b": -0.3},
+}
 """Of each class: mean teacher is wrong by three times as much, and both are right on average."""
 
 
@@ -34,7 +37,11 @@ def write_folder(folder, method, subset, seed, rows):
     name = f"{method}-j{subset}-s{seed}"
     run = folder / name
     run.mkdir(parents=True)
-    config = {"data": "hearts", "method": {"name": method}, "net": {"name": "unet"}}
+    config = {
+        "data": "hearts",
+        "method": {"name": method},
+        "net": {"name": "unet"},
+    }
     numbers = {"labels": 4, "label_subset": subset, "seed": seed, "steps": 100, "ratio": 0.0}
     (run / "config.yaml").write_text(json.dumps(config | numbers))  # JSON is YAML
     (run / "summary.json").write_text(json.dumps({"run": name, "status": "finished"}))
@@ -42,7 +49,18 @@ def write_folder(folder, method, subset, seed, rows):
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(HEADER)
         for subject, class_, metric, value in rows:
-            writer.writerow([name, "val", "last", subject, class_, metric, f"{value:.6g}", ""])
+            writer.writerow(
+                [
+                    name,
+                    "val",
+                    "last",
+                    subject,
+                    class_,
+                    metric,
+                    f"{value:.6g}",
+                    "",
+                ]
+            )
 
 
 def write_volumes(folder, errors=ERRORS):
@@ -77,7 +95,11 @@ def test_one_line_in_the_table_reaches_everything(tiny, tmp_path, monkeypatch):
     line = Metric("missed", "Missed share", "lower", missed_share)
     monkeypatch.setitem(METRICS, "missed", line)
 
-    result = semiseg.run(tiny, tmp_path / "runs" / "one", progress=False)
+    result = semiseg.run(
+        tiny,
+        tmp_path / "runs" / "one",
+        progress=False,
+    )
     with (tmp_path / "runs" / "one" / "per_subject.csv").open() as file:
         rows = [row for row in csv.DictReader(file) if row["metric"] == "missed"]
     assert rows
@@ -102,7 +124,12 @@ def test_one_line_in_the_table_reaches_everything(tiny, tmp_path, monkeypatch):
 
 def test_a_metric_of_the_table_follows_the_empty_policy(monkeypatch):
     """Catches a metric that is computed, and divides by zero, where neither mask has a voxel."""
-    line = Metric("ratio", "Ratio", "higher", lambda m: m.predicted / (m.predicted + m.true))
+    line = Metric(
+        "ratio",
+        "Ratio",
+        "higher",
+        lambda m: m.predicted / (m.predicted + m.true),
+    )
     monkeypatch.setitem(METRICS, "ratio", line)
     empty = np.zeros((3, 3), bool)
     full = ~empty
@@ -129,7 +156,10 @@ def test_an_over_segmenting_method_does_not_beat_supervised(tmp_path):
     """Errors of +30 % against +10 %. Catches a signed error whose larger value wins."""
     runs = write_volumes(
         tmp_path / "runs",
-        {"supervised": {"a": 0.1, "b": 0.1}, "mean_teacher": {"a": 0.3, "b": 0.3}},
+        {
+            "supervised": {"a": 0.1, "b": 0.1},
+            "mean_teacher": {"a": 0.3, "b": 0.3},
+        },
     )
     s = study(runs, "volume_error")
     (comparison,) = s.comparisons

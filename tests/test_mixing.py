@@ -40,8 +40,19 @@ def pools(*space: int) -> Pools:
     def full(n, value):
         return jnp.full((n, *space), value, jnp.uint8)
 
-    image = jnp.arange(N, dtype=jnp.uint8).reshape(-1, *(1,) * len(space)) % 2 * full(1, 1)
-    label = jnp.where(jnp.arange(N).reshape(-1, *(1,) * len(space)) < 2, image, jnp.uint8(IGNORE))
+    image = (
+        jnp.arange(N, dtype=jnp.uint8).reshape(
+            -1,
+            *(1,) * len(space),
+        )
+        % 2
+        * full(1, 1)
+    )
+    label = jnp.where(
+        jnp.arange(N).reshape(-1, *(1,) * len(space)) < 2,
+        image,
+        jnp.uint8(IGNORE),
+    )
     made = full(M, 200)[..., None]
     return Pools(
         image[..., None],
@@ -69,7 +80,11 @@ def test_schedules_differ_in_when_and_not_in_how_many(ratio):
         for i, name in enumerate(SCHEDULES)
     }
     for s in shares.values():
-        np.testing.assert_allclose(np.broadcast_to(s, steps).mean(), p, atol=1e-4)
+        np.testing.assert_allclose(
+            np.broadcast_to(s, steps).mean(),
+            p,
+            atol=1e-4,
+        )
     first = int(p * steps)
     assert np.all(shares["constant"] == p)
     assert np.all(shares["pretrain"][:first] == 1)
@@ -101,7 +116,10 @@ def test_synthetic_images_take_the_places_of_their_role_alone(role):
         )
         assert not other.any()
         assert (here.any(), here.all()) == (p > 0, p == 1)
-        assert np.array_equal(np.all(np.asarray(batch.label) == 2, (1, 2)), synthetic)
+        assert np.array_equal(
+            np.all(np.asarray(batch.label) == 2, (1, 2)),
+            synthetic,
+        )
         assert batch.place.max() < N + M
         known = np.asarray(known_of(batch))
         assert np.array_equal(np.all(known == IGNORE, (1, 2)), beyond)
@@ -119,7 +137,11 @@ def test_soft_target_by_hand():
 
     model = Model(Net(), of((1, 2, 1, 2), jnp.float32), 2)  # type: ignore[arg-type]
     label = jnp.array([[[0], [IGNORE]], [[1], [IGNORE]]])
-    batch = Batch(jnp.ones((2, 2, 1, 2)), label, *[None] * 5)  # type: ignore[arg-type]
+    batch = Batch(
+        jnp.ones((2, 2, 1, 2)),
+        label,
+        *[None] * 5,
+    )  # type: ignore[arg-type]
 
     def loss(student, teacher):
         return program.soft_loss(
@@ -134,7 +156,11 @@ def test_soft_target_by_hand():
     student = jnp.zeros(2)
     teacher = jnp.array([0.0, jnp.log(3.0)])
     value, (g, of_teacher) = jax.jit(jax.value_and_grad(loss, (0, 1)))(student, teacher)
-    np.testing.assert_allclose(value, 0.25 * np.log(2), rtol=1e-6)
+    np.testing.assert_allclose(
+        value,
+        0.25 * np.log(2),
+        rtol=1e-6,
+    )
     np.testing.assert_allclose(
         g, [0.25 * 0.25, -0.25 * 0.25], rtol=1e-5
     )  # ¼ · (softmax of the student - (¼, ¾))
@@ -153,10 +179,29 @@ def test_every_role_fits_the_trainer(method, role, space):
     changes its shape, and a role that only images know.
     """
     net = UNet(widths=(2, 4), dims=len(space))
-    model = Model(net, of((1, *space, 1), np.float32), 3, of((N + M, *space, 1), np.uint8))
-    p = program.Program(model, space if len(space) == 3 else 8, 4, "adamw", "poly", role)
-    knobs = jax.tree.map(jnp.float32, program.Knobs(method=method, augment=config.Trial().augment))
-    state = jax.eval_shape(functools.partial(program.start, p), knobs, jnp.uint32(0))
+    model = Model(
+        net,
+        of((1, *space, 1), np.float32),
+        3,
+        of((N + M, *space, 1), np.uint8),
+    )
+    p = program.Program(
+        model,
+        space if len(space) == 3 else 8,
+        4,
+        "adamw",
+        "poly",
+        role,
+    )
+    knobs = jax.tree.map(
+        jnp.float32,
+        program.Knobs(method=method, augment=config.Trial().augment),
+    )
+    state = jax.eval_shape(
+        functools.partial(program.start, p),
+        knobs,
+        jnp.uint32(0),
+    )
     after, metrics = jax.eval_shape(
         functools.partial(program.chunk, p),
         knobs,

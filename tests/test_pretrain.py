@@ -60,23 +60,47 @@ def test_masked_image_paints_hidden_pixels_from_what_is_left():
     weak = jax.random.normal(KEY, (3, 16, 20, 1))
     valid = jnp.ones(weak.shape[:-1], bool).at[:, :3].set(False)
     objective = MaskedImage(share=0.5, patches=4)
-    model = Model(Through(), jax.ShapeDtypeStruct((1, 16, 20, 1), np.float32), 2)
+    model = Model(
+        Through(),
+        jax.ShapeDtypeStruct((1, 16, 20, 1), np.float32),
+        2,
+    )
     params = {
         "net": Params({}, {}),
-        "head": Params({"conv0": {"kernel": jnp.ones((1, 1, 1, 1)), "bias": jnp.full(1, 0.5)}}, {}),
+        "head": Params(
+            {
+                "conv0": {
+                    "kernel": jnp.ones((1, 1, 1, 1)),
+                    "bias": jnp.full(1, 0.5),
+                }
+            },
+            {},
+        ),
     }
-    assert jax.tree.map(jnp.shape, objective.init(model, KEY)[0]) == jax.tree.map(jnp.shape, params)
+    assert jax.tree.map(
+        jnp.shape,
+        objective.init(model, KEY)[0],
+    ) == jax.tree.map(jnp.shape, params)
     loss, aux = jax.jit(
         lambda: objective.loss(model, params, {}, images(weak, valid, weak), KEY, jnp.float32(0))
     )()
     hidden = np.asarray(
-        jax.jit(mask, static_argnums=(1, 2))(jax.random.split(KEY)[0], valid.shape, 4, 0.5)
+        jax.jit(mask, static_argnums=(1, 2))(
+            jax.random.split(KEY)[0],
+            valid.shape,
+            4,
+            0.5,
+        )
     )
     assert (hidden.sum((1, 2)) == 160).all()
     assert (hidden.reshape(3, 4, 4, 4, 5).std((2, 4)) == 0).all()
     assert not (hidden[0] == hidden[1]).all()
     looked = np.asarray(weak)[..., 0][hidden & np.asarray(valid)]
-    np.testing.assert_allclose(loss, np.mean((looked - 0.5) ** 2), rtol=1e-5)
+    np.testing.assert_allclose(
+        loss,
+        np.mean((looked - 0.5) ** 2),
+        rtol=1e-5,
+    )
     np.testing.assert_allclose(
         aux.metrics["explained"], 1 - np.mean((looked - 0.5) ** 2) / np.mean(looked**2), rtol=1e-4
     )
@@ -94,12 +118,28 @@ def test_dense_contrastive_pairs_the_pixels_that_show_the_same():
         -((at[0][..., None, None] - grid[:, None]) ** 2 + (at[1][..., None, None] - grid) ** 2) / 18
     ).reshape(side, side, 64)
     weak = jnp.asarray(
-        np.stack([bumps, bumps[..., ::-1] * np.where(np.arange(64) % 2, 1, 0.3)]), jnp.float32
+        np.stack(
+            [
+                bumps,
+                bumps[..., ::-1] * np.where(np.arange(64) % 2, 1, 0.3),
+            ]
+        ),
+        jnp.float32,
     )
     objective = DenseContrastive(channels=64, pixels=48)
-    model = Model(Through(), jax.ShapeDtypeStruct((1, side, side, 64), np.float32), 2)
-    one = {"kernel": jnp.eye(64)[None], "bias": jnp.zeros(64)}
-    params = {"net": Params({}, {}), "head": Params({"conv0": one, "conv1": one}, {})}
+    model = Model(
+        Through(),
+        jax.ShapeDtypeStruct((1, side, side, 64), np.float32),
+        2,
+    )
+    one = {
+        "kernel": jnp.eye(64)[None],
+        "bias": jnp.zeros(64),
+    }
+    params = {
+        "net": Params({}, {}),
+        "head": Params({"conv0": one, "conv1": one}, {}),
+    }
     valid = jnp.ones(weak.shape[:-1], bool)
     right = jax.jit(
         lambda strong, valid: (
@@ -126,9 +166,21 @@ def test_info_nce_by_hand():
     np.testing.assert_allclose(
         info_nce(z, z, all_, none, 1.0), (np.log(1 + np.exp(-1)), 1, 2), rtol=1e-6
     )
-    np.testing.assert_allclose(info_nce(z, z, all_, ~none, 1.0), (0, 1, 1), atol=1e-6)
     np.testing.assert_allclose(
-        info_nce(z, z[::-1], all_.at[1].set(False), none, 1.0), (0, 1, 1), atol=1e-6
+        info_nce(z, z, all_, ~none, 1.0),
+        (0, 1, 1),
+        atol=1e-6,
+    )
+    np.testing.assert_allclose(
+        info_nce(
+            z,
+            z[::-1],
+            all_.at[1].set(False),
+            none,
+            1.0,
+        ),
+        (0, 1, 1),
+        atol=1e-6,
     )
     assert all(np.isfinite(x) for x in info_nce(z, z, ~all_, none, 1.0))
 
@@ -145,9 +197,21 @@ def test_objectives_trace_in_3d(name):
     params, _ = jax.eval_shape(functools.partial(objective.init, model), KEY)
 
     def step(p, weak, valid):
-        return objective.loss(model, p, {}, images(weak, valid, weak), KEY, jnp.float32(0))
+        return objective.loss(
+            model,
+            p,
+            {},
+            images(weak, valid, weak),
+            KEY,
+            jnp.float32(0),
+        )
 
-    loss, aux = jax.eval_shape(step, params, of((2, *side, 1), jnp.float32), of((2, *side), bool))
+    loss, aux = jax.eval_shape(
+        step,
+        params,
+        of((2, *side, 1), jnp.float32),
+        of((2, *side), bool),
+    )
     assert loss.shape == ()
     assert shapes(aux.state) == {k: shapes(p.state) for k, p in params.items()}
 
@@ -165,7 +229,12 @@ def test_dense_contrastive_fits_the_trainer():
         of((), jnp.int32),
     )
     p = program.Program(
-        Model(UNet(widths=(4, 8), convs=1), of((1, 16, 16, 1), np.float32), 3, pools[0]),
+        Model(
+            UNet(widths=(4, 8), convs=1),
+            of((1, 16, 16, 1), np.float32),
+            3,
+            pools[0],
+        ),
         16,
         4,
         "adamw",
@@ -174,7 +243,11 @@ def test_dense_contrastive_fits_the_trainer():
     knobs = jax.tree.map(
         jnp.float32, program.Knobs(method=objective, augment=config.Trial().augment)
     )
-    state = jax.eval_shape(functools.partial(program.start, p), knobs, jnp.uint32(0))
+    state = jax.eval_shape(
+        functools.partial(program.start, p),
+        knobs,
+        jnp.uint32(0),
+    )
     given = Pools(
         *pools, *pools[2:], of((1, 16, 16, 1), jnp.uint8), of((1, 16, 16), jnp.uint8), pools[3]
     )
@@ -203,8 +276,16 @@ def first(tiny, tmp_path_factory):
     given = []
     fit = starts.fit
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(starts, "fit", lambda *args, **more: given.append(args) or fit(*args, **more))
-        run = semiseg.run(trial, tmp_path_factory.mktemp("sweep") / "first", progress=False)
+        patch.setattr(
+            starts,
+            "fit",
+            lambda *args, **more: given.append(args) or fit(*args, **more),
+        )
+        run = semiseg.run(
+            trial,
+            tmp_path_factory.mktemp("sweep") / "first",
+            progress=False,
+        )
     return trial, run, given
 
 
@@ -256,7 +337,10 @@ def test_a_run_begins_with_what_was_pretrained_and_a_fresh_last_layer(first):
     )
     begins = flat_names(state.params)
     for name, value in begins.items():
-        assert np.array_equal(value, (fresh if ".head." in name else kept)[name]), name
+        assert np.array_equal(
+            value,
+            (fresh if ".head." in name else kept)[name],
+        ), name
         assert ".head." in name or not np.array_equal(value, fresh[name]), name
     assert all(
         np.array_equal(x, y)
@@ -306,7 +390,10 @@ def test_one_pretraining_serves_a_sweep_and_goes_on_when_it_was_cut(first, tmp_p
         }
     ) == 2 + len(other)
 
-    whole = starts.start(*parts(dataclasses.replace(trial, labels=5, lr=0.1)), run.path.parent)
+    whole = starts.start(
+        *parts(dataclasses.replace(trial, labels=5, lr=0.1)),
+        run.path.parent,
+    )
     assert whole.seconds == run.summary["seconds_init"], "it was trained again"
 
     chunk = program.chunk
@@ -362,7 +449,11 @@ def test_weights_of_another_run_are_checked_and_their_annotations_counted(first,
     come in unpaid with the weights.
     """
     trial, run, _ = first
-    from_run = dataclasses.replace(trial, init=config.make("init", str(run.path)), label_subset=3)
+    from_run = dataclasses.replace(
+        trial,
+        init=config.make("init", str(run.path)),
+        label_subset=3,
+    )
     begin = starts.start(*parts(from_run), None)
     assert begin.steps == 10
     assert list(begin.subjects) == run.summary["labelled_subjects"]
@@ -414,7 +505,10 @@ def test_last_layers_are_those_that_follow_the_classes():
     model = Model(net, sample, 3)
     model = begun(model, model.init(KEY))
     one, two = (model.init(jax.random.key(i)).weights for i in (1, 2))
-    assert np.array_equal(one["up0"]["conv0"]["kernel"], two["up0"]["conv0"]["kernel"])
+    assert np.array_equal(
+        one["up0"]["conv0"]["kernel"],
+        two["up0"]["conv0"]["kernel"],
+    )
     assert not np.array_equal(one["head"]["kernel"], two["head"]["kernel"])
 
 
@@ -425,7 +519,11 @@ def test_init_in_a_configuration(tmp_path):
     """
     for name in INITS:
         trial = config.override(
-            config.Trial(), {"init": name, **({"init.path": "x"} if name == "weights" else {})}
+            config.Trial(),
+            {
+                "init": name,
+                **({"init.path": "x"} if name == "weights" else {}),
+            },
         )
         assert config.from_dict(config.to_dict(trial)) == trial
         assert config.name_of("init", trial.init) == name

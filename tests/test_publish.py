@@ -22,7 +22,11 @@ def run(tiny, tmp_path_factory):
     trial = dataclasses.replace(
         config.override(tiny, {"lr": 0.01}), steps=60, eval_every=60, labels=0
     )
-    return semiseg.run(trial, tmp_path_factory.mktemp("publish") / "run", progress=False).path
+    return semiseg.run(
+        trial,
+        tmp_path_factory.mktemp("publish") / "run",
+        progress=False,
+    ).path
 
 
 @pytest.fixture(scope="module")
@@ -57,13 +61,29 @@ def test_predict_keeps_format_size_and_geometry(exported, tmp_path, capsys):
     Image.fromarray(image).save(source / "b.tif", dpi=(300.0, 300.0))
     affine = np.array([[0, 0, 7.5, -3], [1.2, 0.1, 0, 4], [-0.1, 1.2, 0, 9], [0, 0, 0, 1.0]])
     volume = nibabel.Nifti1Image(
-        np.stack([image, image, np.full_like(image, 60)], 2).astype(np.int16), affine
+        np.stack(
+            [image, image, np.full_like(image, 60)],
+            2,
+        ).astype(np.int16),
+        affine,
     )
     volume.header.set_xyzt_units("mm", "sec")
     volume.set_sform(affine, code=4)
     nibabel.save(volume, source / "c.nii.gz")
     (source / "notes.txt").write_text("not an image")
-    assert main(["predict", str(exported), "--input", str(source), "--output", str(out)]) == 0
+    assert (
+        main(
+            [
+                "predict",
+                str(exported),
+                "--input",
+                str(source),
+                "--output",
+                str(out),
+            ]
+        )
+        == 0
+    )
     assert sorted(p.name for p in out.iterdir()) == ["a.png", "b.tif", "c.nii.gz"]
     assert "class 1" in capsys.readouterr().out
     masks = {name: np.asarray(Image.open(out / name)) for name in ("a.png", "b.tif")}
@@ -89,7 +109,10 @@ def test_predict_names_a_bad_file_and_goes_on(exported, tmp_path, capsys):
     Image.fromarray(_disc()[1]).save(tmp_path / "in" / "good.png")
 
     def predict(model, output):
-        flags = [f"--input={tmp_path / 'in'}", f"--output={tmp_path / output}"]
+        flags = [
+            f"--input={tmp_path / 'in'}",
+            f"--output={tmp_path / output}",
+        ]
         return main(["predict", str(model), *flags])
 
     assert predict(exported, "out") == 1
@@ -109,7 +132,11 @@ def test_probabilities_are_on_the_scans_grid(run, tmp_path):
     probability = predictor.probabilities(image)
     assert probability.shape == (41, 30, 2)
     assert probability.dtype == np.float32
-    np.testing.assert_allclose(probability.sum(-1), 1, atol=1e-5)
+    np.testing.assert_allclose(
+        probability.sum(-1),
+        1,
+        atol=1e-5,
+    )
     mask = predictor.predict(image)
     np.testing.assert_array_equal(probability.argmax(-1), mask)
     volume = np.stack([image, image[::-1], image])
@@ -122,7 +149,13 @@ def test_probabilities_are_on_the_scans_grid(run, tmp_path):
     voxels = np.moveaxis(volume[..., 0], 0, -1)
     nibabel.save(nibabel.Nifti1Image(voxels, affine), tmp_path / "b.nii.gz")
     out = tmp_path / "out"
-    argv = ["predict", str(run), "--probabilities", f"--input={tmp_path}", f"--output={out}"]
+    argv = [
+        "predict",
+        str(run),
+        "--probabilities",
+        f"--input={tmp_path}",
+        f"--output={out}",
+    ]
     assert main(argv) == 0
     with np.load(out / "a_probabilities.npz") as stored:
         assert list(stored["classes"]) == list(predictor.classes)
@@ -131,7 +164,10 @@ def test_probabilities_are_on_the_scans_grid(run, tmp_path):
     np.testing.assert_array_equal(stored.affine, affine)
     assert stored.shape == (41, 30, 3, 2)
     masks = np.asarray(nibabel.load(out / "b.nii.gz").dataobj)
-    np.testing.assert_array_equal(np.asarray(stored.dataobj).argmax(-1), masks)
+    np.testing.assert_array_equal(
+        np.asarray(stored.dataobj).argmax(-1),
+        masks,
+    )
 
 
 def test_predictions_are_the_evaluations(run, root):
@@ -172,7 +208,16 @@ def test_export_is_whole_and_says_what_the_run_says(run, exported, root):
     assert "not stated" in (exported / "LICENSE").read_text()
     assert main(["export", str(run), f"--out={exported}"]) == 0  # again, over its own files
     assert main(["export", str(run), f"--out={run}"]) == 2
-    assert main(["export", str(exported.parent), f"--out={exported}"]) == 2
+    assert (
+        main(
+            [
+                "export",
+                str(exported.parent),
+                f"--out={exported}",
+            ]
+        )
+        == 2
+    )
 
 
 def test_a_data_card_is_written_with_every_set(root, capsys):
@@ -191,7 +236,17 @@ def test_a_data_card_is_written_with_every_set(root, capsys):
     info = store.info("discs", root)
     assert info.fingerprint in card
     assert f"semiseg data import --format folder --source {info.source} --name discs" in card
-    assert main(["data", "describe", "discs", f"--root={root}"]) == 0
+    assert (
+        main(
+            [
+                "data",
+                "describe",
+                "discs",
+                f"--root={root}",
+            ]
+        )
+        == 0
+    )
     assert str(Path(root) / "discs" / "card.md") in capsys.readouterr().out
 
 

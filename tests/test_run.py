@@ -98,7 +98,10 @@ def test_it_learns(tiny, tmp_path):
     """Catches a gradient that does not reach the weights, and images that lost their labels: bright
     discs are easy.
     """
-    trial = config.override(tiny, {"steps": 120, "labels": 0, "eval_every": 120, "lr": 0.01})
+    trial = config.override(
+        tiny,
+        {"steps": 120, "labels": 0, "eval_every": 120, "lr": 0.01},
+    )
     assert semiseg.run(trial, progress=False).summary["last"]["val"]["dice"] > 0.8
 
 
@@ -124,7 +127,11 @@ def test_two_devices_train_what_one_does(finished, tmp_path):
             json.loads(line)["loss"] for line in (path / "metrics.jsonl").read_text().splitlines()
         ]
 
-    np.testing.assert_allclose(loss(out), loss(finished.path), rtol=2e-3)
+    np.testing.assert_allclose(
+        loss(out),
+        loss(finished.path),
+        rtol=2e-3,
+    )
 
 
 @pytest.mark.skipif(
@@ -142,7 +149,10 @@ def test_programs_are_let_go_before_linux_stops_the_process(tiny, monkeypatch):
     assert doubled._cache_size() == 0
     asked = []
     monkeypatch.setattr(devices, "make_room", lambda: asked.append(1))
-    semiseg.run(dataclasses.replace(tiny, steps=2, eval_every=2), progress=False)
+    semiseg.run(
+        dataclasses.replace(tiny, steps=2, eval_every=2),
+        progress=False,
+    )
     assert asked
 
 
@@ -157,7 +167,10 @@ def test_load_runs_reads_it(finished):
     row = frame[
         (frame.metric == "dice") & (frame["class"] == "mean") & (frame.checkpoint == "last")
     ].iloc[0]
-    assert row["mean"] == pytest.approx(finished.summary["last"]["val"]["dice"], abs=1e-5)
+    assert row["mean"] == pytest.approx(
+        finished.summary["last"]["val"]["dice"],
+        abs=1e-5,
+    )
     assert row.n_subjects == 3
 
 
@@ -173,7 +186,11 @@ def test_killed_anywhere_it_ends_bit_identical(tiny, tmp_path):
     rng = random.Random(0)
     kills = 0
     for _ in range(3):
-        process = subprocess.Popen(command(trial, cut), stderr=subprocess.PIPE, text=True)
+        process = subprocess.Popen(
+            command(trial, cut),
+            stderr=subprocess.PIPE,
+            text=True,
+        )
         deadline = time.monotonic() + 60
         wanted = rng.randrange(1, 9)  # lines of metrics.jsonl more than now, then a random moment
 
@@ -214,7 +231,11 @@ def test_sigterm_saves_and_the_same_command_goes_on(tiny, tmp_path):
     """Catches a stop that loses work: the run restarts where it was asked to stop."""
     trial = dataclasses.replace(tiny, steps=4000, eval_every=4000)
     out = tmp_path / "stopped"
-    process = subprocess.Popen(command(trial, out), stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command(trial, out),
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     deadline = time.monotonic() + 90
     while (
         not ((out / "metrics.jsonl").exists() and (out / "metrics.jsonl").stat().st_size)
@@ -372,7 +393,14 @@ def test_data_imported_anew_are_refused(tmp_path, tiny, tiny_folder, capsys):
         (loose / kind).mkdir(parents=True)
         for file in tiny_folder.glob(f"*/{kind}/*.png"):
             shutil.copy(file, loose / kind / file.name)
-    importing.import_set("folder", loose, "own", root=tmp_path / "root", progress=False, seed=0)
+    importing.import_set(
+        "folder",
+        loose,
+        "own",
+        root=tmp_path / "root",
+        progress=False,
+        seed=0,
+    )
     trial = dataclasses.replace(
         tiny, data="own", root=str(tmp_path / "root"), steps=4, eval_every=4
     )
@@ -398,15 +426,27 @@ def test_a_mistake_blocks_no_folder(tiny, tmp_path):
     with pytest.raises(UserError):
         semiseg.run(dataclasses.replace(tiny, labels=99), out, progress=False)
     with pytest.raises(UserError, match="there is no runs/gone"):
-        semiseg.run(dataclasses.replace(tiny, init=Weights("runs/gone")), out, progress=False)
+        semiseg.run(
+            dataclasses.replace(tiny, init=Weights("runs/gone")),
+            out,
+            progress=False,
+        )
     assert not out.exists()
     out.mkdir()
     (out / "env.json").write_text("{}")
     with pytest.raises(UserError, match="there is no runs/gone"):
-        semiseg.run(dataclasses.replace(tiny, init=Weights("runs/gone")), out, progress=False)
+        semiseg.run(
+            dataclasses.replace(tiny, init=Weights("runs/gone")),
+            out,
+            progress=False,
+        )
     assert [path.name for path in out.iterdir()] == ["env.json"]
     assert (
-        semiseg.run(dataclasses.replace(tiny, steps=2, eval_every=2), out, progress=False).path
+        semiseg.run(
+            dataclasses.replace(tiny, steps=2, eval_every=2),
+            out,
+            progress=False,
+        ).path
         == out
     )
 
@@ -450,7 +490,11 @@ def test_preset_and_file_go_together(tmp_path):
     file = tmp_path / "f.yaml"
     file.write_text("method: mean_teacher\nseed: 4\n")
     trial = trial_of({"preset": "ssl4mis", "config": str(file), "steps": "7"})
-    assert trial == dataclasses.replace(config.preset("ssl4mis", "mean_teacher"), seed=4, steps=7)
+    assert trial == dataclasses.replace(
+        config.preset("ssl4mis", "mean_teacher"),
+        seed=4,
+        steps=7,
+    )
     assert config.from_dict(
         {"preset": "ssl4mis", "method": {"name": "mean_teacher"}}
     ) == config.preset("ssl4mis", "mean_teacher")

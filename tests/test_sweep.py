@@ -91,7 +91,11 @@ def test_finished_runs_are_read_not_run_again(root, tmp_path):
 
 def test_a_failing_trial_is_recorded_and_the_rest_goes_on(root, tmp_path):
     """Catches a sweep that dies with its first bad trial (99 annotated subjects of 8)."""
-    results = sweeps.sweep(grid(root, labels=[99, 2]), tmp_path, say=lambda line: None)
+    results = sweeps.sweep(
+        grid(root, labels=[99, 2]),
+        tmp_path,
+        say=lambda line: None,
+    )
     assert [r.trial.labels for r in results] == [2]
     assert "99" in json.loads((tmp_path / "labels99" / "error.json").read_text())["error"]
 
@@ -176,7 +180,10 @@ def test_grid_nested_and_flat_names_agree():
             {"metric": {"name": "val_dice"}, "parameters": {"lr": {"values": [0.1]}}},
             "W&B's default is minimize",
         ),
-        ({"metric": {"name": "speed"}, "parameters": {"lr": {"values": [0.1]}}}, "choose val_dice"),
+        (
+            {"metric": {"name": "speed"}, "parameters": {"lr": {"values": [0.1]}}},
+            "choose val_dice",
+        ),
         (
             {"early_terminate": {"type": "median"}, "parameters": {"lr": {"values": [0.1]}}},
             "hyperband",
@@ -230,7 +237,12 @@ def test_random_points_are_the_same_everywhere_and_within_bounds():
     assert -4 <= decay.min()
     assert decay.max() <= -2
     assert {p["method"] for p in points} == {"supervised", "mean_teacher"}
-    assert list(sweeps.trials({"method": "random", "parameters": leaves}, 3)) == [
+    assert list(
+        sweeps.trials(
+            {"method": "random", "parameters": leaves},
+            3,
+        )
+    ) == [
         "trial000",
         "trial001",
         "trial002",
@@ -250,7 +262,10 @@ def test_bayes_searches_resumes_and_early_stops(root, tmp_path):
         "metric": {"name": "val_dice", "goal": "maximize"},
     }
     spec["parameters"] |= {"lr": {"distribution": "log_uniform_values", "min": 1e-6, "max": 1e-1}}
-    spec["parameters"] |= {"net.widths": {"values": [[4, 8]]}, "labels": {"values": [2, 3]}}
+    spec["parameters"] |= {
+        "net.widths": {"values": [[4, 8]]},
+        "labels": {"values": [2, 3]},
+    }
     first = sweeps.sweep(spec, tmp_path, say=lambda line: None)
     assert [o.name for o in first] == ["trial000", "trial001", "trial002"]
     assert len({o.trial.lr for o in first}) == 3
@@ -277,7 +292,10 @@ def test_bayes_searches_resumes_and_early_stops(root, tmp_path):
     assert search.study.trials[-1].state.name == "PRUNED"
     assert search.ask() == "trial006"
     with pytest.raises(UserError, match="another sweep"):
-        sweeps.sweep(spec | {"parameters": spec["parameters"] | {"lr": {"value": 0.1}}}, tmp_path)
+        sweeps.sweep(
+            spec | {"parameters": spec["parameters"] | {"lr": {"value": 0.1}}},
+            tmp_path,
+        )
 
 
 def test_hyperband_stops_what_is_not_among_the_best(root, tmp_path):
@@ -439,7 +457,12 @@ def test_ctrl_c_while_workers_start_ends_them(root, tmp_path, monkeypatch):
     )
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(Interrupted):
-        sweeps.sweep(grid(root, seed=[0, 1]), tmp_path, jobs=2, say=lambda line: None)
+        sweeps.sweep(
+            grid(root, seed=[0, 1]),
+            tmp_path,
+            jobs=2,
+            say=lambda line: None,
+        )
     assert told == ["start", signal.SIGTERM]
     assert signal.getsignal(signal.SIGINT) is before
 
@@ -516,7 +539,11 @@ class LikeRay:
 
 @pytest.mark.parametrize(
     "engine",
-    [{"jobs": 2}, {"backend": "slurm", "cluster": {"cluster": "local"}}, {"backend": "ray"}],
+    [
+        {"jobs": 2},
+        {"backend": "slurm", "cluster": {"cluster": "local"}},
+        {"backend": "ray"},
+    ],
     ids=["jobs", "slurm", "ray"],
 )
 def test_workers_run_no_file_of_the_working_folder(engine, root, tmp_path, monkeypatch):
@@ -536,7 +563,12 @@ def test_workers_run_no_file_of_the_working_folder(engine, root, tmp_path, monke
     monkeypatch.chdir(folder)
     monkeypatch.setitem(sys.modules, "ray", LikeRay())
     said: list[str] = []
-    (done,) = sweeps.sweep(spec, tmp_path / "out", say=said.append, **engine)
+    (done,) = sweeps.sweep(
+        spec,
+        tmp_path / "out",
+        say=said.append,
+        **engine,
+    )
     assert done.path.is_dir()
     assert not any("ended early" in line for line in said)
     assert not any((tmp_path / module).exists() for module in ("yaml", "flax", "tempfile"))
@@ -571,7 +603,10 @@ def test_a_missing_engine_is_one_line_with_its_remedy(root, tmp_path, monkeypatc
     """Catches a traceback for an extra that is not installed."""
     for backend, package in (("ray", "ray"), ("slurm", "submitit")):
         monkeypatch.setitem(sys.modules, package, None)
-        with pytest.raises(UserError, match=re.escape(f"pip install 'semiseg[{backend}]'")):
+        with pytest.raises(
+            UserError,
+            match=re.escape(f"pip install 'semiseg[{backend}]'"),
+        ):
             sweeps.sweep(grid(root, seed=[0]), tmp_path, backend=backend)
 
 
@@ -590,7 +625,18 @@ def test_status_command_reads_a_dead_sweep(root, tmp_path, capsys, monkeypatch):
     import shutil
 
     shutil.rmtree(tmp_path / "seed3")
-    assert main(["sweep", "status", str(tmp_path), "--json", str(tmp_path / "s.json")]) == 0
+    assert (
+        main(
+            [
+                "sweep",
+                "status",
+                str(tmp_path),
+                "--json",
+                str(tmp_path / "s.json"),
+            ]
+        )
+        == 0
+    )
     said = capsys.readouterr().out
     assert "1 of 5 done" in said
     assert "3 unfinished" in said

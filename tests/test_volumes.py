@@ -35,9 +35,11 @@ def ball(seed: int) -> tuple[np.ndarray, np.ndarray]:
         3, 1, 1, 1
     )
     mask = (np.square(place) * np.array([1, 4, 1]).reshape(3, 1, 1, 1)).sum(0) < 14
-    return np.clip(300 + 500 * mask + rng.normal(0, 40, mask.shape), 0, None).astype(
-        np.int16
-    ), mask.astype(np.uint8)
+    return np.clip(
+        300 + 500 * mask + rng.normal(0, 40, mask.shape),
+        0,
+        None,
+    ).astype(np.int16), mask.astype(np.uint8)
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +136,12 @@ def test_a_run_on_volumes_scores_what_predict_writes(scans, trial, tmp_path):
         == 0
     )
     np.testing.assert_array_equal(
-        np.moveaxis(np.asarray(nibabel.load(tmp_path / "masks" / "p4.nii.gz").dataobj), 1, 0), known
+        np.moveaxis(
+            np.asarray(nibabel.load(tmp_path / "masks" / "p4.nii.gz").dataobj),
+            1,
+            0,
+        ),
+        known,
     )
     assert np.load(tmp_path / "run" / "examples.npz")["image"].shape[1:] == (12, 12)
 
@@ -143,12 +150,23 @@ def test_pools_hold_volumes_and_hide_labels(scans, trial):
     """Catches slices in the wrong order or of another scan, a label beside its image, and one
     outside the budget that reaches the device.
     """
-    made, budget, training = pools("balls", scans[1], trial.frame, labels=2, label_subset=1)
+    made, budget, training = pools(
+        "balls",
+        scans[1],
+        trial.frame,
+        labels=2,
+        label_subset=1,
+    )
     assert made.image_NHWC.shape == (4, 6, 12, 12, 1)
     assert made.image_NHWC.dtype == jnp.uint8
     for case in training.cases:
         np.testing.assert_array_equal(
-            case.image[..., 0], np.moveaxis(ball(int(case.subject[1]))[0], 1, 0)
+            case.image[..., 0],
+            np.moveaxis(
+                ball(int(case.subject[1]))[0],
+                1,
+                0,
+            ),
         )
         assert case.spacing == (5.0, 1.0, 1.5)
     shown = np.array([c.subject in budget.subjects for c in training.cases])
@@ -185,16 +203,32 @@ def test_windows_put_every_voxel_back_in_its_place(monkeypatch):
     voxels no window covers, weights that do not sum to 1.
     """
     frame = Frame(8, zoom=21 / 8, depth=4, depth_zoom=1.75)
-    volume = np.random.default_rng(0).integers(0, 256, (2, *frame.pool_shape, 1), dtype=np.uint8)
+    volume = np.random.default_rng(0).integers(
+        0,
+        256,
+        (2, *frame.pool_shape, 1),
+        dtype=np.uint8,
+    )
     monkeypatch.setattr(
         predict,
         "_probabilities",
         lambda model, size, params, x: np.concatenate([1 - x / 255, x / 255], -1),
     )
     found = np.stack(
-        list(predict.probabilities(Model(UNet(), jnp.zeros(()), 2), frame, {}, volume))
+        list(
+            predict.probabilities(
+                Model(UNet(), jnp.zeros(()), 2),
+                frame,
+                {},
+                volume,
+            )
+        )
     )
-    np.testing.assert_allclose(found[..., 1:], volume / 255, atol=1e-6)
+    np.testing.assert_allclose(
+        found[..., 1:],
+        volume / 255,
+        atol=1e-6,
+    )
 
 
 @pytest.mark.parametrize("space", [(7, 12, 9), (4, 8, 8)])
@@ -272,7 +306,10 @@ def test_every_method_takes_volumes(name):
 def test_what_a_3d_network_cannot_see_is_one_line(changes, words, trial, root):
     """Catches a shape error from deep inside."""
     with pytest.raises(UserError, match=words) as said:
-        semiseg.run(config.override(dataclasses.replace(trial, root=root), changes), progress=False)
+        semiseg.run(
+            config.override(dataclasses.replace(trial, root=root), changes),
+            progress=False,
+        )
     assert "\n" not in str(said.value)
 
 
@@ -304,7 +341,13 @@ def test_a_plan_for_volumes_fits_a_trial(scans, tmp_path, capsys):
     assert "5 slices a volume" in capsys.readouterr().out
     trial = config.load(file)
     config.check_volumes(trial)
-    made, _, training = pools("balls", scans[1], trial.frame, labels=2, label_subset=0)
+    made, _, training = pools(
+        "balls",
+        scans[1],
+        trial.frame,
+        labels=2,
+        label_subset=0,
+    )
     model = model_of(trial, training.info)
     assert trial.net.dims == 3
     assert made.image_NHWC.shape == (4, 5, 14, 14, 1)

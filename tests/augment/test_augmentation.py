@@ -36,7 +36,13 @@ def test_contract(name, weak, strong):
     no difference between keys.
     """
     augmentation = PRESETS[name]()
-    image, label, valid, _ = weak(augmentation, jax.random.key(0), IMAGE, BLOCKS, size=SIZE)
+    image, label, valid, _ = weak(
+        augmentation,
+        jax.random.key(0),
+        IMAGE,
+        BLOCKS,
+        size=SIZE,
+    )
     assert image.shape == (4, SIZE, SIZE, 1)
     assert image.dtype == jnp.float32
     assert 0 <= image.min()
@@ -63,13 +69,26 @@ def test_nothing_drawn_is_identity_bit_for_bit(weak, strong):
     """
     label = np.where(BLOCKS == 2, IGNORE, BLOCKS).astype(np.uint8)
     for size in (SIZE, 23):
-        drawn = weak(none(), jax.random.key(0), IMAGE, label, size=size)[:3]
+        drawn = weak(
+            none(),
+            jax.random.key(0),
+            IMAGE,
+            label,
+            size=size,
+        )[:3]
         crop = Augmentation.identity(IMAGE, label, size)
         jax.tree.map(np.testing.assert_array_equal, drawn, crop)
     image, label, valid = Augmentation.identity(IMAGE, BLOCKS, SIZE)
     np.testing.assert_array_equal(label, BLOCKS[:, 4:20, 4:20])
-    np.testing.assert_allclose(image, IMAGE[:, 4:20, 4:20] / 255, rtol=1e-6)
-    np.testing.assert_array_equal(strong(none(), jax.random.key(0), image), image)
+    np.testing.assert_allclose(
+        image,
+        IMAGE[:, 4:20, 4:20] / 255,
+        rtol=1e-6,
+    )
+    np.testing.assert_array_equal(
+        strong(none(), jax.random.key(0), image),
+        image,
+    )
 
 
 def test_a_window_larger_than_the_image(weak):
@@ -77,7 +96,13 @@ def test_a_window_larger_than_the_image(weak):
     image, label, valid = views = Augmentation.identity(IMAGE, BLOCKS, 26)
     jax.tree.map(
         np.testing.assert_array_equal,
-        weak(none(), jax.random.key(0), IMAGE, BLOCKS, size=26)[:3],
+        weak(
+            none(),
+            jax.random.key(0),
+            IMAGE,
+            BLOCKS,
+            size=26,
+        )[:3],
         views,
     )
     inside = np.pad(np.ones((4, 24, 24), bool), ((0, 0), (1, 1), (1, 1)))
@@ -110,7 +135,10 @@ def test_outside_is_black_and_ignored(weak):
         Geometry(rotate_p=1.0, rotate_degrees=45.0, translate=0.3),
         dataclasses.replace(Augmentation().weak_intensity, brightness_p=1.0, brightness=2.0),
     )
-    image, label, valid, _ = map(np.asarray, weak(wild, jax.random.key(0), IMAGE, BLOCKS, size=24))
+    image, label, valid, _ = map(
+        np.asarray,
+        weak(wild, jax.random.key(0), IMAGE, BLOCKS, size=24),
+    )
     assert 0.02 < (~valid).mean() < 0.6
     assert (image[~valid] == 0).all()
     assert (label[~valid] == IGNORE).all()
@@ -130,9 +158,13 @@ def test_strong_keeps_every_pixel_in_its_place(strong):
     """A strong view with a geometry of its own: each pseudo-label would be wrong at the edges."""
     image = (jnp.asarray(BLOCKS, jnp.float32) / 4 + 0.25)[..., None]
     calm = dataclasses.replace(Augmentation().strong_intensity, blur_p=0.0, noise_p=0.0)
-    views = np.asarray(strong(Augmentation(strong_intensity=calm), jax.random.key(0), image))[
-        ..., 0
-    ]
+    views = np.asarray(
+        strong(
+            Augmentation(strong_intensity=calm),
+            jax.random.key(0),
+            image,
+        )
+    )[..., 0]
     for view, blocks in zip(views, BLOCKS, strict=True):
         values = [np.median(view[blocks == c]) for c in range(3)]
         assert values == sorted(values)
@@ -147,7 +179,10 @@ def test_one_program_for_all_strengths():
     @jax.jit
     def view(augmentation, key):
         traces.append(1)
-        return augmentation.strong(key, augmentation.weak(key, IMAGE, BLOCKS, SIZE)[0])
+        return augmentation.strong(
+            key,
+            augmentation.weak(key, IMAGE, BLOCKS, SIZE)[0],
+        )
 
     key = jax.random.key(0)
     outs = [view(a, key) for a in (PRESETS["default"](), PRESETS["oriented"](), none())]
@@ -159,14 +194,27 @@ def test_one_program_for_all_strengths():
 def test_a_sample_does_not_depend_on_its_neighbours_and_scan_agrees(weak):
     """Randomness shared across the batch; another result inside a scan than outside it."""
     same = np.repeat(IMAGE[:1], 4, 0), np.repeat(BLOCKS[:1], 4, 0)
-    image, *_ = weak(Augmentation(), jax.random.key(0), *same, size=SIZE)
+    image, *_ = weak(
+        Augmentation(),
+        jax.random.key(0),
+        *same,
+        size=SIZE,
+    )
     assert len({np.asarray(v).tobytes() for v in image}) == 4
     keys = jax.random.split(jax.random.key(3), 2)
     scanned = jax.jit(
         lambda a: jax.lax.scan(lambda c, k: (c, a.weak(k, IMAGE, BLOCKS, SIZE)[0]), 0, keys)[1]
     )(Augmentation())
     np.testing.assert_allclose(
-        scanned[1], weak(Augmentation(), keys[1], IMAGE, BLOCKS, size=SIZE)[0], atol=1e-5
+        scanned[1],
+        weak(
+            Augmentation(),
+            keys[1],
+            IMAGE,
+            BLOCKS,
+            size=SIZE,
+        )[0],
+        atol=1e-5,
     )
 
 
@@ -187,15 +235,37 @@ def test_standardise():
     constant image.
     """
     image = (
-        jnp.asarray(RNG.uniform(size=(3, 8, 8, 2)), jnp.float32) * jnp.array([1.0, 5.0])
+        jnp.asarray(
+            RNG.uniform(size=(3, 8, 8, 2)),
+            jnp.float32,
+        )
+        * jnp.array([1.0, 5.0])
         + jnp.arange(3.0)[:, None, None, None]
     )
     out = standardise(image)
-    np.testing.assert_allclose(out.mean((1, 2)), np.zeros((3, 2)), atol=1e-4)
-    np.testing.assert_allclose(out.std((1, 2)), np.ones((3, 2)), rtol=1e-3)
-    np.testing.assert_array_equal(standardise(jnp.full((1, 4, 4, 1), 0.5)), np.zeros((1, 4, 4, 1)))
-    brighter = standardise(image + 0.5 * image.std((1, 2), keepdims=True), like=image)
-    np.testing.assert_allclose(brighter - out, np.full_like(out, 0.5), rtol=1e-3)
+    np.testing.assert_allclose(
+        out.mean((1, 2)),
+        np.zeros((3, 2)),
+        atol=1e-4,
+    )
+    np.testing.assert_allclose(
+        out.std((1, 2)),
+        np.ones((3, 2)),
+        rtol=1e-3,
+    )
+    np.testing.assert_array_equal(
+        standardise(jnp.full((1, 4, 4, 1), 0.5)),
+        np.zeros((1, 4, 4, 1)),
+    )
+    brighter = standardise(
+        image + 0.5 * image.std((1, 2), keepdims=True),
+        like=image,
+    )
+    np.testing.assert_allclose(
+        brighter - out,
+        np.full_like(out, 0.5),
+        rtol=1e-3,
+    )
 
 
 def test_integers_that_are_not_uint8_are_refused():

@@ -68,8 +68,14 @@ def test_quarter_turns_are_numpys():
 def test_mirror_is_along_one_of_the_axes():
     """Mirroring the wrong axis, both at once, or with the wrong probability."""
     views, _, _ = apply(dataclasses.replace(STILL, flip=1.0), FOUR)
-    assert {v.tobytes() for v in views} == {FOUR[::-1].tobytes(), FOUR[:, ::-1].tobytes()}
-    views, _, _ = apply(dataclasses.replace(STILL, flip=0.5, flip_axes=(-1,)), FOUR)
+    assert {v.tobytes() for v in views} == {
+        FOUR[::-1].tobytes(),
+        FOUR[:, ::-1].tobytes(),
+    }
+    views, _, _ = apply(
+        dataclasses.replace(STILL, flip=0.5, flip_axes=(-1,)),
+        FOUR,
+    )
     assert {v.tobytes() for v in views} == {FOUR.tobytes(), FOUR[:, ::-1].tobytes()}
     assert 16 < sum(v[0, 0] == 3 for v in views) < 48
 
@@ -78,10 +84,18 @@ def test_translation_moves_by_what_was_drawn():
     """Axes swapped, or the fraction taken of something other than the window; and what is moved in
     is 0 and IGNORE.
     """
-    views, labels, valid = apply(dataclasses.replace(STILL, translate=0.5), 1 + FOUR)
+    views, labels, valid = apply(
+        dataclasses.replace(STILL, translate=0.5),
+        1 + FOUR,
+    )
     down, right = (
         draw(STILL, 0, (4, 4), (4, 4))[:, 0, 0]
-        - draw(dataclasses.replace(STILL, translate=0.5), 0, (4, 4), (4, 4))[:, 0, 0]
+        - draw(
+            dataclasses.replace(STILL, translate=0.5),
+            0,
+            (4, 4),
+            (4, 4),
+        )[:, 0, 0]
     )
     assert abs(float(down)) <= 2
     assert abs(float(right)) <= 2
@@ -96,9 +110,18 @@ def test_translation_moves_by_what_was_drawn():
     inside = (y > -0.5) & (y < 3.5) & (x > -0.5) & (x < 3.5)
     assert 0 < inside.sum() < 16
     np.testing.assert_array_equal(valid[0], inside)
-    np.testing.assert_allclose(views[0], np.where(inside, exact(y, x), 0), rtol=1e-5)
+    np.testing.assert_allclose(
+        views[0],
+        np.where(inside, exact(y, x), 0),
+        rtol=1e-5,
+    )
     np.testing.assert_array_equal(
-        labels[0], np.where(inside, exact(np.round(y), np.round(x)), IGNORE)
+        labels[0],
+        np.where(
+            inside,
+            exact(np.round(y), np.round(x)),
+            IGNORE,
+        ),
     )
 
 
@@ -124,7 +147,11 @@ def test_warp_between_pixels():
         2 * FOUR.astype(np.uint8),
         jnp.mgrid[:4, :3] + jnp.array([0.0, 0.4])[:, None, None],
     )
-    np.testing.assert_allclose(image[..., 0], FOUR[:, :3] + 0.4, rtol=1e-6)
+    np.testing.assert_allclose(
+        image[..., 0],
+        FOUR[:, :3] + 0.4,
+        rtol=1e-6,
+    )
     np.testing.assert_array_equal(label, 2 * FOUR[:, :3])
 
 
@@ -180,7 +207,14 @@ def test_zoom_magnifies_by_its_range():
 
 def test_shear_slides_rows():
     """A shear that also changes the area."""
-    c = np.asarray(draw(dataclasses.replace(STILL, shear=0.5), 0, (9, 9), (5, 5)))
+    c = np.asarray(
+        draw(
+            dataclasses.replace(STILL, shear=0.5),
+            0,
+            (9, 9),
+            (5, 5),
+        )
+    )
     np.testing.assert_array_equal(c[0], draw(STILL, 0, (9, 9), (5, 5))[0])
     assert 0 < abs(c[1, 3, 2] - 4) <= 0.5
     assert abs(c[1, 3, 2] - 4) == pytest.approx(abs(c[1, 1, 2] - 4))
@@ -199,12 +233,25 @@ def test_elastic_is_smooth_bounded_and_does_not_fold():
     dy, dx = (np.gradient(a, axis=(1, 2)) for a in (y, x))
     assert (dy[0] * dx[1] - dy[1] * dx[0]).min() > 0
     np.testing.assert_allclose(
-        elastic(jnp.full((2, 7, 5), 0.25), (32, 16)), np.full((2, 32, 16), 2.0), rtol=1e-5
+        elastic(
+            jnp.full((2, 7, 5), 0.25),
+            (32, 16),
+        ),
+        np.full((2, 32, 16), 2.0),
+        rtol=1e-5,
     )
     nowhere = dataclasses.replace(STILL, elastic_p=1.0, elastic_strength=0.0)
-    np.testing.assert_array_equal(draw(nowhere, 0, (9, 9), (5, 5)), draw(STILL, 0, (9, 9), (5, 5)))
+    np.testing.assert_array_equal(
+        draw(nowhere, 0, (9, 9), (5, 5)),
+        draw(STILL, 0, (9, 9), (5, 5)),
+    )
     assert not jnp.array_equal(
-        draw(dataclasses.replace(STILL, elastic_p=1.0), 0, (9, 9), (5, 5)),
+        draw(
+            dataclasses.replace(STILL, elastic_p=1.0),
+            0,
+            (9, 9),
+            (5, 5),
+        ),
         draw(STILL, 0, (9, 9), (5, 5)),
     )
 
@@ -219,7 +266,15 @@ def test_exclusive_draws_one_or_the_other():
     linear = []
     for s in range(24):
         c = np.asarray(draw(geometry, s, (9, 9), (5, 5)))
-        linear.append(np.stack([c[:, 1, 0] - c[:, 0, 0], c[:, 0, 1] - c[:, 0, 0]], 1))
+        linear.append(
+            np.stack(
+                [
+                    c[:, 1, 0] - c[:, 0, 0],
+                    c[:, 0, 1] - c[:, 0, 0],
+                ],
+                1,
+            )
+        )
     whole = np.array([np.array_equal(m, np.round(m)) for m in linear])
     assert 4 < whole.sum() < 20
     np.testing.assert_allclose(
@@ -238,7 +293,11 @@ def test_three_axes_turn_in_plane():
 def test_centre_pads_back_what_it_cropped(frame, size):
     """An odd margin put on the other side: predictions shifted by one pixel."""
     x = jnp.arange(1, frame + 1)[None]
-    back = centre(centre(x, (size,)), (frame,), fill=-1)
+    back = centre(
+        centre(x, (size,)),
+        (frame,),
+        fill=-1,
+    )
     start = (frame - size) // 2
     np.testing.assert_array_equal(
         back[0], [v if start < v <= start + size else -1 for v in range(1, frame + 1)]

@@ -25,7 +25,12 @@ def views_of(intensity, image):
 
 def apply(image=IMAGE, **change):
     """64 views of ``image`` with nothing but ``change`` turned on; one program for all tests."""
-    return np.asarray(views_of(dataclasses.replace(OFF, **change), image.astype(np.float32)))
+    return np.asarray(
+        views_of(
+            dataclasses.replace(OFF, **change),
+            image.astype(np.float32),
+        )
+    )
 
 
 def test_off_changes_no_bit():
@@ -42,7 +47,11 @@ def test_probability_is_per_sample():
 def test_gamma_exponents_are_in_range_and_keep_order():
     """A gamma that is a factor, or a range that is not symmetric in the logarithm."""
     exponent = np.log(apply(gamma_p=1.0, gamma=2.0)) / np.log(IMAGE)
-    np.testing.assert_allclose(exponent.min((1, 2, 3)), exponent.max((1, 2, 3)), rtol=1e-3)
+    np.testing.assert_allclose(
+        exponent.min((1, 2, 3)),
+        exponent.max((1, 2, 3)),
+        rtol=1e-3,
+    )
     e = exponent[:, 0, 0, 0]
     assert 0.5 <= e.min() < 0.6
     assert 1.7 < e.max() <= 2.001
@@ -59,7 +68,11 @@ def test_contrast_keeps_the_mean_and_brightness_the_differences():
     assert 0.66 <= ratio.min() < 0.8
     assert 1.2 < ratio.max() <= 1.501
     shift = apply(brightness_p=1.0, brightness=1.0) - IMAGE
-    np.testing.assert_allclose(shift.std((1, 2, 3)), 0, atol=1e-6)
+    np.testing.assert_allclose(
+        shift.std((1, 2, 3)),
+        0,
+        atol=1e-6,
+    )
     assert 0.5 * IMAGE.std() < np.abs(shift).max() <= 1.001 * IMAGE.std()
 
 
@@ -72,7 +85,15 @@ def test_noise_is_at_most_its_strength_and_independent():
     assert level.max() < 0.55
     assert level.max() > 0.42
     assert level.min() < 0.15
-    assert abs(np.corrcoef(noise[..., 0].ravel(), noise[..., 1].ravel())[0, 1]) < 0.1
+    assert (
+        abs(
+            np.corrcoef(
+                noise[..., 0].ravel(),
+                noise[..., 1].ravel(),
+            )[0, 1]
+        )
+        < 0.1
+    )
 
 
 @pytest.mark.parametrize("sigma", [0.5, 1.5])
@@ -82,8 +103,16 @@ def test_blur_agrees_with_scipy(sigma):
         [ndimage.gaussian_filter(IMAGE[..., c], sigma, truncate=6) for c in range(2)], -1
     )
     inside = (slice(6, -6), slice(6, -6))
-    np.testing.assert_allclose(blur(IMAGE, sigma)[inside], expected[inside], atol=2e-4)
-    np.testing.assert_allclose(blur(np.ones((8, 8, 1), np.float32), sigma), 1, rtol=1e-6)
+    np.testing.assert_allclose(
+        blur(IMAGE, sigma)[inside],
+        expected[inside],
+        atol=2e-4,
+    )
+    np.testing.assert_allclose(
+        blur(np.ones((8, 8, 1), np.float32), sigma),
+        1,
+        rtol=1e-6,
+    )
     np.testing.assert_array_equal(blur(IMAGE, 0.0), IMAGE)
 
 
@@ -120,7 +149,12 @@ def test_cutout_fills_with_the_mean_and_touches_nothing_else():
     assert (cut.mean((1, 2)) > 0.01).all()
     assert (cut.mean((1, 2)) < 0.2).all()
     np.testing.assert_allclose(
-        view[cut], np.broadcast_to(IMAGE.mean((0, 1)), view[cut].shape), rtol=1e-5
+        view[cut],
+        np.broadcast_to(
+            IMAGE.mean((0, 1)),
+            view[cut].shape,
+        ),
+        rtol=1e-5,
     )
 
 

@@ -35,7 +35,10 @@ def acdc_like(tmp_path):
     for patient, slices in (("b", 3), ("a", 2), ("c", 2)):
         for z in range(1, slices + 1):
             names.append(f"patient{patient}_frame01_slice_{z}")
-            with h5py.File(folder / "data" / "slices" / f"{names[-1]}.h5", "w") as file:
+            with h5py.File(
+                folder / "data" / "slices" / f"{names[-1]}.h5",
+                "w",
+            ) as file:
                 file["image"] = rng.random((16, 12), np.float32)
                 file["label"] = rng.integers(0, 4, (16, 12), dtype=np.uint8)
     with h5py.File(folder / "data" / "patientv_frame02.h5", "w") as file:

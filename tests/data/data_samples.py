@@ -17,4 +17,9 @@ def picture(seed: int, size: int = 16) -> tuple[np.ndarray, np.ndarray]:
     label = np.zeros((size, size), np.uint8)
     label[4:8, 4:9] = 1
     label[9:12, 2:6] = 2
-    return rng.integers(0, 200, (size, size), dtype=np.uint8) + 20 * label, label
+    return rng.integers(
+        0,
+        200,
+        (size, size),
+        dtype=np.uint8,
+    ) + 20 * label, label

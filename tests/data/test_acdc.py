@@ -29,7 +29,10 @@ def test_layout(acdc_like):
         np.testing.assert_array_equal(
             np.stack([case.image[..., 0] for case in planes]), file["image"][()]
         )
-        np.testing.assert_array_equal(np.stack([case.label for case in planes]), file["label"][()])
+        np.testing.assert_array_equal(
+            np.stack([case.label for case in planes]),
+            file["label"][()],
+        )
     assert [case.index for case in planes] == [1, 2, 3, 4]
     assert {case.volume for case in planes} == {"patientv_frame02"}
 

@@ -36,7 +36,18 @@ def test_import_list_check_describe(pictures, tmp_path, capsys):
     )
     assert main(["list", "--root", root, "--json", str(out)]) == 0
     assert [row["name"] for row in json.loads(out.read_text())] == ["nuclei", "own"]
-    assert main(["describe", "own", f"--root={root}", "--json", str(out)]) == 0
+    assert (
+        main(
+            [
+                "describe",
+                "own",
+                f"--root={root}",
+                "--json",
+                str(out),
+            ]
+        )
+        == 0
+    )
     facts = json.loads(out.read_text())
     assert facts["classes"] == ["a", "b", "c"]
     assert facts["counts"]["train"]["subjects"] == 7
@@ -53,7 +64,20 @@ def test_check_lists_problems_and_exits_with_one(pictures, tmp_path, capsys):
     (pictures / "images" / "p1.png").write_bytes(b"")
     write_png(pictures / "labels" / "p2.png", np.zeros((4, 4), np.uint8))
     out = tmp_path / "out.json"
-    assert main(["check", "--source", str(pictures), "--format", "folder", "--json", str(out)]) == 1
+    assert (
+        main(
+            [
+                "check",
+                "--source",
+                str(pictures),
+                "--format",
+                "folder",
+                "--json",
+                str(out),
+            ]
+        )
+        == 1
+    )
     printed = capsys.readouterr().out.splitlines()
     assert len(printed) == 2
     assert printed == json.loads(out.read_text())["problems"]
@@ -96,7 +120,18 @@ def test_classes_that_lie_one_way_are_found():
         row = int(20 + 12 * np.sin(angle))
         column = int(15 + 12 * np.cos(angle))
         label[row, column] = 3
-        cases.append(Case(f"s{i}", f"s{i}", label[..., None], label, (1.0, 1.0), f"s{i}", 0, ""))
+        cases.append(
+            Case(
+                f"s{i}",
+                f"s{i}",
+                label[..., None],
+                label,
+                (1.0, 1.0),
+                f"s{i}",
+                0,
+                "",
+            )
+        )
     found = one_way(cases, ("back", "a", "b", "c"))
     assert found["a, b"] == {"r": 1.0, "subjects": 16}
     assert "a, c" not in found
@@ -113,7 +148,16 @@ def test_classes_that_lie_one_way_are_found():
         label[:, 20, 10] = 1
         label[:, 28 if i % 2 else 12, 14] = 2
         volumes.append(
-            Case(f"v{i}", f"v{i}", label[..., None], label, (1.0, 1.0, 10.0), f"v{i}", 0, "")
+            Case(
+                f"v{i}",
+                f"v{i}",
+                label[..., None],
+                label,
+                (1.0, 1.0, 10.0),
+                f"v{i}",
+                0,
+                "",
+            )
         )
     assert one_way(volumes, ("back", "a", "b"))["a, b"]["r"] > 0.95
     assert (

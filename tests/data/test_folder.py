@@ -34,8 +34,14 @@ def volumes(tmp_path):
     folder = tmp_path / "volumes"
     rng = np.random.default_rng(0)
     for i in range(4):
-        nifti(folder / "images" / f"v{i}.nii.gz", rng.normal(size=(6, 5, 3)).astype(np.float32))
-        nifti(folder / "labels" / f"v{i}.nii.gz", rng.integers(0, 3, (6, 5, 3)).astype(np.int16))
+        nifti(
+            folder / "images" / f"v{i}.nii.gz",
+            rng.normal(size=(6, 5, 3)).astype(np.float32),
+        )
+        nifti(
+            folder / "labels" / f"v{i}.nii.gz",
+            rng.integers(0, 3, (6, 5, 3)).astype(np.int16),
+        )
     return folder
 
 
@@ -59,11 +65,20 @@ def test_masks_of_255_are_ones_only_if_the_whole_set_agrees(pictures):
     """
     _, label = picture(0)
     for i in range(10):
-        write_png(pictures / "labels" / f"p{i}.png", np.where(label > 0, 255, 0).astype(np.uint8))
+        write_png(
+            pictures / "labels" / f"p{i}.png",
+            np.where(label > 0, 255, 0).astype(np.uint8),
+        )
     found = read(pictures)
     assert found.classes == ("background", "class 1")
-    np.testing.assert_array_equal(found.splits["val"][0].load().label, label > 0)
-    write_png(pictures / "labels" / "p0.png", np.where(label > 1, 255, label).astype(np.uint8))
+    np.testing.assert_array_equal(
+        found.splits["val"][0].load().label,
+        label > 0,
+    )
+    write_png(
+        pictures / "labels" / "p0.png",
+        np.where(label > 1, 255, label).astype(np.uint8),
+    )
     refs = itertools.chain(*read(pictures).splits.values())
     ref = next(r for r in refs if r.name == "p0")
     assert set(np.unique(ref.load().label)) == {0, 1, 255}
@@ -102,8 +117,16 @@ def test_a_slice_does_not_copy_its_volume(coarsest, tmp_path):
     zooms = tuple(8.0 if axis == coarsest else 1.5 for axis in range(3))
     voxels = np.random.default_rng(0).random((48, 56, 64), np.float32)
     for i in range(3):
-        nifti(tmp_path / "images" / f"v{i}.nii", voxels, zooms)
-        nifti(tmp_path / "labels" / f"v{i}.nii", (voxels > 0.5).astype(np.uint8), zooms)
+        nifti(
+            tmp_path / "images" / f"v{i}.nii",
+            voxels,
+            zooms,
+        )
+        nifti(
+            tmp_path / "labels" / f"v{i}.nii",
+            (voxels > 0.5).astype(np.uint8),
+            zooms,
+        )
     ref = read(tmp_path).splits["val"][5]
     first = ref.load()  # now the reader holds the volume
     tracemalloc.start()
@@ -304,7 +327,12 @@ def test_check_lists_all_problems(pictures):
 
 
 @pytest.mark.parametrize(
-    "make", [lambda f: None, lambda f: (f / "images").mkdir(), lambda f: (f / "labels").mkdir()]
+    "make",
+    [
+        lambda f: None,
+        lambda f: (f / "images").mkdir(),
+        lambda f: (f / "labels").mkdir(),
+    ],
 )
 def test_empty_folder(make, tmp_path):
     """Catches an empty set that imports, or that ends in an IndexError."""
@@ -321,8 +349,15 @@ def test_volume_mistakes(volumes):
     bad = np.zeros((6, 5, 3), np.float32)
     bad[0, 0, 0] = np.nan
     nifti(volumes / "images" / "v0.nii.gz", bad)
-    nifti(volumes / "labels" / "v1.nii.gz", np.full((6, 5, 3), 0.5, np.float32))
-    nifti(volumes / "labels" / "v2.nii.gz", np.zeros((6, 5, 3), np.uint8), (3.0, 3.0, 3.0))
+    nifti(
+        volumes / "labels" / "v1.nii.gz",
+        np.full((6, 5, 3), 0.5, np.float32),
+    )
+    nifti(
+        volumes / "labels" / "v2.nii.gz",
+        np.zeros((6, 5, 3), np.uint8),
+        (3.0, 3.0, 3.0),
+    )
     (volumes / "images" / "v3.nii.gz").write_bytes(b"\x1f\x8b nonsense")
     found = problems(volumes)
     for word in (

@@ -63,10 +63,16 @@ def test_no_two_clusters_are_nearer_than_the_threshold():
     ]
     found = lookalikes.clusters(features, 1.5)
     np.testing.assert_array_equal(found, (features[:, 0] >= 20).astype(int))
-    np.testing.assert_array_equal(lookalikes.clusters(features[:1], 1.5), [0])
+    np.testing.assert_array_equal(
+        lookalikes.clusters(features[:1], 1.5),
+        [0],
+    )
     joined = np.zeros((16, 16), bool)
     joined[0, 1] = True
-    np.testing.assert_array_equal(lookalikes.clusters(features, 1.5, joined), np.zeros(16, int))
+    np.testing.assert_array_equal(
+        lookalikes.clusters(features, 1.5, joined),
+        np.zeros(16, int),
+    )
 
 
 def test_tiles_of_one_picture_meet():
@@ -107,12 +113,27 @@ def test_stains():
 def competition(tmp_path):
     """Four dark images of different brightness with two nuclei each, one image that is excluded."""
     folder = tmp_path / "stage1_train"
-    for i, ident in enumerate(["aa", "bb", "cc", "dd", "7b38c917" + "0" * 8]):
+    for i, ident in enumerate(
+        [
+            "aa",
+            "bb",
+            "cc",
+            "dd",
+            "7b38c917" + "0" * 8,
+        ]
+    ):
         masks = np.zeros((2, 24, 20), np.uint8)
         masks[0, 2:6, 2:6] = 255
         masks[1, 12:18, 10:15] = 255
-        image = np.repeat((masks.max(0) // 2 + 5 * 3**i % 120)[..., None], 3, -1)
-        write_png(folder / ident / "images" / f"{ident}.png", image.astype(np.uint8))
+        image = np.repeat(
+            (masks.max(0) // 2 + 5 * 3**i % 120)[..., None],
+            3,
+            -1,
+        )
+        write_png(
+            folder / ident / "images" / f"{ident}.png",
+            image.astype(np.uint8),
+        )
         for k in range(2):
             write_png(folder / ident / "masks" / f"{ident}{k}.png", masks[k])
     return folder
@@ -179,7 +200,10 @@ def test_embedded_pixels_are_the_zips(dsb, tmp_path):
         ]
     left = (picture.width - 192) // 2
     top = (picture.height - 192) // 2
-    half = picture.crop((left, top, left + 192, top + 192)).resize((96, 96), Image.Resampling.BOX)
+    half = picture.crop((left, top, left + 192, top + 192)).resize(
+        (96, 96),
+        Image.Resampling.BOX,
+    )
     assert np.abs(np.asarray(half).astype(int) - case.image[..., 0]).max() <= 1
     united = np.any(masks, 0)[top : top + 192, left : left + 192]
     votes = sum(united[i::2, j::2].astype(int) for i, j in itertools.product((0, 1), repeat=2))

@@ -26,11 +26,18 @@ def read_squares(
         path = f"{source}/{name}"
         return CaseRef(name, name, path, pixels, label_path=path)
 
-    splits = {"train": [case("a"), case("b")], "val": [case("c")]}
+    splits = {
+        "train": [case("a"), case("b")],
+        "val": [case("c")],
+    }
     return Source(("background", "square"), "pixel", "CC0", "nobody", splits)
 
 
-@pytest.mark.parametrize("reader", readers.READERS.values(), ids=lambda reader: reader.format)
+@pytest.mark.parametrize(
+    "reader",
+    readers.READERS.values(),
+    ids=lambda reader: reader.format,
+)
 def test_a_reader_declares_what_the_house_must_know(reader):
     """Catches a parameter that no flag reaches, a default that no flag can restore, and a reader
     without a word on its layout.

@@ -20,7 +20,11 @@ def scan(volume, places, channels=1):
     """Slices in a shuffled order, each of the grey value 10 · place (+ channel)."""
     slices = []
     for place in places:
-        image = np.full((4, 4, channels), 10 * place, np.uint8)
+        image = np.full(
+            (4, 4, channels),
+            10 * place,
+            np.uint8,
+        )
         image += np.arange(channels, dtype=np.uint8)
         label = np.zeros((4, 4), np.uint8)
         name = f"{volume}{place}"
@@ -50,14 +54,22 @@ def test_channels_are_slices_in_order_with_the_image_in_the_middle():
         [10, 11, 10, 11, 20, 21],
         [10, 11, 20, 21, 30, 31],
     ]
-    np.testing.assert_array_equal(Frame(4).to_pools(cases)[2], cases[2].image)
+    np.testing.assert_array_equal(
+        Frame(4).to_pools(cases)[2],
+        cases[2].image,
+    )
 
 
 def test_a_slice_without_a_label_is_still_a_neighbour():
     """Catches neighbours looked for among the annotated slices alone."""
     cases = scan("a", [0, 1, 2])
     cases[1] = dataclasses.replace(cases[1], label=None)
-    split = split_of("val", cases, Frame(4, slices=3), "own")
+    split = split_of(
+        "val",
+        cases,
+        Frame(4, slices=3),
+        "own",
+    )
     assert [c.index for c in split.cases] == [0, 2]
     assert split.images[:, 0, 0].tolist() == [
         [0, 0, 10],
@@ -78,7 +90,11 @@ def test_examples_show_the_middle_slice(tmp_path):
     cases = [dataclasses.replace(c, label=np.ones((4, 4), np.uint8)) for c in scan("a", [0, 1, 2])]
     write_examples(
         RunFolder(tmp_path),
-        Split("val", tuple(cases), Frame(4, slices=3).to_pools(cases)),
+        Split(
+            "val",
+            tuple(cases),
+            Frame(4, slices=3).to_pools(cases),
+        ),
         [c.label for c in cases],
     )
     shown = np.load(tmp_path / "examples.npz")

@@ -14,7 +14,10 @@ SUBJECTS = [f"s{i:02d}" for i in range(20)]
 
 
 def case(subject, label=True):
-    return SimpleNamespace(subject=subject, label=np.zeros(1) if label else None)
+    return SimpleNamespace(
+        subject=subject,
+        label=np.zeros(1) if label else None,
+    )
 
 
 def test_subset_zero_is_the_official_order():
@@ -64,7 +67,15 @@ def test_impossible_budgets_say_what_is_possible(budget, subset):
         UserError, match="3 annotated .kept for val and test: 3 more.; ask for 1 to 3|subset"
     ):
         labelled_subjects(
-            info, [case("a"), case("b"), case("c"), case("d", label=False)], budget, subset
+            info,
+            [
+                case("a"),
+                case("b"),
+                case("c"),
+                case("d", label=False),
+            ],
+            budget,
+            subset,
         )
 
 
@@ -75,7 +86,10 @@ def test_groups_never_part_and_fractions_hold():
     assert len({(groups[s], home[s]) for s in groups}) == len(set(groups.values()))
     count = Counter(home.values())
     share = {split: number / 200 for split, number in count.items()}
-    assert share == pytest.approx({"train": 0.6, "val": 0.15, "test": 0.25}, abs=0.03)
+    assert share == pytest.approx(
+        {"train": 0.6, "val": 0.15, "test": 0.25},
+        abs=0.03,
+    )
 
 
 def test_every_split_holds_every_stratum():

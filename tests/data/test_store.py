@@ -53,7 +53,10 @@ def test_uint8_stays_and_missing_labels_stay_missing(pictures, root):
     assert sum(case.label is None for case in cases.values()) == 1
     labelled = next(case for case in cases.values() if case.label is not None)
     assert labelled.image.dtype == np.uint8
-    np.testing.assert_array_equal(labelled.image[..., 0], picture(int(labelled.name[1:]))[0])
+    np.testing.assert_array_equal(
+        labelled.image[..., 0],
+        picture(int(labelled.name[1:]))[0],
+    )
 
 
 def test_training_cannot_read_test(pictures, root):
@@ -170,7 +173,11 @@ from semiseg.data import array_records, importing
 array_records.write = lambda *a: (print("writing", flush=True), time.sleep(60))
 importing.import_set("folder", {str(pictures)!r}, "own", {str(root)!r}, progress=False)
 """
-    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     assert process.stdout.readline().strip() == "writing"
     (left,) = root.iterdir()
     assert left.name.startswith(".own.importing-")
@@ -305,7 +312,11 @@ def test_hashes_are_compared_before_records_are_read(pictures, root, monkeypatch
     """Catches TFDS on files that are not the import's, and a read of train that opens test."""
     importing.import_set("folder", pictures, "own", root, progress=False)
     hashed = []
-    monkeypatch.setattr(store, "file_hash", lambda p: hashed.append(p.name) or file_hash(p))
+    monkeypatch.setattr(
+        store,
+        "file_hash",
+        lambda p: hashed.append(p.name) or file_hash(p),
+    )
     assert len(store.read_split("own", "train", root)) == 7
     assert [name.partition(".")[0] for name in hashed] == [
         "dataset_info",
@@ -314,7 +325,11 @@ def test_hashes_are_compared_before_records_are_read(pictures, root, monkeypatch
     ]
     with (records.folder(root / "own") / "dataset_info.json").open("a") as file:
         file.write("\n")
-    monkeypatch.setattr(records, "read", lambda *_: pytest.fail("TFDS was called"))
+    monkeypatch.setattr(
+        records,
+        "read",
+        lambda *_: pytest.fail("TFDS was called"),
+    )
     with pytest.raises(UserError, match="dataset_info.json: damaged"):
         store.read_split("own", "train", root)
 

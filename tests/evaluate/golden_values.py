@@ -106,7 +106,11 @@ def main() -> None:
         average = float(compute_average_surface_distance(**pair, symmetric=True))
         pooled = medpy.hd95(p, t, spacing)
         assd = medpy.assd(p, t, spacing)
-        assert np.isclose(hd, medpy.hd(p, t, spacing), atol=1e-5), (name, hd, average, assd)
+        assert np.isclose(
+            hd,
+            medpy.hd(p, t, spacing),
+            atol=1e-5,
+        ), (name, hd, average, assd)
         assert np.isclose(average, assd, atol=1e-5), (name, hd, average, assd)
         print(
             f'    "{name}": ({", ".join(f"{v:.6f}" for v in (*counts, hd, hd95, pooled, assd))}),'

@@ -12,7 +12,21 @@ def test_calibration_by_hand():
     background beside them; an ignored pixel and background further away do not count. Catches a
     wrong bin, background that hides the error, and an ignored pixel that is scored.
     """
-    front = np.array([0.9, 0.9, 0.6, 0.6, 0.01, 0.01, 0.01, 0.01, 0.01, 0.9, *[0.01] * 50])
+    front = np.array(
+        [
+            0.9,
+            0.9,
+            0.6,
+            0.6,
+            0.01,
+            0.01,
+            0.01,
+            0.01,
+            0.01,
+            0.9,
+            *[0.01] * 50,
+        ]
+    )
     probability = np.stack([1 - front, front], -1)[None]
     label = np.array([[1, 0, 1, 1, 0, 0, 0, 0, 0, IGNORE, *[0] * 50]])[:, : len(front)]
     total = calibration.count(probability, label)

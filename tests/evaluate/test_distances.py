@@ -132,7 +132,11 @@ def test_golden_values(name):
     """
     prediction, truth, spacing = CASES[name]
     found = mask_metrics(prediction, truth, spacing, NAMES)
-    np.testing.assert_allclose([found[m] for m in NAMES], GOLDEN[name], atol=2e-6)
+    np.testing.assert_allclose(
+        [found[m] for m in NAMES],
+        GOLDEN[name],
+        atol=2e-6,
+    )
 
 
 def test_golden_table_is_complete():
@@ -166,7 +170,11 @@ def test_hd95_modes_by_hand():
     row = box((3, 5), (1, 2), (1, 4))
     pixel = box((3, 5), (1, 2), (1, 2))
     found = mask_metrics(row, pixel, (1.0, 2.0), ("hd", "hd95", "hd95_pooled", "assd"))
-    np.testing.assert_allclose(list(found.values()), [4.0, 3.8, 3.7, 1.5], rtol=1e-12)
+    np.testing.assert_allclose(
+        list(found.values()),
+        [4.0, 3.8, 3.7, 1.5],
+        rtol=1e-12,
+    )
     assert found == mask_metrics(pixel, row, (1.0, 2.0), tuple(found))
 
 
@@ -179,7 +187,11 @@ def test_distances_are_symmetric(name):
     names = ("hd", "hd95", "hd95_pooled", "assd")
     there = mask_metrics(prediction, truth, spacing, names)
     back = mask_metrics(truth, prediction, spacing, names)
-    np.testing.assert_allclose(list(there.values()), list(back.values()), rtol=1e-12)
+    np.testing.assert_allclose(
+        list(there.values()),
+        list(back.values()),
+        rtol=1e-12,
+    )
 
 
 @pytest.mark.parametrize("shape", [(12, 9), (7, 12, 9)])

@@ -25,7 +25,12 @@ nan = math.nan
     ("prediction", "truth", "expected"),
     [
         pytest.param(FULL, FULL, (1, 1, 1, 1, 0, 0), id="perfect"),
-        pytest.param(box(SHAPE, (4, 5), (1, 5)), FULL, (0, 0, 0, 0, -0.5, 0.5), id="disjoint"),
+        pytest.param(
+            box(SHAPE, (4, 5), (1, 5)),
+            FULL,
+            (0, 0, 0, 0, -0.5, 0.5),
+            id="disjoint",
+        ),
         pytest.param(
             box(SHAPE, (2, 4), (1, 5)), FULL, (1 / 2, 1 / 3, 1 / 2, 1 / 2, 0, 0), id="half overlap"
         ),
@@ -48,20 +53,54 @@ def test_counts_by_hand(prediction, truth, expected):
     taken for Dice.
     """
     found = mask_metrics(prediction, truth, SPACING, COUNTS)
-    np.testing.assert_allclose([found[name] for name in COUNTS], expected, rtol=1e-12)
+    np.testing.assert_allclose(
+        [found[name] for name in COUNTS],
+        expected,
+        rtol=1e-12,
+    )
 
 
 @pytest.mark.parametrize(
     ("prediction", "truth", "policy", "counts", "distance"),
     [
         (EMPTY, EMPTY, EmptyPolicy(), (nan,) * 6, nan),
-        (EMPTY, EMPTY, EmptyPolicy(both="perfect"), (1, 1, 1, 1, 0, 0), 0.0),
+        (
+            EMPTY,
+            EMPTY,
+            EmptyPolicy(both="perfect"),
+            (1, 1, 1, 1, 0, 0),
+            0.0,
+        ),
         (EMPTY, FULL, EmptyPolicy(), (0, 0, 0, 0, -1, 1), DIAGONAL),
-        (EMPTY, FULL, EmptyPolicy(missed="nan"), (0, 0, 0, 0, -1, 1), nan),
-        (EMPTY, FULL, EmptyPolicy(invented="nan"), (0, 0, 0, 0, -1, 1), DIAGONAL),
+        (
+            EMPTY,
+            FULL,
+            EmptyPolicy(missed="nan"),
+            (0, 0, 0, 0, -1, 1),
+            nan,
+        ),
+        (
+            EMPTY,
+            FULL,
+            EmptyPolicy(invented="nan"),
+            (0, 0, 0, 0, -1, 1),
+            DIAGONAL,
+        ),
         (FULL, EMPTY, EmptyPolicy(), (0, 0, 0, nan, nan, nan), DIAGONAL),
-        (FULL, EMPTY, EmptyPolicy(invented="nan"), (0, 0, 0, nan, nan, nan), nan),
-        (FULL, EMPTY, EmptyPolicy(missed="nan"), (0, 0, 0, nan, nan, nan), DIAGONAL),
+        (
+            FULL,
+            EMPTY,
+            EmptyPolicy(invented="nan"),
+            (0, 0, 0, nan, nan, nan),
+            nan,
+        ),
+        (
+            FULL,
+            EMPTY,
+            EmptyPolicy(missed="nan"),
+            (0, 0, 0, nan, nan, nan),
+            DIAGONAL,
+        ),
     ],
 )
 def test_empty_masks(prediction, truth, policy, counts, distance):
@@ -148,9 +187,12 @@ def test_one_pixel_in_two_and_three_dimensions():
         b = np.zeros(shape, bool)
         a[(0,) * len(shape)] = b[(-1,) * len(shape)] = True
         apart = math.hypot(*(n - 1 for n in shape))
-        assert mask_metrics(a, b, (1.0,) * len(shape), DISTANCES) == pytest.approx(
-            dict.fromkeys(DISTANCES, apart)
-        )
+        assert mask_metrics(
+            a,
+            b,
+            (1.0,) * len(shape),
+            DISTANCES,
+        ) == pytest.approx(dict.fromkeys(DISTANCES, apart))
 
 
 def test_user_errors_say_what_does_not_fit():

@@ -24,7 +24,11 @@ class Done(NamedTuple):
 
 def run(folder: Path, named: dict[str, list[str]]) -> Done:
     """Run commands in one child process."""
-    results = tools.commands(list(named.values()), folder, folder / "stores")
+    results = tools.commands(
+        list(named.values()),
+        folder,
+        folder / "stores",
+    )
     return Done(folder, dict(zip(named, results, strict=True)))
 
 

@@ -161,7 +161,13 @@ def assert_same_weights(path: Path, recorded: Path, made_on: dict[str, str]) -> 
         if exact:
             np.testing.assert_array_equal(new[key], old[key], err_msg=key)
         else:
-            np.testing.assert_allclose(new[key], old[key], rtol=RTOL, atol=ATOL, err_msg=key)
+            np.testing.assert_allclose(
+                new[key],
+                old[key],
+                rtol=RTOL,
+                atol=ATOL,
+                err_msg=key,
+            )
 
 
 def read_json(path: Path) -> Any:

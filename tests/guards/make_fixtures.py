@@ -84,7 +84,11 @@ def draw_source(place: Path) -> None:
         for i in range(count):
             distance = (rows - rng.integers(10, 20)) ** 2 + (columns - rng.integers(10, 18)) ** 2
             disc = distance < rng.integers(25, 70)
-            image = np.clip(60 + 110 * disc + rng.normal(0, 12, disc.shape), 0, 255)
+            image = np.clip(
+                60 + 110 * disc + rng.normal(0, 12, disc.shape),
+                0,
+                255,
+            )
             name = f"{split}{i}.png"
             Image.fromarray(image.astype(np.uint8)).save(place / split / "images" / name)
             Image.fromarray(disc.astype(np.uint8)).save(place / split / "labels" / name)
@@ -150,8 +154,19 @@ def make(cwd: Path) -> None:
     ]
     for method in METHODS[:2]:
         source = "--input=discs_source/test/images"
-        run.append(["predict", f"finished/{method}", source, f"--output=masks/{method}"])
-    for (code, _, err), argv in zip(tools.commands(run, cwd, stores), run, strict=True):
+        run.append(
+            [
+                "predict",
+                f"finished/{method}",
+                source,
+                f"--output=masks/{method}",
+            ]
+        )
+    for (code, _, err), argv in zip(
+        tools.commands(run, cwd, stores),
+        run,
+        strict=True,
+    ):
         assert code == 0 or argv[:2] == ["gan", "card"], (argv, err)
     stopped(2, ["train", "--out=interrupted", "--method=mean_teacher", *tools.TRAIN], cwd)
     stopped(14, ["sweep", "sweep.yaml", "--out=sweep"], cwd)

@@ -60,7 +60,10 @@ def definitions(text: str) -> list[tuple[str, str]]:
     inside = False
     for line in text.splitlines():
         bare = line.strip(" │")
-        head = re.match(rf"((?:\w+ )?(?:-h, )?{FLAG}(?:, {FLAG})*)(?:\s|=|$)", bare)
+        head = re.match(
+            rf"((?:\w+ )?(?:-h, )?{FLAG}(?:, {FLAG})*)(?:\s|=|$)",
+            bare,
+        )
         if head and line[:1] in " │":
             found.append((head[1], [bare[head.end(1) :].strip()]))
             inside = True
@@ -111,7 +114,10 @@ def table(found: list[tuple[str, str]], command: str = "") -> dict[str, str]:
 def sections(text: str) -> dict[str, str]:
     """The parts of a help text of several subcommands; a part begins with ``name: words``."""
     parts = re.split(r"^(\w+): (?=a |the |every |each )", text, flags=re.M)
-    return {"": parts[0], **dict(zip(parts[1::2], parts[2::2], strict=True))}
+    return {
+        "": parts[0],
+        **dict(zip(parts[1::2], parts[2::2], strict=True)),
+    }
 
 
 def usage_flags(text: str, command: str) -> list[str]:
@@ -135,7 +141,10 @@ def command_line() -> dict[str, Any]:
             else:
                 found = definitions(text)
             usage = usage_flags(text, f"semiseg {command}")
-            listing[command] = {"flags": table(found, sub), "in usage": usage}
+            listing[command] = {
+                "flags": table(found, sub),
+                "in usage": usage,
+            }
     return listing
 
 
@@ -154,7 +163,10 @@ def options() -> dict[str, Any]:
             if part == "net" and not text:  # its blocks do not fit the default depth
                 text = help_of("nets", choice)
             listing[f"train --{part} {choice}"] = table(definitions(text))
-    for choice in re.findall(r"\w+", everything["--method.criterion"].split("choices ")[1]):
+    for choice in re.findall(
+        r"\w+",
+        everything["--method.criterion"].split("choices ")[1],
+    ):
         text = help_of("train", "--help=all", f"--method.criterion={choice}")
         flags = table(definitions(text))
         chosen = {k: v for k, v in flags.items() if k.startswith("--method.criterion")}

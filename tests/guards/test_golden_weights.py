@@ -24,10 +24,20 @@ def test_weights_are_those_of_53dd379(name, new):
     for key, leaf in golden["leaves"].items():
         array = arrays[key].astype(np.float64)
         assert list(array.shape) == leaf["shape"], key
-        np.testing.assert_allclose(np.mean(array), leaf["mean"], **close, err_msg=key)
+        np.testing.assert_allclose(
+            np.mean(array),
+            leaf["mean"],
+            **close,
+            err_msg=key,
+        )
         mean_square = np.mean(np.square(array))
         np.testing.assert_allclose(mean_square, leaf["mean_square"], **close, err_msg=key)
     for key, values in golden["values"].items():
-        np.testing.assert_allclose(arrays[key].ravel()[:8], values, **close, err_msg=key)
+        np.testing.assert_allclose(
+            arrays[key].ravel()[:8],
+            values,
+            **close,
+            err_msg=key,
+        )
     if GOLDEN["made_on"] == tools.machine():
         assert tools.digest(arrays) == golden["sha256"], "same machine and versions, other bits"

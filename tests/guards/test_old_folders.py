@@ -99,7 +99,10 @@ def test_load_runs(tmp_path):
         & (frame["class"] == "mean")
         & (frame.checkpoint == "last")
     ]
-    assert chosen["mean"].item() == pytest.approx(summary["last"]["val"]["dice"], abs=1e-5)
+    assert chosen["mean"].item() == pytest.approx(
+        summary["last"]["val"]["dice"],
+        abs=1e-5,
+    )
 
 
 def test_report_has_the_same_table(old):
@@ -125,7 +128,11 @@ def test_evaluation_gives_the_same_scores(old):
 
 @pytest.mark.parametrize("method", ["supervised", "mean_teacher"])
 def test_prediction_gives_the_same_masks(method, old):
-    assert_same_pictures(old.folder / "new" / method, tools.MADE / "masks" / method, 0.99)
+    assert_same_pictures(
+        old.folder / "new" / method,
+        tools.MADE / "masks" / method,
+        0.99,
+    )
 
 
 def test_an_exported_run_predicts_the_same_masks(old):
@@ -193,7 +200,11 @@ def test_the_same_pictures_make_the_same_store(old):
 
 @pytest.mark.parametrize("kind", ["images", "labels"])
 def test_an_old_generator_samples_the_same_set(kind, old):
-    assert_same_pictures(old.folder / "new/generated" / kind, tools.MADE / "generated" / kind, 0.97)
+    assert_same_pictures(
+        old.folder / "new/generated" / kind,
+        tools.MADE / "generated" / kind,
+        0.97,
+    )
 
 
 def test_the_sampled_set_has_the_same_record(old):

@@ -21,7 +21,12 @@ def masks(shape: tuple[int, ...]) -> np.ndarray:
     rng = np.random.default_rng(0)
     corner = np.zeros(shape, bool)
     corner[(0,) * len(shape)] = True
-    return np.stack([*(rng.random(shape) < share for share in (0.02, 0.5, 0.98)), corner])
+    return np.stack(
+        [
+            *(rng.random(shape) < share for share in (0.02, 0.5, 0.98)),
+            corner,
+        ]
+    )
 
 
 @pytest.mark.parametrize(("shape", "spacing"), SHAPES)
@@ -32,7 +37,10 @@ def test_equals_scipy(shape, spacing):
     target = masks(shape)
     expected = np.stack([distance_transform_edt(~mask, sampling=spacing) for mask in target])
     with jax.numpy_rank_promotion("raise"):
-        found = jax.jit(distance_to, static_argnums=1)(target.reshape(2, 2, *shape), spacing)
+        found = jax.jit(distance_to, static_argnums=1)(
+            target.reshape(2, 2, *shape),
+            spacing,
+        )
     np.testing.assert_allclose(found.reshape(expected.shape), expected, rtol=1e-6)
 
 
@@ -53,7 +61,13 @@ def test_signed_equals_scipy(shape, spacing):
         ]
     )
     np.testing.assert_allclose(
-        signed_distance(jnp.asarray(mask), ~jnp.asarray(mask), spacing), expected, rtol=1e-6
+        signed_distance(
+            jnp.asarray(mask),
+            ~jnp.asarray(mask),
+            spacing,
+        ),
+        expected,
+        rtol=1e-6,
     )
 
 
@@ -72,4 +86,7 @@ def test_undecided_pixels_make_no_border():
     """Row: inside, undecided, undecided, outside. Catches IGNORE read as background."""
     inside = jnp.asarray([[True, False, False, False]])
     outside = jnp.asarray([[False, False, False, True]])
-    np.testing.assert_array_equal(signed_distance(inside, outside, (1.0,))[0], [-3, -1, 1, 3])
+    np.testing.assert_array_equal(
+        signed_distance(inside, outside, (1.0,))[0],
+        [-3, -1, 1, 3],
+    )

@@ -122,7 +122,13 @@ def test_hard_predictions(loss, prediction, truth, expected):
     value.
     """
     np.testing.assert_allclose(
-        value(loss, certain(strip(*prediction)), strip(*truth)), expected, atol=2e-5
+        value(
+            loss,
+            certain(strip(*prediction)),
+            strip(*truth),
+        ),
+        expected,
+        atol=2e-5,
     )
 
 
@@ -130,14 +136,23 @@ def test_hard_predictions(loss, prediction, truth, expected):
     ("loss", "expected"),
     [
         (CE(), (-np.log(0.25) - np.log(0.5)) / 2),
-        (CE(class_weights=(1.0, 3.0)), (-3 * np.log(0.25) - np.log(0.5)) / 4),
-        (Focal(), (-(0.75**2) * np.log(0.25) - 0.5**2 * np.log(0.5)) / 2),
+        (
+            CE(class_weights=(1.0, 3.0)),
+            (-3 * np.log(0.25) - np.log(0.5)) / 4,
+        ),
+        (
+            Focal(),
+            (-(0.75**2) * np.log(0.25) - 0.5**2 * np.log(0.5)) / 2,
+        ),
         (
             Focal(gamma=1.0, class_weights=(1.0, 3.0)),
             (-0.75 * 3 * np.log(0.25) - 0.5 * np.log(0.5)) / 4,
         ),
         (Dice(smooth=0.0), 1 - 2 * 0.25 / (0.75 + 1)),
-        (Dice(smooth=0.0, squared=True), 1 - 2 * 0.25 / (0.25**2 + 0.5**2 + 1)),
+        (
+            Dice(smooth=0.0, squared=True),
+            1 - 2 * 0.25 / (0.25**2 + 0.5**2 + 1),
+        ),
     ],
     ids=repr,
 )
@@ -145,7 +160,11 @@ def test_soft_predictions(loss, expected):
     """Foreground .25 where it is true, .5 where it is not. Catches p for p^2, the wrong base of a
     mean, 1-p of the wrong class.
     """
-    np.testing.assert_allclose(value(loss, foreground(0.25, 0.5), strip(1, 0)), expected, rtol=1e-6)
+    np.testing.assert_allclose(
+        value(loss, foreground(0.25, 0.5), strip(1, 0)),
+        expected,
+        rtol=1e-6,
+    )
 
 
 @pytest.mark.parametrize("cls", [Dice, Tversky, GeneralisedDice])
@@ -170,11 +189,25 @@ def test_boundary_by_hand():
     """
     half = foreground(*[0.5] * 7)
     np.testing.assert_allclose(
-        term("boundary", Boundary(), half, strip(0, 0, 1, 1, 0, 0, 0)), 0.5 * 9 / 7, rtol=1e-6
+        term(
+            "boundary",
+            Boundary(),
+            half,
+            strip(0, 0, 1, 1, 0, 0, 0),
+        ),
+        0.5 * 9 / 7,
+        rtol=1e-6,
     )
     five = foreground(0.1, 0.2, 0.9, 0.8, 0.3)
     np.testing.assert_allclose(
-        term("boundary", Boundary(), five, strip(0, 1, 1, 1, 0)), (0.1 - 0.9 + 0.3) / 5, rtol=1e-5
+        term(
+            "boundary",
+            Boundary(),
+            five,
+            strip(0, 1, 1, 1, 0),
+        ),
+        (0.1 - 0.9 + 0.3) / 5,
+        rtol=1e-5,
     )
 
 
@@ -188,19 +221,33 @@ def test_hausdorff_by_hand():
         term("hausdorff", HausdorffDT(), logits, truth), (16 + 4 + 9 + 1) / 5, rtol=1e-5
     )
     np.testing.assert_allclose(
-        term("hausdorff", HausdorffDT(alpha=1.0), logits, truth), (4 + 2 + 3 + 1) / 5, rtol=1e-5
+        term(
+            "hausdorff",
+            HausdorffDT(alpha=1.0),
+            logits,
+            truth,
+        ),
+        (4 + 2 + 3 + 1) / 5,
+        rtol=1e-5,
     )
     assert term("hausdorff", HausdorffDT(), certain(truth), truth) == 0
 
 
-@pytest.mark.parametrize(("cls", "name"), [(Boundary, "boundary"), (HausdorffDT, "hausdorff")])
+@pytest.mark.parametrize(
+    ("cls", "name"),
+    [(Boundary, "boundary"), (HausdorffDT, "hausdorff")],
+)
 def test_distance_term_and_region_add_up(cls, name):
     """Weight 0 is the region loss alone. Catches a weight on the wrong term, and a region that is
     not called.
     """
     logits, label = random()
     region = value(CEDice(), logits, label)
-    np.testing.assert_allclose(value(cls(weight=0.0), logits, label), region, rtol=1e-6)
+    np.testing.assert_allclose(
+        value(cls(weight=0.0), logits, label),
+        region,
+        rtol=1e-6,
+    )
     np.testing.assert_allclose(
         value(cls(weight=2.0), logits, label),
         region + 2 * term(name, cls(), logits, label),
@@ -208,17 +255,32 @@ def test_distance_term_and_region_add_up(cls, name):
     )
 
 
-@pytest.mark.parametrize(("cls", "name"), [(Boundary, "boundary"), (HausdorffDT, "hausdorff")])
+@pytest.mark.parametrize(
+    ("cls", "name"),
+    [(Boundary, "boundary"), (HausdorffDT, "hausdorff")],
+)
 def test_absent_class_has_no_contour(cls, name):
     """A class in no pixel, and predicted nowhere, adds nothing. Catches an infinite distance."""
-    assert term(name, cls(), foreground(0.1, 0.2, 0.3), strip(0, 0, 0)) == 0
+    assert (
+        term(
+            name,
+            cls(),
+            foreground(0.1, 0.2, 0.3),
+            strip(0, 0, 0),
+        )
+        == 0
+    )
 
 
 def test_ce_is_optax():
     """Catches a mean over classes as well as pixels."""
     logits, label = random()
     expected = optax.softmax_cross_entropy_with_integer_labels(logits, label).mean()
-    np.testing.assert_allclose(value(CE(), logits, label), expected, rtol=1e-6)
+    np.testing.assert_allclose(
+        value(CE(), logits, label),
+        expected,
+        rtol=1e-6,
+    )
 
 
 def test_ssl4mis_closed_form():
@@ -238,7 +300,11 @@ def test_ssl4mis_closed_form():
         value(SSL4MIS, logits, label), 0.5 * (-(y * np.log(p)).sum(-1).mean() + dice), rtol=1e-6
     )
     absent = certain(np.zeros_like(label), 4)  # the smooth shows where a class is absent from both
-    np.testing.assert_allclose(value(SSL4MIS, absent, np.zeros_like(label)), 0.0, atol=1e-6)
+    np.testing.assert_allclose(
+        value(SSL4MIS, absent, np.zeros_like(label)),
+        0.0,
+        atol=1e-6,
+    )
 
 
 @pytest.mark.parametrize(
@@ -255,14 +321,21 @@ def test_ssl4mis_closed_form():
             Tversky(batch=False, background=True),
         ),
         (Dice(class_weights=(9.0, 3.0, 3.0, 3.0)), Dice()),
-        (GeneralisedDice(class_weights=(3.0,) * 4, smooth=0.0), GeneralisedDice(smooth=0.0)),
+        (
+            GeneralisedDice(class_weights=(3.0,) * 4, smooth=0.0),
+            GeneralisedDice(smooth=0.0),
+        ),
     ],
     ids=repr,
 )
 def test_special_cases_coincide(one, other):
     """Catches a parameter that is read wrongly in one of the pair."""
     logits, label = random()
-    np.testing.assert_allclose(value(one, logits, label), value(other, logits, label), rtol=2e-6)
+    np.testing.assert_allclose(
+        value(one, logits, label),
+        value(other, logits, label),
+        rtol=2e-6,
+    )
 
 
 def test_dice_class_weights_by_hand():
@@ -272,7 +345,13 @@ def test_dice_class_weights_by_hand():
     logits = certain(strip(1, 1, 0, 2), 3)
     label = strip(1, 1, 2, 0)
     np.testing.assert_allclose(
-        value(Dice(class_weights=(7.0, 1.0, 3.0)), logits, label), 0.75, atol=1e-5
+        value(
+            Dice(class_weights=(7.0, 1.0, 3.0)),
+            logits,
+            label,
+        ),
+        0.75,
+        atol=1e-5,
     )
 
 
@@ -293,10 +372,24 @@ def test_softmax_mse_by_hand():
     """
     p = jnp.asarray([[[[0.5, 0.5], [1.0, 0.0]]]])
     q = jnp.asarray([[[[0.1, 0.9], [0.0, 1.0]]]])
-    np.testing.assert_allclose(softmax_mse(p, q, jnp.asarray([[[True, False]]])), 0.16, rtol=1e-6)
     np.testing.assert_allclose(
-        softmax_mse(p, q, jnp.asarray([[[True, True]]])), (0.16 + 1) / 2, rtol=1e-6
+        softmax_mse(p, q, jnp.asarray([[[True, False]]])),
+        0.16,
+        rtol=1e-6,
     )
-    gradient = jax.grad(softmax_mse)(p, q, jnp.asarray([[[True, False]]]))
+    np.testing.assert_allclose(
+        softmax_mse(
+            p,
+            q,
+            jnp.asarray([[[True, True]]]),
+        ),
+        (0.16 + 1) / 2,
+        rtol=1e-6,
+    )
+    gradient = jax.grad(softmax_mse)(
+        p,
+        q,
+        jnp.asarray([[[True, False]]]),
+    )
     assert (gradient[0, 0, 1] == 0).all()
     assert (gradient[0, 0, 0] != 0).all()

@@ -18,7 +18,11 @@ ALL = {name: cls() for name, cls in LOSSES.items()} | {
     "boundary with background": LOSSES["boundary"](background=True, weight=1.0),
     "hausdorff with background": LOSSES["hausdorff_dt"](background=True, weight=1.0),
 }
-every = pytest.mark.parametrize("loss", ALL.values(), ids=ALL.keys())
+every = pytest.mark.parametrize(
+    "loss",
+    ALL.values(),
+    ids=ALL.keys(),
+)
 K = 3
 
 
@@ -63,7 +67,11 @@ def forward(loss, logits, label):
     return loss(logits, label)
 
 
-@pytest.mark.parametrize("loss", [cls() for cls in LOSSES.values()], ids=LOSSES.keys())
+@pytest.mark.parametrize(
+    "loss",
+    [cls() for cls in LOSSES.values()],
+    ids=LOSSES.keys(),
+)
 def test_learns_inside_jit_and_scan(loss):
     """Gradient descent on a volume's logits lowers the loss and finds the label. Catches a sign, a
     dead gradient, a 2D-only axis.
@@ -115,7 +123,11 @@ def test_ignored_columns_equal_a_crop(loss):
     """
     logits, label = example(6, 8)
     ignored, _ = numbers(loss, logits, ignoring(label, *LAST_COLUMNS))
-    cropped = forward(loss, logits[:, :, :5], label[:, :, :5])
+    cropped = forward(
+        loss,
+        logits[:, :, :5],
+        label[:, :, :5],
+    )
     np.testing.assert_allclose(ignored, cropped, rtol=2e-6)
 
 
@@ -164,7 +176,10 @@ def test_half_precision_is_summed_in_float32(loss):
     or a softmax in 16 bits.
     """
     logits, label = example(6, 8)
-    program = jax.make_jaxpr(loss)(logits.astype(jnp.bfloat16), label.astype(np.uint8))
+    program = jax.make_jaxpr(loss)(
+        logits.astype(jnp.bfloat16),
+        label.astype(np.uint8),
+    )
 
     def takes_half(equation):
         return any(v.aval.dtype == jnp.bfloat16 for v in equation.invars)
@@ -182,7 +197,11 @@ def test_number_fields_are_traced(loss):
     logits, label = example(6, 8)
     first, _ = numbers(loss, logits, label)
     before = len(TRACES)
-    second, _ = numbers(jax.tree.map(lambda x: 2 * x, loss), logits, label)
+    second, _ = numbers(
+        jax.tree.map(lambda x: 2 * x, loss),
+        logits,
+        label,
+    )
     assert len(TRACES) == before
     assert (first != second) == any(jax.tree.leaves(loss))
 
@@ -196,7 +215,10 @@ def test_is_a_documented_hyper_dataclass(cls):
     assert hash(cls()) is not None
 
 
-@pytest.mark.parametrize("cls", [cls for cls in LOSSES.values() if cls is not CEDice])
+@pytest.mark.parametrize(
+    "cls",
+    [cls for cls in LOSSES.values() if cls is not CEDice],
+)
 def test_wrong_number_of_class_weights(cls):
     """Catches weights that broadcasting would stretch or a class they would leave out in
     silence.
@@ -242,4 +264,8 @@ def test_terms_of_ce_dice():
     logits, label = example(6, 8)
     loss = CEDice(ce_weight=2.0, dice_weight=3.0)
     both, ce, dice = (forward(term, logits, label) for term in (loss, loss.ce, loss.dice))
-    np.testing.assert_allclose(both, 2 * ce + 3 * dice, rtol=1e-6)
+    np.testing.assert_allclose(
+        both,
+        2 * ce + 3 * dice,
+        rtol=1e-6,
+    )

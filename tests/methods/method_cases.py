@@ -92,7 +92,12 @@ def _round_one(memory: Any) -> Any:
 
 def _ensemble(memory: Any) -> Any:
     """Pool images 0, 1 … were seen 0, 1, 2 … times: their Z sum to 1 - keepᵗ."""
-    random = jax.nn.softmax(jax.random.normal(jax.random.key(5), memory["ensemble"].shape))
+    random = jax.nn.softmax(
+        jax.random.normal(
+            jax.random.key(5),
+            memory["ensemble"].shape,
+        )
+    )
     seen = 1 - 0.6 ** jnp.arange(len(random)).reshape(-1, 1, 1, 1)
     return {**memory, "ensemble": (seen * random).astype(jnp.float16)}
 
@@ -135,14 +140,22 @@ ROWS = {
         ready=_round_one,
         reference=r.Reference(r.fixmatch),
     ),
-    "pi_model": Row(m.PiModel(**NOW), "LLL", reference=r.Reference(r.pi_model)),
+    "pi_model": Row(
+        m.PiModel(**NOW),
+        "LLL",
+        reference=r.Reference(r.pi_model),
+    ),
     "temporal_ensembling": Row(
         m.TemporalEnsembling(**NOW),
         "LL",
         ready=_ensemble,
         reference=r.Reference(r.temporal_ensembling, rtol=3e-3),
     ),
-    "mean_teacher": Row(m.MeanTeacher(**NOW), "L-L", reference=r.Reference(r.mean_teacher)),
+    "mean_teacher": Row(
+        m.MeanTeacher(**NOW),
+        "L-L",
+        reference=r.Reference(r.mean_teacher),
+    ),
     "uamt": Row(
         m.UAMT(**NOW, looks=2),
         "L-L",
@@ -151,7 +164,13 @@ ROWS = {
             r.uamt, {"noise": 0.0, "ramp": 0.4}, (0.1, 0.1), sharp=2.0, one_view=True
         ),
     ),
-    "ict": Row(m.ICT(**NOW), "L-L", strong=False, still=None, reference=r.Reference(r.ict)),
+    "ict": Row(
+        m.ICT(**NOW),
+        "L-L",
+        strong=False,
+        still=None,
+        reference=r.Reference(r.ict),
+    ),
     "r_drop": Row(
         m.RDrop(**NOW),
         "LFF",
@@ -168,7 +187,12 @@ ROWS = {
             r.cct, {"noise": 0.0, "drop": 0.0, "active_low": 2.0, "active_high": 2.0}
         ),
     ),
-    "cps": Row(m.CPS(**NOW), "LLLL", strong=False, reference=r.Reference(r.cps)),
+    "cps": Row(
+        m.CPS(**NOW),
+        "LLLL",
+        strong=False,
+        reference=r.Reference(r.cps),
+    ),
     "cross_teaching": Row(
         m.CrossTeaching(**NOW, other=r.OTHER),
         "LL",
@@ -178,7 +202,13 @@ ROWS = {
     "urpc": Row(
         m.URPC(**NOW, scales=3), "BB", zero="heads", strong=False, reference=r.Reference(r.urpc)
     ),
-    "mcnet": Row(m.MCNet(**NOW), "BB", zero="heads", strong=False, reference=r.Reference(r.mcnet)),
+    "mcnet": Row(
+        m.MCNet(**NOW),
+        "BB",
+        zero="heads",
+        strong=False,
+        reference=r.Reference(r.mcnet),
+    ),
     "dtc": Row(
         m.DTC(**NOW, steepness=5.0),
         "BB",
@@ -194,7 +224,12 @@ ROWS = {
         strong=False,
         reference=r.Reference(r.sassnet),
     ),
-    "dan": Row(m.DAN(**NOW), "LL", strong=False, reference=r.Reference(r.dan)),
+    "dan": Row(
+        m.DAN(**NOW),
+        "LL",
+        strong=False,
+        reference=r.Reference(r.dan),
+    ),
     "ssnet": Row(
         m.SSNet(**NOW, elements=8),
         "BFLL",
@@ -203,7 +238,12 @@ ROWS = {
         still={"radius": 0.0},
         reference=r.Reference(r.ssnet),
     ),
-    "fixmatch": Row(m.FixMatch(**LOW), "L-L", rejects=True, reference=r.Reference(r.fixmatch)),
+    "fixmatch": Row(
+        m.FixMatch(**LOW),
+        "L-L",
+        rejects=True,
+        reference=r.Reference(r.fixmatch),
+    ),
     "unimatch": Row(
         m.UniMatch(**LOW),
         "LFLL",
@@ -255,7 +295,13 @@ def make_batch(seed: int = 7) -> Batch:
     k = jax.random.split(jax.random.key(seed), 4)
     shape = (2, SIDE, SIDE, 1)
     weak = jax.random.normal(k[1], shape)
-    grid = jnp.stack(jnp.meshgrid(jnp.arange(SIDE) + 1.0, jnp.arange(SIDE) + 1.0, indexing="ij"))
+    grid = jnp.stack(
+        jnp.meshgrid(
+            jnp.arange(SIDE) + 1.0,
+            jnp.arange(SIDE) + 1.0,
+            indexing="ij",
+        )
+    )
     valid = jnp.ones(shape[:-1], bool).at[:, :2].set(False)
     strong = weak + 0.5 * jax.random.normal(k[3], shape)
     label = jax.random.randint(k[2], shape[:-1], 0, 3)
@@ -321,8 +367,14 @@ class Tape:
             return output
         i = len(self.passes)
         self.passes.append((x, output.logits, output.aux["features"]))
-        aux = {**output.aux, "features": output.aux["features"] + self.zero_features[i]}
-        return output._replace(logits=output.logits + self.zero_logits[i], aux=aux)
+        aux = {
+            **output.aux,
+            "features": output.aux["features"] + self.zero_features[i],
+        }
+        return output._replace(
+            logits=output.logits + self.zero_logits[i],
+            aux=aux,
+        )
 
 
 MOST = 6
@@ -352,7 +404,10 @@ def probe(method: Any, params: Any, memory: Any, batch: Batch, progress: jax.Arr
                 KEY,
                 progress,
             )
-            return value, (aux, [jnp.stack(x) for x in zip(*tape.passes, strict=True)])
+            return value, (
+                aux,
+                [jnp.stack(x) for x in zip(*tape.passes, strict=True)],
+            )
 
         of = jax.value_and_grad(loss, (0, 1, 2), has_aux=True, allow_int=True)
         (value, (aux, passes)), (g, g_memory, g_zeros) = of(get_weights(params), memory, zeros)
@@ -365,10 +420,20 @@ def probe(method: Any, params: Any, memory: Any, batch: Batch, progress: jax.Arr
             jnp.float32(0),
         )
         new = with_state(
-            with_weights(params, jax.tree.map(lambda w, d: w - 0.05 * d, get_weights(params), g)),
+            with_weights(
+                params,
+                jax.tree.map(
+                    lambda w, d: w - 0.05 * d,
+                    get_weights(params),
+                    g,
+                ),
+            ),
             aux.state,
         )
-        new, memory = method.update(new, memory if aux.memory is None else aux.memory)
+        new, memory = method.update(
+            new,
+            memory if aux.memory is None else aux.memory,
+        )
         return (new, memory), Probe(
             value,
             aux.metrics,

@@ -63,7 +63,11 @@ def test_figures_by_hand():
 def test_nothing_known_counts_nothing():
     """Catches IGNORE counted as a class: shares are NaN, which a log line leaves out."""
     counts = diagnostics.count(
-        Pseudo(jnp.full((1, 2, 2, 2), 0.5), jnp.ones((1, 2, 2), bool)), jnp.full((1, 2, 2), IGNORE)
+        Pseudo(
+            jnp.full((1, 2, 2, 2), 0.5),
+            jnp.ones((1, 2, 2), bool),
+        ),
+        jnp.full((1, 2, 2), IGNORE),
     )
     assert all(float(jnp.abs(c).sum()) == 0 for c in counts.values())
     assert all(np.isnan(v) for v in diagnostics.summary(counts).values())
@@ -74,7 +78,13 @@ def test_hidden_labels_follow_the_view():
     label from outside the frame.
     """
     hidden = jnp.arange(3 * 6 * 6).reshape(3, 6, 6) % 251
-    grid = jnp.stack(jnp.meshgrid(jnp.arange(4.0) + 1, jnp.arange(4.0) + 2, indexing="ij"))[None]
+    grid = jnp.stack(
+        jnp.meshgrid(
+            jnp.arange(4.0) + 1,
+            jnp.arange(4.0) + 2,
+            indexing="ij",
+        )
+    )[None]
     none = jnp.zeros((1, 4, 4, 1))
     batch = Batch(
         none,
@@ -95,7 +105,11 @@ def train():
     """Train four steps on pools and give back the state and the metrics."""
     rng = np.random.default_rng(0)
     truth = jnp.asarray(rng.integers(0, 3, (N, SIDE, SIDE)), jnp.uint8)
-    given = jnp.where(jnp.arange(N)[:, None, None] < 2, truth, jnp.uint8(IGNORE))
+    given = jnp.where(
+        jnp.arange(N)[:, None, None] < 2,
+        truth,
+        jnp.uint8(IGNORE),
+    )
 
     def index(*i):
         return jnp.resize(jnp.array(i, jnp.int32), N)
@@ -118,7 +132,12 @@ def train():
     )
     p = program.Program(model, SIDE, 4, "sgd", "poly")
     knobs = jax.tree.map(
-        jnp.float32, program.Knobs(method=MeanTeacher(ramp=1e-6), augment=augment.none(), steps=4.0)
+        jnp.float32,
+        program.Knobs(
+            method=MeanTeacher(ramp=1e-6),
+            augment=augment.none(),
+            steps=4.0,
+        ),
     )
 
     def run(hidden, labels=None):
@@ -159,25 +178,48 @@ def test_a_leak_would_be_seen(train):
     """
     run, truth, given = train
     with pytest.raises(AssertionError):
-        check_unreadable(run, jnp.roll(truth, 1, 0), jnp.full_like(given, IGNORE), leak=True)
+        check_unreadable(
+            run,
+            jnp.roll(truth, 1, 0),
+            jnp.full_like(given, IGNORE),
+            leak=True,
+        )
 
 
 def check_pools(tiny, monkeypatch, labels):
     """Every array that a batch is drawn from, but for the diagnostics' own, is the same where other
     labels of the store are written over.
     """
-    clean = made.pools("discs", tiny.root, Frame(16), labels=labels, label_subset=0)
+    clean = made.pools(
+        "discs",
+        tiny.root,
+        Frame(16),
+        labels=labels,
+        label_subset=0,
+    )
     shown = set(clean[1].subjects)
     training = made._training
 
     def poisoned(*args):
         data = training(*args)
         other = np.array([c.subject not in shown for c in data.cases])
-        return data._replace(labels=np.where(other[:, None, None], 1 - data.labels, data.labels))
+        return data._replace(
+            labels=np.where(
+                other[:, None, None],
+                1 - data.labels,
+                data.labels,
+            )
+        )
 
     monkeypatch.setattr(made, "_training", poisoned)
     monkeypatch.setattr(made, "_on_device", made._on_device.__wrapped__)
-    dirty = made.pools("discs", tiny.root, Frame(16), labels=labels, label_subset=0)[0]
+    dirty = made.pools(
+        "discs",
+        tiny.root,
+        Frame(16),
+        labels=labels,
+        label_subset=0,
+    )[0]
     assert not np.array_equal(clean[0].hidden_NHW, dirty.hidden_NHW), "nothing was written over"
     differ = [
         f
@@ -211,7 +253,11 @@ def test_no_batch_of_any_method_holds_a_label_outside_the_budget(tiny, monkeypat
             size=SIDE,
         )
 
-    batch, _ = jax.eval_shape(look(object()), pools, jax.random.key(0))
+    batch, _ = jax.eval_shape(
+        look(object()),
+        pools,
+        jax.random.key(0),
+    )
     assert set(Batch._fields) == {
         "image",
         "label",

@@ -33,9 +33,21 @@ ALL = jnp.ones((1, 2, 2), bool)
 def test_entropy_sharpening_and_divergence_by_hand():
     """Catches base-2 logarithms, NaN at p = 0, and a temperature applied the wrong way round."""
     sure = jnp.array([1.0, 0.0, 0.0, 0.0])
-    np.testing.assert_allclose(entropy(UNIFORM), np.log(4), rtol=1e-6)
-    np.testing.assert_allclose([entropy(sure), divergence(sure, sure)], 0, atol=1e-6)
-    np.testing.assert_allclose(divergence(sure, UNIFORM[0, 0, 0]), np.log(4), rtol=1e-6)
+    np.testing.assert_allclose(
+        entropy(UNIFORM),
+        np.log(4),
+        rtol=1e-6,
+    )
+    np.testing.assert_allclose(
+        [entropy(sure), divergence(sure, sure)],
+        0,
+        atol=1e-6,
+    )
+    np.testing.assert_allclose(
+        divergence(sure, UNIFORM[0, 0, 0]),
+        np.log(4),
+        rtol=1e-6,
+    )
     np.testing.assert_allclose(
         sharpen(jnp.array([0.8, 0.2]), 0.5), np.array([0.64, 0.04]) / 0.68, rtol=1e-5
     )
@@ -84,15 +96,29 @@ def test_flexmatch_lowers_the_threshold_of_a_class_that_is_learnt_less():
     """shares .6 and .2, .2 not learnt: beta = 1 and 1/3, M = 1 and 1/5. Catches shares of
     predictions instead of confident ones.
     """
-    memory = {**thresholds.initial_thresholds(2), "learnt": jnp.array([0.6, 0.2])}
+    memory = {
+        **thresholds.initial_thresholds(2),
+        "learnt": jnp.array([0.6, 0.2]),
+    }
     p = maps([0.89, 0.11], [0.91, 0.09], [0.45, 0.55])
     accepted, after = thresholds.accept(
         "flexmatch", 0.9, memory, p, jnp.ones((1, 1, 3), bool), decay=1.0
     )
     np.testing.assert_array_equal(accepted[0, 0], [False, True, True])
     np.testing.assert_allclose(after["learnt"], memory["learnt"])
-    _, after = thresholds.accept("flexmatch", 0.9, memory, p, jnp.ones((1, 1, 3), bool), decay=0.5)
-    np.testing.assert_allclose(after["learnt"], [0.5 * 0.6 + 0.5 / 3, 0.1], rtol=1e-5)
+    _, after = thresholds.accept(
+        "flexmatch",
+        0.9,
+        memory,
+        p,
+        jnp.ones((1, 1, 3), bool),
+        decay=0.5,
+    )
+    np.testing.assert_allclose(
+        after["learnt"],
+        [0.5 * 0.6 + 0.5 / 3, 0.1],
+        rtol=1e-5,
+    )
 
 
 def test_freematch_follows_the_mean_confidence():
@@ -124,7 +150,14 @@ def test_boxes_have_their_side_anywhere_they_fit():
     """Catches a box that leaves the image, touches only the corner, or has the side of the
     complement.
     """
-    masks = np.asarray(box(jax.random.key(0), (12, 9), 200, (2 / 3, 2 / 3)))
+    masks = np.asarray(
+        box(
+            jax.random.key(0),
+            (12, 9),
+            200,
+            (2 / 3, 2 / 3),
+        )
+    )
     assert set(masks.sum((1, 2))) == {8 * 6}
     first = np.argwhere(masks)[:, 1:].reshape(200, -1, 2).min(1)
     assert {tuple(f) for f in first} == set(itertools.product(range(5), range(4)))
@@ -147,7 +180,10 @@ def test_paste_and_partner():
     mixed = paste(mask, x, partner(x))
     np.testing.assert_array_equal(mixed[:, 0, 0, 0], [2, 0, 1])
     np.testing.assert_array_equal(mixed[:, 1, 0, 0], [0, 1, 2])
-    np.testing.assert_array_equal(paste(mask, x[..., 0], partner(x)[..., 0]), mixed[..., 0])
+    np.testing.assert_array_equal(
+        paste(mask, x[..., 0], partner(x)[..., 0]),
+        mixed[..., 0],
+    )
 
 
 def test_jitter_is_drawn_for_each_image():
@@ -171,7 +207,14 @@ def test_the_largest_component_is_scipys():
     """
     rng = np.random.default_rng(0)
     label = (
-        (ndimage.gaussian_filter(rng.normal(size=(3, 24, 20)), (0, 1.2, 1.2)) * 9 + 1)
+        (
+            ndimage.gaussian_filter(
+                rng.normal(size=(3, 24, 20)),
+                (0, 1.2, 1.2),
+            )
+            * 9
+            + 1
+        )
         .astype(int)
         .clip(0, 3)
     )
@@ -181,9 +224,20 @@ def test_the_largest_component_is_scipys():
         spiral[i : 24 - i, 19 - i] = 1
         spiral[23 - i, i : 20 - i] = 1
         spiral[i + 2 : 24 - i, i] = 1
-    label = np.concatenate([label, spiral[None], np.eye(24, 20, dtype=int)[None]])
+    label = np.concatenate(
+        [
+            label,
+            spiral[None],
+            np.eye(24, 20, dtype=int)[None],
+        ]
+    )
     found, numbers = jax.jit(lambda x: (largest(x, 4), components(x)))(label)
-    for got, number, truth in zip(np.asarray(found), np.asarray(numbers), label, strict=True):
+    for got, number, truth in zip(
+        np.asarray(found),
+        np.asarray(numbers),
+        label,
+        strict=True,
+    ):
         wanted = np.zeros_like(truth)
         for k in (1, 2, 3):
             parts, n = ndimage.label(truth == k, np.ones((3, 3)))
@@ -204,7 +258,12 @@ def test_distance_maps_are_bounded_and_negative_inside():
     d = np.asarray(distance_map(jnp.asarray(label), 3))
     assert d.shape == (1, 9, 9, 2)
     assert np.all(d[..., 1] == 1)
-    full = np.asarray(distance_map(jnp.full((1, 4, 4), 2).at[0, 0, 0].set(255), 3))
+    full = np.asarray(
+        distance_map(
+            jnp.full((1, 4, 4), 2).at[0, 0, 0].set(255),
+            3,
+        )
+    )
     assert np.all(full[0, 1:] == (1, -1))
     assert np.all(full[0, 0, 0] == 0)
     np.testing.assert_allclose(
@@ -222,15 +281,31 @@ def test_an_ensemble_is_the_bias_corrected_mean_of_its_updates():
     """
     z = jnp.zeros((3, 8, 8, 2), jnp.float16)
     shape = (1, 4, 4)
-    grid = jnp.stack(jnp.meshgrid(jnp.arange(4.0) + 1, jnp.arange(4.0) + 3, indexing="ij"))[None]
+    grid = jnp.stack(
+        jnp.meshgrid(
+            jnp.arange(4.0) + 1,
+            jnp.arange(4.0) + 3,
+            indexing="ij",
+        )
+    )[None]
     place = jnp.array([2])
     valid = jnp.ones(shape, bool).at[0, 0, 0].set(False)
-    p = jax.nn.softmax(jax.random.normal(jax.random.key(0), (2, *shape, 2)) * 2)
+    p = jax.nn.softmax(
+        jax.random.normal(
+            jax.random.key(0),
+            (2, *shape, 2),
+        )
+        * 2
+    )
     for step in range(2):
         z = write_back(z, place, grid, valid, p[step], 0.6)
     seen = look_up(z[place].astype(jnp.float32), grid)
     mean = (0.6 * 0.4 * p[0] + 0.4 * p[1]) / (1 - 0.6**2)
-    np.testing.assert_allclose((seen / seen.sum(-1, keepdims=True))[0, 1:], mean[0, 1:], rtol=5e-3)
+    np.testing.assert_allclose(
+        (seen / seen.sum(-1, keepdims=True))[0, 1:],
+        mean[0, 1:],
+        rtol=5e-3,
+    )
     assert float(seen[0, 0, 0].sum()) == 0
     assert float(jnp.abs(z[:2]).sum()) == 0
     assert float((z[2].sum(-1) > 0).sum()) == 15
@@ -240,7 +315,13 @@ def test_an_image_drawn_twice_is_remembered_once():
     """The second of two equal views is written. Catches writes of one pixel in an order that a
     device may choose, and of an invalid one.
     """
-    grid = jnp.stack(jnp.meshgrid(jnp.arange(4.0), jnp.arange(4.0), indexing="ij"))
+    grid = jnp.stack(
+        jnp.meshgrid(
+            jnp.arange(4.0),
+            jnp.arange(4.0),
+            indexing="ij",
+        )
+    )
     p = jax.nn.softmax(jax.random.normal(jax.random.key(0), (2, 4, 4, 2)))
     z = write_back(
         jnp.zeros((3, 8, 8, 2)),
@@ -250,7 +331,11 @@ def test_an_image_drawn_twice_is_remembered_once():
         p,
         0.6,
     )
-    np.testing.assert_allclose(z[1, :4, :4], 0.4 * p[1].at[0].set(p[0, 0]), rtol=1e-6)
+    np.testing.assert_allclose(
+        z[1, :4, :4],
+        0.4 * p[1].at[0].set(p[0, 0]),
+        rtol=1e-6,
+    )
 
 
 # ------------------------------------------------------------------ phases and turns
@@ -292,16 +377,32 @@ def test_mixed_pictures_are_what_the_papers_say():
     for x, mine in zip(
         first(two_steps(ROWS["bcp"], batch)).passes.image[1:], (out, into), strict=True
     ):
-        assert np.array_equal(x, np.where(mine[..., None], batch.image, batch.weak))
+        assert np.array_equal(
+            x,
+            np.where(mine[..., None], batch.image, batch.weak),
+        )
     how = ROWS["unimatch"].reference
     for x, view in zip(
-        first(two_steps(ROWS["unimatch"], batch, **how.fields)).passes.image[2:],
+        first(
+            two_steps(
+                ROWS["unimatch"],
+                batch,
+                **how.fields,
+            )
+        ).passes.image[2:],
         (batch.strong, batch.weak),
         strict=True,
     ):
         mixed = np.all(x == np.roll(view, 1, 0), -1)
         assert 0 < mixed.mean() < 0.5
-        assert np.array_equal(x, np.where(mixed[..., None], np.roll(view, 1, 0), view))
+        assert np.array_equal(
+            x,
+            np.where(
+                mixed[..., None],
+                np.roll(view, 1, 0),
+                view,
+            ),
+        )
 
 
 def test_self_training_begins_again_with_a_fresh_student():
@@ -333,7 +434,10 @@ def test_ad_mt_updates_one_teacher_at_a_time():
     always.
     """
     p = two_steps(
-        ROWS["ad_mt"]._replace(ready=lambda m: m, method=type(ROWS["ad_mt"].method)(period=1)),
+        ROWS["ad_mt"]._replace(
+            ready=lambda m: m,
+            method=type(ROWS["ad_mt"].method)(period=1),
+        ),
         make_batch(),
     )
     assert p.memory["count"].tolist() == [[1, 0], [1, 1]]
@@ -350,8 +454,22 @@ def test_adaptive_thresholds_remember(kind):
     """Catches a memory that is not handed on from step to step."""
     memory = thresholds.initial_thresholds(3)
     p = jax.nn.softmax(3 * jax.random.normal(jax.random.key(0), (2, 4, 4, 3)))
-    _, once = thresholds.accept(kind, 0.5, memory, p, jnp.ones((2, 4, 4), bool), 0.9)
-    _, twice = thresholds.accept(kind, 0.5, once, p, jnp.ones((2, 4, 4), bool), 0.9)
+    _, once = thresholds.accept(
+        kind,
+        0.5,
+        memory,
+        p,
+        jnp.ones((2, 4, 4), bool),
+        0.9,
+    )
+    _, twice = thresholds.accept(
+        kind,
+        0.5,
+        once,
+        p,
+        jnp.ones((2, 4, 4), bool),
+        0.9,
+    )
 
     def moved(a, b):
         return any(
@@ -378,7 +496,12 @@ def test_coarse_labels_lie_where_their_pixels_are():
     label = jnp.arange(97)[None, :, None] * jnp.ones((1, 1, 97), jnp.int32)
     deep = [jnp.zeros((1, n, n, 2)) for n in (49, 25, 13, 7)]
     output = Output(
-        jnp.zeros((1, 97, 97, 2)), {"deep": deep, "losses": {"vae": jnp.float32(0.5)}}, {}
+        jnp.zeros((1, 97, 97, 2)),
+        {
+            "deep": deep,
+            "losses": {"vae": jnp.float32(0.5)},
+        },
+        {},
     )
     assert float(supervised_loss(criterion, output, label)) == 1.5
     for i, got in enumerate(seen):

@@ -49,7 +49,10 @@ def test_the_table_says_what_a_method_holds_and_passes(name):
     """
     method = METHODS[name]()
     if name == "cross_teaching":
-        method = dataclasses.replace(method, other=UNet(widths=(4, 6), convs=1))
+        method = dataclasses.replace(
+            method,
+            other=UNet(widths=(4, 6), convs=1),
+        )
     counting = Counting(MODEL.net)
     model = MODEL._replace(net=counting)
     params, memory = jax.eval_shape(lambda key: method.init(model, key), KEY)
@@ -148,7 +151,13 @@ def test_presets_hold_the_published_figures_of_their_papers():
     bcp = config.preset("bcp-acdc")
     unimatch = config.preset("unimatch-acdc")
     uamt = config.preset("uamt-la", "uamt")
-    assert (bcp.steps, bcp.schedule, bcp.method.pairs, bcp.method.pretrain, bcp.method.weight) == (
+    assert (
+        bcp.steps,
+        bcp.schedule,
+        bcp.method.pairs,
+        bcp.method.pretrain,
+        bcp.method.weight,
+    ) == (
         40_000,
         "constant",
         "halves",
@@ -186,7 +195,10 @@ def test_every_method_fits_the_trainer(name):
     method = ROWS[name].method
     size = MODEL.sample.shape[1]
     p = program.Program(MODEL, size, 4, "adamw", "poly")
-    knobs = jax.tree.map(jnp.float32, program.Knobs(method=method, augment=Augmentation()))
+    knobs = jax.tree.map(
+        jnp.float32,
+        program.Knobs(method=method, augment=Augmentation()),
+    )
     many = MODEL.pool.shape[0]
     shape = MODEL.pool.shape[:-1]
 
@@ -207,7 +219,11 @@ def test_every_method_fits_the_trainer(name):
         one,
         of(shape, jnp.uint8),
     )
-    state = jax.eval_shape(functools.partial(program.start, p), knobs, jnp.uint32(0))
+    state = jax.eval_shape(
+        functools.partial(program.start, p),
+        knobs,
+        jnp.uint32(0),
+    )
     after, metrics = jax.eval_shape(
         functools.partial(program.chunk, p), knobs, jnp.uint32(0), pools, state, jnp.int32(3)
     )
@@ -221,9 +237,13 @@ def test_every_method_fits_the_trainer(name):
         "its pseudo-labels are not diagnosed"
     )
     best = jax.eval_shape(functools.partial(program.final, p), knobs, state)
-    assert jax.tree.all(jax.tree.map(same, best, jax.eval_shape(MODEL.init, KEY))), (
-        "another network is evaluated"
-    )
+    assert jax.tree.all(
+        jax.tree.map(
+            same,
+            best,
+            jax.eval_shape(MODEL.init, KEY),
+        )
+    ), "another network is evaluated"
 
 
 RUNS = ("cps", "bcp", "dan")
@@ -231,7 +251,10 @@ RUNS = ("cps", "bcp", "dan")
 """
 
 
-@pytest.mark.parametrize("name", list(METHODS) if os.environ.get("SEMISEG_ALL_RUNS") else RUNS)
+@pytest.mark.parametrize(
+    "name",
+    list(METHODS) if os.environ.get("SEMISEG_ALL_RUNS") else RUNS,
+)
 def test_methods_train_in_a_run(name, tiny):
     """Six steps on the tiny set through the whole runner, recorded. Catches what tracing cannot: a
     program that XLA refuses, a NaN.

@@ -67,7 +67,10 @@ CASES = ROWS | VARIANTS
 
 
 def rows(claim=lambda row: True):
-    return pytest.mark.parametrize("name", [n for n, row in CASES.items() if claim(row)])
+    return pytest.mark.parametrize(
+        "name",
+        [n for n, row in CASES.items() if claim(row)],
+    )
 
 
 def test_table_is_covered():
@@ -122,7 +125,10 @@ def check_weight_zero(row):
         )
     else:
         same = functools.partial(close, rtol=1e-5) if row.zero == "pass" else equal
-        assert same(at.d_logits[labelled.index(True)], row.share * alone.d_logits[0])
+        assert same(
+            at.d_logits[labelled.index(True)],
+            row.share * alone.d_logits[0],
+        )
     free = ~np.array(labelled)
     assert not at.d_logits[free].any()
     assert not at.d_features[free].any()
@@ -159,7 +165,11 @@ def check_reference(row):
     )
     value, gradient = differentiated(how.formula)(see.x, see.z, see)
     np.testing.assert_allclose(p.value, value, rtol=how.rtol)
-    for ours, theirs in zip((p.passes.d_logits, p.passes.d_features), gradient, strict=True):
+    for ours, theirs in zip(
+        (p.passes.d_logits, p.passes.d_features),
+        gradient,
+        strict=True,
+    ):
         for a, b in zip(ours, theirs, strict=True):
             assert np.abs(a - b).max() <= 10 * how.rtol * np.abs(b).max()
 
@@ -209,7 +219,12 @@ def check_partly_rejected(row):
     """
     confidence = first(two_steps(row, BATCH, **row.still).pseudo).probability.max(-1)
     p = first(
-        two_steps(row, BATCH, threshold=float(np.median(confidence[BATCH.valid])), **row.still)
+        two_steps(
+            row,
+            BATCH,
+            threshold=float(np.median(confidence[BATCH.valid])),
+            **row.still,
+        )
     )
     accepted = p.pseudo.accepted
     assert 0.1 < accepted[BATCH.valid].mean() < 0.9
@@ -241,14 +256,20 @@ def check_average(row):
     """
     p = two_steps(row, BATCH)
     average = p.memory["average" if "average" in p.memory else "teacher"]
-    mean = jax.tree.map(lambda x: jnp.stack([x[0], 0.3 * x[0] + 0.7 * x[1]]), net(p.params))
+    mean = jax.tree.map(
+        lambda x: jnp.stack([x[0], 0.3 * x[0] + 0.7 * x[1]]),
+        net(p.params),
+    )
     assert jax.tree.leaves(mean.state)
     assert close(average.state, mean.state, 1e-5)
     assert close(average.weights, mean.weights, 1e-5)
     final = row.method.final(
         jax.tree.map(lambda x: x[1], p.params), jax.tree.map(lambda x: x[1], p.memory)
     )
-    assert equal(final, jax.tree.map(lambda x: x[1], average)), "another network is evaluated"
+    assert equal(
+        final,
+        jax.tree.map(lambda x: x[1], average),
+    ), "another network is evaluated"
 
 
 def check_two_teachers(row):
@@ -263,7 +284,13 @@ def check_two_teachers(row):
                 jax.tree.map(lambda x, i=step: x[i], tree) for tree in (p.memory[name], p.params)
             )
             wanted = (
-                jax.tree.map(lambda a, b: 0.3 * a + 0.7 * b, old, student) if step == turn else old
+                jax.tree.map(
+                    lambda a, b: 0.3 * a + 0.7 * b,
+                    old,
+                    student,
+                )
+                if step == turn
+                else old
             )
             assert jax.tree.leaves(new.state)
             assert close(new.state, wanted.state, 1e-5)
@@ -297,14 +324,30 @@ def check_ramp(row):
     )
 
     def look(t, weight):
-        return first(two_steps(row, batch, (t, t), weight=weight, **ramp))
+        return first(
+            two_steps(
+                row,
+                batch,
+                (t, t),
+                weight=weight,
+                **ramp,
+            )
+        )
 
     none, half, full = (look(LATE[0], weight).value for weight in (0.0, 50.0, 100.0))
     assert full != none, "nothing is added"
-    np.testing.assert_allclose(2 * (half - none), full - none, rtol=1e-3)
+    np.testing.assert_allclose(
+        2 * (half - none),
+        full - none,
+        rtol=1e-3,
+    )
     for t, share in ((0.0, np.exp(-5.0)), (0.2, np.exp(-1.25))) if row.ramps else ():
         p = look(t, 100.0)
-        np.testing.assert_allclose(p.value - none, share * (full - none), rtol=1e-3)
+        np.testing.assert_allclose(
+            p.value - none,
+            share * (full - none),
+            rtol=1e-3,
+        )
         np.testing.assert_allclose(
             next(v for k, v in p.metrics.items() if k.endswith("_weight")), 100 * share, rtol=1e-5
         )
@@ -468,7 +511,10 @@ def test_the_readmes_method_passes_with_its_row():
     )
     made: dict = {"__name__": "semiseg.methods.entropy"}
     exec(code, made)
-    row = eval(f"{{{line}}}", {"Row": Row, "m": types.SimpleNamespace(**made)})["entropy"]
+    row = eval(
+        f"{{{line}}}",
+        {"Row": Row, "m": types.SimpleNamespace(**made)},
+    )["entropy"]
     checks = (
         check_gradient,
         check_nothing_accepted_is_finite,
@@ -611,7 +657,11 @@ def broken(cls, place, name, become):
 
     class Broken(cls):
         def loss(self, model, params, memory, batch, key, progress):
-            with mock.patch.object(place, name, become(getattr(place, name), memory, batch)):
+            with mock.patch.object(
+                place,
+                name,
+                become(getattr(place, name), memory, batch),
+            ):
                 return super().loss(model, params, memory, batch, key, progress)
 
     return Broken
@@ -802,7 +852,10 @@ SEMISEG_ALL_RUNS=1.
 """
 
 
-@pytest.mark.parametrize("name", MUTANTS if os.environ.get("SEMISEG_ALL_RUNS") else FIRST.values())
+@pytest.mark.parametrize(
+    "name",
+    MUTANTS if os.environ.get("SEMISEG_ALL_RUNS") else FIRST.values(),
+)
 def test_each_check_fails_on_its_mutant(name):
     """Catches a check that cannot fail."""
     cls, fields, check = MUTANTS[name]
@@ -832,15 +885,29 @@ def test_ema_is_a_mean_first_and_exponential_later():
         if t == 3:
             np.testing.assert_allclose(average.weights["w"], 2.5)  # the mean of 1, 2, 3, 4
     np.testing.assert_allclose(average.weights["w"], by_hand, rtol=1e-6)
-    np.testing.assert_allclose(average.state["mean"], 10 * by_hand, rtol=1e-6)
-    kept = ema_params(average, params[0], 0.9, jnp.int32(50), state=False)
+    np.testing.assert_allclose(
+        average.state["mean"],
+        10 * by_hand,
+        rtol=1e-6,
+    )
+    kept = ema_params(
+        average,
+        params[0],
+        0.9,
+        jnp.int32(50),
+        state=False,
+    )
     np.testing.assert_array_equal(kept.state["mean"], average.state["mean"])
 
 
 def test_gaussian_ramp_hits_its_values():
     """exp(-5) at the start, exp(-1.25) half way up, 1 from the end on."""
     got = [float(gaussian_ramp(jnp.float32(p), 0.4)) for p in (0.0, 0.2, 0.4, 0.9)]
-    np.testing.assert_allclose(got, [np.exp(-5), np.exp(-1.25), 1, 1], rtol=1e-5)
+    np.testing.assert_allclose(
+        got,
+        [np.exp(-5), np.exp(-1.25), 1, 1],
+        rtol=1e-5,
+    )
 
 
 def test_hard_cross_entropy_counts_rejected_pixels_in_its_mean_only():
@@ -853,8 +920,16 @@ def test_hard_cross_entropy_counts_rejected_pixels_in_its_mean_only():
     value, g = jax.value_and_grad(hard_cross_entropy)(
         logits, label, accepted, jnp.ones_like(accepted)
     )
-    np.testing.assert_allclose(value, np.log(2) / 4, rtol=1e-6)
-    np.testing.assert_allclose(g[0, 0, 0], [0.125, -0.125], rtol=1e-6)
+    np.testing.assert_allclose(
+        value,
+        np.log(2) / 4,
+        rtol=1e-6,
+    )
+    np.testing.assert_allclose(
+        g[0, 0, 0],
+        [0.125, -0.125],
+        rtol=1e-6,
+    )
     assert np.all(np.asarray(g).reshape(4, 2)[1:] == 0)
 
 

@@ -40,12 +40,24 @@ def watch(method, progress=0.5, batch=BATCH, key=KEY):
     @jax.jit
     def step(params, memory, batch, progress):
         net = Watched()
-        value, aux = method.loss(MODEL._replace(net=net), params, memory, batch, key, progress)
+        value, aux = method.loss(
+            MODEL._replace(net=net),
+            params,
+            memory,
+            batch,
+            key,
+            progress,
+        )
         flags[:] = [(train, drops) for _, train, drops in net.seen]
         return value, aux, [x for x, _, _ in net.seen]
 
     params, memory = method.init(MODEL, KEY)
-    value, aux, pictures = step(params, memory, batch, jnp.float32(progress))
+    value, aux, pictures = step(
+        params,
+        memory,
+        batch,
+        jnp.float32(progress),
+    )
     return value, aux, [np.asarray(p) for p in pictures], flags
 
 
@@ -54,14 +66,23 @@ def test_bcp_sums_after_its_pretraining_alone():
     mean = ROWS["bcp"].method
     total = dataclasses.replace(ROWS["bcp"].method, total="sum")
     for progress, times in ((0.1, 1), (0.5, 2)):
-        assert np.isclose(watch(total, progress)[0], times * watch(mean, progress)[0], rtol=1e-5)
+        assert np.isclose(
+            watch(total, progress)[0],
+            times * watch(mean, progress)[0],
+            rtol=1e-5,
+        )
 
 
 def test_bcp_halves_the_pairs():
     """Catches a half that is pasted both ways, or the wrong one: of the first pair's labelled image
     there is the box, of the second's the frame.
     """
-    _, _, (_, outward, inward), _ = watch(dataclasses.replace(ROWS["bcp"].method, pairs="halves"))
+    _, _, (_, outward, inward), _ = watch(
+        dataclasses.replace(
+            ROWS["bcp"].method,
+            pairs="halves",
+        )
+    )
     image = np.asarray(BATCH.image)
     u = np.asarray(BATCH.weak)
     assert outward.shape == inward.shape == (1, *image.shape[1:])
@@ -77,7 +98,12 @@ def test_bcp_halves_the_pairs():
 def test_the_teacher_sees_clipped_noise(name):
     """Catches noise on the student, none on the teacher, and noise without bounds."""
     for noise in (0.0, 0.5):
-        _, _, pictures, flags = watch(dataclasses.replace(ROWS[name].method, noise=noise))
+        _, _, pictures, flags = watch(
+            dataclasses.replace(
+                ROWS[name].method,
+                noise=noise,
+            )
+        )
         shown = [p for p, (train, _) in zip(pictures, flags, strict=True) if not train][
             0
         ] - np.asarray(BATCH.weak)
@@ -147,4 +173,7 @@ def test_the_student_is_evaluated_when_asked():
             params, memory = method.init(MODEL, KEY)
             moved = jax.tree.map(lambda x: x + 1, params)
             net = moved["net"] if isinstance(moved, dict) else moved
-            assert equal(method.final(moved, memory), (net, memory["teacher"])[which])
+            assert equal(
+                method.final(moved, memory),
+                (net, memory["teacher"])[which],
+            )

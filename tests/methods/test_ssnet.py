@@ -79,7 +79,12 @@ def test_weights_that_all_but_vanish_have_a_gradient():
 
     def loss(bias, features):
         params["selector"].weights["conv1"] = {**last, "bias": bias}
-        return METHOD.separation(params, features, member, vectors[:, 0])
+        return METHOD.separation(
+            params,
+            features,
+            member,
+            vectors[:, 0],
+        )
 
     look = jax.jit(jax.value_and_grad(loss, (0, 1)))
     value, _ = look(jnp.full(2, -20.0), features)

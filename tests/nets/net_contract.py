@@ -38,11 +38,20 @@ def train(
     tx = optax.scale_by_adam(0.8, 0.95)
 
     def loss(weights, state, key):
-        out = net.apply(Params(weights, state), x, train=True, key=key)
+        out = net.apply(
+            Params(weights, state),
+            x,
+            train=True,
+            key=key,
+        )
         terms = [jnp.mean(jnp.sin(y)) for y in out.aux.get("deep", [])] + list(
             out.aux.get("losses", {}).values()
         )
-        picked = jnp.take_along_axis(jax.nn.log_softmax(out.logits), label[..., None], -1)
+        picked = jnp.take_along_axis(
+            jax.nn.log_softmax(out.logits),
+            label[..., None],
+            -1,
+        )
         return 0.01 * sum(terms) - picked.mean(), out
 
     def step(i, carry):
@@ -51,12 +60,20 @@ def train(
             params.weights, params.state, jax.random.fold_in(key, i)
         )
         direction, opt = tx.update(g, opt)
-        weights = jax.tree.map(lambda w, d: w - lr * d, params.weights, direction)
+        weights = jax.tree.map(
+            lambda w, d: w - lr * d,
+            params.weights,
+            direction,
+        )
         return (
             Params(weights, out.new_state),
             opt,
             out.logits,
-            jax.tree.map(lambda a, b: jnp.maximum(a, jnp.abs(b).max()), largest, g),
+            jax.tree.map(
+                lambda a, b: jnp.maximum(a, jnp.abs(b).max()),
+                largest,
+                g,
+            ),
         )
 
     zero = jax.tree.map(lambda w: jnp.float32(0), params.weights)
@@ -74,7 +91,11 @@ def evaluate(net: Any, params: Params, x: jax.Array) -> tuple[jax.Array, jax.Arr
     """Logits, and those that feature dropout without dropping would have."""
     out = net.apply(params, x, train=False)
     again = (
-        last_layer(Model(net, x, CLASSES), params, out.aux["features"])
+        last_layer(
+            Model(net, x, CLASSES),
+            params,
+            out.aux["features"],
+        )
         if net.linear_head
         else out.logits
     )  # type: ignore[arg-type]
@@ -89,7 +110,11 @@ def images(size: tuple[int, ...], channels: int = 2) -> tuple[jax.Array, jax.Arr
     for i, centre in enumerate((-0.2, 0.3)):
         r = np.sqrt(sum((g - centre) ** 2 for g in grid) * 2 / len(size))
         label[i] = (r < 0.75).astype(int) + (r < 0.45)
-    x = rng.normal(0, 0.2, (*label.shape, channels))
+    x = rng.normal(
+        0,
+        0.2,
+        (*label.shape, channels),
+    )
     x[..., 0] += label
     return jnp.asarray(x, jnp.float32), jnp.asarray(label)
 
@@ -101,7 +126,12 @@ class Case:
         self.net = net
         self.x, self.label = images(size, channels)
         self.params = net.init(
-            jax.random.key(1), jax.ShapeDtypeStruct(self.x.shape, jnp.float32), CLASSES
+            jax.random.key(1),
+            jax.ShapeDtypeStruct(
+                self.x.shape,
+                jnp.float32,
+            ),
+            CLASSES,
         )
 
     def train(self, key: int = 0, steps: int = 1, lr: float = 0.0):
@@ -160,7 +190,11 @@ def obeys(case: Case) -> None:
         atol=near,
         err_msg="linear_head: not one layer of the features",
     )
-    changed = predict(case.net, case.params, case.x.at[1].set(0.0))
+    changed = predict(
+        case.net,
+        case.params,
+        case.x.at[1].set(0.0),
+    )
     np.testing.assert_array_equal(changed[0], evaluated[0])
     assert np.abs(changed[1] - evaluated[1]).max() > 1e-3
 
@@ -209,7 +243,10 @@ def learns(case: Case, steps: int, lr: float) -> None:
 def count(net: Any, size: tuple[int, ...], channels: int, classes: int) -> int:
     """Number of weights, without making them."""
     sample = jax.ShapeDtypeStruct((1, *size, channels), jnp.float32)
-    made = jax.eval_shape(lambda key: net.init(key, sample, classes), jax.random.key(0))
+    made = jax.eval_shape(
+        lambda key: net.init(key, sample, classes),
+        jax.random.key(0),
+    )
     return sum(leaf.size for leaf in jax.tree.leaves(made.weights))
 
 

@@ -67,7 +67,12 @@ def test_a_peer_has_our_size(name):
     unused head), less than 1 %.
     """
     nets = pytest.importorskip("monai.networks.nets")
-    ours = count(bench.contenders([name])[name], (64, 64), 1, bench.CLASSES)
+    ours = count(
+        bench.contenders([name])[name],
+        (64, 64),
+        1,
+        bench.CLASSES,
+    )
     with pytest.importorskip("torch").device(
         "meta" if name == "unetr" else "cpu"
     ):  # shapes alone of the largest

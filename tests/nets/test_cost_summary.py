@@ -34,7 +34,10 @@ def test_cost_is_the_count_by_hand():
             NETS["unet"](widths=(2, 2), convs=1, norm="instance"),
             10,
         ),  # ±1; the 2 columns of a block and ±1 block; twice as wide; ±1 again
-        (NETS["se_unet"](widths=(2, 2), convs=1, norm="none"), None),
+        (
+            NETS["se_unet"](widths=(2, 2), convs=1, norm="none"),
+            None,
+        ),
         (
             NETS["swin_unet"](features=4, depths=(1,), heads=(1,), window=2, patch=2),
             4,
@@ -69,8 +72,22 @@ def test_the_command_writes_what_it_shows(tmp_path, monkeypatch, capsys):
     """Catches a table without one of its columns, figures of the defaults where fields were given,
     and flags that are not known.
     """
-    monkeypatch.setattr("semiseg.nets.NETS", {name: NETS[name] for name in ("unet", "vnet")})
-    assert main(["nets", "--size", "32", "--json", str(tmp_path / "nets.json")]) == 0
+    monkeypatch.setattr(
+        "semiseg.nets.NETS",
+        {name: NETS[name] for name in ("unet", "vnet")},
+    )
+    assert (
+        main(
+            [
+                "nets",
+                "--size",
+                "32",
+                "--json",
+                str(tmp_path / "nets.json"),
+            ]
+        )
+        == 0
+    )
     said = capsys.readouterr().out
     found = json.loads((tmp_path / "nets.json").read_text())
     assert [n["name"] for n in found["nets"]] == ["unet", "vnet"]

@@ -30,11 +30,22 @@ def monai_names(widths, channels, classes):
 
     block("conv_0", channels, widths[0])
     for i in range(1, 5):
-        block(f"down_{i}.convs", widths[i - 1], widths[i])
+        block(
+            f"down_{i}.convs",
+            widths[i - 1],
+            widths[i],
+        )
         found[f"upcat_{i}.upsample.deconv.weight"] = (widths[i], widths[i - 1], 2, 2)
         found[f"upcat_{i}.upsample.deconv.bias"] = (widths[i - 1],)
-        block(f"upcat_{i}.convs", 2 * widths[i - 1], widths[i - 1])
-    found |= {"final_conv.weight": (classes, widths[0], 1, 1), "final_conv.bias": (classes,)}
+        block(
+            f"upcat_{i}.convs",
+            2 * widths[i - 1],
+            widths[i - 1],
+        )
+    found |= {
+        "final_conv.weight": (classes, widths[0], 1, 1),
+        "final_conv.bias": (classes,),
+    }
     return {name: rng.normal(size=shape).astype(np.float32) for name, shape in found.items()}
 
 
@@ -60,7 +71,15 @@ def test_a_safetensors_file_becomes_weights_of_ours(tmp_path, capsys):
     save_file(theirs, tmp_path / "theirs.safetensors")
     out = tmp_path / "made" / "ours.safetensors"
     assert (
-        main(["import-weights", str(tmp_path / "theirs.safetensors"), *FLAGS, "--out", str(out)])
+        main(
+            [
+                "import-weights",
+                str(tmp_path / "theirs.safetensors"),
+                *FLAGS,
+                "--out",
+                str(out),
+            ]
+        )
         == 0
     )
     assert "3 channels and 5 classes" in capsys.readouterr().out
@@ -72,7 +91,11 @@ def test_a_safetensors_file_becomes_weights_of_ours(tmp_path, capsys):
     assert header["config"]["net"]["name"] == "unet"
     assert header["config"]["net"]["slope"] == 0.1
     net = NETS["unet"](widths=(2, 2, 4, 4, 8), norm="instance")
-    made = net.init(jax.random.key(0), np.zeros((1, 32, 32, 3), np.float32), 5)
+    made = net.init(
+        jax.random.key(0),
+        np.zeros((1, 32, 32, 3), np.float32),
+        5,
+    )
     assert {k: v.shape for k, v in flat_names(made).items()} == {
         k: v.shape for k, v in flat.items()
     }
@@ -93,13 +116,32 @@ def test_what_does_not_fit_is_one_line(tmp_path, capsys):
         (["--net", "unet", "--net.lr", "1"], "no field"),
     ):
         assert (
-            main(["import-weights", str(file), *flags, "--out", str(tmp_path / "o.safetensors")])
+            main(
+                [
+                    "import-weights",
+                    str(file),
+                    *flags,
+                    "--out",
+                    str(tmp_path / "o.safetensors"),
+                ]
+            )
             == 2
         )
         said = capsys.readouterr().err
         assert words in said
         assert said.count("\n") == 1
-    assert main(["import-weights", str(file), *FLAGS, "--out", "o.pt"]) == 2
+    assert (
+        main(
+            [
+                "import-weights",
+                str(file),
+                *FLAGS,
+                "--out",
+                "o.pt",
+            ]
+        )
+        == 2
+    )
 
 
 def test_torchs_files_are_read_without_torch(tmp_path):
@@ -120,7 +162,10 @@ def test_torchs_files_are_read_without_torch(tmp_path):
     found = state_dict.read_state_dict(tmp_path / "x.pt")
     assert sorted(found) == ["a", "b", "c", "d", "e"]
     assert found["d"].shape == (0, 3)
-    np.testing.assert_array_equal(found["a"], np.arange(24.0).reshape(4, 6).T[1:3])
+    np.testing.assert_array_equal(
+        found["a"],
+        np.arange(24.0).reshape(4, 6).T[1:3],
+    )
     np.testing.assert_array_equal(found["b"], [1.5, -2.0])
     assert found["c"] == 7
     assert found["e"].dtype == np.float64
@@ -195,31 +240,75 @@ def torch_file(path, opcodes):
     0 to 7 as float32.
     """
     with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("x/data.pkl", b"\x80\x02}" + plain("weight") + opcodes + b"s.")
+        archive.writestr(
+            "x/data.pkl",
+            b"\x80\x02}" + plain("weight") + opcodes + b"s.",
+        )
         archive.writestr("x/data/0", np.arange(8, dtype=np.float32).tobytes())
     return path
 
 
 def test_a_file_of_opcodes_is_read(tmp_path):
     """Catches offsets and strides counted in bytes; without it the refusals below prove nothing."""
-    opcodes = tensor(STORAGE, 1, plain((2, 3)), plain((1, 2)))
+    opcodes = tensor(
+        STORAGE,
+        1,
+        plain((2, 3)),
+        plain((1, 2)),
+    )
     state = state_dict.read_state_dict(torch_file(tmp_path / "x.pt", opcodes))
     np.testing.assert_array_equal(state["weight"], [[1, 3, 5], [2, 4, 6]])
 
 
-SQUARE = tensor(STORAGE, 0, plain((4, 2)), plain((2, 1)))
+SQUARE = tensor(
+    STORAGE,
+    0,
+    plain((4, 2)),
+    plain((2, 1)),
+)
 HOSTILE = {
     # eight elements counted, but the offset skips rows: four of the eight lie beyond the buffer
-    "a tensor as storage": (tensor(SQUARE, 2, plain((6,)), plain((1,))), "no storage"),
-    "a number as storage": (tensor(plain(3), 0, plain((1,)), plain((1,))), "no storage"),
-    "one element too many": (tensor(STORAGE, 0, plain((9,)), plain((1,))), "beyond its data"),
-    "a negative offset": (tensor(STORAGE, -1, plain((1,)), plain((1,))), "beyond its data"),
-    "a negative stride": (tensor(STORAGE, 7, plain((9,)), plain((-1,))), "beyond its data"),
-    "a negative size": (tensor(STORAGE, 20, plain((-9, 2)), plain((2, 1))), "beyond its data"),
-    "a size without a stride": (tensor(STORAGE, 0, plain((2, 9)), plain((1,))), "no stride"),
+    "a tensor as storage": (
+        tensor(SQUARE, 2, plain((6,)), plain((1,))),
+        "no storage",
+    ),
+    "a number as storage": (
+        tensor(plain(3), 0, plain((1,)), plain((1,))),
+        "no storage",
+    ),
+    "one element too many": (
+        tensor(STORAGE, 0, plain((9,)), plain((1,))),
+        "beyond its data",
+    ),
+    "a negative offset": (
+        tensor(STORAGE, -1, plain((1,)), plain((1,))),
+        "beyond its data",
+    ),
+    "a negative stride": (
+        tensor(STORAGE, 7, plain((9,)), plain((-1,))),
+        "beyond its data",
+    ),
+    "a negative size": (
+        tensor(
+            STORAGE,
+            20,
+            plain((-9, 2)),
+            plain((2, 1)),
+        ),
+        "beyond its data",
+    ),
+    "a size without a stride": (
+        tensor(STORAGE, 0, plain((2, 9)), plain((1,))),
+        "no stride",
+    ),
     "a tensor as size": (tensor(STORAGE, 0, SQUARE, plain((1,))), "no size"),
     "a storage changed": (
-        tensor(STORAGE + b"N}" + plain("values") + SQUARE + b"s\x86b", 0, plain((8,)), plain((1,))),
+        tensor(
+            STORAGE + b"N}" + plain("values") + SQUARE + b"s\x86b",
+            0,
+            plain((8,)),
+            plain((1,)),
+        ),
         "is damaged",
     ),
 }

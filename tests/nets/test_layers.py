@@ -28,7 +28,12 @@ def same_with_gradients(ours, reference, *args):
         return [(f(*args), *jax.grad(wiggle(f), every)(*args)) for f in (ours, reference)]
 
     for a, b in zip(*both(*args), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5 * max(1, float(jnp.abs(b).max())))
+        np.testing.assert_allclose(
+            a,
+            b,
+            rtol=1e-5,
+            atol=1e-5 * max(1, float(jnp.abs(b).max())),
+        )
 
 
 def lax_conv(x, w, stride, dilation, groups, pads=None):
@@ -82,7 +87,12 @@ def test_conv_is_lax_with_autodiffs_gradients(size, kernel, stride, dilation, gr
     def ours(x, w):
         return layers.conv(x, w, stride, dilation=dilation, groups=groups, pads=pads)
 
-    same_with_gradients(ours, lambda x, w: lax_conv(x, w, stride, dilation, groups, pads), x, w)
+    same_with_gradients(
+        ours,
+        lambda x, w: lax_conv(x, w, stride, dilation, groups, pads),
+        x,
+        w,
+    )
 
 
 def test_conv_in_a_scan_has_the_gradient_it_has_outside():
@@ -93,17 +103,36 @@ def test_conv_in_a_scan_has_the_gradient_it_has_outside():
     w = random(1, 3, 3, 3, 3) / 4
     gradient = jax.grad(lambda w, x: jnp.sin(layers.conv(jnp.tanh(layers.conv(x, w)), w)).sum())
     inside = jax.jit(lambda w: lax.scan(lambda _, x: (None, gradient(w, x)), None, x)[1])(w)
-    np.testing.assert_allclose(inside, [gradient(w, x_i) for x_i in x], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        inside,
+        [gradient(w, x_i) for x_i in x],
+        rtol=1e-4,
+        atol=1e-5,
+    )
 
 
-@pytest.mark.parametrize("how", [{}, {"stride": 2}, {"dilation": 2}, {"groups": 3}])
+@pytest.mark.parametrize(
+    "how",
+    [{}, {"stride": 2}, {"dilation": 2}, {"groups": 3}],
+)
 def test_conv_on_a_cpu_is_in_the_one_form_that_is_fast_in_a_loop(how):
     """Catches another order of axes on a CPU: the numbers stay right, but a step in a scan takes 30
     times as long.
     """
     x = random(0, 2, 8, 8, 3)
-    w = random(1, 3, 3, 3 // how.get("groups", 1), 6)
-    gradient = jax.jit(jax.grad(lambda x, w: jnp.sin(layers.conv(x, w, **how)).sum(), (0, 1)))
+    w = random(
+        1,
+        3,
+        3,
+        3 // how.get("groups", 1),
+        6,
+    )
+    gradient = jax.jit(
+        jax.grad(
+            lambda x, w: jnp.sin(layers.conv(x, w, **how)).sum(),
+            (0, 1),
+        )
+    )
 
     def lowered(platform):
         return gradient.trace(x, w).lower(lowering_platforms=(platform,)).as_text()
@@ -156,7 +185,13 @@ def test_transposed_and_down_conv_are_lax(dims):
     w = random(1, *(2,) * dims, 3, 4)
 
     def down(x, w):
-        return lax.conv_general_dilated(x, w, (2,) * dims, "VALID", dimension_numbers=names)
+        return lax.conv_general_dilated(
+            x,
+            w,
+            (2,) * dims,
+            "VALID",
+            dimension_numbers=names,
+        )
 
     same_with_gradients(layers.down_conv, down, x, w)
 
@@ -195,14 +230,25 @@ def test_norm_is_flax(kind, dims):
     }[kind]
 
     def ours(x, scale, bias):
-        return layers.normalize(x, *layers.moments(x, kind, 2), scale, bias, 1e-3)
+        return layers.normalize(
+            x,
+            *layers.moments(x, kind, 2),
+            scale,
+            bias,
+            1e-3,
+        )
 
     def reference(x, scale, bias):
         stats = (
             {"batch_stats": {"mean": jnp.zeros(8), "var": jnp.ones(8)}} if kind == "batch" else {}
         )
         y = flax_norm.apply(
-            {"params": {"scale": scale, "bias": bias}, **stats}, x, mutable=["batch_stats"]
+            {
+                "params": {"scale": scale, "bias": bias},
+                **stats,
+            },
+            x,
+            mutable=["batch_stats"],
         )
         return y[0]
 
@@ -226,8 +272,16 @@ def test_running_statistics_follow_the_batch():
     norm = layers.Norm(2, "batch", momentum=0.9)
     x = random(0, 4, 8, 8, 2) * 3 + 1
     norm(x, train=True)
-    np.testing.assert_allclose(norm.mean[...], 0.1 * np.mean(x, (0, 1, 2)), rtol=1e-5)
-    np.testing.assert_allclose(norm.var[...], 0.9 + 0.1 * np.var(x, (0, 1, 2)), rtol=1e-5)
+    np.testing.assert_allclose(
+        norm.mean[...],
+        0.1 * np.mean(x, (0, 1, 2)),
+        rtol=1e-5,
+    )
+    np.testing.assert_allclose(
+        norm.var[...],
+        0.9 + 0.1 * np.var(x, (0, 1, 2)),
+        rtol=1e-5,
+    )
     before = np.array(norm.mean[...])
     y = norm(x, train=False)
     np.testing.assert_array_equal(norm.mean[...], before)
@@ -256,9 +310,18 @@ def test_dropout_keeps_the_mean_and_drops_its_rate(spatial):
     channels were asked for.
     """
     x = jnp.ones((64, 4, 4, 64))
-    y = layers.dropout(x, 0.3, jax.random.key(0), spatial)
+    y = layers.dropout(
+        x,
+        0.3,
+        jax.random.key(0),
+        spatial,
+    )
     assert abs(float((y == 0).mean()) - 0.3) < 0.02
-    np.testing.assert_allclose(y[y != 0], 1 / 0.7, rtol=1e-4)
+    np.testing.assert_allclose(
+        y[y != 0],
+        1 / 0.7,
+        rtol=1e-4,
+    )
     per_channel = np.ptp(np.asarray(y), axis=(1, 2))
     assert bool((per_channel == 0).all()) == spatial
     np.testing.assert_array_equal(layers.dropout(x, 0.3, None), x)

@@ -139,7 +139,10 @@ def test_only_statistics_and_plain_names_are_kept(name):
 def test_wrong_dimensions_are_one_line(name):
     """Catches a traceback from inside a convolution where slices meet volumes."""
     net = NETS[name]()
-    wrong = jax.ShapeDtypeStruct((1, *(32,) * (5 - net.dims), 1), jnp.float32)
+    wrong = jax.ShapeDtypeStruct(
+        (1, *(32,) * (5 - net.dims), 1),
+        jnp.float32,
+    )
     with pytest.raises(UserError, match=f"takes {net.dims}D"):
         net.init(jax.random.key(0), wrong, 2)
 

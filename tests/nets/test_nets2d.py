@@ -22,19 +22,43 @@ PAPER = (32, 64, 128, 256, 512)
         # the public 2D implementations of U-Net, Attention U-Net and R2U-Net
         # (LeeJunHyun/Image_Segmentation); they count biases before norms
         (NETS["unet"](widths=FULL, up="nearest"), 3, 1, 34_527_041, 0.01),
-        (NETS["attention_unet"](widths=FULL, up="nearest", gating="fine"), 3, 1, 34_878_573, 0.01),
+        (
+            NETS["attention_unet"](widths=FULL, up="nearest", gating="fine"),
+            3,
+            1,
+            34_878_573,
+            0.01,
+        ),
         (NETS["r2_unet"](widths=FULL, up="nearest"), 3, 1, 39_091_393, 0.01),
         # Zhou et al. 2018, table 2, in millions. The published wide U-Net is 1.7 % below what its
         # widths give by the count that fits the other two
         (NETS["unet"](widths=PAPER, norm="none"), 3, 1, 7.76e6, 0.01),
         (NETS["unet_plus_plus"](widths=PAPER, norm="none"), 3, 1, 9.04e6, 0.01),
-        (NETS["wide_unet"](widths=(35, 70, 140, 280, 560), norm="none"), 3, 1, 9.13e6, 0.02),
+        (
+            NETS["wide_unet"](widths=(35, 70, 140, 280, 560), norm="none"),
+            3,
+            1,
+            9.13e6,
+            0.02,
+        ),
         # Zhang et al. 2018: 7.8 million, which leaves out the 1×1 projections of the identity paths
         # (.43 million of ours)
-        (NETS["residual_unet"](widths=(64, 128, 256, 512), up="plain"), 3, 1, 7.8e6 + 0.43e6, 0.01),
+        (
+            NETS["residual_unet"](widths=(64, 128, 256, 512), up="plain"),
+            3,
+            1,
+            7.8e6 + 0.43e6,
+            0.01,
+        ),
         # Long et al. 2015, table 1: 134 million; Badrinarayanan et al. 2017, table 6: a model of
         # 117 MB in single precision
-        (NETS["fcn8s"](width=64, hidden=4096, norm="none"), 3, 21, 134e6, 0.01),
+        (
+            NETS["fcn8s"](width=64, hidden=4096, norm="none"),
+            3,
+            21,
+            134e6,
+            0.01,
+        ),
         (NETS["segnet"](width=64), 3, 12, 117e6 / 4, 0.01),
         # Paszke et al. 2016, table III: .37 million, two digits
         (NETS["enet"](), 3, 20, 0.37e6, 0.02),
@@ -59,7 +83,13 @@ PAPER = (32, 64, 128, 256, 512)
             0,
         ),
         (deeplab.FCNResNet(width=64, auxiliary=True), 3, 21, 35_322_218, 0),
-        (deeplab.FCNResNet(width=64, auxiliary=True, depths=(3, 4, 23, 3)), 3, 21, 54_314_346, 0),
+        (
+            deeplab.FCNResNet(width=64, auxiliary=True, depths=(3, 4, 23, 3)),
+            3,
+            21,
+            54_314_346,
+            0,
+        ),
         # no published figure for a ResNet50: DeepLabv3 without its auxiliary head and 3×3
         # convolution, plus the decoder of fig. 2
         (
@@ -102,7 +132,15 @@ def test_unet_is_monais(norm):
     bias that is not folded into the running mean.
     """
     nets = pytest.importorskip("monai.networks.nets")
-    theirs = shuffled(nets.BasicUNet(2, 2, 3, (4, 4, 8, 16, 32, 4), norm=(norm, {"affine": True})))
+    theirs = shuffled(
+        nets.BasicUNet(
+            2,
+            2,
+            3,
+            (4, 4, 8, 16, 32, 4),
+            norm=(norm, {"affine": True}),
+        )
+    )
     params = unet.from_torch(theirs.state_dict())
     equals_torch(
         NETS["unet"](widths=(4, 4, 8, 16, 32), norm=norm, slope=0.1), params, theirs, (32, 48), 2
@@ -121,7 +159,13 @@ def test_unet_plus_plus_is_monais_at_every_depth():
     )
     for depth in (4, 2):
         pruned = dataclasses.replace(net, pruned=depth)
-        equals_torch(pruned, params, _Output(theirs, depth - 1), (32, 48), 2)
+        equals_torch(
+            pruned,
+            params,
+            _Output(theirs, depth - 1),
+            (32, 48),
+            2,
+        )
 
 
 class _Output:
@@ -184,7 +228,12 @@ def torchvision_shapes(width, depths, hidden, classes, atrous):
         for block in range(depth):
             place = f"backbone.layer{layer}.{block}"
             for i, (a, b, size) in enumerate(
-                ((given, inner, 1), (inner, inner, 3), (inner, 4 * inner, 1)), 1
+                (
+                    (given, inner, 1),
+                    (inner, inner, 3),
+                    (inner, 4 * inner, 1),
+                ),
+                1,
             ):
                 conv(f"{place}.conv{i}", b, a, size)
                 norm(f"{place}.bn{i}", b)
@@ -268,7 +317,10 @@ def test_the_encoder_is_a_pytorch_resnet_of_stride_eight():
             size = x.shape[2:]
             x = F.max_pool2d(
                 F.relu(
-                    bn(F.conv2d(x, w["backbone.conv1.weight"], stride=2, padding=3), "backbone.bn1")
+                    bn(
+                        F.conv2d(x, w["backbone.conv1.weight"], stride=2, padding=3),
+                        "backbone.bn1",
+                    )
                 ),
                 3,
                 2,
@@ -279,7 +331,12 @@ def test_the_encoder_is_a_pytorch_resnet_of_stride_eight():
                     place = f"backbone.layer{layer}.{block}"
                     stride = 2 if layer == 2 and block == 0 else 1
                     dilation = {3: 2, 4: 4}.get(layer, 1) if block else {4: 2}.get(layer, 1)
-                    y = F.relu(bn(F.conv2d(x, w[f"{place}.conv1.weight"]), f"{place}.bn1"))
+                    y = F.relu(
+                        bn(
+                            F.conv2d(x, w[f"{place}.conv1.weight"]),
+                            f"{place}.bn1",
+                        )
+                    )
                     y = F.relu(
                         bn(
                             F.conv2d(
@@ -292,14 +349,22 @@ def test_the_encoder_is_a_pytorch_resnet_of_stride_eight():
                             f"{place}.bn2",
                         )
                     )
-                    y = bn(F.conv2d(y, w[f"{place}.conv3.weight"]), f"{place}.bn3")
+                    y = bn(
+                        F.conv2d(y, w[f"{place}.conv3.weight"]),
+                        f"{place}.bn3",
+                    )
                     if block == 0:
                         x = bn(
                             F.conv2d(x, w[f"{place}.downsample.0.weight"], stride=stride),
                             f"{place}.downsample.1",
                         )
                     x = F.relu(x + y)
-            x = F.relu(bn(F.conv2d(x, w["classifier.0.weight"], padding=1), "classifier.1"))
+            x = F.relu(
+                bn(
+                    F.conv2d(x, w["classifier.0.weight"], padding=1),
+                    "classifier.1",
+                )
+            )
             return F.interpolate(
                 F.conv2d(x, w["classifier.4.weight"], w["classifier.4.bias"]),
                 size,
@@ -351,14 +416,21 @@ def test_averaged_heads_are_the_mean_probability():
         ]
     )
     each, mean = both(params, x)
-    want = np.mean([jax.nn.softmax(y) for y in (each.logits, *each.aux["deep"])], 0)
+    want = np.mean(
+        [jax.nn.softmax(y) for y in (each.logits, *each.aux["deep"])],
+        0,
+    )
     np.testing.assert_allclose(np.exp(mean.logits), want, atol=1e-6)
 
 
 def test_a_closed_gate_lets_nothing_through():
     """Catches a gate on the upsampled activations instead of the skip."""
     net = NETS["attention_unet"](widths=(4, 8), norm="none")
-    gate = net.gate(4, 8, layers.Normals(jax.random.normal(jax.random.key(0), (1000,))))
+    gate = net.gate(
+        4,
+        8,
+        layers.Normals(jax.random.normal(jax.random.key(0), (1000,))),
+    )
     skip, up, coarse = (
         jax.random.normal(jax.random.key(i), s)
         for i, s in enumerate([(1, 4, 4, 4), (1, 4, 4, 4), (1, 2, 2, 8)])
@@ -366,4 +438,8 @@ def test_a_closed_gate_lets_nothing_through():
     gate.conv_psi.bias[...] = jnp.full(1, -100.0)
     assert float(jnp.abs(gate(skip, up, coarse, False)).max()) < 1e-6
     gate.conv_psi.bias[...] = jnp.full(1, 100.0)
-    np.testing.assert_allclose(gate(skip, up, coarse, False), skip, rtol=1e-6)
+    np.testing.assert_allclose(
+        gate(skip, up, coarse, False),
+        skip,
+        rtol=1e-6,
+    )

@@ -36,7 +36,10 @@ SMALL = {
         ),
         (13, 10),
     ),
-    "segresnet": (SegResNet(width=4, down=(1, 1), up=(1,), dropout=0.3), (5, 7, 6)),
+    "segresnet": (
+        SegResNet(width=4, down=(1, 1), up=(1,), dropout=0.3),
+        (5, 7, 6),
+    ),
     "segresnet-vae": (
         SegResNet(width=4, down=(1, 1), up=(1,), groups=2, vae=True, latent=4, dims=2, dropout=0.2),
         (13, 10),
@@ -57,7 +60,15 @@ SMALL = {
         ),
         (3, 13, 10),
     ),
-    "pointrend": (PointRend(UNet(widths=(4, 6), dims=3), points=300, width=8, hidden=1), (5, 7, 6)),
+    "pointrend": (
+        PointRend(
+            UNet(widths=(4, 6), dims=3),
+            points=300,
+            width=8,
+            hidden=1,
+        ),
+        (5, 7, 6),
+    ),
     "resenc-flat": (
         ResEncUNet(widths=(4, 6, 8), blocks=1, flat=1, dims=3, dropout=0.3, dtype="bfloat16"),
         (3, 13, 10),
@@ -187,7 +198,13 @@ def test_vnet_has_monais_numbers():
             module.running_mean.normal_(0, 0.1)
             module.running_var.uniform_(0.5, 1.5)
     ours = VNet(convs=(1, 1, 2, 3, 2), ups=(2, 2, 1, 1), activation="elu", head="conv", dims=2)
-    equals_torch(ours, vnet.from_torch(theirs.state_dict()), theirs, (32, 48), 2)
+    equals_torch(
+        ours,
+        vnet.from_torch(theirs.state_dict()),
+        theirs,
+        (32, 48),
+        2,
+    )
 
 
 @pytest.mark.parametrize("encoder", ["residual", "plain"])
@@ -223,13 +240,22 @@ def test_resenc_unet_has_nnunets_numbers(encoder):
             torch.nn.init.normal_(module.weight, 1, 0.2)
             torch.nn.init.normal_(module.bias, 0, 0.2)
     ours = ResEncUNet((4, 6, 8), (1, 2, 1), 1, encoder, 1, True, dims=3)
-    equals_torch(ours, resenc_unet.from_torch(theirs.state_dict()), theirs, (4, 8, 12), 2)
+    equals_torch(
+        ours,
+        resenc_unet.from_torch(theirs.state_dict()),
+        theirs,
+        (4, 8, 12),
+        2,
+    )
 
 
 def test_doubling_is_linear_interpolation():
     """Catches a shift by half a pixel."""
     x = np.array([0.0, 4.0, 8.0])[None, :, None]
-    np.testing.assert_allclose(segresnet.double(jnp.asarray(x))[0, :, 0], [0, 1, 3, 5, 7, 8])
+    np.testing.assert_allclose(
+        segresnet.double(jnp.asarray(x))[0, :, 0],
+        [0, 1, 3, 5, 7, 8],
+    )
 
 
 def test_autoencoder_is_for_training_and_for_one_size():
@@ -261,7 +287,10 @@ def test_autoencoder_is_for_training_and_for_one_size():
     [
         (lambda: VNet(convs=(1, 2), ups=(1, 1)), "1 up, not 2"),
         (lambda: SegResNet(up=(1, 1)), "4 levels down need 3 up"),
-        (lambda: ResEncUNet(widths=(4, 8), blocks=(1, 2, 3)), "3 numbers of blocks for 2 stages"),
+        (
+            lambda: ResEncUNet(widths=(4, 8), blocks=(1, 2, 3)),
+            "3 numbers of blocks for 2 stages",
+        ),
         (lambda: ResEncUNet(flat=1), "volumes"),
         (
             lambda: segresnet.from_torch(
@@ -280,27 +309,44 @@ def test_wrong_combinations_are_one_line(make, words):
 def test_a_3d_network_on_2d_data_is_refused():
     """Catches a convolution's error instead of a sentence."""
     with pytest.raises(UserError, match="VNet takes 3D volumes"):
-        VNet().init(jax.random.key(0), jnp.zeros((1, 32, 32, 1)), 2)
+        VNet().init(
+            jax.random.key(0),
+            jnp.zeros((1, 32, 32, 1)),
+            2,
+        )
 
 
 def test_a_list_of_one_is_a_list():
     """Catches the shortest networks being out of the command line's reach, and a rate for all
     levels turned into one of the first.
     """
-    made = config.override(config.Trial(), {"net": "vnet", "net.convs": "1,1", "net.ups": "1"}).net
+    made = config.override(
+        config.Trial(),
+        {"net": "vnet", "net.convs": "1,1", "net.ups": "1"},
+    ).net
     assert (
         made
         == VNet(convs=(1, 1), ups=(1,))
-        == config.override(config.Trial(), {"net": "vnet", "net.convs": [1, 1], "net.ups": 1}).net
+        == config.override(
+            config.Trial(),
+            {"net": "vnet", "net.convs": [1, 1], "net.ups": 1},
+        ).net
     )
-    assert config.override(config.Trial(), {"net.dropout": "0.1"}).net == UNet(dropout=0.1)
+    assert config.override(
+        config.Trial(),
+        {"net.dropout": "0.1"},
+    ).net == UNet(dropout=0.1)
 
 
 def test_a_sweep_names_a_window_that_does_not_divide_before_it_runs():
     """Catches a grid whose last trial fails after hours of training."""
     from semiseg.sweeps import spec as plan
 
-    axes = {"net": {"value": "vnet"}, "depth": {"values": [16, 24]}, "image_size": {"value": 32}}
+    axes = {
+        "net": {"value": "vnet"},
+        "depth": {"values": [16, 24]},
+        "image_size": {"value": 32},
+    }
     with pytest.raises(UserError, match=r"^sweep: depth is 24: vnet takes multiples of 16"):
         plan.trials({"parameters": axes})
 

@@ -58,9 +58,15 @@ def test_parameters_and_activations_are_counted():
     for net, dims in (
         (ResEncUNet((8, 16, 32), (1, 2, 2)), 2),
         (ResEncUNet((8, 16, 32), 2, 2, "plain"), 2),
-        (ResEncUNet((8, 16, 32), (1, 2, 2), flat=1, dims=3), 3),
+        (
+            ResEncUNet((8, 16, 32), (1, 2, 2), flat=1, dims=3),
+            3,
+        ),
     ):
-        assert parameters(net, 1, 3) == pytest.approx(count(net, (16,) * dims, 1, 3), rel=0.02)
+        assert parameters(net, 1, 3) == pytest.approx(
+            count(net, (16,) * dims, 1, 3),
+            rel=0.02,
+        )
     one = ResEncUNet((2,), 1, 1, "plain")
     assert activations(one, (8, 8)) == 2 * 64
     two = ResEncUNet((2, 4), (1, 1), 1)
@@ -90,7 +96,16 @@ def test_the_whole_image_is_taken_if_it_fits_and_a_window_if_not():
     assert poor.pool == (256, 256)
     assert poor.memory <= 0.75
     assert poor.batch >= 2
-    assert memory(poor.net, tuple(round(n * 1.4) for n in poor.patch), 2, 1, 3) > 0.75
+    assert (
+        memory(
+            poor.net,
+            tuple(round(n * 1.4) for n in poor.patch),
+            2,
+            1,
+            3,
+        )
+        > 0.75
+    )
     assert all(n % b == 0 for n, b in zip(poor.patch, (poor.net.block,) * 2, strict=True))
     assert plan(fingerprint(records=40), 40.0).batch == 2  # 5 % of 40 images
 
@@ -98,7 +113,11 @@ def test_the_whole_image_is_taken_if_it_fits_and_a_window_if_not():
 def test_class_statistics_decide_over_what_dice_is_taken():
     """Catches a Dice of single images, where a class that is absent says nothing."""
     assert plan(fingerprint(), 8.0, width=8).batch_dice
-    assert not plan(fingerprint(presence=(1, 1, 0.95)), 8.0, width=8).batch_dice
+    assert not plan(
+        fingerprint(presence=(1, 1, 0.95)),
+        8.0,
+        width=8,
+    ).batch_dice
 
 
 def test_images_are_not_mirrored_where_classes_lie_one_way(tmp_path):
@@ -120,7 +139,11 @@ def test_images_are_not_mirrored_where_classes_lie_one_way(tmp_path):
 
 def test_volumes_with_thick_slices():
     """Catches a patch that is no multiple of the network's strides."""
-    made = plan(fingerprint((20, 200, 180), (5.0, 1.0, 1.0)), 4.0, width=16)
+    made = plan(
+        fingerprint((20, 200, 180), (5.0, 1.0, 1.0)),
+        4.0,
+        width=16,
+    )
     assert made.net.dims == 3
     assert made.net.flat >= 2
     assert made.memory <= 4
@@ -146,7 +169,14 @@ def test_slices_are_planned_as_volumes(slices, gb, tmp_path):
     assert loaded.frame.pool_shape == made.pool
     assert loaded.net == made.net
     assert made.patch != made.pool
-    assert 2 <= made.batch <= max(2, 0.05 * 60 * np.prod(made.pool) / np.prod(made.patch))
+    assert (
+        2
+        <= made.batch
+        <= max(
+            2,
+            0.05 * 60 * np.prod(made.pool) / np.prod(made.patch),
+        )
+    )
     assert not loaded.method.criterion.dice.batch
     with pytest.raises(ValueError, match="make no volumes"):
         plan(fingerprint(), gb, dims=3)

@@ -15,7 +15,13 @@ from semiseg.nets.pointrend import PointRend, _replaced, uncertainty, values
 from semiseg.nets.resenc_unet import ResEncUNet
 from semiseg.types import Params
 
-NET = PointRend(UNet(widths=(4, 6), norm="batch"), scale=2, points=24, width=8, hidden=1)
+NET = PointRend(
+    UNet(widths=(4, 6), norm="batch"),
+    scale=2,
+    points=24,
+    width=8,
+    hidden=1,
+)
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +48,12 @@ def test_training_decides_the_points_alone(case):
     """Catches logits replaced elsewhere, and coarse logits that are not those of the small
     image.
     """
-    out = case.net.apply(case.params, case.x, train=True, key=jax.random.key(3))
+    out = case.net.apply(
+        case.params,
+        case.x,
+        train=True,
+        key=jax.random.key(3),
+    )
     place = out.aux["points"]["place"]
     logits = out.aux["points"]["logits"]
     assert place.shape == (2, 24)
@@ -50,9 +61,18 @@ def test_training_decides_the_points_alone(case):
     padded = jnp.pad(case.x, [(0, 0), (0, 3), (0, 2), (0, 0)], mode="edge")
     small = padded.reshape(2, 8, 2, 6, 2, 2).mean((2, 4))
     coarse = case.net.net.apply(
-        Params(case.params.weights["net"], case.params.state["net"]), small, train=True
+        Params(
+            case.params.weights["net"],
+            case.params.state["net"],
+        ),
+        small,
+        train=True,
     ).logits
-    np.testing.assert_allclose(out.aux["deep"][0], coarse[:, :7, :5], atol=1e-5)
+    np.testing.assert_allclose(
+        out.aux["deep"][0],
+        coarse[:, :7, :5],
+        atol=1e-5,
+    )
     upsampled = resize(coarse, (16, 12))
     want = _replaced(upsampled, place, logits)[:, :13, :10]
     np.testing.assert_allclose(out.logits, want, atol=1e-5)
@@ -67,7 +87,12 @@ def test_values_are_interpolated_as_images_are():
     for size, big in (((3, 5), (12, 20)), ((2, 3, 4), (4, 6, 8))):
         x = jax.random.normal(jax.random.key(0), (2, *size, 3))
         full = resize(x, big).reshape(2, -1, 3)
-        place = jax.random.randint(jax.random.key(1), (2, 40), 0, full.shape[1])
+        place = jax.random.randint(
+            jax.random.key(1),
+            (2, 40),
+            0,
+            full.shape[1],
+        )
         np.testing.assert_allclose(
             values(x, place, big), jnp.take_along_axis(full, place[..., None], 1), atol=1e-5
         )
@@ -76,7 +101,11 @@ def test_values_are_interpolated_as_images_are():
 def test_uncertain_is_a_small_gap():
     """Catches the confident pixels being refined."""
     logits = jnp.array([[5.0, 0.0, 1.0], [2.0, 1.9, -9.0]])
-    np.testing.assert_allclose(uncertainty(logits), [-4.0, -0.1], atol=1e-6)
+    np.testing.assert_allclose(
+        uncertainty(logits),
+        [-4.0, -0.1],
+        atol=1e-6,
+    )
 
 
 def test_evaluation_decides_every_pixel_if_it_may(case):
@@ -91,7 +120,10 @@ def test_evaluation_decides_every_pixel_if_it_may(case):
     }
     params = case.params._replace(weights=head)
     logits = every.apply(params, case.x, train=False).logits
-    np.testing.assert_allclose(logits, jnp.broadcast_to(jnp.array([1.0, 2.0, 3.0]), logits.shape))
+    np.testing.assert_allclose(
+        logits,
+        jnp.broadcast_to(jnp.array([1.0, 2.0, 3.0]), logits.shape),
+    )
     few = case.net.apply(params, case.x, train=False).logits
     decided = np.isclose(few, [1.0, 2.0, 3.0]).all(-1).sum((1, 2))
     assert (decided > 0).all()

@@ -60,7 +60,10 @@ def test_unpooling_puts_the_maximum_back(size):
 def test_average_pool_by_hand():
     """Catches a mean over the wrong axes."""
     x = jnp.arange(16.0).reshape(1, 4, 4, 1)
-    np.testing.assert_array_equal(resample.avg_pool(x)[0, :, :, 0], [[2.5, 4.5], [10.5, 12.5]])
+    np.testing.assert_array_equal(
+        resample.avg_pool(x)[0, :, :, 0],
+        [[2.5, 4.5], [10.5, 12.5]],
+    )
 
 
 @pytest.mark.parametrize("pool", [resample.avg_pool, resample.max_pool_with_index])
@@ -73,7 +76,11 @@ def test_odd_sizes_are_refused(pool):
 def test_resize_by_hand():
     """Catches the two conventions exchanged: 2 to 4 pixels, and down again."""
     x = jnp.array([0.0, 1.0]).reshape(1, 2, 1)
-    np.testing.assert_allclose(resample.resize(x, (4,))[0, :, 0], [0, 0.25, 0.75, 1], atol=1e-7)
+    np.testing.assert_allclose(
+        resample.resize(x, (4,))[0, :, 0],
+        [0, 0.25, 0.75, 1],
+        atol=1e-7,
+    )
     np.testing.assert_allclose(
         resample.resize(x, (4,), align_corners=True)[0, :, 0], [0, 1 / 3, 2 / 3, 1], atol=1e-7
     )

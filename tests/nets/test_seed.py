@@ -62,7 +62,12 @@ class Tutorial(nnx.Module):
         self.head = nnx.Conv(4, classes, (1, 1), rngs=rngs())
 
     def __call__(self, x, train, key):
-        features = nnx.relu(self.norm(self.body(x), use_running_average=not train))
+        features = nnx.relu(
+            self.norm(
+                self.body(x),
+                use_running_average=not train,
+            )
+        )
         features = nnx.relu(self.deep(features))
         return self.head(features), {"features": features}
 
@@ -87,7 +92,11 @@ SAMPLE = jax.ShapeDtypeStruct((1, 8, 8, 1), jnp.float32)
 def test_a_network_with_a_key_of_its_own_is_refused():
     """Catches ``nnx.Rngs(0)`` in a network, which would ignore every seed without a word."""
     with pytest.raises(UserError, match=r"Plain: the weights body.kernel .*rngs=normals.rngs\(\)"):
-        Plain(own_key=True).init(jax.random.key(0), SAMPLE, 2)
+        Plain(own_key=True).init(
+            jax.random.key(0),
+            SAMPLE,
+            2,
+        )
 
 
 def test_layers_of_flax_follow_the_seed():
@@ -95,9 +104,17 @@ def test_layers_of_flax_follow_the_seed():
     one, other = (Plain(own_key=False).init(jax.random.key(k), SAMPLE, 2) for k in range(2))
     for name in ("body", "deep", "head"):
         assert bool((one.weights[name]["kernel"] != other.weights[name]["kernel"]).all())
-    out = Plain(own_key=False).apply(one, jnp.ones(SAMPLE.shape), train=True)
+    out = Plain(own_key=False).apply(
+        one,
+        jnp.ones(SAMPLE.shape),
+        train=True,
+    )
     assert out.logits.shape == (1, 8, 8, 2)
     assert set(out.new_state["norm"]) == {"mean", "var"}
     wide = jax.ShapeDtypeStruct((1, 8, 8, 4), jnp.float32)  # body and deep have one shape
-    same = Plain(own_key=False).init(jax.random.key(0), wide, 2)
+    same = Plain(own_key=False).init(
+        jax.random.key(0),
+        wide,
+        2,
+    )
     assert bool((same.weights["body"]["kernel"] != same.weights["deep"]["kernel"]).all())

@@ -74,7 +74,10 @@ def test_relative_bias_is_looked_up_by_offset(full, window):
     pixels = list(itertools.product(*map(range, window)))
     for (i, a), (j, b) in itertools.product(enumerate(pixels), repeat=2):
         middle = tuple(p - q + w - 1 for p, q, w in zip(a, b, full, strict=True))
-        np.testing.assert_array_equal(bias[:, i, j], table[(slice(None), *middle)])
+        np.testing.assert_array_equal(
+            bias[:, i, j],
+            table[(slice(None), *middle)],
+        )
 
 
 def test_shifted_windows_do_not_see_across_the_border():
@@ -82,10 +85,16 @@ def test_shifted_windows_do_not_see_across_the_border():
     hides true neighbours.
     """
     mask = attention.shift_mask((4, 6), (2, 3), (1, 1))
-    place = np.stack(np.meshgrid(np.arange(4), np.arange(6), indexing="ij"), -1)
-    rolled = np.asarray(layers.blocks(jnp.asarray(np.roll(place, (-1, -1), (0, 1)))[None], (2, 3)))[
-        0
-    ]
+    place = np.stack(
+        np.meshgrid(np.arange(4), np.arange(6), indexing="ij"),
+        -1,
+    )
+    rolled = np.asarray(
+        layers.blocks(
+            jnp.asarray(np.roll(place, (-1, -1), (0, 1)))[None],
+            (2, 3),
+        )
+    )[0]
     close = (np.abs(rolled[..., :, None, :] - rolled[..., None, :, :]) < (2, 3)).all(-1)
     np.testing.assert_array_equal(mask == 0, close)
 
@@ -109,7 +118,13 @@ def test_attention_is_the_formula():
 
 def test_a_branch_is_left_out_for_whole_images_and_keeps_its_mean():
     """Catches stochastic depth that drops pixels, and a missing 1 / (1 − rate)."""
-    y = np.asarray(layers.drop_path(jnp.ones((4000, 2, 3)), 0.3, jax.random.key(0)))
+    y = np.asarray(
+        layers.drop_path(
+            jnp.ones((4000, 2, 3)),
+            0.3,
+            jax.random.key(0),
+        )
+    )
     assert (np.ptp(y, axis=(1, 2)) == 0).all()
     assert abs(y.mean() - 1) < 0.05
     assert abs((y[:, 0, 0] == 0).mean() - 0.3) < 0.03
@@ -192,7 +207,13 @@ def test_swin_unetr_has_monais_numbers(dims):
         2, 3, feature_size=12, depths=depths, spatial_dims=dims, window_size=window
     )
     ours = SwinUNETR(features=12, depths=depths, window=window, dims=dims, flat_bias=True)
-    equals_torch(ours, swin_unetr.from_torch(theirs.state_dict(), window), theirs, size, 2)
+    equals_torch(
+        ours,
+        swin_unetr.from_torch(theirs.state_dict(), window),
+        theirs,
+        size,
+        2,
+    )
 
 
 def test_unetr_has_monais_numbers():
@@ -204,12 +225,21 @@ def test_unetr_has_monais_numbers():
         2, 3, (32, 64), feature_size=4, hidden_size=12, mlp_dim=16, num_heads=3, spatial_dims=2
     )
     ours = UNETR(features=4, hidden=12, mlp=16, heads=3, taps=(4, 7, 10), dims=2)
-    equals_torch(ours, unetr.from_torch(theirs.state_dict(), (2, 4)), theirs, (32, 64), 2)
+    equals_torch(
+        ours,
+        unetr.from_torch(theirs.state_dict(), (2, 4)),
+        theirs,
+        (32, 64),
+        2,
+    )
 
 
 def test_larger_tokens_fit():
     """Catches a decoder that ends at half the size of the image."""
-    fits(SwinUNETR(features=4, depths=(1,), heads=(2,), window=2, patch=4, dims=2), (97, 131))
+    fits(
+        SwinUNETR(features=4, depths=(1,), heads=(2,), window=2, patch=4, dims=2),
+        (97, 131),
+    )
 
 
 def test_an_image_of_another_size_takes_an_interpolated_position():
@@ -221,7 +251,10 @@ def test_an_image_of_another_size_takes_an_interpolated_position():
     def made(key, n):
         return net.init(key, jnp.zeros((1, n, n, 1)), 2)
 
-    assert jax.eval_shape(lambda k: made(k, 8), jax.random.key(0)).weights["position"].shape == (
+    assert jax.eval_shape(
+        lambda k: made(k, 8),
+        jax.random.key(0),
+    ).weights["position"].shape == (
         2,
         2,
         4,

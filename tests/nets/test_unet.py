@@ -41,7 +41,11 @@ def test_padding_of_the_input_does_not_move_the_image():
     params = net.init(jax.random.key(1), x, 2)
     padded = jnp.pad(x, [(0, 0), (0, 2), (0, 3), (0, 0)], mode="edge")
     logits = jax.jit(lambda x: net.apply(params, x, train=False).logits)
-    np.testing.assert_allclose(logits(x), logits(padded)[:, :14, :9], atol=1e-5)
+    np.testing.assert_allclose(
+        logits(x),
+        logits(padded)[:, :14, :9],
+        atol=1e-5,
+    )
 
 
 def test_deep_supervision_gives_each_coarser_level():
@@ -78,12 +82,27 @@ def test_it_learns_two_images():
 
     def step(params, _):
         def loss(weights):
-            out = net.apply(Params(weights, params.state), x, train=True)
-            picked = jnp.take_along_axis(jax.nn.log_softmax(out.logits), label[..., None], -1)
+            out = net.apply(
+                Params(weights, params.state),
+                x,
+                train=True,
+            )
+            picked = jnp.take_along_axis(
+                jax.nn.log_softmax(out.logits),
+                label[..., None],
+                -1,
+            )
             return -picked.mean(), out.new_state
 
         gradient, state = jax.grad(loss, has_aux=True)(params.weights)
-        return Params(jax.tree.map(lambda w, g: w - g, params.weights, gradient), state), None
+        return Params(
+            jax.tree.map(
+                lambda w, g: w - g,
+                params.weights,
+                gradient,
+            ),
+            state,
+        ), None
 
     params = jax.jit(lambda p: jax.lax.scan(step, p, None, length=120)[0])(params)
     prediction = jax.jit(lambda p: net.apply(p, x, train=False).logits.argmax(-1))(params)
@@ -98,9 +117,24 @@ def test_dropout_is_apart_from_batch_statistics():
     net = UNet(widths=(4, 8), norm="batch", dropout=(0.5, 0.5))
     x = jax.random.normal(jax.random.key(0), (1, 16, 16, 1))
     params = net.init(jax.random.key(1), x, 2)
-    first = net.apply(params, x, train=False, key=jax.random.key(2))
-    again = net.apply(params, x, train=False, key=jax.random.key(2))
-    other = net.apply(params, x, train=False, key=jax.random.key(3))
+    first = net.apply(
+        params,
+        x,
+        train=False,
+        key=jax.random.key(2),
+    )
+    again = net.apply(
+        params,
+        x,
+        train=False,
+        key=jax.random.key(2),
+    )
+    other = net.apply(
+        params,
+        x,
+        train=False,
+        key=jax.random.key(3),
+    )
     plain = net.apply(params, x, train=False)
     assert (first.logits == again.logits).all()
     assert (first.logits != other.logits).any()
