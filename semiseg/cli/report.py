@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -45,21 +46,22 @@ def main(argv: Sequence[str]) -> int:
             "semiseg report: no run folder given; name one, as in `semiseg report runs --out "
             "report`"
         )
-    said = write_report(load_runs(args.runs), args.out, args.split, args.metric)
+    summary = write_report(load_runs(args.runs), args.out, args.split, args.metric)
     if args.json:
+        text = json.dumps(_without_nan(summary), indent=1, ensure_ascii=False)
         args.json.parent.mkdir(parents=True, exist_ok=True)
-        args.json.write_text(
-            json.dumps(_plain(said), indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
-        )
-    print(*said["answers"], sep="\n")
-    print(f"{args.out / 'report.html'}")
+        args.json.write_text(f"{text}\n", encoding="utf-8")
+    print(*summary["answers"], sep="\n")
+    print(args.out / "report.html")
     return 0
 
 
-def _plain(value: Any) -> Any:
+def _without_nan(value: Any) -> Any:
     """JSON has no NaN: an undefined number is null."""
     if isinstance(value, dict):
-        return {key: _plain(v) for key, v in value.items()}
+        return {key: _without_nan(member) for key, member in value.items()}
     if isinstance(value, list):
-        return [_plain(v) for v in value]
-    return None if isinstance(value, float) and value != value else value
+        return [_without_nan(member) for member in value]
+    if isinstance(value, float) and math.isnan(value):
+        return None
+    return value

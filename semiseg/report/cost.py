@@ -20,6 +20,7 @@ def cost_rows(s: Study, mixes: bool = False) -> list[dict[str, str]]:
 def _row(arm: str, runs: Sequence[Run]) -> dict[str, str]:
     seconds = _numbers(runs, "seconds_train")
     before = list(_pre_training(runs).values())
+    steps = sorted({run.total_steps for run in runs})
     sizes = sorted({int(value) for value in _numbers(runs, "parameters")})
     devices = sorted({str(run.env["device"]) for run in runs if run.env.get("device")})
     row = {
@@ -27,7 +28,7 @@ def _row(arm: str, runs: Sequence[Run]) -> dict[str, str]:
         "seconds": MISSING,
         "total": MISSING,
         "before": MISSING,
-        "steps": " / ".join(f"{n:,}" for n in sorted({run.total_steps for run in runs})),
+        "steps": " / ".join(f"{n:,}" for n in steps),
         "parameters": " / ".join(f"{n:,}" for n in sizes) or MISSING,
         "device": ", ".join(devices) or MISSING,
     }

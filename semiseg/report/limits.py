@@ -246,7 +246,7 @@ def unlike_settings(runs: Runs, most: int = 3) -> list[UnlikeSettings]:
     methods = {run.method for run in runs}
     differing: dict[str, tuple[str, ...]] = {}
     for key in _training_settings(runs):
-        by_method = {m: _values([r for r in runs if r.method == m], key) for m in methods}
+        by_method = {m: _values(runs.where(method=m), key) for m in methods}
         if len(set(by_method.values())) > 1:
             differing[key] = tuple(sorted(frozenset().union(*by_method.values())))
     if not differing:
@@ -257,7 +257,7 @@ def unlike_settings(runs: Runs, most: int = 3) -> list[UnlikeSettings]:
 
 def _training_settings(runs: Runs) -> list[str]:
     """Names of settings that all runs have (older folders lack later ones), less the compared."""
-    prefixes = _COMPARED_PREFIXES
+    prefixes: tuple[str, ...] = _COMPARED_PREFIXES
     if len({run.net for run in runs}) > 1:
         prefixes = (*prefixes, "net.")
     keys = set.intersection(*(set(run.settings) for run in runs)) - _COMPARED

@@ -106,23 +106,33 @@ def _summary(
     sections: list[Section], studies: list[Study], mixed: list[Study | None], runs: Runs
 ) -> dict[str, Any]:
     """The content of ``--json``."""
-    every = [s for pair in zip(studies, mixed, strict=True) for s in pair if s is not None]
+    every: list[Study] = []
+    for s, of_mixes in zip(studies, mixed, strict=True):
+        every.append(s)
+        if of_mixes is not None:
+            every.append(of_mixes)
     cells: dict[tuple[str, str, int], json_rows.Row] = {}
+    equivalence: list[json_rows.Row] = []
+    comparisons: list[json_rows.Row] = []
     for s in reversed(every):
         for row in json_rows.cell_rows(s):
             cells[row["data"], row["arm"], row["labels"]] = row
+    for s in studies:
+        equivalence += json_rows.worth_rows(s)
+    for s in every:
+        comparisons += json_rows.comparison_rows(s)
     return {
         "answers": _joined(sections, "answer"),
         "first_screen": [
             {"question": a.question, "short": a.short, "answer": f"{a.short}. {a.detail}"}
             for a in _joined(sections, "screen")
         ],
-        "label_equivalence": [row for s in studies for row in json_rows.worth_rows(s)],
+        "label_equivalence": equivalence,
         "unlearnt": [part["untrained"] for part in sections if part["untrained"]],
         "cautions": _joined(sections, "cautions"),
         "synthetic": _joined([part["mixes"] for part in sections if part["mixes"]], "said"),
         "cells": list(cells.values()),
-        "comparisons": [row for s in every for row in json_rows.comparison_rows(s)],
+        "comparisons": comparisons,
         "left_out": runs.problems,
     }
 

@@ -150,7 +150,7 @@ def check_rows(cards: Sequence[Card]) -> list[dict[str, Any]]:
 
 def _row(name: str, cards: Sequence[Card]) -> dict[str, Any]:
     check = check_of(name)
-    entries = []
+    entries: list[dict[str, Any] | None] = []
     must = ""
     for card in cards:
         parts = [c for c in card["checks"] if c["check"] == name]

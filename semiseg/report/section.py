@@ -77,9 +77,7 @@ def section(s: Study, mixed: Study | None, out: Path, suffix: str) -> dict[str, 
     overlays = f"figures/overlays{suffix}.png"
     if galleries:
         save(draw_galleries(galleries), out / overlays)
-    studies = [s]
-    if mixed is not None:
-        studies.append(mixed)
+    of_mixes = _training_of_mixes(mixed)
     return {
         "data": s.data,
         "claim": summary.claim(s),
@@ -112,9 +110,20 @@ def section(s: Study, mixed: Study | None, out: Path, suffix: str) -> dict[str, 
         "example_file": overlays,
         "legend": _legend(galleries),
         "protocol": protocol(s),
-        "cost": [row for i, one in enumerate(studies) for row in cost_rows(one, mixes=i > 0)],
-        "pre_trained": any(run.init != "none" for one in studies for run in one.runs),
-        "commands": [line for i, one in enumerate(studies) for line in commands(one, mixes=i > 0)],
+        "cost": cost_rows(s) + of_mixes["cost"],
+        "pre_trained": of_mixes["pre_trained"] or any(run.init != "none" for run in s.runs),
+        "commands": commands(s) + of_mixes["commands"],
+    }
+
+
+def _training_of_mixes(mixed: Study | None) -> dict[str, Any]:
+    """Cost and commands of the runs with synthetic images."""
+    if mixed is None:
+        return {"cost": [], "pre_trained": False, "commands": []}
+    return {
+        "cost": cost_rows(mixed, mixes=True),
+        "pre_trained": any(run.init != "none" for run in mixed.runs),
+        "commands": commands(mixed, mixes=True),
     }
 
 
@@ -154,7 +163,10 @@ def _draw(figure: Figure, material: Material, out: Path, suffix: str) -> Drawn:
 # ------------------------------------------------------------------ tables
 def score_rows(s: Study) -> list[dict[str, Any]]:
     """A row a compared setting, an entry a budget; None where it was not run."""
-    return [{"arm": arm, "entries": [_entry(s, arm, n) for n in s.budgets]} for arm in s.arms]
+    rows = []
+    for arm in s.arms:
+        rows.append({"arm": arm, "entries": [_entry(s, arm, n) for n in s.budgets]})
+    return rows
 
 
 def _entry(s: Study, arm: str, labels: int) -> dict[str, Any] | None:

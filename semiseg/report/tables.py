@@ -33,8 +33,10 @@ _LATEX = {
 
 def efficiency_table(s: Study) -> Table:
     """Scores with their intervals: a row a compared setting, a column a budget."""
-    rows = [[arm, *(_entry(s, arm, n) for n in s.budgets)] for arm in s.arms]
-    return [["", *map(str, s.budgets)], *rows]
+    table = [["", *map(str, s.budgets)]]
+    for arm in s.arms:
+        table.append([arm, *(_entry(s, arm, n) for n in s.budgets)])
+    return table
 
 
 def find(s: Study, arm: str, labels: int) -> Comparison | None:

@@ -46,7 +46,8 @@ def label_equivalence(runs: Runs | Study, size: Size = (7.2, 4.3)) -> Matplotlib
         raise UserError(
             f"{s.data}: label equivalence needs supervised runs at two budgets, and another method"
         )
-    arms = [arm for arm in s.arms if any(w.arm == arm for w in results)]
+    compared = {w.arm for w in results}
+    arms = [arm for arm in s.arms if arm in compared]
     apart = float(np.min(np.diff(np.log2(s.budgets))))
     step = min(0.12, 0.7 * apart / len(arms))
     with styled():

@@ -34,7 +34,8 @@ def reliability(s: Study, size: Size = (7.2, 3.0)) -> MatplotlibFigure:
     if not counts:
         raise UserError("no run recorded its calibration")
     budgets = thinned(sorted({n for _, n in counts}), 4)
-    arms = [arm for arm in s.arms if any(other == arm for other, _ in counts)]
+    recorded = {arm for arm, _ in counts}
+    arms = [arm for arm in s.arms if arm in recorded]
     with styled():
         figure = empty_figure(size)
         panels = figure.subplots(1, len(budgets), sharex=True, sharey=True, squeeze=False)[0]

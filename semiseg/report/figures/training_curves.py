@@ -47,7 +47,7 @@ def training_curves(
                 logs = [run.log() for run in list(members.where(labels=n))[:lines]]
                 for panel, key in zip(axes[:, column], ROWS, strict=True):
                     draw_curves(panel, [curve(log, key) for log in logs], arm, i)
-            _label_column(axes[:, column], n)
+            _label_column(list(axes[:, column]), n)
         for panel, name in zip(axes[:, 0], ROWS.values(), strict=True):
             panel.set_ylabel(name)
         if len(arms) > 1:
