@@ -29,6 +29,8 @@ import jax
 import numpy as np
 import pytest
 
+# helpers whose assertions show their values when they fail
+pytest.register_assert_rewrite("net_contract", "method_checks")
 
 LONG = (
     "test_contract[enet] test_contract[segnet] test_contract[deeplabv3_plus] "
