@@ -22,8 +22,8 @@ FIT = Command(
         Flag("out", "", ..., value="G"),
         Flag(
             "teacher",
-            "a run of the same budget, whose masks of other images are, each by its confidence, "
-            "--train.pseudo (e.g. 0.25) of the pairs",
+            "a run of the same budget: --train.pseudo (e.g. 0.25) of the pairs are other images with "
+            "its masks, each by its confidence",
         ),
         Flag("quiet", "no progress bar", False, shown="False"),
         Flag(
