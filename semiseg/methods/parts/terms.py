@@ -117,8 +117,8 @@ def hard_cross_entropy(
     accepted_BHW: jax.Array,
     valid_BHW: jax.Array,
 ) -> jax.Array:
-    """1/|valid| Σ over accepted pixels of -log p(label) (Sohn et al. 2020, equation 4: all valid
-    pixels count in the mean).
+    """Sum of -log p(label) over accepted pixels, divided by the number of valid pixels (Sohn et al.
+    2020, equation 4).
 
     A rejected pixel's label is replaced before it is looked up and its loss after, so that its
     gradient is exactly zero.
