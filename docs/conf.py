@@ -26,9 +26,14 @@ myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
 exclude_patterns = ["_build"]
 
+# attributes of one name in two classes, which a "metric" in a signature may mean
+suppress_warnings = ["ref.python"]
+
 autosummary_generate = False
 autodoc_member_order = "bysource"
-autodoc_typehints = "none"  # shapes and units stand in the docstrings; the signatures hold the types
+autodoc_typehints = (
+    "none"  # shapes and units stand in the docstrings; the signatures hold the types
+)
 autodoc_default_options = {"members": True, "show-inheritance": False}
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
@@ -40,3 +45,13 @@ html_theme = "furo"
 html_title = "semiseg"
 html_static_path = []
 html_show_sourcelink = False
+
+
+def shorten_module(app, what, name, obj, options, lines):
+    """Of a module the first paragraph: what follows is laid out for the reader of the source."""
+    if what == "module" and "" in lines:
+        del lines[lines.index("") :]
+
+
+def setup(app):
+    app.connect("autodoc-process-docstring", shorten_module)
