@@ -27,7 +27,11 @@ def main() -> None:
     args = parser.parse_args()
     grid = config.load_yaml(HERE / "sweeps" / "acdc_first.yaml")
     grid["parameters"]["root"] = {"value": args.root}
-    sweeps.sweep(grid, args.out, say=lambda line: print(line, flush=True))
+    sweeps.sweep(
+        grid,
+        args.out,
+        say=lambda line: print(line, flush=True),
+    )
     runs = load_runs(args.out)
     runs.write_csv(HERE / "results" / "acdc_first.csv")
     frame = runs.to_pandas()

@@ -63,7 +63,10 @@ def plan(args: argparse.Namespace) -> dict[str, Trial]:
                     steps = trial.steps
                     small = {}
                     if args.steps:
-                        steps = max(2, round(trial.steps * (args.steps / 30_000)))
+                        steps = max(
+                            2,
+                            round(trial.steps * (args.steps / 30_000)),
+                        )
                         small = {"image_size": args.image_size, "batch": args.batch}
                     trial = dataclasses.replace(
                         trial,
@@ -150,7 +153,11 @@ def main() -> None:
                 next(iter(str(error).splitlines()), type(error).__name__),
                 name,
             )
-            print(f"semiseg: {name}: {error}", file=sys.stderr, flush=True)
+            print(
+                f"semiseg: {name}: {error}",
+                file=sys.stderr,
+                flush=True,
+            )
         else:
             score = result.summary["last"]["val"]
             seconds = result.summary["seconds_train"]

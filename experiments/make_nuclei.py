@@ -27,7 +27,12 @@ def halve(image_HW: np.ndarray) -> np.ndarray:
     """Central crop, averaged over blocks: ``(H, W)`` → ``(96, 96)`` float."""
     top, left = ((n - CROP) // 2 for n in image_HW.shape)
     crop = image_HW[top : top + CROP, left : left + CROP].astype(float)
-    return crop.reshape(CROP // STEP, STEP, CROP // STEP, STEP).mean((1, 3))
+    return crop.reshape(
+        CROP // STEP,
+        STEP,
+        CROP // STEP,
+        STEP,
+    ).mean((1, 3))
 
 
 def main() -> None:

@@ -73,7 +73,14 @@ def simulate(
             dict(
                 zip(
                     COLUMNS,
-                    (what, most, *design, len(hits), round(float(np.mean(hits)), 4), nominal),
+                    (
+                        what,
+                        most,
+                        *design,
+                        len(hits),
+                        round(float(np.mean(hits)), 4),
+                        nominal,
+                    ),
                     strict=True,
                 )
             )
@@ -100,7 +107,13 @@ def simulate(
                 0.95,
             )
             p = [mean_test(y, subset) for y in made]
-            add("paired test, false positives", most, (j, n, s), [x < 0.05 for x in p], 0.05)
+            add(
+                "paired test, false positives",
+                most,
+                (j, n, s),
+                [x < 0.05 for x in p],
+                0.05,
+            )
             add(
                 "paired test, false positives at .001",
                 most,

@@ -85,7 +85,10 @@ def main() -> None:
     for i, (name, trial) in enumerate(plan.items()):
         arm = (trial.synthetic or "").removeprefix(ratio.PREFIX)
         idle = _idle(trial)
-        trial = dataclasses.replace(trial, **{field: getattr(Trial(), field) for field in idle})
+        trial = dataclasses.replace(
+            trial,
+            **{field: getattr(Trial(), field) for field in idle},
+        )
         same = trial
         if not trial.ratio:  # the same run for every setting
             same = dataclasses.replace(trial, synthetic=None)
@@ -115,7 +118,10 @@ def main() -> None:
         mix = ["" if field in idle else getattr(trial, field) for field in varied]
         dice = result.summary["last"]["val"]["dice"]
         rows.append((arm, trial.labels, trial.label_subset, trial.seed, trial.ratio, *mix, dice))
-        print(f"{i + 1:4}/{len(plan)}  {name}  val Dice {dice:.4f}", flush=True)
+        print(
+            f"{i + 1:4}/{len(plan)}  {name}  val Dice {dice:.4f}",
+            flush=True,
+        )
     with path.open("w", newline="") as file:
         table = csv.writer(file, lineterminator="\n")
         mixed = [field.removeprefix("synthetic_") for field in varied]
@@ -130,7 +136,11 @@ def _idle(trial: Trial) -> tuple[str, ...]:
     """Fields of the mix that change nothing in a trial."""
     if trial.ratio == 0:
         return MIX
-    return {"labelled": MIX[3:], "soft": (), "unlabelled": MIX[2:]}[trial.synthetic_as]
+    return {
+        "labelled": MIX[3:],
+        "soft": (),
+        "unlabelled": MIX[2:],
+    }[trial.synthetic_as]
 
 
 def report(path: Path) -> None:
@@ -149,7 +159,10 @@ def report(path: Path) -> None:
 
     def line(row):
         return ", ".join(
-            [source_title(row["arm"]), *(f"{name} {row[name]}" for name in mixed if row[name])]
+            [
+                source_title(row["arm"]),
+                *(f"{name} {row[name]}" for name in mixed if row[name]),
+            ]
         )
 
     def of(row):

@@ -1,8 +1,10 @@
 """A fitted generator, its samples and their card: writes results/gan_NAME_grid.png and
 gan_NAME_card.json.
 
-Command: python experiments/synthetic_set.py nuclei --out runs/gan_nuclei     (32 labelled images, 64²)
-         python experiments/synthetic_set.py acdc --out runs/gan_acdc         (7 patients, 96²; after `semiseg data import … --name acdc`)
+Command: python experiments/synthetic_set.py nuclei --out runs/gan_nuclei
+         (32 labelled images, 64²)
+         python experiments/synthetic_set.py acdc --out runs/gan_acdc
+         (7 patients, 96²; after `semiseg data import … --name acdc`)
 An interrupted fit goes on with the same command. Time and result: see experiments/README.md.
 """
 
@@ -50,13 +52,23 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=0, help="instead of the fit's own")
     parser.add_argument("--n", type=int, default=256)
     args = parser.parse_args()
-    given = settings.override(
-        settings.Settings(), FITS[args.name] | ({"steps": args.steps} if args.steps else {})
-    )
+    overrides = dict(FITS[args.name])
+    if args.steps:
+        overrides["steps"] = args.steps
+    given = settings.override(settings.Settings(), overrides)
     last = fit.fit(given, args.out / "generator")
     shutil.rmtree(args.out / "set", ignore_errors=True)
-    sample.sample_set(sample.load(args.out / "generator"), args.out / "set", args.n)
-    found = report_on(args.out / "set", given.data, steps=JUDGES[args.name], out=args.out / "card")
+    sample.sample_set(
+        sample.load(args.out / "generator"),
+        args.out / "set",
+        args.n,
+    )
+    found = report_on(
+        args.out / "set",
+        given.data,
+        steps=JUDGES[args.name],
+        out=args.out / "card",
+    )
     shutil.rmtree(args.out / "kept", ignore_errors=True)
     sample.sample_set(
         sample.load(args.out / "generator"),
@@ -72,19 +84,26 @@ def main() -> None:
         shutil.copy(args.out / "generator" / "grid.png", results / "gan_nuclei_grid.png")
     else:  # real images that may not be passed on stay where they are
         samples(args.out / "set", results / f"gan_{args.name}_grid.png")
-    short = lambda card: {k: v for k, v in card.items() if k != "samples"}
+
+    def short(card: dict[str, Any]) -> dict[str, Any]:
+        return {k: v for k, v in card.items() if k != "samples"}
+
     record = {
         "fit": {k: last[k] for k in ("step", "seconds", "diversity")},
         "all": short(found),
         "kept": short(filtered),
     }
     (results / f"gan_{args.name}_card.json").write_text(json.dumps(record, indent=1) + "\n")
-    verdict = lambda passed: "pass" if passed else "FAIL"
+    verdict = {True: "pass", False: "FAIL"}
     print(f"{'check':24}{'must':>10}{'all':>10}{'':6}{'kept by the filter':>20}")
-    for one, two in zip(found["checks"], filtered["checks"]):
+    for one, two in zip(
+        found["checks"],
+        filtered["checks"],
+        strict=True,
+    ):
         print(
-            f"{one['check']:24}{one['must']:>10}{one['value']:10.4f} {verdict(one['passed'])} "
-            f"{two['value']:20.4f} {verdict(two['passed'])}"
+            f"{one['check']:24}{one['must']:>10}{one['value']:10.4f} {verdict[one['passed']]} "
+            f"{two['value']:20.4f} {verdict[two['passed']]}"
         )
     print(
         f"{last['seconds']:.0f} s of fitting; the filter keeps {found['counts']['kept']} of "
@@ -96,11 +115,18 @@ def samples(folder: Path, out: Path, rows: int = 5, pairs: int = 4) -> None:
     """Masks and images of a set, evenly taken, side by side."""
     files = sorted((folder / "images").iterdir())
     picked = [files[round(i)] for i in np.linspace(0, len(files) - 1, rows * pairs)]
-    read = lambda part: np.stack(
-        [np.asarray(Image.open(folder / part / f.name)) for f in picked]
-    ).reshape(rows, pairs, *Image.open(picked[0]).size[::-1])
-    masks, images = picture(read("labels")), grey(read("images")[..., None])
-    write_sheet(out, [x[:, i] for i in range(pairs) for x in (masks, images)])
+    size = Image.open(picked[0]).size[::-1]
+
+    def read(part: str) -> np.ndarray:
+        pictures = [np.asarray(Image.open(folder / part / f.name)) for f in picked]
+        return np.stack(pictures).reshape(rows, pairs, *size)
+
+    masks = picture(read("labels"))
+    images = grey(read("images")[..., None])
+    columns: list[np.ndarray] = []
+    for i in range(pairs):
+        columns += (masks[:, i], images[:, i])
+    write_sheet(out, columns)
 
 
 if __name__ == "__main__":

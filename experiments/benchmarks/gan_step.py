@@ -1,7 +1,9 @@
 """A training step of the generator beside the same networks in PyTorch (NCHW), interleaved; and how
 many samples a second are written.
 
-Command: python experiments/benchmarks/gan_step.py --json experiments/results/bench_gan.json       (pip install "semiseg[peer]")
+Command: python experiments/benchmarks/gan_step.py
+    --json experiments/results/bench_gan.json
+(pip install "semiseg[peer]")
 
 Both sides: reduced SPADE with its encoder, two-scale spectral PatchGAN for pairs and another for
 images alone, hinge, DiffAugment by interpolation matrices, feature matching, L1, KL, latent and
@@ -14,7 +16,9 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import itertools
 import json
+import operator
 import platform
 import statistics
 import tempfile
@@ -37,8 +41,15 @@ def ours(size: int, batch: int, inner: int) -> Callable[[], None]:
     """A call that trains ``inner`` steps on the built-in nuclei."""
     given = settings.Settings(labels=32, image_size=size, batch=batch)
     budget = read_budget(given)
-    p = fit.program_of(given, budget.images.shape[-1], len(budget.classes))
-    knobs = jax.tree.map(jnp.float32, dataclasses.replace(given.train, steps=1e6))
+    p = fit.program_of(
+        given,
+        budget.images.shape[-1],
+        len(budget.classes),
+    )
+    knobs = jax.tree.map(
+        jnp.float32,
+        dataclasses.replace(given.train, steps=1e6),
+    )
     state, data = jax.device_put(
         (program.start(p, jnp.uint32(0)), data_of(budget)), devices.copied(p.mesh())
     )
@@ -46,7 +57,14 @@ def ours(size: int, batch: int, inner: int) -> Callable[[], None]:
 
     def run() -> None:
         state = held[0]
-        held[0], metrics = program.chunk(p, knobs, jnp.uint32(0), data, state, state.step + inner)
+        held[0], metrics = program.chunk(
+            p,
+            knobs,
+            jnp.uint32(0),
+            data,
+            state,
+            state.step + inner,
+        )
         jax.block_until_ready((held[0], metrics))
 
     return run
@@ -59,13 +77,18 @@ def peer(size: int, batch: int, inner: int) -> Callable[[], None]:
     from torch import nn
     from torch.nn.utils.parametrizations import spectral_norm
 
-    classes, channels, z, hidden, noise, widths = 2, 1, 16, 16, 8, (128, 64, 32, 16)
+    classes = 2
+    channels = 1
+    z = 16
+    hidden = 16
+    noise = 8
+    widths = (128, 64, 32, 16)
 
     class Encoder(nn.Module):
         def __init__(self) -> None:
             super().__init__()
             w = (channels, 16, 32, 48, 64)
-            self.convs = nn.ModuleList(nn.Conv2d(a, b, 3, 2, 1) for a, b in zip(w, w[1:]))
+            self.convs = nn.ModuleList(nn.Conv2d(a, b, 3, 2, 1) for a, b in itertools.pairwise(w))
             self.code = nn.Linear(64 + 2 * channels * classes, 2 * z)
 
         def forward(self, image: Any, mask: Any) -> Any:
@@ -88,22 +111,20 @@ def peer(size: int, batch: int, inner: int) -> Callable[[], None]:
     class Block(nn.Module):
         def __init__(self, before: int, width: int) -> None:
             super().__init__()
-            self.mask, self.style = nn.Conv2d(classes, hidden, 3, 1, 1), nn.Linear(z, hidden)
-            self.norm0, self.norm1 = (
-                nn.Conv2d(hidden, 2 * before, 3, 1, 1),
-                nn.Conv2d(hidden, 2 * width, 3, 1, 1),
-            )
-            self.conv0, self.conv1 = (
-                nn.Conv2d(before, width, 3, 1, 1, bias=False),
-                nn.Conv2d(width, width, 3, 1, 1),
-            )
-            self.skip, self.strength = (
-                nn.Conv2d(before, width, 1, bias=False),
-                nn.Parameter(torch.randn(1, width, 1, 1) * 0.1),
-            )
+            self.mask = nn.Conv2d(classes, hidden, 3, 1, 1)
+            self.style = nn.Linear(z, hidden)
+            self.norm0 = nn.Conv2d(hidden, 2 * before, 3, 1, 1)
+            self.norm1 = nn.Conv2d(hidden, 2 * width, 3, 1, 1)
+            self.conv0 = nn.Conv2d(before, width, 3, 1, 1, bias=False)
+            self.conv1 = nn.Conv2d(width, width, 3, 1, 1)
+            self.skip = nn.Conv2d(before, width, 1, bias=False)
+            self.strength = nn.Parameter(torch.randn(1, width, 1, 1) * 0.1)
 
         def forward(self, x: Any, mask: Any, code: Any, fresh: Any) -> Any:
-            features = F.leaky_relu(self.mask(mask) + self.style(code)[:, :, None, None], 0.2)
+            features = F.leaky_relu(
+                self.mask(mask) + self.style(code)[:, :, None, None],
+                0.2,
+            )
 
             def spade(norm: Any, x: Any) -> Any:
                 gamma, beta = norm(features).chunk(2, 1)
@@ -116,11 +137,11 @@ def peer(size: int, batch: int, inner: int) -> Callable[[], None]:
         def __init__(self) -> None:
             super().__init__()
             self.encoder = Encoder()
-            self.first, self.first_style = (
-                nn.Conv2d(classes + noise, widths[0], 3, 1, 1),
-                nn.Linear(z, widths[0]),
+            self.first = nn.Conv2d(classes + noise, widths[0], 3, 1, 1)
+            self.first_style = nn.Linear(z, widths[0])
+            self.blocks = nn.ModuleList(
+                Block(a, b) for a, b in zip((widths[0], *widths[:-1]), widths, strict=True)
             )
-            self.blocks = nn.ModuleList(Block(a, b) for a, b in zip((widths[0], *widths), widths))
             self.last = nn.Conv2d(widths[-1], channels, 3, 1, 1)
 
         def forward(self, mask: Any, code: Any, fresh: Any) -> Any:
@@ -131,21 +152,30 @@ def peer(size: int, batch: int, inner: int) -> Callable[[], None]:
             for i, block in enumerate(self.blocks):
                 if i:
                     x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
-                x = block(x, F.avg_pool2d(mask, 8 >> i) if i < 3 else mask, code, fresh[i + 1])
+                x = block(
+                    x,
+                    F.avg_pool2d(mask, 8 >> i) if i < 3 else mask,
+                    code,
+                    fresh[i + 1],
+                )
             return torch.tanh(self.last(F.leaky_relu(x, 0.2)))
 
     class Patch(nn.Module):
         def __init__(self, inputs: int) -> None:
             super().__init__()
             w = (inputs, 32, 64, 128)
-            layer = lambda i: spectral_norm(nn.Conv2d(w[i], w[i + 1], 4, 2, 1, bias=i == 0))
-            self.scales = nn.ModuleList(
-                nn.ModuleList([*(layer(i) for i in range(3)), nn.Conv2d(128, 1, 3, 1, 1)])
-                for _ in range(2)
-            )
+
+            def layer(i: int) -> Any:
+                return spectral_norm(nn.Conv2d(w[i], w[i + 1], 4, 2, 1, bias=i == 0))
+
+            self.scales = nn.ModuleList()
+            for _ in range(2):
+                layers = [layer(i) for i in range(3)]
+                self.scales.append(nn.ModuleList([*layers, nn.Conv2d(128, 1, 3, 1, 1)]))
 
         def forward(self, x: Any) -> Any:
-            logits, features = [], []
+            logits = []
+            features = []
             for s, layers in enumerate(self.scales):
                 y = x = F.avg_pool2d(x, 2) if s else x
                 for i in range(3):
@@ -156,19 +186,33 @@ def peer(size: int, batch: int, inner: int) -> Callable[[], None]:
             return logits, features
 
     torch.manual_seed(0)
-    g, d, u = Spade(), Patch(classes + channels), Patch(channels)
+    g = Spade()
+    d = Patch(classes + channels)
+    u = Patch(channels)
     average = [p.detach().clone() for p in g.parameters()]
     opt_g = torch.optim.Adam(g.parameters(), 3e-4, (0.0, 0.9))
-    opt_d = torch.optim.Adam([*d.parameters(), *u.parameters()], 6e-4, (0.0, 0.9))
+    opt_d = torch.optim.Adam(
+        [*d.parameters(), *u.parameters()],
+        6e-4,
+        (0.0, 0.9),
+    )
     image, other = torch.rand(2, batch, channels, size, size) * 2 - 1
     label = (
-        torch.randint(0, classes, (batch, size // 8, size // 8))
+        torch.randint(
+            0,
+            classes,
+            (batch, size // 8, size // 8),
+        )
         .repeat_interleave(8, 1)
         .repeat_interleave(8, 2)
     )
     mask = F.one_hot(label, classes).permute(0, 3, 1, 2).float()
-    own, free = batch // 2, batch // 4
-    sides = [size // 8, *(size // 8 << i for i in range(4))]
+    own = batch // 2
+    free = batch // 4
+    sides = [
+        size // 8,
+        *(size // 8 << i for i in range(4)),
+    ]
     nothing = mask[:, :0]
     apart = (image - image.roll(1, 0)).abs().mean()
 
@@ -192,17 +236,30 @@ def peer(size: int, batch: int, inner: int) -> Callable[[], None]:
 
     def changed(h: Any, mask: Any, image: Any) -> Any:
         n = len(image)
-        both = torch.einsum("bij,bcjw->bciw", h[0][:n], torch.cat([mask, image], 1))
+        both = torch.einsum(
+            "bij,bcjw->bciw",
+            h[0][:n],
+            torch.cat([mask, image], 1),
+        )
         both = torch.einsum("bkw,bciw->bcik", h[1][:n], both)
         k = mask.shape[1]
-        m, x = both[:, :k], both[:, k:]
+        m = both[:, :k]
+        x = both[:, k:]
         mean = x.mean((1, 2, 3), keepdim=True)
         return m, (x - mean) * h[2][:n] + mean + h[3][:n]
 
-    hinge = lambda r, f: (
-        sum(F.relu(1 - a).mean() + F.relu(1 + b).mean() for a, b in zip(r, f)) / len(r)
-    )
-    twice = lambda x: torch.cat([x[:own], x[own : own + free].repeat_interleave(2, 0)])
+    def hinge(real: list[Any], generated: list[Any]) -> Any:
+        pairs = zip(real, generated, strict=True)
+        return sum(F.relu(1 - a).mean() + F.relu(1 + b).mean() for a, b in pairs) / len(real)
+
+    def twice(x):
+        return torch.cat(
+            [
+                x[:own],
+                x[own : own + free].repeat_interleave(2, 0),
+            ]
+        )
+
     count = [0]
 
     def step() -> None:
@@ -211,22 +268,40 @@ def peer(size: int, batch: int, inner: int) -> Callable[[], None]:
         mean, logvar = g.encoder(image[:own], mask[:own])
         code = mean + (0.5 * logvar).exp() * torch.randn_like(mean)
         code = torch.cat(
-            [code, torch.stack([torch.randn(free, z), code[:free].detach()], 1).flatten(0, 1)]
+            [
+                code,
+                torch.stack(
+                    [torch.randn(free, z), code[:free].detach()],
+                    1,
+                ).flatten(0, 1),
+            ]
         )
         masks = twice(mask)
         fake = g(masks, code, fresh)
-        h, h_other = how(), how()
+        h = how()
+        h_other = how()
         # discriminators
         opt_d.zero_grad(set_to_none=True)
-        (rm, ri), (fm, fi), (_, oi) = (
-            changed(h, mask, image),
-            changed(h, masks, fake.detach()),
-            changed(h_other, nothing, other),
+        rm, ri = changed(h, mask, image)
+        fm, fi = changed(h, masks, fake.detach())
+        _, oi = changed(h_other, nothing, other)
+        logits, _ = d(
+            torch.cat(
+                [
+                    torch.cat([rm, ri], 1),
+                    torch.cat([fm, fi], 1),
+                ]
+            )
         )
-        logits, _ = d(torch.cat([torch.cat([rm, ri], 1), torch.cat([fm, fi], 1)]))
-        loss: Any = hinge([y[:batch] for y in logits], [y[batch:] for y in logits])
+        loss: Any = hinge(
+            [y[:batch] for y in logits],
+            [y[batch:] for y in logits],
+        )
         logits, _ = u(torch.cat([oi, fi]))
-        loss = loss + hinge([y[:batch] for y in logits], [y[batch:] for y in logits])
+        loss = loss + hinge(
+            [y[:batch] for y in logits],
+            [y[batch:] for y in logits],
+        )
         if count[0] % 16 == 0:
             for net, x, m in ((d, image, mask), (u, other, nothing)):
                 x = x.clone().requires_grad_()
@@ -240,7 +315,14 @@ def peer(size: int, batch: int, inner: int) -> Callable[[], None]:
         for p in (*d.parameters(), *u.parameters()):
             p.requires_grad_(False)
         fm, fi = changed(h, masks, fake)
-        logits, features = d(torch.cat([torch.cat([fm, fi], 1), torch.cat([rm, ri], 1)[:own]]))
+        logits, features = d(
+            torch.cat(
+                [
+                    torch.cat([fm, fi], 1),
+                    torch.cat([rm, ri], 1)[:own],
+                ]
+            )
+        )
         total: Any = (
             -sum(y[:batch].mean() for y in logits) / 2 - 0.5 * sum(y.mean() for y in u(fi)[0]) / 2
         )
@@ -251,9 +333,8 @@ def peer(size: int, batch: int, inner: int) -> Callable[[], None]:
         area = mask[:own].sum((2, 3))
         total = total + 10 * ((difference * mask[:own]).sum((2, 3)) / area.clamp(min=1)).mean()
         total = total + 0.02 * 0.5 * (logvar.exp() + mean**2 - 1 - logvar).sum(1).mean()
-        for p in (
-            g.encoder.parameters()
-        ):  # the style is recovered through the encoder as it is, which learns nothing from it
+        # the style is recovered through the encoder as it is, which learns nothing from it
+        for p in g.encoder.parameters():
             p.requires_grad_(False)
         total = (
             total + 0.5 * (g.encoder(fake[own:], masks[own:])[0] - code[own:].detach()).abs().mean()
@@ -262,14 +343,17 @@ def peer(size: int, batch: int, inner: int) -> Callable[[], None]:
             p.requires_grad_(True)
         front = masks[own::2, 1:].sum(1, keepdim=True)
         far = (fake[own::2] - fake[own + 1 :: 2]).abs()
-        part = lambda w: (far * w).sum((1, 2, 3)) / (w.sum((1, 2, 3)) + 1)
+
+        def part(w):
+            return (far * w).sum((1, 2, 3)) / (w.sum((1, 2, 3)) + 1)
+
         total = total + 2 * F.relu(1 - 0.5 * (part(front) + part(1 - front)) / (0.5 * apart)).mean()
         total.backward()
         opt_g.step()
         for p in (*d.parameters(), *u.parameters()):
             p.requires_grad_(True)
         with torch.no_grad():
-            for a, p in zip(average, g.parameters()):
+            for a, p in zip(average, g.parameters(), strict=True):
                 a.lerp_(p, 0.001)
         count[0] += 1
 
@@ -277,7 +361,10 @@ def peer(size: int, batch: int, inner: int) -> Callable[[], None]:
         for _ in range(inner):
             step()
 
-    run.parameters = tuple(sum(p.numel() for p in net.parameters()) for net in (g, d, u))  # type: ignore[attr-defined]
+    def size_of(net: nn.Module) -> int:
+        return sum(p.numel() for p in net.parameters())
+
+    run.parameters = (size_of(g), size_of(d), size_of(u))  # type: ignore[attr-defined]
     return run
 
 
@@ -316,16 +403,23 @@ def main() -> None:
         "jax": ours(args.size, args.batch, args.inner),
         "pytorch_nchw": peer(args.size, args.batch, args.inner),
     }
-    p = fit.program_of(settings.Settings(image_size=args.size, batch=args.batch), 1, 2)
-    state = jax.eval_shape(lambda: program.start(p, jnp.uint32(0)))
-    sizes = tuple(
-        sum(x.size for x in jax.tree.leaves(tree))
-        for tree in (state.g, state.d.weights, state.u.weights)
+    p = fit.program_of(
+        settings.Settings(image_size=args.size, batch=args.batch),
+        1,
+        2,
     )
-    assert sizes == contenders["pytorch_nchw"].parameters, (
-        sizes,
-        contenders["pytorch_nchw"].parameters,
-    )  # type: ignore[attr-defined]
+    state = jax.eval_shape(lambda: program.start(p, jnp.uint32(0)))
+
+    def size_of(tree: Any) -> int:
+        return sum(x.size for x in jax.tree.leaves(tree))
+
+    sizes = (
+        size_of(state.g),
+        size_of(state.d.weights),
+        size_of(state.u.weights),
+    )
+    sizes_of_peer = contenders["pytorch_nchw"].parameters  # type: ignore[attr-defined]
+    assert sizes == sizes_of_peer, (sizes, sizes_of_peer)
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     for run in contenders.values():
         run()
@@ -336,13 +430,23 @@ def main() -> None:
             seconds[name].append((time.perf_counter() - began) / args.inner)
     found = {
         "command": "python experiments/benchmarks/gan_step.py",
-        "parameters": {"generator": sizes[0], "pair_discriminator": sizes[1], "image_discriminator": sizes[2]},
+        "parameters": {
+            "generator": sizes[0],
+            "pair_discriminator": sizes[1],
+            "image_discriminator": sizes[2],
+        },
         "step_s": {name: statistics.median(s) for name, s in seconds.items()},
-        "jax / pytorch_nchw": statistics.median(a / b for a, b in zip(seconds["jax"], seconds["pytorch_nchw"])),
+        "jax / pytorch_nchw": statistics.median(map(operator.truediv, *seconds.values())),
         "samples_per_s_at_96": sampling(96, args.samples),
-        "size": args.size, "batch": args.batch, "repeats": args.repeats, "inner": args.inner, "goals": {"jax / pytorch_nchw": 1.3, "samples_per_s_at_96": 50},
-        "versions": {name: version(name) for name in ("jax", "jaxlib", "torch")}, "cores": len(jax.devices()), "processor": platform.machine(),
-    }  # fmt: skip
+        "size": args.size,
+        "batch": args.batch,
+        "repeats": args.repeats,
+        "inner": args.inner,
+        "goals": {"jax / pytorch_nchw": 1.3, "samples_per_s_at_96": 50},
+        "versions": {name: version(name) for name in ("jax", "jaxlib", "torch")},
+        "cores": len(jax.devices()),
+        "processor": platform.machine(),
+    }
     print(json.dumps(found, indent=1))
     if args.json:
         args.json.write_text(json.dumps(found, indent=1) + "\n")

@@ -55,7 +55,12 @@ def main() -> int:
             time.sleep(rng.uniform(0.0, 0.3))
             if process.poll() is None:
                 process.send_signal(signal.SIGKILL)
-                moments.append({"after_s": round(time.monotonic() - began, 2), "step": last(cut)})
+                moments.append(
+                    {
+                        "after_s": round(time.monotonic() - began, 2),
+                        "step": last(cut),
+                    }
+                )
                 print(
                     f"kill {len(moments)}: after {moments[-1]['after_s']} s, "
                     f"{moments[-1]['step']} steps logged",

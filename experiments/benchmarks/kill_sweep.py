@@ -147,7 +147,10 @@ def disturb(
 
     while len(moments) < kills and len(stamps) < TRIALS:
         early = rng.random() < 0.25
-        goal = len(stamps) + rng.randint(0, max(1, round(1.4 * TRIALS / kills)))
+        goal = len(stamps) + rng.randint(
+            0,
+            max(1, round(1.4 * TRIALS / kills)),
+        )
         began = time.monotonic()
         process = start(grid, out, jobs)
         clock = time.time()

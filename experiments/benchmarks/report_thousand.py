@@ -59,7 +59,15 @@ def main() -> int:
         runs = folder / "runs"
         out = folder / "report"
         copies(train(folder / "tiny"), runs, args.runs)
-        command = [sys.executable, "-m", "semiseg.cli.main", "report", str(runs), "--out", str(out)]
+        command = [
+            sys.executable,
+            "-m",
+            "semiseg.cli.main",
+            "report",
+            str(runs),
+            "--out",
+            str(out),
+        ]
         began = time.perf_counter()
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         seconds = time.perf_counter() - began
@@ -79,7 +87,12 @@ def main() -> int:
             "report_html_kib": kib([out / "report.html"]),
             "environment": environment(),
         }
-    print(json.dumps({k: v for k, v in found.items() if k != "environment"}, indent=1))
+    print(
+        json.dumps(
+            {k: v for k, v in found.items() if k != "environment"},
+            indent=1,
+        )
+    )
     if args.json:
         args.json.write_text(json.dumps(found, indent=1) + "\n")
     return int(seconds > args.goal)
@@ -98,7 +111,12 @@ def train(folder: Path) -> Path:
         "batch": 4,
         "root": str(folder.parent / "data"),
     }
-    semiseg.run(config.override(config.Trial(), fields), folder, progress=False, test=True)
+    semiseg.run(
+        config.override(config.Trial(), fields),
+        folder,
+        progress=False,
+        test=True,
+    )
     return folder
 
 
@@ -125,7 +143,11 @@ def copies(source: Path, out: Path, count: int) -> None:
         folder.mkdir(parents=True)
         worth = 0.06 * math.log2(labels) + METHODS[method] / (1 + labels / 40) + rng.normal(0, 0.01)
         values = value_of_row + worth + rng.normal(0, 0.02, len(rows))
-        values = np.where(bounded, np.clip(values, 0, 1), np.abs(value_of_row * (1 - worth)))
+        values = np.where(
+            bounded,
+            np.clip(values, 0, 1),
+            np.abs(value_of_row * (1 - worth)),
+        )
         with (folder / "per_subject.csv").open("w", newline="") as file:
             table = csv.writer(file, lineterminator="\n")
             table.writerow(head)

@@ -111,7 +111,10 @@ def main() -> int:
     }
     found = rounded(found)
     print(
-        json.dumps({k: v for k, v in found.items() if k not in ("each", "environment")}, indent=1)
+        json.dumps(
+            {k: v for k, v in found.items() if k not in ("each", "environment")},
+            indent=1,
+        )
     )
     if args.json:
         args.json.write_text(json.dumps(found, indent=1) + "\n")
