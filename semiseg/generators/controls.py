@@ -49,7 +49,8 @@ def control(kind: str, budget: Budget, n: int, seed: int, flip: bool = True) -> 
 
 
 def _augmented(rng: np.random.Generator, image: np.ndarray, label: np.ndarray, flip: bool) -> Pair:
-    varied = masks.vary(label, rng, masks.Vary(flip=flip), image=image)
+    how = masks.Vary(flip=flip)
+    varied = masks.vary(label, rng, how, image=image)
     if varied.image is None:
         return image, varied.label
     return varied.image, varied.label
@@ -59,8 +60,10 @@ def _pasted(rng: np.random.Generator, images: np.ndarray, labels: np.ndarray, j:
     """Pair ``j`` with about half of the objects of another pair, in their places; at least one
     object.
     """
-    other = int((j + rng.integers(1, len(images))) % len(images))
-    foreground = (labels[other] != 0) & (labels[other] != IGNORE)
+    n_images = len(images)
+    other = (j + int(rng.integers(1, n_images))) % n_images
+    other_label = labels[other]
+    foreground = (other_label != 0) & (other_label != IGNORE)
     parts, n = ndimage.label(foreground, masks.EIGHT_CONNECTED)
     if not n:
         return images[j], labels[j]
@@ -69,7 +72,8 @@ def _pasted(rng: np.random.Generator, images: np.ndarray, labels: np.ndarray, j:
     chosen[1 + rng.integers(n)] = True
     where = chosen[parts]
     image = np.where(where[..., None], images[other], images[j])
-    return image, np.where(where, labels[other], labels[j])
+    label = np.where(where, other_label, labels[j])
+    return image, label
 
 
 def write_control(kind: str, budget: Budget, out: Path, n: int, settings: Settings) -> None:

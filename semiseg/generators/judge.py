@@ -125,7 +125,8 @@ def features(model: Model, params: Params, images: np.ndarray) -> np.ndarray:
     batches = []
     for i in range(0, len(images), BATCH):
         part = images[i : i + BATCH]
-        batches.append(np.asarray(of_batch(params, last_repeated(part, BATCH)))[: len(part)])
+        whole_batch = last_repeated(part, BATCH)
+        batches.append(np.asarray(of_batch(params, whole_batch))[: len(part)])
     return np.concatenate(batches)
 
 

@@ -119,8 +119,8 @@ def _moved(x: np.ndarray, points: np.ndarray, order: int) -> np.ndarray:
 
 def _moved_image(image: np.ndarray, points: np.ndarray) -> np.ndarray:
     channels = np.moveaxis(image.astype(np.float32), -1, 0)
-    moved = np.stack([_moved(channel, points, order=1) for channel in channels], -1)
-    return moved.round().astype(np.uint8)
+    moved = [_moved(channel, points, order=1) for channel in channels]
+    return np.stack(moved, -1).round().astype(np.uint8)
 
 
 def _coordinates(shape: tuple[int, ...], rng: np.random.Generator, how: Vary) -> np.ndarray:
@@ -130,15 +130,19 @@ def _coordinates(shape: tuple[int, ...], rng: np.random.Generator, how: Vary) ->
     angle = np.deg2rad(how.rotate) * rng.uniform(-1, 1)
     zoom = how.zoom ** rng.uniform(-1, 1)
     grid = np.asarray(np.mgrid[: shape[0], : shape[1]]) - centre
-    turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]]) / zoom
+    cosine = np.cos(angle)
+    sine = np.sin(angle)
+    turn = np.array([[cosine, sine], [-sine, cosine]]) / zoom
     fields = []
     for _ in shape:
         noise = rng.normal(size=shape)
-        fields.append(ndimage.gaussian_filter(noise, how.smooth * shape[0], mode="reflect"))
+        smooth = ndimage.gaussian_filter(noise, how.smooth * shape[0], mode="reflect")
+        fields.append(smooth)
     field = np.stack(fields)
     field *= how.bend * size / max(field.std(), 1e-9)
     turned = np.einsum("ij,jhw->ihw", turn, grid) + centre
-    return turned + field + how.shift * size * rng.uniform(-1, 1, (2, 1, 1))
+    shift = how.shift * size * rng.uniform(-1, 1, (2, 1, 1))
+    return turned + field + shift
 
 
 # ------------------------------------------------------------------ topology
@@ -168,8 +172,10 @@ def topology(label: np.ndarray) -> dict[int, Topology]:
         if k in (0, IGNORE):
             continue
         parts, n = ndimage.label(label == k, EIGHT_CONNECTED)
-        edge = np.concatenate([parts[0], parts[-1], parts[:, 0], parts[:, -1]])
-        border = len(np.setdiff1d(edge, [0]))
+        rows = parts[[0, -1]]
+        columns = parts[:, [0, -1]]
+        at_border = np.union1d(rows, columns)
+        border = np.count_nonzero(at_border)
         _, outside = ndimage.label(np.pad(label != k, 1, constant_values=True))
         classes[int(k)] = Topology(n - border, border, outside - 1)
     return classes
@@ -230,8 +236,10 @@ def with_regions(images: np.ndarray, labels: np.ndarray, classes: int, regions: 
         low, high = np.percentile(smooth[ground], (5, 95))
         if (high - low) / regions < 8:
             continue
-        region = np.clip(((smooth - low) / (high - low) * regions).astype(int), 0, regions - 1)
-        split[i] = np.where(ground & (region > 0), classes + region - 1, label)
+        level = (smooth - low) / (high - low) * regions
+        region = np.clip(level.astype(int), 0, regions - 1)
+        is_further = ground & (region > 0)
+        split[i] = np.where(is_further, classes + region - 1, label)
     return split
 
 
@@ -241,7 +249,8 @@ def without_regions(labels: np.ndarray, classes: int) -> np.ndarray:
     >>> without_regions(np.array([0, 1, 2, 255]), classes=2).tolist()
     [0, 1, 0, 255]
     """
-    return np.where((labels >= classes) & (labels != IGNORE), 0, labels).astype(np.uint8)
+    is_region = (labels >= classes) & (labels != IGNORE)
+    return np.where(is_region, 0, labels).astype(np.uint8)
 
 
 def check_size(masks: np.ndarray, size: int, where: str) -> None:

@@ -41,8 +41,9 @@ def _paint(
     generator: Any, classes: int, weights: Any, label: jax.Array, code: jax.Array, noise: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     image, mask = generator.apply(weights, one_hot(label, classes), code, noise)
-    painted = jnp.where(mask.any(-1), mask.argmax(-1), IGNORE).astype(jnp.uint8)
-    return jnp.clip(jnp.round((image + 1) * 127.5), 0, 255).astype(jnp.uint8), painted
+    grey_levels = jnp.clip(jnp.round((image + 1) * 127.5), 0, 255)
+    classes_of_pixels = jnp.where(mask.any(-1), mask.argmax(-1), IGNORE)
+    return grey_levels.astype(jnp.uint8), classes_of_pixels.astype(jnp.uint8)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
@@ -134,7 +135,8 @@ def grid(
     """
     rng = np.random.default_rng(0)
     joint = program.generator.joint
-    chosen = np.unique(np.linspace(0, len(images) - 1, rows).round().astype(int))
+    even = np.linspace(0, len(images) - 1, rows)
+    chosen = np.unique(even.round().astype(int))
     real = images[chosen]
     label = labels[chosen]
     n = len(chosen)
@@ -157,11 +159,18 @@ def write_sheet(path: Path, columns: list[np.ndarray]) -> None:
     """Columns of colour pictures ``(rows, H, W, 3)`` as one PNG, small ones enlarged."""
     from PIL import Image
 
-    framed = [np.pad(c, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=255) for c in columns]
-    sheet = np.concatenate([np.concatenate(list(c), 0) for c in framed], 1)
+    sheet = np.concatenate([_framed_column(column) for column in columns], 1)
     factor = max(1, SHEET_WIDTH // sheet.shape[1])
+    enlarged = sheet.repeat(factor, 0).repeat(factor, 1)
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(sheet.repeat(factor, 0).repeat(factor, 1)).save(path)
+    Image.fromarray(enlarged).save(path)
+
+
+def _framed_column(pictures: np.ndarray) -> np.ndarray:
+    """``(rows, H, W, 3)`` below each other, a white line around each."""
+    line = (1, 1)
+    framed = np.pad(pictures, ((0, 0), line, line, (0, 0)), constant_values=255)
+    return framed.reshape(-1, *framed.shape[2:])
 
 
 def picture(label: np.ndarray) -> np.ndarray:
@@ -170,7 +179,9 @@ def picture(label: np.ndarray) -> np.ndarray:
     >>> picture(np.array([0, 1, 255])).tolist()
     [[0, 0, 0], [230, 159, 0], [255, 255, 255]]
     """
-    return np.where((label == IGNORE)[..., None], np.uint8(255), COLOURS[label % len(COLOURS)])
+    colours = COLOURS[label % len(COLOURS)]
+    ignored = (label == IGNORE)[..., None]
+    return np.where(ignored, np.uint8(255), colours)
 
 
 def grey(image: np.ndarray) -> np.ndarray:

@@ -52,7 +52,9 @@ class PairFolder:
 
 
 def _without_channel(image: np.ndarray) -> np.ndarray:
-    return image[..., 0] if image.shape[-1] == 1 else image
+    if image.shape[-1] > 1:
+        return image
+    return image[..., 0]
 
 
 def _save_png(path: Path, pixels: np.ndarray) -> None:

@@ -67,10 +67,13 @@ def samples_to_show(samples: list[dict[str, Any]], rows: int) -> list[int]:
     >>> samples_to_show([{"texture": t, "dice": 1.0} for t in (0.1, 0.2, 0.3)], 2)
     [2, 0]
     """
-    nearest = np.argsort([-sample["texture"] for sample in samples])[: rows // 2]
-    worst = np.argsort([sample["dice"] for sample in samples])[: rows // 4]
-    even = np.linspace(0, len(samples) - 1, rows).astype(int)
-    return [int(i) for i in dict.fromkeys([*nearest, *worst, *even])][:rows]
+    textures = np.array([sample["texture"] for sample in samples])
+    dice = np.array([sample["dice"] for sample in samples])
+    nearest = np.argsort(-textures)[: rows // 2]
+    worst = np.argsort(dice)[: rows // 4]
+    even = np.linspace(0, len(samples) - 1, rows)
+    chosen = np.concatenate([nearest, worst, even.astype(int)])
+    return list(dict.fromkeys(chosen.tolist()))[:rows]
 
 
 def _page(report: dict[str, Any]) -> str:
