@@ -12,7 +12,9 @@ from typing import Literal
 
 PREFIX = "make:"
 """Of a trial's ``synthetic`` that names a source of this table: ``make:spade``."""
-_GENERATED_SET = re.compile(rf"{PREFIX}(.+)|made-(.+)-[0-9a-f]{{12}}")
+DIGITS = 12
+"""Hexadecimal digits of a hash in the name of a set."""
+_OF_A_SOURCE = re.compile(rf"{PREFIX}(.+)|made-(.+)-[0-9a-f]{{{DIGITS}}}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,7 +107,18 @@ def source_title(name: str) -> str:
     """
     if name in SOURCES:
         return SOURCES[name].title
-    return f"{name.replace('_', ' ')} images" if name else "synthetic images"
+    if not name:
+        return "synthetic images"
+    return f"{name.replace('_', ' ')} images"
+
+
+def set_name(source: str, digest: str) -> str:
+    """The name on disk of a source's set, with the hash of what it is made from.
+
+    >>> set_name("copy_paste", "0123456789abcdef")
+    'made-copy-paste-0123456789ab'
+    """
+    return f"made-{source.replace('_', '-')}-{digest[:DIGITS]}"
 
 
 def source_of(synthetic: str) -> str:
@@ -115,7 +128,7 @@ def source_of(synthetic: str) -> str:
     >>> source_of("make:spade"), source_of("made-copy-paste-0123456789ab"), source_of("my_set")
     ('spade', 'copy_paste', '')
     """
-    match = _GENERATED_SET.fullmatch(synthetic)
+    match = _OF_A_SOURCE.fullmatch(synthetic)
     if match is None:
         return ""
     return (match[1] or match[2]).replace("-", "_")

@@ -1,4 +1,4 @@
-"""``semiseg gan fit | sample | card``: a generator, a synthetic set, and the set's quality report."""
+"""``semiseg gan fit | sample | card``: a generator, a synthetic set, its quality report."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ FIT = Command(
         Flag("out", "", ..., value="G"),
         Flag(
             "teacher",
-            "a run of the same budget: --train.pseudo (e.g. 0.25) of the pairs are other images with "
-            "its masks, each by its confidence",
+            "a run of the same budget: --train.pseudo (e.g. 0.25) of the pairs are other images "
+            "with its masks, each by its confidence",
         ),
         Flag("quiet", "no progress bar", False, shown="False"),
         Flag(

@@ -56,7 +56,7 @@ def read_budget(settings: Settings) -> Budget:
     Raises:
       UserError: fewer than two labelled images, or a class that no mask of the budget has.
     """
-    made, _, training = pools.pools(
+    pool, _, training = pools.pools(
         settings.data,
         settings.root,
         settings.frame,
@@ -64,9 +64,9 @@ def read_budget(settings: Settings) -> Budget:
         label_subset=settings.label_subset,
     )
     size = (settings.image_size, settings.image_size)
-    images = np.asarray(centre(made.image_NHWC, size))
-    labels = np.array(centre(made.label_NHW, size))
-    labelled = np.unique(np.asarray(made.labelled_N)[: int(made.labelled_count)])
+    images = np.asarray(centre(pool.image_NHWC, size))
+    labels = np.array(centre(pool.label_NHW, size))
+    labelled = np.unique(np.asarray(pool.labelled_N)[: int(pool.labelled_count)])
     classes = training.info.classes
     where = (
         f"data set {settings.data!r}, labels {settings.labels}, label subset "

@@ -1,4 +1,4 @@
-"""When a fit has collapsed: a generator that paints one image, or a discriminator that always wins."""
+"""When a fit has collapsed: a generator paints one image, or a discriminator always wins."""
 
 from __future__ import annotations
 

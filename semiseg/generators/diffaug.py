@@ -15,7 +15,7 @@ import jax.numpy as jnp
 
 
 class Draw(NamedTuple):
-    """What is done to each image of a batch; made once and used for an image and its
+    """What is done to each image of a batch; drawn once and used for an image and its
     reconstruction, so that their features can be compared.
 
     Attributes:

@@ -1,4 +1,4 @@
-"""The joint generator: noise becomes a mask and the image that belongs to it, with no mask given."""
+"""The joint generator: noise becomes a mask and its image, with no mask given."""
 
 from __future__ import annotations
 

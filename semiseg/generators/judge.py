@@ -148,9 +148,9 @@ def dice(prediction: np.ndarray, label: np.ndarray) -> np.ndarray:
 
 def _dice(prediction: np.ndarray, label: np.ndarray) -> float:
     counted = label != IGNORE
-    shown = np.union1d(prediction[counted], label[counted])
+    classes = np.union1d(prediction[counted], label[counted])
     scores = []
-    for k in np.setdiff1d(shown, [0]):
+    for k in np.setdiff1d(classes, [0]):
         predicted = prediction == k
         real = label == k
         size = np.sum(predicted & counted) + np.sum(real)

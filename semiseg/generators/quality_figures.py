@@ -132,7 +132,8 @@ class Judges:
         subjects = rng.permutation(np.unique(real.seen.subjects))
         if len(subjects) < 2:
             what = (
-                "the card needs two seen subjects, to judge each by what was learnt from the other"
+                "a quality report needs two seen subjects, to judge each by what was learnt from "
+                "the other"
             )
             raise UserError(what, remedy="give more with --labels")
         middle = len(subjects) // 2
@@ -151,7 +152,7 @@ class Judges:
         return cls(fake, real, model, [one, two], pupil, (subjects[:middle], subjects[middle:]))
 
     def agreement(self) -> Agreement:
-        """Dice of each pair by the judge that did not see its subject, by both where neither did."""
+        """Dice of each pair by the judge that did not see its subject; by both where none did."""
         seen = self.real.seen
         first, second = (self._dice(params, seen) for params in self.halves)
         by_one, by_two = (self._dice(params, self.fake) for params in self.halves)

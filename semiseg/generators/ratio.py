@@ -38,7 +38,7 @@ from semiseg.generators.quality_page import REPORT, write_report
 from semiseg.generators.settings import Settings
 from semiseg.run_folder import SAMPLES as GRID
 from semiseg.run_folder import RunFolder
-from semiseg.synthetic_sources import CONTROLS, GENERATED, PREFIX, SOURCES
+from semiseg.synthetic_sources import CONTROLS, DIGITS, GENERATED, PREFIX, SOURCES, set_name
 from semiseg.types import IGNORE
 
 SAMPLES = 256
@@ -159,14 +159,14 @@ def resolve(
         raise UserError(f"synthetic {synthetic!r}: choose one of {known}", field="synthetic")
     if kind in GENERATED:
         settings = setting.override(settings, {"generator": SOURCES[kind].generator})
-    made = _Set(kind, settings, samples, card)
-    if made.is_whole():
-        return made.name
+    synthetic_set = _Set(kind, settings, samples, card)
+    if synthetic_set.is_whole():
+        return synthetic_set.name
     # one process makes a set, the others wait for it
-    with Lock(made.work / f"{made.name}.lock"):
-        if not made.is_whole():
-            made.make(progress)
-    return made.name
+    with Lock(synthetic_set.work / f"{synthetic_set.name}.lock"):
+        if not synthetic_set.is_whole():
+            synthetic_set.make(progress)
+    return synthetic_set.name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -180,8 +180,7 @@ class _Set:
 
     @functools.cached_property
     def name(self) -> str:
-        digest = content(self.kind, self.settings, self.samples)
-        return f"made-{self.kind.replace('_', '-')}-{digest[:12]}"
+        return set_name(self.kind, content(self.kind, self.settings, self.samples))
 
     @property
     def root(self) -> Path:
@@ -215,7 +214,7 @@ class _Set:
         shutil.rmtree(folder, ignore_errors=True)  # of a set that was cut off
         settings = self.settings
         budget = read_budget(dataclasses.replace(settings, regions=1))
-        generator = RunFolder(self.work / f"generator-{content('', settings, 0)[:12]}")
+        generator = RunFolder(self.work / f"generator-{content('', settings, 0)[:DIGITS]}")
         if self.kind in GENERATED:
             self._generate(generator, folder, progress)
         else:

@@ -285,7 +285,7 @@ def sample_set(
     _check_arguments(fitted, out, n, seed, format)
     names = [f"syn{i:06d}" for i in range(n)]
     if keep is not None:
-        names = _kept(Path(keep), names)
+        names = _selected(Path(keep), names)
     sampling = {"n": n, "seed": seed, "masks": source, "style": style, "kept": len(names)}
     record = {"hash": fitted.hash, **fitted.header, "sampling": sampling}
     samples = stream(fitted, names, seed=seed, source=source, style=style)
@@ -316,7 +316,7 @@ def _check_arguments(fitted: Fitted, out: Path, n: int, seed: int, format: str) 
         raise UserError("is not empty", where=out, remedy="choose another --out")
 
 
-def _kept(path: Path, names: list[str]) -> list[str]:
+def _selected(path: Path, names: list[str]) -> list[str]:
     """Those of ``names`` that the file names.
 
     Raises:
@@ -327,9 +327,9 @@ def _kept(path: Path, names: list[str]) -> list[str]:
     except (OSError, UnicodeDecodeError) as error:
         remedy = "give the keep.txt of `semiseg gan card`"
         raise UserError(f"cannot be read ({error})", where=path, remedy=remedy) from None
-    kept = [name for name in names if name in wanted]
-    if len(kept) < 2:
-        what = f"keeps {len(kept)} of the {len(names)} samples"
+    selected = [name for name in names if name in wanted]
+    if len(selected) < 2:
+        what = f"keeps {len(selected)} of the {len(names)} samples"
         remedy = "sample more with --n, or fit the generator longer"
         raise UserError(what, where=path, remedy=remedy)
-    return kept
+    return selected
