@@ -122,7 +122,7 @@ def register(kind: str, name: str, part: Any) -> None:
     >>> register("network", "my_net", object)  # doctest: +ELLIPSIS
     Traceback (most recent call last):
     ...
-    semiseg.errors.UserError: register("network", "my_net"): there is no such kind; choose one of ...
+    semiseg.errors.UserError: register("network", "my_net"): there is no such kind; choose ...
     """
     where = f'register("{kind}", "{name}")'
     _check(kind, name, part, where)
@@ -186,7 +186,9 @@ def _check(kind: str, name: str, part: Any, where: str) -> None:
         raise UserError(
             f"{part!r} is no dataclass",
             where=where,
-            remedy="give a class with @hyper of semiseg.types, or @dataclass(frozen=True) for a net",
+            remedy=(
+                "give a class with @hyper of semiseg.types, or @dataclass(frozen=True) for a net"
+            ),
         )
     else:
         missing = [member for member in missing if member not in _fields(part)]

@@ -1,7 +1,7 @@
 """The folder of a run or of a generator's fit: names of its files, columns of its table.
 
-It lies below training, so that the loop that writes a folder and everything that reads one (analysis,
-sweeps, reports, tracking) agree on the names. Nothing else in the package spells them.
+It lies below training, so that the loop that writes a folder and everything that reads one
+(analysis, sweeps, reports, tracking) agree on the names. Nothing else in the package spells them.
 """
 
 from __future__ import annotations

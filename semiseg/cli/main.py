@@ -165,7 +165,8 @@ def _help() -> str:
         "usage: semiseg COMMAND [options]\n\nHow many annotations do I need, which method saves "
         "most of them, and how sure are we?\n\n"
         f"{lines}\n\n`semiseg COMMAND --help` explains every option; --debug shows the traceback "
-        f"of an error;\n--plugin FILE.py, with any command, brings your own methods, losses, networks, "
+        f"of an error;\n--plugin FILE.py, with any command, brings your own methods, losses, "
+        f"networks, "
         f"readers …"
     )
 

@@ -75,7 +75,7 @@ def hausdorff95(d: SurfaceDistances) -> float:
 
 
 def hausdorff95_pooled(d: SurfaceDistances) -> float:
-    """The 95th percentile of both directions taken together (MedPy, and so most published tables)."""
+    """The 95th percentile of both directions together (MedPy, and so most published tables)."""
     return float(np.percentile(np.concatenate(d), 95))
 
 

@@ -23,8 +23,8 @@ def choose_examples(
 ) -> dict[str, Any]:
     """Arrays of examples.npz: the worst to the best images, spread evenly over their ranks.
 
-    Of a volume one slice is shown. All are scaled into squares of one size, in their own aspect; the
-    label of the margin is IGNORE. Empty where no image has a Dice.
+    Of a volume one slice is shown. All are scaled into squares of one size, in their own aspect;
+    the label of the margin is IGNORE. Empty where no image has a Dice.
 
     Args:
       cases: annotated.

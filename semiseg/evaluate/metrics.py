@@ -209,7 +209,8 @@ METRICS: dict[str, Metric] = {
         Metric("assd", "ASSD", "lower", _ASSD, **_LENGTH),
         Metric("volume_error", "Volume error", "nearer to zero", volume_error, **_VOLUME),
         Metric("hd", "HD", "lower", _HD, **_LENGTH, by_default=False, in_report=False),
-        Metric("volume_error_abs", "Absolute volume error", "lower", _absolute_volume_error, **_VOLUME, by_default=False),
+        Metric("volume_error_abs", "Absolute volume error", "lower", _absolute_volume_error,
+               **_VOLUME, by_default=False),
     )
 }  # fmt: skip
 """Every metric by its name: the one table. A line is all that a new metric needs."""

@@ -1,4 +1,4 @@
-"""From a trial to what is trained: the model, the static part and the traced part of its program."""
+"""From a trial to what is trained: the model, and the static and traced parts of its program."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def model_of(trial: Trial, info: StoreInfo) -> Model:
 
 
 def model_for(trial: Trial, channels: int, classes: int) -> Model:
-    """The trial's network bound to ``channels`` of an image and ``classes``, background included."""
+    """The trial's network bound to ``channels`` of an image and ``classes`` with the background."""
     shape = (1, *trial.frame.window, channels * trial.slices)
     return Model(trial.net, jax.ShapeDtypeStruct(shape, np.float32), classes)
 

@@ -1,8 +1,8 @@
 """A trained run as a folder to publish: weights, configuration, model card, licence.
 
-What is in the card is read from the run, never typed. The card follows Mitchell et al., "Model cards
-for model reporting" (FAT* 2019): what it is, what it was trained on, how well it does and on whom,
-what it is not for.
+What is in the card is read from the run, never typed. The card follows Mitchell et al., "Model
+cards for model reporting" (FAT* 2019): what it is, what it was trained on, how well it does and on
+whom, what it is not for.
 """
 
 from __future__ import annotations

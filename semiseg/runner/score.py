@@ -176,7 +176,7 @@ def _text(value: float) -> str:
 
 
 def write_examples(folder: RunFolder, split: Split, predictions: Sequence[np.ndarray]) -> None:
-    """Write examples.npz: the worst to the best images of a split; nothing where none has a score."""
+    """Write examples.npz: the worst to the best images of a split; nothing where none is scored."""
     arrays: dict[str, Any] = choose_examples(split.cases, split.images, predictions)
     if arrays:
         np.savez_compressed(folder.examples, **arrays)

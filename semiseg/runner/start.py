@@ -1,6 +1,8 @@
 """Initial weights of a run: pre-train once for all the trials that begin alike, or read a file.
 
-    PARENT/.init/NAME-HASH/metrics.jsonl, checkpoints/, weights.safetensors     PARENT holds the run folders (of a sweep)
+    PARENT/.init/NAME-HASH/metrics.jsonl, checkpoints/, weights.safetensors
+
+PARENT holds the run folders (of a sweep).
 
 The hash is over everything that the weights depend on, see :func:`settings`, and nothing else:
 label budgets, label subsets, methods and learning rates of a sweep share one pre-training. One

@@ -1,4 +1,4 @@
-"""What a training loop says and hears: metrics.jsonl, progress on standard error, the stop signal."""
+"""What a training loop writes and hears: metrics.jsonl, progress on standard error, signals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The loop around a compiled chunk of steps: log, validation, checkpoints, interruption, resumption.
+"""The loop around a compiled chunk of steps: log, validation, checkpoints, stop and resumption.
 
 It serves segmenters (:mod:`semiseg.train.segmenter`) and generators alike: what is trained is a
 :class:`Learner`.

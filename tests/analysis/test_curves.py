@@ -215,14 +215,20 @@ def test_a_study_is_worth_labels(known):
             0.0,
             13.0,
             "undecided",
-            "is significantly better than supervised, but how many annotations it saves is not clear",
+            (
+                "is significantly better than supervised, but how many annotations it saves is not "
+                "clear"
+            ),
         ),
         (
             -1,
             9.0,
             13.0,
             "undecided",
-            "is significantly worse than supervised, but how many annotations it costs is not clear",
+            (
+                "is significantly worse than supervised, but how many annotations it costs is not "
+                "clear"
+            ),
         ),
     ],
 )
