@@ -12,8 +12,8 @@ from semiseg.files import read_json_if_whole, write_text
 
 COMMAND = Command(
     "bench nets",
-    """nets: a training step and an inference of every network at equal input, beside its MONAI class
-    in PyTorch where there is one, interleaved.""",
+    """nets: a training step and an inference of every network at equal input, beside its MONAI
+    class in PyTorch where there is one, interleaved.""",
     (
         Flag("only", "these networks, by commas", shown="all", value="A,B"),
         Flag(
