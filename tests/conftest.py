@@ -83,9 +83,7 @@ def forgotten_programs():
 
 @pytest.fixture(scope="session")
 def tiny_folder(tmp_path_factory) -> Path:
-    """A user's folder: 12 grey PNGs with a bright disc each and its mask, splits by
-    subdirectory.
-    """
+    """A user's folder: 12 grey PNGs of a bright disc and their masks, splits by subdirectory."""
     from skimage import io
 
     place = tmp_path_factory.mktemp("own")

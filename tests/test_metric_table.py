@@ -1,6 +1,4 @@
-"""One line in the table of metrics is all that a metric needs; and a signed error has a
-direction.
-"""
+"""One line in the table of metrics is all that a metric needs; a signed error has a direction."""
 
 import csv
 import json

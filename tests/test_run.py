@@ -472,9 +472,7 @@ def test_a_mistake_blocks_no_folder(tiny, tmp_path):
     ],
 )
 def test_wrong_values_are_refused(argv, words, capsys, tmp_path, monkeypatch):
-    """Catches flags without a value read as 1, typos that choose the other branch, and
-    tracebacks.
-    """
+    """Catches flags without a value read as 1, typos that choose another branch, and tracebacks."""
     monkeypatch.chdir(tmp_path)
     assert main(["train", "--out=x", *argv]) == 2
     said = capsys.readouterr().err

@@ -64,9 +64,7 @@ def test_contract(name, weak, strong):
 
 
 def test_nothing_drawn_is_identity_bit_for_bit(weak, strong):
-    """Evaluation that sees a window other than training's; a strength applied with probability
-    0.
-    """
+    """Catches evaluation in another window than training, and a strength applied at probability 0."""
     label = np.where(BLOCKS == 2, IGNORE, BLOCKS).astype(np.uint8)
     for size in (SIZE, 23):
         drawn = weak(
@@ -113,9 +111,7 @@ def test_a_window_larger_than_the_image(weak):
 
 
 def test_image_and_label_stay_aligned(weak):
-    """Two draws for one sample, axes swapped in one of the two, an image that lags by half a
-    pixel.
-    """
+    """Catches two draws for one sample, axes swapped in one, an image half a pixel behind."""
     smooth = np.add.outer(np.arange(24), 2 * np.arange(24))[None].repeat(4, 0).astype(np.float32)
     augmentation = Augmentation(
         dataclasses.replace(Geometry(), elastic_p=1.0, rotate_p=1.0), none().weak_intensity

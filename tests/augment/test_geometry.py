@@ -156,9 +156,7 @@ def test_warp_between_pixels():
 
 
 def test_a_pixel_ends_half_way_to_the_next():
-    """The frame cut at the centres of its border pixels, so that half a pixel is lost all
-    around.
-    """
+    """Catches a frame cut at the centres of its border pixels, half a pixel short all around."""
     x = jnp.array([[-0.6, -0.4, 3.4, 3.6]])
     image, label, valid = warp(
         FOUR[..., None], FOUR.astype(np.uint8), jnp.stack([jnp.zeros_like(x), x])
@@ -221,9 +219,7 @@ def test_shear_slides_rows():
 
 
 def test_elastic_is_smooth_bounded_and_does_not_fold():
-    """Weights that do not sum to one, a displacement in the wrong unit, a deformation that
-    tears.
-    """
+    """Catches weights whose sum is not 1, a displacement in a wrong unit, a deformation that tears."""
     points = jax.random.uniform(
         jax.random.key(0), (16, *control_points((32, 16), 4)), minval=-0.48, maxval=0.48
     )

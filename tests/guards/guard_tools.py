@@ -1,5 +1,4 @@
-"""What the guards share: commands in a process with a fixed environment, and how to compare
-weights.
+"""What the guards share: commands in a process with a fixed environment, and comparing weights.
 
 Bits of a float32 result depend on the compiler's flags, the versions of JAX, the CPU, and the
 number of its cores. So the guards run commands in a child process with an environment of their own,

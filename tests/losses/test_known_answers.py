@@ -1,6 +1,4 @@
-"""Values worked out by hand, and the closed forms and other libraries that a loss must agree
-with.
-"""
+"""Values by hand, and the closed forms and other libraries that a loss must agree with."""
 
 import functools
 
@@ -169,9 +167,7 @@ def test_soft_predictions(loss, expected):
 
 @pytest.mark.parametrize("cls", [Dice, Tversky, GeneralisedDice])
 def test_batch_or_image(cls):
-    """Image 1 right in 4 pixels, image 2 wrong in its one. Catches `batch` summing the wrong
-    axes.
-    """
+    """Image 1 right in 4 pixels, image 2 wrong in its one. Catches `batch` over the wrong axes."""
     prediction, truth = (
         np.asarray([[[1, 1, 1, 1, 0, 0]], [[*second, 0, 0, 0, 0]]]) for second in ((1, 0), (0, 1))
     )

@@ -289,9 +289,7 @@ accepts at any ``threshold``.
 
 
 def make_batch(seed: int = 7) -> Batch:
-    """Two labelled and two unlabelled images; the views look at the pool from its pixel (1, 1)
-    on.
-    """
+    """Two labelled and two unlabelled images; the views show the pool from its pixel (1, 1) on."""
     k = jax.random.split(jax.random.key(seed), 4)
     shape = (2, SIDE, SIDE, 1)
     weak = jax.random.normal(k[1], shape)
@@ -494,9 +492,7 @@ def equal(a: Any, b: Any) -> bool:
 
 
 def close(a: Any, b: Any, rtol: float = 1e-4) -> bool:
-    """Whether two trees differ by rounding only, measured against the largest entry of each
-    array.
-    """
+    """Whether two trees differ by rounding only, relative to the largest entry of each array."""
     far = [
         np.abs(np.asarray(x) - np.asarray(y)).max() / max(np.abs(np.asarray(y)).max(), 1e-3)
         for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)

@@ -187,9 +187,7 @@ def test_paste_and_partner():
 
 
 def test_jitter_is_drawn_for_each_image():
-    """Catches one draw for the whole batch, and a view that changes with both probabilities at
-    0.
-    """
+    """Catches one draw for the whole batch, and a view that changes at both probabilities 0."""
     x = jax.random.normal(jax.random.key(0), (3, 8, 8, 1))
     np.testing.assert_array_equal(jitter(jax.random.key(1), x, 0.0, 0.0), x)
     gain = np.asarray(jitter(jax.random.key(1), x, 1.0, 0.0)).std((1, 2, 3)) / np.asarray(x).std(

@@ -1,6 +1,4 @@
-"""Weights from elsewhere: files are read without running them, and what does not fit is one
-line.
-"""
+"""Weights from elsewhere: files are read, never run, and what does not fit is one line."""
 
 import os
 import pickle

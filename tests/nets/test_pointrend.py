@@ -45,9 +45,7 @@ def test_two_images_are_learnt(case):
 
 
 def test_training_decides_the_points_alone(case):
-    """Catches logits replaced elsewhere, and coarse logits that are not those of the small
-    image.
-    """
+    """Catches logits replaced elsewhere, and coarse logits other than those of the small image."""
     out = case.net.apply(
         case.params,
         case.x,

@@ -217,9 +217,7 @@ def test_swin_unetr_has_monais_numbers(dims):
 
 
 def test_unetr_has_monais_numbers():
-    """Catches tokens in another order, taps off by one, a norm after the blocks that is left
-    out.
-    """
+    """Catches tokens in another order, taps off by one, and no norm after the blocks."""
     nets = pytest.importorskip("monai.networks.nets")
     theirs = nets.UNETR(
         2, 3, (32, 64), feature_size=4, hidden_size=12, mlp_dim=16, num_heads=3, spatial_dims=2
@@ -243,9 +241,7 @@ def test_larger_tokens_fit():
 
 
 def test_an_image_of_another_size_takes_an_interpolated_position():
-    """Catches a network bound to the size it was made for: a constant position stays what it
-    was.
-    """
+    """Catches a network bound to the size it was made for: a constant position stays the same."""
     net = UNETR(patch=4, hidden=4, mlp=4, heads=1, depth=1, taps=(1,), features=2, dims=2)
 
     def made(key, n):

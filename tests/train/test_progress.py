@@ -1,6 +1,4 @@
-"""What a run says of itself while it trains: a line a minute without a terminal, and
-compilation.
-"""
+"""What a run reports while it trains: a line a minute without a terminal, and compilation."""
 
 import dataclasses
 
