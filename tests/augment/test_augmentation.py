@@ -64,7 +64,7 @@ def test_contract(name, weak, strong):
 
 
 def test_nothing_drawn_is_identity_bit_for_bit(weak, strong):
-    """Catches evaluation in another window than training, and a strength applied at probability 0."""
+    """Catches evaluation in another window than training, and a strength at probability 0."""
     label = np.where(BLOCKS == 2, IGNORE, BLOCKS).astype(np.uint8)
     for size in (SIZE, 23):
         drawn = weak(

@@ -219,7 +219,7 @@ def test_shear_slides_rows():
 
 
 def test_elastic_is_smooth_bounded_and_does_not_fold():
-    """Catches weights whose sum is not 1, a displacement in a wrong unit, a deformation that tears."""
+    """Catches weights whose sum is not 1, a displacement in a wrong unit, and tears."""
     points = jax.random.uniform(
         jax.random.key(0), (16, *control_points((32, 16), 4)), minval=-0.48, maxval=0.48
     )

@@ -220,7 +220,7 @@ def test_is_a_documented_hyper_dataclass(cls):
     [cls for cls in LOSSES.values() if cls is not CEDice],
 )
 def test_wrong_number_of_class_weights(cls):
-    """Catches weights that broadcasting would stretch, and a class that they leave out in silence."""
+    """Catches weights that broadcasting would stretch, and a class left out in silence."""
     shapes = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in example(6, 8)]
     with pytest.raises(UserError, match="2 weights for 3 classes"):
         jax.eval_shape(cls(class_weights=(1.0, 2.0)), *shapes)
