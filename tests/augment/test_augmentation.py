@@ -32,8 +32,8 @@ def strong():
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_contract(name, weak, strong):
-    """A type, shape or range that a network or a loss does not expect; labels beyond the classes;
-    no difference between keys.
+    """Catches a type, shape or range that a network or a loss does not expect; labels beyond the
+    classes; no difference between keys.
     """
     augmentation = PRESETS[name]()
     image, label, valid, _ = weak(
@@ -90,7 +90,7 @@ def test_nothing_drawn_is_identity_bit_for_bit(weak, strong):
 
 
 def test_a_window_larger_than_the_image(weak):
-    """Wrapping or repeating the border instead of IGNORE around it."""
+    """Catches wrapping or repeating the border instead of IGNORE around it."""
     image, label, valid = views = Augmentation.identity(IMAGE, BLOCKS, 26)
     jax.tree.map(
         np.testing.assert_array_equal,
@@ -126,7 +126,9 @@ def test_image_and_label_stay_aligned(weak):
 
 
 def test_outside_is_black_and_ignored(weak):
-    """A grey value or a class invented where there is no image; brightness that lights it up."""
+    """Catches a grey value or a class invented where there is no image; brightness that lights
+    it up.
+    """
     wild = Augmentation(
         Geometry(rotate_p=1.0, rotate_degrees=45.0, translate=0.3),
         dataclasses.replace(Augmentation().weak_intensity, brightness_p=1.0, brightness=2.0),
@@ -142,7 +144,7 @@ def test_outside_is_black_and_ignored(weak):
 
 
 def test_unlabelled_images_are_valid(weak):
-    """``valid`` taken from the label: every unlabelled pixel would be thrown away."""
+    """Catches ``valid`` taken from the label: every unlabelled pixel would be thrown away."""
     _, label, valid, _ = weak(
         none(), jax.random.key(0), IMAGE, np.full_like(BLOCKS, IGNORE), size=SIZE
     )
@@ -151,7 +153,9 @@ def test_unlabelled_images_are_valid(weak):
 
 
 def test_strong_keeps_every_pixel_in_its_place(strong):
-    """A strong view with a geometry of its own: each pseudo-label would be wrong at the edges."""
+    """Catches a strong view with a geometry of its own: each pseudo-label would be wrong at the
+    edges.
+    """
     image = (jnp.asarray(BLOCKS, jnp.float32) / 4 + 0.25)[..., None]
     calm = dataclasses.replace(Augmentation().strong_intensity, blur_p=0.0, noise_p=0.0)
     views = np.asarray(
@@ -169,7 +173,7 @@ def test_strong_keeps_every_pixel_in_its_place(strong):
 
 
 def test_one_program_for_all_strengths():
-    """A float field that is compiled in: a sweep over it would recompile for each value."""
+    """Catches a float field that is compiled in: a sweep over it would recompile for each value."""
     traces = []
 
     @jax.jit
@@ -188,7 +192,7 @@ def test_one_program_for_all_strengths():
 
 
 def test_a_sample_does_not_depend_on_its_neighbours_and_scan_agrees(weak):
-    """Randomness shared across the batch; another result inside a scan than outside it."""
+    """Catches randomness shared across the batch; another result inside a scan than outside it."""
     same = np.repeat(IMAGE[:1], 4, 0), np.repeat(BLOCKS[:1], 4, 0)
     image, *_ = weak(
         Augmentation(),
@@ -215,7 +219,7 @@ def test_a_sample_does_not_depend_on_its_neighbours_and_scan_agrees(weak):
 
 
 def test_volumes(weak):
-    """An axis taken for a channel: three spatial axes need no code of their own."""
+    """Catches an axis taken for a channel: three spatial axes need no code of their own."""
     volume = np.stack([IMAGE] * 5, 1)
     label = np.stack([BLOCKS] * 5, 1)
     image, out, valid, _ = weak(
@@ -227,8 +231,8 @@ def test_volumes(weak):
 
 
 def test_standardise():
-    """Statistics over the batch or over channels together, a variance for a deviation, 0/0 for a
-    constant image.
+    """Catches statistics over the batch or over channels together, a variance for a deviation,
+    0/0 for a constant image.
     """
     image = (
         jnp.asarray(
@@ -265,6 +269,6 @@ def test_standardise():
 
 
 def test_integers_that_are_not_uint8_are_refused():
-    """int16 Hounsfield units taken for [0, 1] and clipped to black and white."""
+    """Catches int16 Hounsfield units taken for [0, 1] and clipped to black and white."""
     with pytest.raises(TypeError, match="int32"):
         Augmentation.identity(IMAGE.astype(np.int32), BLOCKS, SIZE)

@@ -47,7 +47,9 @@ def apply(geometry, image):
     "frame, size", [((9, 6), (4, 4)), ((4, 4), (4, 4)), ((5, 4, 6), (3, 4, 2))]
 )
 def test_nothing_drawn_is_the_centre_crop_exactly(frame, size):
-    """A half-pixel slip of the centre, or a matrix that is the identity only up to rounding."""
+    """Catches a half-pixel slip of the centre, or a matrix that is the identity only up to
+    rounding.
+    """
     expected = np.stack(
         np.meshgrid(
             *[np.arange(s) + (f - s) // 2 for f, s in zip(frame, size, strict=True)], indexing="ij"
@@ -57,7 +59,7 @@ def test_nothing_drawn_is_the_centre_crop_exactly(frame, size):
 
 
 def test_quarter_turns_are_numpys():
-    """cos(pi/2) that is not 0, a turn that mirrors, a turn that is never drawn."""
+    """Catches cos(pi/2) that is not 0, a turn that mirrors, a turn that is never drawn."""
     views, labels, valid = apply(dataclasses.replace(STILL, rot90=1.0), FOUR)
     turns = {np.rot90(FOUR, k).tobytes() for k in range(4)}
     assert {v.tobytes() for v in views} == turns
@@ -66,7 +68,7 @@ def test_quarter_turns_are_numpys():
 
 
 def test_mirror_is_along_one_of_the_axes():
-    """Mirroring the wrong axis, both at once, or with the wrong probability."""
+    """Catches mirroring the wrong axis, both at once, or with the wrong probability."""
     views, _, _ = apply(dataclasses.replace(STILL, flip=1.0), FOUR)
     assert {v.tobytes() for v in views} == {
         FOUR[::-1].tobytes(),
@@ -81,8 +83,8 @@ def test_mirror_is_along_one_of_the_axes():
 
 
 def test_translation_moves_by_what_was_drawn():
-    """Axes swapped, or the fraction taken of something other than the window; and what is moved in
-    is 0 and IGNORE.
+    """Catches axes swapped, or the fraction taken of something other than the window, and
+    pixels moved in that are not 0 and IGNORE.
     """
     views, labels, valid = apply(
         dataclasses.replace(STILL, translate=0.5),
@@ -126,7 +128,7 @@ def test_translation_moves_by_what_was_drawn():
 
 
 def test_translation_reaches_its_fraction_of_each_side():
-    """A fraction of the longest side, half of the range, one shift for both axes."""
+    """Catches a fraction of the longest side, half of the range, one shift for both axes."""
     geometry = dataclasses.replace(STILL, translate=0.25)
     shift = np.abs(
         [
@@ -141,7 +143,7 @@ def test_translation_reaches_its_fraction_of_each_side():
 
 
 def test_warp_between_pixels():
-    """Interpolating the label (class 1 between 0 and 2), or rounding the image."""
+    """Catches interpolating the label (class 1 between 0 and 2), or rounding the image."""
     image, label, _ = warp(
         FOUR[..., None],
         2 * FOUR.astype(np.uint8),
@@ -167,7 +169,7 @@ def test_a_pixel_ends_half_way_to_the_next():
 
 
 def test_rotation_keeps_distances_and_its_range():
-    """Degrees taken for radians, a rotation that shears, one that goes one way only."""
+    """Catches degrees taken for radians, a rotation that shears, one that goes one way only."""
     still, turned = (
         np.asarray(draw(g, 1, (9, 9), (5, 5)))
         for g in (STILL, dataclasses.replace(STILL, rotate_p=1.0, rotate_degrees=30.0))
@@ -189,7 +191,7 @@ def test_rotation_keeps_distances_and_its_range():
 
 
 def test_zoom_magnifies_by_its_range():
-    """The zoom's inverse, a range that is not kept, or one axis zoomed alone."""
+    """Catches the zoom's inverse, a range that is not kept, or one axis zoomed alone."""
     zoomed = dataclasses.replace(STILL, scale_p=1.0, scale_low=2.0, scale_high=4.0)
     for c in (np.asarray(draw(zoomed, s, (9, 9, 9), (5, 5, 5))) for s in range(8)):
         along = np.array(
@@ -204,7 +206,7 @@ def test_zoom_magnifies_by_its_range():
 
 
 def test_shear_slides_rows():
-    """A shear that also changes the area."""
+    """Catches a shear that also changes the area."""
     c = np.asarray(
         draw(
             dataclasses.replace(STILL, shear=0.5),
@@ -279,7 +281,7 @@ def test_exclusive_draws_one_or_the_other():
 
 
 def test_three_axes_turn_in_plane():
-    """Rotating a volume through its slices."""
+    """Catches rotating a volume through its slices."""
     volume = np.arange(2 * 4 * 4, dtype=np.float32).reshape(2, 4, 4)
     views, _, _ = apply(dataclasses.replace(STILL, rot90=1.0), volume)
     assert {v.tobytes() for v in views} == {np.rot90(volume, k, (1, 2)).tobytes() for k in range(4)}
@@ -287,7 +289,7 @@ def test_three_axes_turn_in_plane():
 
 @pytest.mark.parametrize("frame, size", [(9, 4), (8, 4), (5, 4)])
 def test_centre_pads_back_what_it_cropped(frame, size):
-    """An odd margin put on the other side: predictions shifted by one pixel."""
+    """Catches an odd margin put on the other side: predictions shifted by one pixel."""
     x = jnp.arange(1, frame + 1)[None]
     back = centre(
         centre(x, (size,)),

@@ -34,18 +34,20 @@ def apply(image=IMAGE, **change):
 
 
 def test_off_changes_no_bit():
-    """An operation applied with a neutral strength instead of not at all: x - m + m is not x."""
+    """Catches an operation applied with a neutral strength instead of not at all: x - m + m is
+    not x.
+    """
     np.testing.assert_array_equal(apply(), np.stack([IMAGE] * 64))
 
 
 def test_probability_is_per_sample():
-    """A probability compared the wrong way round, or one draw for the batch."""
+    """Catches a probability compared the wrong way round, or one draw for the batch."""
     changed = [not np.array_equal(v, IMAGE) for v in apply(brightness_p=0.25)]
     assert 4 < sum(changed) < 30
 
 
 def test_gamma_exponents_are_in_range_and_keep_order():
-    """A gamma that is a factor, or a range that is not symmetric in the logarithm."""
+    """Catches a gamma that is a factor, or a range that is not symmetric in the logarithm."""
     exponent = np.log(apply(gamma_p=1.0, gamma=2.0)) / np.log(IMAGE)
     np.testing.assert_allclose(
         exponent.min((1, 2, 3)),
@@ -58,7 +60,7 @@ def test_gamma_exponents_are_in_range_and_keep_order():
 
 
 def test_contrast_keeps_the_mean_and_brightness_the_differences():
-    """Contrast about zero instead of the channel's mean; brightness that scales."""
+    """Catches contrast about zero instead of the channel's mean; brightness that scales."""
     image = IMAGE + np.array([0.0, 0.2], np.float32)
     views = apply(image, contrast_p=1.0, contrast=1.5)
     np.testing.assert_allclose(
@@ -77,8 +79,8 @@ def test_contrast_keeps_the_mean_and_brightness_the_differences():
 
 
 def test_noise_is_at_most_its_strength_and_independent():
-    """Variance taken for the deviation, one noise image for all channels, one strength for all
-    samples.
+    """Catches variance taken for the deviation, one noise image for all channels, one strength
+    for all samples.
     """
     noise = apply(noise_p=1.0, noise=0.5) - IMAGE
     level = noise.std((1, 2, 3)) / IMAGE.std()
@@ -98,7 +100,7 @@ def test_noise_is_at_most_its_strength_and_independent():
 
 @pytest.mark.parametrize("sigma", [0.5, 1.5])
 def test_blur_agrees_with_scipy(sigma):
-    """Sigma for its square, an axis forgotten, a kernel that does not sum to one."""
+    """Catches sigma for its square, an axis forgotten, a kernel that does not sum to one."""
     expected = np.stack(
         [ndimage.gaussian_filter(IMAGE[..., c], sigma, truncate=6) for c in range(2)], -1
     )
@@ -117,7 +119,7 @@ def test_blur_agrees_with_scipy(sigma):
 
 
 def test_blur_leaves_slices_apart():
-    """A volume blurred across its slices."""
+    """Catches a volume blurred across its slices."""
     volume = np.stack([IMAGE, np.zeros_like(IMAGE)])
     np.testing.assert_allclose(
         blur(volume, 1.0), np.stack([blur(IMAGE, 1.0), np.zeros_like(IMAGE)]), atol=1e-6
@@ -125,7 +127,7 @@ def test_blur_leaves_slices_apart():
 
 
 def test_boxes_have_the_drawn_size():
-    """Half sides for sides, more than one box, a box that leaves the image altogether."""
+    """Catches half sides for sides, more than one box, a box that leaves the image altogether."""
     masks = np.asarray(
         jax.vmap(lambda u: boxes(u, (20, 40), 0.5))(
             jax.random.uniform(jax.random.key(0), (64, 1, 2, 2))
@@ -143,7 +145,7 @@ def test_boxes_have_the_drawn_size():
 
 
 def test_cutout_fills_with_the_mean_and_touches_nothing_else():
-    """A cut-out filled with black, or pixels outside it changed."""
+    """Catches a cut-out filled with black, or pixels outside it changed."""
     view = apply(cutout_p=1.0)
     cut = (view != IMAGE).any(-1)
     assert (cut.mean((1, 2)) > 0.01).all()
@@ -159,7 +161,7 @@ def test_cutout_fills_with_the_mean_and_touches_nothing_else():
 
 
 def test_range_is_kept():
-    """An unclipped view: gamma of a negative number is NaN in the next view."""
+    """Catches an unclipped view: gamma of a negative number is NaN in the next view."""
     image = np.random.default_rng(1).choice([0.0, 0.5, 1.0], (16, 16, 2))
     strong = {f"{n}_p": 1.0 for n in ("gamma", "contrast", "brightness", "blur", "noise", "cutout")}
     views = apply(image, **strong, contrast=3.0, brightness=2.0, noise=2.0)
