@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 BOOKKEEPING = {
     "run", "name", "out", "root", "config", "resume", "tags", "notes", "wandb", "device",
-    "log_every", "checkpoint_seconds",
+    "log_every", "checkpoint_seconds", "plugins",
 }  # fmt: skip
 """Settings that do not change what a run is."""
 _DEFAULTS = {

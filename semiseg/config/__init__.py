@@ -15,7 +15,7 @@ from semiseg.config.changes import override
 from semiseg.config.choices import CHOICES, make, name_of, to_dict
 from semiseg.config.constraints import check, check_synthetic, check_volumes
 from semiseg.config.presets import PRESETS, preset
-from semiseg.config.recordable import check_recordable, recorded
+from semiseg.config.recordable import PLUGINS, check_recordable, recorded
 from semiseg.config.tree import flatten
 from semiseg.config.trial import Trial
 from semiseg.config.yaml_file import (
@@ -29,6 +29,7 @@ from semiseg.config.yaml_file import (
 
 __all__ = [
     "CHOICES",
+    "PLUGINS",
     "PRESETS",
     "Trial",
     "check",

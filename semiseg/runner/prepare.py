@@ -9,7 +9,7 @@ from typing import Any
 
 import jax
 
-from semiseg import config
+from semiseg import config, plugins
 from semiseg.config import Trial
 from semiseg.data.store import StoreInfo
 from semiseg.errors import UserError
@@ -28,6 +28,7 @@ def open_folder(folder: RunFolder, trial: Trial, info: StoreInfo) -> None:
       UserError: it holds another trial, one of other data under the same name, or something else.
     """
     if folder.config.exists() and folder.begun:
+        check_plugins(folder)
         check_trial(folder, trial)
         check_data(folder, info)
         if folder.read_environment().get("devices") != jax.device_count():
@@ -68,6 +69,22 @@ def check_trial(folder: RunFolder, trial: Trial) -> None:
         f"{folder}: holds a run with {field} = {old.get(field)}, not {new.get(field)}; "
         f"choose another --out or delete it"
     )
+
+
+def check_plugins(folder: RunFolder) -> None:
+    """Refuse to go on with a run whose plug-ins have changed since: it would be half of each.
+
+    Raises:
+      UserError: naming the plug-in.
+    """
+    records = config.load_yaml(folder.config).get(config.PLUGINS, ())
+    for name in plugins.changed(records):
+        if not folder.finished:
+            raise UserError(
+                f"the plug-in {name} has changed since this run began",
+                where=folder,
+                remedy="choose another --out or delete it",
+            )
 
 
 def comparable(trial: Trial) -> dict[str, Any]:
