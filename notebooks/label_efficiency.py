@@ -14,10 +14,9 @@
 # %% [markdown]
 # # How many annotations does a method save?
 #
-# Reads a committed `results.csv` (every number of it is a run's, at its last checkpoint) and asks
-# how the score grows with annotated images, and
-# how many annotated images a semi-supervised method is worth. With your own runs, replace the file
-# by their folder: `semiseg.load_runs("runs/")`.
+# This notebook reads a committed `results.csv` (each number is that of a run's last checkpoint). It
+# asks how the score grows with annotated images, and how many annotated images a semi-supervised
+# method is worth. With your own runs, name their folder: `semiseg.load_runs("runs/")`.
 
 # %%
 from pathlib import Path
@@ -38,7 +37,7 @@ runs = semiseg.load_runs(file)
 runs
 
 # %% [markdown]
-# One row per run × split × checkpoint × class × metric:
+# One row for each run, split, checkpoint, class and metric:
 
 # %%
 frame = runs.to_pandas()
@@ -52,10 +51,9 @@ primary.pivot_table(index="method", columns="labels", values="mean").round(3)
 
 # %% [markdown]
 # ## The curve
-# A dot is a run, the line their mean. A `results.csv` holds a mean per run; where the subjects'
-# scores stand beside it (`…_subjects.csv`), or with run
-# folders, intervals are over label subsets, seeds and subjects, else over label subsets and seeds
-# only.
+# A dot is a run, the line is their mean. A `results.csv` holds a mean for each run. Where the scores of
+# the subjects stand beside it (`…_subjects.csv`), and with run folders, intervals are over label
+# subsets, seeds and subjects; otherwise over label subsets and seeds.
 
 # %%
 label_efficiency(runs, split="test")
@@ -77,18 +75,17 @@ for w in worth.worth(s):
 
 # %% [markdown]
 # ## The baseline's learning curve, as a power law
-# `score(n) = a − b · n^(−c)`, with the interval of the fitted curve beyond the largest budget: an
-# extrapolation, to be read as one.
+# `score(n) = a − b · n^(−c)`. Beyond the largest label budget the curve is an extrapolation.
 
 # %%
 budgets = [n for arm, n in sorted(s.cells) if arm == s.baseline]
 law, intervals = worth.learning_curve(s, s.baseline, [*budgets, 2 * budgets[-1]])
 print(f"a = {law.a:.3f}, b = {law.b:.3f}, c = {law.c:.2f}")
-for n, interval in zip([*budgets, 2 * budgets[-1]], intervals):
+for n, interval in zip([*budgets, 2 * budgets[-1]], intervals, strict=True):
     print(f"{n:5}  {interval_text(interval)}")
 
 # %% [markdown]
-# ## What to hold against it
+# ## Limits
 
 # %%
 for caution in summary.cautions(s):

@@ -14,9 +14,9 @@
 # %% [markdown]
 # # Which method, and would other annotated images have changed the answer?
 #
-# A ranking from one choice of annotated images is an anecdote. Here the methods are compared pair
-# by pair, corrected for the number of comparisons,
-# and ranked again for each choice of annotated images.
+# A ranking from one choice of annotated images may be chance. This notebook compares each method with
+# the baseline, corrects for the number of comparisons, and ranks the methods again for each choice of
+# annotated images.
 
 # %%
 from pathlib import Path
@@ -67,7 +67,7 @@ for labels in s.budgets:
     order = spread.ranking(s, labels)
     if order is not None:
         arms = [arm for arm in s.arms if (arm, labels) in s.cells]
-        first = ", ".join(f"{arm} {share:.0%}" for arm, share in zip(arms, order.first))
+        first = ", ".join(f"{arm} {share:.0%}" for arm, share in zip(arms, order.first, strict=True))
         print(f"{labels:4} annotated: τ = {order.tau:.2f}, W = {order.w:.2f}; first: {first}")
 
 # %% [markdown]

@@ -14,9 +14,8 @@
 # %% [markdown]
 # # Your own images: from a folder to a first answer
 #
-# A folder `images/` and a folder `labels/` with the same file names are enough. Here a small one is
-# made up, so that the notebook runs anywhere;
-# put your own path in `source` instead.
+# A folder `images/` and a folder `labels/` with the same file names are enough. This notebook makes a
+# small one, so that it runs anywhere. Put your own path in `source` instead.
 
 # %%
 import tempfile
@@ -26,7 +25,6 @@ import numpy as np
 from skimage import io
 
 import semiseg
-from semiseg.cli.predict import Predictor
 from semiseg.data import importing
 from semiseg.nets import UNet
 from semiseg.report.figures.label_efficiency import label_efficiency
@@ -39,17 +37,16 @@ rows, cols = np.mgrid[:40, :40]
 for kind in ("images", "labels"):
     (source / kind).mkdir(parents=True)
 for i in range(24):
-    disc = (rows - rng.integers(12, 28)) ** 2 + (cols - rng.integers(12, 28)) ** 2 < rng.integers(
-        40, 110
-    )
+    row, col = rng.integers(12, 28, 2)
+    disc = (rows - row) ** 2 + (cols - col) ** 2 < rng.integers(40, 110)
     picture = np.clip(90 + 60 * disc + rng.normal(0, 25, disc.shape), 0, 255).astype(np.uint8)
     io.imsave(source / "images" / f"p{i:02d}.png", picture, check_contrast=False)
     io.imsave(source / "labels" / f"p{i:02d}.png", disc.astype(np.uint8), check_contrast=False)
 
 # %% [markdown]
 # ## Import
-# Subjects are split 70/10/20 into train, validation and test. `subjects.csv` (see the README) says
-# which images are of one patient.
+# Subjects are split 70/10/20 into train, validation and test. A file `subjects.csv` says which images
+# are of one patient, see `docs/how-to/your-own-data.md`.
 
 # %%
 info = importing.import_set("folder", source, "mine", root=place / "stores", progress=False)
@@ -57,8 +54,8 @@ info = importing.import_set("folder", source, "mine", root=place / "stores", pro
 
 # %% [markdown]
 # ## Train with two budgets
-# Tiny here, so that it takes seconds. A real run: 1500 steps or more, images of 128 pixels or more,
-# three label subsets and three seeds.
+# The network is tiny, so that this takes seconds. A real study has 1500 steps or more, images of 128
+# pixels or more, three label subsets and three seeds.
 
 # %%
 for labels in (2, 8):
@@ -76,12 +73,8 @@ for labels in (2, 8):
             lr=0.01,
         )
         result = semiseg.run(trial, place / "runs" / f"n{labels}-j{subset}", progress=False)
-        print(
-            (
-                f"{labels} annotated, subset {subset}: validation Dice "
-                f"{result.summary['last']['val']['dice']:.2f}"
-            )
-        )
+        dice = result.summary["last"]["val"]["dice"]
+        print(f"{labels} annotated, subset {subset}: validation Dice {dice:.2f}")
 
 # %%
 runs = semiseg.load_runs(place / "runs")
@@ -97,7 +90,7 @@ overlays(runs, labels=8)
 # ## Segment new images
 
 # %%
-predictor = Predictor.load(place / "runs" / "n8-j0")
+predictor = semiseg.Predictor.load(place / "runs" / "n8-j0")
 new = io.imread(source / "images" / "p00.png")[..., None]
-(mask,) = predictor.images([new])
-print(mask.shape, mask.dtype, "classes found:", np.unique(mask))
+mask = predictor.predict(new)
+print(mask.shape, mask.dtype, "classes:", np.unique(mask))

@@ -14,12 +14,11 @@
 # %% [markdown]
 # # How much synthetic data should stand beside how much real data?
 #
-# Reads the committed runs of `experiments/synthetic_ratio.py`: label budgets × synthetic images per
-# real one × arms, all with the same number of steps.
-# Every arm's images are made from its own budget's annotations alone. Three arms are controls
-# without a generator: `duplicated` shows the real pairs
-# again, `augmented` bends them, `copy_paste` moves objects between them. A generator is worth its
-# trouble where it beats these, not where it beats nothing.
+# This notebook reads the committed runs of `experiments/synthetic_ratio.py`: label budgets × synthetic
+# images per real one × sources of the images, all with the same number of steps. The images of a run
+# are made from the annotations of its own label budget. Three sources are controls without a
+# generator: `duplicated` shows the real pairs again, `augmented` bends them, `copy_paste` moves objects
+# between them. A generator is useful where it beats these controls, not where it beats nothing.
 
 # %%
 from pathlib import Path
@@ -45,10 +44,8 @@ def read(file):
     """
     runs = pd.read_csv(file).rename(columns={"val_dice": "dice"})[["arm", *same, "ratio", "dice"]]
     print(
-        (
-            f"{file.name}: {len(runs)} runs; {len(runs[['label_subset', 'seed']].drop_duplicates())} "
-            f"pairs of label subset and seed"
-        )
+        f"{file.name}: {len(runs)} runs; {len(runs[['label_subset', 'seed']].drop_duplicates())} "
+        f"pairs of label subset and seed"
     )
     return runs
 
@@ -61,8 +58,8 @@ for runs in sets.values():
 # %% [markdown]
 # ## The gain over real data alone
 # Each run minus the run on real data alone with the same annotations and seed; then the mean with
-# its 95 % interval over these pairs (a file of run
-# means holds no subjects), and a test of "no gain", corrected by Holm for all cells of the table.
+# its 95 % interval over these pairs (a file of run means holds no subjects), and a test of "no gain",
+# corrected by Holm for all cells of the table.
 
 
 # %%
@@ -115,12 +112,10 @@ for name, runs in sets.items():
     real = runs[runs["ratio"] == 0].drop_duplicates(same)[[*same, "dice"]]
     gains[name] = gain = paired(runs[runs["ratio"] > 0], real)
     display(gain.pivot(index=["labels", "arm"], columns="ratio", values="difference"))
-    shown = gain[gain["p_holm"] < 0.05]
+    significant = gain[gain["p_holm"] < 0.05]
     print(
-        (
-            f"{name}: of {len(gain)} cells, {(shown['low'] > 0).sum()} are shown to gain and "
-            f"{(shown['high'] < 0).sum()} to lose."
-        )
+        f"{name}: of {len(gain)} cells, {(significant['low'] > 0).sum()} gain significantly and "
+        f"{(significant['high'] < 0).sum()} lose."
     )
 
 # %% [markdown]
@@ -134,8 +129,8 @@ for runs in sets.values():
 
 # %% [markdown]
 # ## Which ratio, and is it the generator?
-# The best ratio of each arm is picked by looking, so its gain is flattered: read the interval of a
-# neighbour before believing it.
+# The best ratio of each source was chosen because it is the largest, so its gain is too large on
+# average: read the interval of a neighbour before you believe it.
 
 # %%
 for gain in gains.values():
@@ -148,10 +143,9 @@ for gain in gains.values():
     )
 
 # %% [markdown]
-# Each arm minus the control that differs from it by the generator alone, at the same ratio:
-# synthetic images on real masks against the real pairs again,
-# synthetic images on varied masks against real pairs bent the same way (on ACDC that control was
-# not run).
+# Each source minus the control that differs from it by the generator alone, at the same ratio:
+# synthetic images on real masks against the real pairs again, synthetic images on varied masks against
+# real pairs bent the same way (on ACDC that control was not run).
 
 # %%
 controls = {
@@ -174,29 +168,23 @@ for runs in sets.values():
         )
 
 # %% [markdown]
-# ## What to hold against it
+# ## Limits
 
 # %%
 for name, gain in gains.items():
     most = gain.loc[gain["mean"].idxmax()]
     print(
-        (
-            f"- {name}: the largest gain of {len(gain)} is {most['difference']}; with so many cells "
-            f"one of them is high by chance."
-        )
+        f"- {name}: the largest gain of {len(gain)} is {most['difference']}; with so many cells one "
+        f"of them is high by chance."
     )
     print(
-        (
-            f"- {name}: {gain['runs'].min()} paired runs a cell; the intervals are over "
-            f"{most['covers']}, and say nothing of other images."
-        )
+        f"- {name}: {gain['runs'].min()} paired runs a cell; the intervals are over "
+        f"{most['covers']}, and say nothing of other images."
     )
 print("- Scores are of the validation split and the last checkpoint: no run chose anything by it.")
 print(
-    (
-        "- All runs of a budget and label subset share one generator: where there is one label "
-        "subset, the intervals hold for that generator alone."
-    )
+    "- All runs of a budget and label subset share one generator: where there is one label subset, "
+    "the intervals hold for that generator alone."
 )
 print(
     (
