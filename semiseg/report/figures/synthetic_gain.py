@@ -65,9 +65,7 @@ def gains(
             panel.set_xlabel("synthetic images per real image")
         panels[0].set_ylabel("gain")
         if rows == 1:
-            panels[0].set_ylabel(
-                f"gain in {score_label(metric, unit)} compared with real images alone"
-            )
+            panels[0].set_ylabel(f"gain in {score_label(metric, unit)}")
         shared_legend(figure, panels, 3)
     return figure
 
