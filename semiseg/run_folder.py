@@ -30,6 +30,7 @@ FAILURE = "error.json"
 EARLY_STOP = "stopped.json"
 TRACKING = "wandb.json"
 TRACKING_FILES = "wandb"
+TENSORBOARD = "tensorboard"
 SAMPLES = "grid.png"
 SAMPLES_BY_STEP = "grids"
 
@@ -37,7 +38,7 @@ RESULTS = (CONFIG, SUMMARY, SCORES)
 """What a finished run has at least."""
 PUBLISHED = (WEIGHTS, CONFIG, SUMMARY, ENVIRONMENT, SCORES)
 """What ``semiseg export`` copies."""
-BEFORE_TRAINING = (CONFIG, ENVIRONMENT, FAILURE, TRACKING, TRACKING_FILES)
+BEFORE_TRAINING = (CONFIG, ENVIRONMENT, FAILURE, TRACKING, TRACKING_FILES, TENSORBOARD)
 """What a folder may hold that a run has not begun to train in."""
 SCORE_COLUMNS = ("run", "split", "checkpoint", "subject", "class", "metric", "value", "unit")
 """Columns of per_subject.csv."""

@@ -1,9 +1,13 @@
-"""The W&B mirror: read back from its own offline files, and useless W&Bs that cost a run nothing."""
+"""The mirrors: W&B and TensorBoard, read back from their own files, and broken ones that cost a run
+nothing.
+"""
 
 import base64
 import csv
 import hashlib
+import io
 import json
+import struct
 import subprocess
 import sys
 import threading
@@ -11,11 +15,12 @@ import threading
 import numpy as np
 import pytest
 import yaml
+from PIL import Image
 
 import semiseg
 from semiseg.cli.main import main
 from semiseg.errors import UserError
-from semiseg.track import mirror, wanted, weights_and_biases
+from semiseg.track import follower, mirror, tensorboard, wanted, weights_and_biases
 
 
 @pytest.fixture(autouse=True)
@@ -46,8 +51,6 @@ def test_an_offline_run_holds_what_the_folder_holds(tiny, tmp_path):
     out, scalars lost at the end or sent twice, fields of summary.json that W&B never sees, layers
     swapped, a table without its undefined scores, an artifact that points outside of the folder.
     """
-    from PIL import Image
-
     out = tmp_path / "run"
     out.mkdir()
     (out / "wandb.json").write_text('{"id": "abc", "step": 4}')
@@ -121,8 +124,6 @@ def test_a_generators_fit_is_sent_whole(tmp_path, capsys):
     upload does not find, a grid sent twice or lost after its step's line, and a generator among the
     runs of job type train.
     """
-    from PIL import Image
-
     fit = tmp_path / "gan"
     (fit / "grids").mkdir(parents=True)
     (fit / "config.yaml").write_text(
@@ -171,7 +172,7 @@ def test_a_broken_or_hanging_w_and_b_costs_the_run_nothing(tiny, tmp_path, monke
         and "semiseg track upload" in caplog.text
     )
     monkeypatch.setattr(weights_and_biases, "begin", lambda *_: threading.Event().wait(30))
-    monkeypatch.setattr(weights_and_biases, "WAIT", 0.2)
+    monkeypatch.setattr(follower, "WAIT", 0.2)
     with mirror(tmp_path / "a", "wandb"):
         pass
     assert "did not answer" in caplog.text
@@ -222,5 +223,106 @@ def test_the_flag_wins_over_the_environment(monkeypatch):
     assert wanted(None) == "none"
     monkeypatch.setenv("SEMISEG_TRACK", "wandb")
     assert wanted(None) == "wandb" and wanted("none") == "none"
-    with pytest.raises(UserError, match="choose one of none, wandb"):
+    with pytest.raises(UserError, match="choose one of none, wandb, tensorboard"):
         wanted("wand")
+
+
+# ------------------------------------------------------------------ TensorBoard
+def events_of(folder):
+    """The events of a folder's one event file, decoded from its records: length, checksum, bytes,
+    checksum.
+    """
+    event_pb2 = pytest.importorskip("tensorboardX.proto.event_pb2")
+    (file,) = (folder / "tensorboard").glob("events.out.tfevents.*")
+    data = file.read_bytes()
+    events = []
+    while data:
+        (length,) = struct.unpack("<Q", data[:8])
+        events.append(event_pb2.Event.FromString(data[12 : 12 + length]))
+        data = data[12 + length + 4 :]
+    return events
+
+
+def values_of(folder):
+    """Every value of the events, with its step."""
+    return [(event.step, value) for event in events_of(folder) for value in event.summary.value]
+
+
+def test_tensorboard_holds_what_the_folder_holds(tiny, tmp_path):
+    """Mirrored while it trains, and once more when the finished run is asked for again. Catches a
+    line of the log that is lost or written twice, validation among training, hyperparameters of
+    another run, and examples whose truth and prediction are swapped.
+    """
+    out = tmp_path / "run"
+    for _ in range(2):
+        with mirror(out, "tensorboard"):
+            semiseg.run(tiny, out, progress=False)
+    values = values_of(out)
+    scalars = {(value.tag, step): value.simple_value for step, value in values}
+    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    for line in lines:
+        assert scalars["train/loss", line["step"]] == pytest.approx(line["loss"], rel=1e-6)
+        if "val_dice" in line:
+            dice = scalars["validation/dice", line["step"]]
+            assert dice == pytest.approx(line["val_dice"], rel=1e-6)
+    assert len([tag for tag, _ in scalars if tag == "train/loss"]) == len(lines)
+    assert len([value for _, value in values if value.tag == "train/loss"]) == len(lines)
+    summary = json.loads((out / "summary.json").read_text())
+    assert scalars["last/val_dice", 20] == pytest.approx(summary["last"]["val"]["dice"], rel=1e-6)
+
+    plugin = pytest.importorskip("tensorboardX.proto.plugin_hparams_pb2")
+    (start,) = [v for _, v in values if v.tag == "_hparams_/session_start_info"]
+    content = plugin.HParamsPluginData.FromString(start.metadata.plugin_data.content)
+    hparams = content.session_start_info.hparams
+    assert hparams["lr"].number_value == pytest.approx(tiny.lr)
+    assert hparams["method.name"].string_value == "supervised"
+    assert hparams["net.widths"].string_value == "4,8"
+
+    pictures = [value.image for _, value in values if value.tag.startswith("examples/")]
+    stored = np.load(out / "examples.npz")
+    assert len(pictures) == len(stored["dice"]) > 0
+    picture = np.asarray(Image.open(io.BytesIO(pictures[0].encoded_image_string)))
+    height, width = stored["label"][0].shape
+    assert picture.shape == (height, 3 * width, 3)
+    image = picture[:, :width]
+    for i, name in enumerate(("label", "prediction"), start=1):
+        tinted = (picture[:, i * width : (i + 1) * width] != image).any(-1)
+        assert not tinted[stored[name][0] == 0].any(), name
+        assert tinted[stored[name][0] == 1].mean() > 0.9, name
+
+
+def test_a_generators_grids_are_on_tensorboard(tmp_path):
+    """Catches a grid at another step, and a fit that has no summary taken for a failure."""
+    fit = tmp_path / "gan"
+    (fit / "grids").mkdir(parents=True)
+    (fit / "config.yaml").write_text("data: nuclei\nlabels: 16\ngenerator: {name: spade}\n")
+    (fit / "metrics.jsonl").write_text('{"step": 2, "loss": 1.0, "diversity": 0.5}\n{"step": 4')
+    Image.fromarray(np.full((8, 8), 7, np.uint8)).save(fit / "grids" / "step_000002.png")
+    with mirror(fit, "tensorboard", job_type="generator"):
+        pass
+    values = {value.tag: (step, value) for step, value in values_of(fit)}
+    assert values["train/diversity"][0] == 2
+    step, grid = values["samples"]
+    assert step == 2
+    assert np.asarray(Image.open(io.BytesIO(grid.image.encoded_image_string))).max() == 7
+
+
+def test_a_disk_that_takes_no_events_costs_the_run_nothing(tiny, tmp_path, caplog):
+    """A file lies where the event folder should be. Catches a run that dies of its mirror."""
+    pytest.importorskip("tensorboardX")
+    out = tmp_path / "run"
+    out.mkdir()
+    (out / "tensorboard").write_text("no folder")
+    with mirror(out, "tensorboard"):
+        result = semiseg.run(tiny, out, progress=False)
+    assert result.summary["status"] == "finished"
+    assert "not on TensorBoard" in caplog.text
+    assert "--track tensorboard" in caplog.text
+
+
+def test_tensorboard_without_its_package_is_refused_before_training(monkeypatch, capsys, tmp_path):
+    """Catches a run that trains to its end and only then says that nothing was written."""
+    monkeypatch.setattr(tensorboard.importlib.util, "find_spec", lambda name: None)
+    assert main(["train", f"--out={tmp_path / 'run'}", "--track=tensorboard"]) == 2
+    assert "pip install 'semiseg[tensorboard]'" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
