@@ -17,7 +17,7 @@ from semiseg import config, devices
 from semiseg.config import Trial
 from semiseg.data.pools import Budget, Training, pools
 from semiseg.evaluate.metrics import EmptyPolicy
-from semiseg.evaluate.subjects import SubjectRow, mean
+from semiseg.evaluate.subject_scores import SubjectRow, mean
 from semiseg.run_folder import RunFolder
 from semiseg.runner.build import header_of, knobs_of, model_of, notes_of, program_of, shapes_of
 from semiseg.runner.prepare import open_folder, unchanged_on_failure

@@ -8,7 +8,7 @@ from pathlib import Path
 from semiseg import config
 from semiseg.data import store
 from semiseg.errors import UserError
-from semiseg.evaluate.subjects import SubjectRow
+from semiseg.evaluate.subject_scores import SubjectRow
 from semiseg.run_folder import SCORE_COLUMNS, RunFolder
 from semiseg.runner.build import model_of, shapes_of
 from semiseg.runner.prepare import check_data

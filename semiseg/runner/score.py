@@ -18,7 +18,7 @@ from semiseg.evaluate import calibration
 from semiseg.evaluate.examples import choose_examples
 from semiseg.evaluate.metrics import default_names
 from semiseg.evaluate.probabilities import probabilities
-from semiseg.evaluate.subjects import SubjectRow, mean, score_subjects
+from semiseg.evaluate.subject_scores import SubjectRow, mean, score_subjects
 from semiseg.run_folder import RunFolder
 from semiseg.types import Case, Model, Params
 
