@@ -175,7 +175,7 @@ def topology(label: np.ndarray) -> dict[int, Topology]:
         rows = parts[[0, -1]]
         columns = parts[:, [0, -1]]
         at_border = np.union1d(rows, columns)
-        border = np.count_nonzero(at_border)
+        border = int(np.count_nonzero(at_border))
         _, outside = ndimage.label(np.pad(label != k, 1, constant_values=True))
         classes[int(k)] = Topology(n - border, border, outside - 1)
     return classes
