@@ -10,10 +10,10 @@ from semiseg.report.figures import (
     pseudo_label_classes,
     pseudo_label_trends,
     reliability,
-    subjects,
     synthetic_gain,
     training_curves,
 )
+from semiseg.report.figures import subject_spread
 
 FIGURES = {
     figure.name: figure
@@ -22,7 +22,7 @@ FIGURES = {
         differences.FIGURE,
         label_equivalence.FIGURE,
         synthetic_gain.FIGURE,
-        subjects.FIGURE,
+        subject_spread.FIGURE,
         reliability.FIGURE,
         training_curves.FIGURE,
         pseudo_label_trends.FIGURE,
