@@ -266,12 +266,14 @@ def load_plugins(paths: Iterable[str | Path]) -> None:
         load_plugin(path)
 
 
-def from_environment(variables: Mapping[str, str] = os.environ) -> list[str]:
-    """Paths in the environment variable.
+def from_environment(variables: Mapping[str, str] | None = None) -> list[str]:
+    """Paths in the variable SEMISEG_PLUGINS, by default of this process's environment.
 
     >>> from_environment({"SEMISEG_PLUGINS": os.pathsep.join(["a.py", "b.py"])})
     ['a.py', 'b.py']
     """
+    if variables is None:
+        variables = os.environ
     return [path for path in variables.get(VARIABLE, "").split(os.pathsep) if path]
 
 
