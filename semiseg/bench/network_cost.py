@@ -7,22 +7,23 @@ from __future__ import annotations
 import dataclasses
 import math
 import platform
-import statistics
 import time
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from semiseg import devices
+from semiseg.bench.timing import Contender, median_ratio, medians, timed
 from semiseg.environment import usable_cores, versions
 from semiseg.errors import UserError
 from semiseg.nets import NETS
 from semiseg.types import Net
 
-CLASSES, LR = 4, 0.01
+CLASSES = 4
+LR = 0.01
 
 LEAST = 3
 """Rounds that a network is given however long they take."""
@@ -31,60 +32,101 @@ SLOW = 1.5
 """From this ratio to its peer on, a network of ours needs a reason."""
 
 REASONS: dict[str, str] = {
-    "segresnet": "its convolutions have 16 channels at full resolution, the width that PyTorch's "
-    "oneDNN lays out in blocks of 16 and XLA "
-    "has no layout for; "
-    "norms cost nothing (219 instead of 225 ms a step on one core without any), doubling by "
-    "nearest pixels instead of linearly would save 8",
+    "segresnet": (
+        "its convolutions have 16 channels at full resolution, the width that PyTorch's oneDNN "
+        "lays out in blocks of 16 and XLA has no layout for; norms cost nothing (219 instead of "
+        "225 ms a step on one core without any), doubling by nearest pixels instead of linearly "
+        "would save 8"
+    ),
 }
 """Why a network's step or inference takes more than :data:`SLOW` times its peer's on a CPU, by
 name; stands in the JSON and the table.
 """
 
-# Configurations of ours that are a MONAI class, each proved equal by a test of its weights, and how
-# that class is made: from monai.networks.nets, for a size.
 WIDTHS = (32, 32, 64, 128, 256)
-PEERS: dict[str, tuple[dict[str, Any], Callable[[Any, int], Any]]] = {
-    "unet": (
-        {"widths": WIDTHS, "norm": "instance", "slope": 0.1},
-        lambda nets, size: nets.BasicUNet(2, 1, CLASSES, (*WIDTHS, 32)),
-    ),
-    "unet_plus_plus": (
-        {"widths": WIDTHS, "norm": "instance", "slope": 0.1},
-        lambda nets, size: nets.BasicUNetPlusPlus(2, 1, CLASSES, (*WIDTHS, 32)),
-    ),
-    "attention_unet": (
-        {
-            "widths": (16, 32, 64, 128, 256),
-            "norm": "batch",
-            "gating": "fine",
-            "down": "stride",
-            "up": "transpose3",
-            "activation": "relu",
-            "one_merge": True,
-        },
-        lambda nets, size: nets.AttentionUnet(2, 1, CLASSES, (16, 32, 64, 128, 256), (2, 2, 2, 2)),
-    ),
-    "segresnet": ({"dims": 2, "width": 16}, lambda nets, size: nets.SegResNet(2, 16, 1, CLASSES)),
-    "vnet": (
-        {
-            "convs": (1, 1, 2, 3, 2),
-            "ups": (2, 2, 1, 1),
-            "activation": "elu",
-            "head": "conv",
-            "dims": 2,
-        },
-        lambda nets, size: nets.VNet(2, 1, CLASSES),
-    ),
-    "unetr": (
-        {"taps": (4, 7, 10), "dims": 2},
-        lambda nets, size: nets.UNETR(1, CLASSES, (size, size), spatial_dims=2),
-    ),
-    "swin_unetr": (
-        {"dims": 2, "features": 24, "flat_bias": True},
-        lambda nets, size: nets.SwinUNETR(1, CLASSES, feature_size=24, spatial_dims=2),
-    ),
+"""Channels of the levels of MONAI's basic U-Nets."""
+NARROW = (16, 32, 64, 128, 256)
+
+
+class Peer(NamedTuple):
+    """A network of ours that is a MONAI class; each is proved equal by a test of its weights.
+
+    Attributes:
+      fields: of our network.
+      make: the class of ``monai.networks.nets`` for a side of the images.
+    """
+
+    fields: dict[str, Any]
+    make: Callable[[Any, int], Any]
+
+
+def _basic_unet(nets: Any, size: int) -> Any:
+    return nets.BasicUNet(2, 1, CLASSES, (*WIDTHS, 32))
+
+
+def _basic_unet_plus_plus(nets: Any, size: int) -> Any:
+    return nets.BasicUNetPlusPlus(2, 1, CLASSES, (*WIDTHS, 32))
+
+
+def _attention_unet(nets: Any, size: int) -> Any:
+    return nets.AttentionUnet(2, 1, CLASSES, NARROW, (2, 2, 2, 2))
+
+
+def _segresnet(nets: Any, size: int) -> Any:
+    return nets.SegResNet(2, 16, 1, CLASSES)
+
+
+def _vnet(nets: Any, size: int) -> Any:
+    return nets.VNet(2, 1, CLASSES)
+
+
+def _unetr(nets: Any, size: int) -> Any:
+    return nets.UNETR(1, CLASSES, (size, size), spatial_dims=2)
+
+
+def _swin_unetr(nets: Any, size: int) -> Any:
+    return nets.SwinUNETR(1, CLASSES, feature_size=24, spatial_dims=2)
+
+
+BASIC = {"widths": WIDTHS, "norm": "instance", "slope": 0.1}
+ATTENTION = {
+    "widths": NARROW,
+    "norm": "batch",
+    "gating": "fine",
+    "down": "stride",
+    "up": "transpose3",
+    "activation": "relu",
+    "one_merge": True,
 }
+VNET = {
+    "convs": (1, 1, 2, 3, 2),
+    "ups": (2, 2, 1, 1),
+    "activation": "elu",
+    "head": "conv",
+    "dims": 2,
+}
+PEERS: dict[str, Peer] = {
+    "unet": Peer(BASIC, _basic_unet),
+    "unet_plus_plus": Peer(BASIC, _basic_unet_plus_plus),
+    "attention_unet": Peer(ATTENTION, _attention_unet),
+    "segresnet": Peer({"dims": 2, "width": 16}, _segresnet),
+    "vnet": Peer(VNET, _vnet),
+    "unetr": Peer({"taps": (4, 7, 10), "dims": 2}, _unetr),
+    "swin_unetr": Peer({"dims": 2, "features": 24, "flat_bias": True}, _swin_unetr),
+}
+"""Networks of ours that have a peer, by name."""
+
+
+class Prepared(NamedTuple):
+    """A network, ready to be timed.
+
+    Attributes:
+      row: what is known of it without timing.
+      contenders: what is timed, by name.
+    """
+
+    row: dict[str, Any]
+    contenders: dict[str, Contender]
 
 
 def contenders(names: list[str]) -> dict[str, Net]:
@@ -100,11 +142,16 @@ def contenders(names: list[str]) -> dict[str, Net]:
             f"semiseg bench nets: there is no net called {unknown[0]!r}: choose of "
             f"{', '.join(NETS)}"
         )
-    found: dict[str, Net] = {}
+    nets: dict[str, Net] = {}
     for name in names or NETS:
-        net: Any = NETS[name](**PEERS[name][0] if name in PEERS else {})
-        found[name] = dataclasses.replace(net, dims=2) if net.dims == 3 else net
-    return found
+        fields: dict[str, Any] = {}
+        if name in PEERS:
+            fields = PEERS[name].fields
+        net: Any = NETS[name](**fields)
+        if net.dims == 3:
+            net = dataclasses.replace(net, dims=2)
+        nets[name] = net
+    return nets
 
 
 def measure(
@@ -113,7 +160,7 @@ def measure(
     size: int,
     repeats: int,
     peer: bool,
-    say: Callable[[dict[str, Any], dict[str, Any]], None] = lambda row, found: None,
+    say: Callable[[dict[str, Any], dict[str, Any]], None] | None = None,
     *,
     seconds: float = math.inf,
     done: Mapping[str, Any] | None = None,
@@ -126,7 +173,7 @@ def measure(
 
     Args:
       repeats: rounds of each network.
-      say: called with every finished row and all that was found so far.
+      say: called with every finished row and the result so far.
       seconds: a network that has taken as long is timed no more, but for the first :data:`LEAST`
         rounds.
       done: what an earlier call found; its rows are kept if its settings are those of this call.
@@ -134,48 +181,67 @@ def measure(
     rng = np.random.default_rng(0)
     image = rng.normal(size=(batch, size, size, 1)).astype(np.float32)
     label = rng.integers(0, CLASSES, (batch, size, size)).astype(np.int32)
-    packages = ["jax", "jaxlib", "flax", *(["torch", "monai"] if peer else [])]
-    found: dict[str, Any] = {
-        "batch": batch, "size": size, "repeats": repeats, "seconds": seconds if math.isfinite(seconds) else None,
-        "versions": versions(*packages), "processor": platform.processor(), "cores": usable_cores(),
-        "device": f"{jax.devices()[0].platform}: {jax.devices()[0].device_kind}", "nets": [],
-    }  # fmt: skip
-    same = done is not None and all(
-        done.get(key) == value for key, value in found.items() if key != "nets"
-    )
-    kept = {row["name"]: row for row in done["nets"]} if done is not None and same else {}
+    setting = _setting(batch, size, repeats, seconds, peer)
+    result = {**setting, "nets": []}
+    earlier = _rows_of(done, setting)
     for name, net in nets.items():
-        if kept.get(name, {}).get("net") == repr(net):
-            found["nets"].append(kept[name])
+        if earlier.get(name, {}).get("net") == repr(net):
+            result["nets"].append(earlier[name])
             continue
-        row, timed = _ours(net, image, label)
-        row = {"name": name, "net": repr(net), **row}
+        prepared = _ours(net, image, label)
+        row = {"name": name, "net": repr(net), **prepared.row}
+        contenders = prepared.contenders
         if peer and name in PEERS:
-            more, theirs = _theirs(name, image, label)
-            row, timed = row | more, timed | theirs
-        taken: dict[str, list[float]] = {key: [] for key in timed}
-        start = time.perf_counter()
-        for i in range(repeats):
-            if i >= LEAST and time.perf_counter() - start > seconds:
-                break
-            for key, run in timed.items():
-                began = time.perf_counter()
-                run()
-                taken[key].append(time.perf_counter() - began)
-        row |= {"rounds": len(taken["step"])} | {
-            f"{key}_s": statistics.median(values) for key, values in taken.items()
-        }
-        for key in ("step", "inference"):
-            if f"peer_{key}" in taken:
-                row[f"{key}_ratio"] = statistics.median(
-                    a / b for a, b in zip(taken[key], taken[f"peer_{key}"])
-                )
-        found["nets"].append(row)
-        say(row, found)
-    for row in found["nets"]:  # of kept rows, too: a reason is found after the figures
+            theirs = _theirs(name, image, label)
+            row |= theirs.row
+            contenders = contenders | theirs.contenders
+        row |= _times(timed(contenders, repeats, least=LEAST, seconds=seconds))
+        result["nets"].append(row)
+        if say:
+            say(row, result)
+    for row in result["nets"]:  # of earlier rows, too: a reason is found after the figures
         row.pop("reason", None)
-        row |= {"reason": REASONS.get(row["name"])} if needs_reason(row) else {}
-    return found
+        if needs_reason(row):
+            row["reason"] = REASONS.get(row["name"])
+    return result
+
+
+def _setting(batch: int, size: int, repeats: int, seconds: float, peer: bool) -> dict[str, Any]:
+    """What the rows of a table have in common."""
+    packages = ["jax", "jaxlib", "flax"]
+    if peer:
+        packages += ["torch", "monai"]
+    device = jax.devices()[0]
+    limit = None
+    if math.isfinite(seconds):
+        limit = seconds
+    return {
+        "batch": batch,
+        "size": size,
+        "repeats": repeats,
+        "seconds": limit,
+        "versions": versions(*packages),
+        "processor": platform.processor(),
+        "cores": usable_cores(),
+        "device": f"{device.platform}: {device.device_kind}",
+    }
+
+
+def _rows_of(done: Mapping[str, Any] | None, setting: Mapping[str, Any]) -> dict[str, Any]:
+    """Rows by name of an earlier call, if it had the same setting."""
+    if done is None or any(done.get(key) != value for key, value in setting.items()):
+        return {}
+    return {row["name"]: row for row in done["nets"]}
+
+
+def _times(seconds: Mapping[str, Sequence[float]]) -> dict[str, Any]:
+    """Medians of what was timed, and their ratios to the peer's."""
+    times: dict[str, Any] = {"rounds": len(seconds["step"])}
+    times |= {f"{name}_s": median for name, median in medians(seconds).items()}
+    for name in ("step", "inference"):
+        if f"peer_{name}" in seconds:
+            times[f"{name}_ratio"] = median_ratio(seconds[name], seconds[f"peer_{name}"])
+    return times
 
 
 def needs_reason(row: Mapping[str, Any]) -> bool:
@@ -183,54 +249,54 @@ def needs_reason(row: Mapping[str, Any]) -> bool:
     return max(row.get("step_ratio", 0), row.get("inference_ratio", 0)) > SLOW
 
 
-def table(found: Mapping[str, Any]) -> str:
-    """What :func:`measure` found, as a Markdown table: milliseconds, MiB, and the reasons where
+COLUMNS = (
+    *("network", "M parameters", "step, ms", "inference, ms", "memory, MiB"),
+    *("peer", "step, ms", "inference, ms", "memory, MiB", "step / peer", "inference / peer"),
+)
+"""Titles of the table."""
+
+
+def table(result: Mapping[str, Any]) -> str:
+    """What :func:`measure` returned, as a Markdown table: milliseconds, MiB, and the reasons where
     they are needed.
     """
-    lines = [
-        (
-            "| network | M parameters | step, ms | inference, ms | memory, MiB | peer | step, ms | "
-            "inference, ms | memory, MiB | step / peer | inference / peer |"
-        ),
-        "|---" * 11 + "|",
-    ]
-    for row in found["nets"]:
-        peer = ["–"] * 6
-        if "peer" in row:
-            peer = [
-                row["peer"],
-                f"{1e3 * row['peer_step_s']:.0f}",
-                f"{1e3 * row['peer_inference_s']:.0f}",
-                f"{row['peer_kept_mib']:.0f}",
-            ]
-            peer += [f"{row['step_ratio']:.2f}", f"{row['inference_ratio']:.2f}"]
-        ours = [
-            row["name"],
-            f"{row['parameters'] / 1e6:.2f}",
-            f"{1e3 * row['step_s']:.0f}",
-            f"{1e3 * row['inference_s']:.0f}",
-            f"{row['temporary_mib'] or 0:.0f}",
-        ]
-        lines.append(f"| {' | '.join([*ours, *peer])} |")
-    reasons = [
-        f"- {row['name']}: {row['reason'] or 'no reason is written yet'}"
-        for row in found["nets"]
-        if needs_reason(row)
-    ]
-    return (
-        "\n".join(
-            [
-                *lines,
-                *([f"\nMore than {SLOW} times the peer's time:\n", *reasons] if reasons else []),
-            ]
-        )
-        + "\n"
-    )
+    lines = [f"| {' | '.join(COLUMNS)} |", f"{'|---' * len(COLUMNS)}|"]
+    for row in result["nets"]:
+        lines.append(f"| {' | '.join([*_our_cells(row), *_peer_cells(row)])} |")
+    slow = [row for row in result["nets"] if needs_reason(row)]
+    if slow:
+        lines.append(f"\nMore than {SLOW} times the peer's time:\n")
+    for row in slow:
+        lines.append(f"- {row['name']}: {row['reason'] or 'no reason is written yet'}")
+    return "\n".join(lines) + "\n"
 
 
-def _ours(
-    net: Any, image: np.ndarray, label: np.ndarray
-) -> tuple[dict[str, Any], dict[str, Callable[[], Any]]]:
+def _our_cells(row: Mapping[str, Any]) -> list[str]:
+    return [
+        row["name"],
+        f"{row['parameters'] / 1e6:.2f}",
+        f"{1e3 * row['step_s']:.0f}",
+        f"{1e3 * row['inference_s']:.0f}",
+        f"{row['temporary_mib'] or 0:.0f}",
+    ]
+
+
+def _peer_cells(row: Mapping[str, Any]) -> list[str]:
+    if "peer" not in row:
+        return ["–"] * 6
+    return [
+        row["peer"],
+        f"{1e3 * row['peer_step_s']:.0f}",
+        f"{1e3 * row['peer_inference_s']:.0f}",
+        f"{row['peer_kept_mib']:.0f}",
+        f"{row['step_ratio']:.2f}",
+        f"{row['inference_ratio']:.2f}",
+    ]
+
+
+# ------------------------------------------------------------------ JAX
+def _ours(net: Any, image: np.ndarray, label: np.ndarray) -> Prepared:
+    """Compile the step and the inference of a network of ours, and run each once."""
     mesh = devices.mesh(len(image))
     x, y = jax.device_put((image, label), devices.copied(mesh))
     params = jax.device_put(net.init(jax.random.key(0), x, CLASSES), devices.copied(mesh))
@@ -239,60 +305,76 @@ def _ours(
         x, y = devices.cut((x, y), mesh)
 
         def loss(weights: Any) -> Any:
-            out = net.apply(params._replace(weights=weights), x, train=True)
-            return -jnp.take_along_axis(
-                jax.nn.log_softmax(out.logits), y[..., None], -1
-            ).mean(), out.new_state
+            output = net.apply(params._replace(weights=weights), x, train=True)
+            log_p = jax.nn.log_softmax(output.logits)
+            return -jnp.take_along_axis(log_p, y[..., None], -1).mean(), output.new_state
 
         gradient, state = jax.grad(loss, has_aux=True)(params.weights)
         weights = jax.tree.map(lambda w, g: w - LR * g, params.weights, gradient)
         return devices.copy(params._replace(weights=weights, state=state), mesh)
 
     def inference(params: Any, x: jax.Array) -> jax.Array:
-        return net.apply(params, devices.cut(x, mesh), train=False).logits
+        logits: jax.Array = net.apply(params, devices.cut(x, mesh), train=False).logits
+        return logits
 
     began = time.perf_counter()
     trained = jax.jit(step).lower(params, x, y).compile()
     evaluated = jax.jit(inference).lower(params, x).compile()
-    row: dict[str, Any] = {
-        "parameters": sum(p.size for p in jax.tree.leaves(params.weights)),
-        "compile_s": round(time.perf_counter() - began, 2),
+    compile_s = round(time.perf_counter() - began, 2)
+
+    def run_step() -> None:
+        jax.block_until_ready(trained(params, x, y))
+
+    def run_inference() -> None:
+        jax.block_until_ready(evaluated(params, x))
+
+    run_step()
+    run_inference()
+    row = {
+        "parameters": sum(leaf.size for leaf in jax.tree.leaves(params.weights)),
+        "compile_s": compile_s,
+        "temporary_mib": _temporary_mib(trained),
+        "inference_temporary_mib": _temporary_mib(evaluated),
     }
-    for key, compiled in (("temporary_mib", trained), ("inference_temporary_mib", evaluated)):
-        analysis = compiled.memory_analysis()
-        row[key] = round(analysis.temp_size_in_bytes / 2**20, 1) if analysis else None
-    runs = {
-        "step": lambda: jax.block_until_ready(trained(params, x, y)),
-        "inference": lambda: jax.block_until_ready(evaluated(params, x)),
-    }
-    for run in runs.values():
-        run()
-    return row, runs
+    return Prepared(row, {"step": Contender(run_step), "inference": Contender(run_inference)})
 
 
-def _theirs(
-    name: str, image: np.ndarray, label: np.ndarray
-) -> tuple[dict[str, Any], dict[str, Callable[[], Any]]]:
+def _temporary_mib(compiled: Any) -> float | None:
+    """What XLA sets aside beside a program's arguments; None where it does not say."""
+    analysis = compiled.memory_analysis()
+    if not analysis:
+        return None
+    return round(analysis.temp_size_in_bytes / 2**20, 1)
+
+
+# ------------------------------------------------------------------ PyTorch
+def _theirs(name: str, image: np.ndarray, label: np.ndarray) -> Prepared:
+    """The MONAI class of a network in PyTorch, run once."""
     try:
         import monai.networks.nets
         import torch
     except ImportError:
         raise UserError('the peers are not installed: pip install "semiseg[peer]"') from None
     torch.set_num_threads(usable_cores())
-    model = PEERS[name][1](monai.networks.nets, image.shape[1]).to(
-        memory_format=torch.channels_last
-    )
-    x = torch.from_numpy(image).permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
+    layout = torch.channels_last
+    model = PEERS[name].make(monai.networks.nets, image.shape[1]).to(memory_format=layout)
+    x = torch.from_numpy(image).permute(0, 3, 1, 2).contiguous(memory_format=layout)
     y = torch.from_numpy(label).long()
     optimiser = torch.optim.SGD(model.parameters(), lr=LR)
-    kept: dict[int, int] = {}
+    stored: dict[int, int] = {}
 
     def forward() -> Any:
-        out = model(x)
-        return out[-1] if isinstance(out, list) else out
+        output = model(x)
+        if isinstance(output, list):
+            return output[-1]
+        return output
 
-    def keep(tensor: Any) -> Any:
-        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+    def store(tensor: Any) -> Any:
+        storage = tensor.untyped_storage()
+        stored[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    def restore(tensor: Any) -> Any:
         return tensor
 
     def step() -> None:
@@ -306,15 +388,14 @@ def _theirs(
         with torch.inference_mode():
             forward()
 
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+    with torch.autograd.graph.saved_tensors_hooks(store, restore):
         step()
     inference()
     weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
+    activations = sum(size for place, size in stored.items() if place not in weights)
     row = {
         "peer": type(model).__name__,
         "peer_parameters": sum(p.numel() for p in model.parameters()),
+        "peer_kept_mib": round(activations / 2**20, 1),
     }
-    row["peer_kept_mib"] = round(
-        sum(size for place, size in kept.items() if place not in weights) / 2**20, 1
-    )
-    return row, {"peer_step": step, "peer_inference": inference}
+    return Prepared(row, {"peer_step": Contender(step), "peer_inference": Contender(inference)})

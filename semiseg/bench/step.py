@@ -4,25 +4,57 @@ batch and loss, interleaved in one run.
 
 from __future__ import annotations
 
+import dataclasses
 import platform
 import resource
-import statistics
 import sys
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from semiseg import devices
+from semiseg.bench.timing import Contender, median_ratio, medians, timed
 from semiseg.environment import usable_cores, versions
 from semiseg.errors import UserError
 from semiseg.losses import CEDice
 from semiseg.nets import UNet
+from semiseg.types import Params, PyTree
 
-LR, MOMENTUM = 0.01, 0.9
+LR = 0.01
+MOMENTUM = 0.9
+CLASSES = 4
+LEVELS = 5
+PEERS = ("peer_nchw", "peer_channels_last")
+
+
+class Carry(NamedTuple):
+    """What a step changes.
+
+    Attributes:
+      params: of the network.
+      velocity: of the gradient descent with momentum, one a weight.
+    """
+
+    params: Params
+    velocity: PyTree
+
+
+class Compiled(NamedTuple):
+    """The programs of JAX, ready to be timed.
+
+    Attributes:
+      contenders: by name.
+      compile_s: seconds that each took to compile.
+      temporary_mib: what XLA sets aside for each beside its arguments.
+    """
+
+    contenders: dict[str, Contender]
+    compile_s: dict[str, float]
+    temporary_mib: dict[str, int | None]
 
 
 def measure(
@@ -33,188 +65,240 @@ def measure(
 
     Args:
       width: channels of the first of five levels.
+      batch: images of a step.
+      size: side of an image, pixels.
+      norm: of the U-Net.
       repeats: rounds; in each every contender is timed once.
       inner: steps inside the compiled loops.
       peer: also time PyTorch, in its default (NCHW) and in channels_last memory.
     """
-    net = UNet(widths=tuple(width * 2**i for i in range(5)), norm=norm)  # type: ignore[arg-type]
+    widths = tuple(width * 2**level for level in range(LEVELS))
+    net = dataclasses.replace(UNet(), widths=widths, norm=norm)
     rng = np.random.default_rng(0)
     image = rng.normal(size=(batch, size, size, 1)).astype(np.float32)
-    label = rng.integers(0, 4, (batch, size, size)).astype(np.int32)
-    found: dict[str, Any] = {
-        "parameters": 0,
+    label = rng.integers(0, CLASSES, (batch, size, size)).astype(np.int32)
+    mesh = devices.mesh(batch)
+    x, y = jax.device_put((image, label), devices.copied(mesh))
+    params = net.init(jax.random.key(0), x, CLASSES)
+    parameters = sum(leaf.size for leaf in jax.tree.leaves(params.weights))
+    compiled = _compiled(net, params, x, y, inner)
+    contenders = dict(compiled.contenders)
+    if peer:
+        contenders |= _torch_contenders(net, image, label, parameters)
+    seconds = timed(contenders, repeats)
+    result = {
+        "parameters": parameters,
         "width": width,
         "batch": batch,
         "size": size,
         "norm": norm,
         "repeats": repeats,
         "inner": inner,
+        "devices": mesh.size,
+        "compile_s": compiled.compile_s,
+        "temporary_mib": compiled.temporary_mib,
     }
-    timed, found["compile_s"], found["temporary_mib"] = _jax_contenders(
-        net, image, label, inner, found
-    )
-    if peer:
-        timed |= _torch_contenders(net, image, label, found["parameters"])
-    seconds: dict[str, list[float]] = {name: [] for name in timed}
-    for _ in range(repeats):
-        for name, (run, steps) in timed.items():
-            began = time.perf_counter()
-            run()
-            seconds[name].append((time.perf_counter() - began) / steps)
-    for name, values in seconds.items():
-        found[f"{name}_step_s"] = statistics.median(values)
-    ratio = lambda a, b: statistics.median(x / y for x, y in zip(seconds[a], seconds[b]))
-    found["ratios"] = {
-        "scan / single": ratio("scan", "single"),
-        "loop / single": ratio("loop", "single"),
+    result |= {f"{name}_step_s": median for name, median in medians(seconds).items()}
+    return result | {
+        "ratios": _ratios(seconds, peer),
+        "peak_rss_mib": _peak_memory(),
+        **_environment(peer),
     }
+
+
+def _ratios(seconds: dict[str, list[float]], peer: bool) -> dict[str, float]:
+    """Medians over rounds of the ratios that the table shows."""
+    pairs = [("scan", "single"), ("loop", "single")]
     if peer:
-        for form in ("peer_nchw", "peer_channels_last"):
-            found["ratios"][f"scan / {form}"] = ratio("scan", form)
-    unit = 1024 if sys.platform != "darwin" else 1024**2
-    found["peak_rss_mib"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit)
-    packages = ["jax", "jaxlib", "flax", *(["torch"] if peer else [])]
+        pairs += [("scan", form) for form in PEERS]
+    return {f"{a} / {b}": median_ratio(seconds[a], seconds[b]) for a, b in pairs}
+
+
+def _peak_memory() -> int:
+    """Largest resident memory of this process so far, MiB."""
+    unit = 1024
+    if sys.platform == "darwin":
+        unit = 1024**2
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit)
+
+
+def _environment(peer: bool) -> dict[str, Any]:
+    packages = ["jax", "jaxlib", "flax"]
+    if peer:
+        packages.append("torch")
     device = jax.devices()[0]
-    return found | {
+    return {
         "versions": versions(*packages),
         "device": f"{device.platform}: {device.device_kind}",
         "processor": platform.processor(),
     }
 
 
-def _jax_contenders(
-    net: UNet, image: np.ndarray, label: np.ndarray, inner: int, found: dict[str, Any]
-) -> Any:
-    mesh, criterion = devices.mesh(len(image)), CEDice()
-    found["devices"] = mesh.size
-    x, y = jax.device_put((image, label), devices.copied(mesh))
-    params = net.init(jax.random.key(0), x, 4)
-    found["parameters"] = sum(p.size for p in jax.tree.leaves(params.weights))
+# ------------------------------------------------------------------ JAX
+def _compiled(net: UNet, params: Params, x: jax.Array, y: jax.Array, inner: int) -> Compiled:
+    """The step alone, in a scan, and in a loop whose length is traced, as training has it."""
+    mesh = devices.mesh(len(x))
+    step = _step_of(net, mesh)
 
-    def step(carry: Any, x: jax.Array, y: jax.Array) -> Any:
+    def scan(carry: Carry, x: jax.Array, y: jax.Array) -> Carry:
+        def body(carry: Carry, _: None) -> tuple[Carry, None]:
+            return step(carry, x, y), None
+
+        return jax.lax.scan(body, carry, None, length=inner)[0]
+
+    def loop(carry: Carry, x: jax.Array, y: jax.Array, length: jax.Array) -> Carry:
+        def body(_: jax.Array, carry: Carry) -> Carry:
+            return step(carry, x, y)
+
+        return jax.lax.fori_loop(0, length, body, carry)
+
+    velocity = jax.tree.map(jnp.zeros_like, params.weights)
+    carry = jax.device_put(Carry(params, velocity), devices.copied(mesh))
+    length = jnp.int32(inner)
+    compiled = Compiled({}, {}, {})
+    _add(compiled, "single", step, (carry, x, y), 1)
+    _add(compiled, "scan", scan, (carry, x, y), inner)
+    _add(compiled, "loop", loop, (carry, x, y, length), inner)
+    return compiled
+
+
+def _step_of(net: UNet, mesh: Any) -> Callable[[Carry, jax.Array, jax.Array], Carry]:
+    """A training step of the network."""
+    criterion = CEDice()
+
+    def step(carry: Carry, x: jax.Array, y: jax.Array) -> Carry:
         params, velocity = carry
         x, y = devices.cut((x, y), mesh)
 
-        def loss(weights: Any) -> Any:
-            out = net.apply(params._replace(weights=weights), x, train=True)
-            return criterion(out.logits, y), out.new_state
+        def loss(weights: PyTree) -> tuple[jax.Array, PyTree]:
+            output = net.apply(params._replace(weights=weights), x, train=True)
+            return criterion(output.logits, y), output.new_state
 
         gradient, state = jax.grad(loss, has_aux=True)(params.weights)
         velocity = jax.tree.map(lambda v, g: MOMENTUM * v + g, velocity, gradient)
-        return devices.copy(
-            (
-                params._replace(
-                    weights=jax.tree.map(lambda w, v: w - LR * v, params.weights, velocity),
-                    state=state,
-                ),
-                velocity,
-            ),
-            mesh,
-        )
+        weights = jax.tree.map(lambda w, v: w - LR * v, params.weights, velocity)
+        stepped = params._replace(weights=weights, state=state)
+        copied: Carry = devices.copy(Carry(stepped, velocity), mesh)
+        return copied
 
-    programs: dict[str, tuple[Callable[..., Any], int]] = {
-        "single": (step, 1),
-        "scan": (
-            lambda c, x, y: jax.lax.scan(lambda c, _: (step(c, x, y), None), c, None, length=inner)[
-                0
-            ],
-            inner,
-        ),
-        "loop": (lambda c, x, y, n: jax.lax.fori_loop(0, n, lambda _, c: step(c, x, y), c), inner),
-    }
-    carry = jax.device_put(
-        (params, jax.tree.map(jnp.zeros_like, params.weights)), devices.copied(mesh)
-    )
-    timed: dict[str, tuple[Callable[[], Any], int]] = {}
-    compile_s, memory = {}, {}
-    for name, (program, steps) in programs.items():
-        began = time.perf_counter()
-        extra = (
-            (jnp.int32(inner),) if name == "loop" else ()
-        )  # a traced trip count, as training has it
-        compiled = jax.jit(program).lower(carry, x, y, *extra).compile()
-        compile_s[name] = round(time.perf_counter() - began, 2)
-        analysis = compiled.memory_analysis()
-        memory[name] = round(analysis.temp_size_in_bytes / 2**20) if analysis else None
-        run = lambda compiled=compiled, extra=extra: jax.block_until_ready(
-            compiled(carry, x, y, *extra)
-        )
-        run()
-        timed[name] = (run, steps)
-    return timed, compile_s, memory
+    return step
 
 
+def _add(
+    compiled: Compiled, name: str, program: Callable[..., Carry], arguments: Any, steps: int
+) -> None:
+    """Compile a program and run it once."""
+    began = time.perf_counter()
+    executable = jax.jit(program).lower(*arguments).compile()
+    compiled.compile_s[name] = round(time.perf_counter() - began, 2)
+    analysis = executable.memory_analysis()
+    compiled.temporary_mib[name] = None
+    if analysis:
+        compiled.temporary_mib[name] = round(analysis.temp_size_in_bytes / 2**20)
+
+    def run() -> None:
+        jax.block_until_ready(executable(*arguments))
+
+    run()
+    compiled.contenders[name] = Contender(run, steps)
+
+
+# ------------------------------------------------------------------ PyTorch
 def _torch_contenders(
     net: UNet, image: np.ndarray, label: np.ndarray, parameters: int
-) -> dict[str, tuple[Callable[[], Any], int]]:
+) -> dict[str, Contender]:
+    """The same network in PyTorch, in both layouts of memory."""
     try:
         import torch
-        from torch import nn
-        from torch.nn import functional as F
     except ImportError:
         raise UserError('the peer is not installed: pip install "semiseg[peer]"') from None
+    torch.set_num_threads(usable_cores())
+    layouts = (torch.contiguous_format, torch.channels_last)
+    contenders: dict[str, Contender] = {}
+    for name, layout in zip(PEERS, layouts, strict=True):
+        run = _torch_step(net, image, label, parameters, layout)
+        run()
+        contenders[name] = Contender(run)
+    return contenders
 
-    norms: dict[str, Callable[[int], nn.Module]] = {
-        "batch": nn.BatchNorm2d, "instance": lambda c: nn.InstanceNorm2d(c, affine=True),
-        "group": lambda c: nn.GroupNorm(net.groups, c), "none": lambda c: nn.Identity(),
-    }  # fmt: skip
 
-    def block(a: int, b: int) -> nn.Sequential:
+def _torch_step(
+    net: UNet, image: np.ndarray, label: np.ndarray, parameters: int, layout: Any
+) -> Callable[[], None]:
+    """A training step of PyTorch's U-Net."""
+    import torch
+    from torch.nn import functional as F
+
+    peer: Any = _torch_unet(net)
+    model = peer.to(memory_format=layout)
+    count = sum(p.numel() for p in model.parameters())
+    if count != parameters:
+        raise RuntimeError(
+            f"the peer has {count} parameters, the U-Net {parameters}: not the same network"
+        )
+    x = torch.from_numpy(image).permute(0, 3, 1, 2).contiguous(memory_format=layout)
+    y = torch.from_numpy(label).long()
+    optimiser = torch.optim.SGD(model.parameters(), lr=LR, momentum=MOMENTUM)
+
+    def run() -> None:
+        optimiser.zero_grad()
+        logits = model(x)
+        p = logits.softmax(1)
+        onehot = F.one_hot(y, CLASSES).permute(0, 3, 1, 2).float()
+        both = (p * onehot).sum((0, 2, 3))
+        dice = (2 * both + 1e-5) / (p.sum((0, 2, 3)) + onehot.sum((0, 2, 3)) + 1e-5)
+        (0.5 * F.cross_entropy(logits, y) + 0.5 * (1 - dice.mean())).backward()
+        optimiser.step()
+
+    return run
+
+
+def _torch_unet(net: UNet) -> Any:
+    """The U-Net as a module of PyTorch."""
+    import torch
+    from torch import nn
+    from torch.nn import functional as F
+
+    def norm(channels: int) -> nn.Module:
+        if net.norm == "batch":
+            return nn.BatchNorm2d(channels)
+        if net.norm == "instance":
+            return nn.InstanceNorm2d(channels, affine=True)
+        if net.norm == "group":
+            return nn.GroupNorm(net.groups, channels)
+        return nn.Identity()
+
+    def block(channels: int, width: int) -> nn.Sequential:
         layers: list[nn.Module] = []
-        for i in range(net.convs):
+        for _ in range(net.convs):
             layers += [
-                nn.Conv2d(a if i == 0 else b, b, 3, padding=1, bias=net.norm == "none"),
-                norms[net.norm](b),
+                nn.Conv2d(channels, width, 3, padding=1, bias=net.norm == "none"),
+                norm(width),
                 nn.LeakyReLU(0.01, inplace=True),
             ]
+            channels = width
         return nn.Sequential(*layers)
 
     class Peer(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            w = net.widths
-            self.down = nn.ModuleList(block(1 if i == 0 else w[i - 1], c) for i, c in enumerate(w))
-            self.join = nn.ModuleList(
-                nn.ConvTranspose2d(w[i + 1], w[i], 2, 2) for i in range(len(w) - 1)
-            )
-            self.up = nn.ModuleList(block(2 * w[i], w[i]) for i in range(len(w) - 1))
-            self.head = nn.Conv2d(w[0], 4, 1)
+            widths = net.widths
+            pairs = list(zip(widths[:-1], widths[1:], strict=True))
+            inputs = (1, *widths[:-1])
+            self.down = nn.ModuleList(block(a, b) for a, b in zip(inputs, widths, strict=True))
+            self.join = nn.ModuleList(nn.ConvTranspose2d(b, a, 2, 2) for a, b in pairs)
+            self.up = nn.ModuleList(block(2 * a, a) for a, _ in pairs)
+            self.head = nn.Conv2d(widths[0], CLASSES, 1)
 
         def forward(self, x: Any) -> Any:
             skips = []
             for i, down in enumerate(self.down):
-                x = down(F.max_pool2d(x, 2) if i else x)
+                if i:
+                    x = F.max_pool2d(x, 2)
+                x = down(x)
                 skips.append(x)
             for i in reversed(range(len(self.join))):
                 x = self.up[i](torch.cat([skips[i], self.join[i](x)], 1))
             return self.head(x)
 
-    torch.set_num_threads(usable_cores())
-    timed: dict[str, tuple[Callable[[], Any], int]] = {}
-    for name, layout in (
-        ("peer_nchw", torch.contiguous_format),
-        ("peer_channels_last", torch.channels_last),
-    ):
-        model = Peer().to(memory_format=layout)  # type: ignore[call-overload]
-        count = sum(p.numel() for p in model.parameters())
-        if count != parameters:
-            raise RuntimeError(
-                f"the peer has {count} parameters, the U-Net {parameters}: not the same network"
-            )
-        x = torch.from_numpy(image).permute(0, 3, 1, 2).contiguous(memory_format=layout)
-        y = torch.from_numpy(label).long()
-        optimiser = torch.optim.SGD(model.parameters(), lr=LR, momentum=MOMENTUM)
-
-        def run(model: Any = model, x: Any = x, y: Any = y, optimiser: Any = optimiser) -> None:
-            optimiser.zero_grad()
-            logits = model(x)
-            p, onehot = logits.softmax(1), F.one_hot(y, 4).permute(0, 3, 1, 2).float()
-            dice = (2 * (p * onehot).sum((0, 2, 3)) + 1e-5) / (
-                p.sum((0, 2, 3)) + onehot.sum((0, 2, 3)) + 1e-5
-            )
-            (0.5 * F.cross_entropy(logits, y) + 0.5 * (1 - dice.mean())).backward()
-            optimiser.step()
-
-        run()
-        timed[name] = (run, 1)
-    return timed
+    return Peer()

@@ -66,6 +66,7 @@ def table(measured: Path = MEASURED) -> list[dict[str, Any]]:
     """A row a method: method, holds, passes, cost (None where ``measured`` has none) and paper."""
     from semiseg.methods import METHODS
 
+    methods: dict[str, Any] = {**METHODS}
     costs: dict[str, Any] = {}
     if measured.exists():
         costs = json.loads(measured.read_text())["methods"]
@@ -77,7 +78,7 @@ def table(measured: Path = MEASURED) -> list[dict[str, Any]]:
             "cost": costs.get(name, {}).get("relative"),
             "paper": cls.paper,
         }
-        for name, cls in METHODS.items()
+        for name, cls in methods.items()
     ]
 
 

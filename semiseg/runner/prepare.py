@@ -82,7 +82,7 @@ def check_plugins(folder: RunFolder) -> None:
         if not folder.finished:
             raise UserError(
                 f"the plug-in {name} has changed since this run began",
-                where=folder,
+                where=folder.path,
                 remedy="choose another --out or delete it",
             )
 

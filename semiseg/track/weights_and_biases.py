@@ -249,7 +249,7 @@ def _table(file: Path) -> Any:
         columns, *rows = csv.reader(lines)
     for row in rows:
         row[VALUE] = _number(row[VALUE])
-    return wandb.Table(columns=columns, data=rows)
+    return wandb.Table(columns=list[str | int](columns), data=rows)
 
 
 def _number(text: str) -> Any:
