@@ -10,10 +10,10 @@ from semiseg.report.figures import (
     pseudo_label_classes,
     pseudo_label_trends,
     reliability,
+    subject_spread,
     synthetic_gain,
     training_curves,
 )
-from semiseg.report.figures import subject_spread
 
 FIGURES = {
     figure.name: figure
