@@ -85,7 +85,7 @@ class WeightsAndBiases:
 def upload(
     folder: Path, *, group: str | None = None, job_type: str = "train", again: bool = False
 ) -> str:
-    """Send a finished run; returns "online", "offline" or "already there". Raises what W&B raises."""
+    """Send a finished run; gives "online", "offline" or "already there". Raises what W&B raises."""
     state: State = {}
     if not again:
         state = _state(folder)
