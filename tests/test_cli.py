@@ -81,16 +81,16 @@ def test_a_sweep_says_which_label_subsets_are_the_same(sweep, capsys):
     """Catches replicates that hold the same patients taken for independent ones, and the line where
     subsets differ.
     """
-    looked = lambda **axes: (
-        _look_ahead(Path(sweep(label_subset={"values": [0, 1, 2]}, **axes)), None, "local"),
-        capsys.readouterr().err,
-    )[1]
-    said = looked(labels={"values": [4, 0]})
-    assert (
-        said.startswith("semiseg: the 3 label subsets of labels 0 are the same patients")
-        and said.count("\n") == 1
-    )
-    assert looked(labels={"value": 4}) == ""
+
+    def notes(**axes) -> str:
+        file = Path(sweep(label_subset={"values": [0, 1, 2]}, **axes))
+        _look_ahead(file, None, "local")
+        return capsys.readouterr().err
+
+    both = notes(labels={"values": [4, 0]})
+    assert both.startswith("semiseg: the 3 label subsets of labels 0 are the same patients")
+    assert both.count("\n") == 1
+    assert notes(labels={"value": 4}) == ""
 
 
 def test_help_shows_what_matters_first(capsys):
@@ -100,11 +100,9 @@ def test_help_shows_what_matters_first(capsys):
     assert main(["train", "--help"]) == 0
     first = capsys.readouterr().out
     flags = [line.split()[0] for line in first.splitlines() if line.startswith("  --")]
-    assert (
-        len(flags) == 22
-        and {"--data", "--labels", "--method", "--init", "--out"} <= set(flags)
-        and len(first.splitlines()) < 50
-    )
+    assert len(flags) == 22
+    assert {"--data", "--labels", "--method", "--init", "--out"} <= set(flags)
+    assert len(first.splitlines()) < 50
     assert main(["train", "--help=all"]) == 0
     everything = capsys.readouterr().out
     assert all(
@@ -119,6 +117,8 @@ def test_help_shows_what_matters_first(capsys):
         and "--net." not in part
     )
     assert "did you mean 'net'?" in said(capsys, "train", "--help", "nett")
+    assert main(["train", "--net.help", "swin_unetr"]) == 0, "its blocks do not fit the default"
+    assert "--net.features" in capsys.readouterr().out
     assert main(["train", "--preset=unimatch-acdc", "--help"]) == 0
     recipe = capsys.readouterr().out
     assert "methods of the preset unimatch-acdc: unimatch" in recipe and "[30900]" in recipe

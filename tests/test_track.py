@@ -161,9 +161,11 @@ def test_a_broken_or_hanging_w_and_b_costs_the_run_nothing(tiny, tmp_path, monke
     """W&B raises, then hangs: the run is the same, one line says what to do. Catches a run that
     dies of, or waits for, its mirror.
     """
-    monkeypatch.setattr(
-        weights_and_biases, "begin", lambda *_: (_ for _ in ()).throw(ConnectionError("no network"))
-    )
+
+    def unreachable(*_):
+        raise ConnectionError("no network")
+
+    monkeypatch.setattr(weights_and_biases, "begin", unreachable)
     with mirror(tmp_path / "a", "wandb"):
         result = semiseg.run(tiny, tmp_path / "a", progress=False)
     assert (
@@ -201,12 +203,12 @@ def test_upload_sends_finished_runs_and_names_the_bad(tiny, tmp_path, monkeypatc
 
     monkeypatch.setattr(weights_and_biases, "begin", begin)
     monkeypatch.setattr(weights_and_biases, "send_scalars", lambda *_: None)
-    remember = lambda folder: weights_and_biases._remember(folder, {"finished": "online"})
-    monkeypatch.setattr(
-        weights_and_biases,
-        "finish",
-        lambda run, folder, state: (sent.append(run.name), remember(folder)),
-    )
+
+    def finish(run, folder, state):
+        sent.append(run.name)
+        weights_and_biases._remember(folder, {"finished": "online"})
+
+    monkeypatch.setattr(weights_and_biases, "finish", finish)
     monkeypatch.setenv("WANDB_MODE", "online")
     assert main(["track", "upload", str(tmp_path)]) == 1
     said = capsys.readouterr().out

@@ -128,7 +128,7 @@ def _random_pools(images: int, size: int, *, diagnosed: bool) -> Pools:
     image = jnp.asarray(rng.integers(0, 256, (images, size, size, 1)), jnp.uint8)
     half = images // 2
     is_labelled = jnp.arange(images) < half
-    hidden = label
+    hidden: jax.Array | None = label
     if not diagnosed:
         hidden = None
     return Pools(

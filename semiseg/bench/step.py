@@ -4,7 +4,6 @@ batch and loss, interleaved in one run.
 
 from __future__ import annotations
 
-import dataclasses
 import platform
 import resource
 import sys
@@ -73,7 +72,8 @@ def measure(
       peer: also time PyTorch, in its default (NCHW) and in channels_last memory.
     """
     widths = tuple(width * 2**level for level in range(LEVELS))
-    net = dataclasses.replace(UNet(), widths=widths, norm=norm)
+    fields: dict[str, Any] = {"widths": widths, "norm": norm}
+    net = UNet(**fields)
     rng = np.random.default_rng(0)
     image = rng.normal(size=(batch, size, size, 1)).astype(np.float32)
     label = rng.integers(0, CLASSES, (batch, size, size)).astype(np.int32)
