@@ -30,8 +30,6 @@ def lint(root: Path) -> subprocess.CompletedProcess[str]:
 @pytest.fixture(scope="module")
 def package(tmp_path_factory) -> Path:
     """A copy of the package that a test may break."""
-    if not Path(sys.executable).with_name("lint-imports").exists():
-        pytest.skip("import-linter is not installed")
     root = tmp_path_factory.mktemp("layers")
     shutil.copy(ROOT / "pyproject.toml", root)
     shutil.copytree(ROOT / "semiseg", root / "semiseg")
@@ -63,8 +61,11 @@ def test_an_import_that_runs_up_is_refused(package, file, line, contract):
     assert contract in result.stdout
 
 
-def test_no_file_name_stands_twice():
-    """Catches two modules that a reader, a traceback and an editor's tab cannot tell apart."""
-    names = [path.name for path in (ROOT / "semiseg").glob("**/*.py")]
+@pytest.mark.parametrize("folder", ["semiseg", "tests"])
+def test_no_file_name_stands_twice(folder):
+    """Catches two modules that a reader, a traceback and an editor's tab cannot tell apart; pytest
+    refuses two test files of one name.
+    """
+    names = [path.name for path in (ROOT / folder).glob("**/*.py")]
     twice = {name for name in names if names.count(name) > 1}
-    assert twice <= {"__init__.py"}
+    assert twice <= {"__init__.py", "conftest.py"}
