@@ -6,6 +6,8 @@ training nothing: whatever goes wrong in it is one line of the log.
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import logging
 import threading
 from pathlib import Path
@@ -29,10 +31,12 @@ class Sink(Protocol):
     Attributes:
       name: for messages.
       remedy: the command that mirrors the folder later.
+      package: what it imports.
     """
 
     name: str
     remedy: str
+    package: str
 
     def open(self) -> None:
         """Begin; the folder holds a run's configuration now."""
@@ -62,6 +66,9 @@ class Mirror:
 
     def start(self) -> None:
         """Begin to follow."""
+        # before the thread: Python 3.11 cannot parse code in two threads at once (gh-106905)
+        with contextlib.suppress(Exception):  # the thread meets the error again, and says it
+            importlib.import_module(self.sink.package)
         self._thread.start()
 
     def stop(self, failed: bool = False) -> None:

@@ -61,6 +61,7 @@ class TensorBoard:
     """See :class:`semiseg.track.follower.Sink`."""
 
     name = "TensorBoard"
+    package = "tensorboardX"
     remedy = "run the same command with --track tensorboard"
 
     def __init__(self, folder: Path):

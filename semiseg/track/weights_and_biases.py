@@ -58,6 +58,7 @@ class WeightsAndBiases:
     """See :class:`semiseg.track.follower.Sink`."""
 
     name = "W&B"
+    package = "wandb"
 
     def __init__(self, folder: Path, group: str | None = None, job_type: str = "train"):
         self.folder = folder
