@@ -320,9 +320,8 @@ def _line(error: Exception, file: Path) -> int:
 def _message(error: Exception) -> str:
     if isinstance(error, UserError):
         return str(error)
-    if isinstance(error, SyntaxError):
-        return f"SyntaxError: {error.msg}"
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+    reason = error.msg if isinstance(error, SyntaxError) else str(error)
+    return f"{type(error).__name__}: {' '.join(reason.split())}"
 
 
 # ------------------------------------------------------------------ what a run records
