@@ -169,13 +169,12 @@ def _curves(
     for _ in range(count):
         hard = effects[2] * rng.normal(size=s)
         noise = [y + hard for y in tables(rng, len(BUDGETS) + 1, without, j, n, s)]
-        found = label_equivalence(
-            noise[-1] + 0.66, [y + m for y, m in zip(noise, CURVE, strict=True)], subset, BUDGETS
-        )
-        equal.append(found.low <= truth <= found.high)
-        _, (at,) = curve_interval(
-            [y + m for y, m in zip(noise, law, strict=True)], subset, BUDGETS, [24]
-        )
+        *baseline, compared = noise
+        points = [y + m for y, m in zip(baseline, CURVE, strict=True)]
+        result = label_equivalence(compared + 0.66, points, subset, BUDGETS)
+        equal.append(result.low <= truth <= result.high)
+        law_points = [y + m for y, m in zip(baseline, law, strict=True)]
+        _, (at,) = curve_interval(law_points, subset, BUDGETS, [24])
         curve.append(at.low <= 0.9 - 0.8 * 24**-0.6 <= at.high)
     return curve, equal
 

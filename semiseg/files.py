@@ -38,9 +38,9 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file, whole or not at all."""
+    """Write a text file in UTF-8, whole or not at all."""
     with replacing(path) as partial:
-        partial.write_text(text)
+        partial.write_text(text, encoding="utf-8")
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -82,7 +82,7 @@ def read_mapping(path: Path) -> dict[str, Any]:
       UserError: the file is missing or damaged, or holds no mapping.
     """
     try:
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
         parse = json.loads if path.suffix == ".json" else yaml.safe_load
         content = parse(text)
     except (OSError, ValueError, yaml.YAMLError) as error:
