@@ -111,7 +111,7 @@ def writing(place: str | Path) -> Iterator[None]:
         raise DiskError(
             f"cannot be written ({problem})",
             where=place,
-            remedy="free space, then the same command goes on",
+            remedy="free space, then run the same command again to resume",
         ) from error
 
 

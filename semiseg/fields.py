@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from semiseg.errors import UserError
@@ -36,7 +36,9 @@ class Range:
       high: the upper end.
       low_open: whether the lower end itself is outside.
       high_open: whether the upper end itself is outside.
-      apart: whether a message names only the end that a value is beyond.
+      apart: whether the two ends are two separate rules, so that a message names only the one
+        that a value violates. :func:`number` sets it where ``at_least`` and ``at_most`` are given;
+        ``within`` is one rule, and a message names both of its ends.
 
     >>> 0.5 in Range(0, 1), 1.5 in Range(0, 1), math.inf in Range(low=0)
     (True, False, False)
@@ -72,10 +74,11 @@ class Range:
             return f"{word} {self.low}"
         return "a finite number"
 
-    def beside(self, value: float) -> Range:
-        """The part of the range that a message names to whoever gave ``value``.
+    def violated_part(self, value: float) -> Range:
+        """The rule that ``value`` violates, for a message: the whole range, or one end of it if the
+        ends are ``apart``.
 
-        >>> print(Range(0, 1, apart=True).beside(1.5), "|", Range(0, 1).beside(1.5))
+        >>> print(Range(0, 1, apart=True).violated_part(1.5), "|", Range(0, 1).violated_part(1.5))
         at most 1 | between 0 and 1
         """
         if not self.apart:
@@ -200,6 +203,22 @@ def subtree() -> Any:
     return traced(default=None)
 
 
+# ------------------------------------------------------------------ names of fields
+def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested dicts as one dict of dotted names.
+
+    >>> flatten({"lr": 0.1, "method": {"decay": 0.9}})
+    {'lr': 0.1, 'method.decay': 0.9}
+    """
+    flat: dict[str, Any] = {}
+    for key, value in nested.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
 # ------------------------------------------------------------------ what the metadata is read for
 def allowed(field: dataclasses.Field[Any]) -> Range | Options | None:
     """What the value of a field may be; None where its declaration does not say."""
@@ -255,7 +274,7 @@ def check_value(name: str, value: Any, range_: Range | Options | None, where: st
         return
     for item in _numbers(value):
         if item not in range_:
-            what = f"{name} is {value}: it must be {range_.beside(item)}"
+            what = f"{name} is {value}: it must be {range_.violated_part(item)}"
             raise UserError(what, where=where, field=name)
 
 

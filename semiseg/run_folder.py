@@ -170,6 +170,26 @@ class RunFolder:
             raise UserError(f"its columns are not {columns}", where=self.scores, remedy=TRAIN_AGAIN)
         return rows
 
+    def read_log(self) -> list[dict[str, Any]]:
+        """The lines of metrics.jsonl as dictionaries; none without a log.
+
+        Raises:
+          UserError: a line cannot be read; its number is named.
+        """
+        if not self.log.exists():
+            return []
+        lines = []
+        for number, line in enumerate(self.log.read_text(encoding="utf-8").splitlines(), 1):
+            try:
+                lines.append(json.loads(line))
+            except ValueError:
+                raise UserError(
+                    f"line {number} is not JSON",
+                    where=self.log,
+                    remedy="resume the run, or delete the folder and train again",
+                ) from None
+        return lines
+
     def last_lines(self, size: int = 16384) -> list[dict[str, Any]]:
         """The whole lines in the last ``size`` bytes of metrics.jsonl; none without a log.
 

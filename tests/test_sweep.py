@@ -118,7 +118,7 @@ def test_a_full_disk_stops_the_sweep_and_costs_nothing_that_is_finished(
     out = tmp_path / "out"
     monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(
-        UserError, match="No space left on device.*the same command goes on"
+        UserError, match="No space left on device.*run the same command again to resume"
     ) as stopped:
         sweeps.sweep(spec, out, say=lambda line: None)
     assert str(stopped.value).startswith(f"{out}/seed1/weights")
@@ -345,14 +345,14 @@ def test_a_claim_is_held_until_its_process_dies(tmp_path):
     assert other.stdout.readline().strip() == "True"
     mine = Claims(tmp_path)
     assert not mine.take("a")
-    assert mine.taken("a")
+    assert mine.is_taken("a")
     assert mine.take("b")
     other.kill()
     other.wait()
     other.stdout.close()
     looker = (tmp_path / ".claims" / "a").open()
     fcntl.flock(looker, fcntl.LOCK_SH)
-    assert not mine.taken("a")
+    assert not mine.is_taken("a")
     looker.close()
     assert mine.take("a")
 

@@ -142,9 +142,9 @@ def _nothing(
     if problems:
         left_out = f"({len(problems)} left out, the first: {problems[0]})"
         return UserError(f"{where}: no finished run here {left_out}")
+    *names, last = RESULTS
     return UserError(
-        f"{where}: no finished run here; a run folder holds config.yaml, summary.json and "
-        f"per_subject.csv"
+        f"{where}: no finished run here; a run folder holds {', '.join(names)} and {last}"
     )
 
 

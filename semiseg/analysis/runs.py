@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
@@ -19,6 +18,7 @@ from semiseg.analysis import results_csv
 from semiseg.analysis.results_csv import COLUMNS, INIT_COLUMNS
 from semiseg.analysis.scores import MEAN, Scores, indices, nanmean
 from semiseg.errors import UserError
+from semiseg.fields import flatten
 from semiseg.run_folder import EXAMPLE_ARRAYS, SCORE_COLUMNS, RunFolder
 from semiseg.synthetic_sources import source_of
 
@@ -79,7 +79,7 @@ class Run:
 
         A run without pre-training has no steps of one.
         """
-        settings = _DEFAULTS | _flat(self.config)
+        settings = _DEFAULTS | flatten(self.config)
         if settings["init.name"] == "none":
             settings.pop("init_steps", None)
         return settings
@@ -188,20 +188,7 @@ class Run:
         Raises:
           UserError: a line cannot be read; its number is named.
         """
-        file = self.folder.log
-        if not file.exists():
-            return []
-        lines = []
-        for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
-            try:
-                lines.append(json.loads(line))
-            except ValueError:
-                raise UserError(
-                    f"line {number} is not JSON",
-                    where=file,
-                    remedy="resume the run, or delete the folder and train again",
-                ) from None
-        return lines
+        return self.folder.read_log()
 
     def end(self) -> dict[str, float]:
         """The last value of every number in metrics.jsonl, from the end of the file alone: a long
@@ -379,21 +366,6 @@ def matrix(
     defined = ~np.isnan(values_RS).all(0)
     subjects_defined = [subject for subject in sorted(place) if defined[place[subject]]]
     return subjects_defined, values_RS[:, [place[subject] for subject in subjects_defined]]
-
-
-def _flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """A nested configuration with dotted names.
-
-    >>> _flat({"net": {"name": "unet"}, "seed": 3})
-    {'net.name': 'unet', 'seed': 3}
-    """
-    flat: dict[str, Any] = {}
-    for key, value in config.items():
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
 
 
 def _name(value: Any) -> str:

@@ -92,7 +92,7 @@ def main(argv: Sequence[str]) -> int:
         if generator or (trial.synthetic or "").startswith("make:"):
             from semiseg.generators import ratio
 
-            ratio.understood(generator)
+            ratio.read_options(generator)
             trial = ratio.resolved(trial, generator, progress=progress)
         with writing(out), mirror(out, wanted(options["track"])):
             result = run(trial, out, progress=progress, test=options["test"])

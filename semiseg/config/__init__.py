@@ -16,7 +16,6 @@ from semiseg.config.choices import CHOICES, make, name_of, to_dict
 from semiseg.config.constraints import check, check_synthetic, check_volumes
 from semiseg.config.presets import PRESETS, preset
 from semiseg.config.recordable import PLUGINS, check_recordable, recorded
-from semiseg.config.tree import flatten
 from semiseg.config.trial import Trial
 from semiseg.config.yaml_file import (
     from_dict,
@@ -26,6 +25,7 @@ from semiseg.config.yaml_file import (
     network_from_dict,
     to_yaml,
 )
+from semiseg.fields import flatten
 
 __all__ = [
     "CHOICES",

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import yaml
 
 from semiseg.errors import UnknownField, UserError, nearest
+from semiseg.fields import flatten
 
 T = TypeVar("T")
 
@@ -128,21 +129,6 @@ def to_dict(value: Any, choices: Choices, field: str = "") -> Any:
     if isinstance(value, tuple | list):
         return [to_dict(item, choices) for item in value]
     return value
-
-
-def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested dicts as one dict of dotted names.
-
-    >>> flatten({"lr": 0.1, "method": {"decay": 0.9}})
-    {'lr': 0.1, 'method.decay': 0.9}
-    """
-    flat: dict[str, Any] = {}
-    for key, value in nested.items():
-        if isinstance(value, Mapping):
-            flat |= flatten(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
 
 
 def is_instance(value: Any) -> bool:

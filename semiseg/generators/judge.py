@@ -128,31 +128,3 @@ def features(model: Model, params: Params, images: np.ndarray) -> np.ndarray:
         whole_batch = last_repeated(part, BATCH)
         batches.append(np.asarray(of_batch(params, whole_batch))[: len(part)])
     return np.concatenate(batches)
-
-
-def dice(prediction: np.ndarray, label: np.ndarray) -> np.ndarray:
-    """Mean Dice over the foreground classes that an image shows or is predicted to show.
-
-    Args:
-      prediction: ``(N, H, W)``.
-      label: ``(N, H, W)``; pixels of IGNORE do not count.
-
-    Returns:
-      ``(N,)``; NaN where there is no foreground in either.
-
-    >>> dice(np.array([[[1, 1, 0]], [[0, 0, 0]]]), np.array([[[1, 0, 0]], [[0, 0, 0]]]))
-    array([0.66666667,        nan])
-    """
-    return np.array([_dice(p, y) for p, y in zip(prediction, label, strict=True)])
-
-
-def _dice(prediction: np.ndarray, label: np.ndarray) -> float:
-    counted = label != IGNORE
-    classes = np.union1d(prediction[counted], label[counted])
-    scores = []
-    for k in np.setdiff1d(classes, [0]):
-        predicted = prediction == k
-        real = label == k
-        size = np.sum(predicted & counted) + np.sum(real)
-        scores.append(2 * np.sum(predicted & real) / size)
-    return float(np.mean(scores)) if scores else float("nan")

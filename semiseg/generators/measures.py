@@ -116,7 +116,7 @@ def kid(a: np.ndarray, b: np.ndarray) -> float:
     return float(within_a + within_b - 2 * _kernel(a, b).mean())
 
 
-def apart(
+def disjoint_parts(
     subjects: np.ndarray, size: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """Two parts of a set of images that share no subject.
@@ -129,7 +129,8 @@ def apart(
     Returns:
       Indices of the images of random subjects, and of all others.
 
-    >>> one, two = apart(np.array(["a", "a", "b", "b"]), 2, np.random.default_rng(0))
+    >>> subjects = np.array(["a", "a", "b", "b"])
+    >>> one, two = disjoint_parts(subjects, 2, np.random.default_rng(0))
     >>> sorted([one.tolist(), two.tolist()])
     [[0, 1], [2, 3]]
     """
@@ -164,7 +165,7 @@ def kid_floor(
     rng = np.random.default_rng(seed)
     distances = []
     for _ in range(draws):
-        a, b = apart(subjects, size, rng)
+        a, b = disjoint_parts(subjects, size, rng)
         if min(len(a), len(b)) > 1:
             distances.append(kid(features[a], features[b]))
     if not distances:

@@ -9,6 +9,8 @@ from typing import IO, Any
 
 import numpy as np
 
+from semiseg.data import subjects_csv
+
 FORMATS = ("png", "nifti")
 PARTS = ("images", "labels")
 """Folders of a set."""
@@ -33,7 +35,7 @@ class PairFolder:
     def __enter__(self) -> PairFolder:
         for part in PARTS:
             (self.path / part).mkdir(parents=True, exist_ok=True)
-        self._file = (self.path / "subjects.csv").open("w", newline="")
+        self._file = (self.path / subjects_csv.FILE).open("w", newline="")
         self._table = csv.writer(self._file, lineterminator="\n")
         self._table.writerow(("name", "subject", "split"))
         return self

@@ -11,6 +11,7 @@ import numpy as np
 from scipy.spatial.distance import cdist
 
 from semiseg.errors import UserError
+from semiseg.evaluate.metrics import image_dice
 from semiseg.generators import judge, measures
 from semiseg.generators.quality_sets import Pairs, Reference
 from semiseg.types import Model, Params
@@ -188,7 +189,9 @@ class Judges:
         return judge.features(self.model, self.halves[0], images)
 
     def _dice(self, params: Params, pairs: Pairs) -> np.ndarray:
-        return judge.dice(judge.predictions(self.model, params, pairs.images), pairs.labels)
+        predictions = judge.predictions(self.model, params, pairs.images)
+        scores = [image_dice(p, y) for p, y in zip(predictions, pairs.labels, strict=True)]
+        return np.array(scores)
 
 
 # ------------------------------------------------------------------ distances
@@ -226,7 +229,7 @@ def _spread(
     """Density, coverage and AUC from features ``(N, F)``; coverage also between sets of one size,
     since it grows with the number of fakes.
     """
-    one, two = measures.apart(subjects, len(real) // 2, rng)
+    one, two = measures.disjoint_parts(subjects, len(real) // 2, rng)
     density, coverage = measures.density_coverage(real, fake)
     even = rng.permutation(len(real))[: 2 * min(len(real) // 2, len(fake))]
     matched = rng.permutation(len(fake))[: len(even) // 2]

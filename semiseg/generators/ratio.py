@@ -82,21 +82,21 @@ def resolved(
             f"and --slices 1, or import a set of your own"
         )
         raise UserError(what, field="synthetic")
-    settings, numbers = understood(given or {})
+    settings, numbers = read_options(given or {})
     settings = dataclasses.replace(settings, root=trial.root)
     settings = setting.override(settings, {name: getattr(trial, name) for name in BUDGET})
     name = resolve(trial.synthetic, settings, **numbers, progress=progress)
     return dataclasses.replace(trial, synthetic=name)
 
 
-def understood(given: Mapping[str, Any]) -> tuple[Settings, dict[str, int]]:
+def read_options(given: Mapping[str, Any]) -> tuple[Settings, dict[str, int]]:
     """Settings of a generator and the ``samples`` and ``card`` of :func:`resolve`, from dotted
     names.
 
     Raises:
       UserError: an unknown name, one that the trial decides, or a value that makes no sense.
 
-    >>> understood({"samples": "64", "steps": "10"})[1]
+    >>> read_options({"samples": "64", "steps": "10"})[1]
     {'samples': 64}
     """
     numbers = {

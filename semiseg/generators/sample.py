@@ -111,7 +111,7 @@ def load(folder: str | Path, root: str | None = None) -> Fitted:
     if root is not None:
         settings = dataclasses.replace(settings, root=root)
     if not run.trained:
-        remedy = "run the same `semiseg gan fit` again, it goes on from its checkpoint"
+        remedy = "run the same `semiseg gan fit` command again to resume"
         raise UserError("the fit is not finished", where=run.path, remedy=remedy)
     budget = read_budget(settings)
     program = program_of(settings, budget.images.shape[-1], len(budget.classes))

@@ -16,7 +16,7 @@ import yaml
 from semiseg.config import tree
 from semiseg.data.frame import Frame
 from semiseg.errors import UserError
-from semiseg.fields import check_fields, choice, count, number, static
+from semiseg.fields import check_fields, choice, count, flatten, number, static
 from semiseg.files import read_mapping
 from semiseg.generators import GENERATORS
 from semiseg.generators.discriminators import DISCRIMINATORS, Patch
@@ -166,7 +166,7 @@ def override(settings: Settings, changes: Mapping[str, Any], where: str = "") ->
     """
     flat = {
         key.replace("-", "_").removesuffix(".name"): value
-        for key, value in tree.flatten(changes).items()
+        for key, value in flatten(changes).items()
     }
     name = flat.get("generator")
     if name is not None and name != CHOICES.name_of("generator", settings.generator):

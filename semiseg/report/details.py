@@ -17,7 +17,7 @@ from semiseg.analysis.study import Study
 from semiseg.evaluate.metrics import METRICS
 from semiseg.report.facts import smallest_budget
 from semiseg.report.format import MISSING, duration, interval_text, number, score_label
-from semiseg.run_folder import RunFolder
+from semiseg.run_folder import SCORES, RunFolder
 
 MOST_SUBJECT_ROWS = 1000
 """Rows of the table of subjects: the worst are shown."""
@@ -105,7 +105,7 @@ def subject_table(s: Study, out: Path) -> SortableTable | None:
             score_cell(score.mean, s.metric),
             *(score_cell(score.classes[name], s.metric) for name in classes),
             dataclasses.replace(
-                score_cell(worst, s.metric), detail=run.name, href=link(run, out, "per_subject.csv")
+                score_cell(worst, s.metric), detail=run.name, href=link(run, out, SCORES)
             ),
             CellText(str(score.runs), score.runs),
         ]

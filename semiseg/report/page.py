@@ -14,6 +14,7 @@ from semiseg.analysis.load import once
 from semiseg.analysis.runs import Run, Runs
 from semiseg.analysis.study import Study, curve_runs, ratio_runs, study
 from semiseg.errors import UserError
+from semiseg.files import write_text
 from semiseg.report import json_rows, tables
 from semiseg.report.details import dates
 from semiseg.report.section import section
@@ -50,7 +51,7 @@ def write_report(
         section(s, m, out, suffix) for s, m, suffix in zip(studies, mixed, suffixes, strict=True)
     ]
     page = _render(sections, runs, split)
-    (out / "report.html").write_text(page, encoding="utf-8")
+    write_text(out / "report.html", page)
     return _summary(sections, studies, mixed, runs)
 
 
@@ -90,16 +91,16 @@ def _suffixes(studies: list[Study]) -> list[str]:
 
 def _write_tables(studies: list[Study], out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
-    (out / "label_efficiency.md").write_text(tables.markdown(studies), encoding="utf-8")
-    (out / "label_efficiency.tex").write_text(tables.latex(studies), encoding="utf-8")
+    write_text(out / "label_efficiency.md", tables.markdown(studies))
+    write_text(out / "label_efficiency.tex", tables.latex(studies))
     others = {
         "label_equivalence": tables.worth_table(studies),
         "comparisons": tables.comparison_table(studies),
     }
     for name, rows in others.items():
         if len(rows) > 1:
-            (out / f"{name}.md").write_text(tables.as_markdown(rows), encoding="utf-8")
-            (out / f"{name}.tex").write_text(tables.as_latex(rows), encoding="utf-8")
+            write_text(out / f"{name}.md", tables.as_markdown(rows))
+            write_text(out / f"{name}.tex", tables.as_latex(rows))
 
 
 def _summary(

@@ -12,6 +12,7 @@ import numpy as np
 from semiseg.analysis.arms import find_arms
 from semiseg.analysis.runs import Run, Runs
 from semiseg.errors import UserError
+from semiseg.run_folder import EXAMPLES
 from semiseg.types import IGNORE
 
 FALSE_POSITIVE, FALSE_NEGATIVE, CONFUSED = "#d55e00", "#56b4e9", "#cc79a7"
@@ -71,7 +72,7 @@ def pick_examples(runs: Runs, labels: int | None = None) -> list[Gallery]:
             stored.append((arm, *first))
     if not stored:
         raise UserError(
-            f"{runs[0].path / 'examples.npz'}: no run with {labels} annotated subjects stored "
+            f"{runs[0].path / EXAMPLES}: no run with {labels} annotated subjects stored "
             f"examples; evaluate a run again to have some"
         )
     ranks = _ranks([arrays for _, _, arrays in stored])

@@ -6,7 +6,6 @@ grid.png, card.json and made.json; on a machine without that store the page says
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,8 @@ import numpy as np
 from semiseg.analysis.runs import Run
 from semiseg.analysis.study import Study
 from semiseg.errors import UserError
+from semiseg.fields import flatten
+from semiseg.files import read_json_if_whole
 from semiseg.report.figures.style import COLOURS
 from semiseg.report.format import capitalise
 from semiseg.report.pictures import data_uri
@@ -64,12 +65,12 @@ def _used(s: Study) -> dict[str, Run]:
 
 
 def _cards(folders: dict[str, Path]) -> dict[str, Card]:
-    """The quality reports of the sets that have one."""
+    """The quality reports of the sets that have a whole one."""
     cards = {}
     for name, folder in folders.items():
-        file = folder / "card.json"
-        if file.exists():
-            cards[name] = json.loads(file.read_text())
+        card = read_json_if_whole(folder / "card.json")
+        if {"passed", "checks"} <= card.keys():
+            cards[name] = card
     return cards
 
 
@@ -209,7 +210,6 @@ _OF_THE_RUN = {
 
 def _generator_flags(settings: dict[str, Any]) -> list[str]:
     """Settings that are not the default."""
-    from semiseg.config import flatten
     from semiseg.generators.settings import Settings, to_dict
 
     default = flatten(to_dict(Settings()))
@@ -244,7 +244,4 @@ def _folder(name: str, run: Run) -> Path | None:
 
 def _recipe(folder: Path) -> dict[str, Any]:
     """made.json: what the set was generated with; empty where it cannot be read."""
-    try:
-        return dict(json.loads((folder / "made.json").read_text()))
-    except (OSError, ValueError):
-        return {}
+    return read_json_if_whole(folder / "made.json")

@@ -19,6 +19,7 @@ from semiseg import config
 from semiseg.data import store
 from semiseg.errors import UserError
 from semiseg.evaluate.metric_titles import metric_label
+from semiseg.files import write_text
 from semiseg.method_docs import describe_method
 from semiseg.run_folder import PUBLISHED, RunFolder
 from semiseg.train.checkpoint import load_weights
@@ -40,7 +41,7 @@ def export(run: str | Path, out: str | Path) -> Path:
     out = Path(out)
     if not (folder.finished and folder.trained):
         raise UserError(
-            f"{folder}: holds no finished run; the command that started it goes on with it"
+            f"{folder}: holds no finished run; run the command that started it again to resume"
         )
     if out.exists() and not {path.name for path in out.iterdir()} <= {*PUBLISHED, CARD, LICENCE}:
         raise UserError(f"{out}: is not empty; choose another --out")
@@ -49,8 +50,8 @@ def export(run: str | Path, out: str | Path) -> Path:
     for name in PUBLISHED:
         if (folder.path / name).exists():
             shutil.copyfile(folder.path / name, out / name)
-    (out / CARD).write_text(card(facts), encoding="utf-8")
-    (out / LICENCE).write_text(licence(facts.data), encoding="utf-8")
+    write_text(out / CARD, card(facts))
+    write_text(out / LICENCE, licence(facts.data))
     return out
 
 

@@ -40,7 +40,7 @@ def evaluate(run: Path, split: str = "val", root: str | None = None) -> list[Sub
         raise UserError(f"--split is {split!r}: choose val or test")
     if not folder.finished:
         raise UserError(
-            f"{folder}: holds no finished run; the command that started it goes on with it"
+            f"{folder}: holds no finished run; run the command that started it again to resume"
         )
     trial = config.load(folder.config)
     trial = dataclasses.replace(trial, root=root or trial.root)

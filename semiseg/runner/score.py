@@ -19,6 +19,7 @@ from semiseg.evaluate.examples import choose_examples
 from semiseg.evaluate.metrics import default_names
 from semiseg.evaluate.probabilities import probabilities
 from semiseg.evaluate.subject_scores import SubjectRow, mean, score_subjects
+from semiseg.files import replacing
 from semiseg.run_folder import RunFolder
 from semiseg.types import Case, Model, Params
 
@@ -179,4 +180,6 @@ def write_examples(folder: RunFolder, split: Split, predictions: Sequence[np.nda
     """Write examples.npz: the worst to the best images of a split; nothing where none is scored."""
     arrays: dict[str, Any] = choose_examples(split.cases, split.images, predictions)
     if arrays:
-        np.savez_compressed(folder.examples, **arrays)
+        # through an open file: numpy adds .npz to a path that ends otherwise
+        with replacing(folder.examples) as partial, partial.open("wb") as file:
+            np.savez_compressed(file, **arrays)

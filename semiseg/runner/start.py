@@ -27,7 +27,7 @@ from semiseg.files import Lock
 from semiseg.pretrain import Fresh, Objective, Weights
 from semiseg.run_folder import RunFolder
 from semiseg.runner.build import knobs_of, program_of, shapes_of
-from semiseg.train.begin import fitted
+from semiseg.train.begin import params_from_flat
 from semiseg.train.checkpoint import load_weights, save_weights
 from semiseg.train.loop import Plan
 from semiseg.train.segmenter import fit
@@ -201,7 +201,7 @@ def _read(path: str, model: Model, data: str, header: Mapping[str, Any]) -> Star
         )
     flat, stored = load_weights(file)
     steps = stored.get("total_steps", stored.get("step", 0))
-    params = fitted(flat, model, str(file))
+    params = params_from_flat(flat, model, str(file))
     if (stored.get("config") or {}).get("data") != data:
         return Start(path, params, steps)
     if stored.get("fingerprint") != header["fingerprint"]:

@@ -2,7 +2,7 @@
 (claims, search) → launch → status.
 
 The record is the folder: a trial is finished where its run folder is, so a sweep that was killed at
-any moment goes on with the same command, on however many processes, and repeats nothing.
+any moment resumes with the same command, on however many processes, and repeats nothing.
 """
 
 from semiseg.sweeps.launch import Outcome, sweep

@@ -26,7 +26,7 @@ class Claims:
         """Let go of a trial."""
         self._lock(name).drop()
 
-    def taken(self, name: str) -> bool:
+    def is_taken(self, name: str) -> bool:
         """Whether somebody is working on the trial."""
         return self._lock(name).is_taken()
 

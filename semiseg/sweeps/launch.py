@@ -105,7 +105,7 @@ def sweep(
     elif jobs > 1:
         _processes(out, session, options, say)
     else:
-        with _shown(out, options, say) as (options, say):
+        with live_table(out, options, say) as (options, say):
             work(out, session, options, say, plan)
     return outcomes(plan, out, test)
 
@@ -163,11 +163,15 @@ def _write_plan(spec: Spec, out: Path) -> None:
 
 
 @contextlib.contextmanager
-def _shown(
+def live_table(
     out: Path, options: Options, say: Callable[[str], None]
 ) -> Iterator[tuple[Options, Callable[[str], None]]]:
-    """The options and the ``say`` of a worker in this process: on a terminal the live table,
-    redrawn by a thread, takes the place of its lines.
+    """Show the sweep's state as a table while the block runs, if this is a terminal.
+
+    A thread redraws the table. It takes the place of the worker's own lines and bar.
+
+    Yields:
+      The options and the ``say`` that the worker in this process uses.
     """
     if not (options.progress and sys.stderr.isatty()):
         yield options, say
@@ -215,7 +219,7 @@ def _processes(out: Path, session: str, options: Options, say: Callable[[str], N
                 if worker.poll() is None:
                     worker.kill()
     if signals:
-        raise Interrupted(f"stopped; the same command goes on from {out}")
+        raise Interrupted(f"stopped; run the same command again to resume from {out}")
     reasons = []
     for i, worker in enumerate(workers):
         if worker.returncode:
@@ -274,7 +278,7 @@ def _reason(code: int, log: Path, out: Path) -> str:
         return last.removeprefix(ERROR)
     if code == FULL:  # the log is cut, too
         what = "cannot be written (no space left, or read-only)"
-        return f"{out}: {what}; free space, then the same command goes on"
+        return f"{out}: {what}; free space, then run the same command again to resume"
     return f"{log}: a worker ended early, the last words: {last[:200]}"
 
 
@@ -380,7 +384,8 @@ def _ray(out: Path, session: str, options: Options, say: Callable[[str], None]) 
         reasons = ray.get(tasks)
     except ray.exceptions.RayError as error:
         raise UserError(
-            f"--backend ray: a task ended early ({_last(error)}); the same command goes on"
+            f"--backend ray: a task ended early ({_last(error)}); run the same command again to "
+            f"resume"
         ) from error
     _ended([reason for reason in reasons if reason], options, say)
 

@@ -293,10 +293,10 @@ def _gan(leaves: Mapping[str, Mapping[str, Any]], where: str) -> dict[str, Any]:
         )
     given = {name.removeprefix(GAN): leaf["value"] for name, leaf in leaves.items()}
     if given:
-        from semiseg.generators.ratio import understood
+        from semiseg.generators.ratio import read_options
 
         try:
-            understood(given)
+            read_options(given)
         except UserError as error:
             raise UserError(f"{where}: {error}") from None
     return given

@@ -59,7 +59,7 @@ def _row(out: Path, name: str, claims: Claims, test: bool) -> dict[str, Any]:
         return row | _done(summary, test)
     stopped = read_json_if_whole(folder.early_stop)
     failure = read_json_if_whole(folder.failure)
-    running = not stopped and claims.taken(name)
+    running = not stopped and claims.is_taken(name)
     if not folder.path.exists() and not running:
         return row
     row |= _progress_of(folder)

@@ -19,7 +19,7 @@ from semiseg import plugins
 from semiseg.config import Trial
 from semiseg.errors import UserError, disk_problem, writing
 from semiseg.fields import static_values
-from semiseg.files import read_json_if_whole
+from semiseg.files import read_json_if_whole, write_text
 from semiseg.run_folder import TRAIN_AGAIN, RunFolder
 from semiseg.sweeps.claims import Claims, summary_of
 from semiseg.sweeps.search import Judge, Search, Stopped
@@ -69,9 +69,9 @@ def work(
     spec = spec or read(out / "sweep.yaml")
     claims = Claims(out)
     if spec.method == "bayes":
-        queue = _searched(spec, out, claims, options)
+        queue = _search_queue(spec, out, claims, options)
     else:
-        queue = _planned(trials(spec), out, claims, options, session)
+        queue = _grid_queue(trials(spec), out, claims, options, session)
     # closing lets go of the queue's claim now, not when the exception is forgotten
     with writing(out), contextlib.closing(queue):
         for name, trial, place, total in queue:
@@ -94,7 +94,7 @@ def static_part(trial: Trial) -> Hashable:
     return (*static_values(trial).items(), trial.root, synthetic, structure)
 
 
-def _planned(
+def _grid_queue(
     plan: Mapping[str, Trial], out: Path, claims: Claims, options: Options, session: str
 ) -> Generator[tuple[str, Trial, int, int], None, None]:
     """Trials in the file's order; beside other workers, those of programs this process has compiled
@@ -135,7 +135,7 @@ def _next(
     elsewhere: set[Hashable] = set()
     for name in waiting:
         new = programs[name] not in compiled
-        if options.jobs > 1 and new and claims.taken(name):
+        if options.jobs > 1 and new and claims.is_taken(name):
             elsewhere.add(programs[name])
 
     def rank(name: str) -> int:
@@ -146,7 +146,7 @@ def _next(
     return min(waiting, key=rank)
 
 
-def _searched(
+def _search_queue(
     spec: Spec, out: Path, claims: Claims, options: Options
 ) -> Generator[tuple[str, Trial, int, int], None, None]:
     """Trials a search asked for and nobody finished, then new ones up to the cap."""
@@ -157,7 +157,7 @@ def _searched(
     while True:
         name = _unfinished(search, claims)
         if name is None:
-            name = _asked(search, spec, claims)
+            name = _ask(search, spec, claims)
             if name is None:
                 return
             if not claims.take(name):  # another worker, looking for unfinished ones, was faster
@@ -182,7 +182,7 @@ def _unfinished(search: Search, claims: Claims) -> str | None:
     return None
 
 
-def _asked(search: Search, spec: Spec, claims: Claims) -> str | None:
+def _ask(search: Search, spec: Spec, claims: Claims) -> str | None:
     """A new trial, not yet claimed; None where the cap is reached."""
     claims.take("asking", wait=True)
     try:
@@ -206,7 +206,7 @@ def _run(
     folder = RunFolder(out / name)
     began = time.monotonic()
     try:
-        result = _trained(spec, out, name, trial, options)
+        result = _train(spec, out, name, trial, options)
     except Interrupted:
         raise
     except Stopped as stopped:
@@ -233,7 +233,7 @@ def _run(
         say(f"{_score(result, options)}  {time.monotonic() - began:5.1f} s  {name}")
 
 
-def _trained(spec: Spec, out: Path, name: str, trial: Trial, options: Options) -> Result:
+def _train(spec: Spec, out: Path, name: str, trial: Trial, options: Options) -> Result:
     """The finished run of a trial, with the synthetic set it asks for and its mirror."""
     from semiseg.runner import run
     from semiseg.track import mirror
@@ -274,6 +274,6 @@ def record(file: Path, content: Mapping[str, Any]) -> None:
     """
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(content) + "\n")
+        write_text(file, json.dumps(content) + "\n")
     except OSError as error:
         print(f"{file}: cannot be written ({error.strerror})")

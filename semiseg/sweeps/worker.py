@@ -32,8 +32,18 @@ def main() -> int:
 
 
 def task(out: str, session: str, options: Options) -> str:
-    """The same on a cluster: what ended it early in its own words, which an engine would wrap in a
-    page of its own; else nothing.
+    """One worker as a task of a cluster's engine.
+
+    An engine wraps an exception in a long traceback. So what ended the worker early is returned,
+    not raised.
+
+    Args:
+      out: the sweep's folder.
+      session: names this call of ``semiseg sweep``.
+      options: of the sweep.
+
+    Returns:
+      The message of what ended the worker early; "" if there is no work left.
     """
     try:
         work(out, session, options)
@@ -43,8 +53,8 @@ def task(out: str, session: str, options: Options) -> str:
 
 
 def again(*given: Any) -> Any:
-    """What submitit puts back into Slurm's queue when the job's time is over or its machine is
-    taken away: the same, which goes on where it was.
+    """The task that submitit puts back into Slurm's queue when the job's time is over or its
+    machine is taken away: the same task, which resumes.
     """
     from submitit.helpers import DelayedSubmission
 

@@ -84,7 +84,7 @@ def last_layers(net: Net, sample: jax.ShapeDtypeStruct | jax.Array, classes: int
     return jax.tree.map(lambda a, b: a.shape != b.shape, shapes(classes), shapes(classes + 1))
 
 
-def fitted(flat: Mapping[str, np.ndarray], model: Model, where: str) -> Params:
+def params_from_flat(flat: Mapping[str, np.ndarray], model: Model, where: str) -> Params:
     """Variables of the model's network from flat names (``weights.down0.conv0.kernel``); zeros in
     the layers that follow the number of classes.
 

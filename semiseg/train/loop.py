@@ -197,4 +197,4 @@ def _stopped(step: int, plan: Plan, folder: RunFolder | None) -> str:
     message = f"stopped at step {step} of {plan.steps}"
     if folder is None:
         return message
-    return f"{message}; the same command goes on from {folder}"
+    return f"{message}; run the same command again to resume from {folder}"

@@ -159,7 +159,7 @@ def test_auc_of_one_and_of_two_distributions():
 def test_parts_share_no_subject():
     """Catches a subject on both sides of the floor."""
     subjects = np.repeat(np.arange(30), 5)
-    one, two = measures.apart(subjects, 40, np.random.default_rng(0))
+    one, two = measures.disjoint_parts(subjects, 40, np.random.default_rng(0))
     assert not set(subjects[one]) & set(subjects[two])
     assert len(one) == 40
     assert len(two) == 110
