@@ -142,3 +142,28 @@ def tiny(root):
         log_every=5,
         eval_every=10,
     )
+
+
+# ------------------------------------------------------------------ runs to analyse and report
+@pytest.fixture(scope="session")
+def grid(tmp_path_factory):
+    """The folder of one small factorial of runs; no test changes it."""
+    from analysis.fake import write_grid
+
+    return write_grid(
+        tmp_path_factory.mktemp("grid"),
+        budgets=(4, 8),
+        subsets=2,
+        seeds=2,
+        classes=("a", "b"),
+        side=16,
+        steps=50,
+    )
+
+
+@pytest.fixture(scope="session")
+def runs(grid):
+    """The runs of :func:`grid`."""
+    from semiseg.analysis.load import load_runs
+
+    return load_runs(grid)

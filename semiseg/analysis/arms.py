@@ -264,11 +264,11 @@ def _brief(
     first = sorted(settings, key=lambda key: _FIRST.index(key) if key in _FIRST else len(_FIRST))
     words = [_words(names[key], settings[key]) for key in first]
     brief = [f"{len(settings)} settings: {', '.join(words[:n])}, …" for n in (1, 2, 3)]
-    shown = brief[0]
+    text = brief[0]
     for longer in brief[1:]:
         if len(name_of(method, [longer])) <= _ROOM:
-            shown = longer
-    return [shown]
+            text = longer
+    return [text]
 
 
 def _nearest_recipe(

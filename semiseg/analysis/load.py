@@ -43,20 +43,20 @@ def load_runs(folders: str | Path | Iterable[str | Path]) -> Runs:
     """
     roots = [Path(root) for root in _several(folders)]
     runs: list[Run] = []
-    found: dict[Path, Path] = {}
+    folders_by_path: dict[Path, Path] = {}
     for root in roots:
         if root.is_file() and root.suffix == ".csv":
             runs += _read_results(root)
         elif root.is_dir():
             for folder in _run_folders(root):
-                found.setdefault(folder.resolve(), folder)
+                folders_by_path.setdefault(folder.resolve(), folder)
         else:
             raise UserError(
                 "no such folder",
                 where=root,
                 remedy="name the --out of `semiseg train`, `semiseg sweep` or `semiseg demo`",
             )
-    read, problems = _read_folders(list(found.values()))
+    read, problems = _read_folders(list(folders_by_path.values()))
     runs += read
     if not runs:
         raise _nothing(roots, problems)

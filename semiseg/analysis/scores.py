@@ -154,6 +154,15 @@ def read_scores(file: Path, layouts: list[Layout]) -> Scores:
 
 
 def _layout(file: Path, columns: Columns) -> Layout:
+    """The layout of a table's rows.
+
+    Args:
+      file: the table, for a message.
+      columns: what is not a score.
+
+    Raises:
+      UserError: no row has a foreground class.
+    """
     foreground = np.array([name not in _NOT_FOREGROUND for name in columns["class"]], dtype=bool)
     if not foreground.any():
         raise UserError("has no scores", where=file, remedy="evaluate this run again")

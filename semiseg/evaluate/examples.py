@@ -38,17 +38,17 @@ def choose_examples(
     if not chosen:
         return {}
     frame = Frame(images.shape[1])
-    shown: dict[str, list[np.ndarray]] = {"image": [], "label": [], "prediction": []}
+    pictures: dict[str, list[np.ndarray]] = {"image": [], "label": [], "prediction": []}
     for i in chosen:
         case = cases[i]
         truth = frame.label_to_pool(_label(case))
         prediction = frame.label_to_pool(predictions[i])
-        image = _shown(images[i], case.image.shape[-1])
+        image = _visible_channels(images[i], case.image.shape[-1])
         extent = (case.image.shape[0] * case.spacing[0], case.image.shape[1] * case.spacing[1])
-        shown["image"].append(in_own_aspect(image, extent, 0))
-        shown["label"].append(in_own_aspect(truth, extent, IGNORE))
-        shown["prediction"].append(in_own_aspect(prediction, extent, 0))
-    return {name: np.stack(arrays) for name, arrays in shown.items()} | {
+        pictures["image"].append(in_own_aspect(image, extent, 0))
+        pictures["label"].append(in_own_aspect(truth, extent, IGNORE))
+        pictures["prediction"].append(in_own_aspect(prediction, extent, 0))
+    return {name: np.stack(arrays) for name, arrays in pictures.items()} | {
         "subject": np.array([cases[i].name for i in chosen]),
         "dice": np.array([dice[i] for i in chosen]),
     }
@@ -76,7 +76,7 @@ def in_own_aspect(square: np.ndarray, extent: tuple[float, float], fill: int) ->
     return result
 
 
-def _shown(image: np.ndarray, channels: int) -> np.ndarray:
+def _visible_channels(image: np.ndarray, channels: int) -> np.ndarray:
     """What an eye sees of a pool image: its colours ``(H, W, 3)``, or one channel ``(H, W)``.
 
     Of adjacent slices the middle one. A case has ``channels``.
@@ -116,14 +116,14 @@ def fullest_slices(
         truth = _label(case)
         foreground = (truth > 0) & (truth != IGNORE)
         z = int(np.argmax(np.sum(foreground, (1, 2))))
-        shown = dataclasses.replace(
+        slice_case = dataclasses.replace(
             case,
             name=f"{case.name}_slice_{z}",
             image=case.image[z],
             label=truth[z],
             spacing=case.spacing[1:],
         )
-        slices.append(shown)
+        slices.append(slice_case)
         images.append(volume[nearest(len(volume), len(case.image))[z]])
         labels.append(prediction[z])
     return slices, np.stack(images), labels

@@ -49,9 +49,9 @@ def probabilities(
     starts = frame.windows()
     window = frame.window
     parts = _windows(pool_NHWC, starts, window)
-    found = _batches(model, window, params, parts, WINDOWS)
+    results = _batches(model, window, params, parts, WINDOWS)
     if len(starts) == 1:
-        yield from found
+        yield from results
         return
     weight = gaussian(window)
     weights = np.zeros((*frame.pool_shape, 1), np.float32)
@@ -60,7 +60,7 @@ def probabilities(
     for _ in pool_NHWC:
         total = np.zeros((*frame.pool_shape, model.classes), np.float32)
         for start in starts:
-            total[_box(start, window)] += weight * next(found)
+            total[_box(start, window)] += weight * next(results)
         yield total / weights
 
 
@@ -110,8 +110,8 @@ def labels(
     or ``(*space, C)``.
     """
     axes = len(frame.window)
-    found = probabilities(model, frame, params, pool_NHWC)
+    results = probabilities(model, frame, params, pool_NHWC)
     return [
         frame.from_window(probability, tuple(shape[:axes]))
-        for probability, shape in zip(found, shapes, strict=True)
+        for probability, shape in zip(results, shapes, strict=True)
     ]

@@ -323,7 +323,7 @@ def _selected(path: Path, names: list[str]) -> list[str]:
       UserError: it cannot be read, or names fewer than two.
     """
     try:
-        wanted = set(path.read_text().split())
+        wanted = set(path.read_text(encoding="utf-8").split())
     except (OSError, UnicodeDecodeError) as error:
         remedy = "give the keep.txt of `semiseg gan card`"
         raise UserError(f"cannot be read ({error})", where=path, remedy=remedy) from None

@@ -10,6 +10,7 @@ import dataclasses
 import functools
 from collections import Counter
 
+from semiseg.analysis.results_csv import COLUMNS
 from semiseg.analysis.scores import MEAN
 from semiseg.analysis.statistics import Interval
 from semiseg.analysis.study import FEW_SUBJECTS, FEW_SUBSETS, Comparison, Study
@@ -63,13 +64,18 @@ def scored_subjects(s: Study) -> int:
     counts = [c.interval.n_subjects for c in s.cells.values()]
     key = (s.split, s.checkpoint, MEAN, s.metric)
     for run in s.runs:
-        counts += [int(row[14]) for row in run.table or () if tuple(row[9:13]) == key]
+        for row in run.table or ():
+            values = dict(zip(COLUMNS, row, strict=True))
+            if tuple(values[name] for name in ("split", "checkpoint", "class", "metric")) == key:
+                counts.append(int(values["n_subjects"]))
     return max(counts)
 
 
 # ------------------------------------------------------------------ which method
 @dataclasses.dataclass(frozen=True)
 class MethodScore:
+    """The score of a setting at one budget."""
+
     arm: str
     labels: int
     interval: Interval
@@ -115,6 +121,7 @@ class StayWithBaseline:
 
 
 def which_method(s: Study) -> NotCompared | Recommended | StayWithBaseline:
+    """The method that a study recommends, or why it recommends none."""
     unit = unit_of_annotation(s.runs)
     if not s.comparisons:
         scores = [_first_score(s, arm) for arm in s.arms]
@@ -199,6 +206,7 @@ class HowMany:
 
 
 def how_many_labels(s: Study) -> OneBudget | HowMany:
+    """What more labels gain for the recommended method, else for the baseline."""
     unit = unit_of_annotation(s.runs)
     best = best_comparison(s)
     arm = s.baseline or next(iter(s.arms))
@@ -236,6 +244,8 @@ def _largest_saving(s: Study) -> Worth | None:
 # ------------------------------------------------------------------ how much synthetic data
 @dataclasses.dataclass(frozen=True)
 class OneRatio:
+    """Every run has the same ratio, so that nothing can be compared with it."""
+
     ratio: float
 
 
@@ -268,9 +278,11 @@ class Mixes:
     worse: int
     controls: tuple[tuple[str, Interval], ...]
     metric: str
+    unit: str
 
 
 def how_much_synthetic(s: Study) -> OneRatio | NoSyntheticRuns | NoMix | Mixes:
+    """The mix of real and synthetic images that a study recommends, or why it recommends none."""
     ratios = sorted({run.ratio for run in s.runs})
     if ratios == [0.0]:
         return NoSyntheticRuns(s.data, smallest_budget(s))
@@ -290,6 +302,7 @@ def how_much_synthetic(s: Study) -> OneRatio | NoSyntheticRuns | NoMix | Mixes:
         len(worse),
         _controls(s, best),
         s.metric,
+        unit_of_annotation(s.runs),
     )
 
 
@@ -336,6 +349,7 @@ class Certainty:
 
 
 def certainty(s: Study) -> Certainty:
+    """How many runs, label subsets, seeds and subjects the answers of a study have."""
     sizes = [(c.interval.n_subsets, c.interval.n_runs) for c in s.cells.values()]
     (subsets, runs), _ = Counter(sizes).most_common(1)[0]
     return Certainty(

@@ -9,16 +9,18 @@ from typing import NamedTuple
 
 from semiseg.analysis.study import FEW_SUBJECTS, FEW_SUBSETS
 from semiseg.report import advice
+from semiseg.report.facts import Budget
 from semiseg.report.format import (
     capitalise,
     count,
     interval_text,
     is_or_are,
+    listed,
     number,
     p_text,
     score_label,
 )
-from semiseg.report.sentences import equivalence_text
+from semiseg.report.sentences import annotated, equivalence_text
 from semiseg.report.untrained import EVERYTHING, Untrained
 from semiseg.synthetic_sources import source_title
 
@@ -49,10 +51,7 @@ def needs(fact: advice.Needs) -> str:
         parts.append("networks that have learnt something (here none has)")
     if fact.subsets is not None:
         parts.append(f"at least {FEW_SUBSETS} label subsets (here {fact.subsets})")
-    words = parts[-1]
-    if len(parts) > 1:
-        words = f"{', '.join(parts[:-1])} and {parts[-1]}"
-    return f"For advice, this page needs {words}."
+    return f"For advice, this page needs {listed(parts)}."
 
 
 def untrained(fact: Untrained) -> str:
@@ -63,41 +62,46 @@ def untrained(fact: Untrained) -> str:
             kinds.append("predict nearly every pixel as an object")
         else:
             kinds.append("find no object")
-    steps = ", ".join(map(str, fact.steps))
-    end = f"{' or '.join(kinds)} after {steps} steps. Train for more steps first."
+    end = (
+        f"After {listed(fact.steps, 'or')} steps, they {listed(kinds, 'or')}. Train for more steps "
+        f"first."
+    )
     if fact.every:
-        return f"No network here has learnt anything yet. They {end}"
-    named = [_with_budgets(arm, labels) for arm, labels in fact.budgets.items()]
+        return f"No network here has learnt anything yet. {end}"
+    named = [_with_budgets(arm, labels, fact.unit) for arm, labels in fact.budgets.items()]
     who = "; ".join(named[:MOST_NAMED])
     if len(named) > MOST_NAMED:
-        who += f" and {len(named) - MOST_NAMED} more"
-    return f"{capitalise(who)} have learnt nothing yet. Their networks {end}"
+        who += f"; and {len(named) - MOST_NAMED} more"
+    return f"These networks have learnt nothing yet: {who}. {end}"
 
 
-def _with_budgets(arm: str, labels: tuple[int, ...] | None) -> str:
+def _with_budgets(arm: str, labels: tuple[int, ...] | None, unit: str) -> str:
     if labels is None:
         return arm
-    return f"{arm} with {', '.join(map(str, labels))} annotated"
+    if labels == (1,):
+        unit = unit[:-1]
+    return f"{arm} with {listed(labels)} annotated {unit}"
 
 
 # ------------------------------------------------------------------ which method
 def which_method(
     fact: advice.NotCompared | advice.Recommended | advice.StayWithBaseline,
 ) -> Answer:
+    """The answer to "Which method?"."""
     if isinstance(fact, advice.NotCompared):
         return _not_compared(fact)
     if isinstance(fact, advice.Recommended):
         return _recommended(fact)
     c = fact.nearest
+    difference = interval_text(c.difference, fact.metric, signed=True)
     verdict = "undecided"
     if fact.worse:
-        verdict = "worse"
+        verdict = "significantly worse"
     return Answer(
         WHICH,
         f"Stay with {c.baseline}",
         f"No other method is significantly better. The nearest with {c.labels} annotated "
-        f"{fact.unit} is "
-        f"{c.arm}: {interval_text(c.difference, fact.metric, signed=True)}, {verdict}.",
+        f"{fact.unit} is {c.arm}: {difference}, {verdict}.",
     )
 
 
@@ -122,7 +126,7 @@ def _recommended(fact: advice.Recommended) -> Answer:
     c = fact.comparison
     short = capitalise(c.arm)
     if fact.only_at is not None:
-        short += f", with {fact.only_at}"
+        short += f", with {fact.only_at} annotated {fact.unit}"
     gain = interval_text(c.difference, fact.metric, signed=True)
     detail = (
         f"{score_label(fact.metric, fact.length_unit)} {_score(fact.score, fact.metric, fact.unit)}"
@@ -135,19 +139,20 @@ def _recommended(fact: advice.Recommended) -> Answer:
 
 # ------------------------------------------------------------------ how many labels
 def how_many_labels(fact: advice.OneBudget | advice.HowMany) -> Answer:
+    """The answer to "How many labels?"."""
     if isinstance(fact, advice.OneBudget):
         detail = (
             f"{capitalise(fact.arm)} was run with {fact.labels} annotated {fact.unit} only; a "
             f"learning curve needs at least two label budgets."
         )
-        return Answer(HOW_MANY, "Not asked", detail)
+        return Answer(HOW_MANY, "Not compared", detail)
     short, detail = _enough(fact)
     return Answer(HOW_MANY, short, detail + _saving(fact))
 
 
 def _enough(fact: advice.HowMany) -> tuple[str, str]:
     score = interval_text(fact.score, fact.metric)
-    reached = f"{capitalise(fact.arm)} reaches {score} with {fact.most}"
+    reached = f"{capitalise(fact.arm)} reaches {score} with {fact.most} annotated {fact.unit}"
     if fact.enough is not None:
         detail = (
             f"{reached}; from {fact.enough} to {fact.most} it gains "
@@ -161,9 +166,9 @@ def _enough(fact: advice.HowMany) -> tuple[str, str]:
     first = next(iter(fact.gains))
     more = ""
     if first != before:
-        more = f", from {first} it is {_gain(fact, first)}"
+        more = f"; the gain over {first} is {_gain(fact, first)}"
     detail = (
-        f"{reached}. It is undecided whether that is better than {before}: the gain is "
+        f"{reached}. It is undecided whether that is better than with {before}: the gain is "
         f"{_gain(fact, before)}{more}."
     )
     return "Undecided", detail
@@ -183,8 +188,8 @@ def _saving(fact: advice.HowMany) -> str:
     w = fact.saves
     if w is not None:
         return (
-            f" {capitalise(w.arm)} with {w.labels} performs like {fact.baseline} with "
-            f"{equivalence_text(w)}."
+            f" {capitalise(w.arm)} with {w.labels} annotated {fact.unit} performs like "
+            f"{fact.baseline} with {equivalence_text(w)}."
         )
     if fact.compared:
         return " No method significantly saves labels."
@@ -195,12 +200,13 @@ def _saving(fact: advice.HowMany) -> str:
 def how_much_synthetic(
     fact: advice.OneRatio | advice.NoSyntheticRuns | advice.NoMix | advice.Mixes,
 ) -> Answer:
+    """The answer to "How much synthetic data?"."""
     if isinstance(fact, advice.OneRatio):
         detail = (
             f"Only one ratio was run, {fact.ratio:g} synthetic images per real image; add ratio 0 "
             f"to compare."
         )
-        return Answer(HOW_MUCH, "Not asked", detail)
+        return Answer(HOW_MUCH, "Not compared", detail)
     if isinstance(fact, advice.NoSyntheticRuns):
         detail = "No run used synthetic images, so these runs do not answer this question."
         return Answer(HOW_MUCH, "Not tried here", detail, _commands(fact))
@@ -223,22 +229,35 @@ def _commands(fact: advice.NoSyntheticRuns) -> tuple[str, ...]:
 def _mixes(fact: advice.Mixes) -> Answer:
     c = fact.best
     gain = interval_text(c.difference, fact.metric, signed=True)
+    given = annotated(Budget(c.labels, fact.unit))
     if fact.better:
         short = f"{fact.ratio:g} per real image"
         detail = (
-            f"It gains most: {gain} with {c.labels} annotated. Of {fact.tried} mixes, "
-            f"{fact.better} "
-            f"{is_or_are(fact.better)} significantly better and {fact.worse} significantly worse."
+            f"It gains most: {gain} with {given}. Of {count(fact.tried, 'mix', 'mixes')}, "
+            f"{fact.better} {is_or_are(fact.better)} significantly better and {fact.worse} "
+            f"significantly worse."
         )
     else:
         short = "No significant gain"
         detail = (
-            f"Of {count(fact.tried, 'mix', 'mixes')}, {fact.worse} {is_or_are(fact.worse)} "
-            f"significantly worse. The best has {fact.ratio:g} synthetic images per real image, "
-            f"with "
-            f"{c.labels} annotated: {gain}."
+            f"{_none_better(fact)} has {fact.ratio:g} synthetic images per real image, with "
+            f"{given}: {gain}."
         )
     return Answer(HOW_MUCH, short, detail + _controls(fact))
+
+
+def _none_better(fact: advice.Mixes) -> str:
+    worse = "none"
+    if fact.worse:
+        worse = str(fact.worse)
+    if fact.tried > 1:
+        return (
+            f"Of {fact.tried} mixes, none is significantly better and {worse} "
+            f"{is_or_are(fact.worse or 1)} significantly worse. The best"
+        )
+    if fact.worse:
+        return "The only mix is significantly worse than real images alone. It"
+    return "The only mix does not differ significantly from real images alone. It"
 
 
 def _controls(fact: advice.Mixes) -> str:
@@ -253,25 +272,29 @@ def _controls(fact: advice.Mixes) -> str:
 
 # ------------------------------------------------------------------ how sure
 def how_sure(fact: advice.Certainty) -> Answer:
+    """The answer to "How sure?"."""
     noun = "compared setting"
     if fact.methods:
         noun = "method"
     detail = (
-        f"{count(fact.runs, 'run')}: {count(fact.arms, noun)}, "
-        f"{count(fact.budgets, 'label budget')}, for each usually "
-        f"{count(fact.subsets, 'label subset')} × "
-        f"{count(round(fact.seeds, 1), 'seed')}, scored on {count(fact.subjects, 'subject')}."
+        f"{count(fact.runs, 'run')}: {count(fact.arms, noun)} and "
+        f"{count(fact.budgets, 'label budget')}, each usually with "
+        f"{count(fact.subsets, 'label subset')} × {count(round(fact.seeds, 1), 'seed')}, scored on "
+        f"{count(fact.subjects, 'subject')}."
     )
     if fact.fewer:
-        detail += f" {fact.fewer} of {fact.cells} results have fewer."
+        verb = "have"
+        if fact.fewer == 1:
+            verb = "has"
+        detail += f" {fact.fewer} of {fact.cells} results {verb} fewer."
     if not fact.advice:
-        return Answer(HOW_SURE, "Not at all", detail)
+        return Answer(HOW_SURE, "Too few data to say", detail)
     few = []
     if fact.subsets < 3:
         few.append("fewer than 3 label subsets")
     if fact.seeds < 3:
         few.append("fewer than 3 seeds")
     if few:
-        detail += f" A firm result needs 3 label subsets × 3 seeds; here are {' and '.join(few)}."
+        detail += f" A firm result needs 3 label subsets × 3 seeds. These runs have {listed(few)}."
         return Answer(HOW_SURE, "Provisional", detail)
     return Answer(HOW_SURE, f"{fact.subsets} label subsets × {fact.seeds:g} seeds", detail)

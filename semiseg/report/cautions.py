@@ -6,7 +6,7 @@ tests/report/sentences.golden.md shows every sentence.
 from __future__ import annotations
 
 from semiseg.report import limits
-from semiseg.report.format import score_label
+from semiseg.report.format import listed, score_label
 
 
 def caution(fact: limits.Limit) -> str:
@@ -33,7 +33,7 @@ def caution(fact: limits.Limit) -> str:
             )
         case limits.RunsDiffer():
             return (
-                f"Runs differ in {fact.what} ({', '.join(fact.values)}): this may cause "
+                f"Runs differ in {fact.what} ({listed(fact.values)}): this may cause "
                 f"differences between methods."
             )
         case limits.ValidationScores():
@@ -46,57 +46,63 @@ def caution(fact: limits.Limit) -> str:
 
 
 def _unlike_settings(fact: limits.UnlikeSettings) -> str:
-    settings = [f"{key} is {', '.join(values)}" for key, values in fact.settings]
+    settings = [f"{key} is {listed(values, 'or')}" for key, values in fact.settings]
     more = ""
     if fact.more:
         more = f"; and {fact.more} more"
     return (
-        f"The methods were not trained with the same settings ({'; '.join(settings)}{more}): these "
+        f"The methods were not trained with the same settings ({'; '.join(settings)}{more}): this "
         f"may cause differences between methods."
     )
 
 
 def _single_runs(fact: limits.SingleRuns) -> str:
-    which = f"{fact.results} of {fact.all} results are"
+    which = f"{fact.results} of {fact.all} results are single runs"
+    if fact.results == 1:
+        which = f"1 of {fact.all} results is a single run"
     if fact.results == fact.all:
-        which = "Every result is"
+        which = "Every result is a single run"
     rest = (
         f"The intervals shown are over subjects only, not over seeds or choices of annotated "
         f"{fact.unit}"
     )
     if fact.one_subject:
         rest = "With a single subject, there is no interval at all"
-    return f"{which} a single run, so there is no interval over runs. {rest}."
+    return f"{which}, so there is no interval over runs. {rest}."
 
 
 def _few_replicates(fact: limits.FewReplicates) -> str:
     words = {
         "one subset": (
-            f"rest on one choice of annotated {fact.unit}: their intervals cover no other choice"
+            f"one choice of annotated {fact.unit} only: the interval does not cover other choices"
         ),
         "two subsets": (
-            "have two label subsets: intervals are wide, and tests find an effect where there is "
-            "none in up to 6 of 100 cases"
+            "two label subsets: intervals are wide, and tests find an effect where there is none "
+            "in up to 6 of 100 cases"
         ),
-        "few seeds": "have fewer than 3 seeds per label subset",
+        "few seeds": "fewer than 3 seeds per label subset",
     }
-    return f"{fact.results} of {fact.all} results {words[fact.kind]}."
+    verb = "have"
+    if fact.results == 1:
+        verb = "has"
+    return f"{fact.results} of {fact.all} results {verb} {words[fact.kind]}."
 
 
 def _equal_subsets(fact: limits.EqualSubsets) -> str:
     return (
-        f"With {fact.labels} annotated, label subsets {' and '.join(fact.subsets)} contain the "
-        f"same "
-        f"{fact.unit}. They count as one, and of runs with the same seed only one counts."
+        f"With {fact.labels} annotated {fact.unit}, label subsets {listed(fact.subsets)} are the "
+        f"same. They count as one, and of runs with the same seed only one counts."
     )
 
 
 def _no_subject_scores(fact: limits.NoSubjectScores) -> str:
-    who = "These runs"
+    who = "These runs were"
     if fact.runs < fact.all:
-        who = f"{fact.runs} of {fact.all} runs"
+        who = f"{fact.runs} of {fact.all} runs were"
+    if fact.runs == 1:
+        who = f"1 of {fact.all} runs was"
     return (
-        f"{who} were read from a results.csv without their subjects' scores: intervals and tests "
+        f"{who} read from a results.csv without their subjects' scores: intervals and tests "
         f"ignore the spread between subjects."
     )
 

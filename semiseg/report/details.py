@@ -15,7 +15,7 @@ from semiseg.analysis.breakdown import class_intervals, foreground_classes, subj
 from semiseg.analysis.runs import Run
 from semiseg.analysis.study import Study
 from semiseg.evaluate.metrics import METRICS
-from semiseg.report.facts import smallest_budget
+from semiseg.report.facts import smallest_budget, unit_of_annotation
 from semiseg.report.format import MISSING, duration, interval_text, number, score_label
 from semiseg.run_folder import SCORES, RunFolder
 
@@ -111,12 +111,11 @@ def subject_table(s: Study, out: Path) -> SortableTable | None:
         ]
         rows.append(tuple(row))
     note = (
-        f"{label} of every subject with {labels} annotated, mean over runs, the worst first. "
-        f"Select "
-        f"a heading to sort."
+        f"{label} of every subject with {labels} annotated {unit_of_annotation(s.runs)}, mean over "
+        f"runs, the worst first. Select a heading to sort."
     )
     if len(scores) > MOST_SUBJECT_ROWS:
-        note += f" The {MOST_SUBJECT_ROWS:,} worst of {len(scores):,} rows are shown."
+        note += f" The {MOST_SUBJECT_ROWS:,} worst of {len(scores):,} rows are listed."
     head = ("Subject", "Method", label, *classes, "Worst run", "Runs")
     return SortableTable("By subject", note, head, tuple(rows))
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 import dataclasses
 import functools
 
+import numpy as np
+
 from semiseg.analysis.mixes import Mix, mixes
 from semiseg.analysis.runs import Run, Runs
 from semiseg.analysis.statistics import Interval
@@ -83,6 +85,7 @@ class OnlyScores:
     length_unit: str
     budgets: tuple[int, int]
     scores: tuple[float, float]
+    unit: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,6 +95,8 @@ class NothingToRecommend:
 
 @dataclasses.dataclass(frozen=True)
 class NoneBetter:
+    """No setting is significantly better than the baseline."""
+
     baseline: str
 
 
@@ -142,7 +147,8 @@ def _only_scores(s: Study) -> OnlyScores:
     arm, first = next(iter(s.cells))
     last = max(labels for other, labels in s.cells if other == arm)
     scores = (s.cells[arm, first].interval.mean, s.cells[arm, last].interval.mean)
-    return OnlyScores(arm, s.metric, s.unit, (first, last), scores)
+    unit = unit_of_annotation(s.runs)
+    return OnlyScores(arm, s.metric, s.unit, (first, last), scores, unit)
 
 
 def best_comparison(s: Study) -> Comparison | None:
@@ -166,15 +172,26 @@ def gain_of(s: Study, c: Comparison) -> float:
 
 
 # ------------------------------------------------------------------ the answer
+MOST_SCORES = 6
+"""Settings whose scores one sentence names; of more it names the :data:`BEST_SCORES` best."""
+BEST_SCORES = 3
+
+
 @dataclasses.dataclass(frozen=True)
 class Reached:
-    """What every setting reaches at one budget."""
+    """What the settings reach at one budget.
+
+    Attributes:
+      scores: of every setting; of more than :data:`MOST_SCORES` the three best.
+      settings: how many settings have a score.
+    """
 
     budget: Budget
     metric: str
     length_unit: str
     split: str
     scores: tuple[tuple[str, Interval], ...]
+    settings: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -225,14 +242,26 @@ def findings(s: Study) -> Findings:
     labels = smallest_budget(s)
     scores = [(arm, s.cells[arm, labels].interval) for arm in s.arms if (arm, labels) in s.cells]
     compared = [c for c in s.comparisons if c.labels == labels]
-    shown = compared
+    named = compared
     if len(compared) > 3:
-        shown = [c for c in compared if c.significant]
+        named = [c for c in compared if c.significant]
     others = None
-    if len(shown) < len(compared):
-        others = Others(len(compared) - len(shown), len(compared))
-    reached = Reached(budget(s, labels), s.metric, s.unit, s.split, tuple(scores))
-    return Findings(reached, tuple(shown), others, _verdicts(s), _last_budget(s, scores[0][0]))
+    if len(named) < len(compared):
+        others = Others(len(compared) - len(named), len(compared))
+    best = _best_scores(s, scores)
+    reached = Reached(budget(s, labels), s.metric, s.unit, s.split, best, len(scores))
+    return Findings(reached, tuple(named), others, _verdicts(s), _last_budget(s, scores[0][0]))
+
+
+def _best_scores(s: Study, scores: list[tuple[str, Interval]]) -> tuple[tuple[str, Interval], ...]:
+    """All scores; of more than :data:`MOST_SCORES` the best."""
+    if len(scores) <= MOST_SCORES:
+        return tuple(scores)
+
+    def rank(score: tuple[str, Interval]) -> float:
+        return float(np.nan_to_num(-s.sign * score[1].mean, nan=np.inf))
+
+    return tuple(sorted(scores, key=rank)[:BEST_SCORES])
 
 
 def _verdicts(s: Study) -> Verdicts | None:
@@ -305,6 +334,7 @@ class BestRatio:
     mix: Mix
     ratios: int
     metric: str
+    unit: str
 
 
 def best_ratios(s: Study) -> list[BestRatio]:
@@ -316,12 +346,13 @@ def best_ratios(s: Study) -> list[BestRatio]:
     for m in mixes(s):
         groups.setdefault((m.labels, m.line), []).append(m)
     order = list(groups)
+    unit = unit_of_annotation(s.runs)
     result = []
     for key in sorted(groups, key=lambda key: (key[0], order.index(key))):
         tried = groups[key]
         if tried[0].source not in CONTROLS:
             best = max(tried, key=lambda m: m.gain.mean)
-            result.append(BestRatio(best, len(tried), s.metric))
+            result.append(BestRatio(best, len(tried), s.metric, unit))
     return result
 
 

@@ -1,10 +1,12 @@
 """How numbers are printed: scores, intervals, p values, counts and durations.
 
 Everything that shows a number uses these functions: the page, its figures and tables, and the
-tables of the README.
+tables of the documentation.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -121,6 +123,11 @@ def count(n: float, noun: str, plural: str = "") -> str:
 
 
 def is_or_are(n: int) -> str:
+    """The verb after a number of things.
+
+    >>> is_or_are(1), is_or_are(0)
+    ('is', 'are')
+    """
     if n == 1:
         return "is"
     return "are"
@@ -152,6 +159,18 @@ def duration(seconds: float) -> str:
 def capitalise(text: str) -> str:
     """The text with a capital first letter, and the others as they are."""
     return text[:1].upper() + text[1:]
+
+
+def listed(parts: Iterable[object], word: str = "and") -> str:
+    """A list in a sentence.
+
+    >>> listed(["CPS", "BCP"]), listed([4, 8, 16], "or")
+    ('CPS and BCP', '4, 8 or 16')
+    """
+    *texts, last = map(str, parts)
+    if not texts:
+        return last
+    return f"{', '.join(texts)} {word} {last}"
 
 
 def shortened(parts: list[str], most: int = 12) -> str:

@@ -81,6 +81,8 @@ class SignedMeans:
 
 @dataclasses.dataclass(frozen=True)
 class TooFewSubjects:
+    """So few subjects that no paired test can be significant."""
+
     subjects: int
 
 

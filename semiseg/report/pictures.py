@@ -102,14 +102,14 @@ def _first_with_examples(runs: Runs) -> tuple[Run, Arrays] | None:
 def _ranks(stored: Sequence[Arrays]) -> list[np.ndarray]:
     """What the images of each run are ranked by: their own Dice, or its mean over the runs."""
     names = [_names(arrays) for arrays in stored]
-    own = [np.asarray(arrays["dice"], dtype=float) for arrays in stored]
+    dice_by_run = [np.asarray(arrays["dice"], dtype=float) for arrays in stored]
     first = set(names[0])
     if any(set(n) != first or len(n) != len(first) for n in names):
-        return own
+        return dice_by_run
     ranks = []
-    for n, dice in zip(names, own, strict=True):
+    for n, dice in zip(names, dice_by_run, strict=True):
         of_all = []
-        for other, scores in zip(names, own, strict=True):
+        for other, scores in zip(names, dice_by_run, strict=True):
             of_all.append([scores[other.index(name)] for name in n])
         mean = np.mean(of_all, axis=0)
         if not np.isfinite(mean).any():

@@ -48,11 +48,11 @@ def pseudo_label_findings(s: Study) -> PseudoLabelFindings | None:
     if not by_cell:
         return None
     n = min(labels for _, labels in by_cell)
-    here = {arm: c for (arm, labels), c in by_cell.items() if labels == n}
-    idle = [arm for arm, c in here.items() if not last_known(c.trend("accepted")) >= LITTLE]
+    by_arm = {arm: c for (arm, labels), c in by_cell.items() if labels == n}
+    idle = [arm for arm, c in by_arm.items() if not last_known(c.trend("accepted")) >= LITTLE]
     biases: dict[str, Bias] = {}
     lost: dict[str, tuple[str, ...]] = {}
-    for arm, c in here.items():
+    for arm, c in by_arm.items():
         if arm in idle:
             continue
         bias = confirmation_bias(c)
@@ -65,7 +65,7 @@ def pseudo_label_findings(s: Study) -> PseudoLabelFindings | None:
         n,
         unit_of_annotation(s.runs),
         tuple(biases),
-        len(biases) + len(idle) == len(here),
+        len(biases) + len(idle) == len(by_arm),
         _most_biased(biases),
         tuple(idle),
         lost,

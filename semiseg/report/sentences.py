@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from semiseg.analysis.mixes import Mix
 from semiseg.analysis.pseudo_labels import Bias
 from semiseg.analysis.statistics import Interval
 from semiseg.analysis.study import Comparison
@@ -19,6 +18,7 @@ from semiseg.report.format import (
     interval_text,
     is_or_are,
     labels_text,
+    listed,
     number,
     p_text,
     score_label,
@@ -66,8 +66,9 @@ def _only_scores(fact: facts.OnlyScores) -> str:
     first, last = fact.budgets
     scores = [number(score, fact.metric) for score in fact.scores]
     if first == last:
-        return f"{start} {scores[0]} with {first} annotated"
-    return f"{start} {scores[0]} to {scores[1]} with {first} to {last} annotated"
+        return f"{start} {scores[0]} with {annotated(facts.Budget(first, fact.unit))}"
+    budgets = f"{first} to {last} annotated {fact.unit}"
+    return f"{start} {scores[0]} to {scores[1]} with {budgets}"
 
 
 def _winner(fact: facts.Winner) -> str:
@@ -76,21 +77,31 @@ def _winner(fact: facts.Winner) -> str:
         beats = f"A single run of {fact.arm} beats a single run of {fact.baseline}"
     if len(fact.tried) == 1:
         return f"{beats} with {annotated(fact.first)}"
-    share = f"{len(fact.better)} of"
-    if len(fact.better) == len(fact.tried):
-        share = "all"
-    return f"{beats} at {share} {len(fact.tried)} label budgets"
+    if len(fact.better) < len(fact.tried):
+        return f"{beats} at {len(fact.better)} of {len(fact.tried)} label budgets"
+    if len(fact.tried) == 2:
+        return f"{beats} at both label budgets"
+    return f"{beats} at all {len(fact.tried)} label budgets"
 
 
 # ------------------------------------------------------------------ the answer
 def reached(fact: facts.Reached) -> str:
+    """What the settings reach at the smallest shared budget."""
     scores = [f"{arm} {interval_text(interval, fact.metric)}" for arm, interval in fact.scores]
     label = score_label(fact.metric, fact.length_unit)
     split = SPLITS.get(fact.split, fact.split)
-    return f"With {annotated(fact.budget)}, {label} on the {split} set is: {'; '.join(scores)}."
+    where = f"{label} on the {split} set"
+    given = f"With {annotated(fact.budget)}"
+    if fact.settings == len(fact.scores):
+        return f"{given}, {where} is: {'; '.join(scores)}."
+    return (
+        f"{given}, the {len(scores)} best of {fact.settings} compared settings by {where} are: "
+        f"{'; '.join(scores)}."
+    )
 
 
 def comparison(c: Comparison, metric: str) -> str:
+    """The difference of a setting from the baseline, and whether it is significant."""
     difference = interval_text(c.difference, metric, signed=True)
     start = f"{capitalise(c.arm)} minus {c.baseline}, paired by subject: {difference}"
     if np.isnan(c.p):
@@ -102,6 +113,7 @@ def comparison(c: Comparison, metric: str) -> str:
 
 
 def others(fact: facts.Others) -> str:
+    """How many more comparisons there are, none of them significant."""
     if fact.others == fact.all:
         return f"None of the {fact.all} comparisons at this label budget is significant."
     return (
@@ -111,6 +123,7 @@ def others(fact: facts.Others) -> str:
 
 
 def verdicts(fact: facts.Verdicts) -> str:
+    """How many of the comparisons at all budgets are better, worse and undecided."""
     comparisons = fact.better + fact.worse + fact.undecided
     return (
         f"Over all label budgets, of {comparisons} comparisons with {fact.baseline}, {fact.better} "
@@ -120,7 +133,8 @@ def verdicts(fact: facts.Verdicts) -> str:
 
 
 def last_budget(fact: facts.LastBudget) -> str:
-    return f"With {annotated(fact.budget)} it is {interval_text(fact.interval, fact.metric)}."
+    """What the only setting reaches with most annotations."""
+    return f"With {annotated(fact.budget)}, it is {interval_text(fact.interval, fact.metric)}."
 
 
 # ------------------------------------------------------------------ annotations saved
@@ -190,19 +204,19 @@ def _why_undecided(w: Worth) -> str:
     if w.above or w.below:
         return (
             f"which excludes the {w.labels} it was given, but the corrected comparison at this "
-            f"label "
-            f"budget is undecided"
+            f"label budget is undecided"
         )
     return f"which includes the {w.labels} it was given"
 
 
 def plateau(fact: facts.Plateau) -> str:
+    """Between which budgets the baseline does not improve, and how its labels are then counted."""
     low, high = fact.budgets
     scores = [size(score, fact.metric) for score in fact.scores]
     return (
         f"{capitalise(fact.baseline)} does not improve from {low} to {high} annotated "
         f"{fact.unit} ({scores[0]} and {scores[1]}). All numbers in this range count as one level, "
-        f"because their scores do not differ."
+        f"because more annotations did not score better."
     )
 
 
@@ -217,13 +231,14 @@ def best_ratio(fact: facts.BestRatio) -> str:
         f"; compared with as many {name}: {_gain(interval, fact.metric)}"
         for name, interval in m.beside.items()
     )
-    return (
-        f"{_mix(m)} ({of}): {_gain(m.gain, fact.metric)} compared with real images alone{controls}."
-    )
+    gain = _gain(m.gain, fact.metric)
+    return f"{_mix(fact)} ({of}): {gain} compared with real images alone{controls}."
 
 
-def _mix(m: Mix) -> str:
-    return f"{capitalise(m.line)} with {m.labels} annotated, {m.ratio:g} for each real image"
+def _mix(fact: facts.BestRatio) -> str:
+    m = fact.mix
+    given = annotated(facts.Budget(m.labels, fact.unit))
+    return f"{capitalise(m.line)} with {given}, {m.ratio:g} for each real image"
 
 
 def _gain(interval: Interval, metric: str) -> str:
@@ -249,20 +264,20 @@ def pseudo_labels(fact: PseudoLabelFindings) -> list[str]:
         arm, bias = fact.most_biased
         result.append(f"{start}confirmation bias shows most in {arm}: {_bias(bias)}")
     elif fact.judged:
-        who = f"none of the methods with long enough logs ({', '.join(fact.judged)})"
+        who = f"none of the methods with long enough logs ({listed(fact.judged)})"
         if fact.all_judged:
             who = "no method"
         result.append(
-            f"{start}{who} lost accuracy of its accepted pixels, beyond the wobble of its curve, "
-            f"while its calibration error (ECE) rose."
+            f"{start}{who} shows confirmation bias: a fall in the accuracy of accepted pixels that "
+            f"exceeds the noise of the curve, while the calibration error (ECE) rises."
         )
     if fact.idle:
         result.append(
-            f"{start}{', '.join(fact.idle)} accepted less than {number(LITTLE)} of the foreground "
-            f"at the end: pseudo-labels taught next to nothing."
+            f"{start}{listed(fact.idle)} accepted less than {number(LITTLE)} of the foreground "
+            f"at the end, so pseudo-labels had almost no effect."
         )
     for name, arms in fact.lost.items():
-        result.append(f"Class {name} is nearly lost (recall below {LOST}) with {', '.join(arms)}.")
+        result.append(f"Class {name} is nearly lost (recall below {LOST}) with {listed(arms)}.")
     return result
 
 

@@ -18,15 +18,15 @@ def claim(s: Study) -> str:
 
 def answer(s: Study) -> list[str]:
     """What the settings reach, and how they compare with the baseline."""
-    found = facts.findings(s)
-    result = [sentences.reached(found.reached)]
-    result += [sentences.comparison(c, s.metric) for c in found.compared]
-    if found.others:
-        result.append(sentences.others(found.others))
-    if found.verdicts:
-        result.append(sentences.verdicts(found.verdicts))
-    if found.last:
-        result.append(sentences.last_budget(found.last))
+    findings = facts.findings(s)
+    result = [sentences.reached(findings.reached)]
+    result += [sentences.comparison(c, s.metric) for c in findings.compared]
+    if findings.others:
+        result.append(sentences.others(findings.others))
+    if findings.verdicts:
+        result.append(sentences.verdicts(findings.verdicts))
+    if findings.last:
+        result.append(sentences.last_budget(findings.last))
     return result
 
 

@@ -42,14 +42,14 @@ def section(s: Study) -> dict[str, Any]:
         if folder is not None:
             folders[name] = folder
     cards = _cards(folders)
-    shown = list(cards)[:MOST_CARDS]
+    names = list(cards)[:MOST_CARDS]
     rejected = [name for name, card in cards.items() if not card["passed"]]
     generated = sum(run.source not in CONTROLS for run in used.values())
     return {
         "kinds": _kinds(used, folders),
         "missing": len(used) - len(folders),
-        "columns": _heads([used[name] for name in shown]),
-        "rows": check_rows([cards[name] for name in shown]),
+        "columns": _heads([used[name] for name in names]),
+        "rows": check_rows([cards[name] for name in names]),
         "verdict": verdict(list(cards.values()), generated),
         "advice": advice(s.data, len(rejected), _steps([folders[name] for name in rejected])),
     }
@@ -76,8 +76,8 @@ def _cards(folders: dict[str, Path]) -> dict[str, Card]:
 
 def _steps(folders: Sequence[Path]) -> list[int]:
     """For how many steps the generators of these sets were fitted."""
-    recipes = [_recipe(folder) for folder in folders]
-    return sorted({recipe["settings"]["steps"] for recipe in recipes if recipe})
+    settings = [_recipe(folder).get("settings", {}) for folder in folders]
+    return sorted({values["steps"] for values in settings if "steps" in values})
 
 
 def _heads(runs: Sequence[Run]) -> list[str]:
@@ -89,7 +89,7 @@ def _heads(runs: Sequence[Run]) -> list[str]:
     varied = [len(set(values)) > 1 for values in zip(*parts, strict=True)]
     heads = []
     for source, labels, subset in parts:
-        words = [text for text, shown in zip((source, labels), varied, strict=False) if shown]
+        words = [text for text, varies in zip((source, labels), varied, strict=False) if varies]
         heads.append(", ".join([*words, subset]))
     return heads
 
@@ -244,4 +244,7 @@ def _folder(name: str, run: Run) -> Path | None:
 
 def _recipe(folder: Path) -> dict[str, Any]:
     """made.json: what the set was generated with; empty where it cannot be read."""
-    return read_json_if_whole(folder / "made.json")
+    recipe = read_json_if_whole(folder / "made.json")
+    if {"settings", "samples"} <= recipe.keys():
+        return recipe
+    return {}

@@ -10,6 +10,7 @@ import numpy as np
 
 from semiseg.analysis.runs import Run
 from semiseg.analysis.study import Study
+from semiseg.report.facts import unit_of_annotation
 
 EVERYTHING, NOTHING = "everything", "nothing"
 FOUND = 0.9
@@ -27,12 +28,14 @@ class Untrained:
       every: whether this is all the cells of the study.
       kinds: what the networks predict: "everything", "nothing", or both.
       steps: numbers of training steps of these runs.
+      unit: what one annotation is of.
     """
 
     budgets: dict[str, tuple[int, ...] | None]
     every: bool
     kinds: tuple[str, ...]
     steps: tuple[int, ...]
+    unit: str
 
 
 def untrained(s: Study) -> Untrained | None:
@@ -50,7 +53,13 @@ def untrained(s: Study) -> Untrained | None:
     for key in cells:
         steps |= {run.steps for run in s.cells[key].runs}
     kinds = tuple(sorted(set(cells.values())))
-    return Untrained(budgets, len(cells) == len(s.cells), kinds, tuple(sorted(steps)))
+    return Untrained(
+        budgets,
+        len(cells) == len(s.cells),
+        kinds,
+        tuple(sorted(steps)),
+        unit_of_annotation(s.runs),
+    )
 
 
 @functools.lru_cache(8)

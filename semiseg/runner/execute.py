@@ -179,7 +179,7 @@ def prepare(trial: Trial) -> Job:
     config.check(trial)
     config.check_volumes(trial)
     config.check_synthetic(trial)
-    made, budget, training = pools(
+    data_pools, budget, training = pools(
         trial.data,
         trial.root,
         trial.frame,
@@ -189,7 +189,7 @@ def prepare(trial: Trial) -> Job:
         synthetic=trial.synthetic,
     )
     model = model_of(trial, training.info)
-    return Job(trial, made, budget, training, model, notes_of(trial, training, budget))
+    return Job(trial, data_pools, budget, training, model, notes_of(trial, training, budget))
 
 
 # ------------------------------------------------------------------ begin
@@ -271,7 +271,7 @@ def record(job: Job, fitted: Fitted, folder: RunFolder | None, test: bool) -> Re
             "val": means(best),
             "note": BEST_NOTE,
         }
-    shown = (validation, scores.predictions)
+    for_examples = (validation, scores.predictions)
     if test:
         held_out = read_test(trial.data, trial.root, trial.frame, run=name)
         test_scores = job.score(fitted.params, held_out)
@@ -279,11 +279,11 @@ def record(job: Job, fitted: Fitted, folder: RunFolder | None, test: bool) -> Re
         summary["last"]["test"] = means(test_scores.rows)
         summary["subjects_test"] = held_out.subjects
         summary["calibration"]["test"] = test_scores.calibration
-        shown = (held_out, test_scores.predictions)
+        for_examples = (held_out, test_scores.predictions)
     summary["seconds_evaluate"] = round(time.monotonic() - began, 2)
     if folder:
         save_weights(folder.weights, fitted.params, {**job.header, "step": trial.steps})
-        write_examples(folder, *shown)
+        write_examples(folder, *for_examples)
         folder.write_scores(table)
         folder.write_summary(summary)  # last: its presence says that the run is whole
     return Result(trial, summary, scores.rows, folder.path if folder else None, fitted.params)

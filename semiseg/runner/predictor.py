@@ -150,8 +150,8 @@ class Predictor:
         """The network's probabilities of each scan, and the scan's own shape."""
         scans = self.frame.scans(_cases(images, volume), "prediction")
         pool = self.frame.to_pools(scans)
-        found = probabilities(self.model, self.frame, self.params, pool)
-        for probability, scan in zip(found, scans, strict=True):
+        results = probabilities(self.model, self.frame, self.params, pool)
+        for probability, scan in zip(results, scans, strict=True):
             yield probability, scan.image.shape[:-1]
 
     def _planes(self, arrays: list[np.ndarray]) -> list[np.ndarray]:

@@ -96,9 +96,9 @@ def split_of(split: str, cases: Sequence[Case], frame: Frame, name: str) -> Spli
             f"data set {name!r} has no annotated {split} subjects: import it again with a "
             f"{split} split"
         )
-    shown = tuple(scan for scan in scans if scan.label is not None)
-    labels = tuple(frame.label_to_pool(scan.label) for scan in shown if scan.label is not None)
-    return Split(split, shown, frame.to_pools(scans)[annotated], labels)
+    labelled = tuple(scan for scan in scans if scan.label is not None)
+    labels = tuple(frame.label_to_pool(scan.label) for scan in labelled if scan.label is not None)
+    return Split(split, labelled, frame.to_pools(scans)[annotated], labels)
 
 
 # ------------------------------------------------------------------ scoring it
@@ -122,8 +122,8 @@ def score_split(
     """
     predictions: list[np.ndarray] = []
     counts = np.zeros((3, calibration.BINS))
-    found = probabilities(model, trial.frame, params, split.images)
-    for probability, case, label in zip(found, split.cases, split.labels, strict=True):
+    results = probabilities(model, trial.frame, params, split.images)
+    for probability, case, label in zip(results, split.cases, split.labels, strict=True):
         space = probability.shape[:-1]
         counts += calibration.count(probability, middle(label, space))
         shape = case.image.shape[: len(space)]

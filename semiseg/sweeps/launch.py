@@ -166,12 +166,8 @@ def _write_plan(spec: Spec, out: Path) -> None:
 def live_table(
     out: Path, options: Options, say: Callable[[str], None]
 ) -> Iterator[tuple[Options, Callable[[str], None]]]:
-    """Show the sweep's state as a table while the block runs, if this is a terminal.
-
-    A thread redraws the table. It takes the place of the worker's own lines and bar.
-
-    Yields:
-      The options and the ``say`` that the worker in this process uses.
+    """Show the sweep's state as a table while the block runs, if this is a terminal: a thread
+    redraws it. Yields the options and the ``say`` of the worker, whose own lines it replaces.
     """
     if not (options.progress and sys.stderr.isatty()):
         yield options, say

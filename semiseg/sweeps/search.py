@@ -141,12 +141,12 @@ class Judge:
     def __call__(self, value: float) -> None:
         rung = 1  # this validation is not logged yet
         if self.log.exists():
-            rung += self.log.read_text().count('"val_dice"')
+            rung += self.log.read_text(encoding="utf-8").count('"val_dice"')
         if rung not in self.early.rungs or rung >= self.last:
             return
         with self.file.open("a") as file:
             file.write(json.dumps({"trial": self.name, "rung": rung, "value": value}) + "\n")
-        records = map(_record, self.file.read_text().splitlines())
+        records = map(_record, self.file.read_text(encoding="utf-8").splitlines())
         values = {r["trial"]: r["value"] for r in records if r.get("rung") == rung}
         places = max(1, math.ceil(len(values) / self.early.eta))
         rank = sum(v > value for v in values.values()) + 1

@@ -108,16 +108,16 @@ def table(rows: list[dict[str, Any]], out: str | Path, lines: int = 12) -> str:
     if seconds and left:
         alone = sum(seconds) / len(seconds) * left
         head += f"; about {clock(alone / max(1, count['running']))} left"
-    shown = [row for row in rows if row["state"] == "running"]
-    shown += [row for row in rows if row["state"] == "failed"]
+    listed = [row for row in rows if row["state"] == "running"]
+    listed += [row for row in rows if row["state"] == "failed"]
     scored = [row for row in done if row["dice"] is not None]
     best = sorted(scored, key=lambda row: -row["dice"])
-    shown = shown[:lines] + best[: max(1, lines - len(shown))]
-    if not shown:
+    listed = listed[:lines] + best[: max(1, lines - len(listed))]
+    if not listed:
         return head
-    width = min(56, max(len(row["name"]) for row in shown))
+    width = min(56, max(len(row["name"]) for row in listed))
     titles = f"  {'':10} {'trial':{width}}  {'Dice':5}  {'step, seconds':>14}"
-    return "\n".join([head, titles, *(_line(row, width) for row in shown)])
+    return "\n".join([head, titles, *(_line(row, width) for row in listed)])
 
 
 def _line(row: dict[str, Any], width: int) -> str:

@@ -126,7 +126,7 @@ def test_two_numbers_of_one_choice_of_subjects_are_one_label_subset(tmp_path):
     assert {c.paired_by for c in s.comparisons} == {"label subset and seed"}
     assert worth.gain(s, "supervised", 2, 3).n_subsets == 2
     assert (
-        "With 3 annotated, label subsets 0 and 1 contain the same images. They count as one"
+        "With 3 annotated images, label subsets 0 and 1 are the same. They count as one"
         in " ".join(summary.cautions(s))
     )
 

@@ -160,20 +160,25 @@ def test_a_drowned_class_is_seen(keys, tmp_path):
             0.9,
             (0.5, *[0.6] * 4, 0.8, *[0.6] * 6),
             (*[0.2] * 6, *[0.3] * 6),
-            "no method lost",
+            "no method shows confirmation bias",
         ),  # one lucky line
-        (0.9, (*[0.6] * 4, 0.8, *[0.6] * 3), (*[0.2] * 4, *[0.3] * 4), "no method lost"),
+        (
+            0.9,
+            (*[0.6] * 4, 0.8, *[0.6] * 3),
+            (*[0.2] * 4, *[0.3] * 4),
+            "no method shows confirmation bias",
+        ),
         (
             0.9,
             (*[0.8] * 6, *[0.6] * 6),
             [0.2] * 12,
-            "no method lost",
+            "no method shows confirmation bias",
         ),  # less often right, and knows it
         (
             0.9,
             (*[0.7, 0.9] * 3, *[0.65, 0.85] * 3),
             (*[0.2] * 6, *[0.3] * 6),
-            "no method lost",
+            "no method shows confirmation bias",
         ),  # a fall that nobody sees in the wobble of the curve
         (
             0.05,
@@ -302,4 +307,4 @@ def test_page_tells_of_pseudo_labels_and_of_what_pre_training_cost(keys, tmp_pat
     ]
     assert rows == [["300", "–", "20 s", "40 s"], ["900", "10 min", "20 s", "11 min"]]
     assert "Runs with init masked_image have 600 steps of pre-training before these." in words
-    assert any("pre-training (300, 900)" in c for c in said["cautions"])
+    assert any("pre-training (300 and 900)" in c for c in said["cautions"])

@@ -57,21 +57,26 @@ def equivalence(*values):
 
 
 def claims():
-    yield facts.OnlyScores("mean teacher", "dice", "1", (4, 4), (0.61, 0.61))
-    yield facts.OnlyScores("mean teacher", "hd95", "mm", (4, 16), (12.31, 5.26))
+    yield facts.OnlyScores("mean teacher", "dice", "1", (4, 4), (0.61, 0.61), "images")
+    yield facts.OnlyScores("mean teacher", "hd95", "mm", (4, 16), (12.31, 5.26), "cases")
     yield facts.NothingToRecommend()
     yield facts.NoneBetter("supervised")
     yield facts.Winner("mean teacher", "supervised", False, (4,), (4,), PATIENTS)
     yield facts.Winner("mean teacher", "supervised", True, (4,), (4,), CASE)
     yield facts.Winner("mean teacher", "supervised", False, (4, 8), (4, 8), IMAGES)
-    yield facts.Winner("mean teacher", "supervised", False, (4, 8, 16), (4,), IMAGES)
+    budgets = (4, 8, 16)
+    yield facts.Winner("mean teacher", "supervised", False, budgets, budgets, IMAGES)
+    yield facts.Winner("mean teacher", "supervised", False, budgets, (4,), IMAGES)
 
 
 def answer_sentences():
     scores = (("supervised", NO_INTERVAL), ("mean teacher", SCORE))
-    yield sentences.reached(facts.Reached(PATIENTS, "dice", "1", "val", scores))
+    yield sentences.reached(facts.Reached(PATIENTS, "dice", "1", "val", scores, 2))
     far = (("supervised", Interval(12.3, 10.1, 14.5, 9, 3, 20)),)
-    yield sentences.reached(facts.Reached(IMAGES, "hd95", "voxel", "test", far))
+    yield sentences.reached(facts.Reached(IMAGES, "hd95", "voxel", "test", far, 1))
+    yield sentences.reached(
+        facts.Reached(IMAGES, "dice", "1", "test", (*scores, ("CPS", SCORE)), 21)
+    )
     yield sentences.comparison(BETTER, "dice")
     yield sentences.comparison(UNDECIDED, "dice")
     yield sentences.comparison(compared(NO_INTERVAL._replace(mean=0.02), np.nan), "dice")
@@ -95,9 +100,9 @@ def equivalence_sentences():
 def mix_sentences():
     beside = {"duplicated pairs": OPEN_GAIN, "augmented pairs": LOSS}
     mix = Mix("SPADE images", "spade", 8, 0.5, SCORE, SCORE, GAIN, beside)
-    yield sentences.best_ratio(facts.BestRatio(mix, 3, "dice"))
+    yield sentences.best_ratio(facts.BestRatio(mix, 3, "dice", "images"))
     alone = Mix("own images", "", 8, 1.0, SCORE, SCORE, NO_INTERVAL, {})
-    yield sentences.best_ratio(facts.BestRatio(alone, 1, "dice"))
+    yield sentences.best_ratio(facts.BestRatio(alone, 1, "dice", "subjects"))
 
 
 def pseudo_label_sentences():
@@ -125,9 +130,13 @@ def needs():
 
 def untrained():
     many = {f"method {i}": None for i in range(8)}
-    yield answers.untrained(Untrained({"supervised": None}, True, (EVERYTHING, NOTHING), (50,)))
-    yield answers.untrained(Untrained({"mean teacher": (4, 8)}, False, (NOTHING,), (50, 100)))
-    yield answers.untrained(Untrained(many, False, (EVERYTHING,), (50,)))
+    yield answers.untrained(
+        Untrained({"supervised": None}, True, (EVERYTHING, NOTHING), (50,), "images")
+    )
+    yield answers.untrained(
+        Untrained({"mean teacher": (4, 8), "CPS": (1,)}, False, (NOTHING,), (50, 100), "images")
+    )
+    yield answers.untrained(Untrained(many, False, (EVERYTHING,), (50,), "cases"))
 
 
 def which_method():
@@ -160,13 +169,17 @@ def how_much_synthetic():
     yield advice.OneRatio(0.5)
     yield advice.NoSyntheticRuns("nuclei", 4)
     yield advice.NoMix()
-    yield advice.Mixes(BETTER, 0.5, 3, 1, 1, controls, "dice")
-    yield advice.Mixes(UNDECIDED, 2.0, 1, 0, 0, (), "dice")
+    yield advice.Mixes(BETTER, 0.5, 3, 1, 1, controls, "dice", "images")
+    yield advice.Mixes(UNDECIDED, 2.0, 1, 0, 0, (), "dice", "images")
+    yield advice.Mixes(WORSE, 2.0, 1, 0, 1, (), "dice", "subjects")
+    yield advice.Mixes(UNDECIDED, 2.0, 3, 0, 0, (), "dice", "images")
+    yield advice.Mixes(UNDECIDED, 2.0, 3, 0, 2, (), "dice", "images")
 
 
 def how_sure():
     yield advice.Certainty(54, 3, True, 3, 3, 6.0, 20, 0, 9, True)
     yield advice.Certainty(24, 3, False, 1, 2, 2.0, 20, 2, 9, True)
+    yield advice.Certainty(53, 3, True, 3, 3, 6.0, 20, 1, 9, True)
     yield advice.Certainty(2, 1, True, 1, 1, 1.0, 1, 0, 1, False)
 
 
@@ -176,11 +189,15 @@ def all_limits():
     yield limits.UnlikeSettings(settings, 2)
     yield limits.SingleRuns(3, 3, False, "images")
     yield limits.SingleRuns(1, 3, True, "images")
+    yield limits.SingleRuns(2, 3, True, "images")
     for kind in ("one subset", "two subsets", "few seeds"):
         yield limits.FewReplicates(kind, 2, 9, "images")
+    yield limits.FewReplicates("few seeds", 1, 9, "images")
     yield limits.EqualSubsets(4, ("0", "1"), "images")
+    yield limits.EqualSubsets(4, ("0", "1", "2"), "images")
     yield limits.NoSubjectScores(3, 3)
     yield limits.NoSubjectScores(2, 3)
+    yield limits.NoSubjectScores(1, 3)
     yield limits.SignedMeans("volume_error")
     yield limits.TooFewSubjects(5)
     yield limits.TooFewSubjects(1)

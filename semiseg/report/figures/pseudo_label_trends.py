@@ -87,8 +87,8 @@ def _named(s: Study) -> set[str]:
 
 def _measures(by_cell: ByCell, budgets: list[int]) -> list[str]:
     """Those that a run at these budgets logged."""
-    shown = [c for (_, n), c in by_cell.items() if n in budgets]
-    return [m for m in MEASURES if any(np.isfinite(c.trend(m)).any() for c in shown)]
+    at_budgets = [c for (_, n), c in by_cell.items() if n in budgets]
+    return [m for m in MEASURES if any(np.isfinite(c.trend(m)).any() for c in at_budgets)]
 
 
 def _draw_panel(
@@ -146,13 +146,13 @@ def _compress_lead(panel: Axes, by_cell: ByCell, budgets: list[int]) -> None:
 
 def coloured_arms(by_cell: ByCell, budgets: list[int]) -> set[str]:
     """The methods that have a colour."""
-    shown = [(arm, c) for (arm, n), c in by_cell.items() if n in budgets]
-    arms = sorted({arm for arm, _ in shown})
+    at_budgets = [(arm, c) for (arm, n), c in by_cell.items() if n in budgets]
+    arms = sorted({arm for arm, _ in at_budgets})
     if len(arms) <= MOST_COLOURED:
         return set(arms)
 
     def most_confirmed(arm: str) -> float:
-        return max(confirmation(c) for other, c in shown if other == arm)
+        return max(confirmation(c) for other, c in at_budgets if other == arm)
 
     return set(sorted(arms, key=most_confirmed, reverse=True)[:COLOURED])
 

@@ -53,11 +53,11 @@ def reliability(s: Study, size: Size = (7.2, 3.0)) -> MatplotlibFigure:
 
 def _draw_line(panel: Axes, counts: np.ndarray, arm: str, i: int) -> None:
     pixels, confidence, right = counts
-    shown = pixels > SMALLEST_BIN * pixels.sum()
+    filled = pixels > SMALLEST_BIN * pixels.sum()
     style = look(i)
     panel.plot(
-        confidence[shown] / pixels[shown],
-        right[shown] / pixels[shown],
+        confidence[filled] / pixels[filled],
+        right[filled] / pixels[filled],
         color=style.colour,
         marker=style.marker,
         ls=style.line,

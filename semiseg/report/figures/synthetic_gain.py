@@ -73,15 +73,15 @@ def gains(
 def _draw_panel(panel: Axes, results: Sequence[Mix], labels: int, metric: str) -> None:
     lines = list(dict.fromkeys(m.line for m in results))
     ratios = sorted({m.ratio for m in results})
-    here = [m for m in results if m.labels == labels]
+    at_budget = [m for m in results if m.labels == labels]
     panel.axhline(0, color=SOFT, lw=1)
     for i, line in enumerate(lines):
-        members = sorted((m for m in here if m.line == line), key=lambda m: m.ratio)
+        members = sorted((m for m in at_budget if m.line == line), key=lambda m: m.ratio)
         offset = 0.09 * (i - (len(lines) - 1) / 2)
         _draw_line(panel, members, [ratios.index(m.ratio) + offset for m in members], i, metric)
     panel.set_xticks(range(len(ratios)), [f"{r:g}" for r in ratios])
     panel.set_xlim(-0.5, len(ratios) - 0.5)
-    alone = " and ".join(dict.fromkeys(number(m.alone.mean, metric) for m in here))
+    alone = " and ".join(dict.fromkeys(number(m.alone.mean, metric) for m in at_budget))
     title = f"{labels} annotated: 0 is {alone}, real images alone"
     panel.set_title(title, fontsize=9, fontweight="normal")
 
