@@ -1,4 +1,4 @@
-"""``semiseg bench``: the benchmarks of the README."""
+"""``semiseg bench``: what a step, a method and a network cost."""
 
 from __future__ import annotations
 
@@ -6,7 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from semiseg.cli import bench_nets
-from semiseg.cli.arguments import Command, Flag, paragraphs, write_json
+from semiseg.cli.arguments import (
+    Command,
+    Flag,
+    Flags,
+    paragraphs,
+    write_json,
+)
 from semiseg.errors import UserError
 
 ONLY = "these methods, by commas, beside supervised and mean_teacher"
@@ -36,7 +42,7 @@ METHODS = Command(
     """methods: a step of every method against a supervised step of the same batch, through the
     trainer's own program, interleaved in one run.""",
     (
-        Flag("only", ONLY, shown="all", value="A,B"),
+        Flag("only", ONLY, default_text="all", value="A,B"),
         Flag("widths", "channels of each level", "16,32,64,128,256"),
         Flag("batch", "images a step", 8, at_least=1),
         Flag("size", "side of an image, pixels", 128, at_least=1),
@@ -59,21 +65,21 @@ TITLES = {
 def main(argv: Sequence[str]) -> int:
     """Run the command; UserError is the caller's to print."""
     command = next((part for part in PARTS if _name(part) in argv[:1]), STEP)
-    operands, flags = command.parse(argv)
-    if flags.pop("help", False):
-        print(_help())
-        return 0
-    if operands != [_name(command)]:
-        raise UserError("semiseg bench: the benchmarks there are: step, methods, nets")
-    options = command.options(flags)
     line = f"semiseg bench {' '.join(argv)}"
-    if command is METHODS:
-        methods(options, line)
-    elif command is STEP:
-        step(options, line)
-    else:
-        bench_nets.nets(options, line)
-    return 0
+
+    def measure(operands: list[str], flags: Flags) -> int:
+        if operands != [_name(command)]:
+            raise UserError("semiseg bench: the benchmarks there are: step, methods, nets")
+        options = command.options(flags)
+        if command is METHODS:
+            methods(options, line)
+        elif command is STEP:
+            step(options, line)
+        else:
+            bench_nets.nets(options, line)
+        return 0
+
+    return command.run(argv, measure, _help())
 
 
 def step(options: dict[str, Any], line: str) -> None:

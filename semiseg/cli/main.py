@@ -23,8 +23,8 @@ COMMANDS = {
         "status DIR says where it stands"
     ),
     "evaluate": (
-        "score a run on its validation or test subjects (a look at test is written into "
-        "the set's ledger)"
+        "score a run on its validation or test subjects (a test evaluation is written "
+        "into the set's ledger)"
     ),
     "predict": "segment a folder of images with a trained run, in the images' own format",
     "report": "run folders → report.html, figures, results.csv, tables",
@@ -37,13 +37,13 @@ COMMANDS = {
         "weights trained in PyTorch (safetensors or state dict), for a network of ours"
     ),
     "gan": "fit | sample | card: synthetic image-mask pairs, checked before they are used",
-    "bench": "the benchmarks of the README",
+    "bench": "what a step, a method and a network cost",
 }
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; returns the exit code: 0 fine, 1 it ran and found problems, 2 the user can
-    mend it, 130 interrupted.
+    fix it, 130 interrupted.
     """
     words = sys.argv[1:] if argv is None else argv
     debug = "--debug" in words
@@ -134,16 +134,16 @@ def _resumes(command: str, rest: list[str]) -> bool:
 @contextlib.contextmanager
 def _stoppable(resumes: bool) -> Iterator[None]:
     """Ctrl-C outside of training, which has a handler of its own that saves first, ends a command
-    that can go on at once.
+    that can be resumed at once.
 
     A KeyboardInterrupt would not do: raised while Python runs a callback of the garbage collector
     (JAX has one), it is reported as ignored and the command runs on. What a killed command leaves
-    behind is good to go on from, so nothing need be cleaned up. A process that was started with
-    Ctrl-C ignored (in the background of a script) goes on ignoring it.
+    behind can be resumed, so nothing need be cleaned up. A process that was started with Ctrl-C
+    ignored (in the background of a script) still ignores it.
     """
 
     def stop(number: int, frame: Any) -> None:
-        os.write(2, b"semiseg: interrupted; the same command goes on\n")
+        os.write(2, b"semiseg: interrupted; run the same command again to resume\n")
         os._exit(130)
 
     if not resumes or threading.current_thread() is not threading.main_thread():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,12 +10,14 @@ from semiseg.cli.arguments import (
     JSON,
     PLUGIN,
     Command,
+    Flags,
     check_choice,
     nothing_left,
     write_json,
 )
 from semiseg.cli.explain import explain, summary_of
 from semiseg.config.presets import PRESETS
+from semiseg.files import read_json
 
 LEGEND = """\
   holds     networks that are trained | stored without gradient
@@ -29,6 +30,7 @@ COMMAND = Command(
     "All training methods, or one with its fields.",
     (JSON, PLUGIN),
     operands="[NAME]",
+    notes=f"\n{LEGEND}",
 )
 _PLACES = (
     Path(__file__).parents[1] / "bench" / "measured.json",
@@ -40,10 +42,10 @@ MEASURED = next((place for place in _PLACES if place.exists()), _PLACES[-1])
 
 def main(argv: Sequence[str]) -> int:
     """Print all methods, or one with its fields."""
-    operands, flags = COMMAND.parse(argv)
-    if flags.pop("help", False):
-        print(f"{COMMAND.help()}\n{LEGEND}")
-        return 0
+    return COMMAND.run(argv, _methods)
+
+
+def _methods(operands: list[str], flags: Flags) -> int:
     options = COMMAND.take(flags)
     if operands:
         _show(operands[0])
@@ -56,7 +58,7 @@ def main(argv: Sequence[str]) -> int:
         print(f"{columns}  {row['paper']}")
     print(
         f"\n{LEGEND}\n\nOne in detail: semiseg methods {rows[-1]['method']}. Which to choose: "
-        f"README.md, Methods."
+        f"docs/how-to/choose-a-method.md."
     )
     write_json(options["json"], rows)
     return 0
@@ -69,7 +71,7 @@ def table(measured: Path = MEASURED) -> list[dict[str, Any]]:
     methods: dict[str, Any] = {**METHODS}
     costs: dict[str, Any] = {}
     if measured.exists():
-        costs = json.loads(measured.read_text())["methods"]
+        costs = read_json(measured)["methods"]
     return [
         {
             "method": name,
