@@ -142,7 +142,7 @@ def test_ctrl_c_before_training_is_one_line(monkeypatch, capfd):
     monkeypatch.setattr(semiseg.runner, "run", lambda *a, **k: signal.raise_signal(signal.SIGINT))
     with pytest.raises(Ended, match="130"):
         main(["train", "--out=x"])
-    assert capfd.readouterr().err == "semiseg: interrupted; the same command goes on\n"
+    assert capfd.readouterr().err == "semiseg: interrupted; run the same command again to resume\n"
     assert signal.getsignal(signal.SIGINT) is before
 
 

@@ -268,4 +268,4 @@ def test_doctor_finds_what_is_wrong(monkeypatch, tmp_path, capsys):
     output = capsys.readouterr().out
     assert "BAD   jax" in output
     assert "cannot be written" in output
-    assert "to mend" in output
+    assert "to fix" in output

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from semiseg import devices
+from semiseg.bench import network_table
 from semiseg.bench.timing import Contender, median_ratio, medians, timed
 from semiseg.environment import usable_cores, versions
 from semiseg.errors import UserError
@@ -27,21 +28,6 @@ LR = 0.01
 
 LEAST = 3
 """Rounds that a network is given however long they take."""
-
-SLOW = 1.5
-"""From this ratio to its peer on, a network of ours needs a reason."""
-
-REASONS: dict[str, str] = {
-    "segresnet": (
-        "its convolutions have 16 channels at full resolution, the width that PyTorch's oneDNN "
-        "lays out in blocks of 16 and XLA has no layout for; norms cost nothing (219 instead of "
-        "225 ms a step on one core without any), doubling by nearest pixels instead of linearly "
-        "would save 8"
-    ),
-}
-"""Why a network's step or inference takes more than :data:`SLOW` times its peer's on a CPU, by
-name; stands in the JSON and the table.
-"""
 
 WIDTHS = (32, 32, 64, 128, 256)
 """Channels of the levels of MONAI's basic U-Nets."""
@@ -176,7 +162,7 @@ def measure(
       say: called with every finished row and the result so far.
       seconds: a network that has taken as long is timed no more, but for the first :data:`LEAST`
         rounds.
-      done: what an earlier call found; its rows are kept if its settings are those of this call.
+      done: the result of an earlier call; its rows stay if its settings are those of this call.
     """
     rng = np.random.default_rng(0)
     image = rng.normal(size=(batch, size, size, 1)).astype(np.float32)
@@ -201,8 +187,8 @@ def measure(
             say(row, result)
     for row in result["nets"]:  # of earlier rows, too: a reason is found after the figures
         row.pop("reason", None)
-        if needs_reason(row):
-            row["reason"] = REASONS.get(row["name"])
+        if network_table.needs_reason(row):
+            row["reason"] = network_table.REASONS.get(row["name"])
     return result
 
 
@@ -242,56 +228,6 @@ def _times(seconds: Mapping[str, Sequence[float]]) -> dict[str, Any]:
         if f"peer_{name}" in seconds:
             times[f"{name}_ratio"] = median_ratio(seconds[name], seconds[f"peer_{name}"])
     return times
-
-
-def needs_reason(row: Mapping[str, Any]) -> bool:
-    """Whether a row's step or inference takes more than :data:`SLOW` times its peer's."""
-    return max(row.get("step_ratio", 0), row.get("inference_ratio", 0)) > SLOW
-
-
-COLUMNS = (
-    *("network", "M parameters", "step, ms", "inference, ms", "memory, MiB"),
-    *("peer", "step, ms", "inference, ms", "memory, MiB", "step / peer", "inference / peer"),
-)
-"""Titles of the table."""
-
-
-def table(result: Mapping[str, Any]) -> str:
-    """What :func:`measure` returned, as a Markdown table: milliseconds, MiB, and the reasons where
-    they are needed.
-    """
-    lines = [f"| {' | '.join(COLUMNS)} |", f"{'|---' * len(COLUMNS)}|"]
-    for row in result["nets"]:
-        lines.append(f"| {' | '.join([*_our_cells(row), *_peer_cells(row)])} |")
-    slow = [row for row in result["nets"] if needs_reason(row)]
-    if slow:
-        lines.append(f"\nMore than {SLOW} times the peer's time:\n")
-    for row in slow:
-        lines.append(f"- {row['name']}: {row['reason'] or 'no reason is written yet'}")
-    return "\n".join(lines) + "\n"
-
-
-def _our_cells(row: Mapping[str, Any]) -> list[str]:
-    return [
-        row["name"],
-        f"{row['parameters'] / 1e6:.2f}",
-        f"{1e3 * row['step_s']:.0f}",
-        f"{1e3 * row['inference_s']:.0f}",
-        f"{row['temporary_mib'] or 0:.0f}",
-    ]
-
-
-def _peer_cells(row: Mapping[str, Any]) -> list[str]:
-    if "peer" not in row:
-        return ["–"] * 6
-    return [
-        row["peer"],
-        f"{1e3 * row['peer_step_s']:.0f}",
-        f"{1e3 * row['peer_inference_s']:.0f}",
-        f"{row['peer_kept_mib']:.0f}",
-        f"{row['step_ratio']:.2f}",
-        f"{row['inference_ratio']:.2f}",
-    ]
 
 
 # ------------------------------------------------------------------ JAX

@@ -10,12 +10,16 @@ import dataclasses
 import difflib
 import json
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from semiseg import files
 from semiseg.cli.explain import flag_lines
 from semiseg.errors import UserError
+
+Flags = dict[str, str | bool]
+"""Flags as they were typed, by their dotted name."""
 
 TRUE = ("true", "1", "yes", "on")
 FALSE = ("false", "0", "no", "off")
@@ -39,7 +43,7 @@ class Flag:
         a switch, an int a whole number.
       choices: the words it can be.
       at_least: the smallest whole number it can be.
-      shown: the default in the help text, in place of ``default``; "" shows none.
+      default_text: the default in the help text, in place of ``default``; "" hides it.
       value: how the usage line writes its value, "" of a switch; None keeps the flag out of it.
     """
 
@@ -48,7 +52,7 @@ class Flag:
     default: Any = None
     choices: tuple[str, ...] = ()
     at_least: int | None = None
-    shown: str | None = None
+    default_text: str | None = None
     value: str | None = None
 
     @property
@@ -80,12 +84,12 @@ class Flag:
         >>> Flag("jobs", "workers", default=1).words
         'workers [1]'
         """
-        shown = self.shown
-        if shown is None and self.default not in (None, ...):
-            shown = str(self.default)
-        if not shown:
+        default = self.default_text
+        if default is None and self.default not in (None, ...):
+            default = str(self.default)
+        if not default:
             return self.help
-        return f"{self.help} [{shown}]"
+        return f"{self.help} [{default}]"
 
     @property
     def usage(self) -> str:
@@ -101,7 +105,7 @@ class Flag:
             return text
         return f"[{text}]"
 
-    def read(self, given: str | bool, command: str) -> Any:
+    def read(self, typed: str | bool, command: str) -> Any:
         """The value of what was typed.
 
         Raises:
@@ -109,35 +113,35 @@ class Flag:
         """
         where = f"semiseg {command}"
         if self.is_switch:
-            return self._switch(given, where)
-        if given is True:
+            return self._switch(typed, where)
+        if typed is True:
             raise UserError(f"{where}: {self.word} needs a value")
-        if self.choices and given not in self.choices:
+        if self.choices and typed not in self.choices:
             options = ", ".join(self.choices)
-            raise UserError(f"{where}: {self.word} is {given!r}: choose one of {options}")
+            raise UserError(f"{where}: {self.word} is {typed!r}: choose one of {options}")
         if self.at_least is None and not isinstance(self.default, int):
-            return given
-        return self._whole(str(given), where)
+            return typed
+        return self._whole(str(typed), where)
 
-    def _switch(self, given: str | bool, where: str) -> bool:
-        if isinstance(given, bool):
-            return given
-        if given.lower() not in TRUE + FALSE:
+    def _switch(self, typed: str | bool, where: str) -> bool:
+        if isinstance(typed, bool):
+            return typed
+        if typed.lower() not in TRUE + FALSE:
             raise UserError(
-                f"{where}: {self.word} is {given!r}: it is on when given, or =True or =False"
+                f"{where}: {self.word} is {typed!r}: it is on when given, or =True or =False"
             )
-        return given.lower() in TRUE
+        return typed.lower() in TRUE
 
-    def _whole(self, given: str, where: str) -> int:
+    def _whole(self, typed: str, where: str) -> int:
         least = ""
         if self.at_least is not None:
             least = f", at least {self.at_least}"
         try:
-            number = int(given)
+            number = int(typed)
         except ValueError:
             number = None
         if number is None or (self.at_least is not None and number < self.at_least):
-            what = f"{self.word} is {given!r}: it must be a whole number{least}"
+            what = f"{self.word} is {typed!r}: it must be a whole number{least}"
             raise UserError(f"{where}: {what}")
         return number
 
@@ -152,6 +156,7 @@ class Command:
       flags: its flags, in the order of the help text.
       operands: what the usage line names before the flags.
       rest: what the usage line names after them.
+      notes: what the help text says below the flags.
     """
 
     name: str
@@ -159,6 +164,7 @@ class Command:
     flags: tuple[Flag, ...] = ()
     operands: str = ""
     rest: str = ""
+    notes: str = ""
 
     @property
     def usage(self) -> str:
@@ -167,23 +173,48 @@ class Command:
         >>> Command("export", "", (Flag("out", "", ..., value="DIR"),), "RUN").usage
         'semiseg export RUN --out DIR'
         """
-        shown = [flag.usage for flag in self.flags if flag.value is not None]
-        parts = [f"semiseg {self.name}", self.operands, *shown, self.rest]
+        flags = [flag.usage for flag in self.flags if flag.value is not None]
+        parts = [f"semiseg {self.name}", self.operands, *flags, self.rest]
         return " ".join(part for part in parts if part)
 
     def help(self) -> str:
         """The whole help text."""
-        return "\n".join([f"usage: {self.usage}", "", paragraphs(self.words), "", self.flag_help()])
+        below = self.flag_help() + self.notes
+        return "\n".join([f"usage: {self.usage}", "", paragraphs(self.words), "", below])
 
     def flag_help(self) -> str:
         """The lines of its flags."""
         return "".join(f"{line}\n" for flag in self.flags for line in flag.lines())
 
-    def parse(self, argv: Sequence[str]) -> tuple[list[str], dict[str, str | bool]]:
+    def run(
+        self,
+        argv: Sequence[str],
+        body: Callable[[list[str], Flags], int],
+        help_text: str | None = None,
+    ) -> int:
+        """Call ``body`` with the operands and flags of a command line; ``--help`` prints the help.
+
+        Args:
+          argv: the words after the command's name.
+          body: what the command does; returns its exit code.
+          help_text: in place of :meth:`help`.
+
+        >>> Command("greet", "").run(["you"], lambda operands, flags: len(operands))
+        1
+        """
+        operands, flags = self.parse(argv)
+        if not flags.pop("help", False):
+            return body(operands, flags)
+        if help_text is None:
+            help_text = self.help()
+        print(help_text)
+        return 0
+
+    def parse(self, argv: Sequence[str]) -> tuple[list[str], Flags]:
         """Operands and flags of a command line, see :func:`parse`."""
         return parse(argv, [flag.name for flag in self.flags if flag.is_switch])
 
-    def take(self, flags: dict[str, str | bool]) -> dict[str, Any]:
+    def take(self, flags: Flags) -> dict[str, Any]:
         """Remove the command's own flags from ``flags``; returns their values by name.
 
         Raises:
@@ -201,7 +232,7 @@ class Command:
             values[flag.name] = flag.default
         return values
 
-    def options(self, flags: dict[str, str | bool]) -> dict[str, Any]:
+    def options(self, flags: Flags) -> dict[str, Any]:
         """:meth:`take`, and refuse what is left."""
         values = self.take(flags)
         nothing_left(flags, [], self.name, values)
@@ -234,16 +265,14 @@ PLUGIN = Flag(
     "plugin",
     "a Python file that registers your own methods, losses, networks …, see semiseg.plugins; may "
     "be given several times",
-    shown="SEMISEG_PLUGINS",
+    default_text="SEMISEG_PLUGINS",
 )
 """Every command has it: :func:`semiseg.cli.main.main` takes it before the command sees its line."""
 JSON = Flag("json", "also write the table to this file", value="FILE")
 
 
 # ------------------------------------------------------------------ parsing
-def parse(
-    argv: Sequence[str], switches: Sequence[str] = SWITCHES
-) -> tuple[list[str], dict[str, str | bool]]:
+def parse(argv: Sequence[str], switches: Sequence[str] = SWITCHES) -> tuple[list[str], Flags]:
     """Operands, and flags by their dotted name with ``-`` as ``_``.
 
     A flag without a value is True; several numbers after a dotted one are a list.
@@ -256,7 +285,7 @@ def parse(
     (['a.yaml', 'b'], {'test': True, 'net.widths': '8,16', 'lr': '0.1'})
     """
     operands: list[str] = []
-    flags: dict[str, str | bool] = {}
+    flags: Flags = {}
     words = list(argv)
     while words:
         word = words.pop(0)
@@ -296,7 +325,7 @@ def _is_number(word: str) -> bool:
     return True
 
 
-def take(flags: dict[str, str | bool], command: str, wanted: Mapping[str, Any]) -> dict[str, Any]:
+def take(flags: Flags, command: str, wanted: Mapping[str, Any]) -> dict[str, Any]:
     """Remove flags that only have a name and a default from ``flags``, see :meth:`Command.take`."""
     declared = tuple(Flag(name, "", default) for name, default in wanted.items())
     return Command(command, "", declared).take(flags)
@@ -344,9 +373,18 @@ def check_choice(field: str, name: Any, where: str = "") -> None:
 
 # ------------------------------------------------------------------ output
 def write_json(path: str | Path | None, content: Any) -> None:
-    """Write what a command found, where ``--json`` asks for it."""
-    if path is None:
-        return
+    """Write the result of a command, where ``--json`` asks for it."""
+    if path is not None:
+        write_output(path, json.dumps(content, indent=1) + "\n")
+
+
+def write_output(path: str | Path, text: str) -> None:
+    """Write a file that the user named: whole or not at all, but for a link or a device, as
+    ``/dev/stdout`` is one, which nothing can replace.
+    """
     file = Path(path)
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    if file.is_symlink() or (file.exists() and not file.is_file()):
+        file.write_text(text, encoding="utf-8")
+    else:
+        files.write_text(file, text)

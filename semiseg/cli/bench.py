@@ -1,4 +1,4 @@
-"""``semiseg bench``: what a step, a method and a network cost."""
+"""``semiseg bench``: time a step, the methods and the networks."""
 
 from __future__ import annotations
 

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
-from semiseg.cli.arguments import Command, Flag
+from semiseg.cli.arguments import Command, Flag, write_json, write_output
 from semiseg.errors import UserError
-from semiseg.files import read_json_if_whole, write_text
+from semiseg.files import read_json_if_whole
 
 COMMAND = Command(
     "bench nets",
     """nets: a training step and an inference of every network at equal input, beside its MONAI
     class in PyTorch where there is one, interleaved.""",
     (
-        Flag("only", "these networks, by commas", shown="all", value="A,B"),
+        Flag("only", "these networks, by commas", default_text="all", value="A,B"),
         Flag(
             "peer",
             'torch: also time the MONAI classes (pip install "semiseg[peer]")',
@@ -33,8 +32,8 @@ COMMAND = Command(
         ),
         Flag(
             "json",
-            "also write the table to this file and, as Markdown, beside it; the same command goes "
-            "on where it was cut off",
+            "also write the table to this file and, as Markdown, beside it; run the same command "
+            "again to resume",
             value="FILE",
         ),
     ),
@@ -47,7 +46,7 @@ HEAD = (
 
 def nets(options: dict[str, Any], line: str) -> None:
     """Measure and print every network; ``line`` is the command as it was given."""
-    from semiseg.bench import network_cost
+    from semiseg.bench import network_cost, network_table
 
     file = None
     if options["json"]:
@@ -55,8 +54,7 @@ def nets(options: dict[str, Any], line: str) -> None:
 
     def store(result: dict[str, Any]) -> None:
         if file:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            write_text(file, json.dumps({"command": line, **result}, indent=1) + "\n")
+            write_json(file, {"command": line, **result})
 
     def show(row: dict[str, Any], result: dict[str, Any]) -> None:
         print(_line(row), flush=True)
@@ -76,12 +74,12 @@ def nets(options: dict[str, Any], line: str) -> None:
     )
     store(result)
     if file:
-        file.with_suffix(".md").write_text(network_cost.table(result))
+        write_output(file.with_suffix(".md"), network_table.table(result))
     print(f"{options['batch']} images of {options['size']}², {result['device']}")
-    nobody = "no reason is written (semiseg/bench/network_cost.py, REASONS)"
+    nobody = "no reason is written (semiseg/bench/network_table.py, REASONS)"
     for row in result["nets"]:
-        if network_cost.needs_reason(row):
-            slow = f"takes more than {network_cost.SLOW} times its peer's time"
+        if network_table.needs_reason(row):
+            slow = f"takes more than {network_table.SLOW} times its peer's time"
             print(f"{row['name']} {slow}: {row['reason'] or nobody}")
 
 

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from semiseg.cli.arguments import did_you_mean
+from semiseg.cli.arguments import did_you_mean, write_output
 from semiseg.cli.typed import typed
 from semiseg.data import readers, store
 from semiseg.data.info import StoreInfo
@@ -58,7 +58,7 @@ class Import:
     root: Path | None = None
     """Where data sets live; default: SEMISEG_DATA, else the user's cache folder."""
     overwrite: bool = False
-    """Replace a data set of this name; its test ledger is kept."""
+    """Replace a data set of this name; its test ledger stays."""
     reader: ReaderOptions = dataclasses.field(default_factory=_no_options)
     json: Path | None = None
     """Also write what was imported to this file."""
@@ -287,8 +287,7 @@ def _write_json(path: Path | None, value: Any) -> None:
 
 def _write(path: Path, text: str, flag: str) -> None:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+        write_output(path, text)
     except OSError as error:
         raise UserError(
             f"cannot be written ({error.strerror})", where=path, remedy=f"choose another {flag}"

@@ -8,7 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from semiseg.cli.arguments import Command, Flag, nothing_left
+from semiseg.cli.arguments import (
+    Command,
+    Flag,
+    Flags,
+    nothing_left,
+)
 
 COMMAND = Command(
     "demo",
@@ -16,7 +21,8 @@ COMMAND = Command(
     budgets and three label subsets each. Then fit a small generator of image-mask pairs on 16
     annotated images, judge what it paints, and train with half and as many synthetic images as real
     ones, beside duplicated real ones as a control. All is scored on the test images and written
-    into the report. An interrupted demo goes on with the same command.""",
+    into the report. Run the same command again to resume an
+    interrupted demo.""",
     (
         Flag("out", "where runs, figures and report.html go", "demo", value="DIR"),
         Flag(
@@ -63,10 +69,10 @@ seed.
 
 def main(argv: Sequence[str]) -> int:
     """Run the command; UserError is the caller's to print."""
-    operands, flags = COMMAND.parse(argv)
-    if flags.pop("help", False):
-        print(COMMAND.help())
-        return 0
+    return COMMAND.run(argv, _demo)
+
+
+def _demo(operands: list[str], flags: Flags) -> int:
     options = COMMAND.take(flags)
     nothing_left(flags, operands, "demo", options)
     began = time.monotonic()
@@ -83,7 +89,7 @@ def main(argv: Sequence[str]) -> int:
         return 130
     if missing:
         message = f"{missing} trials failed, see error.json in their folders under {out}"
-        print(f"semiseg: {message}; the same command tries them again", file=sys.stderr)
+        print(f"semiseg: {message}; run the same command again to retry them", file=sys.stderr)
     page = write_report(load_runs([out / name for name in sweeps]), out, "test")
     print(*page["answers"], *page["synthetic"], sep="\n")
     print(

@@ -11,12 +11,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from semiseg.cli.arguments import Command, Flag, nothing_left, write_json
+from semiseg.cli.arguments import (
+    Command,
+    Flag,
+    Flags,
+    nothing_left,
+    write_json,
+)
 
 COMMAND = Command(
     "doctor",
     """Check this installation: versions, devices, a small computation, folders, optional parts,
-    W&B. Exit code 1 if something must be mended.""",
+    W&B. Exit code 1 if something must be fixed.""",
     (Flag("json", "also write the findings to this file", value="FILE"),),
 )
 NO_LIMIT = "99"
@@ -34,7 +40,7 @@ EXTRAS = {
     "grain": "stream",
     "tensorboardX": "tensorboard",
 }
-SHOWN = {"ok": " ok ", "note": "note", "bad": "BAD "}
+LABELS = {"ok": " ok ", "note": "note", "bad": "BAD "}
 SIDE = 64
 """Of the matrix of ones that is multiplied with itself."""
 LITTLE = 5
@@ -43,12 +49,12 @@ GIB = 2**30
 
 
 class Finding(NamedTuple):
-    """What was looked at, and what was found.
+    """A check and its result.
 
     Attributes:
       level: ``ok``, ``note`` or ``bad``.
-      what: what was looked at.
-      words: what was found.
+      what: what was checked.
+      words: its result.
     """
 
     level: str
@@ -58,15 +64,15 @@ class Finding(NamedTuple):
 
 def main(argv: Sequence[str]) -> int:
     """Run the command; UserError is the caller's to print."""
-    operands, flags = COMMAND.parse(argv)
-    if flags.pop("help", False):
-        print(COMMAND.help())
-        return 0
+    return COMMAND.run(argv, _examine)
+
+
+def _examine(operands: list[str], flags: Flags) -> int:
     options = COMMAND.take(flags)
     nothing_left(flags, operands, "doctor", options)
     findings = [*_versions(), *_devices(), *_folders(), *_extras(), _wandb()]
     for finding in findings:
-        print(f"{SHOWN[finding.level]}  {finding.what:14} {finding.words}")
+        print(f"{LABELS[finding.level]}  {finding.what:14} {finding.words}")
     rows: list[dict[str, Any]] = [
         {"level": finding.level, "what": finding.what, "found": finding.words}
         for finding in findings
@@ -76,7 +82,7 @@ def main(argv: Sequence[str]) -> int:
     if not bad:
         print("all is well: try `semiseg demo`")
         return 0
-    print(f"{bad} thing{'s' * (bad > 1)} to mend")
+    print(f"{bad} thing{'s' * (bad > 1)} to fix")
     return 1
 
 
@@ -85,8 +91,8 @@ def _versions() -> list[Finding]:
     import semiseg
 
     system = f"Python {platform.python_version()}, {platform.platform(terse=True)}"
-    here = Finding("ok", "semiseg", f"{semiseg.__version__}, {system}")
-    return [here, *(_version(name, *limits) for name, limits in SUPPORTED.items())]
+    package = Finding("ok", "semiseg", f"{semiseg.__version__}, {system}")
+    return [package, *(_version(name, *limits) for name, limits in SUPPORTED.items())]
 
 
 def _version(name: str, low: str, high: str) -> Finding:
@@ -116,7 +122,7 @@ def _devices() -> list[Finding]:
         total = float(jax.jit(lambda x: (x @ x).sum())(ones))
     except Exception as error:  # a driver's trouble comes in many kinds
         reason = " ".join(str(error).split())[:140]
-        remedy = "set JAX_PLATFORMS=cpu to go on without the accelerator"
+        remedy = "set JAX_PLATFORMS=cpu to compute without the accelerator"
         return [Finding("bad", "JAX", f"cannot compute: {reason}; {remedy}")]
     if total == SIDE**3:
         kinds = sorted({f"{device.platform}: {device.device_kind}" for device in devices})

@@ -8,12 +8,19 @@ from typing import Any
 
 import numpy as np
 
-from semiseg.cli.arguments import JSON, PLUGIN, Command, Flag, write_json
+from semiseg.cli.arguments import (
+    JSON,
+    PLUGIN,
+    Command,
+    Flag,
+    Flags,
+    write_json,
+)
 
 COMMAND = Command(
     "evaluate",
     """Score the last checkpoint of a run on its data set's validation or test subjects: the table
-    is printed and joins RUN/per_subject.csv. Every look at test is appended to the data set's
+    is printed and joins RUN/per_subject.csv. Every test evaluation is appended to the data set's
     ledger.jsonl.""",
     (
         Flag("split", "val or test", "val", value="val|test"),
@@ -27,10 +34,10 @@ COMMAND = Command(
 
 def main(argv: Sequence[str]) -> int:
     """Run the command; UserError is the caller's to print."""
-    operands, flags = COMMAND.parse(argv)
-    if flags.pop("help", False):
-        print(COMMAND.help())
-        return 0
+    return COMMAND.run(argv, _evaluate)
+
+
+def _evaluate(operands: list[str], flags: Flags) -> int:
     options = COMMAND.options(flags)
     run = COMMAND.one(operands, "one run's folder")
     from semiseg.runner.rescore import evaluate

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import dataclasses
 import inspect
+import re
 import shutil
 import textwrap
 from collections.abc import Sequence
@@ -63,7 +64,7 @@ def flag_lines(flag: str, words: str) -> list[str]:
     """
     least, most = WIDTHS
     columns = shutil.get_terminal_size((COLUMN + most + 1, 24)).columns
-    body = textwrap.wrap(words, max(least, min(most, columns - COLUMN - 1)))
+    body = textwrap.wrap(plain(words), max(least, min(most, columns - COLUMN - 1)))
     indent = " " * COLUMN
     head = f"  {flag}"
     rest = [f"{indent}{line}" for line in body]
@@ -74,7 +75,16 @@ def flag_lines(flag: str, words: str) -> list[str]:
 
 def summary_of(cls: type) -> str:
     """The first part of a class's docstring, without its fields."""
-    return (cls.__doc__ or "").split("Attributes:")[0].strip()
+    return plain((cls.__doc__ or "").split("Attributes:")[0].strip())
+
+
+def plain(text: str) -> str:
+    """A docstring without the markup of reStructuredText, as a terminal prints it.
+
+    >>> plain("of ``batch``, see :func:`semiseg.losses.dice`")
+    'of batch, see semiseg.losses.dice'
+    """
+    return re.sub(r":\w+:`~?([^`]*)`", r"\1", text).replace("``", "")
 
 
 # ------------------------------------------------------------------ fields
@@ -91,10 +101,10 @@ def _field_words(field: Any, value: Any, words: str, parts: bool) -> str:
     note = ""
     if parts and role(field) is False:
         note = "; compiles anew"
-    return f"{words} [{_shown(value)}{note}]"
+    return f"{words} [{_value_text(value)}{note}]"
 
 
-def _shown(value: Any) -> str:
+def _value_text(value: Any) -> str:
     if isinstance(value, tuple):
         return ",".join(map(str, value)) or "none"
     return str(value)

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from semiseg.cli.arguments import PLUGIN, Command, Flag
+from semiseg.cli.arguments import (
+    PLUGIN,
+    Command,
+    Flag,
+    Flags,
+)
 
 COMMAND = Command(
     "export",
@@ -17,10 +22,10 @@ COMMAND = Command(
 
 def main(argv: Sequence[str]) -> int:
     """Run the command; UserError is the caller's to print."""
-    operands, flags = COMMAND.parse(argv)
-    if flags.pop("help", False):
-        print(COMMAND.help())
-        return 0
+    return COMMAND.run(argv, _export)
+
+
+def _export(operands: list[str], flags: Flags) -> int:
     options = COMMAND.options(flags)
     run = COMMAND.one(operands, "one run's folder")
     from semiseg.runner.export_run import export

@@ -8,16 +8,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from semiseg.cli.arguments import WIDTH, Command, Flag, nothing_left, parse
+from semiseg.cli.arguments import WIDTH, Command, Flag, Flags, nothing_left, parse
 from semiseg.cli.explain import explain, flag_lines
 from semiseg.errors import UserError
 
-Flags = dict[str, Any]
-
 FIT = Command(
     "gan fit",
-    """a generator of image-mask pairs, on the pairs of one label budget; the same command goes on
-    with an interrupted fit""",
+    """a generator of image-mask pairs, on the pairs of one label budget; run the same command
+    again to resume an interrupted fit""",
     (
         Flag("out", "", ..., value="G"),
         Flag(
@@ -25,11 +23,11 @@ FIT = Command(
             "a run of the same budget: --train.pseudo (e.g. 0.25) of the pairs are other images "
             "with its masks, each by its confidence",
         ),
-        Flag("quiet", "no progress bar", False, shown="False"),
+        Flag("quiet", "no progress bar", False, default_text="False"),
         Flag(
             "track",
             "wandb or tensorboard mirrors losses, diversity and sample grids, none does not",
-            shown="none, or SEMISEG_TRACK",
+            default_text="none, or SEMISEG_TRACK",
         ),
     ),
 )
@@ -145,9 +143,10 @@ def _fit(operands: list[str], flags: Flags) -> int:
     from semiseg.train.loop import Interrupted
 
     out = options["out"]
+    kind = wanted(options["track"])  # before the fit, whose data may take minutes to read
     settings = override(Settings(), flags)
     try:
-        with mirror(out, wanted(options["track"]), job_type="generator"):
+        with mirror(out, kind, job_type="generator"):
             last = fit.fit(settings, out, progress=not options["quiet"])
     except Interrupted as stopped:
         print(f"semiseg: {stopped}", file=sys.stderr)

@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from semiseg.cli.arguments import PLUGIN, Command, Flag, nothing_left
+from semiseg.cli.arguments import (
+    PLUGIN,
+    Command,
+    Flag,
+    Flags,
+    nothing_left,
+)
 from semiseg.errors import UserError
 
 COMMAND = Command(
@@ -41,10 +47,10 @@ PREFIX = "net."
 
 def main(argv: Sequence[str]) -> int:
     """Run the command; UserError is the caller's to print."""
-    operands, flags = COMMAND.parse(argv)
-    if flags.pop("help", False):
-        print(COMMAND.help())
-        return 0
+    return COMMAND.run(argv, _import)
+
+
+def _import(operands: list[str], flags: Flags) -> int:
     options = COMMAND.take(flags)
     changes = {name: flags.pop(name) for name in list(flags) if name.startswith(PREFIX)}
     nothing_left(flags, [], COMMAND.name, options)

@@ -37,7 +37,7 @@ COMMANDS = {
         "weights trained in PyTorch (safetensors or state dict), for a network of ours"
     ),
     "gan": "fit | sample | card: synthetic image-mask pairs, checked before they are used",
-    "bench": "what a step, a method and a network cost",
+    "bench": "time a step, the methods and the networks",
 }
 
 

@@ -7,10 +7,20 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any
 
-from semiseg.cli.arguments import PLUGIN, Command, Flag, check_choice, nothing_left, write_json
+from semiseg.cli.arguments import (
+    PLUGIN,
+    Command,
+    Flag,
+    Flags,
+    check_choice,
+    nothing_left,
+    write_json,
+)
 from semiseg.cli.explain import explain, summary_of
 from semiseg.errors import UserError
 
+FIELD = Flag("net.FIELD", "with NAME: figures of that configuration")
+"""The last flag of the help text: any field of the network."""
 COMMAND = Command(
     "nets",
     """All networks, or one with its fields and its layers. Figures are for one image of --size
@@ -24,7 +34,7 @@ COMMAND = Command(
             "measure it again (compiles every network: minutes); otherwise the defaults' are "
             "looked up, NAME's are measured if changed",
             False,
-            shown="",
+            default_text="",
             value="",
         ),
         Flag("json", "also write the figures to this file", value="FILE"),
@@ -32,9 +42,8 @@ COMMAND = Command(
     ),
     operands="[NAME]",
     rest="[--net.FIELD=VALUE …]",
+    notes="\n".join([*FIELD.lines(), ""]),
 )
-FIELD = Flag("net.FIELD", "with NAME: figures of that configuration")
-"""The last flag of the help text: any field of the network."""
 PREFIX = "net."
 
 
@@ -67,10 +76,10 @@ class Setting:
 
 def main(argv: Sequence[str]) -> int:
     """Print all networks, or one with its fields and layers."""
-    operands, flags = COMMAND.parse(argv)
-    if flags.pop("help", False):
-        print(COMMAND.help() + "\n".join(FIELD.lines()) + "\n")
-        return 0
+    return COMMAND.run(argv, _nets)
+
+
+def _nets(operands: list[str], flags: Flags) -> int:
     options = COMMAND.take(flags)
     changes = {name: flags.pop(name) for name in list(flags) if name.startswith(PREFIX)}
     nothing_left(flags, operands[1:], "nets", options)

@@ -8,7 +8,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from semiseg.cli.arguments import PLUGIN, Command, Flag
+from semiseg.cli.arguments import (
+    PLUGIN,
+    Command,
+    Flag,
+    Flags,
+)
 from semiseg.data.images import is_image
 from semiseg.errors import UserError
 
@@ -36,10 +41,10 @@ COMMAND = Command(
 
 def main(argv: Sequence[str]) -> int:
     """Run the command; UserError is the caller's to print."""
-    operands, flags = COMMAND.parse(argv)
-    if flags.pop("help", False):
-        print(COMMAND.help())
-        return 0
+    return COMMAND.run(argv, _predict)
+
+
+def _predict(operands: list[str], flags: Flags) -> int:
     options = COMMAND.options(flags)
     run = COMMAND.one(operands, "one run's folder")
     source = Path(options["input"])

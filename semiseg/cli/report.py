@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from semiseg.cli.arguments import write_output
 from semiseg.cli.typed import typed
 
 
@@ -49,8 +50,7 @@ def main(argv: Sequence[str]) -> int:
     summary = write_report(load_runs(args.runs), args.out, args.split, args.metric)
     if args.json:
         text = json.dumps(_without_nan(summary), indent=1, ensure_ascii=False)
-        args.json.parent.mkdir(parents=True, exist_ok=True)
-        args.json.write_text(f"{text}\n", encoding="utf-8")
+        write_output(args.json, f"{text}\n")
     print(*summary["answers"], sep="\n")
     print(args.out / "report.html")
     return 0

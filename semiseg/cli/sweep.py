@@ -12,6 +12,7 @@ from semiseg.cli.arguments import (
     PLUGIN,
     Command,
     Flag,
+    Flags,
     check_choice,
     did_you_mean,
     write_json,
@@ -20,7 +21,7 @@ from semiseg.errors import UserError
 
 TEST = Flag(
     "test",
-    "also score the test subjects; each look is written into the data set's ledger",
+    "also score the test subjects; each test evaluation is written into the data set's ledger",
     False,
 )
 JSON = Flag(
@@ -32,9 +33,9 @@ COMMAND = Command(
     "sweep",
     """Run every trial of a sweep file (W&B's schema: method grid, random or bayes; dotted names;
     early_terminate hyperband). Trials that share their static part run through one compiled
-    program. Finished trials are never run again; a killed sweep goes on with the same command; a
-    trial that fails is recorded in its folder and stops no other. `synthetic: make:spade` (or
-    make:duplicated …) fits, samples and imports the set that each trial's own budget needs;
+    program. Finished trials are never run again; run the same command again to resume a killed
+    sweep; a trial that fails is recorded in its folder and stops no other. `synthetic: make:spade`
+    (or make:duplicated …) fits, samples and imports the set that each trial's own budget needs;
     gan.steps, gan.samples, gan.card and other gan.FIELD with one `value:` say how. `plugin: my.py`
     brings your own methods, losses, networks …""",
     (
@@ -61,7 +62,7 @@ COMMAND = Command(
         Flag(
             "track",
             "wandb or tensorboard mirrors every run, none does not",
-            shown="none",
+            default_text="none",
         ),
         JSON,
     ),
@@ -79,21 +80,19 @@ STATUS = Command(
 )
 SLURM = "slurm."
 PAUSE = 2
-"""Seconds between two looks of ``--watch``."""
+"""Seconds between two tables of ``--watch``."""
 ENDED = ("done", "stopped", "failed")
 OPEN = ("failed", "unfinished", "waiting")
 
 
 def main(argv: Sequence[str]) -> int:
     """Run the command; UserError is the caller's to print."""
-    is_status = list(argv[:1]) == ["status"]
-    command = STATUS if is_status else COMMAND
-    operands, flags = command.parse(argv)
-    if flags.pop("help", False):
-        print(_help())
-        return 0
-    if is_status:
-        return _status(operands[1:], flags)
+    if list(argv[:1]) == ["status"]:
+        return STATUS.run(argv[1:], _status, _help())
+    return COMMAND.run(argv, _sweep, _help())
+
+
+def _sweep(operands: list[str], flags: Flags) -> int:
     cluster = {
         name.removeprefix(SLURM): _value(flags.pop(name))
         for name in list(flags)
@@ -148,7 +147,7 @@ def _run(file: Path, options: Mapping[str, Any], cluster: dict[str, Any]) -> int
     return int(any(state in OPEN for state in states))
 
 
-def _status(operands: Sequence[str], flags: dict[str, Any]) -> int:
+def _status(operands: list[str], flags: Flags) -> int:
     options = STATUS.options(flags)
     folder = STATUS.one(operands, "one sweep's folder")
     from semiseg.sweeps.status import status, table

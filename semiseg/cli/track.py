@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from semiseg.cli.arguments import Command, Flag
+from semiseg.cli.arguments import (
+    Command,
+    Flag,
+    Flags,
+)
 from semiseg.errors import UserError
 from semiseg.run_folder import SAMPLES_BY_STEP, RunFolder
 
@@ -15,7 +19,7 @@ COMMAND = Command(
     were trained without it, or lost it on the way. What is there already is not sent twice. Without
     a key the copies are written offline into each run's folder, for `wandb sync`.""",
     (
-        Flag("group", "W&B group", shown="data set and method", value="G"),
+        Flag("group", "W&B group", default_text="data set and method", value="G"),
         Flag("again", "send as new W&B runs even what was sent before", False, value=""),
     ),
     operands="RUNS…",
@@ -24,10 +28,10 @@ COMMAND = Command(
 
 def main(argv: Sequence[str]) -> int:
     """Run the command; UserError is the caller's to print."""
-    operands, flags = COMMAND.parse(argv)
-    if flags.pop("help", False):
-        print(COMMAND.help())
-        return 0
+    return COMMAND.run(argv, _upload)
+
+
+def _upload(operands: list[str], flags: Flags) -> int:
     options = COMMAND.options(flags)
     if operands[:1] != ["upload"] or len(operands) < 2:
         raise UserError("semiseg track: say `semiseg track upload RUNS…`")

@@ -23,8 +23,8 @@ from semiseg.errors import UserError
 
 COMMAND = Command(
     "train",
-    """Train one network, evaluate it on the validation subjects and record everything in RUN. The
-    same command goes on with an interrupted run.
+    """Train one network, evaluate it on the validation subjects and record everything in RUN. Run
+    the same command again to resume an interrupted run.
 
     --synthetic make:spade fits a generator on the run's own budget and samples the set it needs;
     --gan.FIELD, --gan.samples and --gan.card say how.
@@ -47,7 +47,7 @@ COMMAND = Command(
         Flag(
             "track",
             "wandb or tensorboard mirrors the run, none does not",
-            shown="none, or SEMISEG_TRACK; wandb under a W&B agent",
+            default_text="none, or SEMISEG_TRACK; wandb under a W&B agent",
         ),
         PLUGIN,
     ),
@@ -79,7 +79,7 @@ def main(argv: Sequence[str]) -> int:
     generator = {
         name.removeprefix(GAN): fields.pop(name) for name in list(fields) if name.startswith(GAN)
     }
-    trial = trial_of(fields | _given(options, "config", "preset"))
+    trial = trial_of(fields | _present(options, "config", "preset"))
     nothing_left({}, operands, "train")
     from semiseg.errors import writing
     from semiseg.runner import run
@@ -88,13 +88,14 @@ def main(argv: Sequence[str]) -> int:
 
     out = Path(options["out"])
     progress = not options["quiet"]
+    kind = wanted(options["track"])  # refused before a generator is fitted for minutes
     try:
         if generator or (trial.synthetic or "").startswith("make:"):
             from semiseg.generators import ratio
 
             ratio.read_options(generator)
             trial = ratio.resolved(trial, generator, progress=progress)
-        with writing(out), mirror(out, wanted(options["track"])):
+        with writing(out), mirror(out, kind):
             result = run(trial, out, progress=progress, test=options["test"])
     except Interrupted as stopped:
         print(f"semiseg: {stopped}", file=sys.stderr)
@@ -122,7 +123,7 @@ def _is_own(name: str) -> bool:
     return name in {flag.name for flag in COMMAND.flags}
 
 
-def _given(options: Mapping[str, Any], *names: str) -> dict[str, Any]:
+def _present(options: Mapping[str, Any], *names: str) -> dict[str, Any]:
     return {name: options[name] for name in names if options[name] is not None}
 
 
@@ -142,12 +143,12 @@ def result_lines(summary: Mapping[str, Any], out: Path) -> list[str]:
             for name, metric in METRICS.items()
             if metric.in_report and scores.get(name) is not None
         ]
-        shown = "   ".join(values) or "has no class to score"
+        text = "   ".join(values) or "has no class to score"
         subjects = summary.get(f"subjects_{split}")
         if subjects:
-            shown = f"{shown}   ({subjects} subject{'s' * (subjects != 1)})"
+            text = f"{text}   ({subjects} subject{'s' * (subjects != 1)})"
         seconds = f"{summary['seconds_train']:.0f} s"
-        lines.append(f"{split} {shown}   last checkpoint, {seconds}   {out}")
+        lines.append(f"{split} {text}   last checkpoint, {seconds}   {out}")
     return lines
 
 
@@ -230,11 +231,11 @@ def _chosen_trial(flags: Mapping[str, Any]) -> Any:
     """
     from semiseg import config
 
-    shown = (*config.CHOICES, "config", "preset")
+    chosen = (*config.CHOICES, "config", "preset")
     words = {
         name.removesuffix(".help"): value for name, value in flags.items() if isinstance(value, str)
     }
-    return _trial_unchecked({k: v for k, v in words.items() if k.rpartition(".")[2] in shown})
+    return _trial_unchecked({k: v for k, v in words.items() if k.rpartition(".")[2] in chosen})
 
 
 def _command_help() -> str:

@@ -7,7 +7,7 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
-from semiseg.cli.arguments import did_you_mean
+from semiseg.cli.arguments import PLUGIN, did_you_mean
 from semiseg.errors import UserError
 
 PARTS = {
@@ -38,6 +38,7 @@ def typed(kind: Any, argv: Sequence[str], prog: str, **options: Any) -> Any:
             return tyro.cli(kind, args=list(argv), prog=prog, **options)
     except SystemExit as stop:
         if not stop.code:
+            print(*PLUGIN.lines(), sep="\n")  # main takes it before tyro sees the line
             raise
     raise _one_line(complaint.getvalue(), prog)
 

@@ -29,7 +29,7 @@ class Trial:
       method: training method.
       net: network.
       augment: augmentation.
-      labels: number of annotated subjects the method is shown; 0 for all.
+      labels: number of annotated subjects whose masks the method may use; 0 for all.
       label_subset: the order of subjects whose first ones are the budget; 0 is the published one,
         if any.
       seed: of initialisation, batches, augmentation and dropout.

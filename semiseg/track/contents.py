@@ -93,10 +93,10 @@ def examples(folder: RunFolder) -> list[Example]:
     return [Example(*values) for values in zip(*arrays, strict=True)]
 
 
-def class_count(shown: list[Example]) -> int:
+def class_count(samples: list[Example]) -> int:
     """The largest class in the labels and predictions of examples."""
     largest = 0
-    for example in shown:
+    for example in samples:
         annotated = example.label[example.label != IGNORE]
         largest = max(largest, int(annotated.max(initial=0)), int(example.prediction.max()))
     return largest

@@ -69,7 +69,7 @@ class WeightsAndBiases:
         self._state: State = {}
 
     def open(self) -> None:
-        """Begin the W&B run, or go on with it."""
+        """Begin the W&B run, or resume it."""
         self._state = _state(self.folder)
         self._run = begin(self.folder, self._state, self.group, self.job_type)
 
@@ -122,7 +122,7 @@ def has_key() -> bool:
 
 # ------------------------------------------------------------------ what is sent
 def begin(folder: Path, state: State, group: str | None, job_type: str) -> Any:
-    """Start (or go on with) the W&B run of a folder. Offline, going on is a whole copy under the
+    """Start (or resume) the W&B run of a folder. Offline, resuming is a whole copy under the
     same id.
     """
     import wandb
@@ -155,7 +155,7 @@ def begin(folder: Path, state: State, group: str | None, job_type: str) -> Any:
         settings=settings,
     )
     _define_metrics(run)
-    # what W&B has, not what it was told: killed, it loses its last lines
+    # what W&B has, not what was sent: killed, it loses its last lines
     state["step"] = max(0, run.starting_step - 1)
     if "grid" in state:
         state["grid"] = min(state["grid"], state["step"])
@@ -263,12 +263,12 @@ def images(folder: Path) -> list[Any]:
     """examples.npz as W&B images with a layer for the truth and one for the prediction."""
     import wandb
 
-    shown = examples(RunFolder(folder))
+    samples = examples(RunFolder(folder))
     names = {0: "background", IGNORE: "not annotated"}
-    names |= {k: f"class {k}" for k in range(1, class_count(shown) + 1)}
+    names |= {k: f"class {k}" for k in range(1, class_count(samples) + 1)}
     data = read_mapping(folder / CONFIG).get("data")
     overlays = []
-    for example in shown:
+    for example in samples:
         layers = {"truth": example.label, "prediction": example.prediction}
         masks = {
             name: {"mask_data": layer.astype(np.uint8), "class_labels": names}

@@ -125,7 +125,7 @@ def recipes():
             yield preset, method
 
 
-@pytest.mark.parametrize("name, method", recipes())
+@pytest.mark.parametrize("name, method", list(recipes()))
 def test_every_preset_is_a_trial(name, method):
     """Catches a recipe that names a field its method does not have, one that YAML does not bring
     back, and a teacher that normalises by the statistics of its start because they are never

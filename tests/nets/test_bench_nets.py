@@ -6,6 +6,7 @@ import pytest
 from net_contract import count
 
 from semiseg.bench import network_cost as bench
+from semiseg.bench import network_table
 from semiseg.cli.main import main
 from semiseg.errors import UserError
 from semiseg.nets import NETS
@@ -49,7 +50,7 @@ def test_a_run_that_was_cut_off_goes_on_and_names_its_reasons(tmp_path, monkeypa
         "inference_ratio": 0.5,
     }
     file.write_text(json.dumps(json.loads(file.read_text()) | {"nets": [row | slow]}))
-    monkeypatch.setattr(bench, "REASONS", said)
+    monkeypatch.setattr(network_table, "REASONS", said)
     monkeypatch.setattr(bench, "_ours", lambda *args: pytest.fail("measured again"))
     assert main([*command, "tiny"]) == 0
     assert json.loads(file.read_text())["nets"][0]["reason"] == "a reason"

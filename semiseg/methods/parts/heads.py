@@ -113,7 +113,7 @@ def added(
 
     So the network's last layer has a gradient of every such head too. Beside heads that stand alone
     it may starve, as they can fit the labels without it and draw the features their way: on ACDC a
-    class was found by all heads and never by the network (experiments/README.md).
+    class was found by all heads and never by the network (docs/results/acdc-methods.md).
     """
     return logits + run(params, features)
 
