@@ -2,6 +2,7 @@
 the remedy.
 """
 
+import json
 import os
 import signal
 from pathlib import Path
@@ -11,12 +12,16 @@ import pytest
 import yaml
 from PIL import Image
 
+from semiseg import generators
+from semiseg.cli.arguments import write_json
 from semiseg.cli.main import main
 from semiseg.cli.sweep import _look_ahead
 from semiseg.data.problems import collapsed
+from semiseg.generators import ratio
+from semiseg.track import tensorboard
 
 
-def said(capsys, *argv) -> str:
+def error_of(capsys, *argv) -> str:
     assert main(list(argv)) == 2
     line = capsys.readouterr().err
     assert line.count("\n") == 1, line
@@ -57,7 +62,7 @@ def sweep(tmp_path_factory):
 )
 def test_a_slip_of_the_pen_is_told_what_was_meant(argv, near, capsys):
     """Catches a list of all names, or nothing, where one name is meant."""
-    assert f"did you mean '{near}'?" in said(capsys, *argv.split())
+    assert f"did you mean '{near}'?" in error_of(capsys, *argv.split())
 
 
 def test_a_sweep_looks_ahead(sweep, tmp_path, capsys):
@@ -65,13 +70,13 @@ def test_a_sweep_looks_ahead(sweep, tmp_path, capsys):
     Catches a grid that fails after its first half.
     """
     out = f"--out={tmp_path / 'out'}"
-    assert "no such sweep file; did you mean 'grid.yaml'?" in said(
+    assert "no such sweep file; did you mean 'grid.yaml'?" in error_of(
         capsys, "sweep", sweep().replace("grid.yaml", "gird.yaml"), out
     )
-    assert "did you mean 'mean_teacher'?" in said(
+    assert "did you mean 'mean_teacher'?" in error_of(
         capsys, "sweep", sweep(method={"values": ["supervised", "maen_teacher"]}), out
     )
-    assert "no data set 'mine'" in said(
+    assert "no data set 'mine'" in error_of(
         capsys, "sweep", sweep(data={"values": ["nuclei", "mine"]}), out
     )
     assert not (tmp_path / "out").exists()
@@ -116,7 +121,7 @@ def test_help_shows_what_matters_first(capsys):
         and "--method.largest-component" in part
         and "--net." not in part
     )
-    assert "did you mean 'net'?" in said(capsys, "train", "--help", "nett")
+    assert "did you mean 'net'?" in error_of(capsys, "train", "--help", "nett")
     assert main(["train", "--net.help", "swin_unetr"]) == 0, "its blocks do not fit the default"
     assert "--net.features" in capsys.readouterr().out
     assert main(["train", "--preset=unimatch-acdc", "--help"]) == 0
@@ -154,7 +159,7 @@ def test_ctrl_c_before_training_is_one_line(monkeypatch, capfd):
         ((0, 128), "129 assumed (background, class 1, class 2, class 3 …)"),
     ],
 )
-def test_what_was_assumed_of_the_labels_is_said(values, words, tmp_path, capsys):
+def test_what_was_assumed_of_the_labels_is_error_of(values, words, tmp_path, capsys):
     """Without --classes, at check and at import. Catches classes guessed in silence, 255
     unexplained, a validation set of one subject or an image without a label unmentioned.
     """
@@ -182,12 +187,10 @@ def test_repeated_problems_are_one_line_with_a_count():
     """Catches a screen of equal lines, problems of two kinds merged, and rare ones hidden behind a
     count.
     """
+    classes = "but the set declares classes 0–1; correct it"
     wrong = [
-        (
-            f"m/labels/p{i}.png: subject p{i}: label has value {v} but the set declares classes 0–1; "
-            f"correct it"
-        )
-        for i, v in enumerate([7] * 5 + [9])
+        f"m/labels/p{i}.png: subject p{i}: label has value {value} {classes}"
+        for i, value in enumerate([7] * 5 + [9])
     ]
     rows = [
         f"m/subjects.csv: names q{i}, which is not among the images; remove the row"
@@ -198,8 +201,66 @@ def test_repeated_problems_are_one_line_with_a_count():
         for name in ("ann", "bob", "eve", "joe")
     ]
     assert collapsed(bare) == [*bare[:3], "m/subjects.csv: … and 1 more of this kind"]
+    places = "(m/labels/p0.png, m/labels/p1.png, m/labels/p2.png and 2 more)"
     assert collapsed([*wrong, *rows]) == [
-        ("5 times: label has value 7 but the set declares classes 0–1; correct it "
-"(m/labels/p0.png, m/labels/p1.png, m/labels/p2.png and 2 more)"),
-        wrong[5], *rows[:3], "m/subjects.csv: … and 2 more of this kind",
-    ]  # fmt: skip
+        f"5 times: label has value 7 {classes} {places}",
+        wrong[5],
+        *rows[:3],
+        "m/subjects.csv: … and 2 more of this kind",
+    ]
+
+
+@pytest.mark.parametrize("track, words", [("wand", "choose one of none"), (None, "pip install")])
+def test_a_wrong_mirror_is_refused_before_a_generator_is_fitted(
+    track, words, tmp_path, monkeypatch, capsys
+):
+    """A mirror that there is not, or whose package is missing. Catches a refusal that comes after
+    minutes of a fit.
+    """
+
+    def fitted(*args, **kwargs):
+        pytest.fail("a generator was fitted")
+
+    monkeypatch.setattr(ratio, "resolved", fitted)
+    monkeypatch.setattr(generators.fit, "fit", fitted)
+    if track is None:
+        track = "tensorboard"
+        monkeypatch.setattr(tensorboard.importlib.util, "find_spec", lambda name: None)
+    synthetic = ["--synthetic=make:spade", "--ratio=1"]
+    for command in (["train", *synthetic], ["gan", "fit", "--generator=no-such-one"]):
+        out = tmp_path / command[0]
+        line = error_of(capsys, *command, "--labels=16", f"--track={track}", f"--out={out}")
+        assert words in line
+        assert not out.exists()
+
+
+@pytest.mark.parametrize("command", ["report", "data", "data import", "data describe"])
+def test_help_of_typed_commands_lists_plugins(command, capsys):
+    """Catches a help that hides a flag every command takes, since another parser prints it."""
+    with pytest.raises(SystemExit, match="0"):
+        main([*command.split(), "--help"])
+    assert "  --plugin " in capsys.readouterr().out
+
+
+def test_help_is_printed_without_markup(capsys):
+    """Catches marks of reStructuredText in what a terminal shows."""
+    for command in ("train --help=all", "gan fit --help", "methods bcp", "nets unet"):
+        assert main(command.split()) == 0
+        text = capsys.readouterr().out
+        assert "``" not in text
+        assert ":class:" not in text
+
+
+def test_a_command_writes_its_table_through_a_link(tmp_path):
+    """As ``--json /dev/stdout`` is one. Catches a link that a file takes the place of, and a folder
+    that must be there already.
+    """
+    target = tmp_path / "target.json"
+    target.write_text("")
+    link = tmp_path / "link.json"
+    link.symlink_to(target)
+    for place in (link, tmp_path / "new" / "table.json"):
+        write_json(place, {"rows": 1})
+        assert json.loads(place.read_text()) == {"rows": 1}
+    assert link.is_symlink()
+    assert json.loads(target.read_text()) == {"rows": 1}

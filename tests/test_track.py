@@ -36,11 +36,11 @@ def read_back(folder):
     """
     (place,) = folder.glob("wandb/offline-run-*")
     command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(place)]
-    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    found: dict[str, list] = {}
-    for record in map(json.loads, said.splitlines()):
-        found.setdefault(record["type"], []).append(record[record["type"]])
-    return place / "files", found
+    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    records: dict[str, list] = {}
+    for record in map(json.loads, output.splitlines()):
+        records.setdefault(record["type"], []).append(record[record["type"]])
+    return place / "files", records
 
 
 def test_an_offline_run_holds_what_the_folder_holds(tiny, tmp_path):
@@ -56,8 +56,8 @@ def test_an_offline_run_holds_what_the_folder_holds(tiny, tmp_path):
     (out / "wandb.json").write_text('{"id": "abc", "step": 4}')
     with mirror(out, "wandb", group="g", job_type="test"):
         semiseg.run(tiny, out, progress=False)
-    files, found = read_back(out)
-    (run,) = found["run"]
+    files, records = read_back(out)
+    (run,) = records["run"]
     assert (run["run_id"], run["run_group"], run["job_type"]) == ("abc", "g", "test") and {
         "discs",
         "supervised",
@@ -69,7 +69,7 @@ def test_an_offline_run_holds_what_the_folder_holds(tiny, tmp_path):
     }
     assert {k: v for k, v in run["config"]["update"].items() if k != "_wandb"} == tree
     metrics = {
-        metric["name"]: metric["summary"] for metric in found["metric"] if "summary" in metric
+        metric["name"]: metric["summary"] for metric in records["metric"] if "summary" in metric
     }
     assert (
         metrics["val_dice"]["max"]
@@ -78,13 +78,13 @@ def test_an_offline_run_holds_what_the_folder_holds(tiny, tmp_path):
     )
 
     lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-    history = [record["item"] for record in found["history"]]
+    history = [record["item"] for record in records["history"]]
     assert [
         {k: item[k] for k in line} for item, line in zip(history, lines, strict=False)
     ] == lines and history[len(lines) :][0].keys().isdisjoint({"loss"})
-    said = {k: v for record in found["summary"] for k, v in record["update"].items()}
+    summary = {k: v for record in records["summary"] for k, v in record["update"].items()}
     expected = weights_and_biases.flat_summary(json.loads((out / "summary.json").read_text()))
-    assert {k: v for k, v in said.items() if k in expected} == expected
+    assert {k: v for k, v in summary.items() if k in expected} == expected
     assert {"last/val_dice", "val_best/step", "val_best/val_dice", "total_steps"} <= set(expected)
 
     logged = {k: v for item in history for k, v in item.items()}
@@ -94,14 +94,14 @@ def test_an_offline_run_holds_what_the_folder_holds(tiny, tmp_path):
         table["columns"] == rows[0]
         and [[*r[:6], float(r[6]) if r[6] else None, r[7]] for r in rows[1:]] == table["data"]
     )
-    kept = np.load(out / "examples.npz")
-    assert logged["examples.count"] == len(kept["dice"]) > 0
+    stored = np.load(out / "examples.npz")
+    assert logged["examples.count"] == len(stored["dice"]) > 0
     for i, layers in enumerate(logged["examples.all_masks"]):
         for name, layer in (("truth", "label"), ("prediction", "prediction")):
             assert np.array_equal(
-                np.asarray(Image.open(files / layers[name]["path"])), kept[layer][i]
+                np.asarray(Image.open(files / layers[name]["path"])), stored[layer][i]
             ), (name, i)
-    (model,) = (artifact for artifact in found["artifact"] if artifact["type"] == "model")
+    (model,) = (artifact for artifact in records["artifact"] if artifact["type"] == "model")
     held = {entry["path"]: entry for entry in model["manifest"]["contents"]}
     assert {
         "weights.safetensors",
@@ -115,7 +115,7 @@ def test_an_offline_run_holds_what_the_folder_holds(tiny, tmp_path):
         assert entry["digest"] == base64.b64encode(
             hashlib.md5((out / name).read_bytes()).digest()
         ).decode() and entry["local_path"] == str(out / name)
-    assert found["exit"][0].get("exit_code", 0) == 0
+    assert records["exit"][0].get("exit_code", 0) == 0
     assert weights_and_biases._state(out)["finished"] == "offline"
 
 
@@ -140,16 +140,16 @@ def test_a_generators_fit_is_sent_whole(tmp_path, capsys):
         main(["track", "upload", str(tmp_path)]) == 0
         and f"{fit}: offline" in capsys.readouterr().out
     )
-    files, found = read_back(fit)
-    (run,) = found["run"]
+    files, records = read_back(fit)
+    (run,) = records["run"]
     assert run["job_type"] == "generator" and {"nuclei", "spade", "labels 16"} <= set(run["tags"])
-    history = [record["item"] for record in found["history"]]
+    history = [record["item"] for record in records["history"]]
     assert [(item["step"], item["diversity"]) for item in history] == [(2, 0.5), (4, 0.5)]
     assert [np.asarray(Image.open(files / item["samples.path"])).max() for item in history] == [
         2,
         4,
     ]
-    (weights,) = (artifact for artifact in found["artifact"] if artifact["type"] == "generator")
+    (weights,) = (artifact for artifact in records["artifact"] if artifact["type"] == "generator")
     assert {entry["path"] for entry in weights["manifest"]["contents"]} == {
         "weights.safetensors",
         "config.yaml",
@@ -211,8 +211,8 @@ def test_upload_sends_finished_runs_and_names_the_bad(tiny, tmp_path, monkeypatc
     monkeypatch.setattr(weights_and_biases, "finish", finish)
     monkeypatch.setenv("WANDB_MODE", "online")
     assert main(["track", "upload", str(tmp_path)]) == 1
-    said = capsys.readouterr().out
-    assert sent == ["b"] and "failed: no network" in said
+    output = capsys.readouterr().out
+    assert sent == ["b"] and "failed: no network" in output
     assert (
         main(["track", "upload", str(tmp_path / "b")]) == 0
         and "already there" in capsys.readouterr().out
