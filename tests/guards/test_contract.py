@@ -86,9 +86,6 @@ def default_and_choices(words: str) -> tuple[str | None, str | None]:
         value = next(group for group in default.groups() if group is not None)
     if value is not None:
         value = value.split("; compiles anew")[0]
-    if value and " " in value and not re.fullmatch(r"[\w.-]+(, [\w.-]+)*", value):  # words
-        word = re.match(r"(\w+)[,;] ", value)
-        value = word and word[1]
     choices = braces or listed
     return value, choices and choices[1]
 
