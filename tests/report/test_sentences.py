@@ -9,6 +9,7 @@ import inspect
 import os
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -255,6 +256,18 @@ def test_golden_file_covers_every_branch(module):
                 words = node.value.strip()
                 if words != (docstring or "").strip() and len(words) > 12:
                     assert words in golden, f"{module.__name__}.{function.__name__}: {words!r}"
+
+
+@pytest.mark.parametrize("sign, best", [(1, ["s7", "s6", "s5"]), (-1, ["s0", "s1", "s2"])])
+def test_of_many_settings_the_best_are_named(sign, best):
+    """Catches the worst three of a distance, an undefined score among the best, and a cut where
+    all scores fit in a sentence.
+    """
+    study = SimpleNamespace(sign=sign)
+    scores = [(f"s{i}", SCORE._replace(mean=float(i))) for i in range(8)]
+    scores.insert(0, ("undefined", SCORE._replace(mean=np.nan)))
+    assert [arm for arm, _ in facts._best_scores(study, scores)] == best
+    assert facts._best_scores(study, scores[:6]) == tuple(scores[:6])
 
 
 def test_words_of_the_house():
