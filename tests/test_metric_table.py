@@ -117,7 +117,7 @@ def test_one_line_in_the_table_reaches_everything(tiny, tmp_path, monkeypatch):
     with pytest.raises(UserError, match="metric.goal is maximize.* makes val_missed worse"):
         read(sweep("val_missed", "maximize"))
 
-    assert weights_and_biases._summaries()["missed"] == "min,last"
+    assert weights_and_biases.summaries()["missed"] == "min,last"
 
 
 def test_a_metric_of_the_table_follows_the_empty_policy(monkeypatch):
@@ -236,7 +236,7 @@ def test_a_table_does_not_call_images_subjects(tmp_path):
 
 def test_wandb_keeps_the_best_by_direction():
     """Catches the smallest signed error kept as the best one."""
-    best = weights_and_biases._summaries()
+    best = weights_and_biases.summaries()
     assert best["dice"] == "max,last"
     assert best["hd95"] == best["loss"] == "min,last"
     assert best["volume_error"] == "last"

@@ -86,7 +86,8 @@ class Metric:
       better: which of two values is better. With "nearer to zero" the absolute values are compared.
       compute: the value of a pair of masks. At least one of them has a voxel; where ``unit`` is
         "length", both have.
-      bounds: smallest and largest possible value of what is compared. Intervals are cut there.
+      bounds: smallest and largest possible value of what is compared, by default none. Intervals
+        are cut there.
       unit: "" for a ratio. "length" is that of the data's spacing (mm, voxel …), and says that
         :class:`EmptyPolicy` chooses the value where one mask is empty.
       relevant: smallest difference that matters to a reader.
@@ -102,7 +103,7 @@ class Metric:
     title: str
     better: Better
     compute: Callable[[Masks], float]
-    bounds: tuple[float, float] = (0.0, 1.0)
+    bounds: tuple[float, float] = (-math.inf, math.inf)
     unit: Literal["", "length"] = ""
     relevant: float = 0.01
     places: int = 2
@@ -190,6 +191,7 @@ def _absolute_volume_error(m: Masks) -> float:
     return abs(volume_error(m))
 
 
+_SHARE: Any = {"bounds": (0.0, 1.0)}
 _LENGTH: Any = {"bounds": (0.0, math.inf), "unit": "length", "relevant": 0.5, "places": 1}
 _VOLUME: Any = {"bounds": (0.0, math.inf), "in_report": False}
 _HD = _of_surface(distances.hausdorff)
@@ -200,10 +202,10 @@ _ASSD = _of_surface(distances.average)
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
-        Metric("dice", "Dice", "higher", dice),
-        Metric("iou", "IoU", "higher", iou),
-        Metric("precision", "Precision", "higher", precision),
-        Metric("sensitivity", "Sensitivity", "higher", sensitivity),
+        Metric("dice", "Dice", "higher", dice, **_SHARE),
+        Metric("iou", "IoU", "higher", iou, **_SHARE),
+        Metric("precision", "Precision", "higher", precision, **_SHARE),
+        Metric("sensitivity", "Sensitivity", "higher", sensitivity, **_SHARE),
         Metric("hd95", "HD95", "lower", _HD95, **_LENGTH),
         Metric("hd95_pooled", "HD95 (pooled)", "lower", _POOLED, **_LENGTH, in_report=False),
         Metric("assd", "ASSD", "lower", _ASSD, **_LENGTH),

@@ -163,12 +163,16 @@ def begin(folder: Path, state: State, group: str | None, job_type: str) -> Any:
     return run
 
 
+def summaries() -> dict[str, str]:
+    """What W&B keeps of each curve: its best value by the metric's direction, and the last one."""
+    curves = {name: SUMMARY_OF_CURVE[METRICS[name].better] for name in default_names()}
+    return {"loss": "min,last", **curves}
+
+
 def _define_metrics(run: Any) -> None:
     """Say which axis each curve has, and what is kept of it."""
     run.define_metric("step", hidden=True)
-    curves = {"loss": "min,last"}
-    curves |= {name: SUMMARY_OF_CURVE[METRICS[name].better] for name in default_names()}
-    for name, best in curves.items():
+    for name, best in summaries().items():
         run.define_metric(name, step_metric="step", summary="last")
         for prefix in ("val_", "test_"):
             run.define_metric(prefix + name, step_metric="step", summary=best)
