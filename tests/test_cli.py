@@ -98,10 +98,11 @@ def test_a_sweep_says_which_label_subsets_are_the_same(sweep, capsys):
     assert notes(labels={"value": 4}) == ""
 
 
-def test_help_shows_what_matters_first(capsys):
+def test_help_shows_what_matters_first(capsys, monkeypatch):
     """Catches a first screen that grew, jargon of the compiler in it, parts whose options cannot be
     reached from it, and a recipe that is shown with the defaults.
     """
+    monkeypatch.setenv("COLUMNS", "120")
     assert main(["train", "--help"]) == 0
     first = capsys.readouterr().out
     flags = [line.split()[0] for line in first.splitlines() if line.startswith("  --")]
