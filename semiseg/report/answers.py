@@ -155,7 +155,7 @@ def _enough(fact: advice.HowMany) -> tuple[str, str]:
     reached = f"{capitalise(fact.arm)} reaches {score} with {fact.most} annotated {fact.unit}"
     if fact.enough is not None:
         detail = (
-            f"{reached}; from {fact.enough} to {fact.most} it gains "
+            f"{reached}; from {fact.enough} to {fact.most} it changes by "
             f"{_gain(fact, fact.enough)}, which is {_bound(fact, fact.enough)}."
         )
         return f"{fact.enough} {fact.unit}", detail

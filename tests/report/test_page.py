@@ -569,12 +569,12 @@ def plot_of_controls_alone(runs):
         (
             {4: (0.2, 0.1, 0.3), 16: (0.001, -0.005, 0.007)},
             "16 images",
-            "from 16 to 64 it gains +0.001 [−0.005, +0.007], which is at most 0.01",
+            "from 16 to 64 it changes by +0.001 [−0.005, +0.007], which is at most 0.01",
         ),
         (
             {4: (-0.02, -0.03, -0.01), 16: (0.0, 0.0, 0.0)},
             "4 images",
-            "from 4 to 64 it gains −0.020 [−0.030, −0.010], which is no gain",
+            "from 4 to 64 it changes by −0.020 [−0.030, −0.010], which is no gain",
         ),
     ],
 )
