@@ -252,8 +252,8 @@ def _depth_reason(net: ResEncUNet) -> str:
 
 def _batch_reason(batch: int, room: int, share: int, facts: _Facts) -> str:
     bounds = {
-        2: "the least",
-        64: "the most",
+        2: "the smallest that trains",
+        64: "the largest that is worth it",
         share: f"5 % of the pixels of {facts.records} training {facts.noun}, labelled or not",
         room: "all that the memory holds",
     }
@@ -268,7 +268,7 @@ def _batch_reason(batch: int, room: int, share: int, facts: _Facts) -> str:
 
 def _dice_reason(rare: Mapping[str, float]) -> str:
     if not rare:
-        return "Dice of each image"
+        return "Dice loss of each image by itself"
     shares = [f"{name} is in {part:.0%} of the images" for name, part in rare.items()]
     return "Dice over the batch: " + ", ".join(shares)
 

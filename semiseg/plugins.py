@@ -62,12 +62,14 @@ KINDS: dict[str, tuple[str, ...]] = {
     "generator": ("joint", "block", "init", "encode", "apply"),
     "reader": ("format", "layout", "read"),
     "metric": ("name", "title", "better", "compute"),
+    "figure": ("name", "section", "title", "alt", "draw"),
+    "command": ("name", "words", "main"),
 }
 """What can be registered, and the members that each kind needs: see the protocols of
-:mod:`semiseg.types`, :class:`semiseg.data.source.Reader` and
-:class:`semiseg.evaluate.metrics.Metric`.
+:mod:`semiseg.types`, :class:`semiseg.data.source.Reader`, :class:`semiseg.evaluate.metrics.Metric`,
+:class:`semiseg.report.figures.figure.Figure` and :class:`semiseg.cli.arguments.Command`.
 """
-INSTANCES = {"reader": "format", "metric": "name"}
+INSTANCES = {"reader": "format", "metric": "name", "figure": "name", "command": "name"}
 """Kinds that are registered as an object, not as a class, and the member that repeats the name."""
 STATIC = ("net", "generator")
 """Kinds that are compiled in, so that JAX needs their hash."""
@@ -154,10 +156,7 @@ def _enter(table: MutableMapping[str, Any], kind: str, name: str, part: Any, whe
 def _forget(parts: Iterable[tuple[str, str]]) -> None:
     """Take back what a plug-in registered before an error in it."""
     for kind, name in parts:
-        for table in [
-            *_tables.get(kind, []),
-            _waiting.get(kind, {}),
-        ]:
+        for table in [*_tables.get(kind, []), _waiting.get(kind, {})]:
             table.pop(name, None)
         _registered.pop((kind, name), None)
 

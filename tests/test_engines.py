@@ -79,7 +79,6 @@ def free_ports(number: int) -> list[int]:
 @pytest.fixture(scope="module")
 def slurm(tmp_path_factory):
     """A cluster of this machine with a partition ``test``, in a folder of its own."""
-    pytest.importorskip("submitit")
     path = os.pathsep.join([os.environ["PATH"], "/usr/sbin"])
     missing = [name for name in PROGRAMS if not shutil.which(name, path=path)]
     if missing:

@@ -18,6 +18,7 @@ from PIL import Image
 import semiseg
 from semiseg import config, plugins
 from semiseg.augment import Augmentation
+from semiseg.cli.main import COMMANDS, main
 from semiseg.errors import UserError
 from semiseg.losses import CE
 from semiseg.types import hyper
@@ -425,3 +426,21 @@ def test_a_network_without_a_hash_and_a_metric_of_another_name_are_refused(clean
         semiseg.register("net", "loose", Loose)
     with pytest.raises(UserError, match="its name is 'dice'"):
         semiseg.register("metric", "overlap", METRICS["dice"])
+
+
+def test_a_plugin_brings_a_command_and_takes_none_over(tmp_path, capsys, clean):
+    """Catches a plug-in whose command is unknown, is missing in the help, or stands in for ours."""
+    register = "import semiseg\nfrom semiseg.cli.arguments import Command\n"
+    greet = 'Command("{0}", "Say hello.", body=lambda operands, flags: print(*operands) or 0)'
+    line = 'semiseg.register("command", "{0}", ' + greet + ")\n"
+    own = tmp_path / "own.py"
+    own.write_text(register + line.format("greet"))
+    assert main(["greet", "--plugin", str(own), "you"]) == 0
+    assert capsys.readouterr().out == "you\n"
+    assert main(["--plugin", str(own), "--help"]) == 0
+    assert "greet          Say hello." in capsys.readouterr().out
+    ours = tmp_path / "ours.py"
+    ours.write_text(register + line.format("train"))
+    assert main(["train", "--plugin", str(ours), "--help"]) == 2
+    assert "the name stands already" in capsys.readouterr().err
+    assert isinstance(COMMANDS["train"], str)

@@ -473,7 +473,8 @@ def test_slurm_runs_the_same_worker(root, tmp_path, monkeypatch):
     failed because its job's time was over, and a cluster that is not there replaced by this
     machine.
     """
-    submitit = pytest.importorskip("submitit")
+    import submitit
+
     spec = grid(root, seed=[0, 1])
     options = {
         "backend": "slurm",
@@ -550,8 +551,6 @@ def test_workers_run_no_file_of_the_working_folder(engine, root, tmp_path, monke
     """The trial is done already: the workers start and find nothing to do. Catches a yaml.py,
     json.py or flax.py beside the data that is run in place of the module.
     """
-    if "cluster" in engine:
-        pytest.importorskip("submitit")
     spec = grid(root, seed=[0])
     folder = tmp_path / "folder"
     sweeps.sweep(spec, tmp_path / "out", say=lambda line: None)
@@ -579,7 +578,6 @@ def test_a_batch_script_keeps_the_working_folder_out(root, tmp_path, monkeypatch
     """A cluster that starts jobs without the environment of `semiseg sweep`. Catches a script that
     leaves it to the environment, and a user's own setup that is lost.
     """
-    pytest.importorskip("submitit")
     for name, text in (("sbatch", "echo Submitted batch job 7"), ("srun", "true")):
         (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
         (tmp_path / name).chmod(0o755)
@@ -673,13 +671,13 @@ def test_experiment_files_are_plans_and_w_and_bs_schema_accepts_them(file):
     Catches a typo in a field, a key that W&B refuses, a file without the agent's command, and
     values that flags cannot carry.
     """
+    import jsonschema
     import yaml
     from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
 
     from semiseg.cli.arguments import parse
     from semiseg.cli.train import trial_of
 
-    jsonschema = pytest.importorskip("jsonschema")
     schema = json.loads((Path(__file__).parent / "wandb_sweep_schema.json").read_text())
     jsonschema.Draft7Validator(schema).validate(yaml.safe_load(file.read_text()))
     spec = read(file)

@@ -157,6 +157,7 @@ class Command:
       operands: what the usage line names before the flags.
       rest: what the usage line names after them.
       notes: what the help text says below the flags.
+      body: what it does with its operands and flags, for a command of a plug-in.
     """
 
     name: str
@@ -165,6 +166,7 @@ class Command:
     operands: str = ""
     rest: str = ""
     notes: str = ""
+    body: Callable[[list[str], Flags], int] | None = None
 
     @property
     def usage(self) -> str:
@@ -209,6 +211,12 @@ class Command:
             help_text = self.help()
         print(help_text)
         return 0
+
+    def main(self, argv: Sequence[str]) -> int:
+        """Run :attr:`body`; returns the exit code."""
+        if self.body is None:
+            raise UserError(f"semiseg {self.name}: it has no body", remedy="give Command a body")
+        return self.run(argv, self.body)
 
     def parse(self, argv: Sequence[str]) -> tuple[list[str], Flags]:
         """Operands and flags of a command line, see :func:`parse`."""

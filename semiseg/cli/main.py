@@ -8,10 +8,13 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
-COMMANDS = {
+from semiseg import plugins
+from semiseg.errors import UserError
+
+COMMANDS: dict[str, Any] = {
     "demo": (
         "the built-in nuclei set: three methods, three label budgets, a report; minutes on "
         "two cores"
@@ -39,6 +42,8 @@ COMMANDS = {
     "gan": "fit | sample | card: synthetic image-mask pairs, checked before they are used",
     "bench": "time a step, the methods and the networks",
 }
+"""Every command: what it does, or the :class:`semiseg.cli.arguments.Command` of a plug-in."""
+plugins.offer("command", COMMANDS)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -49,28 +54,18 @@ def main(argv: list[str] | None = None) -> int:
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
     args, plugin_files = _apart(words)
-    if not args or args[0] in ("-h", "--help"):
-        print(_help())
-        return 0
-    if args[0] in ("-V", "--version"):
+    if args and args[0] in ("-V", "--version"):
         import semiseg
 
         print(f"semiseg {semiseg.__version__}")
         return 0
-    command, rest = args[0], args[1:]
-    from semiseg.errors import UserError
-
     try:
-        if command not in COMMANDS:
-            from semiseg.cli.arguments import did_you_mean
-
-            raise UserError(
-                f"there is no command "
-                f"{command!r}{did_you_mean(command, COMMANDS) or '; see `semiseg --help`'}"
-            )
-        with _stoppable(_resumes(command, rest)):
+        with _stoppable(_resumes(args)):
             _load(plugin_files)
-            return importlib.import_module(f"semiseg.cli.{command.replace('-', '_')}").main(rest)
+            if not args or args[0] in ("-h", "--help"):
+                print(_help())
+                return 0
+            return _main_of(args[0])(args[1:])
     except UserError as error:
         if debug:
             raise
@@ -118,17 +113,30 @@ def _apart(words: list[str]) -> tuple[list[str], list[str]]:
 
 def _load(files: list[str]) -> None:
     """Import the plug-ins of the command line and of the environment, before any table is read."""
-    from semiseg import plugins
-    from semiseg.errors import UserError
-
     for file in files:
         if not file or file.startswith("--"):
             raise UserError("--plugin needs a Python file")
     plugins.load_plugins([*plugins.from_environment(), *files])
 
 
-def _resumes(command: str, rest: list[str]) -> bool:
-    return command in ("demo", "train", "sweep") or (command, *rest[:1]) == ("gan", "fit")
+def _main_of(command: str) -> Callable[[list[str]], int]:
+    """What runs a command.
+
+    Raises:
+      UserError: there is none of that name.
+    """
+    if command not in COMMANDS:
+        from semiseg.cli.arguments import did_you_mean
+
+        hint = did_you_mean(command, COMMANDS) or "; see `semiseg --help`"
+        raise UserError(f"there is no command {command!r}{hint}")
+    if not isinstance(COMMANDS[command], str):
+        return COMMANDS[command].main
+    return importlib.import_module(f"semiseg.cli.{command.replace('-', '_')}").main
+
+
+def _resumes(args: list[str]) -> bool:
+    return args[:1] in (["demo"], ["train"], ["sweep"]) or args[:2] == ["gan", "fit"]
 
 
 @contextlib.contextmanager
@@ -159,8 +167,15 @@ def _stoppable(resumes: bool) -> Iterator[None]:
         signal.signal(signal.SIGINT, old)
 
 
+def _summary(command: Any) -> str:
+    """What a command of COMMANDS does, in one line."""
+    if isinstance(command, str):
+        return command
+    return command.words.split("\n\n")[0]
+
+
 def _help() -> str:
-    lines = "\n".join(f"  {name:14} {what}" for name, what in COMMANDS.items())
+    lines = "\n".join(f"  {name:14} {_summary(what)}" for name, what in COMMANDS.items())
     return (
         "usage: semiseg COMMAND [options]\n\nHow many annotations do I need, which method saves "
         "most of them, and how sure are we?\n\n"

@@ -25,7 +25,7 @@ def check_source(
       format: of the files, see :data:`semiseg.data.readers.READERS`.
       source: folder or file that holds them.
       progress: show a progress bar.
-      say: receives one line for each thing that the reader assumed.
+      say: receives one line for each thing that the reader assumed, and what there is.
       **options: of the reader.
     """
     try:
@@ -35,13 +35,15 @@ def check_source(
     for note in files.notes:
         if say is not None:
             say(note)
-    problems = [*files.problems, *_pixel_problems(files, progress)]
+    problems = [*files.problems, *_pixel_problems(files, progress, say)]
     return list(dict.fromkeys(problems))  # the slices of one broken volume fail alike
 
 
-def _pixel_problems(files: Source, progress: bool) -> list[str]:
+def _pixel_problems(files: Source, progress: bool, say: Callable[[str], None] | None) -> list[str]:
     """Problems of the cases; the first that can be read sets channels and dtype for all."""
     problems: list[str] = []
+    subjects: set[str] = set()
+    masks = 0
     expected: tuple[int, str] | None = None
     refs = [ref for split in SPLITS if split in files.splits for ref in files.splits[split]]
     for ref in progress_bar(refs, "check", show=progress):
@@ -53,6 +55,10 @@ def _pixel_problems(files: Source, progress: bool) -> list[str]:
         if expected is None:
             expected = (case.image.shape[-1], case.image.dtype.name)
         problems += case_problems(case, files.classes, *expected, ref.path, ref.label_path)
+        subjects.add(case.subject)
+        masks += case.label is not None
+    if say is not None:
+        say(f"{len(refs)} images of {len(subjects)} subjects, {masks} with a mask")
     return problems
 
 

@@ -14,7 +14,7 @@ from semiseg.losses import CEDice
 from semiseg.methods.parts.moving_average import ema_params
 from semiseg.methods.parts.ramps import gaussian_ramp
 from semiseg.methods.parts.terms import supervised_loss
-from semiseg.types import Batch, Loss, Model, Net, Output, Params, PyTree, hyper
+from semiseg.types import Aux, Batch, Loss, Model, Net, Output, Params, Pseudo, PyTree, hyper
 
 View = Literal["strong", "weak"]
 """Which view of the unlabelled images a student sees."""
@@ -152,6 +152,32 @@ class SemiSupervised:
     def ramped(self, progress: jax.Array) -> jax.Array:
         """w(t)."""
         return self.weight * gaussian_ramp(progress, self.ramp)
+
+
+def with_consistency(
+    supervised: jax.Array,
+    consistency: jax.Array,
+    weight: jax.Array,
+    *,
+    state: PyTree,
+    pseudo: Pseudo,
+    memory: PyTree = None,
+    **metrics: jax.Array,
+) -> tuple[jax.Array, Aux]:
+    """The loss ``supervised + weight · consistency``, and what a step brings beside it.
+
+    Args:
+      supervised: of the labelled images.
+      consistency: of the unlabelled images.
+      weight: w(t).
+      state: new normalisation statistics.
+      pseudo: what the unlabelled images were taught with.
+      memory: the memory with what this step saw in it; None keeps it as it is.
+      **metrics: logged beside the three terms.
+    """
+    terms = {"supervised": supervised, "consistency": consistency, "consistency_weight": weight}
+    aux = Aux(metrics={**terms, **metrics}, state=state, memory=memory, pseudo=pseudo)
+    return supervised + weight * consistency, aux
 
 
 def student(

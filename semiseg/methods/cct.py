@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from semiseg.fields import number
 from semiseg.losses import softmax_mse
-from semiseg.methods.base import SemiSupervised, new_states
+from semiseg.methods.base import SemiSupervised, new_states, with_consistency
 from semiseg.methods.parts.heads import drop_channels, head, run
 from semiseg.types import Aux, Batch, Model, Params, Pseudo, PyTree, hyper
 
@@ -71,19 +71,16 @@ class CCT(SemiSupervised):
         pupils = [jax.nn.softmax(run(params[name], x)) for name, x in perturbed.items()]
         consistency = jnp.stack([softmax_mse(p, target, batch.valid) for p in pupils]).mean()
         w = self.ramped(progress)
-        metrics = {
-            "supervised": supervised,
-            "consistency": consistency,
-            "consistency_weight": w,
-        }
         states = new_states(params, output.new_state)
         pseudo = Pseudo(
             probability=target,
             accepted=batch.valid,
             student=jnp.stack(pupils).mean(0),
         )
-        return supervised + w * consistency, Aux(
-            metrics=metrics,
+        return with_consistency(
+            supervised,
+            consistency,
+            w,
             state=states,
             pseudo=pseudo,
         )

@@ -9,7 +9,7 @@ import jax
 from semiseg.augment.mix import partner
 from semiseg.fields import number
 from semiseg.losses import softmax_mse
-from semiseg.methods.base import SemiSupervised, student
+from semiseg.methods.base import SemiSupervised, student, with_consistency
 from semiseg.types import Aux, Batch, Model, Params, Pseudo, PyTree, hyper
 
 
@@ -50,17 +50,14 @@ class ICT(SemiSupervised):
         both_valid = batch.valid & partner(batch.valid)
         consistency = softmax_mse(p, mix(target, share), both_valid)
         w = self.ramped(progress)
-        metrics = {
-            "supervised": supervised,
-            "consistency": consistency,
-            "consistency_weight": w,
-        }
         pseudo = Pseudo(
             probability=target,
             accepted=batch.valid,
         )
-        return supervised + w * consistency, Aux(
-            metrics=metrics,
+        return with_consistency(
+            supervised,
+            consistency,
+            w,
             state=output.new_state,
             pseudo=pseudo,
         )

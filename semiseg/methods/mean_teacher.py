@@ -8,7 +8,7 @@ import jax
 
 from semiseg.fields import number
 from semiseg.losses import softmax_mse
-from semiseg.methods.base import SemiSupervised, View, student, view
+from semiseg.methods.base import SemiSupervised, View, student, view, with_consistency
 from semiseg.methods.parts.terms import clipped_noise
 from semiseg.types import Aux, Batch, Model, Params, Pseudo, PyTree, hyper
 
@@ -57,18 +57,15 @@ class MeanTeacher(SemiSupervised):
         p = student(model, params, view(batch, self.student_view), k_student)
         consistency = softmax_mse(p, target, batch.valid)
         w = self.ramped(progress) * (progress >= self.start)
-        metrics = {
-            "supervised": supervised,
-            "consistency": consistency,
-            "consistency_weight": w,
-        }
         pseudo = Pseudo(
             probability=target,
             accepted=batch.valid,
             student=p,
         )
-        return supervised + w * consistency, Aux(
-            metrics=metrics,
+        return with_consistency(
+            supervised,
+            consistency,
+            w,
             state=output.new_state,
             pseudo=pseudo,
         )

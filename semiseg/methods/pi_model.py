@@ -8,7 +8,7 @@ import jax
 
 from semiseg.fields import number
 from semiseg.losses import softmax_mse
-from semiseg.methods.base import SemiSupervised, student
+from semiseg.methods.base import SemiSupervised, student, with_consistency
 from semiseg.types import Aux, Batch, Model, Params, Pseudo, PyTree, hyper
 
 
@@ -40,18 +40,15 @@ class PiModel(SemiSupervised):
         strong = student(model, params, batch.strong, jax.random.fold_in(key, 2))
         consistency = softmax_mse(weak, strong, batch.valid)
         w = self.ramped(progress)
-        metrics = {
-            "supervised": supervised,
-            "consistency": consistency,
-            "consistency_weight": w,
-        }
         pseudo = Pseudo(
             probability=weak,
             accepted=batch.valid,
             student=strong,
         )
-        return supervised + w * consistency, Aux(
-            metrics=metrics,
+        return with_consistency(
+            supervised,
+            consistency,
+            w,
             state=output.new_state,
             pseudo=pseudo,
         )

@@ -10,7 +10,7 @@ from jax.scipy.ndimage import map_coordinates
 
 from semiseg.fields import number
 from semiseg.losses import softmax_mse
-from semiseg.methods.base import SemiSupervised, View, student, view
+from semiseg.methods.base import SemiSupervised, View, student, view, with_consistency
 from semiseg.methods.parts.terms import share_of_valid
 from semiseg.types import Aux, Batch, Model, Params, Pseudo, PyTree, hyper
 
@@ -80,23 +80,20 @@ class TemporalEnsembling(SemiSupervised):
             jax.lax.stop_gradient(p),
             self.keep,
         )
-        metrics = {
-            "supervised": supervised,
-            "consistency": consistency,
-            "consistency_weight": w,
-            "known": share_of_valid(known, batch.valid),
-        }
         memory = {**memory, "ensemble": ensemble}
         pseudo = Pseudo(
             probability=target,
             accepted=known,
             student=p,
         )
-        return supervised + w * consistency, Aux(
-            metrics=metrics,
+        return with_consistency(
+            supervised,
+            consistency,
+            w,
             state=output.new_state,
-            memory=memory,
             pseudo=pseudo,
+            memory=memory,
+            known=share_of_valid(known, batch.valid),
         )
 
 

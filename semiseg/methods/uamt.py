@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from semiseg.fields import count, number
 from semiseg.losses import softmax_mse
-from semiseg.methods.base import SemiSupervised, View, student, view
+from semiseg.methods.base import SemiSupervised, View, student, view, with_consistency
 from semiseg.methods.parts.ramps import gaussian_ramp
 from semiseg.methods.parts.terms import clipped_noise, entropy, share_of_valid
 from semiseg.types import Aux, Batch, Model, Params, Pseudo, PyTree, hyper
@@ -68,21 +68,18 @@ class UAMT(SemiSupervised):
         p = student(model, params, view(batch, self.student_view), jax.random.fold_in(key, 1))
         consistency = softmax_mse(p, target, certain)
         w = self.ramped(progress)
-        metrics = {
-            "supervised": supervised,
-            "consistency": consistency,
-            "consistency_weight": w,
-            "certain": share_of_valid(certain, batch.valid),
-        }
         pseudo = Pseudo(
             probability=target,
             accepted=certain,
             student=p,
         )
-        return supervised + w * consistency, Aux(
-            metrics=metrics,
+        return with_consistency(
+            supervised,
+            consistency,
+            w,
             state=output.new_state,
             pseudo=pseudo,
+            certain=share_of_valid(certain, batch.valid),
         )
 
     def mean_prediction(

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from semiseg.fields import count, number
 from semiseg.losses import masked_mean
 from semiseg.losses.common import weighted_mean
-from semiseg.methods.base import SemiSupervised, new_states
+from semiseg.methods.base import SemiSupervised, new_states, with_consistency
 from semiseg.methods.parts.heads import added, head
 from semiseg.methods.parts.terms import divergence, weighed
 from semiseg.types import Aux, Batch, Model, Params, Pseudo, PyTree, hyper
@@ -81,19 +81,16 @@ class URPC(SemiSupervised):
         mean = sum(p[1:], p[0]) / self.scales
         consistency = jnp.stack([rectified(p_s, mean, batch.valid) for p_s in p]).mean()
         w = self.ramped(progress)
-        metrics = {
-            "supervised": supervised,
-            "consistency": consistency,
-            "consistency_weight": w,
-        }
         states = new_states(params, output.new_state)
         pseudo = Pseudo(
             probability=mean,
             accepted=batch.valid,
             student=p[0],
         )
-        return supervised + w * consistency, Aux(
-            metrics=metrics,
+        return with_consistency(
+            supervised,
+            consistency,
+            w,
             state=states,
             pseudo=pseudo,
         )

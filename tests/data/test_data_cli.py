@@ -92,6 +92,13 @@ def test_check_lists_problems_and_exits_with_one(pictures, tmp_path, capsys):
     assert path.name in capsys.readouterr().out
 
 
+def test_check_counts_images_and_masks(pictures, capsys):
+    """Catches a mask whose misspelt name makes its image unlabelled without a word."""
+    (pictures / "labels" / "p3.png").unlink()
+    assert main(["check", "--source", str(pictures), "--format", "folder"]) == 0
+    assert "10 images of 10 subjects, 9 with a mask" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "argv",
     [

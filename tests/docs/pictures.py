@@ -1,4 +1,4 @@
-"""The pictures that the pages of the documentation speak of: mine/ and new/."""
+"""The pictures and volumes that the pages of the documentation speak of."""
 
 from pathlib import Path
 
@@ -32,3 +32,24 @@ def _disc(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     disc = (rows - centre[0]) ** 2 + (cols - centre[1]) ** 2 < rng.integers(30, 90)
     image = np.clip(60 + 110 * disc + rng.normal(0, 12, disc.shape), 0, 255)
     return image.astype(np.uint8), disc.astype(np.uint8)
+
+
+def make_volumes(folder: Path) -> None:
+    """Write ``hearts/images`` and ``hearts/labels``: 8 NIfTI volumes of 24 × 24 × 8 voxels with one
+    bright cylinder each.
+
+    Args:
+      folder: gets the two folders.
+    """
+    import nibabel
+
+    rng = np.random.default_rng(1)
+    for name in ("images", "labels"):
+        (folder / "hearts" / name).mkdir(parents=True)
+    for i in range(8):
+        image, label = _disc(rng)
+        affine = np.diag([1.5, 1.5, 5.0, 1.0])
+        for name, plane in (("images", image), ("labels", label)):
+            volume = np.repeat(plane[8:32, 8:32, None], 8, axis=2)
+            file = folder / "hearts" / name / f"h{i:02}.nii.gz"
+            nibabel.save(nibabel.Nifti1Image(volume, affine), file)

@@ -24,18 +24,25 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from pictures import make_pictures
+from pictures import make_pictures, make_volumes
+from sybil import Sybil
+from sybil.parsers.myst import CodeBlockParser
 
 from semiseg import plugins
 
-sybil = pytest.importorskip("sybil")
-from sybil.parsers.myst import CodeBlockParser  # noqa: E402
-
 ROOT = Path(__file__).parents[2]
-GENERATED = ("docs/reference/", "docs/results/", "docs/_build/")
+GENERATED = (
+    *(f"docs/reference/{name}.md" for name in ("methods", "networks", "losses", "configuration")),
+    *(f"docs/reference/{name}.md" for name in ("command-line", "api")),
+    "docs/_build/",
+)
 PAGES = [
     page
-    for page in ("README.md", *sorted(str(p.relative_to(ROOT)) for p in ROOT.glob("docs/**/*.md")))
+    for page in (
+        "README.md",
+        "CONTRIBUTING.md",
+        *sorted(str(p.relative_to(ROOT)) for p in ROOT.glob("docs/**/*.md")),
+    )
     if not page.startswith(GENERATED)
 ]
 SMALL = (
@@ -46,6 +53,7 @@ SMALL = (
     (r"semiseg train (?!.*(--net|--config|--preset))", "semiseg train --net.widths 4 8 "),
     (r"--preset ssl4mis (?=--)", "--preset ssl4mis --net.widths 4 8 --net.dropout 0 "),
     (r"gan fit ", "gan fit --generator.widths 8 8 "),
+    (r"--net vnet", "--net vnet --net.width 4 --net.convs 1 1 --net.ups 1 --net.kernel 3"),
     (r"--jobs 2$", "--jobs 1"),
     (r"label_subset: \{values: \[0, 1\]\}", "label_subset: {value: 0}"),
     (r"steps: \{value: \d+\}", "steps: {value: 4}\n  net.widths: {value: [4, 8]}"),
@@ -85,7 +93,7 @@ def small(text: str) -> str:
 def blocks(page: str) -> list[Block]:
     """The blocks of a page that run."""
     parsers = [CodeBlockParser(language, lambda example: None) for language in LANGUAGES]
-    document = sybil.Sybil(parsers=parsers, path=str(ROOT)).parse(ROOT / page)
+    document = Sybil(parsers=parsers, path=str(ROOT)).parse(ROOT / page)
     inside = document.text.find(INSIDE)
     result = []
     for example in document.examples():
@@ -153,6 +161,8 @@ def test_the_blocks_of_a_page_run(page, tmp_path, monkeypatch, no_plugins, png_a
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.chdir(tmp_path)
     make_pictures(tmp_path)
+    if page == "docs/how-to/volumes.md":
+        make_volumes(tmp_path)
     names: dict = {"__name__": "page"}
     for block in blocks(page):
         if block.inside or write_file(tmp_path, block.text):
@@ -264,3 +274,38 @@ def test_small_changes_sizes_alone():
     command = "semiseg train --net vnet --steps 1500 --labels 8"
     assert small(command) == "semiseg train --net vnet --steps 4 --labels 8"
     assert small("semiseg predict runs/first") == "semiseg predict runs/first"
+
+
+# ------------------------------------------------------------------ commands of tables
+TABLES = ["experiments/README.md", *(page for page in PAGES if page.startswith("docs/re"))]
+COMMAND = re.compile(r"`((?:semiseg|python) [^`]*)`")
+IN_TEXT = sorted({text for page in TABLES for text in COMMAND.findall((ROOT / page).read_text())})
+
+
+def known_flags(words: list[str]) -> set[str]:
+    """The flags of the command or the script that ``words`` begin with."""
+    if words[0] == "python":
+        return set(re.findall(r"--[\w-]+", (ROOT / words[1]).read_text()))
+    contract = json.loads((ROOT / "tests" / "guards" / "contract.json").read_text())
+    listed = contract["commands"]
+    name = " ".join(words[1:3])
+    if name not in listed:
+        name = words[1]
+    return {"--help", *listed[name]["flags"]}
+
+
+@pytest.mark.parametrize("command", IN_TEXT)
+def test_a_command_in_the_text_exists(command):
+    """Catches a command, a flag or a file in the text of a page that was renamed since."""
+    words = shlex.split(command)
+    flags = known_flags(words)
+    for word in words[1:]:
+        if word.startswith("--"):
+            assert word.partition("=")[0] in flags
+        if word.startswith("experiments/"):
+            assert (ROOT / word).exists()
+
+
+def test_the_text_names_commands():
+    """Catches an expression that finds no command in the text."""
+    assert len(IN_TEXT) > 20

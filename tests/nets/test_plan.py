@@ -214,7 +214,7 @@ def test_the_file_is_a_trial(root, tmp_path, capsys):
         )
         == 0
     )
-    assert "batch: 2; the least (the memory holds " in capsys.readouterr().out
+    assert "batch: 2; the smallest that trains (the memory holds " in capsys.readouterr().out
     text = (tmp_path / "own.yaml").read_text()
     assert (
         text.startswith("# Plan for discs")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from semiseg import plugins
 from semiseg.report.figures import (
     differences,
     label_efficiency,
@@ -31,3 +32,4 @@ FIGURES = {
     )
 }
 """Every figure of the page by the name of its files, in the order of a section."""
+plugins.offer("figure", FIGURES)

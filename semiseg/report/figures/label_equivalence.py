@@ -81,7 +81,7 @@ def _draw_diagonal(ax: Axes, low: float, high: float) -> None:
         fontsize=9,
         ha="right",
         va="top",
-        bbox={"fc": "white", "ec": "none", "pad": 1},
+        zorder=1,
     )
 
 
