@@ -7,7 +7,6 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from importlib.metadata import version
 from pathlib import Path
 
 
@@ -61,6 +60,8 @@ def versions(*packages: str) -> dict[str, str]:
     Raises:
       importlib.metadata.PackageNotFoundError: one is not installed.
     """
+    from importlib.metadata import version  # 20 ms, and `import semiseg` imports this module
+
     return {package: version(package) for package in packages}
 
 

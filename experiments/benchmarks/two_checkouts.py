@@ -1,7 +1,7 @@
 """Whether a change made training slower: a step and a short sweep in two checkouts, interleaved.
 
-Command: git clone . /tmp/base && git -C /tmp/base checkout COMMIT
-         python experiments/benchmarks/two_checkouts.py --base /tmp/base
+Command: git clone . ../base && git -C ../base checkout COMMIT
+         python experiments/benchmarks/two_checkouts.py --base ../base
              --json experiments/results/two_checkouts.json
 (ten minutes on 2 quiet cores; exit 1 above --goal)
 Each round runs every command once in each checkout, in turn first; a ratio is the median over
