@@ -271,8 +271,8 @@ def apply(diff: str, folder: Path) -> None:
 
 def test_small_changes_sizes_alone():
     """Catches a substitution that would turn a page's command into another one."""
-    command = "semiseg train --net vnet --steps 1500 --labels 8"
-    assert small(command) == "semiseg train --net vnet --steps 4 --labels 8"
+    command = "semiseg train --net unet --steps 1500 --labels 8"
+    assert small(command) == "semiseg train --net unet --steps 4 --labels 8"
     assert small("semiseg predict runs/first") == "semiseg predict runs/first"
 
 
