@@ -195,7 +195,7 @@ def test_every_role_fits_the_trainer(method, role, space):
     )
     knobs = jax.tree.map(
         jnp.float32,
-        program.Knobs(method=method, augment=config.Trial().augment),
+        knobs_of(config.Trial(method=method)),
     )
     state = jax.eval_shape(
         functools.partial(program.start, p),
@@ -249,7 +249,7 @@ def test_pool_of_a_memory_holds_the_synthetic_images(monkeypatch):
         with pytest.raises(KeyboardInterrupt):
             fit.fit(
                 p,
-                program.Knobs(method=methods.MeanTeacher(), augment=none()),
+                knobs_of(config.Trial(method=methods.MeanTeacher(), augment=none())),
                 0,
                 pools(8, 8),
                 Plan(1, 1, 1, 1.0),

@@ -240,9 +240,7 @@ def test_dense_contrastive_fits_the_trainer():
         "adamw",
         "poly",
     )
-    knobs = jax.tree.map(
-        jnp.float32, program.Knobs(method=objective, augment=config.Trial().augment)
-    )
+    knobs = jax.tree.map(jnp.float32, knobs_of(config.Trial()).replace(method=objective))
     state = jax.eval_shape(
         functools.partial(program.start, p),
         knobs,

@@ -15,12 +15,14 @@ import numpy as np
 from semiseg import devices
 from semiseg.augment import Augmentation
 from semiseg.bench.timing import Contender, median_ratio, medians, timed
+from semiseg.config import Trial
 from semiseg.environment import versions
 from semiseg.errors import UserError
 from semiseg.methods import METHODS
 from semiseg.nets import UNet
+from semiseg.runner.build import knobs_of
 from semiseg.train import program as programs
-from semiseg.train.program import Knobs, Program
+from semiseg.train.program import Program
 from semiseg.types import IGNORE, Model, Pools
 
 CLASSES = 4
@@ -104,7 +106,8 @@ def _contender(name: str, widths: tuple[int, ...], batch: int, size: int, inner:
         jax.ShapeDtypeStruct(image.shape, image.dtype),
     )
     program = Program(model, size, batch, "adamw", "poly")
-    knobs = jax.tree.map(jnp.float32, Knobs(method=method, augment=Augmentation(), steps=1e6))
+    trial = Trial(method=method, augment=Augmentation(), steps=1_000_000)
+    knobs = jax.tree.map(jnp.float32, knobs_of(trial))
     seed = jnp.uint32(0)
     start = programs.start(program, knobs, seed)
     begun, pools = jax.device_put((start, pools), devices.copied(program.mesh(method)))

@@ -12,13 +12,15 @@ import numpy as np
 
 from semiseg import devices
 from semiseg.augment import Augmentation, standardise
+from semiseg.config import Trial
 from semiseg.data.frame import Frame
 from semiseg.evaluate import probabilities as predict
 from semiseg.generators.measures import last_repeated
 from semiseg.methods import Supervised
 from semiseg.nets import UNet
+from semiseg.runner.build import knobs_of
 from semiseg.train import program as programs
-from semiseg.train.program import Knobs, Program
+from semiseg.train.program import Program
 from semiseg.types import IGNORE, Model, Params, Pools
 
 BATCH = 8
@@ -53,16 +55,16 @@ def train(
     sample = jax.ShapeDtypeStruct((1, side, side, channels), np.float32)
     model = Model(UNet(widths=widths), sample, classes)
     program = Program(model, side, BATCH, "adamw", "poly")
-    knobs = Knobs(
+    trial = Trial(
         method=Supervised(),
         augment=Augmentation(),
+        steps=steps,
         lr=0.003,
         weight_decay=0.01,
         warmup=0.02,
         clip=1.0,
-        steps=float(steps),
     )
-    knobs = jax.tree.map(jnp.float32, knobs)
+    knobs = jax.tree.map(jnp.float32, knobs_of(trial))
     sharding = devices.copied(program.mesh(knobs.method))
     trained = []
     for part in parts:

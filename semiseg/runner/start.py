@@ -23,6 +23,7 @@ import jax.numpy as jnp
 from semiseg import config
 from semiseg.config import Trial
 from semiseg.errors import UserError
+from semiseg.fields import role
 from semiseg.files import Lock
 from semiseg.pretrain import Fresh, Objective, Weights
 from semiseg.run_folder import RunFolder
@@ -31,17 +32,15 @@ from semiseg.train.begin import params_from_flat
 from semiseg.train.checkpoint import load_weights, save_weights
 from semiseg.train.loop import Plan
 from semiseg.train.segmenter import fit
-from semiseg.types import IGNORE, Model, Params, Pools
+from semiseg.types import IGNORE, Model, Params, Pools, is_hyper
 
 FOLDER = ".init"
 UNUSED = (
     "root method labels label_subset steps view lr optimiser momentum weight_decay schedule warmup "
     "clip ratio synthetic eval_every log_every checkpoint_seconds"
 ).split()
-"""Fields of a trial that a pre-training does not depend on."""
-ADDED_LATER = "synthetic_"
-"""Fields that came after the first pre-trainings and play no part in one are left out of the hash,
-so that a pre-training of an earlier version is found.
+"""Fields of the first trials that a pre-training does not depend on. Their defaults are part of its
+hash, so this list stays as it is.
 """
 
 
@@ -114,7 +113,21 @@ def settings(trial: Trial) -> Trial:
     method, optimiser, how often it reports.
     """
     default = Trial()
-    return dataclasses.replace(trial, **{name: getattr(default, name) for name in UNUSED})
+    changes = {name: getattr(default, name) for name in (*UNUSED, *_unused_since())}
+    return dataclasses.replace(trial, **changes)
+
+
+def _unused_since() -> list[str]:
+    """Later fields that play no part in a pre-training: what concerns synthetic images, and every
+    traced number. They are left out of the hash, so that a pre-training of an earlier version is
+    found.
+    """
+    names: list[str] = []
+    for field in dataclasses.fields(Trial):
+        is_number = role(field) is True and not is_hyper(field.default)
+        if field.name not in UNUSED and (is_number or field.name.startswith("synthetic_")):
+            names.append(field.name)
+    return names
 
 
 def content(trial: Trial, fingerprint: str) -> str:
@@ -122,7 +135,8 @@ def content(trial: Trial, fingerprint: str) -> str:
     they lie.
     """
     values = config.to_dict(settings(trial))
-    fields = {name: v for name, v in values.items() if not name.startswith(ADDED_LATER)}
+    later = _unused_since()
+    fields = {name: v for name, v in values.items() if name not in later}
     return hashlib.sha256(json.dumps([fields, fingerprint], sort_keys=True).encode()).hexdigest()
 
 
@@ -164,9 +178,7 @@ def _pretrained(
     objective = trial.init
     assert isinstance(objective, Objective)
     steps = trial.init_steps
-    knobs = dataclasses.replace(
-        knobs_of(plain), method=objective, lr=objective.lr, steps=float(steps)
-    )
+    knobs = knobs_of(plain).replace(method=objective, lr=objective.lr, steps=float(steps))
     done = fit(
         program_of(plain, model),
         knobs,

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import jax
@@ -28,8 +29,6 @@ from semiseg.types import (
     Pseudo,
     PyTree,
     get_weights,
-    hyper,
-    subtree,
     with_state,
     with_weights,
 )
@@ -68,22 +67,42 @@ class Program:
         return hash(what)
 
 
-@hyper
+@jax.tree_util.register_pytree_with_keys_class
 class Knobs:
-    """What is traced: plain numbers, and the float fields of the method and the augmentation."""
+    """What is traced: every field that the trial declares traced, by its name.
 
-    method: Any = subtree()
-    augment: Any = subtree()
-    lr: float = 0.01
-    momentum: float = 0.9
-    weight_decay: float = 1e-4
-    warmup: float = 0.0
-    clip: float = 0.0
-    ratio: float = 0.0
-    synthetic_schedule: float = 0.0  # index in draw.SCHEDULES
-    synthetic_weight: float = 1.0
-    synthetic_softness: float = 0.5
-    steps: float = 1.0
+    ``knobs.lr``, ``knobs.steps`` … are scalars, a choice is the index of its option, ``method`` and
+    ``augment`` are trees of their own. :func:`semiseg.runner.build.knobs_of` makes it of a trial.
+
+    >>> Knobs(lr=0.1, steps=7.0).replace(lr=0.2)
+    Knobs(lr=0.2, steps=7.0)
+    """
+
+    method: Any
+    augment: Any
+
+    def __init__(self, **values: Any) -> None:
+        self.__dict__.update(values)
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(f"no traced field of a trial is named {name!r}")
+
+    def __repr__(self) -> str:
+        return f"Knobs({', '.join(f'{name}={value}' for name, value in vars(self).items())})"
+
+    def replace(self, **changes: Any) -> Knobs:
+        """The same with some values changed."""
+        return Knobs(**{**vars(self), **changes})
+
+    def tree_flatten_with_keys(self) -> tuple[list[tuple[Any, Any]], tuple[str, ...]]:
+        """For JAX: the values with their names, and the names."""
+        names = tuple(sorted(vars(self)))
+        return [(jax.tree_util.GetAttrKey(name), vars(self)[name]) for name in names], names
+
+    @classmethod
+    def tree_unflatten(cls, names: tuple[str, ...], values: Iterable[Any]) -> Knobs:
+        """For JAX: the reverse."""
+        return cls(**dict(zip(names, values, strict=True)))
 
 
 class State(NamedTuple):

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 
 from semiseg import augment
+from semiseg.config import Trial
 from semiseg.data import pools as made
 from semiseg.data.frame import Frame
 from semiseg.methods import MeanTeacher
 from semiseg.nets import UNet
+from semiseg.runner.build import knobs_of
 from semiseg.train import diagnostics, program
 from semiseg.train.draw import draw
 from semiseg.types import IGNORE, Batch, Model, Pools, Pseudo
@@ -133,11 +135,7 @@ def train():
     p = program.Program(model, SIDE, 4, "sgd", "poly")
     knobs = jax.tree.map(
         jnp.float32,
-        program.Knobs(
-            method=MeanTeacher(ramp=1e-6),
-            augment=augment.none(),
-            steps=4.0,
-        ),
+        knobs_of(Trial(method=MeanTeacher(ramp=1e-6), augment=augment.none(), steps=4)),
     )
 
     def run(hidden, labels=None):

@@ -19,9 +19,11 @@ from semiseg import config
 from semiseg.augment import Augmentation
 from semiseg.cli.main import main
 from semiseg.cli.methods import table
+from semiseg.config import Trial
 from semiseg.errors import UserError
 from semiseg.methods import METHODS
 from semiseg.nets import UNet
+from semiseg.runner.build import knobs_of
 from semiseg.train import program
 from semiseg.types import Pools
 
@@ -197,7 +199,7 @@ def test_every_method_fits_the_trainer(name):
     p = program.Program(MODEL, size, 4, "adamw", "poly")
     knobs = jax.tree.map(
         jnp.float32,
-        program.Knobs(method=method, augment=Augmentation()),
+        knobs_of(Trial(method=method, augment=Augmentation())),
     )
     many = MODEL.pool.shape[0]
     shape = MODEL.pool.shape[:-1]
