@@ -1,11 +1,13 @@
-"""The real engines of a sweep: Slurm on one node, and a local Ray. Skipped where they are not
-installed; ``apt-get install slurm-wlm`` and ``pip install "semiseg[slurm,ray]"`` bring them.
+"""The real engines of a sweep: Slurm on one node, a local Ray, W&B's agent. Skipped where they are
+not installed; ``apt-get install slurm-wlm`` and ``pip install "semiseg[slurm,ray]"`` bring them.
 """
 
+import json
 import os
 import shutil
 import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -212,3 +214,45 @@ def test_ray_runs_a_sweep(root, tmp_path, monkeypatch):
     finally:
         ray.shutdown()
     assert [outcome.name for outcome in outcomes] == ["seed0", "seed1"]
+
+
+# ------------------------------------------------------------------ Weights & Biases
+AGENT = """
+import json, sys
+from wandb.wandb_agent import Agent
+
+agent = Agent(None, None, sweep_id="s1")
+agent._sweep_command = ["${env}", "semiseg", "train", "${args}"]
+for seed in (0, 1):
+    args = json.loads(sys.argv[1]) | {"seed": {"value": seed}}
+    sent = {"type": "run", "run_id": f"r{seed}", "program": "", "args": args}
+    response = agent._process_command(sent)
+    assert "exception" not in response, response
+    assert agent._run_processes[f"r{seed}"].wait(timeout=120) == 0
+"""
+
+
+def test_wandb_agent_runs_what_the_server_chose(root, tmp_path):
+    """W&B's own agent, with the server's messages handed to it, starts two trials offline.
+
+    Catches flags that the agent sends and `semiseg train` refuses, runs that share a folder, and a
+    mirror with another number than the server gave.
+    """
+    values = {name: what for name, what in grid(root)["parameters"].items() if name != "root"}
+    scripts = str(Path(sys.executable).parent)
+    environment = {
+        **os.environ,
+        "PATH": os.pathsep.join([scripts, os.environ["PATH"]]),
+        "PYTHONPATH": str(Path(__file__).parents[1]),
+        "SEMISEG_DATA": root,
+        "WANDB_MODE": "offline",
+        "WANDB_SWEEP_ID": "s1",
+    }
+    command = [sys.executable, "-c", AGENT, json.dumps(values)]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for seed in (0, 1):
+        folder = RunFolder(tmp_path / "runs" / "s1" / f"r{seed}")
+        assert folder.summary.exists()
+        assert f"\nseed: {seed}\n" in folder.config.read_text()
+        assert list(folder.path.glob(f"wandb/offline-run-*-r{seed}"))
