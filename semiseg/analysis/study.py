@@ -8,99 +8,28 @@ report, which only show a :class:`Study`.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, NamedTuple
-
-import numpy as np
+from typing import Any
 
 from semiseg.analysis.arms import find_arms, find_baseline
-from semiseg.analysis.pairing import compared_scores, paired, replicates
+from semiseg.analysis.cells import Cell, Scored, cells_of
+from semiseg.analysis.comparisons import FEW_SUBJECTS, FEW_SUBSETS, Comparison, compare, pairs
+from semiseg.analysis.declaration import Primary
 from semiseg.analysis.runs import Run, Runs
-from semiseg.analysis.statistics import (
-    Interval,
-    holm,
-    mean_interval,
-    mean_test,
-    minimum_detectable,
-    subject_means,
-)
-from semiseg.analysis.subject_tests import Effect, effect_size, sign_flip_test, wilcoxon_test
 from semiseg.errors import UserError
 from semiseg.evaluate.metrics import METRICS, metric_of
 
-FEW_SUBSETS = 3
-"""Label subsets below which a comparison is also tested by permutation of subjects."""
-FEW_SUBJECTS = 6
-"""Scored subjects below which no method is recommended: with 5 the smallest two-sided p of a
-sign-flip test is 2/2^5 = 0.06.
-"""
-
-
-class Scored(NamedTuple):
-    """Which scores a study is about: one metric, on one split, at one checkpoint."""
-
-    metric: str
-    split: str
-    checkpoint: str
-
-
-@dataclasses.dataclass(frozen=True)
-class Cell:
-    """One compared setting at one label budget.
-
-    Attributes:
-      arm: name of the compared setting.
-      labels: annotated subjects.
-      runs: those that have scores.
-      mean_R: a mean for each run, in the order of ``runs``.
-      interval: of the mean over :func:`~semiseg.analysis.pairing.replicates`.
-    """
-
-    arm: str
-    labels: int
-    runs: Runs
-    mean_R: np.ndarray
-    interval: Interval
-
-
-@dataclasses.dataclass(frozen=True)
-class Comparison:
-    """A compared setting minus the baseline at one label budget, paired by subject.
-
-    Attributes:
-      arm: name of the compared setting.
-      baseline: name of the baseline.
-      labels: annotated subjects of both.
-      difference: mean difference with its interval.
-      p: for other label subsets, seeds and subjects (:func:`mean_test`). With fewer than three
-        label subsets, where that test is less sure of itself (experiments/results/statistics.csv),
-        the larger of it and of a permutation of subjects for the models at hand. That one needs no
-        normal distribution, but with S subjects it is never below 2^(1-S): corrected for many
-        methods, ten subjects show nothing.
-      p_holm: ``p`` corrected for all comparisons of the study.
-      paired_by: what pairs the runs beside the subject, see
-        :data:`~semiseg.analysis.pairing.PAIRINGS`.
-      p_wilcoxon: by subject, beside it.
-      effect: how large the difference is, beside its own unit.
-      detectable: the difference that a study with this spread would find with a power of 80 %; NaN
-        where no test can be significant.
-    """
-
-    arm: str
-    baseline: str
-    labels: int
-    difference: Interval
-    p: float
-    p_holm: float
-    paired_by: str
-    p_wilcoxon: float = np.nan
-    effect: Effect = Effect(np.nan, np.nan)
-    detectable: float = np.nan
-
-    @property
-    def significant(self) -> bool:
-        """Whether the test, corrected for the number of comparisons, and the interval say so."""
-        apart = self.difference.low > 0 or self.difference.high < 0
-        return self.p_holm < 0.05 and apart
+__all__ = [
+    "FEW_SUBJECTS",
+    "FEW_SUBSETS",
+    "Cell",
+    "Comparison",
+    "Scored",
+    "Study",
+    "all_pairs",
+    "curve_runs",
+    "ratio_runs",
+    "study",
+]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -118,6 +47,7 @@ class Study:
       cells: (name, annotated subjects) → its scores.
       comparisons: of every other setting with the baseline, at every budget that both have.
       baseline: name of the compared setting that the others are compared with.
+      primary: the comparison declared before the runs; None if all are exploratory.
     """
 
     data: str
@@ -129,6 +59,7 @@ class Study:
     cells: dict[tuple[str, int], Cell]
     comparisons: list[Comparison]
     baseline: str | None
+    primary: Primary | None = None
 
     @property
     def scored(self) -> Scored:
@@ -186,6 +117,9 @@ def study(
     split: str = "val",
     checkpoint: str = "last",
     tests: bool = True,
+    *,
+    baseline: str | None = None,
+    primary: Primary | None = None,
 ) -> Study:
     """Intervals and comparisons of the runs of one data set.
 
@@ -194,11 +128,15 @@ def study(
       metric: a name of :data:`semiseg.evaluate.metrics.METRICS`.
       split: "val" or "test".
       checkpoint: "last" or "val_best".
-      tests: False leaves the comparisons out. Only the primary metric is tested, or Holm's family
+      tests: False leaves the comparisons out. Only the primary metric is tested, or the family
         would have to hold every metric.
+      baseline: name of the compared setting that the others are compared with, see
+        :func:`semiseg.analysis.arms.find_arms`; by default the supervised one.
+      primary: a comparison declared before the runs, which is tested by itself.
 
     Raises:
-      UserError: the runs are of several data sets, or were never scored so.
+      UserError: the runs are of several data sets, or were never scored so; or nothing is called
+        as ``baseline`` or ``primary`` say.
     """
     scored = Scored(metric_of(metric).name, split, checkpoint)
     data = sorted({run.data for run in runs})
@@ -209,13 +147,16 @@ def study(
         )
     _check_told_apart(runs)
     arms = find_arms(runs)
-    cells = _cells(arms, scored)
+    cells = cells_of(arms, scored)
     if not cells:
         raise _never_scored(runs[0], scored)
     with_scores = {arm for arm, _ in cells}
     arms = {arm: members for arm, members in arms.items() if arm in with_scores}
-    baseline = find_baseline(arms)
-    comparisons = compare(cells, baseline, scored) if baseline and tests else []
+    baseline = _baseline(arms, baseline)
+    comparisons: list[Comparison] = []
+    if baseline and tests:
+        _check_primary(cells, baseline, primary)
+        comparisons = compare(cells, baseline, scored, primary)
     unit = next((run.scores.units.get(metric, "") for run in runs), "")
     return Study(
         data[0],
@@ -225,7 +166,17 @@ def study(
         cells,
         comparisons,
         baseline,
+        primary,
     )
+
+
+def all_pairs(s: Study, labels: int) -> list[Comparison]:
+    """Every compared setting against every other one at one budget, corrected as one family.
+
+    Of each pair the later one in the order of the study is compared with the earlier one.
+    """
+    at_budget = [s.cells[arm, labels] for arm in s.arms if (arm, labels) in s.cells]
+    return pairs(at_budget, s.scored)
 
 
 def curve_runs(runs: Runs) -> Runs:
@@ -264,38 +215,33 @@ def _replica(run: Run) -> tuple[Any, ...]:
     return (run.method, run.labels, run.label_subset, run.seed)
 
 
-# ------------------------------------------------------------------ cells
-def _cells(
-    arms: dict[str, Runs],
-    scored: Scored,
-) -> dict[tuple[str, int], Cell]:
-    cells = {}
-    for arm, members in arms.items():
-        for labels in sorted({run.labels for run in members}):
-            cell = _cell(arm, labels, members.where(labels=labels), scored)
-            if cell is not None:
-                cells[arm, labels] = cell
-    return cells
+def _baseline(arms: dict[str, Runs], name: str | None) -> str | None:
+    """The setting of this name; without a name the usual one."""
+    if name is None:
+        return find_baseline(arms)
+    if name not in arms:
+        raise UserError(
+            f"no compared setting is called {name!r}", remedy=f"take one of {', '.join(arms)}"
+        )
+    return name
 
 
-def _cell(
-    arm: str,
-    labels: int,
-    runs: Runs,
-    scored: Scored,
-) -> Cell | None:
-    """The scores of the runs; None where none of them has any."""
-    _, values_RS = compared_scores(runs, *scored)
-    has_scores = np.flatnonzero(~np.isnan(values_RS).all(1)).tolist()
-    if not has_scores:
-        return None
-    runs = Runs([runs[r] for r in has_scores])
-    values_RS = values_RS[has_scores]
-    rows, subset_R = replicates(runs)
-    lowest, highest = METRICS[scored.metric].bounds
-    interval = mean_interval(values_RS[rows], subset_R)
-    interval = interval._replace(low=max(interval.low, lowest), high=min(interval.high, highest))
-    return Cell(arm, labels, runs, np.nanmean(values_RS, 1), interval)
+def _check_primary(
+    cells: dict[tuple[str, int], Cell], baseline: str, primary: Primary | None
+) -> None:
+    """Refuse a declared comparison that the runs do not hold."""
+    if primary is None:
+        return
+    possible = [
+        str(Primary(arm, labels))
+        for arm, labels in cells
+        if arm != baseline and (baseline, labels) in cells
+    ]
+    if str(primary) not in possible:
+        raise UserError(
+            f"no runs compare {primary} with {baseline}",
+            remedy=f"take one of {', '.join(possible)}",
+        )
 
 
 def _never_scored(run: Run, scored: Scored) -> UserError:
@@ -326,55 +272,3 @@ def _check_told_apart(runs: Runs) -> None:
                 where=run.path,
                 remedy="give the run folders instead of the table, or runs.where(ratio=0)",
             )
-
-
-# ------------------------------------------------------------------ comparisons
-def compare(
-    cells: dict[tuple[str, int], Cell],
-    baseline: str,
-    scored: Scored,
-) -> list[Comparison]:
-    """Every compared setting against the baseline, at every budget that both have.
-
-    Together they are one family for Holm's correction.
-    """
-    comparisons = [
-        _compare(cell, cells[baseline, cell.labels], scored)
-        for cell in cells.values()
-        if cell.arm != baseline and (baseline, cell.labels) in cells
-    ]
-    corrected = holm([c.p for c in comparisons]).tolist()
-    return [dataclasses.replace(c, p_holm=p) for c, p in zip(comparisons, corrected, strict=True)]
-
-
-def _compare(
-    cell: Cell,
-    base: Cell,
-    scored: Scored,
-) -> Comparison:
-    """A comparison whose ``p_holm`` is not known yet."""
-    (target, reference), subset_R, paired_by = paired([cell.runs, base.runs], *scored)
-    values_RS = target - reference
-    difference_S = subject_means(values_RS, subset_R)
-    p = mean_test(values_RS, subset_R)
-    p_wilcoxon = np.nan
-    detectable = minimum_detectable(values_RS, subset_R)
-    from_folders = all(run.table is None for run in (*cell.runs, *base.runs))
-    if difference_S.size > 1 or from_folders:
-        p_wilcoxon = wilcoxon_test(difference_S)
-        if len(set(subset_R)) < FEW_SUBSETS:
-            p = float(np.fmax(p, sign_flip_test(difference_S)))
-            if np.count_nonzero(~np.isnan(difference_S)) < FEW_SUBJECTS:
-                detectable = np.nan
-    return Comparison(
-        cell.arm,
-        base.arm,
-        cell.labels,
-        mean_interval(values_RS, subset_R),
-        p,
-        np.nan,
-        paired_by,
-        p_wilcoxon,
-        effect_size(difference_S),
-        detectable,
-    )

@@ -1,0 +1,74 @@
+"""Cells of a study: one compared setting at one label budget, with its interval."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import NamedTuple
+
+import numpy as np
+
+from semiseg.analysis.pairing import compared_scores, replicates
+from semiseg.analysis.runs import Runs
+from semiseg.analysis.statistics import Interval, mean_interval
+from semiseg.evaluate.metrics import METRICS
+
+
+class Scored(NamedTuple):
+    """Which scores a study is about: one metric, on one split, at one checkpoint."""
+
+    metric: str
+    split: str
+    checkpoint: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """One compared setting at one label budget.
+
+    Attributes:
+      arm: name of the compared setting.
+      labels: annotated subjects.
+      runs: those that have scores.
+      mean_R: a mean for each run, in the order of ``runs``.
+      interval: of the mean over :func:`~semiseg.analysis.pairing.replicates`.
+    """
+
+    arm: str
+    labels: int
+    runs: Runs
+    mean_R: np.ndarray
+    interval: Interval
+
+
+def cells_of(
+    arms: dict[str, Runs],
+    scored: Scored,
+) -> dict[tuple[str, int], Cell]:
+    """The cell of every setting and budget that has scores."""
+    cells = {}
+    for arm, members in arms.items():
+        for labels in sorted({run.labels for run in members}):
+            cell = _cell(arm, labels, members.where(labels=labels), scored)
+            if cell is not None:
+                cells[arm, labels] = cell
+    return cells
+
+
+def _cell(
+    arm: str,
+    labels: int,
+    runs: Runs,
+    scored: Scored,
+) -> Cell | None:
+    """The scores of the runs; None where none of them has any."""
+    _, values_RS = compared_scores(runs, *scored)
+    has_scores = np.flatnonzero(~np.isnan(values_RS).all(1)).tolist()
+    if not has_scores:
+        return None
+    runs = Runs([runs[r] for r in has_scores])
+    values_RS = values_RS[has_scores]
+    rows, subset_R = replicates(runs)
+    lowest, highest = METRICS[scored.metric].bounds
+    interval = mean_interval(values_RS[rows], subset_R)
+    interval = interval._replace(low=max(interval.low, lowest), high=min(interval.high, highest))
+    return Cell(arm, labels, runs, np.nanmean(values_RS, 1), interval)
