@@ -235,8 +235,9 @@ def test_evaluate_predict_report_and_export_take_the_plug_in(run, place):
 
 
 def test_a_run_folder_imports_nothing(run, place):
-    """Nobody's code runs because a folder names it: the remedy is a flag. A report needs no code.
-    Catches a plug-in that is imported from beside the run, and a traceback.
+    """Nobody's code runs because a folder names it: the remedy is a flag. A report needs no code,
+    and says what it leaves out. Catches a plug-in that is imported from beside the run, a
+    traceback, and a metric that is dropped without a word.
     """
     evaluated = command(place, "evaluate", "run")
     assert evaluated.returncode == 2
@@ -244,6 +245,9 @@ def test_a_run_folder_imports_nothing(run, place):
     assert f"{line}--plugin mine.py" in evaluated.stderr
     (loaded,) = semiseg.load_runs(run)
     assert loaded.method == "plain"
+    reported = command(place, "report", "run", "--out=plain")
+    assert reported.returncode == 0, reported.stderr
+    assert "left out, since nothing defines them: errors; give the file" in reported.stderr
 
 
 def test_a_changed_plug_in_does_not_go_on_with_a_run(run, place):

@@ -5,14 +5,18 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
 from semiseg.cli.arguments import write_output
 from semiseg.cli.typed import typed
+
+if TYPE_CHECKING:
+    from semiseg.analysis.runs import Runs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,13 +51,31 @@ def main(argv: Sequence[str]) -> int:
             "semiseg report: no run folder given; name one, as in `semiseg report runs --out "
             "report`"
         )
-    summary = write_report(load_runs(args.runs), args.out, args.split, args.metric)
+    runs = load_runs(args.runs)
+    _say_left_out(runs)
+    summary = write_report(runs, args.out, args.split, args.metric)
     if args.json:
         text = json.dumps(_without_nan(summary), indent=1, ensure_ascii=False)
         write_output(args.json, f"{text}\n")
     print(*summary["answers"], sep="\n")
     print(args.out / "report.html")
     return 0
+
+
+def _say_left_out(runs: Runs) -> None:
+    """A line on stderr for metrics that the runs were scored with and nothing here defines."""
+    from semiseg.evaluate.metrics import METRICS
+
+    scored: set[str] = set()
+    for run in runs:
+        scored.update(run.scores.axes[2])
+    unknown = sorted(scored - set(METRICS))
+    if unknown:
+        print(
+            f"left out, since nothing defines them: {', '.join(unknown)}; give the file that "
+            f"registers them with --plugin",
+            file=sys.stderr,
+        )
 
 
 def _without_nan(value: Any) -> Any:

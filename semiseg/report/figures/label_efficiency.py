@@ -134,9 +134,9 @@ def _draw_runs(
     ax.scatter(
         np.concatenate(places),
         np.concatenate([c.mean_R for c in cells]),
-        s=11,
+        s=13,
         color=style.colour,
-        alpha=0.35,
+        alpha=0.55,
         lw=0,
         marker=style.marker,
         zorder=2,
