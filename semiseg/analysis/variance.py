@@ -69,9 +69,8 @@ def variance_split(values_RS: np.ndarray, subset_R: Sequence[Any]) -> Split:
     >>> f"subset {split.subset:.3f}, subject {split.subject:.3f}, residual {split.residual:.3f}"
     'subset 0.129, subject 0.071, residual 0.058'
     """
-    y_JNS = _balanced(np.asarray(values_RS, dtype=float), subset_R)
-    j, n, s = y_JNS.shape
-    if s < 2:
+    m = mean_squares(values_RS, subset_R)
+    if m.subjects < 2:
         return Split(
             np.nan,
             np.nan,
@@ -79,6 +78,63 @@ def variance_split(values_RS: np.ndarray, subset_R: Sequence[Any]) -> Split:
             np.nan,
             np.nan,
         )
+
+    # Expected: between_seeds = seed² + residual² / S, crossed = interaction² + residual² / N. What
+    # a subset's mean owes to its seeds and subjects is taken off it.
+    seed = m.seed - m.residual / m.subjects
+    if m.seeds > 1:
+        interaction = m.interaction - m.residual / m.seeds
+        subset = m.subset - (m.seed / m.seeds + interaction / m.subjects)
+        by_chance = m.residual / m.seeds
+    else:  # the seed stays in
+        interaction = m.interaction
+        subset = m.subset - m.interaction / m.subjects
+        by_chance = 0.0
+    if m.subsets > 1:
+        by_chance = m.interaction / m.subsets
+    subject = m.subject - by_chance
+    return Split(*map(_deviation, (subset, seed, subject, interaction, m.residual)))
+
+
+class MeanSquares(NamedTuple):
+    """Variances of the means of a balanced table, by what they are between.
+
+    NaN where a factor has one member.
+
+    Attributes:
+      subset: of the means of the label subsets; J - 1 degrees of freedom.
+      seed: of the means of the runs within a subset; J (N - 1).
+      subject: of the means of the subjects; S - 1.
+      interaction: of subset × subject; (J - 1) (S - 1).
+      residual: of seed × subject within a subset; J (N - 1) (S - 1).
+      subsets, seeds, subjects: J, N and S of the balanced table.
+    """
+
+    subset: float
+    seed: float
+    subject: float
+    interaction: float
+    residual: float
+    subsets: int
+    seeds: int
+    subjects: int
+
+
+def mean_squares(values_RS: np.ndarray, subset_R: Sequence[Any]) -> MeanSquares:
+    """The variances of the means of a table, from which components and predictions are made.
+
+    Args:
+      values_RS, subset_R: see :func:`variance_split`, which says how the table is balanced.
+
+    >>> y_RS = np.array([[0.5, 0.7, 0.6], [0.6, 0.7, 0.6], [0.7, 0.9, 0.8], [0.7, 0.8, 0.9]])
+    >>> m = mean_squares(y_RS, ["a", "a", "b", "b"])
+    >>> f"{m.subset:.4f} between {m.subsets} subsets, {m.seed:.4f} between {m.seeds} seeds"
+    '0.0168 between 2 subsets, 0.0003 between 2 seeds'
+    """
+    y_JNS = _balanced(np.asarray(values_RS, dtype=float), subset_R)
+    j, n, s = y_JNS.shape
+    if s < 2:
+        return MeanSquares(np.nan, np.nan, np.nan, np.nan, np.nan, j, n, s)
     mean = y_JNS.mean()
     mean_J = y_JNS.mean((1, 2))
     mean_S = y_JNS.mean((0, 1))
@@ -92,22 +148,16 @@ def variance_split(values_RS: np.ndarray, subset_R: Sequence[Any]) -> Split:
     crossed = _over((crossed_JS**2).sum(), (j - 1) * (s - 1))
     between_subsets = _over(((mean_J - mean) ** 2).sum(), j - 1)
     between_subjects = float(((mean_S - mean) ** 2).sum() / (s - 1))
-
-    # Expected: between_seeds = seed² + residual² / S, crossed = interaction² + residual² / N. What
-    # a subset's mean owes to its seeds and subjects is taken off it.
-    seed = between_seeds - residual / s
-    if n > 1:
-        interaction = crossed - residual / n
-        subset = between_subsets - (between_seeds / n + interaction / s)
-        by_chance = residual / n
-    else:  # the seed stays in
-        interaction = crossed
-        subset = between_subsets - crossed / s
-        by_chance = 0.0
-    if j > 1:
-        by_chance = crossed / j
-    subject = between_subjects - by_chance
-    return Split(*map(_deviation, (subset, seed, subject, interaction, residual)))
+    return MeanSquares(
+        between_subsets,
+        between_seeds,
+        between_subjects,
+        crossed,
+        residual,
+        j,
+        n,
+        s,
+    )
 
 
 def _balanced(
