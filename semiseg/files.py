@@ -5,6 +5,7 @@ clear error where one cannot be read.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import time
@@ -95,6 +96,12 @@ def _mapping(content: Any, path: Path, remedy: str | None = None) -> dict[str, A
     if not isinstance(content, dict):
         raise UserError("holds no mapping of names to values", where=path, remedy=remedy)
     return content
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file's bytes, hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 # ------------------------------------------------------------------ one process at a time

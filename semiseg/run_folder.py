@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from semiseg.errors import UserError
-from semiseg.files import read_json, replacing, write_text
+from semiseg.files import file_hash, read_json, replacing, write_text
 
 CONFIG = "config.yaml"
 ENVIRONMENT = "env.json"
@@ -31,6 +31,7 @@ EARLY_STOP = "stopped.json"
 TRACKING = "wandb.json"
 TRACKING_FILES = "wandb"
 TENSORBOARD = "tensorboard"
+STUDY = "study.yaml"
 SAMPLES = "grid.png"
 SAMPLES_BY_STEP = "grids"
 
@@ -220,6 +221,14 @@ class RunFolder:
         """Write per_subject.csv; a row has :data:`SCORE_COLUMNS`."""
         with replacing(self.scores) as partial, partial.open("w", newline="") as file:
             csv.writer(file, lineterminator="\n").writerows([SCORE_COLUMNS, *rows])
+
+
+def study_hash(folder: Path) -> dict[str, str]:
+    """What a run records of the declaration that lies beside its folder: nothing where there is
+    none.
+    """
+    file = folder.absolute().parent / STUDY
+    return {"study": file_hash(file)} if file.is_file() else {}
 
 
 def whole_lines(text: str) -> Iterator[dict[str, Any]]:

@@ -34,8 +34,10 @@ class Declaration:
     """How a study will be read, written down before its runs.
 
     Attributes:
+      question: in one's own words; "" for none.
       primary: the comparison that is tested by itself; None if all are exploratory.
       baseline: name of the setting that the others are compared with; None for the usual one.
+      metric: the primary metric.
       margin: the difference that does not matter, in the unit of the metric; None if none is named.
       family: which comparisons are corrected together: those with the baseline, or all pairs.
       choose_on: the split whose scores choose the setting that the report recommends.
@@ -43,8 +45,10 @@ class Declaration:
       date: when the declaration was written; None if it is not known.
     """
 
+    question: str = ""
     primary: Primary | None = None
     baseline: str | None = None
+    metric: str = "dice"
     margin: float | None = None
     family: Literal["baseline", "pairs"] = "baseline"
     choose_on: Literal["val", "test"] = "val"

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from semiseg.data.info import StoreInfo, file_hash
+from semiseg.data.info import StoreInfo
 from semiseg.data.readers import dsb2018
 from semiseg.data.source import SPLITS
 from semiseg.errors import UserError
+from semiseg.files import file_hash
 
 if TYPE_CHECKING:
     from semiseg.types import Case

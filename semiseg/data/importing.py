@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from semiseg.data import array_records, data_card, readers, set_folder, store
-from semiseg.data.info import StoreInfo, file_hash
+from semiseg.data.info import StoreInfo
 from semiseg.data.pixel_counts import PixelCounts
 from semiseg.data.problems import case_problems
 from semiseg.data.source import SPLITS, CaseRef, Source, progress_bar
 from semiseg.errors import UserError
+from semiseg.files import file_hash
 from semiseg.types import Case
 
 

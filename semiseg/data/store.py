@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Any
 
 from semiseg import __version__
 from semiseg.data import embedded
-from semiseg.data.info import StoreInfo, file_hash
+from semiseg.data.info import StoreInfo
 from semiseg.data.set_folder import DESCRIPTION, LEDGER, checked_name, recover, root_folder
 from semiseg.data.source import SPLITS
 from semiseg.errors import UserError
+from semiseg.files import file_hash
 
 if TYPE_CHECKING:
     from semiseg.types import Case

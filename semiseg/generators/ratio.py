@@ -26,9 +26,8 @@ import numpy as np
 
 from semiseg.config import Trial
 from semiseg.data import importing, set_folder, store
-from semiseg.data.info import file_hash
 from semiseg.errors import UserError
-from semiseg.files import Lock, write_text
+from semiseg.files import Lock, file_hash, write_text
 from semiseg.generators import fit, quality_report, sample
 from semiseg.generators import settings as setting
 from semiseg.generators.budget import Budget, read_budget

@@ -24,10 +24,9 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from semiseg.data.info import file_hash
 from semiseg.data.source import progress_bar
 from semiseg.errors import UserError
-from semiseg.files import write_text
+from semiseg.files import file_hash, write_text
 from semiseg.generators import masks, paint
 from semiseg.generators import settings as setting
 from semiseg.generators.budget import Budget, read_budget

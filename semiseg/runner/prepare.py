@@ -13,7 +13,7 @@ from semiseg import config, plugins
 from semiseg.config import Trial
 from semiseg.data.store import StoreInfo
 from semiseg.errors import UserError
-from semiseg.run_folder import BEFORE_TRAINING, CONFIG, ENVIRONMENT, RunFolder
+from semiseg.run_folder import BEFORE_TRAINING, CONFIG, ENVIRONMENT, RunFolder, study_hash
 from semiseg.runner.versions import environment
 from semiseg.train.loop import Interrupted
 
@@ -39,7 +39,8 @@ def open_folder(folder: RunFolder, trial: Trial, info: StoreInfo) -> None:
         raise UserError(f"{folder}: is not empty and holds no run; choose another --out")
     try:
         folder.path.mkdir(parents=True, exist_ok=True)
-        folder.write_environment({**environment(), "data_fingerprint": info.fingerprint})
+        facts = {**environment(), "data_fingerprint": info.fingerprint, **study_hash(folder.path)}
+        folder.write_environment(facts)
         folder.write_config(config.to_yaml(trial))
     except OSError as error:
         raise UserError(

@@ -13,8 +13,8 @@ from data_samples import picture, write_png
 
 from semiseg.data import array_records as records
 from semiseg.data import importing, readers, set_folder, store
-from semiseg.data.info import file_hash
 from semiseg.errors import UserError
+from semiseg.files import file_hash
 
 
 @pytest.fixture
