@@ -34,6 +34,18 @@ class Interaction(NamedTuple):
     p: float
 
 
+class Trend(NamedTuple):
+    """By how much a score grows with each doubling of a dose.
+
+    Attributes:
+      slope: per doubling, in the unit of the scores.
+      p: two-sided, of "it neither grows nor shrinks".
+    """
+
+    slope: Interval
+    p: float
+
+
 def area_weights(budgets: Sequence[float]) -> np.ndarray:
     """``(B,)`` weights of the budgets in the area under a curve that is linear in log n; they sum
     to 1.
@@ -94,6 +106,33 @@ def area_interval(
     return mean_interval(area_RS, subset_R), mean_test(area_RS, subset_R)
 
 
+def log_trend(
+    tables: Sequence[np.ndarray],
+    subset_R: Sequence[Any],
+    doses: Sequence[float],
+) -> Trend:
+    """Least-squares slope over log2 of a dose (label budget, ratio of synthetic images), tested.
+
+    It is one contrast of the tables, so interval and test are those of a mean. One test over all
+    doses has more power than a test a dose, and needs no correction.
+
+    Args:
+      tables: one ``(R, S)`` table a dose, rows and columns as in :func:`curve_area`.
+      subset_R: the label subset of each row.
+      doses: positive, ascending.
+
+    >>> tables = [np.array([[0.01, 0.02, 0.03]]) * k for k in (1, 2, 3)]
+    >>> trend = log_trend(tables, ["a"], [0.5, 1, 2])
+    >>> f"{trend.slope.mean:.2f} a doubling, p = {trend.p:.2f}"
+    '0.02 a doubling, p = 0.07'
+    """
+    area_weights(doses)
+    log_n_B = np.log2(np.asarray(doses, dtype=float))
+    centred_B = log_n_B - log_n_B.mean()
+    slope_RS = np.tensordot(centred_B / (centred_B @ centred_B), _stacked(tables), 1)
+    return Trend(mean_interval(slope_RS, subset_R), mean_test(slope_RS, subset_R))
+
+
 def budget_interaction(
     differences: Sequence[np.ndarray],
     subset_R: Sequence[Any],
@@ -117,17 +156,13 @@ def budget_interaction(
     >>> f"{test.slope.mean:+.3f} a doubling, constant: p = {test.p:.4f}"
     '-0.039 a doubling, constant: p = 0.0000'
     """
-    area_weights(budgets)
+    trend = log_trend(differences, subset_R, budgets)
     stacked_BRS = _stacked(differences)
-    log_n_B = np.log2(np.asarray(budgets, dtype=float))
-    centred_B = log_n_B - log_n_B.mean()
-    slope_RS = np.tensordot(centred_B / (centred_B @ centred_B), stacked_BRS, 1)
     p_B = []
-    for contrast_B in _one_against_others(len(log_n_B)):
+    for contrast_B in _one_against_others(len(stacked_BRS)):
         p_B.append(mean_test(np.tensordot(contrast_B, stacked_BRS, 1), subset_R))
     return Interaction(
-        mean_interval(slope_RS, subset_R),
-        mean_test(slope_RS, subset_R),
+        *trend,
         float(np.nanmin(holm(p_B))) if np.isfinite(p_B).any() else np.nan,
     )
 
