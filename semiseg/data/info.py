@@ -22,6 +22,9 @@ class StoreInfo:
         hold the same data.
       format, source: what it was imported from.
       files: record file → SHA-256.
+      allowed: what the import would have refused but was told to pass: ``subjects_are_images`` (the
+        number of images that the names would have joined), ``near_duplicates`` (pairs of subjects),
+        ``generated`` (1: a generated set, whose pairs may repeat).
     """
 
     name: str
@@ -38,6 +41,7 @@ class StoreInfo:
     format: str
     source: str
     files: dict[str, str] = dataclasses.field(default_factory=dict)
+    allowed: dict[str, int] = dataclasses.field(default_factory=dict)
 
     @property
     def folder(self) -> Path:

@@ -1,0 +1,135 @@
+"""Images that look alike: recompressed, brightened, resized, mirrored or turned copies, and
+neighbouring frames of one specimen.
+
+An image is described by the detail of its grey levels on a grid of 16 × 16 cells. Two images look
+alike if the descriptions correlate by :data:`THRESHOLD` in one of the eight ways to mirror and turn
+a square. So 20,000 images are searched in seconds, and no pixel is read again.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+CELLS = 16
+"""Cells along each side of the grid."""
+THRESHOLD = 0.85
+"""Images that correlate by this look alike.
+
+Measured (``experiments/benchmarks/near_duplicates.py``): the highest correlation of images of two
+subjects is 0.50 in ACDC, 0.72 in the MSD hippocampus and 0.56 in HC18. Copies that were saved as
+JPEG of quality 30, brightened (gamma 1.6), blurred by noise of 5 %, halved in size, mirrored or
+turned correlate by at least 0.90 in 99 of 100 images.
+"""
+FEWEST_CELLS = 6
+"""An image whose detail lies in fewer cells than these (an empty slice with one bright spot) looks
+like many others and is not compared."""
+_BLOCK = 2048
+
+
+def description(image: np.ndarray) -> np.ndarray:
+    """``(16, 16)`` int8: the detail of an image ``(H, W, C)`` at the scale of two cells; zeros for
+    an image of one grey level.
+
+    Detail is the mean grey level of each cell without the mean of its surroundings (a Gaussian of
+    one cell). So brightness, contrast and slow shading do not count.
+
+    >>> description(np.zeros((40, 36, 1))).any()
+    np.False_
+    >>> picture = np.random.default_rng(0).random((40, 36, 1))
+    >>> np.array_equal(description(picture), description(50 + 7 * picture))
+    True
+    """
+    from scipy import ndimage
+
+    cells = _cell_means(image.astype(np.float32).mean(-1))
+    detail = cells - ndimage.gaussian_filter(cells, 1, mode="nearest")
+    largest = np.abs(detail).max()
+    noise = 1e-5 * np.abs(cells).max()  # of the sums in double precision
+    if largest <= noise:
+        return np.zeros((CELLS, CELLS), np.int8)
+    scaled: np.ndarray = np.round(127 * detail / largest).astype(np.int8)
+    return scaled
+
+
+def _cell_means(grey: np.ndarray) -> np.ndarray:
+    """Mean of ``(H, W)`` over each cell of the grid; a cell may begin inside a pixel."""
+    rows = _overlap(grey.shape[0])
+    columns = _overlap(grey.shape[1])
+    return rows @ grey.astype(np.float64) @ columns.T
+
+
+def _overlap(length: int) -> np.ndarray:
+    """``(16, length)``: the share of each pixel in each cell's mean."""
+    edges = np.linspace(0, length, CELLS + 1)
+    starts = np.arange(length)
+    shared = np.minimum(edges[1:, None], starts + 1) - np.maximum(edges[:-1, None], starts)
+    return np.clip(shared, 0, None) * (CELLS / length)
+
+
+class Pair(NamedTuple):
+    """Two images that look alike.
+
+    Attributes:
+      first, second: their indices.
+      correlation: of their descriptions.
+    """
+
+    first: int
+    second: int
+    correlation: float
+
+
+def pairs(first: np.ndarray, second: np.ndarray, threshold: float = THRESHOLD) -> list[Pair]:
+    """Every image of ``first`` with the image of ``second`` that looks most like it, where the two
+    look alike.
+
+    Args:
+      first: ``(N, 16, 16)`` int8 descriptions.
+      second: ``(M, 16, 16)`` int8 descriptions, e.g. of another split.
+      threshold: least correlation.
+
+    >>> pictures = np.random.default_rng(0).random((3, 32, 32, 1))
+    >>> some = np.stack([description(picture) for picture in pictures])
+    >>> turned = np.stack([description(np.rot90(picture)) for picture in pictures[1:]])
+    >>> [(pair.first, pair.second) for pair in pairs(some, turned)]
+    [(1, 0), (2, 1)]
+    """
+    if not len(first) or not len(second):
+        return []
+    vectors = _unit_vectors(first)
+    best = np.full(len(first), -1.0, np.float32)
+    where = np.zeros(len(first), int)
+    for start in range(0, len(second), _BLOCK):
+        block = second[start : start + _BLOCK]
+        for others in _turned(block):
+            correlation = vectors @ _unit_vectors(others).T
+            highest = correlation.max(1)
+            better = np.flatnonzero(highest > best)
+            where[better] = start + correlation[better].argmax(1)
+            best[better] = highest[better]
+    alike = np.flatnonzero(best >= threshold)
+    return [Pair(int(i), int(where[i]), float(best[i])) for i in alike]
+
+
+def _turned(descriptions: np.ndarray) -> list[np.ndarray]:
+    """The eight ways to mirror and turn a square."""
+    ways: list[np.ndarray] = []
+    for quarter_turns in range(4):
+        turned = np.rot90(descriptions, quarter_turns, (1, 2))
+        ways += [turned, turned[:, :, ::-1]]
+    return ways
+
+
+def _unit_vectors(descriptions: np.ndarray) -> np.ndarray:
+    """``(N, 256)`` float32 of mean 0 and norm 1; zeros where too few cells hold the detail."""
+    vectors = descriptions.reshape(len(descriptions), -1).astype(np.float32)
+    vectors -= vectors.mean(1, keepdims=True)
+    norm = np.sqrt(np.square(vectors).sum(1, keepdims=True))
+    vectors /= np.maximum(norm, 1e-6)
+    # 1 / Σ v⁴ is the number of cells where all cells that hold detail hold the same
+    effective = 1 / np.maximum((vectors**4).sum(1), 1e-6)
+    empty = (norm[:, 0] < 1e-6) | (effective < FEWEST_CELLS)
+    vectors[empty] = 0
+    return vectors
