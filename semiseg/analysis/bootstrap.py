@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from semiseg.analysis.statistics import Interval, even_weights, scored
+from semiseg.analysis.statistics import Interval, codes, defined_part, even_weights
 
 
 def hierarchical_bootstrap(
@@ -30,14 +30,16 @@ def hierarchical_bootstrap(
     """Percentile interval of the mean score over label subsets, seeds and subjects.
 
     Each draw resamples, with replacement, (1) the label subsets, (2) the runs in each drawn subset,
-    (3) the subjects, once for all runs. A run's score is the mean over its defined subjects;
+    (3) the subjects, or their groups where a
+    design has groups, once for all runs. A run's score is the mean over its defined subjects;
     subsets weigh the same however many runs they have. A factor with one member is not resampled,
     so the interval says nothing about it: see :attr:`Interval.covers`.
 
     Args:
       values_RS: scores, NaN where undefined; a run or a subject without any defined score is left
         out.
-      subset_R: the label subset of each run; runs of equal value are the seeds of one subset.
+      subset_R: the label subset of each run, or a :class:`~semiseg.analysis.design.Design`; runs of
+        equal value are the seeds of one subset.
       draws: bootstrap draws.
       level: of the interval.
       seed: of the random numbers; the same call gives the same interval.
@@ -49,19 +51,19 @@ def hierarchical_bootstrap(
     >>> f"{interval.mean:.2f} [{interval.low:.2f}, {interval.high:.2f}]"
     '0.80 [0.70, 0.90]'
     """
-    values_RS, code_R = scored(values_RS, subset_R)
+    values_RS, design = defined_part(values_RS, subset_R)
     if not values_RS.size:
         return Interval(np.nan, np.nan, np.nan, 0, 0, 0)
+    code_R = codes(design.subset_R)
     runs, subjects = values_RS.shape
     subsets = int(code_R.max()) + 1
     mean = _mean(values_RS, even_weights(code_R)[None], np.ones((1, subjects)))[0]
     rng = np.random.default_rng(seed)
     weight_DR = _nested_weights(rng, code_R, draws)
-    weight_DS = rng.multinomial(
-        subjects,
-        np.full(subjects, 1 / subjects),
-        size=draws,
-    )
+    code_S = np.arange(subjects) if design.group_S is None else codes(design.group_S)
+    groups = int(np.max(code_S)) + 1
+    weight_DG = rng.multinomial(groups, np.full(groups, 1 / groups), size=draws)
+    weight_DS = weight_DG[:, code_S]
     mean_D = _mean(values_RS, weight_DR, weight_DS)
     tail = (1 - level) / 2
     low, high = np.nanquantile(mean_D, [tail, 1 - tail])
@@ -72,6 +74,7 @@ def hierarchical_bootstrap(
         runs,
         subsets,
         subjects,
+        design.clusters or 0,
     )
 
 

@@ -5,14 +5,14 @@ Pure numpy and scipy; it knows nothing of files.
 A score varies because other patients could have been annotated (label subset), because training is
 random (seed within subset), and because other patients could have been tested (subject). Runs are
 nested: seeds within label subsets. Subjects are crossed with runs: every run is scored on the same
-ones. :func:`mean_interval` adds up what the three contribute; its coverage is in
-experiments/simulate_statistics.py. Tests by subject alone are in
+ones; look-alike subjects are one cluster. :func:`mean_interval` adds up what the three contribute;
+its coverage is in experiments/simulate_coverage.py. Tests by subject alone are in
 :mod:`semiseg.analysis.subject_tests`.
 
 Sources: Satterthwaite, Biometrics Bull. 2(6), 1946 (degrees of freedom of a sum of variances);
 Cameron, Gelbach & Miller, J. Bus. Econ. Stat. 29(2), 2011 (two-way clusters: V_runs + V_subjects -
-V_both); Bloom, Eval. Rev. 19(5), 1995 (minimum detectable effect); Holm, Scand. J. Stat. 6(2), 1979
-(corrected p-values).
+V_both); Nadeau & Bengio, Mach. Learn. 52(3), 2003 (training sets that overlap); Bloom, Eval. Rev.
+19(5), 1995 (minimum detectable effect); Holm, Scand. J. Stat. 6(2), 1979 (corrected p-values).
 """
 
 from __future__ import annotations
@@ -23,6 +23,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy.stats
 
+from semiseg.analysis import skewness
+from semiseg.analysis.clusters import Between, between_clusters
+from semiseg.analysis.design import Design, as_design
+
 
 class Interval(NamedTuple):
     """A mean with its interval, in the unit of the scores.
@@ -31,6 +35,7 @@ class Interval(NamedTuple):
       mean: the estimate.
       low, high: ends of the interval; both are the mean where nothing varied.
       n_runs, n_subsets, n_subjects: what the mean is over.
+      n_groups: groups of look-alike subjects; 0 where every subject stands for itself.
     """
 
     mean: float
@@ -39,6 +44,7 @@ class Interval(NamedTuple):
     n_runs: int
     n_subsets: int
     n_subjects: int
+    n_groups: int = 0
 
     @property
     def covers(self) -> str:
@@ -66,6 +72,8 @@ class Spread(NamedTuple):
       error: standard error of the mean; NaN where nothing could vary.
       df: degrees of freedom of the error; NaN where nothing could vary.
       n_runs, n_subsets, n_subjects: what the mean is over.
+      n_groups: groups of look-alike subjects; 0 where every subject stands for itself.
+      skewness: of the mean, from the skewness of the subjects' scores.
     """
 
     mean: float
@@ -74,32 +82,40 @@ class Spread(NamedTuple):
     n_runs: int
     n_subsets: int
     n_subjects: int
+    n_groups: int = 0
+    skewness: float = 0.0
 
 
 def spread(values_RS: np.ndarray, subset_R: Sequence[Any]) -> Spread:
     """Mean over label subsets, runs and subjects, and its standard error.
 
     Runs are clusters by their label subset (by themselves where there is one subset), subjects are
-    crossed clusters. With u the contribution of a score to the mean, V_A and V_C are the sums of
-    squares of u added up by subset and by subject and V_X that of their interaction, each times
-    n/(n-1): in a balanced table the mean squares of a two-way analysis of variance. The squared
+    crossed clusters, by their group where a design has groups. With u the contribution of a score
+    to the mean, V_A and V_C are the sums of squares of u added up by subset and by subject (or
+    group) and V_X that of their interaction, each divided by 1 - w for a cluster with share w in
+    the mean: in a balanced table the mean squares of a two-way analysis of variance. The squared
     error is V_A + V_C - V_X (Cameron et al. 2011), at least V_X.
+
+    Label subsets of n out of N subjects share n/N of them, so they differ by too little. To the
+    squared error comes J · share / (1 - share) times V_A - V_X, for J subsets (Nadeau & Bengio
+    2003, whose training sets overlap in the same way).
 
     Args:
       values_RS: scores, NaN where undefined; a run or a subject without any defined score is left
         out.
-      subset_R: the label subset of each run; subsets weigh the same however many runs they have.
+      subset_R: the label subset of each run, or a whole :class:`~semiseg.analysis.design.Design`
+        with groups and overlap; subsets weigh the same however many runs they have.
 
     >>> s = spread(np.array([[0.7, 0.8], [0.5, 0.8]]), ["a", "b"])
     >>> f"{s.mean:.2f} ± {s.error:.3f} with {s.df:.1f} degrees of freedom"
     '0.70 ± 0.100 with 1.5 degrees of freedom'
     """
-    values_RS, code_R = scored(values_RS, subset_R)
+    values_RS, design = defined_part(values_RS, subset_R)
     if not values_RS.size:
         return Spread(np.nan, np.nan, np.nan, 0, 0, 0)
+    code_R = codes(design.subset_R)
     runs, subjects = values_RS.shape
     subsets = int(code_R.max()) + 1
-    size = (runs, subsets, subjects)
     cluster_R = code_R if subsets > 1 else np.arange(runs)
     clusters = int(np.max(cluster_R)) + 1
 
@@ -109,82 +125,77 @@ def spread(values_RS: np.ndarray, subset_R: Sequence[Any]) -> Spread:
     weight_R = even_weights(code_R)
     mean = float(weight_R @ mean_R)
 
+    share_RS = defined_RS * (weight_R / count_R)[:, None]
+    centred_RS = np.where(defined_RS, values_RS - mean_R[:, None], 0)
     u_J = np.bincount(cluster_R, weight_R * (mean_R - mean))
-    centred_RS = np.where(
-        defined_RS,
-        values_RS - mean_R[:, None],
-        0,
-    )
     u_JS = np.zeros((clusters, subjects))
-    np.add.at(
-        u_JS,
-        cluster_R,
-        centred_RS * (weight_R / count_R)[:, None],
-    )
-    u_S = u_JS.sum(0)
+    np.add.at(u_JS, cluster_R, centred_RS * share_RS)
+    u_JG, weight_G = _by_group(u_JS, share_RS.sum(0), design)
+    size = (runs, subsets, subjects, design.clusters or 0)
 
-    v_a = _between(u_J)
-    v_c = _between(u_S)
-    a = clusters - 1
-    c = subjects - 1
-    if not a and not c:
+    by_run = between_clusters(u_J, np.full(clusters, 1 / clusters))
+    u_G = u_JG.sum(0)
+    by_subject = between_clusters(u_G, weight_G)
+    if not by_run.df and not by_subject.df:
         return Spread(mean, np.nan, np.nan, *size)
+    overlap = design.share if subsets > 1 else 0.0
+    v_x = 0.0
+    if by_run.df and by_subject.df:
+        interaction_JG = u_JG - u_G / clusters
+        v_x = float((interaction_JG**2 @ (1 / (1 - weight_G))).sum()) * clusters / by_run.df
+    variance, df = _sum_of_variances(by_run, by_subject, v_x, overlap)
+    lopsided = 0.0
+    largest = max(variance, by_subject.variance)
+    if largest > 0:
+        lopsided = by_subject.third / largest**1.5
+    return Spread(mean, float(np.sqrt(variance)), df, *size, lopsided)
+
+
+def _by_group(
+    u_JS: np.ndarray, weight_S: np.ndarray, design: Design
+) -> tuple[np.ndarray, np.ndarray]:
+    """``(J, G)`` contributions and ``(G,)`` shares in the mean, added up by group."""
+    if design.group_S is None:
+        return u_JS, weight_S
+    code_S = codes(design.group_S)
+    member_SG = np.eye(int(code_S.max()) + 1)[code_S]
+    return u_JS @ member_SG, weight_S @ member_SG
+
+
+def _sum_of_variances(
+    by_run: Between, by_subject: Between, v_x: float, overlap: float
+) -> tuple[float, float]:
+    """V_A + V_C - V_X, with what overlapping subsets hide, and Satterthwaite's degrees of freedom.
+
+    For these V_A is taken 1 + 2/a + 6/a³ times as large: with one or two degrees of freedom it is
+    so often far too small that the plain formula covers 0.90 or 0.92 instead of 0.95 (2 or 3
+    subsets, all effects alike).
+    """
+    a = by_run.df
+    c = by_subject.df
+    v_a = by_run.variance
+    v_c = by_subject.variance
     if not a or not c:
-        return Spread(
-            mean,
-            float(np.sqrt(v_a + v_c)),
-            float(max(a, c)),
-            *size,
-        )
-    v_x = float(((u_JS - u_S / clusters) ** 2).sum()) * clusters * subjects / (a * c)
+        hidden = (a + 1) * overlap / (1 - overlap) * v_a
+        return v_a + v_c + hidden, max(a, c)
+    v_a += (a + 1) * overlap / (1 - overlap) * max(v_a - v_x, 0)
     total = v_a + v_c - v_x
     if total <= v_x:
-        return Spread(
-            mean,
-            float(np.sqrt(v_x)),
-            float(a * c),
-            *size,
-        )
-    return Spread(
-        mean,
-        float(np.sqrt(total)),
-        _degrees_of_freedom(v_a, v_c, v_x, a, c),
-        *size,
-    )
-
-
-def _between(u: np.ndarray) -> float:
-    """Sum of squares of the clusters' contributions, times n/(n-1); 0 for one cluster."""
-    if u.size < 2:
-        return 0.0
-    return u.size / (u.size - 1) * float(u @ u)
-
-
-def _degrees_of_freedom(
-    v_a: float,
-    v_c: float,
-    v_x: float,
-    a: int,
-    c: int,
-) -> float:
-    """Satterthwaite's degrees of freedom of V_A + V_C - V_X, from those of V_A and V_C.
-
-    V_A is taken 1 + 2/a + 6/a³ times as large: with one or two degrees of freedom it is so often
-    far too small that the plain formula covers 0.90 or 0.92 instead of 0.95 (2 or 3 subsets, all
-    effects alike).
-    """
+        return v_x, a * c
     wide = v_a * (1 + 2 / a + 6 / a**3)
-    total = max(wide + v_c - v_x, v_x)
-    return float(max(a, total**2 / (wide**2 / a + v_c**2 / c + v_x**2 / (a * c))))
+    sum_of_wide = max(wide + v_c - v_x, v_x)
+    df = sum_of_wide**2 / (wide**2 / a + v_c**2 / c + v_x**2 / (a * c))
+    return total, max(a, df)
 
 
 def mean_interval(
     values_RS: np.ndarray, subset_R: Sequence[Any], *, level: float = 0.95
 ) -> Interval:
-    """Student's interval of the mean score over label subsets, seeds and subjects.
+    """Interval of the mean score over label subsets, seeds and subjects.
 
-    A factor with one member does not vary, so the interval says nothing about it: see
-    :attr:`Interval.covers`. All NaN without scores.
+    It is Student's, each side as far as Hall's where subjects' scores are skewed
+    (:func:`semiseg.analysis.skewness.limits`). A factor with one member does not vary, so the
+    interval says nothing about it: see :attr:`Interval.covers`. All NaN without scores.
 
     Args:
       values_RS, subset_R: see :func:`spread`.
@@ -195,22 +206,22 @@ def mean_interval(
     '0.80 [0.55, 1.05] over subjects'
     """
     s = spread(values_RS, subset_R)
-    half = 0.0
+    below = 0.0
+    above = 0.0
     if not np.isnan(s.df):
-        half = scipy.stats.t.ppf((1 + level) / 2, s.df) * s.error
-    size = (s.n_runs, s.n_subsets, s.n_subjects)
-    return Interval(
-        s.mean,
-        float(s.mean - half),
-        float(s.mean + half),
-        *size,
-    )
+        quantile = scipy.stats.t.ppf((1 + level) / 2, s.df)
+        steps_below, steps_above = skewness.limits(quantile, s.skewness)
+        below = float(steps_below * s.error)
+        above = float(steps_above * s.error)
+    size = (s.n_runs, s.n_subsets, s.n_subjects, s.n_groups)
+    return Interval(s.mean, s.mean - below, s.mean + above, *size)
 
 
 def mean_test(values_RS: np.ndarray, subset_R: Sequence[Any]) -> float:
     """Two-sided p-value of "the mean is zero" for other label subsets, seeds and subjects.
 
-    It is the test that goes with :func:`mean_interval`; NaN where nothing could vary.
+    It is the test that goes with :func:`mean_interval`: the larger one of Student's and Hall's. NaN
+    where nothing could vary.
 
     >>> round(mean_test(np.array([[0.01, 0.02, 0.03]]), ["a"]), 3)
     0.074
@@ -219,7 +230,8 @@ def mean_test(values_RS: np.ndarray, subset_R: Sequence[Any]) -> float:
     if np.isnan(s.df):
         return np.nan
     if s.error > 1e-12 * abs(s.mean):
-        return float(2 * scipy.stats.t.sf(abs(s.mean) / s.error, s.df))
+        t = skewness.smaller(s.mean / s.error, s.skewness)
+        return float(2 * scipy.stats.t.sf(t, s.df))
     return float(s.mean == 0)
 
 
@@ -281,16 +293,17 @@ def subject_means(
 
 
 # ------------------------------------------------------------------ weights
-def scored(
+def defined_part(
     values_RS: np.ndarray,
     subset_R: Sequence[Any],
-) -> tuple[np.ndarray, np.ndarray]:
-    """The table without runs and subjects that have no score, and the code of each run's subset."""
+) -> tuple[np.ndarray, Design]:
+    """The table without runs and subjects that have no score, and its design."""
     values_RS = np.asarray(values_RS, dtype=float)
-    has_score_R = ~np.isnan(values_RS).all(1)
-    subsets = [subset for subset, has in zip(subset_R, has_score_R, strict=True) if has]
-    values_RS = values_RS[has_score_R]
-    return values_RS[:, ~np.isnan(values_RS).all(0)], codes(subsets)
+    defined_RS = ~np.isnan(values_RS)
+    has_score_R = defined_RS.any(1)
+    has_score_S = defined_RS.any(0)
+    design = as_design(subset_R).of(has_score_R, has_score_S)
+    return values_RS[has_score_R][:, has_score_S], design
 
 
 def codes(subset_R: Sequence[Any]) -> np.ndarray:

@@ -43,7 +43,7 @@ def test_mean_weighs_subsets_evenly_and_leaves_out_undefined():
     values = np.array([[0.2, 0.2], [0.4, np.nan], [0.9, 0.9]])
     interval = hierarchical_bootstrap(values, [0, 0, 1])
     assert interval.mean == pytest.approx(0.6)
-    assert interval[3:] == (3, 2, 2)
+    assert (interval.n_runs, interval.n_subsets, interval.n_subjects) == (3, 2, 2)
     np.testing.assert_allclose(subject_means(values, [0, 0, 1]), [0.6, (0.2 + 0.9 * 2) / 3])
 
 
