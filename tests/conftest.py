@@ -81,6 +81,20 @@ def forgotten_programs():
     gc.collect()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def ledgers_of_the_session(tmp_path_factory):
+    """The user's ledgers are for real evaluations: those of shared fixtures go elsewhere."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        yield
+
+
+@pytest.fixture(autouse=True)
+def ledgers_of_a_test(tmp_path_factory, monkeypatch):
+    """A test counts its own test evaluations, whoever read the same images before."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+
+
 @pytest.fixture(scope="session")
 def tiny_folder(tmp_path_factory) -> Path:
     """A user's folder: 12 grey PNGs of a bright disc and their masks, splits by subdirectory."""

@@ -332,7 +332,10 @@ def test_training_code_does_not_know_the_test_split():
     alone. Catches a shortcut inside training.
     """
     package = Path(semiseg.__file__).parent
-    ways = ("read_test", "embedded.read", "records.read", "store._read", "_read(known")
+    ways = (
+        "read_test(", "embedded.read", "records.read", "store._read", "_read(known", "Token(",
+        "as_data_source", "builder_from_directory", "nuclei.npz", "test_image\"",
+    )  # fmt: skip
     reads = re.compile("|".join(map(re.escape, ways)))
     users = {
         str(p.relative_to(package)) for p in package.rglob("*.py") if reads.search(p.read_text())
@@ -340,9 +343,8 @@ def test_training_code_does_not_know_the_test_split():
     assert users <= {
         "data/store.py",
         "data/embedded.py",
-        "data/records.py",
-        "data/describe.py",
-        "data/check.py",
+        "data/array_records.py",
+        "data/wall.py",
         "runner/score.py",
         "runner/execute.py",
         "runner/rescore.py",

@@ -17,7 +17,10 @@ from typing import Any
 
 import numpy as np
 
+from semiseg.data.source import SPLITS
+from semiseg.data.test_images import Token, check_split
 from semiseg.errors import UserError
+from semiseg.files import file_hash
 from semiseg.types import Case
 
 LAYOUT = "1.0.0"
@@ -92,15 +95,47 @@ def write(place: Path, splits: dict[str, Iterator[Case]], channels: int, dtype: 
     shutil.rmtree(place / "downloads", ignore_errors=True)
 
 
-def read(place: Path, split: str) -> list[Case]:
+def read(place: Path, split: str, token: Token | None = None) -> list[Case]:
     """The cases of one split in the order they were written.
 
+    Args:
+      place: the set's folder.
+      split: ``train`` or ``val``; for ``test`` call :func:`semiseg.data.store.read_test` instead.
+      token: opens the test split.
+
     Raises:
-      UserError: ``features.json`` names what :func:`write` does not.
+      UserError: another split without a token, or ``features.json`` names what :func:`write` does
+        not.
     """
+    check_split(split, place, token)
     _check_features(folder(place) / "features.json")
     source = _tfds().builder_from_directory(str(folder(place))).as_data_source(split)
     return [_decode(source[i]) for i in range(len(source))]
+
+
+def damaged_files(place: Path, hashes: dict[str, str], split: str | None = None) -> list[Path]:
+    """Record files that are missing or no longer what the import wrote.
+
+    Args:
+      place: the set's folder.
+      hashes: SHA-256 of each record file.
+      split: with one, the files that hold the records of the other splits are not opened.
+    """
+    skipped: list[str] = []
+    if split:
+        skipped = [f"-{other}.array_record" for other in SPLITS if other != split]
+    return [
+        folder(place) / name
+        for name, digest in hashes.items()
+        if not any(part in name for part in skipped) and not _has_hash(folder(place) / name, digest)
+    ]
+
+
+def _has_hash(path: Path, digest: str) -> bool:
+    try:
+        return file_hash(path) == digest
+    except OSError:  # missing, a folder, or not to be read
+        return False
 
 
 def _check_features(path: Path) -> None:

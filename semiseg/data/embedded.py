@@ -17,12 +17,15 @@ import numpy as np
 from semiseg.data.info import StoreInfo
 from semiseg.data.readers import dsb2018
 from semiseg.data.source import SPLITS
+from semiseg.data.test_images import TestImages, Token, check_split, collected
 from semiseg.errors import UserError
 from semiseg.files import file_hash
 
 if TYPE_CHECKING:
     from semiseg.types import Case
 
+FORMAT = "embedded"
+"""What the set says it was imported from."""
 FILE = Path(str(resources.files("semiseg.data"))) / "nuclei" / "nuclei.npz"
 
 
@@ -41,18 +44,25 @@ def info(root: str) -> StoreInfo:
         official_order=(),
         counts=counts,
         fingerprint=fingerprint,
-        format="embedded",
+        format=FORMAT,
         source=FILE.name,
     )
 
 
-def read(split: str) -> list[Case]:
+def read(split: str, token: Token | None = None) -> list[Case]:
     """The cases of a split.
 
-    For ``test`` call :func:`semiseg.data.store.read_test` instead, which writes the ledger.
+    Args:
+      split: ``train`` or ``val``; for ``test`` call :func:`semiseg.data.store.read_test` instead,
+        which writes the ledger.
+      token: opens the test split.
+
+    Raises:
+      UserError: another split without a token.
     """
     from semiseg.types import Case
 
+    check_split(split, FILE, token)
     arrays = _load(*(f"{split}_{kind}" for kind in ("name", "group", "image", "label")))
     return [
         Case(str(name), str(name), image[..., None], label, (1.0, 1.0), str(name), 0, str(group))
@@ -68,6 +78,14 @@ def _facts() -> tuple[dict[str, dict[str, int]], str]:
         number = len(_load(f"{split}_name")[0])
         counts[split] = dict.fromkeys(("records", "volumes", "subjects", "annotated"), number)
     return counts, file_hash(FILE)
+
+
+@functools.cache
+def test_images() -> TestImages:
+    """Hashes of the test images, which no data set lists in a file."""
+    images = _load("test_image")[0]
+    subjects = _load("test_name")[0].tolist()
+    return collected(zip(subjects, images, strict=True))
 
 
 def _load(*keys: str) -> list[np.ndarray]:

@@ -10,11 +10,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from semiseg.data import array_records, data_card, readers, set_folder, store
+from semiseg.data import array_records, data_card, guard, readers, set_folder, store, wall
 from semiseg.data.info import StoreInfo
 from semiseg.data.pixel_counts import PixelCounts
 from semiseg.data.problems import case_problems
 from semiseg.data.source import SPLITS, CaseRef, Source, progress_bar
+from semiseg.data.test_images import Witness
 from semiseg.errors import UserError
 from semiseg.files import file_hash
 from semiseg.types import Case
@@ -60,8 +61,10 @@ def import_set(
         if say is not None:
             say(note)
     command = data_card.command(format, source, name, options)
+    before = guard.stored_images(name, root)
+    witness = Witness()
     with _building(place, overwrite) as folder:
-        records = _write_records(files, folder, progress)
+        records = _write_records(files, folder, progress, witness)
         facts = records.facts() | {
             "format": format,
             "source": str(source),
@@ -71,7 +74,11 @@ def import_set(
         (folder / data_card.FILE).write_text(card, encoding="utf-8")
         description = json.dumps(facts, indent=1)
         (folder / set_folder.DESCRIPTION).write_text(description, encoding="utf-8")
-    return store.info(name, root)
+    info = store.info(name, root)
+    for message in wall.record_import(info, before, witness, command):
+        if say is not None:
+            say(message)
+    return info
 
 
 @contextlib.contextmanager
@@ -110,9 +117,9 @@ def _refuse_problems(files: Source) -> None:
     raise UserError(files.problems[0] + more)
 
 
-def _write_records(files: Source, folder: Path, progress: bool) -> _Records:
+def _write_records(files: Source, folder: Path, progress: bool, witness: Witness) -> _Records:
     records = _Records(files, folder, progress)
-    splits = {split: records.cases(split) for split in records.splits}
+    splits = {split: witness.watch(split, records.cases(split)) for split in records.splits}
     array_records.write(folder, splits, records.channels, records.dtype)
     return records
 

@@ -1,28 +1,26 @@
 """The store: imported data sets as TFDS array_record files, and the wall between training and test.
 
 A set lies in ``ROOT/NAME``: ``records/1.0.0/`` (TFDS, written and read without TensorFlow),
-``semiseg.json`` and ``card.md`` (what it is, for programs and for people) and ``ledger.jsonl``
-(every reading of its test split). Training code reads with :func:`read_split`, which knows no test
-split. :mod:`semiseg.data.importing` writes a set.
+``semiseg.json`` and ``card.md`` (what it is, for programs and for people), ``test_images.json``
+(hashes of its test images) and ``ledger.jsonl`` (every reading of its test split). Training code
+reads with :func:`read_split`, which knows no test split; :mod:`semiseg.data.wall` writes the
+ledgers. :mod:`semiseg.data.importing` writes a set.
 
 Listing sets must be instant: what needs JAX or TFDS is imported where it is used.
 """
 
 from __future__ import annotations
 
-import datetime
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from semiseg import __version__
-from semiseg.data import embedded
+from semiseg.data import embedded, wall
+from semiseg.data import ledger as ledger_file
 from semiseg.data.info import StoreInfo
 from semiseg.data.set_folder import DESCRIPTION, LEDGER, checked_name, recover, root_folder
-from semiseg.data.source import SPLITS
+from semiseg.data.test_images import Token
 from semiseg.errors import UserError
-from semiseg.files import file_hash
 
 if TYPE_CHECKING:
     from semiseg.types import Case
@@ -93,7 +91,7 @@ def read_split(name: str, split: str, root: str | Path | None = None) -> list[Ca
 
 
 def read_test(name: str, root: str | Path | None = None, *, reason: str, run: str) -> list[Case]:
-    """The test cases; the set's ledger gets a line before the first byte is read.
+    """The test cases; the ledgers of the test set get a line before a case is read.
 
     Args:
       name, root: the set.
@@ -101,51 +99,36 @@ def read_test(name: str, root: str | Path | None = None, *, reason: str, run: st
       run: the run folder that is tested.
     """
     known = info(name, root)
-    if not known.number("test"):
-        raise UserError(
-            "has no test split",
-            where=name,
-            remedy="import it with test cases, or evaluate with --split val",
-        )
-    entry = {
-        "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "run": str(run),
-        "reason": reason,
-        "semiseg": __version__,
-        "n": known.number("test"),
-    }
-    path = known.folder / LEDGER
-    try:
-        _append(path, json.dumps(entry))
-    except OSError as error:
-        raise UserError(
-            f"cannot be written ({error.strerror}), so test is not read",
-            where=path,
-            remedy="make it writable",
-        ) from error
-    return _read(known, "test")
+    token = wall.record_evaluation(known, str(run), reason)
+    cases = _read(known, "test", token)
+    wall.check_images(known, ((case.subject, case.image) for case in cases))
+    return cases
 
 
-def _append(path: Path, line: str) -> None:
-    """Add a line to a file; it is on the disk when this returns."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", encoding="utf-8") as file:
-        file.write(line + "\n")
-        file.flush()
-        os.fsync(file.fileno())
+def check_test(name: str, root: str | Path | None = None) -> None:
+    """Refuse before a training what :func:`read_test` would refuse after it.
+
+    Raises:
+      UserError: there is no test split, or its ledger cannot be written.
+    """
+    wall.check_ledgers(info(name, root))
+
+
+def history(name: str, root: str | Path | None = None) -> wall.History:
+    """How often a set's test images were looked at, in all copies of it, and whether the ledgers
+    are whole.
+    """
+    return wall.history(info(name, root))
 
 
 def ledger(name: str, root: str | Path | None = None) -> list[dict[str, Any]]:
-    """Every reading of a set's test split so far, oldest first."""
-    path = info(name, root).folder / LEDGER
-    if not path.exists():
-        return []
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    """The lines of a set's own ledger, oldest first; :func:`history` counts those of all copies."""
+    return ledger_file.read(info(name, root).folder / LEDGER)
 
 
-def _read(known: StoreInfo, split: str) -> list[Case]:
+def _read(known: StoreInfo, split: str, token: Token | None = None) -> list[Case]:
     if known.name == EMBEDDED:
-        return embedded.read(split)
+        return embedded.read(split, token)
     from semiseg.data import array_records
 
     expected = known.number(split)
@@ -157,7 +140,7 @@ def _read(known: StoreInfo, split: str) -> list[Case]:
     if damaged:
         raise UserError("damaged or missing", where=damaged[0], remedy=remedy)
     try:
-        cases = array_records.read(known.folder, split)
+        cases = array_records.read(known.folder, split, token)
         if len(cases) != expected:
             raise ValueError(f"{len(cases)} records instead of {expected}")
     except (ValueError, RuntimeError, OSError, IndexError) as error:
@@ -173,19 +156,4 @@ def damaged_files(known: StoreInfo, split: str | None = None) -> list[Path]:
     """
     from semiseg.data import array_records
 
-    folder = array_records.folder(known.folder)
-    skipped: list[str] = []
-    if split:
-        skipped = [f"-{other}.array_record" for other in SPLITS if other != split]
-    return [
-        folder / name
-        for name, digest in known.files.items()
-        if not any(part in name for part in skipped) and not _has_hash(folder / name, digest)
-    ]
-
-
-def _has_hash(path: Path, digest: str) -> bool:
-    try:
-        return file_hash(path) == digest
-    except OSError:  # missing, a folder, or not to be read
-        return False
+    return array_records.damaged_files(known.folder, known.files, split)

@@ -181,9 +181,12 @@ def test_describe_and_check_do_not_look_at_test(pictures, tmp_path, monkeypatch)
     importing.import_set("folder", pictures, "own", root, progress=False)
     seen = []
     read = records.read
-    monkeypatch.setattr(
-        records, "read", lambda place, split: (seen.append(split), read(place, split))[1]
-    )
+
+    def watched(place, split, token=None):
+        seen.append(split)
+        return read(place, split, token)
+
+    monkeypatch.setattr(records, "read", watched)
     assert main(["describe", "own", "--root", root]) == main(["check", "own", "--root", root]) == 0
     assert set(seen) == {"train", "val"}
 
