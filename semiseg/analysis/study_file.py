@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -112,7 +112,8 @@ def declaration_of(content: Mapping[str, Any]) -> Declaration:
     Raises:
       ValueError, TypeError, KeyError: a value is wrong or missing.
 
-    >>> declared = declaration_of({"primary": {"method": "mean_teacher", "labels": 8}, "margin": 0.02})
+    >>> primary = {"method": "mean_teacher", "labels": 8}
+    >>> declared = declaration_of({"primary": primary, "margin": 0.02})
     >>> str(declared.primary), declared.margin, declared.quote_on
     ('mean teacher@8', 0.02, 'test')
     """
@@ -169,7 +170,7 @@ def _date(value: Any) -> datetime.date:
     return datetime.date.fromisoformat(str(value))
 
 
-KEYS = {
+KEYS: dict[str, Callable[[Any], Any]] = {
     "question": str,
     "primary": _primary,
     "baseline": _baseline,

@@ -28,14 +28,18 @@ class Report:
       runs: run folders, or folders of them, however deep.
       out: where report.html, figures/, tables/ and results.csv go.
       split: the split to report; by default test where every run was scored on it, else val.
-      metric: the primary metric (a metric of per_subject.csv).
+      metric: the primary metric (a metric of per_subject.csv); by default the declared one, else
+        dice.
+      study: the declaration of the study; by default the study.yaml beside the run folders, if
+        there is one.
       json: also write the numbers of the page to this file.
     """
 
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
     out: Path = Path("report")
     split: Literal["val", "test"] | None = None
-    metric: str = "dice"
+    metric: str | None = None
+    study: Path | None = None
     json: Path | None = None
 
 
@@ -53,7 +57,7 @@ def main(argv: Sequence[str]) -> int:
         )
     runs = load_runs(args.runs)
     _say_left_out(runs)
-    summary = write_report(runs, args.out, args.split, args.metric)
+    summary = write_report(runs, args.out, args.split, args.metric, args.study)
     if args.json:
         text = json.dumps(_without_nan(summary), indent=1, ensure_ascii=False)
         write_output(args.json, f"{text}\n")

@@ -60,6 +60,13 @@ COMMAND = Command(
         ),
         TEST,
         Flag(
+            "study",
+            "the declaration of the study (study.yaml): it is checked and put into the sweep's "
+            "folder before the first trial begins, where every run records it and the report "
+            "reads it",
+            value="FILE",
+        ),
+        Flag(
             "track",
             "wandb or tensorboard mirrors every run, none does not",
             default_text="none",
@@ -101,6 +108,8 @@ def _sweep(operands: list[str], flags: Flags) -> int:
     options = COMMAND.options(flags)
     file = Path(COMMAND.one(operands, "one sweep file, or `status` and a sweep's folder"))
     _look_ahead(file, options["count"], options["backend"])
+    if options["study"]:
+        _declare(Path(options["study"]), Path(options["out"]))
     return _run(file, options, cluster)
 
 
@@ -189,6 +198,31 @@ def _look_ahead(file: Path, count: int | None, backend: str) -> None:
     for place in dict.fromkeys(map(_store, points)):
         for note in _budget_notes(place, [point for point in points if _store(point) == place]):
             print(f"semiseg: {note}", file=sys.stderr)
+
+
+def _declare(file: Path, out: Path) -> None:
+    """Put a declaration into the sweep's folder; one that lies there is not changed."""
+    from semiseg.analysis.study_file import read_declaration
+    from semiseg.files import file_hash, write_text
+    from semiseg.run_folder import STUDY
+
+    read_declaration(file)
+    place = out / STUDY
+    if place.is_file():
+        if file_hash(place) != file_hash(file):
+            raise UserError(
+                "another declaration than the one this sweep began with",
+                where=file,
+                remedy=f"keep {place}, or choose another --out",
+            )
+        return
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        write_text(place, file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(
+            f"cannot be written ({error.strerror})", where=place, remedy="choose another --out"
+        ) from None
 
 
 def _check_file(file: Path) -> None:

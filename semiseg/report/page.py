@@ -13,9 +13,11 @@ from typing import Any
 from semiseg.analysis.load import once
 from semiseg.analysis.runs import Run, Runs
 from semiseg.analysis.study import Study, curve_runs, ratio_runs, study
+from semiseg.analysis.study_file import declared as declared_of
 from semiseg.errors import UserError
 from semiseg.files import write_text
 from semiseg.report import json_rows, tables
+from semiseg.report.declared import check_splits, metric_and_split, study_of
 from semiseg.report.details import dates
 from semiseg.report.section import section
 
@@ -23,7 +25,11 @@ Section = dict[str, Any]
 
 
 def write_report(
-    runs: Runs, out: str | Path, split: str | None = None, metric: str = "dice"
+    runs: Runs,
+    out: str | Path,
+    split: str | None = None,
+    metric: str | None = None,
+    study_file: str | Path | None = None,
 ) -> dict[str, Any]:
     """Write report.html, results.csv, figures/ and tables/ into ``out``.
 
@@ -31,24 +37,32 @@ def write_report(
       runs: any number of runs, of one or several data sets.
       out: folder, made if absent.
       split: "val" or "test"; by default test where every run was scored on it, else val.
-      metric: the primary metric.
+      metric: the primary metric; by default the declared one, else Dice.
+      study_file: the declaration of the study; by default the ``study.yaml`` beside the run
+        folders, if there is one.
 
     Returns:
       What the page says, for ``--json``: answers, cells, comparisons, cautions.
     """
     out = Path(out)
     runs = once(runs)
-    split = split or common_split(runs)
+    groups = _by_data(runs)
+    declared = [declared_of(members, study_file) for members in groups]
+    known = [d for d in declared if d is not None]
+    if metric is None or split is None:
+        check_splits(known)
+    metric, split = metric_and_split(known, metric, split, common_split(runs))
     studies = []
     mixed = []
-    for members in _by_data(runs):
-        studies.append(study(curve_runs(members), metric, split))
+    for members, d in zip(groups, declared, strict=True):
+        studies.append(study_of(curve_runs(members), metric, split, d))
         mixed.append(_study_of_mixes(runs, ratio_runs(members), metric, split))
     runs.write_csv(out / "results.csv")
     _write_tables(studies, out / "tables")
     suffixes = _suffixes(studies)
     sections = [
-        section(s, m, out, suffix) for s, m, suffix in zip(studies, mixed, suffixes, strict=True)
+        section(s, m, out, suffix, d)
+        for s, m, suffix, d in zip(studies, mixed, suffixes, declared, strict=True)
     ]
     page = _render(sections, runs, split)
     write_text(out / "report.html", page)
@@ -124,6 +138,7 @@ def _summary(
         comparisons += json_rows.comparison_rows(s)
     return {
         "answers": _joined(sections, "answer"),
+        "declared": [part["declared"] for part in sections if part["declared"]],
         "first_screen": [
             {"question": a.question, "short": a.short, "answer": f"{a.short}. {a.detail}"}
             for a in _joined(sections, "screen")

@@ -11,13 +11,15 @@ import numpy as np
 from semiseg.analysis.arms import arm_settings, title
 from semiseg.analysis.spread import ranking, splits
 from semiseg.analysis.statistics import Interval
-from semiseg.analysis.study import Study, study
+from semiseg.analysis.study import Comparison, Study, study
+from semiseg.analysis.study_file import Declared
 from semiseg.analysis.worth import worth
 from semiseg.errors import UserError
 from semiseg.evaluate.metrics import METRICS
 from semiseg.method_docs import describe_method
 from semiseg.report import details, summary, synthetic_sets, tables
 from semiseg.report.cost import cost_rows
+from semiseg.report.declared import block, is_primary
 from semiseg.report.facts import smallest_budget, unit_of_annotation
 from semiseg.report.figures import FIGURES
 from semiseg.report.figures.figure import Figure, Material
@@ -59,7 +61,9 @@ class Drawn:
     table: list[list[str]]
 
 
-def section(s: Study, mixed: Study | None, out: Path, suffix: str) -> dict[str, Any]:
+def section(
+    s: Study, mixed: Study | None, out: Path, suffix: str, declared: Declared | None = None
+) -> dict[str, Any]:
     """The part of one data set.
 
     Args:
@@ -67,6 +71,7 @@ def section(s: Study, mixed: Study | None, out: Path, suffix: str) -> dict[str, 
       mixed: the study of its runs with synthetic images, if there are any.
       out: folder of the report; figures are written below it.
       suffix: of the figures' names, where the report is of several data sets.
+      declared: the declaration of the study.
     """
     figures = draw_figures(Material(s, mixed), out / "figures", suffix)
     crowded = len(s.arms) > MOST_ROWS and "differences" in figures
@@ -81,6 +86,7 @@ def section(s: Study, mixed: Study | None, out: Path, suffix: str) -> dict[str, 
     return {
         "data": s.data,
         "claim": summary.claim(s),
+        "declared": block(s, declared),
         "untrained": summary.untrained_sentence(s),
         "screen": summary.first_screen(s, mixed),
         "answer": summary.answer(s),
@@ -101,7 +107,7 @@ def section(s: Study, mixed: Study | None, out: Path, suffix: str) -> dict[str, 
         "budgets": s.budgets,
         "unit": unit_of_annotation(s.runs),
         "rows": score_rows(s),
-        "comparisons": _comparisons(s),
+        "comparisons": _comparisons(s, declared is not None),
         "baseline": s.baseline,
         "others": _other_metrics(s),
         "metric": score_label(s.metric, s.unit),
@@ -185,7 +191,12 @@ def _entry(s: Study, arm: str, labels: int) -> dict[str, Any] | None:
     }
 
 
-def _comparisons(s: Study) -> list[dict[str, Any]]:
+def _kind(s: Study, c: Comparison) -> str:
+    """What a declared study calls a comparison."""
+    return "declared" if is_primary(s, c) else "exploratory"
+
+
+def _comparisons(s: Study, is_declared: bool) -> list[dict[str, Any]]:
     rows = []
     for c in s.comparisons:
         mean, interval = _parts(c.difference, s.metric)
@@ -193,6 +204,7 @@ def _comparisons(s: Study) -> list[dict[str, Any]]:
             {
                 "arm": c.arm,
                 "labels": str(c.labels),
+                "kind": _kind(s, c) if is_declared else "",
                 "difference": mean,
                 "interval": interval or no_interval(c.difference),
                 "p": p_value(c.p),
