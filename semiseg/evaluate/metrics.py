@@ -6,20 +6,20 @@ beside them.
 
 What happens where a mask is empty (:class:`EmptyPolicy` chooses the entries in brackets):
 
-| truth   | prediction | dice, iou  | precision  | sensitivity | distances    | volume_error |
-|---------|------------|------------|------------|-------------|--------------|--------------|
-| empty   | empty      | [NaN]      | [NaN]      | [NaN]       | [NaN]        | [NaN]        |
-| present | empty      | 0          | 0          | 0           | [diagonal]   | -1           |
-| empty   | present    | 0          | 0          | NaN         | [diagonal]   | NaN          |
+| truth   | prediction | overlap, lesions found | distances | volume error | false positives |
+|---------|------------|------------------------|-----------|--------------|-----------------|
+| present | empty      | 0                      | diagonal  | -1           | NaN             |
+| empty   | empty      | [NaN]                  | [NaN]     | NaN          | 0               |
+| empty   | present    | [NaN]                  | [NaN]     | NaN          | 1, its volume   |
 
 NaN means "left out of the mean, and counted". It depends on the truth alone: no prediction can take
-its own failure out of a mean.
+its own failure out of a mean, and none can bring a subject in. Each metric says on which truths it
+is defined (:attr:`Metric.truth`).
 """
 
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple, get_args
@@ -28,49 +28,9 @@ import numpy as np
 
 from semiseg import plugins
 from semiseg.errors import UserError
-from semiseg.evaluate import distances
-
-
-@dataclasses.dataclass(frozen=True)
-class Masks:
-    """One class as predicted and as annotated: what a metric is computed from.
-
-    Attributes:
-      prediction: ``(H, W)`` or ``(D, H, W)`` bool.
-      truth: bool of the same shape.
-      spacing: size of a voxel along each axis.
-    """
-
-    prediction: np.ndarray
-    truth: np.ndarray
-    spacing: Sequence[float]
-
-    @functools.cached_property
-    def both(self) -> int:
-        """Voxels in both masks."""
-        return int(np.count_nonzero(self.prediction & self.truth))
-
-    @functools.cached_property
-    def predicted(self) -> int:
-        """Voxels of the prediction."""
-        return int(np.count_nonzero(self.prediction))
-
-    @functools.cached_property
-    def true(self) -> int:
-        """Voxels of the truth."""
-        return int(np.count_nonzero(self.truth))
-
-    @functools.cached_property
-    def surface(self) -> distances.SurfaceDistances:
-        """Distances between the surfaces; neither mask may be empty."""
-        return distances.surface_distances(self.prediction, self.truth, self.spacing)
-
-    @functools.cached_property
-    def diagonal(self) -> float:
-        """Length of the whole image from corner to corner."""
-        sides = zip(self.truth.shape, self.spacing, strict=True)
-        return math.hypot(*(n * step for n, step in sides))
-
+from semiseg.evaluate import distances, masks
+from semiseg.evaluate.empty_policy import TRUTH_DECIDES, EmptyPolicy
+from semiseg.evaluate.masks import Masks, dice
 
 Better = Literal["higher", "lower", "nearer to zero"]
 
@@ -84,19 +44,22 @@ class Metric:
         the metric of a sweep.
       title: in the report and its figures.
       better: which of two values is better. With "nearer to zero" the absolute values are compared.
-      compute: the value of a pair of masks. At least one of them has a voxel; where ``unit`` is
-        "length", both have.
+      compute: the value of a pair of masks on whose truth it is defined; where ``unit`` is
+        "length", both have a voxel.
       bounds: smallest and largest possible value of what is compared, by default none. Intervals
         are cut there.
-      unit: "" for a ratio. "length" is that of the data's spacing (mm, voxel …), and says that
-        :class:`EmptyPolicy` chooses the value where one mask is empty.
+      unit: "" for a ratio or a number. "length" is that of the data's spacing (mm, voxel …), and
+        says that :class:`EmptyPolicy` chooses the value where the prediction is empty; "volume" is
+        its cube, or its square in 2D.
       relevant: smallest difference that matters to a reader.
       places: decimals of a printed value; a difference has one more.
       by_default: whether it is scored unless a caller asks otherwise.
       in_report: whether the report shows it beside its primary metric.
+      truth: on which truths it is defined: "present" (a voxel at least), "empty" (healthy subjects:
+        false positives) or "any".
 
     Raises:
-      UserError: ``better`` or ``unit`` is none of the above.
+      UserError: ``better``, ``unit`` or ``truth`` is none of the above.
     """
 
     name: str
@@ -104,11 +67,12 @@ class Metric:
     better: Better
     compute: Callable[[Masks], float]
     bounds: tuple[float, float] = (-math.inf, math.inf)
-    unit: Literal["", "length"] = ""
+    unit: Literal["", "length", "volume"] = ""
     relevant: float = 0.01
     places: int = 2
     by_default: bool = True
     in_report: bool = True
+    truth: Literal["present", "empty", "any"] = "present"
 
     def __post_init__(self) -> None:
         allowed = get_args(Better)
@@ -117,8 +81,15 @@ class Metric:
                 f"metric {self.name}: better={self.better!r} does not exist; choose "
                 f"{', '.join(allowed)}"
             )
-        if self.unit not in ("", "length"):
-            raise UserError(f"metric {self.name}: unit={self.unit!r} is neither '' nor 'length'")
+        if self.unit not in ("", "length", "volume"):
+            raise UserError(
+                f"metric {self.name}: unit={self.unit!r} is neither '' nor 'length' nor 'volume'"
+            )
+        if self.truth not in ("present", "empty", "any"):
+            raise UserError(
+                f"metric {self.name}: truth={self.truth!r} does not exist; choose present, empty "
+                f"or any"
+            )
 
     @property
     def absolute(self) -> bool:
@@ -141,41 +112,12 @@ class Metric:
             return math.nan
         return best
 
-
-def dice(m: Masks) -> float:
-    """Dice 1945, Sørensen 1948: ``2 |P ∩ T| / (|P| + |T|)``.
-
-    Example:
-      >>> dice(Masks(np.array([True, True, False]), np.array([True, False, False]), (1.0,)))
-      0.6666666666666666
-    """
-    return 2 * m.both / (m.predicted + m.true)
-
-
-def iou(m: Masks) -> float:
-    """Jaccard 1912: ``|P ∩ T| / |P ∪ T|``."""
-    return m.both / (m.predicted + m.true - m.both)
-
-
-def precision(m: Masks) -> float:
-    """``|P ∩ T| / |P|``; 0 for an empty prediction."""
-    if not m.predicted:
-        return 0.0
-    return m.both / m.predicted
-
-
-def sensitivity(m: Masks) -> float:
-    """``|P ∩ T| / |T|``; NaN for an empty truth."""
-    if not m.true:
-        return math.nan
-    return m.both / m.true
-
-
-def volume_error(m: Masks) -> float:
-    """``(|P| - |T|) / |T|``, signed; NaN for an empty truth."""
-    if not m.true:
-        return math.nan
-    return (m.predicted - m.true) / m.true
+    @property
+    def worst(self) -> float:
+        """The worst value there is; NaN where none is finite."""
+        low, high = self.bounds
+        worst = low if self.better == "higher" else high
+        return math.nan if math.isinf(worst) else worst
 
 
 def _of_surface(
@@ -187,13 +129,12 @@ def _of_surface(
     return compute
 
 
-def _absolute_volume_error(m: Masks) -> float:
-    return abs(volume_error(m))
-
-
 _SHARE: Any = {"bounds": (0.0, 1.0)}
 _LENGTH: Any = {"bounds": (0.0, math.inf), "unit": "length", "relevant": 0.5, "places": 1}
 _VOLUME: Any = {"bounds": (0.0, math.inf), "in_report": False}
+_LESION: Any = {"bounds": (0.0, 1.0), "in_report": False}
+_HEALTHY: Any = {"in_report": False, "truth": "empty"}
+_NUMBER: Any = {"bounds": (0.0, math.inf), "relevant": 0.5, "places": 1}
 _HD = _of_surface(distances.hausdorff)
 _HD95 = _of_surface(distances.hausdorff95)
 _POOLED = _of_surface(distances.hausdorff95_pooled)
@@ -203,16 +144,25 @@ METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
         Metric("dice", "Dice", "higher", dice, **_SHARE),
-        Metric("iou", "IoU", "higher", iou, **_SHARE),
-        Metric("precision", "Precision", "higher", precision, **_SHARE),
-        Metric("sensitivity", "Sensitivity", "higher", sensitivity, **_SHARE),
+        Metric("iou", "IoU", "higher", masks.iou, **_SHARE),
+        Metric("precision", "Precision", "higher", masks.precision, **_SHARE),
+        Metric("sensitivity", "Sensitivity", "higher", masks.sensitivity, **_SHARE),
         Metric("hd95", "HD95", "lower", _HD95, **_LENGTH),
         Metric("hd95_pooled", "HD95 (pooled)", "lower", _POOLED, **_LENGTH, in_report=False),
         Metric("assd", "ASSD", "lower", _ASSD, **_LENGTH),
-        Metric("volume_error", "Volume error", "nearer to zero", volume_error, **_VOLUME),
+        Metric("volume_error", "Volume error", "nearer to zero", masks.volume_error, **_VOLUME),
+        Metric("lesion_sensitivity", "Lesions found", "higher", masks.lesion_sensitivity,
+               **_LESION),
+        Metric("lesion_f1", "Lesion-wise F1", "higher", masks.lesion_f1, **_LESION),
+        Metric("false_positive_lesions", "False-positive lesions", "lower",
+               masks.false_positive_lesions, **_NUMBER, truth="any", in_report=False),
+        Metric("false_positive_rate", "False-positive rate", "lower", masks.false_positive,
+               **_SHARE, **_HEALTHY),
+        Metric("false_positive_volume", "False-positive volume", "lower",
+               masks.false_positive_volume, **_NUMBER, **_HEALTHY, unit="volume"),
         Metric("hd", "HD", "lower", _HD, **_LENGTH, by_default=False, in_report=False),
-        Metric("volume_error_abs", "Absolute volume error", "lower", _absolute_volume_error,
-               **_VOLUME, by_default=False),
+        Metric("volume_error_abs", "Absolute volume error", "lower",
+               masks.absolute_volume_error, **_VOLUME, by_default=False),
     )
 }  # fmt: skip
 """Every metric by its name: the one table. A line is all that a new metric needs."""
@@ -237,49 +187,13 @@ def default_names() -> tuple[str, ...]:
     return tuple(metric.name for metric in METRICS.values() if metric.by_default)
 
 
-Distance = Literal["diagonal", "nan"]
-
-
-@dataclasses.dataclass(frozen=True)
-class EmptyPolicy:
-    """What a class scores where a mask is empty. Stored beside the results
-    (``dataclasses.asdict``), because it moves their means.
-
-    Raises:
-      UserError: an option that does not exist.
-    """
-
-    both: Literal["nan", "perfect"] = "nan"
-    """Neither mask has a voxel: NaN in every metric, or ``perfect`` (overlap 1, distance and volume
-    error 0), as some challenges do.
-    """
-    missed: Distance = "diagonal"
-    """Distance where the truth is present and the prediction empty: the image diagonal in units, or
-    NaN.
-    """
-    invented: Distance = "diagonal"
-    """Distance where the truth is empty and the prediction present."""
-
-    def __post_init__(self) -> None:
-        for name, allowed in (
-            ("both", ("nan", "perfect")),
-            ("missed", get_args(Distance)),
-            ("invented", get_args(Distance)),
-        ):
-            if getattr(self, name) not in allowed:
-                raise UserError(
-                    f"empty policy: {name}={getattr(self, name)!r} does not exist; choose "
-                    f"{' or '.join(allowed)}"
-                )
-
-
 class Row(NamedTuple):
     """One line of ``per_subject.csv``, less what the caller knows (run, split, subject)."""
 
     class_: str
     metric: str
     value: float
-    unit: str  # "" for a ratio, "mm" or "voxel" for a distance
+    unit: str  # "" for a ratio, "mm" or "voxel" for a distance, "mm^3" for a volume
 
 
 def score(
@@ -290,7 +204,7 @@ def score(
     *,
     metrics: Sequence[str] | None = None,
     hd95: Sequence[str] = ("max", "pooled"),
-    policy: EmptyPolicy = EmptyPolicy(),
+    policy: EmptyPolicy = TRUTH_DECIDES,
     unit: str = "voxel",
 ) -> list[Row]:
     """Score every foreground class, in the order of ``classes`` and then of ``metrics``.
@@ -303,7 +217,7 @@ def score(
       metrics: names out of METRICS; :func:`default_names` unless given.
       hd95: which definitions of HD95 to keep among ``metrics``: ``max`` (``hd95``), ``pooled``
         (``hd95_pooled``).
-      unit: of the distances, ``mm`` or ``voxel``.
+      unit: of the spacing, ``mm`` or ``voxel``; written beside distances and volumes.
 
     Raises:
       UserError: shapes or spacing that do not fit, a metric that does not exist.
@@ -321,8 +235,7 @@ def score(
     for k, class_ in enumerate(classes[1:], start=1):
         values = mask_metrics((prediction == k) & valid, label == k, spacing, wanted, policy)
         for name, value in values.items():
-            row_unit = unit if METRICS[name].unit == "length" else ""
-            rows.append(Row(class_, name, value, row_unit))
+            rows.append(Row(class_, name, value, _row_unit(METRICS[name], unit, label.ndim)))
     return rows
 
 
@@ -331,7 +244,7 @@ def mask_metrics(
     truth: np.ndarray,
     spacing: Sequence[float],
     metrics: Sequence[str] | None = None,
-    policy: EmptyPolicy = EmptyPolicy(),
+    policy: EmptyPolicy = TRUTH_DECIDES,
 ) -> dict[str, float]:
     """The named metrics of one pair of bool masks of one shape.
 
@@ -351,7 +264,8 @@ def mask_metrics(
 
 
 def image_dice(prediction: np.ndarray, label: np.ndarray) -> float:
-    """Mean Dice over the foreground classes that an image shows or is predicted to show.
+    """Mean Dice over the foreground classes that an image shows or is predicted to show, to rank
+    pictures. It is no score: an image that shows nothing ranks last if anything is predicted.
 
     Args:
       prediction: ``(*space)`` int.
@@ -379,18 +293,31 @@ def image_dice(prediction: np.ndarray, label: np.ndarray) -> float:
 
 def _value(metric: Metric, masks: Masks, policy: EmptyPolicy) -> float:
     """A metric of two masks, or what ``policy`` puts in its place."""
-    if not masks.predicted and not masks.true:
-        if policy.both == "nan":
-            return math.nan
-        return metric.perfect
+    if metric.truth == "empty" and masks.true:
+        return math.nan
+    if metric.truth == "present" and not masks.true:
+        return _of_empty_truth(metric, masks, policy)
     if metric.unit == "length" and not masks.predicted:
-        return _stand_in(policy.missed, masks)
-    if metric.unit == "length" and not masks.true:
-        return _stand_in(policy.invented, masks)
+        return masks.diagonal
     return metric.compute(masks)
 
 
-def _stand_in(option: Distance, masks: Masks) -> float:
-    if option == "nan":
+def _of_empty_truth(metric: Metric, masks: Masks, policy: EmptyPolicy) -> float:
+    """A metric that needs a truth, where there is none: the same kind of value whatever is
+    predicted.
+    """
+    if policy.both == "nan":
         return math.nan
-    return masks.diagonal
+    worst = metric.worst
+    if metric.unit == "length":
+        worst = masks.diagonal
+    if math.isnan(worst):  # it has no worst value, so that no prediction is scored
+        return math.nan
+    return worst if masks.predicted else metric.perfect
+
+
+def _row_unit(metric: Metric, unit: str, axes: int) -> str:
+    """The unit written beside a value: of the spacing, its power, or nothing."""
+    if metric.unit == "volume":
+        return f"{unit}^{axes}"
+    return unit if metric.unit == "length" else ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -15,10 +16,15 @@ import numpy as np
 
 from semiseg import config, devices
 from semiseg.config import Trial
+from semiseg.data import store
 from semiseg.data.pools import Budget, Training, pools
-from semiseg.evaluate.metrics import EmptyPolicy
+from semiseg.data.provenance import KEY as PROVENANCE
+from semiseg.data.provenance import Provenance, merged, of_training
+from semiseg.evaluate.empty_policy import TRUTH_DECIDES
 from semiseg.evaluate.subject_scores import SubjectRow, mean
+from semiseg.pretrain import Objective
 from semiseg.run_folder import RunFolder
+from semiseg.runner import leaks
 from semiseg.runner.build import header_of, knobs_of, model_of, notes_of, program_of, shapes_of
 from semiseg.runner.prepare import open_folder, unchanged_on_failure
 from semiseg.runner.score import (
@@ -106,6 +112,8 @@ def run(
             open_folder(folder, trial, job.training.info)
             if is_recorded(folder, test):
                 return read_result(folder, trial, job.model)
+        if test:
+            store.check_test(trial.data, trial.root)
         begin(job, folder, progress)
         fitted = train(job, folder, watch, progress)
     return record(job, fitted, folder, test)
@@ -123,6 +131,7 @@ class Job:
       training: the training split.
       model: the network.
       notes: what the run cannot do with its data.
+      synthetic: where its synthetic images come from.
       validation: the validation split; set when the run begins.
       initial: initial weights; set when the run begins.
     """
@@ -133,15 +142,25 @@ class Job:
     training: Training
     model: Model
     notes: tuple[str, ...]
+    synthetic: leaks.Source = leaks.Source()
     validation: Split | None = None
     initial: Start = Start("none", None)
 
     @property
     def subjects(self) -> list[str]:
-        """Annotated subjects that the run has seen. Those that the initial weights have seen are
-        paid for, too.
+        """Annotated subjects that the run has seen. Those that the initial weights or the synthetic
+        images have seen are paid for, too.
         """
-        return list(dict.fromkeys((*self.budget.subjects, *self.initial.subjects)))
+        groups = (self.budget.subjects, self.initial.subjects, self.synthetic.subjects)
+        return list(dict.fromkeys(itertools.chain(*groups)))
+
+    @property
+    def provenance(self) -> Provenance:
+        """What the run's weights are made from."""
+        trial = self.trial
+        unlabelled = trial.method.uses_unlabelled or isinstance(trial.init, Objective)
+        real = of_training(self.training.info, self.budget.subjects, unlabelled=unlabelled)
+        return merged(real, self.synthetic.provenance, self.initial.provenance)
 
     @property
     def images_labelled(self) -> int:
@@ -160,7 +179,11 @@ class Job:
     @property
     def header(self) -> dict[str, Any]:
         """What a weights file of the run says of itself."""
-        facts = {"subjects": self.subjects, "total_steps": self.total_steps}
+        facts = {
+            "subjects": self.subjects,
+            "total_steps": self.total_steps,
+            PROVENANCE: self.provenance.to_dict(),
+        }
         return {**header_of(self.trial, self.training.info), **facts}
 
     def score(self, params: Params, split: Split, metrics: Sequence[str] | None = None) -> Scores:
@@ -189,7 +212,16 @@ def prepare(trial: Trial) -> Job:
         synthetic=trial.synthetic,
     )
     model = model_of(trial, training.info)
-    return Job(trial, data_pools, budget, training, model, notes_of(trial, training, budget))
+    synthetic = leaks.synthetic_source(trial, training.info)
+    notes = notes_of(trial, training, budget) + leaks.notes_of(synthetic.provenance)
+    job = Job(trial, data_pools, budget, training, model, notes, synthetic)
+    more = len(job.subjects) - len(budget.subjects)
+    if more:
+        job.notes += (
+            f"the synthetic set {trial.synthetic!r} was made from {more} annotated subjects "
+            f"outside the label budget, which count as labelled: {len(job.subjects)} in all",
+        )
+    return job
 
 
 # ------------------------------------------------------------------ begin
@@ -197,13 +229,14 @@ def begin(job: Job, folder: RunFolder | None, progress: bool) -> None:
     """Read the validation split and make the initial weights."""
     if devices.make_room():  # whatever compiled the programs: a sweep, a notebook's loop
         forget_programs()
-    if progress:
-        say(job.notes)
     trial = job.trial
     job.validation = read_validation(trial.data, trial.root, trial.frame)
-    header = header_of(trial, job.training.info)
     beside = folder.path.parent if folder else None
-    job.initial = start(trial, job.model, job.pools, header, beside, progress=progress)
+    info = job.training.info
+    job.initial = start(trial, job.model, job.pools, info, beside, progress=progress)
+    job.notes += leaks.notes_of(job.initial.provenance)
+    if progress:
+        say(job.notes)
 
 
 @functools.cache  # once, not in every trial of a sweep
@@ -321,10 +354,11 @@ def summary_of(job: Job, fitted: Fitted, name: str, scores: Scores) -> dict[str,
         "images_unlabelled": images - job.budget.images,
         "notes": list(job.notes),
         "parameters": int(sum(np.size(leaf) for leaf in weights)),
-        "empty_policy": dataclasses.asdict(EmptyPolicy()),
+        "empty_policy": dataclasses.asdict(TRUTH_DECIDES),
         "labelled_subjects": subjects,
         "seconds_train": round(fitted.seconds, 2),
         "calibration": {"val": scores.calibration},
+        "provenance": leaks.status(job.provenance),
     }
 
 

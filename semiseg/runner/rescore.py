@@ -8,6 +8,7 @@ from pathlib import Path
 from semiseg import config
 from semiseg.data import store
 from semiseg.errors import UserError
+from semiseg.evaluate.empty_policy import TRUTH_DECIDES
 from semiseg.evaluate.subject_scores import SubjectRow
 from semiseg.run_folder import SCORE_COLUMNS, RunFolder
 from semiseg.runner.build import model_of, shapes_of
@@ -60,9 +61,20 @@ def evaluate(run: Path, split: str = "val", root: str | None = None) -> list[Sub
         if (row["split"], row["checkpoint"]) != (split, "last")
     ]
     summary["last"][split] = means(scores.rows)
+    policy = dataclasses.asdict(TRUTH_DECIDES)
+    if summary.get("empty_policy") != policy:  # the other rows were scored by an older program
+        summary.setdefault("empty_policy_by_split", {})[split] = policy
     summary.setdefault("calibration", {})[split] = scores.calibration
     summary[f"subjects_{split}"] = part.subjects
     folder.write_scores(rows + table_rows(folder.name, split, "last", scores.rows))
     write_examples(folder, part, scores.predictions)
     folder.write_summary(summary)
     return scores.rows
+
+
+def ledger_problems(run: Path, root: str | None = None) -> tuple[str, ...]:
+    """What is wrong with the ledgers of the test split of a run's data set; empty where they are
+    whole.
+    """
+    trial = config.load(RunFolder(run).config)
+    return store.history(trial.data, root or trial.root).problems

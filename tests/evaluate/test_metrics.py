@@ -9,10 +9,18 @@ from golden_values import box
 
 from semiseg.errors import UserError
 from semiseg.evaluate import METRICS, EmptyPolicy, Row, mask_metrics, score
+from semiseg.evaluate.empty_policy import policy_of
 from semiseg.types import IGNORE
 
 COUNTS = ("dice", "iou", "precision", "sensitivity", "volume_error", "volume_error_abs")
 DISTANCES = ("hd", "hd95", "hd95_pooled", "assd")
+DETECTION = (
+    "lesion_sensitivity",
+    "lesion_f1",
+    "false_positive_lesions",
+    "false_positive_rate",
+    "false_positive_volume",
+)
 SHAPE = (6, 8)
 SPACING = (0.5, 0.5)
 DIAGONAL = 5.0  # of 3 x 4
@@ -60,55 +68,45 @@ def test_counts_by_hand(prediction, truth, expected):
     )
 
 
+PERFECT = EmptyPolicy(both="perfect", invented="worst")
+UNDEFINED = (nan,) * 6
+
+
 @pytest.mark.parametrize(
     ("prediction", "truth", "policy", "counts", "distance"),
     [
-        (EMPTY, EMPTY, EmptyPolicy(), (nan,) * 6, nan),
-        (
-            EMPTY,
-            EMPTY,
-            EmptyPolicy(both="perfect"),
-            (1, 1, 1, 1, 0, 0),
-            0.0,
-        ),
+        (EMPTY, EMPTY, EmptyPolicy(), UNDEFINED, nan),
+        (FULL, EMPTY, EmptyPolicy(), UNDEFINED, nan),
         (EMPTY, FULL, EmptyPolicy(), (0, 0, 0, 0, -1, 1), DIAGONAL),
-        (
-            EMPTY,
-            FULL,
-            EmptyPolicy(missed="nan"),
-            (0, 0, 0, 0, -1, 1),
-            nan,
-        ),
-        (
-            EMPTY,
-            FULL,
-            EmptyPolicy(invented="nan"),
-            (0, 0, 0, 0, -1, 1),
-            DIAGONAL,
-        ),
-        (FULL, EMPTY, EmptyPolicy(), (0, 0, 0, nan, nan, nan), DIAGONAL),
-        (
-            FULL,
-            EMPTY,
-            EmptyPolicy(invented="nan"),
-            (0, 0, 0, nan, nan, nan),
-            nan,
-        ),
-        (
-            FULL,
-            EMPTY,
-            EmptyPolicy(missed="nan"),
-            (0, 0, 0, nan, nan, nan),
-            DIAGONAL,
-        ),
+        (EMPTY, EMPTY, PERFECT, (1, 1, 1, 1, nan, nan), 0.0),
+        (FULL, EMPTY, PERFECT, (0, 0, 0, 0, nan, nan), DIAGONAL),
+        (EMPTY, FULL, PERFECT, (0, 0, 0, 0, -1, 1), DIAGONAL),
     ],
 )
 def test_empty_masks(prediction, truth, policy, counts, distance):
-    """Catches a distance of 0 for an empty prediction, a silent perfect score, the two policies
-    swapped, a diagonal without spacing.
+    """Catches a distance of 0 for an empty prediction, a silent perfect score, a diagonal without
+    spacing, and a subject that is scored because something is predicted there.
     """
-    found = mask_metrics(prediction, truth, SPACING, COUNTS + DISTANCES, policy)
-    np.testing.assert_allclose(list(found.values()), counts + (distance,) * 4)
+    values = mask_metrics(prediction, truth, SPACING, COUNTS + DISTANCES, policy)
+    np.testing.assert_allclose(list(values.values()), counts + (distance,) * 4)
+
+
+@pytest.mark.parametrize("policy", [EmptyPolicy(), PERFECT])
+@pytest.mark.parametrize("truth", [EMPTY, FULL], ids=["healthy", "diseased"])
+@pytest.mark.parametrize("metric", METRICS)
+def test_the_truth_alone_decides_what_is_scored(metric, truth, policy):
+    """Of every metric in the table. Catches one whose painted healthy subjects join its mean."""
+    predictions = [EMPTY, FULL, ~EMPTY, box(SHAPE, (4, 5), (1, 2))]
+    values = [mask_metrics(p, truth, SPACING, (metric,), policy)[metric] for p in predictions]
+    assert len({math.isnan(value) for value in values}) == 1, values
+
+
+def test_false_positives_are_counted_where_the_truth_is_empty():
+    """Catches false positives of diseased subjects, a share for a volume, and voxels for mm²."""
+    names = ("false_positive_rate", "false_positive_volume", "false_positive_lesions")
+    assert list(mask_metrics(FULL, EMPTY, SPACING, names).values()) == [1, 8 * 0.25, 1]
+    assert list(mask_metrics(EMPTY, EMPTY, SPACING, names).values()) == [0, 0, 0]
+    np.testing.assert_equal(list(mask_metrics(FULL, FULL, SPACING, names).values()), [nan, nan, 0])
 
 
 def test_an_empty_prediction_always_counts():
@@ -124,10 +122,20 @@ def test_policy_can_be_stored_and_is_checked():
     """Catches a policy that does not survive its file, and a misspelt option silently meaning the
     default.
     """
-    policy = EmptyPolicy(missed="nan")
-    assert EmptyPolicy(**dataclasses.asdict(policy)) == policy != EmptyPolicy()
-    with pytest.raises(UserError, match="missed='zero'.*diagonal or nan"):
-        EmptyPolicy(missed="zero")  # type: ignore[arg-type]
+    assert EmptyPolicy(**dataclasses.asdict(PERFECT)) == PERFECT != EmptyPolicy()
+    with pytest.raises(UserError, match="missed='nan' does not exist; choose diagonal"):
+        EmptyPolicy(missed="nan")  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="both='nan' with invented='worst' would let a prediction"):
+        EmptyPolicy(invented="worst")
+
+
+def test_a_split_that_was_evaluated_later_has_its_own_policy():
+    """Catches a run whose test scores follow a rule that only its validation scores do."""
+    old = {"both": "nan", "missed": "diagonal", "invented": "diagonal"}
+    new = dataclasses.asdict(EmptyPolicy())
+    summary = {"empty_policy": old, "empty_policy_by_split": {"val": new}}
+    assert (policy_of(summary, "val"), policy_of(summary, "test")) == (new, old)
+    assert policy_of({}, "val") is None
 
 
 def test_rows_name_class_metric_and_unit():
@@ -157,7 +165,7 @@ def test_default_rows_and_hd95_modes():
     def names(**options):
         return [row.metric for row in score(label, label, SPACING, ("background", "x"), **options)]
 
-    everything = (*COUNTS[:4], "hd95", "hd95_pooled", "assd", "volume_error")
+    everything = (*COUNTS[:4], "hd95", "hd95_pooled", "assd", "volume_error", *DETECTION)
     assert names() == list(everything) == [m for m in METRICS if METRICS[m].by_default]
     assert names(hd95=("max",)) == [m for m in everything if m != "hd95_pooled"]
     assert names(hd95=("pooled",)) == [m for m in everything if m != "hd95"]
@@ -173,11 +181,10 @@ def test_ignored_pixels_are_in_neither_mask():
     inside = np.where(label == 1, 1, 0).astype(np.uint8)
     outside = inside.copy()
     outside[2:5, 6:8] = 1
-    expected = [1, 1, 1, 1, 0, 0, 0, 0]
+    expected = [1, 1, 1, 1, 0, 0, 0, 0, 1, 1, 0, nan, nan]
     for prediction in (inside, outside):
-        assert [
-            row.value for row in score(prediction, label, (1.0, 1.0), ("background", "x"))
-        ] == expected
+        rows = score(prediction, label, (1.0, 1.0), ("background", "x"))
+        np.testing.assert_equal([row.value for row in rows], expected)
 
 
 def test_one_pixel_in_two_and_three_dimensions():
