@@ -6,6 +6,7 @@ import dataclasses
 
 import numpy as np
 
+from semiseg.analysis.groups import design_of
 from semiseg.analysis.pairing import replicates
 from semiseg.analysis.runs import Run, Runs, matrix
 from semiseg.analysis.scores import MEAN_OF_ALL, nanmean
@@ -31,9 +32,10 @@ def class_intervals(s: Study, cell: Cell) -> dict[str, Interval]:
     rows, subset_R = replicates(cell.runs)
     intervals = {}
     for name in foreground_classes(s):
-        values_RS = _scores(s, cell.runs, name)[1]
+        subjects, values_RS = _scores(s, cell.runs, name)
         if values_RS.size and not np.isnan(values_RS[rows]).all():
-            interval = mean_interval(values_RS[rows], subset_R)
+            design = design_of(cell.runs, subset_R, subjects)
+            interval = mean_interval(values_RS[rows], design)
             bounded = interval._replace(low=max(interval.low, low), high=min(interval.high, high))
             intervals[name] = bounded
     return intervals

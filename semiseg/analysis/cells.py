@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from semiseg.analysis.groups import design_of
 from semiseg.analysis.pairing import compared_scores, replicates
 from semiseg.analysis.runs import Runs
 from semiseg.analysis.statistics import Interval, mean_interval
@@ -61,7 +62,7 @@ def _cell(
     scored: Scored,
 ) -> Cell | None:
     """The scores of the runs; None where none of them has any."""
-    _, values_RS = compared_scores(runs, *scored)
+    subjects, values_RS = compared_scores(runs, *scored)
     has_scores = np.flatnonzero(~np.isnan(values_RS).all(1)).tolist()
     if not has_scores:
         return None
@@ -69,6 +70,6 @@ def _cell(
     values_RS = values_RS[has_scores]
     rows, subset_R = replicates(runs)
     lowest, highest = METRICS[scored.metric].bounds
-    interval = mean_interval(values_RS[rows], subset_R)
+    interval = mean_interval(values_RS[rows], design_of(runs, subset_R, subjects))
     interval = interval._replace(low=max(interval.low, lowest), high=min(interval.high, highest))
     return Cell(arm, labels, runs, np.nanmean(values_RS, 1), interval)

@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from semiseg.analysis.design import Design
+from semiseg.analysis.groups import design_of
 from semiseg.analysis.runs import Run, Runs, matrix
 from semiseg.analysis.statistics import subject_means
 from semiseg.evaluate.metrics import METRICS
@@ -84,25 +86,26 @@ def replicates(runs: Runs) -> tuple[list[int], list[str]]:
 
 def paired(
     groups: Sequence[Runs], metric: str, split: str, checkpoint: str
-) -> tuple[list[np.ndarray], list[str], str]:
+) -> tuple[list[np.ndarray], Design, str]:
     """Tables of several groups with the same rows and columns.
 
     Rows are as fine as all groups allow, see :data:`PAIRINGS`. Runs that share a row are averaged.
 
     Returns:
-      A table ``(rows, S)`` for each group; the label subset of each row; and what pairs the runs.
+      A table ``(rows, S)`` for each group; the design of all, with the label subset of each row;
+      and what pairs the runs.
     """
     every: list[Run] = []
     for runs in groups:
         every += runs
-    _, values_RS = compared_scores(every, metric, split, checkpoint)
+    subjects, values_RS = compared_scores(every, metric, split, checkpoint)
     paired_by, keys, shared = _finest_pairing(groups, same_subsets(every))
     ends = np.cumsum([len(runs) for runs in groups])[:-1]
     tables = [
         _rows(values, of_group, shared)
         for values, of_group in zip(np.split(values_RS, ends), keys, strict=True)
     ]
-    return tables, [key[0] for key in shared], paired_by
+    return tables, design_of(every, [key[0] for key in shared], subjects), paired_by
 
 
 def _finest_pairing(

@@ -43,7 +43,9 @@ def limits(quantile: float, skewness: float) -> tuple[float, float]:
     """How many standard errors an interval reaches below and above the estimate.
 
     Each side is the farther one of Student's interval and Hall's. Hall's alone is too narrow on the
-    side where nothing is missing, by the chance skewness of few subjects.
+    side where nothing is missing, by the chance skewness of few subjects. Hall's ends where the
+    cubic bends, at 3/A: beyond it half of the width would rest on the third moment alone, and the
+    coverage is the same without (experiments/results/coverage.csv).
 
     Args:
       quantile: of Student's t, e.g. at 0.975.
@@ -52,16 +54,22 @@ def limits(quantile: float, skewness: float) -> tuple[float, float]:
     >>> [round(end, 2) for end in limits(2.0, 0.3)]
     [2.0, 2.73]
     """
-    below = max(quantile, inverse(quantile, skewness))
-    above = max(quantile, -inverse(-quantile, skewness))
+    if abs(skewness) < NONE:
+        return quantile, quantile
+    bend = 3 / abs(skewness)
+    below = max(quantile, min(inverse(quantile, skewness), bend))
+    above = max(quantile, min(-inverse(-quantile, skewness), bend))
     return below, above
 
 
 def smaller(t: float, skewness: float) -> float:
-    """The one of t and its transform that is nearer to zero, without its sign: what a test uses
-    whose rejections are the truths outside of :func:`limits`.
+    """The one of t and its transform that is nearer to zero, without its sign.
+
+    With it a test rejects just the values that lie outside of :func:`limits`.
 
     >>> round(smaller(-2.0, 0.3), 2), smaller(2.0, 0.3)
     (1.58, 2.0)
     """
+    if t * skewness <= -3:
+        return abs(t)
     return min(abs(t), abs(transform(t, skewness)))

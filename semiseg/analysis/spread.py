@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from semiseg.analysis.design import Design
+from semiseg.analysis.groups import design_of
 from semiseg.analysis.pairing import compared_scores, paired, replicates
 from semiseg.analysis.statistics import subject_means
 from semiseg.analysis.study import Cell, Study
@@ -63,8 +65,8 @@ def subject_scores(
 def _replicate_scores(
     s: Study,
     cell: Cell,
-) -> tuple[np.ndarray, list[str]]:
-    """The scores of the runs that repeat no other, and the label subset of each."""
+) -> tuple[np.ndarray, Design]:
+    """The scores of the runs that repeat no other, and their design."""
     rows, subset_R = replicates(cell.runs)
-    _, values_RS = compared_scores(cell.runs, *s.scored)
-    return values_RS[rows], subset_R
+    subjects, values_RS = compared_scores(cell.runs, *s.scored)
+    return values_RS[rows], design_of(cell.runs, subset_R, subjects)

@@ -24,6 +24,8 @@ from semiseg.files import file_hash
 if TYPE_CHECKING:
     from semiseg.types import Case
 
+NAME = "nuclei"
+"""Name of the set."""
 FORMAT = "embedded"
 """What the set says it was imported from."""
 FILE = Path(str(resources.files("semiseg.data"))) / "nuclei" / "nuclei.npz"
@@ -33,7 +35,7 @@ def info(root: str) -> StoreInfo:
     """What the set is; ``root`` is the folder of its ledger."""
     counts, fingerprint = _facts()
     return StoreInfo(
-        name="nuclei",
+        name=NAME,
         root=root,
         classes=dsb2018.CLASSES,
         unit="pixel",
@@ -78,6 +80,20 @@ def _facts() -> tuple[dict[str, dict[str, int]], str]:
         number = len(_load(f"{split}_name")[0])
         counts[split] = dict.fromkeys(("records", "volumes", "subjects", "annotated"), number)
     return counts, file_hash(FILE)
+
+
+@functools.cache
+def groups() -> dict[str, str]:
+    """Subject → group of look-alikes, of all splits; neither images nor labels are read.
+
+    >>> len(groups())
+    657
+    """
+    group_of: dict[str, str] = {}
+    for split in SPLITS:
+        names, group_N = _load(f"{split}_name", f"{split}_group")
+        group_of |= dict(zip(names.tolist(), group_N.tolist(), strict=True))
+    return group_of
 
 
 @functools.cache
