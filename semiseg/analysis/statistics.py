@@ -27,6 +27,9 @@ from semiseg.analysis import skewness
 from semiseg.analysis.clusters import Between, between_clusters
 from semiseg.analysis.design import Design, as_design
 
+NOTHING_VARIES = Between(0.0, 0.0, 0.0)
+"""Of a factor with one member."""
+
 
 class Interval(NamedTuple):
     """A mean with its interval, in the unit of the scores.
@@ -74,6 +77,8 @@ class Spread(NamedTuple):
       n_runs, n_subsets, n_subjects: what the mean is over.
       n_groups: groups of look-alike subjects; 0 where every subject stands for itself.
       skewness: of the mean, from the skewness of the subjects' scores.
+      between_runs, between_subjects, interaction: V_A, V_C and V_X of :func:`spread`.
+      overlap: share of its subjects that a label subset has in common with another one.
     """
 
     mean: float
@@ -84,6 +89,10 @@ class Spread(NamedTuple):
     n_subjects: int
     n_groups: int = 0
     skewness: float = 0.0
+    between_runs: Between = NOTHING_VARIES
+    between_subjects: Between = NOTHING_VARIES
+    interaction: float = 0.0
+    overlap: float = 0.0
 
 
 def spread(values_RS: np.ndarray, subset_R: Sequence[Any]) -> Spread:
@@ -148,7 +157,8 @@ def spread(values_RS: np.ndarray, subset_R: Sequence[Any]) -> Spread:
     largest = max(variance, by_subject.variance)
     if largest > 0:
         lopsided = by_subject.third / largest**1.5
-    return Spread(mean, float(np.sqrt(variance)), df, *size, lopsided)
+    parts = (by_run, by_subject, v_x, overlap)
+    return Spread(mean, float(np.sqrt(variance)), df, *size, lopsided, *parts)
 
 
 def _by_group(
