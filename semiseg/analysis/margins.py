@@ -19,7 +19,8 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import scipy.stats
 
-from semiseg.analysis.statistics import Spread, spread
+from semiseg.analysis import skewness
+from semiseg.analysis.statistics import spread
 from semiseg.errors import UserError
 
 
@@ -79,7 +80,7 @@ def margin_test(
 ) -> MarginTest:
     """Non-inferiority and equivalence for other label subsets, seeds and subjects.
 
-    Two one-sided t tests (Schuirmann 1987) with the standard error of
+    Two one-sided t tests (Schuirmann 1987) with the standard error and the skewness of
     :func:`semiseg.analysis.statistics.spread`: t = (mean ± margin) / error.
 
     Args:
@@ -106,13 +107,14 @@ def margin_test(
     degrees = s.df if df is None else df
     if np.isnan(s.df):
         return MarginTest(s.mean, np.nan, np.nan, margin, np.nan, np.nan, level)
-    half = float(scipy.stats.t.ppf(1 - level, degrees)) * s.error
-    p_loss = _above(s, -margin, degrees)
-    p_gain = 1 - _above(s, margin, degrees)
+    quantile = float(scipy.stats.t.ppf(1 - level, degrees))
+    below, above = skewness.limits(quantile, s.skewness)
+    p_loss = _p_value(s.mean + margin, s.error, s.skewness, degrees)
+    p_gain = _p_value(margin - s.mean, s.error, -s.skewness, degrees)
     return MarginTest(
         s.mean,
-        s.mean - half,
-        s.mean + half,
+        s.mean - below * s.error,
+        s.mean + above * s.error,
         margin,
         p_loss,
         max(p_loss, p_gain),
@@ -120,13 +122,19 @@ def margin_test(
     )
 
 
-def _above(
-    s: Spread,
-    limit: float,
+def _p_value(
+    distance: float,
+    error: float,
+    skew: float,
     df: float,
 ) -> float:
-    """One-sided p-value of "the mean is at most the limit"."""
-    distance = s.mean - limit
-    if s.error <= 1e-12 * abs(distance):
+    """One-sided p-value of "the distance from the margin is at most 0".
+
+    Of Student's t and Hall's the one nearer to zero, as in
+    :func:`semiseg.analysis.statistics.mean_test`.
+    """
+    if error <= 1e-12 * abs(distance):
         return float(distance <= 0)
-    return float(scipy.stats.t.sf(distance / s.error, df))
+    if distance <= 0:
+        return float(scipy.stats.t.sf(distance / error, df))
+    return float(scipy.stats.t.sf(skewness.smaller(distance / error, skew), df))

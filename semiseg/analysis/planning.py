@@ -39,12 +39,14 @@ class Size(NamedTuple):
     Attributes:
       subsets: label subsets.
       seeds: runs of each label subset.
-      subjects: subjects that are scored.
+      subjects: subjects that are scored; of groups of look-alikes, how many groups.
+      overlap: annotated subjects of a label subset over those that it is drawn from.
     """
 
     subsets: int
     seeds: int
     subjects: int
+    overlap: float = 0.0
 
     @property
     def runs(self) -> int:
@@ -94,15 +96,19 @@ def standard_error(
 ) -> float:
     """Standard error of a mean difference: components divided by how often each is drawn.
 
-    √(subset²/J + seed²/(J N) + subject²/S + interaction²/(J S) + residual²/(J N S)); a component
-    that the runs could not tell (NaN) is in the others and counts 0.
+    √(subset²/J + seed²/(J N) + subject²/S + interaction²/(J S) + residual²/(J N S)), and under the
+    root overlap / (1 - overlap) times (subset² + seed²/N), which no number of label subsets of one
+    pool makes smaller (:func:`semiseg.analysis.statistics.spread`). A component that the runs could
+    not tell (NaN) is in the others and counts 0.
 
     >>> standard_error(Split(0.02, 0.0, 0.0, 0.0, 0.0), Size(4, 1, 20))
     0.01
     """
-    j, n, s = design
+    j, n, s, overlap = design
+    variances = np.nan_to_num(np.square(components))
     divisor = np.array([j, j * n, s, j * s, j * n * s])
-    return math.sqrt(np.nansum(np.square(components) / divisor))
+    hidden = overlap / (1 - overlap) * (variances[0] + variances[1] / n)
+    return math.sqrt(float((variances / divisor).sum() + hidden))
 
 
 def power_of(
@@ -160,6 +166,8 @@ def cautious(
     """The components at an upper confidence limit: a pilot of three label subsets estimates their
     spread badly (Browne 1995).
 
+    The limit is that of each mean square, so that a component estimated as 0 has one too.
+
     Args:
       components: as estimated.
       pilot: the design that they were estimated from.
@@ -168,14 +176,24 @@ def cautious(
     >>> round(cautious(Split(0.02, 0.0, 0.03, 0.0, 0.0), Size(3, 1, 20)).subset, 3)
     0.042
     """
-    j, n, s = pilot
+    j, n, s, _ = pilot
     degrees = (j - 1, j * (n - 1), s - 1, (j - 1) * (s - 1), j * (n - 1) * (s - 1))
+    variances = np.nan_to_num(np.square(components))
+    subset, seed, subject, crossed, residual = variances.tolist()
+    # What each mean square owes to the other components, see variance.variance_split.
+    others = (
+        seed / n + crossed / s + residual / (n * s),
+        residual / s,
+        crossed / j + residual / (j * n),
+        residual / n,
+        0.0,
+    )
     limits = []
-    for deviation, df in zip(components, degrees, strict=True):
+    for variance, other, df in zip(variances.tolist(), others, degrees, strict=True):
         factor = 1.0
         if df > 0:
-            factor = math.sqrt(df / scipy.stats.chi2.ppf(1 - confidence, df))
-        limits.append(deviation * factor)
+            factor = df / float(scipy.stats.chi2.ppf(1 - confidence, df))
+        limits.append(math.sqrt(max((variance + other) * factor - other, 0.0)))
     return Split(*limits)
 
 
@@ -233,17 +251,18 @@ def smallest_design(
     subjects: int,
     goal: Goal,
     seeds: Iterable[int] = SEEDS,
+    overlap: float = 0.0,
 ) -> Size | None:
     """The design with the fewest runs that detects the gain; of equally many, with most label
     subsets. None where none with up to :data:`MOST_SUBSETS` subsets does.
 
     >>> smallest_design(Split(0.02, 0.0, 0.03, 0.0, 0.0), 40, Goal(0.03))
-    Size(subsets=8, seeds=1, subjects=40)
+    Size(subsets=8, seeds=1, subjects=40, overlap=0.0)
     """
     fitting = []
     for n in seeds:
         for j in range(2, MOST_SUBSETS + 1):
-            design = Size(j, n, subjects)
+            design = Size(j, n, subjects, overlap)
             if power_of(components, design, goal) >= goal.power:
                 fitting.append(design)
                 break
@@ -255,6 +274,7 @@ def alternatives(
     subjects: int,
     goal: Goal,
     upper: Split | None = None,
+    overlap: float = 0.0,
 ) -> list[Alternative]:
     """A small table of designs: few to many label subsets, with one seed and with three, and the
     smallest design that reaches the goal with these subjects, twice and four times as many.
@@ -263,10 +283,10 @@ def alternatives(
     >>> [plan.design.subsets for plan in alternatives(split, 40, Goal(0.03))][:4]
     [3, 5, 8, 3]
     """
-    designs = {Size(j, 1, subjects) for j in (3, 5, 8, 12)}
-    designs |= {Size(3, 3, subjects), Size(5, 3, subjects)}
+    designs = {Size(j, 1, subjects, overlap) for j in (3, 5, 8, 12)}
+    designs |= {Size(j, 3, subjects, overlap) for j in (3, 5)}
     for more in (1, 2, 4):
-        smallest = smallest_design(components, more * subjects, goal)
+        smallest = smallest_design(components, more * subjects, goal, overlap=overlap)
         if smallest is not None:
             designs.add(smallest)
     rows = [alternative(components, design, goal, upper) for design in designs]

@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy.stats
 
+from semiseg.analysis.design import as_design
 from semiseg.analysis.statistics import spread
 from semiseg.analysis.variance import MeanSquares, mean_squares
 from semiseg.errors import UserError
@@ -88,12 +89,15 @@ def next_study(
     subsets × N seeds × S subjects, and m new subjects, the squared error is
     (1 + 1/J) a + (1 - 1/N) b + (1/m + 1/S) c + k_x x + k_e e with
     k_x = (1 - 1/J) / m - (1 + 1/J) / S and k_e = (1/m - 1/S) (1 - 1/N): its expectation is the
-    variance of the new run's mean plus that of the mean at hand.
+    variance of the new run's mean plus that of the mean at hand. If label subsets take a share of
+    their pool and so differ by too little, 2 share / (1 - share) times a - x/S comes to it: the new
+    label subset is of another pool (as in :func:`semiseg.analysis.statistics.spread`).
 
     Args:
       values_RS: scores, or paired differences of two settings, NaN where undefined.
-      subset_R: the label subset of each run.
+      subset_R: the label subset of each run, or a whole design.
       subjects: how many new subjects the mean is over: 1 for one patient, inf for all there are.
+        Where subjects come in groups of look-alikes, how many groups.
 
     Raises:
       UserError: one label subset or one subject alone, which say nothing of others.
@@ -111,7 +115,7 @@ def next_study(
             remedy="run at least two label subsets on at least two subjects (better five)",
         )
     mean = spread(values_RS, subset_R).mean
-    parts = _parts(m, subjects)
+    parts = _parts(m, subjects, as_design(subset_R).share)
     total = sum(part for part, _ in parts)
     total = max(total, parts[0][0], parts[2][0])
     return Prediction(mean, math.sqrt(total), _degrees(parts, total))
@@ -145,14 +149,15 @@ def probabilities(prediction: Prediction, relevant: float = 0.0) -> Probabilitie
     return Probabilities(better, not_worse - better, 1 - not_worse)
 
 
-def _parts(m: MeanSquares, subjects: float) -> list[tuple[float, float]]:
+def _parts(m: MeanSquares, subjects: float, overlap: float) -> list[tuple[float, float]]:
     """Each term of the squared error of :func:`next_study`, and its degrees of freedom."""
     new = 1 / subjects
     j = m.subsets
     n = m.seeds
     s = m.subjects
+    hidden = 2 * overlap / (1 - overlap) * max(m.subset - m.interaction / s, 0.0)
     parts = [
-        ((1 + 1 / j) * m.subset, j - 1),
+        ((1 + 1 / j) * m.subset + hidden, j - 1),
         ((1 - 1 / n) * m.seed, j * (n - 1)),
         ((new + 1 / s) * m.subject, s - 1),
         ((new * (1 - 1 / j) - (1 + 1 / j) / s) * m.interaction, (j - 1) * (s - 1)),

@@ -23,6 +23,7 @@ import numpy as np
 import scipy.stats
 
 from semiseg.analysis.curves import pooling
+from semiseg.analysis.design import as_design
 from semiseg.analysis.statistics import codes, even_weights, spread
 from semiseg.errors import UserError
 
@@ -199,11 +200,14 @@ def _resampled(
 ) -> np.ndarray:
     """``(D, B, T)`` means of resampled studies, spread like the error of the cells' means.
 
-    Rows and columns are drawn apart, and what each draw moves the means is stretched by
-    √(n / (n - 1)) for n clusters and by the quantile of t over that of the normal distribution.
+    Rows and columns (by group of look-alike subjects) are drawn apart, and what each draw moves the
+    means is stretched by √(n / (n - 1)) for n clusters and by the quantile of t over that of the
+    normal distribution. Overlap of label subsets counts as in
+    :func:`semiseg.analysis.statistics.spread`.
     """
     rng = np.random.default_rng(seed)
-    code_R = codes(subset_R)
+    design = as_design(subset_R)
+    code_R = codes(design.subset_R)
     cluster_R = code_R
     if code_R.max() == 0:
         cluster_R = np.arange(len(code_R))
@@ -219,11 +223,16 @@ def _resampled(
     if clusters > 1:
         count_DJ = rng.multinomial(clusters, np.full(clusters, 1 / clusters), draws)
         drawn_DBT = _means(values_BTRS, weight_R * count_DJ[:, cluster_R], np.ones((1, subjects)))
-        moved_DBT = moved_DBT + stretch * _few(clusters) * (drawn_DBT - mean_BT)
-    if subjects > 1:
-        count_DS = rng.multinomial(subjects, np.full(subjects, 1 / subjects), draws)
-        drawn_DBT = _means(values_BTRS, weight_R[None], count_DS)
-        moved_DBT = moved_DBT + stretch * _few(subjects) * (drawn_DBT - mean_BT)
+        hidden = math.sqrt(1 + clusters * design.share / (1 - design.share))
+        moved_DBT = moved_DBT + stretch * hidden * _few(clusters) * (drawn_DBT - mean_BT)
+    code_S = np.arange(subjects)
+    if design.group_S is not None:
+        code_S = codes(design.group_S)
+    groups = int(code_S.max()) + 1
+    if groups > 1:
+        count_DG = rng.multinomial(groups, np.full(groups, 1 / groups), draws)
+        drawn_DBT = _means(values_BTRS, weight_R[None], count_DG[:, code_S])
+        moved_DBT = moved_DBT + stretch * _few(groups) * (drawn_DBT - mean_BT)
     return moved_DBT
 
 

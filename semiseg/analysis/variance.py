@@ -15,6 +15,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy.stats
 
+from semiseg.analysis.design import as_design
+from semiseg.analysis.scores import nanmean
+
 
 class Split(NamedTuple):
     """Standard deviations of one score (a run on a subject) by what causes them.
@@ -107,7 +110,8 @@ class MeanSquares(NamedTuple):
       subject: of the means of the subjects; S - 1.
       interaction: of subset × subject; (J - 1) (S - 1).
       residual: of seed × subject within a subset; J (N - 1) (S - 1).
-      subsets, seeds, subjects: J, N and S of the balanced table.
+      subsets, seeds, subjects: J, N and S of the balanced table; a group of look-alike subjects
+        counts as one.
     """
 
     subset: float
@@ -131,7 +135,7 @@ def mean_squares(values_RS: np.ndarray, subset_R: Sequence[Any]) -> MeanSquares:
     >>> f"{m.subset:.4f} between {m.subsets} subsets, {m.seed:.4f} between {m.seeds} seeds"
     '0.0168 between 2 subsets, 0.0003 between 2 seeds'
     """
-    y_JNS = _balanced(np.asarray(values_RS, dtype=float), subset_R)
+    y_JNS = _balanced(group_means(values_RS, subset_R), subset_R)
     j, n, s = y_JNS.shape
     if s < 2:
         return MeanSquares(np.nan, np.nan, np.nan, np.nan, np.nan, j, n, s)
@@ -158,6 +162,27 @@ def mean_squares(values_RS: np.ndarray, subset_R: Sequence[Any]) -> MeanSquares:
         n,
         s,
     )
+
+
+def group_means(values_RS: np.ndarray, subset_R: Sequence[Any]) -> np.ndarray:
+    """``(R, G)`` mean of each group of look-alike subjects; the table itself without groups.
+
+    A group without a defined score in a run is NaN there.
+
+    >>> from semiseg.analysis.design import Design
+    >>> design = Design(["a"], group_S=("slide 1", "slide 1", "slide 2"))
+    >>> group_means(np.array([[0.6, 0.8, 0.9]]), design)
+    array([[0.7, 0.9]])
+    """
+    values_RS = np.asarray(values_RS, dtype=float)
+    group_S = as_design(subset_R).group_S
+    if group_S is None:
+        return values_RS
+    columns = []
+    for group in dict.fromkeys(group_S):
+        inside_S = np.array([other == group for other in group_S])
+        columns.append(nanmean(values_RS[:, inside_S], 1))
+    return np.stack(columns, axis=1)
 
 
 def _balanced(

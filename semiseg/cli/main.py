@@ -31,6 +31,7 @@ COMMANDS: dict[str, Any] = {
     ),
     "predict": "segment a folder of images with a trained run, in the images' own format",
     "report": "run folders → report.html, figures, results.csv, tables",
+    "plan-study": "how many label subsets, seeds and subjects the next study needs",
     "track": "send finished runs to Weights & Biases",
     "export": "a run as a folder to publish: weights, configuration, model card, licence",
     "doctor": "check this installation: devices, versions, cache, W&B",

@@ -1,0 +1,89 @@
+"""What runs at hand say about the size of the next study: how much paired differences vary."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from semiseg.analysis.design import as_design
+from semiseg.analysis.pairing import paired
+from semiseg.analysis.planning import Size, pooled
+from semiseg.analysis.study import Study
+from semiseg.analysis.variance import Split, mean_squares, variance_split
+from semiseg.errors import UserError
+
+
+class Pilot(NamedTuple):
+    """The spread of paired differences in a study.
+
+    Attributes:
+      components: root mean square over the comparisons.
+      size: of the smallest comparison.
+      labels: annotated subjects.
+      comparisons: "A − B" of each.
+      seconds: mean of a run; NaN where the runs do not record it.
+    """
+
+    components: Split
+    size: Size
+    labels: int
+    comparisons: tuple[str, ...]
+    seconds: float
+
+
+def pilot(
+    s: Study,
+    labels: int | None = None,
+    arm: str | None = None,
+) -> Pilot:
+    """The variance components of the differences from the baseline at one label budget.
+
+    Args:
+      labels: the budget; by default the smallest with a comparison.
+      arm: name of a compared setting; by default all of them are pooled.
+
+    Raises:
+      UserError: no such comparison, or fewer than two label subsets or subjects in it.
+    """
+    comparisons = [c for c in s.comparisons if arm in (None, c.arm)]
+    budgets = sorted({c.labels for c in comparisons})
+    if labels is None and budgets:
+        labels = budgets[0]
+    comparisons = [c for c in comparisons if c.labels == labels]
+    if labels is None or not comparisons:
+        raise UserError(
+            f"{s.data}: no two methods can be compared{_at(labels)}{_of(arm)}",
+            remedy="give runs of two methods with the same label subsets, or the standard "
+            "deviations by hand (--subset-sd …)",
+        )
+    splits = []
+    sizes = []
+    seconds: list[float] = []
+    for c in comparisons:
+        groups = [s.cells[name, labels].runs for name in (c.arm, c.baseline)]
+        (target, reference), subset_R, _ = paired(groups, *s.scored)
+        m = mean_squares(target - reference, subset_R)
+        if m.subsets > 1 and m.subjects > 1:
+            splits.append(variance_split(target - reference, subset_R))
+            share = as_design(subset_R).share
+            sizes.append(Size(m.subsets, m.seeds, m.subjects, share))
+            seconds += [float(run.summary.get("seconds_train") or np.nan) for run in groups[0]]
+    if not splits:
+        raise UserError(
+            f"{s.data}: one label subset or one subject{_at(labels)} does not say how much another "
+            f"one changes a difference",
+            remedy="run a second label subset, or give --subset-sd and the others by hand",
+        )
+    smallest = Size(*np.min(sizes, axis=0)[:3].astype(int).tolist(), max(sizes)[3])
+    mean_seconds = float(np.nanmean(seconds)) if np.isfinite(seconds).any() else np.nan
+    names = tuple(f"{c.arm} − {c.baseline}" for c in comparisons)
+    return Pilot(pooled(splits), smallest, labels, names, mean_seconds)
+
+
+def _at(labels: int | None) -> str:
+    return "" if labels is None else f" at {labels} annotated subjects"
+
+
+def _of(arm: str | None) -> str:
+    return "" if arm is None else f" for {arm!r}"

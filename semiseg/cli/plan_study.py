@@ -1,0 +1,314 @@
+"""``semiseg plan-study``: how many label subsets, seeds and subjects the next study needs."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import tyro
+
+from semiseg.cli.arguments import write_output
+from semiseg.cli.typed import typed
+from semiseg.errors import UserError
+
+if TYPE_CHECKING:
+    from semiseg.analysis.pilot import Pilot
+    from semiseg.analysis.planning import Alternative, Goal, Size
+
+UNKNOWN = "–"
+GAIN = 0.03
+"""Looked for unless a gain is given: of Dice and other ratios."""
+
+
+@dataclasses.dataclass(frozen=True)
+class PlanStudy:
+    """How many label subsets, seeds and subjects must my next study have to find a gain? From the
+    spread of paired differences in finished runs, or from standard deviations given by hand.
+
+    Attributes:
+      runs: run folders, folders of them, or a results.csv with its NAME_subjects.csv.
+      gain: the true gain that the study should find, in the unit of the metric; by default 0.03,
+        for a distance it must be given.
+      power: with which probability.
+      comparisons: how many comparisons the verdict is corrected for; by default those of the runs.
+      labels: the label budget whose spread counts; by default the smallest.
+      method: the compared setting whose spread counts, by its name in the report; by default all.
+      baseline: the setting that others are compared with; by default the supervised one.
+      subjects: subjects that the next study scores; by default those of the runs.
+      metric: whose differences.
+      split: val or test; by default test where every run was scored on it, else val.
+      subset_sd: standard deviation of the difference between label subsets, instead of the runs'.
+      seed_sd: between seeds of a label subset.
+      subject_sd: between subjects.
+      interaction_sd: of label subset × subject.
+      residual_sd: of seed × subject.
+      json: also write the plan to this file.
+    """
+
+    runs: Annotated[tuple[Path, ...], tyro.conf.Positional] = ()
+    gain: float | None = None
+    power: float = 0.8
+    comparisons: int | None = None
+    labels: int | None = None
+    method: str | None = None
+    baseline: str | None = None
+    subjects: int | None = None
+    metric: str = "dice"
+    split: Literal["val", "test"] | None = None
+    subset_sd: float | None = None
+    seed_sd: float | None = None
+    subject_sd: float | None = None
+    interaction_sd: float | None = None
+    residual_sd: float | None = None
+    json: Path | None = None
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the command; UserError is the caller's to print."""
+    args: PlanStudy = typed(PlanStudy, argv, "semiseg plan-study")
+    from semiseg.analysis.planning import Goal, alternatives, cautious, smallest_design
+
+    gain = _gain(args)
+    _check(args)
+    pilot, comparisons = _pilot(args)
+    goal = Goal(gain, args.power, args.comparisons or comparisons)
+    subjects = args.subjects or pilot.size.subjects
+    upper = None
+    if pilot.comparisons:
+        upper = cautious(pilot.components, pilot.size)
+    overlap = pilot.size.overlap
+    rows = alternatives(pilot.components, subjects, goal, upper, overlap)
+    best = smallest_design(pilot.components, subjects, goal, overlap=overlap)
+    one = goal._replace(comparisons=1)
+    alone = smallest_design(pilot.components, subjects, one, overlap=overlap)
+    print(*_spread(pilot, args), "", _answer(best, subjects, goal, args), sep="\n")
+    if alone is not None and goal.comparisons > 1:
+        print(_declared(alone))
+    print("", *_table(rows, best, pilot), "", *_reading(goal, pilot), sep="\n")
+    if args.json:
+        content = _content(args, pilot, goal, best, rows)
+        text = json.dumps(content, indent=1, ensure_ascii=False)
+        write_output(args.json, f"{text}\n")
+    return 0
+
+
+# ------------------------------------------------------------------ what it is planned from
+def _gain(args: PlanStudy) -> float:
+    from semiseg.evaluate.metrics import metric_of
+
+    metric = metric_of(args.metric)
+    if args.gain is None and metric.unit == "length":
+        raise UserError(
+            f"--gain must be given for {metric.title}, in the unit of the data, as in --gain 2"
+        )
+    if args.gain is None:
+        return GAIN
+    if not args.gain > 0:
+        raise UserError(f"--gain is {args.gain}: it must be above 0, as in --gain {GAIN}")
+    return args.gain
+
+
+def _check(args: PlanStudy) -> None:
+    if not 0 < args.power < 1:
+        raise UserError(f"--power is {args.power}: it lies between 0 and 1, as in --power 0.8")
+    for name in ("comparisons", "subjects"):
+        value = getattr(args, name)
+        if value is not None and value < 1:
+            raise UserError(f"--{name} is {value}: it must be 1 or more")
+    if not args.runs and args.subset_sd is None:
+        raise UserError(
+            "semiseg plan-study: nothing says how much differences vary; name finished runs, as in "
+            "`semiseg plan-study runs`, or give --subset-sd and the others by hand"
+        )
+    if not args.runs and args.subjects is None:
+        raise UserError("semiseg plan-study: without runs --subjects must be given")
+
+
+def _pilot(args: PlanStudy) -> tuple[Pilot, int]:
+    """The spread to plan with, and how many comparisons the runs make."""
+    from semiseg.analysis.pilot import Pilot, pilot
+    from semiseg.analysis.planning import Size
+    from semiseg.analysis.variance import Split
+
+    by_hand = (
+        args.subset_sd,
+        args.seed_sd,
+        args.subject_sd,
+        args.interaction_sd,
+        args.residual_sd,
+    )
+    if args.runs:
+        s = _study(args)
+        result = pilot(s, args.labels, args.method)
+        pairs = zip(by_hand, result.components, strict=True)
+        given = [value if value is not None else measured for value, measured in pairs]
+        return result._replace(components=Split(*given)), len(s.comparisons)
+    components = Split(*(value or 0.0 for value in by_hand))
+    subjects = args.subjects or 1
+    return Pilot(components, Size(1, 1, subjects), args.labels or 0, (), math.nan), 1
+
+
+def _study(args: PlanStudy) -> Any:
+    from semiseg.analysis.load import load_runs, once
+    from semiseg.analysis.study import curve_runs, study
+
+    runs = once(load_runs(args.runs))
+    split = args.split
+    if split is None:
+        on_test = all("test" in run.scores.axes[0] for run in runs)
+        split = "test" if on_test else "val"
+    return study(curve_runs(runs), args.metric, split, baseline=args.baseline)
+
+
+# ------------------------------------------------------------------ what it says
+def _spread(pilot: Pilot, args: PlanStudy) -> list[str]:
+    from semiseg.report.format import shortened
+
+    size = pilot.size
+    if pilot.comparisons:
+        first = (
+            f"From {shortened(list(pilot.comparisons), 3)} at {pilot.labels} annotated subjects "
+            f"({_size(size)}):"
+        )
+    else:
+        first = "From standard deviations given by hand:"
+    words = {
+        "subset": "between label subsets",
+        "seed": "between seeds",
+        "subject": "between subjects",
+        "interaction": "label subset × subject",
+        "residual": "seed × subject",
+    }
+    parts = [
+        f"{_number(value, args.metric)} {words[name]}"
+        for name, value in pilot.components._asdict().items()
+        if not math.isnan(value)
+    ]
+    title = _title(args.metric)
+    return [first, f"a paired difference in {title} has standard deviations {', '.join(parts)}."]
+
+
+def _answer(best: Size | None, subjects: int, goal: Goal, args: PlanStudy) -> str:
+    from semiseg.analysis.planning import MOST_SUBSETS
+
+    gain = f"a gain of {_number(goal.gain, args.metric)} in {_title(args.metric)}"
+    chance = f"with a power of {goal.power:g}, corrected for {_counted(goal.comparisons)}"
+    if best is None:
+        return (
+            f"No study with {subjects} subjects and up to {MOST_SUBSETS} label subsets finds "
+            f"{gain} {chance}: score more subjects, plan fewer comparisons, or look for a larger "
+            f"gain."
+        )
+    return (
+        f"Your next study needs {_size(best)} to find {gain} {chance}: {best.runs} runs of each "
+        f"method at each label budget."
+    )
+
+
+def _declared(alone: Size) -> str:
+    return (
+        f"Declared beforehand as the one primary comparison (study.yaml), it needs {_size(alone)}: "
+        f"{alone.runs} runs."
+    )
+
+
+def _table(rows: list[Alternative], best: Size | None, pilot: Pilot) -> list[str]:
+    from semiseg.report.format import duration
+
+    head = ("subsets", "seeds", "subjects", "runs", "time", "finds", "at worst", "power")
+    lines = ["".join(f"{name:>10}" for name in head)]
+    for row in rows:
+        design = row.design
+        time = UNKNOWN
+        if not math.isnan(pilot.seconds):
+            time = duration(design.runs * pilot.seconds)
+        at_worst = f"{row.detects_cautiously:.3g}" if pilot.comparisons else UNKNOWN
+        cells = (
+            f"{design.subsets}",
+            f"{design.seeds}",
+            f"{design.subjects}",
+            f"{design.runs}",
+            time,
+            f"{row.detects:.3g}",
+            at_worst,
+            f"{row.power:.2f}",
+        )
+        mark = "  <-" if design == best else ""
+        lines.append("".join(f"{cell:>10}" for cell in cells) + mark)
+    return lines
+
+
+def _reading(goal: Goal, pilot: Pilot) -> list[str]:
+    lines = [
+        "runs and time: of each method at each label budget. finds: the true gain that is found "
+        f"with a power of {goal.power:g}.",
+        "The test is the paired one of the report, with one degree of freedom less than label "
+        f"subsets, at {goal.level:g}/{goal.comparisons}.",
+    ]
+    if pilot.comparisons:
+        lines.append(
+            f"at worst: the same if the spread is at the 80 % upper limit of what "
+            f"{pilot.size.subsets} label subsets leave open."
+        )
+    if pilot.size.overlap:
+        lines.append(
+            f"A label subset takes {pilot.size.overlap:.0%} of the training pool. Label subsets "
+            f"of one pool overlap, so more of them help less and less; the plan counts that in."
+        )
+    return lines
+
+
+def _content(
+    args: PlanStudy, pilot: Pilot, goal: Goal, best: Size | None, rows: list[Alternative]
+) -> dict[str, Any]:
+    """What --json writes."""
+    return {
+        "metric": args.metric,
+        **goal._asdict(),
+        "labels": pilot.labels or None,
+        "pilot": pilot.size._asdict() if pilot.comparisons else None,
+        "comparisons_used": list(pilot.comparisons),
+        "sd": {name: _finite(value) for name, value in pilot.components._asdict().items()},
+        "design": best._asdict() | {"runs": best.runs} if best else None,
+        "alternatives": [
+            {
+                **row.design._asdict(),
+                "runs": row.design.runs,
+                "seconds": _finite(row.design.runs * pilot.seconds),
+                "detects": _finite(row.detects),
+                "detects_cautiously": _finite(row.detects_cautiously),
+                "power": row.power,
+            }
+            for row in rows
+        ],
+    }
+
+
+def _finite(value: float) -> float | None:
+    """JSON has no NaN and no infinity."""
+    return value if math.isfinite(value) else None
+
+
+def _size(size: Size) -> str:
+    seeds = "1 seed" if size.seeds == 1 else f"{size.seeds} seeds"
+    return f"{size.subsets} label subsets × {seeds} × {size.subjects} subjects"
+
+
+def _counted(comparisons: int) -> str:
+    return "1 comparison" if comparisons == 1 else f"{comparisons} comparisons"
+
+
+def _number(value: float, metric: str) -> str:
+    from semiseg.report.format import number
+
+    return number(value, metric, signed=True).lstrip("+")
+
+
+def _title(metric: str) -> str:
+    from semiseg.report.format import score_label
+
+    return score_label(metric)
