@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,7 @@ def main(argv: Sequence[str]) -> int:
 def _evaluate(operands: list[str], flags: Flags) -> int:
     options = COMMAND.options(flags)
     run = COMMAND.one(operands, "one run's folder")
-    from semiseg.runner.rescore import evaluate
+    from semiseg.runner.rescore import evaluate, ledger_problems
 
     split = options["split"]
     rows = evaluate(Path(run), split, options["root"])
@@ -49,6 +50,8 @@ def _evaluate(operands: list[str], flags: Flags) -> int:
     subjects = len({row.subject for row in rows})
     plural = "s" * (subjects != 1)
     print(f"means over {subjects} {split} subject{plural}; – where none of them can be scored")
+    for problem in ledger_problems(Path(run), options["root"]):
+        print(f"note: the ledger of the test set is not whole: {problem}", file=sys.stderr)
     write_json(options["json"], {"run": run, "split": split, "table": table})
     return 0
 

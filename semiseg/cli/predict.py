@@ -21,7 +21,8 @@ COMMAND = Command(
     "predict",
     """Segment every PNG, TIFF and NIfTI file of a folder (or one file) with a run, or with what
     `semiseg export` made of it. A mask has its image's name, format, size, and affine or
-    resolution; its values are the classes, 0 for background.""",
+    resolution; its values are the classes, 0 for background. Images of a test set that is known
+    here are predicted, and its ledger gets a line.""",
     (
         Flag("input", "a folder of images, or one image (must be given)", ..., value="DIR"),
         Flag("output", "where the masks go (must be given)", ..., value="DIR"),
@@ -59,6 +60,8 @@ def _predict(operands: list[str], flags: Flags) -> int:
 
     predictor = Predictor.load(run)
     target.mkdir(parents=True, exist_ok=True)
+    for message in predictor.check_files(files, "semiseg predict"):
+        print(f"note: {message}", file=sys.stderr)
     failed = 0
     for file in files:
         mask = target / file.name

@@ -92,4 +92,6 @@ def check_store(name: str, root: str | Path | None = None) -> list[str]:
                 problems.append(
                     f"{where}: has no label; annotate it or move it to train, and import again"
                 )
+    if not problems:  # with damaged records nobody knows which test set it is
+        problems += store.history(name, root).problems
     return list(dict.fromkeys(problems))

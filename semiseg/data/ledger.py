@@ -152,14 +152,14 @@ def chain_problems(lines: Sequence[str]) -> list[str]:
             if chained:
                 problems.append(f"line {number} holds no hash of the line before it")
             continue
-        before = lines[: number - 1]
-        if previous != _hash_of_last(before):
+        if previous != _hash_of_last(lines[max(number - 2, 0) : number - 1]):
             problems.append(
                 f"line {number} does not follow line {number - 1}: a line was changed, removed or "
                 f"moved"
             )
         prefix = entry.get("earlier_lines")
-        if not chained and prefix is not None and prefix != digest("\n".join(before)):
+        changed = prefix is not None and prefix != digest("\n".join(lines[: number - 1]))
+        if changed and not chained:
             problems.append(f"lines 1 to {number - 1} were changed after line {number} was written")
         chained = True
     return problems

@@ -48,17 +48,16 @@ def _data(s: Study) -> str:
 
 
 def _test_evaluations(s: Study) -> str:
-    """How often the test split was evaluated, where the data set is on this machine."""
+    """How often the test images were looked at, where the data set is on this machine."""
     from semiseg.data import store
 
     try:
-        file = store.info(s.data, s.runs[0].config.get("root")).folder / "ledger.jsonl"
+        history = store.history(s.data, s.runs[0].config.get("root"))
     except UserError:
         return ""
-    if not file.exists():
+    if not any(history):
         return ""
-    lines = [line for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
-    return f" The data set's ledger counts {len(lines)} test evaluations in all."
+    return f" {history.message}"
 
 
 def _scored(s: Study) -> str:

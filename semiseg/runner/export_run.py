@@ -119,7 +119,7 @@ def _data(tree: dict[str, Any], header: dict[str, Any]) -> Data:
     root = tree.get("root")
     try:
         info = store.info(name, root)
-        evaluations = len(store.ledger(name, root))
+        evaluations = store.history(name, root).evaluations
     except UserError:  # the header says what the weights need
         absent = f"the data set {name!r} is not on the machine that exported this"
         return dataclasses.replace(data, citation=absent)

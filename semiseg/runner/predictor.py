@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,13 +14,21 @@ import numpy as np
 from semiseg import config
 from semiseg.config import Trial
 from semiseg.data.frame import Frame
+from semiseg.data.guard import Guard
 from semiseg.data.images import Scan, read_scan
+from semiseg.data.test_images import image_hash
 from semiseg.errors import UserError
 from semiseg.evaluate.probabilities import probabilities
 from semiseg.run_folder import RunFolder
 from semiseg.runner.build import model_for, shapes_of
 from semiseg.train.checkpoint import load_weights
 from semiseg.types import Case, Model, Params
+
+log = logging.getLogger("semiseg")
+
+
+def _no_run() -> Guard:
+    return Guard("a predictor without a run")
 
 
 class Prediction(NamedTuple):
@@ -47,6 +57,7 @@ class Predictor:
       params: variables of the network.
       classes: names, background first.
       channels: of an image.
+      guard: writes into the ledger of a test set when its images are predicted.
     """
 
     model: Model
@@ -54,6 +65,7 @@ class Predictor:
     params: Params
     classes: tuple[str, ...]
     channels: int
+    guard: Guard = dataclasses.field(default_factory=_no_run)
 
     @classmethod
     def load(cls, run: str | Path) -> Predictor:
@@ -72,15 +84,18 @@ class Predictor:
             )
         if place.is_dir():
             trial = config.load_network(folder.config)
+            tree = config.load_yaml(folder.config)
             _, header = load_weights(weights)
         else:
             _, header = load_weights(weights)
             trial = _trial_of(header, weights)
+            tree = header["config"]
+        guard = Guard(str(run), tree.get("data"), tree.get("root"))
         classes = tuple(header["classes"])
         channels = int(header["channels"])
         model = model_for(trial, channels, len(classes))
         params, _ = load_weights(weights, shapes_of(model))
-        return cls(model, trial.frame, params, classes, channels)
+        return cls(model, trial.frame, params, classes, channels, guard)
 
     # -------------------------------------------------------------- arrays
     def predict(self, image: np.ndarray) -> np.ndarray:
@@ -147,7 +162,12 @@ class Predictor:
     def _predicted(
         self, images: Sequence[np.ndarray], volume: bool
     ) -> Iterator[tuple[np.ndarray, tuple[int, ...]]]:
-        """The network's probabilities of each scan, and the scan's own shape."""
+        """The network's probabilities of each scan, and the scan's own shape.
+
+        Images of a test set that is known here are written into its ledger first.
+        """
+        for message in self.guard.look(images, "semiseg.Predictor"):
+            log.warning("%s", message)
         scans = self.frame.scans(_cases(images, volume), "prediction")
         pool = self.frame.to_pools(scans)
         results = probabilities(self.model, self.frame, self.params, pool)
@@ -161,6 +181,25 @@ class Predictor:
         return [plane for volume in arrays for plane in volume]  # of the one volume there is
 
     # -------------------------------------------------------------- files
+    def check_files(self, files: Sequence[Path], reason: str) -> list[str]:
+        """Write into the ledgers of the test sets that files are from, before they are predicted.
+
+        Args:
+          files: images or volumes; one that cannot be read is left out.
+          reason: why they are predicted, in words.
+
+        Returns:
+          A message for each test set.
+
+        Raises:
+          UserError: a ledger cannot be written.
+        """
+        hashes: list[str] = []
+        for file in files:
+            with contextlib.suppress(Exception):  # predict_file says what is wrong with it
+                hashes += map(image_hash, self._read(file).slices)
+        return self.guard.look_at_hashes(hashes, reason)
+
     def predict_file(
         self, source: Path, target: Path, with_probabilities: bool = False
     ) -> Prediction:
@@ -184,7 +223,7 @@ class Predictor:
             raise UserError(f"{source}: cannot be segmented ({reason})") from error
 
     def _predict_file(self, source: Path, target: Path, with_probabilities: bool) -> Prediction:
-        scan = read_scan(source, "grey" if self.channels == 1 else "rgb")
+        scan = self._read(source)
         self._check(scan)
         if with_probabilities:
             maps = self.maps(scan.slices, volume=scan.is_volume)
@@ -197,6 +236,12 @@ class Predictor:
         scan.write_mask(mask, target, len(self.classes))
         counts = np.bincount(mask.ravel(), minlength=len(self.classes))
         return Prediction(mask, counts / mask.size)
+
+    def _read(self, source: Path) -> Scan:
+        channels = "rgb"
+        if self.channels == 1:
+            channels = "grey"
+        return read_scan(source, channels)
 
     def _check(self, scan: Scan) -> None:
         if self.frame.depth and not scan.is_volume:

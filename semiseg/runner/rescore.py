@@ -19,6 +19,7 @@ from semiseg.runner.score import (
     read_validation,
     score_split,
     table_rows,
+    with_look_alikes,
     write_examples,
 )
 from semiseg.train.checkpoint import load_weights
@@ -66,6 +67,7 @@ def evaluate(run: Path, split: str = "val", root: str | None = None) -> list[Sub
         summary.setdefault("empty_policy_by_split", {})[split] = policy
     summary.setdefault("calibration", {})[split] = scores.calibration
     summary[f"subjects_{split}"] = part.subjects
+    summary["look_alikes"] = with_look_alikes(summary.get("look_alikes", []), part)
     folder.write_scores(rows + table_rows(folder.name, split, "last", scores.rows))
     write_examples(folder, part, scores.predictions)
     folder.write_summary(summary)
