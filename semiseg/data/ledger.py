@@ -110,7 +110,7 @@ def _time(entry: Entry) -> str:
 def _lines(path: Path) -> list[str]:
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
         raise UserError(
@@ -211,7 +211,7 @@ def append(paths: Sequence[Path], entry: Entry) -> None:
     noticed = problems(paths)
     of_set = [path for path in paths if not is_shared(path)][:1]
     earlier = merged(of_set)
-    names = fingerprints(earlier)
+    names = fingerprints([*earlier, entry])[:-1]
     for path in paths:
         present = {identity(line) for line in read(path)}
         new = [

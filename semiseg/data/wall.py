@@ -157,7 +157,7 @@ def _can_be_written(path: Path) -> bool:
     place = path
     while not place.exists():
         place = place.parent
-    return os.access(place, os.W_OK)
+    return os.access(place, os.W_OK) and (place == path or place.is_dir())
 
 
 def _entry(event: str, reason: str, run: str, images: TestImages, n: int) -> ledger.Entry:
