@@ -219,7 +219,10 @@ def append(paths: Sequence[Path], entry: Entry) -> None:
             for line, name in zip(earlier, names, strict=True)
             if is_shared(path) and name[:DIGITS] == path.stem and identity(line) not in present
         ]
-        _append(path, [*new, entry], noticed)
+        try:
+            _append(path, [*new, entry], noticed)
+        except OSError as error:  # of a folder above it, maybe
+            raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def _append(path: Path, entries: Sequence[Entry], noticed: Sequence[str]) -> None:
