@@ -21,6 +21,7 @@ CONFIG = "config.yaml"
 ENVIRONMENT = "env.json"
 LOG = "metrics.jsonl"
 SCORES = "per_subject.csv"
+SUBJECTS = "subjects.csv"
 SUMMARY = "summary.json"
 CHECKPOINTS = "checkpoints"
 WEIGHTS = "weights.safetensors"
@@ -43,6 +44,8 @@ BEFORE_TRAINING = (CONFIG, ENVIRONMENT, FAILURE, TRACKING, TRACKING_FILES, TENSO
 """What a folder may hold that a run has not begun to train in."""
 SCORE_COLUMNS = ("run", "split", "checkpoint", "subject", "class", "metric", "value", "unit")
 """Columns of per_subject.csv."""
+SUBJECT_COLUMNS = ("split", "subject")
+"""First columns of subjects.csv; the others are whatever is known of the subjects."""
 EXAMPLE_ARRAYS = ("image", "label", "prediction", "subject", "dice")
 """Arrays of examples.npz."""
 TRAIN_AGAIN = "delete the run's folder and run it again"
@@ -86,6 +89,11 @@ class RunFolder:
     def scores(self) -> Path:
         """A row for each subject, class and metric."""
         return self.path / SCORES
+
+    @property
+    def subjects(self) -> Path:
+        """What is known of the scored subjects: site, scanner …, size of the truth."""
+        return self.path / SUBJECTS
 
     @property
     def summary(self) -> Path:
@@ -212,6 +220,28 @@ class RunFolder:
     def write_environment(self, content: Mapping[str, Any]) -> None:
         """Write env.json."""
         write_text(self.environment, json.dumps(content, indent=1))
+
+    def write_subjects(self, split: str, columns: Mapping[str, Mapping[str, str]]) -> None:
+        """Write what is known of the subjects of a split into subjects.csv; other splits stay.
+
+        Args:
+          split: "val" or "test".
+          columns: subject → column → value.
+        """
+        rows: list[dict[str, str]] = []
+        if self.subjects.exists():
+            with self.subjects.open(encoding="utf-8", newline="") as file:
+                rows = [row for row in csv.DictReader(file) if row.get("split") != split]
+        for subject, values in columns.items():
+            rows.append({"split": split, "subject": subject, **values})
+        names = dict.fromkeys(SUBJECT_COLUMNS)
+        for row in rows:
+            names |= dict.fromkeys(row)
+        with replacing(self.subjects) as partial:
+            with partial.open("w", encoding="utf-8", newline="") as file:
+                writer = csv.DictWriter(file, list(names), restval="", lineterminator="\n")
+                writer.writeheader()
+                writer.writerows(rows)
 
     def write_summary(self, content: Mapping[str, Any]) -> None:
         """Write summary.json, the last file of a run."""

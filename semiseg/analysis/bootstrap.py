@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from semiseg.analysis.design import Design
 from semiseg.analysis.statistics import Interval, codes, defined_part, even_weights
 
 
@@ -30,10 +31,10 @@ def hierarchical_bootstrap(
     """Percentile interval of the mean score over label subsets, seeds and subjects.
 
     Each draw resamples, with replacement, (1) the label subsets, (2) the runs in each drawn subset,
-    (3) the subjects, or their groups where a
-    design has groups, once for all runs. A run's score is the mean over its defined subjects;
-    subsets weigh the same however many runs they have. A factor with one member is not resampled,
-    so the interval says nothing about it: see :attr:`Interval.covers`.
+    (3) the subjects, or their groups where a design has groups, once for all runs. A run's score is
+    the mean over its defined subjects; subsets weigh the same however many runs they have. A factor
+    with one member is not resampled, so the interval says nothing about it: see
+    :attr:`Interval.covers`.
 
     Args:
       values_RS: scores, NaN where undefined; a run or a subject without any defined score is left
@@ -58,12 +59,7 @@ def hierarchical_bootstrap(
     runs, subjects = values_RS.shape
     subsets = int(code_R.max()) + 1
     mean = _mean(values_RS, even_weights(code_R)[None], np.ones((1, subjects)))[0]
-    rng = np.random.default_rng(seed)
-    weight_DR = _nested_weights(rng, code_R, draws)
-    code_S = np.arange(subjects) if design.group_S is None else codes(design.group_S)
-    groups = int(np.max(code_S)) + 1
-    weight_DG = rng.multinomial(groups, np.full(groups, 1 / groups), size=draws)
-    weight_DS = weight_DG[:, code_S]
+    weight_DR, weight_DS = resampled_weights(design, subjects, draws, seed=seed)
     mean_D = _mean(values_RS, weight_DR, weight_DS)
     tail = (1 - level) / 2
     low, high = np.nanquantile(mean_D, [tail, 1 - tail])
@@ -76,6 +72,24 @@ def hierarchical_bootstrap(
         subjects,
         design.clusters or 0,
     )
+
+
+def resampled_weights(
+    design: Design, subjects: int, draws: int, *, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """``(draws, R)`` weights of the runs, each row of which sums to 1, and ``(draws, S)`` how often
+    each subject is drawn: once for all runs, together with the others of its group.
+
+    >>> runs, columns = resampled_weights(Design(["a", "a", "b"]), 4, 2, seed=0)
+    >>> runs.shape, runs.sum(1), columns.sum(1)
+    ((2, 3), array([1., 1.]), array([4, 4]))
+    """
+    rng = np.random.default_rng(seed)
+    weight_DR = _nested_weights(rng, codes(design.subset_R), draws)
+    code_S = np.arange(subjects) if design.group_S is None else codes(design.group_S)
+    groups = int(np.max(code_S)) + 1
+    weight_DG = rng.multinomial(groups, np.full(groups, 1 / groups), size=draws)
+    return weight_DR, weight_DG[:, code_S]
 
 
 def _nested_weights(

@@ -32,7 +32,7 @@ def class_intervals(s: Study, cell: Cell) -> dict[str, Interval]:
     rows, subset_R = replicates(cell.runs)
     intervals = {}
     for name in foreground_classes(s):
-        subjects, values_RS = _scores(s, cell.runs, name)
+        subjects, values_RS = scores_of(s, cell.runs, name)
         if values_RS.size and not np.isnan(values_RS[rows]).all():
             design = design_of(cell.runs, subset_R, subjects)
             interval = mean_interval(values_RS[rows], design)
@@ -73,7 +73,7 @@ def subject_breakdown(s: Study, labels: int) -> list[SubjectScore]:
 
 
 def _subjects_of(s: Study, cell: Cell) -> list[SubjectScore]:
-    subjects, values_RS = _scores(s, cell.runs)
+    subjects, values_RS = scores_of(s, cell.runs)
     if MEAN_OF_ALL in subjects:
         return []
     by_class = {name: _class_means(s, cell.runs, name) for name in foreground_classes(s)}
@@ -101,11 +101,11 @@ def _class_means(
     name: str,
 ) -> dict[str, float]:
     """The mean of one class over the runs, for each subject."""
-    subjects, values_RS = _scores(s, runs, name)
+    subjects, values_RS = scores_of(s, runs, name)
     return dict(zip(subjects, nanmean(values_RS, 0).tolist(), strict=True))
 
 
-def _scores(
+def scores_of(
     s: Study,
     runs: Runs,
     class_: str = "mean",

@@ -1,4 +1,7 @@
-"""``subjects.csv``: who is in each image, and, if a set states it, the group and the split."""
+"""``subjects.csv``: who is in each image, and, if a set states it, the group and the split.
+
+Other columns (site, scanner, vendor, age …) are stored with the data set: scores are shown by them.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,10 @@ from semiseg.data.source import SPLITS
 from semiseg.errors import UserError
 
 FILE = "subjects.csv"
+USED = ("name", "subject", "group", "split")
+"""Columns that say what is in an image; all others are of the subjects."""
+Columns = dict[str, dict[str, str]]
+"""Subject → column → value."""
 
 
 class Row(NamedTuple):
@@ -22,6 +29,7 @@ class Row(NamedTuple):
     subject: str
     group: str = ""
     split: str = ""
+    others: tuple[tuple[str, str], ...] = ()
 
 
 def read(path: Path, images: Mapping[str, Path], problems: list[str]) -> dict[str, Row]:
@@ -62,6 +70,15 @@ def read(path: Path, images: Mapping[str, Path], problems: list[str]) -> dict[st
 
 
 def _rows(path: Path) -> list[Row]:
+    return [_row(cells) for cells in _lines(path, {"name", "subject"})]
+
+
+def _lines(path: Path, needed: set[str]) -> list[dict[str, str]]:
+    """The cells of each line, without spaces around them.
+
+    Raises:
+      UserError: the file is no table, or lacks a column that is needed.
+    """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
@@ -71,20 +88,76 @@ def _rows(path: Path) -> list[Row]:
         raise UserError(
             f"cannot be read ({error})", where=path, remedy="save it as UTF-8 text with commas"
         ) from error
-    if not {"name", "subject"} <= columns:
+    if not needed <= columns:
         has = ", ".join(sorted(columns)) or "none"
         raise UserError(
-            f"needs the columns name and subject (and may have group and split); it has {has}",
+            f"needs the columns {' and '.join(sorted(needed))} (and may have group, split and "
+            f"others); it has {has}",
             where=path,
         )
-    return [_row(line) for line in lines]
-
-
-def _row(line: Mapping[str | None, str | None]) -> Row:
     # a line with too many cells has them under None
-    cells = {column.strip(): (cell or "").strip() for column, cell in line.items() if column}
+    return [
+        {column.strip(): (cell or "").strip() for column, cell in line.items() if column}
+        for line in lines
+    ]
+
+
+def _row(cells: Mapping[str, str]) -> Row:
     name = stem_of(Path(cells["name"]))
-    return Row(name, cells["subject"], cells.get("group", ""), cells.get("split", ""))
+    others = tuple((column, cell) for column, cell in cells.items() if column not in USED)
+    return Row(name, cells["subject"], cells.get("group", ""), cells.get("split", ""), others)
+
+
+def columns_of(rows: Mapping[str, Row]) -> Columns:
+    """What a table says of each subject beside its group and split; empty cells are left out.
+
+    Where the images of a subject differ, all of its values are joined by a slash.
+
+    >>> rows = {name: Row(name, "ann", others=(("site", site),)) for name, site in ("aA", "bB")}
+    >>> columns_of(rows)
+    {'ann': {'site': 'A/B'}}
+    """
+    values: dict[str, dict[str, set[str]]] = {}
+    for row in rows.values():
+        for column, cell in row.others:
+            if cell:
+                values.setdefault(row.subject, {}).setdefault(column, set()).add(cell)
+    return {
+        subject: {column: "/".join(sorted(cells)) for column, cells in columns.items()}
+        for subject, columns in values.items()
+    }
+
+
+def write_columns(folder: Path, columns: Columns) -> None:
+    """Write what is known of the subjects into the folder of a stored set; nothing where nothing
+    is known.
+    """
+    if not columns:
+        return
+    names: dict[str, None] = {"subject": None}
+    for values in columns.values():
+        names |= dict.fromkeys(values)
+    with (folder / FILE).open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(names), restval="", lineterminator="\n")
+        writer.writeheader()
+        for subject, values in sorted(columns.items()):
+            writer.writerow({"subject": subject, **values})
+
+
+def read_columns(folder: Path) -> Columns:
+    """What is known of the subjects of a stored set; empty where its folder has no such file.
+
+    Raises:
+      UserError: the file cannot be read.
+    """
+    path = folder / FILE
+    if not path.exists():
+        return {}
+    columns: Columns = {}
+    for line in _lines(path, {"subject"}):
+        subject = line.pop("subject", "")
+        columns[subject] = {column: cell for column, cell in line.items() if cell}
+    return columns
 
 
 def split_problems(path: Path, rows: Mapping[str, Row]) -> list[str]:

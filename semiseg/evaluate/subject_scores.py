@@ -4,6 +4,7 @@ volumes are averaged.
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections import defaultdict
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from semiseg.evaluate.metrics import EmptyPolicy, score
-from semiseg.types import Case
+from semiseg.types import IGNORE, Case
 
 
 class SubjectRow(NamedTuple):
@@ -64,6 +65,21 @@ def score_subjects(
         SubjectRow(subject, class_, metric, _mean_of_defined(numbers), row_unit)
         for (subject, class_, metric, row_unit), numbers in values.items()
     ]
+
+
+def truth_sizes(cases: Sequence[Case]) -> dict[str, float]:
+    """Subject → volume of all annotated foreground (area in 2D) in units of the spacing; the mean
+    over the volumes of a subject.
+    """
+    sizes: dict[str, list[float]] = defaultdict(list)
+    for members in _volumes(cases):
+        first = cases[members[0]]
+        size = 0.0
+        for i in members:
+            truth = _label(cases[i])
+            size += np.count_nonzero((truth != 0) & (truth != IGNORE))
+        sizes[first.subject].append(size * math.prod(first.spacing))
+    return {subject: float(np.mean(values)) for subject, values in sizes.items()}
 
 
 def _volumes(cases: Sequence[Case]) -> list[list[int]]:
