@@ -4,22 +4,31 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import numpy as np
+import scipy.stats
 
 from semiseg.analysis.cells import Cell, Scored
 from semiseg.analysis.declaration import Primary
-from semiseg.analysis.pairing import paired
+from semiseg.analysis.families import Difference, Outcome, family_test
+from semiseg.analysis.pairing import paired, runs_used
 from semiseg.analysis.statistics import (
     Interval,
+    Spread,
     holm,
     mean_interval,
     mean_test,
-    minimum_detectable,
+    spread,
     subject_means,
 )
 from semiseg.analysis.subject_tests import Effect, effect_size, sign_flip_test, wilcoxon_test
 
+LEVEL = 0.05
+"""How often a family may hold a false verdict."""
+POWER = 0.8
+"""With which a difference is called detectable."""
 FEW_SUBSETS = 3
 """Label subsets below which a comparison is also tested by permutation of subjects."""
 FEW_SUBJECTS = 6
@@ -37,18 +46,26 @@ class Comparison:
       baseline: name of the baseline.
       labels: annotated subjects of both.
       difference: mean difference with its interval.
-      p: for other label subsets, seeds and subjects (:func:`mean_test`). With fewer than three
-        label subsets, where that test is less sure of itself (experiments/results/statistics.csv),
-        the larger of it and of a permutation of subjects for the models at hand. That one needs no
-        normal distribution, but with S subjects it is never below 2^(1-S): corrected for many
-        methods, ten subjects show nothing.
-      p_holm: ``p`` corrected for all comparisons of the study.
+      p: of this comparison by itself, for other label subsets, seeds and subjects
+        (:func:`mean_test`): it goes with the interval. With fewer than three label subsets, where
+        that test is less sure of itself (experiments/results/statistics.csv), the larger of it and
+        of a permutation of subjects for the models at hand. That one needs no normal distribution,
+        but with S subjects it is never below 2^(1-S): corrected for many methods, ten subjects show
+        nothing.
+      p_holm: corrected for the family, and never below ``p``: the source of the verdict. It is that
+        of :func:`semiseg.analysis.families.family_test`, corrected by Holm's method over all
+        comparisons of the study. ``p`` itself for a declared comparison and for one that is alone;
+        the other comparisons of a declared study have at least the p of the declared one.
       paired_by: what pairs the runs beside the subject, see
         :data:`~semiseg.analysis.pairing.PAIRINGS`.
       p_wilcoxon: by subject, beside it.
       effect: how large the difference is, beside its own unit.
-      detectable: the difference that a study with this spread would find with a power of 80 %; NaN
-        where no test can be significant.
+      detectable: the difference that a study with this spread would call significant with a power
+        of 80 %, after the correction; NaN where no test can be significant.
+      p_family: by the test of the family, before Holm's correction.
+      runs: how many runs the difference uses, and how many both cells have.
+      lost: subjects that one side has a score for and the other has not. They are not in the
+        difference, so that it has no verdict.
     """
 
     arm: str
@@ -61,49 +78,80 @@ class Comparison:
     p_wilcoxon: float = np.nan
     effect: Effect = Effect(np.nan, np.nan)
     detectable: float = np.nan
+    p_family: float = np.nan
+    runs: tuple[int, int] = (0, 0)
+    lost: int = 0
 
     @property
     def significant(self) -> bool:
-        """Whether the test, corrected for the number of comparisons, and the interval say so."""
+        """Whether the test, corrected for the family, and the interval say so.
+
+        Never where the difference has lost subjects.
+        """
         apart = self.difference.low > 0 or self.difference.high < 0
-        return self.p_holm < 0.05 and apart
+        return self.p_holm < LEVEL and apart and not self.lost
 
 
+# ------------------------------------------------------------------ comparisons
 def compare(
     cells: dict[tuple[str, int], Cell],
     baseline: str,
     scored: Scored,
     primary: Primary | None = None,
 ) -> list[Comparison]:
-    """Every compared setting against the baseline, at every budget that both have.
+    """Every compared setting against the baseline, at every budget that both have, as one family.
 
-    Together they are one family for Holm's correction.
+    Args:
+      primary: the comparison that was declared before the runs.
     """
-    comparisons = [
-        _compare(cell, cells[baseline, cell.labels], scored)
+    couples = [
+        (cell, cells[baseline, cell.labels])
         for cell in cells.values()
         if cell.arm != baseline and (baseline, cell.labels) in cells
     ]
-    return _corrected(comparisons, primary)
+    return compare_couples(couples, scored, primary)
 
 
 def pairs(at_budget: list[Cell], scored: Scored) -> list[Comparison]:
-    """Every cell against every earlier one, corrected as one family."""
+    """Every cell against every earlier one, as one family."""
+    couples = [(later, earlier) for earlier, later in itertools.combinations(at_budget, 2)]
+    return compare_couples(couples, scored)
+
+
+def compare_couples(
+    couples: Iterable[tuple[Cell, Cell]],
+    scored: Scored,
+    primary: Primary | None = None,
+) -> list[Comparison]:
+    """The first cell of each couple against the second, all corrected as one family."""
+    members = [_compare(cell, base, scored) for cell, base in couples]
+    if not members:
+        return []
+    outcome = family_test(
+        [
+            Difference(m.spread, m.comparison.arm, m.comparison.baseline, m.comparison.labels)
+            for m in members
+        ]
+    )
+    p_family = np.fmax(outcome.p, [m.p_permuted for m in members]).tolist()
+    least = _detectable(members, outcome, primary).tolist()
     comparisons = [
-        _compare(later, earlier, scored) for earlier, later in itertools.combinations(at_budget, 2)
+        dataclasses.replace(m.comparison, p_family=p, detectable=d)
+        for m, p, d in zip(members, p_family, least, strict=True)
     ]
-    return _corrected(comparisons, None)
+    return correct(comparisons, primary)
 
 
-def _corrected(comparisons: list[Comparison], primary: Primary | None) -> list[Comparison]:
-    """The comparisons with their corrected p-values.
+def correct(comparisons: Sequence[Comparison], primary: Primary | None = None) -> list[Comparison]:
+    """The comparisons with ``p_holm``, as one family.
 
     A declared one is tested first, at the full level. The others follow only where it is
-    significant: theirs are at least its p (fixed sequence: Maurer, Hothorn & Lehmacher 1995).
+    significant: theirs are at least its p (fixed sequence: Maurer, Hothorn & Lehmacher 1995), so
+    that the family as a whole errs no more often than one test does.
     """
     declared = [Primary(c.arm, c.labels) == primary for c in comparisons]
-    others = [c.p for c, first in zip(comparisons, declared, strict=True) if not first]
-    corrected = iter(holm(others).tolist())
+    others = [c for c, first in zip(comparisons, declared, strict=True) if not first]
+    corrected = iter(_corrected(others))
     gate = 0.0
     if any(declared):
         gate = comparisons[declared.index(True)].p
@@ -111,39 +159,88 @@ def _corrected(comparisons: list[Comparison], primary: Primary | None) -> list[C
     for c, first in zip(comparisons, declared, strict=True):
         p = gate
         if not first:
-            p = max(gate, next(corrected))
+            p = float(np.fmax(gate, next(corrected)))
         results.append(dataclasses.replace(c, p_holm=p))
     return results
 
 
-def _compare(
-    cell: Cell,
-    base: Cell,
-    scored: Scored,
-) -> Comparison:
-    """A comparison whose ``p_holm`` is not known yet."""
-    (target, reference), subset_R, paired_by = paired([cell.runs, base.runs], *scored)
-    values_RS = target - reference
-    difference_S = subject_means(values_RS, subset_R)
-    p = mean_test(values_RS, subset_R)
+def _corrected(comparisons: Sequence[Comparison]) -> list[float]:
+    """Holm's p-values; of a comparison that is alone its own."""
+    if len(comparisons) == 1:
+        return [comparisons[0].p]
+    corrected = holm([c.p_family for c in comparisons])
+    return np.maximum(corrected, [c.p for c in comparisons]).tolist()
+
+
+class _Member(NamedTuple):
+    """A comparison that knows nothing of its family yet.
+
+    Attributes:
+      spread: of the difference.
+      p_permuted: of the test by permutation of subjects; NaN where it is not used.
+    """
+
+    comparison: Comparison
+    spread: Spread
+    p_permuted: float
+
+
+def _compare(cell: Cell, base: Cell, scored: Scored) -> _Member:
+    groups = [cell.runs, base.runs]
+    (target_RS, reference_RS), design, paired_by = paired(groups, *scored)
+    values_RS = target_RS - reference_RS
+    difference_S = subject_means(values_RS, design)
+    p_permuted = np.nan
     p_wilcoxon = np.nan
-    detectable = minimum_detectable(values_RS, subset_R)
     from_folders = all(run.table is None for run in (*cell.runs, *base.runs))
     if difference_S.size > 1 or from_folders:
         p_wilcoxon = wilcoxon_test(difference_S)
-        if len(set(subset_R)) < FEW_SUBSETS:
-            p = float(np.fmax(p, sign_flip_test(difference_S)))
-            if np.count_nonzero(~np.isnan(difference_S)) < FEW_SUBJECTS:
-                detectable = np.nan
-    return Comparison(
+        if len(set(design)) < FEW_SUBSETS:
+            p_permuted = sign_flip_test(difference_S)
+    comparison = Comparison(
         cell.arm,
         base.arm,
         cell.labels,
-        mean_interval(values_RS, subset_R),
-        p,
+        mean_interval(values_RS, design),
+        float(np.fmax(mean_test(values_RS, design), p_permuted)),
         np.nan,
         paired_by,
         p_wilcoxon,
         effect_size(difference_S),
-        detectable,
+        runs=runs_used(groups),
+        lost=_lost(target_RS, reference_RS),
     )
+    return _Member(comparison, spread(values_RS, design), p_permuted)
+
+
+def _lost(target_RS: np.ndarray, reference_RS: np.ndarray) -> int:
+    """Subjects that a row of one side has a score for, and the same row of the other has not."""
+    return int((np.isnan(target_RS) != np.isnan(reference_RS)).any(0).sum())
+
+
+def _detectable(
+    members: Sequence[_Member], outcome: Outcome, primary: Primary | None
+) -> np.ndarray:
+    """``(M,)`` the difference that would be significant with :data:`POWER`.
+
+    It is t_level · error + t_power · error (Bloom 1995), where t_level is that of the smallest p of
+    the family (Holm's first step), or of the interval if that is more.
+    """
+    declared = np.array(
+        [Primary(m.comparison.arm, m.comparison.labels) == primary for m in members]
+    )
+    tests = max(1, np.count_nonzero(~declared & ~np.isnan(outcome.p)))
+    own = np.array([m.spread.error for m in members])
+    df = np.array([m.spread.df for m in members])
+    of_interval = scipy.stats.t.isf(LEVEL / 2, df) * own
+    of_family = outcome.critical(LEVEL / 2 / tests) * outcome.error
+    power = outcome.critical(1 - POWER) * outcome.error
+    if tests == 1:
+        of_family = of_interval
+    level = np.where(declared, of_interval, np.fmax(of_interval, of_family))
+    alone = declared | (tests == 1)
+    least = level + np.where(alone, scipy.stats.t.isf(1 - POWER, df) * own, power)
+    permuted = np.array([not np.isnan(m.p_permuted) for m in members])
+    subjects = np.array([m.spread.n_subjects for m in members], dtype=float)
+    smallest_p = 2.0 ** (1 - subjects) * np.where(declared, 1, tests)
+    return np.where(permuted & (smallest_p > LEVEL), np.nan, least)

@@ -108,16 +108,43 @@ def paired(
     return tables, design_of(every, [key[0] for key in shared], subjects), paired_by
 
 
+def runs_used(groups: Sequence[Runs]) -> tuple[int, int]:
+    """How many runs of the groups their paired tables use, and how many the groups have."""
+    every: list[Run] = []
+    for runs in groups:
+        every += runs
+    _, keys, shared = _finest_pairing(groups, same_subsets(every))
+    return _in_rows(keys, shared), len(every)
+
+
+def _in_rows(keys: list[list[RowKey]], shared: Sequence[RowKey]) -> int:
+    """How many runs have a key that all groups have."""
+    rows = set(shared)
+    return sum(key in rows for of_group in keys for key in of_group)
+
+
 def _finest_pairing(
     groups: Sequence[Runs], subset: dict[str, str]
 ) -> tuple[str, list[list[RowKey]], list[RowKey]]:
-    """What pairs the runs, the key of each run, and the keys that all groups have."""
+    """What pairs the runs, the key of each run, and the keys that all groups have.
+
+    Of the pairings by label subset it is the one that uses most runs, the finer one of equals: one
+    seed of three that both groups have must not stand for all three. Runs of other subsets do
+    not count for it, so that subsets are never mixed where the groups share one.
+    """
+    best: tuple[str, list[list[RowKey]], list[RowKey]] | None = None
+    most = 0
     for paired_by, key_of in PAIRINGS.items():
         keys = [_keys(runs, subset, key_of) for runs in groups]
         shared = sorted(set(keys[0]).intersection(*keys[1:]))
-        if shared:
-            return paired_by, keys, shared
-    raise AssertionError("the coarsest pairing has one key for all runs")
+        used = _in_rows(keys, shared)
+        if key_of is _nothing and best is not None:
+            break
+        if used > most:
+            best = (paired_by, keys, shared)
+            most = used
+    assert best is not None, "the coarsest pairing has one key for all runs"
+    return best
 
 
 def _keys(
