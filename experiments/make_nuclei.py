@@ -6,6 +6,7 @@ Deterministic: the same zip gives the same arrays. An image gives its central 19
 the resolution: grey levels are averaged, a mask pixel is nucleus where at least half of its four
 are. An image whose crop then holds no nucleus is left out. Groups come from the reader
 (semiseg/data/readers/dsb2018.py); splits are drawn again over the images that are left.
+fingerprints.npz, which is written next to it, holds hashes and descriptions of all images.
 """
 
 import argparse
@@ -15,9 +16,10 @@ from pathlib import Path
 
 import numpy as np
 
-from semiseg.data import readers, splits
+from semiseg.data import fingerprints, readers, splits
 from semiseg.data.readers.dsb2018 import FRACTIONS
 from semiseg.data.source import progress_bar
+from semiseg.types import Case
 
 CROP = 192
 STEP = 2
@@ -33,6 +35,17 @@ def halve(image_HW: np.ndarray) -> np.ndarray:
         CROP // STEP,
         STEP,
     ).mean((1, 3))
+
+
+def write_fingerprints(path: Path, arrays: dict[str, list | np.ndarray]) -> None:
+    """Write hashes and descriptions of all images, as an import does."""
+    seen = fingerprints.Collector()
+    for split in FRACTIONS:
+        columns = (arrays[f"{split}_{kind}"] for kind in ("name", "group", "image", "label"))
+        for name, group, image, label in zip(*columns, strict=True):
+            case = Case(name, name, image[..., None], label, (1.0, 1.0), name, 0, group)
+            seen.add(split, case)
+    seen.write(path)
 
 
 def main() -> None:
@@ -80,6 +93,7 @@ def main() -> None:
             dict(sorted(Counter(g.split("-")[0] for g in groups).items())),
         )
     np.savez_compressed(args.out, **arrays)
+    write_fingerprints(args.out.with_name(fingerprints.FILE), arrays)
     print(
         f"{empty} left out (no nucleus in the crop); {len({k[0] for k in kept.values()})} "
         f"groups; {args.out.stat().st_size / 1e6:.2f} MB"

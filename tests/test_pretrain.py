@@ -21,7 +21,7 @@ from semiseg.pretrain import INITS, OBJECTIVES, DenseContrastive, MaskedImage, W
 from semiseg.pretrain.dense_contrastive import info_nce
 from semiseg.pretrain.masked_image import mask
 from semiseg.runner import start as starts
-from semiseg.runner.build import header_of, knobs_of, model_of, program_of
+from semiseg.runner.build import knobs_of, model_of, program_of
 from semiseg.train import program
 from semiseg.train.begin import begun, last_layers
 from semiseg.train.checkpoint import flat_names, load_weights
@@ -292,7 +292,7 @@ def parts(trial):
     made, _, training = pool.pools(
         trial.data, trial.root, trial.frame, labels=trial.labels, label_subset=trial.label_subset
     )
-    return trial, model_of(trial, training.info), made, header_of(trial, training.info)
+    return trial, model_of(trial, training.info), made, training.info
 
 
 def test_a_pretraining_sees_the_training_images_and_no_label(first, tiny_folder):
@@ -361,7 +361,7 @@ def test_one_pretraining_serves_a_sweep_and_goes_on_when_it_was_cut(first, tmp_p
     checkpoint.
     """
     trial, run, _ = first
-    fingerprint = parts(trial)[3]["fingerprint"]
+    fingerprint = parts(trial)[3].fingerprint
     key = starts.content(trial, fingerprint)
     same: list[dict] = [
         {"labels": 5, "label_subset": 2},
@@ -463,15 +463,15 @@ def test_weights_of_another_run_are_checked_and_their_annotations_counted(first,
         r"and \(3, 3, 4, 6\)",
     ):
         starts.start(*parts(wide), None)
-    trial_, model, made, header = parts(from_run)
+    trial_, model, made, info = parts(from_run)
     with pytest.raises(UserError, match="imported again"):
-        starts.start(trial_, model, made, {**header, "fingerprint": "other"}, None)
+        starts.start(trial_, model, made, dataclasses.replace(info, fingerprint="other"), None)
     with pytest.raises(UserError, match="there is no"):
         starts.start(
             dataclasses.replace(from_run, init=Weights(str(tmp_path / "none"))),
             model,
             made,
-            header,
+            info,
             None,
         )
     second = semiseg.run(from_run, progress=False).summary

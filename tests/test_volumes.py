@@ -57,7 +57,9 @@ def scans(tmp_path_factory):
                 nibabel.save(
                     nibabel.Nifti1Image(voxels, affine), place / split / kind / f"p{i}.nii.gz"
                 )
-    importing.import_set("folder", place, "balls", root=root, progress=False)
+    importing.import_set(
+        "folder", place, "balls", root=root, progress=False, allow_near_duplicates=True
+    )
     return place, str(root)
 
 

@@ -59,6 +59,8 @@ class Import:
     """Where data sets live; default: SEMISEG_DATA, else the user's cache folder."""
     overwrite: bool = False
     """Replace a data set of this name; its test ledger stays."""
+    allow_near_duplicates: bool = False
+    """Accept images that look alike in two splits (the set records it); equal ones are refused."""
     reader: ReaderOptions = dataclasses.field(default_factory=_no_options)
     json: Path | None = None
     """Also write what was imported to this file."""
@@ -86,6 +88,8 @@ class Check:
     """Or files: a folder or zip …"""
     format: str | None = None
     """… of this format."""
+    allow_near_duplicates: bool = False
+    """Accept images of these files that look alike in two splits, as the import would."""
     root: Path | None = None
     """Where data sets live; default: SEMISEG_DATA, else the user's cache folder."""
     reader: ReaderOptions = dataclasses.field(default_factory=_no_options)
@@ -129,6 +133,7 @@ def run_import(args: Import) -> int:
         args.root,
         overwrite=args.overwrite,
         say=_note,
+        allow_near_duplicates=args.allow_near_duplicates,
         **dataclasses.asdict(args.reader),
     )
     numbers = [
@@ -183,11 +188,17 @@ def run_check(args: Check) -> int:
 
     if args.name is not None and args.source is None and args.format is None:
         what = args.name
-        problems = check_store(args.name, args.root)
+        problems = check_store(args.name, args.root, say=_note)
     elif args.name is None and args.source is not None and args.format is not None:
         what = str(args.source)
         options = dataclasses.asdict(args.reader)
-        problems = check_source(args.format, args.source, say=_note, **options)
+        problems = check_source(
+            args.format,
+            args.source,
+            say=_note,
+            allow_near_duplicates=args.allow_near_duplicates,
+            **options,
+        )
     else:
         raise UserError(
             "semiseg data check: give the NAME of a data set, or --source and --format of files"
@@ -259,6 +270,10 @@ def main(argv: list[str]) -> int:
     return run[type(args)](args)
 
 
+SWITCHES = ("--overwrite", "--allow-near-duplicates", "--subjects-are-images")
+"""Flags that may stand alone."""
+
+
 def _with_value(argv: list[str]) -> list[str]:
     """``--overwrite`` alone means True; W&B agents pass ``--overwrite True``.
 
@@ -267,8 +282,9 @@ def _with_value(argv: list[str]) -> list[str]:
     """
     words: list[str] = []
     for word, following in zip(argv, [*argv[1:], ""], strict=True):
-        alone = word == "--overwrite" and following not in ("True", "False")
-        words.append("--overwrite=True" if alone else word)
+        name = word.replace("_", "-")
+        alone = name in SWITCHES and following not in ("True", "False")
+        words.append(f"{name}=True" if alone else word)
     return words
 
 

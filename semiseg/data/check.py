@@ -6,9 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from semiseg.data import readers, store
+from semiseg.data import fingerprints, provenance, readers, store
+from semiseg.data.info import StoreInfo
 from semiseg.data.problems import case_problems
-from semiseg.data.source import SPLITS, Source, progress_bar
+from semiseg.data.source import SPLITS, CaseRef, Source, progress_bar
 from semiseg.errors import UserError
 
 
@@ -17,6 +18,7 @@ def check_source(
     source: str | Path,
     progress: bool = True,
     say: Callable[[str], None] | None = None,
+    allow_near_duplicates: bool = False,
     **options: Any,
 ) -> list[str]:
     """All problems of files that are not imported yet; empty where an import will succeed.
@@ -26,6 +28,7 @@ def check_source(
       source: folder or file that holds them.
       progress: show a progress bar.
       say: receives one line for each thing that the reader assumed, and what there is.
+      allow_near_duplicates: as for the import.
       **options: of the reader.
     """
     try:
@@ -35,18 +38,32 @@ def check_source(
     for note in files.notes:
         if say is not None:
             say(note)
-    problems = [*files.problems, *_pixel_problems(files, progress, say)]
+    seen = fingerprints.Collector()
+    problems = [*files.problems, *_pixel_problems(files, seen, progress, say)]
+    if provenance.of_pairs(Path(source).expanduser()) is None:
+        problems += seen.copies()
+        if not allow_near_duplicates:
+            problems += seen.look_alikes()
     return list(dict.fromkeys(problems))  # the slices of one broken volume fail alike
 
 
-def _pixel_problems(files: Source, progress: bool, say: Callable[[str], None] | None) -> list[str]:
-    """Problems of the cases; the first that can be read sets channels and dtype for all."""
+def _pixel_problems(
+    files: Source,
+    seen: fingerprints.Collector,
+    progress: bool,
+    say: Callable[[str], None] | None,
+) -> list[str]:
+    """Problems of the cases, which are added to ``seen``; the first that can be read sets channels
+    and dtype for all.
+    """
     problems: list[str] = []
     subjects: set[str] = set()
     masks = 0
     expected: tuple[int, str] | None = None
-    refs = [ref for split in SPLITS if split in files.splits for ref in files.splits[split]]
-    for ref in progress_bar(refs, "check", show=progress):
+    refs: list[tuple[str, CaseRef]] = []
+    for split in SPLITS:
+        refs += [(split, ref) for ref in files.splits.get(split, ())]
+    for split, ref in progress_bar(refs, "check", show=progress):
         try:
             case = ref.load()
         except UserError as error:
@@ -55,18 +72,30 @@ def _pixel_problems(files: Source, progress: bool, say: Callable[[str], None] | 
         if expected is None:
             expected = (case.image.shape[-1], case.image.dtype.name)
         problems += case_problems(case, files.classes, *expected, ref.path, ref.label_path)
+        if case.image.ndim == 3 and case.image.size:
+            seen.add(split, case, ref.path)
         subjects.add(case.subject)
         masks += case.label is not None
     if say is not None:
         say(f"{len(refs)} images of {len(subjects)} subjects, {masks} with a mask")
+        for note in seen.twins():
+            say(note)
     return problems
 
 
-def check_store(name: str, root: str | Path | None = None) -> list[str]:
-    """All problems of an imported set: files that changed since, and cases that break the contract.
+def check_store(
+    name: str, root: str | Path | None = None, say: Callable[[str], None] | None = None
+) -> list[str]:
+    """All problems of an imported set: files that changed since, cases that break the contract, and
+    images that are in two splits.
 
     The test split is checked by its files' hashes alone: its cases were checked when they were
-    imported, and nobody looks at them here.
+    imported, and nobody looks at them here. Copies and look-alikes of its images are found by what
+    the import wrote down of them.
+
+    Args:
+      name, root: the set.
+      say: receives one line for each thing that the import was told to accept.
     """
     info = store.info(name, root)
     problems = [
@@ -94,4 +123,35 @@ def check_store(name: str, root: str | Path | None = None) -> list[str]:
                 )
     if not problems:  # with damaged records nobody knows which test set it is
         problems += store.history(name, root).problems
+    problems += _shared_images(info, say)
     return list(dict.fromkeys(problems))
+
+
+def _shared_images(info: StoreInfo, say: Callable[[str], None] | None) -> list[str]:
+    """Images in two splits, by hash and by look; what the import was told to accept is a note."""
+    table = fingerprints.hashes_of(info)
+    descriptions = fingerprints.descriptions_of(info)
+    if table is None or descriptions is None:
+        remedy = f"import {info.name} again with --overwrite to compare them"
+        _tell(say, [f"{info.name}: its splits were never searched for equal images; {remedy}"])
+        return []
+    if "generated" in info.allowed:
+        return []
+    pairs = zip(table.splits, table.names, strict=True)
+    paths = [f"{info.name}/{split}/{name}" for split, name in pairs]
+    problems = fingerprints.copies(table, paths)
+    alike = fingerprints.look_alikes(table, descriptions, paths)
+    notes = fingerprints.twins(table)
+    if "near_duplicates" in info.allowed:
+        known = [line.partition("; ")[0] for line in alike]
+        notes += [f"known when the set was imported: {line}" for line in known]
+    else:
+        problems += alike
+    _tell(say, notes)
+    return problems
+
+
+def _tell(say: Callable[[str], None] | None, notes: list[str]) -> None:
+    for note in notes:
+        if say is not None:
+            say(note)

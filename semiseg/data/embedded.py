@@ -48,6 +48,7 @@ def info(root: str) -> StoreInfo:
         fingerprint=fingerprint,
         format=FORMAT,
         source=FILE.name,
+        allowed={"near_duplicates": 1},  # two frames of one specimen, see nuclei/README.md
     )
 
 

@@ -16,13 +16,15 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from semiseg.data import near_duplicates
 from semiseg.data.info import StoreInfo
-from semiseg.types import Case
+
+if TYPE_CHECKING:
+    from semiseg.types import Case
 
 FILE = "fingerprints.npz"
 EMBEDDED = Path(__file__).parent / "nuclei" / FILE

@@ -6,14 +6,26 @@ import contextlib
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from semiseg.data import array_records, data_card, guard, readers, set_folder, store, wall
+from semiseg.data import (
+    array_records,
+    data_card,
+    fingerprints,
+    guard,
+    provenance,
+    readers,
+    set_folder,
+    store,
+    subjects_csv,
+    wall,
+)
 from semiseg.data.info import StoreInfo
 from semiseg.data.pixel_counts import PixelCounts
 from semiseg.data.problems import case_problems
+from semiseg.data.provenance import Provenance
 from semiseg.data.source import SPLITS, CaseRef, Source, progress_bar
 from semiseg.data.test_images import Witness
 from semiseg.errors import UserError
@@ -29,6 +41,7 @@ def import_set(
     progress: bool = True,
     overwrite: bool = False,
     say: Callable[[str], None] | None = None,
+    allow_near_duplicates: bool = False,
     **options: Any,
 ) -> StoreInfo:
     """Read files and store them as a data set.
@@ -42,7 +55,9 @@ def import_set(
       name, root: of the set.
       progress: show a progress bar.
       overwrite: replace a set of this name.
-      say: receives one line for each thing that the reader assumed.
+      say: receives one line for each thing that the reader assumed, and for each two subjects of a
+        split that share an image.
+      allow_near_duplicates: accept images that look alike in two splits; the set records it.
       **options: of the reader.
 
     Raises:
@@ -56,11 +71,12 @@ def import_set(
     place = set_folder.root_folder(root) / name
     set_folder.check_place(place, overwrite)
     files = readers.read(format, source, progress=progress, **options)
-    _refuse_problems(files)
+    _refuse_problems(files.problems)
     for note in files.notes:
         if say is not None:
             say(note)
     command = data_card.command(format, source, name, options)
+    origin = provenance.of_pairs(Path(source).expanduser())
     before = guard.stored_images(name, root)
     witness = Witness()
     with _building(place, overwrite) as folder:
@@ -69,9 +85,17 @@ def import_set(
             "format": format,
             "source": str(source),
             "layout": store.LAYOUT,
+            "allowed": files.allowed | _accepted(records.seen, origin, allow_near_duplicates),
         }
+        records.seen.write(folder / fingerprints.FILE)
+        subjects_csv.write_columns(folder, files.subjects)
+        if origin is not None:
+            provenance.write(folder / provenance.FILE, origin)
         card = data_card.card(name, facts, records.counts, command)
         (folder / data_card.FILE).write_text(card, encoding="utf-8")
+        if say is not None:
+            for note in records.seen.twins():
+                say(note)
         description = json.dumps(facts, indent=1)
         (folder / set_folder.DESCRIPTION).write_text(description, encoding="utf-8")
     info = store.info(name, root)
@@ -108,13 +132,34 @@ def _building(place: Path, overwrite: bool) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _refuse_problems(files: Source) -> None:
-    if not files.problems:
+def _refuse_problems(problems: Sequence[str]) -> None:
+    if not problems:
         return
     more = ""
-    if len(files.problems) > 1:
-        more = f" (and {len(files.problems) - 1} more: `semiseg data check` lists all)"
-    raise UserError(files.problems[0] + more)
+    if len(problems) > 1:
+        more = f" (and {len(problems) - 1} more: `semiseg data check` lists all)"
+    raise UserError(problems[0] + more)
+
+
+def _accepted(
+    seen: fingerprints.Collector, origin: Provenance | None, allow_near_duplicates: bool
+) -> dict[str, int]:
+    """What the import was told to accept of copies and look-alikes in two splits.
+
+    The splits of a generated set keep nothing apart: all of its pairs are training images.
+
+    Raises:
+      UserError: there is a copy, or a look-alike that was not allowed.
+    """
+    if origin is not None:
+        return {"generated": 1}
+    _refuse_problems(seen.copies())
+    alike = seen.look_alikes()
+    if not alike:
+        return {}
+    if not allow_near_duplicates:
+        _refuse_problems(alike)
+    return {"near_duplicates": len(alike)}
 
 
 def _write_records(files: Source, folder: Path, progress: bool, witness: Witness) -> _Records:
@@ -131,6 +176,7 @@ class _Records:
       splits: split → cases; splits without a case are left out.
       channels, dtype: of the first image, and so of all.
       counts: split → pixels of train and val, for the data card.
+      seen: fingerprints of the images so far.
     """
 
     def __init__(self, files: Source, folder: Path, progress: bool):
@@ -144,6 +190,7 @@ class _Records:
         self.channels = first.image.shape[-1]
         self.dtype = first.image.dtype
         self.counts = {split: PixelCounts() for split in self.splits if split != "test"}
+        self.seen = fingerprints.Collector()
         self._digest = hashlib.sha256()
         self._numbers: dict[str, dict[str, int]] = {}
 
@@ -155,6 +202,7 @@ class _Records:
         for ref in progress_bar(self.splits[split], f"import {split}", show=self.progress):
             case = self._checked(ref)
             self._hash(split, case)
+            self.seen.add(split, case, ref.path)
             volumes.add(case.volume)
             subjects.add(case.subject)
             if case.label is not None:

@@ -43,7 +43,10 @@ def description(image: np.ndarray) -> np.ndarray:
     """
     from scipy import ndimage
 
-    cells = _cell_means(image.astype(np.float32).mean(-1))
+    grey = image.astype(np.float32).mean(-1)
+    if not np.isfinite(grey).all():  # a problem of its own
+        return np.zeros((CELLS, CELLS), np.int8)
+    cells = _cell_means(grey)
     detail = cells - ndimage.gaussian_filter(cells, 1, mode="nearest")
     largest = np.abs(detail).max()
     noise = 1e-5 * np.abs(cells).max()  # of the sums in double precision

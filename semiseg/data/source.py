@@ -109,6 +109,10 @@ class Source:
       problems: what is wrong with the layout, one line each; import refuses, check lists all.
       notes: what the reader assumed because nobody said it, one line each; import and check print
         them and go on.
+      allowed: what is no problem because the user said so, see
+        :attr:`semiseg.data.info.StoreInfo.allowed`.
+      subjects: subject → column → value: what is known of them beside images and groups (site,
+        scanner …); scores are shown by it.
     """
 
     classes: tuple[str, ...]
@@ -119,6 +123,8 @@ class Source:
     official_order: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    allowed: dict[str, int] = dataclasses.field(default_factory=dict)
+    subjects: dict[str, dict[str, str]] = dataclasses.field(default_factory=dict)
 
 
 class Option(NamedTuple):

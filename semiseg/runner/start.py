@@ -22,12 +22,16 @@ import jax.numpy as jnp
 
 from semiseg import config
 from semiseg.config import Trial
+from semiseg.data import provenance
+from semiseg.data.info import StoreInfo
+from semiseg.data.provenance import Provenance
 from semiseg.errors import UserError
 from semiseg.fields import role
 from semiseg.files import Lock
 from semiseg.pretrain import Fresh, Objective, Weights
 from semiseg.run_folder import RunFolder
-from semiseg.runner.build import knobs_of, program_of, shapes_of
+from semiseg.runner import leaks
+from semiseg.runner.build import header_of, knobs_of, program_of, shapes_of
 from semiseg.train.begin import params_from_flat
 from semiseg.train.checkpoint import load_weights, save_weights
 from semiseg.train.loop import Plan
@@ -54,6 +58,7 @@ class Start(NamedTuple):
       steps: optimiser steps behind them, as far as their file says so.
       seconds: that the pre-training took, whether now or before.
       subjects: annotated subjects of this data set that they were trained on.
+      provenance: what they were trained on, as far as their file says so.
     """
 
     name: str
@@ -61,13 +66,14 @@ class Start(NamedTuple):
     steps: int = 0
     seconds: float = 0.0
     subjects: tuple[str, ...] = ()
+    provenance: Provenance = Provenance()
 
 
 def start(
     trial: Trial,
     model: Model,
     pools: Pools,
-    header: Mapping[str, Any],
+    info: StoreInfo,
     beside: Path | None,
     *,
     progress: bool = False,
@@ -79,19 +85,22 @@ def start(
       model: its network.
       pools: of the trial; an objective sees their real images alone, every one of them, see
         :func:`images_only`.
-      header: what a weights file of the trial says of itself, with the fingerprint of the data.
+      info: of the data set.
       beside: folder in which the run's folder lies, where a pre-training is stored; None stores
         nothing.
       progress: show it while pre-training.
 
     Raises:
       Interrupted: SIGTERM or Ctrl-C while pre-training; it is saved.
-      UserError: weights that do not fit, or were trained on another version of the data set.
+      UserError: weights that do not fit, were trained on another version of the data set, or have
+        seen images of its validation or test split.
     """
     if isinstance(trial.init, Fresh):
         return Start("none", None)
     if isinstance(trial.init, Weights):
-        return _read(trial.init.path, model, trial.data, header)
+        return _read(trial.init.path, model, info)
+    images_alone = provenance.of_training(info, ())
+    header = {**header_of(trial, info), provenance.KEY: images_alone.to_dict()}
     if beside is None:
         return _pretrained(trial, model, pools, header, None, progress)
     place = beside / FOLDER
@@ -202,7 +211,7 @@ def _pretrained(
     return Start(name, done.params, steps, seconds)
 
 
-def _read(path: str, model: Model, data: str, header: Mapping[str, Any]) -> Start:
+def _read(path: str, model: Model, info: StoreInfo) -> Start:
     file = Path(path)
     if file.is_dir():
         file = RunFolder(file).weights
@@ -214,14 +223,18 @@ def _read(path: str, model: Model, data: str, header: Mapping[str, Any]) -> Star
     flat, stored = load_weights(file)
     steps = stored.get("total_steps", stored.get("step", 0))
     params = params_from_flat(flat, model, str(file))
-    if (stored.get("config") or {}).get("data") != data:
-        return Start(path, params, steps)
-    if stored.get("fingerprint") != header["fingerprint"]:
+    of_this_set = (stored.get("config") or {}).get("data") == info.name
+    if of_this_set and stored.get("fingerprint") != info.fingerprint:
         raise UserError(
-            f"init {path}: data set {data!r} was imported again since these weights were "
+            f"init {path}: data set {info.name!r} was imported again since these weights were "
             f"trained, so they may know its test subjects; train them anew"
         )
-    return Start(path, params, steps, subjects=tuple(stored.get("subjects", ())))
+    origin = provenance.of_header(stored, f"the initial weights {path}")
+    remedy = "train them on training subjects alone"
+    source = leaks.checked(origin, info, f"init {path}", remedy)
+    in_order = stored.get("subjects", ()) if of_this_set else ()
+    subjects = tuple(dict.fromkeys((*in_order, *source.subjects)))
+    return Start(path, params, steps, subjects=subjects, provenance=origin)
 
 
 def _name(trial: Trial) -> str:

@@ -1,13 +1,15 @@
 """Your own files: ``images/`` and ``labels/`` with the same file names, as PNG, TIFF or NIfTI.
 
     SOURCE/images/p07.png   SOURCE/labels/p07.png
-    SOURCE/subjects.csv     (optional: columns name, subject, and group, split)
+    SOURCE/subjects.csv     (columns name, subject, and group, split; optional where every image is
+                            a subject of its own)
     SOURCE/train/images/…   SOURCE/val/images/…   SOURCE/test/images/…   (optional: split folders)
 
 Splits come from the csv's column, else from the folders, else they are drawn at random: 70/10/20 %
 of the subjects, groups kept together. An image without a label is unlabelled and belongs to train,
-as does all of its group when splits are drawn. A NIfTI volume becomes one record a slice, cut along
-its coarsest axis, with the spacing of its header.
+as does all of its group when splits are drawn. Names that seem to hold several images of one
+subject are asked about, see :mod:`semiseg.data.subject_names`. A NIfTI volume becomes one record a
+slice, cut along its coarsest axis, with the spacing of its header.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from typing import Annotated
 
 import numpy as np
 
-from semiseg.data import label_values, subjects_csv
+from semiseg.data import label_values, subject_names, subjects_csv
 from semiseg.data import splits as splitting
 from semiseg.data.images import (
     is_image,
@@ -64,6 +66,9 @@ def read(
     seed: Annotated[int, "of randomly drawn splits"] = 0,
     license: Annotated[str, "licence of the data, for reports"] = "",
     citation: Annotated[str, "what to cite, for reports"] = "",
+    subjects_are_images: Annotated[
+        bool, "every image shows another subject, whatever the names share"
+    ] = False,
     progress: bool = True,
 ) -> Source:
     """Pair images with labels, read through the labels once, and place every subject in a split.
@@ -79,6 +84,9 @@ def read(
         files += _entries(source / split, split, problems)
     images = {stem_of(entry.image): entry.image for entry in files}
     rows = subjects_csv.read(source / subjects_csv.FILE, images, problems)
+    suggested = {} if rows else subject_names.subjects_of(list(images))
+    if suggested and not subjects_are_images:
+        problems.append(subject_names.question(source, suggested))
     labels = [entry.label for entry in files if entry.label is not None]
     values = label_values.values_of(labels, progress)
     names = values.classes(classes)
@@ -101,6 +109,9 @@ def read(
             f"{source}: mixes NIfTI and pictures, whose distances have different units; import "
             f"them as two sets"
         )
+    allowed: dict[str, int] = {}
+    if suggested and subjects_are_images:
+        allowed["subjects_are_images"] = len(suggested)
     # a split may lack a case because its row is missing, which is a problem of its own
     whole = not rows or len(listed) == len(images)
     problems += [line for line in split_problems(splits) if whole or " has no case" not in line]
@@ -112,6 +123,8 @@ def read(
         splits=splits,
         problems=tuple(problems),
         notes=values.notes(source, classes),
+        allowed=allowed,
+        subjects=subjects_csv.columns_of(listed),
     )
 
 

@@ -1,0 +1,113 @@
+"""Whether what a run learns from besides its label budget has seen its validation or test subjects,
+or the labels of further training subjects.
+
+Synthetic images and initial weights are checked by their provenance: sets of image hashes and of
+subjects are compared, not names. Images of the validation or test split are refused. Annotated
+training subjects outside the label budget count as labelled. What has no provenance is used, and
+the run says so.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from semiseg.config import Trial
+from semiseg.data import provenance, store
+from semiseg.data.fingerprints import Hashes, hashes_of
+from semiseg.data.info import StoreInfo
+from semiseg.data.provenance import Provenance, Seen
+from semiseg.errors import UserError
+
+UNKNOWN = "unknown"
+RECORDED = "recorded"
+
+
+class Source(NamedTuple):
+    """Something besides the label budget that a run learns from.
+
+    Attributes:
+      provenance: what it was made from.
+      subjects: annotated training subjects of the run's data set whose labels it has seen.
+    """
+
+    provenance: Provenance = Provenance()
+    subjects: tuple[str, ...] = ()
+
+
+def synthetic_source(trial: Trial, info: StoreInfo) -> Source:
+    """The synthetic set of a trial.
+
+    Raises:
+      UserError: it holds images of the validation or test split, or was made from some.
+    """
+    if trial.synthetic is None or trial.ratio <= 0:
+        return Source()
+    synthetic = store.info(trial.synthetic, trial.root)
+    where = f"synthetic set {trial.synthetic!r}"
+    recorded = provenance.of_set(synthetic)
+    origin = recorded or provenance.unknown(where)
+    images = hashes_of(synthetic)
+    if images is not None and recorded is None:  # they may be anybody's images, copied
+        part = Seen(
+            synthetic.name,
+            synthetic.fingerprint,
+            labelled=np.unique(images.hashes[images.labelled]),
+            images=np.unique(images.hashes),
+        )
+        origin = provenance.merged(origin, Provenance((part,)))
+    return checked(origin, info, where, "generate it from training subjects alone")
+
+
+def checked(origin: Provenance, info: StoreInfo, where: str, remedy: str) -> Source:
+    """What an origin means for runs on a data set.
+
+    Args:
+      origin: what something was made from.
+      info: the data set of the run.
+      where, remedy: first and last words of a message.
+
+    Raises:
+      UserError: it has seen images of the validation or test split.
+    """
+    subjects = set(origin.subjects_of(info.fingerprint))
+    table = hashes_of(info)
+    if table is not None:
+        _refuse_held_back(origin, table, info, where, remedy)
+        labelled = table.known(origin.labelled) & table.of("train") & table.labelled
+        subjects |= set(table.subjects[labelled].tolist())
+    return Source(origin, tuple(sorted(subjects)))
+
+
+def _refuse_held_back(
+    origin: Provenance, table: Hashes, info: StoreInfo, where: str, remedy: str
+) -> None:
+    for split in ("test", "val"):
+        seen = table.known(origin.images) & table.of(split)
+        if seen.any():
+            subject = table.subjects[seen][0]
+            raise UserError(
+                f"has seen {seen.sum()} {split} images of data set {info.name!r} (of subject "
+                f"{subject}), so its scores would be too high",
+                where=where,
+                remedy=remedy,
+            )
+
+
+def notes_of(origin: Provenance) -> tuple[str, ...]:
+    """A line for each thing of which nobody recorded the origin."""
+    return tuple(
+        f"provenance unknown: nobody recorded what {what} was made from, so semiseg cannot check "
+        f"all of the images and labels it has seen"
+        for what in origin.unknown
+    )
+
+
+def status(origin: Provenance) -> str:
+    """``recorded``, or ``unknown`` if any part of it is.
+
+    >>> status(Provenance()), status(provenance.unknown("weights x"))
+    ('recorded', 'unknown')
+    """
+    return UNKNOWN if origin.unknown else RECORDED
