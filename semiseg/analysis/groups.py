@@ -1,8 +1,8 @@
 """What runs and their data set say of a table's design: groups of look-alike subjects, and how much
 label subsets overlap.
 
-Groups come from ``subject_groups`` of summary.json, from ``data_sets.json`` beside a results.csv,
-or from the set that comes with the package. Overlap is that of the annotated subjects' names, which
+Groups come from ``look_alikes`` of summary.json, from ``data_sets.json`` beside a results.csv, or
+from the set that comes with the package. Overlap is that of the annotated subjects' names, which
 a run folder records, else n/N with the number of annotated training subjects.
 """
 
@@ -27,8 +27,10 @@ from semiseg.files import read_json
 DATA_SETS = "data_sets.json"
 """Beside a results.csv: data set → ``{"annotated": N, "groups": {subject: group}}``."""
 ANNOTATED = "subjects_annotated"
-GROUPS = "subject_groups"
-"""Keys of summary.json: annotated training subjects, and subject → group of what is scored."""
+GROUPS = "look_alikes"
+"""Keys of summary.json: number of annotated training subjects, and lists of scored subjects that
+are of one group.
+"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,14 +102,21 @@ def overlap(subsets: Sequence[frozenset[str]]) -> float:
 def facts_of(run: Run) -> Facts:
     """What is known of the data set of a run, and of its subjects."""
     if GROUPS in run.summary or ANNOTATED in run.summary:
-        groups = run.summary.get(GROUPS) or {}
-        return Facts(int(run.summary.get(ANNOTATED) or 0), groups)
+        return _summarised(run.summary)
     beside = Facts()
     if run.table is not None:
         beside = read_facts(run.path.with_name(DATA_SETS)).get(run.data, beside)
     if beside == Facts() and run.data == embedded.NAME:
         return embedded_facts()
     return beside
+
+
+def _summarised(summary: Mapping[str, Any]) -> Facts:
+    """The facts in a summary.json; a group is named after its first subject."""
+    groups: dict[str, str] = {}
+    for members in summary.get(GROUPS) or []:
+        groups |= dict.fromkeys(members, members[0])
+    return Facts(int(summary.get(ANNOTATED) or 0), groups)
 
 
 @functools.cache

@@ -40,6 +40,12 @@ class Training(NamedTuple):
     labels: np.ndarray
     annotated: np.ndarray
 
+    @property
+    def annotated_subjects(self) -> int:
+        """Number of subjects with a label, from which label subsets are drawn."""
+        cases = zip(self.cases, self.annotated.tolist(), strict=True)
+        return len({case.subject for case, has_label in cases if has_label})
+
 
 class Budget(NamedTuple):
     """A label budget: the subjects of the training split whose labels are used.

@@ -35,7 +35,9 @@ from semiseg.runner.score import (
     read_validation,
     score_split,
     table_rows,
+    with_look_alikes,
     write_examples,
+    write_subjects,
 )
 from semiseg.runner.start import Start, start
 from semiseg.train.checkpoint import load_weights, save_weights
@@ -304,6 +306,7 @@ def record(job: Job, fitted: Fitted, folder: RunFolder | None, test: bool) -> Re
             "val": means(best),
             "note": BEST_NOTE,
         }
+    scored = [validation]
     for_examples = (validation, scores.predictions)
     if test:
         held_out = read_test(trial.data, trial.root, trial.frame, run=name)
@@ -311,11 +314,15 @@ def record(job: Job, fitted: Fitted, folder: RunFolder | None, test: bool) -> Re
         table += table_rows(name, "test", "last", test_scores.rows)
         summary["last"]["test"] = means(test_scores.rows)
         summary["subjects_test"] = held_out.subjects
+        summary["look_alikes"] = with_look_alikes(summary["look_alikes"], held_out)
         summary["calibration"]["test"] = test_scores.calibration
+        scored.append(held_out)
         for_examples = (held_out, test_scores.predictions)
     summary["seconds_evaluate"] = round(time.monotonic() - began, 2)
     if folder:
         save_weights(folder.weights, fitted.params, {**job.header, "step": trial.steps})
+        for split in scored:
+            write_subjects(folder, split, job.training.info)
         write_examples(folder, *for_examples)
         folder.write_scores(table)
         folder.write_summary(summary)  # last: its presence says that the run is whole
@@ -351,6 +358,8 @@ def summary_of(job: Job, fitted: Fitted, name: str, scores: Scores) -> dict[str,
         "images_labelled": job.images_labelled,
         "images_train": images,
         "subjects_val": job.validation.subjects,
+        "subjects_annotated": job.training.annotated_subjects,
+        "look_alikes": job.validation.look_alikes,
         "images_unlabelled": images - job.budget.images,
         "notes": list(job.notes),
         "parameters": int(sum(np.size(leaf) for leaf in weights)),

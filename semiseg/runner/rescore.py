@@ -21,6 +21,7 @@ from semiseg.runner.score import (
     table_rows,
     with_look_alikes,
     write_examples,
+    write_subjects,
 )
 from semiseg.train.checkpoint import load_weights
 
@@ -69,6 +70,7 @@ def evaluate(run: Path, split: str = "val", root: str | None = None) -> list[Sub
     summary[f"subjects_{split}"] = part.subjects
     summary["look_alikes"] = with_look_alikes(summary.get("look_alikes", []), part)
     folder.write_scores(rows + table_rows(folder.name, split, "last", scores.rows))
+    write_subjects(folder, part, info)
     write_examples(folder, part, scores.predictions)
     folder.write_summary(summary)
     return scores.rows

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from semiseg.config import Trial
-from semiseg.data import store
+from semiseg.data import store, subjects_csv
 from semiseg.data.frame import Frame
 from semiseg.data.store import StoreInfo
 from semiseg.errors import UserError
@@ -18,7 +18,7 @@ from semiseg.evaluate import calibration
 from semiseg.evaluate.examples import choose_examples
 from semiseg.evaluate.metrics import default_names
 from semiseg.evaluate.probabilities import probabilities
-from semiseg.evaluate.subject_scores import SubjectRow, mean, score_subjects
+from semiseg.evaluate.subject_scores import SubjectRow, mean, score_subjects, truth_sizes
 from semiseg.files import replacing
 from semiseg.run_folder import RunFolder
 from semiseg.types import Case, Model, Params
@@ -44,6 +44,15 @@ class Split:
     def subjects(self) -> int:
         """Number of subjects."""
         return len({case.subject for case in self.cases})
+
+    @property
+    def look_alikes(self) -> list[list[str]]:
+        """Subjects of one group, for every group of two or more: they count as one cluster."""
+        members: dict[str, set[str]] = {}
+        for case in self.cases:
+            if case.group:
+                members.setdefault(case.group, set()).add(case.subject)
+        return sorted(sorted(group) for group in members.values() if len(group) > 1)
 
 
 class Scores(NamedTuple):
@@ -148,6 +157,12 @@ def means(rows: Sequence[SubjectRow]) -> dict[str, float | None]:
     return {name: _rounded(mean(rows, name)) for name in default_names()}
 
 
+def with_look_alikes(groups: Sequence[list[str]], split: Split) -> list[list[str]]:
+    """Groups of look-alike subjects that a summary names, with those of another split."""
+    every = {tuple(group) for group in (*groups, *split.look_alikes)}
+    return [list(group) for group in sorted(every)]
+
+
 def _rounded(value: float) -> float | None:
     if not np.isfinite(value):
         return None
@@ -174,6 +189,21 @@ def _text(value: float) -> str:
     if np.isnan(value):
         return ""
     return f"{value:.6g}"
+
+
+TRUTH_SIZE = "truth_size"
+"""Column of a run's subjects.csv: how large the annotated foreground is, in units of the data."""
+
+
+def write_subjects(folder: RunFolder, split: Split, info: StoreInfo) -> None:
+    """Write what is known of the subjects of a split into the run's subjects.csv: the columns of
+    the data set's own subjects.csv, and the size of the truth.
+    """
+    columns = subjects_csv.read_columns(info.folder)
+    rows = {}
+    for subject, size in truth_sizes(split.cases).items():
+        rows[subject] = columns.get(subject, {}) | {TRUTH_SIZE: f"{size:.6g}"}
+    folder.write_subjects(split.name, rows)
 
 
 def write_examples(folder: RunFolder, split: Split, predictions: Sequence[np.ndarray]) -> None:
