@@ -11,6 +11,7 @@ observations).
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,11 +28,13 @@ CARRIERS = 2
 """Subjects whose share together is named."""
 HALF = 0.5
 """Share of the difference from which they carry it."""
+LEFT_OUT = 40
+"""Subjects that are left out, one at a time, for the range of p."""
 FEWEST = 5
 """Subjects below which no share is named: two of four are half of them anyway."""
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Influence:
     """What single subjects contribute to a mean difference.
 
@@ -44,7 +47,8 @@ class Influence:
       without: mean difference of the other subjects.
       mean_range: smallest and largest mean with one subject left out.
       p_range: smallest and largest p-value with one subject left out, not corrected for other
-        comparisons.
+        comparisons; of more than :data:`LEFT_OUT` subjects those that are farthest from the mean
+        are left out.
     """
 
     subjects: tuple[str, ...]
@@ -94,7 +98,8 @@ def influence(
     if share_S[:CARRIERS].sum() < HALF:
         first = CARRIERS
     without_each = (total - ordered_S) / (defined.size - 1)
-    p_values = _without_each(values_RS, subset_R, order)
+    farthest = np.argsort(-np.abs(ordered_S - ordered_S.mean()), kind="stable")[:LEFT_OUT]
+    p_values = _without_each(values_RS, subset_R, order[farthest])
     return Influence(
         tuple(subjects[i] for i in order),
         ordered_S,
@@ -107,15 +112,24 @@ def influence(
     )
 
 
-def _without_each(values_RS: np.ndarray, subset_R: Sequence[Any], order: np.ndarray) -> np.ndarray:
-    """``(S,)`` p-values with each subject left out."""
+def _without_each(
+    values_RS: np.ndarray, subset_R: Sequence[Any], columns_left_out: np.ndarray
+) -> np.ndarray:
+    """p-values with each of these columns left out."""
     design = as_design(subset_R)
     rows = np.ones(len(values_RS), bool)
     p_values = []
-    for column in order:
+    for column in columns_left_out:
         columns = np.arange(values_RS.shape[1]) != column
         p_values.append(mean_test(values_RS[:, columns], design.of(rows, columns)))
     return np.array(p_values)
+
+
+@functools.lru_cache(8)
+def influences(s: Study) -> tuple[tuple[Comparison, Influence], ...]:
+    """Every comparison of a study whose subjects are known, with what each contributes."""
+    every = [(c, influence_of(s, c)) for c in s.comparisons]
+    return tuple((c, parts) for c, parts in every if parts is not None)
 
 
 def influence_of(s: Study, c: Comparison) -> Influence | None:

@@ -22,7 +22,7 @@ TAIL = 0.1
 """Share of the subjects whose mean is shown: the worst decile."""
 FAILURE = 0.5
 """Score of overlap (Dice, IoU …) below which a subject counts as a failure."""
-DRAWS = 1000
+DRAWS = 500
 """Of the bootstrap."""
 
 

@@ -5,8 +5,8 @@ tests/report/sentences.golden.md shows every sentence.
 
 from __future__ import annotations
 
-from semiseg.report import limits
-from semiseg.report.format import listed, score_label
+from semiseg.report import limits, score_limits
+from semiseg.report.format import count, listed, number, score_label
 
 
 def caution(fact: limits.Limit) -> str:
@@ -43,6 +43,12 @@ def caution(fact: limits.Limit) -> str:
             )
         case limits.UnequalBudgets():
             return "Not every method was run at every label budget."
+        case score_limits.EarlierPolicy():
+            return _earlier_policy(fact)
+        case score_limits.LostSubjects():
+            return _lost_subjects(fact)
+        case score_limits.CarriedByFew():
+            return _carried_by_few(fact)
 
 
 def _unlike_settings(fact: limits.UnlikeSettings) -> str:
@@ -121,4 +127,53 @@ def _too_few_subjects(fact: limits.TooFewSubjects) -> str:
     return (
         f"With {fact.subjects} scored subject{plural}, no paired test can reach p < 0.05, whatever "
         f"the difference."
+    )
+
+
+def _earlier_policy(fact: score_limits.EarlierPolicy) -> str:
+    who = "These runs were"
+    if fact.runs < fact.all:
+        who = f"{fact.runs} of {fact.all} runs were"
+    if fact.runs == 1 < fact.all:
+        who = f"1 of {fact.all} runs was"
+    return (
+        f"{who} scored by an earlier rule for empty masks: a subject who has nothing of a class "
+        f"counted only if something was predicted there, so methods may be scored on different "
+        f"subjects. Run `semiseg evaluate RUN --split {fact.split}` for each."
+    )
+
+
+def _lost_subjects(fact: score_limits.LostSubjects) -> str:
+    subjects, scored = fact.fewest
+    which = f"{fact.comparisons} of {fact.all} comparisons rest"
+    if fact.comparisons == 1:
+        which = f"1 of {fact.all} comparisons rests"
+    if fact.comparisons == fact.all > 1:
+        which = "Every comparison rests"
+    if fact.comparisons == fact.all == 1:
+        which = "The comparison rests"
+    return (
+        f"{which} on fewer subjects than the results it compares (the fewest: {subjects} of "
+        f"{scored}): a subject that one method has no score for is in no difference."
+    )
+
+
+def _carried_by_few(fact: score_limits.CarriedByFew) -> str:
+    c = fact.comparison
+    who = f"{count(len(fact.carriers), 'subject')} of {fact.subjects} ({listed(fact.carriers)})"
+    verb = "make up"
+    others = "without these"
+    if len(fact.carriers) == 1:
+        verb = "makes up"
+        others = "without this one"
+    share = f"{100 * fact.share:.0f} % of"
+    if fact.share > 1:
+        share = "more than all of"
+    more = ""
+    if fact.more:
+        more = f" The same holds for {count(fact.more, 'other difference')}."
+    return (
+        f"{who} {verb} {share} the difference between {c.arm} and {c.baseline} with {c.labels} "
+        f"annotated {fact.unit} ({number(c.difference.mean, fact.metric, signed=True)}); "
+        f"{others} it is {number(fact.without, fact.metric, signed=True)}.{more}"
     )

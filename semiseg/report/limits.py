@@ -17,6 +17,7 @@ from semiseg.analysis.scores import MEAN_OF_ALL
 from semiseg.analysis.study import FEW_SUBJECTS, Cell, Study
 from semiseg.evaluate.metrics import METRICS
 from semiseg.report.facts import unit_of_annotation
+from semiseg.report.score_limits import ScoreLimit, score_limits
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,6 +122,7 @@ Limit = (
     | RunsDiffer
     | ValidationScores
     | UnequalBudgets
+    | ScoreLimit
 )
 
 
@@ -132,6 +134,7 @@ def limits(s: Study) -> list[Limit]:
         *_equal_subsets(s),
         *_tables(s),
         *_subjects(s),
+        *score_limits(s),
         *_pairs(s),
         *_differing(s),
         *_split(s),

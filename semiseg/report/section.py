@@ -40,6 +40,7 @@ from semiseg.report.pictures import Gallery, data_uri, pick_examples
 from semiseg.report.protocol import protocol
 from semiseg.report.reproduce import citations, commands
 from semiseg.report.sentences import equivalence_parts, no_interval
+from semiseg.report.subject_details import subject_tables
 
 MOST_ROWS = 8
 """Compared settings above which differences are the first figure."""
@@ -100,6 +101,7 @@ def section(
         "citations": citations(s),
         "by_class": details.class_table(s),
         "by_subject": details.subject_table(s, out),
+        "subject_tables": subject_tables(s),
         "every_run": details.run_table(s, out),
         "cautions": summary.cautions(s),
         "caption": tables.caption(s),

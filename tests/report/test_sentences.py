@@ -21,7 +21,7 @@ from semiseg.analysis.statistics import Interval
 from semiseg.analysis.study import Comparison
 from semiseg.analysis.subject_tests import Effect
 from semiseg.analysis.worth import Worth
-from semiseg.report import advice, answers, cautions, facts, limits, sentences
+from semiseg.report import advice, answers, cautions, facts, limits, score_limits, sentences
 from semiseg.report.pseudo_label_findings import PseudoLabelFindings
 from semiseg.report.untrained import EVERYTHING, NOTHING, Untrained
 
@@ -206,6 +206,12 @@ def all_limits():
     yield limits.RunsDiffer("steps", ("100", "300"))
     yield limits.ValidationScores()
     yield limits.UnequalBudgets()
+    for runs in (3, 2, 1):
+        yield score_limits.EarlierPolicy(runs, 3, "test")
+    for comparisons, of_all in ((1, 1), (1, 3), (2, 3), (3, 3)):
+        yield score_limits.LostSubjects(comparisons, of_all, (10, 20))
+    for names, share, more in ((("p07",), 0.62, 0), (("p07", "p12"), 0.74, 1), (("p1",), 1.3, 2)):
+        yield score_limits.CarriedByFew(BETTER, "dice", names, share, 10, 0.004, "subjects", more)
 
 
 def screen(answer):
