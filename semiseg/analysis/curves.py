@@ -5,9 +5,7 @@ Everything here is a linear combination (exact, or by its derivative) of tables 
 a budget, whose rows are paired by label subset and seed. So every interval is
 :func:`semiseg.analysis.statistics.mean_interval` of one combined table, and its coverage is known.
 
-Sources: Hestness et al., arXiv 1712.00409, 2017 and Viering & Loog, IEEE TPAMI 45(6), 2023
-(power-law learning curves); Golub & Pereyra, SIAM J. Numer. Anal. 10(2), 1973 (variable
-projection); Barlow et al., Statistical Inference under Order Restrictions, 1972 (pool adjacent
+Sources: Barlow et al., Statistical Inference under Order Restrictions, 1972 (pool adjacent
 violators); Fieller, J. R. Stat. Soc. B 16(2), 1954 (an interval for a ratio, or an inverse, by
 inverting a test).
 """
@@ -19,103 +17,11 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import scipy.optimize
 
+from semiseg.analysis.design import as_design
+from semiseg.analysis.power_law import PowerLaw, fit_power_law, reach
 from semiseg.analysis.statistics import Interval, mean_interval, spread
-
-
-class PowerLaw(NamedTuple):
-    """score(n) = a - b · n^(-c) with c > 0 (Hestness et al. 2017).
-
-    b > 0 where more labels raise a score that should be high, b < 0 where they lower a distance.
-
-    >>> law = PowerLaw(a=0.9, b=0.8, c=0.5)
-    >>> float(law(4))
-    0.5
-    """
-
-    a: float
-    b: float
-    c: float
-
-    def __call__(self, n: float | np.ndarray) -> Any:
-        return self.a - self.b * np.asarray(n, dtype=float) ** -self.c
-
-
-SMALLEST_POWER = 0.05
-LARGEST_POWER = 3.0
-"""The range in which c is searched."""
-_GRID = 25
-
-
-def fit_power_law(
-    budgets: Sequence[float] | np.ndarray,
-    means: Sequence[float] | np.ndarray,
-    *,
-    rising: bool = True,
-    top: float = np.inf,
-) -> PowerLaw:
-    """Least squares over c in [0.05, 3]; for each c, a and b are solved exactly (variable
-    projection, Golub & Pereyra 1973).
-
-    Args:
-      budgets: at least three numbers of annotated subjects; with three the curve goes through all
-        of them where it can.
-      means: mean score at each.
-      rising: whether b is at least 0 (a score that should be high), else at most 0.
-      top: the largest a, where rising.
-
-    >>> law = fit_power_law([4, 16, 64], [0.5, 0.7, 0.8])
-    >>> f"{law.a:.2f} - {law.b:.2f} n^-{law.c:.2f}"
-    '0.90 - 0.80 n^-0.50'
-    """
-    n_B = np.asarray(budgets, dtype=float)
-    y_B = np.asarray(means, dtype=float)
-    if len(n_B) < 3:
-        raise ValueError(
-            f"a power law has three parameters: it needs three budgets, not {len(n_B)}"
-        )
-
-    def squared_error(log_c: float) -> float:
-        return _solve(n_B, y_B, log_c, rising, top)[0]
-
-    grid = np.linspace(
-        np.log(SMALLEST_POWER),
-        np.log(LARGEST_POWER),
-        _GRID,
-    )
-    best = int(np.argmin([squared_error(log_c) for log_c in grid]))
-    minimum = scipy.optimize.minimize_scalar(
-        squared_error,
-        bounds=(grid[max(best - 1, 0)], grid[min(best + 1, _GRID - 1)]),
-        method="bounded",
-        options={"xatol": 1e-6},
-    )
-    refined = _solve(n_B, y_B, float(minimum.x), rising, top)
-    on_grid = _solve(
-        n_B,
-        y_B,
-        float(grid[best]),
-        rising,
-        top,
-    )
-    return on_grid[1] if on_grid[0] < refined[0] else refined[1]
-
-
-def _solve(
-    n_B: np.ndarray, y_B: np.ndarray, log_c: float, rising: bool, top: float
-) -> tuple[float, PowerLaw]:
-    """The sum of squared errors of the best law with this c, and the law."""
-    sign = 1.0 if rising else -1.0
-    x_B = n_B ** -np.exp(log_c)
-    dx_B = x_B - x_B.mean()
-    b = max(0.0, -sign * float(dx_B @ y_B) / float(dx_B @ dx_B)) * sign
-    a = float(y_B.mean() + b * x_B.mean())
-    if rising and a > top:
-        a = top
-        b = max(0.0, float(x_B @ (top - y_B)) / float(x_B @ x_B))
-    law = PowerLaw(a, b, float(np.exp(log_c)))
-    return float(((law(n_B) - y_B) ** 2).sum()), law
+from semiseg.errors import UserError
 
 
 def curve_interval(
@@ -137,13 +43,23 @@ def curve_interval(
       at: numbers of annotated subjects at which the curve is wanted.
       rising, top: see :func:`fit_power_law`.
 
+    Raises:
+      UserError: one of ``at`` is beyond :func:`reach`.
+
     >>> tables = [np.full((3, 4), mean) for mean in (0.5, 0.7, 0.8)]
     >>> _, intervals = curve_interval(tables, range(3), [4, 16, 64], [32])
     >>> round(intervals[0].mean, 3)
     0.759
     """
-    mean_B = np.array([spread(table, subset_R).mean for table in tables])
     at_N = np.asarray(at, dtype=float)
+    farthest = reach(budgets)
+    if at_N.size and at_N.max() > farthest * (1 + 1e-9):
+        raise UserError(
+            f"a power law through {len(budgets)} label budgets is not followed to "
+            f"{at_N.max():g} labels: so far out its 95 % interval covers less than 0.9",
+            remedy=f"ask for at most {farthest:g} labels, or run larger budgets",
+        )
+    mean_B = np.array([spread(table, subset_R).mean for table in tables])
 
     def fit(moved_B: np.ndarray) -> PowerLaw:
         return fit_power_law(budgets, moved_B, rising=rising, top=top)
@@ -200,6 +116,7 @@ def label_equivalence(
     budgets: Sequence[float],
     *,
     rising: bool = True,
+    labels: float = 0.0,
 ) -> Equivalence:
     """The budget at which the baseline's monotone curve reaches the target's mean, with a 95 %
     interval.
@@ -216,6 +133,8 @@ def label_equivalence(
       subset_R: the label subset of each row.
       budgets: annotated subjects of each table of the baseline.
       rising: whether the score should be high.
+      labels: annotated subjects of the target. A design's share is that of the largest budget; each
+        test takes that of the budgets it compares.
 
     >>> tables = [np.full((3, 4), mean) for mean in (0.5, 0.6, 0.7)]
     >>> e = label_equivalence(np.full((3, 4), 0.65), tables, range(3), [4, 8, 16])
@@ -227,7 +146,9 @@ def label_equivalence(
     mean_B = sign * np.array([spread(table, subset_R).mean for table in tables])
     pool_BB = pooling(mean_B)
     target = sign * spread(target_RS, subset_R).mean
-    labels = _labels_at(log_n_B, pool_BB @ mean_B, target)
+    equivalent = _labels_at(log_n_B, pool_BB @ mean_B, target)
+    design = as_design(subset_R)
+    n_B = np.asarray(budgets, dtype=float)
     stacked_BRS = np.stack([np.asarray(table, float) for table in tables])
 
     def side(log_k: float) -> int:
@@ -236,17 +157,19 @@ def label_equivalence(
         """
         weight_B = _weights(log_n_B, log_k) @ pool_BB
         difference_RS = np.asarray(target_RS, float) - np.tensordot(weight_B, stacked_BRS, 1)
-        return int(sign) * _sign(difference_RS, subset_R)
+        largest_compared = max(labels, n_B[weight_B > 0].max())
+        part = largest_compared / max(labels, n_B.max())
+        return int(sign) * _sign(difference_RS, design.at(part))
 
-    grid = _grid(log_n_B, labels)
+    grid = _grid(log_n_B, equivalent)
     inside = np.flatnonzero(np.array([side(log_k) for log_k in grid]) == 0)
     smallest = float(budgets[0])
     largest = float(budgets[-1])
     if not inside.size:  # surely on the curve between two points of the grid, or beyond an end
         return Equivalence(
-            labels,
-            min(labels, largest),
-            max(labels, smallest),
+            equivalent,
+            min(equivalent, largest),
+            max(equivalent, smallest),
             smallest,
             largest,
         )
@@ -266,7 +189,7 @@ def label_equivalence(
             grid[last + 1],
             grid[last],
         )
-    return Equivalence(labels, low, high, smallest, largest)
+    return Equivalence(equivalent, low, high, smallest, largest)
 
 
 def _labels_at(

@@ -50,6 +50,10 @@ class Design(Sequence[Any]):
         """How many groups the columns are of; None where every subject stands for itself."""
         return None if self.group_S is None else len(set(self.group_S))
 
+    def at(self, part: float) -> Design:
+        """The design with this part of its share: n/N is proportional to the label budget n."""
+        return dataclasses.replace(self, share=self.share * part)
+
     def of(self, has_row_R: np.ndarray, has_column_S: np.ndarray) -> Design:
         """The design of the part of the table with these rows and columns (bool).
 

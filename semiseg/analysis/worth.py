@@ -11,12 +11,12 @@ import numpy as np
 
 from semiseg.analysis.curves import (
     Equivalence,
-    PowerLaw,
     curve_interval,
     label_equivalence,
     pooling,
 )
 from semiseg.analysis.pairing import paired
+from semiseg.analysis.power_law import PowerLaw
 from semiseg.analysis.statistics import Interval, mean_interval
 from semiseg.analysis.study import Study
 from semiseg.evaluate.metrics import METRICS
@@ -104,6 +104,7 @@ def worth(s: Study) -> tuple[Worth, ...]:
             subset_R,
             budgets,
             rising=s.sign > 0,
+            labels=cell.labels,
         )
         tested = verdicts.get((cell.arm, cell.labels))
         results.append(Worth(cell.arm, cell.labels, equivalence, paired_by, tested))

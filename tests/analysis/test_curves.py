@@ -4,13 +4,12 @@ import numpy as np
 import pytest
 
 from semiseg.analysis.curves import (
-    PowerLaw,
     curve_interval,
-    fit_power_law,
     label_equivalence,
     pooling,
 )
 from semiseg.analysis.load import load_runs
+from semiseg.analysis.power_law import PowerLaw, fit_power_law
 from semiseg.analysis.spread import ranking, splits
 from semiseg.analysis.statistics import mean_interval
 from semiseg.analysis.study import study
