@@ -87,6 +87,11 @@ class Provenance:
         """Sorted uint64 hashes of all images that were seen."""
         return _union(part.images for part in self.seen)
 
+    def labelled_alone(self) -> Provenance:
+        """The same without the images that were seen without their labels."""
+        parts = [dataclasses.replace(part, images=part.labelled) for part in self.seen]
+        return Provenance(tuple(parts), self.unknown)
+
     def subjects_of(self, fingerprint: str) -> frozenset[str]:
         """Annotated subjects of the data set with this fingerprint whose labels were used."""
         parts = [part.subjects for part in self.seen if part.fingerprint == fingerprint]

@@ -9,6 +9,7 @@ import numpy as np
 
 from semiseg.augment import centre
 from semiseg.data import pools
+from semiseg.data.provenance import Provenance, of_training
 from semiseg.errors import UserError
 from semiseg.generators import masks
 from semiseg.generators.gan_batch import Data
@@ -29,6 +30,7 @@ class Budget:
       subjects: of every image.
       classes: names of the data set's classes.
       fingerprint: of the data set.
+      provenance: what of the data set is in here.
     """
 
     images: np.ndarray
@@ -38,6 +40,12 @@ class Budget:
     subjects: tuple[str, ...]
     classes: tuple[str, ...]
     fingerprint: str
+    provenance: Provenance = Provenance()
+
+    @property
+    def labelled_subjects(self) -> list[str]:
+        """Annotated subjects of the budget's pairs, sorted."""
+        return sorted({self.subjects[i] for i in self.labelled})
 
     @property
     def labelled_images(self) -> np.ndarray:
@@ -56,7 +64,7 @@ def read_budget(settings: Settings) -> Budget:
     Raises:
       UserError: fewer than two labelled images, or a class that no mask of the budget has.
     """
-    pool, _, training = pools.pools(
+    pool, chosen, training = pools.pools(
         settings.data,
         settings.root,
         settings.frame,
@@ -90,6 +98,7 @@ def read_budget(settings: Settings) -> Budget:
         subjects=tuple(case.subject for case in cases),
         classes=classes,
         fingerprint=training.info.fingerprint,
+        provenance=of_training(training.info, chosen.subjects, unlabelled=settings.unlabelled),
     )
 
 

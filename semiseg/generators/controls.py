@@ -80,6 +80,6 @@ def write_control(kind: str, budget: Budget, out: Path, n: int, settings: Settin
     """Write ``n`` pairs of a control into a new folder."""
     names = [f"{kind}{i:06d}" for i in range(n)]
     pairs = control(kind, budget, n, settings.seed, settings.symmetric)
-    with PairFolder(out, names) as folder:
+    with PairFolder(out, names, budget.provenance.labelled_alone()) as folder:
         for name, (image, label) in zip(names, pairs, strict=True):
             folder.write(name, image, label)

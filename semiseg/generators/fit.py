@@ -22,6 +22,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from semiseg import config, devices
+from semiseg.data import provenance
+from semiseg.data.provenance import merged
 from semiseg.errors import UserError
 from semiseg.fields import static_values
 from semiseg.files import read_mapping
@@ -29,6 +31,7 @@ from semiseg.generators import gan_program as programs
 from semiseg.generators import settings as setting
 from semiseg.generators import teacher
 from semiseg.generators.budget import Budget, data_of, read_budget
+from semiseg.generators.code_version import code_version
 from semiseg.generators.collapse import PATIENCE, CollapseWatch
 from semiseg.generators.gan_batch import Data, Knobs, Program
 from semiseg.generators.gan_program import State
@@ -71,8 +74,11 @@ def fit(
     """
     folder = RunFolder(Path(out))
     budget = read_budget(setting.check(settings))
-    if pseudo is None and not folder.trained and teacher.requested(settings):
-        pseudo = teacher.pseudo_labels(settings, budget.images, budget.classes)
+    origin = budget.provenance
+    if not folder.trained and teacher.requested(settings):
+        if pseudo is None:
+            pseudo = teacher.pseudo_labels(settings, budget.images, budget.classes)
+        origin = merged(origin, teacher.origin(settings, budget.labelled_subjects))
     _prepare_folder(folder, settings)
     if folder.trained:
         return folder.last_lines()[-1]
@@ -95,8 +101,10 @@ def fit(
         "classes": list(budget.classes),
         "channels": program.channels,
         "fingerprint": budget.fingerprint,
-        "subjects": sorted({budget.subjects[i] for i in budget.labelled}),
+        "subjects": budget.labelled_subjects,
         "step": settings.steps,
+        "code": code_version(),
+        provenance.KEY: origin.to_dict(),
     }
     # last: the presence of this file says that the fit is whole
     save_weights(folder.weights, jax.device_get(trained.state.ema), header)

@@ -9,7 +9,8 @@ from typing import IO, Any
 
 import numpy as np
 
-from semiseg.data import subjects_csv
+from semiseg.data import provenance, subjects_csv
+from semiseg.data.provenance import Provenance
 
 FORMATS = ("png", "nifti")
 PARTS = ("images", "labels")
@@ -17,17 +18,19 @@ PARTS = ("images", "labels")
 
 
 class PairFolder:
-    """Writes images/, labels/ and subjects.csv of a set; each pair is its own subject, and the last
-    one is the validation split.
+    """Writes images/, labels/, subjects.csv and origin.json of a set; each pair is its own subject,
+    and the last one is the validation split.
 
     Args:
       path: of the set.
       names: of all pairs.
+      origin: what the pairs were made from.
       format: png or nifti.
     """
 
-    def __init__(self, path: Path, names: Sequence[str], format: str = "png"):
+    def __init__(self, path: Path, names: Sequence[str], origin: Provenance, format: str = "png"):
         self.path = path
+        self._origin = origin
         self._last = names[-1]
         self._format = format
         self._file: IO[str] | None = None
@@ -35,6 +38,7 @@ class PairFolder:
     def __enter__(self) -> PairFolder:
         for part in PARTS:
             (self.path / part).mkdir(parents=True, exist_ok=True)
+        provenance.write(self.path / provenance.ORIGIN, self._origin)
         self._file = (self.path / subjects_csv.FILE).open("w", newline="")
         self._table = csv.writer(self._file, lineterminator="\n")
         self._table.writerow(("name", "subject", "split"))

@@ -4,8 +4,11 @@ real:synthetic experiment and their controls.
 A trial names a source of :data:`semiseg.synthetic_sources.SOURCES`, ``synthetic: make:spade``;
 :func:`resolve` turns it into the name of an imported set, fitting, sampling and importing it the
 first time. What it is made from is the budget's pairs alone (and, in the generator's image branch,
-images without labels); what names it is a hash of all that went into it, so equal trials share a
-set and different ones never do.
+images without labels); what names it is a hash of all that went into it, the code included, so
+equal trials share a set and different ones never do.
+
+Trials that differ in their seed alone share a set, unless ``gan.seed`` is ``run``: then the
+generator's seed is the trial's.
 
 Beside the records of such a set lie made.json (source, settings, samples), and of a generated one
 grid.png and, where it was asked for, its quality report card.json.
@@ -31,6 +34,7 @@ from semiseg.files import Lock, file_hash, write_text
 from semiseg.generators import fit, quality_report, sample
 from semiseg.generators import settings as setting
 from semiseg.generators.budget import Budget, read_budget
+from semiseg.generators.code_version import code_version
 from semiseg.generators.controls import write_control
 from semiseg.generators.pair_files import PARTS
 from semiseg.generators.quality_page import REPORT, write_report
@@ -50,6 +54,8 @@ DECIDED = ("data", "root", "labels", "label_subset", "image_size", "zoom", "gene
 """Settings that a trial decides."""
 IRRELEVANT = ("root", "log_every", "grid_every", "checkpoint_seconds")
 """Settings that do not change the set."""
+OF_THE_RUN = "run"
+"""As the seed of a generator: the seed of the trial."""
 NUMBERS = {"samples": 2, "card": 0}
 """Numbers of :func:`resolve` that are given beside the settings, and the least of each."""
 
@@ -81,8 +87,11 @@ def resolved(
             f"and --slices 1, or import a set of your own"
         )
         raise UserError(what, field="synthetic")
-    settings, numbers = read_options(given or {})
+    given = given or {}
+    settings, numbers = read_options(given)
     settings = dataclasses.replace(settings, root=trial.root)
+    if given.get("seed") == OF_THE_RUN:
+        settings = dataclasses.replace(settings, seed=trial.seed)
     settings = setting.override(settings, {name: getattr(trial, name) for name in BUDGET})
     name = resolve(trial.synthetic, settings, **numbers, progress=progress)
     return dataclasses.replace(trial, synthetic=name)
@@ -104,6 +113,8 @@ def read_options(given: Mapping[str, Any]) -> tuple[Settings, dict[str, int]]:
         if name in given
     }
     changes = {name: value for name, value in given.items() if name not in numbers}
+    if changes.get("seed") == OF_THE_RUN:
+        del changes["seed"]
     for name in changes:
         if name == "generator":
             raise UserError("gan.generator: name it in synthetic", field=name)
@@ -249,13 +260,14 @@ class _Set:
             "samples": self.samples,
             "card": self.card,
             "settings": setting.to_dict(self.settings),
+            "code": code_version(),
         }
         write_text(self.place / RECORD, json.dumps(record, indent=1) + "\n")
 
 
 def content(kind: str, settings: Settings, samples: int) -> str:
-    """SHA-256 of everything that a set is made from: source, data, budget, frame, and for generated
-    ones the whole fit; not of where it lies.
+    """SHA-256 of everything that a set is made from: source, data, budget, frame, code, and for
+    generated ones the whole fit; not of where it lies.
 
     Args:
       kind: name of the source; "" for the generator itself.
@@ -265,6 +277,7 @@ def content(kind: str, settings: Settings, samples: int) -> str:
     what: dict[str, Any] = {
         "kind": kind,
         "samples": samples,
+        "code": code_version(),
         "fingerprint": store.info(settings.data, settings.root).fingerprint,
     }
     fields = setting.to_dict(settings)

@@ -6,6 +6,7 @@ stand in memory together.
     S/provenance.csv         name, seed, mask source, source mask and its subject, style, bent or
                              not, generator hash
     S/generator.json         settings, budget and hash of the generator
+    S/origin.json            data set, subjects and images behind it, see semiseg.data.provenance
 
 Sample i depends on the generator, the seed and i alone; so ``keep``, a list of names, gives a part
 of a set, pixel for pixel.
@@ -24,6 +25,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from semiseg.data import provenance
+from semiseg.data.provenance import Provenance
 from semiseg.data.source import progress_bar
 from semiseg.errors import UserError
 from semiseg.files import file_hash, write_text
@@ -76,6 +79,16 @@ class Fitted:
     budget: Budget
     header: dict[str, Any]
     hash: str
+
+    @property
+    def origin(self) -> Provenance:
+        """What its samples are made from."""
+        if provenance.KEY in self.header:
+            return provenance.from_dict(self.header[provenance.KEY])
+        if self.settings.teacher is None:  # of an earlier version, and fitted on its budget alone
+            return self.budget.provenance
+        unknown = provenance.unknown(f"the teacher {self.settings.teacher}")
+        return provenance.merged(self.budget.provenance, unknown)
 
 
 class Sample(NamedTuple):
@@ -286,16 +299,17 @@ def sample_set(
     if keep is not None:
         names = _selected(Path(keep), names)
     sampling = {"n": n, "seed": seed, "masks": source, "style": style, "kept": len(names)}
-    record = {"hash": fitted.hash, **fitted.header, "sampling": sampling}
+    facts = {key: value for key, value in fitted.header.items() if key != provenance.KEY}
+    record = {"hash": fitted.hash, **facts, "sampling": sampling}
     samples = stream(fitted, names, seed=seed, source=source, style=style)
-    with PairFolder(out, names, format) as pairs:
+    with PairFolder(out, names, fitted.origin, format) as pairs:
         write_text(out / GENERATOR, json.dumps(record, indent=1))
         with (out / PROVENANCE).open("w", newline="") as file:
-            provenance = csv.writer(file, lineterminator="\n")
-            provenance.writerow(PROVENANCE_COLUMNS)
+            rows = csv.writer(file, lineterminator="\n")
+            rows.writerow(PROVENANCE_COLUMNS)
             for sample in progress_bar(samples, "sample", len(names), progress):
                 pairs.write(sample.name, sample.image, sample.label)
-                provenance.writerow(sample.provenance)
+                rows.writerow(sample.provenance)
     return {"written": len(names), "dropped": n - len(names)}
 
 

@@ -7,19 +7,24 @@ semiseg gan fit --data N --labels K --teacher RUN --train.pseudo 0.25 --out G
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from semiseg import config
 from semiseg.config import Trial
+from semiseg.data import provenance, store
 from semiseg.data.frame import Frame
+from semiseg.data.provenance import Provenance
 from semiseg.errors import UserError
 from semiseg.evaluate import probabilities as predict
 from semiseg.generators.masks import with_regions
 from semiseg.generators.settings import Settings
 from semiseg.run_folder import RunFolder
+from semiseg.runner import leaks
 from semiseg.runner.predictor import Predictor
+from semiseg.train.checkpoint import load_weights
 
 SHARED = ("data", "labels", "label_subset", "image_size", "zoom")
 """Fields in which a teacher and a fit must agree."""
@@ -87,6 +92,33 @@ def pseudo_labels(
     labels = probability.argmax(-1).astype(np.uint8)
     labels_with_regions = with_regions(images, labels, len(classes), settings.regions)
     return labels_with_regions, confidence(probability)
+
+
+def origin(settings: Settings, subjects: Sequence[str]) -> Provenance:
+    """What the teacher has learnt from, initial weights and synthetic images included.
+
+    Args:
+      settings: of the fit; they name the teacher's run.
+      subjects: annotated subjects of the fit's budget.
+
+    Raises:
+      UserError: it has seen labels outside the budget, or images of the validation or test split.
+    """
+    run = RunFolder(Path(str(settings.teacher)))
+    where = f"--teacher {run}"
+    remedy = "train one on the same budget, with no other initial weights or synthetic images"
+    info = store.info(settings.data, settings.root)
+    _, header = load_weights(run.weights)
+    if header.get("fingerprint") != info.fingerprint:
+        what = f"was not trained on this version of data set {info.name!r}"
+        raise UserError(what, where=where, remedy="train it again")
+    learnt_from = provenance.of_header(header, f"the teacher {run}")
+    seen = leaks.checked(learnt_from, info, where, remedy).subjects
+    outside = [subject for subject in seen if subject not in subjects]
+    if outside:
+        what = f"has seen labels of {len(outside)} subjects outside the budget ({outside[0]} …)"
+        raise UserError(what, where=where, remedy=remedy)
+    return learnt_from
 
 
 def confidence(probability: np.ndarray) -> np.ndarray:
