@@ -31,6 +31,8 @@ def caution(fact: limits.Limit) -> str:
                 "Not all methods were run with the same label subsets and seeds: some comparisons "
                 "are paired less finely."
             )
+        case limits.PartOfRuns():
+            return _part_of_runs(fact)
         case limits.RunsDiffer():
             return (
                 f"Runs differ in {fact.what} ({listed(fact.values)}): this may cause "
@@ -47,6 +49,8 @@ def caution(fact: limits.Limit) -> str:
             return _earlier_policy(fact)
         case score_limits.LostSubjects():
             return _lost_subjects(fact)
+        case score_limits.FalseAlarms():
+            return _false_alarms(fact)
         case score_limits.CarriedByFew():
             return _carried_by_few(fact)
 
@@ -120,6 +124,17 @@ def _signed_means(fact: limits.SignedMeans) -> str:
     )
 
 
+def _part_of_runs(fact: limits.PartOfRuns) -> str:
+    used, of_all = fact.fewest
+    verb = "use"
+    if fact.comparisons == 1:
+        verb = "uses"
+    return (
+        f"{fact.comparisons} of {fact.all} comparisons {verb} only part of the runs (the fewest: "
+        f"{used} of {of_all}): the others have no partner with the same label subset."
+    )
+
+
 def _too_few_subjects(fact: limits.TooFewSubjects) -> str:
     plural = "s"
     if fact.subjects == 1:
@@ -155,6 +170,16 @@ def _lost_subjects(fact: score_limits.LostSubjects) -> str:
     return (
         f"{which} on fewer subjects than the results it compares (the fewest: {subjects} of "
         f"{scored}): a subject that one method has no score for is in no difference."
+    )
+
+
+def _false_alarms(fact: score_limits.FalseAlarms) -> str:
+    c = fact.comparison
+    target, base = (f"{100 * share:.0f} %" for share in fact.shares)
+    return (
+        f"{c.arm} predicts something in {target} of the {count(fact.healthy, 'subject')} who have "
+        f"nothing of a class, {c.baseline} in {base} ({c.labels} annotated {fact.unit}): "
+        f"{score_label(fact.metric)} does not count these subjects."
     )
 
 

@@ -8,6 +8,7 @@ import dataclasses
 from collections.abc import Iterable
 
 from semiseg.analysis.comparisons import Comparison
+from semiseg.analysis.false_alarms import false_alarms
 from semiseg.analysis.influence import Influence, influences
 from semiseg.analysis.study import Study
 from semiseg.evaluate.empty_policy import policy_of
@@ -69,13 +70,33 @@ class CarriedByFew:
     more: int
 
 
-ScoreLimit = EarlierPolicy | LostSubjects | CarriedByFew
+@dataclasses.dataclass(frozen=True)
+class FalseAlarms:
+    """A compared setting predicts something in more healthy subjects than the baseline.
+
+    Attributes:
+      comparison: the one whose shares differ most.
+      metric: that is compared, which does not count healthy subjects.
+      healthy: subjects whose truth is empty.
+      shares: of them in which the setting and the baseline predict anything.
+      unit: what one annotation is of.
+    """
+
+    comparison: Comparison
+    metric: str
+    healthy: int
+    shares: tuple[float, float]
+    unit: str
+
+
+ScoreLimit = EarlierPolicy | LostSubjects | FalseAlarms | CarriedByFew
 
 
 def score_limits(s: Study) -> Iterable[ScoreLimit]:
     """All of these that hold for a study."""
     yield from _earlier_policy(s)
     yield from _lost_subjects(s)
+    yield from _false_alarms(s)
     yield from _carried_by_few(s)
 
 
@@ -94,6 +115,24 @@ def _lost_subjects(s: Study) -> Iterable[LostSubjects]:
             lost.append((c.difference.n_subjects, scored))
     if lost:
         yield LostSubjects(len(lost), len(s.comparisons), min(lost))
+
+
+def _false_alarms(s: Study) -> Iterable[FalseAlarms]:
+    """The largest difference in false alarms whose intervals do not overlap."""
+    alarms = {key: false_alarms(s, cell) for key, cell in s.cells.items()}
+    worse = []
+    for c in s.comparisons:
+        target = alarms[c.arm, c.labels]
+        base = alarms[c.baseline, c.labels]
+        if target and base and target.low > base.high:
+            worse.append((target.mean - base.mean, c, (target.mean, base.mean), target.n_subjects))
+    if worse:
+        _, c, shares, healthy = max(worse, key=_first)
+        yield FalseAlarms(c, s.metric, healthy, shares, unit_of_annotation(s.runs))
+
+
+def _first(values: tuple[float, Comparison, tuple[float, float], int]) -> float:
+    return values[0]
 
 
 def _carried_by_few(s: Study) -> Iterable[CarriedByFew]:

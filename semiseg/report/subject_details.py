@@ -10,6 +10,7 @@ import numpy as np
 
 from semiseg.analysis import subgroups
 from semiseg.analysis.design import Design
+from semiseg.analysis.false_alarms import VOLUME, false_alarms
 from semiseg.analysis.groups import design_of
 from semiseg.analysis.influence import influences
 from semiseg.analysis.pairing import replicates
@@ -17,7 +18,7 @@ from semiseg.analysis.runs import matrix
 from semiseg.analysis.scores import MEAN_OF_ALL
 from semiseg.analysis.statistics import Interval, mean_interval
 from semiseg.analysis.study import Cell, Study
-from semiseg.analysis.tails import FAILURE, failure_rate, proportion_interval, worst_decile
+from semiseg.analysis.tails import FAILURE, failure_rate, worst_decile
 from semiseg.evaluate.lesions import HIT
 from semiseg.evaluate.metrics import METRICS
 from semiseg.report.details import CellText, SortableTable, score_cell
@@ -35,7 +36,6 @@ Row = tuple[CellText, ...]
 Scores = tuple[np.ndarray, Design]
 """Runs × subjects."""
 DETECTION = ("lesion_sensitivity", "lesion_f1", "false_positive_lesions")
-FALSE_POSITIVES = ("false_positive_rate", "false_positive_volume")
 CARRIERS_NAMED = 2
 """Subjects that the table of carriers names."""
 
@@ -136,14 +136,13 @@ def healthy_table(s: Study) -> SortableTable | None:
     rows = []
     unit = ""
     for cell in s.ordered_cells:
-        alarms = _table(s, cell, FALSE_POSITIVES[0])
-        volumes = _table(s, cell, FALSE_POSITIVES[1])
-        if alarms is None or volumes is None:
+        rate = false_alarms(s, cell)
+        volumes = _table(s, cell, VOLUME)
+        if rate is None or volumes is None:
             continue
-        rate = proportion_interval(*alarms)
-        unit = cell.runs[0].scores.units.get(FALSE_POSITIVES[1], "")
+        unit = cell.runs[0].scores.units.get(VOLUME, "")
         subjects = CellText(str(rate.n_subjects), rate.n_subjects)
-        volume = _interval_cell(volumes, FALSE_POSITIVES[1])
+        volume = _interval_cell(volumes, VOLUME)
         rows.append((*_what(cell), subjects, _share(rate), volume))
     note = (
         "Subjects who have nothing of a class. False alarms: share of them in which any voxel is "

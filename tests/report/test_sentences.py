@@ -5,6 +5,7 @@ it anew.
 """
 
 import ast
+import dataclasses
 import inspect
 import os
 import re
@@ -14,6 +15,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from semiseg.analysis.areas import Trend
 from semiseg.analysis.curves import Equivalence
 from semiseg.analysis.mixes import Mix
 from semiseg.analysis.pseudo_labels import Bias
@@ -81,6 +83,8 @@ def answer_sentences():
     yield sentences.comparison(BETTER, "dice")
     yield sentences.comparison(UNDECIDED, "dice")
     yield sentences.comparison(compared(NO_INTERVAL._replace(mean=0.02), np.nan), "dice")
+    yield sentences.comparison(dataclasses.replace(BETTER, lost=1), "dice")
+    yield sentences.comparison(dataclasses.replace(BETTER, lost=10), "dice")
     yield sentences.others(facts.Others(4, 4))
     yield sentences.others(facts.Others(2, 4))
     yield sentences.verdicts(facts.Verdicts("supervised", 1, 0, 5))
@@ -100,8 +104,16 @@ def equivalence_sentences():
 
 def mix_sentences():
     beside = {"duplicated pairs": OPEN_GAIN, "augmented pairs": LOSS}
-    mix = Mix("SPADE images", "spade", 8, 0.5, SCORE, SCORE, GAIN, beside)
-    yield sentences.best_ratio(facts.BestRatio(mix, 3, "dice", "images"))
+    mix = Mix("SPADE images", "spade", 8, 0.5, SCORE, SCORE, GAIN, beside, 1)
+    rising = Trend(GAIN, 0.03)
+    flat = Trend(OPEN_GAIN, 0.4)
+    yield sentences.best_ratio(facts.BestRatio(mix, 3, "dice", "images", rising))
+    undecided = dataclasses.replace(mix, verdict=0)
+    yield sentences.best_ratio(facts.BestRatio(undecided, 3, "dice", "images", flat))
+    loss = dataclasses.replace(mix, verdict=-1, gain=LOSS, beside={})
+    yield sentences.best_ratio(facts.BestRatio(loss, 1, "dice", "images"))
+    untested = dataclasses.replace(mix, verdict=None, beside={})
+    yield sentences.best_ratio(facts.BestRatio(untested, 1, "dice", "images"))
     alone = Mix("own images", "", 8, 1.0, SCORE, SCORE, NO_INTERVAL, {})
     yield sentences.best_ratio(facts.BestRatio(alone, 1, "dice", "subjects"))
 
@@ -147,6 +159,8 @@ def which_method():
     yield advice.NotCompared((one, two), "dice", "1", "images")
     yield advice.Recommended(one, BETTER, None, 1, 1, "dice", "1", "images")
     yield advice.Recommended(one, BETTER, 4, 1, 3, "dice", "1", "images")
+    for choice in ("declared", "validation", "same scores"):
+        yield advice.Recommended(one, BETTER, None, 1, 1, "dice", "1", "images", choice)
     yield advice.StayWithBaseline(UNDECIDED, False, "dice", "images")
     yield advice.StayWithBaseline(WORSE, True, "dice", "images")
 
@@ -203,6 +217,8 @@ def all_limits():
     yield limits.TooFewSubjects(5)
     yield limits.TooFewSubjects(1)
     yield limits.CoarsePairs()
+    yield limits.PartOfRuns(1, 8, (2, 18))
+    yield limits.PartOfRuns(3, 8, (6, 18))
     yield limits.RunsDiffer("steps", ("100", "300"))
     yield limits.ValidationScores()
     yield limits.UnequalBudgets()
@@ -210,6 +226,7 @@ def all_limits():
         yield score_limits.EarlierPolicy(runs, 3, "test")
     for comparisons, of_all in ((1, 1), (1, 3), (2, 3), (3, 3)):
         yield score_limits.LostSubjects(comparisons, of_all, (10, 20))
+    yield score_limits.FalseAlarms(BETTER, "dice", 10, (1.0, 0.0), "subjects")
     for names, share, more in ((("p07",), 0.62, 0), (("p07", "p12"), 0.74, 1), (("p1",), 1.3, 2)):
         yield score_limits.CarriedByFew(BETTER, "dice", names, share, 10, 0.004, "subjects", more)
 
