@@ -11,6 +11,7 @@ import functools
 from typing import Any
 
 from semiseg.analysis.runs import BOOKKEEPING, Run, Runs
+from semiseg.analysis.set_treatments import set_treatments
 from semiseg.errors import UserError
 from semiseg.synthetic_sources import source_title
 
@@ -35,9 +36,11 @@ TITLES = {
 }
 """Methods whose papers do not spell them in words."""
 FACTORS = {"data", "labels", "label_subset", "seed", "synthetic"}
-"""Settings that are no treatment: what a study is over, and the path of a synthetic set, which is
-made anew for each budget.
+"""Settings that are no treatment: what a study is over, and the name of a synthetic set, which may
+be made anew for each budget; where it is a treatment, :data:`SET` says so.
 """
+SET = "set"
+"""Stands for a synthetic set among the settings, see :mod:`semiseg.analysis.set_treatments`."""
 _SPELT_OUT = 3  # settings that a name spells out: more of them leave a figure no room
 _ROOM = 44  # characters of a name
 _FIRST = ("lr", "batch", "steps", "image_size", "net.name", "optimiser", "weight_decay")
@@ -149,7 +152,10 @@ def _names(
     """For each run of a method, the name of its compared setting and the settings that the name
     does not spell out.
     """
-    settings = [run.settings for run in runs]
+    treatments = set_treatments(runs)
+    settings = [
+        run.settings | {SET: name or None} for run, name in zip(runs, treatments, strict=True)
+    ]
     values = _values_by_kind(settings)
     varied = [key for key in sorted(values) if max(map(len, values[key].values())) > 1]
     short = _short_names(varied)
@@ -158,7 +164,7 @@ def _names(
     names = []
     for run, flat in zip(runs, settings, strict=True):
         treatment = {key: flat.get(key) for key in varied if len(values[key][_kind(flat, key)]) > 1}
-        mixing = {key for key in treatment if key == "ratio" or key.startswith("synthetic_")}
+        mixing = {key for key in treatment if key in ("ratio", SET) or key.startswith("synthetic_")}
         others = {key: value for key, value in treatment.items() if key not in mixing}
         if not run.ratio:  # how nothing would be mixed in needs no word
             treatment = others
