@@ -32,6 +32,7 @@ def curve_interval(
     *,
     rising: bool = True,
     top: float = np.inf,
+    farthest: float | None = None,
 ) -> tuple[PowerLaw, list[Interval]]:
     """The fitted curve, and its 95 % interval at each of ``at`` by the delta method.
 
@@ -41,10 +42,12 @@ def curve_interval(
       subset_R: the label subset of each row.
       budgets: annotated subjects of each table.
       at: numbers of annotated subjects at which the curve is wanted.
-      rising, top: see :func:`fit_power_law`.
+      rising, top: see :func:`semiseg.analysis.power_law.fit_power_law`.
+      farthest: the largest ``at`` that is answered, by default
+        :func:`semiseg.analysis.power_law.reach`.
 
     Raises:
-      UserError: one of ``at`` is beyond :func:`reach`.
+      UserError: one of ``at`` is farther.
 
     >>> tables = [np.full((3, 4), mean) for mean in (0.5, 0.7, 0.8)]
     >>> _, intervals = curve_interval(tables, range(3), [4, 16, 64], [32])
@@ -52,7 +55,8 @@ def curve_interval(
     0.759
     """
     at_N = np.asarray(at, dtype=float)
-    farthest = reach(budgets)
+    if farthest is None:
+        farthest = reach(budgets)
     if at_N.size and at_N.max() > farthest * (1 + 1e-9):
         raise UserError(
             f"a power law through {len(budgets)} label budgets is not followed to "
