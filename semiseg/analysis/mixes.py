@@ -9,10 +9,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from semiseg.analysis.areas import Trend, log_trend
 from semiseg.analysis.arms import details_of, title
+from semiseg.analysis.comparisons import compare_couples, correct
 from semiseg.analysis.pairing import paired
 from semiseg.analysis.runs import Run, Runs
-from semiseg.analysis.statistics import Interval, mean_interval
+from semiseg.analysis.statistics import Interval, holm, mean_interval
 from semiseg.analysis.study import Study
 from semiseg.errors import UserError
 from semiseg.synthetic_sources import CONTROLS, source_title
@@ -32,6 +34,8 @@ class Mix:
       alone: of the same method with real images alone.
       gain: over that, paired; positive where it is better, for a distance as well.
       beside: the same over each control with as many images, by the control's title.
+      verdict: 1 if the gain is significant after correction for all comparisons of the study, -1 if
+        a loss is, 0 if neither; None where nothing was tested.
     """
 
     line: str
@@ -42,6 +46,7 @@ class Mix:
     alone: Interval
     gain: Interval
     beside: dict[str, Interval]
+    verdict: int | None = None
 
 
 class MeanRow(NamedTuple):
@@ -71,10 +76,10 @@ def mixes(s: Study) -> tuple[Mix, ...]:
       UserError: there is none.
     """
     arms = [arm for arm, runs in s.arms.items() if runs[0].ratio]
-    several_methods = len({s.arms[arm][0].method for arm in arms}) > 1
     results: list[Mix] = []
+    verdicts = _verdicts(s, arms)
     for arm in sorted(arms, key=lambda arm: s.arms[arm][0].source in CONTROLS):
-        results += _mixes_of(s, arm, several_methods)
+        results += _mixes_of(s, arm, verdicts)
     if not results:
         raise UserError(
             f"{s.data}: no run with synthetic images stands beside one of the same method without"
@@ -143,16 +148,14 @@ def _mix_of_means(
 def _mixes_of(
     s: Study,
     arm: str,
-    several_methods: bool,
+    verdicts: dict[tuple[str, str, int], int],
 ) -> Iterator[Mix]:
     """The mixes of one compared setting, a budget each."""
     first = s.arms[arm][0]
-    details = [part for part in details_of(arm) if not part.startswith("ratio ")]
-    base = _without_synthetic(s, first, set(details))
+    base = _without_synthetic(s, arm)
     if base is None:
         return
-    parts = [title(first.method), *details] if several_methods else details
-    line = ", ".join(parts) or source_title(first.source)
+    line = _line(s, arm)
     for labels in s.budgets_of(arm):
         if (base, labels) not in s.cells:
             continue
@@ -167,15 +170,92 @@ def _mixes_of(
             alone.interval,
             _difference(s, mixed.runs, alone.runs),
             _beside_controls(s, arm, labels),
+            verdicts.get((arm, base, labels)),
         )
 
 
-def _without_synthetic(
-    s: Study,
-    run: Run,
-    details: set[str],
-) -> str | None:
+def _verdicts(s: Study, arms: list[str]) -> dict[tuple[str, str, int], int]:
+    """The verdict of each mix and the setting that it stands beside, at each budget.
+
+    They are those of the study's own comparisons. Mixes of other methods, which the study compares
+    with its baseline alone, are corrected together with these.
+    """
+    known = {(c.arm, c.baseline, c.labels): s.verdict(c) for c in s.comparisons}
+    others = []
+    for arm in arms:
+        base = _without_synthetic(s, arm)
+        for labels in s.budgets_of(arm):
+            is_new = base is not None and (arm, base, labels) not in known
+            if is_new and (base, labels) in s.cells:
+                others.append((s.cells[arm, labels], s.cells[str(base), labels]))
+    if not others:
+        return known
+    family = correct([*s.comparisons, *compare_couples(others, s.scored)])
+    for c in family[len(s.comparisons) :]:
+        known[c.arm, c.baseline, c.labels] = s.verdict(c)
+    return known
+
+
+class DoseResponse(NamedTuple):
+    """Whether more synthetic images help more: one test over all ratios of a line and budget.
+
+    Attributes:
+      line, labels: as in :class:`Mix`.
+      trend: of the score for each doubling of the ratio, positive where more images are better; its
+        p is corrected for all lines and budgets.
+    """
+
+    line: str
+    labels: int
+    trend: Trend
+
+
+@functools.lru_cache(8)
+def dose_responses(s: Study) -> tuple[DoseResponse, ...]:
+    """The trend over the ratios of every line and budget with two ratios or more.
+
+    It is the test of a dose–response: the best of several ratios is none.
+    """
+    groups: dict[tuple[str, int], list[tuple[float, Runs]]] = {}
+    for arm, runs in s.arms.items():
+        if not runs[0].ratio:
+            continue
+        line = _line(s, arm)
+        for labels in s.budgets_of(arm):
+            doses = groups.setdefault((line, labels), [])
+            doses.append((runs[0].ratio, s.cells[arm, labels].runs))
+    results = []
+    for (line, labels), doses in groups.items():
+        ordered = sorted(doses, key=lambda dose: dose[0])
+        ratios = [ratio for ratio, _ in ordered]
+        if len(set(ratios)) < max(2, len(ratios)):
+            continue
+        tables, design, _ = paired([runs for _, runs in ordered], *s.scored)
+        trend = log_trend([s.sign * table for table in tables], design, ratios)
+        results.append(DoseResponse(line, labels, trend))
+    corrected = holm([r.trend.p for r in results]).tolist()
+    return tuple(
+        r._replace(trend=r.trend._replace(p=p)) for r, p in zip(results, corrected, strict=True)
+    )
+
+
+def _line(s: Study, arm: str) -> str:
+    """What a setting with synthetic images shares with its other ratios."""
+    first = s.arms[arm][0]
+    parts = _details_but_ratio(arm)
+    if len({runs[0].method for runs in s.arms.values() if runs[0].ratio}) > 1:
+        parts = [title(first.method), *parts]
+    return ", ".join(parts) or source_title(first.source)
+
+
+def _details_but_ratio(arm: str) -> list[str]:
+    return [part for part in details_of(arm) if not part.startswith("ratio ")]
+
+
+def _without_synthetic(s: Study, arm: str) -> str | None:
     """The setting of the same method without synthetic images that shares the most details."""
+    run = s.arms[arm][0]
+    details = set(_details_but_ratio(arm))
     near = [
         arm for arm, runs in s.arms.items() if not runs[0].ratio and runs[0].method == run.method
     ]

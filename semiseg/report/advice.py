@@ -12,12 +12,12 @@ from collections import Counter
 
 from semiseg.analysis.results_csv import COLUMNS
 from semiseg.analysis.scores import MEAN
+from semiseg.analysis.selection import Choice, best_comparison, choice, choose
 from semiseg.analysis.statistics import Interval
 from semiseg.analysis.study import FEW_SUBJECTS, FEW_SUBSETS, Comparison, Study
 from semiseg.analysis.worth import Worth, gain, worth
 from semiseg.evaluate.metrics import METRICS
 from semiseg.report.facts import (
-    best_comparison,
     gain_of,
     smallest_budget,
     unit_of_annotation,
@@ -98,6 +98,7 @@ class Recommended:
     Attributes:
       only_at: the budget, where it is not the smallest that all settings share; else None.
       better: at how many of the ``tried`` budgets it is better.
+      choice: how it was chosen.
     """
 
     score: MethodScore
@@ -108,6 +109,7 @@ class Recommended:
     metric: str
     length_unit: str
     unit: str
+    choice: Choice = "the only one"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,7 +133,7 @@ def which_method(s: Study) -> NotCompared | Recommended | StayWithBaseline:
         return _recommended(s, best, unit)
     smallest = min(c.labels for c in s.comparisons)
     candidates = [c for c in s.comparisons if c.labels == smallest]
-    nearest = max(candidates, key=lambda c: gain_of(s, c))
+    nearest = choose(s, candidates)
     return StayWithBaseline(nearest, s.verdict(nearest) < 0, s.metric, unit)
 
 
@@ -154,6 +156,7 @@ def _recommended(s: Study, best: Comparison, unit: str) -> Recommended:
         s.metric,
         s.unit,
         unit,
+        choice(s, best),
     )
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from semiseg.analysis.selection import Choice
 from semiseg.analysis.study import FEW_SUBJECTS, FEW_SUBSETS
 from semiseg.report import advice
 from semiseg.report.facts import Budget
@@ -134,7 +135,18 @@ def _recommended(fact: advice.Recommended) -> Answer:
     )
     if fact.tried > 1:
         detail += f" It is significantly better at {fact.better} of {fact.tried} label budgets."
-    return Answer(WHICH, short, detail)
+    return Answer(WHICH, short, detail + _CHOICE[fact.choice])
+
+
+_CHOICE: dict[Choice, str] = {
+    "declared": " It was declared before the runs.",
+    "the only one": "",
+    "validation": " It was chosen by validation scores, and the difference is that of test scores.",
+    "same scores": (
+        " It was chosen and is quoted on the same scores: expect a smaller difference for other "
+        "subjects."
+    ),
+}
 
 
 # ------------------------------------------------------------------ how many labels

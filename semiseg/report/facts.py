@@ -10,8 +10,10 @@ import functools
 
 import numpy as np
 
-from semiseg.analysis.mixes import Mix, mixes
+from semiseg.analysis.areas import Trend
+from semiseg.analysis.mixes import Mix, dose_responses, mixes
 from semiseg.analysis.runs import Run, Runs
+from semiseg.analysis.selection import best_comparison
 from semiseg.analysis.statistics import Interval
 from semiseg.analysis.study import Comparison, Study
 from semiseg.analysis.worth import Worth, plateaus, worth
@@ -149,21 +151,6 @@ def _only_scores(s: Study) -> OnlyScores:
     scores = (s.cells[arm, first].interval.mean, s.cells[arm, last].interval.mean)
     unit = unit_of_annotation(s.runs)
     return OnlyScores(arm, s.metric, s.unit, (first, last), scores, unit)
-
-
-def best_comparison(s: Study) -> Comparison | None:
-    """The largest significant gain over the baseline; None where there is none.
-
-    At the smallest budget that all settings share, else at the smallest where one is better: a
-    fixed rule, not the most flattering budget.
-    """
-    better = [c for c in s.comparisons if s.verdict(c) > 0]
-    if not better:
-        return None
-    labels = min(c.labels for c in better)
-    if any(c.labels == smallest_budget(s) for c in better):
-        labels = smallest_budget(s)
-    return max((c for c in better if c.labels == labels), key=lambda c: gain_of(s, c))
 
 
 def gain_of(s: Study, c: Comparison) -> float:
@@ -329,12 +316,17 @@ def baseline_plateaus(s: Study) -> list[Plateau]:
 # ------------------------------------------------------------------ synthetic images
 @dataclasses.dataclass(frozen=True)
 class BestRatio:
-    """The ratio of one kind of synthetic images that gains most at one budget."""
+    """The ratio of one kind of synthetic images that gains most at one budget.
+
+    Attributes:
+      trend: over all ratios of the kind, corrected for all kinds and budgets; None for one ratio.
+    """
 
     mix: Mix
     ratios: int
     metric: str
     unit: str
+    trend: Trend | None = None
 
 
 def best_ratios(s: Study) -> list[BestRatio]:
@@ -347,12 +339,14 @@ def best_ratios(s: Study) -> list[BestRatio]:
         groups.setdefault((m.labels, m.line), []).append(m)
     order = list(groups)
     unit = unit_of_annotation(s.runs)
+    trends = {(d.labels, d.line): d.trend for d in dose_responses(s)}
     result = []
     for key in sorted(groups, key=lambda key: (key[0], order.index(key))):
         tried = groups[key]
         if tried[0].source not in CONTROLS:
             best = max(tried, key=lambda m: m.gain.mean)
-            result.append(BestRatio(best, len(tried), s.metric, unit))
+            trend = trends.get((best.labels, best.line))
+            result.append(BestRatio(best, len(tried), s.metric, unit, trend))
     return result
 
 

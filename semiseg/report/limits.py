@@ -93,6 +93,19 @@ class CoarsePairs:
 
 
 @dataclasses.dataclass(frozen=True)
+class PartOfRuns:
+    """Comparisons that leave runs out, because the other side has none of their label subset.
+
+    Attributes:
+      fewest: runs that the one with the fewest uses, and runs that both sides have.
+    """
+
+    comparisons: int
+    all: int
+    fewest: tuple[int, int]
+
+
+@dataclasses.dataclass(frozen=True)
 class RunsDiffer:
     """Runs differ in something that is not what is compared: ``what`` with its values."""
 
@@ -119,6 +132,7 @@ Limit = (
     | SignedMeans
     | TooFewSubjects
     | CoarsePairs
+    | PartOfRuns
     | RunsDiffer
     | ValidationScores
     | UnequalBudgets
@@ -208,6 +222,15 @@ def _subjects(s: Study) -> Iterable[Limit]:
 def _pairs(s: Study) -> Iterable[Limit]:
     if any(c.paired_by != "label subset and seed" for c in s.comparisons):
         yield CoarsePairs()
+    parts = [c.runs for c in s.comparisons if c.runs[0] < c.runs[1]]
+    if parts:
+        fewest = min(parts, key=_share)
+        yield PartOfRuns(len(parts), len(s.comparisons), fewest)
+
+
+def _share(runs: tuple[int, int]) -> float:
+    used, of_all = runs
+    return used / of_all
 
 
 def _differing(s: Study) -> Iterable[Limit]:

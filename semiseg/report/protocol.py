@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from semiseg.analysis.runs import Run, Runs
 from semiseg.analysis.study import Study
 from semiseg.errors import UserError
@@ -143,16 +145,39 @@ def _intervals(s: Study) -> str:
 
 
 def _comparisons(s: Study) -> str:
-    return (
+    sentences = [
         f"Each method minus {s.baseline}, on the same subjects and, where possible, with the same "
-        "label subset and seed. The p value belongs to the test that goes with the interval (other "
-        "label subsets, seeds and subjects). With fewer than three label subsets it is the larger "
-        "of this one and that of a sign-flip permutation test by subject. Holm's method corrects "
-        "it "
-        "over all comparisons of methods on this data set; comparisons of synthetic data are "
-        "corrected apart from them. At the small levels that this correction uses, a test on three "
-        "label subsets errs up to eight times as often as it states (simulated, the worst of five "
-        "designs): after many comparisons, a corrected p just below 0.05 is only a hint. A method "
-        "is better or worse (significant) if the corrected p is below 0.05 and the interval "
-        "excludes zero. Otherwise it is undecided, which does not mean equal."
+        "label subset and seed.",
+        "The p value belongs to the test that goes with the interval (other label subsets, seeds "
+        "and subjects). With fewer than three label subsets it is the larger of this one and that "
+        "of a sign-flip permutation test by subject.",
+        _family(s),
+        "A method is better or worse (significant) if the corrected p is below 0.05 and the "
+        "interval excludes zero. Otherwise it is undecided, which does not mean equal.",
+        "Detectable is the difference that would be significant in 80 of 100 such studies, after "
+        "the same correction.",
+    ]
+    return " ".join(sentences)
+
+
+def _family(s: Study) -> str:
+    """What the corrected p is."""
+    tests = sum(not np.isnan(c.p) for c in s.comparisons)
+    if tests == 1:
+        return "It is the only comparison, so that the corrected p is the same."
+    exploratory = "all comparisons of methods on this data set"
+    declared = ""
+    if s.primary is not None:
+        exploratory = "all comparisons but the declared one"
+        declared = (
+            " The declared comparison is tested first, by itself; the others count only if it is "
+            "significant, so that the page as a whole errs no more often."
+        )
+    return (
+        f"The corrected p is Holm's over {exploratory}; comparisons of synthetic data are "
+        "corrected apart from them. For it, the methods at one label budget lend each other half "
+        "of the variance between label subsets, and the critical value is Cochran's: then, with 3 "
+        "or 5 label subsets, at most 6 of 100 studies without any true difference call one "
+        "significant, whatever the number of methods (simulated with the variances of real "
+        f"studies, experiments/results/families.csv).{declared}"
     )

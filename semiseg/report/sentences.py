@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from semiseg.analysis.comparisons import LEVEL
+from semiseg.analysis.mixes import Mix
 from semiseg.analysis.pseudo_labels import Bias
 from semiseg.analysis.statistics import Interval
 from semiseg.analysis.study import Comparison
@@ -15,6 +17,7 @@ from semiseg.analysis.worth import Worth
 from semiseg.report import facts
 from semiseg.report.format import (
     capitalise,
+    count,
     interval_text,
     is_or_are,
     labels_text,
@@ -106,6 +109,11 @@ def comparison(c: Comparison, metric: str) -> str:
     start = f"{capitalise(c.arm)} minus {c.baseline}, paired by subject: {difference}"
     if np.isnan(c.p):
         return f"{start}, which could not be tested."
+    if c.lost:
+        return (
+            f"{start}, which has no verdict: {count(c.lost, 'subject')} with a score on one side "
+            f"only {is_or_are(c.lost)} not in it."
+        )
     significance = "not significant"
     if c.significant:
         significance = "significant"
@@ -222,17 +230,22 @@ def plateau(fact: facts.Plateau) -> str:
 
 # ------------------------------------------------------------------ synthetic images
 def best_ratio(fact: facts.BestRatio) -> str:
-    """What synthetic images give beside real ones alone and beside each control."""
+    """What synthetic images give beside real ones alone and beside each control.
+
+    Whether it is a gain is the verdict of the corrected comparison: the best of several ratios is
+    above zero by chance too often.
+    """
     m = fact.mix
     of = "the only ratio"
     if fact.ratios > 1:
         of = f"the best of {fact.ratios} ratios"
     controls = "".join(
-        f"; compared with as many {name}: {_gain(interval, fact.metric)}"
+        f"; compared with as many {name}: {interval_text(interval, fact.metric, signed=True)}"
         for name, interval in m.beside.items()
     )
-    gain = _gain(m.gain, fact.metric)
-    return f"{_mix(fact)} ({of}): {gain} compared with real images alone{controls}."
+    gain = interval_text(m.gain, fact.metric, signed=True)
+    start = f"{_mix(fact)} ({of}): {gain} compared with real images alone ({_verdict(m)})"
+    return f"{start}{controls}.{_trend(fact)}"
 
 
 def _mix(fact: facts.BestRatio) -> str:
@@ -241,18 +254,26 @@ def _mix(fact: facts.BestRatio) -> str:
     return f"{capitalise(m.line)} with {given}, {m.ratio:g} for each real image"
 
 
-def _gain(interval: Interval, metric: str) -> str:
-    return f"{interval_text(interval, metric, signed=True)} ({_direction(interval)})"
-
-
-def _direction(interval: Interval) -> str:
-    if not interval.low < interval.high:
+def _verdict(m: Mix) -> str:
+    if not m.gain.low < m.gain.high:
         return "no interval"
-    if interval.low > 0:
-        return "a gain"
-    if interval.high < 0:
-        return "a loss"
-    return "undecided"
+    if m.verdict is None:
+        return "not tested"
+    return {1: "a significant gain", -1: "a significant loss", 0: "undecided"}[m.verdict]
+
+
+def _trend(fact: facts.BestRatio) -> str:
+    """The dose–response: one test over all ratios."""
+    if fact.trend is None or np.isnan(fact.trend.p):
+        return ""
+    slope = interval_text(fact.trend.slope, fact.metric, signed=True)
+    shown = "no trend is shown"
+    if fact.trend.p < LEVEL:
+        shown = "a significant trend"
+    return (
+        f" Each doubling of the ratio changes the score by {slope} ({shown}, "
+        f"{p_text(fact.trend.p)}, corrected)."
+    )
 
 
 # ------------------------------------------------------------------ pseudo-labels
