@@ -23,11 +23,12 @@ import numpy as np
 from semiseg.analysis.areas import area_interval, budget_interaction, log_trend
 from semiseg.analysis.cross_validation import corrected_mean, fold_means
 from semiseg.analysis.data_sets import combine
+from semiseg.analysis.families import Difference, family_test
 from semiseg.analysis.labels_needed import labels_needed
 from semiseg.analysis.margins import margin_test
 from semiseg.analysis.planning import Goal, Size, power_of
 from semiseg.analysis.prediction import next_study, true_mean
-from semiseg.analysis.statistics import mean_test, spread
+from semiseg.analysis.statistics import holm, mean_test, spread
 from semiseg.analysis.surface import cheapest
 from semiseg.analysis.variance import Split
 
@@ -364,7 +365,7 @@ def level(n: float, steps: float) -> float:
 
 
 def planning(rng: np.random.Generator, count: int) -> Iterator[Row]:
-    """Is the power of a plan what the report's test has?"""
+    """Is the power of a plan what the report's test has, alone and in a family of four?"""
     for most in ("subjects", "all alike", "subsets"):
         effects = EFFECTS[most]
         for size in (Size(3, 3, 20), Size(5, 1, 20), Size(8, 1, 20), Size(12, 1, 40)):
@@ -375,8 +376,28 @@ def planning(rng: np.random.Generator, count: int) -> Iterator[Row]:
                 y_RS = gain + table(rng, effects, size)
                 hits.append(mean_test(y_RS, subsets(size)) < 0.05)
             planned = round(power_of(components, size, Goal(gain)), 3)
-            yield Row("planning", "power of the report's test; nominal: the plan's",
+            yield Row("planning", "power of a declared comparison; nominal: the plan's",
                       named(size, most), count, rate(hits), planned)  # fmt: skip
+            yield Row("planning", "power in a family of four; nominal: the plan's",
+                      named(size, most), count // 4, *family_power(rng, count // 4, effects, size,
+                                                                   gain))  # fmt: skip
+
+
+def family_power(
+    rng: np.random.Generator, count: int, effects: Effects, size: Size, gain: float
+) -> tuple[float, float]:
+    """How often the verdict finds one setting of four that gains, and how often the plan says."""
+    hits = []
+    for _ in range(count):
+        base_RS = table(rng, effects, size)
+        members = []
+        for k in range(4):
+            difference_RS = table(rng, effects, size) - base_RS + 2**0.5 * gain * (k == 0)
+            members.append(Difference(spread(difference_RS, subsets(size)), f"{k}", "base", 8))
+        hits.append(bool(holm(family_test(members).p)[0] < 0.05))
+    components = Split(*(2**0.5 * deviation for deviation in effects))
+    goal = Goal(2**0.5 * gain, comparisons=4, together=4)
+    return rate(hits), round(power_of(components, size, goal), 3)
 
 
 QUESTIONS: dict[str, Callable[[np.random.Generator, int], Iterator[Row]]] = {

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from analysis.fake import write_grid
 
+from semiseg.analysis.families import Difference, family_test
 from semiseg.analysis.planning import (
     Goal,
     Size,
@@ -16,7 +17,7 @@ from semiseg.analysis.planning import (
     smallest_design,
     standard_error,
 )
-from semiseg.analysis.statistics import mean_test
+from semiseg.analysis.statistics import holm, mean_test, spread
 from semiseg.analysis.variance import Split, variance_split
 from semiseg.cli.main import main
 
@@ -41,7 +42,7 @@ def test_the_error_of_a_design_is_that_of_simulated_studies():
 
 def test_what_a_design_detects_it_finds_with_the_wanted_power():
     for comparisons in (1, 24):
-        goal = Goal(0.03, power=0.9, comparisons=comparisons)
+        goal = Goal(0.03, power=0.9, comparisons=comparisons, together=min(comparisons, 4))
         gain = detectable(SPLIT, Size(6, 1, 20), goal)
         power = power_of(SPLIT, Size(6, 1, 20), goal._replace(gain=gain))
         assert power == pytest.approx(0.9, abs=1e-3)
@@ -49,7 +50,7 @@ def test_what_a_design_detects_it_finds_with_the_wanted_power():
 
 def test_more_comparisons_need_more_label_subsets():
     """Catches a plan that forgets the correction: it was 7 times too small at two subsets."""
-    sizes = [smallest_design(SPLIT, 20, Goal(0.03, comparisons=m)).subsets for m in (1, 8, 24)]
+    sizes = [smallest_design(SPLIT, 20, Goal(0.04, comparisons=m)).subsets for m in (1, 8, 24)]
     assert sizes == sorted(set(sizes))
     one = detectable(SPLIT, Size(3, 1, 20), Goal(0.03))
     many = detectable(SPLIT, Size(3, 1, 20), Goal(0.03, comparisons=24))
@@ -89,6 +90,32 @@ def test_planned_power_is_the_power_of_the_test():
     assert np.mean(hits) == pytest.approx(planned, abs=0.06)
 
 
+def test_comparisons_of_one_budget_lend_each_other_variance():
+    """As the verdict does: four settings beside one baseline detect less than one alone twice."""
+    size = Size(3, 1, 40)
+    alone = detectable(SPLIT, size, Goal(0.03, comparisons=4))
+    together = detectable(SPLIT, size, Goal(0.03, comparisons=4, together=4))
+    assert together < 0.7 * alone
+
+
+def test_planned_power_is_that_of_the_verdict_over_a_family():
+    """Four settings and one baseline, one of which gains; the rest are as good as the baseline."""
+    size = Size(4, 1, 40)
+    goal = Goal(0.06, comparisons=4, together=4)
+    rng = np.random.default_rng(2)
+    hits = []
+    for _ in range(300):
+        y_KJS = 0.02 * rng.normal(size=(5, 4, 1)) + 0.02 * rng.normal(size=(5, 4, 40))
+        y_KJS[1] += goal.gain
+        members = [
+            Difference(spread(y_KJS[k] - y_KJS[0], range(4)), f"{k}", "base", 8)
+            for k in range(1, 5)
+        ]
+        hits.append(holm(family_test(members).p)[0] < 0.05)
+    of_difference = Split(0.02 * 2**0.5, 0.0, 0.0, 0.02 * 2**0.5, 0.0)
+    assert np.mean(hits) == pytest.approx(power_of(of_difference, size, goal), abs=0.1)
+
+
 # ------------------------------------------------------------------ the command
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
@@ -114,8 +141,8 @@ def test_a_plan_by_hand(tmp_path, capsys):
     file = tmp_path / "plan.json"
     words = "plan-study --subset-sd 0.02 --subject-sd 0.03 --subjects 40 --json"
     assert main([*words.split(), str(file)]) == 0
-    assert "8 label subsets × 1 seed × 40 subjects" in capsys.readouterr().out
-    assert json.loads(file.read_text())["design"]["subsets"] == 8
+    assert "7 label subsets × 1 seed × 40 subjects" in capsys.readouterr().out
+    assert json.loads(file.read_text())["design"]["subsets"] == 7
 
 
 def test_a_given_deviation_takes_the_place_of_the_runs(runs, tmp_path, capsys):

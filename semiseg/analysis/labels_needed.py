@@ -21,16 +21,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from semiseg.analysis.curves import curve_interval, pooling
+from semiseg.analysis.power_law import reach
 from semiseg.analysis.prediction import Prediction, next_study
 from semiseg.analysis.statistics import spread
 from semiseg.errors import UserError
 
-BUDGETS_OF_A_LAW = 4
-"""Budgets below which nothing is said beyond the largest: a power law through three budgets has no
-degree of freedom left, and its interval covers 0.75 at 16 times the largest.
-"""
-REACH = 4.0
-"""Multiple of the largest budget up to which the power law is followed."""
 _STEPS = 24  # points of the curve for each doubling of the budget
 
 
@@ -129,8 +124,8 @@ def chance_to_reach(
     rising: bool = True,
     top: float = np.inf,
 ) -> Chance:
-    """The probability that a new study reaches a score, from the smallest budget to ``REACH`` times
-    the largest (to the largest with fewer than :data:`BUDGETS_OF_A_LAW` budgets).
+    """The probability that a new study reaches a score, from the smallest budget as far as a power
+    law is followed (:func:`semiseg.analysis.power_law.reach`); with two budgets to the larger one.
 
     Args: see :func:`labels_needed`.
 
@@ -154,8 +149,8 @@ def chance_to_reach(
     error_N = np.interp(inside_N, log_n_B, [p.error for p in predictions])
     df_N = _fewest(inside_N, log_n_B, [p.df for p in predictions])
     log_n_N = inside_N
-    if len(budgets) >= BUDGETS_OF_A_LAW:
-        beyond_N = _steps(log_n_B[-1], log_n_B[-1] + np.log(REACH))[1:]
+    if len(budgets) > 2:
+        beyond_N = _steps(log_n_B[-1], math.log(reach(budgets)))[1:]
         _, intervals = curve_interval(
             tables, subset_R, budgets, np.exp(beyond_N).tolist(), rising=rising, top=top
         )

@@ -23,6 +23,7 @@ class Pilot(NamedTuple):
       labels: annotated subjects.
       comparisons: "A − B" of each.
       seconds: mean of a run; NaN where the runs do not record it.
+      grouped: whether its subjects are groups of look-alikes.
     """
 
     components: Split
@@ -30,6 +31,7 @@ class Pilot(NamedTuple):
     labels: int
     comparisons: tuple[str, ...]
     seconds: float
+    grouped: bool = False
 
 
 def pilot(
@@ -60,14 +62,16 @@ def pilot(
     splits = []
     sizes = []
     seconds: list[float] = []
+    grouped = False
     for c in comparisons:
         groups = [s.cells[name, labels].runs for name in (c.arm, c.baseline)]
         (target, reference), subset_R, _ = paired(groups, *s.scored)
         m = mean_squares(target - reference, subset_R)
         if m.subsets > 1 and m.subjects > 1:
             splits.append(variance_split(target - reference, subset_R))
-            share = as_design(subset_R).share
-            sizes.append(Size(m.subsets, m.seeds, m.subjects, share))
+            design = as_design(subset_R)
+            grouped = grouped or design.group_S is not None
+            sizes.append(Size(m.subsets, m.seeds, m.subjects, design.share))
             seconds += [float(run.summary.get("seconds_train") or np.nan) for run in groups[0]]
     if not splits:
         raise UserError(
@@ -78,7 +82,7 @@ def pilot(
     smallest = Size(*np.min(sizes, axis=0)[:3].astype(int).tolist(), max(sizes)[3])
     mean_seconds = float(np.nanmean(seconds)) if np.isfinite(seconds).any() else np.nan
     names = tuple(f"{c.arm} − {c.baseline}" for c in comparisons)
-    return Pilot(pooled(splits), smallest, labels, names, mean_seconds)
+    return Pilot(pooled(splits), smallest, labels, names, mean_seconds, grouped)
 
 
 def _at(labels: int | None) -> str:

@@ -2,14 +2,15 @@
 
 From the variance components of paired differences of runs at hand
 (:func:`semiseg.analysis.variance.variance_split`) follow the standard error of a study of any size
-and the gain that it detects. The test is the one of the verdict: a paired t test with one degree of
-freedom less than label subsets, at the level that Holm's first step leaves each of m comparisons.
-Power that is predicted here and power that is simulated stand in experiments/results/questions.csv.
+and the gain that it detects, with the critical values of the report's verdict
+(:mod:`semiseg.analysis.families`): for many comparisons those of Holm's first step, for one that is
+declared or alone those of its own test. Power that is predicted here and power that is simulated
+stand in experiments/results/questions.csv.
 
 Sources: Cohen, Statistical Power Analysis, 1988, chapter 2 (power of a t test, noncentral t);
 Snijders & Bosker, J. Educ. Stat. 18(3), 1993 (standard errors and sample sizes of nested designs);
-Browne, Stat. Med. 14(17), 1995 (plan with an upper limit of a pilot's standard deviation); Holm,
-Scand. J. Stat. 6(2), 1979.
+Browne, Stat. Med. 14(17), 1995 (plan with an upper limit of a pilot's standard deviation);
+Satterthwaite, Biometrics Bull. 2(6), 1946; Holm, Scand. J. Stat. 6(2), 1979.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import numpy as np
 import scipy.optimize
 import scipy.stats
 
+from semiseg.analysis.families import LENT, SHARED
 from semiseg.analysis.variance import Split
 from semiseg.errors import UserError
 
@@ -81,13 +83,42 @@ class Goal(NamedTuple):
       gain: true difference, in the unit of the scores.
       power: probability to find it.
       comparisons: how many comparisons the verdict is corrected for.
+      together: how many of them are at one label budget and lend each other variance.
       level: family-wise error.
     """
 
     gain: float
     power: float = 0.8
     comparisons: int = 1
+    together: int = 1
     level: float = 0.05
+
+
+class _Variances(NamedTuple):
+    """Variances of a mean difference, as in :func:`semiseg.analysis.statistics.spread`.
+
+    Attributes:
+      by_run: V_A, between label subsets, with what their overlap hides.
+      by_subject: V_C, between subjects.
+      interaction: V_X, which is in both.
+    """
+
+    by_run: float
+    by_subject: float
+    interaction: float
+
+    @property
+    def error(self) -> float:
+        return math.sqrt(self.by_run + self.by_subject - self.interaction)
+
+
+def _variances(components: Split, design: Size) -> _Variances:
+    j, n, s, overlap = design
+    subset, seed, subject, crossed, residual = np.nan_to_num(np.square(components)).tolist()
+    interaction = (crossed + residual / n) / (j * s)
+    of_runs = subset + seed / n
+    by_run = of_runs * (1 / j + overlap / (1 - overlap)) + interaction
+    return _Variances(by_run, subject / s + interaction, interaction)
 
 
 def standard_error(
@@ -104,11 +135,7 @@ def standard_error(
     >>> standard_error(Split(0.02, 0.0, 0.0, 0.0, 0.0), Size(4, 1, 20))
     0.01
     """
-    j, n, s, overlap = design
-    variances = np.nan_to_num(np.square(components))
-    divisor = np.array([j, j * n, s, j * s, j * n * s])
-    hidden = overlap / (1 - overlap) * (variances[0] + variances[1] / n)
-    return math.sqrt(float((variances / divisor).sum() + hidden))
+    return _variances(components, design).error
 
 
 def power_of(
@@ -119,15 +146,14 @@ def power_of(
     """Probability that the study finds the gain, by the noncentral t distribution.
 
     >>> round(power_of(Split(0.02, 0.0, 0.03, 0.0, 0.0), Size(6, 1, 40), Goal(0.03)), 2)
-    0.72
+    0.79
     """
-    if design.subsets < 2:
+    if design.subsets < 2 or design.subjects < 2:
         return 0.0
     error = standard_error(components, design)
-    df = design.subsets - 1
-    critical = scipy.stats.t.ppf(1 - goal.level / goal.comparisons / 2, df)
     if error == 0:
         return float(goal.gain > 0)
+    critical, df = _critical(components, design, goal)
     return float(scipy.stats.nct.sf(critical, df, goal.gain / error))
 
 
@@ -139,15 +165,14 @@ def detectable(
     """The smallest true gain that the study finds with the goal's power; inf with one label subset.
 
     >>> round(detectable(Split(0.02, 0.0, 0.03, 0.0, 0.0), Size(6, 1, 40), Goal(0.03)), 3)
-    0.033
+    0.03
     """
-    if design.subsets < 2:
+    if design.subsets < 2 or design.subjects < 2:
         return math.inf
     error = standard_error(components, design)
     if error == 0:
         return 0.0
-    df = design.subsets - 1
-    critical = float(scipy.stats.t.ppf(1 - goal.level / goal.comparisons / 2, df))
+    critical, df = _critical(components, design, goal)
 
     def lacking(errors: float) -> float:
         return float(scipy.stats.nct.cdf(critical, df, errors)) - (1 - goal.power)
@@ -156,6 +181,68 @@ def detectable(
     if lacking(upper) > 0:  # far in the tail: t quantiles add up (Bloom 1995)
         return (critical + float(scipy.stats.t.ppf(goal.power, df))) * error
     return float(scipy.optimize.brentq(lacking, 0.0, upper)) * error
+
+
+def _critical(components: Split, design: Size, goal: Goal) -> tuple[float, float]:
+    """The value that the verdict's statistic must exceed, and the degrees of freedom of the t
+    distribution that has it there.
+    """
+    v = _variances(components, design)
+    df = _own_degrees(v, design)
+    own = float(scipy.stats.t.isf(goal.level / 2, df))
+    if goal.comparisons == 1:
+        return own, df
+    tail = goal.level / 2 / goal.comparisons
+    df_run = _lent_degrees(design.subsets - 1, goal.together)
+    df_subject = float(design.subjects - 1)
+    if goal.together == 1:
+        df_subject = min(df_run, df_subject)
+    share = v.by_run / (v.by_run + v.by_subject)
+    of_run, of_subject = scipy.stats.t.isf(tail, (df_run, df_subject)).tolist()
+    critical = share * of_run + (1 - share) * of_subject
+    if critical < own:
+        return own, df
+    return critical, _degrees_at(critical, tail, df_run, df_subject)
+
+
+def _own_degrees(v: _Variances, design: Size) -> float:
+    """Satterthwaite's degrees of freedom of a comparison by itself, at the expected variances, as
+    :func:`semiseg.analysis.statistics.spread` takes them.
+    """
+    a = design.subsets - 1
+    c = design.subjects - 1
+    wide = v.by_run * (1 + 2 / a + 6 / a**3)
+    squares = wide**2 / a + v.by_subject**2 / c + v.interaction**2 / (a * c)
+    return max(float(a), (wide + v.by_subject - v.interaction) ** 2 / squares)
+
+
+def _lent_degrees(df: int, together: int) -> float:
+    """Degrees of freedom of the variance between label subsets that comparisons of one budget lend
+    each other, see :func:`semiseg.analysis.families.family_test`.
+
+    >>> _lent_degrees(2, 1), round(_lent_degrees(2, 4), 2)
+    (2.0, 3.46)
+    """
+    if together == 1:
+        return float(df)
+    of_pool = df * together / (1 + (together - 1) * SHARED**2)
+    return 1 / ((LENT**2 + 2 * LENT * (1 - LENT)) / of_pool + (1 - LENT) ** 2 / df)
+
+
+def _degrees_at(critical: float, tail: float, df_run: float, df_subject: float) -> float:
+    """The degrees of freedom with which t has this critical value; it lies between the two."""
+    low, high = sorted((df_run, df_subject))
+    if high - low < 1e-9:
+        return low
+
+    def excess(df: float) -> float:
+        return float(scipy.stats.t.isf(tail, df)) - critical
+
+    if excess(low) <= 0:
+        return low
+    if excess(high) >= 0:
+        return high
+    return float(scipy.optimize.brentq(excess, low, high))
 
 
 def cautious(
@@ -257,7 +344,7 @@ def smallest_design(
     subsets. None where none with up to :data:`MOST_SUBSETS` subsets does.
 
     >>> smallest_design(Split(0.02, 0.0, 0.03, 0.0, 0.0), 40, Goal(0.03))
-    Size(subsets=8, seeds=1, subjects=40, overlap=0.0)
+    Size(subsets=7, seeds=1, subjects=40, overlap=0.0)
     """
     fitting = []
     for n in seeds:
@@ -281,7 +368,7 @@ def alternatives(
 
     >>> split = Split(0.02, 0.0, 0.03, 0.0, 0.0)
     >>> [plan.design.subsets for plan in alternatives(split, 40, Goal(0.03))][:4]
-    [3, 5, 8, 3]
+    [3, 5, 7, 8]
     """
     designs = {Size(j, 1, subjects, overlap) for j in (3, 5, 8, 12)}
     designs |= {Size(j, 3, subjects, overlap) for j in (3, 5)}

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from semiseg.analysis.planning import Alternative, Goal, Size
 
 UNKNOWN = "–"
+SMALL_SHARE = 0.05
+"""Of the training pool: label subsets that take less hardly overlap."""
 GAIN = 0.03
 """Looked for unless a gain is given: of Dice and other ratios."""
 
@@ -75,7 +77,9 @@ def main(argv: Sequence[str]) -> int:
     gain = _gain(args)
     _check(args)
     pilot, comparisons = _pilot(args)
-    goal = Goal(gain, args.power, args.comparisons or comparisons)
+    comparisons = args.comparisons or comparisons
+    together = min(comparisons, max(len(pilot.comparisons), 1))
+    goal = Goal(gain, args.power, comparisons, together)
     subjects = args.subjects or pilot.size.subjects
     upper = None
     if pilot.comparisons:
@@ -246,15 +250,16 @@ def _reading(goal: Goal, pilot: Pilot) -> list[str]:
     lines = [
         "runs and time: of each method at each label budget. finds: the true gain that is found "
         f"with a power of {goal.power:g}.",
-        "The test is the paired one of the report, with one degree of freedom less than label "
-        f"subsets, at {goal.level:g}/{goal.comparisons}.",
+        f"The test is that of the report's verdict, at {goal.level:g}/{goal.comparisons}.",
     ]
     if pilot.comparisons:
         lines.append(
             f"at worst: the same if the spread is at the 80 % upper limit of what "
             f"{pilot.size.subsets} label subsets leave open."
         )
-    if pilot.size.overlap:
+    if pilot.grouped:
+        lines.append("subjects: groups of subjects that look alike; each group counts as one.")
+    if pilot.size.overlap >= SMALL_SHARE:
         lines.append(
             f"A label subset takes {pilot.size.overlap:.0%} of the training pool. Label subsets "
             f"of one pool overlap, so more of them help less and less; the plan counts that in."

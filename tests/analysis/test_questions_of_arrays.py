@@ -9,8 +9,9 @@ from semiseg.analysis.areas import area_interval, budget_interaction, log_trend
 from semiseg.analysis.cross_validation import corrected_mean, fold_means
 from semiseg.analysis.data_sets import combine
 from semiseg.analysis.design import Design
-from semiseg.analysis.labels_needed import BUDGETS_OF_A_LAW, REACH, chance_to_reach, labels_needed
+from semiseg.analysis.labels_needed import chance_to_reach, labels_needed
 from semiseg.analysis.margins import margin_test
+from semiseg.analysis.power_law import reach
 from semiseg.analysis.prediction import next_study, probabilities, true_mean
 from semiseg.analysis.statistics import mean_interval
 from semiseg.analysis.surface import cheapest, fit_surface, monotone
@@ -115,13 +116,12 @@ def test_labels_for_a_score_by_hand():
 
 def test_a_curve_is_followed_so_far_and_no_further():
     budgets = (4, 8, 16, 32)
-    assert len(budgets) == BUDGETS_OF_A_LAW
     beyond = labels_needed(curve_tables(budgets, 1e-4), range(3), budgets, 0.8, top=1.0)
     assert beyond.labels == pytest.approx(64, rel=0.05)
-    assert beyond.reach == pytest.approx(32 * REACH)
+    assert beyond.reach == pytest.approx(reach(budgets))
     assert labels_needed(curve_tables(budgets), range(3), budgets, 0.89).labels == math.inf
-    three = labels_needed(curve_tables(budgets[:3], 1e-4), range(3), budgets[:3], 0.8)
-    assert (three.labels, three.reach) == (math.inf, pytest.approx(16))
+    two = labels_needed(curve_tables(budgets[:2], 1e-4), range(3), budgets[:2], 0.8)
+    assert (two.labels, two.reach) == (math.inf, pytest.approx(8))
     assert labels_needed(curve_tables(budgets), range(3), budgets, 0.1).high == 0
 
 
