@@ -5,12 +5,15 @@ equal size the numbers are those of the textbook: s²/n, n - 1, and the skewness
 
 Sources: Bell & McCaffrey, Survey Methodology 28(2), 2002 (the unbiased variance "CR2" and its
 degrees of freedom); Imbens & Kolesár, Rev. Econ. Stat. 98(4), 2016; Joanes & Gill, The Statistician
-47(1), 1998 (the skewness G1).
+47(1), 1998 (the skewness G1); Searle, Casella & McCulloch, Variance Components, 1992, section 3.6
+(correlation within groups of unequal size); Kish, Survey Sampling, 1965, section 5.4 (effective
+number).
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -84,3 +87,48 @@ def _skewness_factor(clusters: float) -> float:
     if clusters < 3:
         return 0.0
     return float(np.sqrt(clusters * (clusters - 1)) / (clusters - 2))
+
+
+def within_group_correlation(score_S: np.ndarray, group_S: Sequence[Any]) -> float:
+    """How much alike the scores of one group are: (B - W) / (B + (m - 1) W) of the mean squares
+    between and within groups, m being the mean size corrected for unequal sizes; at least 0.
+
+    Args:
+      score_S: score of each subject, no NaN.
+      group_S: its group.
+
+    Returns:
+      NaN where every subject stands for itself, or all are of one group.
+
+    >>> scores = np.array([0.1, 0.2, 0.8, 0.9, 0.5])
+    >>> round(within_group_correlation(scores, ["a", "a", "b", "b", "c"]), 2)
+    0.97
+    """
+    code_S = np.unique([str(group) for group in group_S], return_inverse=True)[1]
+    size_G = np.bincount(code_S)
+    subjects = code_S.size
+    groups = size_G.size
+    if groups in (1, subjects):
+        return np.nan
+    mean_G = np.bincount(code_S, score_S) / size_G
+    between = float(size_G @ (mean_G - score_S.mean()) ** 2) / (groups - 1)
+    within = float(((score_S - mean_G[code_S]) ** 2).sum()) / (subjects - groups)
+    size = (subjects - float(size_G @ size_G) / subjects) / (groups - 1)
+    total = between + (size - 1) * within
+    return max(0.0, (between - within) / total) if total > 0 else 0.0
+
+
+def effective_subjects(score_S: np.ndarray, group_S: Sequence[Any]) -> float:
+    """How many independent subjects inform as well about the mean as these groups do: S over the
+    design effect 1 + ρ (Σn²/S - 1) (Kish 1965).
+
+    >>> scores = np.array([0.1, 0.2, 0.8, 0.9, 0.5])
+    >>> round(effective_subjects(scores, ["a", "a", "b", "b", "c"]), 1)
+    2.8
+    """
+    correlation = within_group_correlation(score_S, group_S)
+    size_G = np.unique([str(group) for group in group_S], return_counts=True)[1]
+    subjects = float(size_G.sum())
+    if np.isnan(correlation):
+        return subjects if size_G.max() == 1 else 1.0
+    return subjects / (1 + correlation * (float(size_G @ size_G) / subjects - 1))
