@@ -340,6 +340,8 @@ MODULES = (
     "analysis.runs",
     "analysis.study",
     "analysis.curves",
+    "analysis.questions",
+    "analysis.planning",
     "report.figures.figure",
 )
 """Modules whose names others may use, in the order of the layers."""

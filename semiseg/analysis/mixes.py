@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from semiseg.analysis.areas import Trend, log_trend
-from semiseg.analysis.arms import details_of, title
+from semiseg.analysis.arms import SET, details_of, title
 from semiseg.analysis.comparisons import compare_couples, correct
 from semiseg.analysis.pairing import paired
 from semiseg.analysis.runs import Run, Runs
@@ -297,8 +297,9 @@ def _treatment(
     arm: str,
     run: Run,
 ) -> tuple[str, float, set[str]]:
-    """What a setting does beside the kind of its synthetic images."""
-    return run.method, run.ratio, set(details_of(arm)) - {source_title(run.source)}
+    """What a setting does beside the kind of its synthetic images, and the set they are of."""
+    others = {part for part in details_of(arm) if not part.startswith(f"{SET} ")}
+    return run.method, run.ratio, others - {source_title(run.source)}
 
 
 def _difference(

@@ -4,6 +4,7 @@ import pytest
 
 from semiseg.analysis.arms import find_arms
 from semiseg.analysis.load import load_runs
+from semiseg.analysis.mixes import mixes
 from semiseg.analysis.study import study
 
 from .fake import write_run
@@ -75,3 +76,15 @@ def test_two_fits_of_one_generator_are_two_treatments(tmp_path):
     arms = find_arms(load_runs(tmp_path))
     assert len(arms) == 3
     assert [len(runs) for runs in arms.values()] == [2, 2, 2]
+
+
+def test_two_sets_stand_beside_their_control(tmp_path):
+    """Catches a control that is beside none of two imported sets, because their names differ."""
+    for subset in range(2):
+        write_run(tmp_path, subset=subset, examples=False)
+        write_set_run(tmp_path, "good", 0.05, subset=subset)
+        write_set_run(tmp_path, "bad", -0.05, subset=subset)
+        write_set_run(tmp_path, "made-duplicated-aaaaaaaaaaaa", 0.0, subset=subset)
+    by_line = {mix.line: mix for mix in mixes(study(load_runs(tmp_path))) if not mix.source}
+    gains = {line: mix.beside["duplicated pairs"].mean for line, mix in by_line.items()}
+    assert sorted(gains.values()) == pytest.approx([-0.05, 0.05], abs=1e-6)
