@@ -43,13 +43,18 @@ class Source:
 
 
 _FITTED = "fitted on the annotated pairs of the same budget alone, paints"
+_FITTED_ON_IMAGES_TOO = (
+    "fitted on the annotated pairs of the same budget and, in one of its two discriminators, on "
+    "the other training images without labels, paints"
+)
+"""Methods that use no unlabelled image, and controls, do not see these images."""
 SOURCES: dict[str, Source] = {
     source.name: source
     for source in (
         Source(
             "spade",
             "SPADE images",
-            f"A SPADE generator, {_FITTED} bent masks of that budget.",
+            f"A SPADE generator, {_FITTED_ON_IMAGES_TOO} bent masks of that budget.",
             "spade",
             "varied",
         ),
@@ -63,7 +68,7 @@ SOURCES: dict[str, Source] = {
         Source(
             "spade_real_masks",
             "SPADE images on real masks",
-            f"A SPADE generator, {_FITTED} that budget's own masks.",
+            f"A SPADE generator, {_FITTED_ON_IMAGES_TOO} that budget's own masks.",
             "spade",
             "real",
         ),
@@ -77,18 +82,18 @@ SOURCES: dict[str, Source] = {
         Source(
             "duplicated",
             "duplicated pairs",
-            "A control: the budget's own pairs again. They hold nothing new, so a gain that they "
-            "give as well is no merit of a generator.",
+            "A control: the budget's own pairs again, and no other image. They hold nothing new, "
+            "so a gain that they give as well is no merit of a generator.",
         ),
         Source(
             "augmented",
             "augmented pairs",
-            "A control: the budget's own pairs, mirrored, turned and bent.",
+            "A control: the budget's own pairs, mirrored, turned and bent; no other image.",
         ),
         Source(
             "copy_paste",
             "copy-pasted pairs",
-            "A control: objects of one pair of the budget pasted into another.",
+            "A control: objects of one pair of the budget pasted into another; no other image.",
         ),
     )
 }

@@ -98,8 +98,14 @@ def read_budget(settings: Settings) -> Budget:
         subjects=tuple(case.subject for case in cases),
         classes=classes,
         fingerprint=training.info.fingerprint,
-        provenance=of_training(training.info, chosen.subjects, unlabelled=settings.unlabelled),
+        provenance=of_training(training.info, chosen.subjects, unlabelled=_learns_more(settings)),
     )
+
+
+def _learns_more(settings: Settings) -> bool:
+    """Whether a fit learns from images outside the budget."""
+    judged_alone = settings.unconditional and settings.train.unconditional > 0
+    return settings.unlabelled and (judged_alone or settings.train.pseudo > 0)
 
 
 def check_pairs(labels: np.ndarray, classes: tuple[str, ...], where: str) -> None:
