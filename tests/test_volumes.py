@@ -21,7 +21,7 @@ from semiseg.methods import METHODS
 from semiseg.nets import UNet
 from semiseg.run_folder import RunFolder
 from semiseg.runner.build import model_of
-from semiseg.runner.score import read_validation
+from semiseg.runner.score_split import read_validation
 from semiseg.train.draw import window_offsets
 from semiseg.types import Aux, Batch, Case, Model
 

@@ -29,6 +29,7 @@ COMMANDS: dict[str, Any] = {
         "score a run on its validation or test subjects (a test evaluation is written "
         "into the set's ledger)"
     ),
+    "score": ("a run of masks that another program or a second reader made, scored like our own"),
     "predict": "segment a folder of images with a trained run, in the images' own format",
     "report": "run folders → report.html, figures, results.csv, tables",
     "plan-study": "how many label subsets, seeds and subjects the next study needs",

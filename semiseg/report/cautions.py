@@ -5,7 +5,7 @@ tests/report/sentences.golden.md shows every sentence.
 
 from __future__ import annotations
 
-from semiseg.report import limits, score_limits
+from semiseg.report import external_masks, limits, origins, score_limits
 from semiseg.report.format import count, listed, number, score_label
 
 
@@ -53,6 +53,10 @@ def caution(fact: limits.Limit) -> str:
             return _false_alarms(fact)
         case score_limits.CarriedByFew():
             return _carried_by_few(fact)
+        case external_masks.ExternalMasks():
+            return external_masks.sentence(fact)
+        case origins.UnknownOrigin() | origins.SharedGenerator():
+            return origins.sentence(fact)
 
 
 def _unlike_settings(fact: limits.UnlikeSettings) -> str:

@@ -12,6 +12,7 @@ from semiseg.analysis.false_alarms import false_alarms
 from semiseg.analysis.influence import Influence, influences
 from semiseg.analysis.study import Study
 from semiseg.evaluate.empty_policy import policy_of
+from semiseg.report.external_masks import ExternalMasks, external_masks
 from semiseg.report.facts import findings, unit_of_annotation
 
 
@@ -89,7 +90,7 @@ class FalseAlarms:
     unit: str
 
 
-ScoreLimit = EarlierPolicy | LostSubjects | FalseAlarms | CarriedByFew
+ScoreLimit = EarlierPolicy | LostSubjects | FalseAlarms | CarriedByFew | ExternalMasks
 
 
 def score_limits(s: Study) -> Iterable[ScoreLimit]:
@@ -98,6 +99,7 @@ def score_limits(s: Study) -> Iterable[ScoreLimit]:
     yield from _lost_subjects(s)
     yield from _false_alarms(s)
     yield from _carried_by_few(s)
+    yield from external_masks(s)
 
 
 def _earlier_policy(s: Study) -> Iterable[EarlierPolicy]:

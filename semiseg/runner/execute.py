@@ -27,7 +27,7 @@ from semiseg.run_folder import RunFolder
 from semiseg.runner import leaks
 from semiseg.runner.build import header_of, knobs_of, model_of, notes_of, program_of, shapes_of
 from semiseg.runner.prepare import open_folder, unchanged_on_failure
-from semiseg.runner.score import (
+from semiseg.runner.score_split import (
     Scores,
     Split,
     means,

@@ -12,8 +12,9 @@ from semiseg.evaluate.empty_policy import TRUTH_DECIDES
 from semiseg.evaluate.subject_scores import SubjectRow
 from semiseg.run_folder import SCORE_COLUMNS, RunFolder
 from semiseg.runner.build import model_of, shapes_of
+from semiseg.runner.external import is_external
 from semiseg.runner.prepare import check_data
-from semiseg.runner.score import (
+from semiseg.runner.score_split import (
     means,
     read_test,
     read_validation,
@@ -44,6 +45,12 @@ def evaluate(run: Path, split: str = "val", root: str | None = None) -> list[Sub
     if not folder.finished:
         raise UserError(
             f"{folder}: holds no finished run; run the command that started it again to resume"
+        )
+    if is_external(folder):
+        raise UserError(
+            "holds another program's masks and no network",
+            where=folder.path,
+            remedy="score them with `semiseg score`",
         )
     trial = config.load(folder.config)
     trial = dataclasses.replace(trial, root=root or trial.root)

@@ -12,7 +12,7 @@ from semiseg.data.info import StoreInfo
 from semiseg.errors import UserError
 from semiseg.run_folder import RunFolder
 from semiseg.runner.build import model_of
-from semiseg.runner.score import Split, split_of, write_examples
+from semiseg.runner.score_split import Split, split_of, write_examples
 from semiseg.types import Case
 
 

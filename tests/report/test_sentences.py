@@ -23,7 +23,17 @@ from semiseg.analysis.statistics import Interval
 from semiseg.analysis.study import Comparison
 from semiseg.analysis.subject_tests import Effect
 from semiseg.analysis.worth import Worth
-from semiseg.report import advice, answers, cautions, facts, limits, score_limits, sentences
+from semiseg.report import (
+    advice,
+    answers,
+    cautions,
+    external_masks,
+    facts,
+    limits,
+    origins,
+    score_limits,
+    sentences,
+)
 from semiseg.report.pseudo_label_findings import PseudoLabelFindings
 from semiseg.report.untrained import EVERYTHING, NOTHING, Untrained
 
@@ -229,6 +239,12 @@ def all_limits():
     yield score_limits.FalseAlarms(BETTER, "dice", 10, (1.0, 0.0), "subjects")
     for names, share, more in ((("p07",), 0.62, 0), (("p07", "p12"), 0.74, 1), (("p1",), 1.3, 2)):
         yield score_limits.CarriedByFew(BETTER, "dice", names, share, 10, 0.004, "subjects", more)
+    yield origins.UnknownOrigin(2, 9)
+    yield origins.UnknownOrigin(9, 9)
+    yield origins.SharedGenerator(1, 3)
+    yield origins.SharedGenerator(6, 3)
+    yield external_masks.ExternalMasks(("nnU-Net",), (), ())
+    yield external_masks.ExternalMasks(("nnU-Net", "MONAI"), ("p1", "p2", "p3", "p4"), ("MONAI",))
 
 
 def screen(answer):
