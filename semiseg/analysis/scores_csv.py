@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from semiseg.analysis.groups import write_facts
 from semiseg.analysis.runs import Run, Runs
 from semiseg.analysis.scores import MEAN, MEAN_OF_ALL, Scores
 from semiseg.errors import UserError
@@ -42,7 +43,12 @@ def place(results: Path) -> Path:
 def write(
     runs: Runs, results: str | Path, metrics: Sequence[str] = ("dice",), split: str = "test"
 ) -> Path:
-    """Write the scores of every subject of the split; the same runs give the same bytes."""
+    """Write the scores of every subject of the split; the same runs give the same bytes.
+
+    What is known of the data sets (groups of look-alikes, annotated training subjects) is written
+    beside them, see :func:`semiseg.analysis.groups.write_facts`.
+    """
+    write_facts(runs, Path(results))
     file = place(Path(results))
     tables = {metric: runs.matrix(metric, split, CHECKPOINT) for metric in metrics}
     every: set[str] = set()
