@@ -28,9 +28,22 @@ import numpy as np
 
 from semiseg import plugins
 from semiseg.errors import UserError
-from semiseg.evaluate import distances, masks
+from semiseg.evaluate import distances
 from semiseg.evaluate.empty_policy import TRUTH_DECIDES, EmptyPolicy
-from semiseg.evaluate.masks import Masks, dice
+from semiseg.evaluate.masks import (
+    Masks,
+    absolute_volume_error,
+    dice,
+    false_positive,
+    false_positive_lesions,
+    false_positive_volume,
+    iou,
+    lesion_f1,
+    lesion_sensitivity,
+    precision,
+    sensitivity,
+    volume_error,
+)
 
 Better = Literal["higher", "lower", "nearer to zero"]
 
@@ -144,25 +157,24 @@ METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
         Metric("dice", "Dice", "higher", dice, **_SHARE),
-        Metric("iou", "IoU", "higher", masks.iou, **_SHARE),
-        Metric("precision", "Precision", "higher", masks.precision, **_SHARE),
-        Metric("sensitivity", "Sensitivity", "higher", masks.sensitivity, **_SHARE),
+        Metric("iou", "IoU", "higher", iou, **_SHARE),
+        Metric("precision", "Precision", "higher", precision, **_SHARE),
+        Metric("sensitivity", "Sensitivity", "higher", sensitivity, **_SHARE),
         Metric("hd95", "HD95", "lower", _HD95, **_LENGTH),
         Metric("hd95_pooled", "HD95 (pooled)", "lower", _POOLED, **_LENGTH, in_report=False),
         Metric("assd", "ASSD", "lower", _ASSD, **_LENGTH),
-        Metric("volume_error", "Volume error", "nearer to zero", masks.volume_error, **_VOLUME),
-        Metric("lesion_sensitivity", "Lesions found", "higher", masks.lesion_sensitivity,
-               **_LESION),
-        Metric("lesion_f1", "Lesion-wise F1", "higher", masks.lesion_f1, **_LESION),
+        Metric("volume_error", "Volume error", "nearer to zero", volume_error, **_VOLUME),
+        Metric("lesion_sensitivity", "Lesions found", "higher", lesion_sensitivity, **_LESION),
+        Metric("lesion_f1", "Lesion-wise F1", "higher", lesion_f1, **_LESION),
         Metric("false_positive_lesions", "False-positive lesions", "lower",
-               masks.false_positive_lesions, **_NUMBER, truth="any", in_report=False),
-        Metric("false_positive_rate", "False-positive rate", "lower", masks.false_positive,
+               false_positive_lesions, **_NUMBER, truth="any", in_report=False),
+        Metric("false_positive_rate", "False-positive rate", "lower", false_positive,
                **_SHARE, **_HEALTHY),
         Metric("false_positive_volume", "False-positive volume", "lower",
-               masks.false_positive_volume, **_NUMBER, **_HEALTHY, unit="volume"),
+               false_positive_volume, **_NUMBER, **_HEALTHY, unit="volume"),
         Metric("hd", "HD", "lower", _HD, **_LENGTH, by_default=False, in_report=False),
         Metric("volume_error_abs", "Absolute volume error", "lower",
-               masks.absolute_volume_error, **_VOLUME, by_default=False),
+               absolute_volume_error, **_VOLUME, by_default=False),
     )
 }  # fmt: skip
 """Every metric by its name: the one table. A line is all that a new metric needs."""

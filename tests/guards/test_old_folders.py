@@ -113,11 +113,12 @@ def test_report_has_the_same_table(old):
 
 
 def test_evaluation_gives_the_same_scores(old):
+    """Of every metric that the old program scored; no truth of this set is empty."""
     new = read_rows(old.folder / "finished/mean_teacher/per_subject.csv")
     recorded = read_rows(tools.MADE / "finished/mean_teacher/per_subject.csv")
     entry = operator.itemgetter("run", "split", "checkpoint", "subject", "class", "metric")
     scores = {entry(row): row["value"] for row in new}
-    assert len(new) == len(recorded)
+    assert scores.keys() >= {entry(row) for row in recorded}  # metrics may be added
     for row in recorded:
         value = scores[entry(row)]
         if EXACT:
