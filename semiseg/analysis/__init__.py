@@ -11,5 +11,7 @@ It computes; :mod:`semiseg.report` draws and says. Read it in this order::
     curves.py          learning curves and label equivalence; worth.py, those of a study
     variance.py        where spread comes from, stability of rankings; spread.py, those of a study
     mixes.py           what synthetic images give
+    questions.py       the questions that a study is asked, each one call; it lists their files
+    planning.py        how large the next study must be; pilot.py, what runs at hand say of it
     pseudo_labels.py   whether a method reinforces its own mistakes
 """
