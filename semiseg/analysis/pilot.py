@@ -79,7 +79,8 @@ def pilot(
             f"one changes a difference",
             remedy="run a second label subset, or give --subset-sd and the others by hand",
         )
-    smallest = Size(*np.min(sizes, axis=0)[:3].astype(int).tolist(), max(sizes)[3])
+    subsets, seeds, subjects, _ = np.min(sizes, axis=0).astype(int).tolist()
+    smallest = Size(subsets, seeds, subjects, max(size.overlap for size in sizes))
     mean_seconds = float(np.nanmean(seconds)) if np.isfinite(seconds).any() else np.nan
     names = tuple(f"{c.arm} − {c.baseline}" for c in comparisons)
     return Pilot(pooled(splits), smallest, labels, names, mean_seconds, grouped)

@@ -174,9 +174,13 @@ def set_worth(s: Study, arm: str, without: str, labels: int) -> SetWorth:
     curve = [_cell(s, without, n).runs for n in budgets]
     (target, *tables), subset_R, _ = paired([_cell(s, arm, labels).runs, *curve], *s.scored)
     e = label_equivalence(target, tables, subset_R, budgets, rising=s.sign > 0)
-    difference_RS, subset_R = _difference(s, arm, without, labels)
-    more = [n - labels if n > 0 else -np.inf for n in (e.labels, e.low, e.high)]
-    return SetWorth(*more, mean_interval(difference_RS, subset_R))
+    gain = mean_interval(*_difference(s, arm, without, labels))
+    return SetWorth(_more(e.labels, labels), _more(e.low, labels), _more(e.high, labels), gain)
+
+
+def _more(equivalent: float, labels: int) -> float:
+    """Labels beyond those that were given; -inf for "fewer than the smallest budget"."""
+    return equivalent - labels if equivalent > 0 else -np.inf
 
 
 def dose_response(
