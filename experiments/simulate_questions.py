@@ -48,10 +48,34 @@ class Effects(NamedTuple):
 
 
 EFFECTS = {
-    "subjects": Effects(0.3, 0.3, 1.0, 0.3, 0.5),
-    "all alike": Effects(0.5, 0.5, 0.5, 0.5, 0.5),
-    "subsets": Effects(1.0, 0.3, 0.3, 0.3, 0.3),
-    "seeds": Effects(0.0, 1.0, 0.3, 0.2, 0.3),
+    "subjects": Effects(
+        0.3,
+        0.3,
+        1.0,
+        0.3,
+        0.5,
+    ),
+    "all alike": Effects(
+        0.5,
+        0.5,
+        0.5,
+        0.5,
+        0.5,
+    ),
+    "subsets": Effects(
+        1.0,
+        0.3,
+        0.3,
+        0.3,
+        0.3,
+    ),
+    "seeds": Effects(
+        0.0,
+        1.0,
+        0.3,
+        0.2,
+        0.3,
+    ),
 }
 SIZES = (Size(3, 3, 20), Size(3, 1, 20), Size(5, 1, 20), Size(5, 3, 10), Size(3, 3, 164))
 BUDGETS = (4, 8, 16, 32)
@@ -112,12 +136,30 @@ def margins(rng: np.random.Generator, count: int) -> Iterator[Row]:
                 alike.append(at_margin.equivalent)
                 power.append(margin_test(y_RS, subsets(size), MARGIN).noninferior)
             place = named(size, most)
-            yield Row("non-inferiority", "claimed at a loss of the margin", place, count,
-                      rate(worse), 0.05)  # fmt: skip
-            yield Row("equivalence", "claimed at a loss of the margin", place, count, rate(alike),
-                      0.05)  # fmt: skip
-            yield Row("non-inferiority", "claimed where both are alike (power)", place, count,
-                      rate(power), "")  # fmt: skip
+            yield Row(
+                "non-inferiority",
+                "claimed at a loss of the margin",
+                place,
+                count,
+                rate(worse),
+                0.05,
+            )
+            yield Row(
+                "equivalence",
+                "claimed at a loss of the margin",
+                place,
+                count,
+                rate(alike),
+                0.05,
+            )
+            yield Row(
+                "non-inferiority",
+                "claimed where both are alike (power)",
+                place,
+                count,
+                rate(power),
+                "",
+            )
 
 
 def predictions(rng: np.random.Generator, count: int) -> Iterator[Row]:
@@ -130,8 +172,14 @@ def predictions(rng: np.random.Generator, count: int) -> Iterator[Row]:
                     y_RS = table(rng, effects, size)
                     low, high = next_study(y_RS, subsets(size), subjects=subjects).interval()
                     hits.append(low <= next_score(rng, effects, subjects) <= high)
-                yield Row("next study", f"interval covers, {subjects:g} subjects",
-                          named(size, most), len(hits), rate(hits), 0.95)  # fmt: skip
+                yield Row(
+                    "next study",
+                    f"interval covers, {subjects:g} subjects",
+                    named(size, most),
+                    len(hits),
+                    rate(hits),
+                    0.95,
+                )
 
 
 def next_score(rng: np.random.Generator, effects: Effects, subjects: float) -> float:
@@ -164,8 +212,14 @@ def calibration(rng: np.random.Generator, count: int) -> Iterator[Row]:
                 bins[name].append(right)
                 said[name].append(probability)
             for name, hits in bins.items():
-                yield Row("P(A > B)", f"{what}: right when it says {name}", named(size), len(hits),
-                          rate(hits), round(float(np.mean(said[name])), 3))  # fmt: skip
+                yield Row(
+                    "P(A > B)",
+                    f"{what}: right when it says {name}",
+                    named(size),
+                    len(hits),
+                    rate(hits),
+                    round(float(np.mean(said[name])), 3),
+                )
 
 
 def bin_of(probability: float) -> str:
@@ -195,7 +249,13 @@ def curve_tables(
     hard_S = 0.08 * rng.normal(size=size.subjects)
     tables = []
     for n in budgets:
-        effects = Effects(float(scale(n)), 0.01, 0.0, 0.02, 0.03)
+        effects = Effects(
+            float(scale(n)),
+            0.01,
+            0.0,
+            0.02,
+            0.03,
+        )
         tables.append(curve(n) + hard_S + table(rng, effects, size))
     return tables
 
@@ -220,10 +280,22 @@ def needed(rng: np.random.Generator, count: int) -> Iterator[Row]:
                 )
                 hits.append(result.low <= new_need(rng, score, result.smallest) <= result.high)
                 bounded.append(math.isfinite(result.high))
-            yield Row("labels for a score", f"interval covers, {where}", named(size), len(hits),
-                      rate(hits), 0.95)  # fmt: skip
-            yield Row("labels for a score", f"upper end is finite, {where}", named(size),
-                      len(hits), rate(bounded), "")  # fmt: skip
+            yield Row(
+                "labels for a score",
+                f"interval covers, {where}",
+                named(size),
+                len(hits),
+                rate(hits),
+                0.95,
+            )
+            yield Row(
+                "labels for a score",
+                f"upper end is finite, {where}",
+                named(size),
+                len(hits),
+                rate(bounded),
+                "",
+            )
 
 
 def new_need(rng: np.random.Generator, score: float, smallest: float) -> float:
@@ -260,11 +332,38 @@ def curves(rng: np.random.Generator, count: int) -> Iterator[Row]:
                 trend.append(log_trend(tables, subsets(size), ratios).p < 0.05)
             place = named(size, most)
             n = len(covered)
-            yield Row("area under the curve", "interval covers", place, n, rate(covered), 0.95)
-            yield Row("interaction", "any pattern, false positives", place, n, rate(any_pattern),
-                      0.05)  # fmt: skip
-            yield Row("interaction", "slope, false positives", place, n, rate(slope), 0.05)
-            yield Row("dose-response", "trend, false positives", place, n, rate(trend), 0.05)
+            yield Row(
+                "area under the curve",
+                "interval covers",
+                place,
+                n,
+                rate(covered),
+                0.95,
+            )
+            yield Row(
+                "interaction",
+                "any pattern, false positives",
+                place,
+                n,
+                rate(any_pattern),
+                0.05,
+            )
+            yield Row(
+                "interaction",
+                "slope, false positives",
+                place,
+                n,
+                rate(slope),
+                0.05,
+            )
+            yield Row(
+                "dose-response",
+                "trend, false positives",
+                place,
+                n,
+                rate(trend),
+                0.05,
+            )
 
 
 # ------------------------------------------------------------------ folds, sets, compute, planning
@@ -276,7 +375,13 @@ def folds(rng: np.random.Generator, count: int) -> Iterator[Row]:
             naive = []
             by_subject = []
             for _ in range(count):
-                means, score_S = cross_validation(rng, subjects, number, repeats, teaches)
+                means, score_S = cross_validation(
+                    rng,
+                    subjects,
+                    number,
+                    repeats,
+                    teaches,
+                )
                 test = subjects / number
                 result = corrected_mean(means, test=test, train=subjects - test)
                 corrected.append(result.p < 0.05)
@@ -288,7 +393,14 @@ def folds(rng: np.random.Generator, count: int) -> Iterator[Row]:
                 ("folds as if independent, false positives (for comparison)", naive),
                 ("subjects as if independent, false positives (for comparison)", by_subject),
             ):
-                yield Row("cross-validation", what, place, count, rate(hits), 0.05)
+                yield Row(
+                    "cross-validation",
+                    what,
+                    place,
+                    count,
+                    rate(hits),
+                    0.05,
+                )
 
 
 def cross_validation(
@@ -326,10 +438,23 @@ def sets(rng: np.random.Generator, count: int) -> Iterator[Row]:
                 new.append(result.new_low <= between * rng.normal() <= result.new_high)
             place = f"{number} data sets of {named(size)}, between sets {between}"
             n = len(covered)
-            yield Row("several data sets", "interval covers", place, n, rate(covered), 0.95)
+            yield Row(
+                "several data sets",
+                "interval covers",
+                place,
+                n,
+                rate(covered),
+                0.95,
+            )
             if number > 2:
-                yield Row("several data sets", "prediction interval covers", place, n, rate(new),
-                          0.95)  # fmt: skip
+                yield Row(
+                    "several data sets",
+                    "prediction interval covers",
+                    place,
+                    n,
+                    rate(new),
+                    0.95,
+                )
 
 
 def compute(rng: np.random.Generator, count: int) -> Iterator[Row]:
@@ -338,14 +463,40 @@ def compute(rng: np.random.Generator, count: int) -> Iterator[Row]:
     budgets = (4, 8, 16)
     for size in (Size(3, 1, 20), Size(5, 1, 20), Size(3, 3, 20)):
         for most, effects in (
-            ("subsets", Effects(0.03, 0.01, 0.03, 0.02, 0.03)),
-            ("subjects", Effects(0.01, 0.01, 0.1, 0.02, 0.03)),
+            (
+                "subsets",
+                Effects(
+                    0.03,
+                    0.01,
+                    0.03,
+                    0.02,
+                    0.03,
+                ),
+            ),
+            (
+                "subjects",
+                Effects(
+                    0.01,
+                    0.01,
+                    0.1,
+                    0.02,
+                    0.03,
+                ),
+            ),
         ):
             score = 0.62
             prices = {"label_cost": 1.0, "step_cost": 0.01}
             true_BT = np.array([[level(n, t) for t in steps] for n in budgets])
             no_error = [[np.full((1, 1), cell) for cell in row] for row in true_BT]
-            truth = cheapest(no_error, [0], budgets, steps, score, draws=1, **prices).cost
+            truth = cheapest(
+                no_error,
+                [0],
+                budgets,
+                steps,
+                score,
+                draws=1,
+                **prices,
+            ).cost
             hits = []
             for i in range(count // 10):
                 common_S = effects.subject * rng.normal(size=size.subjects)
@@ -355,8 +506,14 @@ def compute(rng: np.random.Generator, count: int) -> Iterator[Row]:
                     grid, subsets(size), budgets, steps, score, draws=200, seed=i, **prices
                 )
                 hits.append(result.low <= truth * 1.001 and truth * 0.999 <= result.high)
-            yield Row("labels against compute", "interval of the cheapest cost covers",
-                      named(size, most), len(hits), rate(hits), 0.95)  # fmt: skip
+            yield Row(
+                "labels against compute",
+                "interval of the cheapest cost covers",
+                named(size, most),
+                len(hits),
+                rate(hits),
+                0.95,
+            )
 
 
 def level(n: float, steps: float) -> float:
@@ -376,11 +533,27 @@ def planning(rng: np.random.Generator, count: int) -> Iterator[Row]:
                 y_RS = gain + table(rng, effects, size)
                 hits.append(mean_test(y_RS, subsets(size)) < 0.05)
             planned = round(power_of(components, size, Goal(gain)), 3)
-            yield Row("planning", "power of a declared comparison; nominal: the plan's",
-                      named(size, most), count, rate(hits), planned)  # fmt: skip
-            yield Row("planning", "power in a family of four; nominal: the plan's",
-                      named(size, most), count // 4, *family_power(rng, count // 4, effects, size,
-                                                                   gain))  # fmt: skip
+            yield Row(
+                "planning",
+                "power of a declared comparison; nominal: the plan's",
+                named(size, most),
+                count,
+                rate(hits),
+                planned,
+            )
+            yield Row(
+                "planning",
+                "power in a family of four; nominal: the plan's",
+                named(size, most),
+                count // 4,
+                *family_power(
+                    rng,
+                    count // 4,
+                    effects,
+                    size,
+                    gain,
+                ),
+            )
 
 
 def family_power(
@@ -393,7 +566,14 @@ def family_power(
         members = []
         for k in range(4):
             difference_RS = table(rng, effects, size) - base_RS + 2**0.5 * gain * (k == 0)
-            members.append(Difference(spread(difference_RS, subsets(size)), f"{k}", "base", 8))
+            members.append(
+                Difference(
+                    spread(difference_RS, subsets(size)),
+                    f"{k}",
+                    "base",
+                    8,
+                )
+            )
         hits.append(bool(holm(family_test(members).p)[0] < 0.05))
     components = Split(*(2**0.5 * deviation for deviation in effects))
     goal = Goal(2**0.5 * gain, comparisons=4, together=4)

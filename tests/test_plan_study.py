@@ -21,11 +21,21 @@ from semiseg.analysis.statistics import holm, mean_test, spread
 from semiseg.analysis.variance import Split, variance_split
 from semiseg.cli.main import main
 
-SPLIT = Split(subset=0.02, seed=0.01, subject=0.03, interaction=0.02, residual=0.02)
+SPLIT = Split(
+    subset=0.02,
+    seed=0.01,
+    subject=0.03,
+    interaction=0.02,
+    residual=0.02,
+)
 
 
 def test_the_error_of_a_design_is_that_of_simulated_studies():
-    size = Size(4, 2, 10)
+    size = Size(
+        4,
+        2,
+        10,
+    )
     rng = np.random.default_rng(0)
     means = []
     for _ in range(4000):
@@ -42,78 +52,255 @@ def test_the_error_of_a_design_is_that_of_simulated_studies():
 
 def test_what_a_design_detects_it_finds_with_the_wanted_power():
     for comparisons in (1, 24):
-        goal = Goal(0.03, power=0.9, comparisons=comparisons, together=min(comparisons, 4))
-        gain = detectable(SPLIT, Size(6, 1, 20), goal)
-        power = power_of(SPLIT, Size(6, 1, 20), goal._replace(gain=gain))
+        goal = Goal(
+            0.03,
+            power=0.9,
+            comparisons=comparisons,
+            together=min(comparisons, 4),
+        )
+        gain = detectable(
+            SPLIT,
+            Size(
+                6,
+                1,
+                20,
+            ),
+            goal,
+        )
+        power = power_of(
+            SPLIT,
+            Size(
+                6,
+                1,
+                20,
+            ),
+            goal._replace(gain=gain),
+        )
         assert power == pytest.approx(0.9, abs=1e-3)
 
 
 def test_more_comparisons_need_more_label_subsets():
     """Catches a plan that forgets the correction: it was 7 times too small at two subsets."""
-    sizes = [smallest_design(SPLIT, 20, Goal(0.04, comparisons=m)).subsets for m in (1, 8, 24)]
+    sizes = [
+        smallest_design(
+            SPLIT,
+            20,
+            Goal(0.04, comparisons=m),
+        ).subsets
+        for m in (1, 8, 24)
+    ]
     assert sizes == sorted(set(sizes))
-    one = detectable(SPLIT, Size(3, 1, 20), Goal(0.03))
-    many = detectable(SPLIT, Size(3, 1, 20), Goal(0.03, comparisons=24))
+    one = detectable(
+        SPLIT,
+        Size(
+            3,
+            1,
+            20,
+        ),
+        Goal(0.03),
+    )
+    many = detectable(
+        SPLIT,
+        Size(
+            3,
+            1,
+            20,
+        ),
+        Goal(0.03, comparisons=24),
+    )
     assert many > 4 * one
 
 
 def test_one_label_subset_detects_nothing():
-    assert detectable(SPLIT, Size(1, 9, 100), Goal(0.03)) == math.inf
-    assert power_of(SPLIT, Size(1, 9, 100), Goal(0.03)) == 0
+    assert (
+        detectable(
+            SPLIT,
+            Size(
+                1,
+                9,
+                100,
+            ),
+            Goal(0.03),
+        )
+        == math.inf
+    )
+    assert (
+        power_of(
+            SPLIT,
+            Size(
+                1,
+                9,
+                100,
+            ),
+            Goal(0.03),
+        )
+        == 0
+    )
 
 
 def test_subsets_of_a_small_pool_help_less_and_less():
-    apart = [standard_error(SPLIT, Size(j, 1, 100)) for j in (3, 30)]
-    overlapping = [standard_error(SPLIT, Size(j, 1, 100, overlap=0.5)) for j in (3, 30)]
+    apart = [
+        standard_error(
+            SPLIT,
+            Size(
+                j,
+                1,
+                100,
+            ),
+        )
+        for j in (3, 30)
+    ]
+    overlapping = [
+        standard_error(
+            SPLIT,
+            Size(
+                j,
+                1,
+                100,
+                overlap=0.5,
+            ),
+        )
+        for j in (3, 30)
+    ]
     assert overlapping[1] > 0.02 > apart[1]
     assert overlapping[0] / overlapping[1] < apart[0] / apart[1]
 
 
 def test_no_design_reaches_a_gain_below_the_error_of_its_subjects():
-    assert smallest_design(SPLIT, 6, Goal(0.01)) is None
+    assert (
+        smallest_design(
+            SPLIT,
+            6,
+            Goal(0.01),
+        )
+        is None
+    )
 
 
 def test_a_pilot_that_saw_no_spread_is_not_taken_at_its_word():
     lucky = SPLIT._replace(subset=0.0)
-    assert cautious(lucky, Size(3, 1, 20)).subset > 0.004
-    assert cautious(lucky, Size(30, 1, 20)).subset < cautious(lucky, Size(3, 1, 20)).subset
+    assert (
+        cautious(
+            lucky,
+            Size(
+                3,
+                1,
+                20,
+            ),
+        ).subset
+        > 0.004
+    )
+    assert (
+        cautious(
+            lucky,
+            Size(
+                30,
+                1,
+                20,
+            ),
+        ).subset
+        < cautious(
+            lucky,
+            Size(
+                3,
+                1,
+                20,
+            ),
+        ).subset
+    )
 
 
 def test_planned_power_is_the_power_of_the_test():
-    size = Size(6, 1, 40)
+    size = Size(
+        6,
+        1,
+        40,
+    )
     rng = np.random.default_rng(1)
     hits = []
     for _ in range(600):
         y_JS = 0.03 + 0.02 * rng.normal(size=(6, 1)) + 0.02 * rng.normal(size=(6, 40))
         hits.append(mean_test(y_JS, range(6)) < 0.05)
-    planned = power_of(Split(0.02, 0.0, 0.0, 0.02, 0.0), size, Goal(0.03))
+    planned = power_of(
+        Split(
+            0.02,
+            0.0,
+            0.0,
+            0.02,
+            0.0,
+        ),
+        size,
+        Goal(0.03),
+    )
     assert np.mean(hits) == pytest.approx(planned, abs=0.06)
 
 
 def test_comparisons_of_one_budget_lend_each_other_variance():
     """As the verdict does: four settings beside one baseline detect less than one alone twice."""
-    size = Size(3, 1, 40)
-    alone = detectable(SPLIT, size, Goal(0.03, comparisons=4))
-    together = detectable(SPLIT, size, Goal(0.03, comparisons=4, together=4))
+    size = Size(
+        3,
+        1,
+        40,
+    )
+    alone = detectable(
+        SPLIT,
+        size,
+        Goal(0.03, comparisons=4),
+    )
+    together = detectable(
+        SPLIT,
+        size,
+        Goal(
+            0.03,
+            comparisons=4,
+            together=4,
+        ),
+    )
     assert together < 0.7 * alone
 
 
 def test_planned_power_is_that_of_the_verdict_over_a_family():
     """Four settings and one baseline, one of which gains; the rest are as good as the baseline."""
-    size = Size(4, 1, 40)
-    goal = Goal(0.06, comparisons=4, together=4)
+    size = Size(
+        4,
+        1,
+        40,
+    )
+    goal = Goal(
+        0.06,
+        comparisons=4,
+        together=4,
+    )
     rng = np.random.default_rng(2)
     hits = []
     for _ in range(300):
         y_KJS = 0.02 * rng.normal(size=(5, 4, 1)) + 0.02 * rng.normal(size=(5, 4, 40))
         y_KJS[1] += goal.gain
         members = [
-            Difference(spread(y_KJS[k] - y_KJS[0], range(4)), f"{k}", "base", 8)
+            Difference(
+                spread(y_KJS[k] - y_KJS[0], range(4)),
+                f"{k}",
+                "base",
+                8,
+            )
             for k in range(1, 5)
         ]
         hits.append(holm(family_test(members).p)[0] < 0.05)
-    of_difference = Split(0.02 * 2**0.5, 0.0, 0.0, 0.02 * 2**0.5, 0.0)
-    assert np.mean(hits) == pytest.approx(power_of(of_difference, size, goal), abs=0.1)
+    of_difference = Split(
+        0.02 * 2**0.5,
+        0.0,
+        0.0,
+        0.02 * 2**0.5,
+        0.0,
+    )
+    assert np.mean(hits) == pytest.approx(
+        power_of(
+            of_difference,
+            size,
+            goal,
+        ),
+        abs=0.1,
+    )
 
 
 # ------------------------------------------------------------------ the command
@@ -171,7 +358,12 @@ def test_what_cannot_be_planned_is_named(words, message, capsys):
 
 
 def test_a_study_without_a_second_subset_cannot_say(tmp_path, capsys):
-    folder = write_grid(tmp_path, subsets=1, budgets=(4,), examples=False)
+    folder = write_grid(
+        tmp_path,
+        subsets=1,
+        budgets=(4,),
+        examples=False,
+    )
     assert main(["plan-study", str(folder)]) == 2
     assert "run a second label subset" in capsys.readouterr().err
     assert main(["plan-study", str(folder), "--method", "cps"]) == 2
@@ -181,6 +373,18 @@ def test_a_study_without_a_second_subset_cannot_say(tmp_path, capsys):
 def test_spread_of_a_plan_is_that_of_the_paired_difference():
     """A subject effect that both methods share must not count."""
     rng = np.random.default_rng(0)
-    hard_S = rng.normal(0, 0.2, 20)
-    target, base = (hard_S + rng.normal(0, 0.01, (4, 20)) for _ in range(2))
+    hard_S = rng.normal(
+        0,
+        0.2,
+        20,
+    )
+    target, base = (
+        hard_S
+        + rng.normal(
+            0,
+            0.01,
+            (4, 20),
+        )
+        for _ in range(2)
+    )
     assert variance_split(target - base, range(4)).subject < 0.02

@@ -21,7 +21,11 @@ from semiseg.errors import UserError
 
 def noise(seed: int = 0, runs: int = 3, subjects: int = 20, scale: float = 0.02) -> np.ndarray:
     """Scores around 0 whose mean is 0 to the last bit."""
-    y_RS = np.random.default_rng(seed).normal(0, scale, (runs, subjects))
+    y_RS = np.random.default_rng(seed).normal(
+        0,
+        scale,
+        (runs, subjects),
+    )
     return y_RS - y_RS.mean()
 
 
@@ -29,31 +33,83 @@ def noise(seed: int = 0, runs: int = 3, subjects: int = 20, scale: float = 0.02)
 def test_a_margin_test_is_two_one_sided_tests():
     """Catches one 95 % interval, or the larger of both ends, instead of two one-sided limits."""
     y_RS = noise() + 0.01
-    test = margin_test(y_RS, range(3), margin=0.03)
-    interval = mean_interval(y_RS, range(3), level=0.9)
+    test = margin_test(
+        y_RS,
+        range(3),
+        margin=0.03,
+    )
+    interval = mean_interval(
+        y_RS,
+        range(3),
+        level=0.9,
+    )
     assert test.low == pytest.approx(interval.low)
     assert test.high == pytest.approx(interval.high)
-    edge = margin_test(y_RS, range(3), margin=float(-interval.low + 0.02))
+    edge = margin_test(
+        y_RS,
+        range(3),
+        margin=float(-interval.low + 0.02),
+    )
     assert edge.p_noninferior < 0.05
-    assert margin_test(y_RS, range(3), margin=interval.high).p_equivalent == pytest.approx(0.05)
+    assert margin_test(
+        y_RS,
+        range(3),
+        margin=interval.high,
+    ).p_equivalent == pytest.approx(0.05)
 
 
 def test_no_difference_in_a_small_study_shows_nothing():
     """A study that finds no significant difference does not thereby find two settings alike."""
     wide_RS = noise(scale=0.3)
-    assert margin_test(wide_RS, range(3), margin=0.02).verdict == "undecided"
-    assert margin_test(noise(), range(3), margin=0.02).verdict == "equivalent"
-    assert margin_test(noise() - 0.1, range(3), margin=0.02).verdict == "worse"
-    assert margin_test(noise() + 0.1, range(3), margin=0.02).verdict == "not worse"
+    assert (
+        margin_test(
+            wide_RS,
+            range(3),
+            margin=0.02,
+        ).verdict
+        == "undecided"
+    )
+    assert (
+        margin_test(
+            noise(),
+            range(3),
+            margin=0.02,
+        ).verdict
+        == "equivalent"
+    )
+    assert (
+        margin_test(
+            noise() - 0.1,
+            range(3),
+            margin=0.02,
+        ).verdict
+        == "worse"
+    )
+    assert (
+        margin_test(
+            noise() + 0.1,
+            range(3),
+            margin=0.02,
+        ).verdict
+        == "not worse"
+    )
 
 
 def test_a_margin_is_positive():
     with pytest.raises(UserError, match="a positive number"):
-        margin_test(noise(), range(3), margin=-0.02)
+        margin_test(
+            noise(),
+            range(3),
+            margin=-0.02,
+        )
 
 
 def test_nothing_varied_nothing_shown():
-    alone = margin_test(np.array([[0.1]]), ["a"], margin=0.02)
+    alone = margin_test(
+        np.array([[0.1]]),
+        ["a"],
+        margin=0.02,
+    )
     assert math.isnan(alone.p_noninferior)
     assert alone.verdict == "undecided"
 
@@ -70,7 +126,14 @@ def test_a_new_run_varies_by_its_own_components():
 
 def test_one_new_patient_is_less_certain_than_many():
     y_RS = noise(scale=0.1)
-    errors = [next_study(y_RS, range(3), subjects=m).error for m in (1, 20, math.inf)]
+    errors = [
+        next_study(
+            y_RS,
+            range(3),
+            subjects=m,
+        ).error
+        for m in (1, 20, math.inf)
+    ]
     assert errors[0] > 2 * errors[1] > errors[2]
     assert errors[2] > true_mean(y_RS, range(3)).error
 
@@ -85,7 +148,11 @@ def test_overlapping_subsets_and_lookalike_subjects_make_it_less_certain():
     plain = next_study(y_RS, range(3))
     overlapping = next_study(y_RS, Design(range(3), share=0.5))
     assert overlapping.error > 1.5 * plain.error
-    twins_RS = np.repeat(y_RS, 2, axis=1)
+    twins_RS = np.repeat(
+        y_RS,
+        2,
+        axis=1,
+    )
     groups = tuple(str(s // 2) for s in range(40))
     squares = mean_squares(twins_RS, Design(range(3), group_S=groups))
     assert list(squares) == pytest.approx(list(mean_squares(y_RS, range(3))), nan_ok=True)
@@ -106,28 +173,72 @@ def curve_tables(budgets: tuple[int, ...], scale: float = 0.01) -> list[np.ndarr
 def test_labels_for_a_score_by_hand():
     """0.7 is the mean with 16 labels; a distance gives the same answer."""
     budgets = (4, 8, 16, 32)
-    needed = labels_needed(curve_tables(budgets), range(3), budgets, 0.7)
+    needed = labels_needed(
+        curve_tables(budgets),
+        range(3),
+        budgets,
+        0.7,
+    )
     assert needed.labels == pytest.approx(16, rel=0.03)
     assert needed.low < 16 < needed.high
     distances = [20 * (1 - table) for table in curve_tables(budgets)]
-    mirrored = labels_needed(distances, range(3), budgets, 6.0, rising=False)
+    mirrored = labels_needed(
+        distances,
+        range(3),
+        budgets,
+        6.0,
+        rising=False,
+    )
     assert mirrored[:3] == pytest.approx(needed[:3], rel=1e-3)
 
 
 def test_a_curve_is_followed_so_far_and_no_further():
     budgets = (4, 8, 16, 32)
-    beyond = labels_needed(curve_tables(budgets, 1e-4), range(3), budgets, 0.8, top=1.0)
+    beyond = labels_needed(
+        curve_tables(budgets, 1e-4),
+        range(3),
+        budgets,
+        0.8,
+        top=1.0,
+    )
     assert beyond.labels == pytest.approx(64, rel=0.05)
     assert beyond.reach == pytest.approx(reach(budgets))
-    assert labels_needed(curve_tables(budgets), range(3), budgets, 0.89).labels == math.inf
-    two = labels_needed(curve_tables(budgets[:2], 1e-4), range(3), budgets[:2], 0.8)
+    assert (
+        labels_needed(
+            curve_tables(budgets),
+            range(3),
+            budgets,
+            0.89,
+        ).labels
+        == math.inf
+    )
+    two = labels_needed(
+        curve_tables(budgets[:2], 1e-4),
+        range(3),
+        budgets[:2],
+        0.8,
+    )
     assert (two.labels, two.reach) == (math.inf, pytest.approx(8))
-    assert labels_needed(curve_tables(budgets), range(3), budgets, 0.1).high == 0
+    assert (
+        labels_needed(
+            curve_tables(budgets),
+            range(3),
+            budgets,
+            0.1,
+        ).high
+        == 0
+    )
 
 
 def test_the_chance_to_reach_a_score_has_no_step_where_the_law_begins():
     budgets = (4, 8, 16, 32)
-    chance = chance_to_reach(curve_tables(budgets), range(3), budgets, 0.78, top=1.0)
+    chance = chance_to_reach(
+        curve_tables(budgets),
+        range(3),
+        budgets,
+        0.78,
+        top=1.0,
+    )
     steps = np.abs(np.diff(chance.mean_N))
     assert steps.max() < 3 * np.median(steps)
     assert (np.diff(chance.labels_N) > 0).all()
@@ -135,28 +246,55 @@ def test_the_chance_to_reach_a_score_has_no_step_where_the_law_begins():
 
 def test_the_area_of_a_straight_line_is_its_middle():
     tables = [0.5 + 0.1 * k + noise(k) for k in range(3)]
-    area, _ = area_interval(tables, range(3), [4, 8, 16])
+    area, _ = area_interval(
+        tables,
+        range(3),
+        [4, 8, 16],
+    )
     assert area.mean == pytest.approx(0.6)
-    later, _ = area_interval(tables, range(3), [4, 8, 64])
+    later, _ = area_interval(
+        tables,
+        range(3),
+        [4, 8, 64],
+    )
     assert later.mean == pytest.approx((1 * 0.55 + 3 * 0.65) / 4)
 
 
 def test_an_interaction_is_found_where_the_gain_shrinks():
     constant = [0.05 + noise(k) for k in range(3)]
     shrinking = [0.08 / 2**k + noise(k) for k in range(3)]
-    assert budget_interaction(constant, range(3), [4, 8, 16]).p > 0.05
-    result = budget_interaction(shrinking, range(3), [4, 8, 16])
+    assert (
+        budget_interaction(
+            constant,
+            range(3),
+            [4, 8, 16],
+        ).p
+        > 0.05
+    )
+    result = budget_interaction(
+        shrinking,
+        range(3),
+        [4, 8, 16],
+    )
     assert result.p < 0.05
     assert result.slope.mean == pytest.approx(-0.03)
     bump = [gain + noise(k) for k, gain in enumerate((0.0, 0.1, 0.0))]
-    result = budget_interaction(bump, range(3), [4, 8, 16])
+    result = budget_interaction(
+        bump,
+        range(3),
+        [4, 8, 16],
+    )
     assert result.p < 0.05 < result.p_slope
 
 
 def test_a_trend_is_one_test():
     """One test over four doses has the power of a contrast, not of the best of four."""
     tables = [0.01 * k + noise(k) for k in range(4)]
-    trend = log_trend(tables, range(3), [0.25, 0.5, 1, 2])
+    trend = log_trend(
+        tables,
+        range(3),
+        [0.25, 0.5, 1, 2],
+    )
     assert trend.slope.mean == pytest.approx(0.01)
     assert trend.p < 0.05
 
@@ -165,9 +303,17 @@ def test_a_trend_is_one_test():
 def test_folds_that_share_training_subjects_are_no_independent_runs():
     """Nadeau & Bengio, equation 15, by hand; ten repeats must not shrink the error to nothing."""
     means = np.array([0.01, 0.03, 0.02, 0.02, 0.02])
-    result = corrected_mean(means, test=20, train=80)
+    result = corrected_mean(
+        means,
+        test=20,
+        train=80,
+    )
     assert result.error**2 == pytest.approx((1 / 5 + 1 / 4) * means.var(ddof=1))
-    repeated = corrected_mean(np.tile(means, 10), test=20, train=80)
+    repeated = corrected_mean(
+        np.tile(means, 10),
+        test=20,
+        train=80,
+    )
     assert repeated.error > 0.6 * result.error > 2 * repeated.naive
 
 
@@ -200,8 +346,16 @@ def test_data_sets_that_agree_are_no_surer_than_their_errors():
 def grid(means: np.ndarray, scale: float = 0.0) -> list[list[np.ndarray]]:
     seeds = np.arange(means.size).reshape(means.shape)
     rows = []
-    for row, row_seeds in zip(means, seeds, strict=True):
-        cells = zip(row, row_seeds, strict=True)
+    for row, row_seeds in zip(
+        means,
+        seeds,
+        strict=True,
+    ):
+        cells = zip(
+            row,
+            row_seeds,
+            strict=True,
+        )
         rows.append([mean + noise(int(seed), scale=scale) for mean, seed in cells])
     return rows
 
@@ -215,24 +369,49 @@ def test_a_surface_is_monotone_and_closest():
     rng = np.random.default_rng(0)
     nearest = ((fitted_BT - mean_BT) ** 2).sum()
     for _ in range(200):
-        other_BT = monotone(mean_BT + rng.normal(0, 0.1, mean_BT.shape))
+        other_BT = monotone(
+            mean_BT
+            + rng.normal(
+                0,
+                0.1,
+                mean_BT.shape,
+            )
+        )
         assert ((other_BT - mean_BT) ** 2).sum() >= nearest - 1e-8
     assert np.allclose(monotone(-mean_BT, rising=False), -fitted_BT)
 
 
 def test_between_cells_the_surface_is_bilinear_in_logs():
-    surface = fit_surface(grid(np.array([[0.4, 0.5], [0.6, 0.9]])), range(3), [4, 16], [100, 400])
+    surface = fit_surface(
+        grid(np.array([[0.4, 0.5], [0.6, 0.9]])),
+        range(3),
+        [4, 16],
+        [100, 400],
+    )
     assert surface.at(np.array([8.0]), np.array([200.0])).item() == pytest.approx(0.6)
 
 
 def test_the_cheapest_way_follows_the_prices():
     means = np.array([[0.5, 0.6], [0.6, 0.7]])
     arguments = (grid(means, 0.01), range(3), [4, 16], [100, 400], 0.6)
-    labels_dear = cheapest(*arguments, label_cost=10.0, step_cost=0.001)
-    steps_dear = cheapest(*arguments, label_cost=0.01, step_cost=1.0)
+    labels_dear = cheapest(
+        *arguments,
+        label_cost=10.0,
+        step_cost=0.001,
+    )
+    steps_dear = cheapest(
+        *arguments,
+        label_cost=0.01,
+        step_cost=1.0,
+    )
     assert (labels_dear.labels, labels_dear.steps) == pytest.approx((4, 400))
     assert (steps_dear.labels, steps_dear.steps) == pytest.approx((16, 100))
     assert labels_dear.low <= labels_dear.cost < labels_dear.high
-    never = cheapest(*arguments[:-1], 0.95, label_cost=1.0, step_cost=0.001)
+    never = cheapest(
+        *arguments[:-1],
+        0.95,
+        label_cost=1.0,
+        step_cost=0.001,
+    )
     assert never.cost == math.inf
     assert never.reached == 0
