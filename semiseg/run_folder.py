@@ -48,6 +48,8 @@ SUBJECT_COLUMNS = ("split", "subject")
 """First columns of subjects.csv; the others are whatever is known of the subjects."""
 EXAMPLE_ARRAYS = ("image", "label", "prediction", "subject", "dice")
 """Arrays of examples.npz."""
+EXTERNAL = "external"
+"""Network, and provenance, of a run that `semiseg score` made of another program's masks."""
 TRAIN_AGAIN = "delete the run's folder and run it again"
 
 

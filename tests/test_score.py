@@ -277,3 +277,13 @@ def test_volumes_that_do_not_fit_are_named(kind, hearts, tmp_path):
         _save(tmp_path / file.name, voxels.astype(np.uint8), affine)
     with pytest.raises(UserError, match=message):
         score(tmp_path, tmp_path / "run", "hearts", root)
+
+
+def test_the_report_says_how_to_score_again(root, tmp_path):
+    """Catches a command that would train another program's run, and its zero steps as a fact."""
+    score(masks_of("discs", root, tmp_path / "m"), tmp_path / "run", root=root)
+    assert main(["report", str(tmp_path / "run"), "--out", str(tmp_path / "report")]) == 0
+    page = (tmp_path / "report" / "report.html").read_text()
+    assert f"semiseg score --data discs --predictions {tmp_path / 'm'} --split val" in page
+    assert "semiseg train --config" not in page
+    assert "all masks were made by another program" in page

@@ -19,7 +19,7 @@ from semiseg.analysis.results_csv import COLUMNS, INIT_COLUMNS
 from semiseg.analysis.scores import MEAN, Scores, indices, nanmean
 from semiseg.errors import UserError
 from semiseg.fields import flatten
-from semiseg.run_folder import EXAMPLE_ARRAYS, SCORE_COLUMNS, RunFolder
+from semiseg.run_folder import EXAMPLE_ARRAYS, EXTERNAL, SCORE_COLUMNS, RunFolder
 from semiseg.synthetic_sources import source_of
 
 if TYPE_CHECKING:
@@ -98,6 +98,11 @@ class Run:
     def net(self) -> str:
         """Name of the network."""
         return _name(self.config.get("net", ""))
+
+    @property
+    def is_external(self) -> bool:
+        """Whether another program made its masks, so that nothing is known of a training."""
+        return self.net == EXTERNAL
 
     @property
     def labels(self) -> int:

@@ -234,9 +234,10 @@ def _share(runs: tuple[int, int]) -> float:
 
 
 def _differing(s: Study) -> Iterable[Limit]:
-    steps = {run.steps for run in s.runs}
-    total_steps = {run.total_steps for run in s.runs}
-    nets = {run.net for run in s.runs}
+    trained = [run for run in s.runs if not run.is_external]
+    steps = {run.steps for run in trained}
+    total_steps = {run.total_steps for run in trained}
+    nets = {run.net for run in trained}
     if len(steps) > 1:
         yield RunsDiffer("steps", _sorted_text(steps))
     elif len(total_steps) > 1:

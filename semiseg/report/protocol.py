@@ -87,10 +87,13 @@ def _runs(s: Study) -> str:
 
 
 def _training(s: Study) -> str:
-    steps = ", ".join(_values(s.runs, lambda run: run.steps))
-    batch = ", ".join(_values(s.runs, lambda run: run.config.get("batch"))) or "not recorded"
-    side = ", ".join(_values(s.runs, lambda run: run.config.get("image_size")))
-    nets = ", ".join(_values(s.runs, lambda run: run.net))
+    trained = Runs(run for run in s.runs if not run.is_external)
+    if not trained:
+        return "Not known: all masks were made by another program."
+    steps = ", ".join(_values(trained, lambda run: run.steps))
+    batch = ", ".join(_values(trained, lambda run: run.config.get("batch"))) or "not recorded"
+    side = ", ".join(_values(trained, lambda run: run.config.get("image_size")))
+    nets = ", ".join(_values(trained, lambda run: run.net))
     text = f"{steps} steps, batch {batch}"
     if side:
         text += f", images of {side} pixels a side"

@@ -28,7 +28,9 @@ def commands(s: Study, mixes: bool = False) -> list[str]:
     """
     lines: list[str] = []
     for runs in s.arms.values():
-        if runs[0].ratio or not mixes:
+        if runs[0].is_external and not mixes:
+            lines += [_score(run, s.split) for run in runs]
+        elif runs[0].ratio or not mixes:
             lines.append(_loop(runs, _name(s, runs, len(lines), mixes)))
     return lines
 
@@ -61,6 +63,23 @@ def _loop(runs: Runs, name: str) -> str:
     if not loops:
         return command
     return "\n".join([" ".join(loops), f"  {command}", "; ".join(["done"] * len(loops))])
+
+
+def _score(run: Run, split: str) -> str:
+    """The command that scores another program's masks again."""
+    masks = run.summary.get("external", {}).get(split, {}).get("predictions", "MASKS")
+    words = {
+        "data": run.data,
+        "predictions": masks,
+        "split": split,
+        "method": run.method,
+        "labels": run.labels,
+        "label-subset": run.label_subset,
+        "seed": run.seed,
+        "out": f"again/{run.name}",
+    }
+    flags = [f"--{flag} {shlex.quote(str(value))}" for flag, value in words.items()]
+    return f"semiseg score {' '.join(flags)}"
 
 
 def _values(runs: Sequence[Run], factor: str) -> list[str]:

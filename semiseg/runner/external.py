@@ -20,7 +20,7 @@ from semiseg.errors import UserError
 from semiseg.evaluate import misfit
 from semiseg.evaluate.empty_policy import TRUTH_DECIDES
 from semiseg.evaluate.subject_scores import SubjectRow, score_subjects
-from semiseg.run_folder import SCORE_COLUMNS, RunFolder
+from semiseg.run_folder import EXTERNAL, SCORE_COLUMNS, RunFolder
 from semiseg.runner.score_split import (
     Split,
     means,
@@ -32,8 +32,6 @@ from semiseg.runner.score_split import (
 from semiseg.runner.versions import environment
 from semiseg.types import Case
 
-EXTERNAL = "external"
-"""Network, and provenance, of a run whose masks come from elsewhere."""
 REASON = "semiseg score"
 
 
