@@ -12,10 +12,10 @@ import pytest
 
 from semiseg import sweeps
 from semiseg.cli import demo
-from semiseg.data import importing, pools, store
+from semiseg.data import importing, pools, provenance, store
 from semiseg.data.frame import Frame
 from semiseg.errors import UserError
-from semiseg.generators import fit, ratio, settings
+from semiseg.generators import code_version, fit, ratio, settings
 from semiseg.generators.budget import Budget, read_budget
 from semiseg.generators.controls import control
 from semiseg.generators.settings import Settings
@@ -94,6 +94,56 @@ def test_the_name_follows_what_a_set_is_made_from(given):
     hashes = {ratio.content("spade", dataclasses.replace(given, **c), 6) for c in changes}
     assert len(hashes) == 5
     assert ratio.content("spade", dataclasses.replace(given, log_every=1), 6) in hashes
+
+
+def test_the_name_follows_the_code(given, monkeypatch):
+    """Catches a set of an earlier version that is used as if this version had made it."""
+    name = ratio.content("augmented", given, 6)
+    monkeypatch.setattr(ratio, "code_version", lambda: "another version")
+    assert ratio.content("augmented", given, 6) != name
+
+
+def test_every_module_is_painting_or_judging():
+    """Catches a new module of generators that changes sets without changing their names."""
+    judging = {
+        "__init__",
+        "boundaries",
+        "code_version",
+        "collapse",
+        "copies",
+        "judge",
+        "measures",
+        "settings",
+        "variety",
+    }
+    names = {path.stem for path in code_version.HERE.glob("*.py")}
+    others = names - judging - set(code_version.PAINTING)
+    assert [name for name in others if not name.startswith(("quality_", "mask_offsets"))] == []
+    assert names >= set(code_version.PAINTING)
+
+
+@pytest.mark.parametrize("options, seeds", [({}, {0}), ({"seed": "run"}, {3, 4})])
+def test_a_generators_seed_is_its_own_or_the_runs(tiny, monkeypatch, options, seeds):
+    """Catches seeds that share a generator although each asks for its own."""
+    monkeypatch.setattr(ratio, "resolve", lambda name, settings, **_: f"set-{settings.seed}")
+    names = set()
+    mixed = dataclasses.replace(tiny, synthetic="make:spade", ratio=1.0, image_size=16)
+    for seed in (3, 4):
+        trial = dataclasses.replace(mixed, seed=seed)
+        names.add(ratio.resolved(trial, options).synthetic)
+    assert names == {f"set-{seed}" for seed in seeds}
+
+
+def test_a_set_says_what_it_is_made_from(given):
+    """Catches a set of a budget that hides whose labels are in it, and a control that claims to
+    have seen more than its pairs.
+    """
+    name = ratio.resolve("make:augmented", given, samples=6)
+    info = store.info("discs", given.root)
+    recorded = provenance.of_set(store.info(name, given.root))
+    assert recorded.subjects_of(info.fingerprint) == set(read_budget(given).labelled_subjects)
+    assert len(recorded.images) == len(recorded.labelled) == 4
+    assert not recorded.unknown
 
 
 def test_a_control_is_turned_as_the_generators_masks_are(given):
