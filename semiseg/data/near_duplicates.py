@@ -18,10 +18,10 @@ THRESHOLD = 0.85
 """Images that correlate by this look alike.
 
 Measured (``experiments/results/near_duplicates.csv``): the highest correlation of images of two
-subjects is 0.58 in ACDC, 0.72 in the MSD hippocampus, 0.56 in HC18 and 0.62 in the nuclei. Of copies
-that were saved as JPEG of quality 30, brightened or darkened (gamma 0.6 and 1.6), blurred by noise
-of 5 %, halved in size, mirrored or turned, at least 96 of 100 reach it; of copies that lost 2 % at
-each side, at least 73.
+subjects is 0.58 in ACDC, 0.72 in the MSD hippocampus, 0.56 in HC18 and 0.62 in the nuclei. Of
+copies that were saved as JPEG of quality 30, brightened or darkened (gamma 0.6 and 1.6), blurred by
+noise of 5 %, halved in size, mirrored or turned, at least 96 of 100 reach it; of copies that lost
+2 % at each side, at least 73.
 """
 FEWEST_CELLS = 3
 """An image whose detail lies in fewer cells than these (an empty slice with one bright spot) looks
