@@ -37,6 +37,38 @@ sign-flip test is 2/2^5 = 0.06.
 """
 
 
+class Evidence(NamedTuple):
+    """What tells which difference would be significant.
+
+    Attributes:
+      outcome: of the family's test, of this comparison alone.
+      error, df: standard error of the difference by itself, and its degrees of freedom.
+      smallest_p: that the permutation of subjects can give; 0 where it is not used.
+    """
+
+    outcome: Outcome
+    error: float
+    df: float
+    smallest_p: float
+
+    def detectable(self, tests: int) -> float:
+        """The difference that is significant with :data:`POWER`, the first of so many tests.
+
+        It is t_level · error + t_power · error (Bloom 1995). t_level is that of Holm's first step,
+        or of the interval if that is more; for a test by itself it is that of the interval. NaN
+        where the permutation of subjects can never be significant.
+        """
+        if self.smallest_p * tests > LEVEL:
+            return np.nan
+        of_interval = float(scipy.stats.t.isf(LEVEL / 2, self.df)) * self.error
+        if tests == 1:
+            return of_interval + float(scipy.stats.t.isf(1 - POWER, self.df)) * self.error
+        error = float(self.outcome.error[0])
+        of_family = float(self.outcome.critical(LEVEL / 2 / tests)[0]) * error
+        power = float(self.outcome.critical(1 - POWER)[0]) * error
+        return max(of_interval, of_family) + power
+
+
 @dataclasses.dataclass(frozen=True)
 class Comparison:
     """A compared setting minus the baseline at one label budget, paired by subject.
@@ -66,6 +98,7 @@ class Comparison:
       runs: how many runs the difference uses, and how many both cells have.
       lost: subjects that one side has a score for and the other has not. They are not in the
         difference, so that it has no verdict.
+      evidence: for the detectable difference after another correction; None in a made one.
     """
 
     arm: str
@@ -81,6 +114,7 @@ class Comparison:
     p_family: float = np.nan
     runs: tuple[int, int] = (0, 0)
     lost: int = 0
+    evidence: Evidence | None = dataclasses.field(default=None, repr=False, compare=False)
 
     @property
     def significant(self) -> bool:
@@ -133,12 +167,11 @@ def compare_couples(
             for m in members
         ]
     )
-    p_family = np.fmax(outcome.p, [m.p_permuted for m in members]).tolist()
-    least = _detectable(members, outcome, primary).tolist()
-    comparisons = [
-        dataclasses.replace(m.comparison, p_family=p, detectable=d)
-        for m, p, d in zip(members, p_family, least, strict=True)
-    ]
+    comparisons = []
+    for i, m in enumerate(members):
+        p = float(np.fmax(outcome.p[i], m.p_permuted))
+        evidence = Evidence(outcome.of(i), m.spread.error, m.spread.df, m.smallest_p)
+        comparisons.append(dataclasses.replace(m.comparison, p_family=p, evidence=evidence))
     return correct(comparisons, primary)
 
 
@@ -152,16 +185,23 @@ def correct(comparisons: Sequence[Comparison], primary: Primary | None = None) -
     declared = [Primary(c.arm, c.labels) == primary for c in comparisons]
     others = [c for c, first in zip(comparisons, declared, strict=True) if not first]
     corrected = iter(_corrected(others))
+    tests = max(1, sum(not np.isnan(c.p_family) for c in others))
     gate = 0.0
     if any(declared):
         gate = comparisons[declared.index(True)].p
     results = []
     for c, first in zip(comparisons, declared, strict=True):
-        p = gate
-        if not first:
-            p = float(np.fmax(gate, next(corrected)))
-        results.append(dataclasses.replace(c, p_holm=p))
+        if first:
+            results.append(_with_family(c, c.p, 1))
+        else:
+            results.append(_with_family(c, float(np.fmax(gate, next(corrected))), tests))
     return results
+
+
+def _with_family(c: Comparison, p_holm: float, tests: int) -> Comparison:
+    if c.evidence is None:
+        return dataclasses.replace(c, p_holm=p_holm)
+    return dataclasses.replace(c, p_holm=p_holm, detectable=c.evidence.detectable(tests))
 
 
 def _corrected(comparisons: Sequence[Comparison]) -> list[float]:
@@ -183,6 +223,13 @@ class _Member(NamedTuple):
     comparison: Comparison
     spread: Spread
     p_permuted: float
+
+    @property
+    def smallest_p(self) -> float:
+        """That the permutation of subjects can give; 0 where it is not used."""
+        if np.isnan(self.p_permuted):
+            return 0.0
+        return 2.0 ** (1 - self.spread.n_subjects)
 
 
 def _compare(cell: Cell, base: Cell, scored: Scored) -> _Member:
@@ -216,31 +263,3 @@ def _compare(cell: Cell, base: Cell, scored: Scored) -> _Member:
 def _lost(target_RS: np.ndarray, reference_RS: np.ndarray) -> int:
     """Subjects that a row of one side has a score for, and the same row of the other has not."""
     return int((np.isnan(target_RS) != np.isnan(reference_RS)).any(0).sum())
-
-
-def _detectable(
-    members: Sequence[_Member], outcome: Outcome, primary: Primary | None
-) -> np.ndarray:
-    """``(M,)`` the difference that would be significant with :data:`POWER`.
-
-    It is t_level · error + t_power · error (Bloom 1995), where t_level is that of the smallest p of
-    the family (Holm's first step), or of the interval if that is more.
-    """
-    declared = np.array(
-        [Primary(m.comparison.arm, m.comparison.labels) == primary for m in members]
-    )
-    tests = max(1, np.count_nonzero(~declared & ~np.isnan(outcome.p)))
-    own = np.array([m.spread.error for m in members])
-    df = np.array([m.spread.df for m in members])
-    of_interval = scipy.stats.t.isf(LEVEL / 2, df) * own
-    of_family = outcome.critical(LEVEL / 2 / tests) * outcome.error
-    power = outcome.critical(1 - POWER) * outcome.error
-    if tests == 1:
-        of_family = of_interval
-    level = np.where(declared, of_interval, np.fmax(of_interval, of_family))
-    alone = declared | (tests == 1)
-    least = level + np.where(alone, scipy.stats.t.isf(1 - POWER, df) * own, power)
-    permuted = np.array([not np.isnan(m.p_permuted) for m in members])
-    subjects = np.array([m.spread.n_subjects for m in members], dtype=float)
-    smallest_p = 2.0 ** (1 - subjects) * np.where(declared, 1, tests)
-    return np.where(permuted & (smallest_p > LEVEL), np.nan, least)

@@ -8,11 +8,19 @@ report, which only show a :class:`Study`.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 from semiseg.analysis.arms import find_arms, find_baseline
 from semiseg.analysis.cells import Cell, Scored, cells_of
-from semiseg.analysis.comparisons import FEW_SUBJECTS, FEW_SUBSETS, Comparison, compare, pairs
+from semiseg.analysis.comparisons import (
+    FEW_SUBJECTS,
+    FEW_SUBSETS,
+    Comparison,
+    compare,
+    correct,
+    pairs,
+)
 from semiseg.analysis.declaration import Primary
 from semiseg.analysis.runs import Run, Runs
 from semiseg.errors import UserError
@@ -26,6 +34,7 @@ __all__ = [
     "Scored",
     "Study",
     "all_pairs",
+    "correct_together",
     "curve_runs",
     "ratio_runs",
     "study",
@@ -177,6 +186,23 @@ def all_pairs(s: Study, labels: int) -> list[Comparison]:
     """
     at_budget = [s.cells[arm, labels] for arm in s.arms if (arm, labels) in s.cells]
     return pairs(at_budget, s.scored)
+
+
+def correct_together(studies: Sequence[Study]) -> list[Study]:
+    """The studies with all their comparisons corrected as one family.
+
+    What stands on one page is read as one study: the curve, and the mixes with synthetic images.
+    """
+    every: list[Comparison] = []
+    for s in studies:
+        every += s.comparisons
+    primary = next((s.primary for s in studies if s.primary is not None), None)
+    corrected = iter(correct(every, primary))
+    results = []
+    for s in studies:
+        comparisons = [next(corrected) for _ in s.comparisons]
+        results.append(dataclasses.replace(s, comparisons=comparisons))
+    return results
 
 
 def curve_runs(runs: Runs) -> Runs:

@@ -12,7 +12,7 @@ from typing import Any
 
 from semiseg.analysis.load import once
 from semiseg.analysis.runs import Run, Runs
-from semiseg.analysis.study import Study, curve_runs, ratio_runs, study
+from semiseg.analysis.study import Study, correct_together, curve_runs, ratio_runs, study
 from semiseg.analysis.study_file import declared as declared_of
 from semiseg.errors import UserError
 from semiseg.files import write_text
@@ -53,10 +53,11 @@ def write_report(
         check_splits(known)
     metric, split = metric_and_split(known, metric, split, common_split(runs))
     studies = []
-    mixed = []
+    mixed: list[Study | None] = []
     for members, d in zip(groups, declared, strict=True):
         studies.append(study_of(curve_runs(members), metric, split, d))
         mixed.append(_study_of_mixes(runs, ratio_runs(members), metric, split))
+        _correct_together(studies, mixed)
     runs.write_csv(out / "results.csv")
     _write_tables(studies, out / "tables")
     suffixes = _suffixes(studies)
@@ -94,6 +95,13 @@ def _study_of_mixes(runs: Runs, members: Runs | None, metric: str, split: str) -
     except UserError as error:
         runs.problems.append(str(error))
         return None
+
+
+def _correct_together(studies: list[Study], mixed: list[Study | None]) -> None:
+    """Make one family of the last curve and the mixes of the same data set."""
+    of_mixes = mixed[-1]
+    if of_mixes is not None:
+        studies[-1], mixed[-1] = correct_together([studies[-1], of_mixes])
 
 
 def _suffixes(studies: list[Study]) -> list[str]:
