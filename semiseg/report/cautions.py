@@ -5,7 +5,7 @@ tests/report/sentences.golden.md shows every sentence.
 
 from __future__ import annotations
 
-from semiseg.report import external_masks, limits, origins, score_limits
+from semiseg.report import design_limits, external_masks, limits, origins, score_limits
 from semiseg.report.format import count, listed, number, score_label
 
 
@@ -45,6 +45,12 @@ def caution(fact: limits.Limit) -> str:
             )
         case limits.UnequalBudgets():
             return "Not every method was run at every label budget."
+        case (
+            design_limits.LookAlikes()
+            | design_limits.SharedSubjects()
+            | design_limits.FewClusters()
+        ):
+            return design_limits.sentence(fact)
         case score_limits.EarlierPolicy():
             return _earlier_policy(fact)
         case score_limits.LostSubjects():

@@ -34,6 +34,7 @@ def cell_rows(s: Study) -> list[Row]:
                 "n_runs": interval.n_runs,
                 "n_subsets": interval.n_subsets,
                 "n_subjects": interval.n_subjects,
+                "n_groups": interval.n_groups,
                 "interval_covers": interval.covers,
             }
         )
@@ -61,6 +62,7 @@ def comparison_rows(s: Study) -> list[Row]:
             "significant": c.significant,
             "paired_by": c.paired_by,
             "n_subjects": c.difference.n_subjects,
+            "n_groups": c.difference.n_groups,
         }
         for c in s.comparisons
     ]

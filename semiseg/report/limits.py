@@ -16,7 +16,9 @@ from semiseg.analysis.runs import BOOKKEEPING, Run, Runs
 from semiseg.analysis.scores import MEAN_OF_ALL
 from semiseg.analysis.study import FEW_SUBJECTS, Cell, Study
 from semiseg.evaluate.metrics import METRICS
+from semiseg.report.design_limits import DesignLimit, design_limits
 from semiseg.report.facts import unit_of_annotation
+from semiseg.report.origins import OriginLimit, origin_limits
 from semiseg.report.score_limits import ScoreLimit, score_limits
 
 
@@ -136,7 +138,9 @@ Limit = (
     | RunsDiffer
     | ValidationScores
     | UnequalBudgets
+    | DesignLimit
     | ScoreLimit
+    | OriginLimit
 )
 
 
@@ -148,7 +152,9 @@ def limits(s: Study) -> list[Limit]:
         *_equal_subsets(s),
         *_tables(s),
         *_subjects(s),
+        *design_limits(s),
         *score_limits(s),
+        *origin_limits(s),
         *_pairs(s),
         *_differing(s),
         *_split(s),

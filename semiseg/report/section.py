@@ -184,6 +184,8 @@ def _entry(s: Study, arm: str, labels: int) -> dict[str, Any] | None:
     comparison = tables.find(s, arm, labels)
     runs = count(interval.n_runs, "run")
     subjects = count(interval.n_subjects, "subject")
+    if interval.n_groups:
+        subjects = f"{count(interval.n_groups, 'group')} of {subjects}"
     return {
         "mean": number(interval.mean, s.metric),
         "range": interval_text(interval, s.metric).partition(" ")[2],
