@@ -27,7 +27,6 @@ from semiseg.data.pixel_counts import PixelCounts
 from semiseg.data.problems import case_problems
 from semiseg.data.provenance import Provenance
 from semiseg.data.source import SPLITS, CaseRef, Source, progress_bar
-from semiseg.data.test_images import Witness
 from semiseg.errors import UserError
 from semiseg.files import file_hash
 from semiseg.types import Case
@@ -78,9 +77,8 @@ def import_set(
     command = data_card.command(format, source, name, options)
     origin = provenance.of_pairs(Path(source).expanduser())
     before = guard.stored_images(name, root)
-    witness = Witness()
     with _building(place, overwrite) as folder:
-        records = _write_records(files, folder, progress, witness)
+        records = _write_records(files, folder, progress)
         facts = records.facts() | {
             "format": format,
             "source": str(source),
@@ -99,7 +97,7 @@ def import_set(
         description = json.dumps(facts, indent=1)
         (folder / set_folder.DESCRIPTION).write_text(description, encoding="utf-8")
     info = store.info(name, root)
-    for message in wall.record_import(info, before, witness, command):
+    for message in wall.record_import(info, before, records.seen.hashes, command):
         if say is not None:
             say(message)
     return info
@@ -162,9 +160,9 @@ def _accepted(
     return {"near_duplicates": len(alike)}
 
 
-def _write_records(files: Source, folder: Path, progress: bool, witness: Witness) -> _Records:
+def _write_records(files: Source, folder: Path, progress: bool) -> _Records:
     records = _Records(files, folder, progress)
-    splits = {split: witness.watch(split, records.cases(split)) for split in records.splits}
+    splits = {split: records.cases(split) for split in records.splits}
     array_records.write(folder, splits, records.channels, records.dtype)
     return records
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +21,7 @@ from semiseg.errors import UserError
 from semiseg.files import read_json_if_whole, write_text
 
 if TYPE_CHECKING:
-    from semiseg.types import Case
+    from semiseg.data.fingerprints import Hashes
 
 FILE = "test_images.json"
 """The file in a set's folder that lists the hashes of its test images."""
@@ -43,8 +43,19 @@ def image_hash(image: np.ndarray) -> str:
     """
     from semiseg.data.fingerprints import pixel_hash  # with JAX, for which no list of sets waits
 
-    number = pixel_hash(image.reshape(*image.shape[:2], -1))
-    return f"{number:016x}" if number else ""
+    pixels = image.reshape(*image.shape[:2], -1)
+    if pixels.dtype == np.bool_:
+        pixels = pixels.astype(np.uint8)
+    elif pixels.dtype != np.uint8:
+        pixels = pixels.astype(np.float32)  # as an import stores them
+    return _text(pixel_hash(pixels))
+
+
+def _text(number: int) -> str:
+    """A hash as text, "" for an image of one value."""
+    if not number:
+        return ""
+    return f"{number:016x}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,32 +101,13 @@ def collected(cases: Iterable[tuple[str, np.ndarray]], sets: Sequence[str] = ())
     return TestImages(subjects, n, tuple(sets))
 
 
-class Witness:
-    """The hashes of the images of an import, by split; it hands the cases on.
-
-    Attributes:
-      hashes: split → hash → subject.
-      counts: split → images.
-    """
-
-    def __init__(self) -> None:
-        self.hashes: dict[str, dict[str, str]] = {}
-        self.counts: dict[str, int] = {}
-
-    def watch(self, split: str, cases: Iterable[Case]) -> Iterator[Case]:
-        """The cases as they are."""
-        hashes = self.hashes.setdefault(split, {})
-        self.counts[split] = 0
-        for case in cases:
-            self.counts[split] += 1
-            hashes[image_hash(case.image)] = case.subject
-            yield case
-        hashes.pop("", None)
-
-    @property
-    def test(self) -> TestImages:
-        """The test split."""
-        return TestImages(self.hashes.get("test", {}), self.counts.get("test", 0))
+def of_split(table: Hashes, split: str) -> TestImages:
+    """The images of a split of an import, from their fingerprints."""
+    rows = table.of(split)
+    pairs = zip(table.subjects[rows].tolist(), table.hashes[rows].tolist(), strict=True)
+    subjects = {_text(number): str(subject) for subject, number in pairs}
+    subjects.pop("", None)
+    return TestImages(subjects, int(rows.sum()))
 
 
 # ------------------------------------------------------------------ files

@@ -14,15 +14,18 @@ import os
 import uuid
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from semiseg import __version__
 from semiseg.data import embedded, ledger, test_images
 from semiseg.data.info import StoreInfo
 from semiseg.data.set_folder import LEDGER, default_root
 from semiseg.data.source import SPLITS
-from semiseg.data.test_images import TestImages, Token, Witness
+from semiseg.data.test_images import TestImages, Token
 from semiseg.errors import UserError
+
+if TYPE_CHECKING:
+    from semiseg.data.fingerprints import Hashes
 
 EVALUATE = "evaluate"
 PREDICT = "predict"
@@ -245,21 +248,22 @@ def record_predictions(images: TestImages, run: str, reason: str, n: int) -> Non
 
 
 def record_import(
-    known: StoreInfo, before: TestImages | None, witness: Witness, reason: str
+    known: StoreInfo, before: TestImages | None, table: Hashes, reason: str
 ) -> list[str]:
     """Write who is in test before and after an import, where test images are met that are known.
 
     Args:
       known: the set that was imported.
       before: the test images of the set that it replaced.
-      witness: the hashes of its images.
+      table: the fingerprints of its images.
       reason: why, in words.
 
     Returns:
       A line for each known test set that it shares images with.
     """
     place = str(known.folder.resolve())
-    after = dataclasses.replace(witness.test, sets=(place,))
+    hashes = {split: test_images.of_split(table, split) for split in SPLITS}
+    after = dataclasses.replace(hashes["test"], sets=(place,))
     shared = ledger.shared_folders(Path(known.root))
     earlier = {images.fingerprint: images for images in test_images.registered(shared)}
     if before is not None:
@@ -269,7 +273,7 @@ def record_import(
     messages: list[str] = []
     for images in earlier.values():
         replaced = before is not None and images.fingerprint == before.fingerprint
-        places = {split: images.among(witness.hashes.get(split, {})) for split in SPLITS}
+        places = {split: images.among(hashes[split].subjects) for split in SPLITS}
         if not replaced and not any(places.values()):
             continue
         entry = _entry(IMPORT, reason, "", after, after.n)

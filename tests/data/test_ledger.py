@@ -185,6 +185,29 @@ def test_prediction_of_test_images_is_written_down(stores, source, tiny, tmp_pat
     assert store.history("own", stores).problems == ()
 
 
+def test_slices_of_a_scan_in_hounsfield_units_are_known(tmp_path):
+    """Catches volumes whose numbers an import stores as float32, and slices cut another way."""
+    import nibabel
+
+    from semiseg.data.guard import Guard
+    from semiseg.data.images import read_scan
+
+    rng = np.random.default_rng(0)
+    source = tmp_path / "scans"
+    for i in range(6):
+        split = ("train", "train", "train", "val", "test", "test")[i]
+        scan = rng.integers(-1000, 1000, (12, 5, 10), np.int16)
+        for kind, voxels in (("images", scan), ("labels", (scan > 0).astype(np.uint8))):
+            (source / split / kind).mkdir(parents=True, exist_ok=True)
+            image = nibabel.Nifti1Image(voxels, np.diag([1.0, 3.0, 1.0, 1.0]))
+            nibabel.save(image, source / split / kind / f"s{i}.nii.gz")
+    bring(source, "scans", tmp_path / "stores")
+    scan = read_scan(source / "test" / "images" / "s4.nii.gz", "grey")
+    assert Guard("r", "scans", str(tmp_path / "stores")).look(scan.slices, "semiseg predict")
+    (line,) = store.ledger("scans", tmp_path / "stores")
+    assert (line["event"], line["n"]) == ("predict", 5)
+
+
 # ------------------------------------------------------------------ tampering
 def tamper(path: Path, change) -> None:
     """Rewrite a ledger's lines."""
