@@ -17,6 +17,7 @@ from semiseg.analysis.pairing import paired, runs_used
 from semiseg.analysis.statistics import (
     Interval,
     Spread,
+    cluster_means,
     holm,
     mean_interval,
     mean_test,
@@ -229,7 +230,7 @@ class _Member(NamedTuple):
         """That the permutation of subjects can give; 0 where it is not used."""
         if np.isnan(self.p_permuted):
             return 0.0
-        return 2.0 ** (1 - self.spread.n_subjects)
+        return 2.0 ** (1 - (self.spread.n_groups or self.spread.n_subjects))
 
 
 def _compare(cell: Cell, base: Cell, scored: Scored) -> _Member:
@@ -241,9 +242,10 @@ def _compare(cell: Cell, base: Cell, scored: Scored) -> _Member:
     p_wilcoxon = np.nan
     from_folders = all(run.table is None for run in (*cell.runs, *base.runs))
     if difference_S.size > 1 or from_folders:
-        p_wilcoxon = wilcoxon_test(difference_S)
+        difference_G = cluster_means(values_RS, design)
+        p_wilcoxon = wilcoxon_test(difference_G)
         if len(set(design)) < FEW_SUBSETS:
-            p_permuted = sign_flip_test(difference_S)
+            p_permuted = sign_flip_test(difference_G)
     comparison = Comparison(
         cell.arm,
         base.arm,

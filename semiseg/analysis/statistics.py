@@ -302,6 +302,25 @@ def subject_means(
     )
 
 
+def cluster_means(values_RS: np.ndarray, subset_R: Sequence[Any]) -> np.ndarray:
+    """``(G,)`` what each group of subjects contributes, scaled so that the mean over groups is the
+    mean over subjects; :func:`subject_means` where a design has no groups.
+
+    Tests by subject take these, as they would count look-alike subjects as many.
+
+    >>> cluster_means(np.array([[0.1, 0.3, 0.8]]), Design(["a"], ("g", "g", "h")))
+    array([0.26666667, 0.53333333])
+    """
+    score_S = subject_means(values_RS, subset_R)
+    group_S = as_design(subset_R).group_S
+    if group_S is None:
+        return score_S
+    defined_S = ~np.isnan(score_S)
+    code_S = codes([g for g, has in zip(group_S, defined_S.tolist(), strict=True) if has])
+    total_G = np.bincount(code_S, score_S[defined_S])
+    return total_G * total_G.size / code_S.size
+
+
 # ------------------------------------------------------------------ weights
 def defined_part(
     values_RS: np.ndarray,
