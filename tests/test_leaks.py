@@ -2,7 +2,6 @@
 is refused, or counted.
 """
 
-import csv
 import dataclasses
 import json
 import shutil
@@ -12,7 +11,6 @@ import pytest
 from PIL import Image
 
 import semiseg
-from semiseg import config
 from semiseg.cli.main import main
 from semiseg.data import check, importing, provenance, store
 from semiseg.data.fingerprints import hashes_of, pixel_hash
@@ -72,10 +70,8 @@ def test_slices_of_one_patient_are_asked_about(patients, tmp_path):
     info = import_discs(patients, tmp_path / "root", "patients")
     assert sum(count["subjects"] for count in info.counts.values()) == 10
     table = hashes_of(info)
-    splits = {}
-    for subject, split in zip(table.subjects, table.splits, strict=True):
-        splits.setdefault(subject, set()).add(split)
-    assert all(len(places) == 1 for places in splits.values())
+    places = set(zip(table.subjects, table.splits, strict=True))
+    assert len(places) == 10
 
 
 def test_images_may_be_subjects_if_the_user_says_so(patients, tmp_path):
@@ -100,7 +96,11 @@ def test_running_numbers_go_on_as_before(singles, tmp_path):
 def split_folders(singles, folder):
     """``singles`` in folders of splits: img0 to img7 train, img8 and img9 val, the rest test."""
     for i in range(12):
-        split = "train" if i < 8 else "val" if i < 10 else "test"
+        split = "train"
+        if i >= 8:
+            split = "val"
+        if i >= 10:
+            split = "test"
         for part in ("images", "labels"):
             (folder / split / part).mkdir(parents=True, exist_ok=True)
             shutil.copy(singles / part / f"img{i}.png", folder / split / part / f"img{i}.png")
@@ -124,12 +124,25 @@ def test_an_image_in_two_splits_is_refused(singles, tmp_path):
         import_discs(folder, tmp_path / "root", "copies", channels="grey")
 
 
+def brighter(image: np.ndarray) -> np.ndarray:
+    return 1.3 * image + 10
+
+
+def noisy(image: np.ndarray) -> np.ndarray:
+    rng = np.random.default_rng(0)
+    return image + rng.normal(0, 4, image.shape)
+
+
+def doubled(image: np.ndarray) -> np.ndarray:
+    return np.kron(image, np.ones((2, 2)))
+
+
 COPIES = {
-    "brighter": lambda image: np.clip(1.3 * image.astype(float) + 10, 0, 255),
-    "noisy": lambda image: image + np.random.default_rng(0).normal(0, 4, image.shape),
+    "brighter": brighter,
+    "noisy": noisy,
     "turned": np.rot90,
     "mirrored": np.fliplr,
-    "larger": lambda image: np.kron(image, np.ones((2, 2))),
+    "larger": doubled,
 }
 
 
@@ -173,171 +186,191 @@ def test_the_embedded_set_names_its_one_look_alike():
 
 
 # ------------------------------------------------------------------ synthetic sets
-def source_files(tiny_folder, out, split: str):
-    """The pairs of a split of the tiny set, as somebody's folder of images."""
-    shutil.copytree(tiny_folder / split, out)
-    return out
-
-
 @pytest.fixture
-def mixed(tiny, root):
-    """A trial that mixes in an imported set, in a root of its own."""
-
-    def trial(name: str, **changes):
-        return dataclasses.replace(tiny, synthetic=name, ratio=1.0, steps=4, **changes)
-
-    return trial
-
-
-@pytest.fixture
-def own_root(root, tiny, tmp_path):
+def own_root(root, tmp_path) -> str:
     """A copy of the stores, so that sets of one test do not meet those of another."""
-    shutil.copytree(root, tmp_path / "stores")
-    return str(tmp_path / "stores")
+    copy = tmp_path / "stores"
+    shutil.copytree(root, copy)
+    return str(copy)
 
 
-def test_test_pairs_are_no_synthetic_set(mixed, own_root, tiny_folder, tmp_path):
+@pytest.fixture
+def short(tiny, own_root):
+    """A trial of four labels and four steps in these stores."""
+    return dataclasses.replace(
+        tiny,
+        root=own_root,
+        steps=4,
+    )
+
+
+def summary_of(trial, **changes):
+    """The summary of a run that is not recorded."""
+    changed = dataclasses.replace(trial, **changes)
+    return semiseg.run(changed, progress=False).summary
+
+
+def record_run(folder, trial, **changes) -> Weights:
+    """Initial weights: those of a run that is recorded in ``folder``."""
+    changed = dataclasses.replace(trial, **changes)
+    semiseg.run(changed, folder, progress=False)
+    return Weights(str(folder))
+
+
+def mix(trial, name: str):
+    """The summary of a run that mixes in a set."""
+    return summary_of(trial, synthetic=name, ratio=1.0)
+
+
+def write_small_discs(folder, seed: int) -> None:
+    """Four pairs of the size of the tiny set's."""
+    rng = np.random.default_rng(seed)
+    for i in range(4):
+        image, label = disc(rng)
+        write_pair(
+            folder,
+            f"syn{i}",
+            image[:, :36],
+            label[:, :36],
+        )
+
+
+def generate(folder, info, subjects) -> None:
+    """Pairs that say that they were made from these subjects of a set."""
+    write_small_discs(folder, 5)
+    origin = provenance.of_training(info, subjects)
+    provenance.write(folder / provenance.ORIGIN, origin)
+
+
+def test_test_pairs_are_no_synthetic_set(short, tiny_folder):
     """Catches the test pairs themselves, imported under another name and mixed in."""
-    pairs = source_files(tiny_folder, tmp_path / "mine", "test")
-    import_discs(pairs, own_root, "innocent")
-    with pytest.raises(UserError, match=r"'innocent': has seen \d test images of data set 'discs'"):
-        semiseg.run(mixed("innocent", root=own_root), progress=False)
+    import_discs(tiny_folder / "test", short.root, "innocent")
+    message = r"'innocent': has seen \d test images of data set 'discs'"
+    with pytest.raises(UserError, match=message):
+        mix(short, "innocent")
 
 
-def test_training_pairs_outside_the_budget_count_as_labelled(
-    mixed, own_root, tiny_folder, tmp_path
-):
+def test_training_pairs_outside_the_budget_count_as_labelled(short, tiny_folder):
     """Catches labels of further training subjects that come in unpaid with a set of copies."""
-    pairs = source_files(tiny_folder, tmp_path / "mine", "train")
-    import_discs(pairs, own_root, "copies")
-    summary = semiseg.run(mixed("copies", root=own_root), progress=False).summary
+    import_discs(tiny_folder / "train", short.root, "copies")
+    summary = mix(short, "copies")
     assert summary["subjects_labelled"] > 4
     assert summary["provenance"] == "unknown"
     assert any("count as labelled" in note for note in summary["notes"])
 
 
-def generated(folder, root, labels: int, tiny_folder):
-    """A folder of pairs that says that they were made from ``labels`` subjects of discs."""
-    info = store.info("discs", root)
-    table = hashes_of(info)
-    subjects = sorted(set(table.subjects[table.of("train")].tolist()))[:labels]
-    rng = np.random.default_rng(5)
-    for i in range(4):
-        write_pair(folder, f"syn{i}", *(part[:, :36] for part in disc(rng)))
-    provenance.write(folder / provenance.ORIGIN, provenance.of_training(info, subjects))
-    return subjects
-
-
-def test_a_generators_subjects_count_as_labelled(mixed, own_root, tiny_folder, tmp_path):
+def test_a_generators_subjects_count_as_labelled(short, tmp_path):
     """Catches a set fitted on all labels in a run of four."""
-    subjects = generated(tmp_path / "made", own_root, 8, tiny_folder)
-    import_discs(tmp_path / "made", own_root, "made")
-    result = semiseg.run(mixed("made", root=own_root), tmp_path / "run", progress=False)
-    assert result.summary["subjects_labelled"] == 8
-    assert set(result.summary["labelled_subjects"]) == set(subjects)
-    assert result.summary["provenance"] == "recorded"
+    info = store.info("discs", short.root)
+    table = hashes_of(info)
+    subjects = set(table.subjects[table.of("train")].tolist())
+    generate(tmp_path / "made", info, subjects)
+    import_discs(tmp_path / "made", short.root, "made")
+    record_run(
+        tmp_path / "run",
+        short,
+        synthetic="made",
+        ratio=1.0,
+    )
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["subjects_labelled"] == 8
+    assert set(summary["labelled_subjects"]) == subjects
+    assert summary["provenance"] == "recorded"
     _, header = load_weights(tmp_path / "run" / "weights.safetensors")
-    info = store.info("discs", own_root)
     recorded = provenance.of_header(header, "run")
-    assert recorded.subjects_of(info.fingerprint) == set(subjects)
+    assert recorded.subjects_of(info.fingerprint) == subjects
 
 
-def test_a_set_of_the_same_budget_costs_nothing(mixed, own_root, tmp_path, tiny_folder):
+def test_a_set_of_the_same_budget_costs_nothing(short, tmp_path):
     """Catches a budget that is counted twice, and a caution about a set whose origin is known."""
-    budget = semiseg.run(
-        dataclasses.replace(mixed("x"), synthetic=None, ratio=0.0, root=own_root), progress=False
-    ).summary["labelled_subjects"]
-    info = store.info("discs", own_root)
-    generated(tmp_path / "made", own_root, 1, tiny_folder)
-    provenance.write(tmp_path / "made" / provenance.ORIGIN, provenance.of_training(info, budget))
-    import_discs(tmp_path / "made", own_root, "made")
-    summary = semiseg.run(mixed("made", root=own_root), progress=False).summary
+    budget = summary_of(short)["labelled_subjects"]
+    info = store.info("discs", short.root)
+    generate(tmp_path / "made", info, budget)
+    import_discs(tmp_path / "made", short.root, "made")
+    summary = mix(short, "made")
     assert summary["subjects_labelled"] == 4
     assert summary["notes"] == []
 
 
-def test_a_foreign_set_is_used_with_a_caution(mixed, own_root, tmp_path):
+def test_a_foreign_set_is_used_with_a_caution(short, tmp_path):
     """Catches another program's images that are refused, or used in silence."""
-    rng = np.random.default_rng(6)
-    for i in range(4):
-        write_pair(tmp_path / "foreign", f"f{i}", *(part[:, :36] for part in disc(rng)))
-    import_discs(tmp_path / "foreign", own_root, "foreign")
-    summary = semiseg.run(mixed("foreign", root=own_root), progress=False).summary
+    write_small_discs(tmp_path / "foreign", 6)
+    import_discs(tmp_path / "foreign", short.root, "foreign")
+    summary = mix(short, "foreign")
     assert summary["subjects_labelled"] == 4
     assert summary["provenance"] == "unknown"
     assert any("'foreign'" in note for note in summary["notes"])
 
 
 # ------------------------------------------------------------------ initial weights and teachers
-@pytest.fixture
-def swapped(tiny_folder, own_root, tmp_path):
-    """The tiny set under another name, with train and test exchanged, and a run trained on it."""
-    folder = tmp_path / "swapped"
-    for split, source in (("train", "test"), ("val", "val"), ("test", "train")):
-        shutil.copytree(tiny_folder / source, folder / split)
-    import_discs(folder, own_root, "other-name")
-    return own_root
-
-
-def test_weights_that_know_the_test_subjects_are_refused(tiny, swapped, tmp_path):
+def test_weights_that_know_the_test_subjects_are_refused(short, tiny_folder, tmp_path):
     """Catches initial weights that were trained on this set's test subjects under another name."""
-    first = dataclasses.replace(tiny, data="other-name", root=swapped, labels=3, steps=4)
-    semiseg.run(first, tmp_path / "first", progress=False)
-    second = dataclasses.replace(tiny, root=swapped, steps=4, init=Weights(str(tmp_path / "first")))
+    swapped = tmp_path / "swapped"
+    for split, source in (("train", "test"), ("val", "val"), ("test", "train")):
+        shutil.copytree(tiny_folder / source, swapped / split)
+    import_discs(swapped, short.root, "other-name")
+    first = record_run(
+        tmp_path / "first",
+        short,
+        data="other-name",
+        labels=3,
+    )
     with pytest.raises(UserError, match="has seen 3 test images of data set 'discs'"):
-        semiseg.run(second, progress=False)
+        summary_of(short, init=first)
 
 
-def test_weights_of_another_name_pay_for_their_labels(tiny, own_root, tiny_folder, tmp_path):
+def test_weights_of_another_name_pay_for_their_labels(short, tiny_folder, tmp_path):
     """Catches labels that come in unpaid with weights trained on the same images under another
     name.
     """
-    import_discs(tiny_folder, own_root, "renamed")
-    first = dataclasses.replace(tiny, data="renamed", root=own_root, labels=8, steps=4)
-    semiseg.run(first, tmp_path / "first", progress=False)
-    second = dataclasses.replace(
-        tiny, root=own_root, steps=4, init=Weights(str(tmp_path / "first"))
+    import_discs(tiny_folder, short.root, "renamed")
+    first = record_run(
+        tmp_path / "first",
+        short,
+        data="renamed",
+        labels=8,
     )
-    assert semiseg.run(second, progress=False).summary["subjects_labelled"] == 8
+    summary = summary_of(short, init=first)
+    assert summary["subjects_labelled"] == 8
 
 
-def test_weights_without_a_record_are_used_with_a_caution(tiny, own_root, tmp_path):
+def test_weights_without_a_record_are_used_with_a_caution(short, tmp_path):
     """Catches weights of an earlier version, or of another program, that are an error."""
-    first = dataclasses.replace(tiny, root=own_root, steps=4)
-    semiseg.run(first, tmp_path / "first", progress=False)
+    record_run(tmp_path / "first", short)
     params, header = load_weights(tmp_path / "first" / "weights.safetensors")
-    old = {key: value for key, value in header.items() if key != provenance.KEY}
-    save_weights(tmp_path / "old.safetensors", params, old)
-    second = dataclasses.replace(first, init=Weights(str(tmp_path / "old.safetensors")))
-    summary = semiseg.run(second, progress=False).summary
+    del header[provenance.KEY]
+    old = tmp_path / "old.safetensors"
+    save_weights(old, params, header)
+    summary = summary_of(short, init=Weights(str(old)))
     assert summary["provenance"] == "unknown"
     assert summary["subjects_labelled"] == 4
 
 
-def test_a_teacher_passes_on_no_further_labels(tiny, own_root, tmp_path):
+def test_a_teacher_passes_on_no_further_labels(short, tmp_path):
     """Catches a teacher of the right budget that began with weights trained on all labels."""
-    everything = dataclasses.replace(tiny, root=own_root, labels=8, steps=4)
-    semiseg.run(everything, tmp_path / "all", progress=False)
-    begun = dataclasses.replace(tiny, root=own_root, steps=4, init=Weights(str(tmp_path / "all")))
-    semiseg.run(begun, tmp_path / "teacher", progress=False)
+    everything = record_run(tmp_path / "all", short, labels=8)
+    record_run(tmp_path / "begun", short, init=everything)
+    record_run(tmp_path / "clean", short)
+    summary = json.loads((tmp_path / "clean" / "summary.json").read_text())
+    budget = summary["labelled_subjects"]
     settings = Settings(
-        data="discs", root=own_root, labels=4, teacher=str(tmp_path / "teacher"), image_size=24
+        data="discs",
+        root=short.root,
+        labels=4,
+        teacher=str(tmp_path / "begun"),
     )
-    budget = config.load(tmp_path / "teacher" / "config.yaml")
-    assert budget.labels == 4
-    clean = dataclasses.replace(tiny, root=own_root, steps=4)
-    subjects = semiseg.run(clean, tmp_path / "clean", progress=False).summary["labelled_subjects"]
     with pytest.raises(UserError, match="has seen labels of 4 subjects outside the budget"):
-        teacher.origin(settings, subjects)
-    of_clean = dataclasses.replace(settings, teacher=str(tmp_path / "clean"))
-    assert teacher.origin(of_clean, subjects).unknown == ()
+        teacher.origin(settings, budget)
+    clean = dataclasses.replace(settings, teacher=str(tmp_path / "clean"))
+    assert teacher.origin(clean, budget).unknown == ()
 
 
-def test_an_export_keeps_the_record(tiny, own_root, tmp_path):
+def test_an_export_keeps_the_record(short, tmp_path):
     """Catches published weights that no longer say what they have seen."""
-    semiseg.run(dataclasses.replace(tiny, root=own_root, steps=4), tmp_path / "run", progress=False)
-    assert main(["export", str(tmp_path / "run"), "--out", str(tmp_path / "model")]) == 0
-    _, header = load_weights(tmp_path / "model" / "weights.safetensors")
-    assert len(provenance.of_header(header, "model").labelled) == 4
-    assert json.loads((tmp_path / "model" / "summary.json").read_text())["provenance"] == "recorded"
-    assert list(csv.DictReader((tmp_path / "model" / "per_subject.csv").open()))
+    record_run(tmp_path / "run", short)
+    model = tmp_path / "model"
+    assert main(["export", str(tmp_path / "run"), "--out", str(model)]) == 0
+    _, header = load_weights(model / "weights.safetensors")
+    recorded = provenance.of_header(header, "model")
+    assert len(recorded.labelled) == 4
+    assert not recorded.unknown
