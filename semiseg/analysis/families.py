@@ -96,8 +96,8 @@ def family_test(differences: Sequence[Difference]) -> Outcome:
     """
     spreads = [d.spread for d in differences]
     mean = np.array([s.mean for s in spreads])
-    df_run = np.array([s.between_runs.df for s in spreads])
-    df_subject = np.array([s.between_subjects.df for s in spreads])
+    df_run = np.array([s.between_runs.df for s in spreads], dtype=float)
+    df_subject = np.array([s.between_subjects.df for s in spreads], dtype=float)
     by_run = np.array([s.between_runs.variance for s in spreads])
     by_subject = np.array([s.between_subjects.variance for s in spreads])
     interaction = np.array([s.interaction for s in spreads])

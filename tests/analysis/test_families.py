@@ -1,0 +1,207 @@
+"""Whole families of comparisons: how often does any of them mislead? Small seeded simulations; the
+long one is experiments/simulate_families.py.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.stats
+
+from semiseg.analysis.arms import BASELINE
+from semiseg.analysis.clusters import Between
+from semiseg.analysis.declaration import Primary
+from semiseg.analysis.families import Difference, family_test
+from semiseg.analysis.runs import Run, Runs
+from semiseg.analysis.scores import Scores
+from semiseg.analysis.statistics import Spread
+from semiseg.analysis.study import all_pairs, correct_together, study
+from semiseg.errors import UserError
+from semiseg.report import advice, summary
+
+SUBSETS = 3
+SUBJECTS = 40
+SPREAD = {"subset": 0.02, "subject": 0.03, "crossed": 0.05}
+"""About as much as on nuclei with four labels."""
+
+
+def run_of(method, labels, subset, seed, splits, ratio=0.0):
+    """A run in memory with these scores: split → ``(S,)``."""
+    subjects = {f"s{i}": i for i in range(len(next(iter(splits.values()))))}
+    axes = ({name: i for i, name in enumerate(splits)}, {"last": 0}, {"dice": 0}, {"a": 0})
+    value = np.array(list(splits.values()))[:, None, None, None]
+    scores = Scores((*axes, subjects), {"dice": "1"}, value, np.ones(value.shape[:4], bool))
+    config = {"data": "made", "method": {"name": method}, "labels": labels, "ratio": ratio}
+    config |= {"label_subset": subset, "seed": seed, "steps": 100, "net": {"name": "unet"}}
+    name = f"{method}-{labels}-{subset}-{seed}-{ratio}"
+    return Run(Path("."), name, config, {"labelled_subjects": [f"{labels}{subset}"]}, {}, scores)
+
+
+def drawn(rng, subjects=SUBJECTS):
+    """``(J, S)`` scores around 0.7."""
+    subset = SPREAD["subset"] * rng.normal(size=(SUBSETS, 1))
+    subject = SPREAD["subject"] * rng.normal(size=subjects)
+    return 0.7 + subset + subject + SPREAD["crossed"] * rng.normal(size=(SUBSETS, subjects))
+
+
+def family(rng, methods, budgets, gain=0.0, splits=("val",)):
+    """Runs of methods that are all ``gain`` better than supervised."""
+    runs = []
+    for labels in budgets:
+        for method in ("supervised", *(f"method{i}" for i in range(methods))):
+            shift = 0.0 if method == "supervised" else gain
+            tables = {split: drawn(rng) + shift for split in splits}
+            for subset in range(SUBSETS):
+                rows = {split: table[subset] for split, table in tables.items()}
+                runs.append(run_of(method, labels, subset, 0, rows))
+    return Runs(runs)
+
+
+@pytest.mark.parametrize(
+    ("methods", "budgets", "count"), [(8, (4, 8, 16), 30), (22, (3, 7), 16)], ids=["24", "44"]
+)
+def test_a_family_without_a_true_difference_has_no_winner(methods, budgets, count):
+    """24 and 44 comparisons with one baseline, three label subsets: at most 0.06 of studies may
+    have a false verdict. Catches degrees of freedom that are estimated from each comparison's own
+    scores, with which 0.2 and more of them have one.
+    """
+    rng = np.random.default_rng(0)
+    studies = [study(family(rng, methods, budgets)) for _ in range(count)]
+    false = [any(c.significant for c in s.comparisons) for s in studies]
+    assert np.mean(false) <= 0.1
+
+
+def test_true_gains_are_still_found():
+    """Catches a rule that keeps its promise by finding nothing: with two degrees of freedom and 24
+    comparisons, no gain of 0.1 is found.
+    """
+    rng = np.random.default_rng(1)
+    studies = [study(family(rng, 8, (4, 8, 16), 0.1)) for _ in range(3)]
+    verdicts = [[s.verdict(c) for c in s.comparisons] for s in studies]
+    assert np.mean(verdicts) > 0.5
+
+
+def test_the_best_of_six_ratios_is_no_gain_by_itself():
+    """Six ratios of images that do nothing. Catches a sentence that calls the best one a gain
+    because its own interval excludes zero: in 0.4 of studies.
+    """
+    rng = np.random.default_rng(2)
+    gains = []
+    for _ in range(16):
+        runs = []
+        for ratio in (0.0, 0.125, 0.25, 0.5, 1.0, 2.0, 4.0):
+            for subset, row_S in enumerate(drawn(rng)):
+                runs.append(run_of("supervised", 8, subset, 0, {"val": row_S}, ratio))
+        (sentence,) = summary.mix_sentences(study(Runs(runs)))
+        gains.append("gain)" in sentence)
+        assert "Each doubling of the ratio" in sentence
+    assert np.mean(gains) <= 0.1
+
+
+def test_one_shared_seed_does_not_stand_for_all_runs():
+    """Nine runs a side that share one seed of one label subset. Catches a difference that rests on
+    that one pair.
+    """
+    rng = np.random.default_rng(3)
+    runs = []
+    for method, first in (("supervised", 0), ("method", 2)):
+        for subset in range(SUBSETS):
+            for seed in range(3):
+                number = seed + first + 10 * subset * (method == "method")
+                runs.append(run_of(method, 4, subset, number, {"val": drawn(rng)[subset]}))
+    (c,) = study(Runs(runs)).comparisons
+    assert (c.paired_by, c.difference.n_subsets) == ("label subset", 3)
+    assert c.runs == (18, 18)
+
+
+def test_runs_without_a_partner_are_counted():
+    """Three label subsets beside two. Catches a page that is silent about the runs left out."""
+    rng = np.random.default_rng(4)
+    runs = [run_of("supervised", 4, j, 0, {"val": drawn(rng)[j]}) for j in range(3)]
+    runs += [run_of("method", 4, j, 0, {"val": drawn(rng)[j]}) for j in range(2)]
+    s = study(Runs(runs))
+    assert s.comparisons[0].runs == (4, 5)
+    assert "1 of 1 comparisons uses only part of the runs (the fewest: 4 of 5)" in " ".join(
+        summary.cautions(s)
+    )
+
+
+def test_the_winner_is_chosen_on_validation_and_quoted_on_test():
+    """Eight methods with a true gain of 0.010. Catches the largest test difference quoted for the
+    one that it chose, about 0.03.
+    """
+    rng = np.random.default_rng(5)
+    quoted = []
+    for _ in range(12):
+        runs = family(rng, 8, (4,), 0.01, ("val", "test"))
+        fact = advice.which_method(study(runs, split="test"))
+        c = fact.nearest if isinstance(fact, advice.StayWithBaseline) else fact.comparison
+        quoted.append(c.difference.mean)
+    assert np.mean(quoted) < 0.02
+
+
+def test_a_difference_that_lost_subjects_has_no_verdict():
+    """A method paints something on ten healthy subjects, which are scored only then, with 0.
+    Catches "+0.03, choose it" from the other ten.
+    """
+    runs = []
+    for subset in range(SUBSETS):
+        sick = 0.9 + 0.001 * np.arange(10) + 0.001 * subset
+        runs.append(run_of("supervised", 4, subset, 0, {"val": np.r_[sick, np.full(10, np.nan)]}))
+        better = sick + 0.03 + 1e-4 * np.arange(10)
+        runs.append(run_of("method", 4, subset, 0, {"val": np.r_[better, np.zeros(10)]}))
+    (c,) = study(Runs(runs)).comparisons
+    assert c.difference.mean == pytest.approx(0.03, abs=0.001) and c.p_holm < 0.05
+    assert c.lost == 10 and not c.significant
+
+
+def test_a_declared_comparison_is_tested_by_itself_and_gates_the_others():
+    """Catches a declared comparison that pays for the others, and others that do not wait."""
+    rng = np.random.default_rng(6)
+    runs = family(rng, 4, (4,))
+    s = study(runs, primary=Primary("method1", 4))
+    declared = next(c for c in s.comparisons if c.arm == "method1")
+    assert declared.p_holm == declared.p
+    assert all(c.p_holm >= declared.p for c in s.comparisons)
+    (alone,) = study(Runs([run for run in runs if run.method in (BASELINE, "method1")])).comparisons
+    assert (declared.p_holm, declared.detectable) == (alone.p_holm, alone.detectable)
+    with pytest.raises(UserError, match="method9@4"):
+        study(runs, primary=Primary("method9", 4))
+
+
+def test_all_pairs_and_any_baseline():
+    """Catches a family of pairs that is short of one, or compared the wrong way round."""
+    runs = family(np.random.default_rng(7), 3, (4,))
+    s = study(runs, baseline="method0")
+    assert {c.baseline for c in s.comparisons} == {"method0"} and len(s.comparisons) == 3
+    pairs = all_pairs(s, 4)
+    assert len({frozenset((c.arm, c.baseline)) for c in pairs}) == len(pairs) == 6
+    with pytest.raises(UserError, match="no compared setting is called"):
+        study(runs, baseline="nothing")
+
+
+def test_a_page_is_one_family():
+    """Catches two families of one page, each with its own 0.05."""
+    s = study(family(np.random.default_rng(8), 4, (4,)))
+    once = min(c.p_family for c in s.comparisons)
+    together = correct_together([s, s])
+    smallest = min(c.p_holm for c in together[0].comparisons)
+    assert smallest >= min(1, 8 * once) - 1e-12
+    assert together[0].comparisons[0].detectable > s.comparisons[0].detectable
+
+
+def test_variance_is_lent_half_way():
+    """By hand: variances 0.03 and 0.01 of a mean over three subsets become 0.025 and 0.015; degrees
+    of freedom of a mean of two correlated ones, 2 · 8 / 5, and half of its own two.
+    """
+    nothing = Between(0.0, 0.0, 0.0)
+
+    def difference(name, variance):
+        spread = Spread(0.1, 0.1, 2, 3, 3, 1, 0, 0.0, Between(variance, 2, 0.0), nothing)
+        return Difference(spread, name, "base", 4)
+
+    outcome = family_test([difference("a", 0.03), difference("b", 0.01)])
+    assert outcome.by_run == pytest.approx([0.025, 0.015])
+    assert outcome.df_run == pytest.approx([1 / (0.75 / 3.2 + 0.25 / 2)] * 2)
+    critical = scipy.stats.t.isf(outcome.p / 2, outcome.df_run)
+    assert critical == pytest.approx(0.1 / np.sqrt([0.025, 0.015]), rel=1e-6)
