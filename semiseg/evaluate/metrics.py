@@ -30,7 +30,7 @@ from semiseg import plugins
 from semiseg.errors import UserError
 from semiseg.evaluate import distances
 from semiseg.evaluate.empty_policy import TRUTH_DECIDES, EmptyPolicy
-from semiseg.evaluate.masks import (
+from semiseg.evaluate.mask_formulas import (
     Masks,
     absolute_volume_error,
     dice,
