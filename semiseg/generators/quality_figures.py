@@ -1,6 +1,4 @@
-"""What a quality report measures of a synthetic set: single samples, what segmenters say of it, its
-distance from real images, and what it has memorised.
-"""
+"""What a quality report measures of a synthetic set: single samples, and what segmenters say."""
 
 from __future__ import annotations
 
@@ -13,18 +11,19 @@ from scipy.spatial.distance import cdist
 from semiseg.errors import UserError
 from semiseg.evaluate.metrics import image_dice
 from semiseg.generators import judge, measures
+from semiseg.generators.quality_masks import Evidence, evidence, power
 from semiseg.generators.quality_sets import Pairs, Reference
 from semiseg.types import Model, Params
 
 LEAST_CONTRAST = 2
 """Grey levels of a valid image's deviation."""
 FOREGROUND = (0.25, 2)
-"""Foreground of a valid mask, in units of the least and the largest of the seen masks."""
+"""Foreground of a valid mask, in units of the least and the largest of the real masks, seen or held
+out: four seen masks alone say little of what is possible.
+"""
 CELLS = 8
 """Two images are twins if their means over CELLS² cells differ by less than half a grey level."""
 TWIN_DIFFERENCE = 0.5
-TEXTURE_QUANTILE = 0.99
-"""Of held-out images' textures: what is nearer to a seen image is memorised."""
 
 Figures = dict[str, float]
 """Measured values by name."""
@@ -33,12 +32,13 @@ Figures = dict[str, float]
 # ------------------------------------------------------------------ single samples
 def valid_samples(fake: Pairs, real: Reference) -> np.ndarray:
     """``(N,)`` bool: contrast, classes and foreground of a sample are possible ones."""
-    seen = (real.seen.labels != 0).mean((1, 2))
+    real_labels = np.concatenate([real.seen.labels, real.held_out.labels])
+    usual = (real_labels != 0).mean((1, 2))
     foreground = (fake.labels != 0).mean((1, 2))
     contrast = fake.images.reshape(len(fake.images), -1).std(1)
     known_classes = (fake.labels < len(real.classes)).all((1, 2))
     least, largest = FOREGROUND
-    possible = (foreground >= least * seen.min()) & (foreground <= largest * seen.max())
+    possible = (foreground >= least * usual.min()) & (foreground <= largest * usual.max())
     return (contrast >= LEAST_CONTRAST) & known_classes & possible
 
 
@@ -88,15 +88,18 @@ class Agreement(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Judges:
-    """Two segmenters of half the seen subjects each, and one of the synthetic set.
+    """Two segmenters of half the seen subjects each, one of the synthetic set, and the referee: one
+    of half the held-out subjects.
 
     Attributes:
       fake: the set.
       real: what it is compared with.
-      model: of all three.
+      model: of all.
       halves: the judges.
       pupil: trained on the set alone.
       subjects: of each judge.
+      referee: trained on held-out pairs.
+      unseen: ``(N,)`` bool, the held-out pairs that it did not see.
     """
 
     fake: Pairs
@@ -105,6 +108,8 @@ class Judges:
     halves: list[Params]
     pupil: Params
     subjects: tuple[np.ndarray, np.ndarray]
+    referee: Params
+    unseen: np.ndarray
 
     @classmethod
     def train(
@@ -117,7 +122,7 @@ class Judges:
         widths: tuple[int, ...],
         seed: int,
     ) -> Judges:
-        """Train all three.
+        """Train all.
 
         Args:
           fake: the set.
@@ -139,18 +144,37 @@ class Judges:
             raise UserError(what, remedy="give more with --labels")
         middle = len(subjects) // 2
         first = np.isin(real.seen.subjects, subjects[:middle])
+        unseen = _other_half(real.held_out.subjects, seed)
         n = len(first)
-        of_set = n + np.arange(len(fake.images))
-        model, (one, two, pupil) = judge.train(
-            np.concatenate([real.seen.images, fake.images]),
-            np.concatenate([real.seen.labels, fake.labels]),
-            [np.flatnonzero(first), np.flatnonzero(~first), of_set],
+        n_held_out = len(unseen)
+        of_referee = n + np.flatnonzero(~unseen)
+        of_set = n + n_held_out + np.arange(len(fake.images))
+        model, (one, two, referee, pupil) = judge.train(
+            np.concatenate([real.seen.images, real.held_out.images, fake.images]),
+            np.concatenate([real.seen.labels, real.held_out.labels, fake.labels]),
+            [np.flatnonzero(first), np.flatnonzero(~first), of_referee, of_set],
             len(real.classes),
             steps=steps,
             widths=widths,
             seed=seed,
         )
-        return cls(fake, real, model, [one, two], pupil, (subjects[:middle], subjects[middle:]))
+        halves = (subjects[:middle], subjects[middle:])
+        return cls(fake, real, model, [one, two], pupil, halves, referee, unseen)
+
+    def refereed(self) -> Refereed:
+        """What the referee and the images' edges say of the masks."""
+        classes = len(self.real.classes)
+        images = self.real.held_out.images[self.unseen]
+        labels = self.real.held_out.labels[self.unseen]
+        predictions = judge.predictions(self.model, self.referee, images)
+        of_set = judge.predictions(self.model, self.referee, self.fake.images)
+        return Refereed(
+            evidence(self.fake.images, self.fake.labels, of_set, classes),
+            evidence(images, labels, predictions, classes),
+            images,
+            labels,
+            predictions,
+        )
 
     def agreement(self) -> Agreement:
         """Dice of each pair by the judge that did not see its subject; by both where none did."""
@@ -194,89 +218,35 @@ class Judges:
         return np.array(scores)
 
 
-# ------------------------------------------------------------------ distances
-def distances(
-    fake: Pairs, real: Reference, judges: Judges, rng: np.random.Generator, seed: int
-) -> Figures:
-    """KID, density, coverage and AUC of the set and of real images among themselves."""
-    seen = len(real.seen.images)
-    real_features, fake_features = measures.standardised(
-        measures.random_features(real.images), measures.random_features(fake.images)
-    )
-    figures = _kid("kid", real_features, fake_features, real.subjects, seen, seed)
-    figures |= _spread(real_features, fake_features, real.subjects, rng, seed)
-    real_features, fake_features = measures.standardised(
-        judges.features(real.images), judges.features(fake.images)
-    )
-    return figures | _kid("kid_segmenter", real_features, fake_features, real.subjects, seen, seed)
-
-
-def _kid(
-    name: str, real: np.ndarray, fake: np.ndarray, subjects: np.ndarray, size: int, seed: int
-) -> Figures:
-    distance = measures.kid(real, fake)
-    floor = measures.kid_floor(real, subjects, size, seed=seed)
-    return {
-        name: distance,
-        f"{name}_floor": floor,
-        f"{name}_floors": max(distance, 0.0) / max(floor, 1e-9),
-    }
-
-
-def _spread(
-    real: np.ndarray, fake: np.ndarray, subjects: np.ndarray, rng: np.random.Generator, seed: int
-) -> Figures:
-    """Density, coverage and AUC from features ``(N, F)``; coverage also between sets of one size,
-    since it grows with the number of fakes.
-    """
-    one, two = measures.disjoint_parts(subjects, len(real) // 2, rng)
-    density, coverage = measures.density_coverage(real, fake)
-    even = rng.permutation(len(real))[: 2 * min(len(real) // 2, len(fake))]
-    matched = rng.permutation(len(fake))[: len(even) // 2]
-    half = real[even[::2]]
-    _, coverage_real = measures.density_coverage(half, real[even[1::2]])
-    _, coverage_matched = measures.density_coverage(half, fake[matched])
-    return {
-        "density": density,
-        "coverage": coverage,
-        "coverage_real": coverage_real,
-        "coverage_matched": coverage_matched,
-        "auc": measures.auc(real, fake, seed=seed),
-        "auc_real": measures.auc(real[one], real[two], seed=seed),
-    }
-
-
-class Memorisation(NamedTuple):
-    """What a set has memorised.
+class Refereed(NamedTuple):
+    """Evidence of the masks of a set, and of the held-out pairs that the referee did not see.
 
     Attributes:
-      figures: correlations of the textures, and the share of memorised samples.
-      border: correlation above which a sample is memorised.
-      correlation: ``(N,)`` of each sample with the nearest seen image.
-      neighbour: ``(N,)`` index of that image.
+      of_set: of the set.
+      held_out: of the real pairs.
+      images: ``(N, S, S, C)``, of these pairs.
+      labels: ``(N, S, S)``.
+      predictions: ``(N, S, S)``, the referee's.
     """
 
-    figures: Figures
-    border: float
-    correlation: np.ndarray
-    neighbour: np.ndarray
+    of_set: Evidence
+    held_out: Evidence
+    images: np.ndarray
+    labels: np.ndarray
+    predictions: np.ndarray
+
+    def power(self, size: int) -> dict[str, float]:
+        """See :func:`semiseg.generators.quality_masks.power`."""
+        return power(self.images, self.labels, self.predictions, self.held_out, size)
 
 
-def memorisation(fake: Pairs, real: Reference) -> Memorisation:
-    """Correlation of each sample's texture with the nearest seen image, against that of held-out
-    images.
+def _other_half(subjects: np.ndarray, seed: int) -> np.ndarray:
+    """``(N,)`` bool: the pairs of a random half of the subjects; of one subject, every other pair.
+
+    >>> _other_half(np.array(["a", "a", "b", "b"]), 0).sum()
+    np.int64(2)
     """
-    side = real.seen.images.shape[1]
-    seen = measures.texture(real.seen.images, real.seen.labels)
-    held_out = measures.texture(real.held_out.images, real.held_out.labels)
-    of_held_out, _ = measures.nearest(held_out, seen, side)
-    textures = measures.texture(fake.images, fake.labels)
-    correlation, neighbour = measures.nearest(textures, seen, side)
-    border = float(np.quantile(of_held_out, TEXTURE_QUANTILE))
-    figures = {
-        "texture_nearest": float(np.median(correlation)),
-        "texture_nearest_held": float(np.median(of_held_out)),
-        "texture_border": border,
-        "memorised": float((correlation > border).mean()),
-    }
-    return Memorisation(figures, border, correlation, neighbour)
+    names = np.random.default_rng(seed).permutation(np.unique(subjects))
+    if len(names) < 2:
+        return np.arange(len(subjects)) % 2 == 1
+    return np.isin(subjects, names[len(names) // 2 :])

@@ -9,6 +9,7 @@ shows the result.
 from __future__ import annotations
 
 import dataclasses
+import math
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,19 @@ import numpy as np
 from semiseg.data import store
 from semiseg.data.frame import Frame
 from semiseg.files import read_json
+from semiseg.generators import quality_masks
 from semiseg.generators.masks import check_size
+from semiseg.generators.quality_distances import (
+    LIKENESS_QUANTILE,
+    Copies,
+    Memorisation,
+    copied,
+    distances,
+    memorisation,
+)
 from semiseg.generators.quality_figures import (
     Figures,
     Judges,
-    Memorisation,
-    distances,
-    memorisation,
     relative_sharpness,
     twins,
     valid_samples,
@@ -57,6 +64,10 @@ class Limits:
       transfer: least Dice on held-out real images of a segmenter trained on the set, as a share of
         the judges'.
       sample: least Dice of a single sample that passes the filter, as a share of the judges' Dice.
+      auc: how far the AUC of real against fake may go from that of real against real to 1.
+      kinds: least share of the kinds of picture that is reached, as a share of that of real parts.
+      copied: largest share of samples more like a training image than all but 5 % of held-out
+        images are, beyond the 5 % and three standard errors.
     """
 
     valid: float = 0.95
@@ -68,6 +79,9 @@ class Limits:
     memorised: float = 0.1
     transfer: float = 0.6
     sample: float = 0.6
+    auc: float = 0.5
+    kinds: float = 0.85
+    copied: float = 0.1
 
 
 def report_on(
@@ -143,7 +157,7 @@ def assess(
     """Everything that is measured of a set.
 
     - validity: two grey levels of contrast at least, classes the data set has, foreground between a
-      quarter of the least and twice the largest of the seen masks; and images that are not copies
+      quarter of the least and twice the largest of the real masks; and images that are not copies
       of each other;
     - sharpness: fine contrast, median over the set beside that of the real images;
     - agreement: two segmenters are trained on half of the seen subjects each; a sample is judged by
@@ -152,8 +166,14 @@ def assess(
       coverage (k = 5);
     - memorisation: correlation of texture with the nearest seen image, against that of held-out
       images;
+    - copies: likeness after registration to any training image, annotated or not, against that of
+      held-out images;
     - transfer: a segmenter trained on the set alone, on held-out images, beside the judges; real
-      against fake: AUC (reported, without a limit).
+      against fake: AUC, beside that of real against real;
+    - kinds of picture: cells of the real images that the set reaches, beside those that as many
+      real images reach;
+    - masks: see :func:`semiseg.generators.quality_masks.checks`. What judges them there had no part
+      in the filter.
 
     Args:
       fake: the set.
@@ -164,8 +184,9 @@ def assess(
       seed: of everything drawn.
 
     Returns:
-      ``passed``, ``checks`` (value, limit, passed), ``figures`` (everything measured), ``counts``
-      and ``samples`` (one row each).
+      ``passed``, ``checks`` (value, limit, passed), ``figures`` (everything measured), ``counts``,
+      ``samples`` (one row each); ``power``, how often the checks of the masks would reject sets of
+      this size with spoilt masks, and ``cannot_tell``, the kinds that they would miss too often.
     """
     side = real.seen.images.shape[1]
     check_size(fake.labels, side, "the synthetic set")
@@ -177,6 +198,9 @@ def assess(
     judges = Judges.train(fake, real, rng, steps=steps, widths=widths, seed=seed)
     agreement = judges.agreement()
     memory = memorisation(fake, real)
+    alike = copied(fake, real)
+    refereed = judges.refereed()
+    of_masks = quality_masks.checks(refereed.of_set, refereed.held_out)
     classes = range(len(real.classes))
     figures = {
         "valid": float(valid.mean()),
@@ -186,12 +210,17 @@ def assess(
         **agreement.figures,
         **distances(fake, real, judges, rng, seed),
         **memory.figures,
+        **alike.figures,
         **judges.transfer(),
+        **{row.name: row.value for row in of_masks},
     }
     dice = np.nan_to_num(agreement.dice)
     passes = valid & ~twin & (memory.correlation <= memory.border)
     passes &= dice >= limits.sample * figures["judges_dice"]
-    checks = _checks(figures, limits)
+    passes &= alike.likeness <= alike.far
+    checks = _checks(figures, limits, len(fake.images), len(real.held_out.images))
+    checks += [_check(*row[:4], row.passed) for row in of_masks]
+    power = refereed.power(len(fake.images))
     return {
         "passed": all(check["passed"] for check in checks),
         "checks": checks,
@@ -203,7 +232,9 @@ def assess(
             "real": len(real.images),
             "kept": int(passes.sum()),
         },
-        "samples": _sample_rows(fake, real, valid, twin, dice, memory, passes),
+        "power": power,
+        "cannot_tell": quality_masks.missed(power),
+        "samples": _sample_rows(fake, real, valid, twin, dice, memory, alike, passes),
     }
 
 
@@ -214,6 +245,7 @@ def _sample_rows(
     twin: np.ndarray,
     dice: np.ndarray,
     memory: Memorisation,
+    alike: Copies,
     passes: np.ndarray,
 ) -> list[dict[str, Any]]:
     """A row for each sample, from arrays ``(N,)``."""
@@ -225,6 +257,7 @@ def _sample_rows(
             "twin": bool(twin[i]),
             "dice": round(float(dice[i]), 4),
             "texture": round(float(memory.correlation[i]), 4),
+            "likeness": round(float(alike.likeness[i]), 4),
             "nearest": str(real.seen.names[memory.neighbour[i]]),
             "keep": bool(passes[i]),
         }
@@ -232,21 +265,29 @@ def _sample_rows(
     return rows
 
 
-def _checks(figures: Figures, limits: Limits) -> list[dict[str, Any]]:
+def _checks(figures: Figures, limits: Limits, size: int, held_out: int) -> list[dict[str, Any]]:
+    # two judges of a pair or two each say little of their own Dice; held-out pairs say more
+    judges_dice = min(figures["judges_dice"], figures["transfer_real_dice"])
+    auc_real = max(figures["auc_halves"], 0.5)
+    usual = 1 - LIKENESS_QUANTILE
+    chance = math.sqrt(usual * (1 - usual) * (1 / size + 1 / held_out))
     at_least = {
         "valid": limits.valid,
         "distinct": limits.distinct,
         "classes": 1.0,
-        "agreement": limits.agreement,
+        "agreement": limits.agreement * judges_dice / max(figures["judges_dice"], 1e-6),
         "transfer": limits.transfer,
         "sharpness": limits.sharp,
         "coverage_matched": limits.coverage * figures["coverage_real"],
+        "kinds": limits.kinds * figures["kinds_real"],
     }
     at_most = {
         "kid_floors": limits.kid,
         "kid_segmenter_floors": limits.kid,
         "memorised": limits.memorised,
         "sharpness": 1 / limits.sharp,
+        "auc": auc_real + limits.auc * (1 - auc_real),
+        "copied": usual + limits.copied + quality_masks.ERRORS * chance,
     }
     checks = []
     for name, limit in at_least.items():

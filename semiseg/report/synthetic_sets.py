@@ -50,7 +50,7 @@ def section(s: Study) -> dict[str, Any]:
         "missing": len(used) - len(folders),
         "columns": _heads([used[name] for name in names]),
         "rows": check_rows([cards[name] for name in names]),
-        "verdict": verdict(list(cards.values()), generated),
+        "verdict": verdict(list(cards.values()), generated, _affected(s, rejected)),
         "advice": advice(s.data, len(rejected), _steps([folders[name] for name in rejected])),
     }
 
@@ -72,6 +72,25 @@ def _cards(folders: dict[str, Path]) -> dict[str, Card]:
         if {"passed", "checks"} <= card.keys():
             cards[name] = card
     return cards
+
+
+def _affected(s: Study, rejected: Sequence[str]) -> list[str]:
+    """The mixes that learnt from rejected sets, in words: kind, budget, ratios, label subsets."""
+    ratios: dict[tuple[str, int], set[float]] = {}
+    subsets: dict[tuple[str, int], set[str]] = {}
+    for run in s.runs:
+        if not run.ratio or run.config.get("synthetic") not in rejected:
+            continue
+        key = (source_title(run.source) or str(run.config["synthetic"]), run.labels)
+        ratios.setdefault(key, set()).add(run.ratio)
+        subsets.setdefault(key, set()).add(str(run.label_subset))
+    texts = []
+    for key, values in ratios.items():
+        title, labels = key
+        ratio = " and ".join(f"{value:g}" for value in sorted(values))
+        subset = ", ".join(sorted(subsets[key]))
+        texts.append(f"{title}, {labels} annotated, ratio {ratio}, label subset {subset}")
+    return texts
 
 
 def _steps(folders: Sequence[Path]) -> list[int]:

@@ -1,0 +1,362 @@
+"""Whether the masks of a set belong to its images and lie where the images' edges are, beside the
+same of held-out real pairs.
+
+What is asked here does not depend on the label budget: the edges of an image speak for themselves,
+and the segmenter that is asked (the referee) has learnt from half of the held-out pairs. It had no
+part in the filter, so a filtered set is not judged by what it was filtered with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from scipy import ndimage
+
+from semiseg.generators.mask_offsets import offsets
+from semiseg.types import IGNORE
+
+OTHERS = 20
+"""Masks of other pairs that are tried on each image."""
+BETTER = 0.1
+"""A mask is foreign if more than this share of the others fits the image better."""
+POOR = 0.1
+"""Quantile of the Dice of held-out pairs: a pair below it is poor."""
+FAR = 0.95
+"""Quantile of the offsets of held-out masks: a mask beyond it is misplaced."""
+ERRORS = 3.0
+"""Standard errors that a limit leaves to chance."""
+LEAST_PAIRS = 8
+"""Fewer held-out pairs tell nothing."""
+
+
+class Evidence(NamedTuple):
+    """What is known of each pair's mask; NaN where nothing is.
+
+    Attributes:
+      move: ``(N, 2)`` pixels by which the mask would have to move.
+      size: ``(N,)`` pixels by which it would have to grow.
+      foreign: ``(N,)`` share of other masks that fit the referee's prediction better.
+      dice: ``(N, K − 1)`` of mask and prediction, each class.
+      area: ``(N, K − 1)`` logarithm of the prediction's area over the mask's, each class.
+    """
+
+    move: np.ndarray
+    size: np.ndarray
+    foreign: np.ndarray
+    dice: np.ndarray
+    area: np.ndarray
+
+
+class Row(NamedTuple):
+    """A check of the masks: what was measured, and the limit (``sign`` ">=" or "<=")."""
+
+    name: str
+    value: float
+    sign: str
+    limit: float
+
+    @property
+    def passed(self) -> bool:
+        if self.sign == ">=":
+            return self.value >= self.limit
+        return self.value <= self.limit
+
+
+def evidence(
+    images: np.ndarray, labels: np.ndarray, predictions: np.ndarray, classes: int
+) -> Evidence:
+    """The evidence of each pair.
+
+    Args:
+      images: ``(N, H, W, C)``.
+      labels: ``(N, H, W)``.
+      predictions: ``(N, H, W)``, the referee's.
+      classes: K, with the background.
+
+    >>> label = np.zeros((2, 16, 16), int)
+    >>> label[0, 4:12, 4:12] = 1
+    >>> label[1, 2:6, 2:6] = 1
+    >>> known = evidence(200 * label[..., None], label, label, 2)
+    >>> known.foreign.tolist(), known.dice.tolist()
+    ([0.0, 0.0], [[1.0], [1.0]])
+    """
+    offset = offsets(images, labels)
+    dice = np.full((len(labels), classes - 1), np.nan)
+    area = np.full((len(labels), classes - 1), np.nan)
+    valid = labels != IGNORE
+    for k in range(1, classes):
+        of_mask = ((labels == k) & valid).sum((1, 2))
+        of_prediction = ((predictions == k) & valid).sum((1, 2))
+        both = ((labels == k) & (predictions == k)).sum((1, 2))
+        some = of_mask > 0
+        dice[some, k - 1] = (2 * both / np.maximum(of_mask + of_prediction, 1))[some]
+        area[some, k - 1] = np.log((of_prediction + 1) / (of_mask + 1))[some]
+    return Evidence(offset.move, offset.size, _foreign(labels, predictions), dice, area)
+
+
+def _foreign(labels: np.ndarray, predictions: np.ndarray) -> np.ndarray:
+    """``(N,)`` share of other masks with a larger Dice with the prediction than the mask has."""
+    n = len(labels)
+    mask = ((labels != 0) & (labels != IGNORE)).reshape(n, -1).astype(np.float32)
+    prediction = (predictions != 0).reshape(n, -1).astype(np.float32)
+    area = mask.sum(1)
+    # rows are predictions, columns masks
+    dice = 2 * (prediction @ mask.T) / (prediction.sum(1)[:, None] + area + 1e-6)
+    rng = np.random.default_rng(0)
+    share = np.full(n, np.nan)
+    for i in range(n):
+        others = rng.permutation(np.delete(np.arange(n), i))[:OTHERS]
+        if area[i] and len(others):
+            share[i] = (dice[i, others] > dice[i, i] + 1e-6).mean()
+    return share
+
+
+# ------------------------------------------------------------------ checks
+def checks(of_set: Evidence, held_out: Evidence) -> list[Row]:
+    """The masks of a set beside those of held-out real pairs.
+
+    Each limit is a tolerance, in units that mean something, and three standard errors of the
+    difference to the held-out pairs, so that few of them make the check weak and not wrong.
+
+    - ``foreign``: share of masks that fit their image worse than masks of other images do;
+    - ``moved``, ``grown``: pixels by which the median mask is off, to any side, or in size;
+    - ``misplaced``: share of masks that are further off than 95 % of held-out ones;
+    - ``poor``: share of pairs with a lower Dice with the referee's prediction than 90 % of held-out
+      ones;
+    - ``area``: logarithm of the area by which the referee sees more or less of a class than the
+      masks do, of the worst class;
+    - ``class_agreement``: Dice of the worst class, as a share of that of held-out pairs.
+
+    Args:
+      of_set: of the set.
+      held_out: of real pairs that neither a generator nor the referee has seen.
+
+    Returns:
+      The checks that the held-out pairs allow.
+    """
+    if np.isfinite(held_out.size).sum() < LEAST_PAIRS:
+        return []
+    rows = _placement(of_set, held_out)
+    foreign = _share(of_set.foreign > BETTER, of_set.foreign)
+    of_held_out = _share(held_out.foreign > BETTER, held_out.foreign)
+    rows.append(
+        Row("foreign", foreign, "<=", _bound(of_held_out, of_set.foreign, held_out.foreign))
+    )
+    return [*rows, *_agreement(of_set, held_out)]
+
+
+def _placement(of_set: Evidence, held_out: Evidence) -> list[Row]:
+    centre = np.nanmedian(held_out.move, 0)
+    usual_size = np.nanmedian(held_out.size)
+    move = of_set.move - centre
+    size = of_set.size - usual_size
+    moved = np.hypot(*_median(move))
+    error = np.hypot(*(_error(a, b) for a, b in zip(of_set.move.T, held_out.move.T, strict=True)))
+    grown = abs(_median(size))
+    size_error = _error(of_set.size, held_out.size)
+    distance = np.hypot(*(held_out.move - centre).T)
+    border = max(0.5, np.nanquantile(distance, FAR))
+    size_border = max(0.5, np.nanquantile(np.abs(held_out.size - usual_size), FAR))
+    far = (np.hypot(*move.T) > border) | (np.abs(size) > size_border)
+    far_held_out = (distance > border) | (np.abs(held_out.size - usual_size) > size_border)
+    usual = _share(far_held_out, held_out.size)
+    return [
+        Row("moved", float(moved), "<=", float(0.3 + ERRORS * error)),
+        Row("grown", float(grown), "<=", float(0.35 + ERRORS * size_error)),
+        Row(
+            "misplaced",
+            _share(far, of_set.size),
+            "<=",
+            0.05 + _bound(usual, of_set.size, held_out.size),
+        ),
+    ]
+
+
+def _agreement(of_set: Evidence, held_out: Evidence) -> list[Row]:
+    of_pairs = _means(held_out.dice)
+    dice = _means(of_set.dice)
+    border = np.nanquantile(of_pairs, POOR)
+    poor = _share(dice < border, dice)
+    rows = [Row("poor", poor, "<=", 0.05 + _bound(POOR, dice, of_pairs))]
+    ratios = []
+    biases = []
+    for k in range(held_out.dice.shape[1]):
+        if np.isfinite(held_out.dice[:, k]).sum() < LEAST_PAIRS:
+            continue
+        usual = float(np.nanmean(held_out.dice[:, k]))
+        ratios.append(_mean(of_set.dice[:, k]) / max(usual, 1e-6))
+        bias = abs(_median(of_set.area[:, k]) - _median(held_out.area[:, k]))
+        biases.append((bias, ERRORS * _error(of_set.area[:, k], held_out.area[:, k])))
+    if not ratios:
+        return rows
+    worst = max(biases, key=_excess)
+    return [
+        *rows,
+        Row("area", float(worst[0]), "<=", float(0.15 + worst[1])),
+        Row("class_agreement", float(min(ratios)), ">=", 0.8),
+    ]
+
+
+def _excess(bias: tuple[float, float]) -> float:
+    return bias[0] - bias[1]
+
+
+def _share(of: np.ndarray, where: np.ndarray) -> float:
+    """Share of the known ones; 1 where nothing is known."""
+    known = np.isfinite(where)
+    if not known.any():
+        return 1.0
+    return float(of[known].mean())
+
+
+def _bound(share: float, a: np.ndarray, b: np.ndarray) -> float:
+    """``share`` and three standard errors of the difference of two shares."""
+    counts = [max(int(np.isfinite(x).sum()), 1) for x in (a, b)]
+    spread = max(share, 1 / counts[1])
+    error = np.sqrt(spread * (1 - spread) * (1 / counts[0] + 1 / counts[1]))
+    return float(share + ERRORS * error)
+
+
+def _median(x: np.ndarray) -> np.ndarray:
+    """Over the first axis, without NaN; infinite where nothing is known."""
+    if not np.isfinite(x).any():
+        return np.full(x.shape[1:], np.inf)
+    return np.asarray(np.nanmedian(x, 0))
+
+
+def _mean(x: np.ndarray) -> float:
+    if not np.isfinite(x).any():
+        return 0.0
+    return float(np.nanmean(x))
+
+
+def _means(x: np.ndarray) -> np.ndarray:
+    """Mean of each row ``(N, K)`` without NaN."""
+    known = np.isfinite(x)
+    sums = np.where(known, x, 0).sum(1)
+    return np.where(known.any(1), sums / np.maximum(known.sum(1), 1), np.nan)
+
+
+def _error(a: np.ndarray, b: np.ndarray) -> float:
+    """Standard error of the difference of two medians, from the quartiles."""
+    squares = 0.0
+    for x in (a, b):
+        known = x[np.isfinite(x)]
+        if len(known) < 2:
+            return 0.0
+        low, high = np.quantile(known, [0.25, 0.75])
+        # 1.2533 / sqrt(n) is the error of a normal median, 1.349 its quartiles' distance
+        squares += (1.2533 * (high - low) / 1.349) ** 2 / len(known)
+    return float(np.sqrt(squares))
+
+
+# ------------------------------------------------------------------ power
+DRAWS = 25
+"""Sets that are drawn to count how often a check rejects."""
+MOST = 48
+"""Held-out pairs whose masks are spoilt."""
+SPOILT_SHARE = 0.18
+"""Share of masks that are exchanged."""
+
+
+def _wrong(labels: np.ndarray) -> np.ndarray:
+    """Every mask is another pair's."""
+    return np.roll(labels, 1, 0)
+
+
+def _to_the_right(labels: np.ndarray) -> np.ndarray:
+    return np.roll(labels, 1, 2)
+
+
+def _larger(labels: np.ndarray) -> np.ndarray:
+    """Each class two pixels larger, where there was background."""
+    size = (1, 5, 5)
+    swollen = ndimage.maximum_filter(np.where(labels == IGNORE, 0, labels), size)
+    return np.where(labels == 0, swollen, labels)
+
+
+def _smaller(labels: np.ndarray) -> np.ndarray:
+    """The foreground one pixel smaller."""
+    foreground = (labels != 0) & (labels != IGNORE)
+    inner = ndimage.minimum_filter(foreground, (1, 3, 3))
+    return np.where(foreground & ~inner, 0, labels)
+
+
+SPOILT: dict[str, tuple[Callable[[np.ndarray], np.ndarray], float]] = {
+    "masks shifted by 1 pixel": (_to_the_right, 1.0),
+    "masks dilated by 2 pixels": (_larger, 1.0),
+    "masks eroded by 1 pixel": (_smaller, 1.0),
+    "18 % wrong masks": (_wrong, SPOILT_SHARE),
+}
+"""What is done to masks to know the power, and to which share of them."""
+
+
+ENOUGH = 0.8
+"""Power below which a report cannot tell."""
+
+
+def missed(power: dict[str, float]) -> list[str]:
+    """The kinds of spoilt masks that a report cannot tell from right ones; all where nothing is
+    known.
+
+    >>> missed({"real pairs": 0.0, "masks shifted by 1 pixel": 0.5, "18 % wrong masks": 0.9})
+    ['masks shifted by 1 pixel', 'masks dilated by 2 pixels', 'masks eroded by 1 pixel']
+    """
+    return [kind for kind in SPOILT if power.get(kind, 0.0) < ENOUGH]
+
+
+def power(
+    images: np.ndarray,
+    labels: np.ndarray,
+    predictions: np.ndarray,
+    held_out: Evidence,
+    size: int,
+) -> dict[str, float]:
+    """How often the checks of the masks would reject a set of ``size`` real pairs whose masks are
+    spoilt, by kind; "real pairs" is how often they would reject unspoilt ones.
+
+    The pairs are held-out ones, drawn with replacement.
+
+    Args:
+      images: ``(N, H, W, C)``, held out.
+      labels: ``(N, H, W)``.
+      predictions: ``(N, H, W)``, the referee's.
+      held_out: evidence of these pairs.
+      size: pairs of a set.
+    """
+    if not checks(held_out, held_out):
+        return {}
+    some = slice(0, MOST)
+    classes = held_out.dice.shape[1] + 1
+    count = len(labels[some])
+    rng = np.random.default_rng(0)
+    result = {"real pairs": _rejections(held_out, held_out, 0.0, held_out, size, rng)}
+    right = Evidence(*(array[some] for array in held_out))
+    for kind, (spoil, share) in SPOILT.items():
+        spoilt = spoil(labels[some])
+        bad = evidence(images[:count], spoilt, predictions[:count], classes)
+        result[kind] = _rejections(bad, right, share, held_out, size, rng)
+    return result
+
+
+def _rejections(
+    bad: Evidence,
+    good: Evidence,
+    share: float,
+    held_out: Evidence,
+    size: int,
+    rng: np.random.Generator,
+) -> float:
+    """Share of drawn sets, of which ``share`` is bad, that a check rejects."""
+    rejected = 0
+    for _ in range(DRAWS):
+        index = rng.integers(len(good.size), size=size)
+        is_bad = np.arange(size) < round(share * size)
+        arrays = []
+        for of_bad, of_good in zip(bad, good, strict=True):
+            selector = is_bad.reshape(-1, *[1] * (of_bad.ndim - 1))
+            arrays.append(np.where(selector, of_bad[index], of_good[index]))
+        rejected += not all(row.passed for row in checks(Evidence(*arrays), held_out))
+    return rejected / DRAWS
