@@ -74,7 +74,8 @@ def import_set(
     for note in files.notes:
         if say is not None:
             say(note)
-    command = data_card.command(format, source, name, options)
+    flags = options | {"allow_near_duplicates": allow_near_duplicates or None}
+    command = data_card.command(format, source, name, flags)
     origin = provenance.of_pairs(Path(source).expanduser())
     before = guard.stored_images(name, root)
     with _building(place, overwrite) as folder:
@@ -91,13 +92,11 @@ def import_set(
             provenance.write(folder / provenance.FILE, origin)
         card = data_card.card(name, facts, records.counts, command)
         (folder / data_card.FILE).write_text(card, encoding="utf-8")
-        if say is not None:
-            for note in records.seen.twins():
-                say(note)
         description = json.dumps(facts, indent=1)
         (folder / set_folder.DESCRIPTION).write_text(description, encoding="utf-8")
     info = store.info(name, root)
-    for message in wall.record_import(info, before, records.seen.hashes, command):
+    messages = wall.record_import(info, before, records.seen.hashes, command)
+    for message in (*records.seen.twins(), *messages):
         if say is not None:
             say(message)
     return info
