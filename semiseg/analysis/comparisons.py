@@ -195,7 +195,7 @@ def correct(comparisons: Sequence[Comparison], primary: Primary | None = None) -
         if first:
             results.append(_with_family(c, c.p, 1))
         else:
-            results.append(_with_family(c, float(np.fmax(gate, next(corrected))), tests))
+            results.append(_with_family(c, float(np.maximum(gate, next(corrected))), tests))
     return results
 
 

@@ -175,6 +175,14 @@ def test_a_declared_comparison_is_tested_by_itself_and_gates_the_others():
         study(runs, primary=Primary("method9", 4))
 
 
+def test_what_could_not_be_tested_has_no_verdict():
+    """One run on one subject a side, as in a table of means. Catches a p of 0 for no test at all."""
+    runs = [run_of("supervised", 4, 0, 0, {"val": np.array([0.7])})]
+    runs += [run_of(f"method{i}", 4, 0, 0, {"val": np.array([0.7 + 0.1 * i])}) for i in (1, 2)]
+    for c in study(Runs(runs)).comparisons:
+        assert np.isnan(c.p_holm) and not c.significant
+
+
 def test_all_pairs_and_any_baseline():
     """Catches a family of pairs that is short of one, or compared the wrong way round."""
     runs = family(np.random.default_rng(7), 3, (4,))
