@@ -2,7 +2,7 @@
 subsets overlap?
 
 Command: python experiments/simulate_coverage.py
-(writes experiments/results/coverage.csv; TIME)
+(writes experiments/results/coverage.csv; 1784 s beside much other work)
 
 Scores are made from a latent value with effects of label subset, seed, subject, subset × subject
 and residual, in the proportions of the committed nuclei and ACDC runs, by the score's own scale:

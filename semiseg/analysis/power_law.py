@@ -41,8 +41,8 @@ _GRID = 25
 REACH = 4.0
 REACH_OF_THREE = 2.0
 """Multiple of the largest budget up to which a power law is followed: through four budgets or more,
-and through three. There its interval covers 0.90 to 0.98; through three budgets it covers 0.86 at 4
-times the largest and 0.74 at 16 times (experiments/results/coverage.csv).
+and through three. Up to there its interval covers 0.91 to 0.98; through three budgets it covers
+0.89 at 4 times the largest and 0.77 at 16 times (experiments/results/coverage.csv).
 """
 
 
