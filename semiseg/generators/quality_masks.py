@@ -153,7 +153,8 @@ def _placement(of_set: Evidence, held_out: Evidence) -> list[Row]:
     move = of_set.move - centre
     size = of_set.size - usual_size
     moved = np.hypot(*_median(move))
-    error = np.hypot(*(_error(a, b) for a, b in zip(of_set.move.T, held_out.move.T, strict=True)))
+    errors = [_error(of_set.move[:, axis], held_out.move[:, axis]) for axis in range(2)]
+    error = float(np.hypot(*errors))
     grown = abs(_median(size))
     size_error = _error(of_set.size, held_out.size)
     distance = np.hypot(*(held_out.move - centre).T)
