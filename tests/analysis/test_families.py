@@ -12,6 +12,7 @@ from semiseg.analysis.arms import BASELINE
 from semiseg.analysis.clusters import Between
 from semiseg.analysis.declaration import Primary
 from semiseg.analysis.families import Difference, family_test
+from semiseg.analysis.load import load_runs
 from semiseg.analysis.runs import Run, Runs
 from semiseg.analysis.scores import Scores
 from semiseg.analysis.statistics import Spread
@@ -175,11 +176,12 @@ def test_a_declared_comparison_is_tested_by_itself_and_gates_the_others():
         study(runs, primary=Primary("method9", 4))
 
 
-def test_what_could_not_be_tested_has_no_verdict():
-    """One run on one subject a side, as in a table of means. Catches a p of 0 for no test at all."""
+def test_what_could_not_be_tested_has_no_verdict(tmp_path):
+    """A table of means with one run a side. Catches a p of 0 for no test at all."""
     runs = [run_of("supervised", 4, 0, 0, {"val": np.array([0.7])})]
     runs += [run_of(f"method{i}", 4, 0, 0, {"val": np.array([0.7 + 0.1 * i])}) for i in (1, 2)]
-    for c in study(Runs(runs)).comparisons:
+    Runs(runs).write_csv(tmp_path / "results.csv")
+    for c in study(load_runs(tmp_path / "results.csv")).comparisons:
         assert np.isnan(c.p_holm) and not c.significant
 
 
