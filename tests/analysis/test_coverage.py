@@ -38,20 +38,96 @@ SPEC.loader.exec_module(simulation)
 @pytest.mark.parametrize(
     ("setting", "plain_at_most"),
     [
-        (("Dice", True, 0, 0, 5, 1, 164), 0.90),
-        (("failing Dice", True, 0, 0, 5, 3, 60), 0.80),
-        (("HD95", True, 0, 0, 5, 3, 60), 0.88),
-        (("Dice", False, 8, 16, 5, 1, 60), 0.88),
-        (("Dice", False, 128, 394, 5, 3, 60), 0.92),
-        (("difference in HD95", False, 8, 16, 5, 1, 60), 0.87),
-        (("difference in Dice, one fails", True, 8, 16, 5, 3, 60), 0.80),
+        (
+            simulation.Setting(
+                scores="Dice",
+                grouped=True,
+                labels=0,
+                pool=0,
+                subsets=5,
+                seeds=1,
+                subjects=164,
+            ),
+            0.90,
+        ),
+        (
+            simulation.Setting(
+                scores="failing Dice",
+                grouped=True,
+                labels=0,
+                pool=0,
+                subsets=5,
+                seeds=3,
+                subjects=60,
+            ),
+            0.80,
+        ),
+        (
+            simulation.Setting(
+                scores="HD95",
+                grouped=True,
+                labels=0,
+                pool=0,
+                subsets=5,
+                seeds=3,
+                subjects=60,
+            ),
+            0.88,
+        ),
+        (
+            simulation.Setting(
+                scores="Dice",
+                grouped=False,
+                labels=8,
+                pool=16,
+                subsets=5,
+                seeds=1,
+                subjects=60,
+            ),
+            0.88,
+        ),
+        (
+            simulation.Setting(
+                scores="Dice",
+                grouped=False,
+                labels=128,
+                pool=394,
+                subsets=5,
+                seeds=3,
+                subjects=60,
+            ),
+            0.92,
+        ),
+        (
+            simulation.Setting(
+                scores="difference in HD95",
+                grouped=False,
+                labels=8,
+                pool=16,
+                subsets=5,
+                seeds=1,
+                subjects=60,
+            ),
+            0.87,
+        ),
+        (
+            simulation.Setting(
+                scores="difference in Dice, one fails",
+                grouped=True,
+                labels=8,
+                pool=16,
+                subsets=5,
+                seeds=3,
+                subjects=60,
+            ),
+            0.80,
+        ),
     ],
 )
 def test_interval_covers_where_students_does_not(setting, plain_at_most):
     """400 tables. Catches look-alike subjects counted as single ones, overlap of label subsets left
     out, and the skewness of failing subjects and of distances.
     """
-    setting = simulation.Setting(*setting)
     row = simulation.coverage(setting, simulation.truth(setting.scores), 400, seed=3)
     assert row["plain"] < plain_at_most
     assert 0.92 <= row["rate"] <= 0.985
