@@ -59,8 +59,20 @@ class Effects(NamedTuple):
     residual: float
 
 
-DICE = Effects(0.25, 0.1, 1.0, 0.7, 0.3)
-DISTANCE = Effects(0.2, 0.1, 0.5, 0.6, 0.3)
+DICE = Effects(
+    subset=0.25,
+    seed=0.1,
+    subject=1.0,
+    interaction=0.7,
+    residual=0.3,
+)
+DISTANCE = Effects(
+    subset=0.2,
+    seed=0.1,
+    subject=0.5,
+    interaction=0.6,
+    residual=0.3,
+)
 
 
 class Setting(NamedTuple):
@@ -223,11 +235,20 @@ def coverage(setting: Setting, true: float, count: int, seed: int = 0) -> dict[s
         plain.append(abs(s.mean - true) <= half)
         ratio.append((interval.high - interval.low) / (2 * half))
     groups = len(set(group_S)) if setting.grouped else 0
-    size = (setting.labels, setting.pool, setting.subsets, setting.seeds, setting.subjects)
-    rates = (np.mean(hits), np.mean(plain), np.median(ratio))
-    rounded = [round(float(rate), 4) for rate in rates]
-    row = ("interval of a mean", setting.scores, groups, *size, count, *rounded)
-    return dict(zip(COLUMNS, row, strict=True))
+    return {
+        "what": "interval of a mean",
+        "scores": setting.scores,
+        "groups": groups,
+        "labels": setting.labels,
+        "pool": setting.pool,
+        "subsets": setting.subsets,
+        "seeds": setting.seeds,
+        "subjects": setting.subjects,
+        "tables": count,
+        "rate": round(float(np.mean(hits)), 4),
+        "plain": round(float(np.mean(plain)), 4),
+        "width": round(float(np.median(ratio)), 4),
+    }
 
 
 def settings() -> Iterator[Setting]:
@@ -250,7 +271,13 @@ LAWS = ((4, 8, 16), (4, 8, 16, 32), (4, 8, 16, 32, 64))
 def power_laws(count: int, seed: int = 0) -> list[dict[str, object]]:
     """Rows on the power law: 3 subsets × 3 seeds × 20 subjects, the truth is a power law."""
     rng = np.random.default_rng(seed)
-    effects = Effects(0.03, 0.01, 0.12, 0.06, 0.03)
+    effects = Effects(
+        subset=0.03,
+        seed=0.01,
+        subject=0.12,
+        interaction=0.06,
+        residual=0.03,
+    )
     setting = Setting("", False, 0, 0, 3, 3, 20)
     subset_R = np.repeat(np.arange(3), 3).tolist()
     rows = []
@@ -267,8 +294,22 @@ def power_laws(count: int, seed: int = 0) -> list[dict[str, object]]:
         for i, distance in enumerate(DISTANCES):
             what = f"power law through {len(budgets)} budgets at {distance:g} times the largest"
             rate = round(float(hits[i] / count), 4)
-            row = (what, "Dice", 0, 0, 0, 3, 3, 20, count, rate, rate, 1.0)
-            rows.append(dict(zip(COLUMNS, row, strict=True)))
+            rows.append(
+                {
+                    "what": what,
+                    "scores": "Dice",
+                    "groups": 0,
+                    "labels": 0,
+                    "pool": 0,
+                    "subsets": 3,
+                    "seeds": 3,
+                    "subjects": 20,
+                    "tables": count,
+                    "rate": rate,
+                    "plain": rate,
+                    "width": 1.0,
+                }
+            )
     return rows
 
 

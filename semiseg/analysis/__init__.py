@@ -6,6 +6,7 @@ It computes; :mod:`semiseg.report` draws and says. Read it in this order::
     results_csv.py     the table of means, both ways; scores_csv.py, the subjects beside it
     arms.py            which runs are replicates of one compared setting, and its name
     pairing.py         tables runs × subjects of several settings with the same rows
+    design.py          groups of subjects and overlap of a table; groups.py, where they come from
     statistics.py      intervals and tests of means; subject_tests.py, bootstrap.py
     study.py           all of this for one data set and metric: cells and comparisons
     curves.py          learning curves and label equivalence; worth.py, those of a study
