@@ -7,11 +7,12 @@ import functools
 import jax
 import numpy as np
 import pytest
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import gaussian_filter, maximum_filter, minimum_filter
 
+from semiseg.data import store
 from semiseg.data.frame import Frame
 from semiseg.errors import UserError
-from semiseg.generators import measures
+from semiseg.generators import judge, masks, measures, quality_masks
 from semiseg.generators.quality_report import assess
 from semiseg.generators.quality_sets import Pairs, Reference, read_reference
 
@@ -28,6 +29,25 @@ def optimised():
     jax.config.update("jax_disable_most_optimizations", False)
     yield
     jax.config.update("jax_disable_most_optimizations", before)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def trained_once():
+    """The segmenters of a budget are the same for every set that they judge."""
+    train = judge.train
+    known = {}
+
+    def remembering(images, labels, parts, classes, **options):
+        keys = [(images[part].tobytes(), labels[part].tobytes(), str(options)) for part in parts]
+        missing = [i for i, key in enumerate(keys) if key not in known]
+        wanted = [parts[i] for i in missing]
+        model, params = train(images, labels, wanted, classes, **options)
+        known.update(zip([keys[i] for i in missing], params, strict=True))
+        return model, [known[key] for key in keys]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(judge, "train", remembering)
+        yield
 
 
 @functools.cache
@@ -75,12 +95,101 @@ def blurred(fake: Pairs, seen: Pairs) -> Pairs:
     return fake._replace(images=soft.astype(np.uint8))
 
 
+def blurred_with_noise(fake: Pairs, seen: Pairs) -> Pairs:
+    """A blur of one pixel, and as much noise as it took of the fine contrast."""
+    images = fake.images.astype(np.float32)
+    soft = gaussian_filter(images, (0, 1, 1, 0))
+    lost = (images - soft).std((1, 2, 3), keepdims=True)
+    noisy = soft + lost * np.random.default_rng(0).normal(size=images.shape)
+    return fake._replace(images=noisy.clip(0, 255).astype(np.uint8))
+
+
+def few_kinds(fake: Pairs, seen: Pairs) -> Pairs:
+    """Three kinds of picture, each in eight orientations."""
+    groups = {case.name: case.group for case in store.read_split("nuclei", "train", None)}
+    kinds = np.array([groups[name] for name in fake.names])
+    names, counts = np.unique(kinds, return_counts=True)
+    chosen = names[np.argsort(-counts)[2:5]]
+    index = np.resize(np.flatnonzero(np.isin(kinds, chosen)), SET)
+    turned = [np.rot90(fake.images[j], i // 12 % 4) for i, j in enumerate(index)]
+    masks = [np.rot90(fake.labels[j], i // 12 % 4) for i, j in enumerate(index)]
+    return fake._replace(images=np.stack(turned), labels=np.stack(masks))
+
+
+def shifted(fake: Pairs, seen: Pairs) -> Pairs:
+    """Masks one pixel to the right."""
+    return fake._replace(labels=np.roll(fake.labels, 1, 2))
+
+
+def dilated(fake: Pairs, seen: Pairs) -> Pairs:
+    """Masks two pixels larger."""
+    return fake._replace(labels=maximum_filter(fake.labels, (1, 5, 5)))
+
+
+def eroded(fake: Pairs, seen: Pairs) -> Pairs:
+    """Masks one pixel smaller."""
+    return fake._replace(labels=minimum_filter(fake.labels, (1, 3, 3)))
+
+
+def some_wrong(fake: Pairs, seen: Pairs) -> Pairs:
+    """18 % of the masks are another image's."""
+    labels = fake.labels.copy()
+    labels[: round(0.18 * SET)] = fake.labels[1 : 1 + round(0.18 * SET)]
+    return fake._replace(labels=labels)
+
+
+def unlabelled_copies(fake: Pairs, seen: Pairs) -> Pairs:
+    """Unlabelled training images, as they are."""
+    unlabelled = unlabelled_pairs()
+    return unlabelled._replace(subjects=np.full(SET, ""))
+
+
+def warped_copies(fake: Pairs, seen: Pairs) -> Pairs:
+    """Seen pairs, turned and bent."""
+    index = np.resize(np.arange(len(seen.names)), SET)
+    varied = []
+    for i, j in enumerate(index):
+        rng = np.random.default_rng(i)
+        varied.append(masks.vary(seen.labels[j], rng, image=seen.images[j]))
+    return Pairs(
+        np.array([f"warped{i}" for i in range(SET)]),
+        np.stack([np.asarray(v.image) for v in varied]),
+        np.stack([v.label for v in varied]),
+        seen.subjects[index],
+    )
+
+
 BAD = {
     collapsed: "distinct",
     memorising: "memorised",
-    mask_ignoring: "agreement",
+    mask_ignoring: "foreign",
     blurred: "sharpness",
 }
+SUBTLE = {
+    blurred_with_noise: "auc",
+    few_kinds: "kinds",
+    shifted: "moved",
+    dilated: "grown",
+    eroded: "grown",
+    some_wrong: "foreign",
+    unlabelled_copies: "copied",
+    warped_copies: "copied",
+}
+"""Bad sets whose means look right."""
+
+
+def unlabelled_pairs() -> Pairs:
+    """Training pairs that are neither in the largest budget nor presented."""
+    known = read_reference("nuclei", None, Frame(SIDE), 0, 0)
+    order = np.random.default_rng(3).permutation(len(known.seen.names))
+    index = order[SEEN + SET : SEEN + 2 * SET]
+    return Pairs(*(np.asarray(array)[index] for array in known.seen))
+
+
+def of_budget(labels: int) -> Reference:
+    """The reference of a label budget, of the first seen pairs."""
+    real, _ = nuclei()
+    return real._replace(seen=Pairs(*(array[:labels] for array in real.seen)))
 
 
 def failed(report: dict) -> set[str]:
@@ -103,6 +212,47 @@ def test_bad_sets_are_rejected_for_their_own_reason(make, reason):
     report = assess(make(fresh, real.seen), real, steps=STEPS)
     assert not report["passed"]
     assert reason in failed(report), report["figures"]
+
+
+@pytest.mark.parametrize("labels", [4, 8, 32])
+def test_real_images_pass_at_every_budget(labels):
+    """Catches limits that follow from a handful of seen pairs."""
+    _, fresh = nuclei()
+    report = assess(fresh, of_budget(labels), steps=STEPS // 2)
+    assert report["passed"], (failed(report), report["figures"])
+    assert report["cannot_tell"] == []
+    assert report["power"]["real pairs"] <= 0.1
+
+
+@pytest.mark.parametrize("labels", [8, 32])
+@pytest.mark.parametrize("make, reason", SUBTLE.items(), ids=[make.__name__ for make in SUBTLE])
+def test_subtle_faults_are_rejected_for_their_own_reason(make, reason, labels):
+    """Catches a report of means: each of these sets passed one that had no other limits."""
+    _, fresh = nuclei()
+    real = of_budget(labels)
+    report = assess(make(fresh, real.seen), real, steps=STEPS // 2)
+    assert not report["passed"]
+    assert reason in failed(report), report["figures"]
+
+
+def test_copies_that_the_filter_passes_are_still_copies():
+    """Catches a filter that is asked whether its own result is right."""
+    real = of_budget(8)
+    copies_of_seen = warped_copies(nuclei()[1], real.seen)
+    first = assess(copies_of_seen, real, steps=STEPS // 2)
+    passes = np.array([sample["keep"] for sample in first["samples"]])
+    assert passes.sum() > 10
+    filtered = Pairs(*(array[passes] for array in copies_of_seen))
+    assert "copied" in failed(assess(filtered, real, steps=STEPS // 2))
+
+
+def test_few_held_out_pairs_are_said_to_tell_little():
+    """Catches a verdict on masks from a handful of held-out pairs, that reads like any other."""
+    real = of_budget(8)
+    few = Pairs(*(array[:4] for array in real.held_out))
+    report = assess(nuclei()[1], real._replace(held_out=few), steps=2)
+    assert report["power"] == {}
+    assert report["cannot_tell"] == list(quality_masks.SPOILT)
 
 
 def test_filter_drops_the_bad_samples_alone():
