@@ -22,7 +22,11 @@ from semiseg.runner.external import Masked, score_masks
 @pytest.fixture(scope="module")
 def trained(tiny, tmp_path_factory) -> Path:
     """A finished run on the pictures."""
-    return semiseg.run(tiny, tmp_path_factory.mktemp("runs") / "own", progress=False).path
+    return semiseg.run(
+        tiny,
+        tmp_path_factory.mktemp("runs") / "own",
+        progress=False,
+    ).path
 
 
 @pytest.fixture(scope="module")
@@ -97,14 +101,26 @@ def test_the_masks_of_predict_give_the_runs_own_rows(trained, tiny_folder, root,
 def test_volumes_give_the_runs_own_rows(dims, hearts, tiny, tmp_path):
     """Catches slices cut along another axis than predict's, in the wrong order, or of a part."""
     source, root = hearts
-    net = dataclasses.replace(tiny.net, dims=dims)
+    net = dataclasses.replace(
+        tiny.net,
+        dims=dims,
+    )
     trial = dataclasses.replace(
         tiny, data="hearts", root=str(root), net=net, steps=60, labels=4, depth=4, image_size=24
     )
-    run = semiseg.run(trial, tmp_path / "own", progress=False).path
+    run = semiseg.run(
+        trial,
+        tmp_path / "own",
+        progress=False,
+    ).path
     flags = [f"--input={source / 'val' / 'images'}", f"--output={tmp_path / 'masks'}"]
     assert main(["predict", str(run), *flags]) == 0
-    score(tmp_path / "masks", tmp_path / "scored", "hearts", root)
+    score(
+        tmp_path / "masks",
+        tmp_path / "scored",
+        "hearts",
+        root,
+    )
     assert rows_of(tmp_path / "scored") == rows_of(run)
 
 
@@ -119,22 +135,44 @@ def test_slices_and_pictures_are_read(suffix, hearts, tmp_path):
             Image.fromarray(case.label).save(folder / f"{case.name}.png")
         else:
             np.save(folder / f"{case.name}.npy", case.label.astype(np.int64))
-    rows = score(folder, tmp_path / "out", "hearts", root).rows
+    rows = score(
+        folder,
+        tmp_path / "out",
+        "hearts",
+        root,
+    ).rows
     assert {row.value for row in rows if row.metric == "dice"} == {1.0}
 
 
 def test_white_masks_are_read_as_an_import_reads_them(root, tmp_path):
     """Catches a mask of 0 and 255 that is refused, or scored as IGNORE."""
-    folder = masks_of("discs", root, tmp_path / "m", change=lambda mask: mask * 255)
-    rows = score(folder, tmp_path / "out", root=root).rows
+    folder = masks_of(
+        "discs",
+        root,
+        tmp_path / "m",
+        change=lambda mask: mask * 255,
+    )
+    rows = score(
+        folder,
+        tmp_path / "out",
+        root=root,
+    ).rows
     assert {row.value for row in rows if row.metric == "dice"} == {1.0}
 
 
 # ------------------------------------------------------------------ a run like any other
 def test_it_stands_in_curve_and_report(trained, root, tmp_path):
     """Catches a folder that load_runs, study or the report cannot read, and budgets that differ."""
-    good = masks_of("discs", root, tmp_path / "good")
-    score(good, tmp_path / "runs" / "external", root=root)
+    good = masks_of(
+        "discs",
+        root,
+        tmp_path / "good",
+    )
+    score(
+        good,
+        tmp_path / "runs" / "external",
+        root=root,
+    )
     own = tmp_path / "runs" / "own"
     own.symlink_to(trained)
     runs = load_runs([tmp_path / "runs" / "external", trained])
@@ -155,7 +193,12 @@ def test_test_masks_are_in_the_ledger(root, trained, tmp_path):
     """Catches a look at test that costs nothing because the network is another program's."""
     before = store.history("discs", root).evaluations
     with pytest.raises(UserError, match="no file has the name of a test scan"):
-        score(masks_of("discs", root, tmp_path / "m"), tmp_path / "run", root=root, split="test")
+        score(
+            masks_of("discs", root, tmp_path / "m"),
+            tmp_path / "run",
+            root=root,
+            split="test",
+        )
     assert store.history("discs", root).evaluations == before + 1
     assert store.ledger("discs", root)[-1]["reason"] == "semiseg score"
 
@@ -169,11 +212,21 @@ def test_both_splits_go_into_one_folder(root, tiny_folder, tmp_path):
             (folder / file.name).write_bytes(file.read_bytes())
     out = tmp_path / "run"
     for split in ("val", "test"):
-        score(folder, out, root=root, split=split)
+        score(
+            folder,
+            out,
+            root=root,
+            split=split,
+        )
     assert len(rows_of(out, "val")) == len(rows_of(out, "test")) > 0
     assert set(RunFolder(out).read_summary()["last"]) == {"val", "test"}
     with pytest.raises(UserError, match="holds another run"):
-        score(folder, out, root=root, method="MONAI")
+        score(
+            folder,
+            out,
+            root=root,
+            method="MONAI",
+        )
     with pytest.raises(UserError, match="score them with `semiseg score`"):
         from semiseg.runner.rescore import evaluate
 
@@ -183,12 +236,25 @@ def test_both_splits_go_into_one_folder(root, tiny_folder, tmp_path):
 # ------------------------------------------------------------------ what does not fit
 def test_missing_subjects_are_named(root, tmp_path, capsys):
     """Catches a mean over the subjects that a program happened to segment."""
-    folder = masks_of("discs", root, tmp_path / "m")
+    folder = masks_of(
+        "discs",
+        root,
+        tmp_path / "m",
+    )
     (folder / "val1.npy").rename(folder / "val_1.npy")
     with pytest.raises(UserError, match=r"subjects val1 \(no scan is called val_1.npy\)"):
-        score(folder, tmp_path / "run", root=root)
+        score(
+            folder,
+            tmp_path / "run",
+            root=root,
+        )
     assert not (tmp_path / "run").exists()
-    outcome = score(folder, tmp_path / "run", root=root, allow_missing=True)
+    outcome = score(
+        folder,
+        tmp_path / "run",
+        root=root,
+        allow_missing=True,
+    )
     assert outcome.missing == ("val1",)
     assert {row.subject for row in outcome.rows} == {"val0", "val2"}
     (note,) = RunFolder(tmp_path / "run").read_summary()["notes"]
@@ -200,30 +266,65 @@ def test_missing_subjects_are_named(root, tmp_path, capsys):
 
 
 WRONG = {
-    "transposed": (lambda mask: mask.T, "36×40, its scan 40×36: its axes are transposed"),
-    "another size": (lambda mask: mask[1:], "39×36, its scan 40×36"),
-    "class": (lambda mask: mask * 7, "holds 7; the classes are 0 background, 1 class 1"),
-    "no class": (lambda mask: mask * 0.5, "holds the value 0.5, which is no class"),
-    "shifted": (lambda mask: np.roll(mask, 7, axis=1), "shifted by 7 columns"),
-    "mirrored": (lambda mask: mask[::-1], "upside down"),
-    "probabilities": (lambda mask: np.stack([mask, mask, mask, mask])[None], "has shape"),
-}  # fmt: skip
+    "transposed": (
+        lambda mask: mask.T,
+        "36×40, its scan 40×36: its axes are transposed",
+    ),
+    "another size": (
+        lambda mask: mask[1:],
+        "39×36, its scan 40×36",
+    ),
+    "class": (
+        lambda mask: mask * 7,
+        "holds 7; the classes are 0 background, 1 class 1",
+    ),
+    "no class": (
+        lambda mask: mask * 0.5,
+        "holds the value 0.5, which is no class",
+    ),
+    "shifted": (
+        lambda mask: np.roll(mask, 7, axis=1),
+        "shifted by 7 columns",
+    ),
+    "mirrored": (
+        lambda mask: mask[::-1],
+        "upside down",
+    ),
+    "probabilities": (
+        lambda mask: np.stack([mask, mask, mask, mask])[None],
+        "has shape",
+    ),
+}
 
 
 @pytest.mark.parametrize("kind", WRONG)
 def test_masks_that_do_not_fit_are_named(kind, root, tmp_path):
     """Catches a file format that is taken for a bad method."""
     change, message = WRONG[kind]
-    folder = masks_of("discs", root, tmp_path / "m", change=change)
+    folder = masks_of(
+        "discs",
+        root,
+        tmp_path / "m",
+        change=change,
+    )
     with pytest.raises(UserError, match=message):
-        score(folder, tmp_path / "run", root=root)
+        score(
+            folder,
+            tmp_path / "run",
+            root=root,
+        )
     assert not (tmp_path / "run").exists()
 
 
 def test_a_shift_can_be_scored_as_it_is(root, tmp_path):
     """Catches a check that a true result cannot pass."""
     folder = masks_of("discs", root, tmp_path / "m", change=lambda mask: np.roll(mask, 7, axis=1))
-    score(folder, tmp_path / "run", root=root, as_is=True)
+    score(
+        folder,
+        tmp_path / "run",
+        root=root,
+        as_is=True,
+    )
     (note,) = RunFolder(tmp_path / "run").read_summary()["notes"]
     assert "shifted by 7 columns" in note
 
@@ -232,13 +333,35 @@ def test_poor_masks_are_scored(root, tmp_path):
     """Catches a check that takes a bad method for a wrong file."""
     rng = np.random.default_rng(0)
     noise = masks_of("discs", root, tmp_path / "n", change=lambda m: rng.integers(0, 2, m.shape))
-    score(noise, tmp_path / "noise", root=root)
+    score(
+        noise,
+        tmp_path / "noise",
+        root=root,
+    )
     centre = np.zeros((40, 36), int)
     centre[10:30, 10:26] = 1
-    constant = masks_of("discs", root, tmp_path / "c", change=lambda mask: centre)
-    score(constant, tmp_path / "constant", root=root)
-    empty = masks_of("discs", root, tmp_path / "e", change=lambda mask: mask * 0)
-    score(empty, tmp_path / "empty", root=root)
+    constant = masks_of(
+        "discs",
+        root,
+        tmp_path / "c",
+        change=lambda mask: centre,
+    )
+    score(
+        constant,
+        tmp_path / "constant",
+        root=root,
+    )
+    empty = masks_of(
+        "discs",
+        root,
+        tmp_path / "e",
+        change=lambda mask: mask * 0,
+    )
+    score(
+        empty,
+        tmp_path / "empty",
+        root=root,
+    )
 
 
 def _save(file, voxels, affine):
@@ -262,7 +385,10 @@ VOLUMES = {
         lambda voxels, affine: ((3 - voxels) * (voxels > 0), affine),
         "value 2 covers class 1 and value 1 covers class 2",
     ),
-    "shift": (lambda voxels, affine: (np.roll(voxels, 5, axis=2), affine), "shifted by 5 columns"),
+    "shift": (
+        lambda voxels, affine: (np.roll(voxels, 5, axis=2), affine),
+        "shifted by 5 columns",
+    ),
 }
 
 
@@ -276,12 +402,21 @@ def test_volumes_that_do_not_fit_are_named(kind, hearts, tmp_path):
         voxels, affine = change(np.asarray(image.dataobj), image.affine)
         _save(tmp_path / file.name, voxels.astype(np.uint8), affine)
     with pytest.raises(UserError, match=message):
-        score(tmp_path, tmp_path / "run", "hearts", root)
+        score(
+            tmp_path,
+            tmp_path / "run",
+            "hearts",
+            root,
+        )
 
 
 def test_the_report_says_how_to_score_again(root, tmp_path):
     """Catches a command that would train another program's run, and its zero steps as a fact."""
-    score(masks_of("discs", root, tmp_path / "m"), tmp_path / "run", root=root)
+    score(
+        masks_of("discs", root, tmp_path / "m"),
+        tmp_path / "run",
+        root=root,
+    )
     assert main(["report", str(tmp_path / "run"), "--out", str(tmp_path / "report")]) == 0
     page = (tmp_path / "report" / "report.html").read_text()
     assert f"semiseg score --data discs --predictions {tmp_path / 'm'} --split val" in page

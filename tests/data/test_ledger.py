@@ -21,7 +21,10 @@ SPLITS = (("train", range(6)), ("val", range(6, 8)), ("test", range(8, 12)))
 @pytest.fixture
 def source(tmp_path):
     """A folder of twelve pictures; p8 to p11 are test."""
-    return write_source(tmp_path / "source", SPLITS)
+    return write_source(
+        tmp_path / "source",
+        SPLITS,
+    )
 
 
 def write_source(folder: Path, splits) -> Path:
@@ -38,9 +41,18 @@ def write_source(folder: Path, splits) -> Path:
 def stores(tmp_path, source):
     """Stores with the set ``own``, whose test split was read twice."""
     root = tmp_path / "stores"
-    bring(source, "own", root)
+    bring(
+        source,
+        "own",
+        root,
+    )
     for run in ("runs/a", "runs/b"):
-        store.read_test("own", root, reason="evaluate", run=run)
+        store.read_test(
+            "own",
+            root,
+            reason="evaluate",
+            run=run,
+        )
     return root
 
 
@@ -87,14 +99,24 @@ def test_another_root_counts_on(stores, tmp_path):
     shutil.copytree(stores / "own", elsewhere / "own")
     (elsewhere / "own" / "ledger.jsonl").unlink()
     assert store.history("own", elsewhere).evaluations == 2
-    store.read_test("nuclei", stores, reason="evaluate", run="r")
+    store.read_test(
+        "nuclei",
+        stores,
+        reason="evaluate",
+        run="r",
+    )
     assert store.history("nuclei", elsewhere).evaluations == 1
 
 
 def test_a_copy_of_the_folder_counts_on(stores):
     """Catches a copy of a set in which test is read unseen by the original."""
     shutil.copytree(stores / "own", stores / "copy")
-    store.read_test("copy", stores, reason="evaluate", run="runs/c")
+    store.read_test(
+        "copy",
+        stores,
+        reason="evaluate",
+        run="runs/c",
+    )
     assert store.history("own", stores).evaluations == 3
     assert store.history("copy", stores).evaluations == 3
     assert store.history("own", stores).problems == ()
@@ -102,7 +124,11 @@ def test_a_copy_of_the_folder_counts_on(stores):
 
 def test_an_import_under_another_name_counts_on(stores, source, tmp_path):
     """Catches a second import that washes the test set clean."""
-    messages = bring(source, "other", tmp_path / "elsewhere")
+    messages = bring(
+        source,
+        "other",
+        tmp_path / "elsewhere",
+    )
     assert store.history("other", tmp_path / "elsewhere").evaluations == 2
     assert any("4 are in test" in message for message in messages)
     (line,) = store.ledger("other", tmp_path / "elsewhere")
@@ -115,7 +141,12 @@ def test_moved_splits_are_written_down(stores, tmp_path):
     moved = write_source(
         tmp_path / "moved", (("train", range(4, 10)), ("val", range(2)), ("test", (2, 3, 10, 11)))
     )
-    messages = bring(moved, "own", stores, overwrite=True)
+    messages = bring(
+        moved,
+        "own",
+        stores,
+        overwrite=True,
+    )
     line = store.ledger("own", stores)[-1]
     assert line["event"] == "import"
     assert line["before"]["subjects"] == ["p10", "p11", "p8", "p9"]
@@ -130,7 +161,11 @@ def test_moved_splits_are_written_down(stores, tmp_path):
 def test_test_images_as_validation_are_written_down(stores, tmp_path):
     """Catches a set whose validation split is another set's test split: --split val looks at it."""
     swapped = write_source(tmp_path / "swapped", (("train", range(6)), ("val", range(8, 12))))
-    messages = bring(swapped, "free", tmp_path / "elsewhere")
+    messages = bring(
+        swapped,
+        "free",
+        tmp_path / "elsewhere",
+    )
     (line,) = store.ledger("free", tmp_path / "elsewhere")
     assert line["now"] == {"train": 0, "val": 4, "test": 0}
     assert any("4 are in val" in message for message in messages)
@@ -141,7 +176,11 @@ def test_test_images_as_validation_are_written_down(stores, tmp_path):
 def test_a_set_that_is_removed_and_imported_again_counts_on(stores, source):
     """Catches a ledger that is thrown away with its set."""
     shutil.rmtree(stores / "own")
-    bring(source, "own", stores)
+    bring(
+        source,
+        "own",
+        stores,
+    )
     history = store.history("own", stores)
     assert history.evaluations == 2
     assert "lacks 2 lines" in history.problems[0]
@@ -161,9 +200,19 @@ def test_prediction_of_test_images_is_written_down(stores, source, tiny, tmp_pat
 
     import semiseg
 
-    trial = dataclasses.replace(tiny, data="own", root=str(stores), labels=2, steps=2)
+    trial = dataclasses.replace(
+        tiny,
+        data="own",
+        root=str(stores),
+        labels=2,
+        steps=2,
+    )
     run = tmp_path / "run"
-    semiseg.run(trial, run, progress=False)
+    semiseg.run(
+        trial,
+        run,
+        progress=False,
+    )
     assert store.history("own", stores).predictions == 0
 
     def predict(split):
@@ -201,7 +250,11 @@ def test_slices_of_a_scan_in_hounsfield_units_are_known(tmp_path):
             (source / split / kind).mkdir(parents=True, exist_ok=True)
             image = nibabel.Nifti1Image(voxels, np.diag([1.0, 3.0, 1.0, 1.0]))
             nibabel.save(image, source / split / kind / f"s{i}.nii.gz")
-    bring(source, "scans", tmp_path / "stores")
+    bring(
+        source,
+        "scans",
+        tmp_path / "stores",
+    )
     scan = read_scan(source / "test" / "images" / "s4.nii.gz", "grey")
     assert Guard("r", "scans", str(tmp_path / "stores")).look(scan.slices, "semiseg predict")
     (line,) = store.ledger("scans", tmp_path / "stores")
@@ -216,14 +269,35 @@ def tamper(path: Path, change) -> None:
 
 
 TAMPERED = {
-    "changed": (lambda lines: [lines[0].replace("s/a", "s/z"), *lines[1:]], "does not follow"),
-    "removed": (lambda lines: lines[1:], "does not follow"),
-    "shortened": (lambda lines: lines[:-1], "lacks 1 line"),
-    "emptied": (lambda lines: [], "lacks 2 lines"),
-    "reordered": (lambda lines: lines[::-1], "does not follow"),
-    "unchained": (lambda lines: [*lines, '{"run": "x"}'], "holds no hash"),
-    "damaged": (lambda lines: [lines[0][:20], *lines[1:]], "line 1 cannot be read"),
-}  # fmt: skip
+    "changed": (
+        lambda lines: [lines[0].replace("s/a", "s/z"), *lines[1:]],
+        "does not follow",
+    ),
+    "removed": (
+        lambda lines: lines[1:],
+        "does not follow",
+    ),
+    "shortened": (
+        lambda lines: lines[:-1],
+        "lacks 1 line",
+    ),
+    "emptied": (
+        lambda lines: [],
+        "lacks 2 lines",
+    ),
+    "reordered": (
+        lambda lines: lines[::-1],
+        "does not follow",
+    ),
+    "unchained": (
+        lambda lines: [*lines, '{"run": "x"}'],
+        "holds no hash",
+    ),
+    "damaged": (
+        lambda lines: [lines[0][:20], *lines[1:]],
+        "line 1 cannot be read",
+    ),
+}
 
 
 @pytest.mark.parametrize("kind", TAMPERED)
@@ -231,17 +305,30 @@ def test_a_tampered_ledger_is_noticed(kind, stores, capsys):
     """Catches a ledger that is edited by hand, and one that is noticed and not recorded."""
     change, message = TAMPERED[kind]
     path = stores / "own" / "ledger.jsonl"
-    tamper(path, change)
+    tamper(
+        path,
+        change,
+    )
     history = store.history("own", stores)
     assert message in history.problems[0]
     assert history.evaluations >= 2  # the other ledgers still hold them
     assert "not whole" in history.message
     assert main(["data", "check", "own", "--root", str(stores)]) == 1
     assert message in capsys.readouterr().out
-    store.read_test("own", stores, reason="evaluate", run="runs/c")
+    store.read_test(
+        "own",
+        stores,
+        reason="evaluate",
+        run="runs/c",
+    )
     noticed = store.ledger("own", stores)[-1]["noticed"]
     assert message in noticed[0]
-    store.read_test("own", stores, reason="evaluate", run="runs/d")
+    store.read_test(
+        "own",
+        stores,
+        reason="evaluate",
+        run="runs/d",
+    )
     assert "noticed" not in store.ledger("own", stores)[-1]
     assert store.history("own", stores).problems
 
@@ -249,7 +336,10 @@ def test_a_tampered_ledger_is_noticed(kind, stores, capsys):
 def test_a_shared_ledger_that_is_cut_short_is_noticed(stores):
     """Catches the user's ledger edited, with the set's own left alone."""
     (path,) = ledger.user_folder().glob("*.jsonl")
-    tamper(path, lambda lines: lines[:1])
+    tamper(
+        path,
+        lambda lines: lines[:1],
+    )
     (problem,) = store.history("own", stores).problems
     assert problem.startswith(str(path))
     assert store.history("own", stores).evaluations == 2
@@ -266,7 +356,12 @@ def test_another_machine_is_no_alarm(stores, monkeypatch, tmp_path):
     """Catches an alarm because the user's folder is not there, as in a new container."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "another home"))
     assert store.history("own", stores).problems == ()
-    store.read_test("own", stores, reason="evaluate", run="runs/c")
+    store.read_test(
+        "own",
+        stores,
+        reason="evaluate",
+        run="runs/c",
+    )
     (path,) = ledger.user_folder().glob("*.jsonl")
     assert [entry["run"] for entry in ledger.read(path)] == ["runs/a", "runs/b", "runs/c"]
     assert store.history("own", stores) == (3, 0, 0, ())
@@ -283,11 +378,19 @@ def test_an_old_ledger_stays_valid(stores):
     path.write_text("".join(json.dumps({**old, "run": run}) + "\n" for run in "xyz"))
     (stores / "own" / "test_images.json").unlink()
     assert store.history("own", stores) == (3, 0, 0, ())
-    store.read_test("own", stores, reason="evaluate", run="runs/c")
+    store.read_test(
+        "own",
+        stores,
+        reason="evaluate",
+        run="runs/c",
+    )
     assert store.history("own", stores) == (4, 0, 0, ())
     shared = ledger.merged(ledger.user_folder().glob("*.jsonl"))
     assert [entry["run"] for entry in shared] == ["x", "y", "z", "runs/c"]
-    tamper(path, lambda lines: lines[1:])
+    tamper(
+        path,
+        lambda lines: lines[1:],
+    )
     assert "lines 1 to 2 were changed" in store.history("own", stores).problems[0]
 
 
@@ -300,14 +403,24 @@ def test_a_list_of_test_images_that_is_changed_is_refused(stores):
     records = json.loads(path.read_text())["records"]
     test_images.write(path, test_images.TestImages({"00": "p8"}, 1), records)
     with pytest.raises(UserError, match="does not list the images"):
-        store.read_test("own", stores, reason="evaluate", run="runs/c")
+        store.read_test(
+            "own",
+            stores,
+            reason="evaluate",
+            run="runs/c",
+        )
     path.unlink()
     assert len(store.read_test("own", stores, reason="evaluate", run="runs/d")) == images.n
 
 
 # ------------------------------------------------------------------ many at once
 def _read(stores: str, run: str) -> None:
-    store.read_test("own", stores, reason="evaluate", run=run)
+    store.read_test(
+        "own",
+        stores,
+        reason="evaluate",
+        run=run,
+    )
 
 
 def test_workers_of_a_sweep_leave_a_line_each(stores):
@@ -330,9 +443,19 @@ def test_a_ledger_that_cannot_be_written_stops_a_run_before_it_trains(stores, ti
 
     (stores / "file").write_text("where the user's folder should be")
     monkeypatch.setenv("XDG_STATE_HOME", str(stores / "file"))
-    trial = dataclasses.replace(tiny, data="own", root=str(stores), labels=2, steps=2)
+    trial = dataclasses.replace(
+        tiny,
+        data="own",
+        root=str(stores),
+        labels=2,
+        steps=2,
+    )
     with pytest.raises(UserError, match="cannot be written, so test is not read"):
-        semiseg.run(trial, progress=False, test=True)
+        semiseg.run(
+            trial,
+            progress=False,
+            test=True,
+        )
 
 
 def test_source_files_of_test_are_no_test_evaluation(source):
