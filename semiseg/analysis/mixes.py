@@ -11,10 +11,12 @@ import numpy as np
 
 from semiseg.analysis.areas import Trend, log_trend
 from semiseg.analysis.arms import SET, details_of, title
-from semiseg.analysis.comparisons import compare_couples, correct
+from semiseg.analysis.comparisons import LEVEL, compare_couples, correct
+from semiseg.analysis.design import Design
+from semiseg.analysis.families import Difference, family_test
 from semiseg.analysis.pairing import paired
 from semiseg.analysis.runs import Run, Runs
-from semiseg.analysis.statistics import Interval, holm, mean_interval
+from semiseg.analysis.statistics import Interval, holm, mean_interval, mean_test, spread
 from semiseg.analysis.study import Study
 from semiseg.errors import UserError
 from semiseg.synthetic_sources import CONTROLS, source_title
@@ -36,6 +38,7 @@ class Mix:
       beside: the same over each control with as many images, by the control's title.
       verdict: 1 if the gain is significant after correction for all comparisons of the study, -1 if
         a loss is, 0 if neither; None where nothing was tested.
+      p_holm: of the gain, corrected for all mixes of a table; NaN where a study has its own.
     """
 
     line: str
@@ -47,6 +50,7 @@ class Mix:
     gain: Interval
     beside: dict[str, Interval]
     verdict: int | None = None
+    p_holm: float = np.nan
 
 
 class MeanRow(NamedTuple):
@@ -89,14 +93,17 @@ def mixes(s: Study) -> tuple[Mix, ...]:
 
 def table_mixes(
     rows: Iterable[tuple[str, str, int, Hashable, int, float, float]],
+    annotated: int = 0,
 ) -> list[Mix]:
     """Mixes of a table with a mean per run.
 
     Pairs are of one budget, label subset and seed; runs without such a partner are left out.
-    Controls come last.
+    Controls come last. All gains of the table are tested as one family.
 
     Args:
       rows: see :class:`MeanRow`.
+      annotated: training subjects from which label subsets are drawn, for their overlap; 0 if
+        unknown.
 
     >>> mixes = table_mixes(
     ...     [
@@ -115,32 +122,81 @@ def table_mixes(
             groups.setdefault(key, []).append(row)
         else:
             alone[row.replica] = row.score
-    results = []
+    pairs = []
     for group in sorted(groups.values(), key=lambda group: group[0].source in CONTROLS):
         mixed = {row.replica: row.score for row in group}
         shared = sorted(mixed.keys() & alone.keys(), key=str)
         if shared:
-            results.append(_mix_of_means(group[0], mixed, alone, shared))
-    return results
+            pairs.append(_pair_of(group[0], mixed, alone, shared, annotated))
+    return _tested(pairs)
 
 
-def _mix_of_means(
+class _Pair(NamedTuple):
+    """Mean scores of the runs of a mix, ``(R, 1)``, and of the same without."""
+
+    row: MeanRow
+    mixed_R1: np.ndarray
+    alone_R1: np.ndarray
+    design: Design
+
+    @property
+    def gain_R1(self) -> np.ndarray:
+        return self.mixed_R1 - self.alone_R1
+
+
+def _pair_of(
     row: MeanRow,
     mixed: dict[tuple[Hashable, ...], float],
     alone: dict[tuple[Hashable, ...], float],
     shared: list[tuple[Hashable, ...]],
-) -> Mix:
+    annotated: int,
+) -> _Pair:
     subsets = [subset for _, subset, _ in shared]
+    share = row.labels / annotated if row.labels < annotated else 0.0
     mixed_R1 = np.array([[mixed[key]] for key in shared])
     alone_R1 = np.array([[alone[key]] for key in shared])
+    return _Pair(row, mixed_R1, alone_R1, Design(subsets, share=share))
+
+
+def _tested(pairs: list[_Pair]) -> list[Mix]:
+    """The mixes of a table, with the verdict of the test of their family."""
+    if not pairs:
+        return []
+    differences = [
+        Difference(spread(p.gain_R1, p.design), f"{p.row.line} {p.row.ratio}", "", p.row.labels)
+        for p in pairs
+    ]
+    p_alone = np.array([mean_test(p.gain_R1, p.design) for p in pairs])
+    p_holm = p_alone
+    if len(pairs) > 1:
+        p_holm = np.maximum(holm(family_test(differences).p.tolist()), p_alone)
+    results = []
+    for pair, p in zip(pairs, p_holm.tolist(), strict=True):
+        mix = _mix_of_means(pair)
+        results.append(dataclasses.replace(mix, verdict=_verdict(mix.gain, p), p_holm=p))
+    return results
+
+
+def _verdict(gain: Interval, p: float) -> int | None:
+    if np.isnan(p):
+        return None
+    if p < LEVEL and gain.low > 0:
+        return 1
+    if p < LEVEL and gain.high < 0:
+        return -1
+    return 0
+
+
+def _mix_of_means(pair: _Pair) -> Mix:
+    row = pair.row
     return Mix(
         row.line,
         row.source,
         row.labels,
         row.ratio,
-        score=mean_interval(mixed_R1, subsets),
-        alone=mean_interval(alone_R1, subsets),
-        gain=mean_interval(mixed_R1 - alone_R1, subsets),
+        score=mean_interval(pair.mixed_R1, pair.design),
+        alone=mean_interval(pair.alone_R1, pair.design),
+        gain=mean_interval(pair.gain_R1, pair.design),
         beside={},
     )
 

@@ -318,6 +318,24 @@ def test_gains_of_a_table_are_paired(tmp_path):
         ("duplicated", 0.5, 4),
     ]
     assert [m.gain[:3] for m in found] == [pytest.approx((g, g, g), abs=1e-9) for g in (0.2, 0.0)]
+    assert [m.verdict for m in found] == [1, 0]
+
+
+def test_gains_of_a_table_are_one_family_and_count_overlap():
+    """Forty mixes without a true gain, and subsets of 8 of 16. Catches the best of many called a
+    gain, and an interval as narrow as that of subsets that share nobody.
+    """
+    rng = np.random.default_rng(0)
+    rows = [("real", "real", 8, j, 0, 0.0, 0.7) for j in range(3)]
+    for k in range(40):
+        gains = 0.01 * rng.normal(size=3)
+        rows += [(f"set {k}", "spade", 8, j, 0, 1.0, 0.7 + gains[j]) for j in range(3)]
+    found = table_mixes(rows)
+    apart = [m for m in found if m.gain.low > 0 or m.gain.high < 0]
+    assert apart and {m.verdict for m in found} == {0}
+    overlapping = table_mixes(rows, annotated=16)
+    for m, wider in zip(found, overlapping, strict=True):
+        assert wider.gain.high - wider.gain.low > 1.5 * (m.gain.high - m.gain.low)
 
 
 def test_baseline_has_no_synthetic_data(tmp_path):
