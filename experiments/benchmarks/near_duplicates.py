@@ -193,8 +193,9 @@ def measured(name: str, folder: Path) -> Iterator[dict[str, object]]:
 
 
 def timed() -> Iterator[dict[str, object]]:
-    """CPU seconds to describe 1000 images of 256², and to search 20,000 descriptions. Every 200th of
-    the test split is a turned copy of one of the training split.
+    """CPU seconds to describe 1000 images of 256², and to search 20,000 descriptions.
+
+    Every 200th of the test split is a turned copy of one of the training split.
     """
     rng = np.random.default_rng(0)
     image = rng.integers(0, 255, (256, 256, 1), dtype=np.uint8)
