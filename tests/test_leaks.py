@@ -13,7 +13,7 @@ from PIL import Image
 import semiseg
 from semiseg.cli.main import main
 from semiseg.data import check, importing, provenance, store
-from semiseg.data.fingerprints import hashes_of, pixel_hash
+from semiseg.data.fingerprints import FILE, _hashes, hashes_of, pixel_hash
 from semiseg.errors import UserError
 from semiseg.generators import teacher
 from semiseg.generators.settings import Settings
@@ -374,3 +374,14 @@ def test_an_export_keeps_the_record(short, tmp_path):
     recorded = provenance.of_header(header, "model")
     assert len(recorded.labelled) == 4
     assert not recorded.unknown
+
+
+def test_a_set_without_hashes_is_used_with_a_caution(short, tiny_folder):
+    """Catches a set of an earlier version, with which nothing can be compared, that passes in
+    silence.
+    """
+    import_discs(tiny_folder / "train", short.root, "copies")
+    (store.info("discs", short.root).folder / FILE).unlink()
+    _hashes.cache_clear()
+    summary = mix(short, "copies")
+    assert any("has no image hashes" in note for note in summary["notes"])

@@ -73,6 +73,9 @@ def checked(origin: Provenance, info: StoreInfo, where: str, remedy: str) -> Sou
     """
     subjects = set(origin.subjects_of(info.fingerprint))
     table = hashes_of(info)
+    if table is None and any(part.fingerprint != info.fingerprint for part in origin.seen):
+        what = f"{where} (data set {info.name!r} has no image hashes: import it again)"
+        origin = provenance.merged(origin, provenance.unknown(what))
     if table is not None:
         _refuse_held_back(origin, table, info, where, remedy)
         labelled = table.known(origin.labelled) & table.of("train") & table.labelled

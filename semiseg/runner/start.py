@@ -234,7 +234,7 @@ def _read(path: str, model: Model, info: StoreInfo) -> Start:
     source = leaks.checked(origin, info, f"init {path}", remedy)
     in_order = stored.get("subjects", ()) if of_this_set else ()
     subjects = tuple(dict.fromkeys((*in_order, *source.subjects)))
-    return Start(path, params, steps, subjects=subjects, provenance=origin)
+    return Start(path, params, steps, subjects=subjects, provenance=source.provenance)
 
 
 def _name(trial: Trial) -> str:
