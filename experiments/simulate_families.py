@@ -34,9 +34,19 @@ from semiseg.analysis.variance import variance_split
 
 RESULTS = Path(__file__).parent / "results"
 COLUMNS = (
-    "variances", "methods", "budgets", "subsets", "seeds", "subjects", "rule", "families",
-    "any_verdict", "finds_03", "finds_05", "finds_10",
-)  # fmt: skip
+    "variances",
+    "methods",
+    "budgets",
+    "subsets",
+    "seeds",
+    "subjects",
+    "rule",
+    "families",
+    "any_verdict",
+    "finds_03",
+    "finds_05",
+    "finds_10",
+)
 GAINS = (0.03, 0.05, 0.10)
 LEVEL = 0.05
 CORRELATION = 0.5
@@ -60,8 +70,18 @@ STUDIES = {
     "nuclei": ("label_efficiency", "test", (4, 8, 16)),
     "ACDC": ("acdc_methods", "val", (3, 7)),
 }
-REAL = ((3, 1, 10), (3, 3, 40), (3, 3, 164), (5, 1, 10), (5, 3, 164))
-UNLIKE = ((3, 1, 10), (3, 3, 164), (5, 3, 40))
+REAL = (
+    (3, 1, 10),
+    (3, 3, 40),
+    (3, 3, 164),
+    (5, 1, 10),
+    (5, 3, 164),
+)
+UNLIKE = (
+    (3, 1, 10),
+    (3, 3, 164),
+    (5, 3, 40),
+)
 FAMILIES = ((8, 3), (22, 2))
 
 
