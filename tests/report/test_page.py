@@ -527,7 +527,8 @@ def test_synthetic_data_have_a_part_of_their_own(tmp_path, monkeypatch):
         "The quality report rejects both sets. Failed: “Their fine contrast is natural”." in mixed
         and "fitted for 7 steps" in mixed
         and "These numbers rest on rejected sets: SPADE images, 8 annotated, ratio 0.5 and 1, label "
-        "subset 0, 1." in " ".join(mixed.split())
+        "subset 0, 1."
+        in " ".join(mixed.split())
     )
     row = mixed.partition("Their fine contrast is natural<span")[2].partition("</tr>")[0]
     assert (
