@@ -13,45 +13,18 @@ is written by docs/generate.py. The same results give the same bytes.
 from __future__ import annotations
 
 import argparse
-import dataclasses
-import json
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from study_tables import RESULTS, Table, gains_of, studied, tables
+
 from semiseg.analysis.load import load_runs
 from semiseg.analysis.runs import Runs
-from semiseg.analysis.study import Study, study
 
-HERE = Path(__file__).parent
-RESULTS = HERE / "results"
-ROOT = HERE.parent
-Cells = dict[tuple[str, ...], dict[str, str]]
-"""Texts of a table: by the first cells of a row, then by column."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Table:
-    """Cells of one Markdown table.
-
-    Names are compared without case, links, ``-`` and ``_``. A column that repeats is told apart as
-    ``name#2``.
-
-    Attributes:
-      file: the page, from the root of the repository.
-      heading: the beginning of the heading's line that the table stands below.
-      first: name of its first column.
-      cells: ``cells[row][column]``.
-      keys: how many first cells name a row.
-    """
-
-    file: str
-    heading: str
-    first: str
-    cells: Mapping[tuple[str, ...], Mapping[str, str]]
-    keys: int = 1
+ROOT = Path(__file__).parents[1]
 
 
 def main() -> int:
@@ -88,143 +61,6 @@ def record(runs: Runs, file: Path) -> Any:
     if runs.matrix("dice", "test")[0]:
         return scores_csv.write(runs, file, ("dice",), "test")
     return scores_csv.write(runs, file, ("dice", "hd95", "assd"), "val")
-
-
-# ------------------------------------------------------------------ tables
-def tables() -> Iterator[Table]:
-    """What the results say."""
-    yield from score_tables()
-    yield acdc_first_table()
-    yield from method_tables()
-    yield networks_table()
-    yield step_table()
-
-
-def score_tables() -> Iterator[Table]:
-    """Scores with their interval, a row a setting and a column a label budget."""
-    pages = {
-        "label_efficiency": ("nuclei-label-efficiency.md", "# ", "annotated images", "test"),
-        "init": ("self-supervised-start.md", "# ", "annotated images", "test"),
-        "acdc_init": ("self-supervised-start.md", "## ", "patients annotated", "val"),
-    }
-    for name, (page, heading, first, split) in pages.items():
-        s = studied(name, split)
-        cells = {(arm,): {str(n): interval(s, arm, n) for n in s.budgets} for arm in s.arms}
-        yield Table(f"docs/results/{page}", heading, first, cells)
-    s = studied("demo")
-    cells = {(str(n),): {arm: interval(s, arm, n) for arm in s.arms} for n in s.budgets}
-    yield Table("docs/results/demo.md", "# ", "annotated images", cells)
-
-
-def acdc_first_table() -> Table:
-    """Scores of each seed and their mean."""
-    runs = load_runs(RESULTS / "acdc_first.csv")
-    s = study(runs, split="val")
-    hd95 = study(runs, "hd95", "val", tests=False)
-    assd = study(runs, "assd", "val", tests=False)
-    cells: Cells = {}
-    for (arm, n), cell in s.cells.items():
-        seeds = [run.seed for run in cell.runs]
-        by_seed = sorted(zip(seeds, cell.mean_R, strict=True))
-        cells[str(n), arm] = {
-            "Dice [95 % interval over seeds and patients]": dice(cell.interval.mean, 3),
-            "each seed": ", ".join(dice(value, 3) for _, value in by_seed),
-            "HD95, voxels": f"{hd95.cells[arm, n].interval.mean:.1f}",
-            "ASSD, voxels": f"{assd.cells[arm, n].interval.mean:.1f}",
-        }
-    return Table("docs/results/acdc-first.md", "# ", "patients", cells, keys=2)
-
-
-def method_tables() -> Iterator[Table]:
-    """Each method beside supervised on the validation subjects."""
-    pages = {
-        "acdc_methods": ("acdc-methods.md", "# "),
-        "acdc_leading": ("acdc-methods.md", "## Six of them with three seeds"),
-        "acdc_long": ("acdc-long.md", "# "),
-        "acdc_longer": ("acdc-longer.md", "# "),
-    }
-    for name, (page, heading) in pages.items():
-        rows = compared(load_runs(RESULTS / f"{name}.csv"))
-        cells = {(row["patients"], row["method"]): row for row in rows}
-        yield Table(f"docs/results/{page}", heading, "patients", cells, keys=2)
-
-
-def compared(runs: Runs) -> list[dict[str, str]]:
-    """A row a budget and method, supervised first, then by Dice: scores on the validation subjects,
-    and the difference to supervised.
-    """
-    from semiseg.report.format import interval_text, p_text
-    from semiseg.report.tables import find
-
-    s = study(runs, "dice", "val")
-    distances = [study(runs, metric, "val", tests=False) for metric in ("hd95", "assd")]
-
-    def place(item: tuple[tuple[str, int], Any]) -> tuple[int, bool, float]:
-        (arm, labels), cell = item
-        return labels, arm != s.baseline, -cell.interval.mean
-
-    rows = []
-    for (arm, labels), cell in sorted(s.cells.items(), key=place):
-        row = {
-            "patients": str(labels),
-            "method": cell.runs[0].method,
-            "runs": str(len(cell.runs)),
-            "Dice": interval_text(cell.interval),
-            "against supervised": "",
-            "p (Holm)": "",
-        }
-        comparison = find(s, arm, labels)
-        if comparison is not None:
-            row["against supervised"] = interval_text(comparison.difference, signed=True)
-            row["p (Holm)"] = re.sub("^p (= )?", "", p_text(comparison.p_holm))
-        for far in distances:
-            score = far.cells[arm, labels].interval
-            row[f"{far.metric.upper()}, voxels"] = interval_text(score, far.metric)
-        rows.append(row)
-    return rows
-
-
-def networks_table() -> Table:
-    """Every network at two label budgets."""
-    runs = load_runs(RESULTS / "networks.csv").where(label_subset=0)
-    most = max(run.labels for run in runs)
-    cells: Cells = {}
-    for run in runs:
-        row = cells.setdefault((run.net,), {})
-        row[f"Dice, {run.labels} images"] = dice(mean_of(run, "dice"), 3)
-        column = "HD95, pixels"
-        if run.labels == most:
-            column += "#2"
-        row[column] = f"{mean_of(run, 'hd95'):.1f}"
-    return Table("docs/results/networks-nuclei.md", "# ", "network", cells)
-
-
-STEPS = {
-    "JAX, single step": "single",
-    "JAX, step in a scan": "scan",
-    "JAX, step in the training loop (traced length)": "loop",
-    "PyTorch 2.13, NCHW": "peer_nchw",
-    "PyTorch 2.13, channels_last": "peer_channels_last",
-}
-RATIOS = {
-    "scan / single": "scan / single",
-    "scan / PyTorch NCHW": "scan / peer_nchw",
-    "scan / PyTorch channels_last": "scan / peer_channels_last",
-}
-
-
-def step_table() -> Table:
-    """Milliseconds of a training step and their ratios."""
-    columns = {
-        "instance norm (our default)": read("bench_step_instance.json"),
-        "batch norm": read("bench_step.json"),
-    }
-    cells: Cells = {}
-    for row, key in STEPS.items():
-        cells[(row,)] = {c: f"{1000 * b[f'{key}_step_s']:.0f}" for c, b in columns.items()}
-    for row, key in RATIOS.items():
-        cells[(row,)] = {c: f"{b['ratios'][key]:.2f}" for c, b in columns.items()}
-    return Table("docs/results/training-step.md", "# ", "ms a step", cells)
 
 
 # ------------------------------------------------------------------ Markdown
@@ -310,30 +146,6 @@ def _numbered(header: list[str]) -> list[str]:
     return names
 
 
-# ------------------------------------------------------------------ results
-def read(name: str) -> dict[str, Any]:
-    return json.loads((RESULTS / name).read_text())
-
-
-def studied(name: str, split: str = "test") -> Study:
-    return study(load_runs(RESULTS / f"{name}.csv"), split=split)
-
-
-def interval(s: Study, arm: str, labels: int) -> str:
-    from semiseg.report.format import interval_text
-
-    return interval_text(s.cells[arm, labels].interval, s.metric)
-
-
-def dice(value: float, places: int = 2) -> str:
-    return f"{value:.{places}f}"
-
-
-def mean_of(run: Any, metric: str) -> float:
-    (value,) = run.scores.per_subject(metric, "test", "last").values()
-    return value
-
-
 # ------------------------------------------------------------------ figures
 def _efficiency(name: str, unit: str) -> Callable[[Path], None]:
     def make(file: Path) -> None:
@@ -355,10 +167,19 @@ def _differences(file: Path) -> None:
     save(differences(studied(file.stem, "val")), file)
 
 
+def _mixing(file: Path) -> None:
+    from semiseg.report.figures.output import save
+    from semiseg.report.figures.synthetic_gain import gains
+
+    save(gains(gains_of(file.stem), size=(10.5, 4.4)), file)
+
+
 FIGURES = {
     "label_efficiency.png": _efficiency("label_efficiency", "images"),
     "demo_label_efficiency.png": _efficiency("demo", "images"),
     "acdc_methods.png": _differences,
+    "synthetic_ratio.png": _mixing,
+    "synthetic_ratio_acdc.png": _mixing,
 }
 
 
