@@ -318,13 +318,35 @@ def test_hyperband_stops_what_is_not_among_the_best(root, tmp_path):
     assert rows["stopped"]["dice"] < rows["done"]["dice"]
     with (tmp_path / ".rungs.jsonl").open("a") as rungs:
         rungs.write('{"trial": "cut by a ki')
-    judge = Judge(read(spec), tmp_path, "another", 2)
+    trial = done[0].trial
+    judge = Judge(read(spec), tmp_path, "another", 2, trial)
     judge(1.0)
     with pytest.raises(Stopped):
-        Judge(read(spec), tmp_path, "hopeless", 2)(0.0)
+        Judge(read(spec), tmp_path, "hopeless", 2, trial)(0.0)
     said.clear()
     sweeps.sweep(spec, tmp_path, say=said.append)
     assert said == []
+    (problem,) = semiseg.load_runs(tmp_path).problems
+    assert problem.startswith("1 trial was stopped early in ")
+
+
+def test_hyperband_compares_trials_of_one_budget(root, tmp_path):
+    """Two learning rates with 4 and with 8 labels: at each budget the better one is finished.
+
+    Catches the trap of a label grid, where no trial with few labels survives.
+    """
+    spec = read(
+        grid(root, lr=[0.03, 0.01], labels=[8, 4])
+        | {"early_terminate": {"type": "hyperband", "min_iter": 1, "eta": 2}}
+    )
+    stopped = []
+    for name, trial in sweeps.spec.trials(spec).items():
+        value = trial.labels / 10 + trial.lr
+        try:
+            Judge(spec, tmp_path, name, 2, trial)(value)
+        except Stopped:
+            stopped.append((trial.labels, trial.lr))
+    assert sorted(stopped) == [(4, 0.01), (8, 0.01)]
 
 
 # ------------------------------------------------------------------ workers

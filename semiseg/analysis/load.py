@@ -105,9 +105,13 @@ def _read_folders(folders: list[Path]) -> tuple[list[Run], list[str]]:
     if failed:
         problems.append(_failure(failed))
         log.warning("left out: %s", problems[0])
+    stopped = [folder for folder in folders if _stopped_early(RunFolder(folder))]
+    if stopped:
+        problems.append(_stopped_message(stopped))
+        log.warning("left out: %s", problems[-1])
     layouts: list[Layout] = []
     for folder in folders:
-        if folder in failed:
+        if folder in failed or folder in stopped:
             continue
         try:
             runs.append(_read(RunFolder(folder), layouts))
@@ -119,6 +123,22 @@ def _read_folders(folders: list[Path]) -> tuple[list[Run], list[str]]:
 
 def _failed(folder: RunFolder) -> bool:
     return not folder.summary.is_file() and folder.failure.is_file()
+
+
+def _stopped_early(folder: RunFolder) -> bool:
+    return not folder.summary.is_file() and folder.early_stop.is_file()
+
+
+def _stopped_message(stopped: list[Path]) -> str:
+    """One line where trials were stopped early: those that finished were chosen by their scores."""
+    trials = "1 trial was"
+    if len(stopped) > 1:
+        trials = f"{len(stopped)} trials were"
+    return (
+        f"{trials} stopped early in {stopped[0].parent}: the runs that finished are the better "
+        f"ones, so means over them are too high and no fair comparison; compare settings in a "
+        f"sweep without early_terminate"
+    )
 
 
 def _failure(failed: list[Path]) -> str:

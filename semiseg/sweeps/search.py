@@ -9,6 +9,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+from semiseg.config import Trial
 from semiseg.errors import UserError
 from semiseg.run_folder import RunFolder
 from semiseg.sweeps.distributions import choices, distribution
@@ -128,10 +129,14 @@ class Search:
 class Judge:
     """Called with every validation's Dice of a trial; raises :class:`Stopped` at a rung where it is
     not among the best 1/eta so far.
+
+    Only trials of one data set, label budget, label subset and seed compete: a trial with four
+    labels is not stopped for being worse than one with sixty-four.
     """
 
-    def __init__(self, spec: Spec, out: Path, name: str, validations: int):
+    def __init__(self, spec: Spec, out: Path, name: str, validations: int, trial: Trial):
         assert spec.early
+        self.among = [trial.data, trial.labels, trial.label_subset, trial.seed]
         self.early = spec.early
         self.file = out / ".rungs.jsonl"
         self.log = RunFolder(out / name).log
@@ -145,9 +150,13 @@ class Judge:
         if rung not in self.early.rungs or rung >= self.last:
             return
         with self.file.open("a") as file:
-            file.write(json.dumps({"trial": self.name, "rung": rung, "value": value}) + "\n")
+            line = {"trial": self.name, "rung": rung, "value": value, "among": self.among}
+            file.write(json.dumps(line) + "\n")
         records = map(_record, self.file.read_text(encoding="utf-8").splitlines())
-        values = {r["trial"]: r["value"] for r in records if r.get("rung") == rung}
+        values: dict[str, float] = {}
+        for r in records:
+            if r.get("rung") == rung and r.get("among", self.among) == self.among:
+                values[r["trial"]] = r["value"]
         places = max(1, math.ceil(len(values) / self.early.eta))
         rank = sum(v > value for v in values.values()) + 1
         if rank > places:

@@ -242,7 +242,7 @@ def _train(spec: Spec, out: Path, name: str, trial: Trial, options: Options) -> 
     judge = None
     if spec.early:
         every = trial.eval_every or max(1, -(-trial.steps // 5))
-        judge = Judge(spec, out, name, -(-trial.steps // every))
+        judge = Judge(spec, out, name, -(-trial.steps // every), trial)
     if (trial.synthetic or "").startswith("make:"):
         from semiseg.generators.ratio import resolved
 
