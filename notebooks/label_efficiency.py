@@ -53,7 +53,8 @@ primary.pivot_table(index="method", columns="labels", values="mean").round(3)
 # ## The curve
 # A dot is a run, the line is their mean. A `results.csv` holds a mean for each run. Where the scores of
 # the subjects stand beside it (`…_subjects.csv`), and with run folders, intervals are over label
-# subsets, seeds and subjects; otherwise over label subsets and seeds.
+# subsets, seeds and subjects; otherwise over label subsets and seeds. Test images that look alike
+# (tiles of one picture) count as one, and label subsets of one pool are corrected for their overlap.
 
 # %%
 label_efficiency(runs, split="test")

@@ -40,8 +40,9 @@ print(summary.claim(s))
 
 # %% [markdown]
 # ## Every method against the baseline
-# `p` is corrected with Holm's method; `detectable` is the difference that a study with this spread
-# would have found with a power of 80 %.
+# All comparisons are one family: `p` is that of its test, corrected with Holm's method. `detectable` is
+# the difference that a study with this spread would have found with a power of 80 % after that
+# correction: a smaller one that is not significant is undecided, not absent.
 
 # %%
 rows = [
@@ -67,7 +68,9 @@ for labels in s.budgets:
     order = spread.ranking(s, labels)
     if order is not None:
         arms = [arm for arm in s.arms if (arm, labels) in s.cells]
-        first = ", ".join(f"{arm} {share:.0%}" for arm, share in zip(arms, order.first, strict=True))
+        first = ", ".join(
+            f"{arm} {share:.0%}" for arm, share in zip(arms, order.first, strict=True)
+        )
         print(f"{labels:4} annotated: τ = {order.tau:.2f}, W = {order.w:.2f}; first: {first}")
 
 # %% [markdown]

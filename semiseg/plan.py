@@ -141,8 +141,8 @@ def plan(
         _mirrors_reason(facts.one_way),
         "normalisation: instance norm, since a batch is small; every image is standardised by "
         "its own mean and deviation",
-        "labels: class shares and directions were counted over every annotated training subject; in "
-        "a study of fewer labels, give the same network, loss and mirrors to all methods",
+        "labels: class shares and directions were counted over every annotated training subject; "
+        "in a study of fewer labels, give the same network, loss and mirrors to all methods",
     )
     return Plan(
         patch=patch,
