@@ -154,7 +154,7 @@ def _placement(of_set: Evidence, held_out: Evidence) -> list[Row]:
     size = of_set.size - usual_size
     moved = np.hypot(*_median(move))
     errors = [_error(of_set.move[:, axis], held_out.move[:, axis]) for axis in range(2)]
-    error = float(np.hypot(*errors))
+    error = float(np.linalg.norm(errors))
     grown = abs(_median(size))
     size_error = _error(of_set.size, held_out.size)
     distance = np.hypot(*(held_out.move - centre).T)
