@@ -245,7 +245,7 @@ def gains_of(name: str) -> list[Mix]:
         (source_title(arm), arm, labels, subset, seed, ratio, score)
         for arm, labels, subset, seed, ratio, score in _mixing_rows(name)
     ]
-    return table_mixes(rows, _annotated(name))
+    return table_mixes(rows, annotated_of(name))
 
 
 def gains_over_control(name: str) -> list[Mix]:
@@ -259,7 +259,7 @@ def gains_over_control(name: str) -> list[Mix]:
                 rows.append((source_title(arm), source, labels, subset, replica, ratio, score))
             elif ratio and arm == control:
                 rows.append((source_title(arm), control, labels, subset, replica, 0.0, score))
-    return table_mixes(rows, _annotated(name))
+    return table_mixes(rows, annotated_of(name))
 
 
 def _mixing_rows(name: str) -> list[tuple[str, int, str, int, float, float]]:
@@ -277,7 +277,7 @@ def _mixing_rows(name: str) -> list[tuple[str, int, str, int, float, float]]:
         ]
 
 
-def _annotated(name: str) -> int:
+def annotated_of(name: str) -> int:
     """Annotated training subjects of the data set that a table of mixes is of."""
     if name.endswith("_acdc"):
         return read_facts(RESULTS / DATA_SETS)["acdc"].annotated

@@ -21,6 +21,7 @@ import csv
 import dataclasses
 from pathlib import Path
 
+from study_tables import annotated_of
 from synthetic_set import FITS
 
 from semiseg import sweeps
@@ -145,12 +146,12 @@ def _idle(trial: Trial) -> tuple[str, ...]:
 
 def report(path: Path) -> None:
     """Figure and lines of a CSV: gains over real data alone, paired by subset and seed, with 95 %
-    intervals over these replicates.
+    intervals over these replicates, and p corrected for all lines.
     """
     from semiseg.analysis.mixes import table_mixes
     from semiseg.report.figures.output import save
     from semiseg.report.figures.synthetic_gain import gains
-    from semiseg.report.format import interval_text
+    from semiseg.report.format import interval_text, p_text
     from semiseg.synthetic_sources import source_title
 
     with path.open(newline="") as file:
@@ -176,14 +177,14 @@ def report(path: Path) -> None:
             float(row["val_dice"]),
         )
 
-    found = table_mixes(map(of, rows))
-    for m in found:
+    mixes = table_mixes(map(of, rows), annotated_of(path.stem))
+    for m in mixes:
         g = m.gain
         print(
             f"{m.labels:4} labels  {m.line:32} {m.ratio:5g}: "
-            f"{interval_text(g, signed=True)} over {g.n_runs} runs ({g.covers})"
+            f"{interval_text(g, signed=True)} over {g.n_runs} runs ({g.covers}), {p_text(m.p_holm)}"
         )
-    save(gains(found, size=(10.5, 4.4)), path.with_suffix(".png"))
+    save(gains(mixes, size=(10.5, 4.4)), path.with_suffix(".png"))
 
 
 if __name__ == "__main__":
