@@ -1,7 +1,7 @@
 """What the quality report of synthetic sets rejects: each kind of bad set, and fresh real pairs.
 
 Command: python experiments/benchmarks/quality_power.py --csv experiments/results/quality_power.csv
-(--side 48 --steps 100 --draws 1 for the rows of this code; --version names the code in its rows)
+(--side 48 --steps 100 --draws 3 for the rows of this code; --version names the code in its rows)
 Every set has 96 pairs of the built-in nuclei. In each draw 96 training pairs are taken out of the
 training split; a generator could see the others, of which the first 4, 8 or 32 are its label
 budget. The pairs taken out are the good set, and what is done to them, to their masks or to the
