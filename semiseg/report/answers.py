@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
+
 from semiseg.analysis.selection import Choice
-from semiseg.analysis.study import FEW_SUBJECTS, FEW_SUBSETS
+from semiseg.analysis.study import FEW_SUBJECTS, FEW_SUBSETS, Comparison
 from semiseg.report import advice
 from semiseg.report.facts import Budget
 from semiseg.report.format import (
@@ -20,6 +22,7 @@ from semiseg.report.format import (
     number,
     p_text,
     score_label,
+    size,
 )
 from semiseg.report.sentences import annotated, equivalence_text
 from semiseg.report.untrained import EVERYTHING, Untrained
@@ -102,7 +105,17 @@ def which_method(
         WHICH,
         f"Stay with {c.baseline}",
         f"No other method is significantly better. The nearest with {c.labels} annotated "
-        f"{fact.unit} is {c.arm}: {difference}, {verdict}.",
+        f"{fact.unit} is {c.arm}: {difference}, {verdict}.{_not_equal(c, fact)}",
+    )
+
+
+def _not_equal(c: Comparison, fact: advice.StayWithBaseline) -> str:
+    """What an undecided comparison could have found: it does not say that two methods are alike."""
+    if fact.worse or not np.isfinite(c.detectable):
+        return ""
+    return (
+        f" Undecided does not mean equal: a study with this spread usually finds a difference of "
+        f"{size(c.detectable, fact.metric)} or more."
     )
 
 
