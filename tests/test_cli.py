@@ -166,11 +166,13 @@ def test_what_was_assumed_of_the_labels_is_error_of(values, words, tmp_path, cap
     """
     for kind in ("images", "labels"):
         (tmp_path / "in" / kind).mkdir(parents=True)
+    rng = np.random.default_rng(0)
     for i in range(8):
         label = np.resize(np.array(values, np.uint8), (8, 8))
-        for kind, pixels in (("images", label // 2), ("labels", label)):
+        image = rng.integers(0, 256, (8, 8), np.uint8)
+        for kind, pixels in (("images", image), ("labels", label)):
             Image.fromarray(pixels).save(tmp_path / "in" / kind / f"p{i}.png")
-    Image.fromarray(label // 2).save(tmp_path / "in" / "images" / "q.png")
+    Image.fromarray(255 - image).save(tmp_path / "in" / "images" / "q.png")
     where = ["--format=folder", f"--source={tmp_path / 'in'}"]
     assert main(["data", "check", *where]) == 0
     checked = capsys.readouterr().err

@@ -176,6 +176,10 @@ def _path(info: StoreInfo) -> Path:
 
 
 # ------------------------------------------------------------------ problems
+MOST_TWINS = 3
+"""Pairs of subjects with an image in common that are named."""
+
+
 def copies(table: Hashes, paths: Sequence[str]) -> list[str]:
     """One line for each pair of subjects in two splits of which an image is the same."""
     lines: dict[tuple[str, str], str] = {}
@@ -191,17 +195,24 @@ def copies(table: Hashes, paths: Sequence[str]) -> list[str]:
 
 
 def twins(table: Hashes) -> list[str]:
-    """One line for each pair of subjects in one split of which an image is the same."""
+    """A line for pairs of subjects in one split of which an image is the same, of many pairs for
+    the first :data:`MOST_TWINS`.
+    """
     counts: dict[tuple[str, str, str], int] = defaultdict(int)
     for i, j in _equal(table):
         if table.splits[i] == table.splits[j] and table.subjects[i] != table.subjects[j]:
             first, second = sorted((str(table.subjects[i]), str(table.subjects[j])))
             counts[str(table.splits[i]), first, second] += 1
-    return [
-        f"subjects {first} and {second} ({split}) share {number} identical images, so one person "
-        f"may count twice in a label budget"
-        for (split, first, second), number in counts.items()
-    ]
+    lines: list[str] = []
+    for (split, first, second), number in list(counts.items())[:MOST_TWINS]:
+        images = "an identical image" if number == 1 else f"{number} identical images"
+        lines.append(
+            f"subjects {first} and {second} ({split}) share {images}, so one person may count "
+            f"twice in a label budget"
+        )
+    if len(counts) > MOST_TWINS:
+        lines.append(f"{len(counts) - MOST_TWINS} more pairs of subjects share identical images")
+    return lines
 
 
 def _equal(table: Hashes) -> Iterator[tuple[int, int]]:

@@ -48,7 +48,7 @@ def external_masks(s: Study) -> Iterable[ExternalMasks]:
 def sentence(fact: ExternalMasks) -> str:
     """The fact in words.
 
-    >>> sentence(ExternalMasks(("nnU-Net",), ("p07",), ()))[-86:]
+    >>> sentence(ExternalMasks(("nnU-Net",), ("p07",), ()))[-85:]
     '1 subject without a mask is left out (p07): who fails on hard subjects gains by this.'
     """
     text = (

@@ -236,8 +236,9 @@ def test_the_edits_of_the_pages_work(checkout):
                     shell(command, checkout)
                 else:
                     checks.append(command)
-    shell("mkdir -p scans/p00 && cp mine/images/p00.png scans/p00/scan.png", checkout)
-    shell("cp -r scans/p00 scans/p01 && cp mine/labels/p00.png scans/p00/mask.png", checkout)
+    for name in ("p00", "p01"):
+        shell(f"mkdir -p scans/{name} && cp mine/images/{name}.png scans/{name}/scan.png", checkout)
+    shell("cp mine/labels/p00.png scans/p00/mask.png", checkout)
     variables = {"PYTHONPATH": str(checkout), "SEMISEG_DATA": str(checkout / "stores")}
     subprocess.run(
         [sys.executable, "-c", DRIVER],
