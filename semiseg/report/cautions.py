@@ -98,7 +98,7 @@ def _few_replicates(fact: limits.FewReplicates) -> str:
         ),
         "two subsets": (
             "two label subsets: intervals are wide, and tests find an effect where there is none "
-            "in up to 6 of 100 cases"
+            "in up to 12 of 100 cases"
         ),
         "few seeds": "fewer than 3 seeds per label subset",
     }

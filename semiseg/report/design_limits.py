@@ -22,6 +22,10 @@ COVERS = {"subjects": {10: 0.81}, "groups": {4: 0.78, 7: 0.87}}
 """Number of subjects, or groups, → lowest simulated coverage of a 95 % interval with three to five
 label subsets, where it is below 0.93: where some subjects fail (experiments/results/coverage.csv).
 """
+SHARED_COVERS = {0.33: 0.92, 0.5: 0.91, 0.75: 0.90}
+"""Share of a label subset that another one has as well → lowest simulated coverage of a 95 % interval
+of a difference with three label subsets (the same file: 128 of 394, 8 of 16 and 6 of 8 subjects).
+"""
 FEW_CLUSTERS = 19
 """Subjects, or groups, up to which the page speaks of it."""
 
@@ -125,13 +129,39 @@ def sentence(fact: DesignLimit) -> str:
             return (
                 f"Two label subsets of {fact.labels} have {100 * fact.share:.0f} % of their "
                 f"{fact.unit} in common, so they differ less than other {fact.unit} would make "
-                f"them differ. Intervals and tests are corrected for it."
+                f"them differ. Intervals and tests are corrected for it; with three such subsets, "
+                f"a 95 % interval of a difference still covers {_shared_coverage(fact.share)} in "
+                f"simulations."
             )
         case FewClusters():
-            return (
-                f"The intervals are over {fact.clusters} {fact.kind}. Where some of them fail, a "
-                f"95 % interval of so few covers as little as {_lowest(fact):.2f} in simulations."
-            )
+            return _few_clusters_text(fact)
+
+
+def _shared_coverage(share: float) -> str:
+    """The coverage simulated for the smallest share that is no smaller.
+
+    >>> _shared_coverage(0.32), _shared_coverage(0.8)
+    ('as little as 0.92', 'less than 0.90')
+    """
+    as_large = [simulated for simulated in SHARED_COVERS if simulated >= share]
+    if not as_large:
+        return f"less than {SHARED_COVERS[max(SHARED_COVERS)]:.2f}"
+    return f"as little as {SHARED_COVERS[min(as_large)]:.2f}"
+
+
+def _few_clusters_text(fact: FewClusters) -> str:
+    simulated = COVERS[fact.kind]
+    fewest = min(simulated)
+    if fact.clusters < fewest:
+        return (
+            f"The intervals are over {fact.clusters} {fact.kind}, fewer than were simulated. Where "
+            f"some of them fail, a 95 % interval of so few covers less than "
+            f"{simulated[fewest]:.2f}, which is the coverage with {fewest}."
+        )
+    return (
+        f"The intervals are over {fact.clusters} {fact.kind}. Where some of them fail, a 95 % "
+        f"interval of so few covers as little as {_lowest(fact):.2f} in simulations."
+    )
 
 
 def _look_alikes_text(fact: LookAlikes) -> str:
@@ -144,7 +174,6 @@ def _look_alikes_text(fact: LookAlikes) -> str:
 
 
 def _lowest(fact: FewClusters) -> float:
-    """The coverage simulated for the largest number that is no larger, else for the smallest."""
+    """The coverage simulated for the largest number that is no larger."""
     simulated = COVERS[fact.kind]
-    smaller = [n for n in simulated if n <= fact.clusters]
-    return simulated[max(smaller, default=min(simulated))]
+    return simulated[max(n for n in simulated if n <= fact.clusters)]

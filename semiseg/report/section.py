@@ -11,7 +11,7 @@ import numpy as np
 from semiseg.analysis.arms import arm_settings, title
 from semiseg.analysis.spread import ranking, splits
 from semiseg.analysis.statistics import Interval
-from semiseg.analysis.study import Comparison, Study, study
+from semiseg.analysis.study import FEW_SUBSETS, Comparison, Study, study
 from semiseg.analysis.study_file import Declared
 from semiseg.analysis.worth import worth
 from semiseg.errors import UserError
@@ -274,7 +274,8 @@ def _spread(s: Study) -> list[dict[str, str]]:
         if order is not None:
             arms = [arm for arm in s.arms if (arm, labels) in s.cells]
             best = int(np.argmax(order.first))
-            row["tau"] = decimal(order.tau)
+            if order.subsets >= FEW_SUBSETS:
+                row["tau"] = decimal(order.tau)
             row["first"] = f"{arms[best]}, {order.first[best]:.0%} of {order.subsets} subsets"
         rows.append(row)
     return rows

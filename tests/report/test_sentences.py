@@ -246,7 +246,8 @@ def all_limits():
     yield origins.SharedGenerator(6, 3)
     yield design_limits.LookAlikes(164, 60, 0.85, 35)
     yield design_limits.SharedSubjects(128, 0.32, "images")
-    for clusters, kind in ((10, "subjects"), (5, "groups")):
+    yield design_limits.SharedSubjects(6, 0.8, "subjects")
+    for clusters, kind in ((10, "subjects"), (4, "subjects"), (5, "groups"), (3, "groups")):
         yield design_limits.FewClusters(clusters, kind)
     yield external_masks.ExternalMasks(("nnU-Net",), (), ())
     yield external_masks.ExternalMasks(("nnU-Net", "MONAI"), ("p1", "p2", "p3", "p4"), ("MONAI",))
