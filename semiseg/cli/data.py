@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -144,8 +145,18 @@ def run_import(args: Import) -> int:
     print(f"stored in {info.folder}")
     for note in _notes(info):
         _note(note)
+    if "generated" not in info.allowed and info.number("train", "annotated"):
+        print(f"next: {_next_command(info, args.root)}")
     _write_json(args.json, _row(info))
     return 0
+
+
+def _next_command(info: StoreInfo, root: Path | None) -> str:
+    """What trains a first network on a set."""
+    words = ["semiseg", "train", "--data", info.name]
+    if root is not None:
+        words += ["--root", str(root)]
+    return shlex.join([*words, "--out", f"runs/{info.name}"])
 
 
 def _notes(info: StoreInfo) -> list[str]:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from semiseg.data import fingerprints, provenance, readers, store
+from semiseg.data import fingerprints, provenance, readers, store, subject_names
 from semiseg.data.info import StoreInfo
 from semiseg.data.problems import case_problems
 from semiseg.data.source import SPLITS, CaseRef, Source, progress_bar
@@ -77,7 +77,10 @@ def _pixel_problems(
         subjects.add(case.subject)
         masks += case.label is not None
     if say is not None:
-        say(f"{len(refs)} images of {len(subjects)} subjects, {masks} with a mask")
+        images = f"{len(refs)} images of {len(subjects)} subjects"
+        if any(subject_names.ASKS in problem for problem in files.problems):
+            images = f"{len(refs)} images of subjects that are not known yet"
+        say(f"{images}, {masks} with a mask")
         for note in seen.twins():
             say(note)
     return problems

@@ -18,6 +18,8 @@ from semiseg.data.subjects_csv import FILE
 
 PROPOSAL = "subjects.proposed.csv"
 """A table for the user to check and rename, see :func:`write_proposal`."""
+ASKS = "names of images share beginnings"
+"""What :func:`question` says, whatever the names are."""
 _SEPARATED = re.compile(r"[^\W_]+")
 _WITHOUT_SEPARATOR = re.compile(r"([A-Za-z]+)(\d+)[A-Za-z]+\d+")
 _EXAMPLES = 3
@@ -87,8 +89,8 @@ def question(source: Path, subjects: Mapping[str, str]) -> str:
     if write_proposal(source / PROPOSAL, subjects):
         remedy = f"check {source / PROPOSAL}, written for you, and rename it to {FILE}"
     return (
-        f"{source}: names of images share beginnings ({', '.join(shared)}), so one subject may be "
-        f"in train and in test; {remedy}, or pass --subjects-are-images if every image shows "
+        f"{source}: {ASKS} ({', '.join(shared)}), so one subject may be in "
+        f"train and in test; {remedy}, or pass --subjects-are-images if every image shows "
         f"another subject"
     )
 

@@ -95,8 +95,16 @@ def _progress_of(folder: RunFolder) -> dict[str, Any]:
     return progress
 
 
-def table(rows: list[dict[str, Any]], out: str | Path, lines: int = 12) -> str:
-    """The state in a few lines: counts, what runs, what failed, the best, how long it will take."""
+def table(rows: list[dict[str, Any]], out: str | Path, lines: int = 12, test: bool = False) -> str:
+    """The state in a few lines: counts, what runs, what failed, the best, how long it will take.
+
+    Dice is that of the validation split, or with ``test`` of the test split, which trials that are
+    not done have not been scored on.
+
+    >>> row = {"state": "done", "name": "a", "dice": 0.5, "step": 9, "seconds": 4, "note": ""}
+    >>> table([row], "out").splitlines()[1].split()
+    ['trial', 'val', 'Dice', 'step,', 'seconds']
+    """
     count = Counter(row["state"] for row in rows)
     head = f"{out}: {count['done']} of {len(rows)} done"
     for state in STATES:
@@ -116,13 +124,18 @@ def table(rows: list[dict[str, Any]], out: str | Path, lines: int = 12) -> str:
     if not listed:
         return head
     width = min(56, max(len(row["name"]) for row in listed))
-    titles = f"  {'':10} {'trial':{width}}  {'Dice':5}  {'step, seconds':>14}"
-    return "\n".join([head, titles, *(_line(row, width) for row in listed)])
+    dice = "val Dice"
+    if test:
+        dice = "test Dice"
+        listed = [row if row["state"] == "done" else row | {"dice": None} for row in listed]
+    titles = f"  {'':10} {'trial':{width}}  {dice}  {'step, seconds':>14}"
+    return "\n".join([head, titles, *(_line(row, width, len(dice)) for row in listed)])
 
 
-def _line(row: dict[str, Any], width: int) -> str:
+def _line(row: dict[str, Any], width: int, dice_width: int) -> str:
     name = row["name"][:width]
-    line = f"  {row['state']:10} {name:{width}}  {_number(row['dice'])}  {_progress(row):>14}"
+    dice = f"{_number(row['dice']):{dice_width}}"
+    line = f"  {row['state']:10} {name:{width}}  {dice}  {_progress(row):>14}"
     return f"{line}  {row['note'][:70]}".rstrip()
 
 
@@ -175,7 +188,7 @@ class Board:
     def _draw(self, rows: list[dict[str, Any]]) -> None:
         self._erase()
         width = shutil.get_terminal_size().columns - 1
-        lines = table(rows, self.out.name or self.out).splitlines()
+        lines = table(rows, self.out.name or self.out, test=self.test).splitlines()
         print("\n".join(line[:width] for line in lines), file=sys.stderr)
         self.height = len(lines)
 

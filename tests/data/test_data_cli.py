@@ -200,3 +200,22 @@ main(["list", "--root", {str(tmp_path)!r}])
 assert not {{"jax", "tensorflow_datasets", "tensorflow"}} & set(sys.modules)
 """
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_check_knows_no_subjects_where_the_names_ask(tmp_path, capsys):
+    """Catches "8 images of 8 subjects" beside a line that says that images share subjects."""
+    for i in range(8):
+        pixels = np.arange(i, i + 64, dtype=np.uint8).reshape(8, 8)
+        write_png(tmp_path / "own" / "images" / f"p{i // 2}_s{i % 2}.png", pixels)
+        write_png(tmp_path / "own" / "labels" / f"p{i // 2}_s{i % 2}.png", pixels // 64)
+    argv = ["check", "--source", str(tmp_path / "own"), "--format", "folder"]
+    assert main(argv) == 1
+    assert "8 images of subjects that are not known yet, 8 with a mask" in capsys.readouterr().err
+
+
+def test_import_names_the_next_command(pictures, tmp_path, capsys):
+    """Catches an import after which a newcomer does not know how to go on."""
+    argv = ["import", "--source", str(pictures), "--format", "folder", "--name", "own"]
+    assert main([*argv, "--root", str(tmp_path / "r")]) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == f"next: semiseg train --data own --root {tmp_path / 'r'} --out runs/own"
