@@ -242,7 +242,7 @@ def test_missing_subjects_are_named(root, tmp_path, capsys):
         tmp_path / "m",
     )
     (folder / "val1.npy").rename(folder / "val_1.npy")
-    with pytest.raises(UserError, match=r"subjects val1 \(no scan is called val_1.npy\)"):
+    with pytest.raises(UserError, match=r"missing: val1 has no mask \(no scan is called val_1"):
         score(
             folder,
             tmp_path / "run",
@@ -262,7 +262,7 @@ def test_missing_subjects_are_named(root, tmp_path, capsys):
     report = ["report", str(tmp_path / "run"), "--out", str(tmp_path / "report")]
     assert main(report) == 0
     page = (tmp_path / "report" / "report.html").read_text()
-    assert "1 subject without a mask is left out (val1)" in page
+    assert "1 subject with a missing mask is left out (val1)" in page
 
 
 WRONG = {
@@ -422,3 +422,48 @@ def test_the_report_says_how_to_score_again(root, tmp_path):
     assert f"semiseg score --data discs --predictions {tmp_path / 'm'} --split val" in page
     assert "semiseg train --config" not in page
     assert "all masks were made by another program" in page
+
+
+# ------------------------------------------------------------------ maker, gaps, small shifts
+@pytest.mark.parametrize("name", ["supervised", "Supervised", "mean-teacher"])
+def test_a_method_of_our_own_is_refused(name, root, tmp_path):
+    """Catches another program's masks whose page describes our baseline."""
+    masks = masks_of("discs", root, tmp_path / "m")
+    before = store.history("discs", root).evaluations
+    with pytest.raises(UserError, match="is a method of semiseg itself.*name the program"):
+        score(masks, tmp_path / "run", root=root, method=name, split="test")
+    assert store.history("discs", root).evaluations == before
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_missing_slice_is_named(hearts, tmp_path, capsys):
+    """Catches a subject of which one slice is missing that is said to have no mask at all."""
+    _, root = hearts
+    masks = masks_of("hearts", root, tmp_path / "m")
+    (training, *_) = store.read_split("hearts", "train", root)
+    np.save(masks / f"{training.name}.npy", training.label)
+    lost = sorted(masks.glob("h6*.npy"))[2]
+    lost.unlink()
+    message = f"subjects are missing: h6 lacks 1 of 6 masks: {lost.stem}"
+    with pytest.raises(UserError, match=message) as error:
+        score(masks, tmp_path / "run", "hearts", root)
+    assert "no scan is called" not in str(error.value)
+    argv = ["score", "--data=hearts", f"--predictions={masks}", "--method=x", "--labels=4"]
+    argv += [f"--out={tmp_path / 'run'}", f"--root={root}", "--allow-missing"]
+    assert main(argv) == 0
+    assert f"scored without h6 lacks 1 of 6 masks: {lost.stem}" in capsys.readouterr().err
+    (note,) = RunFolder(tmp_path / "run").read_summary()["notes"]
+    assert note == f"val scored without 1 subject: h6 lacks 1 of 6 masks: {lost.stem}"
+    sorted(masks.glob("h7*.npy"))[0].unlink()
+    with pytest.raises(UserError, match="h6 lacks 1 of 6.*h7 lacks 1 of 6.*no subject has all"):
+        score(masks, tmp_path / "other", "hearts", root, allow_missing=True)
+
+
+def test_a_small_common_shift_is_a_note(root, tmp_path):
+    """Catches masks that lie one pixel off in every scan, which cost Dice without a word."""
+    folder = masks_of("discs", root, tmp_path / "m", change=lambda mask: np.roll(mask, 1, axis=0))
+    outcome = score(folder, tmp_path / "run", root=root)
+    assert "shifted by 1 rows (3 of 3 scans" in outcome.slight_shift
+    assert RunFolder(tmp_path / "run").read_summary()["notes"] == [f"val: {outcome.slight_shift}"]
+    right = score(masks_of("discs", root, tmp_path / "r"), tmp_path / "right", root=root)
+    assert right.slight_shift == ""

@@ -87,7 +87,10 @@ def _score(operands: list[str], flags: Flags) -> int:
     plural = "s" * (subjects != 1)
     print(f"means over {subjects} {split} subject{plural}; – where none of them can be scored")
     if outcome.missing:
-        print(f"note: without {', '.join(outcome.missing)}: no mask", file=sys.stderr)
+        lacks = [f"{subject} {words}" for subject, words in outcome.lacking.items()]
+        print(f"note: scored without {'; '.join(lacks)}", file=sys.stderr)
+    if outcome.slight_shift:
+        print(f"note: {outcome.slight_shift}", file=sys.stderr)
     if outcome.unused:
         names = ", ".join(path.name for path in outcome.unused[:3])
         number = len(outcome.unused)

@@ -8,6 +8,7 @@ A file's name without its suffix is that of a volume, of a picture or of a singl
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -26,6 +27,8 @@ PROBABILITIES = "_probabilities"
 """Ends the names of files that `semiseg predict --probabilities` writes beside the masks."""
 MOST = 3
 """Names that a message lists."""
+NO_MASK = "has no mask"
+"""What a subject lacks of which every mask is missing."""
 
 
 class Masks(NamedTuple):
@@ -35,11 +38,13 @@ class Masks(NamedTuple):
       by_case: name of a case → its mask ``(H, W)`` uint8.
       missing: subjects of which a mask is missing; none of their cases is in ``by_case``.
       unused: files that no scan of the split has the name of.
+      lacking: what each missing subject lacks, in words.
     """
 
     by_case: dict[str, np.ndarray]
     missing: tuple[str, ...]
     unused: tuple[Path, ...]
+    lacking: dict[str, str]
 
 
 def read_masks(folder: Path, cases: Sequence[Case], info: StoreInfo) -> Masks:
@@ -60,18 +65,32 @@ def read_masks(folder: Path, cases: Sequence[Case], info: StoreInfo) -> Masks:
         volumes.setdefault(case.volume, []).append(case)
     used: set[Path] = set()
     by_case: dict[str, np.ndarray] = {}
-    missing: dict[str, None] = {}
+    missing: dict[str, list[str]] = {}
     for volume, members in volumes.items():
         masks = _of_volume(files, volume, members, info, used)
         for case in members:
             if case.name in masks:
                 by_case[case.name] = masks[case.name]
             else:
-                missing[case.subject] = None
+                missing.setdefault(case.subject, []).append(case.name)
     names = {case.name for case in cases if case.subject in missing}
     by_case = {name: mask for name, mask in by_case.items() if name not in names}
     unused = tuple(path for path in files.values() if path not in used)
-    return Masks(_as_classes(by_case, info.classes, folder), tuple(missing), unused)
+    numbers = Counter(case.subject for case in cases)
+    lacking = {subject: _lacks(missing[subject], numbers[subject]) for subject in missing}
+    return Masks(_as_classes(by_case, info.classes, folder), tuple(missing), unused, lacking)
+
+
+def _lacks(names: Sequence[str], number: int) -> str:
+    """What a subject of ``number`` cases lacks.
+
+    >>> _lacks(["p06_s02"], 3), _lacks(["p07"], 1)
+    ('lacks 1 of 3 masks: p06_s02', 'has no mask')
+    """
+    if len(names) == number:
+        return NO_MASK
+    more = ", …" * (len(names) > MOST)
+    return f"lacks {len(names)} of {number} masks: {', '.join(names[:MOST])}{more}"
 
 
 def files_of(folder: Path) -> dict[str, Path]:
@@ -84,7 +103,7 @@ def files_of(folder: Path) -> dict[str, Path]:
         raise UserError("no such folder", where=folder, remedy="give a folder of masks")
     files: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
-        name = _stem(path)
+        name = stem(path)
         if name is None or name.endswith(PROBABILITIES) or path.name.startswith("."):
             continue
         if name in files:
@@ -97,7 +116,8 @@ def files_of(folder: Path) -> dict[str, Path]:
     return files
 
 
-def _stem(path: Path) -> str | None:
+def stem(path: Path) -> str | None:
+    """The name of a mask file without its suffix; None for a file of another kind."""
     if is_image(path):
         return stem_of(path)
     if path.name.lower().endswith(NUMPY):

@@ -22,6 +22,10 @@ GOOD = 0.5
 """… and Dice that it reaches there."""
 TOLERANCE = 2
 """Pixels by which the shifts of scans may differ."""
+SLIGHT_GAIN = 0.01
+"""Dice that each of most masks gains at one same place before a small shift is noted."""
+FEWEST_SCANS = 3
+"""Scans without which a small shift is no more than chance."""
 MOST_SCANS = 64
 """Scans that are compared."""
 TURNS = ("transposed", "upside down", "left to right", "turned by 180°")
@@ -74,6 +78,41 @@ def misplaced(truths: Sequence[np.ndarray], masks: Sequence[np.ndarray]) -> str:
     return _in_words([round(step) for step in middle])
 
 
+def slightly_shifted(truths: Sequence[np.ndarray], masks: Sequence[np.ndarray]) -> str:
+    """A shift too small for :func:`misplaced` that most of several scans have in common, in words.
+
+    Args:
+      truths: labels ``(H, W)`` or ``(D, H, W)`` of each scan.
+      masks: predicted labels of the same shapes.
+
+    >>> truth = np.zeros((32, 32), int)
+    >>> truth[8:24, 8:24] = 1
+    >>> slightly_shifted([truth] * 3, [np.roll(truth, 1, axis=1)] * 3)
+    'the masks fit the truth better when they are taken as shifted by 1 columns (3 of 3 scans, mean gain in Dice 0.06)'
+    >>> slightly_shifted([truth] * 3, [truth] * 3)
+    ''
+    """  # noqa: E501
+    gains: dict[tuple[int, ...], list[float]] = {}
+    compared = 0
+    for truth, mask in zip(map(_foreground, truths), map(_foreground, masks), strict=True):
+        if not truth.any() or not mask.any() or compared == MOST_SCANS:
+            continue
+        compared += 1
+        shift = tuple(_shift(truth, mask))
+        gain = _dice(truth, _moved_back(mask, shift)) - _dice(truth, mask)
+        if any(shift) and gain > SLIGHT_GAIN:
+            gains.setdefault(shift, []).append(gain)
+    if compared < FEWEST_SCANS or not gains:
+        return ""
+    number, shift = max((len(members), shift) for shift, members in gains.items())
+    if 2 * number <= compared:
+        return ""
+    return (
+        f"the masks fit the truth better when they are taken as {_in_words(shift)} ({number} of "
+        f"{compared} scans, mean gain in Dice {np.mean(gains[shift]):.2f})"
+    )
+
+
 def _foreground(label: np.ndarray) -> np.ndarray:
     return (label > 0) & (label != IGNORE)
 
@@ -90,8 +129,12 @@ def best_fit(truth: np.ndarray, mask: np.ndarray) -> Fit:
         if other.shape == truth.shape:
             best = _better(best, Fit(turn), _dice(truth, other), here)
     shift = _shift(truth, mask)
-    moved = np.roll(mask, [-step for step in shift], tuple(range(mask.ndim)))
+    moved = _moved_back(mask, shift)
     return _better(best, Fit(shift=tuple(shift)), _dice(truth, moved), here)
+
+
+def _moved_back(mask: np.ndarray, shift: Sequence[int]) -> np.ndarray:
+    return np.roll(mask, [-step for step in shift], tuple(range(mask.ndim)))
 
 
 def _better(best: Fit, other: Fit, dice: float, here: float) -> Fit:

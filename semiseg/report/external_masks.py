@@ -48,17 +48,17 @@ def external_masks(s: Study) -> Iterable[ExternalMasks]:
 def sentence(fact: ExternalMasks) -> str:
     """The fact in words.
 
-    >>> sentence(ExternalMasks(("nnU-Net",), ("p07",), ()))[-85:]
-    '1 subject without a mask is left out (p07): who fails on hard subjects gains by this.'
+    >>> sentence(ExternalMasks(("nnU-Net",), ("p07",), ()))[-90:]
+    '1 subject with a missing mask is left out (p07): who fails on hard subjects gains by this.'
     """
     text = (
         f"The masks of {listed(fact.methods)} were made by another program or reader: which labels "
         f"it learnt from, and how, is as stated and was not checked."
     )
     if fact.missing:
-        number = "1 subject without a mask is"
+        number = "1 subject with a missing mask is"
         if len(fact.missing) > 1:
-            number = f"{len(fact.missing)} subjects without a mask are"
+            number = f"{len(fact.missing)} subjects with a missing mask are"
         names = ", ".join(fact.missing[:MOST])
         if len(fact.missing) > MOST:
             names += " …"

@@ -15,12 +15,13 @@ import yaml
 from semiseg.config import Trial
 from semiseg.data import splits, store
 from semiseg.data.info import StoreInfo
-from semiseg.data.mask_files import Masks, read_masks
+from semiseg.data.mask_files import NO_MASK, read_masks
 from semiseg.errors import UserError
 from semiseg.evaluate import misfit
 from semiseg.evaluate.empty_policy import TRUTH_DECIDES
 from semiseg.evaluate.subject_scores import SubjectRow, score_subjects
 from semiseg.run_folder import EXTERNAL, SCORE_COLUMNS, RunFolder
+from semiseg.runner.external_checks import check_method, check_missing, names_of
 from semiseg.runner.score_split import (
     Split,
     means,
@@ -59,13 +60,17 @@ class Outcome(NamedTuple):
 
     Attributes:
       rows: a value for each subject, class and metric.
-      missing: subjects without a mask.
-      unused: mask files without a scan.
+      missing: subjects without all of their masks.
+      unused: mask files without a scan in this split.
+      lacking: what each missing subject lacks, in words.
+      slight_shift: a small shift that most masks have in common, "" for none.
     """
 
     rows: list[SubjectRow]
     missing: tuple[str, ...]
     unused: tuple[Path, ...]
+    lacking: dict[str, str]
+    slight_shift: str
 
 
 def score_masks(
@@ -92,8 +97,7 @@ def score_masks(
     """
     if split not in ("val", "test"):
         raise UserError(f"--split is {split!r}: choose val or test")
-    if not masked.method.strip():
-        raise UserError("must not be empty", where="--method", remedy="name who made the masks")
+    check_method(masked.method)
     info = store.info(masked.data, masked.root)
     training = store.read_split(masked.data, "train", masked.root)
     annotated = {case.subject for case in training if case.label is not None}
@@ -104,7 +108,7 @@ def score_masks(
     check_folder(folder, config)
     cases = _annotated(_read(masked, split, folder), info, split)
     masks = read_masks(predictions, cases, info)
-    _check_missing(masks, cases, predictions, split, allow_missing)
+    check_missing(masks, cases, predictions, split, allow_missing, names_of(info, training))
     scored = [case for case in cases if case.name in masks.by_case]
     drawn = [masks.by_case[case.name] for case in scored]
     doubt = doubts(scored, drawn, info.classes)
@@ -113,16 +117,21 @@ def score_masks(
             doubt, where=predictions, remedy="mend the files, or score them so with --as-is"
         )
     images = Trial().frame.to_pools(scored)
+    slight = ""
+    if not doubt:
+        slight = misfit.slightly_shifted(*_volumes(scored, drawn))
     part = Split(split, tuple(scored), images)
     rows = score_subjects(scored, drawn, info.classes, info.unit)
     facts = {
         "predictions": str(predictions),
         "missing": list(masks.missing),
         "doubt": doubt,
+        "lacking": masks.lacking,
+        "slight_shift": slight,
     }
     budget = Budget(subjects, training)
     _write(folder, config, info, part, Scored(rows, drawn, facts), budget)
-    return Outcome(rows, masks.missing, masks.unused)
+    return Outcome(rows, masks.missing, masks.unused, masks.lacking, slight)
 
 
 def _read(masked: Masked, split: str, folder: RunFolder) -> list[Case]:
@@ -142,33 +151,6 @@ def _annotated(cases: Sequence[Case], info: StoreInfo, split: str) -> list[Case]
     return annotated
 
 
-def _check_missing(
-    masks: Masks, cases: Sequence[Case], predictions: Path, split: str, allow_missing: bool
-) -> None:
-    """Refuse masks that leave subjects out, and masks of which none has a scan."""
-    if not masks.by_case:
-        names = ", ".join(case.volume for case in cases[:3])
-        raise UserError(
-            f"no file has the name of a {split} scan",
-            where=predictions,
-            remedy=f"name the files after the scans: {names} …",
-        )
-    if not masks.missing or allow_missing:
-        return
-    names = ", ".join(masks.missing[:3])
-    more = ""
-    if len(masks.missing) > 3:
-        more = f" and {len(masks.missing) - 3} more"
-    unused = ""
-    if masks.unused:
-        unused = f" (no scan is called {masks.unused[0].name})"
-    raise UserError(
-        f"has no mask for the {split} subjects {names}{more}{unused}",
-        where=predictions,
-        remedy="add them, or score without them with --allow-missing, which the report says",
-    )
-
-
 def doubts(cases: Sequence[Case], masks: Sequence[np.ndarray], classes: Sequence[str]) -> str:
     """What speaks against the files: masks that fit elsewhere, or with other class numbers.
 
@@ -177,6 +159,21 @@ def doubts(cases: Sequence[Case], masks: Sequence[np.ndarray], classes: Sequence
       masks: ``(H, W)`` of each.
       classes: names, background first.
     """
+    truths, drawn = _volumes(cases, masks)
+    where = misfit.misplaced(truths, drawn)
+    if where:
+        return f"the masks fit the truth much better when they are taken as {where}"
+    if len(classes) > 2:
+        numbers = misfit.renumbered(truths, drawn, classes)
+        if numbers:
+            return f"the masks have other class numbers: {numbers}"
+    return ""
+
+
+def _volumes(
+    cases: Sequence[Case], masks: Sequence[np.ndarray]
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Truth and mask of each volume or picture, ``(D, H, W)`` or ``(H, W)``."""
     volumes: dict[str, list[int]] = {}
     for i, case in sorted(enumerate(cases), key=_index_of_pair):
         volumes.setdefault(case.volume, []).append(i)
@@ -191,14 +188,7 @@ def doubts(cases: Sequence[Case], masks: Sequence[np.ndarray], classes: Sequence
             mask = mask[0]
         truths.append(truth)
         drawn.append(mask)
-    where = misfit.misplaced(truths, drawn)
-    if where:
-        return f"the masks fit the truth much better when they are taken as {where}"
-    if len(classes) > 2:
-        numbers = misfit.renumbered(truths, drawn, classes)
-        if numbers:
-            return f"the masks have other class numbers: {numbers}"
-    return ""
+    return truths, drawn
 
 
 def _index_of_pair(pair: tuple[int, Case]) -> int:
@@ -336,17 +326,22 @@ def _write(
 def _notes(facts: dict[str, Any]) -> list[str]:
     """What the report must say of the masks of each split.
 
-    >>> _notes({"val": {"missing": ["p1", "p2"], "doubt": ""}})
-    ['val scored without 2 subjects that have no mask: p1, p2']
+    >>> lacking = {"p1": "has no mask", "p2": "lacks 1 of 3 masks: p2_s02"}
+    >>> _notes({"val": {"missing": ["p1", "p2"], "lacking": lacking, "doubt": ""}})
+    ['val scored without 2 subjects: p1 has no mask; p2 lacks 1 of 3 masks: p2_s02']
     """
     notes: list[str] = []
     for split, of_split in facts.items():
         missing = of_split["missing"]
         if missing:
+            lacking = of_split.get("lacking", {})  # not in runs of earlier versions
+            words = [f"{subject} {lacking.get(subject, NO_MASK)}" for subject in missing]
+            plural = "s" * (len(missing) != 1)
             notes.append(
-                f"{split} scored without {len(missing)} subjects that have no mask: "
-                f"{', '.join(missing)}"
+                f"{split} scored without {len(missing)} subject{plural}: {'; '.join(words)}"
             )
         if of_split["doubt"]:
             notes.append(f"{split} scored as it is, although {of_split['doubt']}")
+        if of_split.get("slight_shift"):
+            notes.append(f"{split}: {of_split['slight_shift']}")
     return notes
