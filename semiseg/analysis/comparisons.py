@@ -14,6 +14,8 @@ from semiseg.analysis.cells import Cell, Scored
 from semiseg.analysis.declaration import Primary
 from semiseg.analysis.families import Difference, Outcome, family_test
 from semiseg.analysis.pairing import paired, runs_used
+from semiseg.analysis.runs import Run
+from semiseg.analysis.scores import MEAN_OF_ALL
 from semiseg.analysis.statistics import (
     Interval,
     Spread,
@@ -36,6 +38,13 @@ FEW_SUBJECTS = 6
 """Scored subjects below which no method is recommended: with 5 the smallest two-sided p of a
 sign-flip test is 2/2^5 = 0.06.
 """
+
+
+def scores_by_subject(runs: Iterable[Run], scored: Scored) -> bool:
+    """Whether the scores of single subjects are known, not only the means of a results.csv."""
+    return all(
+        run.table is None or MEAN_OF_ALL not in run.scores.per_subject(*scored) for run in runs
+    )
 
 
 class Evidence(NamedTuple):
@@ -92,7 +101,8 @@ class Comparison:
       paired_by: what pairs the runs beside the subject, see
         :data:`~semiseg.analysis.pairing.PAIRINGS`.
       p_wilcoxon: by subject, beside it.
-      effect: how large the difference is, beside its own unit.
+      effect: how large the difference is, beside its own unit; NaN where the scores of single
+        subjects are not known.
       detectable: the difference that a study with this spread would call significant with a power
         of 80 %, after the correction; NaN where no test can be significant.
       p_family: by the test of the family, before Holm's correction.
@@ -100,6 +110,7 @@ class Comparison:
       lost: subjects that one side has a score for and the other has not. They are not in the
         difference, so that it has no verdict.
       evidence: for the detectable difference after another correction; None in a made one.
+      by_subject: whether the scores of single subjects are known, so that they pair the runs.
     """
 
     arm: str
@@ -116,15 +127,24 @@ class Comparison:
     runs: tuple[int, int] = (0, 0)
     lost: int = 0
     evidence: Evidence | None = dataclasses.field(default=None, repr=False, compare=False)
+    by_subject: bool = True
+
+    @property
+    def single_runs(self) -> bool:
+        """Whether one run is compared with one run: no interval or test covers their chance."""
+        return self.difference.n_runs == 1 and self.runs[0] <= 2
 
     @property
     def significant(self) -> bool:
         """Whether the test, corrected for the family, and the interval say so.
 
-        Never where the difference has lost subjects.
+        Never where the difference has lost subjects, nor between two single runs: with other seeds
+        these differ as well, and a test over subjects takes that for an effect.
         """
+        if self.lost or self.single_runs:
+            return False
         apart = self.difference.low > 0 or self.difference.high < 0
-        return self.p_holm < LEVEL and apart and not self.lost
+        return self.p_holm < LEVEL and apart
 
 
 # ------------------------------------------------------------------ comparisons
@@ -157,8 +177,16 @@ def compare_couples(
     couples: Iterable[tuple[Cell, Cell]],
     scored: Scored,
     primary: Primary | None = None,
+    baseline: str | None = None,
 ) -> list[Comparison]:
-    """The first cell of each couple against the second, all corrected as one family."""
+    """The first cell of each couple against the second, all corrected as one family.
+
+    Args:
+      couples: cells of the same budget.
+      scored: which scores.
+      primary: the comparison that was declared before the runs.
+      baseline: the setting that the declared one is compared with; by default any.
+    """
     members = [_compare(cell, base, scored) for cell, base in couples]
     if not members:
         return []
@@ -173,17 +201,24 @@ def compare_couples(
         p = float(np.fmax(outcome.p[i], m.p_permuted))
         evidence = Evidence(outcome.of(i), m.spread.error, m.spread.df, m.smallest_p)
         comparisons.append(dataclasses.replace(m.comparison, p_family=p, evidence=evidence))
-    return correct(comparisons, primary)
+    return correct(comparisons, primary, baseline)
 
 
-def correct(comparisons: Sequence[Comparison], primary: Primary | None = None) -> list[Comparison]:
+def correct(
+    comparisons: Sequence[Comparison],
+    primary: Primary | None = None,
+    baseline: str | None = None,
+) -> list[Comparison]:
     """The comparisons with ``p_holm``, as one family.
 
     A declared one is tested first, at the full level. The others follow only where it is
     significant: theirs are at least its p (fixed sequence: Maurer, Hothorn & Lehmacher 1995), so
-    that the family as a whole errs no more often than one test does.
+    that the family as a whole errs no more often than one test does. Where the family holds
+    comparisons with other settings as well, ``baseline`` says which one is declared.
     """
-    declared = [Primary(c.arm, c.labels) == primary for c in comparisons]
+    declared = [
+        Primary(c.arm, c.labels) == primary and baseline in (None, c.baseline) for c in comparisons
+    ]
     others = [c for c, first in zip(comparisons, declared, strict=True) if not first]
     corrected = iter(_corrected(others))
     tests = max(1, sum(not np.isnan(c.p_family) for c in others))
@@ -200,7 +235,7 @@ def correct(comparisons: Sequence[Comparison], primary: Primary | None = None) -
 
 
 def _with_family(c: Comparison, p_holm: float, tests: int) -> Comparison:
-    if c.evidence is None:
+    if c.evidence is None or c.single_runs:
         return dataclasses.replace(c, p_holm=p_holm)
     return dataclasses.replace(c, p_holm=p_holm, detectable=c.evidence.detectable(tests))
 
@@ -246,6 +281,10 @@ def _compare(cell: Cell, base: Cell, scored: Scored) -> _Member:
         p_wilcoxon = wilcoxon_test(difference_G)
         if len(set(design)) < FEW_SUBSETS:
             p_permuted = sign_flip_test(difference_G)
+    effect = Effect(np.nan, np.nan)
+    by_subject = scores_by_subject((*cell.runs, *base.runs), scored)
+    if by_subject:
+        effect = effect_size(difference_S)
     comparison = Comparison(
         cell.arm,
         base.arm,
@@ -255,9 +294,10 @@ def _compare(cell: Cell, base: Cell, scored: Scored) -> _Member:
         np.nan,
         paired_by,
         p_wilcoxon,
-        effect_size(difference_S),
+        effect,
         runs=runs_used(groups),
         lost=_lost(target_RS, reference_RS),
+        by_subject=by_subject,
     )
     return _Member(comparison, spread(values_RS, design), p_permuted)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
 
@@ -40,7 +41,8 @@ class Declaration:
       metric: the primary metric.
       margin: the difference that does not matter, in the unit of the metric; None if none is named.
       family: which comparisons are corrected together: those with the baseline, or all pairs.
-      choose_on: the split whose scores choose the setting that the report recommends.
+      choose_on: the split whose scores choose the setting that the report recommends: validation
+        scores, whatever is quoted.
       quote_on: the split whose scores are quoted for it.
       date: when the declaration was written; None if it is not known.
     """
@@ -51,6 +53,31 @@ class Declaration:
     metric: str = "dice"
     margin: float | None = None
     family: Literal["baseline", "pairs"] = "baseline"
-    choose_on: Literal["val", "test"] = "val"
+    choose_on: Literal["val"] = "val"
     quote_on: Literal["val", "test"] = "test"
     date: datetime.date | None = None
+
+
+def same_name(name: str, other: str) -> bool:
+    """Whether two spellings name one setting: case, spaces, hyphens and underscores do not count.
+
+    >>> same_name("mean-teacher", "mean teacher"), same_name("nnU-Net", "unet")
+    (True, False)
+    """
+    return _letters(name) == _letters(other)
+
+
+def spelled(name: str, names: Iterable[str]) -> str:
+    """A setting's name as ``names`` spell it; ``name`` itself where none is the same.
+
+    >>> spelled("Mean_Teacher", ["supervised", "mean teacher"]), spelled("BCP", ["supervised"])
+    ('mean teacher', 'BCP')
+    """
+    names = list(names)
+    if name in names:
+        return name
+    return next((other for other in names if same_name(name, other)), name)
+
+
+def _letters(name: str) -> str:
+    return "".join(letter for letter in name.casefold() if letter not in " -_")

@@ -8,8 +8,9 @@ report, which only show a :class:`Study`.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 from semiseg.analysis.arms import find_arms, find_baseline
 from semiseg.analysis.cells import Cell, Scored, cells_of
@@ -18,6 +19,7 @@ from semiseg.analysis.comparisons import (
     FEW_SUBSETS,
     Comparison,
     compare,
+    compare_couples,
     correct,
     pairs,
 )
@@ -57,6 +59,8 @@ class Study:
       comparisons: of every other setting with the baseline, at every budget that both have.
       baseline: name of the compared setting that the others are compared with.
       primary: the comparison declared before the runs; None if all are exploratory.
+      pairs: of the other settings with each other, where all pairs are one family with
+        ``comparisons``; else empty.
     """
 
     data: str
@@ -69,6 +73,7 @@ class Study:
     comparisons: list[Comparison]
     baseline: str | None
     primary: Primary | None = None
+    pairs: list[Comparison] = dataclasses.field(default_factory=list)
 
     @property
     def scored(self) -> Scored:
@@ -129,6 +134,7 @@ def study(
     *,
     baseline: str | None = None,
     primary: Primary | None = None,
+    family: Literal["baseline", "pairs"] = "baseline",
 ) -> Study:
     """Intervals and comparisons of the runs of one data set.
 
@@ -142,6 +148,9 @@ def study(
       baseline: name of the compared setting that the others are compared with, see
         :func:`semiseg.analysis.arms.find_arms`; by default the supervised one.
       primary: a comparison declared before the runs, which is tested by itself.
+      family: which comparisons are corrected together: those with the baseline, or all pairs at
+        every budget. Of each pair the later one in the order of the settings is compared with the
+        earlier one, and everything with the baseline.
 
     Raises:
       UserError: the runs are of several data sets, or were never scored so; or nothing is called
@@ -163,9 +172,13 @@ def study(
     arms = {arm: members for arm, members in arms.items() if arm in with_scores}
     baseline = _baseline(arms, baseline)
     comparisons: list[Comparison] = []
+    others: list[Comparison] = []
     if baseline and tests:
         _check_primary(cells, baseline, primary)
-        comparisons = compare(cells, baseline, scored, primary)
+        if family == "baseline":
+            comparisons = compare(cells, baseline, scored, primary)
+    if tests and family == "pairs":
+        comparisons, others = _every_pair(cells, baseline, scored, primary)
     unit = next((run.scores.units.get(metric, "") for run in runs), "")
     return Study(
         data[0],
@@ -176,7 +189,30 @@ def study(
         comparisons,
         baseline,
         primary,
+        others,
     )
+
+
+def _every_pair(
+    cells: dict[tuple[str, int], Cell],
+    baseline: str | None,
+    scored: Scored,
+    primary: Primary | None,
+) -> tuple[list[Comparison], list[Comparison]]:
+    """All pairs at every budget as one family: those with the baseline, and the others."""
+    with_baseline = []
+    others = []
+    for one, other in itertools.combinations(cells.values(), 2):
+        if one.labels != other.labels:
+            continue
+        if one.arm == baseline:
+            with_baseline.append((other, one))
+        elif other.arm == baseline:
+            with_baseline.append((one, other))
+        else:
+            others.append((other, one))
+    family = compare_couples([*with_baseline, *others], scored, primary, baseline)
+    return family[: len(with_baseline)], family[len(with_baseline) :]
 
 
 def all_pairs(s: Study, labels: int) -> list[Comparison]:
@@ -196,12 +232,17 @@ def correct_together(studies: Sequence[Study]) -> list[Study]:
     every: list[Comparison] = []
     for s in studies:
         every += s.comparisons
-    primary = next((s.primary for s in studies if s.primary is not None), None)
-    corrected = iter(correct(every, primary))
+        every += s.pairs
+    declared = next((s for s in studies if s.primary is not None), None)
+    if declared is None:
+        corrected = iter(correct(every))
+    else:
+        corrected = iter(correct(every, declared.primary, declared.baseline))
     results = []
     for s in studies:
         comparisons = [next(corrected) for _ in s.comparisons]
-        results.append(dataclasses.replace(s, comparisons=comparisons))
+        others = [next(corrected) for _ in s.pairs]
+        results.append(dataclasses.replace(s, comparisons=comparisons, pairs=others))
     return results
 
 

@@ -62,8 +62,9 @@ def declared(runs: Runs, file: str | Path | None = None) -> Declared | None:
       UserError: the file cannot be read or says something unknown; or the runs lie beside several
         that differ.
     """
-    path = _beside(runs)
-    if file is not None:
+    if file is None:
+        path = _beside(runs)
+    else:
         path = Path(file)
     if path is None:
         return None
@@ -96,6 +97,8 @@ def read_declaration(file: Path) -> Declaration:
     Raises:
       UserError: the file cannot be read, a key is unknown or a value is wrong.
     """
+    if not file.is_file():
+        raise UserError("no such file", where=file, remedy="name the study.yaml of the study")
     content = read_mapping(file)
     unknown = sorted(set(content) - set(KEYS))
     if unknown:
@@ -144,7 +147,7 @@ def _baseline(value: Any) -> str:
 
 def _margin(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e6:
-        raise ValueError(f"margin is {value!r}: it must be above 0")
+        raise ValueError(f"margin is {value!r}: it must be a number above 0")
     return float(value)
 
 
@@ -156,6 +159,15 @@ def _split(value: Any) -> Any:
     if value not in SPLITS:
         raise ValueError(f"{value!r} is no split: take one of {', '.join(SPLITS)}")
     return value
+
+
+def _choose_on(value: Any) -> Any:
+    if value == "test":
+        raise ValueError(
+            "choose_on is 'test': a setting chosen on the scores that are quoted is quoted too "
+            "high: choose on val"
+        )
+    return _split(value)
 
 
 def _family(value: Any) -> Any:
@@ -177,7 +189,7 @@ KEYS: dict[str, Callable[[Any], Any]] = {
     "metric": _metric,
     "margin": _margin,
     "family": _family,
-    "choose_on": _split,
+    "choose_on": _choose_on,
     "quote_on": _split,
     "date": _date,
 }

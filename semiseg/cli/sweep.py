@@ -17,6 +17,7 @@ from semiseg.cli.arguments import (
     did_you_mean,
     write_json,
 )
+from semiseg.cli.sweep_study import check_declaration
 from semiseg.errors import UserError
 
 TEST = Flag(
@@ -109,7 +110,7 @@ def _sweep(operands: list[str], flags: Flags) -> int:
     file = Path(COMMAND.one(operands, "one sweep file, or `status` and a sweep's folder"))
     _look_ahead(file, options["count"], options["backend"])
     if options["study"]:
-        _declare(Path(options["study"]), Path(options["out"]))
+        _declare(Path(options["study"]), Path(options["out"]), file, options["count"])
     return _run(file, options, cluster)
 
 
@@ -200,13 +201,13 @@ def _look_ahead(file: Path, count: int | None, backend: str) -> None:
             print(f"semiseg: {note}", file=sys.stderr)
 
 
-def _declare(file: Path, out: Path) -> None:
+def _declare(file: Path, out: Path, sweep: Path, count: int | None) -> None:
     """Put a declaration into the sweep's folder; one that lies there is not changed."""
     from semiseg.analysis.study_file import read_declaration
     from semiseg.files import file_hash, write_text
     from semiseg.run_folder import STUDY
 
-    read_declaration(file)
+    check_declaration(read_declaration(file), file, sweep, count)
     place = out / STUDY
     if place.is_file():
         if file_hash(place) != file_hash(file):

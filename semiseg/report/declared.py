@@ -5,12 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from semiseg.analysis.declaration import Declaration
+from semiseg.analysis.arms import find_arms
+from semiseg.analysis.declaration import Declaration, Primary, spelled
+from semiseg.analysis.questions import as_good_as
 from semiseg.analysis.runs import Runs
 from semiseg.analysis.study import Comparison, Study, study
 from semiseg.analysis.study_file import Declared
 from semiseg.errors import UserError
-from semiseg.report.format import interval_text, p_text, score_label, size
+from semiseg.report.format import (
+    count,
+    interval_text,
+    number,
+    p_text,
+    p_value,
+    score_label,
+    size,
+)
 from semiseg.report.sentences import SPLITS
 
 BEFORE = "Declared before the runs"
@@ -26,12 +36,17 @@ def study_of(runs: Runs, metric: str, split: str, declared: Declared | None) -> 
     if declared is None:
         return study(runs, metric, split)
     d = declared.declaration
-    plain = study(runs, metric, split, baseline=d.baseline)
+    baseline = d.baseline
+    if baseline is not None:
+        baseline = spelled(baseline, find_arms(runs))
+    plain = study(runs, metric, split, baseline=baseline, family=d.family)
     if d.primary is None or not declared.holds or d.metric != plain.metric:
         return plain
-    if primary_comparison(plain, d) is None:
+    c = primary_comparison(plain, d)
+    if c is None:
         return plain
-    return study(runs, metric, split, baseline=d.baseline, primary=d.primary)
+    primary = Primary(c.arm, c.labels)
+    return study(runs, metric, split, baseline=baseline, primary=primary, family=d.family)
 
 
 def metric_and_split(
@@ -53,19 +68,27 @@ def metric_and_split(
 
 def primary_comparison(s: Study, declaration: Declaration) -> Comparison | None:
     """The declared comparison in a study; None where its runs are missing."""
+    if declaration.primary is None:
+        return None
+    arm, labels = declaration.primary
+    arm = spelled(arm, s.arms)
     for c in s.comparisons:
-        if declaration.primary == (c.arm, c.labels):
+        if (c.arm, c.labels) == (arm, labels):
             return c
     return None
 
 
 def is_primary(s: Study, c: Comparison) -> bool:
     """Whether a comparison is tested by itself."""
-    return s.primary is not None and s.primary == (c.arm, c.labels)
+    return s.primary == (c.arm, c.labels) and c.baseline == s.baseline
 
 
 def block(s: Study, declared: Declared | None) -> dict[str, Any] | None:
-    """Heading and sentences of the declaration; None where the study has none."""
+    """Heading, sentences and table of the declaration; None where the study has none.
+
+    The table ``pairs`` is of the settings other than the baseline; empty where they are not
+    compared.
+    """
     if declared is None:
         return None
     d = declared.declaration
@@ -82,12 +105,39 @@ def block(s: Study, declared: Declared | None) -> dict[str, Any] | None:
         )
     else:
         lines.append("All comparisons on this page are exploratory.")
+    if s.pairs:
+        with_baseline = count(len(s.comparisons), "comparison")
+        lines.append(
+            f"All pairs of settings are one family: {with_baseline} with "
+            f"{s.baseline or 'a baseline'} and {len(s.pairs)} of the other settings with each "
+            f"other."
+        )
     if d.quote_on != s.split:
         lines.append(
             f"It declares to quote the {SPLITS[d.quote_on]} set; this page shows the "
             f"{SPLITS[s.split]} set."
         )
-    return {"title": BEFORE if declared.holds else NOT_BEFORE, "lines": lines}
+    title = NOT_BEFORE
+    if declared.holds:
+        title = BEFORE
+    return {"title": title, "lines": lines, "pairs": _pairs(s)}
+
+
+def _pairs(s: Study) -> list[dict[str, str]]:
+    """A row for each pair of settings without the baseline."""
+    rows = []
+    for c in s.pairs:
+        rows.append(
+            {
+                "pair": f"{c.arm} minus {c.baseline}",
+                "labels": str(c.labels),
+                "difference": interval_text(c.difference, s.metric, signed=True),
+                "holm": p_value(c.p_holm),
+                "verdict": ("undecided", "better", "worse")[s.verdict(c)],
+                "detectable": size(c.detectable, s.metric),
+            }
+        )
+    return rows
 
 
 def _primary(s: Study, d: Declaration) -> list[str]:
@@ -111,12 +161,26 @@ def _primary(s: Study, d: Declaration) -> list[str]:
 
 
 def _margin(s: Study, c: Comparison, margin: float) -> str:
-    """Non-inferiority by the interval's end: a one-sided test at 0.025."""
-    end = c.difference.low if s.sign > 0 else -c.difference.high
+    """Non-inferiority and equivalence: the one rule of the page and of ``as_good_as``."""
     amount = size(margin, s.metric)
-    if end > -margin:
-        return f"It is not inferior: the interval excludes a loss of more than {amount}."
-    return f"Whether it is as good within the margin of {amount} is undecided."
+    if c.lost:
+        return (
+            f"Whether it is as good within the margin of {amount} is undecided: "
+            f"{count(c.lost, 'subject')} have a score on one side only."
+        )
+    test = as_good_as(s, c.arm, c.baseline, c.labels, margin)
+    low = number(test.low, s.metric, signed=True)
+    high = number(test.high, s.metric, signed=True)
+    better = ""
+    if s.sign < 0:
+        better = ", where more is better"
+    rule = f"one-sided tests at {test.level:g}: 90 % interval [{low}, {high}]{better}"
+    return {
+        "equivalent": f"It is equivalent within the margin of {amount} ({rule}).",
+        "not worse": f"It is not inferior: a loss of more than {amount} is excluded ({rule}).",
+        "worse": f"It is worse by more than the margin of {amount} ({rule}).",
+        "undecided": f"Whether it is as good within the margin of {amount} is undecided ({rule}).",
+    }[test.verdict]
 
 
 def _written(declared: Declared) -> str:
