@@ -13,7 +13,7 @@ import scipy.stats
 from semiseg.analysis.cells import Cell, Scored
 from semiseg.analysis.declaration import Primary
 from semiseg.analysis.families import Difference, Outcome, family_test
-from semiseg.analysis.pairing import paired, runs_used
+from semiseg.analysis.pairing import PAIRINGS, paired, runs_used
 from semiseg.analysis.runs import Run
 from semiseg.analysis.scores import MEAN_OF_ALL
 from semiseg.analysis.statistics import (
@@ -38,6 +38,10 @@ FEW_SUBJECTS = 6
 """Scored subjects below which no method is recommended: with 5 the smallest two-sided p of a
 sign-flip test is 2/2^5 = 0.06.
 """
+
+
+COARSEST = list(PAIRINGS)[-1]
+"""What pairs runs that share no label subset."""
 
 
 def scores_by_subject(runs: Iterable[Run], scored: Scored) -> bool:
@@ -128,6 +132,11 @@ class Comparison:
     lost: int = 0
     evidence: Evidence | None = dataclasses.field(default=None, repr=False, compare=False)
     by_subject: bool = True
+
+    @property
+    def runs_paired(self) -> bool:
+        """Whether runs of both sides have the same label subset, or seed as well."""
+        return self.paired_by != COARSEST
 
     @property
     def single_runs(self) -> bool:

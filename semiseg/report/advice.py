@@ -10,6 +10,7 @@ import dataclasses
 import functools
 from collections import Counter
 
+from semiseg.analysis.comparisons import scores_by_subject
 from semiseg.analysis.results_csv import COLUMNS
 from semiseg.analysis.scores import MEAN
 from semiseg.analysis.selection import Choice, best_comparison, choice, choose
@@ -18,6 +19,8 @@ from semiseg.analysis.study import FEW_SUBJECTS, FEW_SUBSETS, Comparison, Study
 from semiseg.analysis.worth import Worth, gain, worth
 from semiseg.evaluate.metrics import METRICS
 from semiseg.report.facts import (
+    Correction,
+    correction_of,
     gain_of,
     smallest_budget,
     unit_of_annotation,
@@ -99,6 +102,7 @@ class Recommended:
       only_at: the budget, where it is not the smallest that all settings share; else None.
       better: at how many of the ``tried`` budgets it is better.
       choice: how it was chosen.
+      correction: of its p.
     """
 
     score: MethodScore
@@ -110,6 +114,7 @@ class Recommended:
     length_unit: str
     unit: str
     choice: Choice = "the only one"
+    correction: Correction = "Holm"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -157,6 +162,7 @@ def _recommended(s: Study, best: Comparison, unit: str) -> Recommended:
         s.unit,
         unit,
         choice(s, best),
+        correction_of(s, best),
     )
 
 
@@ -181,6 +187,8 @@ class HowMany:
       margin: the smallest difference that matters.
       saves: the largest saving of another setting, if any.
       compared: whether any setting has a baseline beside it.
+      ignored: what no interval of ``gains`` covers, "subjects" or "runs"; else "". Such intervals
+        do not say how many labels are enough.
     """
 
     arm: str
@@ -193,10 +201,13 @@ class HowMany:
     compared: bool
     metric: str
     unit: str
+    ignored: str = ""
 
     @property
     def enough(self) -> int | None:
         """The smallest budget over which the largest gains no difference that matters."""
+        if self.ignored:
+            return None
         for labels, interval in self.gains.items():
             if interval.low < interval.high <= self.margin:
                 return labels
@@ -219,18 +230,30 @@ def how_many_labels(s: Study) -> OneBudget | HowMany:
     if len(budgets) < 2:
         return OneBudget(arm, budgets[0], unit)
     most = budgets[-1]
+    gains = {n: gain(s, arm, n, most) for n in budgets[:-1]}
     return HowMany(
         arm,
         s.cells[arm, most].interval,
         most,
-        {n: gain(s, arm, n, most) for n in budgets[:-1]},
+        gains,
         METRICS[s.metric].relevant,
         _largest_saving(s),
         str(s.baseline),
         bool(s.comparisons),
         s.metric,
         unit,
+        _ignored(s, arm),
     )
+
+
+def _ignored(s: Study, arm: str) -> str:
+    """What the intervals between a setting's budgets do not cover."""
+    runs_of = [cell.runs for (name, _), cell in s.cells.items() if name == arm]
+    if not all(scores_by_subject(runs, s.scored) for runs in runs_of):
+        return "subjects"
+    if all(len(runs) == 1 for runs in runs_of):
+        return "runs"
+    return ""
 
 
 def _largest_saving(s: Study) -> Worth | None:

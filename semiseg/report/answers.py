@@ -10,21 +10,21 @@ from typing import NamedTuple
 import numpy as np
 
 from semiseg.analysis.selection import Choice
+from semiseg.analysis.statistics import Interval
 from semiseg.analysis.study import FEW_SUBJECTS, FEW_SUBSETS, Comparison
 from semiseg.report import advice
 from semiseg.report.facts import Budget
 from semiseg.report.format import (
-    capitalise,
+    capitalise_arm,
     count,
     interval_text,
     is_or_are,
     listed,
     number,
-    p_text,
     score_label,
     size,
 )
-from semiseg.report.sentences import annotated, equivalence_text
+from semiseg.report.sentences import ONE_RUN_EACH, annotated, corrected_p, equivalence_text
 from semiseg.report.untrained import EVERYTHING, Untrained
 from semiseg.synthetic_sources import source_title
 
@@ -98,12 +98,16 @@ def which_method(
         return _recommended(fact)
     c = fact.nearest
     difference = interval_text(c.difference, fact.metric, signed=True)
+    short = f"Undecided: stay with {c.baseline}"
     verdict = "undecided"
+    if c.single_runs:
+        verdict = ONE_RUN_EACH
     if fact.worse:
+        short = f"Stay with {c.baseline}"
         verdict = "significantly worse"
     return Answer(
         WHICH,
-        f"Stay with {c.baseline}",
+        short,
         f"No other method is significantly better. The nearest with {c.labels} annotated "
         f"{fact.unit} is {c.arm}: {difference}, {verdict}.{_not_equal(c, fact)}",
     )
@@ -126,7 +130,7 @@ def _not_compared(fact: advice.NotCompared) -> Answer:
     ]
     reached = f"{score_label(fact.metric, fact.length_unit)}: {'; '.join(scores)}."
     if len(fact.scores) == 1:
-        only = capitalise(fact.scores[0].arm)
+        only = capitalise_arm(fact.scores[0].arm)
         return Answer(WHICH, only, f"It is the only method that was run. {reached}")
     why = "No supervised run has as many annotations as a run of another method."
     return Answer(WHICH, "Not compared", f"{why} {reached}")
@@ -138,13 +142,13 @@ def _score(score: advice.MethodScore, metric: str, unit: str) -> str:
 
 def _recommended(fact: advice.Recommended) -> Answer:
     c = fact.comparison
-    short = capitalise(c.arm)
+    short = capitalise_arm(c.arm)
     if fact.only_at is not None:
         short += f", with {fact.only_at} annotated {fact.unit}"
     gain = interval_text(c.difference, fact.metric, signed=True)
     detail = (
         f"{score_label(fact.metric, fact.length_unit)} {_score(fact.score, fact.metric, fact.unit)}"
-        f": {gain} compared with {c.baseline} ({p_text(c.p_holm)}, Holm-corrected)."
+        f": {gain} compared with {c.baseline} ({corrected_p(c, fact.correction)})."
     )
     if fact.tried > 1:
         detail += f" It is significantly better at {fact.better} of {fact.tried} label budgets."
@@ -167,7 +171,7 @@ def how_many_labels(fact: advice.OneBudget | advice.HowMany) -> Answer:
     """The answer to "How many labels?"."""
     if isinstance(fact, advice.OneBudget):
         detail = (
-            f"{capitalise(fact.arm)} was run with {fact.labels} annotated {fact.unit} only; a "
+            f"{capitalise_arm(fact.arm)} was run with {fact.labels} annotated {fact.unit} only; a "
             f"learning curve needs at least two label budgets."
         )
         return Answer(HOW_MANY, "Not compared", detail)
@@ -177,7 +181,7 @@ def how_many_labels(fact: advice.OneBudget | advice.HowMany) -> Answer:
 
 def _enough(fact: advice.HowMany) -> tuple[str, str]:
     score = interval_text(fact.score, fact.metric)
-    reached = f"{capitalise(fact.arm)} reaches {score} with {fact.most} annotated {fact.unit}"
+    reached = f"{capitalise_arm(fact.arm)} reaches {score} with {fact.most} annotated {fact.unit}"
     if fact.enough is not None:
         detail = (
             f"{reached}; from {fact.enough} to {fact.most} it changes by "
@@ -185,6 +189,9 @@ def _enough(fact: advice.HowMany) -> tuple[str, str]:
         )
         return f"{fact.enough} {fact.unit}", detail
     before, gain = fact.last_gain
+    if fact.ignored:
+        changes = f"from {before} to {fact.most} it changes by {_gain(fact, before)}"
+        return "Undecided", f"{reached}; {changes}. {_why_ignored(fact.ignored, gain)}"
     if 0 < gain.low < gain.high:
         detail = f"{reached}; from {before} to {fact.most} it still gains {_gain(fact, before)}."
         return f"More than {fact.most} may help", detail
@@ -197,6 +204,15 @@ def _enough(fact: advice.HowMany) -> tuple[str, str]:
         f"{_gain(fact, before)}{more}."
     )
     return "Undecided", detail
+
+
+def _why_ignored(ignored: str, gain: Interval) -> str:
+    if not gain.low < gain.high:
+        return "Without an interval, how many are enough is undecided."
+    return (
+        f"The intervals ignore {ignored}, that is how much one differs from the next, so they do "
+        f"not say how many are enough."
+    )
 
 
 def _gain(fact: advice.HowMany, labels: int) -> str:
@@ -213,7 +229,7 @@ def _saving(fact: advice.HowMany) -> str:
     w = fact.saves
     if w is not None:
         return (
-            f" {capitalise(w.arm)} with {w.labels} annotated {fact.unit} performs like "
+            f" {capitalise_arm(w.arm)} with {w.labels} annotated {fact.unit} performs like "
             f"{fact.baseline} with {equivalence_text(w)}."
         )
     if fact.compared:

@@ -23,8 +23,8 @@ COVERS = {"subjects": {10: 0.81}, "groups": {4: 0.78, 7: 0.87}}
 label subsets, where it is below 0.93: where some subjects fail (experiments/results/coverage.csv).
 """
 SHARED_COVERS = {0.33: 0.92, 0.5: 0.91, 0.75: 0.90}
-"""Share of a label subset that another one has as well → lowest simulated coverage of a 95 % interval
-of a difference with three label subsets (the same file: 128 of 394, 8 of 16 and 6 of 8 subjects).
+"""Share of a label subset that another one has as well → lowest simulated coverage of a 95 %
+interval of a difference with three label subsets (128 of 394, 8 of 16 and 6 of 8 subjects).
 """
 FEW_CLUSTERS = 19
 """Subjects, or groups, up to which the page speaks of it."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from typing import Literal
 
 import numpy as np
 
@@ -97,9 +98,13 @@ class NothingToRecommend:
 
 @dataclasses.dataclass(frozen=True)
 class NoneBetter:
-    """No setting is significantly better than the baseline."""
+    """No setting is significantly better than the baseline.
+
+    ``single_runs``: every comparison is of one run with one run, so that none has a verdict.
+    """
 
     baseline: str
+    single_runs: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,7 +112,6 @@ class Winner:
     """A setting that is significantly better than the baseline.
 
     Attributes:
-      single_runs: whether every comparison of it is of one run with one run.
       tried: budgets at which it was compared.
       better: those at which it is better.
       first: the smallest of ``tried``.
@@ -115,7 +119,6 @@ class Winner:
 
     arm: str
     baseline: str
-    single_runs: bool
     tried: tuple[int, ...]
     better: tuple[int, ...]
     first: Budget
@@ -132,13 +135,12 @@ def claim(s: Study, too_small: bool) -> Claim:
         return NothingToRecommend()
     best = best_comparison(s)
     if best is None:
-        return NoneBetter(str(s.baseline))
+        return NoneBetter(str(s.baseline), all(c.single_runs for c in s.comparisons))
     compared = [c for c in s.comparisons if c.arm == best.arm]
     tried = tuple(c.labels for c in compared)
     return Winner(
         best.arm,
         str(s.baseline),
-        all(c.difference.n_runs == 1 for c in compared),
         tried,
         tuple(c.labels for c in compared if s.verdict(c) > 0),
         budget(s, tried[0]),
@@ -151,6 +153,19 @@ def _only_scores(s: Study) -> OnlyScores:
     scores = (s.cells[arm, first].interval.mean, s.cells[arm, last].interval.mean)
     unit = unit_of_annotation(s.runs)
     return OnlyScores(arm, s.metric, s.unit, (first, last), scores, unit)
+
+
+Correction = Literal["Holm", "declared", "only one"]
+"""What the corrected p of a comparison is: Holm's over the others, or its own."""
+
+
+def correction_of(s: Study, c: Comparison) -> Correction:
+    """Which correction the p of a comparison has."""
+    if s.primary is not None and s.primary == (c.arm, c.labels):
+        return "declared"
+    if len(s.comparisons) == 1 and s.comparisons[0].p_holm == s.comparisons[0].p:
+        return "only one"
+    return "Holm"
 
 
 def gain_of(s: Study, c: Comparison) -> float:
@@ -287,15 +302,21 @@ class Plateau:
 
 
 def equivalences(s: Study, most: int = 3) -> list[Equivalence]:
-    """Of each setting at its smallest budget; those first that save or cost annotations."""
+    """Of each setting at its smallest budget; those first that save or cost annotations, and of
+    these, as of the others, those that are worth most.
+    """
     results = worth(s)
     first: list[Worth] = []
     for w in results:
         if w.labels == min(other.labels for other in results if other.arm == w.arm):
             first.append(w)
-    first.sort(key=lambda w: w.verdict == "undecided")
+    first.sort(key=_least_worth)
     unit = unit_of_annotation(s.runs)
     return [Equivalence(w, str(s.baseline), unit) for w in first[:most]]
+
+
+def _least_worth(w: Worth) -> tuple[bool, float]:
+    return w.verdict == "undecided", -float(np.nan_to_num(w.equivalence.labels, posinf=np.inf))
 
 
 def baseline_plateaus(s: Study) -> list[Plateau]:

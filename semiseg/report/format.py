@@ -6,10 +6,14 @@ tables of the documentation.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
 
+from semiseg import method_docs
+from semiseg.analysis.arms import title
 from semiseg.analysis.statistics import Interval
 from semiseg.evaluate.metric_titles import metric_label
 from semiseg.evaluate.metrics import METRICS
@@ -156,9 +160,47 @@ def duration(seconds: float) -> str:
     return f"{seconds / 3600:.1f} h"
 
 
+def share(value: float) -> str:
+    """A share in per cent; – where it is not defined.
+
+    >>> share(0.625), share(float("nan"))
+    ('62%', '–')
+    """
+    if np.isnan(value):
+        return MISSING
+    return f"{value:.0%}"
+
+
 def capitalise(text: str) -> str:
-    """The text with a capital first letter, and the others as they are."""
+    """The text with a capital first letter; as it is where its first word has a capital inside.
+
+    >>> capitalise("mean teacher"), capitalise("nnU-Net")
+    ('Mean teacher', 'nnU-Net')
+    """
+    first_word = text.partition(" ")[0]
+    if first_word[1:] != first_word[1:].lower():
+        return text
     return text[:1].upper() + text[1:]
+
+
+def capitalise_arm(arm: str) -> str:
+    """The name of a compared setting at the start of a sentence.
+
+    The name of a method that is not of this package was given by its user, and stays as it is.
+
+    >>> capitalise_arm("mean teacher (lr 0.1)"), capitalise_arm("swinunet"), capitalise_arm("CPS")
+    ('Mean teacher (lr 0.1)', 'swinunet', 'CPS')
+    """
+    if arm.partition(" (")[0] not in _titles():
+        return arm
+    return capitalise(arm)
+
+
+@functools.cache
+def _titles() -> frozenset[str]:
+    """How the methods of this package are called."""
+    folder = Path(method_docs.__file__).parent / "methods"
+    return frozenset(title(file.stem) for file in folder.glob("*.py"))
 
 
 def listed(parts: Iterable[object], word: str = "and") -> str:

@@ -155,9 +155,11 @@ _COVERAGE = (
 
 
 def _comparisons(s: Study) -> str:
+    on = "on the same subjects and, where possible,"
+    if not any(c.by_subject for c in s.comparisons):
+        on = "where possible"
     sentences = [
-        f"Each method minus {s.baseline}, on the same subjects and, where possible, with the same "
-        "label subset and seed.",
+        f"Each method minus {s.baseline}, {on} with the same label subset and seed.",
         "The p value belongs to the test that goes with the interval (other label subsets, seeds "
         "and subjects). With fewer than three label subsets it is the larger of this one and that "
         "of a sign-flip permutation test by subject.",

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from semiseg.analysis.arms import arm_settings, title
+from semiseg.analysis.comparisons import scores_by_subject
 from semiseg.analysis.spread import ranking, splits
 from semiseg.analysis.statistics import Interval
 from semiseg.analysis.study import FEW_SUBSETS, Comparison, Study, study
@@ -20,7 +21,7 @@ from semiseg.method_docs import describe_method
 from semiseg.report import details, summary, synthetic_sets, tables
 from semiseg.report.cost import cost_rows
 from semiseg.report.declared import block, is_primary
-from semiseg.report.facts import smallest_budget, unit_of_annotation
+from semiseg.report.facts import covered, smallest_budget, unit_of_annotation
 from semiseg.report.figures import FIGURES
 from semiseg.report.figures.figure import Figure, Material
 from semiseg.report.figures.output import inline_svg, save
@@ -34,6 +35,7 @@ from semiseg.report.format import (
     number,
     p_value,
     score_label,
+    share,
     size,
 )
 from semiseg.report.pictures import Gallery, data_uri, pick_examples
@@ -110,6 +112,7 @@ def section(
         "unit": unit_of_annotation(s.runs),
         "rows": score_rows(s),
         "comparisons": _comparisons(s, declared is not None),
+        "paired_by": _paired_by(s),
         "baseline": s.baseline,
         "others": _other_metrics(s),
         "metric": score_label(s.metric, s.unit),
@@ -186,6 +189,8 @@ def _entry(s: Study, arm: str, labels: int) -> dict[str, Any] | None:
     subjects = count(interval.n_subjects, "subject")
     if interval.n_groups:
         subjects = f"{count(interval.n_groups, 'group')} of {subjects}"
+    if not scores_by_subject(s.cells[arm, labels].runs, s.scored):
+        subjects = "scores of single subjects not known"
     return {
         "mean": number(interval.mean, s.metric),
         "range": interval_text(interval, s.metric).partition(" ")[2],
@@ -193,6 +198,13 @@ def _entry(s: Study, arm: str, labels: int) -> dict[str, Any] | None:
         "covers": f"over {interval.covers}, {runs}, {subjects}",
         "star": bool(comparison and comparison.significant),
     }
+
+
+def _paired_by(s: Study) -> str:
+    """What the caption of the comparisons says of their pairs."""
+    if all(c.by_subject for c in s.comparisons):
+        return ", paired by subject"
+    return ", paired by run where the scores of single subjects are not known"
 
 
 def _kind(s: Study, c: Comparison) -> str:
@@ -215,7 +227,7 @@ def _comparisons(s: Study, is_declared: bool) -> list[dict[str, Any]]:
                 "holm": p_value(c.p_holm),
                 "verdict": ("undecided", "better", "worse")[s.verdict(c)],
                 "effect": decimal(c.effect.dz),
-                "better": f"{c.effect.better:.0%}",
+                "better": share(c.effect.better),
                 "detectable": size(c.detectable, s.metric),
                 "wilcoxon": p_value(c.p_wilcoxon),
             }
@@ -242,6 +254,8 @@ def _other_metrics(s: Study) -> list[dict[str, Any]]:
         better = "higher is better"
         if other.sign < 0:
             better = "lower is better"
+        if not scores_by_subject(other.runs, other.scored) and covered(other):
+            better += f"; intervals over {covered(other)} alone"
         others.append(
             {
                 "name": score_label(metric.name, other.unit),

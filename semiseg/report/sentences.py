@@ -17,6 +17,7 @@ from semiseg.analysis.worth import Worth
 from semiseg.report import facts
 from semiseg.report.format import (
     capitalise,
+    capitalise_arm,
     count,
     interval_text,
     is_or_are,
@@ -60,12 +61,12 @@ def claim(fact: facts.Claim) -> str:
     if isinstance(fact, facts.NothingToRecommend):
         return "No method can be recommended yet"
     if isinstance(fact, facts.NoneBetter):
-        return f"No method is significantly better than {fact.baseline}"
+        return _none_better(fact)
     return _winner(fact)
 
 
 def _only_scores(fact: facts.OnlyScores) -> str:
-    start = f"{capitalise(fact.arm)}: {score_label(fact.metric, fact.length_unit)}"
+    start = f"{capitalise_arm(fact.arm)}: {score_label(fact.metric, fact.length_unit)}"
     first, last = fact.budgets
     scores = [number(score, fact.metric) for score in fact.scores]
     if first == last:
@@ -74,10 +75,14 @@ def _only_scores(fact: facts.OnlyScores) -> str:
     return f"{start} {scores[0]} to {scores[1]} with {budgets}"
 
 
-def _winner(fact: facts.Winner) -> str:
-    beats = f"{capitalise(fact.arm)} beats {fact.baseline}"
+def _none_better(fact: facts.NoneBetter) -> str:
     if fact.single_runs:
-        beats = f"A single run of {fact.arm} beats a single run of {fact.baseline}"
+        return "One run of each method: no verdict"
+    return f"No method is significantly better than {fact.baseline}"
+
+
+def _winner(fact: facts.Winner) -> str:
+    beats = f"{capitalise_arm(fact.arm)} beats {fact.baseline}"
     if len(fact.tried) == 1:
         return f"{beats} with {annotated(fact.first)}"
     if len(fact.better) < len(fact.tried):
@@ -103,10 +108,14 @@ def reached(fact: facts.Reached) -> str:
     )
 
 
-def comparison(c: Comparison, metric: str) -> str:
+ONE_RUN_EACH = "over subjects only (one run each: no verdict)"
+"""What the interval between two single runs covers."""
+
+
+def comparison(c: Comparison, metric: str, correction: facts.Correction = "Holm") -> str:
     """The difference of a setting from the baseline, and whether it is significant."""
     difference = interval_text(c.difference, metric, signed=True)
-    start = f"{capitalise(c.arm)} minus {c.baseline}, paired by subject: {difference}"
+    start = f"{capitalise_arm(c.arm)} minus {c.baseline}, {_pairing(c)}: {difference}"
     if np.isnan(c.p):
         return f"{start}, which could not be tested."
     if c.lost:
@@ -114,10 +123,29 @@ def comparison(c: Comparison, metric: str) -> str:
             f"{start}, which has no verdict: {count(c.lost, 'subject')} with a score on one side "
             f"only {is_or_are(c.lost)} not in it."
         )
+    if c.single_runs:
+        return f"{start}, {ONE_RUN_EACH}."
     significance = "not significant"
     if c.significant:
         significance = "significant"
-    return f"{start}, which is {significance} ({p_text(c.p_holm)}, Holm-corrected)."
+    return f"{start}, which is {significance} ({corrected_p(c, correction)})."
+
+
+def _pairing(c: Comparison) -> str:
+    if c.by_subject:
+        return "paired by subject"
+    if c.runs_paired:
+        return "paired by run"
+    return "not paired"
+
+
+def corrected_p(c: Comparison, correction: facts.Correction) -> str:
+    """The corrected p of a comparison, and what corrected it."""
+    if correction == "declared":
+        return f"declared, {p_text(c.p_holm)}"
+    if correction == "only one":
+        return p_text(c.p_holm)
+    return f"{p_text(c.p_holm)}, Holm-corrected"
 
 
 def others(fact: facts.Others) -> str:
@@ -185,7 +213,7 @@ def equivalence(fact: facts.Equivalence) -> str:
     Else the sentence says what is missing, see :class:`semiseg.analysis.worth.Worth`.
     """
     w = fact.worth
-    given = f"{capitalise(w.arm)} with {w.labels} annotated {fact.unit}"
+    given = f"{capitalise_arm(w.arm)} with {w.labels} annotated {fact.unit}"
     if w.verdict != "undecided":
         return (
             f"{given} performs like {fact.baseline} with {equivalence_text(w)}: it {w.verdict} "
@@ -222,7 +250,7 @@ def plateau(fact: facts.Plateau) -> str:
     low, high = fact.budgets
     scores = [size(score, fact.metric) for score in fact.scores]
     return (
-        f"{capitalise(fact.baseline)} does not improve from {low} to {high} annotated "
+        f"{capitalise_arm(fact.baseline)} does not improve from {low} to {high} annotated "
         f"{fact.unit} ({scores[0]} and {scores[1]}). All numbers in this range count as one level, "
         f"because more annotations did not score better."
     )

@@ -20,7 +20,8 @@ def answer(s: Study) -> list[str]:
     """What the settings reach, and how they compare with the baseline."""
     findings = facts.findings(s)
     result = [sentences.reached(findings.reached)]
-    result += [sentences.comparison(c, s.metric) for c in findings.compared]
+    for c in findings.compared:
+        result.append(sentences.comparison(c, s.metric, facts.correction_of(s, c)))
     if findings.others:
         result.append(sentences.others(findings.others))
     if findings.verdicts:

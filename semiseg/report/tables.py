@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from semiseg.analysis.study import Comparison, Study
 from semiseg.analysis.worth import worth
 from semiseg.report import advice
-from semiseg.report.facts import covered, unit_of_annotation
+from semiseg.report.facts import correction_of, covered, unit_of_annotation
 from semiseg.report.format import (
     MISSING,
     interval_text,
     p_value,
     score_label,
+    share,
     size,
 )
 from semiseg.report.sentences import equivalence_text
@@ -111,10 +114,16 @@ def comparison_table(studies: list[Study]) -> Table:
             row = [s.data, c.arm, str(c.labels)]
             row.append(interval_text(c.difference, s.metric, signed=True))
             row += [p_value(c.p_holm), p_value(c.p_wilcoxon)]
-            row += [f"{c.effect.dz:.2f}", f"{c.effect.better:.0%}"]
+            row += [_effect_text(c.effect.dz), share(c.effect.better)]
             row.append(size(c.detectable, s.metric))
             rows.append(row)
     return [head, *rows]
+
+
+def _effect_text(dz: float) -> str:
+    if np.isnan(dz):
+        return MISSING
+    return f"{dz:.2f}"
 
 
 def as_markdown(rows: Table, numbers: bool = False) -> str:
@@ -162,11 +171,17 @@ def caption(s: Study) -> str:
         checkpoint = "last checkpoint"
     star = ""
     if s.comparisons:
-        star = f" *: differs from {s.baseline} (paired tests, Holm-corrected p < 0.05)."
+        star = f" *: differs from {s.baseline} ({_test_words(s)} < 0.05)."
     return (
         f"{what} ({s.split} split, {checkpoint}) by number of annotated "
         f"{unit_of_annotation(s.runs)}, {_interval_words(s)}.{star}"
     )
+
+
+def _test_words(s: Study) -> str:
+    if correction_of(s, s.comparisons[0]) == "only one":
+        return "paired test, p"
+    return "paired tests, Holm-corrected p"
 
 
 def _interval_words(s: Study) -> str:

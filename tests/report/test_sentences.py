@@ -60,6 +60,9 @@ def compared(difference, p=0.004):
 BETTER = compared(GAIN)
 UNDECIDED = compared(OPEN_GAIN, 0.21)
 WORSE = compared(LOSS)
+SINGLE = compared(Interval(0.02, 0.01, 0.03, 1, 1, 20))
+MEANS = dataclasses.replace(BETTER, by_subject=False)
+UNPAIRED = "nothing but the subject"
 
 
 def worth(labels, low, high, tested):
@@ -75,12 +78,13 @@ def claims():
     yield facts.OnlyScores("mean teacher", "hd95", "mm", (4, 16), (12.31, 5.26), "cases")
     yield facts.NothingToRecommend()
     yield facts.NoneBetter("supervised")
-    yield facts.Winner("mean teacher", "supervised", False, (4,), (4,), PATIENTS)
-    yield facts.Winner("mean teacher", "supervised", True, (4,), (4,), CASE)
-    yield facts.Winner("mean teacher", "supervised", False, (4, 8), (4, 8), IMAGES)
+    yield facts.Winner("mean teacher", "supervised", (4,), (4,), PATIENTS)
+    yield facts.NoneBetter("supervised", single_runs=True)
+    yield facts.Winner("swinunet", "supervised", (4,), (4,), CASE)
+    yield facts.Winner("mean teacher", "supervised", (4, 8), (4, 8), IMAGES)
     budgets = (4, 8, 16)
-    yield facts.Winner("mean teacher", "supervised", False, budgets, budgets, IMAGES)
-    yield facts.Winner("mean teacher", "supervised", False, budgets, (4,), IMAGES)
+    yield facts.Winner("mean teacher", "supervised", budgets, budgets, IMAGES)
+    yield facts.Winner("mean teacher", "supervised", budgets, (4,), IMAGES)
 
 
 def answer_sentences():
@@ -94,6 +98,12 @@ def answer_sentences():
     yield sentences.comparison(BETTER, "dice")
     yield sentences.comparison(UNDECIDED, "dice")
     yield sentences.comparison(compared(NO_INTERVAL._replace(mean=0.02), np.nan), "dice")
+    for correction in ("declared", "only one"):
+        yield sentences.comparison(BETTER, "dice", correction)
+    yield sentences.comparison(dataclasses.replace(BETTER, arm="nnU-Net"), "dice")
+    yield sentences.comparison(SINGLE, "dice")
+    yield sentences.comparison(MEANS, "dice")
+    yield sentences.comparison(dataclasses.replace(MEANS, paired_by=UNPAIRED), "dice")
     yield sentences.comparison(dataclasses.replace(BETTER, lost=1), "dice")
     yield sentences.comparison(dataclasses.replace(BETTER, lost=10), "dice")
     yield sentences.others(facts.Others(4, 4))
@@ -170,10 +180,15 @@ def which_method():
     yield advice.NotCompared((one, two), "dice", "1", "images")
     yield advice.Recommended(one, BETTER, None, 1, 1, "dice", "1", "images")
     yield advice.Recommended(one, BETTER, 4, 1, 3, "dice", "1", "images")
-    for choice in ("declared", "validation", "same scores"):
+    for choice in ("validation", "same scores"):
         yield advice.Recommended(one, BETTER, None, 1, 1, "dice", "1", "images", choice)
+    yield advice.Recommended(one, BETTER, None, 1, 1, "dice", "1", "images", "declared", "declared")
     yield advice.StayWithBaseline(UNDECIDED, False, "dice", "images")
+    yield advice.Recommended(one, BETTER, None, 1, 1, "dice", "1", "images", correction="only one")
     yield advice.StayWithBaseline(WORSE, True, "dice", "images")
+    yield advice.StayWithBaseline(
+        dataclasses.replace(SINGLE, detectable=np.nan), False, "dice", "images"
+    )
 
 
 def how_many_labels():
@@ -188,6 +203,9 @@ def how_many_labels():
     yield fact({4: GAIN, 16: GAIN}, compared=False)
     yield fact({4: GAIN, 16: OPEN_GAIN})
     yield fact({16: OPEN_GAIN})
+    for ignored in ("subjects", "runs"):
+        yield dataclasses.replace(fact({16: SMALL_GAIN}), ignored=ignored)
+    yield dataclasses.replace(fact({16: NO_INTERVAL}), ignored="subjects")
 
 
 def how_much_synthetic():

@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from semiseg.analysis.comparisons import scores_by_subject
 from semiseg.analysis.runs import Runs
 from semiseg.analysis.spread import subject_scores
 from semiseg.analysis.study import Study, study
+from semiseg.errors import UserError
 from semiseg.report.facts import smallest_budget, unit_of_annotation
 from semiseg.report.figures.canvas import Size, canvas, heading, styled
 from semiseg.report.figures.figure import Figure, Material
@@ -32,7 +34,9 @@ def subjects(
         s = study(s)
     if labels is None:
         labels = smallest_budget(s)
-    scores = subject_scores(s, labels)
+    scores = _known_scores(s, labels)
+    if not scores:
+        raise UserError("subjects: the runs have no scores of single subjects, only their means")
     with styled({"axes.grid.axis": "x"}):
         figure, ax = canvas((size[0], max(1.6, 0.8 + 0.5 * len(scores))))
         rng = np.random.default_rng(0)
@@ -59,10 +63,19 @@ def _draw_row(
     ax.plot([np.median(score_S)] * 2, [row - 0.38, row + 0.38], color=colour, lw=2.5)
 
 
+def _known_scores(s: Study, labels: int) -> dict[str, np.ndarray]:
+    """The scores of the subjects by setting, where they are known."""
+    return {
+        arm: score_S
+        for arm, score_S in subject_scores(s, labels).items()
+        if scores_by_subject(s.cells[arm, labels].runs, s.scored)
+    }
+
+
 def subject_table(s: Study) -> Table:
     """The quartiles of the subjects' scores, header first."""
     rows = []
-    for arm, score_S in subject_scores(s).items():
+    for arm, score_S in _known_scores(s, smallest_budget(s)).items():
         quartiles = np.percentile(score_S, (0, 25, 50, 75, 100))
         rows.append([arm, *(number(float(value), s.metric) for value in quartiles)])
     return [["Method", "Lowest", "Lower quartile", "Median", "Upper quartile", "Highest"], *rows]
@@ -70,6 +83,11 @@ def subject_table(s: Study) -> Table:
 
 def _alt(material: Material) -> str:
     return "Score of each subject by method, at the smallest budget that all methods share."
+
+
+def _applies(material: Material) -> bool:
+    s = material.study
+    return bool(_known_scores(s, smallest_budget(s)))
 
 
 def _draw(material: Material, size: Size | None) -> MatplotlibFigure:
@@ -88,5 +106,6 @@ FIGURE = Figure(
     draw=_draw,
     wide=(7.2, 3.6),
     narrow=(4.2, 3.6),
+    applies=_applies,
     table=_table,
 )
