@@ -42,7 +42,8 @@ class Guard:
         Raises:
           UserError: a ledger cannot be written.
         """
-        return self.look_at_hashes([test_images.image_hash(image) for image in images], reason)
+        hashes = [name for image in images for name in test_images.image_hashes(image)]
+        return self.look_at_hashes(hashes, reason)
 
     def look_at_hashes(self, hashes: Sequence[str], reason: str) -> list[str]:
         """:meth:`look` at images of which the hashes are known."""

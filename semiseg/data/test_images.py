@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 FILE = "test_images.json"
 """The file in a set's folder that lists the hashes of its test images."""
+FILE_LEVELS = (255, 65535)
+"""Largest grey levels of picture files."""
 OPEN_SPLITS = ("train", "val")
 """Splits that anybody may read."""
 
@@ -49,6 +51,24 @@ def image_hash(image: np.ndarray) -> str:
     elif pixels.dtype != np.uint8:
         pixels = pixels.astype(np.float32)  # as an import stores them
     return _text(pixel_hash(pixels))
+
+
+def image_hashes(image: np.ndarray) -> list[str]:
+    """The hashes by which an image may be known: that of its pixels and, for grey levels that a
+    reader divided by 255 or 65535 (as ``matplotlib.image.imread`` does), those of the levels in the
+    file.
+
+    >>> levels = np.array([[1, 2], [3, 255]], np.uint8)
+    >>> image_hash(levels) in image_hashes(levels / 255), len(image_hashes(levels))
+    (True, 1)
+    """
+    hashes = [image_hash(image)]
+    if image.size and image.dtype.kind == "f" and image.min() >= 0 and image.max() <= 1:
+        for largest in FILE_LEVELS:
+            levels = np.round(image.astype(np.float64) * largest)
+            if np.allclose(levels / largest, image, rtol=0, atol=0.01 / largest):
+                hashes.append(image_hash(levels))
+    return hashes
 
 
 def _text(number: int) -> str:

@@ -16,7 +16,7 @@ from semiseg.config import Trial
 from semiseg.data.frame import Frame
 from semiseg.data.guard import Guard
 from semiseg.data.images import Scan, read_scan
-from semiseg.data.test_images import image_hash
+from semiseg.data.test_images import image_hashes
 from semiseg.errors import UserError
 from semiseg.evaluate.probabilities import probabilities
 from semiseg.run_folder import RunFolder
@@ -197,7 +197,8 @@ class Predictor:
         hashes: list[str] = []
         for file in files:
             with contextlib.suppress(Exception):  # predict_file says what is wrong with it
-                hashes += map(image_hash, self._read(file).slices)
+                for image in self._read(file).slices:
+                    hashes += image_hashes(image)
         return self.guard.look_at_hashes(hashes, reason)
 
     def predict_file(

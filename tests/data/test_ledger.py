@@ -230,6 +230,10 @@ def test_prediction_of_test_images_is_written_down(stores, source, tiny, tmp_pat
     for i in (8, 9):
         predictor.predict(picture(i)[0][..., None])
     assert store.history("own", stores).predictions == 2
+    as_read_by_matplotlib = picture(8)[0][..., None] / np.float32(255)
+    semiseg.Predictor.load(run).predict(as_read_by_matplotlib)
+    assert store.history("own", stores).predictions == 3
+    assert store.ledger("own", stores)[-1]["n"] == 1
     assert store.history("own", stores).evaluations == 2
     assert store.history("own", stores).problems == ()
 
