@@ -319,6 +319,41 @@ def test_weights_that_know_the_test_subjects_are_refused(short, tiny_folder, tmp
         summary_of(short, init=first)
 
 
+def write_brightened(source, folder) -> None:
+    """Pairs of a folder under other names, each image brighter."""
+    for path in (source / "images").iterdir():
+        image = np.clip(brighter(pixels(source, path.stem)), 0, 255).astype(np.uint8)
+        label = np.asarray(Image.open(source / "labels" / path.name))
+        write_pair(folder, f"{path.stem}new", image, label)
+
+
+def test_brightened_test_images_are_said_to_be_alike(short, tiny_folder, tmp_path):
+    """Catches weights and sets of test images that were brightened and imported under another name:
+    no hash is the same, so a run that learnt from them was silent.
+    """
+    write_brightened(tiny_folder / "test", tmp_path / "bright" / "train")
+    for path in (tiny_folder / "train").iterdir():
+        shutil.copytree(path, tmp_path / "bright" / "val" / path.name)
+    messages: list[str] = []
+    import_discs(tmp_path / "bright", short.root, "bright", say=messages.append)
+    told = "3 val or test images of discs look like training images here"
+    assert [line for line in messages if line.startswith(told)]
+    first = record_run(tmp_path / "first", short, data="bright", labels=3)
+    expected = "3 test images of data set 'discs' look like training images of 'bright'"
+    assert any(note.startswith(expected) for note in summary_of(short, init=first)["notes"])
+    assert any(note.startswith(expected) for note in mix(short, "bright")["notes"])
+    second = record_run(tmp_path / "second", short, init=first)
+    assert any(note.startswith(expected) for note in summary_of(short, init=second)["notes"])
+
+
+def test_the_same_images_in_another_set_are_no_look_alikes(short, tiny_folder):
+    """Catches a second import of one folder that is said to resemble the first."""
+    messages: list[str] = []
+    info = import_discs(tiny_folder, short.root, "renamed", say=messages.append)
+    assert not [line for line in messages if "look like" in line]
+    assert not (info.folder / "resembles.json").exists()
+
+
 def test_weights_of_another_name_pay_for_their_labels(short, tiny_folder, tmp_path):
     """Catches labels that come in unpaid with weights trained on the same images under another
     name.

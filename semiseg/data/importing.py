@@ -17,6 +17,7 @@ from semiseg.data import (
     guard,
     provenance,
     readers,
+    resemblance,
     set_folder,
     store,
     subjects_csv,
@@ -26,6 +27,7 @@ from semiseg.data.info import StoreInfo
 from semiseg.data.pixel_counts import PixelCounts
 from semiseg.data.problems import case_problems
 from semiseg.data.provenance import Provenance
+from semiseg.data.resemblance import Resemblance
 from semiseg.data.source import SPLITS, CaseRef, Source, progress_bar
 from semiseg.errors import UserError
 from semiseg.files import file_hash
@@ -87,6 +89,9 @@ def import_set(
             "allowed": files.allowed | _accepted(records.seen, origin, allow_near_duplicates),
         }
         records.seen.write(folder / fingerprints.FILE)
+        alike = _resembled(records.seen, origin, name, root)
+        if alike:
+            resemblance.write(folder / resemblance.FILE, alike)
         subjects_csv.write_columns(folder, files.subjects)
         if origin is not None:
             provenance.write(folder / provenance.FILE, origin)
@@ -96,6 +101,7 @@ def import_set(
         (folder / set_folder.DESCRIPTION).write_text(description, encoding="utf-8")
     info = store.info(name, root)
     messages = wall.record_import(info, before, records.seen.hashes, command)
+    messages += [item.message for item in alike]
     for message in (*records.seen.twins(), *messages):
         if say is not None:
             say(message)
@@ -157,6 +163,22 @@ def _accepted(
     if not allow_near_duplicates:
         _refuse_problems(alike)
     return {"near_duplicates": len(alike)}
+
+
+def _resembled(
+    seen: fingerprints.Collector,
+    origin: Provenance | None,
+    name: str,
+    root: str | Path | None,
+) -> list[Resemblance]:
+    """The sets under the root whose held-out images look like training images of an import.
+
+    What made a generated set is recorded, so its images are not compared.
+    """
+    if origin is not None:
+        return []
+    others = [info for info in store.list_sets(root) if info.name != name]
+    return resemblance.search(seen.hashes, seen.descriptions, others)
 
 
 def _write_records(files: Source, folder: Path, progress: bool) -> _Records:

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from semiseg import __version__
+from semiseg.data import resemblance
 from semiseg.data.fingerprints import hashes_of
 from semiseg.data.info import StoreInfo
 from semiseg.files import read_json, write_text
@@ -47,6 +48,8 @@ class Seen:
       subjects: annotated subjects whose labels were used.
       labelled: sorted uint64 hashes of the images whose labels were used.
       images: sorted uint64 hashes of all images that were seen, those without labels included.
+      resembled: sorted uint64 hashes of validation and test images of other sets that look like
+        them, see :mod:`semiseg.data.resemblance`.
     """
 
     name: str
@@ -54,6 +57,7 @@ class Seen:
     subjects: frozenset[str] = frozenset()
     labelled: np.ndarray = dataclasses.field(default_factory=_no_hashes)
     images: np.ndarray = dataclasses.field(default_factory=_no_hashes)
+    resembled: np.ndarray = dataclasses.field(default_factory=_no_hashes)
 
     def joined(self, other: Seen) -> Seen:
         """What either of two saw of one data set."""
@@ -62,7 +66,21 @@ class Seen:
             subjects=self.subjects | other.subjects,
             labelled=np.union1d(self.labelled, other.labelled),
             images=np.union1d(self.images, other.images),
+            resembled=np.union1d(self.resembled, other.resembled),
         )
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON; what it resembles is named where there is something."""
+        record = {
+            "name": self.name,
+            "fingerprint": self.fingerprint,
+            "subjects": sorted(self.subjects),
+            "labelled": _encoded(self.labelled),
+            "images": _encoded(self.images),
+        }
+        if len(self.resembled):
+            record["resembled"] = _encoded(self.resembled)
+        return record
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -102,16 +120,7 @@ class Provenance:
         return {
             "version": VERSION,
             "semiseg": __version__,
-            "seen": [
-                {
-                    "name": part.name,
-                    "fingerprint": part.fingerprint,
-                    "subjects": sorted(part.subjects),
-                    "labelled": _encoded(part.labelled),
-                    "images": _encoded(part.images),
-                }
-                for part in self.seen
-            ],
+            "seen": [part.to_dict() for part in self.seen],
             "unknown": list(self.unknown),
         }
 
@@ -131,6 +140,7 @@ def from_dict(record: Mapping[str, Any]) -> Provenance:
             frozenset(part["subjects"]),
             _decoded(part["labelled"]),
             _decoded(part["images"]),
+            _decoded(part.get("resembled", "")),
         )
         for part in record["seen"]
     ]
@@ -178,7 +188,8 @@ def of_training(info: StoreInfo, subjects: Iterable[str], *, unlabelled: bool = 
         images = labelled
         if unlabelled:
             images = np.unique(table.hashes[table.of("train")])
-        part = dataclasses.replace(part, labelled=labelled, images=images)
+        alike = resemblance.held_out_like(info, images)
+        part = dataclasses.replace(part, labelled=labelled, images=images, resembled=alike)
     return Provenance((part,))
 
 

@@ -215,7 +215,7 @@ def prepare(trial: Trial) -> Job:
     )
     model = model_of(trial, training.info)
     synthetic = leaks.synthetic_source(trial, training.info)
-    notes = notes_of(trial, training, budget) + leaks.notes_of(synthetic.provenance)
+    notes = notes_of(trial, training, budget) + leaks.notes_of(synthetic.provenance, training.info)
     job = Job(trial, data_pools, budget, training, model, notes, synthetic)
     more = len(job.subjects) - len(budget.subjects)
     if more:
@@ -236,7 +236,7 @@ def begin(job: Job, folder: RunFolder | None, progress: bool) -> None:
     beside = folder.path.parent if folder else None
     info = job.training.info
     job.initial = start(trial, job.model, job.pools, info, beside, progress=progress)
-    job.notes += leaks.notes_of(job.initial.provenance)
+    job.notes += leaks.notes_of(job.initial.provenance, info)
     if progress:
         say(job.notes)
 

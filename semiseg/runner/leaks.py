@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from semiseg.config import Trial
-from semiseg.data import provenance, store
+from semiseg.data import provenance, resemblance, store
 from semiseg.data.fingerprints import Hashes, hashes_of
 from semiseg.data.info import StoreInfo
 from semiseg.data.provenance import Provenance, Seen
@@ -55,6 +55,7 @@ def synthetic_source(trial: Trial, info: StoreInfo) -> Source:
             synthetic.fingerprint,
             labelled=np.unique(images.hashes[images.labelled]),
             images=np.unique(images.hashes),
+            resembled=resemblance.held_out_like(synthetic, images.hashes),
         )
         origin = provenance.merged(origin, Provenance((part,)))
     return checked(origin, info, where, "generate it from training subjects alone")
@@ -98,8 +99,30 @@ def _refuse_held_back(
             )
 
 
-def notes_of(origin: Provenance) -> tuple[str, ...]:
-    """A line for each thing of which nobody recorded the origin."""
+def notes_of(origin: Provenance, info: StoreInfo) -> tuple[str, ...]:
+    """A line for each thing of which nobody recorded the origin, and for each set that holds images
+    like the validation or test images of the run's data set.
+    """
+    return _unknown(origin) + _look_alikes(origin, info)
+
+
+def _look_alikes(origin: Provenance, info: StoreInfo) -> tuple[str, ...]:
+    table = hashes_of(info)
+    if table is None:
+        return ()
+    notes: list[str] = []
+    for part in origin.seen:
+        for split in ("test", "val"):
+            number = int((table.known(part.resembled) & table.of(split)).sum())
+            if number:
+                notes.append(
+                    f"{number} {split} images of data set {info.name!r} look like training images "
+                    f"of {part.name!r}, from which this run learns: its scores may be too high"
+                )
+    return tuple(notes)
+
+
+def _unknown(origin: Provenance) -> tuple[str, ...]:
     return tuple(
         f"provenance unknown: nobody recorded what {what} was made from, so semiseg cannot check "
         f"all of the images and labels it has seen"
