@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from analysis.fake import write_grid
 
+from semiseg import load_runs
 from semiseg.analysis.families import Difference, family_test
 from semiseg.analysis.planning import (
     Goal,
@@ -18,6 +19,7 @@ from semiseg.analysis.planning import (
     standard_error,
 )
 from semiseg.analysis.statistics import holm, mean_test, spread
+from semiseg.analysis.study import study
 from semiseg.analysis.variance import Split, variance_split
 from semiseg.cli.main import main
 
@@ -350,6 +352,9 @@ def test_a_given_deviation_takes_the_place_of_the_runs(runs, tmp_path, capsys):
         ("--subset-sd 0.02 --subjects 9 --power 80", "it lies between 0 and 1"),
         ("--subset-sd 0.02 --subjects 9 --metric hd95", "--gain must be given for HD95"),
         ("--subset-sd 0.02 --subjects 0", "--subjects is 0: it must be 1 or more"),
+        ("--subset-sd -1 --subjects 9", "--subset-sd is -1.0: a standard deviation is 0 or more"),
+        ("--subset-sd 1 --residual-sd -0.1 --subjects 9", "--residual-sd is -0.1: a standard"),
+        ("--subset-sd 0.02 --subjects 9 --gain 3", "Dice lies between 0 and 1, so that no gain"),
     ],
 )
 def test_what_cannot_be_planned_is_named(words, message, capsys):
@@ -367,7 +372,54 @@ def test_a_study_without_a_second_subset_cannot_say(tmp_path, capsys):
     assert main(["plan-study", str(folder)]) == 2
     assert "run a second label subset" in capsys.readouterr().err
     assert main(["plan-study", str(folder), "--method", "cps"]) == 2
-    assert "for 'cps'" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "no compared setting is called 'cps'" in error
+    assert "choose one of mean teacher" in error
+    assert main(["plan-study", str(folder), "--method", "mean-techer"]) == 2
+    assert "did you mean 'mean teacher'?" in capsys.readouterr().err
+
+
+def test_a_table_without_its_subjects_is_named(runs, tmp_path, capsys):
+    """Catches "one label subset", said of three, where a file is missing."""
+    load_runs(runs).write_csv(tmp_path / "results.csv")
+    assert main(["plan-study", str(tmp_path / "results.csv")]) == 2
+    error = capsys.readouterr().err
+    assert "results_subjects.csv is missing beside it" in error
+    assert "name the run folders" in error
+
+
+def test_a_plan_of_one_method_takes_the_verdict_s_test(runs, tmp_path, capsys):
+    """Catches the plan of one method that forgot the comparisons beside it, which lend variance: it
+    found four times as much as the verdict does.
+    """
+    file = tmp_path / "plan.json"
+    command = ["plan-study", str(runs), "--labels", "8", "--json", str(file)]
+    assert main([*command, "--method", "Mean-Teacher"]) == 0
+    text = capsys.readouterr().out
+    plan = json.loads(file.read_text())
+    assert plan["comparisons_used"] == ["mean teacher − supervised"]
+    assert plan["together"] == 2
+    assert "0.05/6, and the 2 at a label budget lend each other variance" in text
+    assert "Detectable differs from `finds`" in text
+    now = next(a for a in plan["alternatives"] if (a["subsets"], a["seeds"]) == (3, 3))
+    s = study(load_runs(runs))
+    detectable = {(c.arm, c.labels): c.detectable for c in s.comparisons}
+    assert now["detects"] < 2.5 * detectable["mean teacher", 8]
+
+
+def test_a_plan_says_what_its_runs_do_not(tmp_path, capsys):
+    """Catches rows of 1 and 3 seeds that are the same without a word, and a spread between two."""
+    folder = write_grid(tmp_path, subsets=2, seeds=1, budgets=(4,), examples=False)
+    assert main(["plan-study", str(folder)]) == 0
+    text = capsys.readouterr().out
+    assert "Seeds were not measured: rows of 1 and 3 seeds are the same." in text
+    assert "rests on one degree of freedom" in text
+    assert main("plan-study --subset-sd 0.02 --subjects 1".split()) == 0
+    text = capsys.readouterr().out
+    assert "No study with 1 subject and" in text
+    assert "Seeds were not measured" in text
+    assert main("plan-study --subset-sd 0.02 --seed-sd 0.02 --subjects 9".split()) == 0
+    assert "not measured" not in capsys.readouterr().out
 
 
 def test_spread_of_a_plan_is_that_of_the_paired_difference():

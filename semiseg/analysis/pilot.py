@@ -6,12 +6,14 @@ from typing import NamedTuple
 
 import numpy as np
 
+from semiseg.analysis import scores_csv
+from semiseg.analysis.declaration import spelled
 from semiseg.analysis.design import as_design
 from semiseg.analysis.pairing import paired
 from semiseg.analysis.planning import Size, pooled
 from semiseg.analysis.study import Study
 from semiseg.analysis.variance import Split, mean_squares, variance_split
-from semiseg.errors import UserError
+from semiseg.errors import UserError, nearest
 
 
 class Pilot(NamedTuple):
@@ -24,6 +26,8 @@ class Pilot(NamedTuple):
       comparisons: "A − B" of each.
       seconds: mean of a run; NaN where the runs do not record it.
       grouped: whether its subjects are groups of look-alikes.
+      together: comparisons with the baseline at this label budget, whichever are in
+        ``components``: the verdict's test lends variance among them.
     """
 
     components: Split
@@ -32,6 +36,7 @@ class Pilot(NamedTuple):
     comparisons: tuple[str, ...]
     seconds: float
     grouped: bool = False
+    together: int = 1
 
 
 def pilot(
@@ -48,6 +53,8 @@ def pilot(
     Raises:
       UserError: no such comparison, or fewer than two label subsets or subjects in it.
     """
+    if arm is not None:
+        arm = _arm(s, arm)
     comparisons = [c for c in s.comparisons if arm in (None, c.arm)]
     budgets = sorted({c.labels for c in comparisons})
     if labels is None and budgets:
@@ -74,6 +81,7 @@ def pilot(
             sizes.append(Size(m.subsets, m.seeds, m.subjects, design.share))
             seconds += [float(run.summary.get("seconds_train") or np.nan) for run in groups[0]]
     if not splits:
+        _check_subjects(s)
         raise UserError(
             f"{s.data}: one label subset or one subject{_at(labels)} does not say how much another "
             f"one changes a difference",
@@ -83,11 +91,37 @@ def pilot(
     smallest = Size(subsets, seeds, subjects, max(size.overlap for size in sizes))
     mean_seconds = float(np.nanmean(seconds)) if np.isfinite(seconds).any() else np.nan
     names = tuple(f"{c.arm} − {c.baseline}" for c in comparisons)
-    return Pilot(pooled(splits), smallest, labels, names, mean_seconds, grouped)
+    together = sum(c.labels == labels for c in s.comparisons)
+    return Pilot(pooled(splits), smallest, labels, names, mean_seconds, grouped, together)
+
+
+def _arm(s: Study, name: str) -> str:
+    """A compared setting as the study spells it."""
+    names = list(dict.fromkeys(c.arm for c in s.comparisons))
+    arm = spelled(name, names)
+    if names and arm not in names:
+        raise UserError(f"{s.data}: no compared setting is called {name!r}{nearest(name, names)}")
+    return arm
+
+
+def _check_subjects(s: Study) -> None:
+    """Refuse a results.csv without the scores of its subjects."""
+    for run in s.runs:
+        if run.table is not None and not scores_csv.place(run.path).is_file():
+            raise UserError(
+                f"{scores_csv.place(run.path).name} is missing beside it, so that nobody knows how "
+                f"much subjects differ",
+                where=run.path,
+                remedy="name the run folders, or put it there",
+            )
 
 
 def _at(labels: int | None) -> str:
-    return "" if labels is None else f" at {labels} annotated subjects"
+    if labels is None:
+        return ""
+    if labels == 1:
+        return " at 1 annotated subject"
+    return f" at {labels} annotated subjects"
 
 
 def _of(arm: str | None) -> str:

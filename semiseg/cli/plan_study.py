@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import math
@@ -18,10 +19,8 @@ from semiseg.errors import UserError
 if TYPE_CHECKING:
     from semiseg.analysis.pilot import Pilot
     from semiseg.analysis.planning import Alternative, Goal, Size
+    from semiseg.analysis.study import Study
 
-UNKNOWN = "–"
-SMALL_SHARE = 0.05
-"""Of the training pool: label subsets that take less hardly overlap."""
 GAIN = 0.03
 """Looked for unless a gain is given: of Dice and other ratios."""
 
@@ -73,12 +72,13 @@ def main(argv: Sequence[str]) -> int:
     """Run the command; UserError is the caller's to print."""
     args: PlanStudy = typed(PlanStudy, argv, "semiseg plan-study")
     from semiseg.analysis.planning import Goal, alternatives, cautious, smallest_design
+    from semiseg.cli import plan_answers as answers
 
     gain = _gain(args)
     _check(args)
     pilot, comparisons = _pilot(args)
     comparisons = args.comparisons or comparisons
-    together = min(comparisons, max(len(pilot.comparisons), 1))
+    together = min(comparisons, pilot.together)
     goal = Goal(gain, args.power, comparisons, together)
     subjects = args.subjects or pilot.size.subjects
     upper = None
@@ -89,10 +89,14 @@ def main(argv: Sequence[str]) -> int:
     best = smallest_design(pilot.components, subjects, goal, overlap=overlap)
     one = goal._replace(comparisons=1)
     alone = smallest_design(pilot.components, subjects, one, overlap=overlap)
-    print(*_spread(pilot, args), "", _answer(best, subjects, goal, args), sep="\n")
+    lines = answers.spread(pilot, args.metric)
+    lines += ["", answers.answer(best, subjects, goal, args.metric)]
     if alone is not None and goal.comparisons > 1:
-        print(_declared(alone))
-    print("", *_table(rows, best, pilot), "", *_reading(goal, pilot), sep="\n")
+        lines.append(answers.declared(alone))
+    seeds_given = args.seed_sd is not None or args.residual_sd is not None
+    lines += answers.limits(rows, best, pilot, seeds_given)
+    lines += ["", *answers.table(rows, best, pilot), "", *answers.reading(goal, pilot)]
+    print(*lines, sep="\n")
     if args.json:
         content = _content(args, pilot, goal, best, rows)
         text = json.dumps(content, indent=1, ensure_ascii=False)
@@ -113,6 +117,12 @@ def _gain(args: PlanStudy) -> float:
         return GAIN
     if not args.gain > 0:
         raise UserError(f"--gain is {args.gain}: it must be above 0, as in --gain {GAIN}")
+    low, high = metric.bounds
+    if args.gain >= high - low:
+        raise UserError(
+            f"--gain is {args.gain}: {metric.title} lies between {low:g} and {high:g}, so that no "
+            f"gain is so large; give one as in --gain {GAIN}"
+        )
     return args.gain
 
 
@@ -123,6 +133,11 @@ def _check(args: PlanStudy) -> None:
         value = getattr(args, name)
         if value is not None and value < 1:
             raise UserError(f"--{name} is {value}: it must be 1 or more")
+    for name in ("subset_sd", "seed_sd", "subject_sd", "interaction_sd", "residual_sd"):
+        value = getattr(args, name)
+        if value is not None and not 0 <= value < math.inf:
+            flag = name.replace("_", "-")
+            raise UserError(f"--{flag} is {value}: a standard deviation is 0 or more")
     if not args.runs and args.subset_sd is None:
         raise UserError(
             "semiseg plan-study: nothing says how much differences vary; name finished runs, as in "
@@ -146,127 +161,42 @@ def _pilot(args: PlanStudy) -> tuple[Pilot, int]:
         args.residual_sd,
     )
     if args.runs:
-        s = _study(args)
+        s, comparisons = _study(args)
         result = pilot(s, args.labels, args.method)
         pairs = zip(by_hand, result.components, strict=True)
         given = [value if value is not None else measured for value, measured in pairs]
-        return result._replace(components=Split(*given)), len(s.comparisons)
+        return result._replace(components=Split(*given)), comparisons
     components = Split(*(value or 0.0 for value in by_hand))
     subjects = args.subjects or 1
     return Pilot(components, Size(1, 1, subjects), args.labels or 0, (), math.nan), 1
 
 
-def _study(args: PlanStudy) -> Any:
+def _study(args: PlanStudy) -> tuple[Study, int]:
+    """The study of the curve, and how many comparisons its report corrects for."""
+    from semiseg.analysis.arms import find_arms
+    from semiseg.analysis.declaration import spelled
     from semiseg.analysis.load import load_runs, once
-    from semiseg.analysis.study import curve_runs, study
+    from semiseg.analysis.study import curve_runs, ratio_runs, study
 
     runs = once(load_runs(args.runs))
     split = args.split
     if split is None:
         on_test = all("test" in run.scores.axes[0] for run in runs)
         split = "test" if on_test else "val"
-    return study(curve_runs(runs), args.metric, split, baseline=args.baseline)
+    curve = curve_runs(runs)
+    baseline = args.baseline
+    if baseline is not None:
+        baseline = spelled(baseline, find_arms(curve))
+    s = study(curve, args.metric, split, baseline=baseline)
+    comparisons = len(s.comparisons)
+    mixes = ratio_runs(runs)
+    if mixes:
+        with contextlib.suppress(UserError):  # a table that does not say how its runs differ
+            comparisons += len(study(mixes, args.metric, split).comparisons)
+    return s, comparisons
 
 
-# ------------------------------------------------------------------ what it says
-def _spread(pilot: Pilot, args: PlanStudy) -> list[str]:
-    from semiseg.report.format import shortened
-
-    size = pilot.size
-    if pilot.comparisons:
-        first = (
-            f"From {shortened(list(pilot.comparisons), 3)} at {pilot.labels} annotated subjects "
-            f"({_size(size)}):"
-        )
-    else:
-        first = "From standard deviations given by hand:"
-    words = {
-        "subset": "between label subsets",
-        "seed": "between seeds",
-        "subject": "between subjects",
-        "interaction": "label subset × subject",
-        "residual": "seed × subject",
-    }
-    parts = [
-        f"{_number(value, args.metric)} {words[name]}"
-        for name, value in pilot.components._asdict().items()
-        if not math.isnan(value)
-    ]
-    title = _title(args.metric)
-    return [first, f"a paired difference in {title} has standard deviations {', '.join(parts)}."]
-
-
-def _answer(best: Size | None, subjects: int, goal: Goal, args: PlanStudy) -> str:
-    from semiseg.analysis.planning import MOST_SUBSETS
-
-    gain = f"a gain of {_number(goal.gain, args.metric)} in {_title(args.metric)}"
-    chance = f"with a power of {goal.power:g}, corrected for {_counted(goal.comparisons)}"
-    if best is None:
-        return (
-            f"No study with {subjects} subjects and up to {MOST_SUBSETS} label subsets finds "
-            f"{gain} {chance}: score more subjects, plan fewer comparisons, or look for a larger "
-            f"gain."
-        )
-    return (
-        f"Your next study needs {_size(best)} to find {gain} {chance}: {best.runs} runs of each "
-        f"method at each label budget."
-    )
-
-
-def _declared(alone: Size) -> str:
-    return (
-        f"Declared beforehand as the one primary comparison (study.yaml), it needs {_size(alone)}: "
-        f"{alone.runs} runs."
-    )
-
-
-def _table(rows: list[Alternative], best: Size | None, pilot: Pilot) -> list[str]:
-    from semiseg.report.format import duration
-
-    head = ("subsets", "seeds", "subjects", "runs", "time", "finds", "at worst", "power")
-    lines = ["".join(f"{name:>10}" for name in head)]
-    for row in rows:
-        design = row.design
-        time = UNKNOWN
-        if not math.isnan(pilot.seconds):
-            time = duration(design.runs * pilot.seconds)
-        at_worst = f"{row.detects_cautiously:.3g}" if pilot.comparisons else UNKNOWN
-        cells = (
-            f"{design.subsets}",
-            f"{design.seeds}",
-            f"{design.subjects}",
-            f"{design.runs}",
-            time,
-            f"{row.detects:.3g}",
-            at_worst,
-            f"{row.power:.2f}",
-        )
-        mark = "  <-" if design == best else ""
-        lines.append("".join(f"{cell:>10}" for cell in cells) + mark)
-    return lines
-
-
-def _reading(goal: Goal, pilot: Pilot) -> list[str]:
-    lines = [
-        "runs and time: of each method at each label budget. finds: the true gain that is found "
-        f"with a power of {goal.power:g}.",
-        f"The test is that of the report's verdict, at {goal.level:g}/{goal.comparisons}.",
-    ]
-    if pilot.comparisons:
-        lines.append(
-            f"at worst: the same if the spread is at the 80 % upper limit of what "
-            f"{pilot.size.subsets} label subsets leave open."
-        )
-    if pilot.grouped:
-        lines.append("subjects: groups of subjects that look alike; each group counts as one.")
-    if pilot.size.overlap >= SMALL_SHARE:
-        lines.append(
-            f"A label subset takes {pilot.size.overlap:.0%} of the training pool. Label subsets "
-            f"of one pool overlap, so more of them help less and less; the plan counts that in."
-        )
-    return lines
-
-
+# ------------------------------------------------------------------ what --json writes
 def _content(
     args: PlanStudy, pilot: Pilot, goal: Goal, best: Size | None, rows: list[Alternative]
 ) -> dict[str, Any]:
@@ -296,24 +226,3 @@ def _content(
 def _finite(value: float) -> float | None:
     """JSON has no NaN and no infinity."""
     return value if math.isfinite(value) else None
-
-
-def _size(size: Size) -> str:
-    seeds = "1 seed" if size.seeds == 1 else f"{size.seeds} seeds"
-    return f"{size.subsets} label subsets × {seeds} × {size.subjects} subjects"
-
-
-def _counted(comparisons: int) -> str:
-    return "1 comparison" if comparisons == 1 else f"{comparisons} comparisons"
-
-
-def _number(value: float, metric: str) -> str:
-    from semiseg.report.format import number
-
-    return number(value, metric, signed=True).lstrip("+")
-
-
-def _title(metric: str) -> str:
-    from semiseg.report.format import score_label
-
-    return score_label(metric)
