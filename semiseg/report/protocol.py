@@ -140,9 +140,19 @@ def _intervals(s: Study) -> str:
         f"95 % intervals for other {covered(s)}: Student's, with the variance of two crossed "
         "clusters (runs by label subset; subjects, or groups of look-alike subjects), "
         "Satterthwaite's degrees of freedom, and sides that follow the skewness of the subjects' "
-        f"scores. {_COVERAGE} A factor with one member does not vary, so no interval covers it. "
+        f"scores. {_coverage(s)} A factor with one member does not vary, so no interval covers it. "
         "Point at an interval to see what it covers."
     )
+
+
+def _coverage(s: Study) -> str:
+    """How often the intervals contain the truth."""
+    if all(cell.interval.n_subjects == 1 for cell in s.cells.values()):
+        return (
+            "They leave out the spread between subjects, so they are too narrow for what other "
+            "subjects would show."
+        )
+    return _COVERAGE
 
 
 _COVERAGE = (
