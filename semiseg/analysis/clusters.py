@@ -130,5 +130,5 @@ def effective_subjects(score_S: np.ndarray, group_S: Sequence[Any]) -> float:
     size_G = np.unique([str(group) for group in group_S], return_counts=True)[1]
     subjects = float(size_G.sum())
     if np.isnan(correlation):
-        return subjects if size_G.max() == 1 else 1.0
+        return subjects if np.max(size_G) == 1 else 1.0
     return subjects / (1 + correlation * (float(size_G @ size_G) / subjects - 1))

@@ -107,7 +107,7 @@ def influence(
         tuple(subjects[i] for i in order[:first]),
         float(share_S[:first].sum()),
         float(ordered_S[first:].mean()) if defined.size > first else np.nan,
-        (float(without_each.min()), float(without_each.max())),
+        (float(np.min(without_each)), float(np.max(without_each))),
         (float(p_values.min()), float(p_values.max())),
     )
 

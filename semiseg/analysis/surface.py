@@ -177,7 +177,7 @@ def cheapest(
         return np.where(enough_NM, cost_NM, math.inf)
 
     price_NM = price_of(surface)
-    n, m = np.unravel_index(int(price_NM.argmin()), price_NM.shape)
+    n, m = np.unravel_index(int(np.argmin(price_NM)), price_NM.shape)
     cost = float(price_NM[n, m])
     moved_DBT = _resampled(np.array(tables, dtype=float), subset_R, draws, seed)
     costs = []
@@ -228,7 +228,7 @@ def _resampled(
     code_S = np.arange(subjects)
     if design.group_S is not None:
         code_S = codes(design.group_S)
-    groups = int(code_S.max()) + 1
+    groups = int(np.max(code_S)) + 1
     if groups > 1:
         count_DG = rng.multinomial(groups, np.full(groups, 1 / groups), draws)
         drawn_DBT = _means(values_BTRS, weight_R[None], count_DG[:, code_S])

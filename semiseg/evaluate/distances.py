@@ -56,7 +56,7 @@ def distances_to(target: np.ndarray, mask: np.ndarray, spacing: Sequence[float])
         ((nearest[axis][places] - places[axis]).astype(np.float64) * step) ** 2
         for axis, step in enumerate(spacing)
     ]
-    return np.sqrt(np.add.reduce(squares, axis=0))
+    return np.sqrt(np.sum(np.stack(squares), axis=0))
 
 
 def surface(mask: np.ndarray) -> np.ndarray:

@@ -163,7 +163,7 @@ def _shift(truth: np.ndarray, mask: np.ndarray) -> list[int]:
     """By how many pixels along each axis a mask lies off: the peak of the cross-correlation."""
     spectrum = np.fft.rfftn(mask) * np.conj(np.fft.rfftn(truth))
     correlation = np.fft.irfftn(spectrum, mask.shape, axes=tuple(range(mask.ndim)))
-    peak = np.unravel_index(int(correlation.argmax()), mask.shape)
+    peak = np.unravel_index(int(np.argmax(correlation)), mask.shape)
     steps = []
     for place, size in zip(peak, mask.shape, strict=True):
         step = int(place)

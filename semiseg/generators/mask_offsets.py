@@ -105,7 +105,7 @@ def _explained(x: np.ndarray, member: np.ndarray) -> float:
 
 def _peak(values: np.ndarray, places: tuple[int, ...]) -> float:
     """Where the largest of some values lies, by a parabola through it and its neighbours."""
-    i = int(values.argmax())
+    i = int(np.argmax(values))
     if i in (0, len(values) - 1):
         return float(places[i])
     before, top, after = values[i - 1 : i + 2]
