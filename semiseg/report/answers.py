@@ -182,6 +182,13 @@ def how_many_labels(fact: advice.OneBudget | advice.HowMany) -> Answer:
 def _enough(fact: advice.HowMany) -> tuple[str, str]:
     score = interval_text(fact.score, fact.metric)
     reached = f"{capitalise_arm(fact.arm)} reaches {score} with {fact.most} annotated {fact.unit}"
+    if fact.enough is not None and fact.gains[fact.enough].high < 0:
+        detail = (
+            f"{reached}; from {fact.enough} to {fact.most} it changes by "
+            f"{_gain(fact, fact.enough)}. More annotations should not lower a score: train for "
+            f"more steps before you read the curve."
+        )
+        return "Undecided", detail
     if fact.enough is not None:
         detail = (
             f"{reached}; from {fact.enough} to {fact.most} it changes by "

@@ -576,14 +576,20 @@ def plot_of_controls_alone(runs):
         ),
         (
             {4: (-0.02, -0.03, -0.01), 16: (0.0, 0.0, 0.0)},
+            "Undecided",
+            "from 4 to 64 it changes by −0.020 [−0.030, −0.010]. More annotations should not",
+        ),
+        (
+            {4: (-0.002, -0.008, 0.004), 16: (0.0, 0.0, 0.0)},
             "4 images",
-            "from 4 to 64 it changes by −0.020 [−0.030, −0.010], which is no gain",
+            "from 4 to 64 it changes by −0.002 [−0.008, +0.004], which is no gain",
         ),
     ],
 )
 def test_how_many_labels_follows_the_interval(gains, short, said, monkeypatch):
     """Catches "still gains" where it is undecided, "enough" without a bound on what more would
-    give, and no interval (one run) taken for certainty.
+    give, no interval (one run) taken for certainty, and fewer labels recommended because more
+    of them score lower.
     """
     from types import SimpleNamespace
 

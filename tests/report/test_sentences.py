@@ -200,6 +200,7 @@ def how_many_labels():
     yield advice.OneBudget("supervised", 4, "images")
     yield fact({4: GAIN, 16: SMALL_GAIN}, worth(5.66, 4.8, 7.2, 1))
     yield fact({4: LOSS, 16: NO_INTERVAL})
+    yield fact({4: Interval(-0.002, -0.008, 0.004, 9, 3, 20), 16: NO_INTERVAL})
     yield fact({4: GAIN, 16: GAIN}, compared=False)
     yield fact({4: GAIN, 16: OPEN_GAIN})
     yield fact({16: OPEN_GAIN})
