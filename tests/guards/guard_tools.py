@@ -83,7 +83,9 @@ json.dump(results, open(sys.argv[1], "w"))
 
 
 def environment(stores: Path) -> dict[str, str]:
-    """The environment of a child: one device, no optimisation that costs compile time, no flag."""
+    """The environment of a child: one device, no optimisation that costs compile time, no flag, and
+    ledgers of its own: an import says where else the same test images stand.
+    """
     kept = {
         name: value
         for name, value in os.environ.items()
@@ -95,6 +97,7 @@ def environment(stores: Path) -> dict[str, str]:
         "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
         "JAX_COMPILATION_CACHE_DIR": str(Path(tempfile.gettempdir()) / "semiseg-guard-programs"),
         "SEMISEG_DATA": str(stores),
+        "XDG_STATE_HOME": str(stores.parent.with_name(f"{stores.parent.name}-state")),
         "COLUMNS": "200",
         "MPLBACKEND": "agg",
     }
