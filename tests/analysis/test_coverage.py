@@ -35,93 +35,24 @@ SPEC.loader.exec_module(simulation)
 
 
 # ------------------------------------------------------------------ coverage
+def of_five_subsets(scores, *, grouped=False, labels=0, pool=0, seeds=1, subjects=60):
+    """A row of the simulation."""
+    return simulation.Setting(scores, grouped, labels, pool, 5, seeds, subjects)
+
+
+ONE_FAILS = "difference in Dice, one fails"
+
+
 @pytest.mark.parametrize(
     ("setting", "plain_at_most"),
     [
-        (
-            simulation.Setting(
-                scores="Dice",
-                grouped=True,
-                labels=0,
-                pool=0,
-                subsets=5,
-                seeds=1,
-                subjects=164,
-            ),
-            0.90,
-        ),
-        (
-            simulation.Setting(
-                scores="failing Dice",
-                grouped=True,
-                labels=0,
-                pool=0,
-                subsets=5,
-                seeds=3,
-                subjects=60,
-            ),
-            0.80,
-        ),
-        (
-            simulation.Setting(
-                scores="HD95",
-                grouped=True,
-                labels=0,
-                pool=0,
-                subsets=5,
-                seeds=3,
-                subjects=60,
-            ),
-            0.88,
-        ),
-        (
-            simulation.Setting(
-                scores="Dice",
-                grouped=False,
-                labels=8,
-                pool=16,
-                subsets=5,
-                seeds=1,
-                subjects=60,
-            ),
-            0.88,
-        ),
-        (
-            simulation.Setting(
-                scores="Dice",
-                grouped=False,
-                labels=128,
-                pool=394,
-                subsets=5,
-                seeds=3,
-                subjects=60,
-            ),
-            0.92,
-        ),
-        (
-            simulation.Setting(
-                scores="difference in HD95",
-                grouped=False,
-                labels=8,
-                pool=16,
-                subsets=5,
-                seeds=1,
-                subjects=60,
-            ),
-            0.87,
-        ),
-        (
-            simulation.Setting(
-                scores="difference in Dice, one fails",
-                grouped=True,
-                labels=8,
-                pool=16,
-                subsets=5,
-                seeds=3,
-                subjects=60,
-            ),
-            0.80,
-        ),
+        (of_five_subsets("Dice", grouped=True, subjects=164), 0.90),
+        (of_five_subsets("failing Dice", grouped=True, seeds=3), 0.80),
+        (of_five_subsets("HD95", grouped=True, seeds=3), 0.88),
+        (of_five_subsets("Dice", labels=8, pool=16), 0.88),
+        (of_five_subsets("Dice", labels=128, pool=394, seeds=3), 0.92),
+        (of_five_subsets("difference in HD95", labels=8, pool=16), 0.87),
+        (of_five_subsets(ONE_FAILS, grouped=True, labels=8, pool=16, seeds=3), 0.80),
     ],
 )
 def test_interval_covers_where_students_does_not(setting, plain_at_most):
