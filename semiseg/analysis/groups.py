@@ -102,21 +102,13 @@ def overlap(subsets: Sequence[frozenset[str]]) -> float:
 def facts_of(run: Run) -> Facts:
     """What is known of the data set of a run, and of its subjects."""
     if GROUPS in run.summary or ANNOTATED in run.summary:
-        return _summarised(run.summary)
+        return Facts(int(run.summary.get(ANNOTATED) or 0), run.look_alikes)
     beside = Facts()
     if run.table is not None:
         beside = read_facts(run.path.with_name(DATA_SETS)).get(run.data, beside)
     if beside == Facts() and run.data == embedded.NAME:
         return embedded_facts()
     return beside
-
-
-def _summarised(summary: Mapping[str, Any]) -> Facts:
-    """The facts in a summary.json; a group is named after its first subject."""
-    groups: dict[str, str] = {}
-    for members in summary.get(GROUPS) or []:
-        groups |= dict.fromkeys(members, members[0])
-    return Facts(int(summary.get(ANNOTATED) or 0), groups)
 
 
 @functools.cache

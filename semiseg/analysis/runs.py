@@ -123,6 +123,16 @@ class Run:
         names = self.summary.get("labelled_subjects")
         return frozenset(map(str, names)) if names else None
 
+    @functools.cached_property
+    def look_alikes(self) -> dict[str, str]:
+        """Subject → its group of look-alikes, named after the first of them; {} where none is
+        recorded.
+        """
+        groups: dict[str, str] = {}
+        for members in self.summary.get("look_alikes") or []:
+            groups |= dict.fromkeys(members, members[0])
+        return groups
+
     @property
     def seed(self) -> int:
         """Seed of the initial weights, batches and augmentation."""
@@ -164,7 +174,7 @@ class Run:
         """
         return float(self.summary.get("seconds_init") or 0)
 
-    @property
+    @functools.cached_property
     def order(self) -> tuple[Any, ...]:
         """Sort key: runs are listed by data, method, network, labels, subset, seed, ratio, steps
         and name.
