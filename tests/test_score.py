@@ -463,7 +463,7 @@ def test_a_small_common_shift_is_a_note(root, tmp_path):
     """Catches masks that lie one pixel off in every scan, which cost Dice without a word."""
     folder = masks_of("discs", root, tmp_path / "m", change=lambda mask: np.roll(mask, 1, axis=0))
     outcome = score(folder, tmp_path / "run", root=root)
-    assert "shifted by 1 rows (3 of 3 scans" in outcome.slight_shift
+    assert "shifted by 1 row (3 of 3 scans" in outcome.slight_shift
     assert RunFolder(tmp_path / "run").read_summary()["notes"] == [f"val: {outcome.slight_shift}"]
     right = score(masks_of("discs", root, tmp_path / "r"), tmp_path / "right", root=root)
     assert right.slight_shift == ""

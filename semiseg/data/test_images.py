@@ -209,10 +209,11 @@ def check_split(split: str, place: Path, token: Token | None) -> None:
       UserError: it is another split, and no fresh token for this place is given.
 
     >>> check_split("val", Path("own"), None)
-    >>> check_split("test", Path("own"), None)
+    >>> check_split("test", Path("own"), None)  # doctest: +NORMALIZE_WHITESPACE
     Traceback (most recent call last):
-    semiseg.errors.UserError: own: split 'test' cannot be read here; read_test of semiseg.data.store reads the test cases and writes the ledger
-    """  # noqa: E501
+    semiseg.errors.UserError: own: split 'test' cannot be read here; read_test of
+      semiseg.data.store reads the test cases and writes the ledger
+    """
     if split in OPEN_SPLITS:
         return
     if split == "test" and token is not None and token.spend(place):

@@ -87,11 +87,13 @@ def slightly_shifted(truths: Sequence[np.ndarray], masks: Sequence[np.ndarray]) 
 
     >>> truth = np.zeros((32, 32), int)
     >>> truth[8:24, 8:24] = 1
-    >>> slightly_shifted([truth] * 3, [np.roll(truth, 1, axis=1)] * 3)
-    'the masks fit the truth better when they are taken as shifted by 1 columns (3 of 3 scans, mean gain in Dice 0.06)'
+    >>> moved = [np.roll(truth, 1, axis=1)] * 3
+    >>> print(slightly_shifted([truth] * 3, moved))  # doctest: +NORMALIZE_WHITESPACE
+    the masks fit the truth better when they are taken as shifted by 1 column
+    (3 of 3 scans, mean gain in Dice 0.06)
     >>> slightly_shifted([truth] * 3, [truth] * 3)
     ''
-    """  # noqa: E501
+    """
     gains: dict[tuple[int, ...], list[float]] = {}
     compared = 0
     for truth, mask in zip(map(_foreground, truths), map(_foreground, masks), strict=True):
@@ -177,10 +179,14 @@ def _in_words(shift: Sequence[int]) -> str:
     """A shift in words.
 
     >>> _in_words([0, -3, 1]), _in_words([0, 0])
-    ('shifted by -3 rows and 1 columns', '')
+    ('shifted by -3 rows and 1 column', '')
     """
-    names = ("slices", "rows", "columns")[-len(shift) :]
-    moves = [f"{step} {name}" for step, name in zip(shift, names, strict=True) if step]
+    names = ("slice", "row", "column")[-len(shift) :]
+    moves: list[str] = []
+    for step, name in zip(shift, names, strict=True):
+        if step:
+            plural = "" if abs(step) == 1 else "s"
+            moves.append(f"{step} {name}{plural}")
     if not moves:
         return ""
     return f"shifted by {' and '.join(moves)}"
