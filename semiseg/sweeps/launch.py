@@ -8,8 +8,6 @@ import contextlib
 import dataclasses
 import json
 import os
-import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -29,16 +27,15 @@ from semiseg.errors import UserError
 from semiseg.files import write_text
 from semiseg.run_folder import RunFolder
 from semiseg.sweeps.claims import summary_of
+from semiseg.sweeps.clusters import check_ended, on_ray, on_slurm
 from semiseg.sweeps.spec import Spec, load_plugins, read, trials
 from semiseg.sweeps.status import Board, status
 from semiseg.sweeps.work import Options, work
-from semiseg.sweeps.worker import FULL, task
+from semiseg.sweeps.worker import FULL
 from semiseg.train.loop import Interrupted
 
 BACKENDS = ("local", "slurm", "ray")
 ERROR = "semiseg: error: "
-SAFE_PATH = "PYTHONSAFEPATH"
-"""Python's environment variable for ``-P``."""
 STOPS = [getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name)]
 
 
@@ -99,9 +96,9 @@ def sweep(
     session = uuid.uuid4().hex[:8]
     options = Options(test, track, progress, jobs, plugins.loaded_paths())
     if backend == "slurm":
-        _slurm(out, session, options, dict(cluster or {}), say)
+        on_slurm(out, session, options, dict(cluster or {}), say)
     elif backend == "ray":
-        _ray(out, session, options, say)
+        on_ray(out, session, options, say)
     elif jobs > 1:
         _processes(out, session, options, say)
     else:
@@ -220,7 +217,7 @@ def _processes(out: Path, session: str, options: Options, say: Callable[[str], N
     for i, worker in enumerate(workers):
         if worker.returncode:
             reasons.append(_reason(worker.returncode, logs / f"worker{i}.log", out))
-    _ended(reasons, options, say)
+    check_ended(reasons, options, say)
 
 
 @contextlib.contextmanager
@@ -276,123 +273,6 @@ def _reason(code: int, log: Path, out: Path) -> str:
         what = "cannot be written (no space left, or read-only)"
         return f"{out}: {what}; free space, then run the same command again to resume"
     return f"{log}: a worker ended early, the last words: {last[:200]}"
-
-
-def _ended(reasons: Sequence[str], options: Options, say: Callable[[str], None]) -> None:
-    """``reasons`` of the workers that ended early: an error where nobody is left to do the work."""
-    if len(reasons) >= options.jobs:
-        raise UserError(reasons[0])
-    if reasons:
-        say(
-            f"{len(reasons)} of {options.jobs} workers ended early ({reasons[0]}); the same "
-            f"command takes up what they left"
-        )
-
-
-def _slurm(
-    out: Path, session: str, options: Options, cluster: dict[str, Any], say: Callable[[str], None]
-) -> None:
-    try:
-        import submitit
-    except ImportError:
-        raise UserError("--backend slurm needs submitit: pip install 'semiseg[slurm]'") from None
-    where = cluster.pop("cluster", "slurm")
-    if where == "slurm" and not shutil.which("sbatch"):
-        raise UserError(
-            "--backend slurm: there is no Slurm here (no sbatch); on one machine --jobs does the "
-            "same"
-        )
-    executor = submitit.AutoExecutor(folder=out.absolute() / ".slurm", cluster=where)
-    # in the batch script as well: a cluster may start jobs without this environment
-    setup = [f"export {SAFE_PATH}=1"] + (cluster.pop("slurm_setup", None) or [])
-    settings = {"timeout_min": 24 * 60} | cluster
-    executor.update_parameters(name=out.name, slurm_setup=setup, **settings)
-    arguments = (str(out.absolute()), session, dataclasses.replace(options, progress=False))
-    with _safe_path(), executor.batch():
-        jobs = [executor.submit(task, *arguments) for _ in range(options.jobs)]
-    logs = out / ".slurm"
-    if where == "slurm":
-        numbers = ", ".join(job.job_id for job in jobs)
-        say(f"submitted {numbers}; see `semiseg sweep status {out}`, logs are in {logs}")
-        return
-    try:  # debug or local: a dry run without a cluster
-        reasons = [job.result() for job in jobs]
-    except Exception as error:  # submitit wraps whatever ended the process
-        raise UserError(
-            f"--backend slurm: a task ended early ({_last(error)}); its log is in {logs}"
-        ) from error
-    _ended([reason for reason in reasons if reason], options, say)
-
-
-@contextlib.contextmanager
-def _safe_path() -> Iterator[None]:
-    """Python processes that are started meanwhile search no module in their working folder."""
-    before = os.environ.get(SAFE_PATH)
-    os.environ[SAFE_PATH] = "1"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[SAFE_PATH]
-        else:
-            os.environ[SAFE_PATH] = before
-
-
-def _ray_task(folder: str) -> Callable[[str, str, dict[str, Any]], str]:
-    """The task for Ray, which puts ``folder``, the driver's working folder, first among those where
-    its workers search modules.
-
-    A local function is sent as code, so that the worker imports nothing of ours before the folder
-    is out of its way.
-    """
-
-    def isolated(out: str, session: str, options: dict[str, Any]) -> str:
-        import sys
-
-        # the first alone: an installation may stand in this folder, further on
-        if folder in sys.path:
-            sys.path.remove(folder)
-        from semiseg.sweeps.work import Options
-        from semiseg.sweeps.worker import task
-
-        return task(out, session, Options(**options))
-
-    return isolated
-
-
-def _ray(out: Path, session: str, options: Options, say: Callable[[str], None]) -> None:
-    try:
-        import ray
-    except ImportError:
-        raise UserError("--backend ray needs Ray: pip install 'semiseg[ray]'") from None
-    try:
-        ray.init(ignore_reinit_error=True, log_to_driver=False)
-    except Exception as error:  # Ray raises plain exceptions
-        raise UserError(
-            f"--backend ray: Ray did not start ({' '.join(str(error).split())[:160]}); on one "
-            f"machine --jobs does the same"
-        ) from error
-    gpus = int(bool(ray.cluster_resources().get("GPU")))
-    remote = ray.remote(num_gpus=gpus)(_ray_task(os.path.abspath(os.path.curdir)))
-    fields = dataclasses.asdict(dataclasses.replace(options, progress=False))
-    try:
-        tasks = [remote.remote(str(out.absolute()), session, fields) for _ in range(options.jobs)]
-        reasons = ray.get(tasks)
-    except ray.exceptions.RayError as error:
-        raise UserError(
-            f"--backend ray: a task ended early ({_last(error)}); run the same command again to "
-            f"resume"
-        ) from error
-    _ended([reason for reason in reasons if reason], options, say)
-
-
-def _last(error: Exception) -> str:
-    """The last words of an error that quotes a traceback."""
-    last = " ".join(str(error).split())
-    for line in str(error).splitlines():
-        if re.match(r"[\w.]+(Error|Exception|Interrupt)\b", line.strip()):
-            last = line.strip()
-    return last[:200]
 
 
 __all__ = ["BACKENDS", "Outcome", "outcomes", "status", "sweep"]
