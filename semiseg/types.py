@@ -89,21 +89,24 @@ def is_hyper(value: Any) -> bool:
 # ------------------------------------------------------------------ data
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """One record of a store: a 2D image, a slice of a volume, or a volume.
+    """One scan: a picture or a volume; or, in memory alone, a slice that a 2D network takes.
 
     Attributes:
       subject: the patient (or, where a set names none, the image); the unit that is split, counted
         as the label budget, and scored.
       name: unique in the set, e.g. ``patient001_frame01_slice_3``.
-      image: ``(H, W, C)`` or ``(D, H, W, C)``; uint8, or float32.
+      image: ``(H, W, C)`` or ``(D, H, W, C)`` in the file's own numbers: uint8, int16, uint16 or
+        float32.
       label: ``(H, W)`` or ``(D, H, W)`` uint8 with classes ``0 … K-1`` (and IGNORE), or None where
         nobody annotated it.
-      spacing: size of a voxel along each spatial axis of ``image``, in the data set's unit (``mm``,
-        or ``voxel`` where the files name none).
-      volume: records with the same volume are the slices of one scan, scored together; equals
-        ``name`` for a 2D image.
-      index: place of the slice in its volume.
+      spacing: size of a voxel along each spatial axis of the scan, in the data set's unit (``mm``,
+        or ``voxel`` and ``pixel`` where the files name none); a slice keeps all three.
+      volume: cases with the same volume are the slices of one scan, scored together; equals
+        ``name`` for a scan.
+      index: place of the slice in its volume, 0 for a scan.
       group: scanner, stain, look-alike cluster …: keeps splits apart, never counted.
+      affine: ``(4, 4)``, index (d, h, w, 1) of ``image`` to RAS mm; None where the file has none.
+      orientation: of the file, e.g. ``LAS``, see :mod:`semiseg.data.orientation`.
     """
 
     subject: str
@@ -114,6 +117,8 @@ class Case:
     volume: str
     index: int = 0
     group: str = ""
+    affine: np.ndarray | None = None
+    orientation: str = ""
 
 
 class Pools(NamedTuple):

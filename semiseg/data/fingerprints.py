@@ -57,8 +57,8 @@ class Hashes(NamedTuple):
 def pixel_hash(image: np.ndarray) -> int:
     """64 bits that two images share if their pixels are equal, 0 for an image of one grey level.
 
-    Equal channels count as one, and whole numbers from 0 to 255 as uint8, so that a grey picture
-    that was saved as RGB or as float keeps its hash.
+    Equal channels count as one, and numbers as float32 or, from 0 to 255, as uint8, so that a grey
+    picture that was saved as RGB or in another type keeps its hash.
 
     >>> picture = np.arange(12, dtype=np.uint8).reshape(3, 4, 1)
     >>> pixel_hash(picture) == pixel_hash(picture.astype(np.float32).repeat(3, axis=2))
@@ -72,13 +72,20 @@ def pixel_hash(image: np.ndarray) -> int:
         return 0
     if image.shape[-1] > 1 and (image == image[..., :1]).all():
         image = image[..., :1]
-    if image.dtype != np.uint8 and image.min() >= 0 and image.max() <= 255:
-        small = image.astype(np.uint8)
-        if (small == image).all():
-            image = small
+    if image.dtype != np.uint8:
+        image = _numbers(image)
     digest = hashlib.blake2b(repr((image.shape, image.dtype.name)).encode(), digest_size=8)
     digest.update(np.ascontiguousarray(image).tobytes())
     return int.from_bytes(digest.digest(), "big")
+
+
+def _numbers(image: np.ndarray) -> np.ndarray:
+    """``image`` as uint8 where it holds whole numbers from 0 to 255, else as float32."""
+    if image.min() >= 0 and image.max() <= 255:
+        small = image.astype(np.uint8)
+        if (small == image).all():
+            return small
+    return image.astype(np.float32)
 
 
 class Collector:

@@ -10,7 +10,7 @@ everything that the rest of the package must know of the format:
 ...          progress: bool = True) -> Source:
 ...     def pixels() -> Pixels:
 ...         image = np.zeros((size, size, 1), np.uint8)
-...         return image, image[..., 0], (1.0, 1.0)
+...         return Pixels(image, image[..., 0], (1.0, 1.0))
 ...
 ...     def case(subject: str) -> CaseRef:
 ...         path = f"{source}/{subject}.png"
@@ -42,9 +42,27 @@ if TYPE_CHECKING:
     from semiseg.types import Case
 
 T = TypeVar("T")
+STORED = (np.dtype("uint8"), np.dtype("int16"), np.dtype("uint16"), np.dtype("float32"))
+"""Types of the numbers that a store holds."""
 SPLITS = ("train", "val", "test")
-Pixels = tuple[np.ndarray, np.ndarray | None, tuple[float, ...]]
-"""Image ``(H, W, C)``, label ``(H, W)`` or None, spacing: what a case's ``pixels`` returns."""
+
+
+class Pixels(NamedTuple):
+    """What a case's ``pixels`` returns; a tuple of the first three does as well.
+
+    Attributes:
+      image: ``(H, W, C)``, or ``(D, H, W, C)`` in the orientation of
+        :mod:`semiseg.data.orientation`.
+      label: ``(H, W)`` or ``(D, H, W)``; None where nobody annotated it.
+      spacing: size of a voxel along each spatial axis.
+      affine, orientation: as in :class:`semiseg.types.Case`.
+    """
+
+    image: np.ndarray
+    label: np.ndarray | None
+    spacing: tuple[float, ...]
+    affine: np.ndarray | None = None
+    orientation: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,8 +70,8 @@ class CaseRef:
     """A case that is not loaded yet.
 
     Attributes:
-      subject, name, volume, index, group: as in :class:`semiseg.types.Case`; ``volume`` is "" for a
-        2D image.
+      subject, name, volume, index, group: as in :class:`semiseg.types.Case`; ``volume`` is "" for
+        the name.
       path: of the image file, for messages.
       pixels: reads the files.
       label_path: of the label file, for messages; "" where there is none.
@@ -77,7 +95,7 @@ class CaseRef:
         from semiseg.types import Case
 
         try:
-            image, label, spacing = self.pixels()
+            pixels = Pixels(*self.pixels())
         except UserError:
             raise
         # image libraries raise anything from OSError to zlib.error on a damaged file
@@ -87,12 +105,21 @@ class CaseRef:
                 where=self.path,
                 remedy="replace the file or take it out of the set",
             ) from error
-        whole_numbers = image.dtype in (np.uint8, np.bool_)
-        image = np.ascontiguousarray(image, np.uint8 if whole_numbers else np.float32)
+        label = pixels.label
         if label is not None:
             label = _as_classes(label, self.label_path or self.path)
-        volume = self.volume or self.name
-        return Case(self.subject, self.name, image, label, spacing, volume, self.index, self.group)
+        return Case(
+            self.subject,
+            self.name,
+            stored_numbers(pixels.image),
+            label,
+            pixels.spacing,
+            self.volume or self.name,
+            self.index,
+            self.group,
+            pixels.affine,
+            pixels.orientation,
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -175,6 +202,27 @@ def existing(path: Path, remedy: str) -> Path:
     if not path.exists():
         raise UserError("not found", where=path, remedy=remedy)
     return path
+
+
+def stored_numbers(image: np.ndarray) -> np.ndarray:
+    """``image`` in C order and in the smallest type of a store that holds its numbers.
+
+    uint8, int16, uint16 and float32 stay. Other whole numbers become one of the first three if
+    their values fit, and float32 otherwise, as does float64.
+
+    >>> stored_numbers(np.array([-1024, 3071])).dtype.name, stored_numbers(np.ones(2)).dtype.name
+    ('int16', 'float32')
+    """
+    if image.dtype.newbyteorder("=") in STORED:
+        return np.ascontiguousarray(image, image.dtype.newbyteorder("="))
+    if image.dtype == np.bool_:
+        return np.ascontiguousarray(image, np.uint8)
+    if image.dtype.kind in "iu" and image.size:
+        for kind in STORED[:3]:
+            limits = np.iinfo(kind)
+            if limits.min <= image.min() and image.max() <= limits.max:
+                return np.ascontiguousarray(image, kind)
+    return np.ascontiguousarray(image, np.float32)
 
 
 def first_line(error: BaseException, most: int = 80) -> str:

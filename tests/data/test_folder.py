@@ -244,7 +244,7 @@ BREAKS = {
         lambda f: write_png(f / "images/p1.png", np.zeros((16, 16, 3), np.uint8)),
     ),
     "bit depth": (
-        "images/p1.png.*float32.*uint8",
+        "images/p1.png.*uint16.*uint8",
         lambda f: Image.fromarray(np.zeros((16, 16), np.uint16)).save(f / "images/p1.png"),
     ),
     "label without image": (

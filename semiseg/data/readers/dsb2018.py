@@ -197,7 +197,7 @@ def _pixels(files: Files, paths: ImageFiles, mode: str) -> Pixels:
                 where=name,
                 remedy="replace the file",
             ) from error
-    return picture.reshape(*label.shape, -1), label, (1.0, 1.0)
+    return Pixels(picture.reshape(*label.shape, -1), label, (1.0, 1.0))
 
 
 def _picture(data: bytes, mode: str) -> np.ndarray:

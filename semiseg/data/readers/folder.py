@@ -258,7 +258,7 @@ def _picture(entry: Entry, channels: str, values: LabelValues) -> Pixels:
     label = None
     if entry.label is not None:
         label = values.indices(read_label(entry.label))
-    return pixels, label, (1.0, 1.0)
+    return Pixels(pixels, label, (1.0, 1.0))
 
 
 def _plane(entry: Entry, values: LabelValues, i: int) -> Pixels:
@@ -268,7 +268,7 @@ def _plane(entry: Entry, values: LabelValues, i: int) -> Pixels:
     if entry.label is not None:
         label = _volume_label(entry.label, entry.image, volume.shape, affine)
         plane = values.indices(slice_of(label, i, header.axis))
-    return slice_of(volume, i, header.axis)[..., None], plane, header.spacing
+    return Pixels(slice_of(volume, i, header.axis)[..., None], plane, header.spacing)
 
 
 def _volume_label(

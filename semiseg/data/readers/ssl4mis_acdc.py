@@ -144,4 +144,4 @@ def _read_plane(path: Path, i: int) -> Pixels:
 
 
 def _with_channel(image: np.ndarray, label: np.ndarray | None) -> Pixels:
-    return image[..., None], label, SPACING
+    return Pixels(image[..., None], label, SPACING)
