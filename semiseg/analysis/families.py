@@ -29,6 +29,8 @@ SHARED = 0.5
 """Correlation of two differences from one baseline, where all settings vary alike."""
 SMALLEST_P = 1e-12
 """Below it, a p-value is not computed further."""
+FIXED = 1e-12
+"""Standard error, as a share of the mean, up to which nothing has varied."""
 
 
 class Difference(NamedTuple):
@@ -47,18 +49,47 @@ class Difference(NamedTuple):
     group: Hashable
 
 
-class Outcome(NamedTuple):
-    """What the test of a family knows of each difference, ``(M,)`` each.
+class Family(NamedTuple):
+    """What the test takes of M differences, as arrays.
+
+    The axes before M are of families that are alike in all but their scores, for simulations.
 
     Attributes:
-      p: two-sided, not yet corrected; NaN where nothing could vary.
+      mean, by_run, by_subject, interaction: ``(..., M)`` mean, V_A, V_C and V_X of each difference.
+      third: ``(..., M)`` third cumulant of the mean, from the scores of the subjects.
+      df_run, df_subject, overlap: ``(M,)``, see :class:`~semiseg.analysis.statistics.Spread`.
+      pools: indices of the differences that lend each other variance; each stands in one pool, but
+        for those without variance between runs.
+      alike: ``(M, M)`` squared correlations of their variances.
+    """
+
+    mean: np.ndarray
+    by_run: np.ndarray
+    by_subject: np.ndarray
+    interaction: np.ndarray
+    third: np.ndarray
+    df_run: np.ndarray
+    df_subject: np.ndarray
+    overlap: np.ndarray
+    pools: list[np.ndarray]
+    alike: np.ndarray
+
+
+class Outcome(NamedTuple):
+    """What the test of a family knows of each difference, ``(..., M)`` each.
+
+    Attributes:
+      p: two-sided, not yet corrected; NaN where nothing could vary, or it is not computed yet.
+      statistic: to compare with :meth:`critical`: the mean over its error, nearer to zero where
+        subjects are skewed; 0 where nothing could vary.
       error: standard error.
       by_run, by_subject: variances of the mean between label subsets (or runs) and between
         subjects.
-      df_run, df_subject: their degrees of freedom.
+      df_run, df_subject: ``(M,)`` their degrees of freedom.
     """
 
     p: np.ndarray
+    statistic: np.ndarray
     error: np.ndarray
     by_run: np.ndarray
     by_subject: np.ndarray
@@ -67,15 +98,21 @@ class Outcome(NamedTuple):
 
     def of(self, i: int) -> Outcome:
         """What it knows of one difference."""
-        return Outcome(*(values_M[i : i + 1] for values_M in self))
+        return Outcome(*(values[..., i : i + 1] for values in self))
 
-    def critical(self, tail: float) -> np.ndarray:
-        """``(M,)`` the value that a statistic exceeds with probability ``tail`` on one side.
+    def critical(self, tail: float | np.ndarray) -> np.ndarray:
+        """``(..., M)`` the value that a statistic exceeds with probability ``tail`` on one side.
 
         Cochran's: the mean of the critical values of two t distributions, weighted by the
         variances that they belong to.
         """
-        return _critical(self, np.full(self.p.shape, tail))
+        total = self.by_run + self.by_subject
+        share_run = np.divide(self.by_run, total, out=np.ones(total.shape), where=total > 0)
+        share_run = np.where(self.df_run == 0, 0.0, share_run)
+        share_run = np.where(self.df_subject == 0, 1.0, share_run)
+        of_run = _quantile(self.df_run, tail)
+        of_subject = _quantile(self.df_subject, tail)
+        return share_run * of_run + (1 - share_run) * of_subject
 
 
 def family_test(differences: Sequence[Difference]) -> Outcome:
@@ -95,108 +132,115 @@ def family_test(differences: Sequence[Difference]) -> Outcome:
     array([0.022, 1.   ])
     """
     spreads = [d.spread for d in differences]
-    mean = np.array([s.mean for s in spreads])
-    df_run = np.array([s.between_runs.df for s in spreads], dtype=float)
-    df_subject = np.array([s.between_subjects.df for s in spreads], dtype=float)
-    by_run = np.array([s.between_runs.variance for s in spreads])
-    by_subject = np.array([s.between_subjects.variance for s in spreads])
-    interaction = np.array([s.interaction for s in spreads])
-    overlap = np.array([s.overlap for s in spreads])
-
-    subsets = df_run + 1
-    by_run, df_lent = _lend(differences, by_run, df_run)
-    hidden = np.maximum(by_run - interaction, 0)
-    by_run = by_run + subsets * overlap / (1 - overlap) * hidden
-    variance = np.maximum(by_run + by_subject - interaction, np.maximum(by_run, by_subject))
-    error = np.sqrt(variance)
-    alone = np.array([_members(differences, d) == 1 for d in differences]) & (df_run > 0)
-    df_subject = np.where(alone & (df_subject > 0), np.minimum(df_run, df_subject), df_subject)
-
-    outcome = Outcome(mean, error, by_run, by_subject, df_lent, df_subject)
-    third = np.array([s.between_subjects.third for s in spreads])
-    return outcome._replace(p=_p_values(outcome, mean, third))
+    family = Family(
+        np.array([s.mean for s in spreads]),
+        np.array([s.between_runs.variance for s in spreads]),
+        np.array([s.between_subjects.variance for s in spreads]),
+        np.array([s.interaction for s in spreads]),
+        np.array([s.between_subjects.third for s in spreads]),
+        np.array([s.between_runs.df for s in spreads], dtype=float),
+        np.array([s.between_subjects.df for s in spreads], dtype=float),
+        np.array([s.overlap for s in spreads]),
+        _pools(differences),
+        likeness([(d.first, d.second) for d in differences]),
+    )
+    outcome = outcome_of(family)
+    return outcome._replace(p=_p_values(outcome, family.mean))
 
 
-def _members(differences: Sequence[Difference], of: Difference) -> int:
-    """How many differences may lend each other variance."""
-    return sum(_lends(d, of) for d in differences)
-
-
-def _lends(d: Difference, of: Difference) -> bool:
-    """Whether the variance between subsets of one difference says something of another's."""
-    same_kind = (d.spread.n_subsets > 1) == (of.spread.n_subsets > 1)
-    return d.group == of.group and same_kind and d.spread.between_runs.df > 0
-
-
-def _lend(
-    differences: Sequence[Difference], by_run_M: np.ndarray, df_M: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """``(M,)`` variances between label subsets after lending, and their degrees of freedom."""
-    lent_M = by_run_M.copy()
-    df_lent_M = df_M.copy()
-    of_one_subset_M = by_run_M * (df_M + 1)
-    done: set[int] = set()
+def _pools(differences: Sequence[Difference]) -> list[np.ndarray]:
+    """Which differences lend each other variance: those of a budget, and of one kind."""
+    pools: dict[Hashable, list[int]] = {}
     for i, d in enumerate(differences):
-        if i in done or not df_M[i]:
+        if d.spread.between_runs.df > 0:
+            pools.setdefault((d.group, d.spread.n_subsets > 1), []).append(i)
+    return [np.array(members) for members in pools.values()]
+
+
+def likeness(couples: Sequence[tuple[str, str]]) -> np.ndarray:
+    """``(M, M)`` squared correlations of the differences between these settings.
+
+    They are those of the sample variances of Gaussian differences: :data:`SHARED` squared for two
+    that have a setting in common, else 0.
+
+    >>> likeness([("a", "base"), ("b", "base"), ("c", "d")])[0]
+    array([1.  , 0.25, 0.  ])
+    """
+    alike = np.eye(len(couples))
+    for i, one in enumerate(couples):
+        for k in range(i):
+            if set(one) & set(couples[k]):
+                alike[i, k] = alike[k, i] = SHARED**2
+    return alike
+
+
+def outcome_of(family: Family) -> Outcome:
+    """Statistics and their variances after lending, without p-values."""
+    df_run = family.df_run
+    df_subject = family.df_subject
+    by_subject = family.by_subject
+    by_run, df_lent = _lend(family)
+    hidden = np.maximum(by_run - family.interaction, 0)
+    by_run = by_run + (df_run + 1) * family.overlap / (1 - family.overlap) * hidden
+    variance = by_run + by_subject - family.interaction
+    variance = np.maximum(variance, np.maximum(by_run, by_subject))
+    error = np.sqrt(variance)
+    alone = [pool[0] for pool in family.pools if len(pool) == 1 and df_subject[pool[0]] > 0]
+    if alone:
+        df_subject = df_subject.copy()
+        df_subject[alone] = np.minimum(df_run, df_subject)[alone]
+
+    testable = ((df_run > 0) | (df_subject > 0)) & (error > FIXED * np.abs(family.mean))
+    safe = np.where(testable, error, 1.0)
+    largest = np.where(testable, np.maximum(safe**2, by_subject), 1.0)
+    steps = smaller(family.mean / safe, family.third / largest**1.5)
+    statistic = np.where(testable, steps, 0.0)
+    unknown = np.full(statistic.shape, np.nan)
+    return Outcome(unknown, statistic, error, by_run, by_subject, df_lent, df_subject)
+
+
+def _lend(family: Family) -> tuple[np.ndarray, np.ndarray]:
+    """Variances between label subsets after lending, and their degrees of freedom."""
+    df_M = family.df_run
+    lent = family.by_run.copy()
+    df_lent_M = df_M.copy()
+    of_one_subset = family.by_run * (df_M + 1)
+    for pool in family.pools:
+        if len(pool) < 2:
             continue
-        members = [k for k, other in enumerate(differences) if _lends(other, d)]
-        done.update(members)
-        if len(members) < 2:
-            continue
-        pool = np.array(members)
         weight = df_M[pool] / df_M[pool].sum()
-        mean = float(weight @ of_one_subset_M[pool])
-        df_pool = _pooled_df([differences[k] for k in members], weight, df_M[pool])
-        both_M = LENT * mean + (1 - LENT) * of_one_subset_M[pool]
-        lent_M[pool] = both_M / (df_M[pool] + 1)
+        mean = of_one_subset[..., pool] @ weight
+        df_pool = _pooled_df(family.alike[np.ix_(pool, pool)], weight, df_M[pool])
+        both = LENT * mean[..., None] + (1 - LENT) * of_one_subset[..., pool]
+        lent[..., pool] = both / (df_M[pool] + 1)
         of_pool = (LENT**2 + 2 * LENT * (1 - LENT)) / df_pool
         df_lent_M[pool] = 1 / (of_pool + (1 - LENT) ** 2 / df_M[pool])
-    return lent_M, df_lent_M
+    return lent, df_lent_M
 
 
-def _pooled_df(differences: list[Difference], weight_M: np.ndarray, df_M: np.ndarray) -> float:
+def _pooled_df(alike: np.ndarray, weight_M: np.ndarray, df_M: np.ndarray) -> float:
     """Degrees of freedom of the mean variance: of M correlated ones, fewer than M times as many.
 
-    The variance of the mean is Σ 2 w w ρ² / df, where squared correlations are those of Gaussian
-    sample variances. For K settings and one baseline they are df · 4K / (K + 3).
+    The variance of the mean is Σ 2 w w ρ² / df. For K settings and one baseline the degrees of
+    freedom are df · 4K / (K + 3).
     """
-    shared = np.eye(len(differences))
-    for i, one in enumerate(differences):
-        for k in range(i):
-            other = differences[k]
-            if {one.first, one.second} & {other.first, other.second}:
-                shared[i, k] = shared[k, i] = SHARED**2
-    return float(1 / (weight_M @ shared @ (weight_M / df_M)))
+    return float(1 / (weight_M @ alike @ (weight_M / df_M)))
 
 
-def _critical(outcome: Outcome, tail_M: np.ndarray) -> np.ndarray:
-    total = outcome.by_run + outcome.by_subject
-    share_run = np.divide(outcome.by_run, total, out=np.ones(total.shape), where=total > 0)
-    share_run = np.where(outcome.df_run == 0, 0.0, share_run)
-    share_run = np.where(outcome.df_subject == 0, 1.0, share_run)
-    of_run = _quantile(outcome.df_run, tail_M)
-    of_subject = _quantile(outcome.df_subject, tail_M)
-    return share_run * of_run + (1 - share_run) * of_subject
-
-
-def _quantile(df_M: np.ndarray, tail_M: np.ndarray) -> np.ndarray:
+def _quantile(df_M: np.ndarray, tail: float | np.ndarray) -> np.ndarray:
     """Of Student's t, where ``tail`` is above it; ``stdtrit`` is ``t.ppf`` without its overhead."""
-    return -scipy.special.stdtrit(np.where(df_M == 0, 1, df_M), tail_M)
+    return -scipy.special.stdtrit(np.where(df_M == 0, 1, df_M), tail)
 
 
-def _p_values(outcome: Outcome, mean_M: np.ndarray, third_M: np.ndarray) -> np.ndarray:
+def _p_values(outcome: Outcome, mean_M: np.ndarray) -> np.ndarray:
     """The p at which the critical value equals the statistic, by bisection of its logarithm."""
     testable = (outcome.df_run > 0) | (outcome.df_subject > 0)
-    fixed = outcome.error <= 1e-12 * np.abs(mean_M)
-    t_M = np.zeros(mean_M.size)
-    for i in np.flatnonzero(testable & ~fixed):
-        largest = max(outcome.error[i] ** 2, outcome.by_subject[i])
-        t_M[i] = smaller(mean_M[i] / outcome.error[i], third_M[i] / largest**1.5)
+    fixed = outcome.error <= FIXED * np.abs(mean_M)
     low_M = np.full(mean_M.size, np.log(SMALLEST_P))
     high_M = np.zeros(mean_M.size)
     for _ in range(50):
         middle_M = (low_M + high_M) / 2
-        beyond = t_M > _critical(outcome, np.exp(middle_M) / 2)
+        beyond = outcome.statistic > outcome.critical(np.exp(middle_M) / 2)
         high_M = np.where(beyond, middle_M, high_M)
         low_M = np.where(beyond, low_M, middle_M)
     p_M = np.where(fixed, (mean_M == 0).astype(float), np.exp(high_M))
