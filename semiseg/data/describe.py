@@ -16,6 +16,7 @@ import numpy as np
 
 from semiseg.data import store
 from semiseg.data.data_card import FILE
+from semiseg.data.frame import planes
 from semiseg.data.info import StoreInfo
 from semiseg.data.pixel_counts import PixelCounts
 from semiseg.types import IGNORE, Case
@@ -55,6 +56,7 @@ def _describe_split(info: StoreInfo, cases: Sequence[Case]) -> dict[str, Any]:
     counts = PixelCounts()
     for case in cases:
         counts.add(case)
+    cases = [plane for case in cases for plane in planes(case)]
     frequency = counts.frequency(len(info.classes)).tolist()
     presence = counts.presence(len(info.classes)).tolist()
     thin = np.concatenate([case.image[::4, ::4].ravel() for case in cases])

@@ -90,17 +90,18 @@ class Frame:
 
     # -------------------------------------------------------------- to the network
     def scans(self, cases: Sequence[Case], where: str) -> tuple[Case, ...]:
-        """What the network takes for one image each: the cases themselves, or for a 3D network the
-        volumes made of their slices.
+        """What the network takes for one image each: pictures and the slices of volumes, or for a
+        3D network the volumes.
 
-        A volume's slices are put in the order of their places (a missing one is stepped over); one
-        nobody annotated is IGNORE throughout.
+        See :func:`planes` and :func:`volumes`.
 
         Raises:
           UserError: images that are no slices of a volume, or slices of several sizes in one,
             naming ``where`` they are.
         """
-        return volumes(cases, where) if self.depth else tuple(cases)
+        if self.depth:
+            return volumes(cases, where)
+        return tuple(plane for case in cases for plane in planes(case))
 
     def to_pool(self, image: np.ndarray) -> np.ndarray:
         """An image as the pool holds it.
@@ -239,10 +240,44 @@ class Frame:
 
 
 # ------------------------------------------------------------------ slices and volumes
+def planes(case: Case) -> list[Case]:
+    """The slices ``(H, W, C)`` of a volume ``(D, H, W, C)``; of a picture itself.
+
+    A slice keeps the spacing and the affine of its scan. Its label is None where nobody annotated
+    it: where the label of the scan is IGNORE throughout.
+
+    >>> from semiseg.types import Case
+    >>> volume = Case("p7", "p7", np.zeros((2, 4, 5, 1)), None, (8.0, 1.0, 1.0), "p7")
+    >>> [(plane.name, plane.index, plane.image.shape) for plane in planes(volume)]
+    [('p7_slice_0', 0, (4, 5, 1)), ('p7_slice_1', 1, (4, 5, 1))]
+    """
+    if case.image.ndim == 3:
+        return [case]
+    digits = len(str(len(case.image) - 1))
+    labels: Sequence[np.ndarray | None] = [None] * len(case.image)
+    if case.label is not None:
+        labels = [_label_or_none(label) for label in case.label]
+    return [
+        dataclasses.replace(
+            case, name=f"{case.name}_slice_{i:0{digits}d}", image=image, label=label, index=i
+        )
+        for i, (image, label) in enumerate(zip(case.image, labels, strict=True))
+    ]
+
+
+def _label_or_none(label: np.ndarray) -> np.ndarray | None:
+    from semiseg.types import IGNORE
+
+    if (label == IGNORE).all():
+        return None
+    return label
+
+
 def volumes(cases: Sequence[Case], where: str) -> tuple[Case, ...]:
     """The scans that ``cases`` are slices of, in the order of their first slices.
 
-    See :meth:`Frame.scans`.
+    Slices are put in the order of their places (a missing one is stepped over); one nobody
+    annotated is IGNORE throughout. Volumes stay.
     """
     scans: dict[str, list[Case]] = {}
     for case in cases:

@@ -6,6 +6,7 @@ import dataclasses
 
 import numpy as np
 
+from semiseg.data.frame import planes
 from semiseg.types import IGNORE, Case
 
 
@@ -34,16 +35,17 @@ class PixelCounts:
     groups: set[str] = dataclasses.field(default_factory=set)
 
     def add(self, case: Case) -> None:
-        """Count one case."""
+        """Count one case: a picture, or the slices of a volume as an image each."""
         self.sizes.add(case.image.shape[:-1])
         self.spacings.add(tuple(case.spacing))
         if case.group:
             self.groups.add(case.group)
-        if case.label is not None:
-            count = np.bincount(case.label.ravel(), minlength=256)
-            self.pixels += count
-            self.images += count > 0
-            self.annotated += 1
+        for plane in planes(case):
+            if plane.label is not None:
+                count = np.bincount(plane.label.ravel(), minlength=256)
+                self.pixels += count
+                self.images += count > 0
+                self.annotated += 1
 
     def frequency(self, classes: int) -> np.ndarray:
         """``(classes,)``: share of each class in the pixels that have a class, from 0 to 1.

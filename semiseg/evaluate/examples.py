@@ -44,7 +44,8 @@ def choose_examples(
         truth = frame.label_to_pool(_label(case))
         prediction = frame.label_to_pool(predictions[i])
         image = _visible_channels(images[i], case.image.shape[-1])
-        extent = (case.image.shape[0] * case.spacing[0], case.image.shape[1] * case.spacing[1])
+        height, width = case.spacing[-2:]  # a slice also has that of its scan's slices
+        extent = (case.image.shape[0] * height, case.image.shape[1] * width)
         pictures["image"].append(in_own_aspect(image, extent, 0))
         pictures["label"].append(in_own_aspect(truth, extent, IGNORE))
         pictures["prediction"].append(in_own_aspect(prediction, extent, 0))

@@ -16,7 +16,7 @@ import numpy as np
 
 from semiseg.augment import centre
 from semiseg.data import pools, readers, store
-from semiseg.data.frame import Frame
+from semiseg.data.frame import Frame, planes
 from semiseg.errors import UserError
 from semiseg.generators.sample import PROVENANCE
 from semiseg.types import Case
@@ -74,7 +74,8 @@ def read_set(folder: Path, side: int | None, channels: int) -> Pairs:
         raise UserError("no such folder", where=folder, remedy=remedy)
     source = readers.read("folder", folder, progress=False)
     refs = [ref for split in source.splits.values() for ref in split]
-    cases = sorted((ref.load() for ref in refs), key=lambda case: case.name)
+    images = [plane for ref in refs for plane in planes(ref.load())]
+    cases = sorted(images, key=lambda case: case.name)
     if side is None:
         side = cases[0].image.shape[0]
     frame = Frame(side)
@@ -138,7 +139,8 @@ def read_reference(
     subjects = np.array([case.subject for case in training.cases])
     in_budget = np.isin(subjects, budget.subjects) & training.annotated
     seen = np.flatnonzero(in_budget)
-    held_out = [case for case in store.read_split(data, "val", root) if case.label is not None]
+    scans = frame.scans(store.read_split(data, "val", root), f"data set {data!r}")
+    held_out = [case for case in scans if case.label is not None]
     if not held_out:
         what = "has no annotated validation split to hold a synthetic set against"
         raise UserError(f"data set {data!r} {what}", remedy="import it with one")

@@ -168,8 +168,10 @@ def _pairs(name: str, run: Run) -> np.ndarray:
     What a frame put around them is cut off.
     """
     from semiseg.data import store
+    from semiseg.data.frame import planes
 
-    cases = store.read_split(name, "train", run.config.get("root"))[:PAIRS]
+    scans = store.read_split(name, "train", run.config.get("root"))[:PAIRS]
+    cases = [plane for scan in scans for plane in planes(scan)][:PAIRS]
     columns = [_pair(np.asarray(case.label), np.asarray(case.image)) for case in cases]
     height = min(len(column) for column in columns)
     width = min(column.shape[1] for column in columns)

@@ -99,7 +99,7 @@ def score_masks(
         raise UserError(f"--split is {split!r}: choose val or test")
     check_method(masked.method)
     info = store.info(masked.data, masked.root)
-    training = store.read_split(masked.data, "train", masked.root)
+    training = _slices(store.read_split(masked.data, "train", masked.root))
     annotated = {case.subject for case in training if case.label is not None}
     labels = masked.labels or len(annotated)
     subjects = splits.labelled_subjects(info, training, labels, masked.label_subset)
@@ -136,8 +136,13 @@ def score_masks(
 
 def _read(masked: Masked, split: str, folder: RunFolder) -> list[Case]:
     if split == "val":
-        return store.read_split(masked.data, "val", masked.root)
-    return store.read_test(masked.data, masked.root, reason=REASON, run=str(folder))
+        return _slices(store.read_split(masked.data, "val", masked.root))
+    return _slices(store.read_test(masked.data, masked.root, reason=REASON, run=str(folder)))
+
+
+def _slices(scans: Sequence[Case]) -> list[Case]:
+    """Pictures and the slices of volumes, as a 2D network takes them."""
+    return list(Trial().frame.scans(scans, "masks"))
 
 
 def _annotated(cases: Sequence[Case], info: StoreInfo, split: str) -> list[Case]:

@@ -9,7 +9,9 @@ import semiseg
 from semiseg import config
 from semiseg.data.frame import Frame, neighbours
 from semiseg.data.info import StoreInfo
+from semiseg.data.pixel_counts import PixelCounts
 from semiseg.errors import UserError
+from semiseg.evaluate.subject_scores import score_subjects
 from semiseg.run_folder import RunFolder
 from semiseg.runner.build import model_of
 from semiseg.runner.score_split import Split, split_of, write_examples
@@ -114,3 +116,46 @@ def test_a_run_on_three_slices(tiny):
         dataclasses.replace(tiny, slices=3, steps=2, eval_every=2), None, progress=False
     )
     assert np.isfinite(result.summary["last"]["val"]["dice"])
+
+
+def volume(labelled):
+    """A stored scan of three slices, of which ``labelled`` are annotated."""
+    image = np.arange(3 * 4 * 5, dtype=np.int16).reshape(3, 4, 5, 1)
+    label = np.full((3, 4, 5), 255, np.uint8)
+    label[labelled] = 1
+    return Case("s", "v", image, label, (8.0, 1.0, 2.0), "v", affine=np.eye(4), orientation="LAS")
+
+
+def test_a_2d_network_takes_the_slices_of_a_stored_scan():
+    """Catches a volume that reaches a 2D network whole, slices without their place or their scan,
+    and a slice nobody annotated that counts as annotated.
+    """
+    scans = Frame(4).scans([volume([0, 2])], "own")
+    assert [case.name for case in scans] == ["v_slice_0", "v_slice_1", "v_slice_2"]
+    assert [case.index for case in scans] == [0, 1, 2]
+    assert {case.volume for case in scans} == {"v"}
+    assert [case.label is not None for case in scans] == [True, False, True]
+    assert scans[1].image.shape == (4, 5, 1)
+    assert scans[1].spacing == (8.0, 1.0, 2.0)
+    np.testing.assert_array_equal(scans[1].image, volume([0]).image[1])
+    (whole,) = Frame(4, depth=2).scans([volume([0, 2])], "own")
+    assert whole.image.shape == (3, 4, 5, 1)
+
+
+def test_a_split_of_scans_is_scored_as_one_of_slices():
+    """Catches scores by slice, and a slice nobody annotated that is scored."""
+    case = volume([0, 2])
+    split = split_of("val", [case], Frame(4), "own")
+    assert [c.index for c in split.cases] == [0, 2]
+    masks = [c.label for c in split.cases]
+    rows = score_subjects(split.cases, masks, ("background", "organ"), "mm")
+    assert {row.value for row in rows if row.metric == "dice"} == {1.0}
+
+
+def test_counts_of_a_scan_are_those_of_its_slices():
+    """Catches a class that is counted once a volume, and slices nobody annotated among them."""
+    counts = PixelCounts()
+    counts.add(volume([0, 2]))
+    assert counts.annotated == 2
+    assert counts.images[1] == 2
+    assert counts.sizes == {(3, 4, 5)}
