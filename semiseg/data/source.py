@@ -140,6 +140,7 @@ class Source:
         :attr:`semiseg.data.info.StoreInfo.allowed`.
       subjects: subject → column → value: what is known of them beside images and groups (site,
         scanner …); scores are shown by it.
+      channel_names: of the images, where the layout names them.
     """
 
     classes: tuple[str, ...]
@@ -152,6 +153,7 @@ class Source:
     notes: tuple[str, ...] = ()
     allowed: dict[str, int] = dataclasses.field(default_factory=dict)
     subjects: dict[str, dict[str, str]] = dataclasses.field(default_factory=dict)
+    channel_names: tuple[str, ...] = ()
 
 
 class Option(NamedTuple):
@@ -170,11 +172,14 @@ class Reader:
       layout: how the files lie, in a few words.
       read: ``read(source, *, progress, **options)`` returns a :class:`Source`. Each option is
         annotated with its type and the help text of its flag.
+      recognises: what in a folder or file tells that it is of this format, in words; None where
+        nothing does. It looks at names, and at no image. Without it the format must be named.
     """
 
     format: str
     layout: str
     read: Callable[..., Source]
+    recognises: Callable[[Path], str | None] | None = None
 
     def options(self) -> dict[str, Option]:
         """The options of the format: the annotated parameters of ``read``."""
