@@ -29,6 +29,7 @@ BEST_WEIGHTS = "weights_val_best.safetensors"
 EXAMPLES = "examples.npz"
 FAILURE = "error.json"
 EARLY_STOP = "stopped.json"
+DROPPED = "rejected.json"
 TRACKING = "wandb.json"
 TRACKING_FILES = "wandb"
 TENSORBOARD = "tensorboard"
@@ -40,7 +41,7 @@ RESULTS = (CONFIG, SUMMARY, SCORES)
 """What a finished run has at least."""
 PUBLISHED = (WEIGHTS, CONFIG, SUMMARY, ENVIRONMENT, SCORES)
 """What ``semiseg export`` copies."""
-BEFORE_TRAINING = (CONFIG, ENVIRONMENT, FAILURE, TRACKING, TRACKING_FILES, TENSORBOARD)
+BEFORE_TRAINING = (CONFIG, ENVIRONMENT, FAILURE, DROPPED, TRACKING, TRACKING_FILES, TENSORBOARD)
 """What a folder may hold that a run has not begun to train in."""
 SCORE_COLUMNS = ("run", "split", "checkpoint", "subject", "class", "metric", "value", "unit")
 """Columns of per_subject.csv."""
@@ -131,6 +132,11 @@ class RunFolder:
     def early_stop(self) -> Path:
         """Why a sweep stopped a trial early."""
         return self.path / EARLY_STOP
+
+    @property
+    def dropped(self) -> Path:
+        """Which rejected set a sweep did not let a trial learn from."""
+        return self.path / DROPPED
 
     @property
     def tracking(self) -> Path:

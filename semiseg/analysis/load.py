@@ -21,7 +21,7 @@ from semiseg.analysis.results_csv import COLUMNS, RunRows
 from semiseg.analysis.runs import BOOKKEEPING, Run, Runs
 from semiseg.analysis.scores import MEAN, MEAN_OF_ALL, Layout, Scores, indices, read_scores
 from semiseg.errors import UserError
-from semiseg.run_folder import CHECKPOINTS, FAILURE, RESULTS, TRACKING_FILES, RunFolder
+from semiseg.run_folder import CHECKPOINTS, DROPPED, FAILURE, RESULTS, TRACKING_FILES, RunFolder
 
 log = logging.getLogger("semiseg")
 
@@ -91,7 +91,7 @@ def _several(folders: str | Path | Iterable[str | Path]) -> Iterable[str | Path]
 def _run_folders(root: Path) -> Iterator[Path]:
     """Folders of runs, finished or not; none lies in another."""
     for folder, below, files in os.walk(root):
-        if any(mark in files for mark in (*RESULTS, FAILURE)):
+        if any(mark in files for mark in (*RESULTS, FAILURE, DROPPED)):
             below.clear()
             yield Path(folder)
         below[:] = sorted(name for name in below if name not in _SKIP and not name.startswith("."))
@@ -109,9 +109,13 @@ def _read_folders(folders: list[Path]) -> tuple[list[Run], list[str]]:
     if stopped:
         problems.append(_stopped_message(stopped))
         log.warning("left out: %s", problems[-1])
+    dropped = [folder for folder in folders if _dropped(RunFolder(folder))]
+    if dropped:
+        problems.append(_dropped_message(dropped))
+        log.warning("left out: %s", problems[-1])
     layouts: list[Layout] = []
     for folder in folders:
-        if folder in failed or folder in stopped:
+        if folder in failed or folder in stopped or folder in dropped:
             continue
         try:
             runs.append(_read(RunFolder(folder), layouts))
@@ -138,6 +142,24 @@ def _stopped_message(stopped: list[Path]) -> str:
         f"{trials} stopped early in {stopped[0].parent}: the runs that finished are the better "
         f"ones, so means over them are too high and no fair comparison; compare settings in a "
         f"sweep without early_terminate"
+    )
+
+
+def _dropped(folder: RunFolder) -> bool:
+    return not folder.summary.is_file() and folder.dropped.is_file()
+
+
+def _dropped_message(dropped: list[Path]) -> str:
+    """One line where trials were dropped with their sets: those that remain are a selection."""
+    trials = "1 trial was"
+    if len(dropped) > 1:
+        trials = f"{len(dropped)} trials were"
+    record = _mapping(RunFolder(dropped[0]).dropped, json.loads)
+    why = record.get("rejected") or "the quality report rejects the generated set"
+    return (
+        f"{trials} dropped in {dropped[0].parent}, the first because {why}: the runs with "
+        f"generated images are those whose sets pass, so means over them say nothing of a "
+        f"generator that makes rejected sets as well"
     )
 
 

@@ -61,6 +61,13 @@ COMMAND = Command(
         ),
         TEST,
         Flag(
+            "rejected",
+            "what to do where the quality report (gan.card) rejects a generated set: say it, or "
+            "drop the trials that would learn from the set",
+            "say",
+            value="say|drop",
+        ),
+        Flag(
             "study",
             "the declaration of the study (study.yaml): it is checked and put into the sweep's "
             "folder before the first trial begins, where every run records it and the report "
@@ -89,7 +96,7 @@ STATUS = Command(
 SLURM = "slurm."
 PAUSE = 2
 """Seconds between two tables of ``--watch``."""
-ENDED = ("done", "stopped", "failed")
+ENDED = ("done", "stopped", "rejected", "failed")
 OPEN = ("failed", "unfinished", "waiting")
 
 
@@ -140,6 +147,7 @@ def _run(file: Path, options: Mapping[str, Any], cluster: dict[str, Any]) -> int
             count=options["count"],
             track=wanted(options["track"]),
             cluster=cluster,
+            rejected=options["rejected"],
         )
     except Interrupted as stopped:
         print(f"semiseg: {stopped}", file=sys.stderr)
@@ -152,6 +160,8 @@ def _run(file: Path, options: Mapping[str, Any], cluster: dict[str, Any]) -> int
     words = f"{len(results)} of {len(rows)} trials finished"
     if "stopped" in states:
         words = f"{words}, {states.count('stopped')} stopped early"
+    if "rejected" in states:
+        words = f"{words}, {states.count('rejected')} dropped with their rejected sets"
     seconds = time.monotonic() - began
     print(f"{words} in {seconds:.0f} s; see `semiseg report {out} --out report`")
     return int(any(state in OPEN for state in states))

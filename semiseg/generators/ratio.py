@@ -30,7 +30,7 @@ import numpy as np
 from semiseg.config import Trial
 from semiseg.data import importing, set_folder, store
 from semiseg.errors import UserError
-from semiseg.files import Lock, file_hash, write_text
+from semiseg.files import Lock, file_hash, read_json_if_whole, write_text
 from semiseg.generators import fit, quality_report, sample
 from semiseg.generators import settings as setting
 from semiseg.generators.budget import Budget, read_budget
@@ -133,6 +133,16 @@ def _whole_number(name: str, value: Any, least: int) -> int:
         what = f"gan.{name} is {value!r}: it must be a whole number, at least {least}"
         raise UserError(what, field=name)
     return number
+
+
+def report_of(name: str, root: str | None) -> dict[str, Any]:
+    """The quality report of an imported set; empty where it has none.
+
+    Args:
+      name: of the set.
+      root: folder of the stores; None for the default.
+    """
+    return read_json_if_whole(set_folder.root_folder(root) / name / REPORT)
 
 
 # ------------------------------------------------------------------ of a source

@@ -28,6 +28,7 @@ from semiseg.files import write_text
 from semiseg.run_folder import RunFolder
 from semiseg.sweeps.claims import summary_of
 from semiseg.sweeps.clusters import check_ended, on_ray, on_slurm
+from semiseg.sweeps.rejected import check_choice
 from semiseg.sweeps.spec import Spec, load_plugins, read, trials
 from semiseg.sweeps.status import Board, status
 from semiseg.sweeps.work import Options, work
@@ -61,6 +62,7 @@ def sweep(
     count: int | None = None,
     track: str = "none",
     cluster: Mapping[str, Any] | None = None,
+    rejected: str = "say",
 ) -> list[Outcome]:
     """Run every trial of a sweep into ``out``/NAME; finished ones are read, not run again;
     interrupted ones go on.
@@ -78,6 +80,8 @@ def sweep(
       track: ``wandb`` mirrors every run.
       cluster: options of submitit's executor (``slurm``), e.g. ``{"slurm_partition": "gpu",
         "timeout_min": 600}``.
+      rejected: what to do where the quality report rejects a generated set: ``say`` it, or
+        ``drop`` the trials that would learn from the set.
 
     Returns:
       The finished trials, in the order of the plan.
@@ -92,9 +96,10 @@ def sweep(
     plan = read(spec, count)
     out = Path(out)
     trials(plan)  # a wrong field stops here
+    check_choice(rejected, plan)
     _write_plan(plan, out)
     session = uuid.uuid4().hex[:8]
-    options = Options(test, track, progress, jobs, plugins.loaded_paths())
+    options = Options(test, track, progress, jobs, plugins.loaded_paths(), rejected)
     if backend == "slurm":
         on_slurm(out, session, options, dict(cluster or {}), say)
     elif backend == "ray":

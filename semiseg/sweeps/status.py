@@ -19,14 +19,16 @@ from semiseg.run_folder import RunFolder
 from semiseg.sweeps.claims import Claims, summary_of
 from semiseg.sweeps.spec import points, read
 
-STATES = ("done", "stopped", "failed", "running", "unfinished", "waiting")
+STATES = ("done", "stopped", "rejected", "failed", "running", "unfinished", "waiting")
+ENDED = ("done", "stopped", "rejected")
+"""States in which a trial needs no more work."""
 
 
 def status(out: str | Path, test: bool = False) -> list[dict[str, Any]]:
     """A row for every trial: name, state, step, steps, dice, seconds, note.
 
-    ``done``, ``stopped`` (early), ``failed``, ``running``, ``unfinished`` (begun, nobody at it) or
-    ``waiting``.
+    ``done``, ``stopped`` (early), ``rejected`` (dropped with its generated set), ``failed``,
+    ``running``, ``unfinished`` (begun, nobody at it) or ``waiting``.
 
     Raises:
       UserError: no sweep in ``out``.
@@ -68,6 +70,9 @@ def _row(out: Path, name: str, claims: Claims, test: bool) -> dict[str, Any]:
         return row | {"state": "stopped", "note": str(stopped.get("stopped", ""))}
     if running:
         return row | {"state": "running"}
+    dropped = read_json_if_whole(folder.dropped)
+    if dropped:
+        return row | {"state": "rejected", "note": str(dropped.get("rejected", ""))}
     if failure:
         return row | {"state": "failed", "note": failure.get("error", "")}
     return row | {"state": "unfinished"}
@@ -117,7 +122,7 @@ def table(rows: list[dict[str, Any]], out: str | Path, lines: int = 12, test: bo
         alone = sum(seconds) / len(seconds) * left
         head += f"; about {clock(alone / max(1, count['running']))} left"
     listed = [row for row in rows if row["state"] == "running"]
-    listed += [row for row in rows if row["state"] == "failed"]
+    listed += [row for row in rows if row["state"] in ("failed", "rejected")]
     scored = [row for row in done if row["dice"] is not None]
     best = sorted(scored, key=lambda row: -row["dice"])
     listed = listed[:lines] + best[: max(1, lines - len(listed))]
@@ -148,7 +153,7 @@ class Board:
         self.out = out
         self.test = test
         self.say = say
-        self.ended = {r["name"] for r in status(out, test) if r["state"] in ("done", "stopped")}
+        self.ended = {r["name"] for r in status(out, test) if r["state"] in ENDED}
         self.height = 0
         self.next = 0.0
 
@@ -176,7 +181,7 @@ class Board:
         key = row["name"]
         if row["state"] == "failed":
             key += row["note"]
-        if row["state"] not in ("done", "stopped", "failed"):
+        if row["state"] not in (*ENDED, "failed"):
             return False
         if row["state"] == "failed" and not last:
             return False

@@ -22,6 +22,7 @@ from semiseg.fields import static_values
 from semiseg.files import read_json_if_whole, write_text
 from semiseg.run_folder import TRAIN_AGAIN, RunFolder
 from semiseg.sweeps.claims import Claims, summary_of
+from semiseg.sweeps.rejected import Rejected, rejection
 from semiseg.sweeps.search import Judge, Search, Stopped
 from semiseg.sweeps.spec import Spec, read, trials
 from semiseg.train.loop import Interrupted
@@ -39,15 +40,19 @@ class Options:
     progress: bool = False
     jobs: int = 1
     plugins: Sequence[str] = ()
+    rejected: str = "say"
 
 
-def finished(folder: Path, test: bool) -> bool:
+def finished(folder: Path, options: Options) -> bool:
     """Whether a trial needs no more work: it has its summary (with the test split, where that is
-    wanted), or was stopped early.
+    wanted), was stopped early, or is dropped since its generated set is rejected.
     """
-    if RunFolder(folder).early_stop.exists():
+    run = RunFolder(folder)
+    if run.early_stop.exists():
         return True
-    return bool(summary_of(folder, test))
+    if options.rejected == "drop" and run.dropped.exists():
+        return True
+    return bool(summary_of(folder, options.test))
 
 
 def work(
@@ -111,11 +116,11 @@ def _grid_queue(
         waiting.remove(name)
         folder = RunFolder(out / name)
         failed_now = read_json_if_whole(folder.failure).get("session") == session
-        if failed_now or finished(folder.path, options.test) or not claims.take(name):
+        if failed_now or finished(folder.path, options) or not claims.take(name):
             continue
         try:
             # somebody may have finished it between the first look and the claim
-            if not finished(folder.path, options.test):
+            if not finished(folder.path, options):
                 compiled.add(programs[name])
                 yield name, plan[name], places[name], len(plan)
         finally:
@@ -164,7 +169,7 @@ def _search_queue(
                 continue
         folder = RunFolder(out / name)
         try:
-            if not finished(folder.path, options.test):
+            if not finished(folder.path, options):
                 place = int(name.removeprefix("trial")) + 1
                 yield name, spec.trial(search.point(name)), place, spec.cap
             scores = summary_of(folder.path).get("last", {}).get("val", {})
@@ -202,13 +207,26 @@ def _run(
     session: str,
     say: Callable[[str], None],
 ) -> None:
-    """Run one trial and record how it ended: its summary, ``stopped.json`` or ``error.json``."""
+    """Run one trial and record how it ended: its summary, ``stopped.json``, ``rejected.json`` or
+    ``error.json``.
+    """
     folder = RunFolder(out / name)
     began = time.monotonic()
     try:
+        trial = _with_set(spec, trial, options, name, say)
         result = _train(spec, out, name, trial, options)
     except Interrupted:
         raise
+    except Rejected as dropped:
+        ending = {
+            "rejected": str(dropped),
+            "set": dropped.set_name,
+            "failed": dropped.failed,
+            "session": session,
+        }
+        record(folder.dropped, ending)
+        folder.failure.unlink(missing_ok=True)
+        say(f"dropped  {name}: {dropped}")
     except Stopped as stopped:
         ending = {"stopped": str(stopped), "dice": stopped.dice, "session": session}
         record(folder.early_stop, ending)
@@ -230,11 +248,34 @@ def _run(
         say(f"failed: {text}  {name}")
     else:
         folder.failure.unlink(missing_ok=True)
+        folder.dropped.unlink(missing_ok=True)
         say(f"{_score(result, options)}  {time.monotonic() - began:5.1f} s  {name}")
 
 
+def _with_set(
+    spec: Spec, trial: Trial, options: Options, name: str, say: Callable[[str], None]
+) -> Trial:
+    """The trial with the synthetic set it asks for.
+
+    Raises:
+      Rejected: the set's quality report rejects it, and such trials are dropped.
+    """
+    if not (trial.synthetic or "").startswith("make:"):
+        return trial
+    from semiseg.generators.ratio import resolved
+
+    trial = resolved(trial, spec.gan, progress=options.progress)
+    rejected = rejection(trial)
+    if rejected is None:
+        return trial
+    if options.rejected == "drop":
+        raise rejected
+    say(f"note: {rejected}  {name}")
+    return trial
+
+
 def _train(spec: Spec, out: Path, name: str, trial: Trial, options: Options) -> Result:
-    """The finished run of a trial, with the synthetic set it asks for and its mirror."""
+    """The finished run of a trial, with its mirror."""
     from semiseg.runner import run
     from semiseg.track import mirror
 
@@ -243,10 +284,6 @@ def _train(spec: Spec, out: Path, name: str, trial: Trial, options: Options) -> 
     if spec.early:
         every = trial.eval_every or max(1, -(-trial.steps // 5))
         judge = Judge(spec, out, name, -(-trial.steps // every), trial)
-    if (trial.synthetic or "").startswith("make:"):
-        from semiseg.generators.ratio import resolved
-
-        trial = resolved(trial, spec.gan, progress=options.progress)
     group = str(spec.source.get("name") or out.name)
     with mirror(folder, options.track, group=group, job_type="sweep"):
         result = run(trial, folder, progress=options.progress, test=options.test, watch=judge)

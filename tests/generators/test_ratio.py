@@ -9,9 +9,12 @@ from types import SimpleNamespace
 import gan_cases
 import numpy as np
 import pytest
+import yaml
 
 from semiseg import sweeps
+from semiseg.analysis import load
 from semiseg.cli import demo
+from semiseg.cli import sweep as sweep_command
 from semiseg.data import importing, pools, provenance, store
 from semiseg.data.frame import Frame
 from semiseg.errors import UserError
@@ -19,6 +22,7 @@ from semiseg.generators import code_version, fit, ratio, settings
 from semiseg.generators.budget import Budget, read_budget
 from semiseg.generators.controls import control
 from semiseg.generators.settings import Settings
+from semiseg.sweeps.status import status, table
 from semiseg.synthetic_sources import CONTROLS
 
 
@@ -190,7 +194,7 @@ def trials(monkeypatch) -> list:
 
     def run(trial, folder, **_):
         asked.append(trial)
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
         summary = {"status": "finished", "last": last}
         (folder / "summary.json").write_text(json.dumps(summary))
         return SimpleNamespace(summary=summary)
@@ -247,6 +251,84 @@ def test_a_sweep_makes_the_set_of_each_trials_own_budget(
     monkeypatch.setattr(ratio.sample, "sample_set", lambda *a, **k: pytest.fail("made again"))
     assert len(sweeps.sweep(spec, tmp_path, say=print)) == 6
     assert len(trials) == 6
+
+
+@pytest.fixture
+def rejecting(spec, monkeypatch):
+    """Quality reports that reject every generated set; no other test makes these sets."""
+    spec["parameters"]["gan.steps"] = {"value": 3}
+
+    def report_on(folder, data, root, *, steps):
+        return {"passed": False, "checks": [{"check": "kinds", "passed": False}]}
+
+    monkeypatch.setattr(ratio.quality_report, "report_on", report_on)
+
+
+def test_trials_on_a_rejected_set_are_dropped_where_that_is_asked(
+    spec, trials, rejecting, tmp_path, capsys
+):
+    """Catches a rejected set that is learnt from, a control or a trial without synthetic images
+    that is dropped, a second start that takes dropped trials up, and a status, summary or report
+    that hides them.
+    """
+    lines: list[str] = []
+    done = sweeps.sweep(spec, tmp_path, say=lines.append, rejected="drop")
+    assert [(o.trial.labels, o.trial.synthetic, o.trial.ratio) for o in done] == [
+        (4, "make:duplicated", 0.0),
+        (4, "make:duplicated", 1.0),
+        (5, "make:duplicated", 0.0),
+        (5, "make:duplicated", 1.0),
+    ]
+    assert len(trials) == 4
+    dropped = [line for line in lines if "dropped" in line]
+    assert len(dropped) == 2
+    assert "the quality report rejects made-spade-" in dropped[0]
+    rows = [row for row in status(tmp_path) if row["state"] == "rejected"]
+    assert len(rows) == 2
+    assert rows[0]["note"].endswith("(failed: kinds)")
+    assert "4 of 6 done, 2 rejected" in table(status(tmp_path), tmp_path)
+    _, problems = load._read_folders([tmp_path / row["name"] for row in rows])
+    assert len(problems) == 1
+    assert problems[0].startswith(f"2 trials were dropped in {tmp_path}")
+    assert {tmp_path / row["name"] for row in rows} <= set(load._run_folders(tmp_path))
+
+    lines.clear()
+    sweeps.sweep(spec, tmp_path, say=lines.append, rejected="drop")
+    assert not lines
+    file = tmp_path / "mixes.yaml"
+    file.write_text(yaml.safe_dump(spec))
+    assert sweep_command.main([str(file), "--out", str(tmp_path), "--rejected", "drop"]) == 0
+    assert "4 of 6 trials finished, 2 dropped with their rejected sets" in capsys.readouterr().out
+
+
+def test_a_rejected_set_is_said(spec, trials, rejecting, tmp_path):
+    """Catches a sweep that learns from a rejected set without a word, and trials that stay dropped
+    although the sweep shall only say so.
+    """
+    sweeps.sweep(spec, tmp_path, say=print, rejected="drop")
+    lines: list[str] = []
+    sweeps.sweep(spec, tmp_path, say=lines.append)
+    notes = [line for line in lines if "note: the quality report rejects made-spade-" in line]
+    assert len(notes) == 2
+    assert len(trials) == 6
+    assert {row["state"] for row in status(tmp_path)} == {"done"}
+    assert not list(tmp_path.glob("*/rejected.json"))
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"gan.card": {"value": 0}}, "set gan.card: {value: 300}"),
+        ({"synthetic": {"value": "my-set"}}, "no trial of this sweep learns from a set"),
+    ],
+)
+def test_nothing_can_be_dropped_without_a_quality_report(spec, tmp_path, changes, message):
+    """Catches `--rejected drop` that drops nothing, and does not say why."""
+    spec["parameters"] |= changes
+    with pytest.raises(UserError, match=message):
+        sweeps.sweep(spec, tmp_path, say=print, rejected="drop")
+    with pytest.raises(UserError, match="choose one of say, drop"):
+        sweeps.sweep(spec, tmp_path, say=print, rejected="keep")
 
 
 def test_a_trial_decides_what_its_set_is_made_from(spec):
