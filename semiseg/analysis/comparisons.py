@@ -144,13 +144,23 @@ class Comparison:
         return self.difference.n_runs == 1 and self.runs[0] <= 2
 
     @property
+    def subjects_alone(self) -> bool:
+        """Whether the difference is one row of scores, so that its test is over subjects alone.
+
+        So it is between two single runs, and where nothing but the subject pairs the runs: masks
+        of another program, beside runs of other label subsets.
+        """
+        return self.difference.n_runs == 1
+
+    @property
     def significant(self) -> bool:
         """Whether the test, corrected for the family, and the interval say so.
 
-        Never where the difference has lost subjects, nor between two single runs: with other seeds
-        these differ as well, and a test over subjects takes that for an effect.
+        Never where the difference has lost subjects, nor where it is over subjects alone: with
+        other label subsets or seeds the runs differ as well, and a test over subjects takes that
+        for an effect.
         """
-        if self.lost or self.single_runs:
+        if self.lost or self.subjects_alone:
             return False
         apart = self.difference.low > 0 or self.difference.high < 0
         return self.p_holm < LEVEL and apart
@@ -221,9 +231,9 @@ def correct(
     """The comparisons with ``p_holm``, as one family.
 
     A declared one is tested first, at the full level. The others follow only where it is
-    significant: theirs are at least its p (fixed sequence: Maurer, Hothorn & Lehmacher 1995), so
-    that the family as a whole errs no more often than one test does. Where the family holds
-    comparisons with other settings as well, ``baseline`` says which one is declared.
+    significant: theirs are at least its p (fixed sequence: Maurer, Hothorn & Lehmacher 1995). So
+    without a true difference the family as a whole errs as often as this one test. Where the family
+    holds comparisons with other settings as well, ``baseline`` says which one is declared.
     """
     declared = [
         Primary(c.arm, c.labels) == primary and baseline in (None, c.baseline) for c in comparisons
@@ -244,7 +254,7 @@ def correct(
 
 
 def _with_family(c: Comparison, p_holm: float, tests: int) -> Comparison:
-    if c.evidence is None or c.single_runs:
+    if c.evidence is None or c.subjects_alone:
         return dataclasses.replace(c, p_holm=p_holm)
     return dataclasses.replace(c, p_holm=p_holm, detectable=c.evidence.detectable(tests))
 

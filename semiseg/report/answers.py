@@ -24,7 +24,12 @@ from semiseg.report.format import (
     score_label,
     size,
 )
-from semiseg.report.sentences import ONE_RUN_EACH, annotated, corrected_p, equivalence_text
+from semiseg.report.sentences import (
+    annotated,
+    corrected_p,
+    equivalence_text,
+    over_subjects_only,
+)
 from semiseg.report.untrained import EVERYTHING, Untrained
 from semiseg.synthetic_sources import source_title
 
@@ -100,8 +105,8 @@ def which_method(
     difference = interval_text(c.difference, fact.metric, signed=True)
     short = f"Undecided: stay with {c.baseline}"
     verdict = "undecided"
-    if c.single_runs:
-        verdict = ONE_RUN_EACH
+    if c.subjects_alone:
+        verdict = over_subjects_only(c)
     if fact.worse:
         short = f"Stay with {c.baseline}"
         verdict = "significantly worse"

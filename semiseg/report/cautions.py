@@ -31,6 +31,8 @@ def caution(fact: limits.Limit) -> str:
                 "Not all methods were run with the same label subsets and seeds: some comparisons "
                 "are paired less finely."
             )
+        case limits.SubjectsAlone():
+            return _subjects_alone(fact)
         case limits.PartOfRuns():
             return _part_of_runs(fact)
         case limits.RunsDiffer():
@@ -132,6 +134,23 @@ def _signed_means(fact: limits.SignedMeans) -> str:
         f"A results.csv has signed means: errors of opposite sign cancel before the "
         f"{score_label(fact.metric).lower()} is computed."
     )
+
+
+def _subjects_alone(fact: limits.SubjectsAlone) -> str:
+    which = f"{fact.comparisons} of {fact.all} comparisons are"
+    if fact.comparisons == 1:
+        which = f"1 of {fact.all} comparisons is"
+    text = (
+        f"{which} between runs that share no label subset or no seed. Such a difference is over "
+        f"subjects alone: how far it would move with other label subsets and seeds is not known, "
+        f"so it has no verdict."
+    )
+    if fact.external:
+        text += (
+            " Score the other program's masks of each label subset (semiseg score --label-subset "
+            "K --seed S) to compare it run by run."
+        )
+    return text
 
 
 def _part_of_runs(fact: limits.PartOfRuns) -> str:

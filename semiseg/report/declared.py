@@ -168,6 +168,11 @@ def _margin(s: Study, c: Comparison, margin: float) -> str:
             f"Whether it is as good within the margin of {amount} is undecided: "
             f"{count(c.lost, 'subject')} have a score on one side only."
         )
+    if c.subjects_alone:
+        return (
+            f"Whether it is as good within the margin of {amount} is undecided: the difference is "
+            f"over subjects alone."
+        )
     test = as_good_as(s, c.arm, c.baseline, c.labels, margin)
     low = number(test.low, s.metric, signed=True)
     high = number(test.high, s.metric, signed=True)

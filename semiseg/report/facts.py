@@ -100,11 +100,14 @@ class NothingToRecommend:
 class NoneBetter:
     """No setting is significantly better than the baseline.
 
-    ``single_runs``: every comparison is of one run with one run, so that none has a verdict.
+    Attributes:
+      single_runs: every comparison is of one run with one run, so that none has a verdict.
+      subjects_alone: every comparison is over subjects alone, so that none has a verdict.
     """
 
     baseline: str
     single_runs: bool = False
+    subjects_alone: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,7 +138,10 @@ def claim(s: Study, too_small: bool) -> Claim:
         return NothingToRecommend()
     best = best_comparison(s)
     if best is None:
-        return NoneBetter(str(s.baseline), all(c.single_runs for c in s.comparisons))
+        single_runs = all(c.single_runs for c in s.comparisons)
+        return NoneBetter(
+            str(s.baseline), single_runs, all(c.subjects_alone for c in s.comparisons)
+        )
     compared = [c for c in s.comparisons if c.arm == best.arm]
     tried = tuple(c.labels for c in compared)
     return Winner(

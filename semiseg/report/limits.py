@@ -95,6 +95,20 @@ class CoarsePairs:
 
 
 @dataclasses.dataclass(frozen=True)
+class SubjectsAlone:
+    """Comparisons of several runs that share neither label subset nor seed: they have no verdict.
+
+    Attributes:
+      comparisons, all: how many of all.
+      external: whether one side is masks that another program made.
+    """
+
+    comparisons: int
+    all: int
+    external: bool
+
+
+@dataclasses.dataclass(frozen=True)
 class PartOfRuns:
     """Comparisons that leave runs out, because the other side has none of their label subset.
 
@@ -134,6 +148,7 @@ Limit = (
     | SignedMeans
     | TooFewSubjects
     | CoarsePairs
+    | SubjectsAlone
     | PartOfRuns
     | RunsDiffer
     | ValidationScores
@@ -228,6 +243,11 @@ def _subjects(s: Study) -> Iterable[Limit]:
 def _pairs(s: Study) -> Iterable[Limit]:
     if any(c.paired_by != "label subset and seed" for c in s.comparisons):
         yield CoarsePairs()
+    alone = [c for c in s.comparisons if c.subjects_alone and not c.single_runs]
+    if alone:
+        settings = {name for c in alone for name in (c.arm, c.baseline)}
+        external = any(run.is_external for name in settings for run in s.arms[name])
+        yield SubjectsAlone(len(alone), len(s.comparisons), external)
     parts = [c.runs for c in s.comparisons if c.runs[0] < c.runs[1]]
     if parts:
         fewest = min(parts, key=_share)

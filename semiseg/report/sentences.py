@@ -78,6 +78,8 @@ def _only_scores(fact: facts.OnlyScores) -> str:
 def _none_better(fact: facts.NoneBetter) -> str:
     if fact.single_runs:
         return "One run of each method: no verdict"
+    if fact.subjects_alone:
+        return "The methods have no label subset or seed in common: no verdict"
     return f"No method is significantly better than {fact.baseline}"
 
 
@@ -108,8 +110,14 @@ def reached(fact: facts.Reached) -> str:
     )
 
 
-ONE_RUN_EACH = "over subjects only (one run each: no verdict)"
-"""What the interval between two single runs covers."""
+def over_subjects_only(c: Comparison) -> str:
+    """What the interval covers of a difference that has no verdict for that reason."""
+    reason = "no label subset in common"
+    if c.runs_paired:
+        reason = "no seed in common"
+    if c.single_runs:
+        reason = "one run each"
+    return f"over subjects only ({reason}: no verdict)"
 
 
 def comparison(c: Comparison, metric: str, correction: facts.Correction = "Holm") -> str:
@@ -123,8 +131,8 @@ def comparison(c: Comparison, metric: str, correction: facts.Correction = "Holm"
             f"{start}, which has no verdict: {count(c.lost, 'subject')} with a score on one side "
             f"only {is_or_are(c.lost)} not in it."
         )
-    if c.single_runs:
-        return f"{start}, {ONE_RUN_EACH}."
+    if c.subjects_alone:
+        return f"{start}, {over_subjects_only(c)}."
     significance = "not significant"
     if c.significant:
         significance = "significant"

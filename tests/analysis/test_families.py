@@ -121,6 +121,37 @@ def test_one_shared_seed_does_not_stand_for_all_runs():
     assert c.runs == (18, 18)
 
 
+@pytest.mark.parametrize("subset", [7, 0], ids=["no common label subset", "no common seed"])
+def test_masks_made_elsewhere_have_no_verdict_over_subjects_alone(subset):
+    """One run of another program beside three seeds of each label subset, every subject better by
+    the same. Catches "significant" from a test that knows no other training run.
+    """
+    rng = np.random.default_rng(9)
+    scores_S = drawn(rng)[0]
+    subsets = range(SUBSETS) if subset else [0]
+    runs = []
+    for j in subsets:
+        for seed in range(1, 4):
+            runs.append(run_of("supervised", 4, j, seed, {"val": scores_S + 0.002 * seed}))
+    external = run_of("nnU-Net", 4, subset, 9, {"val": scores_S + 0.05 + 0.001 * drawn(rng)[0]})
+    external.config["net"]["name"] = "external"
+    s = study(Runs([*runs, external]))
+    (c,) = s.comparisons
+    assert c.p_holm < 0.05 and c.difference.low > 0
+    assert not c.significant and np.isnan(c.detectable)
+    assert s.verdict(all_pairs(s, 4)[0]) == 0
+    assert "share no label subset or no seed" in " ".join(summary.cautions(s))
+    assert "semiseg score --label-subset" in " ".join(summary.cautions(s))
+    assert "in common: no verdict)" in summary.answer(s)[1]
+    assert summary.first_screen(s)[0].short == "Undecided: stay with supervised"
+    with_partners = [
+        run_of("nnU-Net", 4, j, 1, {"val": scores_S + 0.05 + 0.001 * drawn(rng)[0]})
+        for j in range(SUBSETS)
+    ]
+    if subset:
+        assert study(Runs([*runs, *with_partners])).comparisons[0].significant
+
+
 def test_runs_without_a_partner_are_counted():
     """Three label subsets beside two. Catches a page that is silent about the runs left out."""
     rng = np.random.default_rng(4)
