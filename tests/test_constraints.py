@@ -17,7 +17,7 @@ LINE = re.compile(r"([a-z0-9-]+)==([^+\s;]+)\n")
 def declared():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    names = ("dev", "docs", "notebooks", "slurm")
+    names = ("dev", "docs", "dicom", "notebooks", "slurm")
     texts = itertools.chain(
         project["dependencies"],
         *(extras[name] for name in names),

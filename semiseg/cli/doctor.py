@@ -36,7 +36,7 @@ EXTRAS = {
     "submitit": "slurm",
     "ray": "ray",
     "jupytext": "notebooks",
-    "dicom2nifti": "dicom",
+    "pydicom": "dicom",
     "grain": "stream",
     "tensorboardX": "tensorboard",
 }

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from semiseg import plugins
-from semiseg.data.readers import dsb2018, folder, ssl4mis_acdc
+from semiseg.data.readers import dicom, dsb2018, folder, ssl4mis_acdc
 from semiseg.data.source import Option, Reader, Source, existing
 from semiseg.errors import UserError
 
@@ -20,6 +20,7 @@ READERS: dict[str, Reader] = {
         folder.READER,
         dsb2018.READER,
         ssl4mis_acdc.READER,
+        dicom.READER,
     )
 }
 """Format → its reader."""

@@ -1,0 +1,114 @@
+"""The voxels of a DICOM series: decoded, rescaled and brought to one orientation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from semiseg.data.dicom_files import frames_of
+from semiseg.data.dicom_geometry import MIN_SLICES, Stack
+from semiseg.data.dicom_series import Series
+from semiseg.data.orientation import Orientation, orientation_of, sides_of
+from semiseg.errors import UserError
+
+
+class DicomScan(NamedTuple):
+    """A series as a scan.
+
+    Attributes:
+      series: as its headers describe it.
+      stack: its slices in their order.
+      image: ``(D, H, W, 1)`` int16, or float32 where the values need it: rescaled, HU in CT.
+      turn: from the stack's ``(X, Y, Z)`` to ``(D, H, W)`` and back.
+    """
+
+    series: Series
+    stack: Stack
+    image: np.ndarray
+    turn: Orientation
+
+    @property
+    def affine(self) -> np.ndarray:
+        """``(4, 4)``: index (d, h, w, 1) to RAS mm."""
+        return self.turn.scan_affine(self.stack.affine, self.stack.shape)
+
+    @property
+    def spacing(self) -> tuple[float, ...]:
+        """Of D, H and W, mm."""
+        return sides_of(self.affine)
+
+
+def read_scan(series: Series, plane: str = "axial", min_slices: int = MIN_SLICES) -> DicomScan:
+    """Read the voxels of a series, in the orientation of a plane of acquisition.
+
+    Args:
+      series: of :func:`find_series`.
+      plane: see :data:`semiseg.data.orientation.PLANES`.
+      min_slices: fewer are refused.
+
+    Raises:
+      UserError: its slices make no volume, or a file's pixels cannot be read.
+    """
+    stack = series.stack(min_slices)
+    turn = orientation_of(stack.affine, plane)
+    voxels = read_voxels(stack)
+    return DicomScan(series, stack, turn.to_scan(voxels)[..., None], turn)
+
+
+def read_voxels(stack: Stack) -> np.ndarray:
+    """Voxels ``(X, Y, Z)``, rescaled: int16 where all values are whole numbers that fit, else
+    float32.
+    """
+    rows, columns = stack.planes[0].shape
+    whole = all(_is_whole(plane.rescale) for plane in stack.planes)
+    kind = np.int16 if whole else np.float32
+    volume_ZYX = np.empty((len(stack.planes), rows, columns), kind)
+    for z, frame in _frames(stack):
+        if frame.shape != (rows, columns):
+            raise UserError(
+                f"has {frame.shape} pixels, and its header declares {(rows, columns)}",
+                where=stack.planes[z].path,
+                remedy="copy the file again",
+            )
+        values = _rescaled(frame, stack.planes[z].rescale)
+        if volume_ZYX.dtype == np.int16 and not _fits(values):
+            volume_ZYX = volume_ZYX.astype(np.float32)
+        volume_ZYX[z] = values
+    return volume_ZYX.transpose(2, 1, 0)
+
+
+def _frames(stack: Stack) -> Iterator[tuple[int, np.ndarray]]:
+    """Place in the stack and stored values of each slice; a multi-frame file is opened once."""
+    places: dict[Path, list[int]] = {}
+    for z, plane in enumerate(stack.planes):
+        places.setdefault(plane.path, []).append(z)
+    for path, slices in places.items():
+        numbers = [stack.planes[z].frame for z in slices]
+        yield from zip(slices, frames_of(path, numbers), strict=True)
+
+
+def _is_whole(rescale: tuple[float, float]) -> bool:
+    slope, intercept = rescale
+    return slope.is_integer() and intercept.is_integer()
+
+
+def _rescaled(stored: np.ndarray, rescale: tuple[float, float]) -> np.ndarray:
+    """Values of the modality from stored values.
+
+    >>> _rescaled(np.array([24], np.uint16), (1.0, -1024.0))
+    array([-1000])
+    """
+    slope, intercept = rescale
+    if _is_whole(rescale) and stored.dtype.kind in "iu":
+        return stored.astype(np.int64) * int(slope) + int(intercept)
+    return stored.astype(np.float64) * slope + intercept
+
+
+def _fits(values: np.ndarray) -> bool:
+    """Whether whole numbers fit into int16."""
+    limits = np.iinfo(np.int16)
+    is_whole = values.dtype.kind in "iu"
+    return is_whole and limits.min <= values.min() and values.max() <= limits.max

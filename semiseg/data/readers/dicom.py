@@ -1,0 +1,352 @@
+"""A folder of DICOM studies, with annotations as DICOM SEG or RTSTRUCT.
+
+Every series of slices is a scan; a patient ID is a subject. No name, birth date or ID of a patient
+is stored: subjects are called as their folders, or by a number.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+from semiseg.data import dicom_labels, subjects_csv
+from semiseg.data import splits as splitting
+from semiseg.data.dicom_files import SUFFIXES, files_under, is_dicom
+from semiseg.data.dicom_geometry import MIN_SLICES, Stack
+from semiseg.data.dicom_labels import OVERLAPS, Classes, Structure
+from semiseg.data.dicom_patients import names_of, parts_of, patients_of, subjects_of
+from semiseg.data.dicom_scan import read_scan
+from semiseg.data.dicom_series import Findings, LabelFile, Series, find_series
+from semiseg.data.orientation import acquisition_plane
+from semiseg.data.problems import split_problems
+from semiseg.data.source import SPLITS, CaseRef, Pixels, Reader, Source
+from semiseg.errors import UserError
+
+FRACTIONS = {"train": 0.7, "val": 0.1, "test": 0.2}
+LOOK_AT = 100
+"""Files after which a folder without a DICOM file is taken for another format."""
+
+
+class Rules(NamedTuple):
+    """How a set's series are read.
+
+    Attributes:
+      plane: of acquisition, the same for all.
+      overlap: see :func:`semiseg.data.dicom_labels.label_of`.
+      min_slices: series of fewer are refused.
+    """
+
+    plane: str
+    overlap: str
+    min_slices: int
+
+
+class Scan(NamedTuple):
+    """A series of a set.
+
+    Attributes:
+      series: as its headers describe it.
+      subject, name: see :class:`semiseg.types.Case`.
+      structures: that make its label; none where nobody annotated it.
+    """
+
+    series: Series
+    subject: str
+    name: str
+    structures: tuple[Structure, ...]
+
+
+def read(
+    source: Path,
+    *,
+    roi: Annotated[str, "regions of RTSTRUCTs that become classes, by name; A|B: either"] = "",
+    segments: Annotated[str, "segments of DICOM SEGs that become classes, by label or number"] = "",
+    classes: Annotated[str, "class names, background first, separated by commas"] = "",
+    overlap: Annotated[
+        str, "classes that overlap: refuse, or later: the later one wins"
+    ] = "refuse",
+    series: Annotated[str, "only series of this modality, number, or words of description"] = "",
+    min_slices: Annotated[int, "refuse series of fewer slices"] = MIN_SLICES,
+    subjects_are_folders: Annotated[
+        bool, "every folder of the source is another patient, whatever the patient IDs say"
+    ] = False,
+    seed: Annotated[int, "of randomly drawn splits"] = 0,
+    license: Annotated[str, "licence of the data, for reports"] = "",
+    citation: Annotated[str, "what to cite, for reports"] = "",
+    progress: bool = True,
+) -> Source:
+    """Find series and annotations by their headers, match them, and place every patient in a split.
+
+    Without ``roi``, ``segments`` and ``classes``, every structure is a class.
+    """
+    if overlap not in OVERLAPS:
+        raise UserError(f"must be one of {', '.join(OVERLAPS)}", where=f"--overlap {overlap}")
+    if not source.is_dir():
+        raise UserError("is no folder", where=source, remedy="give the folder of the studies")
+    findings = find_series(source, progress)
+    problems = list(findings.problems)
+    notes = list(findings.notes)
+    every = _selected(source, findings, series, notes)
+    stacks = _stacks(every, min_slices, problems)
+    patients = patients_of(source, findings, subjects_are_folders)
+    chosen = _classes(source, findings.labels, (roi, segments, classes), notes)
+    structures = _matched(source, every, findings.labels, stacks, patients, chosen, problems, notes)
+    subjects = subjects_of(source, every, patients, notes)
+    names = names_of([one for one in every if one.uid in stacks], subjects)
+    scans = [
+        Scan(one, subjects[one.uid], names[one.uid], tuple(structures.get(one.uid, ())))
+        for one in every
+        if one.uid in stacks
+    ]
+    plane, reason = acquisition_plane(stack.grid for stack in stacks.values())
+    notes.append(f"{source}: slices are {plane}: {reason}")
+    rules = Rules(plane, overlap, min_slices)
+    splits, rows = _splits(source, scans, rules, seed, problems, notes)
+    if not problems:
+        problems += split_problems(splits)
+    return Source(
+        classes=chosen.names,
+        unit="mm",
+        license=license or "not stated",
+        citation=citation or "not stated",
+        splits=splits,
+        problems=tuple(problems),
+        notes=tuple(notes),
+        subjects=subjects_csv.columns_of(rows),
+        channel_names=_channel_names(every),
+    )
+
+
+def recognises(source: Path) -> str | None:
+    """Whether one of the first files of a folder is DICOM."""
+    if not source.is_dir():
+        return None
+    for path in itertools.islice(files_under(source), LOOK_AT):
+        if path.suffix.lower() in SUFFIXES or is_dicom(path):
+            return f"DICOM files ({path.relative_to(source)})"
+    return None
+
+
+READER = Reader(
+    "dicom", "folders of DICOM series, annotated by DICOM SEG or RTSTRUCT", read, recognises
+)
+
+
+# ------------------------------------------------------------------ series
+def _selected(source: Path, findings: Findings, words: str, notes: list[str]) -> list[Series]:
+    """The series to import: no localisers, and only those that the user asks for."""
+    localisers = [one for one in findings.series if one.is_localiser]
+    if localisers:
+        notes.append(f"{source}: left out localisers: {len(localisers)}")
+    scans = [one for one in findings.series if not one.is_localiser]
+    selected = [one for one in scans if _is_meant(one, words)]
+    if len(selected) < len(scans):
+        notes.append(
+            f"{source}: left out series that are not {words}: {len(scans) - len(selected)}"
+        )
+    if not selected:
+        left_out = "".join(f" ({note.partition(': ')[2]})" for note in notes[:1])
+        raise UserError(
+            f"holds no DICOM series of slices{left_out}",
+            where=source,
+            remedy="give the folder that holds the patients' folders",
+        )
+    return selected
+
+
+def _is_meant(series: Series, words: str) -> bool:
+    """Whether a series is one of those that ``--series`` names."""
+    meant = words.strip().lower()
+    if meant in (series.modality.lower(), series.number, series.uid):
+        return True
+    return meant in series.description.lower()
+
+
+def _stacks(every: Iterable[Series], min_slices: int, problems: list[str]) -> dict[str, Stack]:
+    """UID → slices of the series that make a volume."""
+    stacks: dict[str, Stack] = {}
+    for one in every:
+        try:
+            stacks[one.uid] = one.stack(min_slices)
+        except UserError as error:
+            problems.append(str(error))
+    return stacks
+
+
+def _channel_names(every: Sequence[Series]) -> tuple[str, ...]:
+    """The modality, if the set has one."""
+    modalities = {one.modality for one in every}
+    if len(modalities) > 1:
+        return ()
+    return tuple(modalities)
+
+
+# ------------------------------------------------------------------ annotations
+def _classes(
+    source: Path, labels: Sequence[LabelFile], flags: tuple[str, str, str], notes: list[str]
+) -> Classes:
+    if not labels:
+        raise UserError(
+            "holds no DICOM SEG and no RTSTRUCT, so nothing is annotated",
+            where=source,
+            remedy="put the annotations into the patients' folders",
+        )
+    chosen = dicom_labels.choose(labels, *flags)
+    if chosen.is_assumed:
+        notes.append(
+            f"{source}: no --roi, --segments or --classes given: every structure is a class "
+            f"({', '.join(chosen.names[1:])})"
+        )
+    return chosen
+
+
+def _candidates(
+    source: Path,
+    label: LabelFile,
+    stacks: Mapping[str, Stack],
+    every: Sequence[Series],
+    patients: Mapping[str, str],
+) -> dict[str, Stack]:
+    """UID → slices of the series that a file of annotations may be of: those of its patient, else
+    those of its folder.
+    """
+    patient = patients[str(label.path)]
+    uids = {one.uid for one in every if patients[one.uid] == patient}
+    if not uids:
+        folder = parts_of(source, label.path.parent)[:1]
+        uids = {one.uid for one in every if parts_of(source, one.folder)[:1] == folder}
+    return {uid: stack for uid, stack in stacks.items() if uid in uids}
+
+
+def _matched(
+    source: Path,
+    every: Sequence[Series],
+    labels: Sequence[LabelFile],
+    stacks: Mapping[str, Stack],
+    patients: Mapping[str, str],
+    classes: Classes,
+    problems: list[str],
+    notes: list[str],
+) -> dict[str, list[Structure]]:
+    """UID of a series → its structures."""
+    by_series: dict[str, list[Structure]] = defaultdict(list)
+    unused = 0
+    for label in labels:
+        structures = dicom_labels.structures_of(label, classes)
+        if not structures:
+            unused += 1
+            continue
+        candidates = _candidates(source, label, stacks, every, patients)
+        try:
+            uids, reason = dicom_labels.matched(structures, candidates)
+        except UserError as error:
+            problems.append(str(error))
+            continue
+        if reason:
+            problems.append(
+                f"{label.path}: fits no series of its patient ({reason}); put it beside the images "
+                f"it is of, or take it out"
+            )
+        for uid in uids:
+            by_series[uid] += structures
+    if unused:
+        notes.append(
+            f"{source}: left out files of annotations that hold none of the classes: {unused}"
+        )
+    doubled = [dicom_labels.doubled(structures, classes) for structures in by_series.values()]
+    problems += [line for line in dict.fromkeys(doubled) if line]
+    return by_series
+
+
+# ------------------------------------------------------------------ splits
+def _splits(
+    source: Path,
+    scans: Sequence[Scan],
+    rules: Rules,
+    seed: int,
+    problems: list[str],
+    notes: list[str],
+) -> tuple[dict[str, list[CaseRef]], dict[str, subjects_csv.Row]]:
+    """Split → scans: as subjects.csv says, else drawn among annotated patients."""
+    table = source / subjects_csv.FILE
+    images = {scan.name: scan.series.folder for scan in scans}
+    rows = subjects_csv.read(table, images, problems)
+    if any(row.split for row in rows.values()):
+        problems += subjects_csv.split_problems(table, rows)
+        split_of = {name: row.split for name, row in rows.items()}
+    else:
+        split_of = _drawn(source, scans, rows, seed, problems)
+    splits: dict[str, list[CaseRef]] = {split: [] for split in SPLITS}
+    bare = 0
+    for scan in scans:
+        split = split_of.get(scan.name, "")
+        if split not in SPLITS:
+            continue
+        if split != "train" and not scan.structures:
+            bare += 1
+            continue
+        splits[split].append(_case(scan, rows.get(scan.name), rules))
+    if bare:
+        notes.append(
+            f"{source}: left out scans without annotation of patients of val and test: {bare}"
+        )
+    return splits, rows
+
+
+def _drawn(
+    source: Path,
+    scans: Sequence[Scan],
+    rows: Mapping[str, subjects_csv.Row],
+    seed: int,
+    problems: list[str],
+) -> dict[str, str]:
+    """Scan → split. Patients without annotation are in train."""
+    groups: dict[str, str] = {}
+    for scan in scans:
+        row = rows.get(scan.name)
+        groups[_subject(scan, row)] = row.group if row is not None else ""
+    annotated = {_subject(scan, rows.get(scan.name)) for scan in scans if scan.structures}
+    drawn = {subject: group for subject, group in groups.items() if subject in annotated}
+    if len(drawn) < len(FRACTIONS):
+        problems.append(
+            f"{source}: annotated patients: {len(drawn)}, and train, val and test need one each; "
+            f"annotate more, or state splits in {subjects_csv.FILE} (where all patient IDs are the "
+            f"same: --subjects-are-folders)"
+        )
+    split_of = dict.fromkeys(groups, "train") | splitting.assign(drawn, FRACTIONS, seed)
+    return {scan.name: split_of[_subject(scan, rows.get(scan.name))] for scan in scans}
+
+
+def _subject(scan: Scan, row: subjects_csv.Row | None) -> str:
+    if row is not None and row.subject:
+        return row.subject
+    return scan.subject
+
+
+# ------------------------------------------------------------------ records
+def _case(scan: Scan, row: subjects_csv.Row | None, rules: Rules) -> CaseRef:
+    label_path = ""
+    if scan.structures:
+        label_path = str(scan.structures[0].label.path)
+    return CaseRef(
+        _subject(scan, row),
+        scan.name,
+        str(scan.series.folder),
+        functools.partial(_pixels, scan, rules),
+        group=row.group if row is not None else "",
+        label_path=label_path,
+    )
+
+
+def _pixels(scan: Scan, rules: Rules) -> Pixels:
+    """The scan's voxels, and its label on the same grid."""
+    voxels = read_scan(scan.series, rules.plane, rules.min_slices)
+    label = None
+    if scan.structures:
+        label_XYZ = dicom_labels.label_of(scan.structures, voxels.stack, rules.overlap)
+        label = voxels.turn.to_scan(label_XYZ)
+    return Pixels(voxels.image, label, voxels.spacing, voxels.affine, voxels.turn.code)
