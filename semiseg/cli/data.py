@@ -19,6 +19,7 @@ from semiseg.cli.arguments import did_you_mean, write_output
 from semiseg.cli.typed import typed
 from semiseg.data import readers, store
 from semiseg.data.info import StoreInfo
+from semiseg.data.recognise import AUTO, recognise
 from semiseg.data.source import SPLITS
 from semiseg.errors import UserError
 
@@ -44,18 +45,18 @@ def _no_options() -> Any:
 ReaderOptions = tyro.conf.OmitArgPrefixes[
     Annotated[Any, tyro.conf.arg(constructor_factory=reader_options)]
 ]
-Format = Annotated[str, tyro.conf.arg(help=readers.formats())]
+Format = Annotated[str, tyro.conf.arg(help=f"auto: what the files' names say; {readers.formats()}")]
 
 
 @dataclasses.dataclass(frozen=True)
 class Import:
     """Read files and store them as a data set: whole or not at all."""
 
-    format: Format
     source: Path
     """Folder or zip that holds the files."""
     name: str
     """Name of the data set."""
+    format: Format = AUTO
     root: Path | None = None
     """Where data sets live; default: SEMISEG_DATA, else the user's cache folder."""
     overwrite: bool = False
@@ -88,7 +89,7 @@ class Check:
     source: Path | None = None
     """Or files: a folder or zip …"""
     format: str | None = None
-    """… of this format."""
+    """… of this format; without it, what the files' names say."""
     allow_near_duplicates: bool = False
     """Accept images of these files that look alike in two splits, as the import would."""
     root: Path | None = None
@@ -128,7 +129,7 @@ def run_import(args: Import) -> int:
     from semiseg.data.importing import import_set
 
     info = import_set(
-        args.format,
+        _format(args.format, args.source),
         args.source,
         args.name,
         args.root,
@@ -149,6 +150,15 @@ def run_import(args: Import) -> int:
         print(f"next: {_next_command(info, args.root)}")
     _write_json(args.json, _row(info))
     return 0
+
+
+def _format(format: str, source: Path) -> str:
+    """The format that is named, or the one that the files are recognised to be of."""
+    if format != AUTO:
+        return format
+    recognised = recognise(source, readers.READERS.values())
+    _note(f"{source}: found {recognised.words}; read with --format {recognised.format}")
+    return recognised.format
 
 
 def _next_command(info: StoreInfo, root: Path | None) -> str:
@@ -200,20 +210,18 @@ def run_check(args: Check) -> int:
     if args.name is not None and args.source is None and args.format is None:
         what = args.name
         problems = check_store(args.name, args.root, say=_note)
-    elif args.name is None and args.source is not None and args.format is not None:
+    elif args.name is None and args.source is not None:
         what = str(args.source)
         options = dataclasses.asdict(args.reader)
         problems = check_source(
-            args.format,
+            _format(args.format or AUTO, args.source),
             args.source,
             say=_note,
             allow_near_duplicates=args.allow_near_duplicates,
             **options,
         )
     else:
-        raise UserError(
-            "semiseg data check: give the NAME of a data set, or --source and --format of files"
-        )
+        raise UserError("semiseg data check: give the NAME of a data set, or the --source of files")
     lines = collapsed(problems) or [f"{what}: no problems found"]
     print("\n".join(lines))
     _write_json(args.json, {"checked": what, "problems": problems})
@@ -281,8 +289,11 @@ def main(argv: list[str]) -> int:
     return run[type(args)](args)
 
 
-SWITCHES = ("--overwrite", "--allow-near-duplicates", "--subjects-are-images")
-"""Flags that may stand alone."""
+def switches() -> list[str]:
+    """Flags that may stand alone, those of the readers among them."""
+    options = readers.all_options()
+    names = [f"--{name.replace('_', '-')}" for name in options if options[name].kind is bool]
+    return ["--overwrite", "--allow-near-duplicates", *names]
 
 
 def _with_value(argv: list[str]) -> list[str]:
@@ -291,10 +302,11 @@ def _with_value(argv: list[str]) -> list[str]:
     >>> _with_value(["import", "--overwrite", "--name", "own"])
     ['import', '--overwrite=True', '--name', 'own']
     """
+    may_stand_alone = switches()
     words: list[str] = []
     for word, following in zip(argv, [*argv[1:], ""], strict=True):
         name = word.replace("_", "-")
-        alone = name in SWITCHES and following not in ("True", "False")
+        alone = name in may_stand_alone and following not in ("True", "False")
         words.append(f"{name}=True" if alone else word)
     return words
 

@@ -104,7 +104,7 @@ def test_check_counts_images_and_masks(pictures, capsys):
     [
         ["check"],
         ["check", "own", "--source", "x", "--format", "folder"],
-        ["check", "--source", "x"],
+        ["check", "--format", "folder"],
     ],
 )
 def test_check_needs_one_of_name_and_source(argv):

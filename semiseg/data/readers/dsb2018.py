@@ -115,7 +115,24 @@ def read(
     return Source(CLASSES, "pixel", LICENSE, CITATION, cases, problems=tuple(problems))
 
 
-READER = Reader("dsb2018", "stage1_train.zip of the Data Science Bowl 2018, or extracted", read)
+def recognises(source: Path) -> str | None:
+    """What tells the layout; None where nothing does."""
+    names: Iterable[str] = []
+    if zipfile.is_zipfile(source):
+        names = _archive(source).names
+    elif source.is_dir():
+        names = [path.relative_to(source).as_posix() for path in source.glob("*/masks/*.png")]
+        names += [path.relative_to(source).as_posix() for path in source.glob("*/images/*.png")]
+    index = _index(names)
+    ident = next((ident for ident, files in index.items() if files.masks), None)
+    if ident is None or f"{ident}.png" != Path(index[ident].image).name:
+        return None
+    return f"{index[ident].image} and a PNG a nucleus beside it: Data Science Bowl 2018"
+
+
+READER = Reader(
+    "dsb2018", "stage1_train.zip of the Data Science Bowl 2018, or extracted", read, recognises
+)
 
 
 # ------------------------------------------------------------------ groups

@@ -128,7 +128,17 @@ def read(
     )
 
 
-READER = Reader("folder", "images/ and labels/ with the same file names", read)
+def recognises(source: Path) -> str | None:
+    """What tells the layout; None where nothing does."""
+    for folder in ("images", *(f"{split}/images" for split in SPLITS)):
+        paths = sorted((source / folder).glob("*"))
+        image = next((path for path in paths if is_image(path)), None)
+        if image is not None:
+            return f"{folder}/{image.name}: images in a folder"
+    return None
+
+
+READER = Reader("folder", "images/ and labels/ with the same file names", read, recognises)
 
 
 # ------------------------------------------------------------------ layout

@@ -52,7 +52,16 @@ def read(source: Path, *, progress: bool = True) -> Source:
     return Source(CLASSES, "voxel", LICENSE, CITATION, splits, order, tuple(problems))
 
 
-READER = Reader("ssl4mis-acdc", "ACDC as SSL4MIS distributes it, HDF5 files and lists", read)
+def recognises(source: Path) -> str | None:
+    """What tells the layout; None where nothing does."""
+    if (source / "train_slices.list").is_file():
+        return "train_slices.list: ACDC as SSL4MIS distributes it"
+    return None
+
+
+READER = Reader(
+    "ssl4mis-acdc", "ACDC as SSL4MIS distributes it, HDF5 files and lists", read, recognises
+)
 
 
 def _names(path: Path) -> list[str]:
