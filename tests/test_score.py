@@ -189,18 +189,65 @@ def test_it_stands_in_curve_and_report(trained, root, tmp_path):
     assert "another program" in page
 
 
-def test_test_masks_are_in_the_ledger(root, trained, tmp_path):
-    """Catches a look at test that costs nothing because the network is another program's."""
+def test_test_masks_are_in_the_ledger(root, tiny_folder, tmp_path):
+    """Catches a test evaluation that costs nothing because the network is another program's."""
     before = store.history("discs", root).evaluations
-    with pytest.raises(UserError, match="no file has the name of a test scan"):
-        score(
-            masks_of("discs", root, tmp_path / "m"),
-            tmp_path / "run",
-            root=root,
-            split="test",
-        )
+    masks = tiny_folder / "test" / "labels"
+    score(masks, tmp_path / "run", root=root, split="test")
     assert store.history("discs", root).evaluations == before + 1
     assert store.ledger("discs", root)[-1]["reason"] == "semiseg score"
+
+
+def _truth(tiny_folder: Path, place: Path) -> list[Path]:
+    """Copies of the test masks."""
+    place.mkdir()
+    copies = []
+    for file in sorted((tiny_folder / "test" / "labels").iterdir()):
+        copies.append(place / file.name)
+        copies[-1].write_bytes(file.read_bytes())
+    return copies
+
+
+def _renamed(files: list[Path]) -> None:
+    for i, file in enumerate(files):
+        file.rename(file.with_name(f"x{i}{file.suffix}"))
+
+
+def _one_missing(files: list[Path]) -> None:
+    files[0].unlink()
+
+
+def _unreadable(files: list[Path]) -> None:
+    files[-1].write_text("no picture")
+
+
+def _no_class(files: list[Path]) -> None:
+    pixels = np.asarray(Image.open(files[-1])).copy()
+    pixels[0, 0] = 7
+    Image.fromarray(pixels).save(files[-1])
+
+
+@pytest.mark.parametrize(
+    "spoil, message",
+    [
+        (_renamed, "no file has the name of a test scan"),
+        (_one_missing, "masks of test subjects are missing"),
+        (_unreadable, "cannot be read"),
+        (_no_class, "holds 7"),
+    ],
+)
+def test_files_that_cannot_be_scored_are_no_test_evaluation(
+    root, tiny_folder, tmp_path, spoil, message
+):
+    """Catches a failed command that counts as a test evaluation, although its files alone tell that
+    it fails.
+    """
+    files = _truth(tiny_folder, tmp_path / "m")
+    spoil(files)
+    before = store.history("discs", root).evaluations
+    with pytest.raises(UserError, match=message):
+        score(tmp_path / "m", tmp_path / "run", root=root, split="test")
+    assert store.history("discs", root).evaluations == before
 
 
 def test_both_splits_go_into_one_folder(root, tiny_folder, tmp_path):

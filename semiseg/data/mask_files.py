@@ -125,6 +125,20 @@ def stem(path: Path) -> str | None:
     return None
 
 
+def check_values(files: Mapping[str, Path], classes: Sequence[str], folder: Path) -> None:
+    """Refuse files that cannot be read or hold values that are no classes; no scan is asked.
+
+    Args:
+      files: name without suffix → mask file of ``folder``.
+      classes: of the data set.
+      folder: of the files.
+
+    Raises:
+      UserError: it names the file.
+    """
+    _as_classes({name: _read(path) for name, path in files.items()}, classes, folder)
+
+
 # ------------------------------------------------------------------ one volume
 def _of_volume(
     files: Mapping[str, Path],

@@ -21,7 +21,7 @@ from semiseg.evaluate import misfit
 from semiseg.evaluate.empty_policy import TRUTH_DECIDES
 from semiseg.evaluate.subject_scores import SubjectRow, score_subjects
 from semiseg.run_folder import EXTERNAL, SCORE_COLUMNS, RunFolder
-from semiseg.runner.external_checks import check_method, check_missing, names_of
+from semiseg.runner.external_checks import check_files, check_method, check_missing, names_of
 from semiseg.runner.score_split import (
     Split,
     means,
@@ -106,9 +106,12 @@ def score_masks(
     folder = RunFolder(out)
     config = _config(masked, labels)
     check_folder(folder, config)
+    if split == "test":
+        check_files(predictions, info, split, allow_missing, names_of(info, training))
     cases = _annotated(_read(masked, split, folder), info, split)
     masks = read_masks(predictions, cases, info)
-    check_missing(masks, cases, predictions, split, allow_missing, names_of(info, training))
+    volumes = [case.volume for case in cases]
+    check_missing(masks, volumes, predictions, split, allow_missing, names_of(info, training))
     scored = [case for case in cases if case.name in masks.by_case]
     drawn = [masks.by_case[case.name] for case in scored]
     doubt = doubts(scored, drawn, info.classes)
