@@ -11,7 +11,7 @@ import logging
 import os
 import warnings
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,8 @@ RATIO = 2000
 file's length is damaged, or a bomb …"""
 SMALL = 1 << 24
 """… but a frame of 16 MB may be declared by any file: a black one compresses to nothing."""
+INFLATED = 1 << 30
+CHUNK = 1 << 20
 
 
 def require() -> Any:
@@ -117,7 +119,7 @@ def read_header(path: Path, tags: Sequence[str] | None = None) -> Any:
 
 
 def _check_deflated(path: Path) -> None:
-    """Refuse a deflated file that inflates to more than RATIO times its length, or 1 GB."""
+    """Refuse a deflated file of more than INFLATED bytes: pydicom inflates it whole."""
     from pydicom.filereader import read_file_meta_info
 
     meta = read_file_meta_info(path)
@@ -125,13 +127,17 @@ def _check_deflated(path: Path) -> None:
         return
     with path.open("rb") as file:
         file.seek(144 + int(meta.FileMetaInformationGroupLength))
-        packed = file.read()
-    limit = min(RATIO * len(packed), 1 << 30)
+        rest = file.read()
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-    inflater.decompress(packed, limit)
-    if inflater.unconsumed_tail:
+    length = 0
+    while rest and length <= INFLATED:
+        length += len(inflater.decompress(rest, CHUNK))
+        rest = inflater.unconsumed_tail
+    if length > INFLATED:
         raise UserError(
-            f"inflates to more than {limit // 1000} kB", where=path, remedy="take it out"
+            f"inflates to more than {INFLATED:,} bytes",
+            where=path,
+            remedy="take it out, or convert it to an explicit little-endian transfer syntax",
         )
 
 
@@ -145,10 +151,13 @@ def frames_of(path: Path, indices: Sequence[int]) -> Iterator[np.ndarray]:
     """
     pydicom = require()
     header = read_header(path, DECLARED)
-    _check_length(header, path, max(indices))
+    _checked_length(header, path, max(indices))
     try:
         with quiet():
-            for frame in pydicom.pixels.iter_pixels(path, indices=list(indices), raw=True):
+            source: Any = path
+            if _syntax(header) == DEFLATED:  # inflated as a whole, or not at all
+                source = pydicom.dcmread(path)
+            for frame in pydicom.pixels.iter_pixels(source, indices=list(indices), raw=True):
                 yield _used_bits(frame, header)
     except Exception as error:  # codecs raise anything on damaged pixels
         raise UserError(
@@ -170,8 +179,30 @@ DECLARED = (
 )
 
 
-def _check_length(header: Any, path: Path, last: int) -> None:
-    """Compare what the header declares with the length of the file."""
+def check_lengths(last: Mapping[Path, int]) -> None:
+    """Compare what headers declare with the lengths of the files, one by one and in all.
+
+    Args:
+      last: file → the last of its frames that will be read.
+
+    Raises:
+      UserError: the files cannot hold what their headers declare.
+    """
+    declared = 0
+    sizes = 0
+    for path, frame in last.items():
+        declared += _checked_length(read_header(path, DECLARED), path, frame)
+        sizes += path.stat().st_size
+    if declared > max(RATIO * sizes, SMALL):
+        raise UserError(
+            f"its {len(last)} files declare {declared:,} bytes of pixels, and have {sizes:,}",
+            where=next(iter(last)).parent,
+            remedy="copy the files again",
+        )
+
+
+def _checked_length(header: Any, path: Path, last: int) -> int:
+    """Bytes of the pixels that a header declares, after a comparison with the file's length."""
     rows = int(header.get("Rows") or 0)
     columns = int(header.get("Columns") or 0)
     frames = int(header.get("NumberOfFrames") or 1)
@@ -191,12 +222,14 @@ def _check_length(header: Any, path: Path, last: int) -> None:
         allowed = size
         if _syntax(header) == DEFLATED:
             allowed = RATIO * size
-    if declared > allowed or not frame and bits != 1:
+    is_empty = not rows * columns * bits
+    if is_empty or declared > allowed:
         raise UserError(
             f"declares {frames} frames of {rows}×{columns} pixels, and has {size} bytes",
             where=path,
             remedy="copy the file again: it is cut off or damaged",
         )
+    return frame * (last + 1)
 
 
 def _syntax(header: Any) -> str:

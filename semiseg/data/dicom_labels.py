@@ -15,7 +15,7 @@ import numpy as np
 
 from semiseg.data import dicom_contours, dicom_segments
 from semiseg.data.dicom_geometry import Stack
-from semiseg.data.dicom_series import LabelFile
+from semiseg.data.dicom_series import LabelFile, Series
 from semiseg.errors import UserError, nearest
 
 BACKGROUND = "background"
@@ -98,7 +98,7 @@ def choose(labels: Sequence[LabelFile], roi: str, segments: str, classes: str) -
       UserError: a name occurs in no file, or the numbers of names differ.
 
     >>> from pathlib import Path
-    >>> plan = LabelFile(Path("rs.dcm"), "RTSTRUCT", "", {1: "GTV-1", 2: "Heart"}, frozenset())
+    >>> plan = LabelFile(Path("rs.dcm"), "RTSTRUCT", "", {1: "GTV-1", 2: "Heart"})
     >>> choose([plan], "gtv-1", "", "background,tumour").names
     ('background', 'tumour')
     >>> choose([plan], "", "", "").names
@@ -193,26 +193,59 @@ def structures_of(label: LabelFile, classes: Classes) -> list[Structure]:
 
 
 # ------------------------------------------------------------------ which series
-def matched(structures: Sequence[Structure], stacks: Mapping[str, Stack]) -> tuple[list[str], str]:
-    """The series that the structures of one file are of.
+class Candidate(NamedTuple):
+    """A series that annotations may be of.
+
+    Attributes:
+      series: as its headers describe it.
+      stack: its slices.
+    """
+
+    series: Series
+    stack: Stack
+
+
+class Match(NamedTuple):
+    """The series that a file of annotations is of.
+
+    Attributes:
+      uids: of the series; none where it is not clear.
+      reason: why there is none, in words.
+    """
+
+    uids: tuple[str, ...]
+    reason: str = ""
+
+
+def matched(structures: Sequence[Structure], candidates: Sequence[Candidate]) -> Match:
+    """Match the structures of one file with the series of its patient.
+
+    Coordinates decide. Two scans of one patient may cover the same coordinates; then the series
+    that the file names is right, else those in the frame of reference that it names, else the one
+    in its folder. Where none of these tells, there is no match.
 
     Args:
       structures: of a file.
-      stacks: UID → slices of each series of its patient.
-
-    Returns:
-      UIDs of the series, and the reason where there is none.
+      candidates: series of its patient.
     """
-    reasons = {uid: misfit(structures, stack) for uid, stack in stacks.items()}
-    fitting = [uid for uid, reason in reasons.items() if not reason]
-    references = structures[0].label.references
-    named = [uid for uid in fitting if uid in references]
-    if fitting:
-        return named or fitting, ""
-    if not reasons:
-        return [], "no series of its patient can be read"
-    first = next((uid for uid in reasons if uid in references), next(iter(reasons)))
-    return [], reasons[first]
+    if not candidates:
+        return Match((), "no series of its patient can be read")
+    label = structures[0].label
+    reasons = [misfit(structures, one.stack) for one in candidates]
+    fitting = [one for one, reason in zip(candidates, reasons, strict=True) if not reason]
+    if not fitting:
+        named = [one.series.uid in label.references for one in candidates]
+        return Match((), reasons[int(np.argmax(named))])
+    in_reference = [one for one in fitting if one.stack.planes[0].reference in label.frames]
+    beside = [one for one in fitting if one.series.folder == label.path.parent]
+    for chosen in ([one for one in fitting if one.series.uid in label.references], in_reference):
+        if chosen:
+            return Match(tuple(one.series.uid for one in chosen))
+    for chosen in (fitting, beside):
+        if len(chosen) == 1:
+            return Match((chosen[0].series.uid,))
+    places = " and ".join(one.series.where for one in fitting[:2])
+    return Match((), f"its coordinates fit {len(fitting)} series alike, {places}")
 
 
 def misfit(structures: Sequence[Structure], stack: Stack) -> str:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from semiseg.data.dicom_files import frames_of
+from semiseg.data.dicom_files import check_lengths, frames_of
 from semiseg.data.dicom_geometry import MIN_SLICES, Stack
 from semiseg.data.dicom_series import Series
 from semiseg.data.orientation import Orientation, orientation_of, sides_of
@@ -61,10 +61,19 @@ def read_scan(series: Series, plane: str = "axial", min_slices: int = MIN_SLICES
 def read_voxels(stack: Stack) -> np.ndarray:
     """Voxels ``(X, Y, Z)``, rescaled: int16 where all values are whole numbers that fit, else
     float32.
+
+    Raises:
+      UserError: a file is shorter than its header declares, or its pixels cannot be decoded.
     """
+    last: dict[Path, int] = {}
+    for plane in stack.planes:
+        last[plane.path] = max(plane.frame, last.get(plane.path, 0))
+    check_lengths(last)
     rows, columns = stack.planes[0].shape
     whole = all(_is_whole(plane.rescale) for plane in stack.planes)
-    kind = np.int16 if whole else np.float32
+    kind = np.float32
+    if whole:
+        kind = np.int16
     volume_ZYX = np.empty((len(stack.planes), rows, columns), kind)
     for z, frame in _frames(stack):
         if frame.shape != (rows, columns):

@@ -109,13 +109,15 @@ class LabelFile(NamedTuple):
       patient: patient ID; in memory alone.
       names: number of a segment or region → its label or name.
       references: UIDs of the series that it names.
+      frames: UIDs of the frames of reference that it names.
     """
 
     path: Path
     kind: str
     patient: str
     names: dict[int, str]
-    references: frozenset[str]
+    references: frozenset[str] = frozenset()
+    frames: frozenset[str] = frozenset()
 
 
 class Findings(NamedTuple):
@@ -185,6 +187,12 @@ class _Search:
         modality = str(header.get("Modality") or "")
         if header.get("SOPClassUID") == DIRECTORY:
             return
+        if not header.get("SOPClassUID") and not header.get("Rows"):
+            raise UserError(
+                "is damaged: its header does not say what it holds",
+                where=path,
+                remedy="copy the file again, or take it out of the folder",
+            )
         instance = str(header.get("SOPInstanceUID") or path)
         if instance in self.instances:
             self.left_out["copies of files that are read (the same SOP instance)"] += 1
@@ -327,6 +335,7 @@ def _rescale(slope: Any, intercept: Any, path: Path) -> tuple[float, float]:
 def _label_file(path: Path, header: Any, kind: str) -> LabelFile:
     names: dict[int, str] = {}
     references: set[str] = set()
+    frames = {str(header.get("FrameOfReferenceUID") or "")}
     for item in header.get("SegmentSequence") or ():
         names[int(item.SegmentNumber)] = str(item.get("SegmentLabel") or "").strip()
     for item in header.get("StructureSetROISequence") or ():
@@ -334,8 +343,10 @@ def _label_file(path: Path, header: Any, kind: str) -> LabelFile:
     for item in header.get("ReferencedSeriesSequence") or ():
         references.add(str(item.get("SeriesInstanceUID")))
     for frame in header.get("ReferencedFrameOfReferenceSequence") or ():
+        frames.add(str(frame.get("FrameOfReferenceUID") or ""))
         for study in frame.get("RTReferencedStudySequence") or ():
             for item in study.get("RTReferencedSeriesSequence") or ():
                 references.add(str(item.get("SeriesInstanceUID")))
     patient = str(header.get("PatientID") or "").strip()
-    return LabelFile(path, kind, patient, names, frozenset(references))
+    named = frozenset(frames - {""})
+    return LabelFile(path, kind, patient, names, frozenset(references), named)

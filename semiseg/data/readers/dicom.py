@@ -17,7 +17,7 @@ from semiseg.data import dicom_labels, subjects_csv
 from semiseg.data import splits as splitting
 from semiseg.data.dicom_files import SUFFIXES, files_under, is_dicom
 from semiseg.data.dicom_geometry import MIN_SLICES, Stack
-from semiseg.data.dicom_labels import OVERLAPS, Classes, Structure
+from semiseg.data.dicom_labels import OVERLAPS, Candidate, Classes, Structure
 from semiseg.data.dicom_patients import names_of, parts_of, patients_of, subjects_of
 from semiseg.data.dicom_scan import read_scan
 from semiseg.data.dicom_series import Findings, LabelFile, Series, find_series
@@ -94,14 +94,14 @@ def read(
     stacks = _stacks(every, min_slices, problems)
     patients = patients_of(source, findings, subjects_are_folders)
     chosen = _classes(source, findings.labels, (roi, segments, classes), notes)
-    structures = _matched(source, every, findings.labels, stacks, patients, chosen, problems, notes)
+    readable = [Candidate(one, stacks[one.uid]) for one in every if one.uid in stacks]
+    structures = _matched(source, findings.labels, readable, patients, chosen, problems, notes)
     subjects = subjects_of(source, every, patients, notes)
-    names = names_of([one for one in every if one.uid in stacks], subjects)
-    scans = [
-        Scan(one, subjects[one.uid], names[one.uid], tuple(structures.get(one.uid, ())))
-        for one in every
-        if one.uid in stacks
-    ]
+    names = names_of([one.series for one in readable], subjects)
+    scans: list[Scan] = []
+    for one, _ in readable:
+        members = tuple(structures.get(one.uid, ()))
+        scans.append(Scan(one, subjects[one.uid], names[one.uid], members))
     plane, reason = acquisition_plane(stack.grid for stack in stacks.values())
     notes.append(f"{source}: slices are {plane}: {reason}")
     rules = Rules(plane, overlap, min_slices)
@@ -207,26 +207,21 @@ def _classes(
 def _candidates(
     source: Path,
     label: LabelFile,
-    stacks: Mapping[str, Stack],
-    every: Sequence[Series],
+    readable: Sequence[Candidate],
     patients: Mapping[str, str],
-) -> dict[str, Stack]:
-    """UID → slices of the series that a file of annotations may be of: those of its patient, else
-    those of its folder.
-    """
+) -> list[Candidate]:
+    """The series that a file of annotations may be of: those of its patient, else of its folder."""
     patient = patients[str(label.path)]
-    uids = {one.uid for one in every if patients[one.uid] == patient}
-    if not uids:
-        folder = parts_of(source, label.path.parent)[:1]
-        uids = {one.uid for one in every if parts_of(source, one.folder)[:1] == folder}
-    return {uid: stack for uid, stack in stacks.items() if uid in uids}
+    if patient in (patients[one.series.uid] for one in readable):
+        return [one for one in readable if patients[one.series.uid] == patient]
+    folder = parts_of(source, label.path.parent)[:1]
+    return [one for one in readable if parts_of(source, one.series.folder)[:1] == folder]
 
 
 def _matched(
     source: Path,
-    every: Sequence[Series],
     labels: Sequence[LabelFile],
-    stacks: Mapping[str, Stack],
+    readable: Sequence[Candidate],
     patients: Mapping[str, str],
     classes: Classes,
     problems: list[str],
@@ -240,18 +235,17 @@ def _matched(
         if not structures:
             unused += 1
             continue
-        candidates = _candidates(source, label, stacks, every, patients)
         try:
-            uids, reason = dicom_labels.matched(structures, candidates)
+            match = dicom_labels.matched(structures, _candidates(source, label, readable, patients))
         except UserError as error:
             problems.append(str(error))
             continue
-        if reason:
+        if match.reason:
             problems.append(
-                f"{label.path}: fits no series of its patient ({reason}); put it beside the images "
-                f"it is of, or take it out"
+                f"{label.path}: cannot be matched with a series of its patient ({match.reason}); "
+                f"put it into the folder of the images it is of, or take it out"
             )
-        for uid in uids:
+        for uid in match.uids:
             by_series[uid] += structures
     if unused:
         notes.append(
