@@ -27,6 +27,17 @@ SERIES_NUMBER = 900
 CATEGORY = ("123037004", "SCT", "Anatomical Structure")
 KIND = ("91723000", "SCT", "Anatomical structure")
 """SNOMED CT codes of a segment; its class is its label, since a class's own code is not known."""
+COLOURS = (
+    (230, 75, 53),
+    (77, 187, 213),
+    (0, 160, 135),
+    (243, 155, 127),
+    (132, 145, 180),
+    (145, 209, 194),
+    (126, 97, 72),
+    (176, 156, 133),
+)
+"""Recommended colours of the classes, RGB; they repeat beyond the eighth."""
 NEEDED = (
     "PatientID",
     "PatientName",
@@ -212,6 +223,9 @@ def _segment_descriptions(classes: Sequence[str]) -> list[Any]:
             segmented_property_type=Code(*KIND),
             algorithm_type=highdicom.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
             algorithm_identification=algorithm,
+            display_color=highdicom.color.CIELabColor.from_rgb(
+                *COLOURS[(number - 1) % len(COLOURS)]
+            ),
         )
         for number, name in enumerate(classes[1:], 1)
     ]
