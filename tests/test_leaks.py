@@ -340,7 +340,9 @@ def test_brightened_test_images_are_said_to_be_alike(short, tiny_folder, tmp_pat
     assert [line for line in messages if line.startswith(told)]
     first = record_run(tmp_path / "first", short, data="bright", labels=3)
     expected = "3 test images of data set 'discs' look like training images of 'bright'"
-    assert any(note.startswith(expected) for note in summary_of(short, init=first)["notes"])
+    summary = summary_of(short, init=first)
+    assert any(note.startswith(expected) for note in summary["notes"])
+    assert summary["like_held_out"] == [{"set": "bright", "split": "test", "images": 3}]
     assert any(note.startswith(expected) for note in mix(short, "bright")["notes"])
     second = record_run(tmp_path / "second", short, init=first)
     assert any(note.startswith(expected) for note in summary_of(short, init=second)["notes"])

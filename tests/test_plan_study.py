@@ -401,6 +401,7 @@ def test_a_plan_of_one_method_takes_the_verdict_s_test(runs, tmp_path, capsys):
     assert plan["together"] == 2
     assert "0.05/6, and the 2 at a label budget lend each other variance" in text
     assert "Detectable differs from `finds`" in text
+    assert "The spread is that of mean teacher − supervised alone; the variance that" in text
     now = next(a for a in plan["alternatives"] if (a["subsets"], a["seeds"]) == (3, 3))
     s = study(load_runs(runs))
     detectable = {(c.arm, c.labels): c.detectable for c in s.comparisons}

@@ -124,9 +124,14 @@ def labels_for(
     )
 
 
-def label_area(s: Study, arm: str) -> Interval:
-    """Mean score of a setting over its label budgets, each doubling weighing the same."""
-    tables, subset_R, budgets = _curve(s, arm)
+def label_area(s: Study, arm: str, budgets: Sequence[int] | None = None) -> Interval:
+    """Mean score of a setting over its label budgets, each doubling weighing the same.
+
+    Args:
+      arm: name of the compared setting.
+      budgets: some of its budgets, ascending; by default all.
+    """
+    tables, subset_R, budgets = _curve(s, arm, budgets)
     return areas.area_interval(tables, subset_R, budgets)[0]
 
 
@@ -340,9 +345,11 @@ def _difference(
     return s.sign * (target - reference), subset_R
 
 
-def _curve(s: Study, arm: str) -> tuple[list[np.ndarray], Sequence[str], list[int]]:
+def _curve(
+    s: Study, arm: str, chosen: Sequence[int] | None = None
+) -> tuple[list[np.ndarray], Sequence[str], list[int]]:
     """The tables of a setting's budgets, the label subset of each row, and the budgets."""
-    budgets = s.budgets_of(arm)
+    budgets = list(chosen or s.budgets_of(arm))
     if len(budgets) < 2:
         raise UserError(
             f"{arm!r} was run at {len(budgets)} label budget(s), which are no curve",

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from semiseg.analysis.planning import MOST_SUBSETS
-from semiseg.report.format import count, duration, number, score_label, shortened
+from semiseg.report.format import count, duration, listed, number, score_label, shortened
 
 if TYPE_CHECKING:
     from semiseg.analysis.pilot import Pilot
@@ -134,6 +134,12 @@ def reading(goal: Goal, pilot: Pilot) -> list[str]:
         )
     if pilot.grouped:
         lines.append("subjects: groups of subjects that look alike; each group counts as one.")
+    others = pilot.together - len(pilot.comparisons)
+    if pilot.comparisons and others > 0 and goal.together > 1:
+        lines.append(
+            f"The spread is that of {listed(pilot.comparisons)} alone; the variance that the other "
+            f"{count(others, 'comparison')} at this label budget lend is taken to be the same."
+        )
     if pilot.comparisons:
         lines.append(_beside_the_page(pilot))
     if pilot.size.overlap >= SMALL_SHARE:

@@ -63,7 +63,7 @@ def caution(fact: limits.Limit) -> str:
             return _carried_by_few(fact)
         case external_masks.ExternalMasks():
             return external_masks.sentence(fact)
-        case origins.UnknownOrigin() | origins.SharedGenerator():
+        case origins.UnknownOrigin() | origins.SharedGenerator() | origins.LikeHeldOut():
             return origins.sentence(fact)
 
 

@@ -19,6 +19,7 @@ from semiseg.report.facts import smallest_budget, unit_of_annotation
 from semiseg.report.format import MISSING, duration, interval_text, number, score_label
 from semiseg.run_folder import SCORES, RunFolder
 
+SORTING = " Select a heading to sort."
 MOST_SUBJECT_ROWS = 1000
 """Rows of the table of subjects: the worst are shown."""
 
@@ -46,6 +47,19 @@ class SortableTable:
     note: str
     head: tuple[str, ...]
     rows: tuple[tuple[CellText, ...], ...]
+
+
+def plain_table(t: SortableTable) -> list[list[str]]:
+    """A sortable table as rows of text, header first: each cell with its second line behind it.
+
+    >>> row = (CellText("BCP"), CellText("0.81", 0.81, "[0.78, 0.84]"))
+    >>> plain_table(SortableTable("", "", ("Method", "Dice"), (row,)))
+    [['Method', 'Dice'], ['BCP', '0.81 [0.78, 0.84]']]
+    """
+    rows = [list(t.head)]
+    for row in t.rows:
+        rows.append([f"{cell.text} {cell.detail}".strip() for cell in row])
+    return rows
 
 
 def score_cell(value: float, metric: str, detail: str = "") -> CellText:
@@ -78,7 +92,7 @@ def class_table(s: Study) -> SortableTable | None:
             rows.append(tuple(row))
     note = (
         f"{score_label(s.metric, s.unit)} of each class: mean over runs and subjects, with 95 % "
-        f"interval. Select a heading to sort."
+        f"interval.{SORTING}"
     )
     return SortableTable("By class", note, ("Method", "Annotated", *classes), tuple(rows))
 
@@ -112,7 +126,7 @@ def subject_table(s: Study, out: Path) -> SortableTable | None:
         rows.append(tuple(row))
     note = (
         f"{label} of every subject with {labels} annotated {unit_of_annotation(s.runs)}, mean over "
-        f"runs, the worst first. Select a heading to sort."
+        f"runs, the worst first.{SORTING}"
     )
     if len(scores) > MOST_SUBJECT_ROWS:
         note += f" The {MOST_SUBJECT_ROWS:,} worst of {len(scores):,} rows are listed."
@@ -128,7 +142,7 @@ def run_table(s: Study, out: Path) -> SortableTable:
         for run in runs:
             rows.append(_run_row(s, run, arm, out))
     head = ("Run", "Method", "Annotated", "Label subset", "Seed", label, "Training", "Finished")
-    note = "Finished: when the run's summary.json was written. Select a heading to sort."
+    note = f"Finished: when the run's summary.json was written.{SORTING}"
     return SortableTable("Runs", note, head, tuple(rows))
 
 

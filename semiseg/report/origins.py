@@ -1,5 +1,6 @@
 """What limits scores because of what a run learnt from besides its label budget: images and weights
-of unknown origin, and generated sets that several seeds share.
+of unknown origin, images like those that it is scored on, and generated sets that several seeds
+share.
 """
 
 from __future__ import annotations
@@ -12,6 +13,9 @@ from semiseg.analysis.study import Study
 from semiseg.synthetic_sources import GENERATED
 
 UNKNOWN = "unknown"
+SETS_NAMED = 3
+"""Sets that a sentence names."""
+SPLITS = {"val": "validation", "test": "test"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,11 +44,31 @@ class SharedGenerator:
     seeds: int
 
 
-OriginLimit = UnknownOrigin | SharedGenerator
+@dataclasses.dataclass(frozen=True)
+class LikeHeldOut:
+    """Runs that learnt from images like those that they are scored on.
+
+    Attributes:
+      runs: that did.
+      all: runs of the study.
+      sets: what the images are of: synthetic sets, or sets that weights were trained on.
+      images: of the split that look like them, in the run with most.
+      split: "val" or "test".
+    """
+
+    runs: int
+    all: int
+    sets: tuple[str, ...]
+    images: int
+    split: str
+
+
+OriginLimit = UnknownOrigin | SharedGenerator | LikeHeldOut
 
 
 def origin_limits(s: Study) -> Iterable[OriginLimit]:
-    """Both facts, where they hold."""
+    """Every such fact, where it holds."""
+    yield from _like_held_out(s)
     unknown = [run for run in s.runs if has_unknown_origin(run)]
     if unknown:
         yield UnknownOrigin(len(unknown), len(s.runs))
@@ -55,6 +79,21 @@ def origin_limits(s: Study) -> Iterable[OriginLimit]:
     shared = [len(members) for members in seeds.values() if len(members) > 1]
     if shared:
         yield SharedGenerator(len(shared), shared[0])
+
+
+def _like_held_out(s: Study) -> Iterable[LikeHeldOut]:
+    """Of the validation and of the test images, those that runs have learnt the like of."""
+    for split in ("test", "val"):
+        images: dict[str, int] = {}
+        sets: dict[str, None] = {}
+        for run in s.runs:
+            for alike in run.summary.get("like_held_out", ()):
+                if alike["split"] == split:
+                    images[run.name] = images.get(run.name, 0) + alike["images"]
+                    sets[alike["set"]] = None
+        if images:
+            most = max(images.values())
+            yield LikeHeldOut(len(images), len(s.runs), tuple(sets), most, split)
 
 
 def has_unknown_origin(run: Run) -> bool:
@@ -85,10 +124,28 @@ def sentence(fact: OriginLimit) -> str:
             f"do not cover what another fit of the generator would give (--gan.seed run fits one "
             f"for each seed)."
         )
-    which = f"{fact.runs} of {fact.all} runs"
-    if fact.runs == fact.all:
-        which = "All runs"
+    if isinstance(fact, LikeHeldOut):
+        return _like(fact)
     return (
-        f"{which} learnt from images or weights of which nobody recorded the origin: whether these "
-        f"have seen test subjects or further labels cannot be checked."
+        f"{_which(fact.runs, fact.all)} learnt from images or weights of which nobody recorded the "
+        f"origin: whether these have seen test subjects or further labels cannot be checked."
     )
+
+
+def _like(fact: LikeHeldOut) -> str:
+    images = f"{fact.images} {SPLITS[fact.split]} images look"
+    if fact.images == 1:
+        images = f"1 {SPLITS[fact.split]} image looks"
+    named = ", ".join(fact.sets[:SETS_NAMED])
+    if len(fact.sets) > SETS_NAMED:
+        named += " …"
+    return (
+        f"{images} like images that {_which(fact.runs, fact.all).lower()} learnt from ({named}): "
+        f"their {SPLITS[fact.split]} scores may be too high."
+    )
+
+
+def _which(runs: int, of_all: int) -> str:
+    if runs == of_all:
+        return "All runs"
+    return f"{runs} of {of_all} runs"

@@ -17,8 +17,10 @@ from semiseg.analysis.study_file import declared as declared_of
 from semiseg.errors import UserError
 from semiseg.files import write_text
 from semiseg.report import json_rows, tables
+from semiseg.report.data_sets_together import sentences, together
 from semiseg.report.declared import check_splits, metric_and_split, study_of
-from semiseg.report.details import dates
+from semiseg.report.details import SORTING, dates, plain_table
+from semiseg.report.question_sentences import Asked
 from semiseg.report.section import section
 
 Section = dict[str, Any]
@@ -65,9 +67,11 @@ def write_report(
         section(s, m, out, suffix, d)
         for s, m, suffix, d in zip(studies, mixed, suffixes, declared, strict=True)
     ]
-    page = _render(sections, runs, split)
+    _write_breakdowns(sections, out / "tables")
+    joint = sentences(together(studies))
+    page = _render(sections, joint, runs, split)
     write_text(out / "report.html", page)
-    return _summary(sections, studies, mixed, runs)
+    return _summary(sections, studies, mixed, runs) | {"questions": _questions(sections, joint)}
 
 
 def common_split(runs: Runs) -> str:
@@ -125,6 +129,29 @@ def _write_tables(studies: list[Study], out: Path) -> None:
             write_text(out / f"{name}.tex", tables.as_latex(rows))
 
 
+def _write_breakdowns(sections: list[Section], out: Path) -> None:
+    """Scores by class and by subgroup, as on the page: one table below the other.
+
+    The classes and subgroups of two data sets are not the same, so each has a table of its own.
+    """
+    by_class = [(part["data"], part["by_class"]) for part in sections if part["by_class"]]
+    by_subgroup = []
+    for part in sections:
+        by_subgroup += [(part["data"], table) for table in part["subgroup_tables"]]
+    for name, members in {"by_class": by_class, "by_subgroup": by_subgroup}.items():
+        if not members:
+            continue
+        markdown = []
+        latex = []
+        for data, table in members:
+            rows = plain_table(table)
+            caption = f"{data}. {table.name}. {table.note}".removesuffix(SORTING)
+            markdown.append(f"{caption}\n\n{tables.as_markdown(rows)}")
+            latex.append(tables.captioned(rows, caption))
+        write_text(out / f"{name}.md", "\n".join(markdown))
+        write_text(out / f"{name}.tex", tables.BOOKTABS + "\n\n".join(latex) + "\n")
+
+
 def _summary(
     sections: list[Section], studies: list[Study], mixed: list[Study | None], runs: Runs
 ) -> dict[str, Any]:
@@ -161,6 +188,14 @@ def _summary(
     }
 
 
+def _questions(sections: list[Section], joint: list[Asked]) -> list[dict[str, str]]:
+    """The questions of each data set, and those of all together, for ``--json``."""
+    rows = [{"data": "", **answer._asdict()} for answer in joint]
+    for part in sections:
+        rows += [{"data": part["data"], **q._asdict()} for q in part["questions"]["rows"]]
+    return rows
+
+
 def _joined(sections: list[Section], key: str) -> list[Any]:
     result: list[Any] = []
     for part in sections:
@@ -169,7 +204,7 @@ def _joined(sections: list[Section], key: str) -> list[Any]:
 
 
 # ------------------------------------------------------------------ the template
-def _render(sections: list[Section], runs: Runs, split: str) -> str:
+def _render(sections: list[Section], joint: list[Asked], runs: Runs, split: str) -> str:
     import jinja2
 
     environment = jinja2.Environment(
@@ -187,6 +222,7 @@ def _render(sections: list[Section], runs: Runs, split: str) -> str:
     return environment.get_template("report.html.j2").render(
         title=title,
         sections=sections,
+        joint=joint,
         env=software(runs),
         problems=runs.problems,
         n_runs=len(runs),

@@ -42,7 +42,7 @@ from semiseg.report.pictures import Gallery, data_uri, pick_examples
 from semiseg.report.protocol import protocol
 from semiseg.report.reproduce import citations, commands
 from semiseg.report.sentences import equivalence_parts, no_interval
-from semiseg.report.subject_details import subject_tables
+from semiseg.report.subject_details import subgroup_tables, subject_tables
 
 MOST_ROWS = 8
 """Compared settings above which differences are the first figure."""
@@ -86,6 +86,7 @@ def section(
     if galleries:
         save(draw_galleries(galleries), out / overlays)
     of_mixes = _training_of_mixes(mixed)
+    by_subgroup = list(subgroup_tables(s))
     return {
         "data": s.data,
         "claim": summary.claim(s),
@@ -98,12 +99,14 @@ def section(
         "headline": headline,
         "mixes": _mixes(s, mixed),
         "worth": _worth(s),
+        "questions": _questions(s, mixed),
         "pseudo_labels": summary.pseudo_label_sentences(s),
         "spread": _spread(s),
         "citations": citations(s),
         "by_class": details.class_table(s),
         "by_subject": details.subject_table(s, out),
-        "subject_tables": subject_tables(s),
+        "subject_tables": [*subject_tables(s), *by_subgroup],
+        "subgroup_tables": by_subgroup,
         "every_run": details.run_table(s, out),
         "cautions": summary.cautions(s),
         "caption": tables.caption(s),
@@ -333,6 +336,14 @@ def _mixes(s: Study, mixed: Study | None) -> dict[str, Any] | None:
         "sets": sets,
         "said": said + sets["advice"],
     }
+
+
+def _questions(s: Study, mixed: Study | None) -> dict[str, Any]:
+    """The answers to the questions of a study, and what they are about."""
+    rows = summary.questions(s, mixed)
+    if not rows:
+        return {"rows": [], "about": ""}
+    return {"rows": rows, "about": summary.about_questions(s)}
 
 
 def _galleries(s: Study) -> list[Gallery]:

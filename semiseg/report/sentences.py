@@ -232,6 +232,12 @@ def equivalence(fact: facts.Equivalence) -> str:
             f"{given} is significantly {_how_tested(fact)} is not clear: it performs like "
             f"{fact.baseline} with {equivalence_text(w)}."
         )
+    if w.equivalence.low == 0 and np.isinf(w.equivalence.high):
+        _, interval = equivalence_parts(w)
+        return (
+            f"{given}: no label saving is shown. These runs cannot tell how many annotations of "
+            f"{fact.baseline} it is worth: the 95 % CI, {interval}, spans all that were run."
+        )
     return (
         f"{given}: no label saving is shown. It performs like {fact.baseline} with "
         f"{equivalence_text(w)}, {_why_undecided(w)}."

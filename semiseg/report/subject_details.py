@@ -18,6 +18,7 @@ from semiseg.analysis.runs import matrix
 from semiseg.analysis.scores import MEAN_OF_ALL
 from semiseg.analysis.statistics import Interval, mean_interval
 from semiseg.analysis.study import Cell, Study
+from semiseg.analysis.subgroup_gains import study_columns
 from semiseg.analysis.tails import FAILURE, failure_rate, worst_decile
 from semiseg.evaluate.lesions import HIT
 from semiseg.evaluate.metrics import METRICS
@@ -41,13 +42,12 @@ CARRIERS_NAMED = 2
 
 
 def subject_tables(s: Study) -> list[SortableTable]:
-    """Every such table that the runs of a study have something for."""
+    """Every such table that the runs of a study have something for; without the subgroups'."""
     tables = [
         tail_table(s),
         carrier_table(s),
         detection_table(s),
         healthy_table(s),
-        *subgroup_tables(s),
     ]
     return [table for table in tables if table is not None and table.rows]
 
@@ -57,19 +57,19 @@ def tail_table(s: Study) -> SortableTable | None:
     overlap = METRICS[s.metric].bounds == (0.0, 1.0)
     rows = []
     for cell in s.ordered_cells:
-        table = _table(s, cell, s.metric)
+        table = cell_scores(s, cell, s.metric)
         if table is None:
             continue
         values_RS, design = table
         row = [*_what(cell), score_cell(cell.interval.mean, s.metric)]
-        row.append(_cell(worst_decile(values_RS, design, sign=s.sign), s.metric))
+        row.append(_cell(worst_tenth(s, table), s.metric))
         if overlap:
             row.append(_share(failure_rate(values_RS, design, below=FAILURE, sign=s.sign)))
         rows.append(tuple(row))
     head = ["Method", "Annotated", "Mean", "Worst tenth"]
     note = (
         f"{score_label(s.metric, s.unit)}. Worst tenth: mean of the worst tenth of the subjects of "
-        f"a run (of ten subjects the worst one), with bootstrap interval."
+        f"a run (of ten subjects the worst one), with 95 % interval."
     )
     if overlap:
         head.append(f"Below {FAILURE:.2f}")
@@ -116,7 +116,7 @@ def detection_table(s: Study) -> SortableTable | None:
     for cell in s.ordered_cells:
         cells = []
         for metric in DETECTION:
-            table = _table(s, cell, metric)
+            table = cell_scores(s, cell, metric)
             if table is not None:
                 cells.append(_interval_cell(table, metric))
         if len(cells) == len(DETECTION):
@@ -137,7 +137,7 @@ def healthy_table(s: Study) -> SortableTable | None:
     unit = ""
     for cell in s.ordered_cells:
         rate = false_alarms(s, cell)
-        volumes = _table(s, cell, VOLUME)
+        volumes = cell_scores(s, cell, VOLUME)
         if rate is None or volumes is None:
             continue
         unit = cell.runs[0].scores.units.get(VOLUME, "")
@@ -158,8 +158,7 @@ def healthy_table(s: Study) -> SortableTable | None:
 
 def subgroup_tables(s: Study) -> Iterator[SortableTable]:
     """A table for each column that is known of the subjects."""
-    columns = subgroups.columns_of(s.runs, s.split)
-    for column, values in sorted(columns.items()):
+    for column, values in sorted(study_columns(s).items()):
         groups = subgroups.groups_of_column(values)
         if len(groups) > 1:
             yield _subgroup_table(s, column, groups)
@@ -185,8 +184,22 @@ def _subgroup_table(s: Study, column: str, groups: Mapping[str, Sequence[str]]) 
     return SortableTable(title, note, ("Method", "Annotated", *groups), tuple(rows))
 
 
+# ------------------------------------------------------------------ numbers
+def worst_tenth(s: Study, scores: Scores) -> Interval:
+    """The mean of the worst tenth of the subjects, on the scale of the study's metric."""
+    values_RS, design = scores
+    return worst_decile(values_RS, design, sign=s.sign, bounds=METRICS[s.metric].bounds)
+
+
+def bounded_interval(scores: Scores, metric: str) -> Interval:
+    """The mean of a metric, its interval cut at the metric's bounds."""
+    interval = mean_interval(*scores)
+    low, high = METRICS[metric].bounds
+    return interval._replace(low=max(interval.low, low), high=min(interval.high, high))
+
+
 # ------------------------------------------------------------------ cells
-def _table(s: Study, cell: Cell, metric: str) -> Scores | None:
+def cell_scores(s: Study, cell: Cell, metric: str) -> Scores | None:
     """The replicates of a cell on all subjects that have the metric, and their design; None where
     the scores of single subjects are not known.
     """
@@ -204,10 +217,7 @@ def _what(cell: Cell) -> Row:
 
 
 def _interval_cell(table: Scores, metric: str) -> CellText:
-    interval = mean_interval(*table)
-    low, high = METRICS[metric].bounds
-    bounded = interval._replace(low=max(interval.low, low), high=min(interval.high, high))
-    return _cell(bounded, metric)
+    return _cell(bounded_interval(table, metric), metric)
 
 
 def _cell(interval: Interval, metric: str, more: str = "") -> CellText:

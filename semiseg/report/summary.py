@@ -8,6 +8,8 @@ from semiseg.report import advice, answers, facts, limits, sentences
 from semiseg.report import cautions as limit_sentences
 from semiseg.report.answers import Answer
 from semiseg.report.pseudo_label_findings import pseudo_label_findings
+from semiseg.report.question_facts import answerable, pair_of
+from semiseg.report.question_sentences import Asked, about, asked
 from semiseg.report.untrained import untrained
 
 
@@ -97,6 +99,20 @@ def pseudo_label_sentences(s: Study) -> list[str]:
     if fact is None:
         return []
     return sentences.pseudo_labels(fact)
+
+
+def questions(s: Study, mixed: Study | None = None) -> list[Asked]:
+    """The questions that the runs of a study can answer, with their answers.
+
+    Args:
+      s, mixed: see :func:`first_screen`.
+    """
+    return [asked(fact) for fact in answerable(s, mixed)]
+
+
+def about_questions(s: Study) -> str:
+    """Which settings the answers of :func:`questions` are about."""
+    return about(pair_of(s))
 
 
 def saves_labels(s: Study) -> bool:

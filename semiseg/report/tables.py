@@ -21,6 +21,7 @@ from semiseg.report.sentences import equivalence_text
 Table = list[list[str]]
 """Rows of text, header first."""
 
+BOOKTABS = "% needs \\usepackage{booktabs}\n"
 _LATEX = {
     "\\": r"\textbackslash{}",
     "%": r"\%",
@@ -73,15 +74,21 @@ def latex(studies: list[Study]) -> str:
     """The same tables for a paper; needs ``\\usepackage{booktabs}``."""
     parts = []
     for s in studies:
-        lines = [
-            r"\begin{table}",
-            r"  \centering",
-            rf"  \caption{{{_tex(caption(s))}}}",
-            *_tabular(efficiency_table(s), f"l{'r' * len(s.budgets)}", "  "),
-            r"\end{table}",
-        ]
-        parts.append("\n".join(lines))
-    return "% needs \\usepackage{booktabs}\n" + "\n\n".join(parts) + "\n"
+        columns = f"l{'r' * len(s.budgets)}"
+        parts.append(captioned(efficiency_table(s), caption(s), columns))
+    return BOOKTABS + "\n\n".join(parts) + "\n"
+
+
+def captioned(rows: Table, text: str, columns: str = "") -> str:
+    """A LaTeX table with its caption; without ``columns`` all are aligned left."""
+    lines = [
+        r"\begin{table}",
+        r"  \centering",
+        rf"  \caption{{{_tex(text)}}}",
+        *_tabular(rows, columns or "l" * len(rows[0]), "  "),
+        r"\end{table}",
+    ]
+    return "\n".join(lines)
 
 
 def worth_table(studies: list[Study]) -> Table:
@@ -140,8 +147,8 @@ def as_markdown(rows: Table, numbers: bool = False) -> str:
 
 def as_latex(rows: Table) -> str:
     """Any table with a header; needs booktabs."""
-    lines = ["% needs \\usepackage{booktabs}", *_tabular(rows, "l" * len(rows[0]), "")]
-    return "\n".join(lines) + "\n"
+    lines = _tabular(rows, "l" * len(rows[0]), "")
+    return BOOKTABS + "\n".join(lines) + "\n"
 
 
 def _tabular(rows: Table, columns: str, indent: str) -> list[str]:

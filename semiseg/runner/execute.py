@@ -368,6 +368,7 @@ def summary_of(job: Job, fitted: Fitted, name: str, scores: Scores) -> dict[str,
         "seconds_train": round(fitted.seconds, 2),
         "calibration": {"val": scores.calibration},
         "provenance": leaks.status(job.provenance),
+        "like_held_out": leaks.look_alikes_of(job.provenance, job.training.info),
     }
 
 

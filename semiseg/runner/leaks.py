@@ -9,7 +9,7 @@ the run says so.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -107,19 +107,30 @@ def notes_of(origin: Provenance, info: StoreInfo) -> tuple[str, ...]:
 
 
 def _look_alikes(origin: Provenance, info: StoreInfo) -> tuple[str, ...]:
+    return tuple(
+        f"{alike['images']} {alike['split']} images of data set {info.name!r} look like training "
+        f"images of {alike['set']!r}, from which this run learns: its scores may be too high"
+        for alike in look_alikes_of(origin, info)
+    )
+
+
+def look_alikes_of(origin: Provenance, info: StoreInfo) -> list[dict[str, Any]]:
+    """How many validation and test images of a data set look like what an origin holds.
+
+    Returns:
+      For each set and split with some: the name of the ``set``, the ``split``, and how many
+      ``images`` of it are like images of the set.
+    """
     table = hashes_of(info)
     if table is None:
-        return ()
-    notes: list[str] = []
+        return []
+    results: list[dict[str, Any]] = []
     for part in origin.seen:
         for split in ("test", "val"):
             number = int((table.known(part.resembled) & table.of(split)).sum())
             if number:
-                notes.append(
-                    f"{number} {split} images of data set {info.name!r} look like training images "
-                    f"of {part.name!r}, from which this run learns: its scores may be too high"
-                )
-    return tuple(notes)
+                results.append({"set": part.name, "split": split, "images": number})
+    return results
 
 
 def _unknown(origin: Provenance) -> tuple[str, ...]:

@@ -123,6 +123,7 @@ def equivalence_sentences():
     yield equivalence(11.0, 0.0, 13.0, 1)
     yield equivalence(3.5, 0.0, np.inf, -1)
     yield equivalence(4.1, 0.0, 8.5, 0)
+    yield equivalence(4.1, 0.0, np.inf, 0)
     yield equivalence(11.0, 9.0, 13.0, 0)
     yield sentences.plateau(facts.Plateau("supervised", (8, 16), (0.7, 0.65), "images", "dice"))
 
@@ -267,6 +268,8 @@ def all_limits():
         yield score_limits.CarriedByFew(BETTER, "dice", names, share, 10, 0.004, "subjects", more)
     yield origins.UnknownOrigin(2, 9)
     yield origins.UnknownOrigin(9, 9)
+    yield origins.LikeHeldOut(2, 9, ("bright",), 4, "test")
+    yield origins.LikeHeldOut(9, 9, ("a", "b", "c", "d"), 1, "val")
     yield origins.SharedGenerator(1, 3)
     yield origins.SharedGenerator(6, 3)
     yield design_limits.LookAlikes(164, 60, 0.85, 35)
