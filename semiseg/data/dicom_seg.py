@@ -22,6 +22,7 @@ from semiseg.errors import UserError, writing
 from semiseg.files import replacing
 
 NAME = "semiseg"
+NIFTI = (".nii", ".nii.gz")
 SERIES_NUMBER = 900
 """Of the new series: beyond those of a scanner."""
 CATEGORY = ("123037004", "SCT", "Anatomical Structure")
@@ -73,7 +74,25 @@ def write_segmentation(
             f"the mask has shape {mask_DHW.shape}, its series {scan.image.shape[:3]}",
             where=scan.series.folder,
         )
-    mask_ZYX = scan.turn.to_file(mask_DHW).transpose(2, 1, 0)
+    write_volume(scan.turn.to_file(mask_DHW), scan, classes, target)
+
+
+def write_volume(voxels: np.ndarray, scan: DicomScan, classes: Sequence[str], target: Path) -> None:
+    """Write what a network says of a series on the grid of its stack.
+
+    Args:
+      voxels: mask ``(X, Y, Z)`` uint8, or probabilities ``(X, Y, Z, K)``.
+      scan: the series.
+      classes: names, background first.
+      target: a NIfTI by its name's end, else a DICOM SEG, which holds masks alone.
+
+    Raises:
+      UserError: as :func:`write_segmentation`.
+    """
+    if target.name.endswith(NIFTI):
+        _write_nifti(voxels, scan, target)
+        return
+    mask_ZYX = voxels.transpose(2, 1, 0)
     images, order = _source_images(scan)
     segments = _segment_descriptions(classes)
     stored = np.where(mask_ZYX[order] < len(classes), mask_ZYX[order], 0).astype(np.uint8)
@@ -88,6 +107,15 @@ def write_segmentation(
         ) from error
     with writing(target), replacing(target) as partial:
         document.save_as(partial)
+
+
+def _write_nifti(voxels: np.ndarray, scan: DicomScan, target: Path) -> None:
+    import nibabel
+
+    image = nibabel.Nifti1Image(voxels, scan.stack.affine)
+    image.header.set_xyzt_units("mm")
+    with writing(target):
+        nibabel.save(image, target)
 
 
 def _document(images: Sequence[Any], mask_ZYX: np.ndarray, segments: Sequence[Any]) -> Any:

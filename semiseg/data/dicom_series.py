@@ -136,7 +136,7 @@ class Findings(NamedTuple):
     notes: tuple[str, ...]
 
 
-def find_series(folder: Path, progress: bool = False) -> Findings:
+def find_series(folder: Path, progress: bool = False, below: bool = True) -> Findings:
     """Read the headers of a folder tree and put images together by their series.
 
     A DICOMDIR is not followed, other objects (reports, doses, plans) are left out.
@@ -144,6 +144,7 @@ def find_series(folder: Path, progress: bool = False) -> Findings:
     Args:
       folder: or a single file.
       progress: show a progress bar.
+      below: look into the folders below as well.
 
     Raises:
       UserError: the extra ``dicom`` is not installed.
@@ -151,7 +152,7 @@ def find_series(folder: Path, progress: bool = False) -> Findings:
     require()
     paths = [folder]
     if folder.is_dir():
-        paths = list(files_under(folder))
+        paths = [path for path in files_under(folder) if below or path.parent == folder]
     search = _Search()
     for path in progress_bar(paths, "read headers", show=progress):
         search.add(path)

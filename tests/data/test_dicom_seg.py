@@ -11,8 +11,9 @@ from pydicom.sr.codedict import codes  # noqa: E402
 from pydicom.uid import generate_uid  # noqa: E402
 
 from semiseg.data import dicom_segments, readers  # noqa: E402
+from semiseg.data.dicom_input import inputs_of, is_series, mask_name, read_input  # noqa: E402
 from semiseg.data.dicom_scan import read_scan  # noqa: E402
-from semiseg.data.dicom_seg import write_segmentation  # noqa: E402
+from semiseg.data.dicom_seg import write_segmentation, write_volume  # noqa: E402
 from semiseg.data.dicom_series import find_series  # noqa: E402
 from semiseg.errors import UserError  # noqa: E402
 
@@ -219,3 +220,35 @@ def test_a_mask_of_another_shape_is_refused(tmp_path):
         write_segmentation(
             np.zeros((4, 8, 6), np.uint8), read_scan(series), CLASSES, tmp_path / "m"
         )
+
+
+def test_a_mask_as_nifti_lies_on_the_series(tmp_path):
+    """Catches a NIfTI that is mirrored against the images."""
+    import nibabel
+
+    write_images(images(stored(), samples.CORONAL), tmp_path / "ct")
+    scan = read_input(tmp_path / "ct")
+    mask = blobs(scan.image.shape[:3])
+    write_volume(scan.turn.to_file(mask), scan, CLASSES, tmp_path / "mask.nii.gz")
+    written = nibabel.load(tmp_path / "mask.nii.gz")
+    d, h, w = np.argwhere(mask == 2)[5]
+    place = scan.affine @ (d, h, w, 1)
+    x, y, z, _ = np.rint(np.linalg.inv(written.affine) @ place).astype(int)
+    assert np.asarray(written.dataobj)[x, y, z] == 2
+
+
+def test_inputs_are_folders_of_one_series(tmp_path):
+    """Catches a folder of annotations that is predicted, and two series that become one."""
+    for name in ("p1/ct", "p2/ct"):
+        write_images(images(stored()), tmp_path / name)
+    write(samples.structures({"GTV": []}), tmp_path / "p1" / "rs" / "rs.dcm")
+    inputs = inputs_of(tmp_path)
+    assert inputs.folders == (tmp_path / "p1" / "ct", tmp_path / "p2" / "ct")
+    assert mask_name(inputs.folders[0], tmp_path) == "p1_ct.dcm"
+    assert is_series(tmp_path / "p1" / "ct") and not is_series(tmp_path)
+    with pytest.raises(UserError, match="holds no DICOM series"):
+        read_input(tmp_path / "p1" / "rs")
+    for i, header in enumerate(images(stored(seed=1))):
+        write(header, tmp_path / "p2" / "ct" / f"other{i}.dcm")
+    with pytest.raises(UserError, match="holds 2 DICOM series; put each into a folder"):
+        read_input(tmp_path / "p2" / "ct")

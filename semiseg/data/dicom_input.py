@@ -1,0 +1,90 @@
+"""DICOM series as inputs of a prediction: a folder of one series, or one multi-frame file.
+
+What an import refuses is refused here in the same words.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from semiseg.data.dicom_files import is_dicom
+from semiseg.data.dicom_scan import DicomScan, read_scan
+from semiseg.data.dicom_series import find_series
+from semiseg.data.orientation import acquisition_plane
+from semiseg.errors import UserError
+
+
+class Inputs(NamedTuple):
+    """The series in a folder tree.
+
+    Attributes:
+      folders: that hold a series each, in their order.
+      notes: what was left out, one line each.
+    """
+
+    folders: tuple[Path, ...]
+    notes: tuple[str, ...]
+
+
+def inputs_of(source: Path) -> Inputs:
+    """The folders of a tree that hold series of slices; localisers are left out.
+
+    Raises:
+      UserError: the extra ``dicom`` is not installed, or a file cannot be read.
+    """
+    findings = find_series(source, progress=True)
+    if findings.problems:
+        raise UserError(findings.problems[0])
+    scans = [one for one in findings.series if not one.is_localiser]
+    folders = dict.fromkeys(one.folder for one in scans)
+    return Inputs(tuple(folders), findings.notes)
+
+
+def is_series(path: Path) -> bool:
+    """Whether a path is a folder with DICOM files in it, or a DICOM file."""
+    if path.is_dir():
+        return any(is_dicom(file) for file in sorted(path.iterdir()) if file.is_file())
+    return is_dicom(path)
+
+
+def mask_name(folder: Path, source: Path) -> str:
+    """The file name of a series' mask: its folder's place below ``source``.
+
+    >>> mask_name(Path("in/p1/ct"), Path("in")), mask_name(Path("in"), Path("in"))
+    ('p1_ct.dcm', 'in.dcm')
+    """
+    parts = folder.relative_to(source).parts
+    if not parts:
+        return f"{folder.resolve().name}.dcm"
+    name = "_".join(parts)
+    return f"{name.removesuffix('.dcm')}.dcm"
+
+
+def read_input(path: Path, plane: str = "") -> DicomScan:
+    """The one series of a folder (not of those below it), or of a file.
+
+    Args:
+      path: of the folder or file.
+      plane: of acquisition; "" for the series' own.
+
+    Raises:
+      UserError: there is none, there are several, or its slices make no volume.
+    """
+    findings = find_series(path, below=False)
+    if findings.problems:
+        raise UserError(findings.problems[0])
+    scans = [one for one in findings.series if not one.is_localiser]
+    if not scans:
+        raise UserError(
+            "holds no DICOM series of slices", where=path, remedy="name the folder of a series"
+        )
+    if len(scans) > 1:
+        raise UserError(
+            f"holds {len(scans)} DICOM series",
+            where=path,
+            remedy="put each into a folder of its own",
+        )
+    if not plane:
+        plane, _ = acquisition_plane([scans[0].stack().grid])
+    return read_scan(scans[0], plane)
