@@ -119,8 +119,12 @@ def double(x: jax.Array) -> jax.Array:
         last = jax.lax.slice_in_dim(x, n - 1, n, axis=axis)
         before = jnp.concatenate([first, all_but_last], axis)
         after = jnp.concatenate([all_but_first, last], axis)
-        both = jnp.stack([0.75 * x + 0.25 * before, 0.75 * x + 0.25 * after], axis + 1)
-        x = both.reshape(*x.shape[:axis], 2 * n, *x.shape[axis + 1 :])
+        lower = 0.75 * x + 0.25 * before
+        upper = 0.75 * x + 0.25 * after
+        both = jnp.stack([lower, upper], axis + 1)
+        shape = list(x.shape)
+        shape[axis] = 2 * n
+        x = both.reshape(shape)
     return x
 
 

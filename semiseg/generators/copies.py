@@ -39,7 +39,8 @@ def likeness(
     >>> (value > 0.9).all().item(), index.tolist()
     (True, [0, 1, 2])
     """
-    score = _scores(_orientations(_small(of)), _small(among), len(of))
+    oriented = _orientations(_small(of))
+    score = _scores(oriented, _small(among), len(of))
     if apart is not None:
         score = np.where(apart, -np.inf, score)
     index = score.argmax(1)
@@ -64,8 +65,10 @@ def _small(images: np.ndarray) -> np.ndarray:
     edges = np.arange(wanted + 1) * side // wanted
     starts = edges[:-1]
     sizes = np.diff(edges).astype(np.float32)
-    sums = np.add.reduceat(np.add.reduceat(grey, starts, 1), starts, 2)
-    small = sums / (sizes[:, None] * sizes)
+    rows = np.add.reduceat(grey, starts, 1)
+    sums = np.add.reduceat(rows, starts, 2)
+    area = sizes[:, None] * sizes
+    small = sums / area
     return small - small.mean((1, 2), keepdims=True)
 
 
@@ -75,38 +78,52 @@ def _blocks(images: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """
     n, side, _ = images.shape
     count = side // BLOCK
-    cut = images.reshape(n, count, BLOCK, count, BLOCK).transpose(1, 3, 0, 2, 4)
+    cut = images.reshape(n, count, BLOCK, count, BLOCK)
+    cut = cut.transpose(1, 3, 0, 2, 4)
     blocks = cut.reshape(count * count, n, BLOCK * BLOCK)
     blocks = blocks - blocks.mean(-1, keepdims=True)
     energy = (blocks**2).sum(-1)
     floor = FLOOR * energy.mean(0) + 1e-6
     contrast = np.sqrt(energy)
-    return blocks, floor, contrast / (contrast.sum(0) + 1e-6)
+    total = contrast.sum(0) + 1e-6
+    return blocks, floor, contrast / total
 
 
 def _scores(images: np.ndarray, others: np.ndarray, n: int) -> np.ndarray:
     """Likeness ``(N, M)`` in the best orientation, of images ``(8 · N, s, s)``."""
-    side = others.shape[1]
     blocks, floor, weight = _blocks(images)
     _, other_floor, _ = _blocks(others)
-    padded = np.pad(others, ((0, 0), (REACH, REACH), (REACH, REACH)), mode="edge")
-    places = (2 * REACH + 1) ** 2
+    margin = (REACH, REACH)
+    padded = np.pad(others, ((0, 0), margin, margin), mode="edge")
     extent = BLOCK + 2 * REACH
-    count = side // BLOCK
+    count = others.shape[1] // BLOCK
     score = np.zeros((len(images), len(others)), np.float32)
     for b in range(count * count):
         top = b // count * BLOCK
         left = b % count * BLOCK
         window = padded[:, top : top + extent, left : left + extent]
-        patches = sliding_window_view(window, (BLOCK, BLOCK), (1, 2))
-        patches = patches.reshape(len(others), places, BLOCK * BLOCK)
-        patches = patches - patches.mean(-1, keepdims=True)
-        norm = np.sqrt(np.square(patches).sum(-1) + other_floor[:, None])
-        patches /= norm[..., None]
-        scale = weight[b] / np.sqrt(np.square(blocks[b]).sum(-1) + floor)
+        patches = _patches(window, other_floor)
+        energy = np.square(blocks[b]).sum(-1)
+        scale = weight[b] / np.sqrt(energy + floor)
         scaled = blocks[b] * scale[:, None]
         best = np.full_like(score, -np.inf)
-        for place in range(places):
-            np.maximum(best, scaled @ patches[:, place].T, out=best)
+        for place in range(patches.shape[1]):
+            correlation = scaled @ patches[:, place].T
+            np.maximum(best, correlation, out=best)
         score += best
-    return score.reshape(8, n, len(others)).max(0)
+    of_orientations = score.reshape(8, n, len(others))
+    return of_orientations.max(0)
+
+
+def _patches(window: np.ndarray, floor: np.ndarray) -> np.ndarray:
+    """Every block of ``window (M, w, w)``: ``(M, places, BLOCK²)`` of a mean of 0 and a length of
+    nearly 1; ``floor (M,)`` is added to their energy.
+    """
+    views = sliding_window_view(window, (BLOCK, BLOCK), (1, 2))
+    places = (2 * REACH + 1) ** 2
+    patches = views.reshape(len(window), places, BLOCK * BLOCK)
+    patches = patches - patches.mean(-1, keepdims=True)
+    energy = np.square(patches).sum(-1)
+    norm = np.sqrt(energy + floor[:, None])
+    patches /= norm[..., None]
+    return patches

@@ -53,22 +53,29 @@ def draw(
     """
 
     def along(flip: jax.Array, shift: jax.Array) -> jax.Array:
-        mirror = jnp.where((flip < 0) & (strength > 0), -1.0, 1.0)
+        is_mirrored = (flip < 0) & (strength > 0)
+        mirror = jnp.where(is_mirrored, -1.0, 1.0)
         zoom = 1.15 ** (strength * u[:, 0])
         return _matrix(size, mirror * zoom, shift * strength / 8)
 
     rows = along(u[:, 1], u[:, 2])
     columns = along(u[:, 3], u[:, 4])
-    return Draw(rows, columns, 1.3 ** (intensity * u[:, 5]), 0.2 * intensity * u[:, 6])
+    gain = 1.3 ** (intensity * u[:, 5])
+    offset = 0.2 * intensity * u[:, 6]
+    return Draw(rows, columns, gain, offset)
 
 
 def _matrix(n: int, zoom_B: jax.Array, shift_B: jax.Array) -> jax.Array:
     """``(B, n, n)`` linear interpolation at ``zoom · x + shift``, in units of the side, around the
     centre; outside repeats the border.
     """
-    x = jnp.arange(n) - (n - 1) / 2
-    at = jnp.clip(zoom_B[:, None] * x + shift_B[:, None] * n + (n - 1) / 2, 0, n - 1)
-    return jnp.maximum(0.0, 1.0 - jnp.abs(at[..., None] - jnp.arange(n)))
+    centre = (n - 1) / 2
+    x = jnp.arange(n) - centre
+    zoomed = zoom_B[:, None] * x
+    moved = zoomed + shift_B[:, None] * n + centre
+    at = jnp.clip(moved, 0, n - 1)
+    distance = jnp.abs(at[..., None] - jnp.arange(n))
+    return jnp.maximum(0.0, 1.0 - distance)
 
 
 def apply(how: Draw, mask: jax.Array, image: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -88,11 +95,13 @@ def apply(how: Draw, mask: jax.Array, image: jax.Array) -> tuple[jax.Array, jax.
     (False, False)
     """
     k = mask.shape[-1]
-    moved = jnp.einsum("bij,bjwc->biwc", how.rows_BHH, jnp.concatenate([mask, image], -1))
+    both = jnp.concatenate([mask, image], -1)
+    moved = jnp.einsum("bij,bjwc->biwc", how.rows_BHH, both)
     moved = jnp.einsum("bkw,biwc->bikc", how.columns_BWW, moved)
     mask = moved[..., :k]
     image = moved[..., k:]
     mean = image.mean((1, 2), keepdims=True)
     gain = how.gain_B[:, None, None, None]
     offset = how.offset_B[:, None, None, None]
-    return mask, (image - mean) * gain + mean + offset
+    contrast = (image - mean) * gain
+    return mask, contrast + mean + offset

@@ -198,14 +198,23 @@ def draw(program: Program, knobs: Knobs, data: Data, u: jax.Array) -> Drawn:
       data: images, masks and which of them may be paired.
       u: ``(B, DRAWN)``, uniform in [0, 1).
     """
-    real = data.labelled_N[pick(u[:, 0], data.labelled_count)]
-    taught = data.pseudo_N[pick(u[:, 1], jnp.maximum(data.pseudo_count, 1))]
-    pair = jnp.where((u[:, 2] < knobs.pseudo) & (data.pseudo_count > 0), taught, real)
-    chosen = jnp.concatenate([pair, pick(u[:, 3], len(data.image_NHWC))])
+    of_labelled = pick(u[:, 0], data.labelled_count)
+    real = data.labelled_N[of_labelled]
+    of_taught = pick(u[:, 1], jnp.maximum(data.pseudo_count, 1))
+    taught = data.pseudo_N[of_taught]
+    is_taught = (u[:, 2] < knobs.pseudo) & (data.pseudo_count > 0)
+    pair = jnp.where(is_taught, taught, real)
+    other = pick(u[:, 3], len(data.image_NHWC))
+    chosen = jnp.concatenate([pair, other])
     image = data.image_NHWC[chosen]
     label = data.label_NHW[chosen][..., None]
     turns = jnp.concatenate([u[:, 4:7], u[:, 7:10]])
-    for axis, column, chance in ((1, 0, knobs.flip), (2, 1, knobs.flip), (0, 2, knobs.turn)):
+    changes = (
+        (1, 0, knobs.flip),
+        (2, 1, knobs.flip),
+        (0, 2, knobs.turn),
+    )
+    for axis, column, chance in changes:
         changed = turns[:, column] < chance
         image = _mirrored(image, axis, changed)
         label = _mirrored(label, axis, changed)
@@ -248,7 +257,8 @@ def paint(
     def twice(x: jax.Array) -> jax.Array:
         return jnp.concatenate([x[:half], jnp.repeat(x[half : half + free], 2, 0)])
 
-    mean, logvar = generator.encode(weights, real.image[:half], real.mask[:half])
+    image = real.image[:half]
+    mean, logvar = generator.encode(weights, image, real.mask[:half])
     prior = normal[:, z : 2 * z]
     noise = normal[:, 2 * z :]
     code = mean + jnp.exp(0.5 * logvar) * normal[:half, :z]

@@ -57,14 +57,17 @@ class State(NamedTuple):
 @functools.partial(jax.jit, static_argnums=0)
 def start(program: Program, seed: jax.Array) -> State:
     """The initial state."""
-    k_g, k_d, k_u = jax.random.split(jax.random.fold_in(jax.random.key(seed), 0), 3)
+    key = jax.random.fold_in(jax.random.key(seed), 0)
+    k_g, k_d, k_u = jax.random.split(key, 3)
     g = program.generator.init(k_g, program.channels, program.classes, program.image_size)
     d = program.discriminator.init(k_d, program.channels, program.classes)
     u = Params({}, {})
     if program.unconditional:
         u = program.discriminator.init(k_u, program.channels, 0)
     adam = optax.scale_by_adam()
-    return State(g, g, d, u, adam.init(g), adam.init((d.weights, u.weights)), jnp.int32(0))
+    opt_g = adam.init(g)
+    opt_judges = adam.init((d.weights, u.weights))
+    return State(g, g, d, u, opt_g, opt_judges, jnp.int32(0))
 
 
 @functools.partial(jax.jit, static_argnums=0, donate_argnums=4)
@@ -107,7 +110,7 @@ def chunk(
             state, metrics = one(state)
             return state, jax.tree.map(jnp.add, total, metrics)
 
-        shapes = jax.eval_shape(one, state)[1]
+        _, shapes = jax.eval_shape(one, state)
         zero = jax.tree.map(lambda m: jnp.zeros(m.shape), shapes)
         n = until - state.step
         state, total = jax.lax.fori_loop(0, n, body, (state, zero))
@@ -153,23 +156,39 @@ def step(
 ) -> tuple[State, Terms]:
     """One step of the discriminators, then one of the generator, on ``b`` images of each device."""
     batch = _draw_batch(program, knobs, data, key, b)
-    fake, pull, conditions = jax.vjp(
-        lambda g: paint(program, g, batch.real, batch.normal), state.g, has_aux=True
-    )
-    judges = Judges(program.discriminator.power(state.d), program.discriminator.power(state.u))
+
+    def fakes(g: PyTree) -> tuple[Painted, Conditions]:
+        return paint(program, g, batch.real, batch.normal)
+
+    fake, pull, conditions = jax.vjp(fakes, state.g, has_aux=True)
+    power = program.discriminator.power
+    judges = Judges(power(state.d), power(state.u))
     of_judges = _step_judges(program, knobs, state, judges, batch, fake, conditions)
     judges = _with_weights(judges, of_judges.weights)
 
     def loss(fake: Painted) -> tuple[jax.Array, Terms]:
         return gan_losses.generator_loss(
-            program, knobs, state.g, judges, batch.real, fake, conditions, batch.views.pair
+            program,
+            knobs,
+            state.g,
+            judges,
+            batch.real,
+            fake,
+            conditions,
+            batch.views.pair,
         )
 
     in_fakes, g_terms = jax.grad(loss, has_aux=True)(fake)
-    gradient = _mean_over_devices(pull(in_fakes)[0])
+    (of_device,) = pull(in_fakes)
+    gradient = _mean_over_devices(of_device)
     g, opt_g = _adam(knobs, knobs.lr_g, state.step, state.g, gradient, state.opt_g)
-    decay = jnp.minimum(knobs.ema, (1.0 + state.step) / (10.0 + state.step))
-    ema = jax.tree.map(lambda old, new: decay * old + (1 - decay) * new, state.ema, g)
+    warm_up = (1.0 + state.step) / (10.0 + state.step)
+    decay = jnp.minimum(knobs.ema, warm_up)
+
+    def averaged(old: jax.Array, new: jax.Array) -> jax.Array:
+        return decay * old + (1 - decay) * new
+
+    ema = jax.tree.map(averaged, state.ema, g)
     metrics = _mean_over_devices({**of_judges.terms, **g_terms})
     metrics["gradient_g"] = losses.norm(gradient)
     metrics["gradient_d"] = losses.norm(of_judges.gradient)

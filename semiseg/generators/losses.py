@@ -82,13 +82,26 @@ def gradient_penalty(
     >>> value.item(), slope.round(3).item()
     (4.5, 9.0)
     """
-    g = jax.grad(lambda x: score(weights, x).sum())(image)
-    value = 0.5 * jnp.sum(g**2) / len(image)
+
+    def total(x: jax.Array) -> jax.Array:
+        return score(weights, x).sum()
+
+    n = len(image)
+    g = jax.grad(total)(image)
+    value = 0.5 * jnp.sum(g**2) / n
     # moves the pixel that matters most by 0.02 of [-1, 1]
-    reach = 0.02 / jnp.maximum(jnp.abs(g).max(), 1e-12)
-    ends = jnp.concatenate([image + reach * g, image - reach * g])
-    sign = jnp.repeat(jnp.array([1.0, -1.0]), len(image)) / (2 * reach * len(image))
-    return value, jax.grad(lambda w: (score(w, ends) * sign).sum())(weights)
+    steepest = jnp.abs(g).max()
+    reach = 0.02 / jnp.maximum(steepest, 1e-12)
+    ahead = image + reach * g
+    behind = image - reach * g
+    ends = jnp.concatenate([ahead, behind])
+    signs = jnp.array([1.0, -1.0])
+    weight = jnp.repeat(signs, n) / (2 * reach * n)
+
+    def difference(w: PyTree) -> jax.Array:
+        return (score(w, ends) * weight).sum()
+
+    return value, jax.grad(difference)(weights)
 
 
 # ------------------------------------------------------------------ reconstruction and style
@@ -108,7 +121,8 @@ def feature_matching(real: Sequence[jax.Array], fake: Sequence[jax.Array]) -> ja
     """
     total = jnp.float32(0)
     for r, f in zip(real, fake, strict=True):
-        total = total + _mean(jnp.abs(jax.lax.stop_gradient(r) - f))
+        difference = jax.lax.stop_gradient(r) - f
+        total = total + _mean(jnp.abs(difference))
     return total / len(real)
 
 
@@ -132,8 +146,11 @@ def l1(a: jax.Array, b: jax.Array, mask: jax.Array) -> jax.Array:
     """
     difference = jnp.abs(a - b).mean(-1, keepdims=True)
     size = mask.sum((1, 2))
-    of_class = (difference * mask).sum((1, 2)) / jnp.maximum(size, 1)
-    return of_class.sum(-1) / jnp.maximum((size > 0).sum(-1), 1)
+    total = (difference * mask).sum((1, 2))
+    of_class = total / jnp.maximum(size, 1)
+    of_image = of_class.sum(-1)
+    classes = (size > 0).sum(-1)
+    return of_image / jnp.maximum(classes, 1)
 
 
 def kl(mean: jax.Array, logvar: jax.Array) -> jax.Array:
@@ -178,10 +195,14 @@ def mode_seeking(a: jax.Array, b: jax.Array, foreground: jax.Array, wanted: jax.
     difference = jnp.abs(a - b).mean(-1, keepdims=True)
 
     def mean_where(weight: jax.Array) -> jax.Array:
-        return (difference * weight).sum((1, 2, 3)) / (weight.sum((1, 2, 3)) + 1)
+        total = (difference * weight).sum((1, 2, 3))
+        return total / (weight.sum((1, 2, 3)) + 1)
 
-    distance = 0.5 * (mean_where(foreground) + mean_where(1 - foreground))
-    return jax.nn.relu(1 - distance / jnp.maximum(wanted, 1e-3))
+    inside = mean_where(foreground)
+    outside = mean_where(1 - foreground)
+    distance = 0.5 * (inside + outside)
+    share = distance / jnp.maximum(wanted, 1e-3)
+    return jax.nn.relu(1 - share)
 
 
 # ------------------------------------------------------------------ sums

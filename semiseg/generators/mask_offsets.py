@@ -60,11 +60,34 @@ def offsets(images: np.ndarray, labels: np.ndarray) -> Offsets:
             continue
         _, member = np.unique(label[near], return_inverse=True)
         for axis in range(2):
-            moved = [_explained(_shifted(grey, axis, m)[near], member) for m in MOVES]
-            moves[i, axis] = _peak(np.array(moved), MOVES)
-        sized = [_explained(grey[near], (depth[near] > -s).astype(int)) for s in SIZES]
-        sizes[i] = _peak(np.array(sized), SIZES)
+            moves[i, axis] = _move(grey, near, member, axis)
+        sizes[i] = _growth(grey[near], depth[near])
     return Offsets(moves, sizes)
+
+
+def _move(grey: np.ndarray, near: np.ndarray, member: np.ndarray, axis: int) -> float:
+    """The shift of a mask along an axis that explains ``grey (H, W)`` best, pixels.
+
+    Args:
+      grey: ``(H, W)``.
+      near: ``(H, W)`` bool, the pixels that are looked at.
+      member: ``(P,)`` class of each of these.
+      axis: 0 or 1.
+    """
+    explained = []
+    for move in MOVES:
+        moved = _shifted(grey, axis, move)
+        explained.append(_explained(moved[near], member))
+    return _peak(np.array(explained), MOVES)
+
+
+def _growth(grey: np.ndarray, depth: np.ndarray) -> float:
+    """The growth of a foreground that explains ``grey (P,)`` best, from ``depth (P,)``, pixels."""
+    explained = []
+    for size in SIZES:
+        inside = depth > -size
+        explained.append(_explained(grey, inside.astype(int)))
+    return _peak(np.array(explained), SIZES)
 
 
 def _depth(label: np.ndarray) -> np.ndarray:
@@ -84,7 +107,9 @@ def _shifted(grey: np.ndarray, axis: int, move: int) -> np.ndarray:
     [[2, 3, 3]]
     """
     side = grey.shape[axis]
-    return np.take(grey, np.clip(np.arange(side) + move, 0, side - 1), axis)
+    places = np.arange(side) + move
+    inside = np.clip(places, 0, side - 1)
+    return np.take(grey, inside, axis)
 
 
 def _explained(x: np.ndarray, member: np.ndarray) -> float:
@@ -96,10 +121,12 @@ def _explained(x: np.ndarray, member: np.ndarray) -> float:
     counts = np.bincount(member)
     sums = np.bincount(member, x)
     centre = x.mean()
-    total = ((x - centre) ** 2).sum()
+    squares = (x - centre) ** 2
+    total = squares.sum()
     if total == 0:
         return 0.0
-    between = counts * (sums / np.maximum(counts, 1) - centre) ** 2
+    means = sums / np.maximum(counts, 1)
+    between = counts * (means - centre) ** 2
     return float(between.sum() / total)
 
 
@@ -112,4 +139,5 @@ def _peak(values: np.ndarray, places: tuple[int, ...]) -> float:
     bend = before - 2 * top + after
     if bend == 0:
         return float(places[i])
-    return float(places[i] + 0.5 * (before - after) / bend)
+    fraction = 0.5 * (before - after) / bend
+    return float(places[i] + fraction)

@@ -129,19 +129,27 @@ def _coordinates(shape: tuple[int, ...], rng: np.random.Generator, how: Vary) ->
     centre = (size - 1) / 2
     angle = np.deg2rad(how.rotate) * rng.uniform(-1, 1)
     zoom = how.zoom ** rng.uniform(-1, 1)
-    grid = np.asarray(np.mgrid[: shape[0], : shape[1]]) - centre
+    height, width = shape
+    grid = np.asarray(np.mgrid[:height, :width]) - centre
     cosine = np.cos(angle)
     sine = np.sin(angle)
-    turn = np.array([[cosine, sine], [-sine, cosine]]) / zoom
+    rotation = [
+        [cosine, sine],
+        [-sine, cosine],
+    ]
+    turn = np.array(rotation) / zoom
     fields = []
     for _ in shape:
         noise = rng.normal(size=shape)
-        smooth = ndimage.gaussian_filter(noise, how.smooth * shape[0], mode="reflect")
+        sigma = how.smooth * height
+        smooth = ndimage.gaussian_filter(noise, sigma, mode="reflect")
         fields.append(smooth)
     field = np.stack(fields)
-    field *= how.bend * size / max(field.std(), 1e-9)
+    deviation = max(field.std(), 1e-9)
+    field *= how.bend * size / deviation
     turned = np.einsum("ij,jhw->ihw", turn, grid) + centre
-    shift = how.shift * size * rng.uniform(-1, 1, (2, 1, 1))
+    share = rng.uniform(-1, 1, (2, 1, 1))
+    shift = how.shift * size * share
     return turned + field + shift
 
 

@@ -53,7 +53,9 @@ def _random_features(seed: int, image: jax.Array) -> jax.Array:
         if i:
             x = halve(x)
         x = leaky(conv(p, x))
-        features += [x.mean((1, 2)), jnp.sqrt(x.var((1, 2)) + 1e-6)]
+        variance = x.var((1, 2))
+        features.append(x.mean((1, 2)))
+        features.append(jnp.sqrt(variance + 1e-6))
     return jnp.concatenate(features, -1)
 
 
@@ -85,14 +87,16 @@ def standardised(*features: np.ndarray) -> list[np.ndarray]:
     """
     first = features[0]
     mean = first.mean(0)
-    deviation = first.std(0) + 1e-6 * np.abs(first).max() + 1e-12
+    least = 1e-6 * np.abs(first).max()
+    deviation = first.std(0) + least + 1e-12
     return [np.clip((f - mean) / deviation, -4, 4) for f in features]
 
 
 # ------------------------------------------------------------------ distances
 def _kernel(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """``(N, M)``: (x·y / F + 1)³."""
-    return (x @ y.T / x.shape[1] + 1) ** 3
+    product = x @ y.T
+    return (product / x.shape[1] + 1) ** 3
 
 
 def kid(a: np.ndarray, b: np.ndarray) -> float:
@@ -111,9 +115,12 @@ def kid(a: np.ndarray, b: np.ndarray) -> float:
     m = len(b)
     aa = _kernel(a, a)
     bb = _kernel(b, b)
-    within_a = (aa.sum() - np.trace(aa)) / (n * (n - 1))
-    within_b = (bb.sum() - np.trace(bb)) / (m * (m - 1))
-    return float(within_a + within_b - 2 * _kernel(a, b).mean())
+    sum_a = aa.sum() - np.trace(aa)
+    sum_b = bb.sum() - np.trace(bb)
+    within_a = sum_a / (n * (n - 1))
+    within_b = sum_b / (m * (m - 1))
+    between = _kernel(a, b).mean()
+    return float(within_a + within_b - 2 * between)
 
 
 def disjoint_parts(
@@ -135,12 +142,15 @@ def disjoint_parts(
     [[0, 1], [2, 3]]
     """
     names, place = np.unique(subjects, return_inverse=True)
-    order = np.argsort(rng.permutation(len(names))[place], kind="stable")
+    rank = rng.permutation(len(names))
+    order = np.argsort(rank[place], kind="stable")
     half = len(order) // 2
-    ends = np.flatnonzero(np.diff(place[order])) + 1
+    changes = np.diff(place[order])
+    ends = np.flatnonzero(changes) + 1
     cut = half
     if len(ends):
-        cut = ends[np.argmin(np.abs(ends - min(size, half)))]
+        distance = np.abs(ends - min(size, half))
+        cut = ends[np.argmin(distance)]
     return order[:cut], order[cut:]
 
 
@@ -190,9 +200,13 @@ def density_coverage(real: np.ndarray, fake: np.ndarray, k: int = 5) -> tuple[fl
     ((1.0, 1.0), (0.0, 0.0))
     """
     k = min(k, len(real) - 1)
-    radius = np.sort(cdist(real, real), 1)[:, k]
+    by_distance = np.sort(cdist(real, real), 1)
+    radius = by_distance[:, k]
     inside = cdist(real, fake) < radius[:, None]
-    return float(inside.sum(0).mean() / k), float(inside.any(1).mean())
+    neighbourhoods = inside.sum(0)
+    density = neighbourhoods.mean() / k
+    coverage = inside.any(1).mean()
+    return float(density), float(coverage)
 
 
 def auc(real: np.ndarray, fake: np.ndarray, folds: int = 5, seed: int = 0) -> float:
@@ -211,19 +225,33 @@ def auc(real: np.ndarray, fake: np.ndarray, folds: int = 5, seed: int = 0) -> fl
     """
     n = len(real)
     x = np.concatenate([real, fake])
-    y = np.r_[np.ones(n) / n, -np.ones(len(fake)) / len(fake)]
-    fold = np.random.default_rng(seed).permutation(len(x)) % folds
+    of_real = np.ones(n) / n
+    of_fake = -np.ones(len(fake)) / len(fake)
+    y = np.r_[of_real, of_fake]
+    order = np.random.default_rng(seed).permutation(len(x))
+    fold = order % folds
     score = np.zeros(len(x))
     for f in range(folds):
         train = fold != f
-        mean = x[train].mean(0)
-        centred = x[train] - mean
-        gram = centred @ centred.T + 0.1 * x.shape[1] * np.eye(train.sum())
-        dual = np.linalg.solve(gram, y[train] - y[train].mean())
-        score[~train] = (x[~train] - mean) @ (centred.T @ dual)
-    ranks = score[:n, None] > score[None, n:]
-    ties = score[:n, None] == score[None, n:]
+        score[~train] = _ridge(x[train], y[train], x[~train])
+    of_real = score[:n, None]
+    of_fake = score[None, n:]
+    ranks = of_real > of_fake
+    ties = of_real == of_fake
     return float((ranks + 0.5 * ties).mean())
+
+
+def _ridge(x: np.ndarray, y: np.ndarray, asked: np.ndarray) -> np.ndarray:
+    """What a ridge regression of ``y (N,)`` on ``x (N, F)`` predicts for ``asked (M, F)``, without
+    its intercept; solved in the dual, N × N.
+    """
+    mean = x.mean(0)
+    centred = x - mean
+    penalty = 0.1 * x.shape[1] * np.eye(len(x))
+    gram = centred @ centred.T + penalty
+    dual = np.linalg.solve(gram, y - y.mean())
+    slope = centred.T @ dual
+    return (asked - mean) @ slope
 
 
 def sharpness(images: np.ndarray) -> np.ndarray:
@@ -239,8 +267,10 @@ def sharpness(images: np.ndarray) -> np.ndarray:
     0.0
     """
     x = images.mean(-1).astype(np.float32)
-    fine = x - ndimage.gaussian_filter(x, (0, 1, 1))
-    return fine.std((1, 2)) / (x.std((1, 2)) + 1)
+    smooth = ndimage.gaussian_filter(x, (0, 1, 1))
+    fine = x - smooth
+    contrast = x.std((1, 2))
+    return fine.std((1, 2)) / (contrast + 1)
 
 
 # ------------------------------------------------------------------ memorisation
@@ -264,17 +294,24 @@ def texture(images: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """
     textures = []
     for image, label in zip(images, labels, strict=True):
-        x = ndimage.gaussian_filter(image.mean(-1).astype(np.float32), 1.0)
+        grey = image.mean(-1).astype(np.float32)
+        x = ndimage.gaussian_filter(grey, 1.0)
         for k in np.unique(label):
-            inside = label == k
-            depth = ndimage.distance_transform_edt(np.pad(inside, 1, mode="edge"))[1:-1, 1:-1]
-            band = np.digitize(depth, DEPTHS)
-            for b in np.unique(band[inside]):
-                where = inside & (band == b)
-                x[where] -= x[where].mean()
+            _take_bands_out(x, label == k)
         x = np.where(label == IGNORE, 0, x)
-        textures.append((x / (np.linalg.norm(x) + 1e-6)).ravel())
+        length = np.linalg.norm(x) + 1e-6
+        textures.append((x / length).ravel())
     return np.stack(textures)
+
+
+def _take_bands_out(x: np.ndarray, inside: np.ndarray) -> None:
+    """Take the mean of each band of a class's pixels out of ``x (H, W)``, in place."""
+    padded = np.pad(inside, 1, mode="edge")
+    depth = ndimage.distance_transform_edt(padded)
+    band = np.digitize(depth[1:-1, 1:-1], DEPTHS)
+    for b in np.unique(band[inside]):
+        where = inside & (band == b)
+        x[where] -= x[where].mean()
 
 
 def nearest(of: np.ndarray, among: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray]:
@@ -299,7 +336,8 @@ def nearest(of: np.ndarray, among: np.ndarray, side: int) -> tuple[np.ndarray, n
     for turn in range(4):
         turned = np.rot90(maps, turn, (1, 2))
         for oriented in (turned, turned[:, :, ::-1]):
-            correlation = of @ oriented.reshape(len(among), -1).T
+            flat = oriented.reshape(len(among), -1)
+            correlation = of @ flat.T
             largest = correlation.max(1)
             better = largest > best
             best = np.where(better, largest, best)

@@ -103,18 +103,26 @@ class Pix2Pix:
     ) -> tuple[jax.Array, jax.Array]:
         """Image in [-1, 1] and the given mask; see :meth:`semiseg.generators.spade.Spade.apply`."""
         size = mask.shape[1]
-        fine, coarse = split_maps(noise, [(size, 1), (size // self.block, self.noise)])
+        maps = [
+            (size, 1),
+            (size // self.block, self.noise),
+        ]
+        fine, coarse = split_maps(noise, maps)
         skips = [jnp.concatenate([mask, fine], -1)]
         for i in range(len(self.widths)):
             x = conv(weights[f"down{i}"], skips[-1], 2)
             if i:
                 x = instance_norm(x)
             skips.append(leaky(x))
-        x = conv(weights["bottom"], jnp.concatenate([skips.pop(), coarse], -1))
-        x = x + everywhere(dense(weights["style"], code))
+        x = jnp.concatenate([skips.pop(), coarse], -1)
+        x = conv(weights["bottom"], x)
+        style = dense(weights["style"], code)
+        x = x + everywhere(style)
         for i in reversed(range(len(self.widths))):
             x = up_conv(weights[f"up{i}"], leaky(x))
-            x = conv(weights[f"join{i}"], jnp.concatenate([x, skips.pop()], -1))
+            x = jnp.concatenate([x, skips.pop()], -1)
+            x = conv(weights[f"join{i}"], x)
             if i:  # the norm alone would take the style's grey level out again
                 x = instance_norm(x) + everywhere(x.mean((1, 2)))
-        return jnp.tanh(conv(weights["last"], leaky(x))), mask
+        x = conv(weights["last"], leaky(x))
+        return jnp.tanh(x), mask

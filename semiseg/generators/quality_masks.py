@@ -87,29 +87,40 @@ def evidence(
     area = np.full((len(labels), classes - 1), np.nan)
     valid = labels != IGNORE
     for k in range(1, classes):
-        of_mask = ((labels == k) & valid).sum((1, 2))
-        of_prediction = ((predictions == k) & valid).sum((1, 2))
-        both = ((labels == k) & (predictions == k)).sum((1, 2))
+        drawn = labels == k
+        predicted = predictions == k
+        of_mask = (drawn & valid).sum((1, 2))
+        of_prediction = (predicted & valid).sum((1, 2))
+        both = (drawn & predicted).sum((1, 2))
         some = of_mask > 0
-        dice[some, k - 1] = (2 * both / np.maximum(of_mask + of_prediction, 1))[some]
-        area[some, k - 1] = np.log((of_prediction + 1) / (of_mask + 1))[some]
-    return Evidence(offset.move, offset.size, _foreign(labels, predictions), dice, area)
+        total = np.maximum(of_mask + of_prediction, 1)
+        ratio = (of_prediction + 1) / (of_mask + 1)
+        dice[some, k - 1] = (2 * both / total)[some]
+        area[some, k - 1] = np.log(ratio)[some]
+    foreign = _foreign(labels, predictions)
+    return Evidence(offset.move, offset.size, foreign, dice, area)
 
 
 def _foreign(labels: np.ndarray, predictions: np.ndarray) -> np.ndarray:
     """``(N,)`` share of other masks with a larger Dice with the prediction than the mask has."""
     n = len(labels)
-    mask = ((labels != 0) & (labels != IGNORE)).reshape(n, -1).astype(np.float32)
-    prediction = (predictions != 0).reshape(n, -1).astype(np.float32)
+    foreground = (labels != 0) & (labels != IGNORE)
+    mask = foreground.reshape(n, -1).astype(np.float32)
+    prediction = (predictions != 0).reshape(n, -1)
+    prediction = prediction.astype(np.float32)
     area = mask.sum(1)
     # rows are predictions, columns masks
-    dice = 2 * (prediction @ mask.T) / (prediction.sum(1)[:, None] + area + 1e-6)
+    both = prediction @ mask.T
+    total = prediction.sum(1)[:, None] + area + 1e-6
+    dice = 2 * both / total
     rng = np.random.default_rng(0)
     share = np.full(n, np.nan)
     for i in range(n):
-        others = rng.permutation(np.delete(np.arange(n), i))[:OTHERS]
+        candidates = np.delete(np.arange(n), i)
+        others = rng.permutation(candidates)[:OTHERS]
         if area[i] and len(others):
-            share[i] = (dice[i, others] > dice[i, i] + 1e-6).mean()
+            better = dice[i, others] > dice[i, i] + 1e-6
+            share[i] = better.mean()
     return share
 
 
@@ -141,9 +152,8 @@ def checks(of_set: Evidence, held_out: Evidence) -> list[Row]:
     rows = _placement(of_set, held_out)
     foreign = _share(of_set.foreign > BETTER, of_set.foreign)
     of_held_out = _share(held_out.foreign > BETTER, held_out.foreign)
-    rows.append(
-        Row("foreign", foreign, "<=", _bound(of_held_out, of_set.foreign, held_out.foreign))
-    )
+    limit = _bound(of_held_out, of_set.foreign, held_out.foreign)
+    rows.append(Row("foreign", foreign, "<=", limit))
     return [*rows, *_agreement(of_set, held_out)]
 
 
@@ -158,20 +168,20 @@ def _placement(of_set: Evidence, held_out: Evidence) -> list[Row]:
     grown = abs(_median(size))
     size_error = _error(of_set.size, held_out.size)
     distance = np.hypot(*(held_out.move - centre).T)
+    growth = np.abs(held_out.size - usual_size)
     border = max(0.5, np.nanquantile(distance, FAR))
-    size_border = max(0.5, np.nanquantile(np.abs(held_out.size - usual_size), FAR))
-    far = (np.hypot(*move.T) > border) | (np.abs(size) > size_border)
-    far_held_out = (distance > border) | (np.abs(held_out.size - usual_size) > size_border)
+    size_border = max(0.5, np.nanquantile(growth, FAR))
+    far = np.hypot(*move.T) > border
+    far |= np.abs(size) > size_border
+    far_held_out = (distance > border) | (growth > size_border)
     usual = _share(far_held_out, held_out.size)
+    most_moved = float(0.3 + ERRORS * error)
+    most_grown = float(0.35 + ERRORS * size_error)
+    most_misplaced = 0.05 + _bound(usual, of_set.size, held_out.size)
     return [
-        Row("moved", float(moved), "<=", float(0.3 + ERRORS * error)),
-        Row("grown", float(grown), "<=", float(0.35 + ERRORS * size_error)),
-        Row(
-            "misplaced",
-            _share(far, of_set.size),
-            "<=",
-            0.05 + _bound(usual, of_set.size, held_out.size),
-        ),
+        Row("moved", float(moved), "<=", most_moved),
+        Row("grown", float(grown), "<=", most_grown),
+        Row("misplaced", _share(far, of_set.size), "<=", most_misplaced),
     ]
 
 
@@ -180,22 +190,26 @@ def _agreement(of_set: Evidence, held_out: Evidence) -> list[Row]:
     dice = _means(of_set.dice)
     border = np.nanquantile(of_pairs, POOR)
     poor = _share(dice < border, dice)
-    rows = [Row("poor", poor, "<=", 0.05 + _bound(POOR, dice, of_pairs))]
+    most_poor = 0.05 + _bound(POOR, dice, of_pairs)
+    rows = [Row("poor", poor, "<=", most_poor)]
     ratios = []
     biases = []
     for k in range(held_out.dice.shape[1]):
-        if np.isfinite(held_out.dice[:, k]).sum() < LEAST_PAIRS:
+        usual_dice = held_out.dice[:, k]
+        if np.isfinite(usual_dice).sum() < LEAST_PAIRS:
             continue
-        usual = float(np.nanmean(held_out.dice[:, k]))
+        usual = float(np.nanmean(usual_dice))
         ratios.append(_mean(of_set.dice[:, k]) / max(usual, 1e-6))
-        bias = abs(_median(of_set.area[:, k]) - _median(held_out.area[:, k]))
-        biases.append((bias, ERRORS * _error(of_set.area[:, k], held_out.area[:, k])))
+        area = of_set.area[:, k]
+        usual_area = held_out.area[:, k]
+        bias = abs(_median(area) - _median(usual_area))
+        biases.append((bias, ERRORS * _error(area, usual_area)))
     if not ratios:
         return rows
-    worst = max(biases, key=_excess)
+    bias, chance = max(biases, key=_excess)
     return [
         *rows,
-        Row("area", float(worst[0]), "<=", float(0.15 + worst[1])),
+        Row("area", float(bias), "<=", float(0.15 + chance)),
         Row("class_agreement", float(min(ratios)), ">=", 0.8),
     ]
 
@@ -214,10 +228,11 @@ def _share(of: np.ndarray, where: np.ndarray) -> float:
 
 def _bound(share: float, a: np.ndarray, b: np.ndarray) -> float:
     """``share`` and three standard errors of the difference of two shares."""
-    counts = [max(int(np.isfinite(x).sum()), 1) for x in (a, b)]
-    spread = max(share, 1 / counts[1])
-    error = np.sqrt(spread * (1 - spread) * (1 / counts[0] + 1 / counts[1]))
-    return float(share + ERRORS * error)
+    of_a = max(int(np.isfinite(a).sum()), 1)
+    of_b = max(int(np.isfinite(b).sum()), 1)
+    spread = max(share, 1 / of_b)
+    variance = spread * (1 - spread) * (1 / of_a + 1 / of_b)
+    return float(share + ERRORS * np.sqrt(variance))
 
 
 def _median(x: np.ndarray) -> np.ndarray:
@@ -237,7 +252,8 @@ def _means(x: np.ndarray) -> np.ndarray:
     """Mean of each row ``(N, K)`` without NaN."""
     known = np.isfinite(x)
     sums = np.where(known, x, 0).sum(1)
-    return np.where(known.any(1), sums / np.maximum(known.sum(1), 1), np.nan)
+    counts = np.maximum(known.sum(1), 1)
+    return np.where(known.any(1), sums / counts, np.nan)
 
 
 def _error(a: np.ndarray, b: np.ndarray) -> float:
@@ -249,7 +265,8 @@ def _error(a: np.ndarray, b: np.ndarray) -> float:
             return 0.0
         low, high = np.quantile(known, [0.25, 0.75])
         # 1.2533 / sqrt(n) is the error of a normal median, 1.349 its quartiles' distance
-        squares += (1.2533 * (high - low) / 1.349) ** 2 / len(known)
+        deviation = 1.2533 * (high - low) / 1.349
+        squares += deviation**2 / len(known)
     return float(np.sqrt(squares))
 
 
@@ -357,7 +374,9 @@ def _rejections(
         is_bad = np.arange(size) < round(share * size)
         arrays = []
         for of_bad, of_good in zip(bad, good, strict=True):
-            selector = is_bad.reshape(-1, *[1] * (of_bad.ndim - 1))
+            further_axes = [1] * (of_bad.ndim - 1)
+            selector = is_bad.reshape(-1, *further_axes)
             arrays.append(np.where(selector, of_bad[index], of_good[index]))
-        rejected += not all(row.passed for row in checks(Evidence(*arrays), held_out))
+        rows = checks(Evidence(*arrays), held_out)
+        rejected += not all(row.passed for row in rows)
     return rejected / DRAWS

@@ -245,7 +245,8 @@ class _Brush:
         share = rng.uniform(0, 0.3) * rng.integers(2)
         code: np.ndarray = (1 - share) * self.mean[a] + share * self.mean[b]
         noise = rng.normal(size=self.mean.shape[1])
-        return code + self.deviation[a] * noise, f"real {a}"
+        spread = self.deviation[a] * noise
+        return code + spread, f"real {a}"
 
     def _provenance(self, name: str, condition: _Condition) -> tuple[str, ...]:
         budget = self.fitted.budget

@@ -53,7 +53,8 @@ def encode(weights: Weights, image: jax.Array, mask: jax.Array) -> tuple[jax.Arr
         x = leaky(conv(weights[f"conv{i}"], x, 2))
     grey_levels = class_grey_levels(image, mask)
     features = jnp.concatenate([x.mean((1, 2)), grey_levels], -1)
-    mean, logvar = jnp.split(dense(weights["code"], features), 2, -1)
+    code = dense(weights["code"], features)
+    mean, logvar = jnp.split(code, 2, -1)
     return mean, jnp.clip(logvar, -8.0, 4.0)
 
 
@@ -72,8 +73,13 @@ def class_grey_levels(image: jax.Array, mask: jax.Array) -> jax.Array:
     [[1.399999976158142, 0.0]]
     """
     size = mask.sum((1, 2))[..., None] + 1e-3
-    mean = jnp.einsum("bhwk,bhwc->bkc", mask, image) / size
-    square = jnp.einsum("bhwk,bhwc->bkc", mask, image**2) / size
-    deviation = jnp.sqrt(jnp.maximum(square - mean**2, 0) + 1e-4)
-    grey = jnp.sqrt(jnp.maximum(mean + 1, 0) + 1e-3)
-    return jnp.concatenate([grey, 2 * deviation], -1).reshape(len(image), -1)
+    total = jnp.einsum("bhwk,bhwc->bkc", mask, image)
+    mean = total / size
+    total_square = jnp.einsum("bhwk,bhwc->bkc", mask, image**2)
+    square = total_square / size
+    variance = jnp.maximum(square - mean**2, 0)
+    deviation = jnp.sqrt(variance + 1e-4)
+    level = jnp.maximum(mean + 1, 0)
+    grey = jnp.sqrt(level + 1e-3)
+    both = jnp.concatenate([grey, 2 * deviation], -1)
+    return both.reshape(len(image), -1)

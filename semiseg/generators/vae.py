@@ -73,14 +73,17 @@ class LabelVAE:
         x = mask
         for i in range(len(self.widths)):
             x = leaky(conv(weights[f"down{i}"], x, 2))
-        mean, logvar = jnp.split(dense(weights["code"], x.reshape(len(x), -1)), 2, -1)
+        flat = x.reshape(len(x), -1)
+        code = dense(weights["code"], flat)
+        mean, logvar = jnp.split(code, 2, -1)
         return mean, jnp.clip(logvar, -8.0, 4.0)
 
     def decode(self, weights: Weights, code: jax.Array) -> jax.Array:
         """Logits ``(B, H, W, K)`` of codes ``(B, latent)``."""
         x = dense(weights["first"], code)
-        coarse = int((x.shape[1] // self.widths[-1]) ** 0.5)
-        x = x.reshape(-1, coarse, coarse, self.widths[-1])
+        width = self.widths[-1]
+        coarse = int((x.shape[1] // width) ** 0.5)
+        x = x.reshape(-1, coarse, coarse, width)
         for i in reversed(range(len(self.widths))):
             x = up_conv(weights[f"up{i}"], leaky(x))
         return conv(weights["last"], leaky(x))
@@ -95,10 +98,14 @@ class LabelVAE:
           noise: ``(B, latent)`` normal.
         """
         mean, logvar = self.encode(weights, mask)
-        logits = self.decode(weights, mean + jnp.exp(0.5 * logvar) * noise)
+        code = mean + jnp.exp(0.5 * logvar) * noise
+        logits = self.decode(weights, code)
         pixels = mask.shape[1] * mask.shape[2]
-        cross_entropy = -(mask * jax.nn.log_softmax(logits)).sum((1, 2, 3)).mean() / pixels
-        return cross_entropy + self.beta * kl(mean, logvar).mean() / pixels
+        log_probability = jax.nn.log_softmax(logits)
+        of_maps = (mask * log_probability).sum((1, 2, 3))
+        cross_entropy = -of_maps.mean() / pixels
+        divergence = kl(mean, logvar).mean()
+        return cross_entropy + self.beta * divergence / pixels
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
@@ -123,20 +130,28 @@ def fit(
 
     def body(i: jax.Array, carry: Any) -> Any:
         weights, opt, total = carry
-        k_u, k_noise = jax.random.split(jax.random.fold_in(key, i))
+        k_i = jax.random.fold_in(key, i)
+        k_u, k_noise = jax.random.split(k_i)
         u = jax.random.uniform(k_u, (16, 3))
-        label = labels[jnp.floor(u[:, 0] * len(labels)).astype(jnp.int32)]
+        drawn = jnp.floor(u[:, 0] * len(labels))
+        label = labels[drawn.astype(jnp.int32)]
         for axis in (1, 2):
-            label = jnp.where(u[:, axis, None, None] < 0.5, jnp.flip(label, axis), label)
+            is_mirrored = u[:, axis, None, None] < 0.5
+            mirrored = jnp.flip(label, axis)
+            label = jnp.where(is_mirrored, mirrored, label)
         noise = jax.random.normal(k_noise, (16, vae.latent))
-        value, gradient = jax.value_and_grad(vae.loss)(weights, one_hot(label, classes), noise)
+        mask = one_hot(label, classes)
+        loss_and_gradient = jax.value_and_grad(vae.loss)
+        value, gradient = loss_and_gradient(weights, mask, noise)
         step, opt = adam.update(gradient, opt, weights)
         total = total + jnp.where(2 * i >= steps, value, 0)
-        return optax.apply_updates(weights, step), opt, total
+        weights = optax.apply_updates(weights, step)
+        return weights, opt, total
 
     initial = (weights, adam.init(weights), jnp.float32(0))
     weights, _, total = jax.lax.fori_loop(0, steps, body, initial)
-    return weights, total / jnp.maximum(steps - (steps + 1) // 2, 1)
+    counted = steps - (steps + 1) // 2
+    return weights, total / jnp.maximum(counted, 1)
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -158,7 +173,8 @@ def between(
     code_a, _ = vae.encode(weights, one_hot(jnp.asarray(a), classes))
     code_b, _ = vae.encode(weights, one_hot(jnp.asarray(b), classes))
     share = share[:, None]
-    return np.asarray(_decoded(vae, weights, code_a * (1 - share) + code_b * share))
+    code = code_a * (1 - share) + code_b * share
+    return np.asarray(_decoded(vae, weights, code))
 
 
 def usable(label: np.ndarray, real: np.ndarray) -> bool:

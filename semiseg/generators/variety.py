@@ -23,8 +23,11 @@ def principal(real: np.ndarray, *others: np.ndarray) -> list[np.ndarray]:
     (5, 16)
     """
     mean = real.mean(0)
-    _, vectors = np.linalg.eigh(np.cov((real - mean).T).reshape(real.shape[1], -1))
-    axes = vectors[:, ::-1][:, :COMPONENTS]
+    centred = real - mean
+    covariance = np.cov(centred.T).reshape(real.shape[1], -1)
+    _, vectors = np.linalg.eigh(covariance)
+    largest_first = vectors[:, ::-1]
+    axes = largest_first[:, :COMPONENTS]
     return [(x - mean) @ axes for x in (real, *others)]
 
 
@@ -52,14 +55,17 @@ def cells(real: np.ndarray, other: np.ndarray, splits: int) -> np.ndarray:
     mean = real.mean(0)
     centred = real - mean
     _, vectors = np.linalg.eigh(centred.T @ centred)
-    along = centred @ vectors[:, -1]
-    other_along = (other - mean) @ vectors[:, -1]
+    component = vectors[:, -1]
+    along = centred @ component
+    other_along = (other - mean) @ component
     cut = np.median(along)
     low = along < cut
     other_low = other_along < cut
     half = 2 ** (splits - 1)
-    number[other_low] = cells(real[low], other[other_low], splits - 1)
-    number[~other_low] = half + cells(real[~low], other[~other_low], splits - 1)
+    lower = cells(real[low], other[other_low], splits - 1)
+    upper = cells(real[~low], other[~other_low], splits - 1)
+    number[other_low] = lower
+    number[~other_low] = half + upper
     return number
 
 
@@ -78,7 +84,10 @@ def reached(real: np.ndarray, other: np.ndarray) -> float:
     (1.0, 0.0625)
     """
     fewer = min(len(real) // 2, len(other))
-    splits = int(np.clip(np.log2(max(fewer, 1) / IN_A_CELL), 0, MOST_SPLITS))
-    counts = np.bincount(cells(real, other, splits), minlength=2**splits)
-    due = len(other) / 2**splits
-    return float((counts >= max(1, LEAST_SHARE * due)).mean())
+    allowed = np.log2(max(fewer, 1) / IN_A_CELL)
+    splits = int(np.clip(allowed, 0, MOST_SPLITS))
+    number = 2**splits
+    counts = np.bincount(cells(real, other, splits), minlength=number)
+    due = len(other) / number
+    least = max(1, LEAST_SHARE * due)
+    return float((counts >= least).mean())
