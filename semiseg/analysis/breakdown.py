@@ -28,16 +28,14 @@ def class_intervals(s: Study, cell: Cell) -> dict[str, Interval]:
 
     Classes in which no subject has a score are left out.
     """
-    low, high = METRICS[s.metric].bounds
+    bounds = METRICS[s.metric].bounds
     rows, subset_R = replicates(cell.runs)
     intervals = {}
     for name in foreground_classes(s):
         subjects, values_RS = scores_of(s, cell.runs, name)
         if values_RS.size and not np.isnan(values_RS[rows]).all():
             design = design_of(cell.runs, subset_R, subjects)
-            interval = mean_interval(values_RS[rows], design)
-            bounded = interval._replace(low=max(interval.low, low), high=min(interval.high, high))
-            intervals[name] = bounded
+            intervals[name] = mean_interval(values_RS[rows], design, bounds=bounds)
     return intervals
 
 

@@ -69,7 +69,6 @@ def _cell(
     runs = Runs([runs[r] for r in has_scores])
     values_RS = values_RS[has_scores]
     rows, subset_R = replicates(runs)
-    lowest, highest = METRICS[scored.metric].bounds
-    interval = mean_interval(values_RS[rows], design_of(runs, subset_R, subjects))
-    interval = interval._replace(low=max(interval.low, lowest), high=min(interval.high, highest))
+    design = design_of(runs, subset_R, subjects)
+    interval = mean_interval(values_RS[rows], design, bounds=METRICS[scored.metric].bounds)
     return Cell(arm, labels, runs, np.nanmean(values_RS, 1), interval)

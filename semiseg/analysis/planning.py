@@ -24,6 +24,7 @@ import scipy.optimize
 import scipy.stats
 
 from semiseg.analysis.families import LENT, SHARED
+from semiseg.analysis.satterthwaite import widened
 from semiseg.analysis.variance import Split
 from semiseg.errors import UserError
 
@@ -211,9 +212,10 @@ def _own_degrees(v: _Variances, design: Size) -> float:
     """
     a = design.subsets - 1
     c = design.subjects - 1
-    wide = v.by_run * (1 + 2 / a + 6 / a**3)
-    squares = wide**2 / a + v.by_subject**2 / c + v.interaction**2 / (a * c)
-    return max(float(a), (wide + v.by_subject - v.interaction) ** 2 / squares)
+    by_run = widened(v.by_run, a)
+    by_subject = widened(v.by_subject, c)
+    squares = by_run**2 / a + by_subject**2 / c + v.interaction**2 / (a * c)
+    return max(float(min(a, c)), (by_run + by_subject - v.interaction) ** 2 / squares)
 
 
 def _lent_degrees(df: int, together: int) -> float:

@@ -42,7 +42,7 @@ REACH = 4.0
 REACH_OF_THREE = 2.0
 """Multiple of the largest budget up to which a power law is followed: through four budgets or more,
 and through three. Up to there its interval covers 0.91 to 0.98; through three budgets it covers
-0.89 at 4 times the largest and 0.77 at 16 times (experiments/results/coverage.csv).
+0.89 at 4 times the largest and 0.76 at 16 times (experiments/results/coverage.csv).
 """
 
 

@@ -21,14 +21,19 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import scipy.special
 import scipy.stats
 
 from semiseg.analysis import skewness
+from semiseg.analysis.bounded import has_two_sides, logit_ends
 from semiseg.analysis.clusters import Between, between_clusters
 from semiseg.analysis.design import Design, as_design
+from semiseg.analysis.satterthwaite import sum_of_variances
 
 NOTHING_VARIES = Between(0.0, 0.0, 0.0)
 """Of a factor with one member."""
+UNBOUNDED = (-np.inf, np.inf)
+"""Bounds of a score that has none, or of a difference."""
 
 
 class Interval(NamedTuple):
@@ -117,7 +122,7 @@ def spread(values_RS: np.ndarray, subset_R: Sequence[Any]) -> Spread:
 
     >>> s = spread(np.array([[0.7, 0.8], [0.5, 0.8]]), ["a", "b"])
     >>> f"{s.mean:.2f} ± {s.error:.3f} with {s.df:.1f} degrees of freedom"
-    '0.70 ± 0.100 with 1.5 degrees of freedom'
+    '0.70 ± 0.100 with 1.4 degrees of freedom'
     """
     values_RS, design = defined_part(values_RS, subset_R)
     if not values_RS.size:
@@ -152,7 +157,31 @@ def spread(values_RS: np.ndarray, subset_R: Sequence[Any]) -> Spread:
     if by_run.df and by_subject.df:
         interaction_JG = u_JG - u_G / clusters
         v_x = float((interaction_JG**2 @ (1 / (1 - weight_G))).sum()) * clusters / by_run.df
-    variance, df = _sum_of_variances(by_run, by_subject, v_x, overlap)
+    return spread_of_parts(mean, size, by_run, by_subject, v_x, overlap)
+
+
+def spread_of_parts(
+    mean: float,
+    size: tuple[int, int, int, int],
+    by_run: Between,
+    by_subject: Between,
+    v_x: float,
+    overlap: float,
+) -> Spread:
+    """The spread from its variances; at least one of the two factors has varied.
+
+    Args:
+      mean: of the scores.
+      size: numbers of runs, subsets, subjects and groups.
+      by_run, by_subject, v_x, overlap: see
+        :func:`semiseg.analysis.satterthwaite.sum_of_variances`.
+
+    >>> by_run = Between(0.01, 2, 0.0)
+    >>> s = spread_of_parts(0.8, (3, 3, 20, 0), by_run, Between(0.0044, 19, 0.0), 0.0, 0.0)
+    >>> round(s.error, 2)
+    0.12
+    """
+    variance, df = sum_of_variances(by_run, by_subject, v_x, overlap)
     lopsided = 0.0
     largest = max(variance, by_subject.variance)
     if largest > 0:
@@ -172,66 +201,56 @@ def _by_group(
     return u_JS @ member_SG, weight_S @ member_SG
 
 
-def _sum_of_variances(
-    by_run: Between, by_subject: Between, v_x: float, overlap: float
-) -> tuple[float, float]:
-    """V_A + V_C - V_X, with what overlapping subsets hide, and Satterthwaite's degrees of freedom.
-
-    For these V_A is taken 1 + 2/a + 6/a³ times as large: with one or two degrees of freedom it is
-    so often far too small that the plain formula covers 0.90 or 0.92 instead of 0.95 (2 or 3
-    subsets, all effects alike).
-    """
-    a = by_run.df
-    c = by_subject.df
-    v_a = by_run.variance
-    v_c = by_subject.variance
-    if not a or not c:
-        hidden = (a + 1) * overlap / (1 - overlap) * v_a
-        return v_a + v_c + hidden, max(a, c)
-    v_a += (a + 1) * overlap / (1 - overlap) * max(v_a - v_x, 0)
-    total = v_a + v_c - v_x
-    if total <= v_x:
-        return v_x, a * c
-    wide = v_a * (1 + 2 / a + 6 / a**3)
-    sum_of_wide = max(wide + v_c - v_x, v_x)
-    df = sum_of_wide**2 / (wide**2 / a + v_c**2 / c + v_x**2 / (a * c))
-    return total, max(a, df)
-
-
 def mean_interval(
-    values_RS: np.ndarray, subset_R: Sequence[Any], *, level: float = 0.95
+    values_RS: np.ndarray,
+    subset_R: Sequence[Any],
+    *,
+    level: float = 0.95,
+    bounds: tuple[float, float] = UNBOUNDED,
 ) -> Interval:
     """Interval of the mean score over label subsets, seeds and subjects.
 
-    It is Student's, each side as far as Hall's where subjects' scores are skewed
-    (:func:`semiseg.analysis.skewness.limits`). A factor with one member does not vary, so the
-    interval says nothing about it: see :attr:`Interval.covers`. All NaN without scores.
+    It is Student's, with a longer side where the scores of subjects are skewed
+    (:func:`semiseg.analysis.skewness.limits`). Where scores have two bounds it is Student's on the
+    logit scale (:func:`semiseg.analysis.bounded.logit_ends`). A factor with one member does not
+    vary, so the interval says nothing about it: see :attr:`Interval.covers`. All NaN without
+    scores.
 
     Args:
       values_RS, subset_R: see :func:`spread`.
       level: share of such intervals that hold the true mean.
+      bounds: smallest and largest possible score; the ends stay within them. Leave them out for a
+        difference, so that the interval goes with :func:`mean_test`.
 
     >>> interval = mean_interval(np.array([[0.7, 0.8, 0.9]]), ["a"])
     >>> f"{interval.mean:.2f} [{interval.low:.2f}, {interval.high:.2f}] over {interval.covers}"
     '0.80 [0.55, 1.05] over subjects'
+    >>> interval = mean_interval(np.array([[0.7, 0.8, 0.9]]), ["a"], bounds=(0.0, 1.0))
+    >>> f"[{interval.low:.2f}, {interval.high:.2f}]"
+    '[0.50, 1.00]'
     """
-    s = spread(values_RS, subset_R)
-    below = 0.0
-    above = 0.0
-    if not np.isnan(s.df):
-        quantile = scipy.stats.t.ppf((1 + level) / 2, s.df)
-        steps_below, steps_above = skewness.limits(quantile, s.skewness)
-        below = float(steps_below * s.error)
-        above = float(steps_above * s.error)
+    return interval_of(spread(values_RS, subset_R), level, bounds)
+
+
+def interval_of(s: Spread, level: float, bounds: tuple[float, float]) -> Interval:
+    """:func:`mean_interval` of a mean whose spread is known."""
     size = (s.n_runs, s.n_subsets, s.n_subjects, s.n_groups)
-    return Interval(s.mean, s.mean - below, s.mean + above, *size)
+    if np.isnan(s.df):
+        return Interval(s.mean, s.mean, s.mean, *size)
+    quantile = float(scipy.special.stdtrit(s.df, (1 + level) / 2))
+    if has_two_sides(bounds):
+        return Interval(s.mean, *logit_ends(s.mean, s.error, quantile, bounds), *size)
+    below, above = skewness.limits(quantile, s.skewness)
+    low = max(s.mean - below * s.error, bounds[0])
+    high = min(s.mean + above * s.error, bounds[1])
+    return Interval(s.mean, low, high, *size)
 
 
 def mean_test(values_RS: np.ndarray, subset_R: Sequence[Any]) -> float:
     """Two-sided p-value of "the mean is zero" for other label subsets, seeds and subjects.
 
-    It is the test that goes with :func:`mean_interval`: the larger one of Student's and Hall's. NaN
-    where nothing could vary.
+    It is the test that goes with :func:`mean_interval` without bounds. NaN where nothing could
+    vary.
 
     >>> round(mean_test(np.array([[0.01, 0.02, 0.03]]), ["a"]), 3)
     0.074

@@ -140,7 +140,7 @@ def subgroup_scores(
     """
     subjects, values_RS = scores_of(s, cell.runs, class_)
     rows, subset_R = replicates(cell.runs)
-    low, high = METRICS[s.metric].bounds
+    bounds = METRICS[s.metric].bounds
     design = design_of(cell.runs, subset_R, subjects)
     result = []
     for name, members in groups.items():
@@ -148,7 +148,6 @@ def subgroup_scores(
         if np.count_nonzero(columns) < FEWEST:
             continue
         part = design.of(np.ones(len(rows), bool), columns)
-        interval = mean_interval(values_RS[rows][:, columns], part)
-        bounded = interval._replace(low=max(interval.low, low), high=min(interval.high, high))
-        result.append(Subgroup(name, bounded))
+        interval = mean_interval(values_RS[rows][:, columns], part, bounds=bounds)
+        result.append(Subgroup(name, interval))
     return result

@@ -18,13 +18,13 @@ from semiseg.report.format import count
 NOTABLE_SHARE = 0.1
 """Overlap of label subsets from which the page speaks of it: an interval of three subsets is then
 15 % wider."""
-COVERS = {"subjects": {10: 0.81}, "groups": {4: 0.78, 7: 0.87}}
+COVERS = {"subjects": {10: 0.81}, "groups": {4: 0.84, 7: 0.90}}
 """Number of subjects, or groups, → lowest simulated coverage of a 95 % interval with three to five
 label subsets, where it is below 0.93: where some subjects fail (experiments/results/coverage.csv).
 """
-SHARED_COVERS = {0.33: 0.92, 0.5: 0.91, 0.75: 0.90}
-"""Share of a label subset that another one has as well → lowest simulated coverage of a 95 %
-interval of a difference with three label subsets (128 of 394, 8 of 16 and 6 of 8 subjects).
+LARGEST_SHARE = 0.75
+"""Largest share of a label subset that another one has as well for which intervals were simulated:
+subsets of 6 of 8 subjects, where they cover 0.93 and more with three subsets.
 """
 FEW_CLUSTERS = 19
 """Subjects, or groups, up to which the page speaks of it."""
@@ -126,27 +126,16 @@ def sentence(fact: DesignLimit) -> str:
         case LookAlikes():
             return _look_alikes_text(fact)
         case SharedSubjects():
-            return (
+            text = (
                 f"Two label subsets of {fact.labels} have {100 * fact.share:.0f} % of their "
                 f"{fact.unit} in common, so they differ less than other {fact.unit} would make "
-                f"them differ. Intervals and tests are corrected for it; with three such subsets, "
-                f"a 95 % interval of a difference still covers {_shared_coverage(fact.share)} in "
-                f"simulations."
+                f"them differ. Intervals and tests are corrected for it"
             )
+            if fact.share > LARGEST_SHARE:
+                return f"{text}, which was simulated up to {100 * LARGEST_SHARE:.0f} % only."
+            return f"{text}."
         case FewClusters():
             return _few_clusters_text(fact)
-
-
-def _shared_coverage(share: float) -> str:
-    """The coverage simulated for the smallest share that is no smaller.
-
-    >>> _shared_coverage(0.32), _shared_coverage(0.8)
-    ('as little as 0.92', 'less than 0.90')
-    """
-    as_large = [simulated for simulated in SHARED_COVERS if simulated >= share]
-    if not as_large:
-        return f"less than {SHARED_COVERS[max(SHARED_COVERS)]:.2f}"
-    return f"as little as {SHARED_COVERS[min(as_large)]:.2f}"
 
 
 def _few_clusters_text(fact: FewClusters) -> str:

@@ -139,8 +139,9 @@ def _intervals(s: Study) -> str:
     return (
         f"95 % intervals for other {covered(s)}: Student's, with the variance of two crossed "
         "clusters (runs by label subset; subjects, or groups of look-alike subjects), "
-        "Satterthwaite's degrees of freedom, and sides that follow the skewness of the subjects' "
-        f"scores. {_coverage(s)} A factor with one member does not vary, so no interval covers it. "
+        "Satterthwaite's degrees of freedom; means of a score with two bounds, such as Dice, on "
+        "the logit scale, distances and differences with a longer side where subjects' scores are "
+        f"skewed. {_coverage(s)} A factor with one member does not vary, so no interval covers it. "
         "Point at an interval to see what it covers."
     )
 
@@ -157,10 +158,9 @@ def _coverage(s: Study) -> str:
 
 _COVERAGE = (
     "In simulations with 3 or more label subsets and at least 20 subjects (22 groups, where there "
-    "are groups) they contain the truth in 93 to 98 of 100 cases, whatever the kind of score. It "
-    "is less with fewer subjects (81 with 10, where some of them fail), with label subsets that "
-    "overlap (90 for a difference with 3 subsets) and with 2 label subsets (88 for a difference); "
-    "see experiments/results/coverage.csv."
+    "are groups) they contain the truth in 92 to 98 of 100 cases, whatever the kind of score. It "
+    "is less with fewer subjects (81 with 10, where some of them fail; 84 with 4 groups and 90 "
+    "with 7) and with 2 label subsets (88 for a difference); see experiments/results/coverage.csv."
 )
 
 

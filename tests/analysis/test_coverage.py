@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.special
 import scipy.stats
 
 from semiseg.analysis import skewness
@@ -77,11 +78,11 @@ def test_skewed_scores_of_one_model():
         interval = mean_interval(x, [0])
         hits += interval.low <= truth <= interval.high
         plain += abs(x.mean() - truth) <= scipy.stats.t.ppf(0.975, 19) * scipy.stats.sem(x[0])
-    assert plain / 1000 < 0.89 and 0.92 < hits / 1000 < 0.97
+    assert plain / 1000 < 0.89 and 0.91 < hits / 1000 < 0.97
 
 
 def test_test_and_interval_say_the_same():
-    """p < 0.05 exactly where zero is outside. Catches Hall's transformation in one of the two."""
+    """p < 0.05 exactly where zero is outside. Catches the skewness in one of the two alone."""
     rng = np.random.default_rng(1)
     decisions = []
     for _ in range(400):
@@ -95,15 +96,19 @@ def test_test_and_interval_say_the_same():
 
 
 def test_committed_coverage_is_within_bounds():
-    """The record behind the page: 0.93 to 0.97 with three to five subsets and enough clusters."""
+    """The record behind the page: 0.93 to 0.97 (0.98 with its error) for every kind of score with
+    three to five subsets, but where ten subjects or four groups of them fail.
+    """
     rows = list(csv.DictReader((ROOT / "experiments" / "results" / "coverage.csv").open()))
     assert all(int(row["tables"]) >= 1000 for row in rows)
-    for row in rows:
-        clusters = int(row["groups"]) or int(row["subjects"])
+    of_scores = [row for row in rows if row["scores"] in ("Dice", "failing Dice", "HD95")]
+    for row in of_scores:
         if not row["what"].startswith("interval") or int(row["subsets"]) < 3:
             continue
-        if int(row["pool"]) == 0 and clusters >= 60:
-            assert 0.925 <= float(row["rate"]) <= 0.99, row
+        if row["subjects"] == "10" and row["scores"] == "failing Dice":
+            assert 0.87 <= float(row["rate"]) <= 0.97, row
+        else:
+            assert 0.925 <= float(row["rate"]) <= 0.98, row
 
 
 # ------------------------------------------------------------------ clusters
@@ -188,12 +193,13 @@ def test_label_equivalence_takes_the_overlap_of_the_budgets_compared():
 # ------------------------------------------------------------------ where facts come from
 def test_nuclei_are_sixty_groups_and_share_their_pool():
     """The committed study: 164 images in 60 groups, 128 of 394 labels. Catches runs of a table
-    whose groups nobody looks up; the interval at 4 labels was [0.56, 0.79] before.
+    whose groups nobody looks up (the interval at 4 labels is then [0.57, 0.77]), and a skewness
+    that makes it far too wide ([0.37, 0.84]).
     """
     s = study(load_runs(ROOT / "experiments" / "results" / "label_efficiency.csv"), split="test")
     interval = s.cells["supervised", 4].interval
     assert (interval.n_subjects, interval.n_groups) == (164, 60)
-    assert interval.low < 0.54 and interval.high > 0.82
+    assert 0.50 < interval.low < 0.53 and 0.80 < interval.high < 0.83
     assert all(c.difference.n_groups == 60 for c in s.comparisons)
     design = design_of(s.cells["supervised", 128].runs, ["0"], list(embedded.groups())[:3])
     assert design.share == pytest.approx(128 / 394)
@@ -251,14 +257,48 @@ def test_a_power_law_is_not_followed_too_far():
     assert curve_interval(four, range(3), [4, 16, 64, 128], [512])[1]
 
 
-def test_hall_by_hand():
-    """g(1) with A = 0.6: 1 + 0.2 + 0.36/27 + 0.1. Catches a wrong coefficient; the far end stops
-    where the cubic bends.
+def test_skewness_by_hand():
+    """1.5 · 0.4 · (1 + 2 · 2²) / 6 = 0.9. Catches a wrong coefficient and the wrong side; beyond
+    three standard errors the correction grows no more.
     """
-    assert skewness.transform(1.0, 0.6) == pytest.approx(1 + 0.2 + 0.36 / 27 + 0.1)
-    assert skewness.limits(3.0, 0.6) == pytest.approx((3.0, 5.0))
-    assert skewness.limits(3.0, -0.6) == pytest.approx((5.0, 3.0))
+    assert skewness.limits(2.0, 0.4) == pytest.approx((2.0, 2.9))
+    assert skewness.limits(2.0, -0.4) == pytest.approx((2.9, 2.0))
+    assert skewness.limits(5.0, -0.4) == pytest.approx((5.0 + 0.1 * 19, 5.0))
     assert skewness.limits(2.0, 0.0) == (2.0, 2.0)
+
+
+@pytest.mark.parametrize("quantile", [0.5, 2.0, 2.9, 3.1, 12.7])
+@pytest.mark.parametrize("skew", [0.4, -0.4, 2.0, 0.0])
+def test_statistic_at_the_end_of_an_interval_is_its_quantile(quantile, skew):
+    """Catches a p-value that does not go with the interval."""
+    below, above = skewness.limits(quantile, skew)
+    steps = skewness.smaller(np.array([below, -above]), skew)
+    assert steps == pytest.approx([quantile, quantile])
+
+
+def test_interval_of_a_bounded_score_is_students_on_the_logit_scale():
+    """Catches a wrong derivative of the logit, bounds taken for 0 and 1, and an end beyond them."""
+    y = np.array([[0.7, 0.8, 0.86, 0.9, 0.94]])
+    mean = y.mean()
+    stretched = scipy.stats.t.ppf(0.975, 4) * scipy.stats.sem(y[0]) / (mean * (1 - mean))
+    ends = scipy.special.expit(scipy.special.logit(mean) + np.array([-stretched, stretched]))
+    interval = mean_interval(y, [0], bounds=(0.0, 1.0))
+    assert interval[1:3] == pytest.approx(ends)
+    percent = mean_interval(100 * y, [0], bounds=(0.0, 100.0))
+    assert percent[1:3] == pytest.approx(100 * ends)
+    two = mean_interval(np.array([[0.8, 0.99]]), [0], bounds=(0.0, 1.0))
+    assert 0 <= two.low < 0.8 and 0.99 < two.high <= 1
+    assert mean_interval(np.array([[1.0, 1.0]]), [0], bounds=(0.0, 1.0))[:3] == (1, 1, 1)
+
+
+def test_few_groups_take_their_degrees_of_freedom():
+    """Five subsets alike on four groups, one of which holds most subjects: the groups' degrees of
+    freedom count. Catches those of the subsets as the least, with which an interval covers 0.78.
+    """
+    group_S = tuple("aaaaaabcd")
+    y = np.tile([0.1] * 6 + [0.5, 0.8, 0.9], (5, 1))
+    s = spread(y, Design(list("vwxyz"), group_S))
+    assert s.df == pytest.approx(s.between_subjects.df) and s.df < 2
 
 
 def test_tests_by_subject_count_groups():
