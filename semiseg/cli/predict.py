@@ -14,6 +14,8 @@ from semiseg.cli.arguments import (
     Flag,
     Flags,
 )
+from semiseg.data.dicom_files import files_under, is_dicom
+from semiseg.data.dicom_input import inputs_of, is_series, mask_name
 from semiseg.data.images import is_image
 from semiseg.errors import UserError
 
@@ -21,10 +23,15 @@ COMMAND = Command(
     "predict",
     """Segment every PNG, TIFF and NIfTI file of a folder (or one file) with a run, or with what
     `semiseg export` made of it. A mask has its image's name, format, size, and affine or
-    resolution; its values are the classes, 0 for background. Images of a test set that is known
-    here are predicted, and its ledger gets a line.""",
+    resolution; its values are the classes, 0 for background. The mask of a DICOM series is a DICOM
+    SEG. Images of a test set that is known here are predicted, and its ledger gets a line.""",
     (
-        Flag("input", "a folder of images, or one image (must be given)", ..., value="DIR"),
+        Flag(
+            "input",
+            "a folder of images or of DICOM series, or one image (must be given)",
+            ...,
+            value="DIR",
+        ),
         Flag("output", "where the masks go (must be given)", ..., value="DIR"),
         Flag(
             "probabilities",
@@ -34,6 +41,7 @@ COMMAND = Command(
             False,
             value="",
         ),
+        Flag("nifti", "also write the mask of a DICOM series as NIfTI", False, value=""),
         PLUGIN,
     ),
     operands="RUN",
@@ -65,8 +73,12 @@ def _predict(operands: list[str], flags: Flags) -> int:
     failed = 0
     for file in files:
         mask = target / file.name
+        if is_series(file):
+            mask = target / mask_name(file, source)
         try:
-            shares = predictor.predict_file(file, mask, options["probabilities"]).shares
+            shares = predictor.predict_file(
+                file, mask, options["probabilities"], options["nifti"]
+            ).shares
         except UserError as error:
             print(f"semiseg: error: {error}", file=sys.stderr)
             failed += 1
@@ -85,5 +97,17 @@ def images_of(source: Path) -> list[Path]:
         return [source]
     files = sorted(path for path in source.iterdir() if is_image(path))
     if not files:
-        raise UserError(f"{source}: holds no PNG, TIFF or NIfTI file")
+        files = series_of(source)
+    if not files:
+        raise UserError(f"{source}: holds no PNG, TIFF or NIfTI file, and no DICOM series")
     return files
+
+
+def series_of(source: Path) -> list[Path]:
+    """The folders of DICOM series below a folder, in their order."""
+    if not any(is_dicom(path) for path in files_under(source)):
+        return []
+    inputs = inputs_of(source)
+    for note in inputs.notes:
+        print(f"note: {note}", file=sys.stderr)
+    return list(inputs.folders)

@@ -5,9 +5,14 @@ What an import refuses is refused here in the same words.
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
+from semiseg.data import dicom_seg
 from semiseg.data.dicom_files import is_dicom
 from semiseg.data.dicom_scan import DicomScan, read_scan
 from semiseg.data.dicom_series import find_series
@@ -55,9 +60,7 @@ def mask_name(folder: Path, source: Path) -> str:
     ('p1_ct.dcm', 'in.dcm')
     """
     parts = folder.relative_to(source).parts
-    if not parts:
-        return f"{folder.resolve().name}.dcm"
-    name = "_".join(parts)
+    name = "_".join(parts) or folder.resolve().name
     return f"{name.removesuffix('.dcm')}.dcm"
 
 
@@ -88,3 +91,67 @@ def read_input(path: Path, plane: str = "") -> DicomScan:
     if not plane:
         plane, _ = acquisition_plane([scans[0].stack().grid])
     return read_scan(scans[0], plane)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class SeriesScan:
+    """A series as the scan of a prediction, like :class:`semiseg.data.images.Scan`.
+
+    Attributes:
+      path: of its folder or file.
+      scan: its voxels and geometry.
+      names: of the classes, background first.
+      with_nifti: write masks as NIfTI, too.
+    """
+
+    path: Path
+    scan: DicomScan
+    names: tuple[str, ...]
+    with_nifti: bool = False
+    is_volume = True
+
+    @property
+    def slices(self) -> np.ndarray:
+        """``(D, H, W, 1)``."""
+        return self.scan.image
+
+    @property
+    def spacing(self) -> tuple[float, ...]:
+        """Of D, H and W, mm."""
+        return self.scan.spacing
+
+    @property
+    def affine(self) -> np.ndarray:
+        """``(4, 4)``: index (d, h, w, 1) to RAS mm."""
+        return self.scan.affine
+
+    def write_mask(self, mask: np.ndarray, target: Path, classes: int) -> None:
+        """Write a mask ``(D, H, W)`` uint8 as a DICOM SEG of the series.
+
+        The names of the ``classes`` are the scan's own.
+        """
+        del classes
+        dicom_seg.write_segmentation(mask, self.scan, self.names, target)
+        if self.with_nifti:
+            voxels = self.scan.turn.to_file(mask)
+            dicom_seg.write_volume(voxels, self.scan, self.names, _nifti_path(target))
+
+    def write_probabilities(
+        self, probability: np.ndarray, target: Path, classes: Sequence[str]
+    ) -> None:
+        """Write probabilities ``(D, H, W, K)`` float32 as a NIfTI of four dimensions."""
+        voxels = self.scan.turn.to_file(probability)
+        dicom_seg.write_volume(voxels, self.scan, classes, target)
+
+    def probabilities_path(self, folder: Path, mask: str = "") -> Path:
+        """Where the probabilities go in a folder of masks; ``mask`` is the mask's name there."""
+        return folder / f"{Path(mask or self.path.name).stem}_probabilities.nii.gz"
+
+
+def _nifti_path(target: Path) -> Path:
+    """The NIfTI beside a DICOM SEG.
+
+    >>> _nifti_path(Path("masks/p1.ct.dcm")).as_posix()
+    'masks/p1.ct.nii.gz'
+    """
+    return target.with_name(f"{target.stem}.nii.gz")

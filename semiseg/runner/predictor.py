@@ -13,6 +13,7 @@ import numpy as np
 
 from semiseg import config
 from semiseg.config import Trial
+from semiseg.data.dicom_input import SeriesScan, is_series, read_input
 from semiseg.data.frame import Frame
 from semiseg.data.guard import Guard
 from semiseg.data.images import Scan, read_scan
@@ -202,34 +203,44 @@ class Predictor:
         return self.guard.look_at_hashes(hashes, reason)
 
     def predict_file(
-        self, source: Path, target: Path, with_probabilities: bool = False
+        self,
+        source: Path,
+        target: Path,
+        with_probabilities: bool = False,
+        with_nifti: bool = False,
     ) -> Prediction:
         """Segment one file into another of the same format and geometry.
 
         Args:
-          source: a PNG, TIFF or NIfTI file.
-          target: the mask's file.
+          source: an image file, or the folder of one DICOM series.
+          target: the mask's file; a DICOM SEG for a series.
           with_probabilities: also write the class probabilities beside the mask, see
             :meth:`semiseg.data.images.Scan.write_probabilities`.
+          with_nifti: also write the mask of a series as NIfTI.
 
         Raises:
           UserError: the file cannot be read or does not fit the network, naming it.
         """
         try:
-            return self._predict_file(source, target, with_probabilities)
+            return self._predict_file(source, target, with_probabilities, with_nifti)
         except UserError:
             raise
         except Exception as error:  # image libraries raise anything on a damaged file
             reason = (str(error).splitlines() or [""])[0][:120] or type(error).__name__
             raise UserError(f"{source}: cannot be segmented ({reason})") from error
 
-    def _predict_file(self, source: Path, target: Path, with_probabilities: bool) -> Prediction:
-        scan = self._read(source)
+    def _predict_file(
+        self, source: Path, target: Path, with_probabilities: bool, with_nifti: bool
+    ) -> Prediction:
+        scan = self._read(source, with_nifti)
         self._check(scan)
         if with_probabilities:
             maps = self.maps(scan.slices, volume=scan.is_volume)
             whole = np.stack(maps) if scan.is_volume else maps[0]
-            scan.write_probabilities(whole, scan.probabilities_path(target.parent), self.classes)
+            place = scan.probabilities_path(target.parent)
+            if isinstance(scan, SeriesScan):
+                place = scan.probabilities_path(target.parent, target.name)
+            scan.write_probabilities(whole, place, self.classes)
             mask = whole.argmax(-1).astype(np.uint8)
         else:
             masks = self.masks(scan.slices, volume=scan.is_volume)
@@ -238,13 +249,15 @@ class Predictor:
         counts = np.bincount(mask.ravel(), minlength=len(self.classes))
         return Prediction(mask, counts / mask.size)
 
-    def _read(self, source: Path) -> Scan:
+    def _read(self, source: Path, with_nifti: bool = False) -> Scan | SeriesScan:
+        if is_series(source):
+            return SeriesScan(source, read_input(source), self.classes, with_nifti)
         channels = "rgb"
         if self.channels == 1:
             channels = "grey"
         return read_scan(source, channels)
 
-    def _check(self, scan: Scan) -> None:
+    def _check(self, scan: Scan | SeriesScan) -> None:
         if self.frame.depth and not scan.is_volume:
             raise UserError(
                 f"{scan.path}: is a 2D picture, and the network takes volumes: save it as NIfTI"
