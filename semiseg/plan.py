@@ -108,7 +108,7 @@ def plan(
       >>> fingerprint = {
       ...     "classes": ["background", "nucleus"],
       ...     "channels": 3,
-      ...     "counts": {"train": {"records": 400}},
+      ...     "counts": {"train": {"images": 400}},
       ...     "splits": {"train": train},
       ... }
       >>> decided = plan(fingerprint, memory_gb=2.0, width=16)
@@ -166,7 +166,7 @@ def _facts(fingerprint: Mapping[str, Any], dims: int) -> _Facts:
         size=list(train["size_median"]),
         spacing=list(train["spacing_median"]),
         unit=fingerprint.get("unit", "voxel"),
-        records=counts["records"],
+        records=counts["images"],
         presence=train.get("class_presence", {}),
         one_way=train.get("one_way", {}),
         channels=fingerprint["channels"],

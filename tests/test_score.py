@@ -14,6 +14,7 @@ from semiseg.analysis.load import load_runs
 from semiseg.analysis.study import study
 from semiseg.cli.main import main
 from semiseg.data import importing, store
+from semiseg.data.frame import Frame
 from semiseg.errors import UserError
 from semiseg.run_folder import RunFolder
 from semiseg.runner.external import Masked, score_masks
@@ -130,7 +131,7 @@ def test_slices_and_pictures_are_read(suffix, hearts, tmp_path):
     _, root = hearts
     folder = tmp_path / "masks"
     folder.mkdir()
-    for case in store.read_split("hearts", "val", root):
+    for case in Frame(8).scans(store.read_split("hearts", "val", root), "hearts"):
         if suffix == ".png":
             Image.fromarray(case.label).save(folder / f"{case.name}.png")
         else:
@@ -422,7 +423,7 @@ VOLUMES = {
     ),
     "spacing": (
         lambda voxels, affine: (voxels, np.diag([3.0, 10.0, 2.4, 1.0])),
-        "has voxels of 10 × 3 × 2.4 mm, its scan of 5 × 1.5 × 1.2",
+        "has voxels of 10 × 2.4 × 3 mm, its scan of 5 × 1.2 × 1.5",
     ),
     "axes": (
         lambda voxels, affine: (voxels.transpose(2, 1, 0), np.diag([1.2, 5.0, 1.5, 1.0])),
@@ -434,7 +435,7 @@ VOLUMES = {
     ),
     "shift": (
         lambda voxels, affine: (np.roll(voxels, 5, axis=2), affine),
-        "shifted by 5 columns",
+        "shifted by -5 rows",
     ),
 }
 
@@ -486,9 +487,12 @@ def test_a_method_of_our_own_is_refused(name, root, tmp_path):
 def test_a_missing_slice_is_named(hearts, tmp_path, capsys):
     """Catches a subject of which one slice is missing that is said to have no mask at all."""
     _, root = hearts
-    masks = masks_of("hearts", root, tmp_path / "m")
+    masks = tmp_path / "m"
+    masks.mkdir()
     (training, *_) = store.read_split("hearts", "train", root)
-    np.save(masks / f"{training.name}.npy", training.label)
+    for case in Frame(8).scans([training, *store.read_split("hearts", "val", root)], "hearts"):
+        if case.subject != training.subject or case.index == 0:
+            np.save(masks / f"{case.name}.npy", case.label)
     lost = sorted(masks.glob("h6*.npy"))[2]
     lost.unlink()
     message = f"subjects are missing: h6 lacks 1 of 6 masks: {lost.stem}"

@@ -42,6 +42,13 @@ def ball(seed: int) -> tuple[np.ndarray, np.ndarray]:
     ).astype(np.int16), mask.astype(np.uint8)
 
 
+def coronal(voxels: np.ndarray) -> np.ndarray:
+    """A file's axes x to the right, y to anterior, z to superior as a viewer shows coronal slices:
+    to posterior, to inferior, to the left.
+    """
+    return voxels.transpose(1, 2, 0)[::-1, ::-1, ::-1]
+
+
 @pytest.fixture(scope="module")
 def scans(tmp_path_factory):
     """Folder and store root of 4 + 1 + 1 volumes in splits, the fourth of them not annotated."""
@@ -138,12 +145,7 @@ def test_a_run_on_volumes_scores_what_predict_writes(scans, trial, tmp_path):
         == 0
     )
     np.testing.assert_array_equal(
-        np.moveaxis(
-            np.asarray(nibabel.load(tmp_path / "masks" / "p4.nii.gz").dataobj),
-            1,
-            0,
-        ),
-        known,
+        coronal(np.asarray(nibabel.load(tmp_path / "masks" / "p4.nii.gz").dataobj)), known
     )
     assert np.load(tmp_path / "run" / "examples.npz")["image"].shape[1:] == (12, 12)
 
@@ -164,13 +166,9 @@ def test_pools_hold_volumes_and_hide_labels(scans, trial):
     for case in training.cases:
         np.testing.assert_array_equal(
             case.image[..., 0],
-            np.moveaxis(
-                ball(int(case.subject[1]))[0],
-                1,
-                0,
-            ),
+            coronal(ball(int(case.subject[1]))[0]),
         )
-        assert case.spacing == (5.0, 1.0, 1.5)
+        assert case.spacing == (5.0, 1.5, 1.0)
     shown = np.array([c.subject in budget.subjects for c in training.cases])
     image = np.asarray(made.image_NHWC[..., 0], int)[shown]
     label = np.asarray(made.label_NHW)

@@ -53,13 +53,13 @@ def _pixel_problems(
     progress: bool,
     say: Callable[[str], None] | None,
 ) -> list[str]:
-    """Problems of the cases, which are added to ``seen``; the first that can be read sets channels
-    and dtype for all.
+    """Problems of the cases, which are added to ``seen``; the first that can be read sets the
+    number of channels for all.
     """
     problems: list[str] = []
     subjects: set[str] = set()
     masks = 0
-    expected: tuple[int, str] | None = None
+    channels = 0
     refs: list[tuple[str, CaseRef]] = []
     for split in SPLITS:
         refs += [(split, ref) for ref in files.splits.get(split, ())]
@@ -69,10 +69,9 @@ def _pixel_problems(
         except UserError as error:
             problems.append(str(error))
             continue
-        if expected is None:
-            expected = (case.image.shape[-1], case.image.dtype.name)
-        problems += case_problems(case, files.classes, *expected, ref.path, ref.label_path)
-        if case.image.ndim == 3 and case.image.size:
+        channels = channels or case.image.shape[-1]
+        problems += case_problems(case, files.classes, channels, ref.path, ref.label_path)
+        if case.image.ndim in (3, 4) and case.image.size:
             seen.add(split, case, ref.path)
         subjects.add(case.subject)
         masks += case.label is not None
@@ -108,13 +107,13 @@ def check_store(
     first_split: dict[str, str] = {}
     for split in ("train", "val"):
         try:
-            cases = store.read_split(name, split, root)
+            cases = store.open_split(name, split, root)
         except UserError as error:
             problems.append(str(error))
             continue
         for case in cases:
             where = f"{name}/{split}/{case.name}"
-            problems += case_problems(case, info.classes, info.channels, info.dtype, where)
+            problems += case_problems(case, info.classes, info.channels, where)
             if first_split.setdefault(case.subject, split) != split:
                 problems.append(
                     f"{where}: subject {case.subject} is in train too; correct the splits and "

@@ -30,7 +30,7 @@ def card(
     """
     classes = facts["classes"]
     numbers = facts["counts"].values()
-    images = sum(number["records"] for number in numbers)
+    images = sum(number["images"] for number in numbers)
     subjects = sum(number["subjects"] for number in numbers)
     listed = ", ".join(f"{value} {label}" for value, label in enumerate(classes))
     lines = [
@@ -56,7 +56,7 @@ def _split_table(facts: Mapping[str, Any], counts: Mapping[str, PixelCounts]) ->
         "|---|---|---|---|---|---|---|---|",
     ]
     for split, number in facts["counts"].items():
-        columns = ("subjects", "annotated", "volumes", "records")
+        columns = ("subjects", "annotated", "volumes", "images")
         row = " | ".join(str(number[column]) for column in columns)
         pixels = "not looked at | | |"
         if split in counts:

@@ -151,12 +151,11 @@ def table(facts: dict[str, Any]) -> str:
         f"licence: {facts['license']}",
         f"cite: {facts['citation']}",
         "",
-        f"{'split':<6} {'records':>8} {'volumes':>8} {'subjects':>9} {'annotated':>10}",
+        f"{'split':<6} {'images':>8} {'volumes':>8} {'subjects':>9} {'annotated':>10}",
     ]
     for split, n in facts["counts"].items():
         lines.append(
-            f"{split:<6} {n['records']:>8} {n['volumes']:>8} {n['subjects']:>9} "
-            f"{n['annotated']:>10}"
+            f"{split:<6} {n['images']:>8} {n['volumes']:>8} {n['subjects']:>9} {n['annotated']:>10}"
         )
     for split, described in facts["splits"].items():
         lines += ["", *_split_lines(split, described, facts["unit"])]
@@ -190,5 +189,5 @@ def _split_lines(split: str, described: dict[str, Any], unit: str) -> list[str]:
         )
     groups = described["groups"]
     if groups:
-        lines.append(f"  groups     {len(groups)}, of 1 to {max(groups.values())} records")
+        lines.append(f"  groups     {len(groups)}, of 1 to {max(groups.values())} images")
     return lines

@@ -79,7 +79,8 @@ def _facts() -> tuple[dict[str, dict[str, int]], str]:
     counts: dict[str, dict[str, int]] = {}
     for split in SPLITS:
         number = len(_load(f"{split}_name")[0])
-        counts[split] = dict.fromkeys(("records", "volumes", "subjects", "annotated"), number)
+        kinds = ("records", "images", "volumes", "subjects", "annotated")
+        counts[split] = dict.fromkeys(kinds, number)
     return counts, file_hash(FILE)
 
 

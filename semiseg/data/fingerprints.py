@@ -1,7 +1,7 @@
 """What an import writes down of every image, so that copies are found later without its pixels:
 ``fingerprints.npz`` in the folder of a data set.
 
-    split, subject, name, labelled    of each record
+    split, subject, name, labelled    of each picture and each slice of a volume
     hash                              64 bits of a hash of its pixels
     description                       (16, 16) int8, see near_duplicates.py
 
@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from semiseg.data import near_duplicates
+from semiseg.data.frame import planes
 from semiseg.data.info import StoreInfo
 
 if TYPE_CHECKING:
@@ -31,11 +32,11 @@ EMBEDDED = Path(__file__).parent / "nuclei" / FILE
 
 
 class Hashes(NamedTuple):
-    """A row for each record of a data set.
+    """A row for each picture and each slice of a data set.
 
     Attributes:
       splits, subjects, names: ``(N,)`` str.
-      labelled: ``(N,)`` bool, whether the record has a mask.
+      labelled: ``(N,)`` bool, whether it has a mask.
       hashes: ``(N,)`` uint64 of :func:`pixel_hash`; 0 for an image of one grey level.
     """
 
@@ -97,12 +98,13 @@ class Collector:
         self._descriptions: list[np.ndarray] = []
 
     def add(self, split: str, case: Case, path: str = "") -> None:
-        """Add a case; ``path`` is what a message calls it."""
-        labelled = case.label is not None
-        row = (split, case.subject, case.name, labelled, pixel_hash(case.image))
-        self._rows.append(row)
-        self._paths.append(path or f"{split}/{case.name}")
-        self._descriptions.append(near_duplicates.description(case.image))
+        """Add a picture, or the slices of a volume; ``path`` is what a message calls it."""
+        for plane in planes(case):
+            labelled = plane.label is not None
+            row = (split, plane.subject, plane.name, labelled, pixel_hash(plane.image))
+            self._rows.append(row)
+            self._paths.append(path or f"{split}/{plane.name}")
+            self._descriptions.append(near_duplicates.description(plane.image))
 
     @property
     def hashes(self) -> Hashes:

@@ -1,37 +1,54 @@
-"""Image files: PNG, TIFF and NIfTI as arrays, and masks and probabilities back as such files."""
+"""Image files as arrays, the same for an import and a prediction; and masks and probabilities back
+as such files.
+
+Pictures are read by :mod:`semiseg.data.pictures`, volumes by :mod:`semiseg.data.nifti` and
+:mod:`semiseg.data.sitk_files`. A volume comes in the orientation of
+:mod:`semiseg.data.orientation`.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 
+from semiseg.data import nifti, orientation, pictures, sitk_files
+from semiseg.data.nifti import Header
+from semiseg.data.orientation import Orientation
+from semiseg.data.pictures import read_mask_picture, read_picture
+from semiseg.data.source import Pixels, first_line, stored_numbers
 from semiseg.errors import UserError
 
-SUFFIXES = (".nii.gz", ".nii", ".png", ".tif", ".tiff")
-VOLUME_SUFFIXES = (".nii.gz", ".nii")
+VOLUME_SUFFIXES = (*nifti.SUFFIXES, *sitk_files.SUFFIXES)
+SUFFIXES = (*VOLUME_SUFFIXES, *pictures.SUFFIXES)
+KINDS = "PNG, TIFF, BMP, JPEG, WebP, NIfTI, NRRD or MetaImage"
+"""The files that are read, in words."""
+FAR = 0.01
+"""Share of a voxel by which a label's grid may lie off its image's, at the farthest corner."""
+NAN = ("refuse", "padding")
+"""What becomes of voxels that hold NaN or infinity."""
 
 
 def is_image(path: Path) -> bool:
-    """Whether the name is that of a file this module reads.
+    """Whether the name is that of a file this module reads; what macOS adds (``._name``) is not.
 
     Example:
-      >>> is_image(Path("p07.NII.gz")), is_image(Path("subjects.csv"))
-      (True, False)
+      >>> is_image(Path("p07.NII.gz")), is_image(Path("subjects.csv")), is_image(Path("._p07.png"))
+      (True, False, False)
     """
-    return path.name.lower().endswith(SUFFIXES)
+    return path.name.lower().endswith(SUFFIXES) and not path.name.startswith("._")
 
 
 def is_volume(path: Path) -> bool:
-    """Whether the name is that of a NIfTI file.
+    """Whether the name is that of a volume.
 
     Example:
-      >>> is_volume(Path("p07.nii.gz")), is_volume(Path("p07.png"))
-      (True, False)
+      >>> is_volume(Path("p07.nii.gz")), is_volume(Path("p07.mha")), is_volume(Path("p07.png"))
+      (True, True, False)
     """
     return path.name.lower().endswith(VOLUME_SUFFIXES)
 
@@ -48,112 +65,203 @@ def stem_of(path: Path) -> str:
     return name[: len(name) - len(suffix)]
 
 
-# ------------------------------------------------------------------ pictures
-def check_one_page(picture: Any, path: Path) -> None:
-    """Refuse a stack of pages, which would lose all but the first."""
-    pages = getattr(picture, "n_frames", 1)
-    if pages > 1:
+# ------------------------------------------------------------------ volumes
+def _family(path: Path) -> ModuleType:
+    if path.name.lower().endswith(sitk_files.SUFFIXES):
+        return sitk_files
+    return nifti
+
+
+def read_header(path: Path) -> Header:
+    """Affine in mm, shape and channels of a volume.
+
+    Raises:
+      UserError: it cannot be read, or is no scan.
+    """
+    try:
+        header: Header = _family(path).read_header(path)
+        orientation.code_of(header.grid.affine)
+    except UserError as error:
+        if str(path) in str(error):
+            raise
+        raise UserError(str(error), where=path) from error
+    except Exception as error:  # nibabel and SimpleITK raise anything on a damaged file
         raise UserError(
-            f"{path}: holds {pages} pages; save the stack as NIfTI, or each page as a file of "
-            f"its own"
+            f"cannot be read ({first_line(error)})",
+            where=path,
+            remedy="replace the file or take it out of the set",
+        ) from error
+    return header
+
+
+def read_voxels(path: Path) -> np.ndarray:
+    """Voxels ``(X, Y, Z, C)`` of a volume as its file stores them."""
+    voxels: np.ndarray = _family(path).read_voxels(path)
+    return voxels
+
+
+# ------------------------------------------------------------------ what a case is made of
+def read_pixels(
+    images: Sequence[Path],
+    label: Path | None = None,
+    *,
+    plane: str = "axial",
+    channels: str = "auto",
+    nan: str = "refuse",
+    values: Callable[[np.ndarray], np.ndarray] | None = None,
+) -> Pixels:
+    """A case of one image file, or of one file a channel, and its label.
+
+    Args:
+      images: pictures or volumes of one grid.
+      label: None where nobody annotated it.
+      plane: of the slices of a volume, see :mod:`semiseg.data.orientation`.
+      channels: see :func:`semiseg.data.pictures.read_picture`.
+      nan: ``padding`` makes voxels of NaN or infinity the darkest value, and IGNORE in the label.
+      values: turns the label's values into classes.
+
+    Raises:
+      UserError: the files do not fit together, or cannot be read.
+    """
+    pixels = read_image(images, plane, channels)
+    if label is not None:
+        mask = read_label_of(pixels, label, images[0], plane)
+        if values is not None:
+            mask = values(mask)
+        pixels = pixels._replace(label=mask)
+    if nan == "padding":
+        return padded(pixels)
+    return pixels
+
+
+def read_image(images: Sequence[Path], plane: str = "axial", channels: str = "auto") -> Pixels:
+    """The image of a case, without a label; see :func:`read_pixels`."""
+    parts = [_read_one(path, plane, channels) for path in images]
+    first = parts[0]
+    for path, part in zip(images[1:], parts[1:], strict=True):
+        _check_same_grid(part, path, first, images[0])
+    if len(parts) == 1:
+        return first
+    stored = [stored_numbers(part.image) for part in parts]
+    return first._replace(image=np.concatenate(stored, axis=-1))
+
+
+def _read_one(path: Path, plane: str, channels: str) -> Pixels:
+    if not is_volume(path):
+        return Pixels(read_picture(path, channels), None, (1.0, 1.0))
+    header = read_header(path)
+    turn = orientation.orientation_of(header.grid.affine, plane)
+    affine = turn.scan_affine(header.grid.affine, header.grid.shape)
+    image = turn.to_scan(read_voxels(path))
+    return Pixels(image, None, orientation.sides_of(affine), affine, turn.code)
+
+
+def read_label_of(image: Pixels, path: Path, image_path: Path, plane: str = "axial") -> np.ndarray:
+    """The label ``(H, W)`` or ``(D, H, W)`` of an image, on its grid.
+
+    Raises:
+      UserError: it cannot be read, or has another size or place than the image.
+    """
+    try:
+        if not is_volume(path):
+            mask = read_mask_picture(path)
+            _check_same_shape(mask.shape, path, image.image.shape[:-1], image_path)
+            return mask
+        label = _read_one(path, plane, "auto")
+    except UserError:
+        raise
+    except Exception as error:  # image libraries raise anything on a damaged file
+        raise UserError(
+            f"label cannot be read ({first_line(error)})",
+            where=path,
+            remedy="replace the file or remove it",
+        ) from error
+    if label.image.shape[-1] > 1:
+        raise UserError(
+            f"label holds {label.image.shape[-1]} numbers a voxel",
+            where=path,
+            remedy="save one class number a voxel",
+        )
+    _check_same_grid(label, path, image, image_path)
+    return label.image[..., 0]
+
+
+def _check_same_grid(part: Pixels, path: Path, image: Pixels, image_path: Path) -> None:
+    _check_same_shape(part.image.shape[:-1], path, image.image.shape[:-1], image_path)
+    if part.affine is None or image.affine is None:
+        return
+    if off_by(part.affine, image.affine, image.image.shape[:3]) > FAR:
+        raise UserError(
+            f"lies elsewhere in space than its image ({image_path}: another affine)",
+            where=path,
+            remedy="resample the label to the image",
         )
 
 
-def read_picture(path: Path, channels: str = "auto") -> np.ndarray:
-    """Pixels ``(H, W, C)`` of a PNG or TIFF.
+def _check_same_shape(
+    shape: tuple[int, ...], path: Path, expected: tuple[int, ...], image_path: Path
+) -> None:
+    if shape != expected:
+        raise UserError(
+            f"label has shape {shape} but its image {expected} ({image_path})",
+            where=path,
+            remedy="save both at one size",
+        )
 
-    Args:
-      path: the file.
-      channels: ``grey`` or ``rgb`` convert an 8-bit picture; ``auto`` keeps what the file holds.
 
-    Raises:
-      UserError: the file holds several pages.
+def off_by(affine: np.ndarray, other: np.ndarray, shape: Sequence[int]) -> float:
+    """How far two grids of one shape lie apart at their farthest corner, in voxels of the second.
+
+    >>> moved = np.eye(4)
+    >>> moved[0, 3] = 0.5
+    >>> off_by(moved, np.eye(4), (2, 2, 2))
+    0.5
     """
-    from PIL import Image
-
-    with Image.open(path) as picture:
-        check_one_page(picture, path)
-        mode = _mode(picture.mode, channels)
-        pixels = np.asarray(picture if mode == picture.mode else picture.convert(mode))
-    return pixels.reshape(*pixels.shape[:2], -1)
+    sides = [(0, n - 1) for n in shape]
+    corners = np.array(np.meshgrid(*sides)).reshape(3, -1)
+    corners = np.concatenate([corners, np.ones((1, corners.shape[1]))])
+    moved = np.linalg.inv(other) @ affine @ corners
+    return float(np.abs(moved - corners).max())
 
 
-def _mode(mode: str, channels: str) -> str:
-    """Pillow's mode to read a picture in; 16-bit and float pictures keep theirs."""
-    if mode.startswith(("I", "F")):
-        return mode
-    if channels == "grey":
-        return "L"
-    if channels == "rgb":
-        return "RGB"
-    if mode in ("L", "LA", "1"):
-        return "L"
-    return "RGB"  # palettes, transparency, print colours
+def padded(pixels: Pixels) -> Pixels:
+    """Pixels whose NaN and infinity are padding: the darkest value, and IGNORE in the label.
 
-
-# ------------------------------------------------------------------ volumes
-class VolumeHeader(NamedTuple):
-    """What a NIfTI file says of its volume.
-
-    Attributes:
-      shape: of the volume as stored.
-      axis: the axis its slices are cut along, the coarsest one.
-      spacing: size of a voxel, along ``axis`` first.
+    >>> image = np.array([[[1.0], [np.nan]]], np.float32)
+    >>> padded(Pixels(image, np.zeros((1, 2), np.uint8), (1.0, 1.0))).label.tolist()
+    [[0, 255]]
     """
+    if pixels.image.dtype.kind != "f":
+        return pixels
+    finite = np.isfinite(pixels.image)
+    if finite.all() or not finite.any():
+        return pixels
+    darkest = pixels.image[finite].min()
+    label = pixels.label
+    if label is not None:
+        label = np.where(finite.all(-1), label, 255)
+    return pixels._replace(image=np.where(finite, pixels.image, darkest), label=label)
 
-    shape: tuple[int, ...]
-    axis: int
-    spacing: tuple[float, ...]
 
+def not_finite(image: np.ndarray) -> str:
+    """What is wrong with voxels of NaN or infinity: how many there are, and where; "" for none.
 
-def read_header(path: Path) -> VolumeHeader:
-    """Shape, axis to cut along, and spacing with that axis first.
-
-    Raises:
-      UserError: the file holds anything but one three-dimensional volume.
+    >>> not_finite(np.array([[[1.0], [np.nan]], [[0.0], [2.0]]]))
+    'holds NaN or infinity in 1 of 4 pixels, the first at row 0, column 1'
     """
-    import nibabel
-
-    image: Any = nibabel.load(path)
-    shape = tuple(image.shape)
-    if len(shape) == 4 and shape[3] == 1:
-        shape = shape[:3]
-    if len(shape) != 3:
-        raise UserError(f"{path}: has shape {shape}; save one three-dimensional volume a file")
-    sides = tuple(float(side) for side in image.header.get_zooms()[:3])
-    coarsest = max(sides)
-    axis = 2
-    if sides.count(coarsest) == 1:
-        axis = sides.index(coarsest)
-    in_plane = [side for k, side in enumerate(sides) if k != axis]
-    return VolumeHeader(shape, axis, (sides[axis], *in_plane))
-
-
-@functools.lru_cache(4)
-def read_volume(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Voxels and affine of a NIfTI file.
-
-    Kept for a moment, since a volume's slices are loaded one after the other.
-    """
-    import nibabel
-
-    image: Any = nibabel.load(path)
-    voxels = np.asarray(image.dataobj)
-    return voxels.reshape(voxels.shape[:3]), np.asarray(image.affine)
-
-
-def slice_of(volume: np.ndarray, i: int, axis: int) -> np.ndarray:
-    """Slice ``i`` along ``axis``, as an array of its own in C order.
-
-    NIfTI volumes are in Fortran order, and ``np.take`` copies all of such a volume for each slice.
-
-    Example:
-      >>> slice_of(np.arange(8).reshape(2, 2, 2), 1, axis=2)
-      array([[1, 3],
-             [5, 7]])
-    """
-    place = (slice(None),) * axis + (i,)
-    return volume[place].copy()
+    if image.dtype.kind != "f":
+        return ""
+    wrong = ~np.isfinite(image).all(-1)
+    number = int(wrong.sum())
+    if not number:
+        return ""
+    place = np.unravel_index(int(wrong.argmax()), wrong.shape)
+    words = ("slice", "row", "column")[-wrong.ndim :]
+    where = ", ".join(f"{word} {index}" for word, index in zip(words, place, strict=True))
+    kind = "pixels"
+    if wrong.ndim == 3:
+        kind = "voxels"
+    return f"holds NaN or infinity in {number} of {wrong.size} {kind}, the first at {where}"
 
 
 # ------------------------------------------------------------------ a scan and what is made of it
@@ -164,32 +272,34 @@ class Scan:
     Attributes:
       path: of the file.
       slices: ``(H, W, C)`` each; one for a picture, those of a volume in their order.
-      axis: of the file's array along which a volume's slices were cut; None for a picture.
-      shape: of the file's array of voxels; of a picture ``(H, W)``.
-      geometry: of a volume its nibabel image; of a picture the resolution that its file states.
+      turn: from the file's axes to the slices; None for a picture.
+      shape: ``(X, Y, Z)`` of the file's voxels; of a picture ``(H, W)``.
+      geometry: of a NIfTI its nibabel image; of a picture the resolution that its file states.
+      spacing, affine: as in :class:`semiseg.types.Case`.
     """
 
     path: Path
-    slices: tuple[np.ndarray, ...]
-    axis: int | None
+    slices: Sequence[np.ndarray]
+    turn: Orientation | None
     shape: tuple[int, ...]
     geometry: Any
+    spacing: tuple[float, ...] = (1.0, 1.0)
+    affine: np.ndarray | None = None
 
     @property
     def is_volume(self) -> bool:
         """Whether it has slices."""
-        return self.axis is not None
+        return self.turn is not None
 
     def write_mask(self, mask: np.ndarray, target: Path, classes: int) -> None:
         """Write a mask ``(H, W)`` or ``(slices, H, W)`` uint8 in the scan's format and geometry.
 
         Resolution, affine and units are those of the scan.
         """
-        if self.axis is None:
+        if self.turn is None:
             _write_picture(mask, target, self.geometry)
             return
-        voxels = _stored(mask, self.axis).reshape(self.shape)
-        _write_volume(voxels, self.geometry, target, (0, classes - 1))
+        _write_volume(self.turn.to_file(mask), self.geometry, target, (0, classes - 1))
 
     def write_probabilities(
         self, probability: np.ndarray, target: Path, classes: Sequence[str]
@@ -199,12 +309,10 @@ class Scan:
         A volume becomes a NIfTI of four dimensions, the last one the classes; a picture a ``.npz``
         with the arrays ``probability`` and ``classes``.
         """
-        if self.axis is None:
+        if self.turn is None:
             np.savez_compressed(target, probability=probability, classes=np.array(classes))
             return
-        voxels = _stored(probability, self.axis)
-        voxels = voxels.reshape(*self.shape[:3], len(classes))
-        _write_volume(voxels, self.geometry, target, (0, 1))
+        _write_volume(self.turn.to_file(probability), self.geometry, target, (0, 1))
 
     def probabilities_path(self, folder: Path) -> Path:
         """Where the probabilities of this scan go in a folder of masks."""
@@ -214,45 +322,58 @@ class Scan:
         return folder / f"{stem_of(self.path)}_probabilities{suffix}"
 
 
-def read_scan(path: Path, channels: str) -> Scan:
+def read_scan(path: Path, channels: str, plane: str = "", nan: str = "refuse") -> Scan:
     """Read an image file.
 
     Args:
-      path: a PNG, TIFF or NIfTI file.
-      channels: see :func:`read_picture`.
+      path: a picture or a volume.
+      channels: see :func:`semiseg.data.pictures.read_picture`.
+      plane: of a volume's slices; "" for that of its own spacing or shape.
+      nan: see :func:`read_pixels`.
 
     Raises:
-      UserError: it is none of these, or holds several images.
+      UserError: it is none of these, holds several images, or NaN.
     """
     if not is_image(path):
-        raise UserError(f"{path}: is no PNG, TIFF or NIfTI file; convert it to one")
+        raise UserError(f"{path}: is no {KINDS} file; convert it to one")
     if not is_volume(path):
         return _read_picture_scan(path, channels)
-    import nibabel
+    header = read_header(path)
+    if not plane:
+        plane, _ = orientation.acquisition_plane([header.grid])
+    pixels = read_pixels([path], plane=plane, nan=nan)
+    words = not_finite(pixels.image)
+    if words:
+        raise UserError(
+            words, where=path, remedy="replace those voxels, or pass --nan padding to ignore them"
+        )
+    return Scan(
+        path,
+        stored_numbers(pixels.image),
+        orientation.orientation_of(header.grid.affine, plane),
+        header.grid.shape,
+        _geometry(path),
+        pixels.spacing,
+        pixels.affine,
+    )
 
-    axis = read_header(path).axis
-    image: Any = nibabel.load(path)
-    voxels = np.asarray(image.dataobj)
-    volume = voxels.reshape(voxels.shape[:3])
-    count: int = volume.shape[axis]
-    slices = tuple(slice_of(volume, i, axis)[..., None] for i in range(count))
-    return Scan(path, slices, axis, voxels.shape, image)
+
+def _geometry(path: Path) -> Any:
+    """What a mask's file takes over from that of its scan."""
+    if _family(path) is nifti:
+        return nifti.nibabel_image(path)
+    return sitk_files.geometry(path)
 
 
 def _read_picture_scan(path: Path, channels: str) -> Scan:
     from PIL import Image
 
     with Image.open(path) as picture:
-        check_one_page(picture, path)
+        pictures.check_one_page(picture, path)
         stated = ("dpi", "resolution")
         resolution = {key: picture.info[key] for key in stated if key in picture.info}
     pixels = read_picture(path, channels)
     return Scan(path, (pixels,), None, pixels.shape[:2], resolution)
-
-
-def _stored(slices: np.ndarray, axis: int) -> np.ndarray:
-    """``(slices, …)`` in the file's order of axes."""
-    return np.moveaxis(slices, 0, axis)
 
 
 def _write_picture(mask: np.ndarray, target: Path, resolution: dict[str, Any]) -> None:
@@ -262,7 +383,10 @@ def _write_picture(mask: np.ndarray, target: Path, resolution: dict[str, Any]) -
 
 
 def _write_volume(voxels: np.ndarray, like: Any, target: Path, limits: tuple[float, float]) -> None:
-    """Write a NIfTI with the affine, transforms, voxel size and units of ``like``."""
+    """Write a volume with the affine, transforms, voxel size and units of ``like``."""
+    if isinstance(like, sitk_files.Geometry):
+        sitk_files.write(voxels, like, target)
+        return
     import nibabel
 
     header = like.header.copy()

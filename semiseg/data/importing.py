@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from semiseg.data import (
     array_records,
     data_card,
@@ -184,7 +186,7 @@ def _resembled(
 def _write_records(files: Source, folder: Path, progress: bool) -> _Records:
     records = _Records(files, folder, progress)
     splits = {split: records.cases(split) for split in records.splits}
-    array_records.write(folder, splits, records.channels, records.dtype)
+    array_records.write(folder, splits)
     return records
 
 
@@ -193,7 +195,8 @@ class _Records:
 
     Attributes:
       splits: split → cases; splits without a case are left out.
-      channels, dtype: of the first image, and so of all.
+      channels: of the first image, and so of all.
+      dtypes: of the images so far.
       counts: split → pixels of train and val, for the data card.
       seen: fingerprints of the images so far.
     """
@@ -205,9 +208,8 @@ class _Records:
         self.splits: dict[str, list[CaseRef]] = {
             split: files.splits[split] for split in SPLITS if files.splits.get(split)
         }
-        first = next(iter(self.splits.values()))[0].load()
-        self.channels = first.image.shape[-1]
-        self.dtype = first.image.dtype
+        self.channels = 0
+        self.dtypes: set[str] = set()
         self.counts = {split: PixelCounts() for split in self.splits if split != "test"}
         self.seen = fingerprints.Collector()
         self._digest = hashlib.sha256()
@@ -215,6 +217,7 @@ class _Records:
 
     def cases(self, split: str) -> Iterator[Case]:
         """The checked cases of a split. Nothing of a test image is counted but that it is there."""
+        images = 0
         volumes: set[str] = set()
         subjects: set[str] = set()
         annotated: set[str] = set()
@@ -222,6 +225,7 @@ class _Records:
             case = self._checked(ref)
             self._hash(split, case)
             self.seen.add(split, case, ref.path)
+            images += 1 if case.image.ndim == 3 else len(case.image)
             volumes.add(case.volume)
             subjects.add(case.subject)
             if case.label is not None:
@@ -231,6 +235,7 @@ class _Records:
             yield case
         self._numbers[split] = {
             "records": len(self.splits[split]),
+            "images": images,
             "volumes": len(volumes),
             "subjects": len(subjects),
             "annotated": len(annotated),
@@ -238,14 +243,9 @@ class _Records:
 
     def _checked(self, ref: CaseRef) -> Case:
         case = ref.load()
-        problems = case_problems(
-            case,
-            self.files.classes,
-            self.channels,
-            self.dtype.name,
-            ref.path,
-            ref.label_path,
-        )
+        self.channels = self.channels or case.image.shape[-1]
+        self.dtypes.add(case.image.dtype.name)
+        problems = case_problems(case, self.files.classes, self.channels, ref.path, ref.label_path)
         if problems:
             raise UserError(problems[0])
         return case
@@ -263,18 +263,24 @@ class _Records:
             case.label is None,
         )
         self._digest.update(repr(facts).encode())
-        self._digest.update(case.image.tobytes())
+        if case.affine is not None:
+            self._digest.update(np.round(case.affine, 6).tobytes())
+        self._digest.update(case.image.data)
         if case.label is not None:
-            self._digest.update(case.label.tobytes())
+            self._digest.update(case.label.data)
 
     def facts(self) -> dict[str, Any]:
         """The fields of StoreInfo that the records determine, once they are written."""
         paths = sorted(array_records.folder(self.folder).iterdir())
+        dtype = "mixed"
+        if len(self.dtypes) == 1:
+            (dtype,) = self.dtypes
         return {
             "classes": self.files.classes,
             "unit": self.files.unit,
             "channels": self.channels,
-            "dtype": self.dtype.name,
+            "channel_names": self.files.channel_names,
+            "dtype": dtype,
             "license": self.files.license,
             "citation": self.files.citation,
             "official_order": self.files.official_order,

@@ -14,10 +14,13 @@ class StoreInfo:
       name, root: the set lies in the folder ``root/name``.
       classes: class names, background first.
       unit: of spacings and distances: ``mm``, ``voxel`` or ``pixel``.
-      channels, dtype: of every image; dtype is ``uint8`` or ``float32``.
+      channels: of every image.
+      dtype: of every image, ``uint8``, ``int16``, ``uint16`` or ``float32``; ``mixed`` where they
+        differ.
       license, citation: of the data.
       official_order: subjects in the order in which published work labels them, or empty.
-      counts: split → number of ``records``, ``volumes``, ``subjects`` and ``annotated`` subjects.
+      counts: split → number of ``records`` and ``volumes`` (scans), ``images`` (pictures and
+        slices), ``subjects`` and ``annotated`` subjects.
       fingerprint: SHA-256 of all names, pixels, labels and spacings. Two sets with one fingerprint
         hold the same data.
       format, source: what it was imported from.
@@ -25,6 +28,7 @@ class StoreInfo:
       allowed: what the import would have refused but was told to pass: ``subjects_are_images`` (the
         number of images that the names would have joined), ``near_duplicates`` (pairs of subjects),
         ``generated`` (1: a generated set, whose pairs may repeat).
+      channel_names: what each channel is, e.g. ``T2``; empty where nobody says it.
     """
 
     name: str
@@ -42,6 +46,7 @@ class StoreInfo:
     source: str
     files: dict[str, str] = dataclasses.field(default_factory=dict)
     allowed: dict[str, int] = dataclasses.field(default_factory=dict)
+    channel_names: tuple[str, ...] = ()
 
     @property
     def folder(self) -> Path:
@@ -49,7 +54,7 @@ class StoreInfo:
         return Path(self.root) / self.name
 
     def number(self, split: str, what: str = "records") -> int:
-        """How many ``records``, ``volumes``, ``subjects`` or ``annotated`` subjects a split has.
+        """How many ``records``, ``images``, ``subjects`` or ``annotated`` subjects a split has.
 
         >>> counts = {"train": {"records": 8, "volumes": 2, "subjects": 2, "annotated": 1}}
         >>> info = StoreInfo("x", "", (), "mm", 1, "uint8", "", "", (), counts, "", "", "")

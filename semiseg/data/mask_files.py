@@ -2,8 +2,8 @@
 into the slices that the data set holds.
 
 A file's name without its suffix is that of a volume, of a picture or of a single slice, as
-`semiseg predict` writes them. PNG, TIFF, NIfTI and NPY are read; an NPY holds ``(H, W)`` or
-``(slices, H, W)``.
+`semiseg predict` writes them. Pictures, volumes and NPY are read; an NPY holds ``(H, W)`` or
+``(slices, H, W)``. A volume is brought to the orientation of its scan.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from semiseg.data.images import is_image, is_volume, read_header, read_volume, stem_of
+from semiseg.data import orientation
+from semiseg.data.images import FAR, KINDS, is_image, is_volume, off_by, read_header, stem_of
 from semiseg.data.info import StoreInfo
 from semiseg.data.label_values import LabelValues, read_label
 from semiseg.data.source import first_line
@@ -112,7 +113,7 @@ def files_of(folder: Path) -> dict[str, Path]:
             )
         files[name] = path
     if not files:
-        raise UserError("holds no PNG, TIFF, NIfTI or NPY file", where=folder)
+        raise UserError(f"holds no {KINDS} or NPY file", where=folder)
     return files
 
 
@@ -171,14 +172,13 @@ def _planes(
         yield members[0].name, mask
         return
     expected = (len(members), *plane)
-    axis = 0
+    slices = mask
     if is_volume(path):
-        axis = read_header(path).axis
-    slices = np.moveaxis(mask, axis, 0)
+        slices = _in_place(path, mask, members[0])
     if slices.shape != expected and not _covers(slices, members):
         raise _other_shape(path, slices.shape, expected)
     if is_volume(path):
-        _check_space(path, members[0], info)
+        _check_space(path, members[0], info, slices.shape)
     ordered = sorted(members, key=_place)
     for rank, case in enumerate(ordered):
         i = rank
@@ -242,46 +242,63 @@ def _by(shape: Sequence[int]) -> str:
     return "×".join(map(str, shape))
 
 
-def _check_space(path: Path, case: Case, info: StoreInfo) -> None:
-    """Refuse a NIfTI whose voxels have another size, or lie elsewhere, than those of its scan."""
-    spacing = read_header(path).spacing
+def _in_place(path: Path, mask: np.ndarray, case: Case) -> np.ndarray:
+    """A mask ``(X, Y, Z)`` in the order of its scan's axes.
+
+    Where nobody knows how the scan lies, the slices are along the coarsest axis, else the last one.
+    """
+    grid = read_header(path).grid
+    if case.affine is None:
+        return np.moveaxis(mask, _slice_axis(orientation.sides_of(grid.affine)), 0)
+    plane = orientation.plane_of_scan(case.affine)
+    return orientation.orientation_of(grid.affine, plane).to_scan(mask)
+
+
+def _slice_axis(sides: Sequence[float]) -> int:
+    """The coarsest of three axes, the last one where none is.
+
+    >>> _slice_axis((8.0, 1.0, 1.0)), _slice_axis((1.0, 1.0, 1.000001))
+    (0, 2)
+    """
+    order = np.argsort(sides)
+    if sides[order[2]] > sides[order[1]] * (1 + orientation.COARSER):
+        return int(order[2])
+    return 2
+
+
+def _check_space(path: Path, case: Case, info: StoreInfo, shape: Sequence[int]) -> None:
+    """Refuse a volume whose voxels have another size, or lie elsewhere, than those of its scan."""
+    grid = read_header(path).grid
+    sides = orientation.sides_of(grid.affine)
+    if case.affine is None:
+        axis = _slice_axis(sides)
+        spacing = (sides[axis], *(side for k, side in enumerate(sides) if k != axis))
+        affine = None
+    else:
+        turn = orientation.orientation_of(grid.affine, orientation.plane_of_scan(case.affine))
+        affine = turn.scan_affine(grid.affine, grid.shape)
+        spacing = orientation.sides_of(affine)
     if len(case.spacing) == 3 and not np.allclose(spacing, case.spacing, rtol=0.01):
-        has = _by_size(spacing)
         raise UserError(
-            f"has voxels of {has} {info.unit}, its scan of {_by_size(case.spacing)}",
+            f"has voxels of {_by_size(spacing)} {info.unit}, its scan of {_by_size(case.spacing)}",
             where=path,
             remedy="write it with the affine of its scan",
         )
-    scan = _source_of(case.volume, info)
-    if scan is None:
+    if affine is None or case.affine is None or off_by(affine, case.affine, shape) <= FAR:
         return
-    affine = read_volume(path)[1]
-    other = read_volume(scan)[1]
-    if not np.allclose(affine, other, atol=1e-2):
-        offset = np.round(affine[:3, 3] - other[:3, 3], 2).tolist()
-        words = "its axes are turned"
-        if any(offset):
-            words = f"its origin is shifted by {offset} {info.unit}"
-        raise UserError(
-            f"lies elsewhere in space than its scan {scan.name} ({words})",
-            where=path,
-            remedy="write it with the affine of its scan",
-        )
+    offset = np.round(affine[:3, 3] - case.affine[:3, 3], 2).tolist()
+    words = "its axes are turned"
+    if any(offset):
+        words = f"its origin is shifted by {offset} {info.unit}"
+    raise UserError(
+        f"lies elsewhere in space than its scan {case.volume} ({words})",
+        where=path,
+        remedy="write it with the affine of its scan",
+    )
 
 
 def _by_size(spacing: Sequence[float]) -> str:
     return " × ".join(f"{side:g}" for side in spacing)
-
-
-def _source_of(volume: str, info: StoreInfo) -> Path | None:
-    """The file that a volume was imported from, if it is still there."""
-    source = Path(info.source).expanduser()
-    for folder in ("images", "train/images", "val/images", "test/images"):
-        for suffix in (".nii.gz", ".nii"):
-            path = source / folder / f"{volume}{suffix}"
-            if path.is_file():
-                return path
-    return None
 
 
 # ------------------------------------------------------------------ values

@@ -175,6 +175,16 @@ def _rounded(side: float) -> float:
     return float(f"{side:.6g}")
 
 
+def plane_of_scan(affine: np.ndarray) -> str:
+    """The plane that a scan with this affine was brought to.
+
+    >>> affine = np.array([[0, 0, -1, 0], [0, -1, 0, 0], [5, 0, 0, 0], [0, 0, 0, 1]])
+    >>> plane_of_scan(affine)
+    'axial'
+    """
+    return _NORMALS.get(code_of(affine)[0], "sagittal")
+
+
 # ------------------------------------------------------------------ the plane of a set
 def plane_by_spacing(grid: Grid) -> str | None:
     """The plane of the slices of a file whose spacing along one axis is coarser by more than 1 %.

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from semiseg.data.images import not_finite
+
 if TYPE_CHECKING:
     from semiseg.data.source import CaseRef
     from semiseg.types import Case
@@ -76,39 +78,38 @@ class _Members:
 
 # ------------------------------------------------------------------ cases
 def case_problems(
-    case: Case, classes: tuple[str, ...], channels: int, dtype: str, path: str, label_path: str = ""
+    case: Case, classes: tuple[str, ...], channels: int, path: str, label_path: str = ""
 ) -> list[str]:
     """What is wrong with one case of a set.
 
     Args:
-      case: image ``(H, W, C)``, label ``(H, W)`` or None.
-      classes, channels, dtype: of the set.
+      case: a picture or a volume.
+      classes, channels: of the set.
       path, label_path: of the image and the label, for the lines.
 
     >>> from semiseg.types import Case
     >>> pixels = np.zeros((4, 4, 3), np.uint8)
     >>> case = Case("p7", "p7", pixels, None, (1.0, 1.0), "p7")
-    >>> case_problems(case, ("background", "cell"), 1, "uint8", "p7.png")
+    >>> case_problems(case, ("background", "cell"), 1, "p7.png")
     ['p7.png: image has 3 channels but the set has 1; convert it or pass --channels grey']
     """
     image = case.image
-    if image.ndim != 3 or not image.size:
-        return [f"{path}: image has shape {image.shape}; expected a non-empty (H, W, C)"]
+    if image.ndim not in (3, 4) or not image.size:
+        return [
+            f"{path}: image has shape {image.shape}; expected a picture (H, W, C) or a volume "
+            f"(D, H, W, C) that is not empty"
+        ]
     problems: list[str] = []
     if image.shape[-1] != channels:
         problems.append(
             f"{path}: image has {image.shape[-1]} channels but the set has {channels}; convert "
             f"it or pass --channels grey"
         )
-    if image.dtype.name != dtype:
+    words = not_finite(image)
+    if words:
         problems.append(
-            f"{path}: image is {image.dtype.name} but the set is {dtype}; save all images with "
-            f"the same bit depth"
-        )
-    if image.dtype != np.uint8 and not np.isfinite(image).all():
-        problems.append(
-            f"{path}: image holds NaN or infinity; replace those pixels or take the file out of "
-            f"the set"
+            f"{path}: image {words}; replace them, take the file out of the set, or pass --nan "
+            f"padding to ignore them"
         )
     if case.label is not None:
         problems += _label_problems(case, case.label, len(classes), path, label_path or path)

@@ -1,10 +1,10 @@
 """The store: imported data sets as TFDS array_record files, and the wall between training and test.
 
-A set lies in ``ROOT/NAME``: ``records/1.0.0/`` (TFDS, written and read without TensorFlow),
-``semiseg.json`` and ``card.md`` (what it is, for programs and for people), ``test_images.json``
-(hashes of its test images) and ``ledger.jsonl`` (every reading of its test split). Training code
-reads with :func:`read_split`, which knows no test split; :mod:`semiseg.data.wall` writes the
-ledgers. :mod:`semiseg.data.importing` writes a set.
+A set lies in ``ROOT/NAME``: ``records/2.0.0/`` (TFDS, a record a scan, written and read without
+TensorFlow), ``semiseg.json`` and ``card.md`` (what it is, for programs and for people),
+``test_images.json`` (hashes of its test images) and ``ledger.jsonl`` (every reading of its test
+split). Training code reads with :func:`read_split`, which knows no test split;
+:mod:`semiseg.data.wall` writes the ledgers. :mod:`semiseg.data.importing` writes a set.
 
 Listing sets must be instant: what needs JAX or TFDS is imported where it is used.
 """
@@ -12,6 +12,7 @@ Listing sets must be instant: what needs JAX or TFDS is imported where it is use
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,7 @@ from semiseg.errors import UserError
 if TYPE_CHECKING:
     from semiseg.types import Case
 
-LAYOUT = 1
+LAYOUT = 2
 """Version of a set's folder; a set of another version is refused."""
 EMBEDDED = "nuclei"
 """Name of the set that comes with the package."""
@@ -73,15 +74,27 @@ def info(name: str, root: str | Path | None = None) -> StoreInfo:
 
 def _parse(text: str, name: str, folder: Path) -> StoreInfo:
     fields = json.loads(text)
-    if fields.pop("layout") != LAYOUT:
+    layout = fields.pop("layout")
+    if layout == 1 and "source" in fields:
+        raise UserError(
+            "was imported by an earlier version of semiseg, which stored slices (layout 1)",
+            where=folder / name,
+            remedy=f"import it again from {fields['source']} with --overwrite",
+        )
+    if layout != LAYOUT:
         raise ValueError("written by another version of semiseg")
-    for key in ("classes", "official_order"):
+    for key in ("classes", "official_order", "channel_names"):
         fields[key] = tuple(fields[key])
     return StoreInfo(name=name, root=str(folder), **fields)
 
 
 def read_split(name: str, split: str, root: str | Path | None = None) -> list[Case]:
     """The cases of ``train`` or ``val`` in stored order; :func:`read_test` reads the test split."""
+    return list(open_split(name, split, root))
+
+
+def open_split(name: str, split: str, root: str | Path | None = None) -> Sequence[Case]:
+    """The cases of ``train`` or ``val``, each read from the disk when it is asked for."""
     if split not in ("train", "val"):
         raise UserError(
             f"split {split!r} cannot be read here: training sees train and val",
@@ -100,7 +113,7 @@ def read_test(name: str, root: str | Path | None = None, *, reason: str, run: st
     """
     known = info(name, root)
     token = wall.record_evaluation(known, str(run), reason)
-    cases = _read(known, "test", token)
+    cases = list(_read(known, "test", token))
     wall.check_images(known, ((case.subject, case.image) for case in cases))
     return cases
 
@@ -126,7 +139,7 @@ def ledger(name: str, root: str | Path | None = None) -> list[dict[str, Any]]:
     return ledger_file.read(info(name, root).folder / LEDGER)
 
 
-def _read(known: StoreInfo, split: str, token: Token | None = None) -> list[Case]:
+def _read(known: StoreInfo, split: str, token: Token | None = None) -> Sequence[Case]:
     if known.name == EMBEDDED:
         return embedded.read(split, token)
     from semiseg.data import array_records

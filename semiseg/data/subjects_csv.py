@@ -6,6 +6,9 @@ Other columns (site, scanner, vendor, age …) are stored with the data set: sco
 from __future__ import annotations
 
 import csv
+import difflib
+import re
+import unicodedata
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +19,7 @@ from semiseg.data.source import SPLITS
 from semiseg.errors import UserError
 
 FILE = "subjects.csv"
-USED = ("name", "subject", "group", "split")
+USED = ("name", "subject", "group", "split", "spacing")
 """Columns that say what is in an image; all others are of the subjects."""
 Columns = dict[str, dict[str, str]]
 """Subject → column → value."""
@@ -30,6 +33,7 @@ class Row(NamedTuple):
     group: str = ""
     split: str = ""
     others: tuple[tuple[str, str], ...] = ()
+    spacing: tuple[float, ...] = ()
 
 
 def read(path: Path, images: Mapping[str, Path], problems: list[str]) -> dict[str, Row]:
@@ -41,11 +45,12 @@ def read(path: Path, images: Mapping[str, Path], problems: list[str]) -> dict[st
       problems: receives a line for each name that is missing, unknown, doubled, or has no subject.
 
     Raises:
-      UserError: the file is no table, or lacks the columns name and subject.
+      UserError: the file is no table, lacks the columns name and subject, or has one whose name
+        is nearly that of a column with a meaning.
     """
     if not path.exists():
         return {}
-    rows = _rows(path)
+    rows = _rows(path, problems)
     count = Counter(row.name for row in rows)
     problems += [
         f"{path}: names {name} {n} times; keep one row an image"
@@ -69,8 +74,32 @@ def read(path: Path, images: Mapping[str, Path], problems: list[str]) -> dict[st
     return {row.name: row for row in rows}
 
 
-def _rows(path: Path) -> list[Row]:
-    return [_row(cells) for cells in _lines(path, {"name", "subject"})]
+def _rows(path: Path, problems: list[str]) -> list[Row]:
+    lines = _lines(path, {"name", "subject"})
+    for column in lines[0] if lines else ():
+        meant = nearly(column)
+        if meant:
+            raise UserError(
+                f"has a column {column!r}, which has no meaning",
+                where=path,
+                remedy=f"write {meant!r} if that is meant, or rename the column",
+            )
+    return [_row(cells, path, problems) for cells in lines]
+
+
+def nearly(column: str) -> str:
+    """The column with a meaning that a user may have meant; "" for none, or for the column itself.
+
+    >>> [nearly(column) for column in ("Subject ID", "splits", "subject", "site", "subgroup")]
+    ['subject', 'split', '', '', '']
+    """
+    if column in USED:
+        return ""
+    letters = re.sub(r"[^a-z]", "", column.lower())
+    for name in USED:
+        if letters in (name, f"{name}id", f"{name}s", f"{name}mm"):
+            return name
+    return next(iter(difflib.get_close_matches(letters, USED, 1, cutoff=0.85)), "")
 
 
 def _lines(path: Path, needed: set[str]) -> list[dict[str, str]]:
@@ -102,10 +131,36 @@ def _lines(path: Path, needed: set[str]) -> list[dict[str, str]]:
     ]
 
 
-def _row(cells: Mapping[str, str]) -> Row:
-    name = stem_of(Path(cells["name"]))
+def _row(cells: Mapping[str, str], path: Path, problems: list[str]) -> Row:
+    name = unicodedata.normalize("NFC", stem_of(Path(cells["name"])))
     others = tuple((column, cell) for column, cell in cells.items() if column not in USED)
-    return Row(name, cells["subject"], cells.get("group", ""), cells.get("split", ""), others)
+    try:
+        spacing = spacing_of(cells.get("spacing", ""))
+    except ValueError:
+        spacing = ()
+        problems.append(
+            f"{path}: {name} has spacing {cells['spacing']!r}; write the mm of a pixel, such as "
+            f"0.13, or height×width, such as 0.13x0.2"
+        )
+    split = cells.get("split", "")
+    return Row(name, cells["subject"], cells.get("group", ""), split, others, spacing)
+
+
+def spacing_of(cell: str) -> tuple[float, ...]:
+    """Mm of a pixel's height and width; empty for an empty cell.
+
+    Raises:
+      ValueError: it is no positive number, or two.
+
+    >>> spacing_of("0.5"), spacing_of("0.5x0.25"), spacing_of("")
+    ((0.5, 0.5), (0.5, 0.25), ())
+    """
+    if not cell:
+        return ()
+    sides = [float(side) for side in re.split("[x×]", cell)]
+    if len(sides) > 2 or not all(0 < side < float("inf") for side in sides):
+        raise ValueError(cell)
+    return (sides[0], sides[-1])
 
 
 def columns_of(rows: Mapping[str, Row]) -> Columns:

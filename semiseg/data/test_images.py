@@ -106,7 +106,7 @@ class TestImages:
 
 
 def collected(cases: Iterable[tuple[str, np.ndarray]], sets: Sequence[str] = ()) -> TestImages:
-    """The test images among pairs of a subject and an image.
+    """The test images among pairs of a subject and an image; a volume is an image a slice.
 
     >>> images = [("p1", np.array([[1, 2]])), ("p2", np.array([[0, 0]]))]
     >>> collected(images).n, list(collected(images).subjects.values())
@@ -115,10 +115,18 @@ def collected(cases: Iterable[tuple[str, np.ndarray]], sets: Sequence[str] = ())
     subjects: dict[str, str] = {}
     n = 0
     for subject, image in cases:
-        n += 1
-        subjects[image_hash(image)] = subject
+        for plane in _planes(image):
+            n += 1
+            subjects[image_hash(plane)] = subject
     subjects.pop("", None)
     return TestImages(subjects, n, tuple(sets))
+
+
+def _planes(image: np.ndarray) -> Iterable[np.ndarray]:
+    """The slices of a volume ``(D, H, W, C)``, or the picture itself."""
+    if image.ndim == 4:
+        return image
+    return [image]
 
 
 def of_split(table: Hashes, split: str) -> TestImages:

@@ -222,7 +222,7 @@ def record_evaluation(known: StoreInfo, run: str, reason: str) -> Token:
     """
     check_test(known)
     images = images_of(known)
-    entry = _entry(EVALUATE, reason, run, images, known.number("test"))
+    entry = _entry(EVALUATE, reason, run, images, known.number("test", "images"))
     _append(paths_of(known, images), entry, "test is not read")
     test_images.register(ledger.shared_folders(Path(known.root)), images)
     if known.format == embedded.FORMAT:

@@ -40,6 +40,15 @@ def old(tmp_path_factory) -> Done:
     mean_teacher = ["--method=mean_teacher", *tools.TRAIN]
     pictures = "--input=discs_source/test/images"
     named = {
+        "layout 1": ["data", "describe", "discs"],
+        "import anew": [
+            "data",
+            "import",
+            "--format=folder",
+            "--source=discs_source",
+            "--name=discs",
+            "--overwrite",
+        ],
         "check": ["data", "check", "discs"],
         "import": [
             "data",

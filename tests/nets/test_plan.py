@@ -26,7 +26,7 @@ def fingerprint(size=(216, 256), spacing=(1.5, 1.5), records=1300, presence=(1.0
         "classes": classes,
         "channels": 1,
         "unit": "mm",
-        "counts": {"train": {"records": records}},
+        "counts": {"train": {"images": records}},
         "splits": {"train": train},
     }
 

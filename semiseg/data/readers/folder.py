@@ -1,4 +1,4 @@
-"""Your own files: ``images/`` and ``labels/`` with the same file names, as PNG, TIFF or NIfTI.
+"""Your own files: ``images/`` and ``labels/`` with the same file names, as pictures or volumes.
 
     SOURCE/images/p07.png   SOURCE/labels/p07.png
     SOURCE/subjects.csv     (columns name, subject, and group, split; optional where every image is
@@ -8,33 +8,27 @@
 Splits come from the csv's column, else from the folders, else they are drawn at random: 70/10/20 %
 of the subjects, groups kept together. An image without a label is unlabelled and belongs to train,
 as does all of its group when splits are drawn. Names that seem to hold several images of one
-subject are asked about, see :mod:`semiseg.data.subject_names`. A NIfTI volume becomes one record a
-slice, cut along its coarsest axis, with the spacing of its header.
+subject are asked about, see :mod:`semiseg.data.subject_names`. Several channels of one image are
+files ``p07_0000.nii.gz``, ``p07_0001.nii.gz`` …. A column ``spacing`` of subjects.csv gives the
+size of a picture's pixels in mm (one number, or height×width). Volumes are brought to one
+orientation, see :mod:`semiseg.data.orientation`.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
-
-from semiseg.data import label_values, subject_names, subjects_csv
+from semiseg.data import folder_files, label_values, subject_names, subjects_csv
 from semiseg.data import splits as splitting
-from semiseg.data.images import (
-    is_image,
-    is_volume,
-    read_header,
-    read_picture,
-    read_volume,
-    slice_of,
-    stem_of,
-)
-from semiseg.data.label_values import LabelValues, read_label
+from semiseg.data.folder_files import Volumes, named_volumes
+from semiseg.data.images import KINDS, NAN, is_image, is_volume, read_pixels
+from semiseg.data.label_values import LabelValues
 from semiseg.data.problems import split_problems
-from semiseg.data.source import SPLITS, CaseRef, Pixels, Reader, Source, first_line
+from semiseg.data.source import SPLITS, CaseRef, Pixels, Reader, Source
 from semiseg.errors import UserError
 
 FRACTIONS = {"train": 0.7, "val": 0.1, "test": 0.2}
@@ -46,16 +40,26 @@ class Entry:
     """An image file and what is known of it before it is opened.
 
     Attributes:
-      image, label: the files; label is None where there is none.
+      name: of the files, without suffix.
+      images: one file, or one a channel.
+      label: None where there is none.
       subject, group: as in :class:`semiseg.types.Case`.
       split: "" where nobody states it.
+      spacing: mm of a picture's rows and columns; empty where nobody states it.
     """
 
-    image: Path
+    name: str
+    images: tuple[Path, ...]
     label: Path | None
     subject: str
     group: str = ""
     split: str = ""
+    spacing: tuple[float, ...] = ()
+
+    @property
+    def image(self) -> Path:
+        """The file, or that of the first channel."""
+        return self.images[0]
 
 
 def read(
@@ -69,63 +73,112 @@ def read(
     subjects_are_images: Annotated[
         bool, "every image shows another subject, whatever the names share"
     ] = False,
+    nan: Annotated[
+        str, "refuse, or padding: voxels of NaN or infinity are the darkest value, unlabelled"
+    ] = "refuse",
+    splits: Annotated[
+        str, "train: every image is a training image; validation and test are in other sets"
+    ] = "",
     progress: bool = True,
 ) -> Source:
     """Pair images with labels, read through the labels once, and place every subject in a split.
 
     Without ``classes``, the largest value in the labels says how many there are.
     """
-    if channels not in CHANNELS:
-        raise UserError(f"must be one of {', '.join(CHANNELS)}", where=f"--channels {channels}")
+    _check_flags(channels, nan, splits)
     problems: list[str] = []
     folders = [split for split in SPLITS if (source / split / "images").is_dir()]
-    files: list[Entry] = []
+    entries: list[Entry] = []
     for split in folders or [""]:
-        files += _entries(source / split, split, problems)
-    images = {stem_of(entry.image): entry.image for entry in files}
+        entries += _entries(source / split, split, problems)
+    images = {entry.name: entry.image for entry in entries}
     rows = subjects_csv.read(source / subjects_csv.FILE, images, problems)
     suggested = {} if rows else subject_names.subjects_of(list(images))
     if suggested and not subjects_are_images:
         problems.append(subject_names.question(source, suggested))
-    labels = [entry.label for entry in files if entry.label is not None]
+    labels = [entry.label for entry in entries if entry.label is not None]
     values = label_values.values_of(labels, progress)
+    problems += values.problems(classes)
     names = values.classes(classes)
-    files = [_with_row(entry, rows.get(stem_of(entry.image))) for entry in files]
-    listed = {stem: rows[stem] for stem in images if stem in rows}
-    if any(row.split for row in listed.values()):
+    entries = [_with_row(entry, rows.get(entry.name)) for entry in entries]
+    listed = {name: rows[name] for name in images if name in rows}
+    if splits:
+        entries = [dataclasses.replace(entry, split=splits) for entry in entries]
+    elif any(row.split for row in listed.values()):
         problems += subjects_csv.split_problems(source / subjects_csv.FILE, listed)
-        files = [_with_split(entry, listed) for entry in files]
+        entries = [_with_split(entry, listed) for entry in entries]
     elif not folders:
-        files = _draw(source, files, seed, problems)
-    splits: dict[str, list[CaseRef]] = {split: [] for split in SPLITS}
-    for entry in files:
-        if entry.split in SPLITS:
-            splits[entry.split] += _records(entry, channels, values, problems)
-    if not splits["test"] and "test" not in folders:
-        del splits["test"]
-    units = {"mm" if is_volume(entry.image) else "pixel" for entry in files}
-    if len(units) > 1:
-        problems.append(
-            f"{source}: mixes NIfTI and pictures, whose distances have different units; import "
-            f"them as two sets"
-        )
+        entries = _draw(source, entries, seed, problems)
+    volumes = named_volumes([entry.images for entry in entries], problems)
+    cases: dict[str, list[CaseRef]] = {split: [] for split in SPLITS}
+    for entry in entries:
+        if entry.split in SPLITS and entry.image not in volumes.unreadable:
+            cases[entry.split].append(_case(entry, channels, nan, volumes.plane, values))
+    if not cases["test"] and "test" not in folders:
+        del cases["test"]
+    problems += _unit_problems(source, entries)
     allowed: dict[str, int] = {}
     if suggested and subjects_are_images:
         allowed["subjects_are_images"] = len(suggested)
     # a split may lack a case because its row is missing, which is a problem of its own
-    whole = not rows or len(listed) == len(images)
-    problems += [line for line in split_problems(splits) if whole or " has no case" not in line]
+    whole = not splits and (not rows or len(listed) == len(images))
+    problems += [line for line in split_problems(cases) if whole or " has no case" not in line]
     return Source(
         classes=names,
-        unit=min(units),
+        unit=min(_unit(entry) for entry in entries),
         license=license or "not stated",
         citation=citation or "not stated",
-        splits=splits,
+        splits=cases,
         problems=tuple(problems),
-        notes=values.notes(source, classes),
+        notes=(*_volume_notes(source, volumes), *values.notes(source, classes)),
         allowed=allowed,
         subjects=subjects_csv.columns_of(listed),
     )
+
+
+def _check_flags(channels: str, nan: str, splits: str) -> None:
+    for flag, value, choices in (
+        ("channels", channels, CHANNELS),
+        ("nan", nan, NAN),
+        ("splits", splits, ("", "train")),
+    ):
+        if value not in choices:
+            raise UserError(
+                f"must be one of {', '.join(filter(None, choices))}", where=f"--{flag} {value}"
+            )
+
+
+def _volume_notes(source: Path, volumes: Volumes) -> list[str]:
+    """What was assumed of the volumes."""
+    return [f"{source}: {line}" for line in volumes.notes]
+
+
+def _unit(entry: Entry) -> str:
+    if is_volume(entry.image) or entry.spacing:
+        return "mm"
+    return "pixel"
+
+
+def _unit_problems(source: Path, entries: Sequence[Entry]) -> list[str]:
+    """Pictures and volumes in one set, or pictures with and without a size."""
+    kinds = {is_volume(entry.image) for entry in entries}
+    if len(kinds) > 1:
+        return [
+            f"{source}: mixes volumes and pictures, whose distances have different units; import "
+            f"them as two sets"
+        ]
+    table = source / subjects_csv.FILE
+    if kinds == {True}:
+        return [
+            f"{table}: {entry.name} has a spacing, but a volume's header says its own; leave the "
+            f"column out"
+            for entry in entries
+            if entry.spacing
+        ]
+    bare = [entry.name for entry in entries if not entry.spacing]
+    if bare and len(bare) < len(entries):
+        return [f"{table}: {name} has no spacing, others have one; fill it in" for name in bare]
+    return []
 
 
 def recognises(source: Path) -> str | None:
@@ -150,52 +203,34 @@ def _entries(folder: Path, split: str, problems: list[str]) -> list[Entry]:
             where=folder,
             remedy="put pictures in images/ and their masks, of the same names, in labels/",
         )
-    images = _files(folder / "images", problems)
-    labels = _files(folder / "labels", problems)
-    if not images:
-        raise UserError(
-            "is empty", where=folder / "images", remedy="put PNG, TIFF or NIfTI files there"
-        )
+    files = folder_files.named(folder / "images", problems)
+    labels = folder_files.named(folder / "labels", problems)
+    if not files:
+        raise UserError("is empty", where=folder / "images", remedy=f"put {KINDS} files there")
+    images = folder_files.with_channels(files, labels, problems)
     problems += [
         f"{path}: has no image of that name; rename or remove it"
-        for stem, path in labels.items()
-        if stem not in images
+        for name, path in labels.items()
+        if name not in images
     ]
     return [
-        Entry(path, labels.get(stem), subject=stem, split=split) for stem, path in images.items()
+        Entry(name, paths, labels.get(name), subject=name, split=split)
+        for name, paths in images.items()
     ]
-
-
-def _files(folder: Path, problems: list[str]) -> dict[str, Path]:
-    """Name without suffix → image file, sorted; hidden files are left out."""
-    files: dict[str, Path] = {}
-    paths = sorted(folder.iterdir()) if folder.is_dir() else []
-    for path in paths:
-        if path.name.startswith("."):
-            continue
-        if not is_image(path):
-            problems.append(
-                f"{path}: unknown file type; convert it to PNG, TIFF or NIfTI, or remove it"
-            )
-        elif stem_of(path) in files:
-            problems.append(
-                f"{path}: has the same name as {files[stem_of(path)]}; rename one of them"
-            )
-        else:
-            files[stem_of(path)] = path
-    return files
 
 
 def _with_row(entry: Entry, row: subjects_csv.Row | None) -> Entry:
     """``entry`` with the subject and the group that the table names."""
     if row is None:
         return entry
-    return dataclasses.replace(entry, subject=row.subject or entry.subject, group=row.group)
+    return dataclasses.replace(
+        entry, subject=row.subject or entry.subject, group=row.group, spacing=row.spacing
+    )
 
 
 def _with_split(entry: Entry, rows: dict[str, subjects_csv.Row]) -> Entry:
     """``entry`` in the split that the table names; an image without a row has none."""
-    row = rows.get(stem_of(entry.image))
+    row = rows.get(entry.name)
     return dataclasses.replace(entry, split="" if row is None else row.split)
 
 
@@ -222,80 +257,23 @@ def _draw(source: Path, files: list[Entry], seed: int, problems: list[str]) -> l
     return [dataclasses.replace(entry, split=split_of[entry.subject]) for entry in files]
 
 
-# ------------------------------------------------------------------ records
-def _records(
-    entry: Entry, channels: str, values: LabelValues, problems: list[str]
-) -> list[CaseRef]:
-    """One record for a picture, one a slice for a volume."""
-    stem = stem_of(entry.image)
-    ref = CaseRef(
+# ------------------------------------------------------------------ cases
+def _case(entry: Entry, channels: str, nan: str, plane: str, values: LabelValues) -> CaseRef:
+    """A picture or a volume that is not read yet."""
+    return CaseRef(
         entry.subject,
-        stem,
+        entry.name,
         str(entry.image),
-        functools.partial(_picture, entry, channels, values),
+        functools.partial(_pixels, entry, channels, nan, plane, values),
         group=entry.group,
         label_path=str(entry.label or ""),
     )
-    if not is_volume(entry.image):
-        return [ref]
-    try:
-        header = read_header(entry.image)
-    except UserError as error:
-        problems.append(str(error))
-        return []
-    except Exception as error:  # nibabel raises anything on a damaged file
-        problems.append(
-            f"{entry.image}: cannot be read ({first_line(error)}); replace the file or take it "
-            f"out of the set"
-        )
-        return []
-    slices = header.shape[header.axis]
-    digits = len(str(slices - 1))
-    return [
-        dataclasses.replace(
-            ref,
-            name=f"{stem}_slice_{i:0{digits}d}",
-            pixels=functools.partial(_plane, entry, values, i),
-            volume=stem,
-            index=i,
-        )
-        for i in range(slices)
-    ]
 
 
-def _picture(entry: Entry, channels: str, values: LabelValues) -> Pixels:
-    pixels = read_picture(entry.image, channels)
-    label = None
-    if entry.label is not None:
-        label = values.indices(read_label(entry.label))
-    return Pixels(pixels, label, (1.0, 1.0))
-
-
-def _plane(entry: Entry, values: LabelValues, i: int) -> Pixels:
-    volume, affine = read_volume(entry.image)
-    header = read_header(entry.image)
-    plane = None
-    if entry.label is not None:
-        label = _volume_label(entry.label, entry.image, volume.shape, affine)
-        plane = values.indices(slice_of(label, i, header.axis))
-    return Pixels(slice_of(volume, i, header.axis)[..., None], plane, header.spacing)
-
-
-def _volume_label(
-    path: Path, image: Path, shape: tuple[int, ...], affine: np.ndarray
-) -> np.ndarray:
-    """The label of a volume; it must have the image's shape and affine."""
-    label = read_label(path)
-    if label.shape != shape:
-        raise UserError(
-            f"label has shape {label.shape} but its image {shape} ({image})",
-            where=path,
-            remedy="save both at one size",
-        )
-    if is_volume(path) and not np.allclose(affine, read_volume(path)[1], atol=1e-2):
-        raise UserError(
-            f"lies elsewhere in space than its image ({image}: another affine)",
-            where=path,
-            remedy="resample the label to the image",
-        )
-    return label
+def _pixels(entry: Entry, channels: str, nan: str, plane: str, values: LabelValues) -> Pixels:
+    pixels = read_pixels(
+        entry.images, entry.label, plane=plane, channels=channels, nan=nan, values=values.indices
+    )
+    if entry.spacing:
+        return pixels._replace(spacing=entry.spacing)
+    return pixels

@@ -2,22 +2,31 @@
 volumes for validation and test.
 
 ``train_slices.list`` names ``data/slices/patientXXX_frameYY_slice_Z.h5``; ``val.list`` (and
-``test.list``, where it exists) name ``data/patientXXX_frameYY.h5``. Volumes become one record a
-slice, so that all records are ``(H, W, 1)``. The files name no voxel size: the spacing is (1, 1,
-1), slice axis first, in voxels.
+``test.list``, where it exists) name ``data/patientXXX_frameYY.h5``. The training slices of a frame
+become one volume, in the order of their numbers; a slice nobody annotated is IGNORE. The files name
+no voxel size: the spacing is (1, 1, 1), slice axis first, in voxels.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import re
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from semiseg.data.problems import split_problems
-from semiseg.data.source import CaseRef, Pixels, Reader, Source, existing, progress_bar
+from semiseg.data.source import (
+    CaseRef,
+    Pixels,
+    Reader,
+    Source,
+    existing,
+    first_line,
+    progress_bar,
+)
 from semiseg.errors import UserError
 
 CLASSES = ("background", "right ventricle", "myocardium", "left ventricle")
@@ -40,8 +49,7 @@ def read(source: Path, *, progress: bool = True) -> Source:
     splits: dict[str, list[CaseRef]] = {"train": [], "val": []}
     if (source / "test.list").exists():
         splits["test"] = []
-    for name in _names(source / "train_slices.list"):
-        splits["train"] += _slice(source, name, problems)
+    splits["train"] = _stacks(source, problems)
     for split in ("val", "test"):
         if split in splits:
             names = _names(source / f"{split}.list")
@@ -67,14 +75,29 @@ READER = Reader(
 def _names(path: Path) -> list[str]:
     """The names in a list file, without ``.h5``."""
     existing(path, "the SSL4MIS layout needs it beside the folder data")
-    lines = path.read_text(encoding="utf-8").split()
+    try:
+        lines = path.read_text(encoding="utf-8").split()
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"is no text ({first_line(error)})", where=path, remedy="restore the list"
+        ) from error
     if not lines:
         raise UserError("is empty; it should name one file a line", where=path)
     return [line.removesuffix(".h5") for line in lines]
 
 
-def _ref(path: Path, name: str, problems: list[str]) -> CaseRef | None:
-    """A record of what the file name says; None, and a problem, where it is wrong or missing."""
+class Slice(NamedTuple):
+    """A training slice by its file's name."""
+
+    path: Path
+    name: str
+    subject: str
+    volume: str
+    index: int
+
+
+def _slice(path: Path, name: str, problems: list[str]) -> Slice | None:
+    """What the name of a file says; None, and a problem, where it is wrong or there is no file."""
     match = _NAME.fullmatch(name)
     if not match:
         problems.append(
@@ -87,28 +110,34 @@ def _ref(path: Path, name: str, problems: list[str]) -> CaseRef | None:
             f"{path}: not found, but the list names it; restore the file or take the line out"
         )
         return None
-    return CaseRef(
-        match["subject"],
-        name,
-        str(path),
-        functools.partial(_read_slice, path),
-        match["volume"],
-        int(match["index"] or 0),
-        label_path=str(path),
-    )
+    return Slice(path, name, match["subject"], match["volume"], int(match["index"] or 0))
 
 
-def _slice(source: Path, name: str, problems: list[str]) -> list[CaseRef]:
-    """The record of a training slice; none where there is a problem."""
-    ref = _ref(source / "data" / "slices" / f"{name}.h5", name, problems)
-    return [] if ref is None else [ref]
+def _stacks(source: Path, problems: list[str]) -> list[CaseRef]:
+    """The training volumes, in the order of the first slice of each in the list."""
+    volumes: dict[str, list[Slice]] = {}
+    for name in _names(source / "train_slices.list"):
+        part = _slice(source / "data" / "slices" / f"{name}.h5", name, problems)
+        if part is not None:
+            volumes.setdefault(part.volume, []).append(part)
+    refs: list[CaseRef] = []
+    for volume, parts in volumes.items():
+        ordered = sorted(parts, key=_number)
+        path = str(source / "data" / "slices" / f"{volume}_slice_*.h5")
+        pixels = functools.partial(_read_stack, [part.path for part in ordered])
+        refs.append(CaseRef(parts[0].subject, volume, path, pixels, label_path=path))
+    return refs
+
+
+def _number(part: Slice) -> int:
+    return part.index
 
 
 def _volume(source: Path, name: str, problems: list[str]) -> list[CaseRef]:
-    """One record a slice of a volume; none where there is a problem."""
+    """A validation or test volume; none where there is a problem."""
     path = source / "data" / f"{name}.h5"
-    ref = _ref(path, name, problems)
-    if ref is None:
+    part = _slice(path, name, problems)
+    if part is None:
         return []
     import h5py
 
@@ -123,34 +152,59 @@ def _volume(source: Path, name: str, problems: list[str]) -> list[CaseRef]:
                     f"both at one size"
                 )
     except Exception as error:  # h5py raises OSError, KeyError or RuntimeError on a damaged file
-        problems.append(f"{path}: cannot be read ({str(error)[:80]}); replace the file")
+        problems.append(f"{path}: cannot be read ({first_line(error)}); replace the file")
         return []
-    return [
-        dataclasses.replace(
-            ref,
-            name=f"{name}_slice_{i + 1}",
-            pixels=functools.partial(_read_plane, path, i),
-            volume=name,
-            index=i + 1,
-        )
-        for i in range(shape[0])
-    ]
+    pixels = functools.partial(_read_volume, path)
+    return [CaseRef(part.subject, name, str(path), pixels, label_path=str(path))]
 
 
-def _read_slice(path: Path) -> Pixels:
-    import h5py
+def _read_stack(paths: Sequence[Path]) -> Pixels:
+    """The slices of a volume, each from its file."""
+    from semiseg.types import IGNORE  # with JAX, for which no list of formats waits
 
-    with h5py.File(path) as file:
-        label = file["label"][()] if "label" in file else None
-        return _with_channel(file["image"][()], label)
+    images: list[np.ndarray] = []
+    labels: list[np.ndarray] = []
+    for path in paths:
+        image, label = _read(path)
+        if images and image.shape != images[0].shape:
+            raise UserError(
+                f"has shape {image.shape}, the slice before it {images[0].shape}",
+                where=path,
+                remedy="save a volume's slices at one size",
+            )
+        images.append(image)
+        labels.append(np.full(image.shape, IGNORE, np.uint8) if label is None else label)
+    whole = np.stack(labels)
+    if (whole == IGNORE).all():
+        return Pixels(np.stack(images)[..., None], None, SPACING)
+    return Pixels(np.stack(images)[..., None], whole, SPACING)
 
 
-def _read_plane(path: Path, i: int) -> Pixels:
-    import h5py
-
-    with h5py.File(path) as file:
-        return _with_channel(file["image"][i], file["label"][i])
-
-
-def _with_channel(image: np.ndarray, label: np.ndarray | None) -> Pixels:
+def _read_volume(path: Path) -> Pixels:
+    image, label = _read(path)
     return Pixels(image[..., None], label, SPACING)
+
+
+def _read(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
+    """The datasets of a file.
+
+    Raises:
+      UserError: it cannot be read, or its label has another shape than its image.
+    """
+    import h5py
+
+    try:
+        with h5py.File(path) as file:
+            image = file["image"][()]
+            label = file["label"][()] if "label" in file else None
+    except Exception as error:  # h5py raises OSError, KeyError or RuntimeError on a damaged file
+        raise UserError(
+            f"cannot be read ({first_line(error)})", where=path, remedy="replace the file"
+        ) from error
+    if label is not None and label.shape != image.shape:
+        raise UserError(
+            f"label has shape {label.shape} but the image {image.shape}",
+            where=path,
+            remedy="save both at one size",
+        )
+    return image, label

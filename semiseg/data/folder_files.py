@@ -1,0 +1,144 @@
+"""The files of a folder by name: which are one image, and in which plane its volumes are cut."""
+
+from __future__ import annotations
+
+import os
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from semiseg.data import orientation
+from semiseg.data.images import KINDS, is_image, is_volume, read_header, stem_of
+from semiseg.data.orientation import Grid
+from semiseg.errors import UserError
+
+_CHANNEL = re.compile(r"(.+)_(\d{4})")
+MOST_NOTES = 3
+"""Files whose headers are remarked on one by one."""
+
+
+def named(folder: Path, problems: list[str]) -> dict[str, Path]:
+    """Name without suffix → image file, sorted; hidden files are left out.
+
+    Args:
+      folder: one that is not there has no files.
+      problems: receives a line for each file that is no image, or has the name of another.
+    """
+    files: dict[str, Path] = {}
+    paths = sorted(folder.iterdir()) if folder.is_dir() else []
+    for path in paths:
+        if path.name.startswith("."):
+            continue
+        name = plain_name(stem_of(path))
+        if name is None:
+            readable = os.fsencode(path).decode("utf-8", "backslashreplace")
+            problems.append(f"{readable}: its name is no UTF-8 text; rename the file")
+        elif not is_image(path):
+            problems.append(f"{path}: unknown file type; convert it to {KINDS}, or remove it")
+        elif name in files:
+            problems.append(f"{path}: has the same name as {files[name]}; rename one of them")
+        else:
+            files[name] = path
+    return files
+
+
+def plain_name(name: str) -> str | None:
+    r"""A name in Unicode's composed form (NFC); None where its bytes are no UTF-8.
+
+    macOS writes names in decomposed form, which look the same and are other text.
+
+    >>> plain_name("Mu\u0308ller") == "M\u00fcller", plain_name("M\udcfcller")
+    (True, None)
+    """
+    try:
+        text = os.fsencode(name).decode("utf-8")
+    except UnicodeError:
+        return None
+    return unicodedata.normalize("NFC", text)
+
+
+def with_channels(
+    files: Mapping[str, Path], labels: Mapping[str, Path], problems: list[str]
+) -> dict[str, tuple[Path, ...]]:
+    """Name of an image → its file, or its files ``NAME_0000``, ``NAME_0001`` … of a channel each.
+
+    The files are channels if labels have the names without these endings.
+
+    >>> files = {f"p{i}_000{c}": Path(f"p{i}_000{c}.nii") for i in (1, 2) for c in (0, 1)}
+    >>> list(with_channels(files, {"p1": Path("p1.nii")}, []))
+    ['p1', 'p2']
+    >>> list(with_channels(files, {"p1_0000": Path("p1_0000.nii")}, []))
+    ['p1_0000', 'p1_0001', 'p2_0000', 'p2_0001']
+    """
+    single = {name: (path,) for name, path in files.items()}
+    matches = {name: _CHANNEL.fullmatch(name) for name in files}
+    bases = {match[1] for match in matches.values() if match}
+    if not all(matches.values()) or not bases & set(labels) or set(labels) & set(files):
+        return single
+    groups: dict[str, list[str]] = {}
+    for match in matches.values():
+        if match:
+            groups.setdefault(match[1], []).append(match[2])
+    most = max(len(channels) for channels in groups.values())
+    images: dict[str, tuple[Path, ...]] = {}
+    for base, channels in groups.items():
+        if channels != [f"{k:04d}" for k in range(most)]:
+            problems.append(
+                f"{files[f'{base}_{channels[0]}']}: {base} has the channels {', '.join(channels)}, "
+                f"others {most} from 0000 on; restore the missing files"
+            )
+        images[base] = tuple(files[f"{base}_{channel}"] for channel in channels)
+    return images
+
+
+class Volumes(NamedTuple):
+    """The volumes of a set.
+
+    Attributes:
+      plane: in which they are cut to slices, see :mod:`semiseg.data.orientation`.
+      notes: what was assumed, one line each.
+      unreadable: image files whose headers cannot be read.
+    """
+
+    plane: str = "axial"
+    notes: tuple[str, ...] = ()
+    unreadable: frozenset[Path] = frozenset()
+
+
+def named_volumes(images: Sequence[Sequence[Path]], problems: list[str]) -> Volumes:
+    """The plane of a set's volumes, by their headers.
+
+    Args:
+      images: the files of each image; pictures are left out.
+      problems: receives a line for each file that cannot be read.
+    """
+    grids: list[Grid] = []
+    remarks: list[str] = []
+    unreadable: set[Path] = set()
+    for paths in images:
+        if not is_volume(paths[0]):
+            continue
+        try:
+            header = read_header(paths[0])
+        except UserError as error:
+            problems.append(str(error))
+            unreadable.add(paths[0])
+            continue
+        grids.append(header.grid)
+        remarks += header.notes
+    if not grids:
+        return Volumes(unreadable=frozenset(unreadable))
+    plane, reason = orientation.acquisition_plane(grids)
+    notes = [f"volumes are cut in {plane} slices: {reason}"]
+    codes = [orientation.code_of(grid.affine) for grid in grids]
+    if len(set(codes)) > 1:
+        notes.append(
+            f"files are stored as {orientation.turned(codes)}, and all are brought to one "
+            f"orientation"
+        )
+    notes += remarks[:MOST_NOTES]
+    if len(remarks) > MOST_NOTES:
+        notes.append(f"… and {len(remarks) - MOST_NOTES} more remarks on headers")
+    return Volumes(plane, tuple(notes), frozenset(unreadable))

@@ -1,0 +1,114 @@
+"""NRRD and MetaImage files (.nrrd, .nhdr, .mha, .mhd), read and written by SimpleITK."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from semiseg.data.nifti import Header
+from semiseg.data.orientation import Grid
+from semiseg.errors import UserError
+
+SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd")
+_TO_RAS = np.diag([-1.0, -1.0, 1.0])
+_TO_RAS_4 = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+
+def read_header(path: Path) -> Header:
+    """The grid of a file, in RAS mm.
+
+    Raises:
+      UserError: SimpleITK is not installed, or the file holds no scan.
+    """
+    sitk = simple_itk(path)
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    reader.ReadImageInformation()
+    number = reader.GetDimension()
+    shape = tuple(reader.GetSize())
+    channels = reader.GetNumberOfComponents()
+    affine = _affine(reader, number)
+    if number == 4:
+        channels *= shape[3]
+    if number not in (2, 3, 4):
+        raise UserError(
+            f"has {number} axes", where=path, remedy="save one three-dimensional volume a file"
+        )
+    return Header(Grid(affine, (*shape, 1)[:3]), channels)
+
+
+def read_voxels(path: Path) -> np.ndarray:
+    """Voxels ``(X, Y, Z, C)`` in the file's own type."""
+    header = read_header(path)
+    sitk = simple_itk(path)
+    image = sitk.ReadImage(str(path))
+    array = sitk.GetArrayFromImage(image)  # (…, z, y, x[, components])
+    if array.dtype.kind not in "iuf":
+        raise UserError(
+            f"holds {array.dtype.name} voxels", where=path, remedy="save magnitudes as float32"
+        )
+    if image.GetNumberOfComponentsPerPixel() == 1:
+        array = array[..., None]
+    components = array.shape[-1]
+    voxels = np.moveaxis(array.T.reshape(components, *header.grid.shape, -1), 0, -1)
+    return voxels.reshape(*header.grid.shape, header.channels)
+
+
+def _affine(reader: Any, number: int) -> np.ndarray:
+    """``(4, 4)`` of a reader; ITK's world is LPS."""
+    space = min(number, 3)
+    directions = np.eye(3)
+    whole = np.array(reader.GetDirection()).reshape(number, number)
+    directions[:space, :space] = whole[:space, :space]
+    sides = np.ones(3)
+    sides[:space] = reader.GetSpacing()[:space]
+    origin = np.zeros(3)
+    origin[:space] = reader.GetOrigin()[:space]
+    affine = np.eye(4)
+    affine[:3, :3] = _TO_RAS @ directions @ np.diag(sides)
+    affine[:3, 3] = _TO_RAS @ origin
+    return affine
+
+
+class Geometry(NamedTuple):
+    """Where the voxels of a file lie, as ITK says it (LPS)."""
+
+    origin: tuple[float, ...]
+    spacing: tuple[float, ...]
+    direction: tuple[float, ...]
+
+
+def geometry(path: Path) -> Geometry:
+    """What a mask's file takes over from that of its scan; of four axes the first three."""
+    affine = _TO_RAS_4 @ read_header(path).grid.affine
+    sides = np.linalg.norm(affine[:3, :3], axis=0)
+    direction = affine[:3, :3] / sides
+    return Geometry(tuple(affine[:3, 3]), tuple(sides), tuple(direction.ravel()))
+
+
+def write(voxels: np.ndarray, like: Geometry, target: Path) -> None:
+    """Write voxels ``(X, Y, Z)``, or ``(X, Y, Z, K)`` as vectors."""
+    sitk = simple_itk(target)
+    axes = (2, 1, 0, *range(3, voxels.ndim))
+    array = np.ascontiguousarray(voxels.transpose(axes))
+    image = sitk.GetImageFromArray(array, isVector=voxels.ndim == 4)
+    image.SetOrigin(like.origin)
+    image.SetSpacing(like.spacing)
+    image.SetDirection(like.direction)
+    sitk.WriteImage(image, str(target), True)
+
+
+def simple_itk(path: Path) -> Any:
+    """SimpleITK, or one line that says how to install it."""
+    try:
+        import SimpleITK
+    except ImportError as error:
+        raise UserError(
+            "is read by SimpleITK, which is not installed",
+            where=path,
+            remedy="pip install 'semiseg[dicom]', or convert the file to NIfTI",
+        ) from error
+    SimpleITK.ProcessObject.SetGlobalWarningDisplay(False)
+    return SimpleITK
