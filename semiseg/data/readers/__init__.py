@@ -10,7 +10,20 @@ from pathlib import Path
 from typing import Any
 
 from semiseg import plugins
-from semiseg.data.readers import dicom, dsb2018, folder, ssl4mis_acdc
+from semiseg.data.readers import (
+    bids,
+    dicom,
+    dsb2018,
+    folder,
+    msd,
+    nnunet,
+    patients,
+    ssl4mis_acdc,
+    ssl4mis_brats,
+    ssl4mis_la,
+    synapse,
+    tfds_set,
+)
 from semiseg.data.source import Option, Reader, Source, existing
 from semiseg.errors import UserError
 
@@ -18,8 +31,16 @@ READERS: dict[str, Reader] = {
     reader.format: reader
     for reader in (
         folder.READER,
+        nnunet.READER,
+        msd.READER,
+        bids.READER,
+        patients.READER,
         dsb2018.READER,
         ssl4mis_acdc.READER,
+        ssl4mis_la.READER,
+        ssl4mis_brats.READER,
+        synapse.READER,
+        tfds_set.READER,
         dicom.READER,
     )
 }

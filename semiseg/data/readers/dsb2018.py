@@ -21,7 +21,15 @@ import numpy as np
 
 from semiseg.data import lookalikes, splits
 from semiseg.data.problems import split_problems
-from semiseg.data.source import SPLITS, CaseRef, Pixels, Reader, Source, progress_bar
+from semiseg.data.source import (
+    SPLITS,
+    CaseRef,
+    Pixels,
+    Reader,
+    Source,
+    first_line,
+    progress_bar,
+)
 from semiseg.errors import UserError
 
 CLASSES = ("background", "nucleus")
@@ -42,10 +50,11 @@ MODES = {"grey": "L", "rgb": "RGB"}
 
 
 class Files(NamedTuple):
-    """The files of a folder or a zip: their names, and how to read one."""
+    """The files of a folder or a zip: their names, how to read one, and where they are."""
 
     names: list[str]
     read: Callable[[str], bytes]
+    place: str = ""
 
 
 class ImageFiles(NamedTuple):
@@ -170,16 +179,15 @@ def _archive(path: Path) -> Files:
         raise UserError(
             f"is not a readable zip ({error})", where=path, remedy="download it again"
         ) from error
-    return Files(archive.namelist(), archive.read)
+    return Files(archive.namelist(), archive.read, str(path))
 
 
 def _tree(folder: Path) -> Files:
     def read_bytes(name: str) -> bytes:
         return (folder / name).read_bytes()
 
-    return Files(
-        [path.relative_to(folder).as_posix() for path in folder.rglob("*.png")], read_bytes
-    )
+    names = [path.relative_to(folder).as_posix() for path in folder.rglob("*.png")]
+    return Files(names, read_bytes, str(folder))
 
 
 def _index(names: Iterable[str]) -> dict[str, ImageFiles]:
@@ -206,14 +214,20 @@ def _pixels(files: Files, paths: ImageFiles, mode: str) -> Pixels:
     picture = _picture(files.read(paths.image), mode)
     label = np.zeros(picture.shape[:2], np.uint8)
     for name in paths.masks:
+        where = f"{files.place}/{name}"
         try:
-            label |= _picture(files.read(name), "L") > 0
-        except Exception as error:
+            mask = _picture(files.read(name), "L") > 0
+        except Exception as error:  # Pillow and zipfile raise anything on a damaged file
             raise UserError(
-                f"mask cannot be united with its image ({str(error)[:80]})",
-                where=name,
-                remedy="replace the file",
+                f"cannot be read ({first_line(error)})", where=where, remedy="replace the file"
             ) from error
+        if mask.shape != label.shape:
+            raise UserError(
+                f"mask has shape {mask.shape} but its image {label.shape}",
+                where=where,
+                remedy="replace the file",
+            )
+        label |= mask
     return Pixels(picture.reshape(*label.shape, -1), label, (1.0, 1.0))
 
 

@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from semiseg.data import hdf5_scans
 from semiseg.data.problems import split_problems
 from semiseg.data.source import (
     CaseRef,
@@ -75,15 +76,7 @@ READER = Reader(
 def _names(path: Path) -> list[str]:
     """The names in a list file, without ``.h5``."""
     existing(path, "the SSL4MIS layout needs it beside the folder data")
-    try:
-        lines = path.read_text(encoding="utf-8").split()
-    except UnicodeDecodeError as error:
-        raise UserError(
-            f"is no text ({first_line(error)})", where=path, remedy="restore the list"
-        ) from error
-    if not lines:
-        raise UserError("is empty; it should name one file a line", where=path)
-    return [line.removesuffix(".h5") for line in lines]
+    return [name.removesuffix(".h5") for name in hdf5_scans.names_in(path)]
 
 
 class Slice(NamedTuple):

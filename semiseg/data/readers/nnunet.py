@@ -1,0 +1,285 @@
+"""nnU-Net's raw data sets (version 2): ``dataset.json`` with ``imagesTr``, ``labelsTr``,
+``imagesTs``.
+
+    SOURCE/dataset.json                 channel_names, labels, file_ending
+    SOURCE/imagesTr/la_007_0000.nii.gz  one file a channel: _0000, _0001 …
+    SOURCE/labelsTr/la_007.nii.gz
+    SOURCE/imagesTs/…                   test images; SOURCE/labelsTs/ has their labels, if any
+    SOURCE/splits_final.json            nnU-Net's folds; or beside the preprocessed data
+
+A case is a scan. ``labels`` names the classes and their values; the label ``ignore`` becomes 255.
+Where ``splits_final.json`` is, the validation cases of one fold become val. Labels with lists of
+values are regions: what the label files hold are then values without a name, which ``--classes``
+gives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from semiseg.data import label_table, layout_json, scan_files
+from semiseg.data.images import stem_of
+from semiseg.data.label_table import LabelTable
+from semiseg.data.scan_files import ScanFiles
+from semiseg.data.scan_sources import Facts, source_of
+from semiseg.data.source import Reader, Source
+from semiseg.errors import UserError
+
+DESCRIPTION = "dataset.json"
+FOLDS = "splits_final.json"
+FIRST_FOLD = 0
+
+
+def read(
+    source: Path,
+    *,
+    fold: Annotated[int, "whose validation cases are val, where splits_final.json is"] = FIRST_FOLD,
+    splits_file: Annotated[str, "path of splits_final.json, where it lies elsewhere"] = "",
+    classes: scan_files.Classes = "",
+    unlabelled_test: scan_files.UnlabelledTest = False,
+    seed: scan_files.Seed = 0,
+    license: scan_files.License = "",
+    citation: scan_files.Citation = "",
+    nan: scan_files.Nan = "refuse",
+    splits: scan_files.Splits = "",
+    subject_pattern: scan_files.SubjectPattern = "",
+    subjects_are_images: scan_files.SubjectsAreImages = False,
+    progress: bool = True,
+) -> Source:
+    """The cases of a raw data set; test images without labels are left out unless asked for.
+
+    Raises:
+      UserError: ``dataset.json`` is missing or broken, or its labels are regions and ``classes`` is
+        empty.
+    """
+    path = source / DESCRIPTION
+    content = layout_json.read_object(path)
+    channels = tuple(map(str, layout_json.part(content, "channel_names", dict, path).values()))
+    table = label_table_of(content, path, classes)
+    problems: list[str] = []
+    notes: list[str] = []
+    scans = _training_scans(source, content, problems)
+    if not scans:
+        raise UserError(
+            "holds no case", where=source / "imagesTr", remedy="put CASE_0000 files there"
+        )
+    scans = [_checked(scan, len(channels), problems) for scan in scans]
+    scans = _in_fold(source, scans, _folds_path(source, splits_file), fold, notes, problems)
+    scans += _test_scans(source, unlabelled_test, len(channels), notes, problems)
+    identified = scan_files.with_subjects(
+        source, scans, problems, subject_pattern, subjects_are_images
+    )
+    scans = scan_files.draw(source, identified.scans, seed, problems, splits)
+    facts = Facts(
+        channel_names=channels,
+        license=license or str(content.get("licence") or content.get("license") or ""),
+        citation=citation or str(content.get("reference") or ""),
+        columns=identified.columns,
+        allowed=identified.allowed,
+        nan=nan,
+        all_train=splits == "train",
+    )
+    return source_of(source, scans, table, facts, problems, notes)
+
+
+def recognises(source: Path) -> str | None:
+    """What is nnU-Net's about a folder; None where nothing is."""
+    content = layout_json.peek(source / DESCRIPTION)
+    if "channel_names" in content:
+        return f"{DESCRIPTION} with channel_names: a raw data set of nnU-Net"
+    return None
+
+
+READER = Reader(
+    "nnunet",
+    "raw data set of nnU-Net v2: dataset.json, imagesTr, labelsTr",
+    read,
+    recognises,
+)
+
+
+# ------------------------------------------------------------------ labels
+def label_table_of(content: Mapping[str, Any], path: Path, classes: str) -> LabelTable:
+    """The table of labels.
+
+    Args:
+      content, path: of dataset.json.
+      classes: names that replace those of the file; needed where its labels are regions.
+
+    Raises:
+      UserError: it is no such table.
+    """
+    pairs = layout_json.part(dict(content), "labels", dict, path)
+    values: set[int] = set()
+    regions = [name for name, value in pairs.items() if isinstance(value, list)]
+    if not regions:
+        table = label_table.from_pairs(pairs, path)
+        return table.renamed(classes) if classes else table
+    for value in pairs.values():
+        values |= set(value) if isinstance(value, list) else {value}
+    if not classes:
+        raise UserError(
+            f"labels are regions ({', '.join(regions)} unite several values), and the values "
+            f"{_words(values)} of the label files have no names",
+            where=path,
+            remedy="name each value with --classes, background first",
+        )
+    numbered = {str(value): value for value in sorted(values)}
+    if "ignore" in pairs:
+        numbered.pop(str(pairs["ignore"]), None)
+        numbered["ignore"] = pairs["ignore"]
+    return label_table.from_pairs(numbered, path).renamed(classes)
+
+
+def _words(values: set[int]) -> str:
+    return ", ".join(str(value) for value in sorted(values))
+
+
+# ------------------------------------------------------------------ cases
+def cases_of(folder: Path) -> dict[str, tuple[Path, ...]]:
+    """Case → its files in the order of their channels, of a folder such as ``imagesTr``."""
+    channels: dict[str, dict[int, Path]] = {}
+    for path in scan_files.image_files(folder):
+        name = scan_files.stem_without_channel(path)
+        if name is not None:
+            channels.setdefault(name[0], {})[name[1]] = path
+    return {
+        case: tuple(files[number] for number in sorted(files)) for case, files in channels.items()
+    }
+
+
+def _training_scans(
+    source: Path, content: Mapping[str, Any], problems: list[str]
+) -> list[ScanFiles]:
+    if "dataset" in content:
+        return _listed_scans(source, content, problems)
+    labels = {stem_of(path): path for path in scan_files.image_files(source / "labelsTr")}
+    cases = cases_of(source / "imagesTr")
+    problems += [
+        f"{path}: has no image {name}_0000 in imagesTr; restore it or remove the label"
+        for name, path in labels.items()
+        if name not in cases
+    ]
+    return [_scan(name, images, labels.get(name)) for name, images in cases.items()]
+
+
+def _listed_scans(source: Path, content: Mapping[str, Any], problems: list[str]) -> list[ScanFiles]:
+    """The cases that ``dataset.json`` lists itself, with paths relative to its folder."""
+    path = source / DESCRIPTION
+    scans: list[ScanFiles] = []
+    for name, files in layout_json.part(dict(content), "dataset", dict, path).items():
+        if not isinstance(files, dict):
+            raise UserError(f"dataset names no files for {name}", where=path, remedy="correct it")
+        images = tuple(source / str(image) for image in files.get("images", ()))
+        label = source / str(files["label"]) if files.get("label") else None
+        if not images:
+            raise UserError(f"dataset names no image for {name}", where=path, remedy="name one")
+        scans.append(_scan(name, images, label))
+        problems += scan_files.missing([*images, *scans[-1].labels], path)
+    return scans
+
+
+def _test_scans(
+    source: Path, unlabelled: bool, channels: int, notes: list[str], problems: list[str]
+) -> list[ScanFiles]:
+    """Test cases with a label, and the others as unlabelled training cases where asked for."""
+    labels = {stem_of(path): path for path in scan_files.image_files(source / "labelsTs")}
+    scans: list[ScanFiles] = []
+    bare: list[ScanFiles] = []
+    for name, images in cases_of(source / "imagesTs").items():
+        scan = _scan(name, images, labels.get(name))
+        if scan.labels:
+            scans.append(scan._replace(split="test"))
+        else:
+            bare.append(scan._replace(split="train"))
+    if bare and not unlabelled:
+        notes.append(scan_files.left_out(source / "imagesTs", len(bare)))
+    elif bare:
+        scans += bare
+    return [_checked(scan, channels, problems) for scan in scans]
+
+
+def _scan(name: str, images: tuple[Path, ...], label: Path | None) -> ScanFiles:
+    labels: tuple[Path, ...] = ()
+    if label is not None:
+        labels = (label,)
+    return ScanFiles(name, images, labels)
+
+
+def _checked(scan: ScanFiles, channels: int, problems: list[str]) -> ScanFiles:
+    """The scan; a line where it lacks the file of a channel (three may be colours of one file)."""
+    files = len(scan.images)
+    if files != channels and not (files == 1 and scan.images[0].suffix == ".png"):
+        problems.append(
+            f"{scan.images[0]}: case {scan.name} has {files} of {channels} channels of "
+            f"{DESCRIPTION}; restore the files {scan.name}_0000 … _{channels - 1:04d}"
+        )
+    return scan
+
+
+# ------------------------------------------------------------------ folds
+def _folds_path(source: Path, given: str) -> Path | None:
+    """``splits_final.json``: where it is said to be, in the set, or where nnU-Net puts it."""
+    if given:
+        return Path(given).expanduser()
+    preprocessed = source.resolve().parents[1] / "nnUNet_preprocessed" / source.resolve().name
+    for folder in (source, preprocessed):
+        if (folder / FOLDS).is_file():
+            return folder / FOLDS
+    return None
+
+
+def _in_fold(
+    source: Path,
+    scans: list[ScanFiles],
+    path: Path | None,
+    fold: int,
+    notes: list[str],
+    problems: list[str],
+) -> list[ScanFiles]:
+    """The cases of a fold; all of them, without a split, where there are no folds."""
+    if path is None:
+        if fold != FIRST_FOLD:
+            raise UserError(
+                f"asks for a fold, and there is no {FOLDS}",
+                where=f"--fold {fold}",
+                remedy="give its path with --splits-file, or leave --fold out",
+            )
+        return scans
+    splits = _splits_of(path, fold)
+    by_name = {scan.name: scan for scan in scans}
+    problems += [
+        f"{path}: fold {fold} names {name}, which imagesTr does not have; restore it or correct "
+        f"the fold"
+        for name in splits
+        if name not in by_name
+    ]
+    notes.append(f"{path}: the validation cases of fold {fold} are val")
+    rest = [name for name in by_name if name not in splits]
+    if rest:
+        notes.append(
+            f"{path}: {len(rest)} cases ({rest[0]} …) are in no part of fold {fold}: left out"
+        )
+    return [
+        by_name[name]._replace(split=split) for name, split in splits.items() if name in by_name
+    ]
+
+
+def _splits_of(path: Path, fold: int) -> dict[str, str]:
+    """Case → ``train`` or ``val`` in a fold."""
+    folds = layout_json.read_list(path)
+    if not 0 <= fold < len(folds):
+        raise UserError(
+            f"{path} has folds 0 to {len(folds) - 1}", where=f"--fold {fold}", remedy="name one"
+        )
+    splits: dict[str, str] = {}
+    for split in ("train", "val"):
+        content = folds[fold]
+        if not isinstance(content, dict) or not isinstance(content.get(split), list):
+            raise UserError(
+                f"fold {fold} has no list {split}", where=path, remedy="write the file again"
+            )
+        splits |= dict.fromkeys(map(str, content[split]), split)
+    return splits
