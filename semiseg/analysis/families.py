@@ -20,6 +20,7 @@ from typing import NamedTuple
 import numpy as np
 import scipy.special
 
+from semiseg.analysis.satterthwaite import LEAST_HIDDEN
 from semiseg.analysis.skewness import smaller
 from semiseg.analysis.statistics import Spread
 
@@ -180,7 +181,7 @@ def outcome_of(family: Family) -> Outcome:
     df_subject = family.df_subject
     by_subject = family.by_subject
     by_run, df_lent = _lend(family)
-    hidden = np.maximum(by_run - family.interaction, 0)
+    hidden = np.maximum(by_run - family.interaction, LEAST_HIDDEN * by_run)
     by_run = by_run + (df_run + 1) * family.overlap / (1 - family.overlap) * hidden
     variance = by_run + by_subject - family.interaction
     variance = np.maximum(variance, np.maximum(by_run, by_subject))
