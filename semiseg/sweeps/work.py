@@ -212,6 +212,7 @@ def _run(
     """
     folder = RunFolder(out / name)
     began = time.monotonic()
+    ending: dict[str, Any]
     try:
         trial = _with_set(spec, trial, options, name, say)
         result = _train(spec, out, name, trial, options)
