@@ -12,10 +12,13 @@ from semiseg.methods import METHODS
 from semiseg.nets import NETS
 from semiseg.pretrain import INITS, Weights
 
+WEIGHT_FILES = (".safetensors", ".pt", ".pth", ".ckpt")
+"""Endings of files of weights."""
+
 
 def _weights_at(word: str) -> Weights | None:
     """The initial weights at a path; None for a word that is none."""
-    is_path = "/" in word or word.endswith(".safetensors") or Path(word).is_dir()
+    is_path = "/" in word or word.endswith(WEIGHT_FILES) or Path(word).is_dir()
     return Weights(word) if is_path else None
 
 

@@ -8,6 +8,7 @@ from semiseg.nets.attention_unet import AttentionUNet
 from semiseg.nets.deeplab import DeepLabV3, DeepLabV3Plus, FCNResNet
 from semiseg.nets.enet import ENet
 from semiseg.nets.fcn8s import FCN8s
+from semiseg.nets.plain_vnet import PlainVNet
 from semiseg.nets.pointrend import PointRend
 from semiseg.nets.resenc_unet import ResEncUNet
 from semiseg.nets.residual_unet import R2UNet, ResidualUNet
@@ -40,6 +41,7 @@ NETS = {
     "resenc_unet": ResEncUNet,
     "segresnet": SegResNet,
     "vnet": VNet,
+    "plain_vnet": PlainVNet,
     "unetr": UNETR,
     "swin_unetr": SwinUNETR,
     "swin_unet": SwinUnet,

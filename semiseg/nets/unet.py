@@ -21,6 +21,7 @@ from semiseg.nets.from_torch.rules import (
     transposed,
 )
 from semiseg.nets.network import ModuleOutput, Network
+from semiseg.nets.upsampling import ConvInterpolation, Interpolation, Up, upsampled
 from semiseg.types import Params
 
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
@@ -38,8 +39,8 @@ class UNet(Network):
     back); a norm after each convolution, which then has no bias; leaky ReLU; a quarter of the
     channels; dropout between the convolutions of every encoder level instead of at its end only.
 
-    ``UNet(norm="batch", dropout=(.05, .1, .2, .3, .5), head=3)`` is the network of SSL4MIS with 2×2
-    transposed convolutions (1.94 M parameters).
+    ``UNet(norm="batch", dropout=(.05, .1, .2, .3, .5), head=3, up="conv_corners")`` is the network
+    of SSL4MIS (1.81 M parameters); with 2×2 transposed convolutions it has 1.94 M.
 
     Attributes:
       widths: channels of each level, finest first.
@@ -61,7 +62,10 @@ class UNet(Network):
       slope: of the leaky ReLU below zero.
       down: ``pool`` (2×2 maximum), or ``stride``: the first convolution of a level has stride 2.
       up: ``transpose`` (2×2), ``plain`` (every pixel twice), ``nearest`` (the same, then 3×3
-        convolution, norm, activation) or ``transpose3`` (3×3, norm, activation).
+        convolution, norm, activation), ``transpose3`` (3×3, norm, activation), ``linear``
+        (linear interpolation), ``conv_corners`` (1×1 convolution, then linear interpolation with
+        the corners aligned) or ``corners`` (that interpolation alone; the last convolution of a
+        decoder level gives the channels of the next finer one).
     """
 
     widths: tuple[int, ...] = (16, 32, 64, 128, 256)
@@ -79,7 +83,9 @@ class UNet(Network):
     eps: float = 1e-5
     slope: float = 0.01
     down: Literal["pool", "stride"] = "pool"
-    up: Literal["transpose", "plain", "nearest", "transpose3"] = "transpose"
+    up: Literal[
+        "transpose", "plain", "nearest", "transpose3", "linear", "conv_corners", "corners"
+    ] = "transpose"
 
     def __post_init__(self) -> None:
         # YAML gives lists, and a net must be hashable
@@ -132,9 +138,28 @@ class UNet(Network):
         """Block of a level, called with ``(x, train, key)``; ``first``: on the image itself."""
         return Block(self, channels, out, rate, stride, normals)
 
+    def decoded(self, i: int) -> int:
+        """Channels that decoder level ``i`` gives; the bottom counts as one.
+
+        >>> UNet(widths=(8, 16, 32)).decoded(1), UNet(widths=(8, 16, 32), up="corners").decoded(1)
+        (16, 8)
+        """
+        bottom = len(self.widths) - 1
+        plain = type(self).merge is UNet.merge and type(self).stage is UNet.stage
+        if self.up == "corners" and plain and 0 < i < bottom:
+            return self.widths[i - 1]
+        return self.widths[i]
+
     def merge(self, channels: int, out: int, normals: layers.Normals) -> nnx.Module:
         """Block of a decoder level, on skip and upsampled activations side by side."""
         return self.stage(channels, out, 0.0, 1, normals)
+
+    def decoder_level(self, i: int, channels: int, normals: layers.Normals) -> nnx.Module:
+        """Block of decoder level ``i``, whose last convolution gives :meth:`decoded` channels."""
+        width = self.widths[i]
+        if self.decoded(i) == width:
+            return self.merge(channels, width, normals)
+        return Block(self, channels, width, 0.0, 1, normals, last=self.decoded(i))
 
     def upsampling(
         self,
@@ -147,6 +172,10 @@ class UNet(Network):
         """
         if self.up == "plain":
             return None, channels
+        if self.up in ("linear", "corners"):
+            return Interpolation(self), channels
+        if self.up == "conv_corners":
+            return ConvInterpolation(self, channels, out, normals), out
         if self.up == "transpose":
             return layers.UpConv(channels, out, dims=self.dims, normals=normals), out
         return Up(self, channels, out, normals), out
@@ -196,7 +225,7 @@ class UNet(Network):
 
 class Block(nnx.Module):
     """(convolution, norm, activation) × convs, dropout after the first; its first convolution may
-    have a stride.
+    have a stride, and its ``last`` one another width.
     """
 
     def __init__(
@@ -207,10 +236,13 @@ class Block(nnx.Module):
         rate: float,
         stride: int,
         normals: layers.Normals,
+        last: int | None = None,
     ):
         self.net = net
         self.rate = rate
         for i in range(net.convs):
+            if last and i == net.convs - 1:
+                out = last
             conv = layers.Conv(
                 channels,
                 out,
@@ -233,23 +265,6 @@ class Block(nnx.Module):
         return x
 
 
-class Up(nnx.Module):
-    """To twice the size: see ``UNet.up``. Called with ``train``."""
-
-    def __init__(self, net: UNet, channels: int, out: int, normals: layers.Normals):
-        self.net = net
-        kind: type[layers.Conv] | type[layers.TransposedConv] = layers.Conv
-        if net.up == "transpose3":
-            kind = layers.TransposedConv
-        self.conv = kind(channels, out, dims=net.dims, bias=net.norm == "none", normals=normals)
-        self.norm = net.normalisation(out)
-
-    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        if self.net.up == "nearest":
-            x = layers.nearest(x)
-        return self.net.act(self.norm(self.conv(x), train))
-
-
 class _Module(nnx.Module):
     """Variables of a U-Net: down0 … downL, up(L-1) … up0 with joinL-1 … join0 (to twice the size),
     gate0 …, head, head1 …
@@ -261,13 +276,14 @@ class _Module(nnx.Module):
             setattr(self, f"down{i}", net.level(i, channels, normals))
         for i in reversed(range(len(net.widths) - 1)):
             width = net.widths[i]
-            coarse = net.widths[i + 1]
+            coarse = net.decoded(i + 1)
+            out = net.decoded(i)
             join, given = net.upsampling(coarse, width, normals)
             setattr(self, f"join{i}", join)
-            setattr(self, f"up{i}", net.merge(width + given, width, normals))
+            setattr(self, f"up{i}", net.decoder_level(i, width + given, normals))
             setattr(self, f"gate{i}", net.gate(width, coarse, normals))
             if i > 0 and net.deep_supervision:
-                head = layers.Conv(width, classes, size=1, dims=net.dims, normals=normals)
+                head = layers.Conv(out, classes, size=1, dims=net.dims, normals=normals)
                 setattr(self, f"head{i}", head)
         self.head = net.last_layer(classes, normals)
 
@@ -296,19 +312,6 @@ class _Module(nnx.Module):
         if self.net.deep_supervision:
             aux["deep"] = deep
         return self.head(x), aux
-
-
-def upsampled(join: Any, x: jax.Array, train: bool) -> jax.Array:
-    """``x`` through what :meth:`UNet.upsampling` made.
-
-    >>> upsampled(None, jnp.ones((1, 4, 4, 2)), train=False).shape
-    (1, 8, 8, 2)
-    """
-    if join is None:
-        return layers.nearest(x)
-    if isinstance(join, layers.UpConv):
-        return join(x)
-    return join(x, train)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -20,7 +20,8 @@ from semiseg.nets.from_torch.rules import (
     transposed,
 )
 from semiseg.nets.network import ModuleOutput
-from semiseg.nets.unet import UNet, upsampled
+from semiseg.nets.unet import UNet
+from semiseg.nets.upsampling import upsampled
 from semiseg.types import Params
 
 

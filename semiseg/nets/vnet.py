@@ -37,7 +37,7 @@ class VNet(Network):
     Parameters of the figure, 1 channel, 2 classes, without norms: 65.18 M (the paper gives none;
     the test counts the figure by hand). In MONAI's arrangement, ``VNet(convs=(1, 1, 2, 3, 2),
     ups=(2, 2, 1, 1), activation="elu", head="conv")``: 45.60 M, as MONAI 1.6. The V-Net of SSL4MIS
-    is ``VNet(kernel=3, activation="relu")``, up to its transitions, which are 2×2×2 as here.
+    has no residuals and adds its skips: it is :class:`~semiseg.nets.plain_vnet.PlainVNet`.
 
     Attributes:
       width: channels of the finest stage; they double with each level.

@@ -16,8 +16,8 @@ class Weights:
     classes are fresh.
 
     Attributes:
-      path: a .safetensors file of ours (also one that ``semiseg import-weights`` wrote), or the
-        folder of a finished run.
+      path: a .safetensors file of ours (also one that ``semiseg import-weights`` wrote), the folder
+        of a finished run, or a PyTorch state dict (.pt, .pth) for the same network.
     """
 
     path: str = ""

@@ -14,6 +14,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,15 +29,19 @@ from semiseg.data.provenance import Provenance
 from semiseg.errors import UserError
 from semiseg.fields import role
 from semiseg.files import Lock
+from semiseg.nets.from_torch.convert import import_weights
+from semiseg.nets.from_torch.state_dict import read_state_dict
 from semiseg.pretrain import Fresh, Objective, Weights
 from semiseg.run_folder import RunFolder
 from semiseg.runner import leaks
 from semiseg.runner.build import header_of, knobs_of, program_of, shapes_of
 from semiseg.train.begin import params_from_flat
-from semiseg.train.checkpoint import load_weights, save_weights
+from semiseg.train.checkpoint import flat_names, load_weights, save_weights
 from semiseg.train.loop import Plan
 from semiseg.train.segmenter import fit
 from semiseg.types import IGNORE, Model, Params, Pools, is_hyper
+
+log = logging.getLogger("semiseg")
 
 FOLDER = ".init"
 UNUSED = (
@@ -217,10 +222,10 @@ def _read(path: str, model: Model, info: StoreInfo) -> Start:
         file = RunFolder(file).weights
     if not file.exists():
         raise UserError(
-            f"init {path}: there is no {file}; name the folder of a finished run, or a "
-            f".safetensors file"
+            f"init {path}: there is no {file}; name the folder of a finished run, a "
+            f".safetensors file or a PyTorch state dict"
         )
-    flat, stored = load_weights(file)
+    flat, stored = _weights(file, model)
     steps = stored.get("total_steps", stored.get("step", 0))
     params = params_from_flat(flat, model, str(file))
     of_this_set = (stored.get("config") or {}).get("data") == info.name
@@ -235,6 +240,19 @@ def _read(path: str, model: Model, info: StoreInfo) -> Start:
     in_order = stored.get("subjects", ()) if of_this_set else ()
     subjects = tuple(dict.fromkeys((*in_order, *source.subjects)))
     return Start(path, params, steps, subjects=subjects, provenance=source.provenance)
+
+
+def _weights(file: Path, model: Model) -> tuple[Mapping[str, Any], dict[str, Any]]:
+    """Flat names and header of a file of ours, or of another program's for the model's network."""
+    if file.suffix == ".safetensors":
+        flat, header = load_weights(file)
+        if header or any(name.startswith("weights.") for name in flat):
+            return flat, header
+    imported = import_weights(model.net, read_state_dict(file), model.sample.shape[1])
+    log.info("%s: %s", file, imported.source)
+    for note in imported.notes:
+        log.warning("%s: %s", file, note)
+    return flat_names(imported.params), {}
 
 
 def _name(trial: Trial) -> str:

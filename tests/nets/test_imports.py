@@ -108,9 +108,9 @@ def test_what_does_not_fit_is_one_line(tmp_path, capsys):
     file = tmp_path / "theirs.safetensors"
     save_file(monai_names((2, 2, 4, 4, 6), 1, 2), file)
     for flags, words in (
-        (FLAGS, "set its fields"),
-        (["--net", "deeplabv3"], "none of this network's"),
-        (["--net", "segnet"], "no PyTorch class"),
+        (FLAGS, "give --net unet --net.widths 2,2,4,4,6 --net.slope 0.1"),
+        (["--net", "deeplabv3"], "has the weights of MONAI's BasicUNet"),
+        (["--net", "segnet"], "has the weights of MONAI's BasicUNet"),
         (["--net", "unet", "--net.lr", "1"], "no field"),
     ):
         assert (

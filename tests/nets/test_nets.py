@@ -35,6 +35,11 @@ SMALL = {
         deep_supervision=True,
         up="plain",
     ),
+    "unet-corners": NETS["unet"](
+        widths=(4, 6, 8), norm="batch", dropout=0.2, activation="relu", up="corners"
+    ),
+    "unet-conv-corners": NETS["unet"](widths=(4, 8), dropout=0.2, head=3, up="conv_corners"),
+    "unet-linear-3d": NETS["unet"](widths=(4, 8), dims=3, dropout=0.2, up="linear"),
     "wide_unet": NETS["wide_unet"](widths=(5, 9), norm="batch", dropout=0.2, up="nearest"),
     "unet_plus_plus": NETS["unet_plus_plus"](widths=(4, 6, 8), deep_supervision=True, dropout=0.2),
     "attention_unet": NETS["attention_unet"](widths=(4, 8), dropout=0.2),

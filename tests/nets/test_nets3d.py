@@ -13,6 +13,7 @@ from net_contract import Case, computes_in_bfloat16, count, equals_torch, learns
 from semiseg import config
 from semiseg.errors import UserError
 from semiseg.nets import UNet, resenc_unet, segresnet, vnet
+from semiseg.nets.plain_vnet import PlainVNet
 from semiseg.nets.pointrend import PointRend
 from semiseg.nets.resenc_unet import ResEncUNet
 from semiseg.nets.segresnet import SegResNet
@@ -35,6 +36,10 @@ SMALL = {
             dims=2,
         ),
         (13, 10),
+    ),
+    "plain_vnet": (
+        PlainVNet(width=4, convs=(1, 1), ups=(1,), dropout=0.3, norm="instance"),
+        (5, 7, 6),
     ),
     "segresnet": (
         SegResNet(width=4, down=(1, 1), up=(1,), dropout=0.3),

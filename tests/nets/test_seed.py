@@ -24,6 +24,7 @@ SMALL = {
     "resenc_unet": {"widths": (4, 6), "blocks": (1, 1)},
     "segresnet": {"width": 4, "down": (1, 1), "up": (1,)},
     "vnet": {"width": 4, "convs": (1, 1), "ups": (1,), "kernel": 3},
+    "plain_vnet": {"width": 4, "convs": (1, 1), "ups": (1,)},
     "unetr": {"patch": 4, "hidden": 8, "mlp": 8, "heads": 2, "depth": 1, "taps": (1,)}
     | {"features": 4},
     "swin_unetr": {"features": 4, "depths": (2,), "heads": (2,), "window": 2},

@@ -28,8 +28,36 @@ _DTYPES = {
 }
 """PyTorch's names of storages, and what their bytes are."""
 
-WRAPPERS = ("state_dict", "model_state_dict", "model", "net")
-"""Keys under which checkpoints store their weights."""
+WRAPPERS = ("network_weights", "state_dict", "model_state_dict", "model", "net", "network")
+"""Keys under which checkpoints store their weights; ``network_weights`` is nnU-Net's."""
+
+PREFIXES = ("module.", "_orig_mod.")
+"""What data parallelism and ``torch.compile`` put before every name."""
+
+INERT = {
+    ("numpy", "dtype"),
+    ("numpy", "ndarray"),
+    ("numpy.core.multiarray", "scalar"),
+    ("numpy._core.multiarray", "scalar"),
+    ("numpy.core.multiarray", "_reconstruct"),
+    ("numpy._core.multiarray", "_reconstruct"),
+    ("_codecs", "encode"),
+    ("torch", "device"),
+    ("torch", "Size"),
+    ("torch", "float16"),
+    ("torch", "bfloat16"),
+    ("torch", "float32"),
+    ("torch", "float64"),
+    ("torch", "int64"),
+    ("pathlib", "PosixPath"),
+    ("pathlib", "WindowsPath"),
+    ("collections", "defaultdict"),
+    ("builtins", "set"),
+    ("argparse", "Namespace"),
+}
+"""Names of functions and classes that checkpoints have beside their weights (scores, devices,
+settings of the training). They are neither imported nor called: :class:`_Inert` stands for them.
+"""
 
 DAMAGE = (
     pickle.UnpicklingError,
@@ -43,12 +71,17 @@ DAMAGE = (
 """What the unpickling of a damaged file raises."""
 
 
+class SortedState(dict[str, np.ndarray]):
+    """Names and tensors of a file that does not store their order (safetensors)."""
+
+
 def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
     """Flat names and arrays of a ``.safetensors`` file, or of what ``torch.save`` wrote in its zip
     format (PyTorch ≥ 1.6).
 
-    A checkpoint that stores its weights under one of :data:`WRAPPERS` is opened there, and a prefix
-    ``module.`` (of data parallelism) is dropped.
+    A checkpoint that stores its weights under one of :data:`WRAPPERS`, or under its only key that
+    has tensors, is opened there. :data:`PREFIXES` are dropped from the names. What stands beside
+    the weights (optimizer states, epochs, values of masks, scores) is left out.
 
     Raises:
       UserError: the file is missing, damaged, or holds more than tensors.
@@ -67,10 +100,7 @@ def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
         raise UserError(f"{path}: cannot be read ({error.strerror or error})") from None
     except DAMAGE as error:
         raise UserError(f"{path}: is damaged ({type(error).__name__}: {error})") from None
-    for key in WRAPPERS:
-        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
-            content = content[key]
-    return _checked(path, content)
+    return _checked(path, _opened(path, content))
 
 
 def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
@@ -81,7 +111,7 @@ def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
         arrays = load_file(path)
     except SafetensorError as error:
         raise UserError(f"{path}: cannot be read as safetensors ({error})") from None
-    return _checked(path, arrays)
+    return SortedState(_checked(path, arrays))
 
 
 def _read_torch(path: Path) -> Any:
@@ -90,6 +120,8 @@ def _read_torch(path: Path) -> Any:
         pickles = [name for name in archive.namelist() if name.endswith("data.pkl")]
         if not pickles:
             raise UserError(f"{path}: is a zip archive, but none of PyTorch's (no data.pkl in it)")
+        if archive.getinfo(pickles[0]).compress_type != zipfile.ZIP_STORED:
+            raise UserError(f"{path}: is compressed, which PyTorch's files are not: save it again")
         reader = _Reader(archive.read(pickles[0]), archive, pickles[0].removesuffix("data.pkl"))
         try:
             return reader.load()
@@ -100,9 +132,76 @@ def _read_torch(path: Path) -> Any:
 def _checked(path: Path, content: Any) -> dict[str, np.ndarray]:
     """Names and tensors, and nothing else."""
     named = isinstance(content, Mapping) and len(content) > 0
-    if not named or not all(isinstance(value, np.ndarray) for value in content.values()):
+    tensors: dict[str, np.ndarray] = {}
+    for name, value in content.items() if named else ():
+        if isinstance(name, str) and isinstance(value, np.ndarray):
+            tensors[_without_prefixes(name)] = value
+    if not tensors:
         raise UserError(f"{path}: holds no state dict (names and tensors)")
-    return {name.removeprefix("module."): value for name, value in content.items()}
+    return tensors
+
+
+def _opened(path: Path, content: Any) -> Any:
+    """The state dict within a checkpoint.
+
+    Raises:
+      UserError: several keys have tensors, and none of them is one of :data:`WRAPPERS`.
+    """
+    for _ in range(4):  # a trainer's checkpoint may hold a model's
+        if not isinstance(content, Mapping) or _has_tensors(content):
+            break
+        inner = [key for key in WRAPPERS if isinstance(content.get(key), Mapping)]
+        if not inner:
+            inner = [key for key, value in content.items() if _has_tensors(value)]
+            if len(inner) > 1:
+                raise UserError(
+                    f"{path}: several of its parts have weights ({', '.join(map(str, inner))}); "
+                    f"save the one you mean alone with `torch.save(checkpoint[…], …)`"
+                )
+        if not inner:
+            break
+        content = content[inner[0]]
+    return content
+
+
+def _has_tensors(value: Any) -> bool:
+    """Whether one of a mapping's values is a tensor."""
+    return isinstance(value, Mapping) and any(isinstance(v, np.ndarray) for v in value.values())
+
+
+def _without_prefixes(name: str) -> str:
+    """A name without :data:`PREFIXES`.
+
+    >>> _without_prefixes("module._orig_mod.conv.weight")
+    'conv.weight'
+    """
+    shorter = name
+    for prefix in PREFIXES:
+        shorter = shorter.removeprefix(prefix)
+    if shorter == name:
+        return name
+    return _without_prefixes(shorter)
+
+
+class _Inert:
+    """Stands for something in a pickle that is no tensor: takes whatever the pickle gives it, and
+    stores and does nothing.
+    """
+
+    def __new__(cls, *_: Any) -> _Inert:
+        return super().__new__(cls)
+
+    def __init__(self, *_: Any):
+        """Takes the arguments of whatever it stands for."""
+
+    def __setstate__(self, _: Any) -> None:
+        """Takes a state."""
+
+    def __setitem__(self, _: Any, __: Any) -> None:
+        """Takes an item of a container."""
+
+    def extend(self, _: Any) -> None:
+        """Takes items of a list."""
 
 
 class _StorageType(NamedTuple):
@@ -139,6 +238,9 @@ class _Reader(pickle.Unpickler):
             return lambda *parts: _tensor(*parts)
         if (module, name) == ("torch._utils", "_rebuild_parameter"):
             return lambda tensor, *_: tensor
+        if (module, name) in INERT:
+            # a class of its own: a pickle can set attributes of what it is given
+            return type("Inert", (_Inert,), {})
         storage = name.removesuffix("Storage")
         of_torch = module in ("torch", "torch.storage")
         if of_torch and name.endswith("Storage") and storage in _DTYPES:
@@ -150,7 +252,10 @@ class _Reader(pickle.Unpickler):
 
     def persistent_load(self, pid: Any) -> _Storage:
         _, storage, key, _, _ = pid
-        content = self.archive.read(f"{self.prefix}data/{key}")
+        member = self.archive.getinfo(f"{self.prefix}data/{key}")
+        if member.compress_type != zipfile.ZIP_STORED:  # PyTorch never compresses; bombs are
+            raise UserError("its tensors are compressed, which PyTorch's are not: save it again")
+        content = self.archive.read(member)
         raw: np.ndarray = np.frombuffer(content, _DTYPES[storage.name])
         if storage.name == "BFloat16":
             raw = (raw.astype(np.uint32) << 16).view(np.float32)
