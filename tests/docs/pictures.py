@@ -1,5 +1,6 @@
 """The pictures and volumes that the pages of the documentation speak of."""
 
+import importlib.util
 from pathlib import Path
 
 import numpy as np
@@ -53,3 +54,21 @@ def make_volumes(folder: Path) -> None:
             volume = np.repeat(plane[8:32, 8:32, None], 8, axis=2)
             file = folder / "hearts" / name / f"h{i:02}.nii.gz"
             nibabel.save(nibabel.Nifti1Image(volume, affine), file)
+
+
+def make_studies(folder: Path) -> None:
+    """Write ``studies``: the CT of 6 patients, 4 slices of 20 × 24 pixels each, with an RTSTRUCT.
+
+    Args:
+      folder: gets the folder.
+    """
+    path = Path(__file__).parents[1] / "data" / "dicom_samples.py"
+    spec = importlib.util.spec_from_file_location("dicom_samples", path)
+    samples = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(samples)
+    for i in range(6):
+        patient = folder / "studies" / f"pat_{i + 1}"
+        voxels = samples.stored(rows=20, columns=24, seed=i)
+        samples.write_images(samples.images(voxels, patient=f"ID-{i}"), patient / "ct")
+        region = {"GTV-1": [samples.box(4, 5, 14, 12, 1), samples.box(5, 5, 12, 12, 2)]}
+        samples.write(samples.structures(region, f"ID-{i}"), patient / "rs.dcm")
