@@ -1,7 +1,7 @@
 """Image files as arrays, the same for an import and a prediction; and masks and probabilities back
 as such files.
 
-Pictures are read by :mod:`semiseg.data.pictures`, volumes by :mod:`semiseg.data.nifti` and
+Pictures are read by :mod:`semiseg.data.picture_files`, volumes by :mod:`semiseg.data.nifti` and
 :mod:`semiseg.data.sitk_files`. A volume comes in the orientation of
 :mod:`semiseg.data.orientation`.
 """
@@ -16,15 +16,15 @@ from typing import Any
 
 import numpy as np
 
-from semiseg.data import nifti, orientation, pictures, sitk_files
+from semiseg.data import nifti, orientation, picture_files, sitk_files
 from semiseg.data.nifti import Header
 from semiseg.data.orientation import Orientation
-from semiseg.data.pictures import read_mask_picture, read_picture
+from semiseg.data.picture_files import read_mask_picture, read_picture
 from semiseg.data.source import Pixels, first_line, stored_numbers
 from semiseg.errors import UserError
 
 VOLUME_SUFFIXES = (*nifti.SUFFIXES, *sitk_files.SUFFIXES)
-SUFFIXES = (*VOLUME_SUFFIXES, *pictures.SUFFIXES)
+SUFFIXES = (*VOLUME_SUFFIXES, *picture_files.SUFFIXES)
 KINDS = "PNG, TIFF, BMP, JPEG, WebP, NIfTI, NRRD or MetaImage"
 """The files that are read, in words."""
 FAR = 0.25
@@ -118,7 +118,7 @@ def read_pixels(
       images: pictures or volumes of one grid.
       label: None where nobody annotated it.
       plane: of the slices of a volume, see :mod:`semiseg.data.orientation`.
-      channels: see :func:`semiseg.data.pictures.read_picture`.
+      channels: see :func:`semiseg.data.picture_files.read_picture`.
       nan: ``padding`` makes voxels of NaN or infinity the darkest value, and IGNORE in the label.
       values: turns the label's values into classes.
 
@@ -329,7 +329,7 @@ def read_scan(path: Path, channels: str, plane: str = "", nan: str = "refuse") -
 
     Args:
       path: a picture or a volume.
-      channels: see :func:`semiseg.data.pictures.read_picture`.
+      channels: see :func:`semiseg.data.picture_files.read_picture`.
       plane: of a volume's slices; "" for that of its own spacing or shape.
       nan: see :func:`read_pixels`.
 
@@ -371,7 +371,7 @@ def _read_picture_scan(path: Path, channels: str) -> Scan:
     from PIL import Image
 
     with Image.open(path) as picture:
-        pictures.check_one_page(picture, path)
+        picture_files.check_one_page(picture, path)
         stated = ("dpi", "resolution")
         resolution = {key: picture.info[key] for key in stated if key in picture.info}
     pixels = read_picture(path, channels)

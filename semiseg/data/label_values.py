@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from semiseg.data.images import is_volume, read_voxels
-from semiseg.data.pictures import read_mask_picture
+from semiseg.data.picture_files import read_mask_picture
 from semiseg.data.source import first_line, progress_bar
 from semiseg.errors import UserError
 
