@@ -2,7 +2,7 @@
 On simulated scores whose truth is known.
 
 Command: python experiments/simulate_statistics.py
-(writes experiments/results/statistics.csv; 280 s beside much other work)
+(writes experiments/results/statistics.csv; 471 s beside much other work)
 The same functions that make the report are called, on tables runs × subjects with normal effects of
 label subset, seed, subject, subset × subject and residual. A standard error of a coverage of .95
 from 4000 tables is .0034.
