@@ -61,8 +61,22 @@ def tails(rng: np.random.Generator, count: int) -> Iterator[Row]:
                 share = failure_rate(score_RS, subsets(size))
                 in_share.append(share.low <= failures <= share.high)
             place = named(size, most)
-            yield Row("worst tenth", "interval covers", place, count, rate(in_tail), 0.95)
-            yield Row("failures", "interval covers", place, count, rate(in_share), 0.95)
+            yield Row(
+                "worst tenth",
+                "interval covers",
+                place,
+                count,
+                rate(in_tail),
+                0.95,
+            )
+            yield Row(
+                "failures",
+                "interval covers",
+                place,
+                count,
+                rate(in_share),
+                0.95,
+            )
 
 
 def subgroups(rng: np.random.Generator, count: int) -> Iterator[Row]:
@@ -75,7 +89,14 @@ def subgroups(rng: np.random.Generator, count: int) -> Iterator[Row]:
                 gain = mean_interval(table(rng, effects, size), subsets(size))
                 covered.append(gain.low <= 0 <= gain.high)
             place = named(size, most)
-            yield Row("gain of a subgroup", "interval covers", place, count, rate(covered), 0.95)
+            yield Row(
+                "gain of a subgroup",
+                "interval covers",
+                place,
+                count,
+                rate(covered),
+                0.95,
+            )
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from semiseg.analysis.statistics import Interval, holm, mean_interval, mean_test
+from semiseg.analysis.statistics import UNBOUNDED, Interval, holm, mean_interval, mean_test
 from semiseg.errors import UserError
 
 
@@ -90,12 +90,15 @@ def area_interval(
     tables: Sequence[np.ndarray],
     subset_R: Sequence[Any],
     budgets: Sequence[float],
+    *,
+    bounds: tuple[float, float] = UNBOUNDED,
 ) -> tuple[Interval, float]:
     """The area under the label curve with its interval, and the p-value of "it is zero".
 
     Args:
       tables, budgets: see :func:`curve_area`. The test is meant for differences.
       subset_R: the label subset of each row.
+      bounds: smallest and largest possible score; none of a difference.
 
     >>> tables = [np.array([[0.01, 0.02, 0.03]]), np.array([[0.03, 0.04, 0.05]])]
     >>> area, p = area_interval(tables, ["a"], [4, 16])
@@ -103,7 +106,7 @@ def area_interval(
     '0.030 [0.005, 0.055], p = 0.035'
     """
     area_RS = curve_area(tables, budgets)
-    return mean_interval(area_RS, subset_R), mean_test(area_RS, subset_R)
+    return mean_interval(area_RS, subset_R, bounds=bounds), mean_test(area_RS, subset_R)
 
 
 def log_trend(

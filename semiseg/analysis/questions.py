@@ -132,7 +132,8 @@ def label_area(s: Study, arm: str, budgets: Sequence[int] | None = None) -> Inte
       budgets: some of its budgets, ascending; by default all.
     """
     tables, subset_R, budgets = _curve(s, arm, budgets)
-    return areas.area_interval(tables, subset_R, budgets)[0]
+    bounds = METRICS[s.metric].bounds
+    return areas.area_interval(tables, subset_R, budgets, bounds=bounds)[0]
 
 
 def area_difference(s: Study, arm: str, other: str) -> tuple[Interval, float]:

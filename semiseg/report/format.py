@@ -107,12 +107,13 @@ def p_value(p: float) -> str:
 def decimal(value: float, places: int = 2) -> str:
     """A number without a unit, with a real minus; – where it is not defined.
 
-    >>> decimal(-0.5), decimal(float("nan"))
-    ('−0.50', '–')
+    >>> decimal(-0.5), decimal(-0.001), decimal(float("nan"))
+    ('−0.50', '0.00', '–')
     """
     if np.isnan(value):
         return MISSING
-    return f"{value:.{places}f}".replace("-", "−")
+    text = f"{abs(value):.{places}f}"
+    return _sign(value, text, signed=False) + text
 
 
 def count(n: float, noun: str, plural: str = "") -> str:

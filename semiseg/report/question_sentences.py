@@ -72,7 +72,10 @@ def asked(fact: facts.Answerable) -> Asked:
 def about(pair: facts.Pair | None) -> str:
     """Which settings the answers are about, and how the one was chosen."""
     if pair is None:
-        return "Nothing is compared: each answer is about the first setting of the page."
+        return (
+            "No curve is compared with another: answers are about the first setting of the page, "
+            "those on synthetic images about the mix that the first screen names."
+        )
     c = pair.comparison
     start = f"Where two settings are compared, they are {c.arm} and {c.baseline}"
     how = {

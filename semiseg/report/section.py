@@ -276,6 +276,8 @@ def _worth(s: Study) -> list[dict[str, Any]]:
     rows = []
     for w in worth(s):
         point, interval = equivalence_parts(w)
+        if w.equivalence.low == 0 and np.isinf(w.equivalence.high):
+            point = "cannot be told"
         row = {"arm": w.arm, "labels": w.labels, "verdict": w.verdict}
         rows.append(row | {"point": point, "interval": interval})
     return rows

@@ -192,10 +192,8 @@ def worst_tenth(s: Study, scores: Scores) -> Interval:
 
 
 def bounded_interval(scores: Scores, metric: str) -> Interval:
-    """The mean of a metric, its interval cut at the metric's bounds."""
-    interval = mean_interval(*scores)
-    low, high = METRICS[metric].bounds
-    return interval._replace(low=max(interval.low, low), high=min(interval.high, high))
+    """The mean of a metric with its interval, within the metric's bounds."""
+    return mean_interval(*scores, bounds=METRICS[metric].bounds)
 
 
 # ------------------------------------------------------------------ cells

@@ -60,19 +60,52 @@ def all_facts():
         (("supervised", needs(np.inf, 40.0, np.inf)), (MT, needs(0.0, 0.0, 9.0))),
         (("supervised", needs(16.0, 0.0, np.inf)),),
     ):
-        yield facts.LabelsFor(0.8, needed, facts.NewStudy(20), "dice", "1", "images")
+        yield facts.LabelsFor(
+            0.8,
+            needed,
+            facts.NewStudy(20),
+            "dice",
+            "1",
+            "images",
+        )
     new_study = facts.NewStudy(60, grouped=True)
     yield facts.LabelsFor(12.5, (("supervised", some),), new_study, "hd95", "mm", "subjects")
     areas = (("mean teacher", SCORE), ("supervised", SCORE))
     for difference, p in ((GAIN, 0.004), (LOSS, 0.004), (OPEN_GAIN, 0.3)):
-        yield facts.AllBudgets(areas, difference, p, 4, (4, 64), "dice", "1", "images")
-    yield facts.AllBudgets(areas, GAIN, 0.004, 1, (4, 64), "hd95", "mm", "images")
+        yield facts.AllBudgets(
+            areas,
+            difference,
+            p,
+            4,
+            (4, 64),
+            "dice",
+            "1",
+            "images",
+        )
+    yield facts.AllBudgets(
+        areas,
+        GAIN,
+        0.004,
+        1,
+        (4, 64),
+        "hd95",
+        "mm",
+        "images",
+    )
     for slope, p_slope, p in ((OPEN_GAIN, 0.3, 0.4), (LOSS, 0.01, 0.2), (OPEN_GAIN, 0.3, 0.02)):
         yield facts.ByBudget(PAIR, Interaction(slope, p_slope, p), 4, "dice")
     for better in (0.66, 0.85, 0.99):
         new = Probabilities(better, 0.005, 0.005)
         mean = Probabilities(0.97, 0.02, 0.01)
-        yield facts.Probable(PAIR, 0.01, mean, new, facts.NewStudy(20), IMAGES, "dice")
+        yield facts.Probable(
+            PAIR,
+            0.01,
+            mean,
+            new,
+            facts.NewStudy(20),
+            IMAGES,
+            "dice",
+        )
     worth = Worth("supervised (ratio 0.5)", 4, Equivalence(9.0, 5.5, 14.0, 4, 16), "", 1)
     yield SetLabels(worth, "supervised", GAIN, "dice", "images")
     lost = dataclasses.replace(worth, equivalence=Equivalence(0.0, 0.0, 3.0, 4, 16), tested=-1)
@@ -85,7 +118,16 @@ def all_facts():
         Cheapest(8.2, 600.0, 2.34, 1.9, np.inf, 0.9),
         Cheapest(np.nan, np.nan, np.inf, 1.9, np.inf, 0.3),
     ):
-        yield Compute(MT, 0.8, cheapest, 10.0, (300, 1200), "dice", "1", "images")
+        yield Compute(
+            MT,
+            0.8,
+            cheapest,
+            10.0,
+            (300, 1200),
+            "dice",
+            "1",
+            "images",
+        )
     share = Interval(0.1, 0.02, 0.3, 9, 3, 20)
     settings = tuple(OfSetting(arm, SCORE, share) for arm in PAIR)
     yield Worst(settings, 0.5, IMAGES, "dice", "1")
@@ -97,11 +139,48 @@ def all_facts():
 
 
 def together_facts():
-    combined = Combined(0.03, 0.01, 0.05, 0.004, -0.02, 0.08, 0.01, 0.4, 3)
-    yield Together(MT, "supervised", combined, 0.012, 3, ("a", "b", "c"), (8, 8, 8), "dice")
+    combined = Combined(
+        0.03,
+        0.01,
+        0.05,
+        0.004,
+        -0.02,
+        0.08,
+        0.01,
+        0.4,
+        3,
+    )
+    yield Together(
+        MT,
+        "supervised",
+        combined,
+        0.012,
+        3,
+        ("a", "b", "c"),
+        (8, 8, 8),
+        "dice",
+    )
     two = combined._replace(sets=2, mean=-0.03, low=-0.05, high=-0.01)
-    yield Together(MT, "supervised", two, 0.3, 1, ("a", "b"), (8, 3), "hd95")
-    yield Together(MT, "supervised", two, 0.01, 1, ("a", "b"), (8, 3), "dice")
+    yield Together(
+        MT,
+        "supervised",
+        two,
+        0.3,
+        1,
+        ("a", "b"),
+        (8, 3),
+        "hd95",
+    )
+    yield Together(
+        MT,
+        "supervised",
+        two,
+        0.01,
+        1,
+        ("a", "b"),
+        (8, 3),
+        "dice",
+    )
 
 
 def abouts():
