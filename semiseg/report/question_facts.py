@@ -88,7 +88,7 @@ class AllBudgets:
       budgets: the first and the last.
     """
 
-    areas: tuple[tuple[str, Interval], tuple[str, Interval]]
+    areas: tuple[tuple[str, Interval], ...]
     difference: Interval
     p: float
     settings: int
