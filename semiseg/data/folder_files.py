@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from semiseg.data import orientation
+from semiseg.data import mask_names, orientation, pixel_sizes
 from semiseg.data.images import KINDS, is_image, is_volume, read_header, stem_of
+from semiseg.data.mask_names import Paired
 from semiseg.data.orientation import Grid
 from semiseg.errors import UserError
 
@@ -42,6 +43,49 @@ def named(folder: Path, problems: list[str]) -> dict[str, Path]:
         else:
             files[name] = path
     return files
+
+
+def pairs_of(folder: Path, problems: list[str]) -> Paired:
+    """Images and masks of a folder: in ``images/`` and ``labels/`` or ``masks/``, or side by side.
+
+    Args:
+      folder: the set's, or that of a split.
+      problems: see :func:`named`.
+
+    Raises:
+      UserError: there is no image.
+    """
+    if not (folder / "images").is_dir():
+        pairs = mask_names.of_one_folder(named(folder, []))
+        if pairs.masks:
+            return pairs
+        raise UserError(
+            "has no folder images",
+            where=folder,
+            remedy="put pictures in images/ and their masks, of the same names, in labels/",
+        )
+    images = named(folder / "images", problems)
+    if not images:
+        raise UserError("is empty", where=folder / "images", remedy=f"put {KINDS} files there")
+    labels = folder / "labels"
+    if not labels.is_dir() and (folder / "masks").is_dir():
+        labels = folder / "masks"
+    return mask_names.with_endings(images, named(labels, problems))
+
+
+def table_of(source: Path, given: str) -> Path | None:
+    """A table of pixel sizes: at the path that is given, from here or from the set's folder, or
+    the one that lies in the set; None where there is none.
+
+    Raises:
+      UserError: there is none at the path.
+    """
+    if not given:
+        return pixel_sizes.find(source)
+    for path in (Path(given).expanduser(), source / given):
+        if path.is_file():
+            return path
+    raise UserError("not found", where=f"--pixel-sizes {given}", remedy="correct the path")
 
 
 def plain_name(name: str) -> str | None:

@@ -90,9 +90,25 @@ def question(source: Path, subjects: Mapping[str, str]) -> str:
         remedy = f"check {source / PROPOSAL}, written for you, and rename it to {FILE}"
     return (
         f"{source}: {ASKS} ({', '.join(shared)}), so one subject may be in "
-        f"train and in test; {remedy}, or pass --subjects-are-images if every image shows "
-        f"another subject"
+        f"train and in test; {remedy}, or {_pattern(subjects)}pass --subjects-are-images if every "
+        f"image shows another subject"
     )
+
+
+def _pattern(subjects: Mapping[str, str]) -> str:
+    """The flag that says the same as the names suggest, where a pattern does; else "".
+
+    >>> _pattern({"p1_a": "p1", "p1_b": "p1", "p2_a": "p2"})
+    "--subject-pattern '^([^_]+)_' if that is right, or "
+    """
+    separators = {name[len(subject) : len(subject) + 1] for name, subject in subjects.items()}
+    if len(separators) != 1 or separators == {""}:
+        return ""
+    separator = separators.pop()
+    if any(subject != name.partition(separator)[0] for name, subject in subjects.items()):
+        return ""
+    mark = re.escape(separator)
+    return f"--subject-pattern '^([^{mark}]+){mark}' if that is right, or "
 
 
 def write_proposal(path: Path, subjects: Mapping[str, str]) -> bool:

@@ -16,7 +16,7 @@ from collections.abc import Container, Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
-from semiseg.data import bids_people, label_values, mask_classes, scan_files
+from semiseg.data import bids_people, label_values, layout_json, mask_classes, scan_files
 from semiseg.data.images import is_image, stem_of
 from semiseg.data.label_table import classes_of_values
 from semiseg.data.mask_classes import MaskClasses
@@ -96,11 +96,12 @@ def read(
     columns = bids_people.columns_of(source, people, notes)
     scans = bids_people.in_stated_splits(scans, columns)
     scans = scan_files.draw(source, scans, seed, problems, splits)
+    description = layout_json.peek(source / "dataset_description.json")
     labelling = _labelling(source, wholes, classes, scans, problems, notes, progress)
     facts = Facts(
         channel_names=wanted,
-        license=license,
-        citation=citation,
+        license=license or str(description.get("License") or ""),
+        citation=citation or str(description.get("HowToAcknowledge") or ""),
         columns=columns,
         nan=nan,
         all_train=splits == "train",

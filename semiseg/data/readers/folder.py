@@ -3,6 +3,8 @@
     SOURCE/images/p07.png   SOURCE/labels/p07.png
     SOURCE/subjects.csv     (columns name, subject, and group, split; optional where every image is
                             a subject of its own)
+    SOURCE/images/p07.png   SOURCE/masks/p07_mask.png   (or any other ending that all masks share)
+    SOURCE/p07.png          SOURCE/p07_mask.png         (images and masks in one folder)
     SOURCE/train/images/…   SOURCE/val/images/…   SOURCE/test/images/…   (optional: split folders)
 
 Splits come from the csv's column, else from the folders, else they are drawn at random: 70/10/20 %
@@ -10,7 +12,8 @@ of the subjects, groups kept together. An image without a label is unlabelled an
 as does all of its group when splits are drawn. Names that seem to hold several images of one
 subject are asked about, see :mod:`semiseg.data.subject_names`. Several channels of one image are
 files ``p07_0000.nii.gz``, ``p07_0001.nii.gz`` …. A column ``spacing`` of subjects.csv gives the
-size of a picture's pixels in mm (one number, or height×width). Volumes are brought to one
+size of a picture's pixels in mm (one number, or height×width), as does a table of filenames and
+pixel sizes (``--pixel-sizes``). Volumes are brought to one
 orientation, see :mod:`semiseg.data.orientation`.
 """
 
@@ -22,10 +25,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
-from semiseg.data import folder_files, label_values, subject_names, subjects_csv
+from semiseg.data import (
+    folder_files,
+    label_values,
+    mask_names,
+    scan_files,
+    subject_names,
+    subjects_csv,
+)
+from semiseg.data import pixel_sizes as size_table
 from semiseg.data import splits as splitting
 from semiseg.data.folder_files import Volumes, named_volumes
-from semiseg.data.images import KINDS, NAN, is_image, is_volume, read_pixels
+from semiseg.data.images import NAN, is_image, is_volume, read_pixels
 from semiseg.data.label_values import LabelValues
 from semiseg.data.problems import split_problems
 from semiseg.data.source import SPLITS, CaseRef, Pixels, Reader, Source
@@ -79,6 +90,10 @@ def read(
     splits: Annotated[
         str, "train: every image is a training image; validation and test are in other sets"
     ] = "",
+    pixel_sizes: Annotated[
+        str, "CSV with the columns filename and pixel size(mm) of pictures"
+    ] = "",
+    subject_pattern: scan_files.SubjectPattern = "",
     progress: bool = True,
 ) -> Source:
     """Pair images with labels, read through the labels once, and place every subject in a split.
@@ -87,13 +102,19 @@ def read(
     """
     _check_flags(channels, nan, splits)
     problems: list[str] = []
+    remarks: list[str] = []
     folders = [split for split in SPLITS if (source / split / "images").is_dir()]
     entries: list[Entry] = []
     for split in folders or [""]:
-        entries += _entries(source / split, split, problems)
+        entries += _entries(source / split, split, problems, remarks)
     images = {entry.name: entry.image for entry in entries}
     rows = subjects_csv.read(source / subjects_csv.FILE, images, problems)
-    suggested = {} if rows else subject_names.subjects_of(list(images))
+    suggested: dict[str, str] = {}
+    if subject_pattern and not rows:
+        subjects = scan_files.subjects_by_pattern(list(images), subject_pattern)
+        entries = [dataclasses.replace(one, subject=subjects[one.name]) for one in entries]
+    elif not rows:
+        suggested = subject_names.subjects_of(list(images))
     if suggested and not subjects_are_images:
         problems.append(subject_names.question(source, suggested))
     labels = [entry.label for entry in entries if entry.label is not None]
@@ -101,6 +122,7 @@ def read(
     problems += values.problems(classes)
     names = values.classes(classes)
     entries = [_with_row(entry, rows.get(entry.name)) for entry in entries]
+    entries = _with_sizes(source, entries, pixel_sizes, problems, remarks)
     listed = {name: rows[name] for name in images if name in rows}
     if splits:
         entries = [dataclasses.replace(entry, split=splits) for entry in entries]
@@ -130,7 +152,7 @@ def read(
         citation=citation or "not stated",
         splits=cases,
         problems=tuple(problems),
-        notes=(*_volume_notes(source, volumes), *values.notes(source, classes)),
+        notes=(*remarks, *_volume_notes(source, volumes), *values.notes(source, classes)),
         allowed=allowed,
         subjects=subjects_csv.columns_of(listed),
     )
@@ -183,6 +205,11 @@ def _unit_problems(source: Path, entries: Sequence[Entry]) -> list[str]:
 
 def recognises(source: Path) -> str | None:
     """What tells the layout; None where nothing does."""
+    if source.is_dir() and not (source / "images").is_dir():
+        pairs = mask_names.of_one_folder(folder_files.named(source, []))
+        if pairs.masks:
+            image, mask = next(iter(pairs.images.values())), next(iter(pairs.masks.values()))
+            return f"{mask.name} among images such as {image.name}: images and masks in a folder"
     for folder in ("images", *(f"{split}/images" for split in SPLITS)):
         paths = sorted((source / folder).glob("*"))
         image = next((path for path in paths if is_image(path)), None)
@@ -195,27 +222,48 @@ READER = Reader("folder", "images/ and labels/ with the same file names", read, 
 
 
 # ------------------------------------------------------------------ layout
-def _entries(folder: Path, split: str, problems: list[str]) -> list[Entry]:
+def _entries(folder: Path, split: str, problems: list[str], remarks: list[str]) -> list[Entry]:
     """Images of a folder, each with its label; a subject an image until subjects.csv is read."""
-    if not (folder / "images").is_dir():
-        raise UserError(
-            "has no folder images",
-            where=folder,
-            remedy="put pictures in images/ and their masks, of the same names, in labels/",
-        )
-    files = folder_files.named(folder / "images", problems)
-    labels = folder_files.named(folder / "labels", problems)
-    if not files:
-        raise UserError("is empty", where=folder / "images", remedy=f"put {KINDS} files there")
-    images = folder_files.with_channels(files, labels, problems)
+    pairs = folder_files.pairs_of(folder, problems)
+    if pairs.ending:
+        remarks.append(f"{folder}: masks are named as their images with {pairs.ending} at the end")
+    images = folder_files.with_channels(pairs.images, pairs.masks, problems)
     problems += [
         f"{path}: has no image of that name; rename or remove it"
-        for name, path in labels.items()
+        for name, path in pairs.masks.items()
         if name not in images
     ]
     return [
-        Entry(name, paths, labels.get(name), subject=name, split=split)
+        Entry(name, paths, pairs.masks.get(name), subject=name, split=split)
         for name, paths in images.items()
+    ]
+
+
+def _with_sizes(
+    source: Path,
+    entries: list[Entry],
+    given: str,
+    problems: list[str],
+    remarks: list[str],
+) -> list[Entry]:
+    """Pictures with the sizes of a table of pixel sizes: the one that is named, or that lies in the
+    set and has a row for every picture.
+    """
+    pictures = [entry.name for entry in entries if not is_volume(entry.image)]
+    path = folder_files.table_of(source, given)
+    if path is None or not pictures:
+        return entries
+    sizes = size_table.read(path, pictures)
+    lines = size_table.missing(path, sizes, pictures)
+    if given:
+        problems += lines
+    elif lines or any(entry.spacing for entry in entries):
+        return entries
+    else:
+        remarks.append(f"{path}: says the size of a pixel, in mm; read as --pixel-sizes")
+    return [
+        dataclasses.replace(entry, spacing=sizes.get(entry.name, entry.spacing))
+        for entry in entries
     ]
 
 
