@@ -1,5 +1,6 @@
 """The pictures and volumes that the pages of the documentation speak of."""
 
+import gzip
 import importlib.util
 from pathlib import Path
 
@@ -33,6 +34,16 @@ def _disc(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     disc = (rows - centre[0]) ** 2 + (cols - centre[1]) ** 2 < rng.integers(30, 90)
     image = np.clip(60 + 110 * disc + rng.normal(0, 12, disc.shape), 0, 255)
     return image.astype(np.uint8), disc.astype(np.uint8)
+
+
+def make_checkpoints(folder: Path) -> None:
+    """Write ``checkpoint.pth``, of SSL4MIS's U-Net, and ``unknown.pth``, of another under names that
+    nobody knows.
+    """
+    weights = Path(__file__).parents[1] / "nets" / "torch_weights"
+    for source, name in (("ssl4mis_unet", "checkpoint"), ("unknown_names", "unknown")):
+        packed = (weights / f"{source}.pth.gz").read_bytes()
+        (folder / f"{name}.pth").write_bytes(gzip.decompress(packed))
 
 
 def make_volumes(folder: Path) -> None:

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from pictures import make_pictures, make_studies, make_volumes
+from pictures import make_checkpoints, make_pictures, make_studies, make_volumes
 from sybil import Sybil
 from sybil.parsers.myst import CodeBlockParser
 
@@ -54,6 +54,8 @@ SMALL = (
     (r"--preset ssl4mis (?=--)", "--preset ssl4mis --net.widths 4 8 --net.dropout 0 "),
     (r"gan fit ", "gan fit --generator.widths 8 8 "),
     (r"--net vnet", "--net vnet --net.width 4 --net.convs 1 1 --net.ups 1 --net.kernel 3"),
+    (r"--net unet --net.norm batch --net.head 3", r"\g<0> --net.widths 2,2,4,4,6"),
+    (r"--net.widths 64,128,256,512,1024", "--net.widths 1,2,4,8,16"),
     (r"--jobs 2$", "--jobs 1"),
     (r"label_subset: \{values: \[0, 1\]\}", "label_subset: {value: 0}"),
     (r"steps: \{value: \d+\}", "steps: {value: 4}\n  net.widths: {value: [4, 8]}"),
@@ -165,6 +167,8 @@ def test_the_blocks_of_a_page_run(page, tmp_path, monkeypatch, no_plugins, png_a
         make_volumes(tmp_path)
     if page == "docs/how-to/dicom.md":
         make_studies(tmp_path)
+    if page == "docs/how-to/pytorch-weights.md":
+        make_checkpoints(tmp_path)
     names: dict = {"__name__": "page"}
     for block in blocks(page):
         if block.inside or write_file(tmp_path, block.text):

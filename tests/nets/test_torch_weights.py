@@ -18,7 +18,10 @@ from semiseg.nets import NETS
 from semiseg.nets.from_torch.convert import BY_ORDER, import_weights, network_of
 from semiseg.nets.from_torch.published import PUBLISHED, published
 from semiseg.nets.from_torch.state_dict import SortedState, read_state_dict
+from semiseg.runner import start
+from semiseg.train.begin import params_from_flat
 from semiseg.train.checkpoint import load_weights
+from semiseg.types import Model
 
 FOLDER = Path(__file__).parent / "torch_weights"
 KNOWN = {
@@ -305,6 +308,27 @@ def test_compressed_tensors_are_refused(tmp_path):
 
 
 # ------------------------------------------------------------------ commands
+def test_a_run_begins_with_a_pytorch_file(files):
+    """Catches a start that reads our own names alone, and a last layer that keeps the file's number
+    of classes.
+    """
+    file = files / "ssl4mis_unet.pth"
+    state = read_state_dict(file)
+    network, fields = network_of(state)
+    net = NETS[network](**fields)
+    sample = jax.ShapeDtypeStruct((1, 32, 32, 1), np.float32)
+    model = Model(net, sample, 2)
+    flat, header = start._weights(file, model)
+    assert header == {}
+    params = params_from_flat(flat, model, str(file))
+    expected = import_weights(net, state).params
+    np.testing.assert_array_equal(
+        params.weights["up0"]["conv0"]["kernel"],
+        expected.weights["up0"]["conv0"]["kernel"],
+    )
+    assert params.weights["head"]["bias"].shape == (2,)
+
+
 def test_import_reads_network_and_fields_off_the_file(files, tmp_path, capsys):
     """Catches a command that asks for what the file says, and a header that predict cannot read."""
     out = tmp_path / "ours.safetensors"
