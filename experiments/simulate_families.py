@@ -1,365 +1,446 @@
 """How often does a whole family of comparisons hold a false verdict, and what does it find?
 
 Command: python experiments/simulate_families.py
-(writes experiments/results/families.csv; 612 s beside other work)
-Each family is a study: methods × label budgets, each compared with one baseline. Scores have the
-variance components of real studies, fitted by semiseg.analysis.variance to their committed results,
-method by method, so that methods differ in them as they do there. Also families in which the
-baseline varies 2.5 times as much as the methods, or one method 3 times. Effects of label subset and
-subject at two budgets of one method are correlated by 0.5. The rates of the rule in use are those
-of the function that makes the report, semiseg.analysis.families.family_test. A standard error of a
-rate of .05 from 600 families is .009.
+(writes experiments/results/families.csv; about 400 s of one core)
+
+Each family is a study: methods × label budgets, each compared with one baseline, or all pairs of
+settings at each budget; experiments/family_scores.py draws its scores. ``any_verdict`` is the share
+of studies without a true difference that have a verdict, ``error`` its standard error, and
+``beside_gains`` the share that has a false one beside a quarter of methods that gain 0.10.
+``finds_…`` is the share of true differences that are found (for HD95, gains of 0.3, 0.5 and 1 mm);
+of a declared comparison, how often that one is. It is tested as if it were alone, so that a study
+of one comparison has its rates, from ten times as many studies. The rates of the rule in use are
+those of the functions that make the report, on arrays; the first studies of each design are also
+tested one by one, as the report does, and must have the same verdicts.
+
+A design that the table holds already is not computed again, so that an interrupted run goes on.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
-import functools
+import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import scipy.stats
+import scipy.special
+from family_scores import LONGER, RESULTS, STUDIES, Design, scores
 
-from semiseg.analysis.arms import find_arms
-from semiseg.analysis.clusters import Between
-from semiseg.analysis.families import Difference, family_test
-from semiseg.analysis.load import load_runs
-from semiseg.analysis.pairing import paired
-from semiseg.analysis.statistics import Spread, holm
-from semiseg.analysis.variance import variance_split
-
-RESULTS = Path(__file__).parent / "results"
-COLUMNS = (
-    "variances",
-    "methods",
-    "budgets",
-    "subsets",
-    "seeds",
-    "subjects",
-    "rule",
-    "families",
-    "any_verdict",
-    "finds_03",
-    "finds_05",
-    "finds_10",
+from semiseg.analysis import statistics
+from semiseg.analysis.clusters import Between, between_clusters, degrees_of_freedom
+from semiseg.analysis.design import Design as RunDesign
+from semiseg.analysis.families import (
+    Difference,
+    Family,
+    Outcome,
+    family_test,
+    likeness,
+    outcome_of,
 )
+from semiseg.analysis.satterthwaite import sum_of_variances
+from semiseg.analysis.skewness import smaller
+
+SEED = 20261127
+"""Drawn once for all designs, after the designs were chosen and before any rate was seen."""
 GAINS = (0.03, 0.05, 0.10)
 LEVEL = 0.05
-CORRELATION = 0.5
-"""Of a method's effect of a label subset, or of a subject, between two budgets."""
 FEW = 0.25
 """Share of the methods that gain something, where power is measured."""
+ALONE = 10
+"""How many times as many studies are of one comparison: a declared one is tested so, whatever the
+family."""
+CHECKED = 3
+"""Studies of a design that are also tested one by one."""
+SCORES_AT_ONCE = 400_000
+COLUMNS = (
+    "scores", "compared", "methods", "budgets", "subsets", "seeds", "subjects", "rule", "families",
+    "any_verdict", "error", "beside_gains", "finds_03", "finds_05", "finds_10",
+)  # fmt: skip
 
-
-class Design(NamedTuple):
-    """One kind of study: T families of K methods at B budgets, J subsets × N seeds, S subjects."""
-
-    variances: str
-    methods: int
-    budgets: int
-    subsets: int
-    seeds: int
-    subjects: int
-
-
-STUDIES = {
-    "nuclei": ("label_efficiency", "test", (4, 8, 16)),
-    "ACDC": ("acdc_methods", "val", (3, 7)),
-}
-REAL = (
-    (3, 1, 10),
-    (3, 3, 40),
-    (3, 3, 164),
-    (5, 1, 10),
-    (5, 3, 164),
-)
-UNLIKE = (
-    (3, 1, 10),
-    (3, 3, 164),
-    (5, 3, 40),
-)
-FAMILIES = ((8, 3), (22, 2))
+REAL = ((3, 1, 10), (3, 3, 40), (3, 3, 164), (5, 1, 10), (5, 3, 164))
+"""Label subsets, seeds and subjects."""
+UNLIKE = ((3, 1, 10), (3, 3, 164), (5, 3, 40))
+SKEWED = ((3, 1, 10), (3, 3, 40), (3, 3, 164), (5, 3, 40))
+PAIRS = ((3, 1), (4, 3), (8, 3))
+"""Methods and budgets of families of all pairs: 6, 30 and 108 comparisons."""
 
 
 def designs() -> list[Design]:
     """All rows of the table, but for their rules."""
-    result = []
-    for methods, budgets in FAMILIES:
+    families = [*_gaussian(), *_all_pairs(), *_skewed(), *_look_alikes_and_small_pools()]
+    return [*families, *_declared(families)]
+
+
+def _declared(families: list[Design]) -> list[Design]:
+    """The first comparison of each family by itself, where it is not among them."""
+    alone = [d._replace(compared="one baseline", methods=1, budgets=1) for d in families]
+    return [d for d in dict.fromkeys(alone) if d not in families]
+
+
+def _gaussian() -> Iterator[Design]:
+    for size in ((8, 3), (22, 2)):
         for study in STUDIES:
-            result += [Design(study, methods, budgets, *size) for size in REAL]
-        for unlike in ("baseline 2.5 ×", "one method 3 ×"):
-            for study in STUDIES:
-                name = f"{study}, {unlike}"
-                result += [Design(name, methods, budgets, *size) for size in UNLIKE]
-    for methods, budgets in ((1, 3), (3, 3)):
+            for runs in REAL:
+                yield Design(study, "one baseline", *size, *runs)
+        for unlike, study in itertools.product(("baseline 2.5 ×", "one method 3 ×"), STUDIES):
+            for runs in UNLIKE:
+                yield Design(f"{study}, {unlike}", "one baseline", *size, *runs)
+    for size, study in itertools.product(((1, 1), (1, 3), (3, 3)), STUDIES):
+        for runs in REAL:
+            yield Design(study, "one baseline", *size, *runs)
+
+
+def _all_pairs() -> Iterator[Design]:
+    for size, study in itertools.product(PAIRS, STUDIES):
+        for runs in UNLIKE:
+            yield Design(study, "all pairs", *size, *runs)
+    for unlike, study in itertools.product(("baseline 2.5 ×", "one method 3 ×"), STUDIES):
+        for runs in UNLIKE[:2]:
+            yield Design(f"{study}, {unlike}", "all pairs", 4, 3, *runs)
+
+
+def _skewed() -> Iterator[Design]:
+    failing = ("failing Dice", "failing Dice, the baseline fails more")
+    for kind in (*failing, *LONGER):
+        for runs in SKEWED:
+            yield Design(kind, "one baseline", 8, 3, *runs)
+        yield Design(kind, "one baseline", 1, 1, *SKEWED[1])
+        yield Design(kind, "one baseline", 22, 2, *SKEWED[1])
+        for runs in SKEWED[:2]:
+            yield Design(kind, "all pairs", 4, 3, *runs)
+
+
+def _look_alikes_and_small_pools() -> Iterator[Design]:
+    for size in ((1, 1), (8, 3)):
         for study in STUDIES:
-            result += [Design(study, methods, budgets, *size) for size in REAL]
-    return result
+            yield Design(f"{study}, look-alikes", "one baseline", *size, 3, 3, 164)
+        for pool in ("7 of 70", "8 of 16"):
+            yield Design(f"ACDC, {pool}", "one baseline", *size, 3, 3, 40)
+            yield Design(f"ACDC, {pool}", "one baseline", *size, 5, 3, 40)
 
 
-# ------------------------------------------------------------------ variance components
-@functools.cache
-def fitted(study: str) -> np.ndarray:
-    """``(budgets, arms, 5)`` components of each arm's own effects, the baseline first.
+# ------------------------------------------------------------------ parts of a family
+class Alone(NamedTuple):
+    """The test of each comparison by itself: ``(T, M)`` statistic and degrees of freedom."""
 
-    They are fitted to what an arm differs from the mean of all arms, which differs less than the
-    arm does from the truth by (arms - 1) / arms.
+    statistic: np.ndarray
+    df: np.ndarray
+
+    @property
+    def p(self) -> np.ndarray:
+        """Two-sided."""
+        return 2 * scipy.special.stdtr(self.df, -self.statistic)
+
+
+def family_of(y: np.ndarray, design: Design) -> Family:
+    """The sums of :func:`semiseg.analysis.statistics.spread`, of many tables at once."""
+    families = len(y)
+    subsets, subjects = y.shape[-2:]
+    mean_J = y.mean(-1)
+    mean = mean_J.mean(-1)
+    of_row = mean_J - mean[..., None]
+    by_run = _squares(of_row, design) / (subsets * (subsets - 1))
+
+    size_G = np.bincount(design.group_S)
+    weight_G = size_G / subjects
+    u_JG = (y - mean_J[..., None]) / (subsets * subjects)
+    if size_G.size < subjects:
+        u_JG = np.add.reduceat(u_JG, np.cumsum(size_G) - size_G, axis=-1)
+    u_G = u_JG.sum(-2)
+    factor_G = 1 / (1 - weight_G)
+    by_subject = _squares(u_G * np.sqrt(factor_G), design)
+    u_JG -= u_G[..., None, :] / subsets
+    u_JG *= np.sqrt(factor_G)
+    crossed = _squares(u_JG.reshape(*u_JG.shape[:-2], -1), design)
+    interaction = crossed * subsets / (subsets - 1)
+    first, second = np.array(design.couples).T
+    apart_G = u_G[:, first] - u_G[:, second]
+    third = apart_G * apart_G * apart_G @ factor_G**1.5 * _skewness_factor(weight_G)
+    difference = mean[:, first] - mean[:, second]
+
+    parts = (difference, by_run, by_subject, interaction, third)
+    flat = [part.reshape(families, -1) for part in parts]
+    of_all = np.ones(design.comparisons)
+    budget_M = np.arange(design.comparisons) % design.budgets
+    names = [couple for couple in _names(design) for _ in range(design.budgets)]
+    return Family(
+        *flat,
+        df_run=of_all * (subsets - 1),
+        df_subject=of_all * degrees_of_freedom(weight_G),
+        overlap=of_all * design.overlap,
+        pools=[np.flatnonzero(budget_M == budget) for budget in range(design.budgets)],
+        alike=likeness(names),
+    )
+
+
+def _squares(u: np.ndarray, design: Design) -> np.ndarray:
+    """``(T, couples, B)`` squared differences of ``(T, K + 1, B, X)``, summed over X.
+
+    It is Σu² + Σv² - 2 Σuv, so that the table of all pairs is never made.
     """
-    name, split, budgets = STUDIES[study]
-    arms = find_arms(load_runs(RESULTS / f"{name}.csv"))
-    names = sorted(arms, key=_baseline_first)
-    components = []
-    for labels in budgets:
-        groups = [arms[arm].where(labels=labels) for arm in names]
-        tables, design, _ = paired(groups, "dice", split, "last")
-        tables_ARS = np.array(tables)
-        own_ARS = (tables_ARS - tables_ARS.mean(0)) * np.sqrt(len(names) / (len(names) - 1))
-        components.append([variance_split(own_RS, list(design)) for own_RS in own_ARS])
-    return np.nan_to_num(np.array(components))
+    first, second = np.array(design.couples).T
+    u = u.swapaxes(1, 2)
+    products = np.moveaxis(u @ u.swapaxes(-1, -2), 1, -1)
+    squares = products[:, first, first] + products[:, second, second]
+    return squares - 2 * products[:, first, second]
 
 
-def _baseline_first(arm: str) -> tuple[bool, str]:
-    return (arm != "supervised", arm)
+def _skewness_factor(weight_G: np.ndarray) -> float:
+    """What makes the sum of u³ the third cumulant, from the function of the report."""
+    u_G = np.zeros(weight_G.size)
+    u_G[0] = 1.0
+    return between_clusters(u_G, weight_G).third * float((1 - weight_G[0]) ** 1.5)
 
 
-def components_of(design: Design) -> np.ndarray:
-    """``(K + 1, B, 5)`` standard deviations, the baseline first.
-
-    Methods of the real study are repeated where the family has more of them, budgets likewise.
-    """
-    study, _, unlike = design.variances.partition(", ")
-    fitted_BA = fitted(study)
-    budgets = np.arange(design.budgets) % len(fitted_BA)
-    arms = fitted_BA.shape[1]
-    if unlike:
-        alike_B = np.sqrt((fitted_BA**2).mean(1))[budgets]
-        components = np.repeat(alike_B[None], design.methods + 1, 0)
-        if unlike.startswith("baseline"):
-            components[0] *= 2.5
-        else:
-            components[1] *= 3
-        return components
-    methods = [0, *(1 + np.arange(design.methods) % (arms - 1))]
-    return fitted_BA[budgets][:, methods].swapaxes(0, 1)
+def _names(design: Design) -> list[tuple[str, str]]:
+    return [(f"setting {first}", f"setting {second}") for first, second in design.couples]
 
 
-def scores(rng: np.random.Generator, design: Design, families: int) -> np.ndarray:
-    """``(T, K + 1, B, J, S)`` scores averaged over seeds, no method better than another."""
-    sd = components_of(design)[..., None, None]
-    subset, seed, subject, crossed, residual = np.moveaxis(sd, 2, 0)
-    shape = (families, *sd.shape[:2])
-    of_subset = _correlated(rng, shape, (design.subsets, 1)) * subset
-    of_seed = rng.normal(size=(*shape, design.subsets, 1)) * seed / np.sqrt(design.seeds)
-    of_subject = _correlated(rng, shape, (1, design.subjects)) * subject
-    both = np.sqrt(crossed**2 + residual**2 / design.seeds)
-    rest = rng.normal(size=(*shape, design.subsets, design.subjects)) * both
-    return of_subset + of_seed + of_subject + rest
-
-
-def _correlated(
-    rng: np.random.Generator, shape: tuple[int, int, int], size: tuple[int, int]
-) -> np.ndarray:
-    """Standard normal effects, correlated over the budgets of an arm."""
-    families, arms, budgets = shape
-    common = rng.normal(size=(families, arms, 1, *size))
-    own = rng.normal(size=(families, arms, budgets, *size))
-    return np.sqrt(CORRELATION) * common + np.sqrt(1 - CORRELATION) * own
+def alone(family: Family) -> Alone:
+    """The test of each comparison by itself, with the function that ``mean_test`` uses."""
+    shape = family.mean.shape
+    variance = np.empty(shape)
+    df = np.empty(shape)
+    for t, m in np.ndindex(shape):
+        by_run = Between(family.by_run[t, m], family.df_run[m], 0.0)
+        by_subject = Between(family.by_subject[t, m], family.df_subject[m], 0.0)
+        total = sum_of_variances(by_run, by_subject, family.interaction[t, m], family.overlap[m])
+        variance[t, m], df[t, m] = total
+    skewness = family.third / np.maximum(variance, family.by_subject) ** 1.5
+    return Alone(smaller(family.mean / np.sqrt(variance), skewness), df)
 
 
 # ------------------------------------------------------------------ rules
-class Parts(NamedTuple):
-    """Mean, V_A, V_C and V_X of every difference, ``(T, M)`` each, and degrees of freedom."""
-
-    mean: np.ndarray
-    by_run: np.ndarray
-    by_subject: np.ndarray
-    interaction: np.ndarray
-    df_run: int
-    df_subject: int
-
-
-def parts_of(y: np.ndarray) -> Parts:
-    """The mean squares of :func:`semiseg.analysis.statistics.spread`, of many tables at once."""
-    difference = y[:, 1:] - y[:, :1]
-    families = len(y)
-    subsets, subjects = difference.shape[-2:]
-    mean = difference.mean((-2, -1))
-    mean_J = difference.mean(-1) - mean[..., None]
-    mean_S = difference.mean(-2) - mean[..., None]
-    rest = difference - mean[..., None, None] - mean_J[..., None] - mean_S[..., None, :]
-    a = subsets - 1
-    c = subjects - 1
-    by_run = (mean_J**2).sum(-1) / (subsets * a)
-    by_subject = (mean_S**2).sum(-1) / (subjects * c)
-    interaction = (rest**2).sum((-2, -1)) / (subsets * subjects * a * c)
-    flat = [part.reshape(families, -1) for part in (mean, by_run, by_subject, interaction)]
-    return Parts(*flat, a, c)
-
-
-def student(parts: Parts) -> tuple[np.ndarray, np.ndarray]:
-    """t and Satterthwaite's degrees of freedom as ``mean_test`` has them."""
-    a = parts.df_run
-    c = parts.df_subject
-    total = parts.by_run + parts.by_subject - parts.interaction
-    wide = parts.by_run * (1 + 2 / a + 6 / a**3)
-    sum_of_wide = np.maximum(wide + parts.by_subject - parts.interaction, parts.interaction)
-    squares = wide**2 / a + parts.by_subject**2 / c + parts.interaction**2 / (a * c)
-    df = np.maximum(a, sum_of_wide**2 / squares)
-    df = np.where(total <= parts.interaction, a * c, df)
-    error = np.sqrt(np.maximum(total, parts.interaction))
-    return np.abs(parts.mean) / error, df
-
-
-def by_itself(parts: Parts, design: Design) -> np.ndarray:
+def by_itself(family: Family, each: Alone) -> np.ndarray:
     """p of each comparison by itself, the test of its interval; the rule of earlier versions."""
-    t, df = student(parts)
-    return 2 * scipy.stats.t.sf(t, df)
+    return each.p
 
 
-def few_degrees(parts: Parts, design: Design) -> np.ndarray:
+def few_degrees(family: Family, each: Alone) -> np.ndarray:
     """p with as many degrees of freedom as label subsets less one."""
-    t, _ = student(parts)
-    return 2 * scipy.stats.t.sf(t, parts.df_run)
+    return 2 * scipy.special.stdtr(family.df_run, -each.statistic)
 
 
-def dunnett(parts: Parts, design: Design) -> np.ndarray:
+def dunnett(family: Family, each: Alone) -> np.ndarray:
     """p with one variance between subsets for all methods of a budget (all of it lent)."""
-    return _pooled(parts, design, 1.0)
+    return _pooled(family, 1.0)
 
 
-def moderated(parts: Parts, design: Design) -> np.ndarray:
+def moderated(family: Family, each: Alone) -> np.ndarray:
     """p with half of the variance lent, and Satterthwaite's degrees of freedom (Smyth 2004)."""
-    return _pooled(parts, design, 0.5)
+    return _pooled(family, 0.5)
 
 
-def _pooled(parts: Parts, design: Design, lent: float) -> np.ndarray:
-    own = parts.by_run.reshape(-1, design.methods, design.budgets)
-    mean = own.mean(1, keepdims=True)
-    df_mean = parts.df_run * 4 * design.methods / (design.methods + 3)
-    by_run = (lent * mean + (1 - lent) * own).reshape(parts.by_run.shape)
-    of_mean = (lent**2 + 2 * lent * (1 - lent)) / df_mean
-    df_run = 1 / (of_mean + (1 - lent) ** 2 / parts.df_run)
-    least = np.maximum(by_run, parts.by_subject)
-    variance = np.maximum(by_run + parts.by_subject - parts.interaction, least)
-    df = variance**2 / (by_run**2 / df_run + parts.by_subject**2 / parts.df_subject)
-    return 2 * scipy.stats.t.sf(np.abs(parts.mean) / np.sqrt(variance), df)
+def _pooled(family: Family, lent: float) -> np.ndarray:
+    by_run = family.by_run.copy()
+    df_run = family.df_run.copy()
+    for pool in family.pools:
+        mean = family.by_run[:, pool].mean(1, keepdims=True)
+        by_run[:, pool] = lent * mean + (1 - lent) * family.by_run[:, pool]
+        df_mean = df_run[pool] * len(pool) ** 2 / family.alike[np.ix_(pool, pool)].sum()
+        of_mean = (lent**2 + 2 * lent * (1 - lent)) / df_mean
+        df_run[pool] = 1 / (of_mean + (1 - lent) ** 2 / df_run[pool])
+    hidden = (family.df_run + 1) * family.overlap / (1 - family.overlap)
+    by_run += hidden * np.maximum(by_run - family.interaction, 0)
+    least = np.maximum(by_run, family.by_subject)
+    variance = np.maximum(by_run + family.by_subject - family.interaction, least)
+    df = variance**2 / (by_run**2 / df_run + family.by_subject**2 / family.df_subject)
+    return 2 * scipy.special.stdtr(df, -np.abs(family.mean) / np.sqrt(variance))
 
 
-def in_use(parts: Parts, design: Design) -> np.ndarray:
-    """p of the report's own function."""
-    return np.array([_family(parts, design, i) for i in range(len(parts.mean))])
-
-
-def _family(parts: Parts, design: Design, family: int) -> np.ndarray:
-    size = (design.subsets * design.seeds, design.subsets, design.subjects)
-    differences = []
-    for k in range(parts.mean.shape[1]):
-        arm, budget = divmod(k, design.budgets)
-        between = (
-            Between(float(parts.by_run[family, k]), float(parts.df_run), 0.0),
-            Between(float(parts.by_subject[family, k]), float(parts.df_subject), 0.0),
-            float(parts.interaction[family, k]),
-        )
-        spread = Spread(float(parts.mean[family, k]), 0.0, 0.0, *size, 0, 0.0, *between)
-        differences.append(Difference(spread, f"method {arm}", "baseline", budget))
-    return family_test(differences).p
-
-
-RULES: dict[str, Callable[[Parts, Design], np.ndarray]] = {
+CANDIDATES: dict[str, Callable[[Family, Alone], np.ndarray]] = {
     "each by itself, Satterthwaite": by_itself,
     "df = subsets - 1": few_degrees,
     "one variance a budget (Dunnett)": dunnett,
     "half lent, Satterthwaite": moderated,
-    "half lent, Cochran (in use)": in_use,
 }
+IN_USE = "half lent, Cochran (in use)"
+DECLARED = "declared first (its power), others as in use"
+RULES = (*CANDIDATES, IN_USE, DECLARED)
 
 
-def significant(p_TM: np.ndarray, alone_TM: np.ndarray) -> np.ndarray:
-    """``(T, M)`` verdicts after Holm's correction; p is never below that of the comparison."""
-    corrected = np.array([holm(p_M) for p_M in p_TM])
-    return np.maximum(corrected, alone_TM) < LEVEL
+def holm_rejects(p_TM: np.ndarray) -> np.ndarray:
+    """``(T, M)`` what Holm's method rejects."""
+    order = np.argsort(p_TM, axis=1)
+    ordered = np.take_along_axis(p_TM, order, 1)
+    steps = np.arange(p_TM.shape[1], 0, -1)
+    rejected = np.logical_and.accumulate(ordered * steps < LEVEL, axis=1)
+    result = np.zeros(p_TM.shape, dtype=bool)
+    np.put_along_axis(result, order, rejected, 1)
+    return result
 
 
-def declared(p_TM: np.ndarray, alone_TM: np.ndarray) -> np.ndarray:
-    """``(T, M)`` verdicts where the first comparison is declared, and the gate of all others."""
-    others = significant(p_TM[:, 1:], alone_TM[:, 1:])
-    first = alone_TM[:, :1] < LEVEL
-    return np.concatenate([first, others & first], axis=1)
+def holm_by_critical_value(outcome: Outcome, members: slice) -> np.ndarray:
+    """``(T, M)`` what Holm's method rejects of some members of families, without their p-values.
+
+    It rejects all that exceed the critical value of so many tests as remain, until none is added.
+    """
+    statistic = outcome.statistic[:, members]
+    families, tests = statistic.shape
+    rejected = np.zeros((families, tests), dtype=bool)
+    active = np.arange(families)
+    while active.size:
+        before = rejected[active].sum(1)
+        for remaining in np.unique(tests - before):
+            at = active[tests - before == remaining]
+            critical = _rows(outcome, at).critical(LEVEL / 2 / max(remaining, 1))[:, members]
+            rejected[at] = statistic[at] > critical
+        active = active[rejected[active].sum(1) > before]
+    return rejected
 
 
-# ------------------------------------------------------------------ rows
-def simulate(design: Design, families: int, seed: int = 0) -> list[dict[str, object]]:
-    """A row of families.csv for each rule, and one for a declared comparison."""
-    rng = np.random.default_rng(seed)
-    better = max(1, round(FEW * design.methods))
-    by_rule: dict[str, list[float]] = {name: [] for name in (*RULES, DECLARED)}
-    for gain in (0.0, *GAINS):
-        hits: dict[str, list[float]] = {name: [] for name in by_rule}
-        for _ in range(_chunks(families, gain)):
-            y = scores(rng, design, CHUNK)
-            y[:, 1 : 1 + better] += gain
-            for name, verdict_TM in verdicts_of(y, design).items():
-                hits[name].append(_rate(verdict_TM, design, name, better, gain))
-        for name, rates in hits.items():
-            by_rule[name].append(round(float(np.mean(rates)), 4))
-    return [
-        dict(zip(COLUMNS, (*design, name, families, *rates), strict=True))
-        for name, rates in by_rule.items()
-    ]
+def _rows(outcome: Outcome, at: np.ndarray) -> Outcome:
+    per_family = {name: getattr(outcome, name)[at] for name in outcome._fields[:5]}
+    return outcome._replace(**per_family)
 
 
 def verdicts_of(y: np.ndarray, design: Design) -> dict[str, np.ndarray]:
     """``(T, M)`` verdicts by each rule."""
-    parts = parts_of(y)
-    alone_TM = by_itself(parts, design)
-    p = {name: rule(parts, design) for name, rule in RULES.items()}
-    verdicts = {name: significant(p_TM, alone_TM) for name, p_TM in p.items()}
-    return verdicts | {DECLARED: declared(p[IN_USE], alone_TM)}
+    family = family_of(y, design)
+    each = alone(family)
+    apart = each.p < LEVEL
+    if design.comparisons == 1:
+        return dict.fromkeys((IN_USE,), apart)
+    verdicts = {}
+    for name, rule in CANDIDATES.items():
+        verdicts[name] = holm_rejects(rule(family, each)) & apart
+    outcome = outcome_of(family)
+    verdicts[IN_USE] = holm_by_critical_value(outcome, slice(None)) & apart
+    others = holm_by_critical_value(outcome, slice(1, None)) & apart[:, 1:] & apart[:, :1]
+    verdicts[DECLARED] = np.concatenate([apart[:, :1], others], axis=1)
+    return verdicts
 
 
-def _chunks(families: int, gain: float) -> int:
-    """Power needs a quarter of the families that a rate of .05 does."""
-    if gain:
-        families //= 4
-    return max(1, families // CHUNK)
+def check(y: np.ndarray, design: Design, in_use_TM: np.ndarray) -> None:
+    """Raise if the functions of the report have other verdicts than the arrays."""
+    groups = None
+    if "look-alikes" in design.scores:
+        groups = tuple(map(str, design.group_S))
+    runs = RunDesign([str(j) for j in range(design.subsets)], groups, design.overlap)
+    for tables, in_use_M in zip(y, in_use_TM, strict=True):
+        differences = []
+        p = []
+        for first, second in design.couples:
+            for budget in range(design.budgets):
+                values_RS = tables[first, budget] - tables[second, budget]
+                spread = statistics.spread(values_RS, runs)
+                differences.append(Difference(spread, str(first), str(second), budget))
+                p.append(statistics.mean_test(values_RS, runs))
+        corrected = statistics.holm(family_test(differences).p)
+        if len(p) == 1:
+            corrected = np.array(p)
+        if ((np.maximum(corrected, p) < LEVEL) != in_use_M).any():
+            raise RuntimeError(f"the report has other verdicts: {design}")
 
 
-def _rate(verdict_TM: np.ndarray, design: Design, rule: str, better: int, gain: float) -> float:
-    """Families with any verdict, or without the null the share of true gains that are found."""
-    if not gain:
-        return float(verdict_TM.any(1).mean())
-    if rule == DECLARED:
-        return float(verdict_TM[:, 0].mean())
-    return float(verdict_TM[:, : better * design.budgets].mean())
+# ------------------------------------------------------------------ rows
+def studies(design: Design, families: int) -> int:
+    """How many studies of a design are simulated."""
+    if design.comparisons == 1:
+        return ALONE * families
+    return families
 
 
-IN_USE = "half lent, Cochran (in use)"
-CHUNK = 50
-DECLARED = "declared first (its power), others as in use"
+def simulate(design: Design, families: int, seed: int) -> list[dict[str, object]]:
+    """A row of families.csv for each rule."""
+    rng = np.random.default_rng([SEED, seed])
+    families = studies(design, families)
+    better = max(1, round(FEW * design.methods))
+    false, _ = _rates(rng, design, families, 0.0, better)
+    beside: dict[str, float] = {}
+    found = []
+    for gain in GAINS:
+        of_power = families // 10
+        if gain == GAINS[-1]:
+            of_power = families // 2
+        beside, power = _rates(rng, design, of_power, gain, better)
+        found.append(power)
+    rows = []
+    for rule in false:
+        rate = false[rule]
+        error = np.sqrt(max(rate, 1 / families) * (1 - rate) / families)
+        powers = [round(power[rule], 4) for power in found]
+        measured = (round(rate, 4), round(float(error), 4), round(beside[rule], 4), *powers)
+        rows.append(dict(zip(COLUMNS, (*design, rule, families, *measured), strict=True)))
+    return rows
+
+
+def _rates(
+    rng: np.random.Generator, design: Design, families: int, gain: float, better: int
+) -> tuple[dict[str, float], dict[str, float]]:
+    """By rule: families with a false verdict, and the share of true differences that are found."""
+    if design.scores in LONGER:
+        gain = 10 * gain
+    first, second = np.array(design.couples).T
+    gains = np.zeros(design.methods + 1)
+    gains[1 : 1 + better] = gain
+    is_true_M = np.repeat(gains[first] != gains[second], design.budgets)
+    one = (design.methods + 1) * design.budgets * design.subsets * design.subjects
+    if design.scores in LONGER or "failing" in design.scores:
+        one *= design.seeds
+    at_once = int(np.clip(SCORES_AT_ONCE // one, 10, families))
+    false: dict[str, float] = {}
+    found: dict[str, float] = {}
+    for start in range(0, families, at_once):
+        y = scores(rng, design, min(at_once, families - start))
+        y += gains[:, None, None, None]
+        verdicts = verdicts_of(y, design)
+        if start == 0:
+            check(y[:CHECKED], design, verdicts[IN_USE][:CHECKED])
+        for rule, verdict_TM in verdicts.items():
+            true_TM = verdict_TM[:, is_true_M]
+            if rule == DECLARED:
+                true_TM = true_TM[:, :1]
+            false[rule] = false.get(rule, 0) + verdict_TM[:, ~is_true_M].any(1).sum() / families
+            if gain:
+                found[rule] = found.get(rule, 0) + true_TM.mean(1).sum() / families
+    return false, found
+
+
+def write(path: Path, rows: list[dict[str, object]]) -> None:
+    """Write the table."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def stored(path: Path, families: int) -> dict[Design, list[dict[str, object]]]:
+    """The rows of a table that an earlier run has computed from as many studies, by design."""
+    rows: dict[Design, list[dict[str, object]]] = {}
+    if not path.exists():
+        return rows
+    with path.open(encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            values = [row.get(name, "") for name in Design._fields]
+            design = Design(values[0], values[1], *[int(value) for value in values[2:]])
+            if int(row["families"]) == studies(design, families):
+                rows.setdefault(design, []).append(dict(row))
+    return rows
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--families", type=int, default=600)
+    parser.add_argument("--families", type=int, default=4000)
     parser.add_argument("--out", type=Path, default=RESULTS / "families.csv")
     args = parser.parse_args()
     start = time.monotonic()
-    rows = []
+    by_design = stored(args.out, args.families)
     for number, design in enumerate(designs()):
-        rows += simulate(design, args.families, number)
-    with args.out.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    for rule in (*RULES, DECLARED):
+        if design in by_design:
+            continue
+        by_design[design] = simulate(design, args.families, number)
+        write(args.out, [row for d in designs() for row in by_design.get(d, [])])
+    rows = [row for d in designs() for row in by_design[d]]
+    for rule in RULES:
         of_rule = [row for row in rows if row["rule"] == rule]
         worst = max(float(str(row["any_verdict"])) for row in of_rule)
         found = np.mean([float(str(row["finds_10"])) for row in of_rule])
-        print(f"{rule:46} at most {worst:.3f} false, finds {found:.2f} of gains of 0.1")
+        print(f"{rule:46} at most {worst:.4f} false, finds {found:.2f} of gains of 0.1")
     print(f"{time.monotonic() - start:.0f} s")
 
 
