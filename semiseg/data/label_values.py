@@ -25,6 +25,8 @@ MUCH_IGNORED = 0.5
 """Share of ignored pixels above which a file is named."""
 BLURRED = 20
 """Grey levels around 0 and 255 that a mask has which went through JPEG."""
+MOST_CLASSES = 20
+"""Classes of which is said where they are in one file alone."""
 MOST_FILES = 3
 """Files that a line names."""
 
@@ -174,11 +176,11 @@ class LabelValues:
                 f"{source}: {len(empty)} of {len(self.files)} labels are background alone "
                 f"({_names(empty)})"
             )
-        for value in sorted(self.values - {0, WHITE}):
+        for value in sorted(self.values - {0, WHITE})[:MOST_CLASSES]:
             having = [file for file in self.files if value in file.values]
             if len(having) == 1 and len(self.files) > 2:
                 notes.append(f"{source}: label value {value} is in {having[0].path.name} alone")
-        return notes[:6]
+        return notes
 
     def _assumed(self) -> str:
         classes = self.classes()

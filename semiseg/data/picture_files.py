@@ -18,8 +18,6 @@ LOSSY = (".jpg", ".jpeg", ".webp")
 """Suffixes of pictures whose values were changed when they were saved."""
 _ORIENTATION = 274
 _BITS = 258
-_TURNS_BACK = {6: 1, 8: 3}
-"""Orientation tag → quarter turns against the clock that undo it."""
 
 
 def check_one_page(picture: Any, path: Path) -> None:
@@ -112,6 +110,8 @@ def _stored(picture: Any, mode: str) -> np.ndarray:
     """Pixels in ``mode``, with few bits as numbers from 0 on and without a turn."""
     bits = _grey_bits(picture)
     turn = _orientation(picture)
+    if turn > 4:  # Pillow exchanges height and width before it reads
+        return _not_turned(Path(picture.filename), mode)
     pixels = np.asarray(picture if mode == picture.mode else picture.convert(mode))
     if bits in (2, 4) and pixels.dtype == np.uint8:
         pixels = pixels // (255 // (2**bits - 1))  # Pillow stretches them to 255
@@ -143,8 +143,6 @@ def _turned_back(pixels: np.ndarray, orientation: int) -> np.ndarray:
 
     >>> _turned_back(np.array([[1, 2], [3, 4]]), 3).tolist()
     [[4, 3], [2, 1]]
-    >>> _turned_back(np.array([[1, 2], [3, 4]]), 6).tolist()
-    [[2, 4], [1, 3]]
     """
     if orientation == 2:
         return pixels[:, ::-1]
@@ -152,11 +150,17 @@ def _turned_back(pixels: np.ndarray, orientation: int) -> np.ndarray:
         return pixels[::-1, ::-1]
     if orientation == 4:
         return pixels[::-1]
-    if orientation == 5:
-        return np.swapaxes(pixels, 0, 1)
-    if orientation == 7:
-        return np.swapaxes(pixels[::-1, ::-1], 0, 1)
-    return np.rot90(pixels, _TURNS_BACK.get(orientation, 0))
+    return pixels
+
+
+def _not_turned(path: Path, mode: str) -> np.ndarray:
+    """Pixels of a TIFF on its side, as they are stored."""
+    from PIL import Image
+
+    pixels = _tiff(path)
+    if mode.startswith(("I", "F")):
+        return pixels
+    return np.asarray(Image.fromarray(pixels).convert(mode))
 
 
 # ------------------------------------------------------------------ 16-bit colours
@@ -176,7 +180,7 @@ def _deep_colours(picture: Any, path: Path) -> np.ndarray | None:
     if picture.format == "TIFF":
         bits = picture.tag_v2.get(_BITS, (8,))
         if len(bits) >= 3 and max(bits) > 8:
-            return _deep_tiff(path)
+            return _tiff(path)[..., :3]
     return None
 
 
@@ -191,17 +195,18 @@ def _both_bytes(path: Path, layout: str) -> np.ndarray:
     return (halves[0] << 8) | halves[1]
 
 
-def _deep_tiff(path: Path) -> np.ndarray:
+def _tiff(path: Path) -> np.ndarray:
+    """Pixels ``(H, W)`` or ``(H, W, C)`` of a TIFF as they are stored."""
     import tifffile
 
     try:
         pixels = tifffile.imread(path)
     except ValueError as error:  # a compression for which tifffile asks another package
         raise UserError(
-            f"holds deep colours in a form that cannot be read whole ({error})",
+            f"cannot be read as it is stored ({error})",
             where=path,
             remedy="save it without compression, or as PNG",
         ) from error
     if pixels.ndim == 3 and pixels.shape[0] in (3, 4) and pixels.shape[2] not in (3, 4):
         pixels = np.moveaxis(pixels, 0, -1)  # colour by colour
-    return np.asarray(pixels[..., :3])
+    return np.asarray(pixels)

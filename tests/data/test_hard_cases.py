@@ -1,0 +1,446 @@
+"""Inputs of people's bug reports, by their kinds (values, headers, names): each is read right or
+refused in one line.
+"""
+
+import gzip
+import os
+import struct
+import subprocess
+import sys
+import unicodedata
+import zlib
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+import tifffile
+from data_samples import picture, write_png
+from PIL import Image
+
+from semiseg.data import check, importing, readers, store
+from semiseg.data.images import read_pixels, read_scan
+from semiseg.data.orientation import PLANES, Grid, acquisition_plane, orientation_of
+from semiseg.data.picture_files import read_mask_picture, read_picture
+from semiseg.errors import UserError
+
+CASES = Path(__file__).resolve().parents[3] / "shared" / "cases" / "make_cases.py"
+THICK = np.diag([1.0, 1.0, 4.0, 1.0])
+
+
+def volume(i, shape=(24, 20, 5)):
+    rng = np.random.default_rng(i)
+    label = np.zeros(shape, np.uint8)
+    label[3 + i : 12 + i, 4:11, 1:-1] = 1
+    return (5 * rng.normal(size=shape) + 100 * label).astype(np.int16), label
+
+
+def save(path, voxels, affine=THICK, edit=None):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = nibabel.Nifti1Image(voxels, affine)
+    if edit is not None:
+        edit(image.header)
+    nibabel.save(image, path)
+
+
+def volumes(folder, number=3, affine=THICK, edit=None):
+    for i in range(number):
+        image, label = volume(i)
+        save(folder / "images" / f"v{i}.nii.gz", image, affine, edit)
+        save(folder / "labels" / f"v{i}.nii.gz", label, affine, edit)
+    return folder
+
+
+def pictures(folder, suffix=".png"):
+    for i in range(4):
+        image, label = picture(i)
+        write_png(folder / "images" / f"p{i}{suffix}", image)
+        write_png(folder / "labels" / f"p{i}.png", label)
+    return folder
+
+
+def read(folder, **options):
+    return readers.read("folder", folder, progress=False, **options)
+
+
+def cases(folder, **options):
+    refs = [ref for refs in read(folder, **options).splits.values() for ref in refs]
+    return {ref.name: ref.load() for ref in refs}
+
+
+def problems(folder, **options):
+    lines = check.check_source("folder", folder, progress=False, **options)
+    assert all("\n" not in line for line in lines)
+    return "\n".join(lines)
+
+
+# ------------------------------------------------------------------ A, B: headers
+@pytest.mark.parametrize("tiny", [2e-7, -2e-7])
+def test_spacings_equal_but_for_rounding_are_equal(tiny):
+    """Catches volumes of one set that are cut along different axes."""
+    for axis in range(3):
+        affine = np.eye(4)
+        affine[axis, axis] += tiny
+        plane, reason = acquisition_plane(
+            [Grid(affine, (24, 20, 16)), Grid(np.eye(4), (24, 20, 9))]
+        )
+        assert plane == "axial"
+        assert "no axis" in reason
+
+
+def test_the_affine_wins_over_pixdim(tmp_path):
+    """Catches spacing from pixdim where the affine says another, and no word about it."""
+    folder = volumes(tmp_path, affine=np.diag([0.5, 0.5, 3.0, 1.0]))
+    for path in folder.rglob("*.nii.gz"):
+        content = bytearray(gzip.decompress(path.read_bytes()))
+        struct.pack_into("<3f", content, 80, 1, 1, 1)
+        path.write_bytes(gzip.compress(bytes(content)))
+    result = read(folder)
+    assert result.splits["val"][0].load().spacing == (3.0, 0.5, 0.5)
+    assert any("the affine is used" in note for note in result.notes)
+
+
+def test_micrometres_become_millimetres(tmp_path):
+    """Catches distances a thousand times too large."""
+
+    def edit(header):
+        header.set_xyzt_units("micron", "sec")
+
+    folder = volumes(tmp_path, affine=np.diag([400.0, 400.0, 1000.0, 1.0]), edit=edit)
+    assert read(folder).splits["val"][0].load().spacing == (1.0, 0.4, 0.4)
+
+
+@pytest.mark.parametrize("side", [0.004, 1.0])
+def test_a_flipped_label_is_refused_at_any_scale(side, tmp_path):
+    """Catches a tolerance in mm, which lets labels of microscopes pass."""
+    affine = np.diag([side, side, 3 * side, 1.0])
+    folder = volumes(tmp_path, affine=affine)
+    save(folder / "labels" / "v0.nii.gz", volume(0)[1], affine @ np.diag([-1.0, 1, 1, 1]))
+    assert "labels/v0.nii.gz: lies elsewhere in space" in problems(folder)
+    rounded = affine * (1 + 1e-8)
+    save(folder / "labels" / "v0.nii.gz", volume(0)[1], rounded)
+    assert "elsewhere" not in problems(folder)
+
+
+CODES = ("RAS", "LAS", "LPS", "PIR", "SRA")
+
+
+@pytest.mark.parametrize("plane", PLANES)
+@pytest.mark.parametrize("code", CODES)
+def test_any_order_of_axes_becomes_one(code, plane, tmp_path):
+    """Catches scans that are mirrored or cut in other planes, and masks that go back elsewhere."""
+    image, _ = volume(0, (6, 7, 8))
+    base = nibabel.Nifti1Image(image, np.diag([1.0, 2.0, 3.0, 1.0]))
+    way = nibabel.orientations.ornt_transform(
+        nibabel.orientations.axcodes2ornt("RAS"), nibabel.orientations.axcodes2ornt(tuple(code))
+    )
+    turned = base.as_reoriented(way)
+    nibabel.save(base, tmp_path / "ras.nii")
+    nibabel.save(turned, tmp_path / "turned.nii")
+    expected = read_pixels([tmp_path / "ras.nii"], plane=plane)
+    result = read_pixels([tmp_path / "turned.nii"], plane=plane)
+    np.testing.assert_array_equal(result.image, expected.image)
+    np.testing.assert_allclose(result.affine, expected.affine)
+    assert result.spacing == expected.spacing
+    assert result.orientation == code
+    scan = read_scan(tmp_path / "turned.nii", "grey", plane)
+    scan.write_mask((np.asarray(scan.slices)[..., 0] > 50).astype(np.uint8), tmp_path / "m.nii", 2)
+    written = nibabel.load(tmp_path / "m.nii")
+    np.testing.assert_array_equal(written.get_fdata(), turned.get_fdata() > 50)
+    np.testing.assert_allclose(written.affine, turned.affine)
+
+
+def test_an_oblique_file_takes_the_closest_orientation():
+    """Catches axes exchanged or dropped at an angle."""
+    angle = np.deg2rad(17)
+    turn = [[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]]
+    affine = np.eye(4)
+    affine[:3, :3] = np.array(turn) @ np.diag([-1.25, 1.25, 4.0])
+    orientation = orientation_of(affine)
+    assert orientation.code == "LAS"
+    voxels = np.random.default_rng(0).random((3, 4, 5))
+    np.testing.assert_array_equal(orientation.to_file(orientation.to_scan(voxels)), voxels)
+
+
+# ------------------------------------------------------------------ voxels
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_nan_is_refused_or_padding(value, tmp_path):
+    """Catches NaN that trains, and a message without the number and the place."""
+    folder = volumes(tmp_path)
+    image = volume(0)[0].astype(np.float32)
+    image[:2] = value
+    save(folder / "images" / "v0.nii.gz", image)
+    assert "v0.nii.gz: image holds NaN or infinity in 200 of 2400 voxels" in problems(folder)
+    case = cases(folder, nan="padding")["v0"]
+    assert np.isfinite(case.image).all()
+    assert (case.label[:, :, -2:] == 255).all()  # x = 0 and 1, which lie to the right
+    assert (case.label[:, :, :-2] != 255).all()
+    with pytest.raises(UserError, match="in 200 of 2400 voxels.*--nan padding"):
+        read_scan(folder / "images" / "v0.nii.gz", "grey")
+
+
+def test_complex_and_coloured_voxels_are_one_line(tmp_path):
+    """Catches the real part in silence, and a traceback."""
+    image, label = volume(0)
+    for name, voxels in (
+        ("complex", image.astype(np.complex64)),
+        ("colour", np.zeros(image.shape, [("R", "u1"), ("G", "u1"), ("B", "u1")])),
+    ):
+        save(tmp_path / name / "images" / "v.nii.gz", voxels)
+        save(tmp_path / name / "labels" / "v.nii.gz", label)
+    assert "v.nii.gz: holds complex64 voxels" in problems(tmp_path / "complex")
+    assert "v.nii.gz: holds colours (RGB voxels)" in problems(tmp_path / "colour")
+
+
+def test_types_and_scales_of_a_set_may_differ(tmp_path):
+    """Catches a set of uint8 and float32 that is refused, and numbers that change in the store."""
+    folder = volumes(tmp_path / "set", 4)
+    images = {}
+    for i, kind in enumerate((np.uint8, np.int16, np.uint16, np.float32)):
+        images[f"v{i}"] = np.abs(volume(i)[0]).astype(kind)
+        save(folder / "images" / f"v{i}.nii.gz", images[f"v{i}"])
+    info = importing.import_set(
+        "folder", folder, "own", tmp_path / "root", progress=False, allow_near_duplicates=True
+    )
+    assert info.dtype == "mixed"
+    stored = store.read_split("own", "train", tmp_path / "root")
+    for case in stored + store.read_split("own", "val", tmp_path / "root"):
+        file = images[case.name]
+        assert case.image.dtype == file.dtype
+        np.testing.assert_array_equal(case.image[..., 0], file.transpose(2, 1, 0)[:, ::-1, ::-1])
+        assert case.affine.shape == (4, 4)
+        assert case.orientation == "RAS"
+
+
+def test_channels_are_the_fourth_axis_or_files_of_their_own(tmp_path):
+    """Catches channels taken for scans, in another order, or for time."""
+    for i in range(3):
+        image, label = volume(i)
+        both = np.stack([image, 2 * image], -1)
+        save(tmp_path / "one" / "images" / f"v{i}.nii.gz", both)
+        for c in range(2):
+            save(tmp_path / "two" / "images" / f"v{i}_000{c}.nii.gz", both[..., c])
+        for name in ("one", "two"):
+            save(tmp_path / name / "labels" / f"v{i}.nii.gz", label)
+    one = cases(tmp_path / "one")
+    two = cases(tmp_path / "two")
+    for name, case in one.items():
+        assert case.image.shape == (5, 20, 24, 2)
+        np.testing.assert_array_equal(case.image, two[name].image)
+        np.testing.assert_array_equal(case.image[..., 1], 2 * case.image[..., 0])
+
+
+# ------------------------------------------------------------------ names and damage
+def test_the_content_says_whether_a_file_is_compressed(tmp_path):
+    """Catches a traceback for a misnamed file, and damage that nobody compared the checksum for."""
+    folder = volumes(tmp_path, 6)
+    images = folder / "images"
+    plain = gzip.decompress((images / "v0.nii.gz").read_bytes())
+    (images / "v0.nii.gz").write_bytes(plain)
+    (images / "v1.nii.gz").rename(images / "v1.nii")
+    whole = gzip.compress(plain)
+    (images / "v2.nii.gz").write_bytes(whole[: len(whole) // 2])
+    (images / "v3.nii.gz").write_bytes(plain[:-1000])
+    flipped = bytearray(gzip.compress(plain, compresslevel=0))
+    flipped[2000] ^= 0xFF
+    (images / "v4.nii.gz").write_bytes(bytes(flipped))
+    lines = problems(folder)
+    for word in ("v2.nii.gz: is damaged", "v3.nii.gz: holds 3800", "v4.nii.gz: is damaged (CRC"):
+        assert word in lines
+    assert "v0" not in lines.replace("v0.nii.gz)", "")
+    assert "v1.nii:" not in lines
+
+
+def test_names_of_all_sorts(tmp_path):
+    """Catches .Nii that is not found, AppleDouble files, and names in two forms of Unicode."""
+    folder = pictures(tmp_path / "pictures")
+    image, label = picture(9)
+    write_png(folder / "images" / (unicodedata.normalize("NFC", "Müller") + ".png"), image)
+    write_png(folder / "labels" / (unicodedata.normalize("NFD", "Müller") + ".png"), label)
+    (folder / "images" / "._p0.png").write_bytes(b"\0\5\x16\7")
+    assert problems(folder) == ""
+    assert cases(folder)["Müller"].label is not None
+    folder = volumes(tmp_path / "volumes")
+    for kind in ("images", "labels"):
+        content = gzip.decompress((folder / kind / "v0.nii.gz").read_bytes())
+        (folder / kind / "sub-06_T1w.Nii").write_bytes(content)
+        (folder / kind / "v0.nii.gz").unlink()
+    assert "sub-06_T1w" in cases(folder)
+
+
+def test_a_name_that_is_no_text_is_one_line(tmp_path):
+    """Catches a traceback where a name has bytes of another encoding."""
+    folder = pictures(tmp_path)
+    os.rename(folder / "images" / "p0.png", os.fsencode(folder / "images") + b"/M\xfcller.png")
+    assert "M\\xfcller.png: its name is no UTF-8 text" in problems(folder)
+
+
+# ------------------------------------------------------------------ C: pictures
+def raw_png(path, pixels, depth, colour):
+    """A PNG of any bit depth and colour type (0 grey, 2 RGB), as other programs write it."""
+    rows = []
+    for row in pixels.reshape(len(pixels), -1):
+        if depth == 16:
+            rows.append(b"\0" + row.astype(">u2").tobytes())
+        else:
+            bits = np.unpackbits(row.astype(np.uint8)[:, None], axis=1)[:, 8 - depth :]
+            rows.append(b"\0" + np.packbits(bits).tobytes())
+
+    def chunk(kind, data):
+        crc = zlib.crc32(kind + data)
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", crc)
+
+    head = struct.pack(">IIBBBBB", pixels.shape[1], pixels.shape[0], depth, colour, 0, 0, 0)
+    data = zlib.compress(b"".join(rows))
+    chunks = [chunk(b"IHDR", head), chunk(b"IDAT", data), chunk(b"IEND", b"")]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunks))
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4])
+def test_few_bits_a_pixel_are_class_numbers(bits, tmp_path):
+    """Catches labels that are stretched to 255."""
+    label = np.random.default_rng(0).integers(0, 2**bits, (9, 11))
+    raw_png(tmp_path / "label.png", label, bits, 0)
+    np.testing.assert_array_equal(read_mask_picture(tmp_path / "label.png"), label)
+
+
+def test_deep_colours_keep_their_values(tmp_path):
+    """Catches colours of 16 bits that are cut to 8."""
+    deep = np.random.default_rng(0).integers(0, 4096, (8, 6, 3)).astype(np.uint16)
+    raw_png(tmp_path / "deep.png", deep, 16, 2)
+    tifffile.imwrite(tmp_path / "deep.tif", deep, photometric="rgb")
+    for name in ("deep.png", "deep.tif"):
+        np.testing.assert_array_equal(read_picture(tmp_path / name), deep)
+
+
+@pytest.mark.parametrize("tag", range(1, 9))
+def test_an_orientation_tag_turns_nothing(tag, tmp_path):
+    """Catches an image that is turned beside a mask that is not."""
+    pixels = np.random.default_rng(0).integers(0, 255, (6, 9), dtype=np.uint8)
+    tags = [(274, "H", 1, tag, True)]
+    tifffile.imwrite(tmp_path / "turned.tif", pixels, extratags=tags)
+    np.testing.assert_array_equal(read_picture(tmp_path / "turned.tif")[..., 0], pixels)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".bmp"])
+def test_other_pictures_are_read_and_masks_with_loss_refused(suffix, tmp_path):
+    """Catches a folder of JPEG images that is called empty, and a mask with blurred numbers."""
+    folder = pictures(tmp_path, suffix)
+    assert problems(folder) == ""
+    assert cases(folder)["p0"].image.shape == (16, 16, 1)
+    (folder / "labels" / "p0.png").unlink()
+    Image.fromarray(picture(0)[1]).save(folder / "labels" / "p0.jpg")
+    assert "p0.jpg: is a mask saved with loss" in problems(folder)
+
+
+def test_a_mask_that_went_through_jpeg_is_a_problem(tmp_path):
+    """Catches 255 classes and "no problems found"."""
+    folder = pictures(tmp_path)
+    for i in range(4):
+        Image.fromarray(255 * (picture(i)[1] > 0).astype(np.uint8)).save(tmp_path / "x.jpg")
+        write_png(folder / "labels" / f"p{i}.png", np.asarray(Image.open(tmp_path / "x.jpg")))
+    (tmp_path / "x.jpg").unlink()
+    assert "p0.png: holds" in problems(folder)
+    assert "grey levels around 0 and 255" in problems(folder)
+
+
+# ------------------------------------------------------------------ masks of a set
+def test_0_and_255_are_decided_file_by_file(tmp_path):
+    """Catches one white mask among masks of 0 and 1 whose lesion is ignored without a word."""
+    folder = pictures(tmp_path)
+    for i in range(4):
+        write_png(folder / "labels" / f"p{i}.png", (picture(i)[1] > 0).astype(np.uint8))
+    white = 255 * (picture(0)[1] > 0).astype(np.uint8)
+    write_png(folder / "labels" / "p0.png", white)
+    np.testing.assert_array_equal(cases(folder)["p0"].label, white == 255)
+    assert any("1 labels hold 0 and 255 alone" in note for note in read(folder).notes)
+    write_png(folder / "labels" / "p1.png", 3 * (picture(1)[1] > 0).astype(np.uint8))
+    assert "p0.png: holds 0 and 255 alone, other labels hold class numbers" in problems(folder)
+
+
+def test_what_stands_out_in_labels_is_said(tmp_path):
+    """Catches much ignored, empty labels and a class of one file that nobody hears of."""
+    folder = pictures(tmp_path)
+    label = np.full((16, 16), 255, np.uint8)
+    label[:4] = 1
+    write_png(folder / "labels" / "p0.png", label)
+    write_png(folder / "labels" / "p1.png", np.zeros((16, 16), np.uint8))
+    label[:4] = 3
+    write_png(folder / "labels" / "p2.png", np.where(label == 3, label, 0))
+    notes = "\n".join(read(folder).notes)
+    assert "more than 50% of the pixels are ignored (255) in 1 of 4 labels (p0.png)" in notes
+    assert "1 of 4 labels are background alone (p1.png)" in notes
+    assert "label value 3 is in p2.png alone" in notes
+
+
+# ------------------------------------------------------------------ subjects.csv and splits
+def test_pixel_sizes_from_the_table(tmp_path):
+    """Catches pictures whose distances stay in pixels, and a size that some lack."""
+    folder = pictures(tmp_path)
+    table = folder / "subjects.csv"
+    rows = [f"p{i},s{i},{size}" for i, size in enumerate(("0.5", "0.5", "0.25x0.5", "1"))]
+    table.write_text("name,subject,spacing\n" + "\n".join(rows))
+    assert read(folder).unit == "mm"
+    assert cases(folder)["p0"].spacing == (0.5, 0.5)
+    assert cases(folder)["p2"].spacing == (0.25, 0.5)
+    table.write_text("name,subject,spacing\n" + "\n".join(rows).replace(",1", ","))
+    assert "p3 has no spacing, others have one" in problems(folder)
+    table.write_text("name,subject,spacing\n" + "\n".join(rows).replace("0.25x", "wide"))
+    assert "p2 has spacing 'wide0.5'" in problems(folder)
+
+
+@pytest.mark.parametrize("column", ["Subject ID", "splits", "Group", "spacing_mm"])
+def test_a_column_with_nearly_a_known_name_is_refused(column, tmp_path):
+    """Catches a split that is stored as a fact of the subjects and ignored."""
+    folder = pictures(tmp_path)
+    rows = "".join(f"p{i},s{i},x\n" for i in range(4))
+    (folder / "subjects.csv").write_text(f"name,subject,{column}\n{rows}")
+    assert f"has a column {column!r}" in problems(folder)
+    (folder / "subjects.csv").write_text(f"name,subject,site\n{rows}")
+    assert problems(folder) == ""
+
+
+def test_a_set_may_be_all_training(tmp_path):
+    """Catches splits drawn from images that are meant for training alone."""
+    folder = pictures(tmp_path / "set")
+    info = importing.import_set(
+        "folder", folder, "own", tmp_path / "root", progress=False, splits="train"
+    )
+    assert {split: count["records"] for split, count in info.counts.items()} == {"train": 4}
+
+
+# ------------------------------------------------------------------ the script of all cases
+REFUSED = {
+    "nii_flip_label": "lies elsewhere",
+    "nii_small_flip": "lies elsewhere",
+    "nii_nan": "holds NaN or infinity",
+    "nii_complex": "complex64",
+    "nii_rgb24": "colours",
+    "nii_misnamed": "is damaged",
+    "nii_singleton_front": "first axis",
+    "nii_float_label": "no class",
+    "latin1_name": "no UTF-8",
+    "mask_jpeg_noise": "JPEG",
+    "mask_16bit_full": "65535",
+    "tif_multipage": "5 pages",
+    "nii_oblique": "annotated",
+    "nii_qform_only": "annotated",
+}
+
+
+def test_every_case_of_the_script(tmp_path):
+    """Catches a traceback, and a case that is refused or accepted for no reason."""
+    if not CASES.exists():
+        pytest.skip("the script of hard cases is not here")
+    subprocess.run([sys.executable, CASES, tmp_path], check=True, capture_output=True)
+    for folder in sorted(tmp_path.iterdir()):
+        if folder.name == "sweeps" or folder.name.startswith("predict"):
+            continue
+        lines = check.check_source("folder", folder, progress=False, subjects_are_images=True)
+        text = "\n".join(line for line in lines if "looks like" not in line)
+        text = "\n".join(line for line in text.splitlines() if "is the same image" not in line)
+        if folder.name in REFUSED:
+            assert REFUSED[folder.name] in text, (folder.name, text)
+        else:
+            assert text == "", folder.name
