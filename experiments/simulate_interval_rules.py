@@ -121,37 +121,45 @@ def cubic(q: np.ndarray | float, skew: np.ndarray) -> np.ndarray:
 def before(p: Parts) -> Sides:
     error, q = error_and_quantile(p, before=True)
     skew = skewness_of(p, error)
-    return sides(error, q, cubic(q, skew), skew)
+    longer = cubic(q, skew)
+    return sides(error, q, longer, skew)
 
 
-def hall(p: Parts) -> Sides:
+def hall(p: Parts, times: float = 1.0) -> Sides:
     error, q = error_and_quantile(p)
-    skew = skewness_of(p, error)
-    return sides(error, q, cubic(q, skew), skew)
+    skew = times * skewness_of(p, error)
+    longer = cubic(q, skew)
+    return sides(error, q, longer, skew)
 
 
 def hall_with_normal_quantile(p: Parts) -> Sides:
     error, q = error_and_quantile(p)
     skew = skewness_of(p, error)
-    return sides(error, q, cubic(NORMAL, skew) * q / NORMAL, skew)
+    longer = cubic(NORMAL, skew) * q / NORMAL
+    return sides(error, q, longer, skew)
 
 
 def half_of_hall(p: Parts) -> Sides:
-    error, q = error_and_quantile(p)
-    skew = skewness_of(p, error) / 2
-    return sides(error, q, cubic(q, skew), skew)
+    return hall(p, 0.5)
 
 
 def student(p: Parts) -> Sides:
     error, q = error_and_quantile(p)
-    return q * error, q * error
+    half = q * error
+    return half, half
+
+
+def term_of(q: np.ndarray, skew: np.ndarray) -> np.ndarray:
+    """The first term of the skewness."""
+    steps = np.minimum(q, FARTHEST)
+    return np.abs(skew) * (1 + 2 * steps**2) / 6
 
 
 def first_term(p: Parts, times: float = 1.0) -> Sides:
     error, q = error_and_quantile(p)
     skew = skewness_of(p, error)
-    term = np.abs(skew) * (1 + 2 * np.minimum(q, FARTHEST) ** 2) / 6
-    return sides(error, q, q + times * term, skew)
+    longer = q + times * term_of(q, skew)
+    return sides(error, q, longer, skew)
 
 
 def one_and_a_half(p: Parts) -> Sides:
@@ -186,8 +194,8 @@ def cochran(p: Parts) -> Sides:
     v_a = np.maximum(p.v_a - p.v_x, LEAST_HIDDEN * p.v_a) * (1 + p.odds)
     q = (v_a * students(p.a) + p.v_c * students(p.c)) / (v_a + p.v_c)
     skew = skewness_of(p, error)
-    term = np.abs(skew) * (1 + 2 * np.minimum(q, FARTHEST) ** 2) / 6
-    return sides(error, q, q + UNSEEN * term, skew)
+    longer = q + UNSEEN * term_of(q, skew)
+    return sides(error, q, longer, skew)
 
 
 def by_parts(p: Parts) -> Sides:
@@ -246,8 +254,12 @@ class Outcome(NamedTuple):
 
 def outcome(p: Parts, true: float, ends: Sides, base: Sides) -> Outcome:
     below, above = ends
-    hit = (p.mean - below <= true) & (true <= p.mean + above)
-    return Outcome(float(hit.mean()), float((below + above).mean() / (base[0] + base[1]).mean()))
+    low = p.mean - below
+    high = p.mean + above
+    hit = (low <= true) & (true <= high)
+    width = (below + above).mean()
+    of_base = (base[0] + base[1]).mean()
+    return Outcome(float(hit.mean()), float(width / of_base))
 
 
 def kind(setting: Setting) -> str:
@@ -306,7 +318,8 @@ def rows(count: int) -> Iterator[dict[str, object]]:
         if rule in RULES:
             below, above = RULES[rule](cell)
             low = float(cell.mean[0] - below[0])
-            interval = f"[{low:.2f}, {min(1.0, float(cell.mean[0] + above[0])):.2f}]"
+            high = float(cell.mean[0] + above[0])
+            interval = f"[{low:.2f}, {min(1.0, high):.2f}]"
         yield {
             "rule": rule,
             "rows": name,
