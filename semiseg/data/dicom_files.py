@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import sys
 import warnings
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -46,13 +47,29 @@ def require() -> Any:
       UserError: it is not installed.
     """
     try:
-        import pydicom
+        with _without_module("dl"):
+            import pydicom
     except ImportError as error:
         raise UserError(
             f"DICOM needs packages that are not installed ({first_line(error)})", remedy=EXTRA
         ) from error
     logging.getLogger("pydicom").setLevel(logging.ERROR)  # odd values are worth no line each
     return pydicom
+
+
+@contextlib.contextmanager
+def _without_module(name: str) -> Iterator[None]:
+    """Let an import fail that is optional: GDCM tries ``import dl``, a module of Python 2, and
+    breaks on a user's folder of that name.
+    """
+    absent = name not in sys.modules
+    if absent:
+        sys.modules[name] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        if absent:
+            del sys.modules[name]
 
 
 def files_under(folder: Path) -> Iterator[Path]:

@@ -111,9 +111,9 @@ class SeriesScan:
     is_volume = True
 
     @property
-    def slices(self) -> np.ndarray:
-        """``(D, H, W, 1)``."""
-        return self.scan.image
+    def slices(self) -> Sequence[np.ndarray]:
+        """``(H, W, 1)`` each, in their order."""
+        return list(self.scan.image)
 
     @property
     def spacing(self) -> tuple[float, ...]:

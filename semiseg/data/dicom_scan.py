@@ -71,9 +71,9 @@ def read_voxels(stack: Stack) -> np.ndarray:
     check_lengths(last)
     rows, columns = stack.planes[0].shape
     whole = all(_is_whole(plane.rescale) for plane in stack.planes)
-    kind = np.float32
+    kind: np.dtype = np.dtype(np.float32)
     if whole:
-        kind = np.int16
+        kind = np.dtype(np.int16)
     volume_ZYX = np.empty((len(stack.planes), rows, columns), kind)
     for z, frame in _frames(stack):
         if frame.shape != (rows, columns):

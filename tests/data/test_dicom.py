@@ -1,5 +1,6 @@
 """DICOM in: series, annotations, and the folders that no scan can be made of."""
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -11,7 +12,8 @@ pydicom = pytest.importorskip("pydicom", reason="needs the extra dicom")
 import dicom_samples as samples  # noqa: E402
 from dicom_samples import box, images, positions, stored, structures, write, write_images  # noqa: E402
 
-from semiseg.data import dicom_contours, dicom_files, dicom_segments, readers  # noqa: E402
+from semiseg.cli.data import main  # noqa: E402
+from semiseg.data import dicom_contours, dicom_files, dicom_segments, readers, store  # noqa: E402
 from semiseg.data.dicom_scan import read_scan  # noqa: E402
 from semiseg.data.dicom_series import find_series  # noqa: E402
 from semiseg.data.orientation import orientation_of  # noqa: E402
@@ -476,6 +478,28 @@ def test_without_the_extra_one_line_names_it(studies, monkeypatch):
     monkeypatch.setitem(sys.modules, "pydicom", None)
     with pytest.raises(UserError, match=r"pip install 'semiseg\[dicom\]'"):
         readers.read("dicom", studies, progress=False)
+
+
+def test_a_folder_called_dl_breaks_nothing(tmp_path):
+    """Catches GDCM taking a user's folder for a module that Python 3 does not have."""
+    (tmp_path / "dl").mkdir()
+    code = "from semiseg.data.dicom_files import require; require()"
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
+
+
+def test_an_import_stores_no_identifier(studies, tmp_path):
+    """Catches the name, birth date or ID of a patient in any file of a store."""
+    root = tmp_path / "stores"
+    argv = ["import", "--format=dicom", f"--source={studies}", "--name=ct", f"--root={root}"]
+    assert main([*argv, "--roi=GTV-1"]) == 0
+    content = [path.read_bytes() for path in root.rglob("*") if path.is_file()]
+    assert any(b"case0" in data for data in content)
+    for data in content:
+        for word in ("ID-0", "ID-3", "Doe", samples.BIRTH_DATE):
+            assert word.encode() not in data
+    cases = list(store.read_split("ct", "train", root))
+    assert cases[0].image.dtype == np.int16
+    assert cases[0].orientation == "LPS"
 
 
 def test_the_format_is_recognised(studies, pictures):
