@@ -31,10 +31,11 @@ def correction(quantile: float, skewness: float | np.ndarray) -> float | np.ndar
       quantile: q of Student's t, e.g. at 0.975.
       skewness: A, of the mean: that of the scores over the root of their number.
 
-    >>> round(correction(2.0, 0.2), 3), round(correction(6.0, 0.2), 3)
+    >>> round(float(correction(2.0, 0.2)), 3), round(float(correction(6.0, 0.2)), 3)
     (0.45, 0.95)
     """
-    return UNSEEN * abs(skewness) * (1 + 2 * min(quantile, FARTHEST) ** 2) / 6
+    steps = min(quantile, FARTHEST)
+    return np.abs(skewness) * UNSEEN * (1 + 2 * steps**2) / 6
 
 
 def limits(quantile: float, skewness: float) -> tuple[float, float]:
