@@ -180,7 +180,9 @@ def _check_occurs(wanted: Wanted, labels: Sequence[LabelFile]) -> None:
 
 def _class_name(wanted: Wanted, labels: Sequence[LabelFile]) -> str:
     """The name of a structure as most files spell it, without commas."""
-    spellings = Counter(label.names[number] for label in labels for number in wanted.numbers(label))
+    spellings: Counter[str] = Counter()
+    for label in labels:
+        spellings.update(label.names[number] for number in wanted.numbers(label))
     return spellings.most_common(1)[0][0].replace(",", " ")
 
 
@@ -234,11 +236,12 @@ def matched(structures: Sequence[Structure], candidates: Sequence[Candidate]) ->
     reasons = [misfit(structures, one.stack) for one in candidates]
     fitting = [one for one, reason in zip(candidates, reasons, strict=True) if not reason]
     if not fitting:
-        named = [one.series.uid in label.references for one in candidates]
-        return Match((), reasons[int(np.argmax(named))])
-    in_reference = [one for one in fitting if one.stack.planes[0].reference in label.frames]
+        is_named = [one.series.uid in label.references for one in candidates]
+        return Match((), reasons[int(np.argmax(is_named))])
+    named = [one for one in fitting if one.series.uid in label.references]
+    in_frame = [one for one in fitting if one.stack.planes[0].reference in label.frames]
     beside = [one for one in fitting if one.series.folder == label.path.parent]
-    for chosen in ([one for one in fitting if one.series.uid in label.references], in_reference):
+    for chosen in (named, in_frame):
         if chosen:
             return Match(tuple(one.series.uid for one in chosen))
     for chosen in (fitting, beside):

@@ -16,6 +16,9 @@ from pydicom.uid import (
     generate_uid,
 )
 
+from semiseg.data.dicom_scan import read_scan
+from semiseg.data.dicom_series import find_series
+
 AXIAL = (1, 0, 0, 0, 1, 0)
 SAGITTAL = (0, 1, 0, 0, 0, -1)
 CORONAL = (1, 0, 0, 0, 0, -1)
@@ -106,6 +109,11 @@ def write_images(headers, folder):
     for i, header in enumerate(headers):
         write(header, folder / f"IM{(i * 7 + 3) % 97:04d}")
     return folder
+
+
+def write_ct(folder, size=(4, 6, 8), seed=0, **options):
+    """The files of a CT; ``options`` are those of :func:`images`."""
+    return write_images(images(stored(*size, seed), **options), folder)
 
 
 def multi_frame(voxels_ZYX, patient="ID-4711"):
@@ -209,3 +217,26 @@ def compressed(headers, syntax):
 def read_back(path):
     """An object as it is in a file."""
     return pydicom.dcmread(path)
+
+
+# ------------------------------------------------------------------ as semiseg reads them
+def only_scan(folder, plane="axial"):
+    """The one series of a folder."""
+    findings = find_series(folder)
+    assert not findings.problems
+    (series,) = findings.series
+    return read_scan(series, plane)
+
+
+def write_study(folder, regions, **options):
+    write_images(images(stored(rows=20, columns=24), **options), folder / "ct")
+    write(structures(regions, **options), folder / "rs.dcm")
+    return folder
+
+
+def mask_of(*boxes, rows=20, columns=24, slices=4):
+    """Ones in boxes (left, top, right, bottom, z), which turn what lies below."""
+    mask = np.zeros((slices, rows, columns), bool)
+    for left, top, right, bottom, z in boxes:
+        mask[z, top : bottom + 1, left : right + 1] ^= True
+    return mask

@@ -6,7 +6,7 @@ import pytest
 highdicom = pytest.importorskip("highdicom", reason="needs the extra dicom")
 
 import dicom_samples as samples  # noqa: E402
-from dicom_samples import images, stored, write, write_images  # noqa: E402
+from dicom_samples import images, stored, write, write_ct, write_images  # noqa: E402
 from pydicom.sr.codedict import codes  # noqa: E402
 from pydicom.uid import generate_uid  # noqa: E402
 
@@ -214,7 +214,7 @@ def test_an_anonymised_series_and_an_empty_mask_are_written(tmp_path):
 
 
 def test_a_mask_of_another_shape_is_refused(tmp_path):
-    write_images(images(stored()), tmp_path / "ct")
+    write_ct(tmp_path / "ct")
     (series,) = find_series(tmp_path / "ct").series
     with pytest.raises(UserError, match="the mask has shape"):
         write_segmentation(
@@ -226,7 +226,7 @@ def test_a_mask_as_nifti_lies_on_the_series(tmp_path):
     """Catches a NIfTI that is mirrored against the images."""
     import nibabel
 
-    write_images(images(stored(), samples.CORONAL), tmp_path / "ct")
+    write_ct(tmp_path / "ct", directions=samples.CORONAL)
     scan = read_input(tmp_path / "ct")
     mask = blobs(scan.image.shape[:3])
     write_volume(scan.turn.to_file(mask), scan, CLASSES, tmp_path / "mask.nii.gz")
@@ -240,7 +240,7 @@ def test_a_mask_as_nifti_lies_on_the_series(tmp_path):
 def test_inputs_are_folders_of_one_series(tmp_path):
     """Catches a folder of annotations that is predicted, and two series that become one."""
     for name in ("p1/ct", "p2/ct"):
-        write_images(images(stored()), tmp_path / name)
+        write_ct(tmp_path / name)
     write(samples.structures({"GTV": []}), tmp_path / "p1" / "rs" / "rs.dcm")
     inputs = inputs_of(tmp_path)
     assert inputs.folders == (tmp_path / "p1" / "ct", tmp_path / "p2" / "ct")

@@ -6,7 +6,7 @@ import pytest
 highdicom = pytest.importorskip("highdicom", reason="needs the extra dicom")
 
 import dicom_samples as samples  # noqa: E402
-from dicom_samples import images, stored, write, write_images  # noqa: E402
+from dicom_samples import images, stored, write, write_ct, write_images  # noqa: E402
 
 import semiseg  # noqa: E402
 from semiseg.cli.main import main  # noqa: E402
@@ -30,7 +30,7 @@ def test_a_series_becomes_a_segmentation_of_its_own(run, tmp_path, capsys):
 
     headers = images(stored(rows=40, columns=36), samples.CORONAL)
     write_images(headers, tmp_path / "in" / "p1" / "ct")
-    write_images(images(stored(rows=40, columns=36, seed=1)), tmp_path / "in" / "p2")
+    write_ct(tmp_path / "in" / "p2", (4, 40, 36), seed=1)
     write(samples.structures({"GTV": []}), tmp_path / "in" / "p1" / "rs.dcm")
     out = tmp_path / "out"
     assert predict(run, tmp_path / "in", out, "--nifti", "--probabilities") == 0
@@ -65,7 +65,7 @@ def test_what_an_import_refuses_a_prediction_refuses(run, tmp_path, capsys):
     headers = images(stored(5, rows=40, columns=36))
     del headers[2]
     write_images(headers, tmp_path / "in" / "p1")
-    write_images(images(stored(rows=40, columns=36)), tmp_path / "in" / "p2")
+    write_ct(tmp_path / "in" / "p2", (4, 40, 36))
     assert predict(run, tmp_path / "in", tmp_path / "out") == 1
     error = capsys.readouterr().err
     assert "a slice is missing" in error and "p1 (series 7, CT)" in error
