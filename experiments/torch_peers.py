@@ -35,6 +35,7 @@ def make(folder: Path, ssl4mis: Path, milesial: Path) -> None:
 
     sys.path[:0] = [str(ssl4mis / "code"), str(milesial)]
     folder.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(SEED)  # the classes draw their convolutions when they are made
     for name, (model, size, wrap) in peers().items():
         torch.manual_seed(SEED)
         _randomise(model)
@@ -243,8 +244,10 @@ def _tiny_ssl4mis(cls: Any) -> Any:
 
 def _tiny_milesial(cls: Any, bilinear: bool) -> Any:
     """milesial's U-Net at a few channels, which its class has no argument for."""
+    import torch
     from unet.unet_parts import DoubleConv, Down, OutConv, Up
 
+    torch.manual_seed(SEED)  # under names that nobody knows it has the same weights
     model = cls(2, CLASSES, bilinear)
     factor = 2 if bilinear else 1
     widths = [1, 2, 4, 8, 16]
