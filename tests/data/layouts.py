@@ -14,6 +14,8 @@ import numpy as np
 from data_samples import picture, write_png
 from PIL import Image
 
+EXAMINATIONS = ["000_HC", "010_HC", "010_2HC", "049_HC", "093_HC", "178_HC", "178_2HC", "201_HC"]
+"""Names of ultrasound images; what stands before the underscore is an examination."""
 SUBJECTS = [f"p{i}" for i in range(10)]
 AFFINE = np.array(
     [[-1.5, 0, 0, 40.0], [0, 1.25, 0, -20.0], [0, 0, 4.0, 7.0], [0, 0, 0, 1]], np.float64
@@ -271,6 +273,19 @@ def tfds(source: Path) -> None:
         path.rename(source / path.name)
     shutil.rmtree(source / "cells")
     shutil.rmtree(source / "downloads")
+
+
+def write_ultrasound(folder, images="images", masks="masks", ending="_Mask"):
+    """Eight pictures of six examinations, with masks of 0 and 255 and a table of pixel sizes."""
+    lines = ["filename,pixel size(mm),head circumference (mm)"]
+    for seed, name in enumerate(EXAMINATIONS):
+        image, label = picture(seed)
+        write_png(folder / images / f"{name}.png", image)
+        mask = np.where(label > 0, 255, 0).astype(np.uint8)
+        write_png(folder / masks / f"{name}{ending}.png", mask)
+        lines.append(f"{name}.png,{0.1 + 0.01 * seed},40")
+    (folder / "sizes.csv").write_text("\n".join(lines) + "\n")
+    return folder
 
 
 LAYOUTS = {

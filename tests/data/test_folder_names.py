@@ -1,30 +1,15 @@
 """The folder reader's ways to pair masks, to name subjects, and to take the size of pixels."""
 
-import numpy as np
 import pytest
 from data_samples import picture, write_png
+from layouts import EXAMINATIONS, write_ultrasound
 
 from semiseg.data import check, readers, recognise
 from semiseg.errors import UserError
 
-NAMES = ["000_HC", "010_HC", "010_2HC", "049_HC", "093_HC", "178_HC", "178_2HC", "201_HC"]
-
 
 def read(folder, **options):
     return readers.read("folder", folder, progress=False, **options)
-
-
-def ultrasound(folder, images="images", masks="masks", ending="_Mask"):
-    """Eight pictures of six examinations, with masks of 0 and 255 and a table of pixel sizes."""
-    lines = ["filename,pixel size(mm),head circumference (mm)"]
-    for seed, name in enumerate(NAMES):
-        image, label = picture(seed)
-        write_png(folder / images / f"{name}.png", image)
-        mask = np.where(label > 0, 255, 0).astype(np.uint8)
-        write_png(folder / masks / f"{name}{ending}.png", mask)
-        lines.append(f"{name}.png,{0.1 + 0.01 * seed},40")
-    (folder / "sizes.csv").write_text("\n".join(lines) + "\n")
-    return folder
 
 
 def refs_of(result):
@@ -37,11 +22,11 @@ def refs_of(result):
 )
 def test_masks_with_an_ending_are_paired(tmp_path, images, masks, ending):
     """Catches masks that are "without an image", and images without their mask."""
-    source = ultrasound(tmp_path / "set", images, masks, ending)
+    source = write_ultrasound(tmp_path / "set", images, masks, ending)
     result = read(source, subject_pattern=r"^(\d+)_")
     assert result.problems == ()
     refs = refs_of(result)
-    assert sorted(refs) == sorted(NAMES)
+    assert sorted(refs) == sorted(EXAMINATIONS)
     assert all(ref.label_path.endswith(f"{name}{ending}.png") for name, ref in refs.items())
     assert any(ending in note for note in result.notes)
     recognised = recognise.recognise(source, readers.READERS.values())
@@ -50,7 +35,7 @@ def test_masks_with_an_ending_are_paired(tmp_path, images, masks, ending):
 
 def test_a_mask_without_an_image_is_still_named(tmp_path):
     """Catches an ending that hides a mask of nothing."""
-    source = ultrasound(tmp_path)
+    source = write_ultrasound(tmp_path)
     write_png(source / "masks" / "999_HC_Mask.png", picture(0)[1])
     problems = read(source, subject_pattern=r"^(\d+)_").problems
     assert any("999_HC_Mask" in problem and "no image" in problem for problem in problems)
@@ -58,7 +43,7 @@ def test_a_mask_without_an_image_is_still_named(tmp_path):
 
 def test_a_pattern_keeps_examinations_together(tmp_path):
     """Catches two images of an examination in two splits, and a question that has its answer."""
-    source = ultrasound(tmp_path)
+    source = write_ultrasound(tmp_path)
     asked = [problem for problem in read(source).problems if "share beginnings" in problem]
     assert len(asked) == 1
     assert "--subject-pattern" in asked[0]
@@ -69,7 +54,7 @@ def test_a_pattern_keeps_examinations_together(tmp_path):
 
 def test_sizes_of_pixels_come_from_the_table(tmp_path):
     """Catches distances in pixels where the set says millimetres, and rows that are shifted."""
-    source = ultrasound(tmp_path)
+    source = write_ultrasound(tmp_path)
     result = read(source, subject_pattern=r"^(\d+)_")
     assert result.unit == "mm"
     assert refs_of(result)["010_2HC"].load().spacing == pytest.approx((0.12, 0.12))
@@ -82,9 +67,9 @@ def test_sizes_of_pixels_come_from_the_table(tmp_path):
 
 def test_rows_and_columns_in_microns(tmp_path):
     """Catches sides that are swapped, and microns that are read as millimetres."""
-    source = ultrasound(tmp_path)
+    source = write_ultrasound(tmp_path)
     lines = ["image,pixel spacing x (um),pixel spacing y (um)"]
-    lines += [f"{name},100,{200 + seed}" for seed, name in enumerate(NAMES)]
+    lines += [f"{name},100,{200 + seed}" for seed, name in enumerate(EXAMINATIONS)]
     (source / "sizes.csv").write_text("\n".join(lines))
     refs = refs_of(read(source, subject_pattern=r"^(\d+)_", pixel_sizes="sizes.csv"))
     assert refs["010_HC"].load().spacing == pytest.approx((0.201, 0.1))
@@ -101,7 +86,7 @@ def test_rows_and_columns_in_microns(tmp_path):
 )
 def test_a_table_of_sizes_that_is_none_is_one_line(tmp_path, table, words):
     """Catches a size of 0, a picture without one, and a traceback."""
-    source = ultrasound(tmp_path)
+    source = write_ultrasound(tmp_path)
     (source / "sizes.csv").write_text(table)
     options = {"subject_pattern": r"^(\d+)_", "pixel_sizes": "sizes.csv"}
     problems = check.check_source("folder", source, progress=False, **options)

@@ -2,9 +2,12 @@
 
 import gzip
 import importlib.util
+import sys
 from pathlib import Path
 
 import numpy as np
+
+sys.path.append(str(Path(__file__).parents[1] / "data"))  # the tiny sets of the readers' tests
 
 
 def make_pictures(folder: Path) -> None:
@@ -44,6 +47,28 @@ def make_checkpoints(folder: Path) -> None:
     for source, name in (("ssl4mis_unet", "checkpoint"), ("unknown_names", "unknown")):
         packed = (weights / f"{source}.pth.gz").read_bytes()
         (folder / f"{name}.pth").write_bytes(gzip.decompress(packed))
+
+
+def make_layouts(folder: Path) -> None:
+    """Write a tiny set of each layout: ``Dataset001_Cord``, ``Task04_Hippocampus``, ``cord``,
+    ``tumours``, ``atrium``, ``cells`` and ``ultrasound``.
+
+    Args:
+      folder: gets these folders.
+    """
+    from layouts import LAYOUTS, write_ultrasound
+
+    names = {
+        "nnunet": "Dataset001_Cord",
+        "msd": "Task04_Hippocampus",
+        "bids": "cord",
+        "patients": "tumours",
+        "ssl4mis-la": "atrium",
+        "tfds": "cells",
+    }
+    for layout, name in names.items():
+        LAYOUTS[layout].write(folder / name)
+    write_ultrasound(folder / "ultrasound")
 
 
 def make_volumes(folder: Path) -> None:

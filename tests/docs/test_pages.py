@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from pictures import make_checkpoints, make_pictures, make_studies, make_volumes
+from pictures import make_checkpoints, make_layouts, make_pictures, make_studies, make_volumes
 from sybil import Sybil
 from sybil.parsers.myst import CodeBlockParser
 
@@ -163,6 +163,8 @@ def test_the_blocks_of_a_page_run(page, tmp_path, monkeypatch, no_plugins, png_a
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.chdir(tmp_path)
     make_pictures(tmp_path)
+    if page == "docs/how-to/your-own-data.md":
+        make_layouts(tmp_path)
     if page == "docs/how-to/volumes.md":
         make_volumes(tmp_path)
     if page == "docs/how-to/dicom.md":
