@@ -56,6 +56,7 @@ class ConvInterpolation(Interpolation):
 def upsampled(join: Any, x: jax.Array, train: bool) -> jax.Array:
     """``x`` through what :meth:`UNet.upsampling` made.
 
+    >>> import jax.numpy as jnp
     >>> upsampled(None, jnp.ones((1, 4, 4, 2)), train=False).shape
     (1, 8, 8, 2)
     """
