@@ -151,6 +151,18 @@ def inside(polygon: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     return crossings[:, :columns].cumsum(axis=1) % 2 == 1
 
 
+def step_of(contours: Sequence[np.ndarray], stack: Stack) -> int:
+    """On every how many-th slice a region is drawn: 1, or more where slices between have none.
+
+    Fewer than three slices tell nothing.
+    """
+    slices = sorted({_slice_of(stack, points) for points in contours})
+    gaps = set(np.diff(slices).tolist())
+    if len(slices) < 3 or len(gaps) > 1:
+        return 1
+    return int(gaps.pop())
+
+
 def regions_fit(label: LabelFile, numbers: Sequence[int], stack: Stack) -> str:
     """Why the chosen regions of a file are not on the slices of a series; "" if they are."""
     contours = read_contours(label.path)

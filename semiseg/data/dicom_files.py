@@ -76,12 +76,23 @@ def files_under(folder: Path) -> Iterator[Path]:
     """The files of a folder tree in the order of their names.
 
     Hidden files, AppleDouble files (``._scan.dcm``) and linked folders are left out.
+
+    Raises:
+      UserError: a folder may not be read.
     """
-    for place, folders, names in os.walk(folder):
+    for place, folders, names in os.walk(folder, onerror=_refuse):
         folders[:] = sorted(name for name in folders if _is_visible(name))
         for name in sorted(names):
             if _is_visible(name) and name.upper() != "DICOMDIR":
                 yield Path(place) / name
+
+
+def _refuse(error: OSError) -> None:
+    raise UserError(
+        f"cannot be read ({error.strerror})",
+        where=error.filename,
+        remedy="allow it, or move it out of the folder",
+    ) from error
 
 
 def _is_visible(name: str) -> bool:
@@ -94,12 +105,13 @@ def _is_visible(name: str) -> bool:
 
 
 def is_dicom(path: Path) -> bool:
-    """Whether the file has the mark of DICOM. One named .dcm without it is not read either."""
-    try:
-        with path.open("rb") as file:
-            return file.read(132)[128:] == MARK
-    except OSError:
-        return False
+    """Whether the file has the mark of DICOM. One named .dcm without it is not read either.
+
+    Raises:
+      OSError: it may not be read.
+    """
+    with path.open("rb") as file:
+        return file.read(132)[128:] == MARK
 
 
 @contextlib.contextmanager

@@ -194,6 +194,39 @@ def structures_of(label: LabelFile, classes: Classes) -> list[Structure]:
     return structures
 
 
+def drawn(structures: Sequence[Structure]) -> list[Structure]:
+    """The structures of one file without regions that have a name and no contour.
+
+    Raises:
+      UserError: the file cannot be read.
+    """
+    if not structures or structures[0].label.kind == "SEG":
+        return list(structures)
+    contours = dicom_contours.read_contours(structures[0].label.path)
+    return [one for one in structures if contours.get(one.number)]
+
+
+def gap_notes(structures: Sequence[Structure], stack: Stack) -> list[str]:
+    """A line for each region of one file that is drawn on every second or third slice alone.
+
+    Raises:
+      UserError: the file cannot be read.
+    """
+    label = structures[0].label
+    if label.kind == "SEG":
+        return []
+    contours = dicom_contours.read_contours(label.path)
+    notes: list[str] = []
+    for one in structures:
+        step = dicom_contours.step_of(contours[one.number], stack)
+        if step > 1:
+            notes.append(
+                f"{label.path}: {one.name} is drawn on one of {step} slices, and those between "
+                f"count as background; interpolate it in the program it was drawn with"
+            )
+    return notes
+
+
 # ------------------------------------------------------------------ which series
 class Candidate(NamedTuple):
     """A series that annotations may be of.

@@ -39,6 +39,7 @@ TAGS = (
     "Rows",
     "Columns",
     "SamplesPerPixel",
+    "PhotometricInterpretation",
     "NumberOfFrames",
     "ImagePositionPatient",
     "ImageOrientationPatient",
@@ -172,7 +173,14 @@ class _Search:
 
     def add(self, path: Path) -> None:
         """Look at one file."""
-        if not is_dicom(path):
+        try:
+            is_marked = is_dicom(path)
+        except OSError as error:
+            self.problems.append(
+                f"{path}: cannot be read ({error.strerror}); allow it, or take it out of the folder"
+            )
+            return
+        if not is_marked:
             if path.suffix.lower() in SUFFIXES:
                 self.problems.append(
                     f"{path}: is no DICOM file, in spite of its name; copy it again, or take it "
@@ -288,8 +296,15 @@ def _plane(path: Path, header: Any, number: int, groups: Sequence[Any]) -> Plane
         shape=(int(header.Rows), int(header.Columns)),
         rescale=_rescale(slope, intercept, path),
         reference=str(header.get("FrameOfReferenceUID") or ""),
-        colours=int(header.get("SamplesPerPixel") or 1),
+        colours=_colours(header),
     )
+
+
+def _colours(header: Any) -> int:
+    """Samples a pixel; a palette makes three of one."""
+    if header.get("PhotometricInterpretation") == "PALETTE COLOR":
+        return 3
+    return int(header.get("SamplesPerPixel") or 1)
 
 
 def lookup(groups: Sequence[Any], sequence: str, keyword: str) -> Any:

@@ -161,6 +161,11 @@ def _colour(headers):
         header.PhotometricInterpretation = "RGB"
 
 
+def _palette(headers):
+    for header in headers:
+        header.PhotometricInterpretation = "PALETTE COLOR"
+
+
 def _oblique_rows(headers):
     for header in headers:
         header.ImageOrientationPatient = [1, 0, 0, 0.5, 0.5, 0]
@@ -176,6 +181,7 @@ AWKWARD = {
     "other size": (_other_size, r"several sizes: .*6×8 \(4\)"),
     "other spacing": (_other_spacing, "several pixel sizes, 0.5 to 0.9 mm"),
     "colour": (_colour, "colour images"),
+    "palette": (_palette, "colour images"),
     "oblique rows": (_oblique_rows, "no right angle"),
 }
 

@@ -1,5 +1,6 @@
 """``--format dicom``: patients, classes, splits."""
 
+import shutil
 import subprocess
 import sys
 
@@ -16,6 +17,7 @@ from dicom_samples import (  # noqa: E402
     stored,
     structures,
     write,
+    write_ct,
     write_images,
     write_study,
 )
@@ -181,3 +183,25 @@ def test_the_format_is_recognised(studies, pictures):
     reader = readers.READERS["dicom"]
     assert "case0" in reader.recognises(studies)
     assert reader.recognises(pictures) is None
+
+
+def test_a_region_without_contours_is_no_annotation(studies):
+    """Catches a patient whose tumour nobody drew, and who counts as one without a tumour."""
+    write(structures({"GTV-1": []}, "ID-3"), studies / "case3" / "rs.dcm")
+    source = readers.read("dicom", studies, progress=False, roi="GTV-1")
+    assert not source.problems
+    assert any("a name and no contour: 1" in note for note in source.notes)
+    refs = [ref for split in source.splits.values() for ref in split if ref.subject == "case3"]
+    assert [ref.label_path for ref in refs] == [""]
+
+
+def test_a_region_on_every_second_slice_is_told(studies):
+    """Catches a label with holes between the slices on which somebody drew."""
+    folder = studies / "case3"
+    shutil.rmtree(folder)
+    write_ct(folder / "ct", (6, 20, 24), seed=3, patient="ID-3")
+    contours = [box(1, 1, 4, 5, z) for z in (0, 2, 4)]
+    write(structures({"GTV-1": contours}, "ID-3"), folder / "rs.dcm")
+    source = readers.read("dicom", studies, progress=False, roi="GTV-1")
+    (note,) = [note for note in source.notes if "is drawn on one of 2 slices" in note]
+    assert note.startswith(f"{folder}/rs.dcm: GTV-1")

@@ -230,13 +230,22 @@ def _matched(
     """UID of a series → its structures."""
     by_series: dict[str, list[Structure]] = defaultdict(list)
     unused = 0
+    empty = 0
     for label in labels:
         structures = dicom_labels.structures_of(label, classes)
         if not structures:
             unused += 1
             continue
+        candidates = _candidates(source, label, readable, patients)
         try:
-            match = dicom_labels.matched(structures, _candidates(source, label, readable, patients))
+            drawn = dicom_labels.drawn(structures)
+            empty += len(structures) - len(drawn)
+            if not drawn:
+                continue
+            match = dicom_labels.matched(drawn, candidates)
+            for one in candidates:
+                if one.series.uid in match.uids:
+                    notes += dicom_labels.gap_notes(drawn, one.stack)
         except UserError as error:
             problems.append(str(error))
             continue
@@ -246,11 +255,13 @@ def _matched(
                 f"put it into the folder of the images it is of, or take it out"
             )
         for uid in match.uids:
-            by_series[uid] += structures
+            by_series[uid] += drawn
     if unused:
         notes.append(
             f"{source}: left out files of annotations that hold none of the classes: {unused}"
         )
+    if empty:
+        notes.append(f"{source}: left out regions that have a name and no contour: {empty}")
     doubled = [dicom_labels.doubled(structures, classes) for structures in by_series.values()]
     problems += [line for line in dict.fromkeys(doubled) if line]
     return by_series
