@@ -30,7 +30,7 @@ import numpy as np
 import scipy.special
 import scipy.stats
 
-from semiseg.analysis.clusters import between_clusters
+from semiseg.analysis.cluster_variance import between_clusters
 from semiseg.analysis.curves import curve_interval
 from semiseg.analysis.statistics import UNBOUNDED, Spread, interval_of, spread_of_parts
 

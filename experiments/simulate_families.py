@@ -31,7 +31,7 @@ import scipy.special
 from family_scores import LONGER, RESULTS, STUDIES, Design, scores
 
 from semiseg.analysis import statistics
-from semiseg.analysis.clusters import Between, between_clusters, degrees_of_freedom
+from semiseg.analysis.cluster_variance import Between, between_clusters, degrees_of_freedom
 from semiseg.analysis.design import Design as RunDesign
 from semiseg.analysis.families import (
     Difference,

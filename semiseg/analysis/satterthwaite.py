@@ -8,7 +8,7 @@ sets that overlap hide).
 
 from __future__ import annotations
 
-from semiseg.analysis.clusters import Between
+from semiseg.analysis.cluster_variance import Between
 
 LEAST_HIDDEN = 0.5
 """Least share of V_A that subsets which overlap are taken to hide."""

@@ -26,7 +26,7 @@ import scipy.stats
 
 from semiseg.analysis import skewness
 from semiseg.analysis.bounded import has_two_sides, logit_ends
-from semiseg.analysis.clusters import Between, between_clusters
+from semiseg.analysis.cluster_variance import Between, between_clusters
 from semiseg.analysis.design import Design, as_design
 from semiseg.analysis.satterthwaite import sum_of_variances
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable
 
-from semiseg.analysis.clusters import effective_subjects, within_group_correlation
+from semiseg.analysis.cluster_variance import effective_subjects, within_group_correlation
 from semiseg.analysis.groups import groups_of, share_of
 from semiseg.analysis.pairing import compared_scores
 from semiseg.analysis.statistics import Interval, subject_means

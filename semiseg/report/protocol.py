@@ -192,9 +192,9 @@ def _family(s: Study) -> str:
         exploratory = "all comparisons but the declared one"
         declared = (
             " The declared comparison is tested first, by itself; the others count only if it is "
-            "significant. In simulations this one test errs in 3 to 6 of 100 studies (5 on average; "
-            "7 where label subsets have half of their subjects in common), and so does the page as "
-            "a whole."
+            "significant. In simulations this one test errs in 3 to 6 of 100 studies (5 on "
+            "average; 7 where label subsets have half of their subjects in common), and so does "
+            "the page as a whole."
         )
     return (
         f"The corrected p is Holm's over {exploratory}, those of synthetic data included. For it, "

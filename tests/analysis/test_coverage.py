@@ -15,7 +15,7 @@ import scipy.stats
 
 from semiseg.analysis import skewness
 from semiseg.analysis.bootstrap import hierarchical_bootstrap
-from semiseg.analysis.clusters import between_clusters, degrees_of_freedom
+from semiseg.analysis.cluster_variance import between_clusters, degrees_of_freedom
 from semiseg.analysis.curves import curve_interval, label_equivalence
 from semiseg.analysis.design import Design
 from semiseg.analysis.groups import DATA_SETS, design_of, facts_of, write_facts

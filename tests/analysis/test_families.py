@@ -10,7 +10,7 @@ import pytest
 import scipy.stats
 
 from semiseg.analysis.arms import BASELINE
-from semiseg.analysis.clusters import Between
+from semiseg.analysis.cluster_variance import Between
 from semiseg.analysis.declaration import Primary
 from semiseg.analysis.families import Difference, Family, family_test, likeness, outcome_of
 from semiseg.analysis.load import load_runs
