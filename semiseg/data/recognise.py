@@ -13,6 +13,10 @@ AUTO = "auto"
 """The value of ``--format`` that asks the readers."""
 
 
+MOST_FOLDERS = 20
+"""Folders below a source that are looked at where it is of no format itself."""
+
+
 class Recognised(NamedTuple):
     """A format, and what tells it, in words."""
 
@@ -27,15 +31,8 @@ def recognise(source: Path, readers: Iterable[Reader]) -> Recognised:
       UserError: it is not there, or no reader or several readers recognise it.
     """
     path = existing(source.expanduser(), "give the data's path with --source")
-    results: list[Recognised] = []
-    formats: list[str] = []
-    for reader in readers:
-        formats.append(reader.format)
-        words = None
-        if reader.recognises is not None:
-            words = _asked(reader, path)
-        if words:
-            results.append(Recognised(reader.format, words))
+    asked = list(readers)
+    results = _results(path, asked)
     if len(results) == 1:
         return results[0]
     if results:
@@ -43,18 +40,45 @@ def recognise(source: Path, readers: Iterable[Reader]) -> Recognised:
         raise UserError(
             f"may be of several formats: {listed}", where=path, remedy="say which with --format"
         )
+    formats = ", ".join(reader.format for reader in asked)
+    remedy = f"lay the files out as one of these, or say --format ({formats})"
+    for folder in _around(path):
+        near = _results(folder, asked)
+        if len(near) == 1:
+            remedy = f"did you mean --source {folder} ({near[0].words})?"
+            break
     raise UserError(
         "is of no layout that is known: looked for images/ and labels/ with the same names, for "
         "dataset.json, sub-*/anat, features.json, DICOM files, folders of patients, and the lists "
         "of published code",
         where=path,
-        remedy=f"lay the files out as one of these, or say --format ({', '.join(formats)})",
+        remedy=remedy,
     )
+
+
+def _around(path: Path) -> list[Path]:
+    """The folders that may have been meant: the one above, and those below."""
+    folders = [path.resolve().parent]
+    if path.is_dir():
+        below = [child for child in sorted(path.iterdir()) if child.is_dir()]
+        folders += below[:MOST_FOLDERS]
+    return folders
+
+
+def _results(path: Path, readers: Iterable[Reader]) -> list[Recognised]:
+    """What each reader recognises."""
+    results: list[Recognised] = []
+    for reader in readers:
+        words = _asked(reader, path)
+        if words:
+            results.append(Recognised(reader.format, words))
+    return results
 
 
 def _asked(reader: Reader, path: Path) -> str | None:
     """What a reader recognises; a folder that may not be read holds nothing."""
-    assert reader.recognises is not None
+    if reader.recognises is None:
+        return None
     try:
         return reader.recognises(path)
     except OSError:

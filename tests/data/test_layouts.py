@@ -200,3 +200,12 @@ def test_two_layouts_in_one_folder_are_asked_about(tmp_path):
     (tmp_path / "dataset.json").write_text(json.dumps({"channel_names": {"0": "CT"}}))
     with pytest.raises(UserError, match=r"several formats: .*folder.*nnunet.*--format"):
         recognise(tmp_path, readers.READERS.values())
+
+
+@pytest.mark.parametrize("wrong", ["..", "imagesTr"])
+def test_the_folder_that_was_meant_is_named(tmp_path, wrong):
+    """Catches a user one folder off who is told of all layouts and not of his own."""
+    source = tmp_path / "raw" / "Dataset001"
+    LAYOUTS["nnunet"].write(source)
+    with pytest.raises(UserError, match=r"did you mean --source .*Dataset001 \(dataset.json"):
+        recognise(source / wrong, readers.READERS.values())

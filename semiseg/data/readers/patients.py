@@ -26,7 +26,8 @@ from semiseg.errors import UserError
 LABEL_WORDS = ("seg", "mask", "label", "labels", "gt", "annotation", "groundtruth", "manual")
 """Words by which a mask is known among the files of a patient."""
 OTHER_LAYOUTS = frozenset(
-    "images labels masks imagesTr labelsTr imagesTs labelsTs derivatives train val test".split()
+    "images labels masks imagesTr labelsTr imagesTs labelsTs derivatives train val test anat func "
+    "dwi fmap perf".split()
 )
 """Folders that are not those of patients."""
 MOST_FOLDERS = 20
