@@ -208,8 +208,9 @@ def recognises(source: Path) -> str | None:
     if source.is_dir() and not (source / "images").is_dir():
         pairs = mask_names.of_one_folder(folder_files.named(source, []))
         if pairs.masks:
-            image, mask = next(iter(pairs.images.values())), next(iter(pairs.masks.values()))
-            return f"{mask.name} among images such as {image.name}: images and masks in a folder"
+            first = next(iter(pairs.images.values()))
+            mask = next(iter(pairs.masks.values()))
+            return f"{mask.name} among images such as {first.name}: images and masks in a folder"
     for folder in ("images", *(f"{split}/images" for split in SPLITS)):
         paths = sorted((source / folder).glob("*"))
         image = next((path for path in paths if is_image(path)), None)
