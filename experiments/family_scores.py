@@ -222,13 +222,20 @@ def components_of(design: Design) -> np.ndarray:
 def _gaussian(rng: np.random.Generator, design: Design, families: int) -> np.ndarray:
     sd = components_of(design)[..., None, None]
     subset, seed, subject, crossed, residual = np.moveaxis(sd, 2, 0)
-    of_seed = _draw(rng, (families, *sd.shape[:2], design.subsets, 1)) / sqrt(design.seeds)
+    of_seed = _draw(rng, (families, *sd.shape[:2], design.subsets, 1))
+    of_seed = of_seed / sqrt(design.seeds)
     result = _of_subsets(rng, design, families) * subset + of_seed * seed
     result = result + _of_subjects(rng, design, families) * subject
     if not design.overlap:
         both = np.sqrt(crossed**2 + residual**2 / design.seeds)
         return result + _of_both(rng, design, families) * both
-    rest = _normal(rng, design, families, *sd.shape[:2], design.subsets)
+    rest = _normal(
+        rng,
+        design,
+        families,
+        *sd.shape[:2],
+        design.subsets,
+    )
     crossed_part = _of_both(rng, design, families) * crossed
     return result + crossed_part + rest * residual / sqrt(design.seeds)
 

@@ -159,7 +159,11 @@ def _of_subsets(rng: np.random.Generator, count: int, setting: Setting) -> np.nd
     effect_TP = rng.normal(size=(count, setting.pool))
     order_TJP = np.argsort(rng.random((count, setting.subsets, setting.pool)), axis=-1)
     chosen = order_TJP[..., : setting.labels]
-    picked = np.take_along_axis(effect_TP[:, None], chosen, axis=-1)
+    picked = np.take_along_axis(
+        effect_TP[:, None],
+        chosen,
+        axis=-1,
+    )
     return picked.sum(-1) / np.sqrt(setting.labels)
 
 
@@ -177,7 +181,11 @@ def dice(z: Latent) -> np.ndarray:
 def failing_dice(z: Latent) -> np.ndarray:
     """Dice near 0.85, below 0.3 for the failing subjects."""
     value = DICE.subject * z.subject + z.draw(DICE)
-    return np.where(z.failing, 0.3 * expit(value), expit(2 + value))
+    return np.where(
+        z.failing,
+        0.3 * expit(value),
+        expit(2 + value),
+    )
 
 
 def hd95(z: Latent) -> np.ndarray:
@@ -210,7 +218,11 @@ SCORES: dict[str, Callable[[Latent], np.ndarray]] = {
 }
 
 
-BOUNDS = {"Dice": (0.0, 1.0), "failing Dice": (0.0, 1.0), "HD95": (0.0, np.inf)}
+BOUNDS = {
+    "Dice": (0.0, 1.0),
+    "failing Dice": (0.0, 1.0),
+    "HD95": (0.0, np.inf),
+}
 """As the report knows them; a difference is taken to have none."""
 
 
@@ -301,7 +313,11 @@ def settings() -> Iterator[Setting]:
 # ------------------------------------------------------------------ beyond the budgets
 DISTANCES = (0.75, 1.0, 2.0, 4.0, 8.0, 16.0)
 """Multiples of the largest budget."""
-LAWS = ((4, 8, 16), (4, 8, 16, 32), (4, 8, 16, 32, 64))
+LAWS = (
+    (4, 8, 16),
+    (4, 8, 16, 32),
+    (4, 8, 16, 32, 64),
+)
 
 
 def power_laws(count: int, seed: int = 0) -> list[dict[str, object]]:

@@ -61,10 +61,25 @@ COLUMNS = (
     "any_verdict", "error", "beside_gains", "finds_03", "finds_05", "finds_10",
 )  # fmt: skip
 
-REAL = ((3, 1, 10), (3, 3, 40), (3, 3, 164), (5, 1, 10), (5, 3, 164))
+REAL = (
+    (3, 1, 10),
+    (3, 3, 40),
+    (3, 3, 164),
+    (5, 1, 10),
+    (5, 3, 164),
+)
 """Label subsets, seeds and subjects."""
-UNLIKE = ((3, 1, 10), (3, 3, 164), (5, 3, 40))
-SKEWED = ((3, 1, 10), (3, 3, 40), (3, 3, 164), (5, 3, 40))
+UNLIKE = (
+    (3, 1, 10),
+    (3, 3, 164),
+    (5, 3, 40),
+)
+SKEWED = (
+    (3, 1, 10),
+    (3, 3, 40),
+    (3, 3, 164),
+    (5, 3, 40),
+)
 PAIRS = ((3, 1), (4, 3), (8, 3))
 """Methods and budgets of families of all pairs: 6, 30 and 108 comparisons."""
 
@@ -149,7 +164,11 @@ def family_of(y: np.ndarray, design: Design) -> Family:
     weight_G = size_G / subjects
     u_JG = (y - mean_J[..., None]) / (subsets * subjects)
     if size_G.size < subjects:
-        u_JG = np.add.reduceat(u_JG, np.cumsum(size_G) - size_G, axis=-1)
+        u_JG = np.add.reduceat(
+            u_JG,
+            np.cumsum(size_G) - size_G,
+            axis=-1,
+        )
     u_G = u_JG.sum(-2)
     factor_G = 1 / (1 - weight_G)
     by_subject = _squares(u_G * np.sqrt(factor_G), design)
@@ -166,7 +185,9 @@ def family_of(y: np.ndarray, design: Design) -> Family:
     flat = [part.reshape(families, -1) for part in parts]
     of_all = np.ones(design.comparisons)
     budget_M = np.arange(design.comparisons) % design.budgets
-    names = [couple for couple in _names(design) for _ in range(design.budgets)]
+    names = []
+    for couple in _names(design):
+        names += [couple] * design.budgets
     return Family(
         *flat,
         df_run=of_all * (subsets - 1),
@@ -206,9 +227,22 @@ def alone(family: Family) -> Alone:
     variance = np.empty(shape)
     df = np.empty(shape)
     for t, m in np.ndindex(shape):
-        by_run = Between(family.by_run[t, m], family.df_run[m], 0.0)
-        by_subject = Between(family.by_subject[t, m], family.df_subject[m], 0.0)
-        total = sum_of_variances(by_run, by_subject, family.interaction[t, m], family.overlap[m])
+        by_run = Between(
+            family.by_run[t, m],
+            family.df_run[m],
+            0.0,
+        )
+        by_subject = Between(
+            family.by_subject[t, m],
+            family.df_subject[m],
+            0.0,
+        )
+        total = sum_of_variances(
+            by_run,
+            by_subject,
+            family.interaction[t, m],
+            family.overlap[m],
+        )
         variance[t, m], df[t, m] = total
     skewness = family.third / np.maximum(variance, family.by_subject) ** 1.5
     return Alone(smaller(family.mean / np.sqrt(variance), skewness), df)
@@ -320,7 +354,11 @@ def check(y: np.ndarray, design: Design, in_use_TM: np.ndarray) -> None:
     groups = None
     if "look-alikes" in design.scores:
         groups = tuple(map(str, design.group_S))
-    runs = RunDesign([str(j) for j in range(design.subsets)], groups, design.overlap)
+    runs = RunDesign(
+        [str(j) for j in range(design.subsets)],
+        groups,
+        design.overlap,
+    )
     for tables, in_use_M in zip(y, in_use_TM, strict=True):
         differences = []
         p = []
@@ -364,8 +402,15 @@ def simulate(design: Design, families: int, seed: int) -> list[dict[str, object]
         rate = false[rule]
         error = np.sqrt(max(rate, 1 / families) * (1 - rate) / families)
         powers = [round(power[rule], 4) for power in found]
-        measured = (round(rate, 4), round(float(error), 4), round(beside[rule], 4), *powers)
-        rows.append(dict(zip(COLUMNS, (*design, rule, families, *measured), strict=True)))
+        measured = (
+            round(rate, 4),
+            round(float(error), 4),
+            round(beside[rule], 4),
+            *powers,
+        )
+        values = (*design, rule, families, *measured)
+        row = dict(zip(COLUMNS, values, strict=True))
+        rows.append(row)
     return rows
 
 
@@ -390,7 +435,11 @@ def _rates(
         y += gains[:, None, None, None]
         verdicts = verdicts_of(y, design)
         if start == 0:
-            check(y[:CHECKED], design, verdicts[IN_USE][:CHECKED])
+            check(
+                y[:CHECKED],
+                design,
+                verdicts[IN_USE][:CHECKED],
+            )
         for rule, verdict_TM in verdicts.items():
             true_TM = verdict_TM[:, is_true_M]
             if rule == DECLARED:
@@ -417,9 +466,21 @@ def stored(path: Path, families: int) -> dict[Design, list[dict[str, object]]]:
     with path.open(encoding="utf-8") as file:
         for row in csv.DictReader(file):
             values = [row.get(name, "") for name in Design._fields]
-            design = Design(values[0], values[1], *[int(value) for value in values[2:]])
+            design = Design(
+                values[0],
+                values[1],
+                *[int(value) for value in values[2:]],
+            )
             if int(row["families"]) == studies(design, families):
                 rows.setdefault(design, []).append(dict(row))
+    return rows
+
+
+def in_order(by_design: dict[Design, list[dict[str, object]]]) -> list[dict[str, object]]:
+    """The rows that there are, in the order of the designs."""
+    rows = []
+    for design in designs():
+        rows += by_design.get(design, [])
     return rows
 
 
@@ -434,8 +495,8 @@ def main() -> None:
         if design in by_design:
             continue
         by_design[design] = simulate(design, args.families, number)
-        write(args.out, [row for d in designs() for row in by_design.get(d, [])])
-    rows = [row for d in designs() for row in by_design[d]]
+        write(args.out, in_order(by_design))
+    rows = in_order(by_design)
     for rule in RULES:
         of_rule = [row for row in rows if row["rule"] == rule]
         worst = max(float(str(row["any_verdict"])) for row in of_rule)

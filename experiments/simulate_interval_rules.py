@@ -95,7 +95,11 @@ def error_and_quantile(p: Parts, before: bool = False) -> Sides:
     both = np.maximum(wide_a + wide_c - p.v_x, p.v_x)
     df = both**2 / (wide_a**2 / p.a + wide_c**2 / p.c + p.v_x**2 / (p.a * p.c))
     df = np.maximum(df, p.a if before else min(p.a, p.c))
-    df = np.where(plain <= p.v_x, p.a * p.c, df)
+    df = np.where(
+        plain <= p.v_x,
+        p.a * p.c,
+        df,
+    )
     return np.sqrt(np.maximum(plain, p.v_x)), students(df)
 
 
@@ -203,7 +207,12 @@ def by_parts(p: Parts) -> Sides:
     v_a = np.maximum(p.v_a - p.v_x, 0) * (1 + p.odds)
     skew = p.third / np.maximum(p.v_c, 1e-30) ** 1.5
     q = np.full(p.mean.shape, students(p.c))
-    below, above = sides(np.sqrt(p.v_c), q, cubic(q, skew), skew)
+    below, above = sides(
+        np.sqrt(p.v_c),
+        q,
+        cubic(q, skew),
+        skew,
+    )
     of_subsets = students(p.a) ** 2 * v_a
     return np.sqrt(of_subsets + below**2), np.sqrt(of_subsets + above**2)
 
@@ -229,13 +238,21 @@ def bootstrap_t(tables_TJS: np.ndarray, code_S: np.ndarray, share: float, seed: 
     ends = []
     groups = int(code_S.max()) + 1
     for table_JS in tables_TJS:
-        estimate = spreads(table_JS[None, :, None], code_S, share)[0]
+        estimate = spreads(
+            table_JS[None, :, None],
+            code_S,
+            share,
+        )[0]
         drawn_DG = rng.integers(0, groups, (DRAWS, groups))
         t = []
         for drawn_G in drawn_DG:
             columns = [np.flatnonzero(code_S == g) for g in drawn_G]
             code = np.repeat(np.arange(groups), [len(members) for members in columns])
-            draw = spreads(table_JS[None, :, None, np.concatenate(columns)], code, share)[0]
+            draw = spreads(
+                table_JS[None, :, None, np.concatenate(columns)],
+                code,
+                share,
+            )[0]
             if draw.error > 0:
                 t.append((draw.mean - estimate.mean) / draw.error)
         low, high = np.quantile(t, [0.025, 0.975])
@@ -290,7 +307,14 @@ def outcomes(count: int) -> Iterator[tuple[str, str, Outcome]]:
             yield name, kind(setting), outcome(p, true, rule(p), base)
         if i % 24 == 0:
             few = tables[: count // 10].mean(2)
-            p = parts_of(spreads(few[:, :, None], code_S, setting.share), bounds)
+            p = parts_of(
+                spreads(
+                    few[:, :, None],
+                    code_S,
+                    setting.share,
+                ),
+                bounds,
+            )
             ends = bootstrap_t(few, code_S, setting.share, seed=i)
             yield "bootstrap-t", kind(setting), outcome(p, true, ends, before(p))
 

@@ -77,7 +77,13 @@ EFFECTS = {
         0.3,
     ),
 }
-SIZES = (Size(3, 3, 20), Size(3, 1, 20), Size(5, 1, 20), Size(5, 3, 10), Size(3, 3, 164))
+SIZES = (
+    Size(3, 3, 20),
+    Size(3, 1, 20),
+    Size(5, 1, 20),
+    Size(5, 3, 10),
+    Size(3, 3, 164),
+)
 BUDGETS = (4, 8, 16, 32)
 
 

@@ -98,7 +98,9 @@ def jpeg(image: np.ndarray) -> np.ndarray:
 
 
 def noisy(image: np.ndarray) -> np.ndarray:
-    return stretched(image) + np.random.default_rng(0).normal(0, 0.05, image.shape)
+    rng = np.random.default_rng(0)
+    noise = rng.normal(0, 0.05, image.shape)
+    return stretched(image) + noise
 
 
 def halved(image: np.ndarray) -> np.ndarray:
@@ -148,7 +150,11 @@ def described(images: list[np.ndarray]) -> np.ndarray:
 
 def similarity(first: np.ndarray, second: np.ndarray) -> float:
     """Correlation of two descriptions, in the best of eight ways."""
-    pairs = near_duplicates.pairs(first[None], second[None], threshold=-2)
+    pairs = near_duplicates.pairs(
+        first[None],
+        second[None],
+        threshold=-2,
+    )
     return pairs[0].correlation
 
 
@@ -192,6 +198,10 @@ def measured(name: str, folder: Path) -> Iterator[dict[str, object]]:
         yield row | {"pair": change, "low": low, "middle": middle, "high": high, "found": found}
 
 
+def random_descriptions(rng: np.random.Generator, count: int) -> np.ndarray:
+    return rng.integers(-127, 127, (count, 16, 16)).astype(np.int8)
+
+
 def timed() -> Iterator[dict[str, object]]:
     """CPU seconds to describe 1000 images of 256², and to search 20,000 descriptions.
 
@@ -206,9 +216,9 @@ def timed() -> Iterator[dict[str, object]]:
         seen.add("train", Case(str(i), str(i), image, None, (1.0, 1.0), str(i)))
     seconds = time.process_time() - began
     yield {"set": "random", "images": DESCRIBED, "pair": "described", "seconds": seconds}
-    train = rng.integers(-127, 127, (TRAIN, 16, 16)).astype(np.int8)
-    val = rng.integers(-127, 127, (VAL, 16, 16)).astype(np.int8)
-    test = rng.integers(-127, 127, (TEST, 16, 16)).astype(np.int8)
+    train = random_descriptions(rng, TRAIN)
+    val = random_descriptions(rng, VAL)
+    test = random_descriptions(rng, TEST)
     test[::EVERY] = np.rot90(train[: TEST // EVERY], axes=(1, 2))
     began = time.process_time()
     found = near_duplicates.pairs(test, train)

@@ -99,7 +99,8 @@ def blurred_with_noise(draw: Draw) -> Pairs:
 
 def shifted_masks(draw: Draw) -> Pairs:
     """Masks one pixel to the right."""
-    return draw.fresh._replace(labels=np.roll(draw.fresh.labels, 1, 2))
+    shifted = np.roll(draw.fresh.labels, 1, 2)
+    return draw.fresh._replace(labels=shifted)
 
 
 def dilated_masks(draw: Draw) -> Pairs:
@@ -125,9 +126,20 @@ def pseudo_masks(draw: Draw) -> Pairs:
     """Fresh images with the predictions of a weak segmenter, trained on the label budget."""
     known = draw.known
     part = np.arange(draw.seen)
-    options: dict[str, Any] = {"steps": WEAK_STEPS, "widths": draw.widths, "seed": 7}
-    model, (weak,) = judge.train(known.images, known.labels, [part], draw.classes, **options)
-    return draw.fresh._replace(labels=judge.predictions(model, weak, draw.fresh.images))
+    options: dict[str, Any] = {
+        "steps": WEAK_STEPS,
+        "widths": draw.widths,
+        "seed": 7,
+    }
+    model, (weak,) = judge.train(
+        known.images,
+        known.labels,
+        [part],
+        draw.classes,
+        **options,
+    )
+    labels = judge.predictions(model, weak, draw.fresh.images)
+    return draw.fresh._replace(labels=labels)
 
 
 def unlabelled_copies(draw: Draw) -> Pairs:
@@ -144,11 +156,21 @@ def warped_copies(draw: Draw) -> Pairs:
     index = np.arange(2 * SIZE) % draw.seen
     for i, j in enumerate(index):
         rng = np.random.default_rng([draw.seed, i])
-        varied = masks.vary(draw.known.labels[j], rng, how, image=draw.known.images[j])
+        varied = masks.vary(
+            draw.known.labels[j],
+            rng,
+            how,
+            image=draw.known.images[j],
+        )
         images.append(varied.image)
         labels.append(varied.label)
     names = np.array([f"warped{i}" for i in range(2 * SIZE)])
-    return Pairs(names, np.stack(images), np.stack(labels), draw.known.subjects[index])
+    return Pairs(
+        names,
+        np.stack(images),
+        np.stack(labels),
+        draw.known.subjects[index],
+    )
 
 
 FILTERED = warped_copies
@@ -172,7 +194,8 @@ def _part(pairs: Pairs, index: np.ndarray) -> Pairs:
 
 def _turned(pairs: Pairs, turn: int) -> Pairs:
     images = np.rot90(pairs.images, turn, (1, 2))
-    return pairs._replace(images=images, labels=np.rot90(pairs.labels, turn, (1, 2)))
+    labels = np.rot90(pairs.labels, turn, (1, 2))
+    return pairs._replace(images=images, labels=labels)
 
 
 def _mirrored(pairs: Pairs) -> Pairs:
@@ -217,7 +240,8 @@ def draws(
         place = np.array([rank[subject] for subject in whole.seen.subjects])
         by_subject = np.argsort(place, kind="stable")
         candidates = by_subject[place[by_subject] < args.held_out]
-        taken = candidates[np.linspace(0, len(candidates) - 1, SIZE).round().astype(int)]
+        evenly = np.linspace(0, len(candidates) - 1, SIZE)
+        taken = candidates[evenly.round().astype(int)]
         rest = by_subject[place[by_subject] >= args.held_out]
         fresh = _part(whole.seen, taken)._replace(subjects=np.full(SIZE, ""))
         known = _part(whole.seen, rest)
@@ -257,7 +281,10 @@ class Trained:
         classes: int,
         **options: Any,
     ) -> tuple[Any, list[Any]]:
-        keys = [self._key(images[part], labels[part], options) for part in parts]
+        keys = []
+        for part in parts:
+            key = self._key(images[part], labels[part], options)
+            keys.append(key)
         missing = [i for i, key in enumerate(keys) if key not in self.params]
         wanted = [parts[i] for i in missing]
         model, trained = self.train(images, labels, wanted, classes, **options)
@@ -288,13 +315,20 @@ def main() -> None:
     parser.add_argument("--symmetry", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--draws", type=int, default=3)
     parser.add_argument("--first", type=int, default=0, help="number of the first draw")
-    parser.add_argument("--budgets", type=int, nargs="+", default=[4, 8, 32])
+    parser.add_argument(
+        "--budgets",
+        type=int,
+        nargs="+",
+        default=[4, 8, 32],
+    )
     parser.add_argument("--sets", nargs="+", default=[make.__name__ for make in SETS])
     args = parser.parse_args()
     judge.train = Trained()
     widths = (8, 16, 32)
     rows = _rows(args.csv, args.version)
-    done = {(row["set"], int(row["labels"]), int(row["draw"])) for row in rows}
+    done = set()
+    for row in rows:
+        done.add((row["set"], int(row["labels"]), int(row["draw"])))
     for number, budget, draw, reference in draws(args, widths):
         for make in SETS:
             if make.__name__ not in args.sets or (make.__name__, budget, number) in done:
