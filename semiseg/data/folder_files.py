@@ -65,6 +65,8 @@ def pairs_of(folder: Path, problems: list[str]) -> Paired:
             remedy="put pictures in images/ and their masks, of the same names, in labels/",
         )
     images = named(folder / "images", problems)
+    if not images and problems:
+        raise UserError(problems[-1])  # every name there is unreadable
     if not images:
         raise UserError("is empty", where=folder / "images", remedy=f"put {KINDS} files there")
     labels = folder / "labels"
@@ -116,7 +118,7 @@ def with_channels(
     >>> list(with_channels(files, {"p1_0000": Path("p1_0000.nii")}, []))
     ['p1_0000', 'p1_0001', 'p2_0000', 'p2_0001']
     """
-    single = {name: (path,) for name, path in files.items()}
+    single: dict[str, tuple[Path, ...]] = {name: (path,) for name, path in files.items()}
     matches = {name: _CHANNEL.fullmatch(name) for name in files}
     bases = {match[1] for match in matches.values() if match}
     if not all(matches.values()) or not bases & set(labels) or set(labels) & set(files):

@@ -281,7 +281,7 @@ class Scan:
     """
 
     path: Path
-    slices: Sequence[np.ndarray]
+    slices: tuple[np.ndarray, ...]
     turn: Orientation | None
     shape: tuple[int, ...]
     geometry: Any
@@ -351,7 +351,7 @@ def read_scan(path: Path, channels: str, plane: str = "", nan: str = "refuse") -
         )
     return Scan(
         path,
-        stored_numbers(pixels.image),
+        tuple(stored_numbers(pixels.image)),
         orientation.orientation_of(header.grid.affine, plane),
         header.grid.shape,
         _geometry(path),

@@ -86,7 +86,7 @@ class Slice(NamedTuple):
     name: str
     subject: str
     volume: str
-    index: int
+    place: int
 
 
 def _slice(path: Path, name: str, problems: list[str]) -> Slice | None:
@@ -123,7 +123,7 @@ def _stacks(source: Path, problems: list[str]) -> list[CaseRef]:
 
 
 def _number(part: Slice) -> int:
-    return part.index
+    return part.place
 
 
 def _volume(source: Path, name: str, problems: list[str]) -> list[CaseRef]:
