@@ -16,6 +16,7 @@ from pydicom.uid import (
     generate_uid,
 )
 
+from semiseg.data import readers
 from semiseg.data.dicom_scan import read_scan
 from semiseg.data.dicom_series import find_series
 
@@ -226,6 +227,25 @@ def only_scan(folder, plane="axial"):
     assert not findings.problems
     (series,) = findings.series
     return read_scan(series, plane)
+
+
+def only_series(folder):
+    """The one series of a folder, whatever its slices make."""
+    (series,) = find_series(folder).series
+    return series
+
+
+def read_set(folder, **options):
+    """What the reader makes of a folder."""
+    return readers.read("dicom", folder, progress=False, **options)
+
+
+def refs_of(source):
+    """The cases of all splits, before they are loaded."""
+    refs = []
+    for members in source.splits.values():
+        refs += members
+    return refs
 
 
 def write_study(folder, regions, **options):

@@ -9,6 +9,7 @@ import dicom_samples as samples  # noqa: E402
 from dicom_samples import (  # noqa: E402
     images,
     only_scan,
+    only_series,
     positions,
     stored,
     write,
@@ -193,7 +194,7 @@ def test_an_awkward_series_is_refused_in_one_line(tmp_path, case):
     headers = images(stored(5))
     change(headers)
     folder = write_images(headers, tmp_path / "ct")
-    (series,) = find_series(folder).series
+    series = only_series(folder)
     with pytest.raises(UserError, match=message) as caught:
         read_scan(series)
     text = str(caught.value)
@@ -215,7 +216,7 @@ def test_a_header_that_declares_too_much_allocates_nothing(tmp_path):
     for header in headers:
         header.Rows = 65535
         header.Columns = 65535
-    (series,) = find_series(write_images(headers, tmp_path / "ct")).series
+    series = only_series(write_images(headers, tmp_path / "ct"))
     with pytest.raises(UserError, match="65535×65535 pixels, and has"):
         read_scan(series)
     one = samples.multi_frame(voxels)

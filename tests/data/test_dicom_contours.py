@@ -9,10 +9,11 @@ from dicom_samples import (  # noqa: E402
     box,
     mask_of,
     only_scan,
+    read_set,
     write_study,
 )
 
-from semiseg.data import dicom_contours, readers  # noqa: E402
+from semiseg.data import dicom_contours  # noqa: E402
 from semiseg.data.dicom_series import find_series  # noqa: E402
 
 KEYHOLE = [
@@ -84,7 +85,7 @@ def test_contours_that_fit_no_series_are_a_problem(tmp_path, case):
     """Catches structures that lose a part, or land on slices they were not drawn on."""
     contours, message = MISFITS[case]
     folder = write_study(tmp_path / "s", {"GTV-1": contours})
-    source = readers.read("dicom", tmp_path, progress=False)
+    source = read_set(tmp_path)
     assert any(
         line.startswith(f"{folder}/rs.dcm: cannot be matched") and message in line
         for line in source.problems

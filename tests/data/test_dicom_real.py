@@ -9,11 +9,13 @@ pydicom = pytest.importorskip("pydicom", reason="needs the extra dicom")
 
 from dicom_samples import (  # noqa: E402
     only_scan,
+    only_series,
+    read_set,
+    refs_of,
 )
 
-from semiseg.data import dicom_segments, readers  # noqa: E402
+from semiseg.data import dicom_segments  # noqa: E402
 from semiseg.data.dicom_scan import read_scan  # noqa: E402
-from semiseg.data.dicom_series import find_series  # noqa: E402
 from semiseg.data.orientation import orientation_of  # noqa: E402
 from semiseg.errors import UserError  # noqa: E402
 
@@ -59,7 +61,7 @@ def test_real_series_are_read(kinds, folder):
 
 @pytest.mark.parametrize("folder", REFUSED)
 def test_real_series_are_refused(kinds, folder):
-    (series,) = find_series(kinds / folder).series
+    series = only_series(kinds / folder)
     with pytest.raises(UserError, match=REFUSED[folder]):
         read_scan(series)
 
@@ -113,13 +115,12 @@ def test_regions_of_the_phantom_have_their_volume():
     folder = SHARED / "ct_rtstruct"
     if not folder.is_dir():
         pytest.skip(f"the Radiomics Digital Phantom is not in {folder}")
-    source = readers.read("dicom", folder, progress=False, roi="GTV-1")
+    source = read_set(folder, roi="GTV-1")
     volumes = {"pat_2": (6.5, 7), "pat_3": (11.6, 12), "pat_4": (123.4, 23)}
     assert not source.problems
-    for refs in source.splits.values():
-        for ref in refs:
-            case = ref.load()
-            millilitres, slices = volumes[case.subject]
-            voxel = np.prod(case.spacing) / 1000
-            assert (case.label == 1).sum() * voxel == pytest.approx(millilitres, rel=0.03)
-            assert case.label.any(axis=(1, 2)).sum() == slices
+    for ref in refs_of(source):
+        case = ref.load()
+        millilitres, slices = volumes[case.subject]
+        voxel = np.prod(case.spacing) / 1000
+        assert (case.label == 1).sum() * voxel == pytest.approx(millilitres, rel=0.03)
+        assert case.label.any(axis=(1, 2)).sum() == slices

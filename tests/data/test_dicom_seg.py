@@ -6,15 +6,23 @@ import pytest
 highdicom = pytest.importorskip("highdicom", reason="needs the extra dicom")
 
 import dicom_samples as samples  # noqa: E402
-from dicom_samples import images, stored, write, write_ct, write_images  # noqa: E402
+from dicom_samples import (  # noqa: E402
+    images,
+    only_series,
+    read_set,
+    refs_of,
+    stored,
+    write,
+    write_ct,
+    write_images,
+)
 from pydicom.sr.codedict import codes  # noqa: E402
 from pydicom.uid import generate_uid  # noqa: E402
 
-from semiseg.data import dicom_segments, readers  # noqa: E402
+from semiseg.data import dicom_segments  # noqa: E402
 from semiseg.data.dicom_input import inputs_of, is_series, mask_name, read_input  # noqa: E402
 from semiseg.data.dicom_scan import read_scan  # noqa: E402
 from semiseg.data.dicom_seg import write_segmentation, write_volume  # noqa: E402
-from semiseg.data.dicom_series import find_series  # noqa: E402
 from semiseg.errors import UserError  # noqa: E402
 
 CLASSES = ("background", "liver", "tumour")
@@ -85,9 +93,9 @@ def patients(root, make):
 
 def labels_of(root, **options):
     """The labels ``(D, H, W)`` of a folder, all splits."""
-    source = readers.read("dicom", root, progress=False, **options)
+    source = read_set(root, **options)
     assert not source.problems
-    return [ref.load().label for refs in source.splits.values() for ref in refs]
+    return [ref.load().label for ref in refs_of(source)]
 
 
 # ------------------------------------------------------------------ in
@@ -121,7 +129,7 @@ def test_a_labelmap_is_read(tmp_path):
         return segments(headers, pixels, ["liver", "tumour"], "LABELMAP")
 
     root = patients(tmp_path, make)
-    source = readers.read("dicom", root, progress=False)
+    source = read_set(root)
     assert source.classes == CLASSES
     for label in labels_of(root):
         assert (label == pixels).all()
@@ -148,7 +156,7 @@ def test_a_resampled_segmentation_is_a_problem(tmp_path):
     headers = images(stored(), patient="ID-0")
     write_images(headers, tmp_path / "ct")
     write(segments(fine, pixels, ["liver", "tumour"]), tmp_path / "seg.dcm")
-    source = readers.read("dicom", tmp_path, progress=False)
+    source = read_set(tmp_path)
     assert "its pixels are not those of the images" in source.problems[0]
 
 
@@ -159,7 +167,7 @@ def test_a_mask_goes_back_to_its_series(tmp_path, directions, plane):
     """Catches a mask on other slices, turned or mirrored, and a SEG that names other images."""
     headers = images(stored(), directions)
     write_images(headers, tmp_path / "ct")
-    (series,) = find_series(tmp_path / "ct").series
+    series = only_series(tmp_path / "ct")
     scan = read_scan(series, plane)
     mask = blobs(scan.image.shape[:3])
     target = tmp_path / "mask.dcm"
@@ -184,7 +192,7 @@ def test_a_mask_goes_back_to_its_series(tmp_path, directions, plane):
 def test_a_mask_of_an_enhanced_file_goes_back_to_its_frames(tmp_path):
     """Catches frames in the order of positions where the file has them in another one."""
     write(samples.multi_frame(stored()), tmp_path / "ct" / "mf.dcm")
-    (series,) = find_series(tmp_path / "ct").series
+    series = only_series(tmp_path / "ct")
     scan = read_scan(series)
     mask = blobs(scan.image.shape[:3])
     write_segmentation(mask, scan, CLASSES, tmp_path / "mask.dcm")
@@ -204,7 +212,7 @@ def test_an_anonymised_series_and_an_empty_mask_are_written(tmp_path):
             delattr(header, keyword)
         header.SpecificCharacterSet = ""
     write_images(headers, tmp_path / "ct")
-    (series,) = find_series(tmp_path / "ct").series
+    series = only_series(tmp_path / "ct")
     scan = read_scan(series)
     empty = np.zeros(scan.image.shape[:3], np.uint8)
     write_segmentation(empty, scan, CLASSES, tmp_path / "mask.dcm")
@@ -215,7 +223,7 @@ def test_an_anonymised_series_and_an_empty_mask_are_written(tmp_path):
 
 def test_a_mask_of_another_shape_is_refused(tmp_path):
     write_ct(tmp_path / "ct")
-    (series,) = find_series(tmp_path / "ct").series
+    series = only_series(tmp_path / "ct")
     with pytest.raises(UserError, match="the mask has shape"):
         write_segmentation(
             np.zeros((4, 8, 6), np.uint8), read_scan(series), CLASSES, tmp_path / "m"

@@ -14,6 +14,8 @@ from dicom_samples import (  # noqa: E402
     box,
     images,
     mask_of,
+    read_set,
+    refs_of,
     stored,
     structures,
     write,
@@ -46,14 +48,12 @@ def test_patients_are_subjects_and_no_identifier_is_told(studies):
     far = [(0, 0, 900 + samples.GAP * i) for i in range(4)]
     late = images(stored(seed=9), places=far, patient="ID-0")
     write_images(late, studies / "case0" / "late")
-    source = readers.read(
-        "dicom", studies, progress=False, roi="gtv-1", classes="background,tumour"
-    )
+    source = read_set(studies, roi="gtv-1", classes="background,tumour")
     assert not source.problems
     assert source.classes == ("background", "tumour")
     assert source.unit == "mm"
     assert source.channel_names == ("CT",)
-    cases = [ref.load() for refs in source.splits.values() for ref in refs]
+    cases = [ref.load() for ref in refs_of(source)]
     assert {case.subject for case in cases} == {"case0", "case1", "case2", "case3"}
     assert {case.name for case in cases} >= {"case1", "case0_scan1"}
     assert [split for split, refs in source.splits.items() if refs] == ["train", "val", "test"]
@@ -73,8 +73,8 @@ def test_patients_in_one_folder_are_numbered(tmp_path):
         for k, header in enumerate(headers):
             write(header, tmp_path / f"{i}_{k}.dcm")
         write(structures({"GTV": [box(1, 1, 3, 3, 1)]}, f"ID-{i}"), tmp_path / f"rs{i}.dcm")
-    source = readers.read("dicom", tmp_path, progress=False)
-    subjects = {ref.subject for refs in source.splits.values() for ref in refs}
+    source = read_set(tmp_path)
+    subjects = {ref.subject for ref in refs_of(source)}
     assert subjects == {"patient_001", "patient_002", "patient_003"}
     assert any("patients without a folder of their own: 3" in note for note in source.notes)
 
@@ -85,25 +85,25 @@ def test_annotations_with_another_patient_id_are_matched_by_folder(studies):
     header = samples.read_back(path)
     header.PatientID = "other"
     header.save_as(path)
-    source = readers.read("dicom", studies, progress=False, roi="GTV-1")
+    source = read_set(studies, roi="GTV-1")
     assert not source.problems
-    assert sum(bool(ref.label_path) for refs in source.splits.values() for ref in refs) == 3
+    assert sum(bool(ref.label_path) for ref in refs_of(source)) == 3
 
 
 def test_a_follow_up_is_not_labelled_with_the_structures_of_the_first_scan(studies):
     """Catches two scans of a patient with the same coordinates, one of which was annotated."""
     late = images(stored(rows=20, columns=24, seed=9), patient="ID-0", reference="1.2.3.9")
     write_images(late, studies / "case0" / "late")
-    source = readers.read("dicom", studies, progress=False, roi="GTV-1")
+    source = read_set(studies, roi="GTV-1")
     line = source.problems[0]
     assert "its coordinates fit 2 series alike" in line and "case0/late" in line
     path = studies / "case0" / "rs.dcm"
     header = samples.read_back(path)
     header.ReferencedFrameOfReferenceSequence[0].FrameOfReferenceUID = "1.2.3.9"
     header.save_as(path)
-    source = readers.read("dicom", studies, progress=False, roi="GTV-1")
+    source = read_set(studies, roi="GTV-1")
     assert not source.problems
-    refs = [ref for split in source.splits.values() for ref in split if ref.label_path]
+    refs = [ref for ref in refs_of(source) if ref.label_path]
     assert [ref.path for ref in refs if ref.subject == "case0"] == [str(studies / "case0" / "late")]
 
 
@@ -114,9 +114,9 @@ def test_one_patient_id_for_all_is_a_problem_with_a_remedy(studies):
             header = samples.read_back(path)
             header.PatientID = "ANON"
             header.save_as(path)
-    source = readers.read("dicom", studies, progress=False, roi="GTV-1")
+    source = read_set(studies, roi="GTV-1")
     assert any("--subjects-are-folders" in line for line in source.problems)
-    source = readers.read("dicom", studies, progress=False, roi="GTV-1", subjects_are_folders=True)
+    source = read_set(studies, roi="GTV-1", subjects_are_folders=True)
     assert not source.problems
 
 
@@ -125,10 +125,10 @@ def test_structures_that_overlap_are_refused_or_the_later_one_wins(tmp_path):
     regions = {"GTV": [box(3, 3, 4, 4, 1)], "PTV": [box(1, 1, 6, 6, 1)]}
     for i in range(3):
         write_study(tmp_path / f"p{i}", regions, patient=f"ID-{i}")
-    source = readers.read("dicom", tmp_path, progress=False)
+    source = read_set(tmp_path)
     with pytest.raises(UserError, match="GTV and PTV overlap in 4 voxels; .*--overlap later"):
         source.splits["train"][0].load()
-    source = readers.read("dicom", tmp_path, progress=False, roi="PTV,GTV", overlap="later")
+    source = read_set(tmp_path, roi="PTV,GTV", overlap="later")
     label = source.splits["train"][0].load().label
     counts = np.bincount(label.ravel())
     assert counts.tolist() == [label.size - 36, 32, 4]
@@ -145,16 +145,16 @@ def test_what_a_user_may_get_wrong_is_one_line(studies, tmp_path):
     }
     for message, options in wrong.items():
         with pytest.raises(UserError, match=message):
-            readers.read("dicom", studies, progress=False, **options)
+            read_set(studies, **options)
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="holds no DICOM series of slices"):
-        readers.read("dicom", tmp_path / "empty", progress=False)
+        read_set(tmp_path / "empty")
 
 
 def test_without_the_extra_one_line_names_it(studies, monkeypatch):
     monkeypatch.setitem(sys.modules, "pydicom", None)
     with pytest.raises(UserError, match=r"pip install 'semiseg\[dicom\]'"):
-        readers.read("dicom", studies, progress=False)
+        read_set(studies)
 
 
 def test_a_folder_called_dl_breaks_nothing(tmp_path):
@@ -188,10 +188,10 @@ def test_the_format_is_recognised(studies, pictures):
 def test_a_region_without_contours_is_no_annotation(studies):
     """Catches a patient whose tumour nobody drew, and who counts as one without a tumour."""
     write(structures({"GTV-1": []}, "ID-3"), studies / "case3" / "rs.dcm")
-    source = readers.read("dicom", studies, progress=False, roi="GTV-1")
+    source = read_set(studies, roi="GTV-1")
     assert not source.problems
     assert any("a name and no contour: 1" in note for note in source.notes)
-    refs = [ref for split in source.splits.values() for ref in split if ref.subject == "case3"]
+    refs = [ref for ref in refs_of(source) if ref.subject == "case3"]
     assert [ref.label_path for ref in refs] == [""]
 
 
@@ -202,6 +202,6 @@ def test_a_region_on_every_second_slice_is_told(studies):
     write_ct(folder / "ct", (6, 20, 24), seed=3, patient="ID-3")
     contours = [box(1, 1, 4, 5, z) for z in (0, 2, 4)]
     write(structures({"GTV-1": contours}, "ID-3"), folder / "rs.dcm")
-    source = readers.read("dicom", studies, progress=False, roi="GTV-1")
+    source = read_set(studies, roi="GTV-1")
     (note,) = [note for note in source.notes if "is drawn on one of 2 slices" in note]
     assert note.startswith(f"{folder}/rs.dcm: GTV-1")
