@@ -18,7 +18,11 @@ def refs_of(result):
 
 @pytest.mark.parametrize(
     ("images", "masks", "ending"),
-    [("images", "masks", "_Mask"), ("images", "labels", "-seg"), (".", ".", "_Annotation")],
+    [
+        ("images", "masks", "_Mask"),
+        ("images", "labels", "-seg"),
+        (".", ".", "_Annotation"),
+    ],
 )
 def test_masks_with_an_ending_are_paired(tmp_path, images, masks, ending):
     """Catches masks that are "without an image", and images without their mask."""
@@ -61,7 +65,11 @@ def test_sizes_of_pixels_come_from_the_table(tmp_path):
     assert any("sizes.csv" in note for note in result.notes)
     (source / "sizes.csv").rename(tmp_path / "other.txt")
     assert read(source, subject_pattern=r"^(\d+)_").unit == "pixel"
-    result = read(source, subject_pattern=r"^(\d+)_", pixel_sizes=str(tmp_path / "other.txt"))
+    result = read(
+        source,
+        subject_pattern=r"^(\d+)_",
+        pixel_sizes=str(tmp_path / "other.txt"),
+    )
     assert result.unit == "mm"
 
 

@@ -35,7 +35,12 @@ def read(name: str, source) -> Source:
 
 
 def problems(name: str, source) -> list[str]:
-    return check.check_source(name, source, progress=False, **LAYOUTS[name].options)
+    return check.check_source(
+        name,
+        source,
+        progress=False,
+        **LAYOUTS[name].options,
+    )
 
 
 def refs_of(result: Source):
@@ -92,11 +97,16 @@ def test_a_tiny_set_is_read(name, sources):
 @pytest.mark.parametrize("name", HAVE_GEOMETRY)
 def test_geometry_is_kept(name, sources):
     """Catches a voxel whose place in space is another one than in its file."""
-    ref = next(ref for ref in refs_of(read(name, sources[name])) if "p3" in ref.name)
+    result = read(name, sources[name])
+    ref = next(ref for ref in refs_of(result) if "p3" in ref.name)
     case = ref.load()
     file = nibabel.load(ref.path)
     voxels = np.asarray(file.dataobj).reshape(*file.shape[:3], -1)
-    np.testing.assert_allclose(sorted(case.spacing), [1.25, 1.5, 4.0], rtol=1e-5)
+    np.testing.assert_allclose(
+        sorted(case.spacing),
+        [1.25, 1.5, 4.0],
+        rtol=1e-5,
+    )
     assert case.orientation == "LAS"
     rng = np.random.default_rng(0)
     for index in rng.integers(0, case.image.shape[:3], (20, 3)):
@@ -120,7 +130,10 @@ def test_a_damaged_file_is_named(name, tmp_path):
     assert all(is_one_line(line) for line in lines), lines
 
 
-@pytest.mark.parametrize("name", [name for name in LAYOUTS if name != "dsb2018"])
+@pytest.mark.parametrize(
+    "name",
+    [name for name in LAYOUTS if name != "dsb2018"],
+)
 def test_a_missing_file_is_named(name, tmp_path):
     """Catches a set from which a case vanishes without a word."""
     LAYOUTS[name].write(tmp_path)
@@ -140,7 +153,11 @@ def small_label(path) -> None:
     if path.name.endswith(".nii.gz"):
         nifti(path, small)
     elif path.suffix == ".npz":
-        np.savez(path, image=np.zeros((12, 10), np.float32), label=small[..., 0])
+        np.savez(
+            path,
+            image=np.zeros((12, 10), np.float32),
+            label=small[..., 0],
+        )
     elif path.suffix == ".h5":
         image = np.zeros((12, 10, 4), np.float32)
         if path.parent.name == "slices":
@@ -173,7 +190,10 @@ def test_a_broken_table_is_named(name, tmp_path):
     assert all(is_one_line(line) for line in lines), lines
 
 
-@pytest.mark.parametrize("name", ["folder", "nnunet", "msd", "bids", "patients"])
+@pytest.mark.parametrize(
+    "name",
+    ["folder", "nnunet", "msd", "bids", "patients"],
+)
 def test_a_label_elsewhere_in_space_is_refused(name, tmp_path):
     """Catches a label that lies beside its image, or mirrored on it."""
     LAYOUTS[name].write(tmp_path)
@@ -198,7 +218,10 @@ def test_two_layouts_in_one_folder_are_asked_about(tmp_path):
     """Catches one of two layouts that is taken without a word."""
     LAYOUTS["folder"].write(tmp_path)
     (tmp_path / "dataset.json").write_text(json.dumps({"channel_names": {"0": "CT"}}))
-    with pytest.raises(UserError, match=r"several formats: .*folder.*nnunet.*--format"):
+    with pytest.raises(
+        UserError,
+        match=r"several formats: .*folder.*nnunet.*--format",
+    ):
         recognise(tmp_path, readers.READERS.values())
 
 
@@ -207,5 +230,8 @@ def test_the_folder_that_was_meant_is_named(tmp_path, wrong):
     """Catches a user one folder off who is told of all layouts and not of his own."""
     source = tmp_path / "raw" / "Dataset001"
     LAYOUTS["nnunet"].write(source)
-    with pytest.raises(UserError, match=r"did you mean --source .*Dataset001 \(dataset.json"):
+    with pytest.raises(
+        UserError,
+        match=r"did you mean --source .*Dataset001 \(dataset.json",
+    ):
         recognise(source / wrong, readers.READERS.values())

@@ -52,7 +52,11 @@ def test_masks_become_classes_in_the_order_given(cords):
     assert [(stored == value).sum() for value in (1, 2)] == [
         (label == value).sum() for value in (1, 2)
     ]
-    result = read(cords, label="seg-manual,gm-manual", classes="background,cord,gray matter")
+    result = read(
+        cords,
+        label="seg-manual,gm-manual",
+        classes="background,cord,gray matter",
+    )
     assert result.classes == ("background", "cord", "gray matter")
     one = read(cords, label="gm-manual")
     assert one.classes == ("background", "gm-manual")
@@ -70,10 +74,20 @@ def test_the_order_is_found_where_masks_lie_inside_each_other(cords):
 def test_two_readings_of_one_structure_are_asked_about(cords):
     """Catches two raters that become two classes."""
     for path in cords.glob("derivatives/**/*_gm-manual.nii.gz"):
-        seg = nibabel.load(path.with_name(path.name.replace("gm-manual", "seg-manual")))
+        seg = nibabel.load(
+            path.with_name(
+                path.name.replace(
+                    "gm-manual",
+                    "seg-manual",
+                )
+            )
+        )
         other = np.roll(np.asarray(seg.dataobj), 1, 0)
         nifti(path, other)
-    with pytest.raises(UserError, match=r"two readings of one structure; choose with --label"):
+    with pytest.raises(
+        UserError,
+        match=r"two readings of one structure; choose with --label",
+    ):
         read(cords)
     assert read(cords, label="gm-manual").problems == ()
 
@@ -93,9 +107,21 @@ def test_a_person_without_masks_is_unlabelled_and_half_of_them_a_problem(cords):
 def test_soft_masks_are_refused(cords):
     """Catches probabilities that are cut to a mask without a word."""
     path = derivative(cords, "p3", "seg-manual")
-    soft = np.asarray(nibabel.load(path).dataobj) * np.linspace(0.1, 1, 12)[:, None, None]
+    soft = (
+        np.asarray(nibabel.load(path).dataobj)
+        * np.linspace(
+            0.1,
+            1,
+            12,
+        )[:, None, None]
+    )
     nifti(path, soft)
-    problems = check.check_source("bids", cords, progress=False, label="seg-manual,gm-manual")
+    problems = check.check_source(
+        "bids",
+        cords,
+        progress=False,
+        label="seg-manual,gm-manual",
+    )
     assert any(f"{path}: holds the values" in problem for problem in problems)
 
 
@@ -108,7 +134,10 @@ def test_the_table_of_participants_becomes_columns(cords):
     path.write_text(path.read_text() + "sub-gone\tsite7\t40\n")
     assert any("1 participants without images" in note for note in read(cords).notes)
     path.write_text("name,site\n")
-    with pytest.raises(UserError, match=r"participants.tsv: has no column participant_id"):
+    with pytest.raises(
+        UserError,
+        match=r"participants.tsv: has no column participant_id",
+    ):
         read(cords)
 
 
@@ -129,15 +158,27 @@ def test_a_split_of_the_table_is_kept(cords):
 def test_images_of_another_suffix_are_not_mixed_in(cords):
     """Catches T1w and T2w images in one set, and masks of one on the other."""
     for person in ("p2", "p3"):
-        nifti(cords / f"sub-{person}" / "anat" / f"sub-{person}_T1w.nii.gz", volume(50)[0])
+        nifti(
+            cords / f"sub-{person}" / "anat" / f"sub-{person}_T1w.nii.gz",
+            volume(50)[0],
+        )
     result = read(cords)
     assert len(all_refs(result)) == 12
     assert any("T2w, the only one with masks" in note for note in result.notes)
-    nifti(derivative(cords, "p2", "x").with_name("sub-p2_T1w_seg-manual.nii.gz"), volume(2)[1])
-    with pytest.raises(UserError, match=r"several suffixes \(T1w: 2, T2w: 12\); choose with"):
+    nifti(
+        derivative(cords, "p2", "x").with_name("sub-p2_T1w_seg-manual.nii.gz"),
+        volume(2)[1],
+    )
+    with pytest.raises(
+        UserError,
+        match=r"several suffixes \(T1w: 2, T2w: 12\); choose with",
+    ):
         read(cords)
     assert len(all_refs(read(cords, suffix="T2w"))) == 12
-    with pytest.raises(UserError, match="--suffix FLAIR: no image has the suffix FLAIR"):
+    with pytest.raises(
+        UserError,
+        match="--suffix FLAIR: no image has the suffix FLAIR",
+    ):
         read(cords, suffix="FLAIR")
 
 
@@ -158,8 +199,14 @@ def test_derivatives_in_the_words_of_the_standard(tmp_path):
         voxels, label = volume(seed)
         nifti(tmp_path / f"sub-0{seed}" / "anat" / f"sub-0{seed}_T1w.nii.gz", voxels)
         folder = tmp_path / "derivatives" / "manual" / f"sub-0{seed}" / "anat"
-        nifti(folder / f"sub-0{seed}_label-GM_mask.nii.gz", (label == 2).astype(np.uint8))
-        nifti(folder / f"sub-0{seed}_label-cord_mask.nii.gz", (label > 0).astype(np.uint8))
+        nifti(
+            folder / f"sub-0{seed}_label-GM_mask.nii.gz",
+            (label == 2).astype(np.uint8),
+        )
+        nifti(
+            folder / f"sub-0{seed}_label-cord_mask.nii.gz",
+            (label > 0).astype(np.uint8),
+        )
         nifti(folder / f"sub-0{seed}_desc-preproc_T1w.nii.gz", voxels)
     result = read(tmp_path)
     assert result.classes == ("background", "label-cord_mask", "label-GM_mask")
@@ -176,7 +223,10 @@ def test_one_file_of_classes(tmp_path):
     result = read(tmp_path)
     assert result.classes == ("background", "class 3", "class 6")
     assert set(np.unique(result.splits["train"][0].load().label)) == {0, 1, 2}
-    assert read(tmp_path, classes="background,cord,gm").classes == ("background", "cord", "gm")
+    assert read(
+        tmp_path,
+        classes="background,cord,gm",
+    ).classes == ("background", "cord", "gm")
 
 
 def test_a_folder_without_people_is_one_line(tmp_path):

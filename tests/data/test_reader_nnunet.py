@@ -65,7 +65,10 @@ def test_without_folds_splits_are_drawn(raw):
     assert names(result, "test") == ["p8", "p9"]
     assert len(result.splits["val"]) == 1
     assert len(result.splits["train"]) == 7
-    with pytest.raises(UserError, match="--fold 1: .*splits_final.json"):
+    with pytest.raises(
+        UserError,
+        match="--fold 1: .*splits_final.json",
+    ):
         read(raw, fold=1)
 
 
@@ -106,11 +109,17 @@ def test_regions_need_names(raw):
     """Catches regions that are read as one class each, and a refusal without the remedy."""
     labels = {"background": 0, "whole tumour": [1, 2], "core": [2]}
     describe(raw, labels=labels, regions_class_order=[1, 2])
-    with pytest.raises(UserError, match=r"regions \(whole tumour, core.*0, 1, 2.*--classes"):
+    with pytest.raises(
+        UserError,
+        match=r"regions \(whole tumour, core.*0, 1, 2.*--classes",
+    ):
         read(raw)
     result = read(raw, classes="background,edema,core")
     assert result.classes == ("background", "edema", "core")
-    with pytest.raises(UserError, match="names 2 classes, the table of labels has 3"):
+    with pytest.raises(
+        UserError,
+        match="names 2 classes, the table of labels has 3",
+    ):
         read(raw, classes="background,edema")
 
 
@@ -122,14 +131,23 @@ def test_test_images_without_labels_are_left_out_or_unlabelled(raw):
     assert "test" not in result.splits
     assert any("2 test images without labels" in note for note in result.notes)
     bare = read(raw, unlabelled_test=True).splits["train"]
-    assert [ref.name for ref in bare if not ref.label_path] == ["p8", "p9"]
+    assert [ref.name for ref in bare if not ref.label_path] == [
+        "p8",
+        "p9",
+    ]
 
 
 def test_a_list_of_cases_in_the_description_is_read(raw):
     """Catches dataset.json's own list, with files anywhere."""
     nifti(raw / "elsewhere" / "scan.nii.gz", volume(5)[0])
-    nifti(raw / "elsewhere" / "mask.nii.gz", np.minimum(volume(5)[1], 1))
-    files = {"images": ["elsewhere/scan.nii.gz"], "label": "elsewhere/mask.nii.gz"}
+    nifti(
+        raw / "elsewhere" / "mask.nii.gz",
+        np.minimum(volume(5)[1], 1),
+    )
+    files = {
+        "images": ["elsewhere/scan.nii.gz"],
+        "label": "elsewhere/mask.nii.gz",
+    }
     cases = {f"c{i}": files for i in range(3)}
     describe(raw, channel_names={"0": "CT"}, dataset=cases)
     (raw / "splits_final.json").unlink()
@@ -137,7 +155,11 @@ def test_a_list_of_cases_in_the_description_is_read(raw):
         for path in (raw / f"{kind}Ts").iterdir():
             path.unlink()
     result = read(raw)
-    assert sorted(ref.name for refs in result.splits.values() for ref in refs) == ["c0", "c1", "c2"]
+    assert sorted(ref.name for refs in result.splits.values() for ref in refs) == [
+        "c0",
+        "c1",
+        "c2",
+    ]
     files["label"] = "elsewhere/gone.nii.gz"
     describe(raw, dataset=cases)
     assert any("gone.nii.gz: not found" in problem for problem in read(raw).problems)
@@ -156,7 +178,13 @@ def test_a_value_that_the_table_does_not_have_is_refused(raw):
     ("labels", "words"),
     [
         (None, "labels is missing"),
-        ({"background": 0, "edema": "one"}, "label edema has the value 'one'"),
+        (
+            {
+                "background": 0,
+                "edema": "one",
+            },
+            "label edema has the value 'one'",
+        ),
         ({"organ": 1, "lesion": 2}, "0 is the background"),
         ({"background": 0, "a": 1, "b": 1}, "0 is the background"),
         ([], "labels is no table"),
@@ -191,7 +219,13 @@ def test_four_axes_are_channels(decathlon):
 
 def test_test_images_of_the_decathlon(decathlon):
     """Catches unlabelled test images that train without a word."""
-    assert any("1 test images without labels" in note for note in read(decathlon, "msd").notes)
+    assert any(
+        "1 test images without labels" in note
+        for note in read(
+            decathlon,
+            "msd",
+        ).notes
+    )
     bare = read(decathlon, "msd", unlabelled_test=True).splits["train"]
     assert [ref.name for ref in bare if not ref.label_path] == ["t0"]
 
@@ -199,7 +233,13 @@ def test_test_images_of_the_decathlon(decathlon):
 def test_numbers_that_disagree_are_named(decathlon):
     """Catches a list that was cut."""
     describe(decathlon, numTraining=12)
-    assert any("numTraining is 12" in problem for problem in read(decathlon, "msd").problems)
+    assert any(
+        "numTraining is 12" in problem
+        for problem in read(
+            decathlon,
+            "msd",
+        ).problems
+    )
 
 
 def test_channels_in_files_of_the_first_nnunet(decathlon):
@@ -207,7 +247,10 @@ def test_channels_in_files_of_the_first_nnunet(decathlon):
     for path in sorted((decathlon / "imagesTr").iterdir()):
         voxels = np.asarray(nibabel.load(path).dataobj)
         for channel in range(2):
-            name = path.name.replace(".nii.gz", f"_{channel:04d}.nii.gz")
+            name = path.name.replace(
+                ".nii.gz",
+                f"_{channel:04d}.nii.gz",
+            )
             nifti(path.with_name(name), voxels[..., channel])
         path.unlink()
     result = read(decathlon, "msd")
@@ -234,7 +277,10 @@ def test_a_pattern_names_the_subjects(decathlon):
     assert {ref.subject for refs in result.splits.values() for ref in refs} == {
         f"pat{i}" for i in range(5)
     }
-    with pytest.raises(UserError, match=r"--subject-pattern .*no subject in the name pat0_visit0"):
+    with pytest.raises(
+        UserError,
+        match=r"--subject-pattern .*no subject in the name pat0_visit0",
+    ):
         read(decathlon, "msd", subject_pattern=r"(x\d+)_")
     with pytest.raises(UserError, match="has 0 groups"):
         read(decathlon, "msd", subject_pattern=r"pat")

@@ -40,11 +40,17 @@ def test_slices_of_a_case_are_its_volume(write):
     shuffled = "\n".join(reversed(names))
     (source / "lists" / "lists_Synapse" / "train.txt").write_text(shuffled)
     result = read("synapse", source)
-    assert sorted(ref.subject for ref in result.splits["test"]) == ["t20", "t21"]
+    assert sorted(ref.subject for ref in result.splits["test"]) == [
+        "t20",
+        "t21",
+    ]
     assert len(result.splits["train"]) + len(result.splits["val"]) == 10
     voxels, label = volume(3)
     case = ref_of(result, "p3").load()
-    np.testing.assert_array_equal(case.image[..., 0], voxels.transpose(2, 0, 1))
+    np.testing.assert_array_equal(
+        case.image[..., 0],
+        voxels.transpose(2, 0, 1),
+    )
     np.testing.assert_array_equal(case.label, label.transpose(2, 0, 1))
 
 
@@ -61,7 +67,11 @@ def test_slices_of_two_sizes_are_refused(write):
     """Catches slices that are stretched to fit."""
     source = write("synapse")
     path = source / "train_npz" / "p3_slice001.npz"
-    np.savez(path, image=np.zeros((5, 5), np.float32), label=np.zeros((5, 5), np.uint8))
+    np.savez(
+        path,
+        image=np.zeros((5, 5), np.float32),
+        label=np.zeros((5, 5), np.uint8),
+    )
     problems = check.check_source("synapse", source, progress=False)
     assert any(f"{path}: has an image of shape (5, 5)" in problem for problem in problems)
 
@@ -72,7 +82,10 @@ def test_the_left_atrium_lies_as_other_scans(write):
     result = read("ssl4mis-la", write("ssl4mis-la"))
     case = ref_of(result, "p0").load()
     voxels, _ = volume(0)
-    np.testing.assert_array_equal(case.image[..., 0], voxels.transpose(2, 1, 0))
+    np.testing.assert_array_equal(
+        case.image[..., 0],
+        voxels.transpose(2, 1, 0),
+    )
     assert case.spacing == (0.625, 0.625, 0.625)
     assert result.unit == "mm"
 
@@ -104,7 +117,10 @@ def test_brats_takes_its_lists(write):
 def test_a_test_file_without_label_is_named(write, name):
     """Catches a test subject that nobody can score."""
     source = write(name)
-    path = next(source.glob("**/p9.h5"), source / "2018LA_Seg_Training Set" / "p9" / "mri_norm2.h5")
+    path = next(
+        source.glob("**/p9.h5"),
+        source / "2018LA_Seg_Training Set" / "p9" / "mri_norm2.h5",
+    )
     with h5py.File(path, "r+") as file:
         del file["label"]
     problems = check.check_source(name, source, progress=False)
@@ -123,7 +139,10 @@ def test_a_prepared_set_keeps_its_test_split_and_its_subjects(write):
 def test_a_feature_that_is_not_there_is_named(write):
     """Catches a KeyError."""
     source = write("tfds")
-    with pytest.raises(UserError, match="no feature scan; there is image, segmentation_mask, who"):
+    with pytest.raises(
+        UserError,
+        match="no feature scan; there is image, segmentation_mask, who",
+    ):
         read("tfds", source, image_key="scan")
     with pytest.raises(UserError, match="no feature who.name"):
         read("tfds", source, subject_key="who.name")
@@ -131,7 +150,10 @@ def test_a_feature_that_is_not_there_is_named(write):
 
 def strange(content):
     inner = content["featuresDict"]["features"]["who"]["featuresDict"]["features"]
-    inner["age"] = {"pythonClassName": "stranger.Feature", "tensor": {}}
+    inner["age"] = {
+        "pythonClassName": "stranger.Feature",
+        "tensor": {},
+    }
 
 
 def older_form(content):
@@ -162,8 +184,17 @@ def test_files_that_need_tensorflow_are_refused(write):
     """Catches an ImportError of a package that nobody needs."""
     source = write("tfds")
     path = source / "dataset_info.json"
-    path.write_text(path.read_text().replace("array_record", "tfrecord", 1))
-    with pytest.raises(UserError, match="its files are tfrecord; prepare .*array_record"):
+    path.write_text(
+        path.read_text().replace(
+            "array_record",
+            "tfrecord",
+            1,
+        )
+    )
+    with pytest.raises(
+        UserError,
+        match="its files are tfrecord; prepare .*array_record",
+    ):
         read("tfds", source)
 
 
@@ -171,7 +202,12 @@ def test_files_that_need_tensorflow_are_refused(write):
 def test_channels_and_mask_by_a_word(write):
     """Catches channels in the order of the alphabet, and a mask with a gap that shifts classes."""
     source = write("patients")
-    result = read("patients", source, channel_files="t1ce,flair", label="seg")
+    result = read(
+        "patients",
+        source,
+        channel_files="t1ce,flair",
+        label="seg",
+    )
     assert result.channel_names == ("t1ce", "flair")
     assert result.classes == ("background", "class 2", "class 4")
     case = ref_of(result, "p3").load()
@@ -194,9 +230,17 @@ def test_files_of_unclear_meaning_are_asked_about(write):
     for name in SUBJECTS:
         (source / name / f"{name}_seg.nii.gz").rename(source / name / f"{name}_tumour.nii.gz")
         nifti(source / name / f"{name}_brainmask.nii.gz", volume(0)[1])
-    with pytest.raises(UserError, match=r"files named brainmask, flair, t1ce, tumour; say which"):
+    with pytest.raises(
+        UserError,
+        match=r"files named brainmask, flair, t1ce, tumour; say which",
+    ):
         read("patients", source)
-    result = read("patients", source, channel_files="flair", label="tumour")
+    result = read(
+        "patients",
+        source,
+        channel_files="flair",
+        label="tumour",
+    )
     assert result.problems == ()
 
 
@@ -204,7 +248,12 @@ def test_a_word_that_two_files_have_is_asked_about(write):
     """Catches the first of two files."""
     source = write("patients")
     nifti(source / "p2" / "p2_flair_old.nii.gz", volume(0)[0])
-    problems = read("patients", source, channel_files="flair", label="seg").problems
+    problems = read(
+        "patients",
+        source,
+        channel_files="flair",
+        label="seg",
+    ).problems
     assert any("several files have the word flair" in problem for problem in problems)
 
 
@@ -216,13 +265,25 @@ def test_visits_are_scans_of_one_patient(write):
             target = source / "p0" / visit / f"{word}.nii.gz"
             seed = 30 + len(visit)
             voxels, label = volume(seed, 2)
-            content = {"flair": voxels[..., 0], "t1ce": voxels[..., 1], "seg": label}
+            content = {
+                "flair": voxels[..., 0],
+                "t1ce": voxels[..., 1],
+                "seg": label,
+            }
             nifti(target, content[word])
     for path in (source / "p0").glob("*.nii.gz"):
         path.unlink()
-    result = read("patients", source, channel_files="flair,t1ce", label="seg")
+    result = read(
+        "patients",
+        source,
+        channel_files="flair,t1ce",
+        label="seg",
+    )
     visits = [ref for refs in result.splits.values() for ref in refs if ref.subject == "p0"]
-    assert sorted(ref.name for ref in visits) == ["p0_first", "p0_second"]
+    assert sorted(ref.name for ref in visits) == [
+        "p0_first",
+        "p0_second",
+    ]
 
 
 def test_one_patient_is_too_few_unless_all_train(write):

@@ -26,7 +26,19 @@ def imported(tmp_path):
         root = str(tmp_path / "stores")
         where = ["--source", str(source), *flags]
         assert main(["check", *where]) == 0
-        assert main(["import", *where, "--name", name, "--root", root]) == 0
+        assert (
+            main(
+                [
+                    "import",
+                    *where,
+                    "--name",
+                    name,
+                    "--root",
+                    root,
+                ]
+            )
+            == 0
+        )
         assert main(["describe", name, "--root", root]) == 0
         return store.info(name, root), root
 
@@ -35,7 +47,11 @@ def imported(tmp_path):
 
 def test_hippocampus(imported):
     """Catches subjects that vanish, and voxels that are not the file's."""
-    info, root = imported("hippocampus", "--classes", "background,anterior,posterior")
+    info, root = imported(
+        "hippocampus",
+        "--classes",
+        "background,anterior,posterior",
+    )
     assert sum(count["subjects"] for count in info.counts.values()) == 96
     assert info.unit == "mm"
     case = store.read_split("hippocampus", "val", root)[0]
