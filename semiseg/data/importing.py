@@ -98,7 +98,9 @@ def import_set(
         if origin is not None:
             provenance.write(folder / provenance.FILE, origin)
         card = data_card.card(name, facts, records.counts, command)
-        (folder / data_card.FILE).write_text(card, encoding="utf-8")
+        # where the locale is C, the bytes of a path come as surrogates, and go back as they came
+        content = card.encode("utf-8", "surrogateescape")
+        (folder / data_card.FILE).write_bytes(content)
         description = json.dumps(facts, indent=1)
         (folder / set_folder.DESCRIPTION).write_text(description, encoding="utf-8")
     info = store.info(name, root)

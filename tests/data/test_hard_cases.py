@@ -444,3 +444,14 @@ def test_every_case_of_the_script(tmp_path):
             assert REFUSED[folder.name] in text, (folder.name, text)
         else:
             assert text == "", folder.name
+
+
+def test_a_path_that_the_locale_cannot_say(tmp_path):
+    """Catches a traceback for umlauts in a path where the locale is C."""
+    folder = pictures(tmp_path / "path with spaces & ümläut")
+    argv = ["data", "import", "--format=folder", f"--source={folder}", "--name=own"]
+    command = [sys.executable, "-m", "semiseg.cli.main", *argv, f"--root={tmp_path / 'root'}"]
+    environment = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0"}
+    subprocess.run(command, check=True, capture_output=True, env=environment)
+    card = (tmp_path / "root" / "own" / "card.md").read_text(encoding="utf-8")
+    assert "ümläut" in card
