@@ -202,7 +202,13 @@ def test_a_control_is_of_the_same_mix(tmp_path):
             "synthetic": f"made-{kind.replace('_', '-')}-{i:012d}",
             "synthetic_schedule": schedule,
         }
-        scores(tmp_path, {"x": 0.1 * i}, ratio=1.0, config=config, name=f"r{i}")
+        scores(
+            tmp_path,
+            {"x": 0.1 * i},
+            ratio=1.0,
+            config=config,
+            name=f"r{i}",
+        )
     lines = [m for m in mixes(study(load_runs(tmp_path))) if m.source == "spade"]
     assert len({m.line for m in lines}) == len(lines) == 2
     for m in lines:

@@ -182,7 +182,14 @@ def test_label_equivalence_takes_the_overlap_of_the_budgets_compared():
     """
     rng = np.random.default_rng(4)
     offset_R = rng.normal(0, 0.01, (3, 1))
-    tables = [m + offset_R * k + np.zeros((3, 8)) for k, m in ((1, 0.5), (2, 0.6), (3, 0.9))]
+    tables = [
+        m + offset_R * k + np.zeros((3, 8))
+        for k, m in (
+            (1, 0.5),
+            (2, 0.6),
+            (3, 0.9),
+        )
+    ]
     target = 0.55 + np.zeros((3, 8))
     design = Design(list("abc"), share=0.9)
     narrow = label_equivalence(target, tables, design, [4, 8, 64], labels=4)
@@ -201,13 +208,21 @@ def test_nuclei_are_sixty_groups_and_share_their_pool():
     assert (interval.n_subjects, interval.n_groups) == (164, 60)
     assert 0.50 < interval.low < 0.53 and 0.80 < interval.high < 0.83
     assert all(c.difference.n_groups == 60 for c in s.comparisons)
-    design = design_of(s.cells["supervised", 128].runs, ["0"], list(embedded.groups())[:3])
+    design = design_of(
+        s.cells["supervised", 128].runs,
+        ["0"],
+        list(embedded.groups())[:3],
+    )
     assert design.share == pytest.approx(128 / 394)
 
 
 def test_run_folders_say_groups_and_overlap(tmp_path):
     """Catches a summary that is not read, and n/N where the annotated subjects' names are known."""
-    names = [["a", "b", "c", "d"], ["c", "d", "e", "f"], ["a", "b", "e", "f"]]
+    names = [
+        ["a", "b", "c", "d"],
+        ["c", "d", "e", "f"],
+        ["a", "b", "e", "f"],
+    ]
     for subset, labelled in enumerate(names):
         run = write_run(tmp_path, labels=4, subset=subset, subjects=6, data="mine")
         summary = json.loads((run / "summary.json").read_text())
@@ -220,7 +235,8 @@ def test_run_folders_say_groups_and_overlap(tmp_path):
     subjects = [f"val{i:03d}" for i in range(6)]
     assert design_of(runs, ["0", "1", "2"], subjects).share == pytest.approx(0.5)
     assert design_of(runs[:1], ["0"], subjects).share == pytest.approx(0.1)
-    assert design_of(runs, ["0", "1", "2"], subjects[-2:]).group_S is None
+    alone = design_of(runs, ["0", "1", "2"], subjects[-2:])
+    assert alone.group_S is None
 
 
 def test_facts_stand_beside_a_table(tmp_path):
@@ -238,7 +254,8 @@ def test_facts_stand_beside_a_table(tmp_path):
     assert write_facts(known, table) == tmp_path / DATA_SETS
     facts = facts_of(load_runs(table)[0])
     assert facts.annotated == 16 and facts.groups == {"a": "a", "b": "a"}
-    assert design_of(load_runs(table), ["0"], ["a", "b"]).share == pytest.approx(4 / 16)
+    design = design_of(load_runs(table), ["0"], ["a", "b"])
+    assert design.share == pytest.approx(4 / 16)
     other = tmp_path / "broken" / "results.csv"
     runs.write_csv(other)
     other.with_name(DATA_SETS).write_text('{"mine": {}}')
@@ -286,9 +303,14 @@ def test_interval_of_a_bounded_score_is_students_on_the_logit_scale():
     assert interval[1:3] == pytest.approx(ends)
     percent = mean_interval(100 * y, [0], bounds=(0.0, 100.0))
     assert percent[1:3] == pytest.approx(100 * ends)
-    two = mean_interval(np.array([[0.8, 0.99]]), [0], bounds=(0.0, 1.0))
+    two = mean_interval(
+        np.array([[0.8, 0.99]]),
+        [0],
+        bounds=(0.0, 1.0),
+    )
     assert 0 <= two.low < 0.8 and 0.99 < two.high <= 1
-    assert mean_interval(np.array([[1.0, 1.0]]), [0], bounds=(0.0, 1.0))[:3] == (1, 1, 1)
+    best = mean_interval(np.array([[1.0, 1.0]]), [0], bounds=(0.0, 1.0))
+    assert best[:3] == (1, 1, 1)
 
 
 def test_few_groups_take_their_degrees_of_freedom():

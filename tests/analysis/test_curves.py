@@ -32,7 +32,11 @@ def test_power_law_is_found_again(law):
     sign and a search that stops early.
     """
     found = fit_power_law(BUDGETS, law(BUDGETS), rising=law.b > 0)
-    np.testing.assert_allclose(found(np.array([4, 12, 64])), law(np.array([4, 12, 64])), atol=2e-4)
+    np.testing.assert_allclose(
+        found(np.array([4, 12, 64])),
+        law(np.array([4, 12, 64])),
+        atol=2e-4,
+    )
     assert found.c == pytest.approx(law.c, rel=0.01)
 
 
@@ -56,7 +60,11 @@ def test_curve_interval_at_a_budget_is_near_the_cells_own():
         for n in (4, 8, 32)
     ]
     _, (at,) = curve_interval(tables, range(4), (4, 8, 32), [8])
-    np.testing.assert_allclose(at[:3], mean_interval(tables[1], range(4))[:3], atol=1e-4)
+    np.testing.assert_allclose(
+        at[:3],
+        mean_interval(tables[1], range(4))[:3],
+        atol=1e-4,
+    )
 
 
 def test_pooling_by_hand():
@@ -81,7 +89,12 @@ def test_label_equivalence_by_hand():
     tables = _flat(0.5, 0.6, 0.7, 0.8)
 
     def at(target):
-        return label_equivalence(np.full((3, 10), target), tables, range(3), BUDGETS)
+        return label_equivalence(
+            np.full((3, 10), target),
+            tables,
+            range(3),
+            BUDGETS,
+        )
 
     assert at(0.65)[:3] == pytest.approx((8 * np.sqrt(2),) * 3, rel=1e-2)
     assert at(0.9)[:3] == pytest.approx((np.inf, 32, np.inf)) and at(0.4)[:3] == pytest.approx(
@@ -101,7 +114,12 @@ def test_label_equivalence_interval_opens_and_pairs():
     shared = 0.2 * rng.normal(size=(3, 1)) + 0.2 * rng.normal(size=10)
     tables = [t + shared for t in _flat(0.5, 0.6, 0.7, 0.8, noise=0.01)]
     narrow = label_equivalence(0.65 + shared, tables, range(3), BUDGETS)
-    wide = label_equivalence(0.65 + 0.2 * rng.normal(size=(3, 10)), tables, range(3), BUDGETS)
+    wide = label_equivalence(
+        0.65 + 0.2 * rng.normal(size=(3, 10)),
+        tables,
+        range(3),
+        BUDGETS,
+    )
     assert 9 < narrow.low < narrow.labels < narrow.high < 14
     assert wide.low == 0 or np.isinf(wide.high)
     assert np.isinf(label_equivalence(0.798 + shared, tables, range(3), BUDGETS).high)
@@ -185,7 +203,12 @@ def test_a_study_is_worth_labels(known):
         and w.saves
         and not w.costs
     )
-    assert Worth("a", 16, e._replace(labels=5.0, low=4.2, high=6.0), "").costs
+    assert Worth(
+        "a",
+        16,
+        e._replace(labels=5.0, low=4.2, high=6.0),
+        "",
+    ).costs
 
 
 @pytest.mark.parametrize(
@@ -238,7 +261,13 @@ def test_no_sentence_contradicts_the_comparison(
     an undecided or a contrary comparison.
     """
     (w,) = worth(known)
-    made = Worth(w.arm, 4, w.equivalence._replace(labels=11.0, low=low, high=high), "", tested)
+    made = Worth(
+        w.arm,
+        4,
+        w.equivalence._replace(labels=11.0, low=low, high=high),
+        "",
+        tested,
+    )
     monkeypatch.setattr(facts, "worth", lambda s: (made,))
     (sentence,) = equivalence_sentences(known)
     assert made.verdict == verdict and said in sentence
@@ -261,7 +290,15 @@ def test_a_curve_that_falls_is_said(tmp_path):
             rows = []
             for i in range(4):
                 rows.append([f"s{i}", "a", "dice", str(level + 0.01 * i), "1"])
-                rows.append([f"s{i}", "a", "hd95", str(10 - 10 * level + i), "1"])
+                rows.append(
+                    [
+                        f"s{i}",
+                        "a",
+                        "hd95",
+                        str(10 - 10 * level + i),
+                        "1",
+                    ]
+                )
             write_rows(run, [["r", "val", "last", *row] for row in rows])
     for metric in ("dice", "hd95"):
         s = study(load_runs(tmp_path), metric)
@@ -274,7 +311,12 @@ def test_a_curve_that_falls_is_said(tmp_path):
 def test_interval_narrower_than_the_grid_is_found():
     """Catches low = high where the test's grid has no point inside the interval."""
     tables = _flat(0.5, 0.6, 0.7, 0.8, noise=0.002)
-    e = label_equivalence(_flat(0.633, noise=0.002, seed=9)[0], tables, range(3), BUDGETS)
+    e = label_equivalence(
+        _flat(0.633, noise=0.002, seed=9)[0],
+        tables,
+        range(3),
+        BUDGETS,
+    )
     assert 8 < e.low < e.labels < e.high < 12 and e.high / e.low < 1.1
 
 

@@ -31,9 +31,19 @@ SPREAD = {"subset": 0.02, "subject": 0.03, "crossed": 0.05}
 def run_of(method, labels, subset, seed, splits, ratio=0.0):
     """A run in memory with these scores: split → ``(S,)``."""
     subjects = {f"s{i}": i for i in range(len(next(iter(splits.values()))))}
-    axes = ({name: i for i, name in enumerate(splits)}, {"last": 0}, {"dice": 0}, {"a": 0})
+    axes = (
+        {name: i for i, name in enumerate(splits)},
+        {"last": 0},
+        {"dice": 0},
+        {"a": 0},
+    )
     value = np.array(list(splits.values()))[:, None, None, None]
-    scores = Scores((*axes, subjects), {"dice": "1"}, value, np.ones(value.shape[:4], bool))
+    scores = Scores(
+        (*axes, subjects),
+        {"dice": "1"},
+        value,
+        np.ones(value.shape[:4], bool),
+    )
     config = {"data": "made", "method": {"name": method}, "labels": labels, "ratio": ratio}
     config |= {"label_subset": subset, "seed": seed, "steps": 100, "net": {"name": "unet"}}
     name = f"{method}-{labels}-{subset}-{seed}-{ratio}"
@@ -135,7 +145,13 @@ def test_masks_made_elsewhere_have_no_verdict_over_subjects_alone(subset):
     for j in subsets:
         for seed in range(1, 4):
             runs.append(run_of("supervised", 4, j, seed, {"val": scores_S + 0.002 * seed}))
-    external = run_of("nnU-Net", 4, subset, 9, {"val": scores_S + 0.05 + 0.001 * drawn(rng)[0]})
+    external = run_of(
+        "nnU-Net",
+        4,
+        subset,
+        9,
+        {"val": scores_S + 0.05 + 0.001 * drawn(rng)[0]},
+    )
     external.config["net"]["name"] = "external"
     s = study(Runs([*runs, external]))
     (c,) = s.comparisons
@@ -187,9 +203,25 @@ def test_a_difference_that_lost_subjects_has_no_verdict():
     runs = []
     for subset in range(SUBSETS):
         sick = 0.9 + 0.001 * np.arange(10) + 0.001 * subset
-        runs.append(run_of("supervised", 4, subset, 0, {"val": np.r_[sick, np.full(10, np.nan)]}))
+        runs.append(
+            run_of(
+                "supervised",
+                4,
+                subset,
+                0,
+                {"val": np.r_[sick, np.full(10, np.nan)]},
+            )
+        )
         better = sick + 0.03 + 1e-4 * np.arange(10)
-        runs.append(run_of("method", 4, subset, 0, {"val": np.r_[better, np.zeros(10)]}))
+        runs.append(
+            run_of(
+                "method",
+                4,
+                subset,
+                0,
+                {"val": np.r_[better, np.zeros(10)]},
+            )
+        )
     (c,) = study(Runs(runs)).comparisons
     assert c.difference.mean == pytest.approx(0.03, abs=0.001) and c.p_holm < 0.05
     assert c.lost == 10 and not c.significant
@@ -212,7 +244,16 @@ def test_a_declared_comparison_is_tested_by_itself_and_gates_the_others():
 def test_what_could_not_be_tested_has_no_verdict(tmp_path):
     """A table of means with one run a side. Catches a p of 0 for no test at all."""
     runs = [run_of("supervised", 4, 0, 0, {"val": np.array([0.7])})]
-    runs += [run_of(f"method{i}", 4, 0, 0, {"val": np.array([0.7 + 0.1 * i])}) for i in (1, 2)]
+    runs += [
+        run_of(
+            f"method{i}",
+            4,
+            0,
+            0,
+            {"val": np.array([0.7 + 0.1 * i])},
+        )
+        for i in (1, 2)
+    ]
     Runs(runs).write_csv(tmp_path / "results.csv")
     for c in study(load_runs(tmp_path / "results.csv")).comparisons:
         assert np.isnan(c.p_holm) and not c.significant
@@ -281,8 +322,19 @@ def test_families_drawn_alike_are_tested_as_one_by_one():
         third = [s.third for s in subjects]
         parts.append((mean, runs, variances, [s.interaction for s in spreads], third))
     arrays = [np.array(part) for part in zip(*parts, strict=True)]
-    df = (np.full(3, SUBSETS - 1.0), np.full(3, 11.0), np.zeros(3))
-    together = outcome_of(Family(*arrays, *df, [np.arange(3)], likeness(couples)))
+    df = (
+        np.full(3, SUBSETS - 1.0),
+        np.full(3, 11.0),
+        np.zeros(3),
+    )
+    together = outcome_of(
+        Family(
+            *arrays,
+            *df,
+            [np.arange(3)],
+            likeness(couples),
+        )
+    )
     assert together.statistic == pytest.approx(np.array([o.statistic for o in outcomes]))
     critical = together.critical(0.01)
     assert critical == pytest.approx(np.array([o.critical(0.01) for o in outcomes]))

@@ -21,7 +21,13 @@ def test_one_factor_alone_is_students_interval(shape, subset):
     x = 0.3 + np.concatenate([half, -half])  # not skewed, see skewness.limits
     interval = mean_interval(x.reshape(shape), list(subset))
     half = scipy.stats.t.ppf(0.975, 11) * x.std(ddof=1) / np.sqrt(12)
-    assert interval[:3] == pytest.approx((x.mean(), x.mean() - half, x.mean() + half))
+    assert interval[:3] == pytest.approx(
+        (
+            x.mean(),
+            x.mean() - half,
+            x.mean() + half,
+        )
+    )
     assert mean_test(x.reshape(shape), list(subset)) == pytest.approx(
         scipy.stats.ttest_1samp(x, 0).pvalue
     )
@@ -36,7 +42,11 @@ def test_error_of_a_balanced_table_is_the_two_way_analysis_of_variance():
     rows = z.mean(1) - z.mean()
     cols = z.mean(0) - z.mean()
     rest = z - z.mean(1, keepdims=True) - z.mean(0) + z.mean()
-    ms = [7 * (rows**2).sum() / 3, 4 * (cols**2).sum() / 6, (rest**2).sum() / 18]
+    ms = [
+        7 * (rows**2).sum() / 3,
+        4 * (cols**2).sum() / 6,
+        (rest**2).sum() / 18,
+    ]
     found = spread(
         np.repeat(z, 3, axis=0) + np.tile([-0.1, 0.0, 0.1], 4)[:, None], np.repeat(range(4), 3)
     )  # seeds that cancel within a subset
@@ -45,7 +55,13 @@ def test_error_of_a_balanced_table_is_the_two_way_analysis_of_variance():
     formula = pytest.importorskip("statsmodels.formula.api")
     pandas = pytest.importorskip("pandas")
     j, s = np.indices(z.shape)
-    frame = pandas.DataFrame({"y": z.ravel(), "j": j.ravel(), "s": s.ravel()})
+    frame = pandas.DataFrame(
+        {
+            "y": z.ravel(),
+            "j": j.ravel(),
+            "s": s.ravel(),
+        }
+    )
     table = anova.anova_lm(formula.ols("y ~ C(j) + C(s)", frame).fit())
     assert table["mean_sq"].to_numpy() == pytest.approx(ms)
 
@@ -116,7 +132,11 @@ def test_small_simulation_holds_the_truth():
     """150 tables a cell: pooled coverage near .95, and above the percentile bootstrap's. Catches a
     lost level, a tail, degrees of freedom.
     """
-    rows = _simulation().simulate(150, seed=1, designs=((3, 3, 20),))
+    rows = _simulation().simulate(
+        150,
+        seed=1,
+        designs=((3, 3, 20),),
+    )
 
     def of(what):
         return [row["rate"] for row in rows if row["what"] == what]

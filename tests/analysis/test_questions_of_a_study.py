@@ -42,7 +42,11 @@ def test_probabilities_add_up_and_the_next_study_is_less_certain(s):
 
 def test_labels_for_a_score_lie_between_the_budgets(s):
     means = [s.cells["supervised", n].interval.mean for n in (4, 8, 16)]
-    needed = ask.labels_for(s, "supervised", (means[1] + means[2]) / 2)
+    needed = ask.labels_for(
+        s,
+        "supervised",
+        (means[1] + means[2]) / 2,
+    )
     assert 4 < needed.low < needed.labels < needed.high
     assert needed.labels == pytest.approx(8 * 2**0.5, rel=0.02)
     distance = study(s.runs, "hd95")

@@ -176,7 +176,13 @@ def test_runs_of_one_name_are_told_apart_and_one_folder_is_counted_once(tmp_path
     """
     for seed, part in enumerate(("one", "two")):
         write_run(tmp_path / part, seed=seed, name="same")
-    runs = load_runs([tmp_path, tmp_path / "one" / ".." / "one", tmp_path / "two" / "same"])
+    runs = load_runs(
+        [
+            tmp_path,
+            tmp_path / "one" / ".." / "one",
+            tmp_path / "two" / "same",
+        ]
+    )
     assert [run.name for run in runs] == ["one/same", "two/same"]
 
 
@@ -345,7 +351,11 @@ def test_results_csv_tells_how_weights_began(tmp_path):
         Runs([run for run in again if run.init == "none"]).write_csv(tmp_path / "old.csv")
     )
     assert (tmp_path / "old.csv").read_text().split("\n")[0].split(",") == list(COLUMNS)
-    assert (old[0].init, old[0].total_steps, old[0].seconds_init) == ("none", 300, 0.0)
+    assert (
+        old[0].init,
+        old[0].total_steps,
+        old[0].seconds_init,
+    ) == ("none", 300, 0.0)
     earlier = load_runs(
         write_run(tmp_path / "earlier", examples=False, subjects=2, seed=1)
     )  # its configuration knows no init

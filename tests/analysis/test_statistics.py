@@ -40,7 +40,13 @@ def test_mean_weighs_subsets_evenly_and_leaves_out_undefined():
     """Subsets (0: .2, .4; 1: .9): (.3 + .9) / 2, not the mean of three. Catches pooled runs, NaN as
     0 and NaN that spreads.
     """
-    values = np.array([[0.2, 0.2], [0.4, np.nan], [0.9, 0.9]])
+    values = np.array(
+        [
+            [0.2, 0.2],
+            [0.4, np.nan],
+            [0.9, 0.9],
+        ]
+    )
     interval = hierarchical_bootstrap(values, [0, 0, 1])
     assert interval.mean == pytest.approx(0.6)
     assert (interval.n_runs, interval.n_subsets, interval.n_subjects) == (3, 2, 2)
@@ -85,7 +91,11 @@ def test_subjects_are_paired_across_runs():
     drawn anew for each run (√R narrower).
     """
     values = np.repeat(np.arange(10.0)[None], 9, axis=0)
-    interval = hierarchical_bootstrap(values, np.repeat([0, 1, 2], 3), draws=4000)
+    interval = hierarchical_bootstrap(
+        values,
+        np.repeat([0, 1, 2], 3),
+        draws=4000,
+    )
     assert interval.high - interval.low == pytest.approx(
         2 * 1.96 * np.arange(10).std() / np.sqrt(10), rel=0.08
     )

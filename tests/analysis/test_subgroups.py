@@ -55,7 +55,13 @@ def test_subgroups_by_hand(runs):
     assert [part.value for part in parts] == ["A", "B"]
     assert [part.interval.mean for part in parts] == pytest.approx([0.86, 0.31])
     assert [part.interval.n_subjects for part in parts] == [2, 2]
-    table = np.array([[0.9, 0.8], [0.91, 0.81], [0.92, 0.82]])
+    table = np.array(
+        [
+            [0.9, 0.8],
+            [0.91, 0.81],
+            [0.92, 0.82],
+        ]
+    )
     by_hand = mean_interval(table, ["0", "1", "2"], bounds=(0.0, 1.0))
     assert parts[0].interval.low == pytest.approx(by_hand.low)
     assert subgroups.groups_of_column(columns["age"]) == {}  # all are 40

@@ -36,9 +36,18 @@ def test_the_worst_tenth_is_covered_where_label_subsets_decide():
 def test_an_interval_stays_within_bounds():
     """Catches a logit that explodes at a mean near zero: [0.00, 1.00] of scores that are all 0."""
     rng = np.random.default_rng(0)
-    low = worst_decile(0.01 * rng.random((9, 20)) ** 4, SUBSETS, bounds=UNIT)
+    low = worst_decile(
+        0.01 * rng.random((9, 20)) ** 4,
+        SUBSETS,
+        bounds=UNIT,
+    )
     assert 0 <= low.low <= low.mean <= low.high < 0.05
-    far = worst_decile(40 * rng.random((9, 20)), SUBSETS, sign=-1, bounds=(0.0, np.inf))
+    far = worst_decile(
+        40 * rng.random((9, 20)),
+        SUBSETS,
+        sign=-1,
+        bounds=(0.0, np.inf),
+    )
     assert far.low > 0
     assert far.high - far.mean > far.mean - far.low
     alone = worst_decile(np.array([[0.7]]), ["a"], bounds=UNIT)
@@ -52,7 +61,11 @@ def test_overlap_and_look_alikes_widen_it(change):
     plain = worst_decile(score_RS, SUBSETS, bounds=UNIT)
     design = Design(SUBSETS, share=0.6)
     if change == "groups":
-        score_RS = np.repeat(np.random.default_rng(1).random((9, 5)), 4, axis=1)
+        score_RS = np.repeat(
+            np.random.default_rng(1).random((9, 5)),
+            4,
+            axis=1,
+        )
         plain = worst_decile(score_RS, SUBSETS, bounds=UNIT)
         design = Design(SUBSETS, group_S=tuple(f"{s // 4}" for s in range(20)))
     wide = worst_decile(score_RS, design, bounds=UNIT)

@@ -47,7 +47,11 @@ chunk = jax.jit(programs.chunk.__wrapped__, static_argnums=0)
 
 def same(a, b) -> bool:
     """Whether two trees hold the same numbers, bit by bit."""
-    leaves = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
+    leaves = zip(
+        jax.tree.leaves(a),
+        jax.tree.leaves(b),
+        strict=True,
+    )
     return all(np.array_equal(x, y, equal_nan=True) for x, y in leaves)
 
 
@@ -55,7 +59,11 @@ def pairs(n: int = COUNT, size: int = SIZE, seed: int = 0) -> tuple[np.ndarray, 
     """Discs with their masks: bright, textured, of different grey levels."""
     rng = np.random.default_rng(seed)
     rows, columns = np.mgrid[:size, :size]
-    centres = rng.integers(size // 3, size - size // 3, (n, 2))
+    centres = rng.integers(
+        size // 3,
+        size - size // 3,
+        (n, 2),
+    )
     radii = rng.integers(6, 22, n)
     discs = []
     for (row, column), square in zip(centres, radii, strict=True):

@@ -64,7 +64,11 @@ def test_held_back_pairs_never_reach_the_weights():
 def test_a_wider_budget_shows():
     """Catches a budget that is not read: with more labelled pairs the losses differ."""
     images, labels = held_back_replaced()
-    _, narrow = gan_cases.train("spade", gan_cases.data(*gan_cases.pairs()), 3)
+    _, narrow = gan_cases.train(
+        "spade",
+        gan_cases.data(*gan_cases.pairs()),
+        3,
+    )
     wide_data = gan_cases.data(images, labels, labelled=len(images))
     _, wide = gan_cases.train("spade", wide_data, 3)
     assert float(wide["l1"]) != float(narrow["l1"])
@@ -187,9 +191,17 @@ def test_other_values_are_the_same_program(tiny, tmp_path):
 
 def test_another_fit_is_not_gone_on_with(tiny, tmp_path):
     """Catches weights of two settings in one folder."""
-    fit.fit(dataclasses.replace(tiny, steps=2), tmp_path / "g", progress=False)
+    fit.fit(
+        dataclasses.replace(tiny, steps=2),
+        tmp_path / "g",
+        progress=False,
+    )
     with pytest.raises(UserError, match="holds a fit with steps = 2, not 9"):
-        fit.fit(dataclasses.replace(tiny, steps=9), tmp_path / "g", progress=False)
+        fit.fit(
+            dataclasses.replace(tiny, steps=9),
+            tmp_path / "g",
+            progress=False,
+        )
 
 
 GOOD = {"diversity": 0.5, "d_real": 0.5, "d_fake": -0.5, "loss": 1.0}

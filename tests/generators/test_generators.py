@@ -19,7 +19,12 @@ same = gan_cases.same
 @functools.cache
 def trained(name: str, **changes: float):
     """State and metrics after one step from the start."""
-    return gan_cases.train(name, gan_cases.data(*gan_cases.pairs()), 1, **dict(changes))
+    return gan_cases.train(
+        name,
+        gan_cases.data(*gan_cases.pairs()),
+        1,
+        **dict(changes),
+    )
 
 
 def test_table_holds_every_generator():
@@ -213,18 +218,30 @@ def test_unet_judge_balances_classes_and_names_fakes():
     assert missed > 4
 
 
-@pytest.mark.parametrize("move, grey", [(0.0, 0.0), (0.0, 1.0), (1.0, 0.0)])
+@pytest.mark.parametrize(
+    "move, grey",
+    [
+        (0.0, 0.0),
+        (0.0, 1.0),
+        (1.0, 0.0),
+    ],
+)
 def test_diffaug_moves_both_and_greys_the_image_alone(move, grey):
     """Catches grey values on mask channels, and a mask that stays where it was."""
     images, labels = gan_cases.pairs(8)
     mask = one_hot(jnp.asarray(labels), 2)
     image = jnp.asarray(images / 127.5 - 1, jnp.float32)
-    u = jnp.asarray(np.random.default_rng(0).uniform(-1, 1, (8, diffaug.NUMBERS)), jnp.float32)
+    rng = np.random.default_rng(0)
+    u = jnp.asarray(rng.uniform(-1, 1, (8, diffaug.NUMBERS)), jnp.float32)
     view = diffaug.draw(u, gan_cases.SIZE, move, grey)
     new_mask, new_image = diffaug.apply(view, mask, image)
     assert np.allclose(new_mask, mask, atol=1e-5) == (move == 0)
     assert np.allclose(new_image, image, atol=1e-5) == (move == grey == 0)
     np.testing.assert_allclose(new_mask.sum(-1), 1, atol=1e-5)
     if not grey:
-        both, as_image = diffaug.apply(view, mask, mask[..., 1:])
+        both, as_image = diffaug.apply(
+            view,
+            mask,
+            mask[..., 1:],
+        )
         np.testing.assert_allclose(both[..., 1:], as_image, atol=1e-5)

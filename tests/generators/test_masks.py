@@ -32,7 +32,11 @@ def varied(i: int, **options) -> masks.Varied:
 def test_bent_masks_differ_and_keep_their_topology():
     """Catches a ring that breaks, a class that is lost, and a change that changes nothing."""
     wanted = masks.topology(ring())
-    assert wanted == {1: (1, 0, 0), 2: (1, 0, 1), 3: (1, 0, 0)}
+    assert wanted == {
+        1: (1, 0, 0),
+        2: (1, 0, 1),
+        3: (1, 0, 0),
+    }
     bent = [varied(i) for i in range(12)]
     assert len({mask.label.tobytes() for mask in bent}) == 12
     assert sum(mask.bent for mask in bent) >= 10
@@ -89,7 +93,11 @@ def test_a_plain_background_is_one_region():
 def test_size_is_checked():
     """Catches masks that are silently cropped."""
     with pytest.raises(UserError, match="masks are 20×24, the generator paints 16×16"):
-        masks.check_size(np.zeros((2, 20, 24), np.uint8), 16, "masks")
+        masks.check_size(
+            np.zeros((2, 20, 24), np.uint8),
+            16,
+            "masks",
+        )
 
 
 def dice(x: np.ndarray, y: np.ndarray) -> float:
@@ -102,8 +110,20 @@ def test_label_vae_learns_draws_and_joins():
     """
     _, labels = gan_cases.pairs(32)
     model = vae.LabelVAE(widths=(8, 16), latent=6, lr=5e-3)
-    weights, loss = vae.fit(model, 2, jnp.asarray(labels), jnp.int32(250), jnp.uint32(0))
-    _, early = vae.fit(model, 2, jnp.asarray(labels), jnp.int32(10), jnp.uint32(0))
+    weights, loss = vae.fit(
+        model,
+        2,
+        jnp.asarray(labels),
+        jnp.int32(250),
+        jnp.uint32(0),
+    )
+    _, early = vae.fit(
+        model,
+        2,
+        jnp.asarray(labels),
+        jnp.int32(10),
+        jnp.uint32(0),
+    )
     assert float(loss) < 0.5 * float(early)
     noise = np.random.default_rng(0).normal(size=(16, 6)).astype(np.float32)
     drawn = vae.sample(model, weights, noise)

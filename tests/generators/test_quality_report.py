@@ -38,11 +38,19 @@ def trained_once():
     known = {}
 
     def remembering(images, labels, parts, classes, **options):
-        keys = [(images[part].tobytes(), labels[part].tobytes(), str(options)) for part in parts]
+        keys = [
+            (
+                images[part].tobytes(),
+                labels[part].tobytes(),
+                str(options),
+            )
+            for part in parts
+        ]
         missing = [i for i, key in enumerate(keys) if key not in known]
         wanted = [parts[i] for i in missing]
         model, params = train(images, labels, wanted, classes, **options)
-        known.update(zip([keys[i] for i in missing], params, strict=True))
+        for i, trained in zip(missing, params, strict=True):
+            known[keys[i]] = trained
         return model, [known[key] for key in keys]
 
     with pytest.MonkeyPatch.context() as patch:
@@ -74,14 +82,19 @@ def nuclei() -> tuple[Reference, Pairs]:
 def collapsed(fake: Pairs, seen: Pairs) -> Pairs:
     """One image and its mask."""
     images = np.repeat(fake.images[:1], SET, 0)
-    return fake._replace(images=images, labels=np.repeat(fake.labels[:1], SET, 0))
+    labels = np.repeat(fake.labels[:1], SET, 0)
+    return fake._replace(images=images, labels=labels)
 
 
 def memorising(fake: Pairs, seen: Pairs) -> Pairs:
     """Seen pairs, mirrored, with noise."""
     noise = np.random.default_rng(0).normal(0, 3, seen.images.shape)
     noisy = np.clip(seen.images + noise, 0, 255).astype(np.uint8)
-    return fake._replace(images=noisy[:, ::-1], labels=seen.labels[:, ::-1], subjects=seen.subjects)
+    return fake._replace(
+        images=noisy[:, ::-1],
+        labels=seen.labels[:, ::-1],
+        subjects=seen.subjects,
+    )
 
 
 def mask_ignoring(fake: Pairs, seen: Pairs) -> Pairs:
@@ -150,7 +163,13 @@ def warped_copies(fake: Pairs, seen: Pairs) -> Pairs:
     varied = []
     for i, j in enumerate(index):
         rng = np.random.default_rng(i)
-        varied.append(masks.vary(seen.labels[j], rng, image=seen.images[j]))
+        varied.append(
+            masks.vary(
+                seen.labels[j],
+                rng,
+                image=seen.images[j],
+            )
+        )
     return Pairs(
         np.array([f"warped{i}" for i in range(SET)]),
         np.stack([np.asarray(v.image) for v in varied]),
@@ -250,7 +269,11 @@ def test_few_held_out_pairs_are_said_to_tell_little():
     """Catches a verdict on masks from a handful of held-out pairs, that reads like any other."""
     real = of_budget(8)
     few = Pairs(*(array[:4] for array in real.held_out))
-    report = assess(nuclei()[1], real._replace(held_out=few), steps=2)
+    report = assess(
+        nuclei()[1],
+        real._replace(held_out=few),
+        steps=2,
+    )
     assert report["power"] == {}
     assert report["cannot_tell"] == list(quality_masks.SPOILT)
 
@@ -261,7 +284,11 @@ def test_filter_drops_the_bad_samples_alone():
     """
     real, fresh = nuclei()
     bad = np.arange(SET) < SET // 2
-    labels = np.where(bad[:, None, None], np.roll(fresh.labels, 7, 0), fresh.labels)
+    labels = np.where(
+        bad[:, None, None],
+        np.roll(fresh.labels, 7, 0),
+        fresh.labels,
+    )
     report = assess(fresh._replace(labels=labels), real, steps=STEPS)
     passes = np.array([sample["keep"] for sample in report["samples"]])
     assert passes[~bad].mean() > passes[bad].mean() + 0.3
@@ -271,7 +298,11 @@ def test_masks_of_another_size_are_one_line():
     """Catches a shape error from inside NumPy."""
     real, fresh = nuclei()
     with pytest.raises(UserError, match="masks are 16×16, the generator paints 32×32"):
-        assess(fresh._replace(labels=fresh.labels[:, ::2, ::2]), real, steps=1)
+        assess(
+            fresh._replace(labels=fresh.labels[:, ::2, ::2]),
+            real,
+            steps=1,
+        )
 
 
 # ------------------------------------------------------------------ measures
@@ -321,7 +352,8 @@ def test_texture_is_what_the_mask_does_not_tell():
     """
     label = np.zeros((4, 32, 32), np.uint8)
     label[:, 8:20, 10:24] = 1
-    noise = np.random.default_rng(0).normal(0, 1, (8, 32, 32))
+    rng = np.random.default_rng(0)
+    noise = rng.normal(0, 1, (8, 32, 32))
     textures = gaussian_filter(noise, (0, 1.5, 1.5))[..., None] * 100
     images = (100 + 80 * label[0, ..., None] + textures).clip(0, 255).astype(np.uint8)
     seen = measures.texture(images[:4], label)

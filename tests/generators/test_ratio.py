@@ -95,7 +95,14 @@ def test_a_set_is_made_once(given, unmakeable):
 def test_the_name_follows_what_a_set_is_made_from(given):
     """Catches a set reused for another budget, subset or fit."""
     changes: list[dict] = [{}, {"labels": 5}, {"label_subset": 1}, {"steps": 3}, {"seed": 1}]
-    hashes = {ratio.content("spade", dataclasses.replace(given, **c), 6) for c in changes}
+    hashes = {
+        ratio.content(
+            "spade",
+            dataclasses.replace(given, **c),
+            6,
+        )
+        for c in changes
+    }
     assert len(hashes) == 5
     assert ratio.content("spade", dataclasses.replace(given, log_every=1), 6) in hashes
 
@@ -129,7 +136,11 @@ def test_every_module_is_painting_or_judging():
 @pytest.mark.parametrize("options, seeds", [({}, {0}), ({"seed": "run"}, {3, 4})])
 def test_a_generators_seed_is_its_own_or_the_runs(tiny, monkeypatch, options, seeds):
     """Catches seeds that share a generator although each asks for its own."""
-    monkeypatch.setattr(ratio, "resolve", lambda name, settings, **_: f"set-{settings.seed}")
+    monkeypatch.setattr(
+        ratio,
+        "resolve",
+        lambda name, settings, **_: f"set-{settings.seed}",
+    )
     names = set()
     mixed = dataclasses.replace(tiny, synthetic="make:spade", ratio=1.0, image_size=16)
     for seed in (3, 4):
@@ -216,7 +227,11 @@ def spec(given) -> dict:
     }
     tiny = {name: value for name, value in gan_cases.TINY.items() if name != "image_size"}
     values |= {f"gan.{name}": value for name, value in tiny.items()}
-    varied = {"labels": [4, 5], "synthetic": list(SOURCES), "ratio": [0.0, 1.0]}
+    varied = {
+        "labels": [4, 5],
+        "synthetic": list(SOURCES),
+        "ratio": [0.0, 1.0],
+    }
     parameters = {name: {"value": value} for name, value in values.items()}
     parameters |= {name: {"values": options} for name, options in varied.items()}
     return {"parameters": parameters}

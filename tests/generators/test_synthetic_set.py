@@ -126,7 +126,11 @@ def test_another_seed_is_another_set(generator, tmp_path):
 def test_masks_nobody_drew(generator, source, monkeypatch):
     """Catches a source that hands out the real masks."""
     monkeypatch.setattr(mask_sources, "VAE_STEPS", 150)
-    monkeypatch.setattr(mask_sources.vae, "usable", lambda label, real: bool((label != 0).any()))
+    monkeypatch.setattr(
+        mask_sources.vae,
+        "usable",
+        lambda label, real: bool((label != 0).any()),
+    )
     fitted = sample.load(generator)
     samples = list(sample.stream(fitted, ["a", "b", "c"], source=source))
     real = {mask.tobytes() for mask in fitted.budget.labels}

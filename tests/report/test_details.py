@@ -176,17 +176,26 @@ def test_page_shows_what_the_colours_mean_and_prints(tmp_path):
         assert rule in print_rules
 
 
-@pytest.mark.parametrize("channels, shape", [(1, (8, 8)), (3, (8, 8, 3)), (4, (8, 8))])
+@pytest.mark.parametrize(
+    "channels, shape",
+    [
+        (1, (8, 8)),
+        (3, (8, 8, 3)),
+        (4, (8, 8)),
+    ],
+)
 def test_a_run_stores_its_images_in_their_colours(channels, shape):
     """Also of three adjacent slices, the middle one. Catches a stained slide that is stored grey."""
-    image = np.arange(8 * 8 * channels, dtype=np.uint8).reshape(8, 8, channels)
+    levels = np.arange(8 * 8 * channels, dtype=np.uint8)
+    image = levels.reshape(8, 8, channels)
     label = np.zeros((8, 8), np.uint8)
     label[2:5, 2:5] = 1
     case = Case("p1", "p1", image, label, (1.0, 1.0), "p1")
     for pool in (image, np.concatenate([image + 1, image, image + 2], -1)):
         stored = choose_examples([case], pool[None], [label])
         assert stored["image"].shape == (1, *shape)
-        assert (stored["image"][0].reshape(8, 8, -1)[..., 0] == image[..., 0]).all()
+        first_channel = stored["image"][0].reshape(8, 8, -1)[..., 0]
+        assert (first_channel == image[..., 0]).all()
 
 
 def test_a_flat_scan_is_shown_flat():
@@ -195,7 +204,15 @@ def test_a_flat_scan_is_shown_flat():
     label = np.zeros((4, 8), np.uint8)
     label[1:3, 2:6] = 1
     case = Case("p1", "p1", image, label, (1.0, 1.0), "p1")
-    stored = choose_examples([case], np.zeros((1, 16, 16, 1), np.uint8), [label])
-    rgb = overlay(stored["image"][0], stored["label"][0], stored["prediction"][0])
+    stored = choose_examples(
+        [case],
+        np.zeros((1, 16, 16, 1), np.uint8),
+        [label],
+    )
+    rgb = overlay(
+        stored["image"][0],
+        stored["label"][0],
+        stored["prediction"][0],
+    )
     assert rgb.shape == (SIDE // 2, SIDE, 3)
     assert (stored["label"][0] == 1).sum() == 4 * 8

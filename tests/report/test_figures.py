@@ -76,7 +76,12 @@ def test_overlay_marks_the_two_kinds_of_error_and_not_the_ignored():
     label[0, 0], label[2, 0] = 255, 1
     prediction = np.zeros((3, 4), np.uint8)
     prediction[0, 0] = prediction[0, 3] = 1
-    rgb = overlay(np.zeros((3, 4), np.uint8), label, prediction, scale=5)
+    rgb = overlay(
+        np.zeros((3, 4), np.uint8),
+        label,
+        prediction,
+        scale=5,
+    )
     tint = lambda colour: [round(0.65 * int(colour[i : i + 2], 16)) for i in (1, 3, 5)]
     assert rgb.shape == (15, 20, 3)
     assert rgb[2, 17].tolist() == tint(FALSE_POSITIVE) and rgb[12, 2].tolist() == tint(

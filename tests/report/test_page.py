@@ -251,7 +251,12 @@ def test_test_split_is_used_where_all_have_it_and_names_are_escaped(tmp_path):
     two parts and two figures.
     """
     for data in ("a<b>", "c"):
-        write_run(tmp_path / "runs", data=data, name=f"run{len(data)}", splits=("val", "test"))
+        write_run(
+            tmp_path / "runs",
+            data=data,
+            name=f"run{len(data)}",
+            splits=("val", "test"),
+        )
     said = write_report(load_runs(tmp_path / "runs"), tmp_path / "out")
     assert {cell["split"] for cell in said["cells"]} == {"test"} and len(said["answers"]) == 2
     text = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
@@ -507,7 +512,11 @@ def test_synthetic_data_have_a_part_of_their_own(tmp_path, monkeypatch):
                 }
                 write_run(tmp_path / "runs", labels=8, **run)
     monkeypatch.setattr(synthetic, "_folder", lambda name, run: sets[name])
-    monkeypatch.setattr(synthetic, "_pairs", lambda name, run: np.zeros((4, 4, 3), np.uint8))
+    monkeypatch.setattr(
+        synthetic,
+        "_pairs",
+        lambda name, run: np.zeros((4, 4, 3), np.uint8),
+    )
     said = write_report(load_runs(tmp_path / "runs"), tmp_path / "out")
     text = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     Page(text)
@@ -609,6 +618,10 @@ def test_how_many_labels_follows_the_interval(gains, short, said, monkeypatch):
     )
     monkeypatch.setattr(advice, "unit_of_annotation", lambda runs: "images")
     monkeypatch.setattr(advice, "worth", lambda s: [])
-    monkeypatch.setattr(advice, "gain", lambda s, arm, fewer, more: interval(*gains[fewer]))
+    monkeypatch.setattr(
+        advice,
+        "gain",
+        lambda s, arm, fewer, more: interval(*gains[fewer]),
+    )
     told = answers.how_many_labels(advice.how_many_labels(s))
     assert told.short == short and said in told.detail

@@ -242,7 +242,11 @@ def test_colours_go_to_confirmation_bias():
 
     steady = curve([0.5, 0.6, 0.7, 0.8], [0.3, 0.2, 0.1, 0.1])
     falls, rises = curve([0.5, 0.8, 0.7, 0.6], [0.1] * 4), curve([0.8] * 4, [0.3, 0.1, 0.2, 0.4])
-    lucky = curve([1.0, 0.6, 0.6, 0.6], [0.1] * 4, (0.001, 0.6, 0.7, 0.8))
+    lucky = curve(
+        [1.0, 0.6, 0.6, 0.6],
+        [0.1] * 4,
+        (0.001, 0.6, 0.7, 0.8),
+    )
     assert [round(pseudo_labels.confirmation(c), 6) for c in (steady, falls, rises, lucky)] == [
         0,
         0.2,
@@ -275,7 +279,12 @@ def test_page_tells_of_pseudo_labels_and_of_what_pre_training_cost(keys, tmp_pat
                 tmp_path / "runs", method="mean_teacher", labels=4, subset=seed, examples=False, subjects=2, metrics=("dice",),
                 name=f"{init}{seed}", config={"init": {"name": init}},
             )  # fmt: skip
-            write_log(run, keys, biased if init == "none" else lambda k, t: 0.5, range(10, 90, 10))
+            write_log(
+                run,
+                keys,
+                biased if init == "none" else lambda k, t: 0.5,
+                range(10, 90, 10),
+            )
             told = (
                 {"init": init, "total_steps": 900, "seconds_init": 600.0}
                 if init != "none"

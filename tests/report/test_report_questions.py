@@ -108,7 +108,11 @@ def all_facts():
         )
     worth = Worth("supervised (ratio 0.5)", 4, Equivalence(9.0, 5.5, 14.0, 4, 16), "", 1)
     yield SetLabels(worth, "supervised", GAIN, "dice", "images")
-    lost = dataclasses.replace(worth, equivalence=Equivalence(0.0, 0.0, 3.0, 4, 16), tested=-1)
+    lost = dataclasses.replace(
+        worth,
+        equivalence=Equivalence(0.0, 0.0, 3.0, 4, 16),
+        tested=-1,
+    )
     yield SetLabels(lost, "supervised", LOSS, "dice", "images")
     yield SetLabels(dataclasses.replace(worth, tested=0), "supervised", OPEN_GAIN, "dice", "images")
     yield Dose("SPADE images", Trend(GAIN, 0.01), 1, IMAGES, "dice")
@@ -131,7 +135,13 @@ def all_facts():
     share = Interval(0.1, 0.02, 0.3, 9, 3, 20)
     settings = tuple(OfSetting(arm, SCORE, share) for arm in PAIR)
     yield Worst(settings, 0.5, IMAGES, "dice", "1")
-    yield Worst((OfSetting(MT, Interval(40.1, 30, 50, 9, 3, 20)),), 0.5, IMAGES, "hd95", "mm")
+    yield Worst(
+        (OfSetting(MT, Interval(40.1, 30, 50, 9, 3, 20)),),
+        0.5,
+        IMAGES,
+        "hd95",
+        "mm",
+    )
     yield Lesions(settings, IMAGES)
     yield Healthy(tuple(OfSetting(arm, share) for arm in PAIR), IMAGES)
     groups = (Subgroup("site A", GAIN), Subgroup("site B", OPEN_GAIN))
@@ -160,7 +170,12 @@ def together_facts():
         (8, 8, 8),
         "dice",
     )
-    two = combined._replace(sets=2, mean=-0.03, low=-0.05, high=-0.01)
+    two = combined._replace(
+        sets=2,
+        mean=-0.03,
+        low=-0.05,
+        high=-0.01,
+    )
     yield Together(
         MT,
         "supervised",
@@ -270,7 +285,11 @@ def test_areas_are_corrected_for_all_settings(runs_of_three):
     """Catches the p of the setting that did best, as if it were the only one."""
     several = study(runs_of_three)
     fact = answers(several)["AllBudgets"]
-    _, p = ask.area_difference(several, fact.areas[0][0], "supervised")
+    _, p = ask.area_difference(
+        several,
+        fact.areas[0][0],
+        "supervised",
+    )
     assert fact.settings == 2
     assert fact.p >= p
 

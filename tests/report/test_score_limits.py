@@ -139,7 +139,14 @@ def test_shares_and_ranges_by_hand():
     assert parts.carriers == ("a",) and parts.carried == pytest.approx(0.8)
     assert parts.without == pytest.approx(-0.1 / 4)
     assert parts.mean_range == pytest.approx((-0.6 / 4, -0.1 / 4))
-    assert influence(np.zeros((1, 6)), ["a"], list("abcdef")) is None
+    assert (
+        influence(
+            np.zeros((1, 6)),
+            ["a"],
+            list("abcdef"),
+        )
+        is None
+    )
 
 
 def test_runs_of_an_earlier_policy_are_named(painted, tmp_path):

@@ -278,7 +278,11 @@ def all_limits():
     for clusters, kind in ((10, "subjects"), (4, "subjects"), (5, "groups"), (3, "groups")):
         yield design_limits.FewClusters(clusters, kind)
     yield external_masks.ExternalMasks(("nnU-Net",), (), ())
-    yield external_masks.ExternalMasks(("nnU-Net", "MONAI"), ("p1", "p2", "p3", "p4"), ("MONAI",))
+    yield external_masks.ExternalMasks(
+        ("nnU-Net", "MONAI"),
+        ("p1", "p2", "p3", "p4"),
+        ("MONAI",),
+    )
 
 
 def screen(answer):
