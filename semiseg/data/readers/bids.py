@@ -182,7 +182,7 @@ def _suffixes(
     counts = Counter(_suffix_of(path) for path in files)
     listed = ", ".join(f"{suffix}: {number}" for suffix, number in sorted(counts.items()))
     if given:
-        wanted = tuple(word.strip() for word in given.split(","))
+        wanted = tuple(_whole_suffix(word, counts) for word in _words(given))
         unknown = [word for word in wanted if word not in counts]
         if unknown:
             raise UserError(
@@ -205,6 +205,17 @@ def _suffixes(
         where=source,
         remedy="choose with --suffix; several, separated by commas, become channels",
     )
+
+
+def _whole_suffix(word: str, known: Container[str]) -> str:
+    """A suffix, with the ``w`` (weighted) that a user may have left out.
+
+    >>> _whole_suffix("T2star", {"T2starw"}), _whole_suffix("FLAIR", {"FLAIR"})
+    ('T2starw', 'FLAIR')
+    """
+    if word not in known and f"{word}w" in known:
+        return f"{word}w"
+    return word
 
 
 def _channels(
