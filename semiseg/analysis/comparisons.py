@@ -315,12 +315,12 @@ def _compare(cell: Cell, base: Cell, scored: Scored) -> _Member:
         p_wilcoxon,
         effect,
         runs=runs_used(groups),
-        lost=_lost(target_RS, reference_RS),
+        lost=lost_subjects(target_RS, reference_RS),
         by_subject=by_subject,
     )
     return _Member(comparison, spread(values_RS, design), p_permuted)
 
 
-def _lost(target_RS: np.ndarray, reference_RS: np.ndarray) -> int:
+def lost_subjects(target_RS: np.ndarray, reference_RS: np.ndarray) -> int:
     """Subjects that a row of one side has a score for, and the same row of the other has not."""
     return int((np.isnan(target_RS) != np.isnan(reference_RS)).any(0).sum())

@@ -31,7 +31,7 @@ class MarginTest(NamedTuple):
       mean: the difference, in the unit of the scores.
       low, high: its 90 % interval. Each end by itself is a one-sided limit of 95 %.
       margin: the largest loss that does not matter, positive.
-      p_noninferior: of "it is worse by the margin or more".
+      p_noninferior: of "it is worse by the margin or more"; NaN where it was not tested.
       p_equivalent: of "it differs by the margin or more, in either direction".
       level: of the one-sided tests, 0.05 unless asked otherwise.
     """
@@ -58,11 +58,13 @@ class MarginTest(NamedTuple):
     def verdict(self) -> Literal["equivalent", "not worse", "worse", "undecided"]:
         """What can be said of the difference beside the margin.
 
-        "worse" says that the loss is larger than the margin.
+        "worse" says that the loss is larger than the margin. What was not tested is "undecided".
 
         >>> MarginTest(0.0, -0.01, 0.01, 0.02, 0.002, 0.004, 0.05).verdict
         'equivalent'
         """
+        if np.isnan(self.p_noninferior):
+            return "undecided"
         if self.equivalent:
             return "equivalent"
         if self.noninferior:

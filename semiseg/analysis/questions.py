@@ -31,6 +31,7 @@ import numpy as np
 from semiseg.analysis import areas, data_sets, labels_needed, rates, surface
 from semiseg.analysis.arms import find_arms
 from semiseg.analysis.cells import Cell
+from semiseg.analysis.comparisons import lost_subjects
 from semiseg.analysis.curves import label_equivalence
 from semiseg.analysis.folds import cross_validated
 from semiseg.analysis.margins import MarginTest, margin_test
@@ -64,12 +65,23 @@ __all__ = [
 def as_good_as(s: Study, arm: str, other: str, labels: int, margin: float) -> MarginTest:
     """Whether a setting is as good as another one within a margin, chosen before the runs.
 
+    It is undecided, with p-values that are NaN, where a comparison has no verdict: where one side
+    lacks scores that the other has, and where the difference is one row of scores, so that its
+    interval is over subjects alone.
+
     Args:
       arm, other: names of the compared settings.
       labels: annotated subjects of both.
       margin: the largest loss that does not matter, positive, in the unit of the metric.
     """
-    return margin_test(*_difference(s, arm, other, labels), margin)
+    cells = (_cell(s, arm, labels), _cell(s, other, labels))
+    (target, reference), subset_R, _ = paired([cell.runs for cell in cells], *s.scored)
+    difference_RS = s.sign * (target - reference)
+    test = margin_test(difference_RS, subset_R, margin)
+    subjects_alone = spread(difference_RS, subset_R).n_runs == 1
+    if subjects_alone or lost_subjects(target, reference):
+        return test._replace(p_noninferior=np.nan, p_equivalent=np.nan)
+    return test
 
 
 def probability_better(

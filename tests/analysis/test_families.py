@@ -14,6 +14,7 @@ from semiseg.analysis.cluster_variance import Between
 from semiseg.analysis.declaration import Primary
 from semiseg.analysis.families import Difference, Family, family_test, likeness, outcome_of
 from semiseg.analysis.load import load_runs
+from semiseg.analysis.questions import as_good_as
 from semiseg.analysis.runs import Run, Runs
 from semiseg.analysis.scores import Scores
 from semiseg.analysis.statistics import Spread, spread
@@ -158,6 +159,10 @@ def test_masks_made_elsewhere_have_no_verdict_over_subjects_alone(subset):
     assert c.p_holm < 0.05 and c.difference.low > 0
     assert not c.significant and np.isnan(c.detectable)
     assert s.verdict(all_pairs(s, 4)[0]) == 0
+    for first, second in (("nnU-Net", "supervised"), ("supervised", "nnU-Net")):
+        test = as_good_as(s, first, second, 4, margin=0.01)
+        assert test.verdict == "undecided"
+        assert not test.noninferior and not test.equivalent
     assert "share no label subset or no seed" in " ".join(summary.cautions(s))
     assert "semiseg score --label-subset" in " ".join(summary.cautions(s))
     assert "in common: no verdict)" in summary.answer(s)[1]
@@ -203,28 +208,16 @@ def test_a_difference_that_lost_subjects_has_no_verdict():
     runs = []
     for subset in range(SUBSETS):
         sick = 0.9 + 0.001 * np.arange(10) + 0.001 * subset
-        runs.append(
-            run_of(
-                "supervised",
-                4,
-                subset,
-                0,
-                {"val": np.r_[sick, np.full(10, np.nan)]},
-            )
-        )
+        unscored = np.r_[sick, np.full(10, np.nan)]
+        runs.append(run_of("supervised", 4, subset, 0, {"val": unscored}))
         better = sick + 0.03 + 1e-4 * np.arange(10)
-        runs.append(
-            run_of(
-                "method",
-                4,
-                subset,
-                0,
-                {"val": np.r_[better, np.zeros(10)]},
-            )
-        )
-    (c,) = study(Runs(runs)).comparisons
+        scored_0 = np.r_[better, np.zeros(10)]
+        runs.append(run_of("method", 4, subset, 0, {"val": scored_0}))
+    s = study(Runs(runs))
+    (c,) = s.comparisons
     assert c.difference.mean == pytest.approx(0.03, abs=0.001) and c.p_holm < 0.05
     assert c.lost == 10 and not c.significant
+    assert as_good_as(s, "method", "supervised", 4, margin=0.01).verdict == "undecided"
 
 
 def test_a_declared_comparison_is_tested_by_itself_and_gates_the_others():
