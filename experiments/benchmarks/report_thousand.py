@@ -5,7 +5,8 @@ Command: python experiments/benchmarks/report_thousand.py
 (a minute; exit 1 above --goal)
 One tiny run is trained on the built-in nuclei set and scored on validation and test images, then
 copied: each copy is another cell of 5 methods × 8 budgets × 5 label subsets × 5 seeds, with its own
-configuration, a log of 600 steps, and its own scores, all of them moved by what its cell is worth.
+configuration, the annotated subjects of its label subset, a log of 600 steps, and its own scores,
+all of them moved by what its cell is worth.
 The files are as large as those of the label-efficiency experiment, and so is the work.
 """
 
@@ -123,9 +124,15 @@ def train(folder: Path) -> Path:
 def copies(source: Path, out: Path, count: int) -> None:
     """``count`` run folders, as the trainer writes them."""
     from semiseg import config
+    from semiseg.data import splits, store
 
     tree = yaml.safe_load((source / "config.yaml").read_text())
     summary = json.loads((source / "summary.json").read_text())
+    info = store.info("nuclei", tree["root"])
+    training = store.read_split("nuclei", "train", tree["root"])
+    annotated = {}
+    for place in itertools.product(BUDGETS, SUBSETS):
+        annotated[place] = splits.labelled_subjects(info, training, *place)
     with (source / "per_subject.csv").open(newline="") as file:
         head, *rows = csv.reader(file)
     of = {
@@ -166,6 +173,7 @@ def copies(source: Path, out: Path, count: int) -> None:
         named = {
             "run": folder.name,
             "subjects_labelled": labels,
+            "labelled_subjects": annotated[labels, subset],
             "images_labelled": labels,
             "steps": STEPS,
             "seconds_train": 20.0 + rng.random(),
