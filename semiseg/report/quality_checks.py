@@ -130,16 +130,27 @@ def check_of(name: str) -> Check:
     return CHECKS.get(name, Check(name.replace("_", " "), "", TIMES))
 
 
-def verdict(cards: Sequence[Card], generated: int, affected: Sequence[str] = ()) -> str:
+def verdict(
+    cards: Sequence[Card], generated: int, affected: Sequence[str] = (), unread: int = 0
+) -> str:
     """What the quality reports say; "" where no set is ``generated``.
 
     Args:
       cards: of the sets that have one.
       generated: sets that a generator painted.
       affected: the compared settings that learnt from a rejected set, in words.
+      unread: of ``generated``, those that cannot be read on this machine.
+
+    >>> verdict([], generated=2, unread=2)[:47]
+    'The quality reports of these sets lie with them'
     """
     if not generated:
         return ""
+    if not cards and unread:
+        return (
+            "The quality reports of these sets lie with them, where this machine cannot read them, "
+            "so it is not known whether they are fit for use."
+        )
     if not cards:
         return (
             "These sets have no quality report, so it is not known whether they are fit for use; "

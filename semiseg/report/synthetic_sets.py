@@ -44,13 +44,16 @@ def section(s: Study) -> dict[str, Any]:
     cards = _cards(folders)
     names = list(cards)[:MOST_CARDS]
     rejected = [name for name, card in cards.items() if not card["passed"]]
-    generated = sum(run.source not in CONTROLS for run in used.values())
+    generated = [name for name, run in used.items() if run.source not in CONTROLS]
+    unread = [name for name in generated if name not in folders]
     return {
         "kinds": _kinds(used, folders),
         "missing": len(used) - len(folders),
         "columns": _heads([used[name] for name in names]),
         "rows": check_rows([cards[name] for name in names]),
-        "verdict": verdict(list(cards.values()), generated, _affected(s, rejected)),
+        "verdict": verdict(
+            list(cards.values()), len(generated), _affected(s, rejected), len(unread)
+        ),
         "advice": advice(s.data, len(rejected), _steps([folders[name] for name in rejected])),
     }
 
@@ -251,7 +254,7 @@ def _flag_text(value: Any) -> str:
 
 
 def _folder(name: str, run: Run) -> Path | None:
-    """Where a set is stored; None where it is not on this machine, or damaged."""
+    """Where a set is stored; None where this machine has none, a damaged or an old one."""
     from semiseg.data import store
 
     try:

@@ -468,6 +468,22 @@ def test_a_damaged_quality_report_counts_as_none(content, tmp_path):
     assert synthetic_sets._steps(list(folders.values())) == [7]
 
 
+def test_sets_of_another_machine_are_not_said_to_lack_a_quality_report(tmp_path, monkeypatch):
+    """Catches "these sets have no quality report" of sets that the page could not read."""
+    from semiseg.report import synthetic_sets
+
+    for ratio in (0.0, 0.5):
+        config = {"synthetic": "made-spade-00000000000"}
+        write_run(tmp_path, labels=8, ratio=ratio, config=config, name=f"r{ratio}")
+    mixes = study(load_runs(tmp_path))
+    elsewhere = synthetic_sets.section(mixes)
+    assert elsewhere["missing"] == 1
+    assert "where this machine cannot read them" in elsewhere["verdict"]
+    monkeypatch.setattr(synthetic_sets, "_folder", lambda name, run: tmp_path)
+    monkeypatch.setattr(synthetic_sets, "_kinds", lambda used, folders: [])
+    assert "have no quality report" in synthetic_sets.section(mixes)["verdict"]
+
+
 def test_synthetic_data_have_a_part_of_their_own(tmp_path, monkeypatch):
     """The curve is of real data, the mixes stand beside their controls, the sets are shown and
     judged in words.
