@@ -209,7 +209,11 @@ def components_of(design: Design) -> np.ndarray:
     arms = fitted_BA.shape[1]
     if "×" in unlike:
         alike_B = np.sqrt((fitted_BA**2).mean(1))[budgets]
-        components = np.repeat(alike_B[None], design.methods + 1, 0)
+        components = np.repeat(
+            alike_B[None],
+            design.methods + 1,
+            0,
+        )
         if unlike.startswith("baseline"):
             components[0] *= 2.5
         else:
@@ -222,7 +226,8 @@ def components_of(design: Design) -> np.ndarray:
 def _gaussian(rng: np.random.Generator, design: Design, families: int) -> np.ndarray:
     sd = components_of(design)[..., None, None]
     subset, seed, subject, crossed, residual = np.moveaxis(sd, 2, 0)
-    of_seed = _draw(rng, (families, *sd.shape[:2], design.subsets, 1))
+    shape = (families, *sd.shape[:2], design.subsets, 1)
+    of_seed = _draw(rng, shape)
     of_seed = of_seed / sqrt(design.seeds)
     result = _of_subsets(rng, design, families) * subset + of_seed * seed
     result = result + _of_subjects(rng, design, families) * subject
@@ -264,7 +269,11 @@ def _variance(effects: Effects) -> float:
 
 def _of_baseline_first(design: Design, baseline: float, methods: float) -> np.ndarray:
     """``(K + 1, 1, 1, 1, 1)`` a value of each setting."""
-    values = np.full(design.methods + 1, methods, dtype=np.float32)
+    values = np.full(
+        design.methods + 1,
+        methods,
+        dtype=np.float32,
+    )
     values[0] = baseline
     return values[:, None, None, None, None]
 

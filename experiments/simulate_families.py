@@ -86,13 +86,19 @@ PAIRS = ((3, 1), (4, 3), (8, 3))
 
 def designs() -> list[Design]:
     """All rows of the table, but for their rules."""
-    families = [*_gaussian(), *_all_pairs(), *_skewed(), *_look_alikes_and_small_pools()]
+    families = [
+        *_gaussian(),
+        *_all_pairs(),
+        *_skewed(),
+        *_look_alikes_and_small_pools(),
+    ]
     return [*families, *_declared(families)]
 
 
 def _declared(families: list[Design]) -> list[Design]:
     """The first comparison of each family by itself, where it is not among them."""
-    alone = [d._replace(compared="one baseline", methods=1, budgets=1) for d in families]
+    one = {"compared": "one baseline", "methods": 1, "budgets": 1}
+    alone = [d._replace(**one) for d in families]
     return [d for d in dict.fromkeys(alone) if d not in families]
 
 
@@ -103,7 +109,12 @@ def _gaussian() -> Iterator[Design]:
                 yield Design(study, "one baseline", *size, *runs)
         for unlike, study in itertools.product(("baseline 2.5 ×", "one method 3 ×"), STUDIES):
             for runs in UNLIKE:
-                yield Design(f"{study}, {unlike}", "one baseline", *size, *runs)
+                yield Design(
+                    f"{study}, {unlike}",
+                    "one baseline",
+                    *size,
+                    *runs,
+                )
     for size, study in itertools.product(((1, 1), (1, 3), (3, 3)), STUDIES):
         for runs in REAL:
             yield Design(study, "one baseline", *size, *runs)

@@ -360,7 +360,11 @@ def rows(count: int) -> Iterator[dict[str, object]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tables", type=int, default=1000)
-    parser.add_argument("--out", type=Path, default=HERE / "results" / "interval_rules.csv")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=HERE / "results" / "interval_rules.csv",
+    )
     args = parser.parse_args()
     began = time.monotonic()
     with args.out.open("w", newline="") as file:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import functools
+import itertools
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -73,11 +74,17 @@ def score_tables() -> Iterator[Table]:
     }
     for name, (page, heading, first, split) in pages.items():
         s = studied(name, split)
-        cells = {(arm,): {str(n): interval(s, arm, n) for n in s.budgets} for arm in s.arms}
+        cells: Cells = {}
+        for arm, n in itertools.product(s.arms, s.budgets):
+            row = cells.setdefault((arm,), {})
+            row[str(n)] = interval(s, arm, n)
         yield Table(f"docs/results/{page}", heading, first, cells)
     s = studied("demo")
-    cells = {(str(n),): {arm: interval(s, arm, n) for arm in s.arms} for n in s.budgets}
-    yield Table("docs/results/demo.md", "# ", "annotated images", cells)
+    by_budget: Cells = {}
+    for n, arm in itertools.product(s.budgets, s.arms):
+        row = by_budget.setdefault((str(n),), {})
+        row[arm] = interval(s, arm, n)
+    yield Table("docs/results/demo.md", "# ", "annotated images", by_budget)
 
 
 def acdc_first_table() -> Table:
@@ -178,10 +185,10 @@ def carrier_tables() -> Iterator[Table]:
 
 def carried(s: Study, c: Comparison, subsets: str) -> dict[str, str]:
     """The gain on these label subsets, and what of it is without the two patients."""
-    groups = [
-        [run for run in s.cells[arm, c.labels].runs if str(run.label_subset) in subsets]
-        for arm in (c.arm, c.baseline)
-    ]
+    groups = []
+    for arm in (c.arm, c.baseline):
+        runs = s.cells[arm, c.labels].runs
+        groups.append([run for run in runs if str(run.label_subset) in subsets])
     subjects, _ = compared_scores([*groups[0], *groups[1]], *s.scored)
     (target_RS, reference_RS), design, _ = paired([Runs(group) for group in groups], *s.scored)
     gain_RS = target_RS - reference_RS
@@ -189,10 +196,11 @@ def carried(s: Study, c: Comparison, subsets: str) -> dict[str, str]:
     rest_RS = gain_RS[:, others_S]
     design_of_rest = design.of(np.ones(len(gain_RS), bool), others_S)
     gain_S = subject_means(gain_RS, design)
+    share = gain_S[~others_S].sum() / gain_S.sum()
     return {
         "against supervised": interval_text(mean_interval(gain_RS, design), signed=True),
         "p": p_value(test_alone(gain_RS, design)),
-        "share of 082 and 087": f"{gain_S[~others_S].sum() / gain_S.sum():.0%}".replace("%", " %"),
+        "share of 082 and 087": f"{100 * share:.0f} %",
         "without them": interval_text(mean_interval(rest_RS, design_of_rest), signed=True),
         "p#2": p_value(test_alone(rest_RS, design_of_rest)),
     }

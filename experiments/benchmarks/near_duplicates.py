@@ -93,7 +93,11 @@ def as_bytes(image: np.ndarray) -> np.ndarray:
 
 def jpeg(image: np.ndarray) -> np.ndarray:
     buffer = io.BytesIO()
-    Image.fromarray(as_bytes(image)).save(buffer, "JPEG", quality=30)
+    Image.fromarray(as_bytes(image)).save(
+        buffer,
+        "JPEG",
+        quality=30,
+    )
     return np.asarray(Image.open(buffer))
 
 
@@ -199,7 +203,8 @@ def measured(name: str, folder: Path) -> Iterator[dict[str, object]]:
 
 
 def random_descriptions(rng: np.random.Generator, count: int) -> np.ndarray:
-    return rng.integers(-127, 127, (count, 16, 16)).astype(np.int8)
+    numbers = rng.integers(-127, 127, (count, 16, 16))
+    return numbers.astype(np.int8)
 
 
 def timed() -> Iterator[dict[str, object]]:
@@ -208,7 +213,12 @@ def timed() -> Iterator[dict[str, object]]:
     Every 200th of the test split is a turned copy of one of the training split.
     """
     rng = np.random.default_rng(0)
-    image = rng.integers(0, 255, (256, 256, 1), dtype=np.uint8)
+    image = rng.integers(
+        0,
+        255,
+        (256, 256, 1),
+        dtype=np.uint8,
+    )
     seen = Collector()
     seen.add("train", Case("", "", image, None, (1.0, 1.0), ""))  # loads what it needs
     began = time.process_time()
@@ -224,7 +234,11 @@ def timed() -> Iterator[dict[str, object]]:
     found = near_duplicates.pairs(test, train)
     for first, second in ((val, train), (test, val)):
         near_duplicates.pairs(first, second)
-    row = {"set": "random", "images": TRAIN + VAL + TEST, "pair": "searched"}
+    row = {
+        "set": "random",
+        "images": TRAIN + VAL + TEST,
+        "pair": "searched",
+    }
     seconds = time.process_time() - began
     yield row | {"found": len(found) / (TEST // EVERY), "seconds": seconds}
 
