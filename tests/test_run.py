@@ -345,6 +345,7 @@ def test_training_code_does_not_know_the_test_split():
         "data/embedded.py",
         "data/array_records.py",
         "data/wall.py",
+        "data/readers/tfds_set.py",  # a source that is not imported yet
         "runner/score_split.py",
         "runner/execute.py",
         "runner/external.py",
@@ -410,7 +411,14 @@ def test_data_imported_anew_are_refused(tmp_path, tiny, tiny_folder, capsys):
     out = tmp_path / "run"
     semiseg.run(trial, out, progress=False)
     importing.import_set(
-        "folder", loose, "own", root=tmp_path / "root", progress=False, overwrite=True, seed=3
+        "folder",
+        loose,
+        "own",
+        root=tmp_path / "root",
+        progress=False,
+        overwrite=True,
+        resplit=True,
+        seed=3,
     )
     assert main(["evaluate", str(out), "--split", "test"]) == 2
     assert "imported again" in capsys.readouterr().err

@@ -60,7 +60,9 @@ class Import:
     root: Path | None = None
     """Where data sets live; default: SEMISEG_DATA, else the user's cache folder."""
     overwrite: bool = False
-    """Replace a data set of this name; its test ledger stays."""
+    """Replace a data set of this name; its test ledger stays, as do its val and test subjects …"""
+    resplit: bool = False
+    """… unless the splits are taken anew, which the ledger says: stated as they are, else drawn."""
     allow_near_duplicates: bool = False
     """Accept images that look alike in two splits (the set records it); equal ones are refused."""
     reader: ReaderOptions = dataclasses.field(default_factory=_no_options)
@@ -136,6 +138,7 @@ def run_import(args: Import) -> int:
         overwrite=args.overwrite,
         say=_note,
         allow_near_duplicates=args.allow_near_duplicates,
+        resplit=args.resplit,
         **dataclasses.asdict(args.reader),
     )
     numbers = [
@@ -293,7 +296,7 @@ def switches() -> list[str]:
     """Flags that may stand alone, those of the readers among them."""
     options = readers.all_options()
     names = [f"--{name.replace('_', '-')}" for name in options if options[name].kind is bool]
-    return ["--overwrite", "--allow-near-duplicates", *names]
+    return ["--overwrite", "--resplit", "--allow-near-duplicates", *names]
 
 
 def _with_value(argv: list[str]) -> list[str]:

@@ -10,9 +10,11 @@ from pathlib import Path
 from semiseg.data import subjects_csv
 from semiseg.data.scan_files import ScanFiles
 from semiseg.data.source import first_line
+from semiseg.data.splits import Placement
 from semiseg.errors import UserError
 
 PARTICIPANTS = "participants.tsv"
+IN_PARTICIPANTS = Placement(f"stated in {PARTICIPANTS}")
 ABSENT = ("", "n/a", "N/A", "nan")
 _SESSION = re.compile(r"(?P<person>sub-.+?)(?:ses|session|visit|scan|timepoint|tp)\d+", re.I)
 _EXAMPLES = 3
@@ -103,4 +105,7 @@ def _lines(path: Path) -> list[dict[str, str]]:
 def in_stated_splits(scans: Sequence[ScanFiles], columns: subjects_csv.Columns) -> list[ScanFiles]:
     """Scans in the splits of a column ``split`` of the table, which is taken out of it."""
     split_of = {subject: values.pop("split", "") for subject, values in columns.items()}
-    return [scan._replace(split=split_of.get(scan.subject, "")) for scan in scans]
+    return [
+        scan._replace(split=split_of.get(scan.subject, ""), placement=IN_PARTICIPANTS)
+        for scan in scans
+    ]

@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,14 @@ import numpy as np
 from semiseg.data import (
     array_records,
     data_card,
+    earlier_splits,
     fingerprints,
     guard,
     provenance,
     readers,
     resemblance,
     set_folder,
+    splits_csv,
     store,
     subjects_csv,
     wall,
@@ -45,12 +47,14 @@ def import_set(
     overwrite: bool = False,
     say: Callable[[str], None] | None = None,
     allow_near_duplicates: bool = False,
+    resplit: bool = False,
     **options: Any,
 ) -> StoreInfo:
     """Read files and store them as a data set.
 
     The set is built in a hidden folder beside its place and renamed at the end: it is there whole
-    or not at all. A set that is replaced hands on its ledger; what is no set is not replaced.
+    or not at all. A set that is replaced hands on its ledger and its splits, see
+    :mod:`semiseg.data.earlier_splits`; what is no set is not replaced.
 
     Args:
       format: of the files, see :data:`semiseg.data.readers.READERS`.
@@ -58,9 +62,10 @@ def import_set(
       name, root: of the set.
       progress: show a progress bar.
       overwrite: replace a set of this name.
-      say: receives one line for each thing that the reader assumed, and for each two subjects of a
-        split that share an image.
+      say: receives one line for each thing that the reader assumed, for each two subjects of a
+        split that share an image, and for what is new since the earlier import.
       allow_near_duplicates: accept images that look alike in two splits; the set records it.
+      resplit: take the splits anew, whatever those of the set were that is replaced.
       **options: of the reader.
 
     Raises:
@@ -75,12 +80,19 @@ def import_set(
     set_folder.check_place(place, overwrite)
     files = readers.read(format, source, progress=progress, **options)
     _refuse_problems(files.problems)
-    for note in files.notes:
+    origin = provenance.of_pairs(Path(source).expanduser())
+    earlier: dict[str, splits_csv.Row] = {}
+    if origin is None and not resplit:
+        earlier = splits_csv.read(place)
+    if place.exists() and not earlier and not resplit and say is not None and origin is None:
+        say(f"{name}: the set that is replaced says nothing of its splits, so they are taken anew")
+    kept = earlier_splits.keep(files, earlier, name)
+    files = kept.source
+    for note in (*files.notes, *kept.notes):
         if say is not None:
             say(note)
     flags = options | {"allow_near_duplicates": allow_near_duplicates or None}
     command = data_card.command(format, source, name, flags)
-    origin = provenance.of_pairs(Path(source).expanduser())
     before = guard.stored_images(name, root)
     with _building(place, overwrite) as folder:
         records = _write_records(files, folder, progress)
@@ -95,6 +107,7 @@ def import_set(
         if alike:
             resemblance.write(folder / resemblance.FILE, alike)
         subjects_csv.write_columns(folder, files.subjects)
+        splits_csv.write(folder, records.rows(kept.reasons))
         if origin is not None:
             provenance.write(folder / provenance.FILE, origin)
         card = data_card.card(name, facts, records.counts, command)
@@ -201,6 +214,8 @@ class _Records:
       dtypes: of the images so far.
       counts: split → pixels of train and val, for the data card.
       seen: fingerprints of the images so far.
+      split_of: subject → split, so far.
+      annotated: subjects with a label so far.
     """
 
     def __init__(self, files: Source, folder: Path, progress: bool):
@@ -214,6 +229,8 @@ class _Records:
         self.dtypes: set[str] = set()
         self.counts = {split: PixelCounts() for split in self.splits if split != "test"}
         self.seen = fingerprints.Collector()
+        self.split_of: dict[str, str] = {}
+        self.annotated: set[str] = set()
         self._digest = hashlib.sha256()
         self._numbers: dict[str, dict[str, int]] = {}
 
@@ -230,11 +247,13 @@ class _Records:
             images += 1 if case.image.ndim == 3 else len(case.image)
             volumes.add(case.volume)
             subjects.add(case.subject)
+            self.split_of[case.subject] = split
             if case.label is not None:
                 annotated.add(case.subject)
             if split in self.counts:
                 self.counts[split].add(case)
             yield case
+        self.annotated |= annotated
         self._numbers[split] = {
             "records": len(self.splits[split]),
             "images": images,
@@ -270,6 +289,17 @@ class _Records:
         self._digest.update(case.image.data)
         if case.label is not None:
             self._digest.update(case.label.data)
+
+    def rows(self, reasons: Mapping[str, str]) -> dict[str, splits_csv.Row]:
+        """Subject → what ``splits.csv`` says of it, once the records are written.
+
+        Args:
+          reasons: subject → why it is in its split.
+        """
+        return {
+            subject: splits_csv.Row(split, subject in self.annotated, reasons[subject])
+            for subject, split in self.split_of.items()
+        }
 
     def facts(self) -> dict[str, Any]:
         """The fields of StoreInfo that the records determine, once they are written."""

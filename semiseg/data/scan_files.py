@@ -18,6 +18,7 @@ from semiseg.data import splits as splitting
 from semiseg.data import subject_names, subjects_csv
 from semiseg.data.images import is_image, stem_of
 from semiseg.data.source import SPLITS
+from semiseg.data.splits import ALL_TRAIN, IN_TABLE, STATED, Placement
 from semiseg.errors import UserError
 
 FRACTIONS = {"train": 0.7, "val": 0.1, "test": 0.2}
@@ -49,6 +50,7 @@ class ScanFiles(NamedTuple):
       labels: one file, or one a class; empty where nobody annotated the scan.
       subject, group: as in :class:`semiseg.types.Case`.
       split: "" where the layout does not state it.
+      placement: why it is in its split.
     """
 
     name: str
@@ -57,6 +59,7 @@ class ScanFiles(NamedTuple):
     subject: str = ""
     group: str = ""
     split: str = ""
+    placement: Placement = STATED
 
 
 class Labelling(Protocol):
@@ -204,11 +207,10 @@ def _with_row(scan: ScanFiles, row: subjects_csv.Row | None) -> ScanFiles:
     """A scan with what the table says of it."""
     if row is None:
         return scan._replace(subject=scan.name)
-    return scan._replace(
-        subject=row.subject or scan.name,
-        group=row.group or scan.group,
-        split=row.split or scan.split,
-    )
+    scan = scan._replace(subject=row.subject or scan.name, group=row.group or scan.group)
+    if row.split:
+        return scan._replace(split=row.split, placement=IN_TABLE)
+    return scan
 
 
 # ------------------------------------------------------------------ splits
@@ -237,7 +239,7 @@ def draw(
     if splits not in ("", "train"):
         raise UserError("must be train, or left out", where=f"--splits {splits}")
     if splits:
-        return [scan._replace(split=splits) for scan in scans]
+        return [scan._replace(split=splits, placement=ALL_TRAIN) for scan in scans]
     stated = {scan.split for scan in scans}
     fractions = {split: share for split, share in FRACTIONS.items() if split not in stated}
     undecided = [scan for scan in scans if not scan.split]
@@ -257,7 +259,15 @@ def draw(
         )
         return [scan._replace(split=scan.split or "train") for scan in scans]
     split_of = dict.fromkeys(groups, "train") | splitting.assign(drawn, fractions, seed)
-    return [scan._replace(split=scan.split or split_of[scan.subject]) for scan in scans]
+    placements = dict.fromkeys(groups, splitting.unannotated(fractions, seed))
+    placements |= dict.fromkeys(drawn, splitting.drawn(fractions, seed))
+    placed: list[ScanFiles] = []
+    for scan in scans:
+        if not scan.split:
+            split = split_of[scan.subject]
+            scan = scan._replace(split=split, placement=placements[scan.subject])
+        placed.append(scan)
+    return placed
 
 
 def check_splits(source: Path, scans: Iterable[ScanFiles], problems: list[str]) -> None:

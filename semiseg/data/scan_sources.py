@@ -127,6 +127,7 @@ def _ref(scan: ScanFiles, pixels: functools.partial[Pixels]) -> CaseRef:
         pixels,
         group=scan.group,
         label_path=label_path,
+        placement=scan.placement,
     )
 
 

@@ -36,6 +36,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple, TypeVar
 
 import numpy as np
 
+from semiseg.data.splits import STATED, Placement
 from semiseg.errors import UserError
 
 if TYPE_CHECKING:
@@ -75,6 +76,7 @@ class CaseRef:
       path: of the image file, for messages.
       pixels: reads the files.
       label_path: of the label file, for messages; "" where there is none.
+      placement: why it is in its split.
     """
 
     subject: str
@@ -85,6 +87,7 @@ class CaseRef:
     index: int = 0
     group: str = ""
     label_path: str = ""
+    placement: Placement = STATED
 
     def load(self) -> Case:
         """Read the files.
@@ -141,6 +144,7 @@ class Source:
       subjects: subject → column → value: what is known of them beside images and groups (site,
         scanner …); scores are shown by it.
       channel_names: of the images, where the layout names them.
+      spare: cases without a label of subjects in val or test, which no split has.
     """
 
     classes: tuple[str, ...]
@@ -154,6 +158,7 @@ class Source:
     allowed: dict[str, int] = dataclasses.field(default_factory=dict)
     subjects: dict[str, dict[str, str]] = dataclasses.field(default_factory=dict)
     channel_names: tuple[str, ...] = ()
+    spare: tuple[CaseRef, ...] = ()
 
 
 class Option(NamedTuple):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from semiseg.errors import UserError
 
@@ -91,6 +91,52 @@ def _annotated_elsewhere(info: StoreInfo) -> str:
 
 
 # ------------------------------------------------------------------ splits
+class Placement(NamedTuple):
+    """Why a case is in its split.
+
+    Attributes:
+      reason: in words, for ``splits.csv``.
+      fractions: split → share, of the draw that placed the case; None where its split is stated.
+        Cases of a draw that nobody annotated have them too, though they are not drawn.
+      seed: of the draw.
+      stratum: see :func:`assign`.
+    """
+
+    reason: str
+    fractions: Mapping[str, float] | None = None
+    seed: int = 0
+    stratum: str = ""
+
+    @property
+    def is_drawn(self) -> bool:
+        """Whether chance placed it."""
+        return self.fractions is not None and self.reason != UNANNOTATED
+
+
+UNANNOTATED = "in train without annotation"
+STATED = Placement("stated by the files")
+ALL_TRAIN = Placement("stated by --splits train")
+IN_TABLE = Placement("stated in subjects.csv")
+IN_FOLDER = Placement("stated by its folder")
+IN_LIST = Placement("stated by a list of the data set")
+
+
+def drawn(fractions: Mapping[str, float], seed: int, stratum: str = "") -> Placement:
+    """The placement of a case that was drawn.
+
+    >>> drawn({"train": 0.8, "val": 0.2}, 3).reason
+    'drawn at random with seed 3'
+    """
+    return Placement(f"drawn at random with seed {seed}", fractions, seed, stratum)
+
+
+def unannotated(fractions: Mapping[str, float], seed: int) -> Placement:
+    """The placement of a case that a draw left in train because nobody annotated it, or another
+    member of its group.
+    """
+    return Placement(UNANNOTATED, fractions, seed)
+
+
 Unit = tuple[str, str]
 """What goes into a split as a whole: ``("group", name)``, or ``("subject", name)`` where a subject
 has no group.
@@ -102,6 +148,7 @@ def assign(
     fractions: Mapping[str, float],
     seed: int = 0,
     strata: Mapping[str, str] | None = None,
+    placed: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
     """Put whole groups of subjects into splits, close to ``fractions`` of the subjects within every
     stratum.
@@ -113,6 +160,7 @@ def assign(
       seed: moves groups of one size between splits.
       strata: subject → stratum (a stain, a scanner) that each split should hold; one stratum where
         None. A group that spans strata counts for the first of its sorted subjects.
+      placed: subject → split of those that stay where they are, and count in the fractions.
 
     Returns:
       subject → split. A stratum of at least as many groups as splits has a group in every split.
@@ -125,6 +173,8 @@ def assign(
     ['test', 'test', 'train', 'train', 'train']
     >>> assign({"a": "g", "b": "g", "c": ""}, {"train": 0.6, "test": 0.4})
     {'a': 'train', 'b': 'train', 'c': 'test'}
+    >>> assign({"new": ""}, {"train": 0.5, "test": 0.5}, placed={"a": "test"})
+    {'new': 'train'}
     """
     members: dict[Unit, list[str]] = defaultdict(list)
     for subject in sorted(groups):
@@ -135,25 +185,37 @@ def assign(
     for unit, subjects in members.items():
         stratum = strata[subjects[0]] if strata else ""
         by_stratum[stratum].append(unit)
+    present: dict[str, Counter[str]] = defaultdict(Counter)
+    for subject, split in (placed or {}).items():
+        present[strata[subject] if strata else ""][split] += 1
     split_of: dict[str, str] = {}
     for stratum in sorted(by_stratum):
         sizes = {unit: len(members[unit]) for unit in by_stratum[stratum]}
         queue = sorted(sizes, key=lambda unit: (-sizes[unit], _rank(seed, *unit)))
-        for unit, split in zip(queue, _fill([sizes[u] for u in queue], fractions), strict=True):
+        chosen = _fill([sizes[unit] for unit in queue], fractions, present[stratum])
+        for unit, split in zip(queue, chosen, strict=True):
             split_of.update(dict.fromkeys(members[unit], split))
     return split_of
 
 
-def _fill(sizes: Sequence[int], fractions: Mapping[str, float]) -> list[str]:
+def _fill(
+    sizes: Sequence[int], fractions: Mapping[str, float], present: Mapping[str, int]
+) -> list[str]:
     """The split of each unit: the one that lacks most; the last units go to empty splits.
 
-    >>> _fill([3, 1, 1], {"train": 0.6, "val": 0.2, "test": 0.2})
+    ``present`` says how many subjects each split has already.
+
+    >>> _fill([3, 1, 1], {"train": 0.6, "val": 0.2, "test": 0.2}, {})
     ['train', 'val', 'test']
     """
     total = sum(fractions.values())
-    size = sum(sizes)
-    lacks = {split: size * share / total for split, share in fractions.items() if share > 0}
-    count: Counter[str] = Counter()
+    size = sum(sizes) + sum(present.get(split, 0) for split in fractions)
+    lacks = {
+        split: size * share / total - present.get(split, 0)
+        for split, share in fractions.items()
+        if share > 0
+    }
+    count: Counter[str] = Counter(present)
     chosen: list[str] = []
     for i, members in enumerate(sizes):
         candidates = list(lacks)

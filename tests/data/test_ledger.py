@@ -141,12 +141,9 @@ def test_moved_splits_are_written_down(stores, tmp_path):
     moved = write_source(
         tmp_path / "moved", (("train", range(4, 10)), ("val", range(2)), ("test", (2, 3, 10, 11)))
     )
-    messages = bring(
-        moved,
-        "own",
-        stores,
-        overwrite=True,
-    )
+    with pytest.raises(UserError, match="--resplit"):
+        bring(moved, "own", stores, overwrite=True)
+    messages = bring(moved, "own", stores, overwrite=True, resplit=True)
     line = store.ledger("own", stores)[-1]
     assert line["event"] == "import"
     assert line["before"]["subjects"] == ["p10", "p11", "p8", "p9"]

@@ -60,6 +60,20 @@ class Scan(NamedTuple):
     structures: tuple[Structure, ...]
 
 
+class Placed(NamedTuple):
+    """Scans in splits.
+
+    Attributes:
+      splits: split → cases.
+      spare: those without annotation of patients of val and test.
+      rows: of subjects.csv.
+    """
+
+    splits: dict[str, list[CaseRef]]
+    spare: list[CaseRef]
+    rows: dict[str, subjects_csv.Row]
+
+
 def read(
     source: Path,
     *,
@@ -105,19 +119,25 @@ def read(
     plane, reason = acquisition_plane(stack.grid for stack in stacks.values())
     notes.append(f"{source}: slices are {plane}: {reason}")
     rules = Rules(plane, overlap, min_slices)
-    splits, rows = _splits(source, scans, rules, seed, problems, notes)
+    placed = _splits(source, scans, rules, seed, problems)
+    if placed.spare:
+        notes.append(
+            f"{source}: left out scans without annotation of patients of val and test: "
+            f"{len(placed.spare)}"
+        )
     if not problems:
-        problems += split_problems(splits)
+        problems += split_problems(placed.splits)
     return Source(
         classes=chosen.names,
         unit="mm",
         license=license or "not stated",
         citation=citation or "not stated",
-        splits=splits,
+        splits=placed.splits,
         problems=tuple(problems),
         notes=tuple(notes),
-        subjects=subjects_csv.columns_of(rows),
+        subjects=subjects_csv.columns_of(placed.rows),
         channel_names=_channel_names(every),
+        spare=tuple(placed.spare),
     )
 
 
@@ -274,32 +294,29 @@ def _splits(
     rules: Rules,
     seed: int,
     problems: list[str],
-    notes: list[str],
-) -> tuple[dict[str, list[CaseRef]], dict[str, subjects_csv.Row]]:
-    """Split → scans: as subjects.csv says, else drawn among annotated patients."""
+) -> Placed:
+    """Scans in splits: as subjects.csv says, else drawn among annotated patients."""
     table = source / subjects_csv.FILE
     images = {scan.name: scan.series.folder for scan in scans}
     rows = subjects_csv.read(table, images, problems)
     if any(row.split for row in rows.values()):
         problems += subjects_csv.split_problems(table, rows)
         split_of = {name: row.split for name, row in rows.items()}
+        placements = dict.fromkeys(split_of, splitting.IN_TABLE)
     else:
-        split_of = _drawn(source, scans, rows, seed, problems)
+        split_of, placements = _drawn(source, scans, rows, seed, problems)
     splits: dict[str, list[CaseRef]] = {split: [] for split in SPLITS}
-    bare = 0
+    spare: list[CaseRef] = []
     for scan in scans:
         split = split_of.get(scan.name, "")
         if split not in SPLITS:
             continue
+        case = _case(scan, rows.get(scan.name), rules, placements[scan.name])
         if split != "train" and not scan.structures:
-            bare += 1
-            continue
-        splits[split].append(_case(scan, rows.get(scan.name), rules))
-    if bare:
-        notes.append(
-            f"{source}: left out scans without annotation of patients of val and test: {bare}"
-        )
-    return splits, rows
+            spare.append(case)
+        else:
+            splits[split].append(case)
+    return Placed(splits, spare, rows)
 
 
 def _drawn(
@@ -308,8 +325,8 @@ def _drawn(
     rows: Mapping[str, subjects_csv.Row],
     seed: int,
     problems: list[str],
-) -> dict[str, str]:
-    """Scan → split. Patients without annotation are in train."""
+) -> tuple[dict[str, str], dict[str, splitting.Placement]]:
+    """Scan → split, and why. Patients without annotation are in train."""
     groups: dict[str, str] = {}
     for scan in scans:
         row = rows.get(scan.name)
@@ -323,7 +340,12 @@ def _drawn(
             f"same: --subjects-are-folders)"
         )
     split_of = dict.fromkeys(groups, "train") | splitting.assign(drawn, FRACTIONS, seed)
-    return {scan.name: split_of[_subject(scan, rows.get(scan.name))] for scan in scans}
+    why = dict.fromkeys(groups, splitting.unannotated(FRACTIONS, seed))
+    why |= dict.fromkeys(drawn, splitting.drawn(FRACTIONS, seed))
+    subjects = {scan.name: _subject(scan, rows.get(scan.name)) for scan in scans}
+    splits = {name: split_of[subject] for name, subject in subjects.items()}
+    placements = {name: why[subject] for name, subject in subjects.items()}
+    return splits, placements
 
 
 def _subject(scan: Scan, row: subjects_csv.Row | None) -> str:
@@ -333,7 +355,9 @@ def _subject(scan: Scan, row: subjects_csv.Row | None) -> str:
 
 
 # ------------------------------------------------------------------ records
-def _case(scan: Scan, row: subjects_csv.Row | None, rules: Rules) -> CaseRef:
+def _case(
+    scan: Scan, row: subjects_csv.Row | None, rules: Rules, placement: splitting.Placement
+) -> CaseRef:
     label_path = ""
     if scan.structures:
         label_path = str(scan.structures[0].label.path)
@@ -344,6 +368,7 @@ def _case(scan: Scan, row: subjects_csv.Row | None, rules: Rules) -> CaseRef:
         functools.partial(_pixels, scan, rules),
         group=row.group if row is not None else "",
         label_path=label_path,
+        placement=placement,
     )
 
 

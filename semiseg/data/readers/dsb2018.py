@@ -118,6 +118,7 @@ def read(
             pixels=functools.partial(_pixels, files, index[ident], MODES[channels]),
             group=groups[ident],
             label_path=f"{source}/{ident}/masks",
+            placement=splits.drawn(FRACTIONS, seed, stains[ident]),
         )
         cases[split_of[ident]].append(ref)
     problems += split_problems(cases)

@@ -40,6 +40,7 @@ from semiseg.data.images import NAN, is_image, is_volume, read_pixels
 from semiseg.data.label_values import LabelValues
 from semiseg.data.problems import split_problems
 from semiseg.data.source import SPLITS, CaseRef, Pixels, Reader, Source
+from semiseg.data.splits import Placement
 from semiseg.errors import UserError
 
 FRACTIONS = {"train": 0.7, "val": 0.1, "test": 0.2}
@@ -57,6 +58,7 @@ class Entry:
       subject, group: as in :class:`semiseg.types.Case`.
       split: "" where nobody states it.
       spacing: mm of a picture's rows and columns; empty where nobody states it.
+      placement: why it is in its split.
     """
 
     name: str
@@ -66,6 +68,7 @@ class Entry:
     group: str = ""
     split: str = ""
     spacing: tuple[float, ...] = ()
+    placement: Placement = splitting.IN_FOLDER
 
     @property
     def image(self) -> Path:
@@ -125,7 +128,8 @@ def read(
     entries = _with_sizes(source, entries, pixel_sizes, problems, remarks)
     listed = {name: rows[name] for name in images if name in rows}
     if splits:
-        entries = [dataclasses.replace(entry, split=splits) for entry in entries]
+        everything = splitting.ALL_TRAIN
+        entries = [dataclasses.replace(one, split=splits, placement=everything) for one in entries]
     elif any(row.split for row in listed.values()):
         problems += subjects_csv.split_problems(source / subjects_csv.FILE, listed)
         entries = [_with_split(entry, listed) for entry in entries]
@@ -280,7 +284,8 @@ def _with_row(entry: Entry, row: subjects_csv.Row | None) -> Entry:
 def _with_split(entry: Entry, rows: dict[str, subjects_csv.Row]) -> Entry:
     """``entry`` in the split that the table names; an image without a row has none."""
     row = rows.get(entry.name)
-    return dataclasses.replace(entry, split="" if row is None else row.split)
+    split = "" if row is None else row.split
+    return dataclasses.replace(entry, split=split, placement=splitting.IN_TABLE)
 
 
 def _draw(source: Path, files: list[Entry], seed: int, problems: list[str]) -> list[Entry]:
@@ -303,7 +308,14 @@ def _draw(source: Path, files: list[Entry], seed: int, problems: list[str]) -> l
             f"annotate more or state splits"
         )
     split_of = dict.fromkeys(groups, "train") | splitting.assign(drawn, FRACTIONS, seed)
-    return [dataclasses.replace(entry, split=split_of[entry.subject]) for entry in files]
+    placements = dict.fromkeys(groups, splitting.unannotated(FRACTIONS, seed))
+    placements |= dict.fromkeys(drawn, splitting.drawn(FRACTIONS, seed))
+    return [
+        dataclasses.replace(
+            entry, split=split_of[entry.subject], placement=placements[entry.subject]
+        )
+        for entry in files
+    ]
 
 
 # ------------------------------------------------------------------ cases
@@ -316,6 +328,7 @@ def _case(entry: Entry, channels: str, nan: str, plane: str, values: LabelValues
         functools.partial(_pixels, entry, channels, nan, plane, values),
         group=entry.group,
         label_path=str(entry.label or ""),
+        placement=entry.placement,
     )
 
 

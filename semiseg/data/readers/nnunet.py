@@ -25,6 +25,7 @@ from semiseg.data.label_table import LabelTable
 from semiseg.data.scan_files import ScanFiles
 from semiseg.data.scan_sources import Facts, source_of
 from semiseg.data.source import Reader, Source
+from semiseg.data.splits import IN_FOLDER, Placement
 from semiseg.errors import UserError
 
 DESCRIPTION = "dataset.json"
@@ -191,7 +192,7 @@ def _test_scans(
     for name, images in cases_of(source / "imagesTs").items():
         scan = _scan(name, images, labels.get(name))
         if scan.labels:
-            scans.append(scan._replace(split="test"))
+            scans.append(scan._replace(split="test", placement=IN_FOLDER))
         else:
             bare.append(scan._replace(split="train"))
     if bare and not unlabelled:
@@ -249,6 +250,7 @@ def _in_fold(
             )
         return scans
     splits = _splits_of(path, fold)
+    in_fold = Placement(f"stated in {FOLDS}, fold {fold}")
     by_name = {scan.name: scan for scan in scans}
     problems += [
         f"{path}: fold {fold} names {name}, which imagesTr does not have; restore it or correct "
@@ -263,7 +265,9 @@ def _in_fold(
             f"{path}: {len(rest)} cases ({rest[0]} …) are in no part of fold {fold}: left out"
         )
     return [
-        by_name[name]._replace(split=split) for name, split in splits.items() if name in by_name
+        by_name[name]._replace(split=split, placement=in_fold)
+        for name, split in splits.items()
+        if name in by_name
     ]
 
 

@@ -28,6 +28,7 @@ from semiseg.data.source import (
     first_line,
     progress_bar,
 )
+from semiseg.data.splits import IN_LIST
 from semiseg.errors import UserError
 
 CLASSES = ("background", "right ventricle", "myocardium", "left ventricle")
@@ -118,7 +119,9 @@ def _stacks(source: Path, problems: list[str]) -> list[CaseRef]:
         ordered = sorted(parts, key=_number)
         path = str(source / "data" / "slices" / f"{volume}_slice_*.h5")
         pixels = functools.partial(_read_stack, [part.path for part in ordered])
-        refs.append(CaseRef(parts[0].subject, volume, path, pixels, label_path=path))
+        refs.append(
+            CaseRef(parts[0].subject, volume, path, pixels, label_path=path, placement=IN_LIST)
+        )
     return refs
 
 
@@ -148,7 +151,7 @@ def _volume(source: Path, name: str, problems: list[str]) -> list[CaseRef]:
         problems.append(f"{path}: cannot be read ({first_line(error)}); replace the file")
         return []
     pixels = functools.partial(_read_volume, path)
-    return [CaseRef(part.subject, name, str(path), pixels, label_path=str(path))]
+    return [CaseRef(part.subject, name, str(path), pixels, label_path=str(path), placement=IN_LIST)]
 
 
 def _read_stack(paths: Sequence[Path]) -> Pixels:

@@ -16,6 +16,7 @@ from pathlib import Path
 from semiseg.data import hdf5_scans
 from semiseg.data.problems import split_problems
 from semiseg.data.source import SPLITS, CaseRef, Pixels, Reader, Source, existing, progress_bar
+from semiseg.data.splits import IN_LIST
 
 CLASSES = ("background", "whole tumour")
 CITATION = (
@@ -56,7 +57,9 @@ def read(source: Path, *, progress: bool = True) -> Source:
             problems += wrong
             if not wrong:
                 pixels = functools.partial(_pixels, path)
-                splits[split].append(CaseRef(name, name, str(path), pixels, label_path=str(path)))
+                splits[split].append(
+                    CaseRef(name, name, str(path), pixels, label_path=str(path), placement=IN_LIST)
+                )
     problems += split_problems(splits)
     order = tuple(ref.subject for ref in splits["train"])
     return Source(

@@ -18,6 +18,7 @@ from pathlib import Path
 from semiseg.data import hdf5_scans
 from semiseg.data.problems import split_problems
 from semiseg.data.source import CaseRef, Pixels, Reader, Source, existing, progress_bar
+from semiseg.data.splits import IN_LIST
 from semiseg.errors import UserError
 
 CLASSES = ("background", "left atrium")
@@ -58,7 +59,9 @@ def read(source: Path, *, progress: bool = True) -> Source:
             problems += wrong
             if not wrong:
                 pixels = functools.partial(_pixels, path)
-                splits[split].append(CaseRef(name, name, str(path), pixels, label_path=str(path)))
+                splits[split].append(
+                    CaseRef(name, name, str(path), pixels, label_path=str(path), placement=IN_LIST)
+                )
     problems += split_problems(splits)
     note = (
         f"{train_list}: its last {len(val)} names are val, because the published lists have no "

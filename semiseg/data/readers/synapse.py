@@ -60,7 +60,9 @@ def read(source: Path, *, seed: scan_files.Seed = 0, progress: bool = True) -> S
     splits: dict[str, list[CaseRef]] = {"train": [], "val": [], "test": []}
     for case, paths in slices.items():
         pixels = functools.partial(_stacked, tuple(paths))
-        ref = CaseRef(case, case, str(paths[0]), pixels, label_path=str(paths[0]))
+        path = str(paths[0])
+        placement = splitting.drawn(VAL, seed)
+        ref = CaseRef(case, case, path, pixels, label_path=path, placement=placement)
         splits[split_of[case]].append(ref)
     splits["test"] = _test_volumes(source, problems, progress)
     if not splits["test"]:
@@ -127,7 +129,11 @@ def _test_volumes(source: Path, problems: list[str], progress: bool) -> list[Cas
         problems += wrong
         if not wrong:
             pixels = functools.partial(_volume, path)
-            refs.append(CaseRef(name, name, str(path), pixels, label_path=str(path)))
+            refs.append(
+                CaseRef(
+                    name, name, str(path), pixels, label_path=str(path), placement=splitting.IN_LIST
+                )
+            )
     return refs
 
 

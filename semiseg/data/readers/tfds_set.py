@@ -104,14 +104,22 @@ def read(
                 subjects[name] = _text(_part(row, subject_key, folder, "--subject-key"))
             places[name] = (rows, i)
             split_of[name] = SPLIT_NAMES[split]
-    split_of = _drawn(split_of, subjects, seed)
+    placements = dict.fromkeys(split_of, splitting.STATED)
+    if "val" not in split_of.values():  # a set that has its own val has what it wants
+        fractions = _fractions(split_of)
+        in_train = [name for name, split in split_of.items() if split == "train"]
+        placements |= dict.fromkeys(in_train, splitting.drawn(fractions, seed))
+        split_of = _drawn(split_of, subjects, fractions, seed)
     problems: list[str] = []
     labelling = classes_of_values(LabelValues(frozenset(values)), classes, source, problems, notes)
     splits: dict[str, list[CaseRef]] = {"train": [], "val": [], "test": []}
     for name, (rows, i) in places.items():
         pixels = functools.partial(_pixels, rows, i, (image_key, mask_key), labelling, folder)
         path = f"{folder}/{name}"
-        splits[split_of[name]].append(CaseRef(subjects[name], name, path, pixels, label_path=path))
+        subject = subjects[name]
+        placement = placements[name]
+        case = CaseRef(subject, name, path, pixels, label_path=path, placement=placement)
+        splits[split_of[name]].append(case)
     if not splits["test"]:
         del splits["test"]
     return Source(
@@ -274,16 +282,23 @@ def _text(value: Any) -> str:
     return str(value)
 
 
-def _drawn(split_of: Mapping[str, str], subjects: Mapping[str, str], seed: int) -> dict[str, str]:
-    """Name → split, where val and test that the set does not have are drawn from train."""
-    fractions = {
+def _fractions(split_of: Mapping[str, str]) -> dict[str, float]:
+    """Shares of train and of the splits that the set does not have."""
+    return {
         split: share
         for split, share in scan_files.FRACTIONS.items()
         if split == "train" or split not in split_of.values()
     }
+
+
+def _drawn(
+    split_of: Mapping[str, str],
+    subjects: Mapping[str, str],
+    fractions: Mapping[str, float],
+    seed: int,
+) -> dict[str, str]:
+    """Name → split, where val and test that the set does not have are drawn from train."""
     undecided = {subjects[name]: "" for name, split in split_of.items() if split == "train"}
-    if "val" not in fractions:  # a set that has its own val has what it wants
-        return dict(split_of)
     drawn = splitting.assign(undecided, fractions, seed)
     return {
         name: drawn[subjects[name]] if split == "train" else split

@@ -1,0 +1,107 @@
+"""``splits.csv`` in the folder of a stored data set: who is in which split, and why."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from semiseg.data import fingerprints
+from semiseg.data.source import SPLITS
+from semiseg.errors import UserError
+
+FILE = "splits.csv"
+COLUMNS = ("subject", "split", "annotated", "why")
+
+
+class Row(NamedTuple):
+    """One subject of a stored data set.
+
+    Attributes:
+      split: ``train``, ``val`` or ``test``.
+      annotated: whether one of its images has a label.
+      why: it is in that split, in words.
+    """
+
+    split: str
+    annotated: bool
+    why: str = ""
+
+
+def write(folder: Path, rows: Mapping[str, Row]) -> None:
+    """Write the table of a set: the subjects of train first, each split in the order given."""
+    lines: list[list[str]] = []
+    for split in SPLITS:
+        for subject, row in rows.items():
+            if row.split == split:
+                lines.append([subject, split, _yes(row.annotated), row.why])
+    with (folder / FILE).open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        writer.writerows(lines)
+
+
+def _yes(value: bool) -> str:
+    return "yes" if value else "no"
+
+
+def read(folder: Path) -> dict[str, Row]:
+    """Subject → row of the set in a folder; empty where nothing says it.
+
+    A set that was imported before the table was written says it in its fingerprints.
+
+    Raises:
+      UserError: the table is damaged.
+    """
+    path = folder / FILE
+    if path.exists():
+        return _read(path)
+    if (folder / fingerprints.FILE).exists():
+        return _of_fingerprints(folder / fingerprints.FILE)
+    return {}
+
+
+def _read(path: Path) -> dict[str, Row]:
+    remedy = "restore it, or pass --resplit to do without it"
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            lines = list(csv.DictReader(file))
+        rows = {
+            line["subject"]: Row(line["split"], line["annotated"] == "yes", line["why"])
+            for line in lines
+        }
+    except (OSError, ValueError, KeyError, csv.Error) as error:
+        raise UserError(f"damaged ({error})", where=path, remedy=remedy) from error
+    wrong = next((subject for subject, row in rows.items() if row.split not in SPLITS), None)
+    if wrong is not None:
+        raise UserError(
+            f"{wrong} has split {rows[wrong].split!r}, not one of {', '.join(SPLITS)}",
+            where=path,
+            remedy=remedy,
+        )
+    return rows
+
+
+def _of_fingerprints(path: Path) -> dict[str, Row]:
+    with np.load(path, allow_pickle=False) as file:
+        columns = [file[key].tolist() for key in ("subject", "split", "labelled")]
+    rows: dict[str, Row] = {}
+    for subject, split, labelled in zip(*columns, strict=True):
+        earlier = rows.get(subject)
+        annotated = bool(labelled) or (earlier is not None and earlier.annotated)
+        rows[subject] = Row(split, annotated)
+    return rows
+
+
+def counted(splits: Iterable[str]) -> str:
+    """How many subjects went where, in words.
+
+    >>> counted(["test", "train", "train"])
+    'train 2, test 1'
+    """
+    places = list(splits)
+    numbers = [f"{split} {places.count(split)}" for split in SPLITS if split in places]
+    return ", ".join(numbers)
