@@ -15,6 +15,8 @@ from semiseg.data.provenance import Provenance
 FORMATS = ("png", "nifti")
 PARTS = ("images", "labels")
 """Folders of a set."""
+TO_LEFT_AND_BACK = np.diag([-1.0, -1.0, 1.0, 1.0])
+"""Affine of a volume whose axes run to the patient's left, to the back and to the head."""
 
 
 class PairFolder:
@@ -70,7 +72,8 @@ def _save_png(path: Path, pixels: np.ndarray) -> None:
 
 
 def _save_nifti(path: Path, pixels: np.ndarray) -> None:
+    """An axial slice, whose first row viewers and the import show at the top."""
     import nibabel
 
-    image = nibabel.Nifti1Image(pixels[..., None], np.eye(4))
+    image = nibabel.Nifti1Image(pixels.T[..., None], TO_LEFT_AND_BACK)
     nibabel.save(image, path.with_name(f"{path.name}.nii.gz"))
