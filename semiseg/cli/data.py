@@ -1,4 +1,4 @@
-"""``semiseg data import | list | check | describe``: data sets in and out of the store.
+"""``semiseg data import | list | check | describe | remove | export``: the store of data sets.
 
 A thin layer over semiseg.data; errors leave as UserError for semiseg/cli/main.py to print.
 """
@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from semiseg.cli.arguments import did_you_mean, write_output
+from semiseg.cli.data_out import Export, Remove, run_export, run_remove
 from semiseg.cli.typed import typed
 from semiseg.data import readers, store
 from semiseg.data.info import StoreInfo
@@ -263,6 +264,8 @@ RUN: dict[str, tuple[type, Callable[[Any], int]]] = {
     "list": (List, run_list),
     "check": (Check, run_check),
     "describe": (Describe, run_describe),
+    "remove": (Remove, run_remove),
+    "export": (Export, run_export),
 }
 """Subcommand → its arguments, and what it does."""
 COMMANDS = (
@@ -270,6 +273,8 @@ COMMANDS = (
     | Annotated[List, tyro.conf.subcommand("list")]
     | Annotated[Check, tyro.conf.subcommand("check")]
     | Annotated[Describe, tyro.conf.subcommand("describe")]
+    | Annotated[Remove, tyro.conf.subcommand("remove")]
+    | Annotated[Export, tyro.conf.subcommand("export")]
 )
 
 
@@ -285,7 +290,7 @@ def main(argv: list[str]) -> int:
         COMMANDS,
         _with_value(argv),
         "semiseg data",
-        description="Data sets: import, list, check, describe.",
+        description="Data sets: import, list, check, describe, remove, export.",
         config=(tyro.conf.FlagConversionOff, tyro.conf.OmitSubcommandPrefixes),
     )
     run = dict(RUN.values())
@@ -296,7 +301,8 @@ def switches() -> list[str]:
     """Flags that may stand alone, those of the readers among them."""
     options = readers.all_options()
     names = [f"--{name.replace('_', '-')}" for name in options if options[name].kind is bool]
-    return ["--overwrite", "--resplit", "--allow-near-duplicates", *names]
+    own = ["--overwrite", "--resplit", "--allow-near-duplicates", "--yes", "--without-test"]
+    return [*own, *names]
 
 
 def _with_value(argv: list[str]) -> list[str]:

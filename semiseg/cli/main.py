@@ -19,7 +19,7 @@ COMMANDS: dict[str, Any] = {
         "the built-in nuclei set: three methods, three label budgets, a report; minutes on "
         "two cores"
     ),
-    "data": "import | list | check | describe data sets",
+    "data": "import | list | check | describe | remove | export data sets",
     "train": "one run: train, evaluate on the validation subjects, record",
     "sweep": (
         "every trial of a sweep file, through as few compiled programs as there are; sweep "

@@ -185,12 +185,27 @@ def problems(paths: Sequence[Path]) -> list[str]:
         if is_shared(path) and not lines:
             continue  # of another machine or user
         present = {identity(entry) for entry in read(path)}
-        written = [entry for entry in everything if str(path) in entry.get("ledgers", ())]
+        entries = _since_removal(everything, path)
+        written = [entry for entry in entries if str(path) in entry.get("ledgers", ())]
         missing = sum(identity(entry) not in present for entry in written)
         if missing:
             plural = "s" * (missing > 1)
             messages.append(f"{path}: lacks {missing} line{plural} that another ledger holds")
     return messages
+
+
+def _since_removal(entries: Sequence[Entry], path: Path) -> list[Entry]:
+    """The entries after the last one that says that the set with the ledger ``path`` was removed.
+
+    >>> entries = [{"run": "a"}, {"removed": "own/ledger.jsonl"}, {"run": "b"}]
+    >>> _since_removal(entries, Path("own/ledger.jsonl"))
+    [{'run': 'b'}]
+    """
+    last = -1
+    for i, entry in enumerate(entries):
+        if entry.get("removed") == str(path):
+            last = i
+    return list(entries[last + 1 :])
 
 
 # ------------------------------------------------------------------ writing

@@ -89,6 +89,25 @@ class Orientation:
         >>> turn.scan_affine(np.eye(4), (2, 3, 4)) @ [1, 0, 0, 1]
         array([0., 2., 1., 1.])
         """
+        return np.asarray(affine, np.float64) @ self._to_index(shape)
+
+    def file_affine(self, affine: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+        """``(4, 4)`` float64: index (x, y, z, 1) of the file to RAS mm.
+
+        Args:
+          affine: of the scan.
+          shape: ``(X, Y, Z)`` of the file.
+
+        >>> turn = Orientation((2, 1, 0), (False, True, False), "RAS")
+        >>> scan = turn.scan_affine(np.diag([1.0, 2.0, 5.0, 1.0]), (2, 3, 4))
+        >>> turn.file_affine(scan, (2, 3, 4)).diagonal()
+        array([1., 2., 5., 1.])
+        """
+        # + 0.0: a product of -1 and 0 is -0, which a header need not say
+        return np.asarray(affine, np.float64) @ np.linalg.inv(self._to_index(shape)) + 0.0
+
+    def _to_index(self, shape: Sequence[int]) -> np.ndarray:
+        """``(4, 4)``: index (d, h, w, 1) of the scan to index (x, y, z, 1) of the file."""
         to_index = np.zeros((4, 4))
         to_index[3, 3] = 1
         for k, (axis, flip) in enumerate(zip(self.axes, self.flips, strict=True)):
@@ -96,7 +115,7 @@ class Orientation:
             if flip:
                 to_index[axis, k] = -1
                 to_index[axis, 3] = shape[axis] - 1
-        return np.asarray(affine, np.float64) @ to_index
+        return to_index
 
     @property
     def _steps(self) -> tuple[slice, ...]:
@@ -116,10 +135,32 @@ def orientation_of(affine: np.ndarray, plane: str = "axial") -> Orientation:
     >>> orientation_of(np.diag([-1.0, 1.0, 2.0, 1.0]))
     Orientation(axes=(2, 1, 0), flips=(False, True, False), code='LAS')
     """
-    code = code_of(affine)
+    return _between(code_of(affine), PLANES[plane])
+
+
+def orientation_back(affine: np.ndarray, code: str) -> Orientation:
+    """How a scan was brought from a file, by what is stored of both.
+
+    Args:
+      affine: ``(4, 4)`` of the scan.
+      code: of the file, see :class:`Orientation`.
+
+    Raises:
+      UserError: as :func:`orientation_of`.
+
+    >>> file = np.diag([-1.0, 1.0, 2.0, 1.0])
+    >>> turn = orientation_of(file)
+    >>> orientation_back(turn.scan_affine(file, (2, 3, 4)), "LAS") == turn
+    True
+    """
+    return _between(code, code_of(affine))
+
+
+def _between(code: str, scan: Iterable[str]) -> Orientation:
+    """From a file whose axes run to ``code`` to a scan whose axes run to ``scan``."""
     axes: list[int] = []
     flips: list[bool] = []
-    for letter in PLANES[plane]:
+    for letter in scan:
         pair = next(pair for pair in _WORLD if letter in pair)
         axis = next(k for k, end in enumerate(code) if end in pair)
         axes.append(axis)

@@ -104,6 +104,17 @@ def replace(built: Path, place: Path) -> None:
     shutil.rmtree(aside, ignore_errors=True)
 
 
+def remove(place: Path) -> None:
+    """Delete the folder of a set. What a kill leaves of it is deleted by :func:`recover`.
+
+    Raises:
+      OSError: it cannot be deleted.
+    """
+    aside = building_folder(place.parent, place.name)
+    place.rename(aside)
+    shutil.rmtree(aside)
+
+
 def recover(root: Path) -> None:
     """Put back sets whose replacement was killed half-way; remove what dead imports left."""
     for path in root.glob(".*"):

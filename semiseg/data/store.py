@@ -118,6 +118,17 @@ def read_test(name: str, root: str | Path | None = None, *, reason: str, run: st
     return cases
 
 
+def open_test(
+    name: str, root: str | Path | None = None, *, reason: str, run: str
+) -> Sequence[Case]:
+    """As :func:`read_test`, each case read from the disk when it is asked for."""
+    known = info(name, root)
+    token = wall.record_evaluation(known, run, reason)
+    cases = _read(known, "test", token)
+    wall.check_images(known, ((case.subject, case.image) for case in cases))
+    return cases
+
+
 def check_test(name: str, root: str | Path | None = None) -> None:
     """Refuse before a training what :func:`read_test` would refuse after it.
 

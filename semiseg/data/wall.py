@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 EVALUATE = "evaluate"
 PREDICT = "predict"
 IMPORT = "import"
+REMOVE = "remove"
 
 
 class History(NamedTuple):
@@ -293,6 +294,27 @@ def record_import(
         test_images.write(known.folder / test_images.FILE, after, _test_records(known))
         test_images.register(shared, after)
     return messages
+
+
+def record_removal(known: StoreInfo, reason: str) -> None:
+    """Write that a set is removed; the shared ledgers take over what its own ledger holds.
+
+    Raises:
+      UserError: no shared ledger can be written, or the test images are not known any more.
+    """
+    if not known.number("test"):
+        return
+    images = images_of(known)
+    paths = [path for path in paths_of(known, images) if _can_be_written(path)]
+    if not any(map(ledger.is_shared, paths)):
+        raise UserError(
+            "cannot be written, so the data set is not removed",
+            where=_shared(ledger.user_folder(), images),
+            remedy="make it writable (XDG_STATE_HOME names the folder of the user's ledgers)",
+        )
+    entry = _entry(REMOVE, reason, "", images, known.number("test", "images"))
+    entry["removed"] = str(known.folder / LEDGER)
+    _append(paths, entry, "the data set is not removed")
 
 
 def _of_test(images: TestImages) -> dict[str, Any]:

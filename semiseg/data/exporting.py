@@ -1,0 +1,99 @@
+"""From a stored data set back to files: the only module that writes another program's layout."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+from semiseg.data import nnunet_files, store, subjects_csv
+from semiseg.data.source import progress_bar
+from semiseg.errors import UserError
+from semiseg.types import Case
+
+
+def export_set(
+    name: str,
+    out: str | Path,
+    root: str | Path | None = None,
+    with_test: bool = True,
+    progress: bool = True,
+    say: Callable[[str], None] | None = None,
+) -> dict[str, int]:
+    """Write a data set as a raw data set of nnU-Net (version 2).
+
+    The folder is there whole or not at all. Images and labels have the numbers, the affine and the
+    orientation of the files that were imported.
+
+    Args:
+      name, root: of the set.
+      out: the folder, which must not exist or be empty.
+      with_test: also the test cases, which counts as a test evaluation.
+      progress: show a progress bar.
+      say: receives one line for each thing that the layout does not hold.
+
+    Returns:
+      Part → number of cases: ``train``, ``val``, ``test`` and ``unlabelled``.
+
+    Raises:
+      UserError: the set does not fit the layout, or the folder cannot be written.
+    """
+    known = store.info(name, root)
+    place = Path(out).expanduser()
+    _check_place(place)
+    nnunet_files.check(known)
+    with _building(place) as folder:
+        writer = nnunet_files.Writer(folder, known, subjects_csv.read_columns(known.folder))
+        for split in ("train", "val"):
+            if known.number(split):
+                cases = store.open_split(name, split, root)
+                _write(writer, split, cases, progress)
+        if with_test and known.number("test"):
+            reason = f"semiseg data export {name}"
+            cases = store.open_test(name, root, reason=reason, run=str(place))
+            _write(writer, "test", cases, progress)
+        notes = writer.finish()
+    if known.number("test") and not with_test:
+        notes.append(f"{name}: its test cases are left out (--without-test)")
+    elif known.number("test"):
+        notes.append(f"{name}: the export of its test labels counts as a test evaluation")
+    for note in notes:
+        if say is not None:
+            say(note)
+    return writer.counts
+
+
+def _write(writer: nnunet_files.Writer, split: str, cases: Iterable[Case], progress: bool) -> None:
+    for case in progress_bar(cases, f"export {split}", show=progress):
+        writer.add(split, case)
+
+
+def _check_place(place: Path) -> None:
+    if not os.path.lexists(place):
+        return
+    if place.is_dir() and not place.is_symlink() and not any(place.iterdir()):
+        return
+    raise UserError("exists already", where=place, remedy="choose another --out, or remove it")
+
+
+@contextlib.contextmanager
+def _building(place: Path) -> Iterator[Path]:
+    """A new folder that takes its ``place`` when the block ends, and is gone where it fails."""
+    folder = place.with_name(f".{place.name}.exporting-{uuid.uuid4().hex[:6]}")
+    try:
+        folder.mkdir(parents=True)
+        yield folder
+        if place.exists():
+            place.rmdir()
+        folder.rename(place)
+    except OSError as error:
+        raise UserError(
+            f"cannot be written ({error.strerror or error})",
+            where=place,
+            remedy="free some space or choose another --out",
+        ) from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
