@@ -17,14 +17,16 @@ from semiseg.cli.arguments import (
 from semiseg.data.dicom_files import files_under, is_dicom
 from semiseg.data.dicom_input import inputs_of, is_series, mask_name
 from semiseg.data.images import is_image
+from semiseg.data.picture_files import mask_path
 from semiseg.errors import UserError
 
 COMMAND = Command(
     "predict",
     """Segment every PNG, TIFF and NIfTI file of a folder (or one file) with a run, or with what
-    `semiseg export` made of it. A mask has its image's name, format, size, and affine or
-    resolution; its values are the classes, 0 for background. The mask of a DICOM series is a DICOM
-    SEG. Images of a test set that is known here are predicted, and its ledger gets a line.""",
+    `semiseg export` made of it. A mask has its image's name, format (PNG for JPEG and WebP), size,
+    and affine or resolution; its values are the classes, 0 for background. The mask of a DICOM
+    series is a DICOM SEG. Images of a test set that is known here are predicted, and its ledger
+    gets a line.""",
     (
         Flag(
             "input",
@@ -59,6 +61,7 @@ def _predict(operands: list[str], flags: Flags) -> int:
     source = Path(options["input"])
     target = Path(options["output"])
     files = images_of(source)
+    _check_names(files)
     folder = source if source.is_dir() else source.parent
     if target.resolve() == folder.resolve():
         raise UserError(
@@ -72,7 +75,7 @@ def _predict(operands: list[str], flags: Flags) -> int:
         print(f"note: {message}", file=sys.stderr)
     failed = 0
     for file in files:
-        mask = target / file.name
+        mask = mask_path(target / file.name)
         if is_series(file):
             mask = target / mask_name(file, source)
         try:
@@ -87,6 +90,20 @@ def _predict(operands: list[str], flags: Flags) -> int:
         words = ", ".join(f"{name} {share:.1%}" for name, share in named)
         print(f"{mask}   {words}")
     return int(failed > 0)
+
+
+def _check_names(files: Sequence[Path]) -> None:
+    """Refuse two images whose masks would be one file."""
+    taken: dict[str, Path] = {}
+    for file in files:
+        name = mask_path(Path(file.name)).name
+        other = taken.setdefault(name, file)
+        if other != file and not is_series(file):
+            raise UserError(
+                f"and {other.name} would both have the mask {name}",
+                where=file,
+                remedy="rename one of them",
+            )
 
 
 def images_of(source: Path) -> list[Path]:

@@ -30,6 +30,9 @@ _FEATURES = "tensorflow_datasets.core.features"
 _KINDS = {f"{_FEATURES}.tensor_feature.Tensor": "tensor", f"{_FEATURES}.text_feature.Text": "text"}
 """Class of a feature that :func:`write` uses → the key under which it describes itself."""
 
+MOST_BYTES = 2**31 - 2**20
+"""Pixels of a record; a protocol buffer holds 2 GB, the rest of the record among them."""
+
 
 def folder(place: Path) -> Path:
     """Where the record files of the set in ``place`` are."""
@@ -88,7 +91,9 @@ def _write_split(tfds: Any, target: Path, features: Any, split: str, cases: Iter
     number = 0
     try:
         for case in cases:
-            writer.write(serializer.serialize_example(features.encode_example(_encode(case))))
+            row = _encode(case)
+            _check_size(case, row["image"].nbytes + row["label"].nbytes)
+            writer.write(serializer.serialize_example(features.encode_example(row)))
             number += 1
     finally:
         writer.close()
@@ -98,6 +103,23 @@ def _write_split(tfds: Any, target: Path, features: Any, split: str, cases: Iter
         num_bytes=path.stat().st_size,
         filename_template=template,
     )
+
+
+def _check_size(case: Case, size: int) -> None:
+    """Refuse a scan that does not fit into a record.
+
+    Raises:
+      UserError: it takes too many bytes.
+    """
+    if size > MOST_BYTES:
+        shape = "×".join(map(str, case.image.shape[:-1]))
+        raise UserError(
+            f"is a scan of {shape} voxels that takes {size / 2**30:.2f} GB, and a record holds "
+            f"2 GB",
+            where=case.name,
+            remedy="crop it, save it as 16-bit numbers, or divide it into several files of one "
+            "subject",
+        )
 
 
 class Records(Sequence[Case]):

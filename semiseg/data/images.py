@@ -296,10 +296,11 @@ class Scan:
     def write_mask(self, mask: np.ndarray, target: Path, classes: int) -> None:
         """Write a mask ``(H, W)`` or ``(slices, H, W)`` uint8 in the scan's format and geometry.
 
-        Resolution, affine and units are those of the scan.
+        Resolution, affine and units are those of the scan. The mask of a picture whose format loses
+        numbers is a PNG, see :func:`semiseg.data.picture_files.mask_path`.
         """
         if self.turn is None:
-            _write_picture(mask, target, self.geometry)
+            picture_files.write_mask_picture(mask, target, self.geometry)
             return
         _write_volume(self.turn.to_file(mask), self.geometry, target, (0, classes - 1))
 
@@ -376,12 +377,6 @@ def _read_picture_scan(path: Path, channels: str) -> Scan:
         resolution = {key: picture.info[key] for key in stated if key in picture.info}
     pixels = read_picture(path, channels)
     return Scan(path, (pixels,), None, pixels.shape[:2], resolution)
-
-
-def _write_picture(mask: np.ndarray, target: Path, resolution: dict[str, Any]) -> None:
-    from PIL import Image
-
-    Image.fromarray(mask).save(target, **resolution)
 
 
 def _write_volume(voxels: np.ndarray, like: Any, target: Path, limits: tuple[float, float]) -> None:

@@ -15,6 +15,8 @@ from semiseg.errors import UserError
 
 SUFFIXES = (".png", ".tif", ".tiff", ".bmp", ".jpg", ".jpeg", ".webp")
 LOSSY = (".jpg", ".jpeg", ".webp")
+"""Formats that change the numbers they store."""
+LOSSY = (".jpg", ".jpeg", ".webp")
 """Suffixes of pictures whose values were changed when they were saved."""
 _ORIENTATION = 274
 _BITS = 258
@@ -210,3 +212,32 @@ def _tiff(path: Path) -> np.ndarray:
     if pixels.ndim == 3 and pixels.shape[0] in (3, 4) and pixels.shape[2] not in (3, 4):
         pixels = np.moveaxis(pixels, 0, -1)  # colour by colour
     return np.asarray(pixels)
+
+
+# ------------------------------------------------------------------ masks as pictures
+def mask_path(path: Path) -> Path:
+    """Where a mask is written that should be at ``path``: a PNG in place of a format with losses.
+
+    >>> mask_path(Path("masks/p07.JPG")).name, mask_path(Path("masks/p07.nii.gz")).name
+    ('p07.png', 'p07.nii.gz')
+    """
+    if path.suffix.lower() in LOSSY:
+        return path.with_suffix(".png")
+    return path
+
+
+def write_mask_picture(mask: np.ndarray, target: Path, resolution: dict[str, Any]) -> None:
+    """Write a mask ``(H, W)`` uint8 to :func:`mask_path` of ``target``.
+
+    Args:
+      mask: classes.
+      target: of the image's name.
+      resolution: what the image's file says of it, in Pillow's words.
+    """
+    from PIL import Image
+
+    stated = dict(resolution)
+    sides = stated.pop("resolution", None)
+    if sides is not None and "dpi" not in stated:  # of a TIFF whose resolution has no unit
+        stated |= {"x_resolution": sides[0], "y_resolution": sides[1], "resolution_unit": 1}
+    Image.fromarray(mask).save(mask_path(target), **stated)
