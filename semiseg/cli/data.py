@@ -150,7 +150,7 @@ def run_import(args: Import) -> int:
     print(f"stored in {info.folder}")
     for note in _notes(info):
         _note(note)
-    if "generated" not in info.allowed and info.number("train", "annotated"):
+    if "generated" not in info.allowed and _can_train(info):
         print(f"next: {_next_command(info, args.root)}")
     _write_json(args.json, _row(info))
     return 0
@@ -163,6 +163,11 @@ def _format(format: str, source: Path) -> str:
     recognised = recognise(source, readers.READERS.values())
     _note(f"{source}: found {recognised.words}; read with --format {recognised.format}")
     return recognised.format
+
+
+def _can_train(info: StoreInfo) -> bool:
+    """Whether there is something to train on, and something to validate with."""
+    return bool(info.number("train", "annotated") and info.number("val"))
 
 
 def _next_command(info: StoreInfo, root: Path | None) -> str:
@@ -183,6 +188,11 @@ def _notes(info: StoreInfo) -> list[str]:
         notes.append(
             f"{sum(annotated.values())} annotated subjects: {places}; without annotation, all in "
             f"train: {bare}"
+        )
+    if "generated" not in info.allowed and not info.number("val"):
+        notes.append(
+            "there is no validation split, and training needs one: import again with some subjects "
+            "in val to train on this set"
         )
     scored = {split: info.number(split, "subjects") for split in ("val", "test")}
     few = [f"{split} {number}" for split, number in scored.items() if 0 < number < FEW_SUBJECTS]

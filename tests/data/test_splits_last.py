@@ -2,12 +2,15 @@
 
 import csv
 
+import layouts
 import numpy as np
 import pytest
 from data_samples import picture, write_png
 
-from semiseg.data import importing, splits_csv, store
+from semiseg.cli.main import main
+from semiseg.data import earlier_splits, importing, splits_csv, store
 from semiseg.data import splits as splitting
+from semiseg.data.source import CaseRef, Source
 from semiseg.errors import UserError
 
 NEWLY = (20, 21, 22, 23, 26)
@@ -253,3 +256,91 @@ def test_strata_of_a_draw_count_with_those_that_stay():
     assert [places["a8"], places["a9"]] == ["test", "test"]
     assert sorted(places[f"b{i}"] for i in range(10)).count("test") == 2
     assert np.all([split in ("train", "test") for split in places.values()])
+
+
+# ------------------------------------------------------------------ other layouts
+def test_another_fold_is_another_split(tmp_path, root):
+    """Catches a fold that replaces another one, so that validation cases were trained on."""
+    layouts.nnunet(tmp_path / "raw")
+    importing.import_set("nnunet", tmp_path / "raw", "own", root, progress=False)
+    assert {row.why for row in rows(root).values()} == {
+        "stated in splits_final.json, fold 0",
+        "stated by its folder",
+    }
+    again = {"progress": False, "overwrite": True, "fold": 1}
+    with pytest.raises(UserError, match="p6 is in train .*fold 1.*was in val.*--resplit"):
+        importing.import_set("nnunet", tmp_path / "raw", "own", root, **again)
+    importing.import_set("nnunet", tmp_path / "raw", "own", root, **again, resplit=True)
+    assert members(root, "val") == {"p0", "p1"}
+
+
+def test_lists_of_a_benchmark_are_stated(acdc_like, root):
+    """Catches official splits that are called drawn, and could then be drawn again."""
+    importing.import_set("ssl4mis-acdc", acdc_like, "own", root, progress=False)
+    assert {row.why for row in rows(root).values()} == {"stated by a list of the data set"}
+
+
+def test_all_train_is_stated(folder, root):
+    """Catches a set without a test split that forgets, or silently loses, the one it had."""
+    bring(folder, root, splits="train")
+    assert set(rows(root).values()) <= {
+        splits_csv.Row("train", True, "stated by --splits train"),
+        splits_csv.Row("train", False, "stated by --splits train"),
+    }
+    bring(folder, root, resplit=True)
+    with pytest.raises(UserError, match="--splits train.*--resplit"):
+        bring(folder, root, splits="train")
+
+
+def test_a_set_without_validation_promises_no_training(folder, root, capsys):
+    """Catches a next command that is refused."""
+    words = ["data", "import", "--source", str(folder), "--name", "own", "--root", str(root)]
+    assert main([*words, "--splits", "train"]) == 0
+    captured = capsys.readouterr()
+    assert "next:" not in captured.out
+    assert "no validation split" in captured.err
+    assert main([*words, "--overwrite", "--resplit"]) == 0
+    captured = capsys.readouterr()
+    assert "next: semiseg train" in captured.out
+    assert "no validation split" not in captured.err
+
+
+def ref(subject, name, placement, annotated=True):
+    """A case that is never loaded."""
+    return CaseRef(
+        subject, name, f"{name}.dcm", picture, placement=placement, label_path="x" * annotated
+    )
+
+
+def source(splits, spare=()):
+    return Source(("background", "cell"), "mm", "", "", splits, spare=tuple(spare))
+
+
+def test_spare_scans_follow_their_subject():
+    """Catches the scans without annotation of a patient whom the reader drew into test, and who
+    stays in train: they were lost.
+    """
+    drawn = splitting.drawn({"train": 0.5, "test": 0.5}, 0)
+    found = source(
+        {"train": [ref("a", "a1", drawn)], "test": [ref("b", "b1", drawn)]},
+        [ref("b", "b2", drawn, annotated=False)],
+    )
+    earlier = {"a": splits_csv.Row("test", True), "b": splits_csv.Row("train", True)}
+    kept = earlier_splits.keep(found, earlier, "own")
+    names = {split: [one.name for one in refs] for split, refs in kept.source.splits.items()}
+    assert names == {"train": ["b1", "b2"], "test": ["a1"]}
+    assert kept.source.spare == ()
+
+
+def test_stated_spare_scans_stay_out():
+    """Catches a test patient's scan without annotation that goes to train."""
+    stated = splitting.IN_TABLE
+    found = source(
+        {"train": [ref("a", "a1", stated)], "test": [ref("b", "b1", stated)]},
+        [ref("b", "b2", stated, annotated=False), ref("c", "c1", stated, annotated=False)],
+    )
+    earlier = {"a": splits_csv.Row("train", True), "b": splits_csv.Row("test", True)}
+    kept = earlier_splits.keep(found, earlier, "own")
+    names = {split: [one.name for one in refs] for split, refs in kept.source.splits.items()}
+    assert names == {"train": ["a1"], "test": ["b1"]}
+    assert [one.name for one in kept.source.spare] == ["b2", "c1"]
