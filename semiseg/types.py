@@ -20,6 +20,7 @@ import numpy as np
 from semiseg.fields import role
 from semiseg.fields import static as static
 from semiseg.fields import subtree as subtree
+from semiseg.ragged import Images as Images
 
 IGNORE = 255
 """Label of a pixel that no loss and no metric looks at: unlabelled, or moved in from outside the
@@ -121,35 +122,64 @@ class Case:
     orientation: str = ""
 
 
-class Pools(NamedTuple):
-    """Everything a training program draws from, on the device. Shapes depend on the data set alone,
-    never on the label budget.
+class Choice(NamedTuple):
+    """Images that are drawn from.
 
     Attributes:
-      image_NHWC: uint8; all training images.
-      label_NHW: uint8; IGNORE for every image outside the label budget: a method cannot see what it
-        was not given.
-      labelled_N: int32; indices of labelled images, padded by repetition.
-      labelled_count: int32 scalar; how many of these there are.
-      unlabelled_N: int32; indices of unlabelled images, padded by repetition.
-      unlabelled_count: int32 scalar; how many of these there are.
-      synthetic_image_MHWC: uint8, at least one.
-      synthetic_label_MHW: uint8; their masks.
-      synthetic_count: int32 scalar; how many synthetic images there are.
-      hidden_NHW: uint8; the held-back labels, IGNORE where there is none. The diagnostics alone
-        read them; None for no diagnostics.
+      images: ``(N,)`` int32, their indices, repeated to fill the array.
+      number: int32 scalar, how many there are.
+      below: ``(N,)`` float32, probability that one of the first images is drawn, for draws by
+        subject; 1 beyond the last.
     """
 
-    image_NHWC: jax.Array
-    label_NHW: jax.Array
-    labelled_N: jax.Array
-    labelled_count: jax.Array
-    unlabelled_N: jax.Array
-    unlabelled_count: jax.Array
-    synthetic_image_MHWC: jax.Array
-    synthetic_label_MHW: jax.Array
+    images: jax.Array
+    number: jax.Array
+    below: jax.Array
+
+
+class Foreground(NamedTuple):
+    """Where the masks of a label budget show each class, for windows that are centred there.
+
+    Attributes:
+      scan: ``(N,)`` int32, the scan that each real image is of, one of Q.
+      place: ``(Q, K - 1, M, 1 + A)`` int32, image and position of up to M voxels of each class but
+        the background.
+      number: ``(Q, K - 1)`` int32, how many of these there are: 0 outside the label budget.
+    """
+
+    scan: jax.Array
+    place: jax.Array
+    number: jax.Array
+
+
+class Pools(NamedTuple):
+    """Everything a training program draws from, on the device. Shapes depend on the data sets
+    alone, never on the label budget.
+
+    Attributes:
+      image: N training images, then the synthetic ones.
+      label: ``(P, V)`` uint8, beside the images' voxels; IGNORE for every image outside the label
+        budget: a method cannot see what it was not given.
+      labelled: what labelled images are drawn from.
+      unlabelled: what unlabelled ones are drawn from.
+      synthetic_count: int32 scalar; how many synthetic images there are.
+      foreground: where the budget's masks show each class; None for windows anywhere.
+      hidden: ``(P, V)`` uint8; the held-back labels, IGNORE where there is none. The diagnostics
+        alone read them; None for no diagnostics.
+    """
+
+    image: Images
+    label: jax.Array
+    labelled: Choice
+    unlabelled: Choice
     synthetic_count: jax.Array
-    hidden_NHW: jax.Array | None = None
+    foreground: Foreground | None = None
+    hidden: jax.Array | None = None
+
+    @property
+    def real(self) -> int:
+        """N, the number of training images."""
+        return len(self.labelled.images)
 
 
 class Batch(NamedTuple):
@@ -165,7 +195,9 @@ class Batch(NamedTuple):
       place: ``(U,)`` int32; index of each unlabelled image in the pool of N images; from N on, in
         the synthetic pool.
       coordinates: ``(U, 2, H, W)``; pixel of the pool image that each pixel of its views comes
-        from, see :func:`semiseg.augment.geometry.warp`.
+        from, see :func:`semiseg.augment.geometry.sample`.
+      layout: page, first voxel and shape of these images in the pool; None where a method needs
+        none of it.
       weight: ``(B,)`` by which what each labelled image's mask teaches is multiplied; None for 1.
     """
 
@@ -177,6 +209,7 @@ class Batch(NamedTuple):
     place: jax.Array
     coordinates: jax.Array
     weight: jax.Array | None = None
+    layout: Images | None = None
 
 
 # ------------------------------------------------------------------ networks
@@ -259,8 +292,8 @@ class Model(NamedTuple):
     """A network bound to its data: what a :class:`Method` is handed, so that a method can make as
     many copies as it needs.
 
-    ``pool`` is the shape of the images ``(N, H, W, C)`` that the unlabelled ones are drawn from,
-    for a method that remembers something of each.
+    ``pool`` is the shape of the voxels ``(P, V, C)`` that the unlabelled images are drawn from, for
+    a method that remembers something of each.
     """
 
     net: Net

@@ -15,12 +15,13 @@ import yaml
 from semiseg import config, methods
 from semiseg.augment import none
 from semiseg.config import Trial, override
+from semiseg.data.pools import choice, of_arrays
 from semiseg.errors import UserError
 from semiseg.nets import UNet
 from semiseg.runner.build import knobs_of, program_of
 from semiseg.train import diagnostics, program
 from semiseg.train import segmenter as fit
-from semiseg.train.draw import ROLES, SCHEDULES, draw, share
+from semiseg.train.draw import ROLES, SCHEDULES, Windows, draw, share
 from semiseg.train.loop import Plan
 from semiseg.types import IGNORE, Batch, Model, Output, Params, Pools
 
@@ -34,37 +35,18 @@ def pools(*space: int) -> Pools:
     ones of 200, labelled 2.
     """
 
-    def index(*i):
-        return jnp.resize(jnp.array(i, jnp.int32), N)
-
-    def full(n, value):
-        return jnp.full((n, *space), value, jnp.uint8)
-
-    image = (
-        jnp.arange(N, dtype=jnp.uint8).reshape(
-            -1,
-            *(1,) * len(space),
-        )
-        % 2
-        * full(1, 1)
-    )
-    label = jnp.where(
-        jnp.arange(N).reshape(-1, *(1,) * len(space)) < 2,
-        image,
-        jnp.uint8(IGNORE),
-    )
-    made = full(M, 200)[..., None]
-    return Pools(
-        image[..., None],
-        label,
-        index(0, 1),
-        jnp.int32(2),
-        index(2, 3, 4, 5),
-        jnp.int32(4),
-        made,
-        full(M, 2),
-        jnp.int32(M),
-        image,
+    of_pixel = np.arange(N).reshape(-1, *(1,) * len(space))
+    image = np.broadcast_to(of_pixel % 2, (N, *space)).astype(np.uint8)
+    label = np.where(of_pixel < 2, image, np.uint8(IGNORE))
+    fake = np.full((M, *space), 200, np.uint8)
+    everything = np.concatenate([image, fake])[..., None]
+    truth = np.concatenate([image, np.full_like(fake, IGNORE)])
+    known = np.concatenate([label, np.full_like(fake, 2)])
+    made = of_arrays(everything, known, np.arange(N + M) < N, truth)
+    return made._replace(
+        labelled=choice(np.arange(N) < 2),
+        unlabelled=choice(np.arange(N) >= 2),
+        synthetic_count=jnp.int32(M),
     )
 
 
@@ -102,10 +84,17 @@ def test_synthetic_images_take_the_places_of_their_role_alone(role):
     one = pools(8, 8)
     made = jax.jit(
         lambda p: draw(
-            one, jax.random.key(3), none(), p, labelled=16, unlabelled=16, size=8, role=role
+            one,
+            jax.random.key(3),
+            none(),
+            p,
+            labelled=16,
+            unlabelled=16,
+            windows=Windows(8),
+            role=role,
         )
     )
-    known_of = jax.jit(lambda batch: diagnostics.hidden_labels(one.hidden_NHW, batch))
+    known_of = jax.jit(lambda batch: diagnostics.hidden_labels(one.hidden, batch, N))
     for p in (0.0, 0.5, 1.0):
         batch, synthetic = made(p)
         beyond = np.asarray(batch.place) >= N
@@ -232,13 +221,11 @@ def test_a_grid_of_mixes_compiles_once_for_each_role():
 
 
 def test_pool_of_a_memory_holds_the_synthetic_images(monkeypatch):
-    """Catches a memory of N images where places reach N + M, and one that grew for the other roles,
-    so that their checkpoints fit no more.
-    """
+    """Catches a memory of the real images' voxels alone, where places reach the synthetic ones."""
     seen = {}
 
     def start(program, *rest):
-        seen[program.synthetic_as] = program.model.pool.shape[0]
+        seen[program.synthetic_as] = program.model.pool.shape
         raise KeyboardInterrupt
 
     monkeypatch.setattr(fit.programs, "start", start)
@@ -256,7 +243,7 @@ def test_pool_of_a_memory_holds_the_synthetic_images(monkeypatch):
                 None,
                 None,
             )
-    assert seen == {"labelled": N, "soft": N, "unlabelled": N + M}
+    assert seen == dict.fromkeys(ROLES, (1, (N + M) * 8 * 8, 1))
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ from semiseg.train import program
 from semiseg.train.begin import begun, last_layers
 from semiseg.train.checkpoint import flat_names, load_weights
 from semiseg.train.segmenter import Fitted
-from semiseg.types import Batch, Model, Output, Params, Pools
+from semiseg.types import Batch, Case, Model, Output, Params
 
 KEY = jax.random.key(0)
 
@@ -222,18 +222,14 @@ def test_dense_contrastive_fits_the_trainer():
     """
     of = jax.ShapeDtypeStruct
     objective = DenseContrastive()
-    pools = (
-        of((5, 16, 16, 1), jnp.uint8),
-        of((5, 16, 16), jnp.uint8),
-        of((5,), jnp.int32),
-        of((), jnp.int32),
-    )
+    dense = np.zeros((5, 16, 16, 1), np.uint8)
+    given = jax.eval_shape(lambda: pool.of_arrays(dense, dense[..., 0], np.ones(5, bool)))
     p = program.Program(
         Model(
             UNet(widths=(4, 8), convs=1),
             of((1, 16, 16, 1), np.float32),
             3,
-            pools[0],
+            given.image.voxels,
         ),
         16,
         4,
@@ -245,9 +241,6 @@ def test_dense_contrastive_fits_the_trainer():
         functools.partial(program.start, p),
         knobs,
         jnp.uint32(0),
-    )
-    given = Pools(
-        *pools, *pools[2:], of((1, 16, 16, 1), jnp.uint8), of((1, 16, 16), jnp.uint8), pools[3]
     )
     after, metrics = jax.eval_shape(
         functools.partial(program.chunk, p), knobs, jnp.uint32(0), given, state, jnp.int32(3)
@@ -292,7 +285,7 @@ def parts(trial):
     made, _, training = pool.pools(
         trial.data, trial.root, trial.frame, labels=trial.labels, label_subset=trial.label_subset
     )
-    return trial, model_of(trial, training.info), made, training.info
+    return trial, model_of(trial, training.info), made, training
 
 
 def test_a_pretraining_sees_the_training_images_and_no_label(first, tiny_folder):
@@ -305,16 +298,23 @@ def test_a_pretraining_sees_the_training_images_and_no_label(first, tiny_folder)
     _, _, _, pools, *_ = given[0]
     training = pool.training(trial.data, trial.root, trial.frame)
     files = sorted((tiny_folder / "train" / "images").iterdir())
-    of_train = {trial.frame.to_pool(np.asarray(io.imread(f))[..., None]).tobytes() for f in files}
-    assert {x.tobytes() for x in np.asarray(pools.image_NHWC)} == of_train
-    assert len(pools.image_NHWC) == len(files) == len(training.cases)
-    assert (np.asarray(pools.label_NHW) == 255).all()
-    assert pools.hidden_NHW is None
-    assert sorted(np.asarray(pools.unlabelled_N)[: int(pools.unlabelled_count)]) == list(
+    images = pools.image
+    voxels = np.asarray(images.voxels)
+    seen = {voxels[training.flat._where(i)].tobytes() for i in range(images.number)}
+    frame = training.frame
+    of_train = set()
+    for file in files:
+        pixels = np.asarray(io.imread(file))[..., None]
+        scan = Case("", "", pixels, None, (1.0, 1.0), "")
+        of_train.add(frame.to_pool(scan).levels.tobytes())
+    assert seen == of_train
+    assert images.number == len(files) == len(training.cases)
+    assert (np.asarray(pools.label) == 255).all()
+    assert pools.hidden is None
+    assert sorted(np.asarray(pools.unlabelled.images)[: int(pools.unlabelled.number)]) == list(
         range(len(files))
     )
     assert int(pools.synthetic_count) == 0
-    assert (np.asarray(pools.synthetic_label_MHW) == 255).all()
     assert all(objective().labelled(8) == 0 for objective in OBJECTIVES.values())
 
 
@@ -361,7 +361,7 @@ def test_one_pretraining_serves_a_sweep_and_goes_on_when_it_was_cut(first, tmp_p
     checkpoint.
     """
     trial, run, _ = first
-    fingerprint = parts(trial)[3].fingerprint
+    fingerprint = parts(trial)[3].info.fingerprint
     key = starts.content(trial, fingerprint)
     same: list[dict] = [
         {"labels": 5, "label_subset": 2},
@@ -463,15 +463,17 @@ def test_weights_of_another_run_are_checked_and_their_annotations_counted(first,
         r"and \(3, 3, 4, 6\)",
     ):
         starts.start(*parts(wide), None)
-    trial_, model, made, info = parts(from_run)
+    trial_, model, made, training = parts(from_run)
+    info = dataclasses.replace(training.info, fingerprint="other")
+    other = dataclasses.replace(training, info=info)
     with pytest.raises(UserError, match="imported again"):
-        starts.start(trial_, model, made, dataclasses.replace(info, fingerprint="other"), None)
+        starts.start(trial_, model, made, other, None)
     with pytest.raises(UserError, match="there is no"):
         starts.start(
             dataclasses.replace(from_run, init=Weights(str(tmp_path / "none"))),
             model,
             made,
-            info,
+            training,
             None,
         )
     second = semiseg.run(from_run, progress=False).summary

@@ -318,11 +318,12 @@ def test_hidden_labels_never_reach_the_device(root, tiny):
 
     made, budget, training = pools("discs", root, tiny.frame, labels=2, label_subset=1)
     shown = np.array([c.subject in budget.subjects for c in training.cases])
-    labels = np.asarray(made.label_NHW)
-    assert (labels[~shown] == 255).all()
-    assert (labels[shown] != 255).all()
+    everything = np.asarray(made.label)
+    labels = [everything[training.flat._where(i)] for i in range(len(shown))]
+    for label, is_shown in zip(labels, shown, strict=True):
+        assert (label != 255).all() if is_shown else (label == 255).all()
     assert shown.sum() == 2
-    assert set(np.asarray(made.unlabelled_N)[: int(made.unlabelled_count)]) == set(
+    assert set(np.asarray(made.unlabelled.images)[: int(made.unlabelled.number)]) == set(
         np.flatnonzero(~shown)
     )
 
@@ -373,7 +374,7 @@ def test_a_run_says_what_its_unlabelled_images_are(root, tiny, finished):
         return "".join(
             notes_of(
                 dataclasses.replace(tiny, **{"method": method, **fields}),
-                data._replace(annotated=annotated),
+                dataclasses.replace(data, annotated=annotated),
                 Budget((), images),
             )
         )

@@ -13,11 +13,11 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from semiseg import plugins
-from semiseg.augment.geometry import Geometry, centre, warp
+from semiseg import plugins, ragged
+from semiseg.augment.geometry import Geometry, centre, sample, warp
 from semiseg.augment.intensity import Intensity
+from semiseg.ragged import Images, unit_range
 from semiseg.types import IGNORE, hyper
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "centre",
     "default",
     "none",
+    "normalise",
     "oriented",
     "ssl4mis",
     "standardise",
@@ -85,7 +86,7 @@ class Augmentation:
     def weak(
         self,
         key: jax.Array,
-        image: jax.Array,
+        image: jax.Array | Images,
         label: jax.Array,
         size: Size,
         place: jax.Array | None = None,
@@ -94,9 +95,8 @@ class Augmentation:
 
         Args:
           key: one key for the batch.
-          image: ``(B, *space, C)`` uint8, or float in [0, 1].
-          label: ``(B, *space)`` integer classes and IGNORE; nothing but IGNORE for unlabelled
-            images.
+          image: B images of a flat pool; or ``(B, *space, C)`` uint8, or float in [0, 1].
+          label: integer classes and IGNORE, of the flat pool ``(P, V)``; or ``(B, *space)``.
           size: side of the (static) window, or one for each axis. A margin around it keeps rotation
             from moving the frame into view.
           place: ``(B, axes)``, where in each image the window's centre lies, in pixels from the
@@ -108,26 +108,31 @@ class Augmentation:
           *size)`` bool, False outside the frame; coordinates ``(B, axes, *size)``, where in the
           image each pixel comes from, see :func:`warp`.
         """
-        space = _window(size, label)
+        if not isinstance(image, Images):
+            image = ragged.of_dense(image)
+            label = ragged.labels_of_dense(label)
+        space = _window(size, image.axes)
 
         def one(
             keys: jax.Array,
-            image: jax.Array,
-            label: jax.Array,
+            image: Images,
             place: jax.Array | None,
         ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
             k_geometry, k_intensity = keys
-            coordinates = self.geometry.coordinates(k_geometry, label.shape, space)
+            coordinates = self.geometry.coordinates(k_geometry, image.shape, space)
             if place is not None:
                 centre_A = place.astype(jnp.float32)
                 coordinates += centre_A.reshape(-1, *(1,) * len(space))
-            image, label, valid = warp(image, label, coordinates)
-            image = self.weak_intensity(k_intensity, image)
-            image = jnp.where(valid[..., None], image, 0)
-            return image, label, valid, coordinates
+            pixels, classes, valid = sample(image, label, coordinates)
+            pixels = self.weak_intensity(k_intensity, pixels)
+            pixels = jnp.where(valid[..., None], pixels, 0)
+            return pixels, classes, valid, coordinates
 
-        keys = jax.random.split(key, (len(image), 2))
-        return jax.vmap(one)(keys, _unit_range(image), label, place)
+        keys = jax.random.split(key, (image.number, 2))
+        images = image._replace(mean=None, deviation=None)
+        tables = jax.tree.map(lambda _: 0, images)
+        tables = tables._replace(voxels=None)  # mapped over are the tables, not the voxels
+        return jax.vmap(one, (0, tables, 0))(keys, images, place)
 
     def strong(
         self,
@@ -138,7 +143,7 @@ class Augmentation:
         cut-outs, every pixel in its place.
         """
         keys = jax.random.split(key, len(image))
-        return jax.vmap(self.strong_intensity)(keys, _unit_range(image))
+        return jax.vmap(self.strong_intensity)(keys, unit_range(image))
 
     @staticmethod
     def identity(
@@ -149,9 +154,9 @@ class Augmentation:
         """The centre window as evaluation sees it; exactly what :meth:`weak` gives when nothing is
         drawn. Shapes as there.
         """
-        space = _window(size, label)
+        space = _window(size, label.ndim - 1)
         valid = centre(jnp.ones(label.shape, bool), space)
-        image = centre(_unit_range(image), space)
+        image = centre(unit_range(image), space)
         label = centre(label.astype(jnp.int32), space, fill=IGNORE)
         return image, label, valid
 
@@ -176,6 +181,23 @@ def standardise(
     mean = reference.mean(space, keepdims=True)
     deviation = reference.std(space, keepdims=True)
     return (image - mean) / (deviation + eps)
+
+
+def normalise(
+    image: jax.Array,
+    mean: jax.Array,
+    deviation: jax.Array,
+    eps: float = 1e-5,
+) -> jax.Array:
+    """``(image - mean) / deviation`` of ``(B, *space, C)`` with the numbers of the whole scan
+    ``(B, C)``, so that a dark window stays dark. ``eps`` is added to the deviation.
+
+    >>> image = jnp.array([[[[0.0], [2.0]]]])
+    >>> [f"{x:.3f}" for x in normalise(image, jnp.array([[1.0]]), jnp.array([[2.0]])).ravel()]
+    ['-0.500', '0.500']
+    """
+    per_image = (len(image), *(1,) * (image.ndim - 2), image.shape[-1])
+    return (image - mean.reshape(per_image)) / (deviation.reshape(per_image) + eps)
 
 
 def none() -> Augmentation:
@@ -232,17 +254,8 @@ PRESETS = {
 
 def _window(
     size: Size,
-    label: jax.Array,
+    axes: int,
 ) -> tuple[int, ...]:
     if isinstance(size, int):
-        return (size,) * (label.ndim - 1)
+        return (size,) * axes
     return tuple(size)
-
-
-def _unit_range(image: jax.Array) -> jax.Array:
-    if image.dtype == jnp.uint8:
-        # XLA makes a product of a quotient: the same bits inside and outside jit
-        return image.astype(jnp.float32) * np.float32(1 / 255)
-    if jnp.issubdtype(image.dtype, jnp.floating):
-        return image.astype(jnp.float32)
-    raise TypeError(f"images are uint8, or float in [0, 1]; got {image.dtype}")

@@ -19,8 +19,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.scipy.ndimage import map_coordinates
 
+from semiseg import ragged
 from semiseg.types import IGNORE, hyper
 
 
@@ -82,11 +82,11 @@ class Geometry:
     def coordinates(
         self,
         key: jax.Array,
-        frame: Sequence[int],
+        frame: Sequence[int] | jax.Array,
         size: Sequence[int],
     ) -> jax.Array:
-        """Where to look in an image of shape ``frame`` for each pixel of a window of shape ``size``
-        around its centre.
+        """Where to look in an image of shape ``frame``, which may be traced, for each pixel of a
+        window of shape ``size`` around its centre.
 
         Returns float32 ``(len(size), *size)``, in pixels of the image, for :func:`warp`. With every
         probability and range at zero these are exactly the integers of the centre crop.
@@ -130,7 +130,7 @@ class Geometry:
         p = [*through, y, x]
         for a, (f, n) in enumerate(zip(frame, size, strict=True)):
             in_window = turn.sign_A[a] * p[a] + (n - 1) / 2
-            p[a] = in_window + offset(f, n)
+            p[a] = in_window + _offset(f, n)
         return jnp.stack(p)
 
     def _turn(
@@ -258,6 +258,16 @@ def offset(
     return int((frame - size) / 2)
 
 
+def _offset(
+    frame: int | jax.Array,
+    size: int,
+) -> int | jax.Array:
+    """:func:`offset` of a frame whose side may be traced."""
+    if isinstance(frame, jax.Array):
+        return jnp.trunc((frame - size) / 2)
+    return offset(frame, size)
+
+
 def warp(
     image: jax.Array,
     label: jax.Array,
@@ -273,9 +283,7 @@ def warp(
       coordinates: ``(axes, *size)`` in pixels.
 
     Returns:
-      image ``(*size, C)``, 0 outside the frame; label ``(*size)`` int32, IGNORE there; valid
-      ``(*size)`` bool, False there. A pixel is outside when its nearest pixel is; up to the outer
-      edge of the last pixel the image is continued by that pixel's value.
+      See :func:`sample`.
 
     >>> image, label = jnp.array([[[0.0], [1.0]]]), jnp.array([[0, 1]])
     >>> coordinates = jnp.array([[[0.0, 0.0]], [[0.75, 2.0]]])
@@ -283,20 +291,36 @@ def warp(
     >>> image[0, :, 0].tolist(), label[0].tolist(), valid[0].tolist()
     ([0.75, 0.0], [1, 255], [True, False])
     """
-    points = list(coordinates)
-    inside = []
-    for c, n in zip(points, label.shape, strict=True):
-        inside.append((c > -0.5) & (c < n - 0.5))
-    valid = jnp.stack(inside).all(0)
+    images = ragged.of_dense(image[None])
+    labels = ragged.labels_of_dense(label[None])
+    return sample(images.take(0), labels, coordinates)
 
-    def interpolate(channel: jax.Array) -> jax.Array:
-        return map_coordinates(channel, points, 1, mode="nearest")
 
-    sampled = jax.vmap(interpolate, -1, -1)(image)
-    nearest = map_coordinates(label.astype(jnp.int32), points, 0, mode="nearest")
-    image = jnp.where(valid[..., None], sampled, 0)
-    label = jnp.where(valid, nearest, IGNORE)
-    return image, label, valid
+def sample(
+    image: ragged.Images,
+    labels: jax.Array,
+    coordinates: jax.Array,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Sample one image of a flat pool (order 1) and its label (order 0) at ``coordinates``.
+
+    Args:
+      image: one image, i.e. without the axis N.
+      labels: ``(P, V)`` integer, beside the voxels of the pool.
+      coordinates: ``(axes, *size)`` in pixels.
+
+    Returns:
+      image ``(*size, C)`` float32, 0 outside the frame; label ``(*size)`` int32, IGNORE there;
+      valid ``(*size)`` bool, False there. A pixel is outside when its nearest pixel is; up to the
+      outer edge of the last pixel the image is continued by that pixel's value.
+    """
+    valid = ragged.inside(image.shape, coordinates)
+    place = (image.page, image.offset, image.shape, coordinates)
+    sampled = ragged.linear(image.voxels, *place)
+    middle = image.offset[image.offset.shape[0] // 2]
+    near = ragged.nearest(labels, image.page, middle, image.shape, coordinates)
+    pixels = jnp.where(valid[..., None], sampled, 0)
+    label = jnp.where(valid, near.astype(jnp.int32), IGNORE)
+    return pixels, label, valid
 
 
 def centre(

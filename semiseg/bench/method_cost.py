@@ -16,6 +16,7 @@ from semiseg import devices
 from semiseg.augment import Augmentation
 from semiseg.bench.timing import Contender, median_ratio, medians, timed
 from semiseg.config import Trial
+from semiseg.data.pools import of_arrays
 from semiseg.environment import versions
 from semiseg.errors import UserError
 from semiseg.methods import METHODS
@@ -98,14 +99,14 @@ def _contender(name: str, widths: tuple[int, ...], batch: int, size: int, inner:
     if name != BARE:
         method = METHODS[name]()
     pools = _random_pools(4 * batch, size, diagnosed=name != BARE)
-    image = pools.image_NHWC
+    voxels = pools.image.voxels
     model = Model(
         UNet(widths=widths),
         jax.ShapeDtypeStruct((1, size, size, 1), np.float32),
         CLASSES,
-        jax.ShapeDtypeStruct(image.shape, image.dtype),
+        jax.ShapeDtypeStruct(voxels.shape, voxels.dtype),
     )
-    program = Program(model, size, batch, "adamw", "poly")
+    program = Program(model, size, batch, "adamw", "poly", anywhere=False)
     trial = Trial(method=method, augment=Augmentation(), steps=1_000_000)
     knobs = jax.tree.map(jnp.float32, knobs_of(trial))
     seed = jnp.uint32(0)
@@ -127,27 +128,9 @@ def _random_pools(images: int, size: int, *, diagnosed: bool) -> Pools:
     the diagnostics.
     """
     rng = np.random.default_rng(0)
-    label = jnp.asarray(rng.integers(0, CLASSES, (images, size, size)), jnp.uint8)
-    image = jnp.asarray(rng.integers(0, 256, (images, size, size, 1)), jnp.uint8)
-    half = images // 2
-    is_labelled = jnp.arange(images) < half
-    hidden: jax.Array | None = label
-    if not diagnosed:
-        hidden = None
-    return Pools(
-        image_NHWC=image,
-        label_NHW=jnp.where(is_labelled[:, None, None], label, jnp.uint8(IGNORE)),
-        labelled_N=_padded(is_labelled, images),
-        labelled_count=jnp.int32(half),
-        unlabelled_N=_padded(~is_labelled, images),
-        unlabelled_count=jnp.int32(images - half),
-        synthetic_image_MHWC=jnp.zeros((1, size, size, 1), jnp.uint8),
-        synthetic_label_MHW=jnp.full((1, size, size), IGNORE, jnp.uint8),
-        synthetic_count=jnp.int32(0),
-        hidden_NHW=hidden,
-    )
-
-
-def _padded(chosen: jax.Array, length: int) -> jax.Array:
-    """Indices of the images that are chosen, repeated to a length."""
-    return jnp.resize(jnp.flatnonzero(chosen), (length,)).astype(jnp.int32)
+    label = rng.integers(0, CLASSES, (images, size, size)).astype(np.uint8)
+    image = rng.integers(0, 256, (images, size, size, 1)).astype(np.uint8)
+    is_labelled = np.arange(images) < images // 2
+    shown = np.where(is_labelled[:, None, None], label, np.uint8(IGNORE))
+    hidden = label if diagnosed else None
+    return of_arrays(image, shown, is_labelled, hidden)

@@ -18,7 +18,9 @@ from semiseg.config.presets import PRESETS, preset
 from semiseg.config.recordable import PLUGINS, check_recordable, recorded
 from semiseg.config.trial import Trial
 from semiseg.config.yaml_file import (
+    BEFORE_SPACING,
     from_dict,
+    has_old_frame,
     load,
     load_network,
     load_yaml,
@@ -28,6 +30,7 @@ from semiseg.config.yaml_file import (
 from semiseg.fields import flatten
 
 __all__ = [
+    "BEFORE_SPACING",
     "CHOICES",
     "PLUGINS",
     "PRESETS",
@@ -38,6 +41,7 @@ __all__ = [
     "check_volumes",
     "flatten",
     "from_dict",
+    "has_old_frame",
     "load",
     "load_network",
     "load_yaml",

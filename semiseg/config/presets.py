@@ -50,6 +50,10 @@ _SSL4MIS: Recipe = {
     "batch": 24,
     "steps": 30_000,
     "image_size": 256,
+    "spacing": "stretch",  # its code scales every slice to 256 × 256
+    "intensity": "slice",
+    "draw_by": "images",
+    "foreground": 0.0,
     "lr": 0.01,
     "optimiser": "sgd",
     "momentum": 0.9,
@@ -80,9 +84,8 @@ _WEAK: Recipe = {"method.student_view": "weak"}
 _NOISY_TEACHER: Recipe = {**_WEAK, "method.noise": 0.1}
 
 # Yu et al. 2019 on the left atrium: a V-Net on windows of 112 × 112 × 80, two labelled and two
-# unlabelled, a tenth of the rate every 2500 of 6000 steps, quarter turns and mirrors. What differs:
-# - their windows are cut at the scan's own resolution, ours from scans on one grid of
-#   168 × 168 × 88 (the set's scans have 88 slices);
+# unlabelled, a tenth of the rate every 2500 of 6000 steps, quarter turns and mirrors, at the scan's
+# own resolution. What differs:
 # - their V-Net has no residual sums, drops channels at its coarsest and finest level (ours at the
 #   two coarsest) and is evaluated over windows 18, 18 and 4 voxels apart (ours: half a window).
 _LA: Recipe = {
@@ -92,9 +95,9 @@ _LA: Recipe = {
     "net.norm": "batch",
     "net.dropout": 0.5,
     "image_size": 112,
-    "zoom": 1.5,
     "depth": 80,
-    "depth_zoom": 1.1,
+    "spacing": "native",
+    "foreground": 0.0,
     "batch": 4,
     "steps": 6_000,
     "lr": 0.01,

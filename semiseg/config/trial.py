@@ -39,16 +39,26 @@ class Trial:
         fresh.
       init_steps: optimiser steps of the pre-training, on top of ``steps``.
       image_size: side of the network's square input, pixels.
-      zoom: magnification: slices are scaled to zoom × image_size, and the network is trained on
-        windows of image_size.
-      view: what it sees in evaluation: the whole scaled slice, or its centre window, where the
-        object is known to lie there.
+      zoom: with the spacing fit, the longest side of a slice gets zoom × image_size pixels, and the
+        network is trained on windows of image_size.
+      view: what it sees in evaluation: the whole scaled scan in windows that overlap, or its centre
+        window (then it is trained on that alone), where the object is known to lie there.
       slices: 2.5D: how many adjacent slices of a scan, an odd number, the network sees as channels;
         it segments the middle one.
-      depth: slices of a 3D network's input; volumes are scaled to depth_zoom × depth slices of zoom
-        × image_size pixels a side.
-      depth_zoom: of the slices, as zoom is of the pixels: above 1, windows anywhere in a volume are
-        trained on, and evaluation goes over them.
+      depth: slices of a 3D network's input.
+      depth_zoom: slices of a volume in units of depth, with the spacing stretch.
+      width: of the network's input, pixels, where it is no square; 0: as image_size.
+      spacing: what the network sees as one pixel: millimetres (one number, or one an axis), median
+        (of the set), fit (the longest side of a slice gets zoom × image_size pixels), native
+        (each scan's own pixels), stretch (every slice becomes a square, as in runs from before
+        there was a choice), or auto: the median where millimetres are known, else fit.
+      intensity: which numbers become black and white, one rule for a whole scan: ct, ct-soft,
+        ct-lung, ct-bone or window LOW HIGH (Hounsfield units), percentile, zscore, none, slice (a
+        slice's own extremes, as in runs from before there was a choice), or auto: ct where volumes
+        hold Hounsfield units, percentile for other volumes, zscore for pictures.
+      draw_by: subjects (each weighs the same, then each of its scans, then each slice), or images
+        (all slices alike).
+      foreground: share of the labelled windows that are centred on a voxel of a class.
       batch: images a step takes a gradient on, labelled and unlabelled together.
       lr: peak learning rate.
       optimiser: sgd, nesterov, adam or adamw.
@@ -93,6 +103,11 @@ class Trial:
     slices: int = count(1, at_least=1, traced=False)
     depth: int = count(16, at_least=1, traced=False)
     depth_zoom: float = number(1.0, at_least=1, traced=False)
+    width: int = count(0, traced=False)
+    spacing: str = static(default="auto")
+    intensity: str = static(default="auto")
+    draw_by: str = choice("subjects", draw.DRAWS, traced=False)
+    foreground: float = number(1 / 3, at_least=0, at_most=1, traced=True)
     batch: int = count(8, at_least=1, traced=False)
     lr: float = number(0.003, at_least=0, traced=True)
     optimiser: str = choice("adamw", OPTIMISERS, traced=False)
@@ -114,8 +129,16 @@ class Trial:
     @property
     def frame(self) -> Frame:
         """Geometry between a scan and the network's input."""
-        if self.net.dims == 2:
-            return Frame(self.image_size, self.zoom, self.view, self.slices)
+        depth = self.depth if self.net.dims == 3 else 0
+        depth_zoom = self.depth_zoom if self.net.dims == 3 else 1.0
         return Frame(
-            self.image_size, self.zoom, self.view, self.slices, self.depth, self.depth_zoom
+            self.image_size,
+            self.zoom,
+            self.view,
+            self.slices,
+            depth,
+            depth_zoom,
+            self.spacing,
+            self.intensity,
+            self.width,
         )

@@ -16,8 +16,28 @@ from semiseg.config.trial import Trial
 from semiseg.errors import UserError
 from semiseg.files import read_mapping
 
-NETWORK_FIELDS = ("net", "image_size", "zoom", "view", "slices", "depth", "depth_zoom")
+NETWORK_FIELDS = (
+    "net",
+    "image_size",
+    "zoom",
+    "view",
+    "slices",
+    "depth",
+    "depth_zoom",
+    "width",
+    "spacing",
+    "intensity",
+)
 """Fields of a trial that say what a network sees of an image, and which network it is."""
+BEFORE_SPACING = {
+    "spacing": "stretch",
+    "intensity": "slice",
+    "draw_by": "images",
+    "foreground": 0.0,
+}
+"""What runs did before there was a choice: a complete configuration that lacks these is of one."""
+COMPLETE = ("data", "view", "zoom", "batch", "log_every", "checkpoint_seconds")
+"""Fields that a complete configuration has, and nobody writes all of by hand."""
 
 
 def from_dict(nested: Mapping[str, Any], where: str = "") -> Trial:
@@ -34,6 +54,7 @@ def from_dict(nested: Mapping[str, Any], where: str = "") -> Trial:
     if PLUGINS in nested:
         plugins.require(nested[PLUGINS], where)
         nested = {key: value for key, value in nested.items() if key != PLUGINS}
+    nested = _with_old_frame(nested)
     if "preset" not in nested:
         return override(Trial(), nested, where)
     method = nested.get("method", nested.get("method.name", "supervised"))
@@ -53,12 +74,23 @@ def network_from_dict(nested: Mapping[str, Any], where: str = "") -> Trial:
     >>> network_from_dict({"method": {"name": "my_own"}, "image_size": 64}).image_size
     64
     """
-    changes = {key: value for key, value in nested.items() if key in NETWORK_FIELDS}
+    whole = _with_old_frame(nested)
+    changes = {key: value for key, value in whole.items() if key in NETWORK_FIELDS}
     try:
         return override(Trial(), changes, where)
     except UserError:
         plugins.require(nested.get(PLUGINS, ()), where)
         raise
+
+
+def _with_old_frame(nested: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A configuration that a run recorded before there was a choice of frames, with its own."""
+    return {**nested, **BEFORE_SPACING} if has_old_frame(nested) else nested
+
+
+def has_old_frame(nested: Mapping[str, Any]) -> bool:
+    """Whether a configuration was recorded before there was a choice of frames."""
+    return "spacing" not in nested and all(field in nested for field in COMPLETE)
 
 
 def load(path: str | Path) -> Trial:

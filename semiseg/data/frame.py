@@ -1,16 +1,16 @@
 """The frame: how a scan of any size becomes the network's input, and how a prediction finds its way
 back.
 
-A slice ``(H, W)`` is scaled to a square pool image of ``pool_size`` pixels; the network sees
-windows of ``image_size`` of it. For a 3D network the slices of a scan are put together again and
-the volume ``(D, H, W)`` is scaled to one grid, the same for all. Scalings are products with a small
-matrix an axis, which is exact, quick and its own inverse geometry.
+A scan is scaled to the pool, where a pixel has the size that the network sees: so many millimetres,
+or, where nobody knows millimetres, such that the longest side has so many pixels. Nothing is
+stretched. The network sees windows of one size; what a window lacks is padding (IGNORE). For a 2D
+network a volume is cut into its slices; a 3D network takes it whole. Scalings are products with a
+small matrix an axis, which is exact, quick and its own inverse geometry.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import functools
 import itertools
 import math
 from collections.abc import Iterator, Sequence
@@ -18,31 +18,57 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from semiseg.data import grey_values
+from semiseg.data.grey_values import Limits
+from semiseg.data.pool_image import PoolImage as PoolImage
+from semiseg.data.scaling import levels_of, nearest, resampler, scaled, to_plane
+from semiseg.data.slices import ANISOTROPIC as ANISOTROPIC
+from semiseg.data.slices import median_spacing as median_spacing
+from semiseg.data.slices import neighbours as neighbours
+from semiseg.data.slices import planes as planes
 from semiseg.errors import UserError
 
 if TYPE_CHECKING:
     from semiseg.types import Case
 
-
-PERCENTILES = (0.2, 99.8)
-"""Percentiles of a scan's intensities that become 0 and 255, unless it is uint8 already."""
+STRETCH = "stretch"
+"""The geometry of runs that were made before there was any other: every plane becomes a square, and
+every volume has as many slices.
+"""
+FIT = "fit"
+"""The longest side of a plane gets ``pool_size`` pixels, in its own aspect."""
+NATIVE = "native"
+"""Every scan keeps its own pixels."""
+SPACINGS = ("auto", "median", FIT, NATIVE, STRETCH)
+NOISY_SCANS = 20
+"""Scans whose noise is measured to decide how pool images are stored."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Frame:
-    """Geometry between a slice, or a volume, and the network.
+    """Geometry and grey values between a scan and the network.
+
+    ``spacing``, ``intensity`` and ``stored`` may be left open (``auto``); :meth:`resolved` decides
+    them for a data set.
 
     Attributes:
       image_size: side of the network's input, pixels.
-      zoom: side of the pool image in units of ``image_size``. At 1 the network sees the whole
-        slice; at 1.5 windows of two thirds of each side at 1.5 times the resolution.
-      view: what the network sees in evaluation: the ``whole`` pool image (2D: at once, it is
-        convolutional; 3D: in overlapping windows), or its ``centre`` window, outside of which all
-        is background: right where the object is known to lie in the middle.
+      zoom: longest side of a pool image in units of ``image_size``, where nobody states a spacing.
+        At 1 the network sees the whole slice; at 1.5 windows of two thirds of the longest side at
+        1.5 times the resolution.
+      view: what the network sees in evaluation: the ``whole`` pool image, in windows that overlap,
+        or its ``centre`` window, outside of which all is background: right where the object is
+        known to lie in the middle.
       slices: 2.5D: adjacent slices of a scan that are the channels of one image, an odd number; the
         middle one is the image itself.
       depth: slices of a 3D network's input; 0 for a 2D network.
-      depth_zoom: slices of the pool volume in units of ``depth``.
+      depth_zoom: slices of the pool volume in units of ``depth``, with the spacing ``stretch``.
+      spacing: of a pool pixel: millimetres, one number, or one an axis; ``median`` of the set;
+        ``fit``; ``native``; ``stretch``; ``auto``: the median where millimetres are known, else
+        fit.
+      intensity: rule of :mod:`semiseg.data.grey_values`.
+      width: of the network's input, pixels; 0: as ``image_size``.
+      stored: ``uint8`` or ``float16``: how pool images are stored.
     """
 
     image_size: int
@@ -51,10 +77,14 @@ class Frame:
     slices: int = 1
     depth: int = 0
     depth_zoom: float = 1.0
+    spacing: str = "auto"
+    intensity: str = "auto"
+    width: int = 0
+    stored: str = "auto"
 
     @property
     def pool_size(self) -> int:
-        """Side of the pool image, pixels.
+        """Longest side of a pool image where nobody states a spacing, pixels.
 
         >>> Frame(image_size=96, zoom=1.5).pool_size
         144
@@ -62,139 +92,264 @@ class Frame:
         return round(self.image_size * self.zoom)
 
     @property
-    def pool_shape(self) -> tuple[int, ...]:
-        """Spatial shape of a pool image, ``(S, S)`` or ``(D, S, S)``.
-
-        >>> Frame(96).pool_shape, Frame(96, depth=8, depth_zoom=2.0).pool_shape
-        ((96, 96), (16, 96, 96))
-        """
-        plane = (self.pool_size, self.pool_size)
-        if not self.depth:
-            return plane
-        return (round(self.depth * self.depth_zoom), *plane)
-
-    @property
     def window(self) -> tuple[int, ...]:
-        """Spatial shape of the network's input in training, ``(H, W)`` or ``(D, H, W)``.
+        """Spatial shape of the network's input, ``(H, W)`` or ``(D, H, W)``.
 
-        >>> Frame(96, zoom=1.5).window, Frame(96, depth=8).window
-        ((96, 96), (8, 96, 96))
+        >>> Frame(96, zoom=1.5).window, Frame(96, depth=8, width=64).window
+        ((96, 96), (8, 96, 64))
         """
-        plane = (self.image_size, self.image_size)
+        plane = (self.image_size, self.width or self.image_size)
         return (self.depth, *plane) if self.depth else plane
 
     @property
-    def view_size(self) -> int:
-        """Side of a 2D network's input in evaluation."""
-        return self.image_size if self.view == "centre" else self.pool_size
+    def is_stretched(self) -> bool:
+        """Whether all pool images have one shape, whatever that of the scans."""
+        return self.spacing == STRETCH
+
+    @property
+    def is_in_millimetres(self) -> bool:
+        """Whether the pool's pixels have a stated size."""
+        return self.spacing not in SPACINGS
+
+    @property
+    def anywhere(self) -> bool:
+        """Whether training sees windows anywhere in a pool image that is larger, or its centre."""
+        return self.view == "whole" and (bool(self.depth) or not self.is_stretched)
+
+    # -------------------------------------------------------------- for a data set
+    def resolved(self, scans: Sequence[Case], unit: str) -> Frame:
+        """The frame with nothing left open.
+
+        Args:
+          scans: of the training split; their labels are not looked at.
+          unit: of their spacings, ``mm`` or another.
+
+        Raises:
+          UserError: millimetres are asked for, and nobody knows them.
+        """
+        rule = grey_values.parse(self.intensity)
+        if rule == "auto":
+            rule = grey_values.auto([scan.image for scan in scans])
+        frame = dataclasses.replace(
+            self, spacing=self._spacing(scans, unit), intensity=rule, stored="float16"
+        )
+        if self.stored != "auto":
+            return dataclasses.replace(frame, stored=self.stored)
+        if rule == grey_values.OF_SLICE or _are_levels(rule, scans):
+            return dataclasses.replace(frame, stored="uint8")
+        few = scans[:: max(1, len(scans) // NOISY_SCANS)]
+        noises = []
+        for scan in few:
+            noises.append(grey_values.noise(grey_values.grey(scan.image, frame.limits(scan.image))))
+        return dataclasses.replace(frame, stored=grey_values.stored_as(noises))
+
+    def limits(self, image: np.ndarray) -> Limits:
+        """The numbers of a scan that become black and white."""
+        return grey_values.limits(self.intensity, image)
+
+    def _spacing(self, scans: Sequence[Case], unit: str) -> str:
+        spacing = self.spacing
+        if spacing == "auto":
+            spacing = "median" if unit == "mm" else FIT
+        if spacing in (FIT, NATIVE, STRETCH):
+            return spacing
+        if unit != "mm":
+            raise UserError(
+                f"the data set's unit is {unit}: nobody knows its millimetres",
+                where=f"--spacing {self.spacing}",
+                remedy="leave it out, or import the set with its pixel sizes",
+            )
+        if spacing == "median":
+            target = median_spacing([scan.spacing for scan in scans], self.dims)
+            return " ".join(f"{side:.4g}" for side in target)
+        return " ".join(f"{side:g}" for side in self._millimetres)
+
+    @property
+    def dims(self) -> int:
+        """Spatial axes of the network's input."""
+        return len(self.window)
+
+    @property
+    def _millimetres(self) -> tuple[float, ...]:
+        """The stated spacing of each axis of the network's input."""
+        words = self.spacing.replace(",", " ").split()
+        try:
+            sides = tuple(float(word) for word in words)
+        except ValueError:
+            sides = ()
+        if len(sides) == 1:
+            sides = sides * self.dims
+        if len(sides) != self.dims or not all(0 < side < math.inf for side in sides):
+            raise UserError(
+                f"must be {', '.join(SPACINGS)}, or millimetres: one number or {self.dims}",
+                where=f"--spacing {self.spacing!r}",
+            )
+        return sides
 
     # -------------------------------------------------------------- to the network
     def scans(self, cases: Sequence[Case], where: str) -> tuple[Case, ...]:
-        """What the network takes for one image each: pictures and the slices of volumes, or for a
-        3D network the volumes.
-
-        See :func:`planes` and :func:`volumes`.
+        """What the network takes for one image each: for a 2D network slices, for a 3D network
+        volumes.
 
         Raises:
-          UserError: images that are no slices of a volume, or slices of several sizes in one,
-            naming ``where`` they are.
+          UserError: pictures for a 3D network, naming ``where`` they are.
         """
         if self.depth:
-            return volumes(cases, where)
-        return tuple(plane for case in cases for plane in planes(case))
+            for case in cases:
+                _check_volume(case, where)
+            return tuple(cases)
+        return tuple(itertools.chain.from_iterable(map(planes, cases)))
 
-    def to_pool(self, image: np.ndarray) -> np.ndarray:
-        """An image as the pool holds it.
+    def shape(self, scan: Case) -> tuple[int, ...]:
+        """Spatial shape of a scan in the pool.
 
-        Intensities are clipped at the percentiles 0.2 and 99.8, unless the image is uint8, and
-        scaled with antialiasing.
+        The slices of a volume stay as they are for a 2D network.
 
-        Args:
-          image: ``(H, W, C)`` or ``(D, H, W, C)``.
-
-        Returns:
-          ``(*pool_shape, C)`` uint8.
-
-        >>> image = np.arange(16, dtype=np.uint8).reshape(4, 4, 1)
-        >>> Frame(image_size=2).to_pool(image)[..., 0].tolist()
-        [[4, 5], [10, 11]]
+        >>> from semiseg.types import Case
+        >>> image = np.zeros((10, 20, 1), np.uint8)
+        >>> scan = Case("p7", "p7", image, None, (1.0, 1.0), "p7")
+        >>> Frame(40, spacing="fit").shape(scan), Frame(40, spacing="0.5").shape(scan)
+        ((20, 40), (20, 40))
         """
+        return self.shape_of(scan.image.shape[:-1], scan.spacing)
+
+    def shape_of(self, shape: Sequence[int], spacing: Sequence[float]) -> tuple[int, ...]:
+        """Spatial shape in the pool of a scan of a ``shape`` and a ``spacing``."""
+        plane = self._plane_shape(tuple(shape[-2:]), tuple(spacing[-2:]))
+        if len(shape) == 2:
+            return plane
+        return (self._slices(shape[0], spacing), *plane)
+
+    def _plane_shape(self, shape: tuple[int, ...], spacing: tuple[float, ...]) -> tuple[int, ...]:
+        if self.spacing == STRETCH:
+            return (self.pool_size, self.pool_size)
+        if self.spacing == NATIVE:
+            return shape
+        sides = [n * side for n, side in zip(shape, spacing, strict=True)]
+        if self.spacing in (FIT, "auto"):
+            pixel = [max(sides) / self.pool_size] * 2
+        else:
+            pixel = list(self._millimetres[-2:])
+        return tuple(max(1, round(side / p)) for side, p in zip(sides, pixel, strict=True))
+
+    def _slices(self, slices: int, spacing: Sequence[float]) -> int:
+        """Slices of a volume in the pool."""
+        if not self.depth or self.spacing in (FIT, NATIVE, "auto"):
+            return slices
+        if self.spacing == STRETCH:
+            return round(self.depth * self.depth_zoom)
+        return max(1, round(slices * spacing[0] / self._millimetres[0]))
+
+    def to_pool(self, scan: Case) -> PoolImage:
+        """A picture or a whole volume as the pool holds it: grey values by the frame's rule, scaled
+        with antialiasing.
+
+        >>> from semiseg.types import Case
+        >>> image = np.arange(16, dtype=np.uint8).reshape(4, 4, 1)
+        >>> scan = Case("p7", "p7", image, None, (1.0, 1.0), "p7")
+        >>> pool = Frame(2, spacing="fit", intensity="zscore", stored="uint8").to_pool(scan)
+        >>> pool.levels[..., 0].tolist(), f"{pool.mean[0]:.4f}"
+        ([[4, 5], [10, 11]], '0.0294')
+        """
+        shape = self.shape(scan)
+        if self.intensity == grey_values.OF_SLICE:
+            return PoolImage(self._by_slice(scan.image, shape))
+        rule = "zscore" if self.intensity == "auto" else self.intensity
+        grey = grey_values.grey(scan.image, grey_values.limits(rule, scan.image))
+        mean, deviation = grey_values.statistics(rule, grey)
+        pixels = scaled(grey, shape)
+        if self.stored == "float16":
+            return PoolImage(pixels.astype(np.float16), mean, deviation)
+        return PoolImage(levels_of(pixels * 255), mean, deviation)
+
+    def _by_slice(self, image: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+        """Levels of a scan by the rule ``slice``; of a 3D network's volumes by one for all."""
+        if image.ndim == 4 and not self.depth:
+            return np.stack([self._by_slice(plane, shape[1:]) for plane in image])
         x = image.astype(np.float32)
         if image.dtype != np.uint8:
-            low, high = np.percentile(x[..., ::2, ::2, :], PERCENTILES)
+            thin = x[..., ::2, ::2, :]
+            low, high = np.percentile(thin, grey_values.SLICE_PERCENTILES)
             x = (x - low) * (255.0 / max(high - low, 1e-6))
-        if x.ndim == 3:
-            x = self._plane(x)
-        else:
-            planes = np.stack([self._plane(plane) for plane in x])
-            x = _along_depth(planes, self.pool_shape[0])
-        return np.clip(np.rint(x), 0, 255).astype(np.uint8)
+        return levels_of(scaled(x, shape))
 
-    def _plane(self, x_HWC: np.ndarray) -> np.ndarray:
-        """``(S, S, C)``: a slice scaled to the pool's side."""
-        height, width = x_HWC.shape[:2]
-        side = self.pool_size
-        if (height, width) == (side, side):
-            return x_HWC
-        x_SWC = np.einsum("ih,hwc->iwc", resampler(height, side), x_HWC, optimize=True)
-        return np.einsum("jw,iwc->ijc", resampler(width, side), x_SWC, optimize=True)
-
-    def to_pools(self, cases: Sequence[Case]) -> np.ndarray:
-        """The pool images of scans, each between its neighbours where ``slices`` says so.
+    def to_pools(self, scans: Sequence[Case]) -> list[PoolImage]:
+        """The pool images of scans; for a 2D network, of their slices, each between its neighbours
+        where ``slices`` says so.
 
         Returns:
-          ``(N, *pool_shape, slices · C)`` uint8.
+          One for each of :meth:`scans`, in their order.
         """
-        images = np.stack([self.to_pool(case.image) for case in cases])
-        if self.slices == 1:
-            return images
-        volumes = [case.volume for case in cases]
-        places = [case.index for case in cases]
-        around = images[neighbours(volumes, places, self.slices)]  # (N, slices, S, S, C)
-        return np.moveaxis(around, 1, 3).reshape(*images.shape[:3], -1)
+        return list(self.each_pool(scans))
 
-    def label_to_pool(self, label: np.ndarray) -> np.ndarray:
-        """A label ``(H, W)`` or ``(D, H, W)`` at ``pool_shape``, nearest neighbour.
+    def each_pool(self, scans: Sequence[Case]) -> Iterator[PoolImage]:
+        """:meth:`to_pools`, one by one: one scan at a time is in memory."""
+        for scan in scans:
+            pool = self.to_pool(scan)
+            if self.depth or pool.levels.ndim == 3:
+                yield self._with_neighbours(pool, [0])[0]
+            else:
+                yield from self._with_neighbours(pool, list(range(len(pool.levels))))
 
-        >>> Frame(image_size=2).label_to_pool(np.arange(16).reshape(4, 4)).tolist()
+    def _with_neighbours(self, pool: PoolImage, places: list[int]) -> list[PoolImage]:
+        """The slices of a pool volume, or a picture, with their neighbours as channels."""
+        if self.depth:
+            return [pool]
+        planes_DHWC = pool.levels if pool.levels.ndim == 4 else pool.levels[None]
+        around = neighbours(len(planes_DHWC), self.slices)
+        mean = None if pool.mean is None else np.tile(pool.mean, self.slices)
+        deviation = None if pool.deviation is None else np.tile(pool.deviation, self.slices)
+        images = []
+        for place in places:
+            stack = [planes_DHWC[i] for i in around[place]]
+            levels = stack[0] if self.slices == 1 else np.concatenate(stack, -1)
+            images.append(PoolImage(levels, mean, deviation))
+        return images
+
+    def label_to_pool(self, label: np.ndarray, spacing: Sequence[float]) -> np.ndarray:
+        """A label ``(H, W)`` or ``(D, H, W)`` at the shape of its pool image, nearest neighbour.
+
+        >>> label = np.arange(16).reshape(4, 4)
+        >>> Frame(2, spacing="fit").label_to_pool(label, (1.0, 1.0)).tolist()
         [[5, 7], [13, 15]]
         """
-        axes = zip(label.shape, self.pool_shape, strict=True)
+        shape = self.shape_of(label.shape, spacing)
+        axes = zip(label.shape, shape, strict=True)
         return label[np.ix_(*(nearest(n, m) for n, m in axes))]
 
     # -------------------------------------------------------------- and back
-    def windows(self) -> list[tuple[int, ...]]:
-        """First voxels of the windows that evaluation sees of a volume.
+    def windows(self, shape: Sequence[int]) -> list[tuple[int, ...]]:
+        """First pixels of the windows that evaluation sees of a pool image of a ``shape``.
 
         They cover it, and neighbours share at least half of themselves. With the view ``centre``
-        there is one, in the middle.
+        there is one, in the middle. An image that is smaller than a window lies in its middle: the
+        first pixel is negative.
 
-        >>> Frame(image_size=4, depth=2, depth_zoom=2.0).windows()
+        >>> Frame(image_size=4, depth=2).windows((4, 4, 4))
         [(0, 0, 0), (1, 0, 0), (2, 0, 0)]
+        >>> Frame(image_size=4).windows((2, 4))
+        [(-1, 0)]
         """
         starts: list[list[int]] = []
-        for n, w in zip(self.pool_shape, self.window, strict=True):
-            if self.view == "centre":
-                starts.append([(n - w) // 2])
+        for n, w in zip(shape, self.window, strict=True):
+            if self.view == "centre" or n <= w:
+                starts.append([int((n - w) / 2)])  # as augment.geometry.offset rounds
             else:
                 count = 1 + math.ceil(2 * (n - w) / w)
                 starts.append([round(start) for start in np.linspace(0, n - w, count)])
         return list(itertools.product(*starts))
 
-    def from_window(self, probability: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-        """Labels ``shape`` uint8 of a window's class probabilities ``(*window, K)``.
-
-        What lies outside the window is background (class 0).
-        """
-        probabilities = self._planes(probability, shape)  # one plane at a time is in memory
-        planes = [plane.argmax(-1).astype(np.uint8) for plane in probabilities]
-        return planes[0] if len(shape) == 2 else np.stack(planes)
+    def labels(self, probability: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+        """Labels ``shape`` uint8 of a pool image's class probabilities ``(*space, K)``."""
+        planes = self._planes(probability, shape)  # one plane at a time is in memory
+        labels = [plane.argmax(-1).astype(np.uint8) for plane in planes]
+        return labels[0] if len(shape) == 2 else np.stack(labels)
 
     def to_scan(self, probability: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
         """Class probabilities ``(*shape, K)`` float32 on the scan's own grid.
 
         Args:
-          probability: of a window, ``(*window, K)``. Outside of it all is background (class 0).
+          probability: of a pool image, ``(*space, K)``.
           shape: of the scan, ``(H, W)`` or ``(D, H, W)``.
 
         >>> probability = np.eye(2, dtype=np.float32).reshape(1, 2, 2).repeat(2, axis=0)
@@ -206,180 +361,36 @@ class Frame:
 
     def _planes(self, probability: np.ndarray, shape: tuple[int, ...]) -> Iterator[np.ndarray]:
         """Probabilities ``(H, W, K)`` of each slice of a scan, of a picture one."""
-        pool = self.pool_shape
-        canvas = self._canvas(probability)
-        if len(pool) == 2:
-            yield self._to_plane(canvas, shape)
+        if len(shape) == 2:
+            yield to_plane(probability, shape)
             return
-        for plane in _along_depth(canvas, shape[0]):
-            yield self._to_plane(plane, shape[1:])
-
-    def _canvas(self, probability: np.ndarray) -> np.ndarray:
-        """``(*pool_shape, K)``: a window's probabilities in the middle of background."""
-        window = probability.shape[:-1]
-        pool = self.pool_shape
-        if window == pool:
-            return probability
-        canvas = np.zeros((*pool, probability.shape[-1]), np.float32)
-        canvas[..., 0] = 1.0
-        starts = [(n - w) // 2 for n, w in zip(pool, window, strict=True)]
-        box = tuple(slice(a, a + w) for a, w in zip(starts, window, strict=True))
-        canvas[box] = probability
-        return canvas
-
-    def _to_plane(self, probability_SSK: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-        side = self.pool_size
-        classes = probability_SSK.shape[-1]
-        if shape == (side, side):
-            return probability_SSK
-        rows = resampler(side, shape[0])
-        columns = resampler(side, shape[1])
-        x = rows @ probability_SSK.reshape(side, side * classes)
-        x_HKW = np.swapaxes(x.reshape(-1, side, classes), 1, 2) @ columns.T
-        return np.moveaxis(x_HKW, 1, -1)
+        depth = len(probability)
+        if depth == shape[0]:
+            for plane in probability:
+                yield to_plane(plane, shape[1:])
+            return
+        flat = probability.reshape(depth, -1)
+        for weights in resampler(depth, shape[0]):
+            plane = (weights @ flat).reshape(probability.shape[1:])
+            yield to_plane(plane, shape[1:])
 
 
-# ------------------------------------------------------------------ slices and volumes
-def planes(case: Case) -> list[Case]:
-    """The slices ``(H, W, C)`` of a volume ``(D, H, W, C)``; of a picture itself.
+def _are_levels(rule: str, scans: Sequence[Case]) -> bool:
+    """Whether the grey values of all scans are 256 levels already."""
+    if rule not in ("zscore", "none"):
+        return False
+    for scan in scans:
+        if np.min(scan.image) < 0 or np.max(scan.image) > 255:
+            return False
+        if not grey_values.are_whole(scan.image):
+            return False
+    return True
 
-    A slice keeps the spacing and the affine of its scan. Its label is None where nobody annotated
-    it: where the label of the scan is IGNORE throughout.
 
-    >>> from semiseg.types import Case
-    >>> volume = Case("p7", "p7", np.zeros((2, 4, 5, 1)), None, (8.0, 1.0, 1.0), "p7")
-    >>> [(plane.name, plane.index, plane.image.shape) for plane in planes(volume)]
-    [('p7_slice_0', 0, (4, 5, 1)), ('p7_slice_1', 1, (4, 5, 1))]
-    """
+def _check_volume(case: Case, where: str) -> None:
     if case.image.ndim == 3:
-        return [case]
-    digits = len(str(len(case.image) - 1))
-    labels: Sequence[np.ndarray | None] = [None] * len(case.image)
-    if case.label is not None:
-        labels = [_label_or_none(label) for label in case.label]
-    return [
-        dataclasses.replace(
-            case, name=f"{case.name}_slice_{i:0{digits}d}", image=image, label=label, index=i
-        )
-        for i, (image, label) in enumerate(zip(case.image, labels, strict=True))
-    ]
-
-
-def _label_or_none(label: np.ndarray) -> np.ndarray | None:
-    from semiseg.types import IGNORE
-
-    if (label == IGNORE).all():
-        return None
-    return label
-
-
-def volumes(cases: Sequence[Case], where: str) -> tuple[Case, ...]:
-    """The scans that ``cases`` are slices of, in the order of their first slices.
-
-    Slices are put in the order of their places (a missing one is stepped over); one nobody
-    annotated is IGNORE throughout. Volumes stay.
-    """
-    scans: dict[str, list[Case]] = {}
-    for case in cases:
-        scans.setdefault(case.volume, []).append(case)
-    return tuple(_volume(sorted(slices, key=_place), where) for slices in scans.values())
-
-
-def _place(case: Case) -> int:
-    return case.index
-
-
-def _volume(slices: Sequence[Case], where: str) -> Case:
-    """One case of the slices of a volume, in their order."""
-    first = slices[0]
-    if first.image.ndim == 4:
-        return first  # stored whole
-    if len(first.spacing) == 2:
         raise UserError(
-            f"{first.name} is a 2D image, and the network takes volumes: choose a 2D network "
+            f"{case.name} is a 2D image, and the network takes volumes: choose a 2D network "
             f"(--net.dims 2), or import volumes",
             where=where,
         )
-    shapes = sorted({case.image.shape for case in slices})
-    if len(shapes) > 1:
-        sizes = " and ".join("×".join(map(str, shape[:2])) for shape in shapes)
-        raise UserError(
-            f"slices of the volume {first.volume} have the sizes {sizes}: save a volume's slices "
-            f"at one size and import it again",
-            where=where,
-        )
-    image = np.stack([case.image for case in slices])
-    label = None
-    if any(case.label is not None for case in slices):
-        label = np.stack([_label_or_ignore(case) for case in slices])
-    return dataclasses.replace(first, name=first.volume, image=image, label=label, index=0)
-
-
-def _label_or_ignore(case: Case) -> np.ndarray:
-    from semiseg.types import IGNORE
-
-    if case.label is None:
-        return np.full(case.image.shape[:2], IGNORE, np.uint8)
-    return case.label
-
-
-def neighbours(volumes: Sequence[str], places: Sequence[int], slices: int) -> np.ndarray:
-    """For each image, the images of its volume around it in the order of their places.
-
-    The ends are repeated. A missing slice is stepped over: the neighbour is the next one there is.
-
-    Args:
-      volumes: the volume of each of N images.
-      places: the place of each in its volume.
-      slices: number of neighbours, the image itself in the middle.
-
-    Returns:
-      ``(N, slices)`` indices.
-
-    >>> neighbours(["a", "b", "a", "a"], [2, 0, 0, 5], 3).tolist()
-    [[2, 0, 3], [1, 1, 1], [2, 2, 0], [0, 3, 3]]
-    """
-    indices = np.empty((len(volumes), slices), np.int64)
-    members: dict[str, list[int]] = {}
-    for i in np.argsort(places, kind="stable").tolist():
-        members.setdefault(volumes[i], []).append(i)
-    offsets = np.arange(slices) - slices // 2
-    for images in members.values():
-        for rank, i in enumerate(images):
-            ranks = np.clip(rank + offsets, 0, len(images) - 1)
-            indices[i] = np.array(images)[ranks]
-    return indices
-
-
-# ------------------------------------------------------------------ scaling
-def _along_depth(x: np.ndarray, depth: int) -> np.ndarray:
-    """``x (D, …)`` scaled to ``depth``."""
-    if len(x) == depth:
-        return x
-    return np.tensordot(resampler(len(x), depth), x, 1)
-
-
-@functools.lru_cache(256)
-def resampler(n: int, m: int) -> np.ndarray:
-    """``(m, n)`` matrix of linear interpolation from n to m samples, centres aligned.
-
-    When it shrinks, the kernel is a triangle as wide as the step.
-
-    >>> resampler(2, 3).tolist()
-    [[1.0, 0.0], [0.5, 0.5], [0.0, 1.0]]
-    """
-    scale = n / m
-    centre = (np.arange(m) + 0.5) * scale - 0.5
-    distance = np.abs(np.arange(n)[None] - centre[:, None])
-    weight = np.maximum(0.0, 1.0 - distance / max(scale, 1.0))
-    return (weight / weight.sum(1, keepdims=True)).astype(np.float32)
-
-
-@functools.lru_cache(256)
-def nearest(n: int, m: int) -> np.ndarray:
-    """``(m,)`` indices of the nearest of n samples, centres aligned.
-
-    >>> nearest(4, 2).tolist(), nearest(2, 4).tolist()
-    ([1, 3], [0, 0, 1, 1])
-    """
-    return np.clip(np.floor((np.arange(m) + 0.5) * n / m).astype(int), 0, n - 1)

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from semiseg.data.frame import Frame, nearest
+from semiseg.data.frame import PoolImage
+from semiseg.data.scaling import as_uint8, nearest
 from semiseg.evaluate.metrics import image_dice
 from semiseg.types import IGNORE, Case
 
@@ -19,7 +20,7 @@ RGB = 3
 
 
 def choose_examples(
-    cases: Sequence[Case], images: np.ndarray, predictions: Sequence[np.ndarray]
+    cases: Sequence[Case], images: Sequence[PoolImage], predictions: Sequence[np.ndarray]
 ) -> dict[str, Any]:
     """Arrays of examples.npz: the worst to the best images, spread evenly over their ranks.
 
@@ -28,52 +29,54 @@ def choose_examples(
 
     Args:
       cases: annotated.
-      images: the pool images of the cases, ``(N, S, S, C)`` or ``(N, D, S, S, C)`` uint8.
+      images: the pool images of the cases.
       predictions: labels of each case at its own size.
     """
-    if images.ndim == 5:
-        cases, images, predictions = fullest_slices(cases, images, predictions)
+    if not cases:
+        return {}
+    levels = [image.levels for image in images]
+    if levels[0].ndim == 4:
+        cases, levels, predictions = fullest_slices(cases, levels, predictions)
     dice = [image_dice(p, _label(c)) for p, c in zip(predictions, cases, strict=True)]
     chosen = evenly_ranked(dice, EXAMPLES)
     if not chosen:
         return {}
-    frame = Frame(images.shape[1])
+    side = max(max(levels[i].shape[:2]) for i in chosen)
     pictures: dict[str, list[np.ndarray]] = {"image": [], "label": [], "prediction": []}
     for i in chosen:
         case = cases[i]
-        truth = frame.label_to_pool(_label(case))
-        prediction = frame.label_to_pool(predictions[i])
-        image = _visible_channels(images[i], case.image.shape[-1])
-        height, width = case.spacing[-2:]  # a slice also has that of its scan's slices
-        extent = (case.image.shape[0] * height, case.image.shape[1] * width)
-        pictures["image"].append(in_own_aspect(image, extent, 0))
-        pictures["label"].append(in_own_aspect(truth, extent, IGNORE))
-        pictures["prediction"].append(in_own_aspect(prediction, extent, 0))
+        sides = (case.image.shape[0] * case.spacing[-2], case.image.shape[1] * case.spacing[-1])
+        image = _visible_channels(as_uint8(levels[i]), case.image.shape[-1])
+        pictures["image"].append(in_own_aspect(image, side, sides, 0))
+        pictures["label"].append(in_own_aspect(_label(case), side, sides, IGNORE))
+        pictures["prediction"].append(in_own_aspect(predictions[i], side, sides, 0))
     return {name: np.stack(arrays) for name, arrays in pictures.items()} | {
         "subject": np.array([cases[i].name for i in chosen]),
         "dice": np.array([dice[i] for i in chosen]),
     }
 
 
-def in_own_aspect(square: np.ndarray, extent: tuple[float, float], fill: int) -> np.ndarray:
-    """A square image of the pool, squeezed to the aspect of its scan inside a square of ``fill``.
+def in_own_aspect(
+    pixels: np.ndarray, side: int, extent: tuple[float, float], fill: int
+) -> np.ndarray:
+    """An image scaled to the aspect of its scan inside a square of ``fill``, nearest neighbour.
 
     Args:
-      square: ``(S, S, ...)``.
+      pixels: ``(H, W, ...)``.
+      side: of the square.
       extent: height and width of the scan, in any unit.
       fill: of the margin below or to the right.
 
     Example:
-      >>> in_own_aspect(np.arange(16).reshape(4, 4), (1.0, 2.0), 255).tolist()
-      [[0, 1, 2, 3], [8, 9, 10, 11], [255, 255, 255, 255], [255, 255, 255, 255]]
+      >>> in_own_aspect(np.arange(16).reshape(4, 4), 4, (1.0, 2.0), 255).tolist()
+      [[4, 5, 6, 7], [12, 13, 14, 15], [255, 255, 255, 255], [255, 255, 255, 255]]
     """
-    side = len(square)
     height = max(1, round(side * extent[0] / max(extent)))
     width = max(1, round(side * extent[1] / max(extent)))
-    rows = np.arange(height) * side // height
-    columns = np.arange(width) * side // width
-    result = np.full_like(square, fill)
-    result[:height, :width] = square[rows][:, columns]
+    rows = nearest(pixels.shape[0], height)
+    columns = nearest(pixels.shape[1], width)
+    result = np.full((side, side, *pixels.shape[2:]), fill, pixels.dtype)
+    result[:height, :width] = pixels[rows][:, columns]
     return result
 
 
@@ -103,31 +106,33 @@ def evenly_ranked(scores: Sequence[float], count: int) -> list[int]:
 
 
 def fullest_slices(
-    cases: Sequence[Case], images_NDHWC: np.ndarray, predictions: Sequence[np.ndarray]
-) -> tuple[list[Case], np.ndarray, list[np.ndarray]]:
+    cases: Sequence[Case], volumes: Sequence[np.ndarray], predictions: Sequence[np.ndarray]
+) -> tuple[list[Case], list[np.ndarray], list[np.ndarray]]:
     """The slice of each annotated volume that shows most foreground.
 
+    Args:
+      cases: volumes.
+      volumes: their pool images ``(D, H, W, C)``.
+      predictions: labels of each at its own size.
+
     Returns:
-      Cases, pool images ``(N, H, W, C)`` and predicted labels of these slices.
+      Cases, pool images ``(H, W, C)`` and predicted labels of these slices.
     """
     slices: list[Case] = []
     images: list[np.ndarray] = []
     labels: list[np.ndarray] = []
-    for case, volume, prediction in zip(cases, images_NDHWC, predictions, strict=True):
+    for case, volume, prediction in zip(cases, volumes, predictions, strict=True):
         truth = _label(case)
         foreground = (truth > 0) & (truth != IGNORE)
         z = int(np.argmax(np.sum(foreground, (1, 2))))
-        slice_case = dataclasses.replace(
-            case,
-            name=f"{case.name}_slice_{z}",
-            image=case.image[z],
-            label=truth[z],
-            spacing=case.spacing[1:],
+        slices.append(
+            dataclasses.replace(
+                case, name=f"{case.name}_slice_{z}", image=case.image[z], label=truth[z]
+            )
         )
-        slices.append(slice_case)
         images.append(volume[nearest(len(volume), len(case.image))[z]])
         labels.append(prediction[z])
-    return slices, np.stack(images), labels
+    return slices, images, labels
 
 
 def _label(case: Case) -> np.ndarray:

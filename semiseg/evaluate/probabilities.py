@@ -1,90 +1,140 @@
 """Prediction: a trained network over whole scans, in batches of one fixed shape.
 
-An image is seen at once. A volume is seen in windows of the size the network was trained on, each
-standardised by itself as in training; where they overlap, probabilities are averaged with Gaussian
-weights, so that a voxel follows the window it lies deepest in.
+An image is seen in windows of the size the network was trained on, with the grey values of its scan
+as in training; where windows overlap, probabilities are averaged with Gaussian weights, so that a
+pixel follows the window it lies deepest in. A window that is larger than the image is filled with
+what training fills it with.
 """
 
 from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from semiseg import devices
-from semiseg.augment import Augmentation, Size, standardise
-from semiseg.data.frame import Frame
-from semiseg.types import Model, Params
+from semiseg.augment import normalise, standardise
+from semiseg.data.frame import Frame, PoolImage
+from semiseg.ragged import unit_range
+from semiseg.types import Case, Model, Params
 
 IMAGES = 8
-"""Images in a batch."""
+"""Windows of images in a batch."""
 WINDOWS = 4
 """Windows of volumes in a batch."""
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def _probabilities(model: Model, size: Size, params: Params, image_BHWC: jax.Array) -> jax.Array:
+@functools.partial(jax.jit, static_argnums=0)
+def _probabilities(
+    model: Model,
+    params: Params,
+    image_BHWC: jax.Array,
+    mean_BC: jax.Array | None,
+    deviation_BC: jax.Array | None,
+) -> jax.Array:
     image_BHWC = devices.cut(image_BHWC, devices.mesh(image_BHWC.shape[0]))
-    nothing = jnp.zeros(image_BHWC.shape[:-1], jnp.uint8)
-    window, _, _ = Augmentation.identity(image_BHWC, nothing, size)
-    return jax.nn.softmax(model.apply(params, standardise(window), train=False).logits)
+    x = unit_range(image_BHWC)
+    if mean_BC is None or deviation_BC is None:
+        x = standardise(x)
+    else:
+        x = normalise(x, mean_BC, deviation_BC)
+    return jax.nn.softmax(model.apply(params, x, train=False).logits)
 
 
 def probabilities(
-    model: Model, frame: Frame, params: Params, pool_NHWC: np.ndarray
+    model: Model, frame: Frame, params: Params, images: Iterable[PoolImage]
 ) -> Iterator[np.ndarray]:
-    """Class probabilities float32 of what the frame shows of each pool image, one by one.
+    """Class probabilities ``(*space, K)`` float32 of pool images, one by one.
 
-    Yields:
-      ``(view_size, view_size, K)``; of volumes ``(*pool_shape, K)``, or ``(*window, K)`` where the
-      frame shows their centre.
+    What the frame does not show is background (class 0) with probability 1.
     """
-    if not frame.depth:
-        yield from _batches(model, frame.view_size, params, iter(pool_NHWC), IMAGES)
-        return
-    starts = frame.windows()
+    axes = len(frame.window)
+    batch = IMAGES if axes == 2 else WINDOWS
+    ahead, images = itertools.tee(images)  # holds no more than a batch of them
+    results = _batches(model, params, _windows(frame, ahead), batch)
+    for image in images:
+        yield _assembled(frame, image.levels.shape[:-1], model.classes, results)
+
+
+def _assembled(
+    frame: Frame, space: tuple[int, ...], classes: int, results: Iterator[np.ndarray]
+) -> np.ndarray:
+    """The next windows' probabilities put together to those of an image."""
+    starts = frame.windows(space)
     window = frame.window
-    parts = _windows(pool_NHWC, starts, window)
-    results = _batches(model, window, params, parts, WINDOWS)
     if len(starts) == 1:
-        yield from results
-        return
+        return _placed(next(results), starts[0], space)
     weight = gaussian(window)
-    weights = np.zeros((*frame.pool_shape, 1), np.float32)
+    total = np.zeros((*space, classes), np.float32)
+    weights = np.zeros((*space, 1), np.float32)
     for start in starts:
-        weights[_box(start, window)] += weight
-    for _ in pool_NHWC:
-        total = np.zeros((*frame.pool_shape, model.classes), np.float32)
-        for start in starts:
-            total[_box(start, window)] += weight * next(results)
-        yield total / weights
+        here, there = _overlap(start, window, space)
+        total[there] += (weight * next(results))[here]
+        weights[there] += weight[here]
+    return total / weights
 
 
-def _windows(
-    volumes: np.ndarray, starts: Sequence[tuple[int, ...]], window: tuple[int, ...]
-) -> Iterator[np.ndarray]:
-    """Every window of every volume."""
-    for volume in volumes:
-        for start in starts:
-            yield volume[_box(start, window)]
+def _placed(probability: np.ndarray, start: Sequence[int], space: tuple[int, ...]) -> np.ndarray:
+    """One window's probabilities on the grid of the image; outside of it all is background."""
+    window = probability.shape[:-1]
+    if window == space:
+        return probability
+    here, there = _overlap(start, window, space)
+    total = np.zeros((*space, probability.shape[-1]), np.float32)
+    total[..., 0] = 1.0
+    total[there] = probability[here]
+    return total
+
+
+def _overlap(
+    start: Sequence[int], window: Sequence[int], space: Sequence[int]
+) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
+    """Where a window and an image overlap: in the window, and in the image.
+
+    >>> _overlap((-1, 2), (4, 4), (2, 9))
+    ((slice(1, 3, None), slice(0, 4, None)), (slice(0, 2, None), slice(2, 6, None)))
+    """
+    here = []
+    there = []
+    for first, w, n in zip(start, window, space, strict=True):
+        begin = max(first, 0)
+        end = min(first + w, n)
+        here.append(slice(begin - first, end - first))
+        there.append(slice(begin, end))
+    return tuple(here), tuple(there)
+
+
+def _windows(frame: Frame, images: Iterable[PoolImage]) -> Iterator[PoolImage]:
+    """Every window of every image, filled with zeros beyond its edge."""
+    window = frame.window
+    for image in images:
+        space = image.levels.shape[:-1]
+        for start in frame.windows(space):
+            here, there = _overlap(start, window, space)
+            levels = np.zeros((*window, image.levels.shape[-1]), image.levels.dtype)
+            levels[here] = image.levels[there]
+            yield image._replace(levels=levels)
 
 
 def _batches(
-    model: Model, size: Size, params: Params, images: Iterator[np.ndarray], batch: int
+    model: Model, params: Params, windows: Iterator[PoolImage], batch: int
 ) -> Iterator[np.ndarray]:
-    """Probabilities of ``size`` of each image, ``batch`` at a time; the last batch is filled up."""
+    """Probabilities of each window, ``batch`` at a time; the last batch is filled up."""
     params = jax.device_put(params, devices.copied(devices.mesh(batch)))
-    while part := list(itertools.islice(images, batch)):
-        padded = np.stack(part + part[-1:] * (batch - len(part)))
-        yield from np.asarray(_probabilities(model, size, params, padded))[: len(part)]
+    while part := list(itertools.islice(windows, batch)):
+        padded = part + part[-1:] * (batch - len(part))
+        levels = np.stack([window.levels for window in padded])
+        mean = _stacked([window.mean for window in padded])
+        deviation = _stacked([window.deviation for window in padded])
+        yield from np.asarray(_probabilities(model, params, levels, mean, deviation))[: len(part)]
 
 
-def _box(start: tuple[int, ...], window: tuple[int, ...]) -> tuple[slice, ...]:
-    return tuple(slice(a, a + w) for a, w in zip(start, window, strict=True))
+def _stacked(arrays: Sequence[np.ndarray | None]) -> np.ndarray | None:
+    known = [array for array in arrays if array is not None]
+    return np.stack(known) if len(known) == len(arrays) else None
 
 
 def gaussian(window: tuple[int, ...]) -> np.ndarray:
@@ -99,19 +149,11 @@ def gaussian(window: tuple[int, ...]) -> np.ndarray:
     return functools.reduce(np.multiply.outer, lines)[..., None].astype(np.float32)
 
 
-def labels(
-    model: Model,
-    frame: Frame,
-    params: Params,
-    pool_NHWC: np.ndarray,
-    shapes: Sequence[tuple[int, ...]],
-) -> list[np.ndarray]:
-    """Predicted labels ``(*space)`` uint8 of each image or volume at its own ``shape`` ``(*space)``
-    or ``(*space, C)``.
-    """
-    axes = len(frame.window)
-    results = probabilities(model, frame, params, pool_NHWC)
+def labels(model: Model, frame: Frame, params: Params, scans: Sequence[Case]) -> list[np.ndarray]:
+    """Predicted labels ``(*space)`` uint8 of each picture, slice or (3D) volume of some scans."""
+    cases = frame.scans(scans, "prediction")
+    results = probabilities(model, frame, params, frame.each_pool(scans))
     return [
-        frame.from_window(probability, tuple(shape[:axes]))
-        for probability, shape in zip(results, shapes, strict=True)
+        frame.labels(probability, case.image.shape[: len(frame.window)])
+        for probability, case in zip(results, cases, strict=True)
     ]

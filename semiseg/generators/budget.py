@@ -7,13 +7,13 @@ import dataclasses
 import jax.numpy as jnp
 import numpy as np
 
-from semiseg.augment import centre
 from semiseg.data import pools
 from semiseg.data.provenance import Provenance, of_training
 from semiseg.errors import UserError
 from semiseg.generators import masks
 from semiseg.generators.gan_batch import Data
 from semiseg.generators.settings import Settings
+from semiseg.types import IGNORE
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -72,9 +72,11 @@ def read_budget(settings: Settings) -> Budget:
         label_subset=settings.label_subset,
     )
     size = (settings.image_size, settings.image_size)
-    images = np.asarray(centre(pool.image_NHWC, size))
-    labels = np.array(centre(pool.label_NHW, size))
-    labelled = np.unique(np.asarray(pool.labelled_N)[: int(pool.labelled_count)])
+    images, labels = pools.dense(training, size)
+    labelled = np.unique(np.asarray(pool.labelled.images)[: int(pool.labelled.number)])
+    held_back = np.ones(len(labels), bool)
+    held_back[labelled] = False
+    labels[held_back] = IGNORE
     classes = training.info.classes
     where = (
         f"data set {settings.data!r}, labels {settings.labels}, label subset "

@@ -26,7 +26,6 @@ from semiseg.data import provenance
 from semiseg.data.provenance import merged
 from semiseg.errors import UserError
 from semiseg.fields import static_values
-from semiseg.files import read_mapping
 from semiseg.generators import gan_program as programs
 from semiseg.generators import settings as setting
 from semiseg.generators import teacher
@@ -234,7 +233,7 @@ def _prepare_folder(folder: RunFolder, settings: Settings) -> None:
 
 def _check_same_fit(folder: RunFolder, settings: Settings) -> None:
     """Refuse to go on with a fit of other settings."""
-    old = config.flatten(read_mapping(folder.config))
+    old = config.flatten(setting.to_dict(setting.load(folder.config)))
     new = config.flatten(setting.to_dict(settings))
     for field, value in new.items():
         if field not in CHANGEABLE and old.get(field) != value:

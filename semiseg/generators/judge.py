@@ -14,6 +14,8 @@ from semiseg import devices
 from semiseg.augment import Augmentation, standardise
 from semiseg.config import Trial
 from semiseg.data.frame import Frame
+from semiseg.data.pool_image import pool_images
+from semiseg.data.pools import of_arrays
 from semiseg.evaluate import probabilities as predict
 from semiseg.generators.measures import last_repeated
 from semiseg.methods import Supervised
@@ -21,7 +23,7 @@ from semiseg.nets import UNet
 from semiseg.runner.build import knobs_of
 from semiseg.train import program as programs
 from semiseg.train.program import Program
-from semiseg.types import IGNORE, Model, Params, Pools
+from semiseg.types import Choice, Model, Params, Pools
 
 BATCH = 8
 """Images of a step, and of a pass that computes features."""
@@ -54,7 +56,7 @@ def train(
     _, side, _, channels = images.shape
     sample = jax.ShapeDtypeStruct((1, side, side, channels), np.float32)
     model = Model(UNet(widths=widths), sample, classes)
-    program = Program(model, side, BATCH, "adamw", "poly")
+    program = Program(model, side, BATCH, "adamw", "poly", draw="images", anywhere=False)
     trial = Trial(
         method=Supervised(),
         augment=Augmentation(),
@@ -69,33 +71,27 @@ def train(
     trained = []
     for part in parts:
         state = programs.start(program, knobs, jnp.uint32(seed))
-        state, pools = jax.device_put((state, _pools(images, labels, part)), sharding)
+        state, pools = jax.device_put((state, _of_part(images, labels, part)), sharding)
         state, _ = programs.chunk(program, knobs, jnp.uint32(seed), pools, state, jnp.int32(steps))
         trained.append(programs.final(program, knobs, state))
     return model, trained
 
 
-def _pools(images: np.ndarray, labels: np.ndarray, part: np.ndarray) -> Pools:
+def _of_part(images: np.ndarray, labels: np.ndarray, part: np.ndarray) -> Pools:
     """All images, of which ``part`` is drawn; no synthetic ones."""
-    n, side, _, channels = images.shape
-    index = jnp.asarray(np.resize(part, n).astype(np.int32))
-    count = jnp.int32(len(part))
-    return Pools(
-        jnp.asarray(images),
-        jnp.asarray(labels),
-        index,
-        count,
-        index,
-        count,
-        jnp.zeros((1, side, side, channels), jnp.uint8),
-        jnp.full((1, side, side), IGNORE, jnp.uint8),
-        jnp.int32(0),
+    made = of_arrays(images, labels, np.ones(len(images), bool))
+    drawn = Choice(
+        jnp.asarray(np.resize(part, len(images)).astype(np.int32)),
+        jnp.int32(len(part)),
+        made.labelled.below,
     )
+    return made._replace(labelled=drawn, unlabelled=drawn)
 
 
 def predictions(model: Model, params: Params, images: np.ndarray) -> np.ndarray:
     """Classes ``(N, H, W)`` uint8 of images ``(N, H, W, C)`` uint8."""
-    stream = predict.probabilities(model, Frame(images.shape[1]), params, images)
+    frame = Frame(images.shape[1])
+    stream = predict.probabilities(model, frame, params, pool_images(images))
     return np.stack([probability.argmax(-1).astype(np.uint8) for probability in stream])
 
 

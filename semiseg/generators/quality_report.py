@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from semiseg.data import store
-from semiseg.data.frame import Frame
+from semiseg.data.frame import FIT, Frame
 from semiseg.files import read_json
 from semiseg.generators import quality_masks
 from semiseg.generators.masks import check_size
@@ -128,7 +128,9 @@ def report_on(
         label_subset = fitted.get("label_subset", 0)
     channels = store.info(data, root).channels
     fake = read_set(folder, fitted.get("image_size"), channels)
-    frame = Frame(fake.images.shape[1], fitted.get("zoom", 1.0), "centre")
+    frame = Frame(
+        fake.images.shape[1], fitted.get("zoom", 1.0), "centre", spacing=FIT, stored="uint8"
+    )
     real = read_reference(data, root, frame, labels, label_subset)
     report = {
         "set": folder.name,

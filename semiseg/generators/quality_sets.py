@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
 
-from semiseg.augment import centre
 from semiseg.data import pools, readers, store
-from semiseg.data.frame import Frame, planes
+from semiseg.data.frame import FIT, Frame, planes
+from semiseg.data.grey_values import OF_SLICE
+from semiseg.data.scaling import as_uint8, in_the_middle
 from semiseg.errors import UserError
 from semiseg.generators.sample import PROVENANCE
 from semiseg.types import Case
@@ -78,13 +78,13 @@ def read_set(folder: Path, side: int | None, channels: int) -> Pairs:
     cases = sorted(images, key=lambda case: case.name)
     if side is None:
         side = cases[0].image.shape[0]
-    frame = Frame(side)
+    frame = Frame(side, spacing=FIT, intensity=OF_SLICE, stored="uint8")
     subjects = _subjects(folder)
     labels = [_checked_label(case, side, channels, folder) for case in cases]
     names = [case.name.removesuffix("_slice_0") for case in cases]
     return Pairs(
         np.array(names),
-        np.stack([frame.to_pool(case.image) for case in cases]),
+        np.stack([frame.to_pool(case).levels for case in cases]),
         np.stack(labels),
         np.array([subjects.get(name, "") for name in names]),
     )
@@ -139,39 +139,37 @@ def read_reference(
     subjects = np.array([case.subject for case in training.cases])
     in_budget = np.isin(subjects, budget.subjects) & training.annotated
     seen = np.flatnonzero(in_budget)
-    scans = frame.scans(store.read_split(data, "val", root), f"data set {data!r}")
-    held_out = [case for case in scans if case.label is not None]
-    if not held_out:
+    size = (frame.image_size, frame.image_size)
+    images, masks = pools.dense(training, size)
+    held_out = _held_out(data, root, training.frame, size)
+    cases = [training.cases[i] for i in seen]
+    return Reference(
+        _pairs(cases, images[seen], masks[seen]), held_out, images, subjects, training.info.classes
+    )
+
+
+def _held_out(data: str, root: str | None, frame: Frame, size: tuple[int, int]) -> Pairs:
+    """The middle of every annotated validation image."""
+    cases: list[Case] = []
+    images: list[np.ndarray] = []
+    labels: list[np.ndarray] = []
+    for scan in store.read_split(data, "val", root):
+        of_scan = frame.scans([scan], f"data set {data!r}")
+        for case, image in zip(of_scan, frame.each_pool([scan]), strict=True):
+            if case.label is not None:
+                cases.append(case)
+                images.append(in_the_middle(as_uint8(image.levels), size))
+                labels.append(in_the_middle(frame.label_to_pool(case.label, case.spacing), size))
+    if not cases:
         what = "has no annotated validation split to hold a synthetic set against"
         raise UserError(f"data set {data!r} {what}", remedy="import it with one")
-    held_out_labels = [
-        frame.label_to_pool(case.label) for case in held_out if case.label is not None
-    ]
-    return Reference(
-        _pairs(
-            [training.cases[i] for i in seen], training.images[seen], training.labels[seen], frame
-        ),
-        _pairs(
-            held_out,
-            np.stack([frame.to_pool(case.image) for case in held_out]),
-            np.stack(held_out_labels),
-            frame,
-        ),
-        _centred(training.images, frame),
-        subjects,
-        training.info.classes,
-    )
+    return _pairs(cases, np.stack(images), np.stack(labels))
 
 
-def _pairs(cases: Sequence[Case], images: np.ndarray, labels: np.ndarray, frame: Frame) -> Pairs:
+def _pairs(cases: Sequence[Case], images: np.ndarray, labels: np.ndarray) -> Pairs:
     return Pairs(
         np.array([case.name for case in cases]),
-        _centred(images, frame),
-        _centred(labels, frame),
+        images,
+        labels,
         np.array([case.subject for case in cases]),
     )
-
-
-def _centred(x: np.ndarray, frame: Frame) -> np.ndarray:
-    size = (frame.image_size, frame.image_size)
-    return np.asarray(centre(jnp.asarray(x), size))

@@ -14,7 +14,8 @@ from typing import Any
 import yaml
 
 from semiseg.config import tree
-from semiseg.data.frame import Frame
+from semiseg.data.frame import FIT, STRETCH, Frame
+from semiseg.data.grey_values import OF_SLICE
 from semiseg.errors import UserError
 from semiseg.fields import check_fields, choice, count, flatten, number, static
 from semiseg.files import read_mapping
@@ -54,7 +55,10 @@ class Settings:
       seed: of initialisation, batches and augmentation.
       steps: of the generator; each has one of the discriminators.
       image_size: side of the images, pixels.
-      zoom: slices are scaled to zoom × image_size, and the centre is used.
+      zoom: with the spacing fit, the longest side of a slice gets zoom × image_size pixels, and the
+        centre is used.
+      spacing: as of ``semiseg train``.
+      intensity: as of ``semiseg train``.
       batch: real pairs of a step, a multiple of 4.
       r1_every: steps between two gradient penalties.
       log_every: steps a line of metrics.jsonl averages over.
@@ -78,6 +82,8 @@ class Settings:
     steps: int = count(2500, at_least=1)
     image_size: int = count(64, at_least=1, traced=False)
     zoom: float = number(1.0, at_least=1)
+    spacing: str = FIT
+    intensity: str = "auto"
     batch: int = count(8, at_least=GROUP, traced=False)
     r1_every: int = count(16, at_least=1, traced=False)
     log_every: int = count(50, at_least=1)
@@ -94,7 +100,14 @@ class Settings:
     @property
     def frame(self) -> Frame:
         """Geometry from a slice to the pool."""
-        return Frame(self.image_size, self.zoom, "centre")
+        return Frame(
+            self.image_size,
+            self.zoom,
+            "centre",
+            spacing=self.spacing,
+            intensity=self.intensity,
+            stored="uint8",
+        )
 
 
 CHOICES = tree.Choices({"generator": GENERATORS, "discriminator": DISCRIMINATORS})
@@ -202,7 +215,10 @@ def load(path: Path) -> Settings:
     if not path.exists():
         remedy = f"fit one with `semiseg gan fit --out {path.parent}`"
         raise UserError("holds no generator", where=path.parent, remedy=remedy)
-    return from_dict(read_mapping(path), str(path))
+    recorded = read_mapping(path)
+    if "spacing" not in recorded:  # of a fit from before there was a choice
+        recorded = {**recorded, "spacing": STRETCH, "intensity": OF_SLICE}
+    return from_dict(recorded, str(path))
 
 
 def to_yaml(settings: Settings) -> str:

@@ -16,6 +16,7 @@ from semiseg import config
 from semiseg.config import Trial
 from semiseg.data import provenance, store
 from semiseg.data.frame import Frame
+from semiseg.data.pool_image import pool_images
 from semiseg.data.provenance import Provenance
 from semiseg.errors import UserError
 from semiseg.evaluate import probabilities as predict
@@ -87,7 +88,8 @@ def pseudo_labels(
         what = f"must segment single images into {', '.join(classes)}"
         raise UserError(what, where=where, remedy="train a 2D network with --slices 1")
     frame = Frame(settings.image_size)
-    stream = predict.probabilities(teacher.model, frame, teacher.params, images)
+    pool = pool_images(images, teacher.frame.intensity)
+    stream = predict.probabilities(teacher.model, frame, teacher.params, pool)
     probability = np.stack(list(stream))
     labels = probability.argmax(-1).astype(np.uint8)
     labels_with_regions = with_regions(images, labels, len(classes), settings.regions)

@@ -6,12 +6,13 @@ from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
-from jax.scipy.ndimage import map_coordinates
 
+from semiseg import ragged
 from semiseg.fields import number
 from semiseg.losses import softmax_mse
 from semiseg.methods.base import SemiSupervised, View, student, view, with_consistency
 from semiseg.methods.parts.terms import share_of_valid
+from semiseg.ragged import Images
 from semiseg.types import Aux, Batch, Model, Params, Pseudo, PyTree, hyper
 
 
@@ -52,7 +53,7 @@ class TemporalEnsembling(SemiSupervised):
                 "temporal_ensembling remembers every image of the pool: the model needs the "
                 "pool's shape"
             )
-        return {"ensemble": jnp.zeros((*model.pool.shape[:-1], model.classes), jnp.float16)}
+        return {"ensemble": jnp.zeros((*model.pool.shape[:2], model.classes), jnp.float16)}
 
     def loss(
         self,
@@ -65,7 +66,9 @@ class TemporalEnsembling(SemiSupervised):
     ) -> tuple[jax.Array, Aux]:
         output, supervised = self.supervise(model, params, batch, key)
         old = jax.lax.stop_gradient(memory["ensemble"])
-        z = look_up(old[batch.place].astype(jnp.float32), batch.coordinates)
+        images = batch.layout
+        assert images is not None
+        z = look_up(old, images, batch.coordinates)
         seen = z.sum(-1)
         known = batch.valid & (seen > 0.5 * (1 - self.keep))
         target = z / jnp.maximum(seen, 1e-6)[..., None]
@@ -74,7 +77,7 @@ class TemporalEnsembling(SemiSupervised):
         w = self.ramped(progress)
         ensemble = write_back(
             old,
-            batch.place,
+            images,
             batch.coordinates,
             batch.valid,
             jax.lax.stop_gradient(p),
@@ -97,21 +100,25 @@ class TemporalEnsembling(SemiSupervised):
         )
 
 
-def look_up(z_UHWK: jax.Array, coordinates: jax.Array) -> jax.Array:
+def look_up(ensemble: jax.Array, images: Images, coordinates: jax.Array) -> jax.Array:
     """The remembered maps of a batch's pool images at the pixels of its views ``(U, *size, K)``,
     interpolated linearly.
+
+    Args:
+      ensemble: ``(P, V, K)``, of the pool's voxels.
+      images: where the U images lie in it.
+      coordinates: ``(U, axes, *size)``, the pool pixel that each pixel of a view comes from.
     """
 
-    def one_channel(channel: jax.Array, points: jax.Array) -> jax.Array:
-        return map_coordinates(channel, list(points), 1, mode="nearest")
+    def one(page: jax.Array, offset: jax.Array, shape: jax.Array, points: jax.Array) -> jax.Array:
+        return ragged.linear(ensemble, page, offset[None], shape, points)
 
-    over_channels = jax.vmap(one_channel, (-1, None), -1)
-    return jax.vmap(over_channels)(z_UHWK, coordinates)
+    return jax.vmap(one)(images.page, images.middle, images.shape, coordinates)
 
 
 def write_back(
     ensemble: jax.Array,
-    place: jax.Array,
+    images: Images,
     coordinates: jax.Array,
     valid: jax.Array,
     p: jax.Array,
@@ -124,27 +131,32 @@ def write_back(
     written, on every kind of device.
 
     Args:
-      ensemble: Z ``(N, *space, K)`` of all pool images.
-      place: ``(U,)``, index of each view's image in the pool.
+      ensemble: Z ``(P, V, K)`` of the pool's voxels.
+      images: where the U images lie in it.
       coordinates: ``(U, axes, *size)``, the pool pixel that each pixel of a view comes from.
       valid: ``(U, *size)`` bool.
       p: predictions ``(U, *size, K)``.
       keep: weight of the old ensemble.
     """
-    nearest = jnp.moveaxis(jnp.round(coordinates).astype(jnp.int32), 1, 0)
-    first_view = (place[:, None] == place).argmax(-1)  # of the same image
-    slot = _at_each_pixel(first_view, valid.shape)
-    number = jnp.arange(1, valid.size + 1).reshape(valid.shape)
-    nothing = jnp.zeros((len(place), *ensemble.shape[1:-1]), jnp.int32)
-    last = nothing.at[(slot, *nearest)].max(jnp.where(valid, number, 0))
-    is_written = valid & (last[(slot, *nearest)] == number)
-    outside = ensemble.shape[0]  # an index that is dropped
-    index = jnp.where(is_written, _at_each_pixel(place, valid.shape), outside)
-    where = (index, *nearest)
-    old = ensemble.at[where].get(mode="fill", fill_value=0).astype(jnp.float32)
+    at = jax.vmap(ragged.index_of_nearest)(images.middle, images.shape, coordinates)
+    page = jnp.broadcast_to(images.page.reshape(-1, *(1,) * (valid.ndim - 1)), valid.shape)
+    outside = ensemble.shape[1]  # an index that is dropped
+    at = jnp.where(valid, at, outside)
+    index = jnp.where(_is_last(page, at), at, outside)
+    old = ensemble.at[page, index].get(mode="fill", fill_value=0).astype(jnp.float32)
     new = keep * old + (1 - keep) * p
-    return ensemble.at[where].set(new.astype(ensemble.dtype), mode="drop")
+    return ensemble.at[page, index].set(new.astype(ensemble.dtype), mode="drop")
 
 
-def _at_each_pixel(x_U: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    return jnp.broadcast_to(x_U.reshape(-1, *(1,) * (len(shape) - 1)), shape)
+def _is_last(page: jax.Array, at: jax.Array) -> jax.Array:
+    """Whether a pixel is the last of those that are written to one voxel; shapes are equal.
+
+    >>> _is_last(jnp.array([0, 0, 1, 0]), jnp.array([3, 2, 3, 3])).tolist()
+    [False, True, True, True]
+    """
+    order = jnp.lexsort((at.ravel(), page.ravel()))  # stable: equal ones stay in their order
+    sorted_page = page.ravel()[order]
+    sorted_at = at.ravel()[order]
+    same = (sorted_page[1:] == sorted_page[:-1]) & (sorted_at[1:] == sorted_at[:-1])
+    last = jnp.concatenate([~same, jnp.ones(1, bool)])
+    return jnp.zeros(at.size, bool).at[order].set(last).reshape(at.shape)

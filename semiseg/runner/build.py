@@ -9,6 +9,7 @@ import numpy as np
 
 from semiseg import config
 from semiseg.config import Trial
+from semiseg.data import expected
 from semiseg.data.pools import Budget, Training
 from semiseg.data.store import StoreInfo
 from semiseg.fields import traced_values
@@ -38,10 +39,20 @@ def shapes_of(model: Model) -> Params:
 
 def program_of(trial: Trial, model: Model) -> Program:
     """The static part of a trial."""
+    frame = trial.frame
     size: int | tuple[int, ...] = trial.image_size
-    if trial.frame.depth:
-        size = trial.frame.window
-    return Program(model, size, trial.batch, trial.optimiser, trial.schedule, trial.synthetic_as)
+    if frame.depth or frame.width:
+        size = frame.window
+    return Program(
+        model,
+        size,
+        trial.batch,
+        trial.optimiser,
+        trial.schedule,
+        trial.synthetic_as,
+        trial.draw_by,
+        frame.anywhere,
+    )
 
 
 def knobs_of(trial: Trial) -> Knobs:
@@ -49,14 +60,29 @@ def knobs_of(trial: Trial) -> Knobs:
     return Knobs(**traced_values(trial))
 
 
-def header_of(trial: Trial, info: StoreInfo) -> dict[str, Any]:
+def header_of(trial: Trial, training: Training) -> dict[str, Any]:
     """What a weights file says of itself."""
+    info = training.info
     return {
         "config": config.recorded(trial),
         "classes": list(info.classes),
         "channels": info.channels,
         "unit": info.unit,
         "fingerprint": info.fingerprint,
+        "input": input_of(training),
+    }
+
+
+def input_of(training: Training) -> dict[str, Any]:
+    """What a network was trained to see: what was left open in the trial, as the data decided it,
+    and what prediction warns of where a scan is unlike it.
+    """
+    frame = training.frame
+    return {
+        "spacing": frame.spacing,
+        "intensity": frame.intensity,
+        "stored": frame.stored,
+        **expected.of_scans(training.scans, training.info.unit),
     }
 
 

@@ -186,12 +186,12 @@ class Job:
             "total_steps": self.total_steps,
             PROVENANCE: self.provenance.to_dict(),
         }
-        return {**header_of(self.trial, self.training.info), **facts}
+        return {**header_of(self.trial, self.training), **facts}
 
     def score(self, params: Params, split: Split, metrics: Sequence[str] | None = None) -> Scores:
         """Scores of some variables on a split."""
         info = self.training.info
-        return score_split(self.trial, self.model, info, params, split, metrics)
+        return score_split(self.model, info, params, split, metrics)
 
 
 def prepare(trial: Trial) -> Job:
@@ -232,10 +232,10 @@ def begin(job: Job, folder: RunFolder | None, progress: bool) -> None:
     if devices.make_room():  # whatever compiled the programs: a sweep, a notebook's loop
         forget_programs()
     trial = job.trial
-    job.validation = read_validation(trial.data, trial.root, trial.frame)
+    job.validation = read_validation(trial.data, trial.root, job.training.frame)
     beside = folder.path.parent if folder else None
     info = job.training.info
-    job.initial = start(trial, job.model, job.pools, info, beside, progress=progress)
+    job.initial = start(trial, job.model, job.pools, job.training, beside, progress=progress)
     job.notes += leaks.notes_of(job.initial.provenance, info)
     if progress:
         say(job.notes)
@@ -309,7 +309,7 @@ def record(job: Job, fitted: Fitted, folder: RunFolder | None, test: bool) -> Re
     scored = [validation]
     for_examples = (validation, scores.predictions)
     if test:
-        held_out = read_test(trial.data, trial.root, trial.frame, run=name)
+        held_out = read_test(trial.data, trial.root, job.training.frame, run=name)
         test_scores = job.score(fitted.params, held_out)
         table += table_rows(name, "test", "last", test_scores.rows)
         summary["last"]["test"] = means(test_scores.rows)

@@ -14,6 +14,8 @@ import yaml
 
 from semiseg.config import Trial
 from semiseg.data import splits, store
+from semiseg.data.frame import FIT, Frame
+from semiseg.data.grey_values import OF_SLICE
 from semiseg.data.info import StoreInfo
 from semiseg.data.mask_files import NO_MASK, read_masks
 from semiseg.errors import UserError
@@ -34,6 +36,8 @@ from semiseg.runner.versions import environment
 from semiseg.types import Case
 
 REASON = "semiseg score"
+EXAMPLE_SIZE = 128
+"""Longest side of the example pictures, pixels."""
 
 
 class Masked(NamedTuple):
@@ -119,11 +123,12 @@ def score_masks(
         raise UserError(
             doubt, where=predictions, remedy="mend the files, or score them so with --as-is"
         )
-    images = Trial().frame.to_pools(scored)
+    frame = Frame(EXAMPLE_SIZE, spacing=FIT, intensity=OF_SLICE, stored="uint8")
+    images = [frame.to_pool(case) for case in scored]
     slight = ""
     if not doubt:
         slight = misfit.slightly_shifted(*_volumes(scored, drawn))
-    part = Split(split, tuple(scored), images)
+    part = Split(split, tuple(scored), tuple(images))
     rows = score_subjects(scored, drawn, info.classes, info.unit)
     facts = {
         "predictions": str(predictions),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -59,6 +59,7 @@ class Predictor:
       classes: names, background first.
       channels: of an image.
       guard: writes into the ledger of a test set when its images are predicted.
+      expected: what training saw, see :mod:`semiseg.data.expected`.
     """
 
     model: Model
@@ -67,6 +68,7 @@ class Predictor:
     classes: tuple[str, ...]
     channels: int
     guard: Guard = dataclasses.field(default_factory=_no_run)
+    expected: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     @classmethod
     def load(cls, run: str | Path) -> Predictor:
@@ -92,94 +94,92 @@ class Predictor:
             trial = _trial_of(header, weights)
             tree = header["config"]
         guard = Guard(str(run), tree.get("data"), tree.get("root"))
+        expected = header.get("input", {})
+        frame = _frame(trial.frame, expected)
         classes = tuple(header["classes"])
         channels = int(header["channels"])
         model = model_for(trial, channels, len(classes))
         params, _ = load_weights(weights, shapes_of(model))
-        return cls(model, trial.frame, params, classes, channels, guard)
+        return cls(model, frame, params, classes, channels, guard, expected)
 
     # -------------------------------------------------------------- arrays
-    def predict(self, image: np.ndarray) -> np.ndarray:
+    def predict(self, image: np.ndarray, spacing: Sequence[float] | None = None) -> np.ndarray:
         """The mask of an image or a volume.
 
         Args:
-          image: ``(H, W, C)``, or the slices of a volume in their order, ``(D, H, W, C)``; uint8,
-            or any numbers, which are clipped and scaled.
+          image: ``(H, W, C)``, or the slices of a volume in their order, ``(D, H, W, C)``; any
+            numbers, as the files of training hold them.
+          spacing: millimetres of a pixel along each spatial axis; only a network that was trained
+            on millimetres needs it.
 
         Returns:
           ``(H, W)`` or ``(D, H, W)`` uint8: the class of each pixel.
 
         Raises:
-          UserError: another number of channels or axes, or an image for a 3D network.
+          UserError: another number of channels or axes, an image for a 3D network, or no spacing
+            where one is needed.
         """
-        return self._whole(image, self.masks)
+        case = self._case(image, spacing)
+        space = image.shape[:-1]
+        planes = [
+            self.frame.labels(probability, shape) for probability, shape in self._predicted(case)
+        ]
+        return self._joined(planes).reshape(space)
 
-    def probabilities(self, image: np.ndarray) -> np.ndarray:
+    def probabilities(
+        self, image: np.ndarray, spacing: Sequence[float] | None = None
+    ) -> np.ndarray:
         """Class probabilities of an image or a volume on its own grid.
 
         Args:
-          image: see :meth:`predict`.
+          image, spacing: see :meth:`predict`.
 
         Returns:
           ``(H, W, K)`` or ``(D, H, W, K)`` float32. Their largest is the class of
           :meth:`predict`.
         """
-        return self._whole(image, self.maps)
-
-    def masks(self, images: Sequence[np.ndarray], volume: bool = False) -> list[np.ndarray]:
-        """Masks ``(H, W)`` uint8 of images ``(H, W, C)``, each at its own size.
-
-        Args:
-          images: the images; those of a ``volume`` are its slices, in order.
-          volume: whether they are.
-
-        Raises:
-          UserError: a 3D network is given images that are no slices of a volume.
-        """
-        masks = [
-            self.frame.from_window(probability, shape)
-            for probability, shape in self._predicted(images, volume)
+        case = self._case(image, spacing)
+        space = image.shape[:-1]
+        planes = [
+            self.frame.to_scan(probability, shape) for probability, shape in self._predicted(case)
         ]
-        return self._planes(masks)
+        return self._joined(planes).reshape(*space, -1)
 
-    def maps(self, images: Sequence[np.ndarray], volume: bool = False) -> list[np.ndarray]:
-        """Class probabilities ``(H, W, K)`` float32 of images, see :meth:`masks`."""
-        maps = [
-            self.frame.to_scan(probability, shape)
-            for probability, shape in self._predicted(images, volume)
-        ]
-        return self._planes(maps)
-
-    def _whole(self, image: np.ndarray, planes_of: Any) -> np.ndarray:
+    def _case(self, image: np.ndarray, spacing: Sequence[float] | None) -> Case:
         if image.ndim not in (3, 4) or image.shape[-1] != self.channels:
             raise UserError(
                 f"the image has the shape {image.shape}: give (H, W, {self.channels}), or slices "
                 f"(D, H, W, {self.channels})"
             )
-        if image.ndim == 3:
-            return planes_of([image])[0]
-        return np.stack(planes_of(list(image), volume=True))
+        axes = image.ndim - 1
+        if spacing is None and self.frame.is_in_millimetres:
+            raise UserError(
+                f"the network was trained on pixels of {self.frame.spacing} mm, and nobody states "
+                f"those of the image: give its spacing"
+            )
+        sides = (1.0,) * axes if spacing is None else tuple(map(float, spacing))
+        if len(sides) != axes:
+            raise UserError(f"the spacing {sides} has {len(sides)} numbers, the image {axes} axes")
+        return Case("", "image", image, None, sides, "image")
 
-    def _predicted(
-        self, images: Sequence[np.ndarray], volume: bool
-    ) -> Iterator[tuple[np.ndarray, tuple[int, ...]]]:
-        """The network's probabilities of each scan, and the scan's own shape.
+    def _predicted(self, scan: Case) -> Iterator[tuple[np.ndarray, tuple[int, ...]]]:
+        """The network's probabilities of a picture, of each slice of a volume, or (3D) of the
+        whole volume, with its shape.
 
         Images of a test set that is known here are written into its ledger first.
         """
-        for message in self.guard.look(images, "semiseg.Predictor"):
+        slices = list(scan.image) if scan.image.ndim == 4 else [scan.image]
+        for message in self.guard.look(slices, "semiseg.Predictor"):
             log.warning("%s", message)
-        scans = self.frame.scans(_cases(images, volume), "prediction")
-        pool = self.frame.to_pools(scans)
+        cases = self.frame.scans([scan], "prediction")
+        pool = self.frame.each_pool([scan])
         results = probabilities(self.model, self.frame, self.params, pool)
-        for probability, scan in zip(results, scans, strict=True):
-            yield probability, scan.image.shape[:-1]
+        for probability, case in zip(results, cases, strict=True):
+            yield probability, case.image.shape[:-1]
 
-    def _planes(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
-        """Images as they came in: the slices of a 3D network's volumes."""
-        if not self.frame.depth:
-            return arrays
-        return [plane for volume in arrays for plane in volume]  # of the one volume there is
+    def _joined(self, arrays: Sequence[np.ndarray]) -> np.ndarray:
+        """The slices of a volume put together; of one array itself."""
+        return arrays[0] if len(arrays) == 1 else np.stack(arrays)
 
     # -------------------------------------------------------------- files
     def check_files(self, files: Sequence[Path], reason: str) -> list[str]:
@@ -234,17 +234,17 @@ class Predictor:
     ) -> Prediction:
         scan = self._read(source, with_nifti)
         self._check(scan)
+        image = np.asarray(scan.slices) if scan.is_volume else scan.slices[0]
+        spacing = scan.spacing if scan.is_volume else None  # a picture states no millimetres
         if with_probabilities:
-            maps = self.maps(scan.slices, volume=scan.is_volume)
-            whole = np.stack(maps) if scan.is_volume else maps[0]
+            whole = self.probabilities(image, spacing)
             place = scan.probabilities_path(target.parent)
             if isinstance(scan, SeriesScan):
                 place = scan.probabilities_path(target.parent, target.name)
             scan.write_probabilities(whole, place, self.classes)
             mask = whole.argmax(-1).astype(np.uint8)
         else:
-            masks = self.masks(scan.slices, volume=scan.is_volume)
-            mask = np.stack(masks) if scan.is_volume else masks[0]
+            mask = self.predict(image, spacing)
         scan.write_mask(mask, target, len(self.classes))
         counts = np.bincount(mask.ravel(), minlength=len(self.classes))
         return Prediction(mask, counts / mask.size)
@@ -277,17 +277,9 @@ def _trial_of(header: dict[str, Any], weights: Path) -> Trial:
     return config.network_from_dict(header["config"], str(weights))
 
 
-def _cases(images: Sequence[np.ndarray], volume: bool) -> list[Case]:
-    spacing = (1.0,) * (3 if volume else 2)
-    return [
-        Case(
-            subject="",
-            name=f"image {i}",
-            image=image,
-            label=None,
-            spacing=spacing,
-            volume="volume" if volume else str(i),
-            index=i,
-        )
-        for i, image in enumerate(images)
-    ]
+def _frame(frame: Frame, expected: Mapping[str, Any]) -> Frame:
+    """A run's frame with what its training data decided."""
+    decided = {key: expected[key] for key in ("spacing", "intensity", "stored") if key in expected}
+    if not decided:
+        decided = {"stored": "uint8"}
+    return dataclasses.replace(frame, **decided)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from semiseg import config
 from semiseg.data import store
+from semiseg.data.pools import resolved
 from semiseg.errors import UserError
 from semiseg.evaluate.empty_policy import TRUTH_DECIDES
 from semiseg.evaluate.subject_scores import SubjectRow
@@ -58,11 +59,12 @@ def evaluate(run: Path, split: str = "val", root: str | None = None) -> list[Sub
     check_data(folder, info)
     model = model_of(trial, info)
     params, _ = load_weights(folder.weights, shapes_of(model))
+    frame = resolved(trial.data, trial.root, trial.frame)
     if split == "val":
-        part = read_validation(trial.data, trial.root, trial.frame)
+        part = read_validation(trial.data, trial.root, frame)
     else:
-        part = read_test(trial.data, trial.root, trial.frame, run=str(folder))
-    scores = score_split(trial, model, info, params, part)
+        part = read_test(trial.data, trial.root, frame, run=str(folder))
+    scores = score_split(model, info, params, part)
     summary = folder.read_summary()
     rows = [
         tuple(row[column] for column in SCORE_COLUMNS)

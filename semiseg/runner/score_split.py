@@ -9,9 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from semiseg.config import Trial
 from semiseg.data import store, subjects_csv
-from semiseg.data.frame import Frame
+from semiseg.data.frame import Frame, PoolImage
 from semiseg.data.store import StoreInfo
 from semiseg.errors import UserError
 from semiseg.evaluate import calibration
@@ -21,7 +20,7 @@ from semiseg.evaluate.probabilities import probabilities
 from semiseg.evaluate.subject_scores import SubjectRow, mean, score_subjects, truth_sizes
 from semiseg.files import replacing
 from semiseg.run_folder import RunFolder
-from semiseg.types import Case, Model, Params
+from semiseg.types import IGNORE, Case, Model, Params
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -30,15 +29,17 @@ class Split:
 
     Attributes:
       name: ``val`` or ``test``.
-      cases: annotated images or volumes.
-      images: ``(N, *pool_shape, C)`` uint8.
-      labels: ``pool_shape`` uint8 of each.
+      cases: annotated images, slices, or volumes of a 3D network.
+      images: their pool images.
+      labels: of each pool image, ``(*space)`` uint8.
+      frame: with nothing left open.
     """
 
     name: str
     cases: tuple[Case, ...]
-    images: np.ndarray
+    images: tuple[PoolImage, ...]
     labels: tuple[np.ndarray, ...] = ()
+    frame: Frame = Frame(0)
 
     @property
     def subjects(self) -> int:
@@ -98,21 +99,28 @@ def split_of(split: str, cases: Sequence[Case], frame: Frame, name: str) -> Spli
     Raises:
       UserError: none is annotated.
     """
-    scans = frame.scans(cases, f"data set {name!r}")
-    annotated = [scan.label is not None for scan in scans]
-    if not any(annotated):
+    labelled: list[Case] = []
+    images: list[PoolImage] = []
+    labels: list[np.ndarray] = []
+    for scan in cases:
+        of_scan = frame.scans([scan], f"data set {name!r}")
+        if all(case.label is None for case in of_scan):
+            continue
+        for case, image in zip(of_scan, frame.to_pools([scan]), strict=True):
+            if case.label is not None:
+                labelled.append(case)
+                images.append(image)
+                labels.append(frame.label_to_pool(case.label, case.spacing))
+    if not labelled:
         raise UserError(
             f"data set {name!r} has no annotated {split} subjects: import it again with a "
             f"{split} split"
         )
-    labelled = tuple(scan for scan in scans if scan.label is not None)
-    labels = tuple(frame.label_to_pool(scan.label) for scan in labelled if scan.label is not None)
-    return Split(split, labelled, frame.to_pools(scans)[annotated], labels)
+    return Split(split, tuple(labelled), tuple(images), tuple(labels), frame)
 
 
 # ------------------------------------------------------------------ scoring it
 def score_split(
-    trial: Trial,
     model: Model,
     info: StoreInfo,
     params: Params,
@@ -122,7 +130,6 @@ def score_split(
     """Rows by subject, predicted labels and calibration of a split.
 
     Args:
-      trial: whose frame brings predictions back to the scans.
       model: the network.
       info: classes and unit of the data set.
       params: variables of the network.
@@ -131,25 +138,25 @@ def score_split(
     """
     predictions: list[np.ndarray] = []
     counts = np.zeros((3, calibration.BINS))
-    results = probabilities(model, trial.frame, params, split.images)
+    frame = split.frame
+    results = probabilities(model, frame, params, split.images)
     for probability, case, label in zip(results, split.cases, split.labels, strict=True):
-        space = probability.shape[:-1]
-        counts += calibration.count(probability, middle(label, space))
-        shape = case.image.shape[: len(space)]
-        predictions.append(trial.frame.from_window(probability, shape))
+        counts += calibration.count(probability, _shown(label, frame))
+        shape = case.image.shape[: len(frame.window)]
+        predictions.append(frame.labels(probability, shape))
     rows = score_subjects(split.cases, predictions, info.classes, info.unit, metrics=metrics)
     return Scores(rows, predictions, calibration.summary(counts))
 
 
-def middle(label: np.ndarray, shape: Sequence[int]) -> np.ndarray:
-    """The part of ``shape`` in the middle of a label.
-
-    Example:
-      >>> middle(np.arange(5), (3,))
-      array([1, 2, 3])
-    """
-    starts = [(n - m) // 2 for n, m in zip(label.shape, shape, strict=True)]
-    return label[tuple(slice(a, a + m) for a, m in zip(starts, shape, strict=True))]
+def _shown(label: np.ndarray, frame: Frame) -> np.ndarray:
+    """A pool label, with IGNORE in what evaluation does not see."""
+    if frame.view != "centre":
+        return label
+    (start,) = frame.windows(label.shape)
+    box = tuple(slice(max(a, 0), a + w) for a, w in zip(start, frame.window, strict=True))
+    shown = np.full_like(label, IGNORE)
+    shown[box] = label[box]
+    return shown
 
 
 def means(rows: Sequence[SubjectRow]) -> dict[str, float | None]:

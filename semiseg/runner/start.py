@@ -20,11 +20,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 
 from semiseg import config
 from semiseg.config import Trial
 from semiseg.data import provenance
 from semiseg.data.info import StoreInfo
+from semiseg.data.pools import Training, choice
 from semiseg.data.provenance import Provenance
 from semiseg.errors import UserError
 from semiseg.fields import role
@@ -78,7 +80,7 @@ def start(
     trial: Trial,
     model: Model,
     pools: Pools,
-    info: StoreInfo,
+    training: Training,
     beside: Path | None,
     *,
     progress: bool = False,
@@ -90,7 +92,7 @@ def start(
       model: its network.
       pools: of the trial; an objective sees their real images alone, every one of them, see
         :func:`images_only`.
-      info: of the data set.
+      training: the training split.
       beside: folder in which the run's folder lies, where a pre-training is stored; None stores
         nothing.
       progress: show it while pre-training.
@@ -102,10 +104,11 @@ def start(
     """
     if isinstance(trial.init, Fresh):
         return Start("none", None)
+    info = training.info
     if isinstance(trial.init, Weights):
         return _read(trial.init.path, model, info)
     images_alone = provenance.of_training(info, ())
-    header = {**header_of(trial, info), provenance.KEY: images_alone.to_dict()}
+    header = {**header_of(trial, training), provenance.KEY: images_alone.to_dict()}
     if beside is None:
         return _pretrained(trial, model, pools, header, None, progress)
     place = beside / FOLDER
@@ -156,19 +159,13 @@ def content(trial: Trial, fingerprint: str) -> str:
 
 def images_only(pools: Pools) -> Pools:
     """The pool's images, all of them unlabelled, without a label and without synthetic images."""
-    images = pools.image_NHWC
-    hidden = jnp.full_like(pools.label_NHW, IGNORE)
-    every = jnp.arange(len(images), dtype=jnp.int32)
-    count = jnp.int32(len(images))
+    number = pools.real
+    every = choice(np.ones(number, bool))
     return Pools(
-        image_NHWC=images,
-        label_NHW=hidden,
-        labelled_N=every,
-        labelled_count=count,
-        unlabelled_N=every,
-        unlabelled_count=count,
-        synthetic_image_MHWC=jnp.zeros((1, *images.shape[1:]), images.dtype),
-        synthetic_label_MHW=hidden[:1],
+        image=pools.image,
+        label=jnp.full_like(pools.label, IGNORE),
+        labelled=every,
+        unlabelled=every,
         synthetic_count=jnp.int32(0),
     )
 

@@ -25,7 +25,7 @@ from semiseg.config import Trial
 from semiseg.environment import usable_cores
 from semiseg.errors import UserError
 from semiseg.files import write_text
-from semiseg.run_folder import RunFolder
+from semiseg.run_folder import CONFIG, RunFolder
 from semiseg.sweeps.claims import summary_of
 from semiseg.sweeps.clusters import check_ended, on_ray, on_slurm
 from semiseg.sweeps.rejected import check_choice
@@ -93,7 +93,7 @@ def sweep(
     load_plugins(spec)
     if jobs > 1 or backend != "local":
         _check_shared()
-    plan = read(spec, count)
+    plan = as_it_began(read(spec, count), Path(out))
     out = Path(out)
     trials(plan)  # a wrong field stops here
     check_choice(rejected, plan)
@@ -110,6 +110,22 @@ def sweep(
         with live_table(out, options, say) as (options, say):
             work(out, session, options, say, plan)
     return outcomes(plan, out, test)
+
+
+def as_it_began(spec: Spec, out: Path) -> Spec:
+    """The sweep with the frame of the runs that it has already, where these are from before there
+    was a choice: all trials of a sweep see their images alike.
+    """
+    for file in sorted(out.glob(f"*/{CONFIG}")):
+        if config.has_old_frame(config.load_yaml(file)):
+            fixed = {name: {"value": value} for name, value in config.BEFORE_SPACING.items()}
+            written = {**fixed, **spec.source.get("parameters", {})}
+            return dataclasses.replace(
+                spec,
+                parameters={**fixed, **spec.parameters},
+                source={**spec.source, "parameters": written},
+            )
+    return spec
 
 
 def outcomes(spec: Spec, out: Path, test: bool = False) -> list[Outcome]:

@@ -1,7 +1,7 @@
 """Pseudo-labels against the truth: what the unlabelled batch was taught with, compared with labels
 that no method can read.
 
-The trainer, not the method, does this, after the loss: the hidden labels (``Pools.hidden_NHW``) go
+The trainer, not the method, does this, after the loss: the hidden labels (``Pools.hidden``) go
 nowhere else, and with or without them training is the same bit for bit. Where a label is unknown
 (IGNORE), or outside the frame, nothing is counted. Counts are summed over the logged steps and
 divided once, so that a class that few slices show is not averaged as a mean of ratios.
@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
-from jax.scipy.ndimage import map_coordinates
 
+from semiseg import ragged
 from semiseg.types import IGNORE, Batch, Pseudo
 
 BINS = 15
@@ -21,18 +21,25 @@ BINS = 15
 Counts = dict[str, jax.Array]
 
 
-def hidden_labels(hidden_NHW: jax.Array, batch: Batch) -> jax.Array:
+def hidden_labels(hidden: jax.Array, batch: Batch, real: int) -> jax.Array:
     """True label ``(U, H, W)`` of every pixel of the unlabelled views.
 
     IGNORE where it is unknown or outside the frame, and in synthetic images.
+
+    Args:
+      hidden: ``(P, V)``, of the pool's voxels.
+      batch: the batch.
+      real: number of real images in the pool.
     """
+    images = batch.layout
+    assert images is not None
 
-    def at(label: jax.Array, points: jax.Array) -> jax.Array:
-        return map_coordinates(label.astype(jnp.int32), list(points), 0, mode="nearest")
+    def at(page: jax.Array, offset: jax.Array, shape: jax.Array, points: jax.Array) -> jax.Array:
+        return ragged.nearest(hidden, page, offset, shape, points)
 
-    real = (batch.place < len(hidden_NHW)).reshape(-1, *(1,) * (batch.valid.ndim - 1))
-    labels = jax.vmap(at)(hidden_NHW[batch.place], batch.coordinates)
-    return jnp.where(batch.valid & real, labels, IGNORE)
+    labels = jax.vmap(at)(images.page, images.middle, images.shape, batch.coordinates)
+    is_real = (batch.place < real).reshape(-1, *(1,) * (batch.valid.ndim - 1))
+    return jnp.where(batch.valid & is_real, labels.astype(jnp.int32), IGNORE)
 
 
 def count(pseudo: Pseudo, truth: jax.Array) -> Counts:

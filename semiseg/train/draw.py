@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 
-from semiseg.augment import Augmentation, Size, standardise
-from semiseg.types import Batch, Pools
+from semiseg.augment import Augmentation, Size, normalise, standardise
+from semiseg.ragged import Images
+from semiseg.types import Batch, Choice, Foreground, Pools
 
 SCHEDULES = ("constant", "pretrain", "decay")
 """When synthetic images are seen, see :func:`share`; a program is handed the index."""
+DRAWS = ("subjects", "images")
+"""How images are drawn: a subject, then a scan of it, then an image of that, each evenly; or all
+images (slices) evenly.
+"""
 ROLES = ("labelled", "soft", "unlabelled")
 """What synthetic images are taken for: their masks are taught; mixed with the predictions of the
 network's average; not used.
@@ -37,6 +44,20 @@ def share(
     return jnp.select([schedule == 0, schedule == 1], [p, pretrain], decay)
 
 
+class Windows(NamedTuple):
+    """How images and windows are drawn; a part of the program.
+
+    Attributes:
+      size: of a window.
+      by: one of :data:`DRAWS`.
+      anywhere: whether windows lie anywhere in an image that is larger; else in its centre.
+    """
+
+    size: Size
+    by: str = "subjects"
+    anywhere: bool = True
+
+
 def draw(
     pools: Pools,
     key: jax.Array,
@@ -45,15 +66,16 @@ def draw(
     *,
     labelled: int,
     unlabelled: int,
-    size: Size,
+    windows: Windows,
+    foreground: jax.Array | float = 0.0,
     role: str = "labelled",
 ) -> tuple[Batch, jax.Array]:
     """A batch of ``labelled`` images with labels and ``unlabelled`` ones in two views.
 
-    Images are drawn with replacement, of volumes windows anywhere in them. Each labelled place is
-    synthetic with probability ``share``; in the role ``unlabelled`` each unlabelled place is. A
-    method that uses no unlabelled images costs nothing for them: what is unused is removed when the
-    program is compiled.
+    Images are drawn with replacement, of images that are larger than a window windows anywhere in
+    them. Each labelled place is synthetic with probability ``share``; in the role ``unlabelled``
+    each unlabelled place is. A method that uses no unlabelled images costs nothing for them: what
+    is unused is removed when the program is compiled.
 
     Args:
       pools: what is drawn from.
@@ -62,72 +84,119 @@ def draw(
       share: probability that a place is synthetic, see :func:`share`.
       labelled: number of labelled images.
       unlabelled: number of unlabelled images.
-      size: of a window.
+      windows: how images and windows are drawn.
+      foreground: share of the labelled windows that are centred on a voxel of a class, the class
+        drawn evenly among those of the scan.
       role: what synthetic images are taken for, one of :data:`ROLES`.
 
     Returns:
       The batch, and which ``(labelled,)`` of its labelled images are synthetic.
     """
     k_real, k_fake, k_which, k_rest, k_augment, k_weak, k_strong = jax.random.split(key, 7)
-    space = label_shape(pools)
-
-    real = pools.labelled_N[jax.random.randint(k_real, (labelled,), 0, pools.labelled_count)]
-    image = pools.image_NHWC[real]
-    label = pools.label_NHW[real]
+    chosen = _chosen(pools.labelled, k_real, labelled, windows.by)
     synthetic = jnp.zeros(labelled, bool)
     if role != "unlabelled":
         fake, synthetic = _synthetic(pools, k_fake, k_which, labelled, share)
-        image = _choose(synthetic, pools.synthetic_image_MHWC[fake], image)
-        label = _choose(synthetic, pools.synthetic_label_MHW[fake], label)
-    offsets = window_offsets(key, 7, labelled, space, size)
-    image, label, _, _ = augment.weak(k_augment, image, label, size, offsets)
+        chosen = jnp.where(synthetic, fake, chosen)
+    centre = None
+    if pools.foreground is not None:
+        k_foreground = jax.random.fold_in(key, 9)
+        chosen, centre, on = _foreground(
+            pools.foreground, k_foreground, chosen, foreground, ~synthetic
+        )
+    images = pools.image.take(chosen)
+    offsets = window_offsets(key, 7, images.shape, windows)
+    if offsets is not None and centre is not None:
+        there = _centred(centre, images.shape, _size(windows.size, images.axes))
+        offsets = jnp.where(on[:, None], there, offsets)
+    image, label, _, _ = augment.weak(k_augment, images, pools.label, windows.size, offsets)
+    image = _normalised(image, images)
     if unlabelled == 0:
         return _without_unlabelled(image, label), synthetic
 
-    rest = pools.unlabelled_N[jax.random.randint(k_rest, (unlabelled,), 0, pools.unlabelled_count)]
-    picture = pools.image_NHWC[rest]
+    rest = _chosen(pools.unlabelled, k_rest, unlabelled, windows.by)
     if role == "unlabelled":
         fake, which = _synthetic(pools, k_fake, k_which, unlabelled, share)
-        picture = _choose(which, pools.synthetic_image_MHWC[fake], picture)
-        rest = jnp.where(which, len(pools.image_NHWC) + fake, rest)
-    nothing = jnp.zeros((unlabelled, *space), jnp.uint8)
-    offsets = window_offsets(key, 8, unlabelled, space, size)
-    weak, _, valid, coordinates = augment.weak(k_weak, picture, nothing, size, offsets)
+        rest = jnp.where(which, fake, rest)
+    pictures = pools.image.take(rest)
+    offsets = window_offsets(key, 8, pictures.shape, windows)
+    views = augment.weak(k_weak, pictures, pools.label, windows.size, offsets)
+    weak, _, valid, coordinates = views
     strong = augment.strong(k_strong, weak)
-    # the strong view is standardised as its weak one: by its own statistics, its changes of
-    # brightness and contrast would cancel
     batch = Batch(
-        image=standardise(image),
+        image=image,
         label=label,
-        weak=standardise(weak),
-        strong=standardise(strong, like=weak),
+        weak=_normalised(weak, pictures),
+        strong=_normalised(strong, pictures, like=weak),
         valid=valid,
         place=rest,
         coordinates=coordinates,
+        layout=pictures.without_voxels,
     )
     return batch, synthetic
+
+
+def _chosen(choice: Choice, key: jax.Array, count: int, by: str) -> jax.Array:
+    """``(count,)`` indices of drawn images."""
+    if by == "images":
+        return choice.images[jax.random.randint(key, (count,), 0, choice.number)]
+    u = jax.random.uniform(key, (count,))
+    rank = jnp.searchsorted(choice.below, u, side="right")
+    return choice.images[jnp.minimum(rank, choice.number - 1)]
 
 
 def _synthetic(
     pools: Pools, k_fake: jax.Array, k_which: jax.Array, count: int, share: jax.Array | float
 ) -> tuple[jax.Array, jax.Array]:
-    """``count`` synthetic images by their index, and which places they take."""
+    """``count`` synthetic images by their index in the pool, and which places they take."""
     fake = jax.random.randint(k_fake, (count,), 0, jnp.maximum(pools.synthetic_count, 1))
     which = (jax.random.uniform(k_which, (count,)) < share) & (pools.synthetic_count > 0)
-    return fake, which
+    return pools.real + fake, which
 
 
-def _choose(which_B: jax.Array, synthetic: jax.Array, real: jax.Array) -> jax.Array:
-    """``(B, …)``: the synthetic ones where ``which_B`` says so."""
-    which = which_B.reshape(-1, *(1,) * (synthetic.ndim - 1))
-    return jnp.where(which, synthetic, real)
+def _foreground(
+    foreground: Foreground,
+    key: jax.Array,
+    chosen: jax.Array,
+    share: jax.Array | float,
+    allowed: jax.Array,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """With probability ``share`` another image of the same scan, and a voxel of a class in it.
+
+    Returns:
+      Images ``(B,)``, positions ``(B, A)``, and which ``(B,)`` of them are meant.
+    """
+    k_on, k_class, k_voxel = jax.random.split(key, 3)
+    count = len(chosen)
+    scan = foreground.scan[jnp.where(allowed, chosen, 0)]
+    counts = foreground.number[scan]
+    present = jnp.cumsum(counts > 0, 1)
+    rank = 1 + jax.random.randint(k_class, (count,), 0, jnp.maximum(present[:, -1], 1))
+    of_class = (present < rank[:, None]).sum(1)  # the rank-th class that is present
+    of_class = jnp.minimum(of_class, counts.shape[1] - 1)
+    most = jnp.take_along_axis(counts, of_class[:, None], 1)[:, 0]
+    voxel = jax.random.randint(k_voxel, (count,), 0, jnp.maximum(most, 1))
+    place = foreground.place[scan, of_class, voxel]
+    on = allowed & (most > 0) & (jax.random.uniform(k_on, (count,)) < share)
+    return jnp.where(on, place[:, 0], chosen), place[:, 1:], on
+
+
+def _normalised(image: jax.Array, images: Images, like: jax.Array | None = None) -> jax.Array:
+    """Grey values as a network sees them.
+
+    A strong view is treated as its weak one: by its own statistics, its changes of brightness and
+    contrast would cancel.
+    """
+    if images.mean is None or images.deviation is None:
+        return standardise(image, like)
+    return normalise(image, images.mean, images.deviation)
 
 
 def _without_unlabelled(image: jax.Array, label: jax.Array) -> Batch:
     seen = image.shape[1:-1]
     none = jnp.zeros((0, *image.shape[1:]))
     return Batch(
-        image=standardise(image),
+        image=image,
         label=label,
         weak=none,
         strong=none,
@@ -138,25 +207,37 @@ def _without_unlabelled(image: jax.Array, label: jax.Array) -> Batch:
 
 
 def window_offsets(
-    key: jax.Array, number: int, count: int, space: tuple[int, ...], size: Size
+    key: jax.Array, number: int, shape: jax.Array, windows: Windows
 ) -> jax.Array | None:
-    """Whole voxels ``(count, 3)`` by which windows of volumes lie off the centre, anywhere they
+    """Whole voxels ``(B, A)`` by which windows lie off the centre of their images, anywhere they
     fit; None where all lie there.
 
     Args:
       key: of this step, of which the first seven parts are used elsewhere.
       number: is folded into ``key``.
-      count: of windows.
-      space: shape of a volume.
-      size: of a window.
+      shape: ``(B, A)``, of the images.
+      windows: how they are drawn.
     """
-    if len(space) == 2 or isinstance(size, int) or space == size:
+    if not windows.anywhere:
         return None
-    room = jnp.array([n - w for n, w in zip(space, size, strict=True)])
-    draws = jax.random.randint(jax.random.fold_in(key, number), (count, len(space)), 0, room + 1)
+    room = _room(shape, _size(windows.size, shape.shape[1]))
+    draws = jax.random.randint(jax.random.fold_in(key, number), room.shape, 0, room + 1)
     return draws - room // 2
 
 
-def label_shape(pools: Pools) -> tuple[int, ...]:
-    """Spatial shape of a pool image."""
-    return pools.label_NHW.shape[1:]
+def _centred(centre: jax.Array, shape: jax.Array, size: tuple[int, ...]) -> jax.Array:
+    """Offsets ``(B, A)`` of windows around the voxels ``centre (B, A)``, as far as they fit."""
+    room = _room(shape, size)
+    start = jnp.clip(centre - jnp.array(size) // 2, 0, room)
+    return start - room // 2
+
+
+def _room(shape: jax.Array, size: tuple[int, ...]) -> jax.Array:
+    """``(B, A)``: by how much the images are larger than a window."""
+    return jnp.maximum(shape - jnp.array(size, jnp.int32), 0)
+
+
+def _size(size: Size, axes: int) -> tuple[int, ...]:
+    if isinstance(size, int):
+        return (size,) * axes
+    return tuple(size)

@@ -17,7 +17,7 @@ from semiseg import devices
 from semiseg.methods.base import predict
 from semiseg.train import diagnostics, optimiser
 from semiseg.train.begin import begun
-from semiseg.train.draw import draw, share
+from semiseg.train.draw import Windows, draw, share
 from semiseg.types import (
     IGNORE,
     Aux,
@@ -46,6 +46,8 @@ class Program:
     optimiser: str
     schedule: str
     synthetic_as: str = "labelled"  # one of draw.ROLES
+    draw: str = "subjects"  # one of draw.DRAWS
+    anywhere: bool = True  # windows lie anywhere in a larger image, or in its centre
 
     def mesh(self, method: Method) -> jax.sharding.Mesh:
         """The devices a batch of this method is cut over."""
@@ -63,6 +65,8 @@ class Program:
             self.optimiser,
             self.schedule,
             self.synthetic_as,
+            self.draw,
+            self.anywhere,
         )
         return hash(what)
 
@@ -235,7 +239,8 @@ def _batch(
         share(knobs.synthetic_schedule, knobs.ratio, step, knobs.steps),
         labelled=labelled,
         unlabelled=program.batch - labelled,
-        size=program.image_size,
+        windows=Windows(program.image_size, program.draw, program.anywhere),
+        foreground=knobs.foreground,
         role=program.synthetic_as,
     )
     softness = knobs.synthetic_softness if program.synthetic_as == "soft" else 0.0
@@ -245,9 +250,9 @@ def _batch(
 
 def _counts(pools: Pools, batch: Batch, pseudo: Pseudo | None) -> diagnostics.Counts:
     """The pseudo-labels against the true labels; empty where either is missing."""
-    if pools.hidden_NHW is None or pseudo is None:
+    if pools.hidden is None or pseudo is None:
         return {}
-    truth = diagnostics.hidden_labels(pools.hidden_NHW, batch)
+    truth = diagnostics.hidden_labels(pools.hidden, batch, pools.real)
     # the barrier keeps the compiler from merging this into the step, whose bits it would change
     pseudo, truth = jax.lax.optimization_barrier((pseudo, truth))
     return diagnostics.count(pseudo, truth)

@@ -67,7 +67,9 @@ def fit(
       UserError: a damaged checkpoint, or a loss that is not finite.
     """
     knobs = jax.tree.map(jnp.float32, knobs)
-    program = dataclasses.replace(program, model=program.model._replace(pool=_pool(program, pools)))
+    program = dataclasses.replace(
+        program, model=program.model._replace(pool=_shape(pools.image.voxels))
+    )
     state = programs.start(program, knobs, jnp.uint32(seed), initial)
     sharding = devices.copied(program.mesh(knobs.method))
     pools = jax.device_put(pools, sharding)
@@ -76,13 +78,8 @@ def fit(
     return Fitted(programs.final(program, knobs, trained.state), learner.best, trained.seconds)
 
 
-def _pool(program: Program, pools: Pools) -> jax.ShapeDtypeStruct:
-    """Shape of the images that unlabelled ones are drawn from, see :class:`semiseg.types.Model`."""
-    images = pools.image_NHWC
-    count = len(images)
-    if program.synthetic_as == "unlabelled":
-        count += len(pools.synthetic_image_MHWC)
-    return jax.ShapeDtypeStruct((count, *images.shape[1:]), images.dtype)
+def _shape(x: jax.Array) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(x.shape, x.dtype)
 
 
 @dataclasses.dataclass(eq=False)

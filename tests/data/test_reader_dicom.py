@@ -205,17 +205,3 @@ def test_a_region_on_every_second_slice_is_told(studies):
     source = read_set(studies, roi="GTV-1")
     (note,) = [note for note in source.notes if "is drawn on one of 2 slices" in note]
     assert note.startswith(f"{folder}/rs.dcm: GTV-1")
-
-
-def test_all_patients_train_where_it_is_said(studies):
-    """Catches two annotated patients that cannot be imported, because test patients are
-    elsewhere.
-    """
-    shutil.rmtree(studies / "case0")
-    assert "--splits train" in read_set(studies, roi="gtv-1").problems[0]
-    source = read_set(studies, roi="gtv-1", splits="train")
-    assert not source.problems
-    assert {ref.subject for ref in source.splits["train"]} == {"case1", "case2", "case3"}
-    assert {ref.placement.reason for ref in refs_of(source)} == {"stated by --splits train"}
-    with pytest.raises(UserError, match="--splits test: must be train"):
-        read_set(studies, roi="gtv-1", splits="test")

@@ -2,81 +2,73 @@
 
 import dataclasses
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import semiseg
-from semiseg import config
+from semiseg import config, ragged
 from semiseg.data.frame import Frame, neighbours
 from semiseg.data.info import StoreInfo
 from semiseg.data.pixel_counts import PixelCounts
+from semiseg.data.pools import flatten
 from semiseg.errors import UserError
 from semiseg.evaluate.subject_scores import score_subjects
 from semiseg.run_folder import RunFolder
 from semiseg.runner.build import model_of
-from semiseg.runner.score_split import Split, split_of, write_examples
+from semiseg.runner.score_split import split_of, write_examples
 from semiseg.types import Case
 
+FRAME = {"spacing": "fit", "intensity": "none", "stored": "uint8"}
 
-def scan(volume, places, channels=1):
-    """Slices in a shuffled order, each of the grey value 10 · place (+ channel)."""
-    slices = []
-    for place in places:
-        image = np.full(
-            (4, 4, channels),
-            10 * place,
-            np.uint8,
-        )
-        image += np.arange(channels, dtype=np.uint8)
-        label = np.zeros((4, 4), np.uint8)
-        name = f"{volume}{place}"
-        slices.append(Case("s", name, image, label, (1.0, 1.0), volume, place))
-    return slices
+
+def scan(places, channels=1):
+    """A scan whose slices have the grey values 10 · place (+ channel)."""
+    values = 10 * np.array(places, np.uint8)[:, None, None, None]
+    image = np.zeros((len(places), 4, 4, channels), np.uint8) + values
+    image += np.arange(channels, dtype=np.uint8)
+    label = np.zeros(image.shape[:3], np.uint8)
+    return Case("s", "v", image, label, (8.0, 1.0, 1.0), "v")
 
 
 def test_neighbours_are_those_of_the_scan():
-    """Catches neighbours by position in the store, across two scans, around the ends, or counted by
-    place where a slice is missing.
-    """
-    found = neighbours(["a", "b", "a", "a", "b"], [2, 0, 0, 5, 1], 3)
-    assert found.tolist() == [[2, 0, 3], [1, 1, 4], [2, 2, 0], [0, 3, 3], [1, 4, 4]]
-    assert neighbours(["a", "a"], [0, 1], 5).tolist() == [[0, 0, 0, 1, 1], [0, 0, 1, 1, 1]]
+    """Catches neighbours around the ends."""
+    assert neighbours(4, 3).tolist() == [[0, 0, 1], [0, 1, 2], [1, 2, 3], [2, 3, 3]]
+    assert neighbours(2, 5).tolist() == [[0, 0, 0, 1, 1], [0, 0, 1, 1, 1]]
 
 
 def test_channels_are_slices_in_order_with_the_image_in_the_middle():
-    """Catches channels and slices interleaved the wrong way, and an image that moved out of the
-    middle.
+    """Catches channels and slices interleaved the wrong way, an image that moved out of the middle,
+    a neighbour of another scan, and prediction that sees other channels than training.
     """
-    cases = scan("a", [3, 1, 2], channels=2)
-    pools = Frame(4, slices=3).to_pools(cases)
-    assert pools.shape == (3, 4, 4, 6)
-    assert pools.dtype == np.uint8
-    assert pools[:, 0, 0].tolist() == [
-        [20, 21, 30, 31, 30, 31],
+    frame = Frame(4, slices=3, **FRAME)
+    wanted = [
         [10, 11, 10, 11, 20, 21],
         [10, 11, 20, 21, 30, 31],
+        [20, 21, 30, 31, 30, 31],
     ]
-    np.testing.assert_array_equal(
-        Frame(4).to_pools(cases)[2],
-        cases[2].image,
-    )
+    pools = frame.to_pools([scan([1, 2, 3], channels=2), scan([9], channels=2)])
+    assert [pool.levels.shape for pool in pools] == [(4, 4, 6)] * 4
+    assert [pool.levels[0, 0].tolist() for pool in pools[:3]] == wanted
+    assert pools[3].levels[0, 0].tolist() == [90, 91] * 3
+    scans = [scan([1, 2, 3], channels=2), scan([9], channels=2)]
+    labels = [case.label for case in scans]
+    flat = flatten([frame.to_pool(case) for case in scans], labels, frame).on_device()
+    for i, pool in enumerate(pools):
+        one = flat.take(i)
+        still = jnp.stack(jnp.meshgrid(*map(jnp.arange, (4.0, 4.0)), indexing="ij"))
+        seen = ragged.linear(one.voxels, one.page, one.offset, one.shape, still)
+        np.testing.assert_allclose(seen * 255, pool.levels, atol=1e-4)
 
 
 def test_a_slice_without_a_label_is_still_a_neighbour():
     """Catches neighbours looked for among the annotated slices alone."""
-    cases = scan("a", [0, 1, 2])
-    cases[1] = dataclasses.replace(cases[1], label=None)
-    split = split_of(
-        "val",
-        cases,
-        Frame(4, slices=3),
-        "own",
-    )
+    case = scan([0, 1, 2])
+    case.label[1] = 255
+    split = split_of("val", [case], Frame(4, slices=3, **FRAME), "own")
     assert [c.index for c in split.cases] == [0, 2]
-    assert split.images[:, 0, 0].tolist() == [
-        [0, 0, 10],
-        [10, 20, 20],
-    ]
+    shown = [image.levels[0, 0].tolist() for image in split.images]
+    assert shown == [[0, 0, 10], [10, 20, 20]]
 
 
 def test_the_network_gets_as_many_channels():
@@ -89,16 +81,10 @@ def test_the_network_gets_as_many_channels():
 
 def test_examples_show_the_middle_slice(tmp_path):
     """Catches a report that shows each slice's neighbour."""
-    cases = [dataclasses.replace(c, label=np.ones((4, 4), np.uint8)) for c in scan("a", [0, 1, 2])]
-    write_examples(
-        RunFolder(tmp_path),
-        Split(
-            "val",
-            tuple(cases),
-            Frame(4, slices=3).to_pools(cases),
-        ),
-        [c.label for c in cases],
-    )
+    case = scan([0, 1, 2])
+    case.label[:] = 1
+    split = split_of("val", [case], Frame(4, slices=3, **FRAME), "own")
+    write_examples(RunFolder(tmp_path), split, [c.label for c in split.cases])
     shown = np.load(tmp_path / "examples.npz")
     assert sorted(shown["image"][:, 0, 0].tolist()) == [0, 10, 20]
 

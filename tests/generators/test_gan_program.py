@@ -13,6 +13,7 @@ import pytest
 
 from semiseg.config import Trial
 from semiseg.data import pools
+from semiseg.data.frame import Frame
 from semiseg.errors import UserError
 from semiseg.generators import budget as budgets
 from semiseg.generators import fit, settings, teacher
@@ -315,7 +316,9 @@ def with_teacher(tiny, tmp_path, monkeypatch) -> Settings:
     probability = np.zeros((2, 16, 16, 2), np.float32)
     probability[..., 0] = 0.99
     probability[0, :4] = (0.3, 0.7)
-    predictor = SimpleNamespace(classes=("background", "disc"), model=None, params=None)
+    predictor = SimpleNamespace(
+        classes=("background", "disc"), model=None, params=None, frame=Frame(16, intensity="zscore")
+    )
     monkeypatch.setattr(teacher.Predictor, "load", lambda run: predictor)
     monkeypatch.setattr(teacher.predict, "probabilities", lambda *a: iter(probability))
     trial = Trial(data="discs", labels=6, image_size=16)

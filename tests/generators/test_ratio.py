@@ -186,8 +186,10 @@ def test_generated_set_fits_the_trials_frame(given):
     frame = Frame(16, 1.5, "centre")
     options = {"labels": 4, "label_subset": 0, "ratio": 1.0, "synthetic": name}
     pool, _, _ = pools.pools("discs", given.root, frame, **options)
-    label = np.asarray(pool.synthetic_label_MHW)
-    assert label.shape == (4, 24, 24)
+    assert int(pool.synthetic_count) == 4
+    everything = np.asarray(pool.label)[0]
+    label = everything[-4 * 24 * 24 :].reshape(4, 24, 24)
+    assert (np.asarray(pool.image.shape)[-4:] == 24).all()
     assert (label[:, :4] == 255).all()
     assert (label[:, :, 20:] == 255).all()
     real = {mask.tobytes() for mask in read_budget(given).labelled_masks}

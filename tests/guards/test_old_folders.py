@@ -175,8 +175,9 @@ def test_an_interrupted_run_ends_with_the_weights_of_its_twin(old):
     twin = without_seconds(tools.MADE / "finished/mean_teacher/metrics.jsonl")
     assert [line["step"] for line in lines] == [5, 10, 15, 20]
     assert lines[:2] == twin[:2], "the first half is what 53dd379 logged"
-    if EXACT:
-        assert lines == twin
+    # pixels are gathered in another order now
+    for line, known in zip(lines[2:], twin[2:], strict=True):
+        assert line == {key: pytest.approx(value, rel=1e-4) for key, value in known.items()}
 
 
 def test_a_sweep_goes_on_with_its_unfinished_trial(old):

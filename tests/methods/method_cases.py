@@ -14,6 +14,7 @@ from jax.extend.core import get_opaque_trace_state
 
 from semiseg import methods as m
 from semiseg.nets import UNet
+from semiseg.ragged import of_dense
 from semiseg.types import (
     Batch,
     Model,
@@ -36,8 +37,10 @@ MODEL = Model(
     NET,
     jax.ShapeDtypeStruct((1, SIDE, SIDE, 1), np.float32),
     3,
-    jax.ShapeDtypeStruct((4, POOL, POOL, 1), np.uint8),
+    jax.ShapeDtypeStruct((1, 4 * POOL * POOL, 1), np.uint8),
 )
+IMAGES = of_dense(np.zeros((4, POOL, POOL, 1), np.uint8))
+"""The pool that the unlabelled images are of."""
 LATE = (0.5, 0.6)
 """Progress of the two steps of a probe: after every ramp's end (ramp=1e-6), in the second round,
 after pre-training.
@@ -98,7 +101,7 @@ def _ensemble(memory: Any) -> Any:
             memory["ensemble"].shape,
         )
     )
-    seen = 1 - 0.6 ** jnp.arange(len(random)).reshape(-1, 1, 1, 1)
+    seen = 1 - 0.6 ** jnp.repeat(jnp.arange(4), POOL * POOL).reshape(1, -1, 1)
     return {**memory, "ensemble": (seen * random).astype(jnp.float16)}
 
 
@@ -303,15 +306,17 @@ def make_batch(seed: int = 7) -> Batch:
     valid = jnp.ones(shape[:-1], bool).at[:, :2].set(False)
     strong = weak + 0.5 * jax.random.normal(k[3], shape)
     label = jax.random.randint(k[2], shape[:-1], 0, 3)
+    place = jnp.array([2, 0])
     return Batch(
         jax.random.normal(k[0], shape),
         label,
         weak,
         strong,
         valid,
-        jnp.array([2, 0]),
+        place,
         jnp.stack([grid, grid]),
         jnp.ones(2),
+        IMAGES.take(place),
     )
 
 

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from method_cases import (
+    IMAGES,
     LATE,
     ROWS,
     VARIANTS,
@@ -197,7 +198,8 @@ def check_permutation(row):
     not with a neighbour's.
     """
     turned = BATCH._replace(
-        **{f: getattr(BATCH, f)[::-1] for f in ("weak", "strong", "valid", "place", "coordinates")}
+        **{f: getattr(BATCH, f)[::-1] for f in ("weak", "strong", "valid", "place", "coordinates")},
+        layout=IMAGES.take(BATCH.place[::-1]),
     )
     a, b = (two_steps(row, x, **row.still) for x in (BATCH, turned))
     assert close(a.value, b.value)

@@ -293,7 +293,7 @@ def uamt(x, z, see):
 def temporal_ensembling(x, z, see):
     """The view looks at the pool from (1, 1) on; pool image n was seen n times."""
     place = see.batch.place
-    target = see.memory["ensemble"][place, 1:17, 1:17].astype(jnp.float32) / (
+    target = see.memory["ensemble"].reshape(4, 18, 18, 3)[place, 1:17, 1:17].astype(jnp.float32) / (
         1 - 0.6 ** jnp.maximum(place, 1).reshape(-1, 1, 1, 1)
     )
     return taught(x[0], see.batch.label) + w(see) * mse(

@@ -2,6 +2,8 @@
 see them.
 """
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,12 +13,14 @@ from semiseg import augment
 from semiseg.config import Trial
 from semiseg.data import pools as made
 from semiseg.data.frame import Frame
+from semiseg.data.pools import of_arrays
 from semiseg.methods import MeanTeacher
 from semiseg.nets import UNet
+from semiseg.ragged import labels_of_dense, of_dense
 from semiseg.runner.build import knobs_of
 from semiseg.train import diagnostics, program
-from semiseg.train.draw import draw
-from semiseg.types import IGNORE, Batch, Model, Pools, Pseudo
+from semiseg.train.draw import Windows, draw
+from semiseg.types import IGNORE, Batch, Model, Pseudo
 
 N = 6
 SIDE = 16
@@ -97,7 +101,8 @@ def test_hidden_labels_follow_the_view():
         jnp.array([1]),
         grid,
     )
-    found = diagnostics.hidden_labels(hidden, batch)
+    batch = batch._replace(layout=of_dense(hidden[..., None]).take(batch.place))
+    found = diagnostics.hidden_labels(labels_of_dense(hidden), batch, 3)
     np.testing.assert_array_equal(found[0, :3], hidden[1, 1:4, 2:6])
     assert np.all(found[0, 3] == IGNORE)
 
@@ -106,27 +111,11 @@ def test_hidden_labels_follow_the_view():
 def train():
     """Train four steps on pools and give back the state and the metrics."""
     rng = np.random.default_rng(0)
-    truth = jnp.asarray(rng.integers(0, 3, (N, SIDE, SIDE)), jnp.uint8)
-    given = jnp.where(
-        jnp.arange(N)[:, None, None] < 2,
-        truth,
-        jnp.uint8(IGNORE),
-    )
-
-    def index(*i):
-        return jnp.resize(jnp.array(i, jnp.int32), N)
-
-    pools = Pools(
-        jnp.asarray(rng.integers(0, 256, (N, SIDE, SIDE, 1)), jnp.uint8),
-        given,
-        index(0, 1),
-        jnp.int32(2),
-        index(2, 3, 4, 5),
-        jnp.int32(4),
-        jnp.zeros((1, SIDE, SIDE, 1), jnp.uint8),
-        jnp.full((1, SIDE, SIDE), IGNORE, jnp.uint8),
-        jnp.int32(0),
-    )
+    truth = rng.integers(0, 3, (N, SIDE, SIDE)).astype(np.uint8)
+    shown = np.arange(N) < 2
+    given = np.where(shown[:, None, None], truth, np.uint8(IGNORE))
+    image = rng.integers(0, 256, (N, SIDE, SIDE, 1)).astype(np.uint8)
+    pools = of_arrays(image, given, shown)
     model = Model(
         UNet(widths=(4, 8), convs=1, norm="batch"),
         jax.ShapeDtypeStruct((1, SIDE, SIDE, 1), np.float32),
@@ -139,9 +128,9 @@ def train():
     )
 
     def run(hidden, labels=None):
-        made = pools._replace(hidden_NHW=hidden)
+        made = pools._replace(hidden=None if hidden is None else labels_of_dense(hidden))
         if labels is not None:
-            made = made._replace(label_NHW=labels)
+            made = made._replace(label=labels_of_dense(labels))
         return program.chunk(
             p, knobs, jnp.uint32(0), made, program.start(p, knobs, jnp.uint32(0)), jnp.int32(4)
         )
@@ -153,7 +142,7 @@ def check_unreadable(run, truth, given, leak=False):
     """Poisoned hidden labels change the diagnostics and not one bit of the training; ``leak`` hands
     them to the labelled pool.
     """
-    poison = jnp.where(given == IGNORE, jnp.uint8(1), truth)
+    poison = np.where(given == IGNORE, np.uint8(1), truth)
     a, metrics = run(truth, truth if leak else None)
     b, other = run(poison, poison if leak else None)
     assert metrics["pseudo_accuracy"] != other["pseudo_accuracy"]
@@ -178,8 +167,8 @@ def test_a_leak_would_be_seen(train):
     with pytest.raises(AssertionError):
         check_unreadable(
             run,
-            jnp.roll(truth, 1, 0),
-            jnp.full_like(given, IGNORE),
+            np.roll(truth, 1, 0),
+            np.full_like(given, IGNORE),
             leak=True,
         )
 
@@ -200,17 +189,14 @@ def check_pools(tiny, monkeypatch, labels):
 
     def poisoned(*args):
         data = training(*args)
-        other = np.array([c.subject not in shown for c in data.cases])
-        return data._replace(
-            labels=np.where(
-                other[:, None, None],
-                1 - data.labels,
-                data.labels,
-            )
-        )
+        labels = data.flat.labels.copy()
+        for i, case in enumerate(data.cases):
+            if case.subject not in shown:
+                labels[data.flat._where(i)] = 1 - labels[data.flat._where(i)]
+        return dataclasses.replace(data, flat=dataclasses.replace(data.flat, labels=labels))
 
     monkeypatch.setattr(made, "_training", poisoned)
-    monkeypatch.setattr(made, "_on_device", made._on_device.__wrapped__)
+    monkeypatch.setattr(made, "_with_synthetic", made._with_synthetic.__wrapped__)
     dirty = made.pools(
         "discs",
         tiny.root,
@@ -218,13 +204,10 @@ def check_pools(tiny, monkeypatch, labels):
         labels=labels,
         label_subset=0,
     )[0]
-    assert not np.array_equal(clean[0].hidden_NHW, dirty.hidden_NHW), "nothing was written over"
-    differ = [
-        f
-        for f in clean[0]._fields
-        if f != "hidden_NHW" and not np.array_equal(getattr(clean[0], f), getattr(dirty, f))
-    ]
-    assert not differ
+    assert not np.array_equal(clean[0].hidden, dirty.hidden), "nothing was written over"
+    drawn = [pools._replace(hidden=None) for pools in (clean[0], dirty)]
+    leaves = zip(*map(jax.tree.leaves, drawn), strict=True)
+    assert all(np.array_equal(x, y) for x, y in leaves)
 
 
 def test_no_batch_of_any_method_holds_a_label_outside_the_budget(tiny, monkeypatch):
@@ -233,22 +216,18 @@ def test_no_batch_of_any_method_holds_a_label_outside_the_budget(tiny, monkeypat
     ones, here an object that is no array. Catches a pool that keeps labels beyond its budget.
     """
     check_pools(tiny, monkeypatch, labels=3)
-    of = jax.ShapeDtypeStruct
-    n = jax.ShapeDtypeStruct((N,), jnp.int32)
-    image = of((N, SIDE, SIDE, 1), jnp.uint8)
-    label = of((N, SIDE, SIDE), jnp.uint8)
-    count = of((), jnp.int32)
-    pools = Pools(image, label, n, count, n, count, image, label, count)
+    clean, _, _ = made.pools("discs", tiny.root, Frame(16), labels=3, label_subset=0)
+    pools = jax.eval_shape(lambda: clean._replace(hidden=None))
 
     def look(hidden):
         return lambda pools, key: draw(
-            pools._replace(hidden_NHW=hidden),
+            pools._replace(hidden=hidden),
             key,
             augment.none(),
             0.5,
             labelled=2,
             unlabelled=2,
-            size=SIDE,
+            windows=Windows(SIDE),
         )
 
     batch, _ = jax.eval_shape(
@@ -265,6 +244,7 @@ def test_no_batch_of_any_method_holds_a_label_outside_the_budget(tiny, monkeypat
         "place",
         "coordinates",
         "weight",
+        "layout",
     }
     assert batch.label.shape[0] == 2
 
@@ -273,7 +253,7 @@ def test_a_pool_beyond_its_budget_would_be_seen(tiny, monkeypatch):
     """The mutant of the test above: pools that hide no label."""
     everything = made.Pools
     monkeypatch.setattr(
-        made, "Pools", lambda **arrays: everything(**{**arrays, "label_NHW": arrays["hidden_NHW"]})
+        made, "Pools", lambda **arrays: everything(**{**arrays, "label": arrays["hidden"]})
     )
     with pytest.raises(AssertionError):
         check_pools(tiny, monkeypatch, labels=3)

@@ -25,6 +25,7 @@ from semiseg.methods.parts.terms import (
 )
 from semiseg.methods.temporal_ensembling import look_up, write_back
 from semiseg.nets import ENet, FCN8s
+from semiseg.ragged import of_dense
 
 UNIFORM = jnp.full((1, 2, 2, 4), 0.25)
 ALL = jnp.ones((1, 2, 2), bool)
@@ -277,7 +278,8 @@ def test_an_ensemble_is_the_bias_corrected_mean_of_its_updates():
     """Two updates of one image at a shifted view. Catches a wrong place, rows for columns, and Z
     not divided by 1 - keepᵗ.
     """
-    z = jnp.zeros((3, 8, 8, 2), jnp.float16)
+    z = jnp.zeros((1, 3 * 64, 2), jnp.float16)
+    images = of_dense(jnp.zeros((3, 8, 8, 1))).take(jnp.array([2]))
     shape = (1, 4, 4)
     grid = jnp.stack(
         jnp.meshgrid(
@@ -286,7 +288,6 @@ def test_an_ensemble_is_the_bias_corrected_mean_of_its_updates():
             indexing="ij",
         )
     )[None]
-    place = jnp.array([2])
     valid = jnp.ones(shape, bool).at[0, 0, 0].set(False)
     p = jax.nn.softmax(
         jax.random.normal(
@@ -296,8 +297,9 @@ def test_an_ensemble_is_the_bias_corrected_mean_of_its_updates():
         * 2
     )
     for step in range(2):
-        z = write_back(z, place, grid, valid, p[step], 0.6)
-    seen = look_up(z[place].astype(jnp.float32), grid)
+        z = write_back(z, images, grid, valid, p[step], 0.6)
+    seen = look_up(z, images, grid)
+    z = z.reshape(3, 8, 8, 2)
     mean = (0.6 * 0.4 * p[0] + 0.4 * p[1]) / (1 - 0.6**2)
     np.testing.assert_allclose(
         (seen / seen.sum(-1, keepdims=True))[0, 1:],
@@ -322,15 +324,15 @@ def test_an_image_drawn_twice_is_remembered_once():
     )
     p = jax.nn.softmax(jax.random.normal(jax.random.key(0), (2, 4, 4, 2)))
     z = write_back(
-        jnp.zeros((3, 8, 8, 2)),
-        jnp.array([1, 1]),
+        jnp.zeros((1, 3 * 64, 2)),
+        of_dense(jnp.zeros((3, 8, 8, 1))).take(jnp.array([1, 1])),
         jnp.stack([grid, grid]),
         jnp.ones((2, 4, 4), bool).at[1, 0].set(False),
         p,
         0.6,
     )
     np.testing.assert_allclose(
-        z[1, :4, :4],
+        z.reshape(3, 8, 8, 2)[1, :4, :4],
         0.4 * p[1].at[0].set(p[0, 0]),
         rtol=1e-6,
     )

@@ -20,12 +20,12 @@ from semiseg.augment import Augmentation
 from semiseg.cli.main import main
 from semiseg.cli.methods import table
 from semiseg.config import Trial
+from semiseg.data.pools import of_arrays
 from semiseg.errors import UserError
 from semiseg.methods import METHODS
 from semiseg.nets import UNet
 from semiseg.runner.build import knobs_of
 from semiseg.train import program
-from semiseg.types import Pools
 
 
 @dataclasses.dataclass(frozen=True)
@@ -201,26 +201,9 @@ def test_every_method_fits_the_trainer(name):
         jnp.float32,
         knobs_of(Trial(method=method, augment=Augmentation())),
     )
-    many = MODEL.pool.shape[0]
-    shape = MODEL.pool.shape[:-1]
-
-    def of(shape, dtype):
-        return jax.ShapeDtypeStruct(shape, dtype)
-
-    index = of((many,), jnp.int32)
-    one = of((), jnp.int32)
-    pools = Pools(
-        of((*shape, 1), jnp.uint8),
-        of(shape, jnp.uint8),
-        index,
-        one,
-        index,
-        one,
-        of((1, *shape[1:], 1), jnp.uint8),
-        of((1, *shape[1:]), jnp.uint8),
-        one,
-        of(shape, jnp.uint8),
-    )
+    part = np.arange(4) < 2
+    dense = np.zeros((4, 18, 18, 1), np.uint8)
+    pools = jax.eval_shape(lambda: of_arrays(dense, dense[..., 0], part, dense[..., 0]))
     state = jax.eval_shape(
         functools.partial(program.start, p),
         knobs,

@@ -232,9 +232,9 @@ def _uncertain(original, memory, batch):
 
 
 def _uncorrected(original, memory, batch):
-    seen = temporal_ensembling.look_up(
-        memory["ensemble"][batch.place].astype(jnp.float32), batch.coordinates
-    ).sum(-1, keepdims=True)
+    seen = temporal_ensembling.look_up(memory["ensemble"], batch.layout, batch.coordinates).sum(
+        -1, keepdims=True
+    )
     return lambda p, target, known: original(p, target * seen, known)
 
 

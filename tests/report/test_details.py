@@ -11,6 +11,7 @@ from analysis.fake import write_rows, write_run
 from semiseg.analysis.breakdown import class_intervals, subject_breakdown
 from semiseg.analysis.load import load_runs
 from semiseg.analysis.study import study
+from semiseg.data.frame import PoolImage
 from semiseg.evaluate.examples import choose_examples
 from semiseg.report import details
 from semiseg.report.page import write_report
@@ -192,7 +193,7 @@ def test_a_run_stores_its_images_in_their_colours(channels, shape):
     label[2:5, 2:5] = 1
     case = Case("p1", "p1", image, label, (1.0, 1.0), "p1")
     for pool in (image, np.concatenate([image + 1, image, image + 2], -1)):
-        stored = choose_examples([case], pool[None], [label])
+        stored = choose_examples([case], [PoolImage(pool)], [label])
         assert stored["image"].shape == (1, *shape)
         first_channel = stored["image"][0].reshape(8, 8, -1)[..., 0]
         assert (first_channel == image[..., 0]).all()
@@ -206,7 +207,7 @@ def test_a_flat_scan_is_shown_flat():
     case = Case("p1", "p1", image, label, (1.0, 1.0), "p1")
     stored = choose_examples(
         [case],
-        np.zeros((1, 16, 16, 1), np.uint8),
+        [PoolImage(np.zeros((8, 16, 1), np.uint8))],
         [label],
     )
     rgb = overlay(

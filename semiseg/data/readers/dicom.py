@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
-from semiseg.data import dicom_labels, scan_files, subjects_csv
+from semiseg.data import dicom_labels, subjects_csv
 from semiseg.data import splits as splitting
 from semiseg.data.dicom_files import SUFFIXES, files_under, is_dicom
 from semiseg.data.dicom_geometry import MIN_SLICES, Stack
@@ -89,7 +89,6 @@ def read(
         bool, "every folder of the source is another patient, whatever the patient IDs say"
     ] = False,
     seed: Annotated[int, "of randomly drawn splits"] = 0,
-    splits: scan_files.Splits = "",
     license: Annotated[str, "licence of the data, for reports"] = "",
     citation: Annotated[str, "what to cite, for reports"] = "",
     progress: bool = True,
@@ -120,17 +119,14 @@ def read(
     plane, reason = acquisition_plane(stack.grid for stack in stacks.values())
     notes.append(f"{source}: slices are {plane}: {reason}")
     rules = Rules(plane, overlap, min_slices)
-    if splits not in ("", "train"):
-        raise UserError("must be train, or left out", where=f"--splits {splits}")
-    placed = _splits(source, scans, rules, seed, splits, problems)
+    placed = _splits(source, scans, rules, seed, problems)
     if placed.spare:
         notes.append(
             f"{source}: left out scans without annotation of patients of val and test: "
             f"{len(placed.spare)}"
         )
     if not problems:
-        lines = split_problems(placed.splits)
-        problems += [line for line in lines if not splits or " has no case" not in line]
+        problems += split_problems(placed.splits)
     return Source(
         classes=chosen.names,
         unit="mm",
@@ -297,17 +293,13 @@ def _splits(
     scans: Sequence[Scan],
     rules: Rules,
     seed: int,
-    stated: str,
     problems: list[str],
 ) -> Placed:
-    """Scans in splits: as ``stated`` or subjects.csv says, else drawn among annotated patients."""
+    """Scans in splits: as subjects.csv says, else drawn among annotated patients."""
     table = source / subjects_csv.FILE
     images = {scan.name: scan.series.folder for scan in scans}
     rows = subjects_csv.read(table, images, problems)
-    if stated:
-        split_of = dict.fromkeys(images, stated)
-        placements = dict.fromkeys(images, splitting.ALL_TRAIN)
-    elif any(row.split for row in rows.values()):
+    if any(row.split for row in rows.values()):
         problems += subjects_csv.split_problems(table, rows)
         split_of = {name: row.split for name, row in rows.items()}
         placements = dict.fromkeys(split_of, splitting.IN_TABLE)
@@ -344,8 +336,8 @@ def _drawn(
     if len(drawn) < len(FRACTIONS):
         problems.append(
             f"{source}: annotated patients: {len(drawn)}, and train, val and test need one each; "
-            f"annotate more, state splits in {subjects_csv.FILE}, or pass --splits train (where "
-            f"all patient IDs are the same: --subjects-are-folders)"
+            f"annotate more, or state splits in {subjects_csv.FILE} (where all patient IDs are the "
+            f"same: --subjects-are-folders)"
         )
     split_of = dict.fromkeys(groups, "train") | splitting.assign(drawn, FRACTIONS, seed)
     why = dict.fromkeys(groups, splitting.unannotated(FRACTIONS, seed))

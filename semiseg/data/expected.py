@@ -1,0 +1,85 @@
+"""What a network was trained on, in a few numbers that travel with its weights, and how a scan that
+it is to segment differs from that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from semiseg.types import Case
+
+PERCENTILES = (1, 99)
+"""Between which a scan's numbers are said to lie."""
+MOST = 2**18
+"""Numbers that they are taken of."""
+BEYOND = 0.5
+"""A range may reach so many widths of training's beyond it."""
+NARROW = 0.1
+"""A range may be so much narrower than the narrowest of training."""
+SPACING = 1.5
+"""A spacing may be so many times finer or coarser than any of training."""
+
+
+def of_scans(scans: Sequence[Case], unit: str) -> dict[str, Any]:
+    """What training saw, as JSON types: unit, types, ranges of numbers, spacings, orientations."""
+    ranges = np.array([value_range(scan.image) for scan in scans])
+    spacings = np.array([scan.spacing for scan in scans])
+    return {
+        "unit": unit,
+        "dtypes": sorted({scan.image.dtype.name for scan in scans}),
+        "low": _rounded(np.min(ranges[:, 0])),
+        "high": _rounded(np.max(ranges[:, 1])),
+        "narrowest": _rounded(np.min(ranges[:, 1] - ranges[:, 0])),
+        "finest": [_rounded(side) for side in np.min(spacings, 0)],
+        "coarsest": [_rounded(side) for side in np.max(spacings, 0)],
+        "orientations": sorted({scan.orientation for scan in scans}),
+    }
+
+
+def value_range(image: np.ndarray) -> tuple[float, float]:
+    """The 1st and 99th percentile of a scan's numbers."""
+    numbers = image.reshape(-1)
+    numbers = numbers[:: max(1, len(numbers) // MOST)]
+    low, high = np.percentile(numbers.astype(np.float64), PERCENTILES)
+    return float(low), float(high)
+
+
+def differences(expected: Mapping[str, Any], scan: Case, unit: str) -> list[str]:
+    """How a scan is unlike training's, a phrase each; empty where it is like them.
+
+    >>> seen = {"unit": "pixel", "low": 0.0, "high": 255.0, "narrowest": 100.0}
+    >>> scan = Case("", "", np.full((2, 2, 1), -1000.0), None, (1.0, 1.0), "")
+    >>> differences(seen, scan, "pixel")
+    ['its numbers lie between -1000 and -1000, those of training between 0 and 255']
+    """
+    if "low" not in expected:
+        return []
+    phrases: list[str] = []
+    low, high = value_range(scan.image)
+    width = expected["high"] - expected["low"]
+    beyond = low < expected["low"] - BEYOND * width or high > expected["high"] + BEYOND * width
+    if beyond or high - low < NARROW * expected["narrowest"]:
+        phrases.append(
+            f"its numbers lie between {low:.4g} and {high:.4g}, those of training between "
+            f"{expected['low']:.4g} and {expected['high']:.4g}"
+        )
+    if unit != "mm" or expected["unit"] != "mm":
+        return phrases
+    bounds = zip(scan.spacing, expected["finest"], expected["coarsest"], strict=True)
+    if any(not least / SPACING <= side <= most * SPACING for side, least, most in bounds):
+        phrases.append(
+            f"its spacing is {_times(scan.spacing)} mm, those of training lie between "
+            f"{_times(expected['finest'])} and {_times(expected['coarsest'])} mm"
+        )
+    return phrases
+
+
+def _times(sides: Sequence[float]) -> str:
+    return " × ".join(f"{side:.3g}" for side in sides)
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.6g}")
