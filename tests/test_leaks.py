@@ -46,7 +46,11 @@ def patients(tmp_path):
     rng = np.random.default_rng(0)
     for patient in range(10):
         for i in range(3):
-            write_pair(tmp_path / "patients", f"p{patient:02}_s{i:02}", *disc(rng))
+            write_pair(
+                tmp_path / "patients",
+                f"p{patient:02}_s{i:02}",
+                *disc(rng),
+            )
     return tmp_path / "patients"
 
 
@@ -55,7 +59,11 @@ def singles(tmp_path):
     """Twelve pictures of one level of numbering."""
     rng = np.random.default_rng(1)
     for i in range(12):
-        write_pair(tmp_path / "singles", f"img{i}", *disc(rng))
+        write_pair(
+            tmp_path / "singles",
+            f"img{i}",
+            *disc(rng),
+        )
     return tmp_path / "singles"
 
 
@@ -155,7 +163,12 @@ def test_a_look_alike_in_two_splits_is_asked_about(singles, tmp_path, change):
     copy = COPIES[change](pixels(singles, "img3"))
     size = copy.shape
     image = np.clip(copy, 0, 255).astype(np.uint8)
-    write_pair(folder / "test", "img11", image, np.ones(size, np.uint8))
+    write_pair(
+        folder / "test",
+        "img11",
+        image,
+        np.ones(size, np.uint8),
+    )
     with pytest.raises(UserError, match=r"looks like one in train \(.*img3"):
         import_discs(folder, tmp_path / "root", "alike")
     info = import_discs(folder, tmp_path / "root", "alike", allow_near_duplicates=True)
@@ -406,7 +419,17 @@ def test_an_export_keeps_the_record(short, tmp_path):
     """Catches published weights that no longer say what they have seen."""
     record_run(tmp_path / "run", short)
     model = tmp_path / "model"
-    assert main(["export", str(tmp_path / "run"), "--out", str(model)]) == 0
+    assert (
+        main(
+            [
+                "export",
+                str(tmp_path / "run"),
+                "--out",
+                str(model),
+            ]
+        )
+        == 0
+    )
     _, header = load_weights(model / "weights.safetensors")
     recorded = provenance.of_header(header, "model")
     assert len(recorded.labelled) == 4

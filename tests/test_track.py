@@ -129,7 +129,14 @@ def test_a_generators_fit_is_sent_whole(tmp_path, capsys):
     (fit / "config.yaml").write_text(
         "data: nuclei\nlabels: 16\ngenerator: {name: spade}\ndiscriminator: {name: patch}\n"
     )
-    lines = [{"step": step, "loss": 1.0 / step, "diversity": 0.5} for step in (2, 4)]
+    lines = [
+        {
+            "step": step,
+            "loss": 1.0 / step,
+            "diversity": 0.5,
+        }
+        for step in (2, 4)
+    ]
     (fit / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     for step in (2, 4):
         Image.fromarray(np.full((8, 8), step, np.uint8)).save(
@@ -173,7 +180,11 @@ def test_a_broken_or_hanging_w_and_b_costs_the_run_nothing(tiny, tmp_path, monke
         and "no network" in caplog.text
         and "semiseg track upload" in caplog.text
     )
-    monkeypatch.setattr(weights_and_biases, "begin", lambda *_: threading.Event().wait(30))
+    monkeypatch.setattr(
+        weights_and_biases,
+        "begin",
+        lambda *_: threading.Event().wait(30),
+    )
     monkeypatch.setattr(follower, "WAIT", 0.2)
     with mirror(tmp_path / "a", "wandb"):
         pass
@@ -301,7 +312,13 @@ def test_a_generators_grids_are_on_tensorboard(tmp_path):
     (fit / "grids").mkdir(parents=True)
     (fit / "config.yaml").write_text("data: nuclei\nlabels: 16\ngenerator: {name: spade}\n")
     (fit / "metrics.jsonl").write_text('{"step": 2, "loss": 1.0, "diversity": 0.5}\n{"step": 4')
-    Image.fromarray(np.full((8, 8), 7, np.uint8)).save(fit / "grids" / "step_000002.png")
+    Image.fromarray(
+        np.full(
+            (8, 8),
+            7,
+            np.uint8,
+        )
+    ).save(fit / "grids" / "step_000002.png")
     with mirror(fit, "tensorboard", job_type="generator"):
         pass
     values = {value.tag: (step, value) for step, value in values_of(fit)}
@@ -326,6 +343,15 @@ def test_a_disk_that_takes_no_events_costs_the_run_nothing(tiny, tmp_path, caplo
 def test_tensorboard_without_its_package_is_refused_before_training(monkeypatch, capsys, tmp_path):
     """Catches a run that trains to its end and only then says that nothing was written."""
     monkeypatch.setattr(tensorboard.importlib.util, "find_spec", lambda name: None)
-    assert main(["train", f"--out={tmp_path / 'run'}", "--track=tensorboard"]) == 2
+    assert (
+        main(
+            [
+                "train",
+                f"--out={tmp_path / 'run'}",
+                "--track=tensorboard",
+            ]
+        )
+        == 2
+    )
     assert "pip install 'semiseg[tensorboard]'" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()

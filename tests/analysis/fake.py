@@ -158,7 +158,11 @@ def write_examples(
             cy, cx = scene.uniform(0.2, 0.8, 2)
             r = scene.uniform(0.08, 0.2)
             truth[(y - cy) ** 2 + (x - cx) ** 2 < r**2] = k % classes + 1
-            my, mx = rng.normal(0, (1 - level) * r, 2)
+            my, mx = rng.normal(
+                0,
+                (1 - level) * r,
+                2,
+            )
             guess[(y - cy - my) ** 2 + (x - cx - mx) ** 2 < (r * rng.uniform(0.85, 1.15)) ** 2] = (
                 k % classes + 1
             )

@@ -60,7 +60,12 @@ def test_interval_covers_where_students_does_not(setting, plain_at_most):
     """400 tables. Catches look-alike subjects counted as single ones, overlap of label subsets left
     out, and the skewness of failing subjects and of distances.
     """
-    row = simulation.coverage(setting, simulation.truth(setting.scores), 400, seed=3)
+    row = simulation.coverage(
+        setting,
+        simulation.truth(setting.scores),
+        400,
+        seed=3,
+    )
     assert row["plain"] < plain_at_most
     assert 0.92 <= row["rate"] <= 0.985
 
@@ -234,14 +239,27 @@ def test_run_folders_say_groups_and_overlap(tmp_path):
     assert (interval.n_subjects, interval.n_groups) == (6, 4)
     subjects = [f"val{i:03d}" for i in range(6)]
     assert design_of(runs, ["0", "1", "2"], subjects).share == pytest.approx(0.5)
-    assert design_of(runs[:1], ["0"], subjects).share == pytest.approx(0.1)
-    alone = design_of(runs, ["0", "1", "2"], subjects[-2:])
+    assert design_of(
+        runs[:1],
+        ["0"],
+        subjects,
+    ).share == pytest.approx(0.1)
+    alone = design_of(
+        runs,
+        ["0", "1", "2"],
+        subjects[-2:],
+    )
     assert alone.group_S is None
 
 
 def test_facts_stand_beside_a_table(tmp_path):
     """Catches facts that a results.csv loses, and a broken file that is passed over."""
-    write_grid(tmp_path / "runs", methods=("supervised",), budgets=(4,), data="mine")
+    write_grid(
+        tmp_path / "runs",
+        methods=("supervised",),
+        budgets=(4,),
+        data="mine",
+    )
     runs = load_runs(tmp_path / "runs")
     known = [
         dataclasses.replace(
@@ -267,11 +285,21 @@ def test_facts_stand_beside_a_table(tmp_path):
 def test_a_power_law_is_not_followed_too_far():
     """Catches a three-budget law read at 16 times the largest, where its interval covers 0.75."""
     tables = [np.full((3, 4), mean) for mean in (0.5, 0.7, 0.8)]
-    assert curve_interval(tables, range(3), [4, 16, 64], [128])[1]
+    assert curve_interval(
+        tables,
+        range(3),
+        [4, 16, 64],
+        [128],
+    )[1]
     with pytest.raises(UserError, match="at most 128 labels"):
         curve_interval(tables, range(3), [4, 16, 64], [1024])
     four = [*tables, np.full((3, 4), 0.85)]
-    assert curve_interval(four, range(3), [4, 16, 64, 128], [512])[1]
+    assert curve_interval(
+        four,
+        range(3),
+        [4, 16, 64, 128],
+        [512],
+    )[1]
 
 
 def test_skewness_by_hand():
@@ -309,7 +337,11 @@ def test_interval_of_a_bounded_score_is_students_on_the_logit_scale():
         bounds=(0.0, 1.0),
     )
     assert 0 <= two.low < 0.8 and 0.99 < two.high <= 1
-    best = mean_interval(np.array([[1.0, 1.0]]), [0], bounds=(0.0, 1.0))
+    best = mean_interval(
+        np.array([[1.0, 1.0]]),
+        [0],
+        bounds=(0.0, 1.0),
+    )
     assert best[:3] == (1, 1, 1)
 
 

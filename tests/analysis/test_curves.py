@@ -59,7 +59,12 @@ def test_curve_interval_at_a_budget_is_near_the_cells_own():
         law(n) + 0.01 * rng.normal(size=(4, 1)) + 0.02 * rng.normal(size=(4, 15))
         for n in (4, 8, 32)
     ]
-    _, (at,) = curve_interval(tables, range(4), (4, 8, 32), [8])
+    _, (at,) = curve_interval(
+        tables,
+        range(4),
+        (4, 8, 32),
+        [8],
+    )
     np.testing.assert_allclose(
         at[:3],
         mean_interval(tables[1], range(4))[:3],
@@ -289,7 +294,15 @@ def test_a_curve_that_falls_is_said(tmp_path):
             run = write_run(tmp_path, method=method, labels=labels, subset=subset, examples=False)
             rows = []
             for i in range(4):
-                rows.append([f"s{i}", "a", "dice", str(level + 0.01 * i), "1"])
+                rows.append(
+                    [
+                        f"s{i}",
+                        "a",
+                        "dice",
+                        str(level + 0.01 * i),
+                        "1",
+                    ]
+                )
                 rows.append(
                     [
                         f"s{i}",

@@ -48,7 +48,14 @@ def run_of(method, labels, subset, seed, splits, ratio=0.0):
     config = {"data": "made", "method": {"name": method}, "labels": labels, "ratio": ratio}
     config |= {"label_subset": subset, "seed": seed, "steps": 100, "net": {"name": "unet"}}
     name = f"{method}-{labels}-{subset}-{seed}-{ratio}"
-    return Run(Path("."), name, config, {"labelled_subjects": [f"{labels}{subset}"]}, {}, scores)
+    return Run(
+        Path("."),
+        name,
+        config,
+        {"labelled_subjects": [f"{labels}{subset}"]},
+        {},
+        scores,
+    )
 
 
 def drawn(rng, subjects=SUBJECTS):
@@ -265,7 +272,13 @@ def test_all_pairs_and_any_baseline():
 
 def test_a_page_is_one_family():
     """Catches two families of one page, each with its own 0.05."""
-    s = study(family(np.random.default_rng(8), 4, (4,)))
+    s = study(
+        family(
+            np.random.default_rng(8),
+            4,
+            (4,),
+        )
+    )
     once = min(c.p_family for c in s.comparisons)
     together = correct_together([s, s])
     smallest = min(c.p_holm for c in together[0].comparisons)

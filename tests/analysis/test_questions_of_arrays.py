@@ -393,7 +393,13 @@ def test_between_cells_the_surface_is_bilinear_in_logs():
 
 def test_the_cheapest_way_follows_the_prices():
     means = np.array([[0.5, 0.6], [0.6, 0.7]])
-    arguments = (grid(means, 0.01), range(3), [4, 16], [100, 400], 0.6)
+    arguments = (
+        grid(means, 0.01),
+        range(3),
+        [4, 16],
+        [100, 400],
+        0.6,
+    )
     labels_dear = cheapest(
         *arguments,
         label_cost=10.0,

@@ -38,7 +38,13 @@ def test_a_good_and_a_bad_set_are_not_averaged_as_seeds(tmp_path, same_seed):
     for subset in range(3):
         write_run(tmp_path, subset=subset, examples=False)
         write_set_run(tmp_path, "good", 0.05, subset=subset)
-        write_set_run(tmp_path, "bad", -0.05, subset=subset, seed=1 - int(same_seed))
+        write_set_run(
+            tmp_path,
+            "bad",
+            -0.05,
+            subset=subset,
+            seed=1 - int(same_seed),
+        )
     s = study(load_runs(tmp_path))
     assert list(s.arms) == [
         "supervised",

@@ -90,7 +90,11 @@ def test_subjects_are_paired_across_runs():
     """Subjects differ by 1, runs not at all: a shared resample keeps the spread. Catches subjects
     drawn anew for each run (√R narrower).
     """
-    values = np.repeat(np.arange(10.0)[None], 9, axis=0)
+    values = np.repeat(
+        np.arange(10.0)[None],
+        9,
+        axis=0,
+    )
     interval = hierarchical_bootstrap(
         values,
         np.repeat([0, 1, 2], 3),

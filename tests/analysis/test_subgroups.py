@@ -96,7 +96,12 @@ def test_worst_decile_and_failures_by_hand():
     assert far.mean == pytest.approx(np.mean([1, 0.95, 1.01, 0.96]))
     rate = tails.failure_rate(table, ["a", "b"], below=0.3)
     assert rate.mean == pytest.approx(np.mean([5 / 20, 5 / 20]))
-    assert tails.failure_rate(table, ["a", "b"], below=0.3, sign=-1).mean == pytest.approx(29 / 40)
+    assert tails.failure_rate(
+        table,
+        ["a", "b"],
+        below=0.3,
+        sign=-1,
+    ).mean == pytest.approx(29 / 40)
 
 
 def test_the_interval_of_one_run_is_wilsons():

@@ -50,7 +50,11 @@ def test_an_interval_stays_within_bounds():
     )
     assert far.low > 0
     assert far.high - far.mean > far.mean - far.low
-    alone = worst_decile(np.array([[0.7]]), ["a"], bounds=UNIT)
+    alone = worst_decile(
+        np.array([[0.7]]),
+        ["a"],
+        bounds=UNIT,
+    )
     assert alone.low == alone.mean == alone.high
 
 

@@ -36,10 +36,18 @@ def scans(tmp_path):
     for i in range(12):
         voxels, label = volume(i)
         affine = AXES[list(AXES)[i % 3]]
-        nifti(folder / "images" / f"p{i:02d}.nii.gz", voxels, affine)
+        nifti(
+            folder / "images" / f"p{i:02d}.nii.gz",
+            voxels,
+            affine,
+        )
         if i not in (3, 4):
             label[0, 0, 0] = 255
-            nifti(folder / "labels" / f"p{i:02d}.nii.gz", label, affine)
+            nifti(
+                folder / "labels" / f"p{i:02d}.nii.gz",
+                label,
+                affine,
+            )
         split = {8: "val", 9: "val", 10: "test", 11: "test"}.get(i, "train")
         lines.append(f"p{i:02d},person{i},g{i},{split},Graz")
     (folder / "subjects.csv").write_text("\n".join(lines) + "\n")
@@ -72,7 +80,11 @@ def test_volumes_lie_where_their_files_lay(scans, root, tmp_path):
     bring("folder", scans, "own", root, classes="background,edema,core")
     counts, lines = export("own", tmp_path / "out", root)
     assert counts == {"train": 6, "val": 2, "test": 2, "unlabelled": 2}
-    places = {"images_unlabelled": (3, 4), "imagesTr": (0, 5, 9), "imagesTs": (10, 11)}
+    places = {
+        "images_unlabelled": (3, 4),
+        "imagesTr": (0, 5, 9),
+        "imagesTs": (10, 11),
+    }
     for folder, numbers in places.items():
         for i in numbers:
             first = nibabel.load(scans / "images" / f"p{i:02d}.nii.gz")
@@ -113,7 +125,10 @@ def test_what_nnunet_reads(scans, root, tmp_path):
     assert description["file_ending"] == ".nii.gz"
     assert description["reference"] == "me, 2026"
     (fold,) = json.loads((tmp_path / "out" / "splits_final.json").read_text())
-    assert fold == {"train": ["p00", "p01", "p02", "p05", "p06", "p07"], "val": ["p08", "p09"]}
+    assert fold == {
+        "train": ["p00", "p01", "p02", "p05", "p06", "p07"],
+        "val": ["p08", "p09"],
+    }
 
 
 def test_test_labels_count_as_an_evaluation(scans, root, tmp_path):
@@ -149,7 +164,10 @@ def test_pictures_keep_their_values(kind, root, tmp_path):
             "two channels": {"_0000": grey, "_0001": grey[::-1]},
         }
         for ending, pixels in images[kind].items():
-            write_png(folder / "images" / f"p{i}{ending}.png", np.ascontiguousarray(pixels))
+            write_png(
+                folder / "images" / f"p{i}{ending}.png",
+                np.ascontiguousarray(pixels),
+            )
     bring("folder", folder, "own", root)
     export("own", tmp_path / "out", root, with_test=False)
     bring("nnunet", tmp_path / "out", "back", root)
@@ -210,7 +228,10 @@ def test_what_cannot_be_exported_is_one_line(pictures, root, tmp_path):
 def test_a_set_without_annotation_is_not_exported(root, tmp_path):
     """Catches an imagesTr without a label, on which nnU-Net stops."""
     for i in range(3):
-        write_png(tmp_path / "bare" / "images" / f"p{i}.png", picture(i)[0])
+        write_png(
+            tmp_path / "bare" / "images" / f"p{i}.png",
+            picture(i)[0],
+        )
     bring("folder", tmp_path / "bare", "own", root, splits="train", classes="background,cell")
     with pytest.raises(UserError, match="no annotated training subject"):
         export("own", tmp_path / "out", root)

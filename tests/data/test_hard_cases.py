@@ -46,8 +46,18 @@ def save(path, voxels, affine=THICK, edit=None):
 def volumes(folder, number=3, affine=THICK, edit=None):
     for i in range(number):
         image, label = volume(i)
-        save(folder / "images" / f"v{i}.nii.gz", image, affine, edit)
-        save(folder / "labels" / f"v{i}.nii.gz", label, affine, edit)
+        save(
+            folder / "images" / f"v{i}.nii.gz",
+            image,
+            affine,
+            edit,
+        )
+        save(
+            folder / "labels" / f"v{i}.nii.gz",
+            label,
+            affine,
+            edit,
+        )
     return folder
 
 
@@ -106,7 +116,11 @@ def test_micrometres_become_millimetres(tmp_path):
     def edit(header):
         header.set_xyzt_units("micron", "sec")
 
-    folder = volumes(tmp_path, affine=np.diag([400.0, 400.0, 1000.0, 1.0]), edit=edit)
+    folder = volumes(
+        tmp_path,
+        affine=np.diag([400.0, 400.0, 1000.0, 1.0]),
+        edit=edit,
+    )
     assert read(folder).splits["val"][0].load().spacing == (1.0, 0.4, 0.4)
 
 
@@ -115,7 +129,11 @@ def test_a_flipped_label_is_refused_at_any_scale(side, tmp_path):
     """Catches a tolerance in mm, which lets labels of microscopes pass."""
     affine = np.diag([side, side, 3 * side, 1.0])
     folder = volumes(tmp_path, affine=affine)
-    save(folder / "labels" / "v0.nii.gz", volume(0)[1], affine @ np.diag([-1.0, 1, 1, 1]))
+    save(
+        folder / "labels" / "v0.nii.gz",
+        volume(0)[1],
+        affine @ np.diag([-1.0, 1, 1, 1]),
+    )
     assert "labels/v0.nii.gz: lies elsewhere in space" in problems(folder)
     rounded = affine * (1 + 1e-8)
     save(folder / "labels" / "v0.nii.gz", volume(0)[1], rounded)
@@ -144,7 +162,11 @@ def test_any_order_of_axes_becomes_one(code, plane, tmp_path):
     assert result.spacing == expected.spacing
     assert result.orientation == code
     scan = read_scan(tmp_path / "turned.nii", "grey", plane)
-    scan.write_mask((np.asarray(scan.slices)[..., 0] > 50).astype(np.uint8), tmp_path / "m.nii", 2)
+    scan.write_mask(
+        (np.asarray(scan.slices)[..., 0] > 50).astype(np.uint8),
+        tmp_path / "m.nii",
+        2,
+    )
     written = nibabel.load(tmp_path / "m.nii")
     np.testing.assert_array_equal(written.get_fdata(), turned.get_fdata() > 50)
     np.testing.assert_allclose(written.affine, turned.affine)
@@ -153,7 +175,11 @@ def test_any_order_of_axes_becomes_one(code, plane, tmp_path):
 def test_an_oblique_file_takes_the_closest_orientation():
     """Catches axes exchanged or dropped at an angle."""
     angle = np.deg2rad(17)
-    turn = [[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]]
+    turn = [
+        [np.cos(angle), -np.sin(angle), 0],
+        [np.sin(angle), np.cos(angle), 0],
+        [0, 0, 1],
+    ]
     affine = np.eye(4)
     affine[:3, :3] = np.array(turn) @ np.diag([-1.25, 1.25, 4.0])
     orientation = orientation_of(affine)
@@ -198,7 +224,10 @@ def test_types_and_scales_of_a_set_may_differ(tmp_path):
     images = {}
     for i, kind in enumerate((np.uint8, np.int16, np.uint16, np.float32)):
         images[f"v{i}"] = np.abs(volume(i)[0]).astype(kind)
-        save(folder / "images" / f"v{i}.nii.gz", images[f"v{i}"])
+        save(
+            folder / "images" / f"v{i}.nii.gz",
+            images[f"v{i}"],
+        )
     info = importing.import_set(
         "folder", folder, "own", tmp_path / "root", progress=False, allow_near_duplicates=True
     )
@@ -207,7 +236,10 @@ def test_types_and_scales_of_a_set_may_differ(tmp_path):
     for case in stored + store.read_split("own", "val", tmp_path / "root"):
         file = images[case.name]
         assert case.image.dtype == file.dtype
-        np.testing.assert_array_equal(case.image[..., 0], file.transpose(2, 1, 0)[:, ::-1, ::-1])
+        np.testing.assert_array_equal(
+            case.image[..., 0],
+            file.transpose(2, 1, 0)[:, ::-1, ::-1],
+        )
         assert case.affine.shape == (4, 4)
         assert case.orientation == "RAS"
 
@@ -217,17 +249,29 @@ def test_channels_are_the_fourth_axis_or_files_of_their_own(tmp_path):
     for i in range(3):
         image, label = volume(i)
         both = np.stack([image, 2 * image], -1)
-        save(tmp_path / "one" / "images" / f"v{i}.nii.gz", both)
+        save(
+            tmp_path / "one" / "images" / f"v{i}.nii.gz",
+            both,
+        )
         for c in range(2):
-            save(tmp_path / "two" / "images" / f"v{i}_000{c}.nii.gz", both[..., c])
+            save(
+                tmp_path / "two" / "images" / f"v{i}_000{c}.nii.gz",
+                both[..., c],
+            )
         for name in ("one", "two"):
-            save(tmp_path / name / "labels" / f"v{i}.nii.gz", label)
+            save(
+                tmp_path / name / "labels" / f"v{i}.nii.gz",
+                label,
+            )
     one = cases(tmp_path / "one")
     two = cases(tmp_path / "two")
     for name, case in one.items():
         assert case.image.shape == (5, 20, 24, 2)
         np.testing.assert_array_equal(case.image, two[name].image)
-        np.testing.assert_array_equal(case.image[..., 1], 2 * case.image[..., 0])
+        np.testing.assert_array_equal(
+            case.image[..., 1],
+            2 * case.image[..., 0],
+        )
 
 
 # ------------------------------------------------------------------ names and damage
@@ -255,8 +299,14 @@ def test_names_of_all_sorts(tmp_path):
     """Catches .Nii that is not found, AppleDouble files, and names in two forms of Unicode."""
     folder = pictures(tmp_path / "pictures")
     image, label = picture(9)
-    write_png(folder / "images" / (unicodedata.normalize("NFC", "Müller") + ".png"), image)
-    write_png(folder / "labels" / (unicodedata.normalize("NFD", "Müller") + ".png"), label)
+    write_png(
+        folder / "images" / (unicodedata.normalize("NFC", "Müller") + ".png"),
+        image,
+    )
+    write_png(
+        folder / "labels" / (unicodedata.normalize("NFD", "Müller") + ".png"),
+        label,
+    )
     (folder / "images" / "._p0.png").write_bytes(b"\0\5\x16\7")
     assert problems(folder) == ""
     assert cases(folder)["Müller"].label is not None
@@ -271,7 +321,10 @@ def test_names_of_all_sorts(tmp_path):
 def test_a_name_that_is_no_text_is_one_line(tmp_path):
     """Catches a traceback where a name has bytes of another encoding."""
     folder = pictures(tmp_path)
-    os.rename(folder / "images" / "p0.png", os.fsencode(folder / "images") + b"/M\xfcller.png")
+    os.rename(
+        folder / "images" / "p0.png",
+        os.fsencode(folder / "images") + b"/M\xfcller.png",
+    )
     assert "M\\xfcller.png: its name is no UTF-8 text" in problems(folder)
 
 
@@ -292,7 +345,11 @@ def raw_png(path, pixels, depth, colour):
 
     head = struct.pack(">IIBBBBB", pixels.shape[1], pixels.shape[0], depth, colour, 0, 0, 0)
     data = zlib.compress(b"".join(rows))
-    chunks = [chunk(b"IHDR", head), chunk(b"IDAT", data), chunk(b"IEND", b"")]
+    chunks = [
+        chunk(b"IHDR", head),
+        chunk(b"IDAT", data),
+        chunk(b"IEND", b""),
+    ]
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunks))
 
@@ -300,14 +357,26 @@ def raw_png(path, pixels, depth, colour):
 @pytest.mark.parametrize("bits", [1, 2, 4])
 def test_few_bits_a_pixel_are_class_numbers(bits, tmp_path):
     """Catches labels that are stretched to 255."""
-    label = np.random.default_rng(0).integers(0, 2**bits, (9, 11))
+    label = np.random.default_rng(0).integers(
+        0,
+        2**bits,
+        (9, 11),
+    )
     raw_png(tmp_path / "label.png", label, bits, 0)
     np.testing.assert_array_equal(read_mask_picture(tmp_path / "label.png"), label)
 
 
 def test_deep_colours_keep_their_values(tmp_path):
     """Catches colours of 16 bits that are cut to 8."""
-    deep = np.random.default_rng(0).integers(0, 4096, (8, 6, 3)).astype(np.uint16)
+    deep = (
+        np.random.default_rng(0)
+        .integers(
+            0,
+            4096,
+            (8, 6, 3),
+        )
+        .astype(np.uint16)
+    )
     raw_png(tmp_path / "deep.png", deep, 16, 2)
     tifffile.imwrite(tmp_path / "deep.tif", deep, photometric="rgb")
     for name in ("deep.png", "deep.tif"):
@@ -317,10 +386,18 @@ def test_deep_colours_keep_their_values(tmp_path):
 @pytest.mark.parametrize("tag", range(1, 9))
 def test_an_orientation_tag_turns_nothing(tag, tmp_path):
     """Catches an image that is turned beside a mask that is not."""
-    pixels = np.random.default_rng(0).integers(0, 255, (6, 9), dtype=np.uint8)
+    pixels = np.random.default_rng(0).integers(
+        0,
+        255,
+        (6, 9),
+        dtype=np.uint8,
+    )
     tags = [(274, "H", 1, tag, True)]
     tifffile.imwrite(tmp_path / "turned.tif", pixels, extratags=tags)
-    np.testing.assert_array_equal(read_picture(tmp_path / "turned.tif")[..., 0], pixels)
+    np.testing.assert_array_equal(
+        read_picture(tmp_path / "turned.tif")[..., 0],
+        pixels,
+    )
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".bmp"])
@@ -339,7 +416,10 @@ def test_a_mask_that_went_through_jpeg_is_a_problem(tmp_path):
     folder = pictures(tmp_path)
     for i in range(4):
         Image.fromarray(255 * (picture(i)[1] > 0).astype(np.uint8)).save(tmp_path / "x.jpg")
-        write_png(folder / "labels" / f"p{i}.png", np.asarray(Image.open(tmp_path / "x.jpg")))
+        write_png(
+            folder / "labels" / f"p{i}.png",
+            np.asarray(Image.open(tmp_path / "x.jpg")),
+        )
     (tmp_path / "x.jpg").unlink()
     assert "p0.png: holds" in problems(folder)
     assert "grey levels around 0 and 255" in problems(folder)
@@ -350,12 +430,18 @@ def test_0_and_255_are_decided_file_by_file(tmp_path):
     """Catches one white mask among masks of 0 and 1 whose lesion is ignored without a word."""
     folder = pictures(tmp_path)
     for i in range(4):
-        write_png(folder / "labels" / f"p{i}.png", (picture(i)[1] > 0).astype(np.uint8))
+        write_png(
+            folder / "labels" / f"p{i}.png",
+            (picture(i)[1] > 0).astype(np.uint8),
+        )
     white = 255 * (picture(0)[1] > 0).astype(np.uint8)
     write_png(folder / "labels" / "p0.png", white)
     np.testing.assert_array_equal(cases(folder)["p0"].label, white == 255)
     assert any("1 labels hold 0 and 255 alone" in note for note in read(folder).notes)
-    write_png(folder / "labels" / "p1.png", 3 * (picture(1)[1] > 0).astype(np.uint8))
+    write_png(
+        folder / "labels" / "p1.png",
+        3 * (picture(1)[1] > 0).astype(np.uint8),
+    )
     assert "p0.png: holds 0 and 255 alone, other labels hold class numbers" in problems(folder)
 
 
@@ -365,9 +451,15 @@ def test_what_stands_out_in_labels_is_said(tmp_path):
     label = np.full((16, 16), 255, np.uint8)
     label[:4] = 1
     write_png(folder / "labels" / "p0.png", label)
-    write_png(folder / "labels" / "p1.png", np.zeros((16, 16), np.uint8))
+    write_png(
+        folder / "labels" / "p1.png",
+        np.zeros((16, 16), np.uint8),
+    )
     label[:4] = 3
-    write_png(folder / "labels" / "p2.png", np.where(label == 3, label, 0))
+    write_png(
+        folder / "labels" / "p2.png",
+        np.where(label == 3, label, 0),
+    )
     notes = "\n".join(read(folder).notes)
     assert "more than 50% of the pixels are ignored (255) in 1 of 4 labels (p0.png)" in notes
     assert "1 of 4 labels are background alone (p1.png)" in notes

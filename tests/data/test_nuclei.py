@@ -94,7 +94,12 @@ def test_tiles_of_one_picture_meet():
         black,
     ]
     met = lookalikes.seams([lookalikes.edges(tile) for tile in tiles])
-    assert {tuple(pair) for pair in np.argwhere(np.triu(met))} == {(0, 1), (0, 2), (1, 3), (2, 3)}
+    assert {tuple(pair) for pair in np.argwhere(np.triu(met))} == {
+        (0, 1),
+        (0, 2),
+        (1, 3),
+        (2, 3),
+    }
 
 
 def test_stains():

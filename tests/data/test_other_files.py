@@ -71,21 +71,36 @@ def test_a_mask_lies_on_its_scan(suffix, tmp_path):
     write_itk(path, voxels, DIRECTIONS["tilted"])
     scan = images.read_scan(path, "grey")
     turn = orientation_of(affine_of(DIRECTIONS["tilted"]))
-    scan.write_mask(np.ascontiguousarray(turn.to_scan(label)), tmp_path / f"mask{suffix}", 3)
+    scan.write_mask(
+        np.ascontiguousarray(turn.to_scan(label)),
+        tmp_path / f"mask{suffix}",
+        3,
+    )
     first = sitk.ReadImage(str(path))
     mask = sitk.ReadImage(str(tmp_path / f"mask{suffix}"))
     assert np.array_equal(sitk.GetArrayFromImage(mask), label.transpose(2, 1, 0))
     assert mask.GetPixelIDTypeAsString() == "8-bit unsigned integer"
     for read in ("GetOrigin", "GetSpacing", "GetDirection"):
-        assert np.allclose(getattr(mask, read)(), getattr(first, read)()), read
+        assert np.allclose(
+            getattr(mask, read)(),
+            getattr(first, read)(),
+        ), read
 
 
 def test_a_set_of_nrrd_files(tmp_path):
     """Catches channels that become slices, and a label that is read in another orientation."""
     for i in range(5):
         voxels, label = volume(i, 2)
-        write_itk(tmp_path / "set" / "images" / f"p{i}.nrrd", voxels, DIRECTIONS["coronal"])
-        write_itk(tmp_path / "set" / "labels" / f"p{i}.nrrd", label, DIRECTIONS["coronal"])
+        write_itk(
+            tmp_path / "set" / "images" / f"p{i}.nrrd",
+            voxels,
+            DIRECTIONS["coronal"],
+        )
+        write_itk(
+            tmp_path / "set" / "labels" / f"p{i}.nrrd",
+            label,
+            DIRECTIONS["coronal"],
+        )
     root = tmp_path / "root"
     info = importing.import_set("folder", tmp_path / "set", "own", root, progress=False)
     assert (info.channels, info.unit) == (2, "mm")
@@ -136,7 +151,10 @@ def test_formats_without_losses_stay(suffix, tmp_path):
     scan = images.read_scan(tmp_path / f"p0{suffix}", "grey")
     (tmp_path / "masks").mkdir()
     scan.write_mask(label, tmp_path / "masks" / f"p0{suffix}", 3)
-    assert np.array_equal(np.asarray(Image.open(tmp_path / "masks" / f"p0{suffix}")), label)
+    assert np.array_equal(
+        np.asarray(Image.open(tmp_path / "masks" / f"p0{suffix}")),
+        label,
+    )
 
 
 @pytest.mark.filterwarnings("error")
@@ -159,7 +177,13 @@ def test_two_images_of_one_mask_are_refused(tmp_path, capsys):
     """Catches a mask that overwrites another one."""
     for suffix in (".jpg", ".png"):
         Image.fromarray(picture(0)[0]).save(tmp_path / f"p0{suffix}")
-    words = [str(tmp_path / "run"), "--input", str(tmp_path), "--output", str(tmp_path / "masks")]
+    words = [
+        str(tmp_path / "run"),
+        "--input",
+        str(tmp_path),
+        "--output",
+        str(tmp_path / "masks"),
+    ]
     with pytest.raises(UserError, match="p0.jpg would both have the mask p0.png"):
         main(words)
     assert not (tmp_path / "masks").exists()
@@ -167,12 +191,27 @@ def test_two_images_of_one_mask_are_refused(tmp_path, capsys):
 
 def test_a_run_segments_jpeg(tiny, tmp_path, capsys):
     """Catches a command that names a file which it does not write."""
-    run = semiseg.run(dataclasses.replace(tiny, steps=2), tmp_path / "run", progress=False)
+    run = semiseg.run(
+        dataclasses.replace(tiny, steps=2),
+        tmp_path / "run",
+        progress=False,
+    )
     write_png(tmp_path / "in" / "p0.png", picture(0, 32)[0])
     with Image.open(tmp_path / "in" / "p0.png") as image:
         image.save(tmp_path / "in" / "p1.jpg")
     target = tmp_path / "masks"
-    assert main([str(run.path), "--input", str(tmp_path / "in"), "--output", str(target)]) == 0
+    assert (
+        main(
+            [
+                str(run.path),
+                "--input",
+                str(tmp_path / "in"),
+                "--output",
+                str(target),
+            ]
+        )
+        == 0
+    )
     assert sorted(path.name for path in target.iterdir()) == ["p0.png", "p1.png"]
     assert str(target / "p1.png") in capsys.readouterr().out
     assert picture_files.mask_path(target / "p1.jpg").exists()

@@ -25,7 +25,13 @@ FRAME = {"spacing": "fit", "intensity": "none", "stored": "uint8"}
 def scan(places, channels=1):
     """A scan whose slices have the grey values 10 · place (+ channel)."""
     values = 10 * np.array(places, np.uint8)[:, None, None, None]
-    image = np.zeros((len(places), 4, 4, channels), np.uint8) + values
+    image = (
+        np.zeros(
+            (len(places), 4, 4, channels),
+            np.uint8,
+        )
+        + values
+    )
     image += np.arange(channels, dtype=np.uint8)
     label = np.zeros(image.shape[:3], np.uint8)
     return Case("s", "v", image, label, (8.0, 1.0, 1.0), "v")
@@ -33,8 +39,16 @@ def scan(places, channels=1):
 
 def test_neighbours_are_those_of_the_scan():
     """Catches neighbours around the ends."""
-    assert neighbours(4, 3).tolist() == [[0, 0, 1], [0, 1, 2], [1, 2, 3], [2, 3, 3]]
-    assert neighbours(2, 5).tolist() == [[0, 0, 0, 1, 1], [0, 0, 1, 1, 1]]
+    assert neighbours(4, 3).tolist() == [
+        [0, 0, 1],
+        [0, 1, 2],
+        [1, 2, 3],
+        [2, 3, 3],
+    ]
+    assert neighbours(2, 5).tolist() == [
+        [0, 0, 0, 1, 1],
+        [0, 0, 1, 1, 1],
+    ]
 
 
 def test_channels_are_slices_in_order_with_the_image_in_the_middle():
@@ -47,16 +61,33 @@ def test_channels_are_slices_in_order_with_the_image_in_the_middle():
         [10, 11, 20, 21, 30, 31],
         [20, 21, 30, 31, 30, 31],
     ]
-    pools = frame.to_pools([scan([1, 2, 3], channels=2), scan([9], channels=2)])
+    pools = frame.to_pools(
+        [
+            scan([1, 2, 3], channels=2),
+            scan([9], channels=2),
+        ]
+    )
     assert [pool.levels.shape for pool in pools] == [(4, 4, 6)] * 4
     assert [pool.levels[0, 0].tolist() for pool in pools[:3]] == wanted
     assert pools[3].levels[0, 0].tolist() == [90, 91] * 3
-    scans = [scan([1, 2, 3], channels=2), scan([9], channels=2)]
+    scans = [
+        scan([1, 2, 3], channels=2),
+        scan([9], channels=2),
+    ]
     labels = [case.label for case in scans]
-    flat = flatten([frame.to_pool(case) for case in scans], labels, frame).on_device()
+    flat = flatten(
+        [frame.to_pool(case) for case in scans],
+        labels,
+        frame,
+    ).on_device()
     for i, pool in enumerate(pools):
         one = flat.take(i)
-        still = jnp.stack(jnp.meshgrid(*map(jnp.arange, (4.0, 4.0)), indexing="ij"))
+        still = jnp.stack(
+            jnp.meshgrid(
+                *map(jnp.arange, (4.0, 4.0)),
+                indexing="ij",
+            )
+        )
         seen = ragged.linear(one.voxels, one.page, one.offset, one.shape, still)
         np.testing.assert_allclose(seen * 255, pool.levels, atol=1e-4)
 
@@ -65,7 +96,12 @@ def test_a_slice_without_a_label_is_still_a_neighbour():
     """Catches neighbours looked for among the annotated slices alone."""
     case = scan([0, 1, 2])
     case.label[1] = 255
-    split = split_of("val", [case], Frame(4, slices=3, **FRAME), "own")
+    split = split_of(
+        "val",
+        [case],
+        Frame(4, slices=3, **FRAME),
+        "own",
+    )
     assert [c.index for c in split.cases] == [0, 2]
     shown = [image.levels[0, 0].tolist() for image in split.images]
     assert shown == [[0, 0, 10], [10, 20, 20]]
@@ -83,7 +119,12 @@ def test_examples_show_the_middle_slice(tmp_path):
     """Catches a report that shows each slice's neighbour."""
     case = scan([0, 1, 2])
     case.label[:] = 1
-    split = split_of("val", [case], Frame(4, slices=3, **FRAME), "own")
+    split = split_of(
+        "val",
+        [case],
+        Frame(4, slices=3, **FRAME),
+        "own",
+    )
     write_examples(RunFolder(tmp_path), split, [c.label for c in split.cases])
     shown = np.load(tmp_path / "examples.npz")
     assert sorted(shown["image"][:, 0, 0].tolist()) == [0, 10, 20]
@@ -106,7 +147,10 @@ def test_a_run_on_three_slices(tiny):
 
 def volume(labelled):
     """A stored scan of three slices, of which ``labelled`` are annotated."""
-    image = np.arange(3 * 4 * 5, dtype=np.int16).reshape(3, 4, 5, 1)
+    image = np.arange(
+        3 * 4 * 5,
+        dtype=np.int16,
+    ).reshape(3, 4, 5, 1)
     label = np.full((3, 4, 5), 255, np.uint8)
     label[labelled] = 1
     return Case("s", "v", image, label, (8.0, 1.0, 2.0), "v", affine=np.eye(4), orientation="LAS")
@@ -123,8 +167,14 @@ def test_a_2d_network_takes_the_slices_of_a_stored_scan():
     assert [case.label is not None for case in scans] == [True, False, True]
     assert scans[1].image.shape == (4, 5, 1)
     assert scans[1].spacing == (8.0, 1.0, 2.0)
-    np.testing.assert_array_equal(scans[1].image, volume([0]).image[1])
-    (whole,) = Frame(4, depth=2).scans([volume([0, 2])], "own")
+    np.testing.assert_array_equal(
+        scans[1].image,
+        volume([0]).image[1],
+    )
+    (whole,) = Frame(4, depth=2).scans(
+        [volume([0, 2])],
+        "own",
+    )
     assert whole.image.shape == (3, 4, 5, 1)
 
 

@@ -21,9 +21,15 @@ def add(folder, numbers, annotated=True):
     """Pictures ``p00``, ``p01`` … with or without a label."""
     for i in numbers:
         image, label = picture(i)
-        write_png(folder / "images" / f"p{i:02d}.png", image)
+        write_png(
+            folder / "images" / f"p{i:02d}.png",
+            image,
+        )
         if annotated:
-            write_png(folder / "labels" / f"p{i:02d}.png", label)
+            write_png(
+                folder / "labels" / f"p{i:02d}.png",
+                label,
+            )
 
 
 def bring(folder, root, **options):
@@ -128,7 +134,10 @@ def test_the_same_files_make_the_same_set(folder, root):
 def test_a_new_member_goes_with_its_group(folder, root):
     """Catches a group that parts, since its new member is drawn by itself."""
     names = [f"p{i:02d}" for i in range(30)]
-    table(folder, [f"{name},{name},{name[:2] + name[2]}g," for name in names])
+    table(
+        folder,
+        [f"{name},{name},{name[:2] + name[2]}g," for name in names],
+    )
     bring(folder, root)
     group = next(name for name in sorted(members(root, "test")))
     add(folder, [30])
@@ -137,7 +146,11 @@ def test_a_new_member_goes_with_its_group(folder, root):
     lines += [f"p30,p30,{group}g,", f"p31,p31,{group}g,"]
     table(folder, lines)
     said = bring(folder, root)
-    assert rows(root)["p30"] == splits_csv.Row("test", True, f"with its group {group}g")
+    assert rows(root)["p30"] == splits_csv.Row(
+        "test",
+        True,
+        f"with its group {group}g",
+    )
     assert "p31" not in rows(root)
     assert any("left out 1 image without annotation" in line and "p31" in line for line in said)
 
@@ -150,23 +163,39 @@ def test_groups_of_two_splits_that_are_joined_are_refused(folder, root):
     pair = (first, second)
     group_of = dict.fromkeys(pair, "twins")
     names = [f"p{i:02d}" for i in range(30)]
-    table(folder, [f"{name},{name},{group_of.get(name, '')}," for name in names])
+    table(
+        folder,
+        [f"{name},{name},{group_of.get(name, '')}," for name in names],
+    )
     with pytest.raises(UserError, match="in one group, twins.*--resplit"):
         bring(folder, root)
 
 
-@pytest.mark.parametrize(("moved", "split"), [("test", "train"), ("val", "test"), ("train", "val")])
+@pytest.mark.parametrize(
+    ("moved", "split"),
+    [
+        ("test", "train"),
+        ("val", "test"),
+        ("train", "val"),
+    ],
+)
 def test_stated_splits_that_contradict_are_refused(moved, split, folder, root):
     """Catches a table that turns test subjects into training subjects without a word."""
     add(folder, range(20, 30))
     stated = {f"p{i:02d}": "train" for i in range(30)}
     stated |= {"p00": "val", "p01": "val", "p02": "test", "p03": "test"}
-    table(folder, [f"{name},{name},,{place}" for name, place in stated.items()])
+    table(
+        folder,
+        [f"{name},{name},,{place}" for name, place in stated.items()],
+    )
     bring(folder, root)
     assert rows(root)["p02"] == splits_csv.Row("test", True, "stated in subjects.csv")
     subject = sorted(members(root, moved))[-1]
     stated[subject] = split
-    table(folder, [f"{name},{name},,{place}" for name, place in stated.items()])
+    table(
+        folder,
+        [f"{name},{name},,{place}" for name, place in stated.items()],
+    )
     with pytest.raises(UserError) as error:
         bring(folder, root)
     assert "\n" not in str(error.value)
@@ -187,7 +216,10 @@ def test_drawn_splits_that_are_stated_afterwards(folder, root):
     stated = {subject: row.split for subject, row in rows(root).items()}
     add(folder, [29])
     stated["p29"] = "test"
-    table(folder, [f"{name},{name},,{place}" for name, place in stated.items()])
+    table(
+        folder,
+        [f"{name},{name},,{place}" for name, place in stated.items()],
+    )
     bring(folder, root)
     assert rows(root)["p29"].split == "test"
 
@@ -325,7 +357,10 @@ def test_spare_scans_follow_their_subject():
         {"train": [ref("a", "a1", drawn)], "test": [ref("b", "b1", drawn)]},
         [ref("b", "b2", drawn, annotated=False)],
     )
-    earlier = {"a": splits_csv.Row("test", True), "b": splits_csv.Row("train", True)}
+    earlier = {
+        "a": splits_csv.Row("test", True),
+        "b": splits_csv.Row("train", True),
+    }
     kept = earlier_splits.keep(found, earlier, "own")
     names = {split: [one.name for one in refs] for split, refs in kept.source.splits.items()}
     assert names == {"train": ["b1", "b2"], "test": ["a1"]}
@@ -339,7 +374,10 @@ def test_stated_spare_scans_stay_out():
         {"train": [ref("a", "a1", stated)], "test": [ref("b", "b1", stated)]},
         [ref("b", "b2", stated, annotated=False), ref("c", "c1", stated, annotated=False)],
     )
-    earlier = {"a": splits_csv.Row("train", True), "b": splits_csv.Row("test", True)}
+    earlier = {
+        "a": splits_csv.Row("train", True),
+        "b": splits_csv.Row("test", True),
+    }
     kept = earlier_splits.keep(found, earlier, "own")
     names = {split: [one.name for one in refs] for split, refs in kept.source.splits.items()}
     assert names == {"train": ["a1"], "test": ["b1"]}

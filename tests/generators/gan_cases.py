@@ -103,4 +103,11 @@ def train(name: str, given: Data, steps: int = 1, **changes: float) -> tuple[Sta
     """State and metrics after some steps from the start, on the devices as in a fit."""
     program = CASES[name]
     state, given = jax.device_put((start(name), given), devices.copied(program.mesh()))
-    return chunk(program, knobs(**changes), jnp.uint32(0), given, state, jnp.int32(steps))
+    return chunk(
+        program,
+        knobs(**changes),
+        jnp.uint32(0),
+        given,
+        state,
+        jnp.int32(steps),
+    )

@@ -61,7 +61,11 @@ def test_step_is_finite_and_reaches_every_weight(name):
         for path, weight in jax.tree_util.tree_leaves_with_path(old):
             if may_stay(part, path):
                 continue
-            after = functools.reduce(lambda tree, key: tree[key.key], path, new)
+            after = functools.reduce(
+                lambda tree, key: tree[key.key],
+                path,
+                new,
+            )
             changed = not np.array_equal(weight, after)
             assert changed == is_used(name, part, path), part + jax.tree_util.keystr(path)
 
@@ -197,7 +201,12 @@ def test_mode_seeking_by_hand():
     half = jnp.float32(0.5)
     assert losses.mode_seeking(image, image, foreground, half).item() == 1
     assert losses.mode_seeking(image, image + 1, foreground, half).item() == 0
-    in_foreground = losses.mode_seeking(image, image + foreground, foreground, jnp.float32(1.0))
+    in_foreground = losses.mode_seeking(
+        image,
+        image + foreground,
+        foreground,
+        jnp.float32(1.0),
+    )
     assert in_foreground.item() == pytest.approx(1 - 0.5 * 16 / 17)
 
 
@@ -232,7 +241,14 @@ def test_diffaug_moves_both_and_greys_the_image_alone(move, grey):
     mask = one_hot(jnp.asarray(labels), 2)
     image = jnp.asarray(images / 127.5 - 1, jnp.float32)
     rng = np.random.default_rng(0)
-    u = jnp.asarray(rng.uniform(-1, 1, (8, diffaug.NUMBERS)), jnp.float32)
+    u = jnp.asarray(
+        rng.uniform(
+            -1,
+            1,
+            (8, diffaug.NUMBERS),
+        ),
+        jnp.float32,
+    )
     view = diffaug.draw(u, gan_cases.SIZE, move, grey)
     new_mask, new_image = diffaug.apply(view, mask, image)
     assert np.allclose(new_mask, mask, atol=1e-5) == (move == 0)
@@ -244,4 +260,8 @@ def test_diffaug_moves_both_and_greys_the_image_alone(move, grey):
             mask,
             mask[..., 1:],
         )
-        np.testing.assert_allclose(both[..., 1:], as_image, atol=1e-5)
+        np.testing.assert_allclose(
+            both[..., 1:],
+            as_image,
+            atol=1e-5,
+        )

@@ -26,7 +26,12 @@ def ring(size: int = 48) -> np.ndarray:
 
 
 def varied(i: int, **options) -> masks.Varied:
-    return masks.vary(ring(), np.random.default_rng(i), LITTLE_SHIFT, **options)
+    return masks.vary(
+        ring(),
+        np.random.default_rng(i),
+        LITTLE_SHIFT,
+        **options,
+    )
 
 
 def test_bent_masks_differ_and_keep_their_topology():

@@ -88,7 +88,11 @@ def collapsed(fake: Pairs, seen: Pairs) -> Pairs:
 
 def memorising(fake: Pairs, seen: Pairs) -> Pairs:
     """Seen pairs, mirrored, with noise."""
-    noise = np.random.default_rng(0).normal(0, 3, seen.images.shape)
+    noise = np.random.default_rng(0).normal(
+        0,
+        3,
+        seen.images.shape,
+    )
     noisy = np.clip(seen.images + noise, 0, 255).astype(np.uint8)
     return fake._replace(
         images=noisy[:, ::-1],
@@ -224,7 +228,11 @@ def test_real_images_pass():
     assert 0.6 < report["figures"]["density"] < 1.6
 
 
-@pytest.mark.parametrize("make, reason", BAD.items(), ids=[make.__name__ for make in BAD])
+@pytest.mark.parametrize(
+    "make, reason",
+    BAD.items(),
+    ids=[make.__name__ for make in BAD],
+)
 def test_bad_sets_are_rejected_for_their_own_reason(make, reason):
     """Catches a report that any set passes."""
     real, fresh = nuclei()
@@ -244,12 +252,20 @@ def test_real_images_pass_at_every_budget(labels):
 
 
 @pytest.mark.parametrize("labels", [8, 32])
-@pytest.mark.parametrize("make, reason", SUBTLE.items(), ids=[make.__name__ for make in SUBTLE])
+@pytest.mark.parametrize(
+    "make, reason",
+    SUBTLE.items(),
+    ids=[make.__name__ for make in SUBTLE],
+)
 def test_subtle_faults_are_rejected_for_their_own_reason(make, reason, labels):
     """Catches a report of means: each of these sets passed one that had no other limits."""
     _, fresh = nuclei()
     real = of_budget(labels)
-    report = assess(make(fresh, real.seen), real, steps=STEPS // 2)
+    report = assess(
+        make(fresh, real.seen),
+        real,
+        steps=STEPS // 2,
+    )
     assert not report["passed"]
     assert reason in failed(report), report["figures"]
 
@@ -323,7 +339,14 @@ def test_density_and_coverage_by_hand():
     density, coverage = measures.density_coverage(a, b)
     assert 0.85 < density < 1.15
     assert coverage > 0.9
-    _, of_one_point = measures.density_coverage(a, np.repeat(b[:1], 300, 0))
+    _, of_one_point = measures.density_coverage(
+        a,
+        np.repeat(
+            b[:1],
+            300,
+            0,
+        ),
+    )
     assert of_one_point < 0.1
     assert measures.density_coverage(a, b + 20) == (0, 0)
 
@@ -340,7 +363,11 @@ def test_auc_of_one_and_of_two_distributions():
 def test_parts_share_no_subject():
     """Catches a subject on both sides of the floor."""
     subjects = np.repeat(np.arange(30), 5)
-    one, two = measures.disjoint_parts(subjects, 40, np.random.default_rng(0))
+    one, two = measures.disjoint_parts(
+        subjects,
+        40,
+        np.random.default_rng(0),
+    )
     assert not set(subjects[one]) & set(subjects[two])
     assert len(one) == 40
     assert len(two) == 110

@@ -94,7 +94,13 @@ def test_a_set_is_made_once(given, unmakeable):
 
 def test_the_name_follows_what_a_set_is_made_from(given):
     """Catches a set reused for another budget, subset or fit."""
-    changes: list[dict] = [{}, {"labels": 5}, {"label_subset": 1}, {"steps": 3}, {"seed": 1}]
+    changes: list[dict] = [
+        {},
+        {"labels": 5},
+        {"label_subset": 1},
+        {"steps": 3},
+        {"seed": 1},
+    ]
     hashes = {
         ratio.content(
             "spade",
@@ -104,7 +110,14 @@ def test_the_name_follows_what_a_set_is_made_from(given):
         for c in changes
     }
     assert len(hashes) == 5
-    assert ratio.content("spade", dataclasses.replace(given, log_every=1), 6) in hashes
+    assert (
+        ratio.content(
+            "spade",
+            dataclasses.replace(given, log_every=1),
+            6,
+        )
+        in hashes
+    )
 
 
 def test_the_name_follows_the_code(given, monkeypatch):
@@ -188,7 +201,11 @@ def test_generated_set_fits_the_trials_frame(given):
     pool, _, _ = pools.pools("discs", given.root, frame, **options)
     assert int(pool.synthetic_count) == 4
     everything = np.asarray(pool.label)[0]
-    label = everything[-4 * 24 * 24 :].reshape(4, 24, 24)
+    label = everything[-4 * 24 * 24 :].reshape(
+        4,
+        24,
+        24,
+    )
     assert (np.asarray(pool.image.shape)[-4:] == 24).all()
     assert (label[:, :4] == 255).all()
     assert (label[:, :, 20:] == 255).all()
@@ -253,7 +270,14 @@ def test_a_sweep_makes_the_set_of_each_trials_own_budget(
     monkeypatch.setattr(ratio.quality_report, "report_on", report_on)
     assert len(sweeps.sweep(spec, tmp_path, say=print)) == 6
     budgets = [(trial.labels, trial.ratio) for trial in trials]
-    assert budgets == [(4, 0.0), (4, 1.0), (4, 1.0), (5, 0.0), (5, 1.0), (5, 1.0)]
+    assert budgets == [
+        (4, 0.0),
+        (4, 1.0),
+        (4, 1.0),
+        (5, 0.0),
+        (5, 1.0),
+        (5, 1.0),
+    ]
     names = []
     for labels in (4, 5):
         of_budget = dataclasses.replace(given, labels=labels)
@@ -265,7 +289,11 @@ def test_a_sweep_makes_the_set_of_each_trials_own_budget(
     assert all(path.exists() == ("spade" in name) for name, path in reports.items())
     report = json.loads(reports[names[2]].read_text())
     assert report == {"passed": False, "steps": 5, "set": names[2]}
-    monkeypatch.setattr(ratio.sample, "sample_set", lambda *a, **k: pytest.fail("made again"))
+    monkeypatch.setattr(
+        ratio.sample,
+        "sample_set",
+        lambda *a, **k: pytest.fail("made again"),
+    )
     assert len(sweeps.sweep(spec, tmp_path, say=print)) == 6
     assert len(trials) == 6
 

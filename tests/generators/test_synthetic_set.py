@@ -118,7 +118,13 @@ def test_another_seed_is_another_set(generator, tmp_path):
     """Catches a seed that is not used."""
     fitted = sample.load(generator)
     for seed in (0, 1):
-        sample.sample_set(fitted, tmp_path / str(seed), 10, seed=seed, progress=False)
+        sample.sample_set(
+            fitted,
+            tmp_path / str(seed),
+            10,
+            seed=seed,
+            progress=False,
+        )
     assert not set(read(tmp_path / "0").values()) & set(read(tmp_path / "1").values())
 
 
@@ -132,7 +138,13 @@ def test_masks_nobody_drew(generator, source, monkeypatch):
         lambda label, real: bool((label != 0).any()),
     )
     fitted = sample.load(generator)
-    samples = list(sample.stream(fitted, ["a", "b", "c"], source=source))
+    samples = list(
+        sample.stream(
+            fitted,
+            ["a", "b", "c"],
+            source=source,
+        )
+    )
     real = {mask.tobytes() for mask in fitted.budget.labels}
     assert len(samples) == 3
     for drawn in samples:
@@ -194,7 +206,12 @@ def test_a_bad_generators_set_is_rejected_with_a_page(generator, root, tmp_path,
     """Catches an exit code of 0 for a set that must not be used; the page, the report and the
     filter's file are written.
     """
-    sample.sample_set(sample.load(generator), tmp_path / "s", 8, progress=False)
+    sample.sample_set(
+        sample.load(generator),
+        tmp_path / "s",
+        8,
+        progress=False,
+    )
     line = (
         "gan card {here}/s --data discs --root {root} --steps 20 --out {here}/c "
         "--json {here}/card.json"

@@ -156,7 +156,11 @@ def test_pictures_have_their_own_colours_and_shape():
     label = np.full((8, 8), IGNORE, np.uint8)
     label[2:6] = 0
     label[2:4, 0:3], label[4:6, 5:8] = 1, 2
-    rgb = overlay(image, label, np.where(label == IGNORE, 0, label))
+    rgb = overlay(
+        image,
+        label,
+        np.where(label == IGNORE, 0, label),
+    )
     assert rgb.shape == (SIDE // 2, SIDE, 3)
     assert rgb[SIDE // 4, SIDE // 2].tolist() == [200, 0, 0]
     pixel = SIDE // 8
@@ -195,7 +199,11 @@ def test_a_run_stores_its_images_in_their_colours(channels, shape):
     for pool in (image, np.concatenate([image + 1, image, image + 2], -1)):
         stored = choose_examples([case], [PoolImage(pool)], [label])
         assert stored["image"].shape == (1, *shape)
-        first_channel = stored["image"][0].reshape(8, 8, -1)[..., 0]
+        first_channel = stored["image"][0].reshape(
+            8,
+            8,
+            -1,
+        )[..., 0]
         assert (first_channel == image[..., 0]).all()
 
 

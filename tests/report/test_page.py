@@ -56,7 +56,18 @@ class Page(html.parser.HTMLParser):
 @pytest.fixture(scope="module")
 def report(grid, tmp_path_factory):
     out = tmp_path_factory.mktemp("report")
-    assert main([str(grid), "--out", str(out), "--json", str(out / "said.json")]) == 0
+    assert (
+        main(
+            [
+                str(grid),
+                "--out",
+                str(out),
+                "--json",
+                str(out / "said.json"),
+            ]
+        )
+        == 0
+    )
     return out
 
 
@@ -367,7 +378,15 @@ def test_nothing_is_advised_from_a_subject_or_two(tmp_path):
         np.isnan(c.detectable) for c in s.comparisons
     ) and "no paired test can reach" in " ".join(summary.cautions(s))
     assert facts.covered(s) == "label subsets and subjects"
-    single = study(load_runs(write_run(tmp_path / "one", subjects=1, examples=False)))
+    single = study(
+        load_runs(
+            write_run(
+                tmp_path / "one",
+                subjects=1,
+                examples=False,
+            )
+        )
+    )
     assert (
         facts.covered(single) == ""
         and sentences.no_interval(single.cells["supervised", 8].interval) == "1 run"
@@ -474,7 +493,13 @@ def test_sets_of_another_machine_are_not_said_to_lack_a_quality_report(tmp_path,
 
     for ratio in (0.0, 0.5):
         config = {"synthetic": "made-spade-00000000000"}
-        write_run(tmp_path, labels=8, ratio=ratio, config=config, name=f"r{ratio}")
+        write_run(
+            tmp_path,
+            labels=8,
+            ratio=ratio,
+            config=config,
+            name=f"r{ratio}",
+        )
     mixes = study(load_runs(tmp_path))
     elsewhere = synthetic_sets.section(mixes)
     assert elsewhere["missing"] == 1

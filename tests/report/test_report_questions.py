@@ -213,7 +213,11 @@ def test_every_answer_is_in_the_golden_file():
         *data_sets_together.sentences(list(together_facts())),
     ]:
         lines.append(f"- **{q.question}** {q.answer} *{q.simulated} Source: {q.source}.*")
-    lines += ["", "## What they are about", *(f"- {line}" for line in abouts())]
+    lines += [
+        "",
+        "## What they are about",
+        *(f"- {line}" for line in abouts()),
+    ]
     text = "\n".join(lines) + "\n"
     if os.environ.get(REWRITE):
         GOLDEN.write_text(text, encoding="utf-8")
@@ -258,7 +262,12 @@ def test_a_probability_below_one_half_is_judged_by_its_opposite():
 @pytest.fixture(scope="module")
 def s(tmp_path_factory):
     folder = tmp_path_factory.mktemp("asked")
-    runs = write_grid(folder / "runs", ("supervised", "mean_teacher"), seeds=1, examples=False)
+    runs = write_grid(
+        folder / "runs",
+        ("supervised", "mean_teacher"),
+        seeds=1,
+        examples=False,
+    )
     return study(load_runs(runs))
 
 

@@ -105,7 +105,13 @@ def test_the_largest_saving_is_said_first(monkeypatch):
         Worth(name, 4, Equivalence(labels, 5.0, np.inf, 4.0, 64.0), "", 1)
         for name, labels in (("a", 6.0), ("b", 9.0), ("c", np.inf), ("d", 20.0))
     ]
-    results.append(dataclasses.replace(results[2], arm="e", tested=0))
+    results.append(
+        dataclasses.replace(
+            results[2],
+            arm="e",
+            tested=0,
+        )
+    )
     monkeypatch.setattr(facts, "worth", lambda s: results)
     monkeypatch.setattr(facts, "unit_of_annotation", lambda runs: "images")
     s = types.SimpleNamespace(baseline="supervised", runs=[])

@@ -22,7 +22,14 @@ def pools(labelled=(0, 1, 2)):
     """Images of three shapes, each of its own grey value, with one pixel of class 1 in two of them
     and a few of class 2 in the corner of image 1.
     """
-    images = [np.full((*shape, 1), 50 * (i + 1), np.uint8) for i, shape in enumerate(SHAPES)]
+    images = [
+        np.full(
+            (*shape, 1),
+            50 * (i + 1),
+            np.uint8,
+        )
+        for i, shape in enumerate(SHAPES)
+    ]
     labels = [np.zeros(shape, np.uint8) for shape in SHAPES]
     labels[0][13, 17] = 1
     labels[1][20, 5] = 1
@@ -68,11 +75,24 @@ def test_windows_of_the_foreground_share_show_a_class():
     assert 0.6 < both[0] < 0.9  # half of image 1's, all of image 0's
     assert 0.15 < both[1] < 0.4
     few = drawn(pools(labelled=(0, 1)), 0.0)
-    some = (np.isin(np.asarray(few.label), (1, 2))).any((1, 2)).mean()
+    some = (
+        (
+            np.isin(
+                np.asarray(few.label),
+                (1, 2),
+            )
+        )
+        .any((1, 2))
+        .mean()
+    )
     assert 0.05 < some < 0.7
     one = np.asarray(batch.label)[has[0] & ~has[1]]
     rows, columns = np.nonzero(one[0] == 1)
-    assert (rows.tolist(), columns.tolist()) in (([8], [8]), ([8], [5]), ([12], [5]))
+    assert (rows.tolist(), columns.tolist()) in (
+        ([8], [8]),
+        ([8], [5]),
+        ([12], [5]),
+    )
 
 
 def test_places_are_those_of_the_budget():
@@ -83,7 +103,11 @@ def test_places_are_those_of_the_budget():
     batch = drawn(made, 1.0)
     assert set(np.unique(batch.label)) == {0}
     wider = pools(labelled=(0,))
-    assert np.asarray(wider.foreground.number).tolist() == [[1, 0], [0, 0], [0, 0]]
+    assert np.asarray(wider.foreground.number).tolist() == [
+        [1, 0],
+        [0, 0],
+        [0, 0],
+    ]
     assert not np.asarray(wider.foreground.place)[1:].any()
 
 
@@ -98,7 +122,10 @@ def test_windows_lie_anywhere_or_in_the_centre():
     assert of_wide.max(0).tolist() == [8, 34]
     still = drawn(pools(), 0.0, Windows(16, anywhere=False))
     first = np.asarray(still.coordinates)[:, :, 0, 0]
-    assert np.unique(first[np.asarray(still.place) == 1], axis=0).tolist() == [[4, 17]]
+    assert np.unique(
+        first[np.asarray(still.place) == 1],
+        axis=0,
+    ).tolist() == [[4, 17]]
 
 
 @pytest.mark.parametrize("by", ["subjects", "images"])
@@ -106,7 +133,10 @@ def test_subjects_weigh_the_same_where_asked(by):
     """Catches a subject of many slices that fills the batches."""
     from semiseg.data.pools import _by_subject
 
-    weights = _by_subject(["a"] * 9 + ["b"], np.zeros(10, int) + (np.arange(10) == 9))
+    weights = _by_subject(
+        ["a"] * 9 + ["b"],
+        np.zeros(10, int) + (np.arange(10) == 9),
+    )
     below = np.cumsum(weights) / weights.sum()
     made = pools()
     many = made.labelled._replace(
@@ -114,7 +144,12 @@ def test_subjects_weigh_the_same_where_asked(by):
         number=jnp.int32(10),
         below=jnp.asarray(below, jnp.float32),
     )
-    batch = drawn(made._replace(unlabelled=many), 0.0, Windows(16, by), n=2000)
+    batch = drawn(
+        made._replace(unlabelled=many),
+        0.0,
+        Windows(16, by),
+        n=2000,
+    )
     share = float((np.asarray(batch.place) == 1).mean())
     assert share == pytest.approx(0.5 if by == "subjects" else 0.1, abs=0.04)
 
@@ -128,7 +163,10 @@ def test_images_in_several_pages_are_those_of_one():
     voxels = np.zeros((2, 40, 1), np.uint8)
     for image, page, offset in zip(images, placed.page, placed.offset, strict=True):
         voxels[page, offset : offset + 20] = image.reshape(20, 1)
-    points = jnp.asarray(rng.uniform(0, 4, (2, 7)), jnp.float32)
+    points = jnp.asarray(
+        rng.uniform(0, 4, (2, 7)),
+        jnp.float32,
+    )
     dense = ragged.of_dense(np.stack(images))
     for i in range(4):
         paged = ragged.linear(
