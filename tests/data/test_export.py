@@ -70,7 +70,9 @@ def same(first, second):
     assert np.array_equal(first.image, second.image)
     assert np.array_equal(first.label, second.label)
     assert np.allclose(first.spacing, second.spacing)
-    assert (first.subject, first.name, first.group) == (second.subject, second.name, second.group)
+    assert first.subject == second.subject
+    assert first.name == second.name
+    assert first.group == second.group
     return True
 
 
@@ -92,10 +94,13 @@ def test_volumes_lie_where_their_files_lay(scans, root, tmp_path):
             assert second.get_data_dtype() == first.get_data_dtype()
             assert np.array_equal(first.dataobj, second.dataobj), i
             assert np.allclose(first.affine, second.affine, atol=1e-5), i
-            assert second.header.get_xyzt_units()[0] == "mm"
-    first = np.asarray(nibabel.load(scans / "labels" / "p11.nii.gz").dataobj)
-    second = np.asarray(nibabel.load(tmp_path / "out" / "labelsTs" / "p11.nii.gz").dataobj)
-    assert np.array_equal(np.where(first == 255, 3, first), second)
+            unit, _ = second.header.get_xyzt_units()
+            assert unit == "mm"
+    first = nibabel.load(scans / "labels" / "p11.nii.gz")
+    second = nibabel.load(tmp_path / "out" / "labelsTs" / "p11.nii.gz")
+    label = np.asarray(first.dataobj)
+    wanted = np.where(label == 255, 3, label)
+    assert np.array_equal(second.dataobj, wanted)
     assert any("images_unlabelled" in line and line.endswith("2") for line in lines)
 
 
@@ -108,10 +113,14 @@ def test_a_round_trip_keeps_the_set(scans, root, tmp_path):
     for split in ("train", "val"):
         before = [case for case in store.read_split("own", split, root) if case.label is not None]
         after = store.read_split("back", split, root)
-        assert all(map(same, before, after)) and len(before) == len(after)
+        assert len(before) == len(after)
+        assert all(map(same, before, after))
     columns = (root / "back" / "subjects.csv").read_text()
-    assert "person11,Graz" in columns and "person3," not in columns
-    assert [second.number(split, "subjects") for split in ("train", "val", "test")] == [6, 2, 2]
+    assert "person11,Graz" in columns
+    assert "person3," not in columns
+    assert second.number("train", "subjects") == 6
+    assert second.number("val", "subjects") == 2
+    assert second.number("test", "subjects") == 2
 
 
 def test_what_nnunet_reads(scans, root, tmp_path):
@@ -121,7 +130,9 @@ def test_what_nnunet_reads(scans, root, tmp_path):
     description = json.loads((tmp_path / "out" / "dataset.json").read_text())
     assert description["labels"] == {"background": 0, "edema": 1, "core": 2, "ignore": 3}
     assert description["channel_names"] == {"0": "channel 0"}
-    assert description["numTraining"] == 8 == len(list((tmp_path / "out/labelsTr").iterdir()))
+    labels = list((tmp_path / "out" / "labelsTr").iterdir())
+    assert len(labels) == 8
+    assert description["numTraining"] == 8
     assert description["file_ending"] == ".nii.gz"
     assert description["reference"] == "me, 2026"
     (fold,) = json.loads((tmp_path / "out" / "splits_final.json").read_text())
@@ -164,25 +175,29 @@ def test_pictures_keep_their_values(kind, root, tmp_path):
             "two channels": {"_0000": grey, "_0001": grey[::-1]},
         }
         for ending, pixels in images[kind].items():
-            write_png(
-                folder / "images" / f"p{i}{ending}.png",
-                np.ascontiguousarray(pixels),
-            )
+            image = np.ascontiguousarray(pixels)
+            write_png(folder / "images" / f"p{i}{ending}.png", image)
     bring("folder", folder, "own", root)
     export("own", tmp_path / "out", root, with_test=False)
     bring("nnunet", tmp_path / "out", "back", root)
     before = store.read_split("own", "train", root)
     after = store.read_split("back", "train", root)
-    assert all(map(same, before, after)) and len(before) == len(after) == 7
+    assert len(before) == 7
+    assert len(after) == 7
+    assert all(map(same, before, after))
     if kind == "16 bits":
-        with Image.open(tmp_path / "out" / "imagesTr" / f"{before[0].name}_0000.png") as image:
+        name = before[0].name
+        path = tmp_path / "out" / "imagesTr" / f"{name}_0000.png"
+        with Image.open(path) as image:
             assert image.mode.startswith("I;16")
 
 
 def test_pixel_sizes_are_written_beside_pictures(pictures, root, tmp_path):
     """Catches millimetres that a PNG loses."""
-    lines = [f"p{i},p{i},0.5x0.25" for i in range(10)]
-    (pictures / "subjects.csv").write_text("\n".join(["name,subject,spacing", *lines]) + "\n")
+    lines = ["name,subject,spacing"]
+    lines += [f"p{i},p{i},0.5x0.25" for i in range(10)]
+    table = "\n".join(lines) + "\n"
+    (pictures / "subjects.csv").write_text(table)
     bring("folder", pictures, "own", root)
     _, notes = export("own", tmp_path / "out", root)
     with (tmp_path / "out" / "subjects.csv").open() as file:
@@ -228,10 +243,8 @@ def test_what_cannot_be_exported_is_one_line(pictures, root, tmp_path):
 def test_a_set_without_annotation_is_not_exported(root, tmp_path):
     """Catches an imagesTr without a label, on which nnU-Net stops."""
     for i in range(3):
-        write_png(
-            tmp_path / "bare" / "images" / f"p{i}.png",
-            picture(i)[0],
-        )
+        image, _ = picture(i)
+        write_png(tmp_path / "bare" / "images" / f"p{i}.png", image)
     bring("folder", tmp_path / "bare", "own", root, splits="train", classes="background,cell")
     with pytest.raises(UserError, match="no annotated training subject"):
         export("own", tmp_path / "out", root)
@@ -249,7 +262,9 @@ def test_the_commands(pictures, root, tmp_path, capsys):
     assert "Dataset001" not in captured.err
     assert main(["data", "remove", "own", *where]) == 2
     error = capsys.readouterr().err
-    assert error.count("\n") == 1 and "--yes" in error and "train 7, val 1, test 2" in error
+    assert error.count("\n") == 1
+    assert "--yes" in error
+    assert "train 7, val 1, test 2" in error
     assert (root / "own" / "semiseg.json").exists()
     assert main(["data", "remove", "own", *where, "--yes"]) == 0
     assert not (root / "own").exists()
@@ -268,10 +283,12 @@ def test_the_ledger_outlives_its_set(pictures, root):
     assert not [path for path in root.iterdir() if "own" in path.name]
     bring("folder", pictures, "own", root)
     history = store.history("own", root)
-    assert (history.evaluations, history.problems) == (2, ())
+    assert history.evaluations == 2
+    assert history.problems == ()
     store.read_test("own", root, reason="a test", run="runs/c")
     history = store.history("own", root)
-    assert (history.evaluations, history.problems) == (3, ())
+    assert history.evaluations == 3
+    assert history.problems == ()
     bring("folder", pictures, "other", root)
     assert store.history("other", root).evaluations == 3
 

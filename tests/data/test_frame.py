@@ -12,6 +12,9 @@ from semiseg.errors import UserError
 from semiseg.types import Case
 
 RNG = np.random.default_rng(0)
+THICK = (3.0, 1.0, 1.0)
+THICKER = (5.0, 1.0, 1.0)
+THICKEST = (8.0, 1.0, 1.0)
 
 
 def scan(image, spacing, label=None, name="p7"):
@@ -20,57 +23,69 @@ def scan(image, spacing, label=None, name="p7"):
 
 def sphere(spacing, radius=12.0, size_mm=(40.0, 48.0, 56.0)):
     """A bright ball on air, sampled at ``spacing``: image, and its diameters in voxels."""
-    shape = [round(n / s) for n, s in zip(size_mm, spacing, strict=True)]
-    axes = [(np.arange(n) + 0.5) * s - n * s / 2 for n, s in zip(shape, spacing, strict=True)]
-    distance = np.sqrt(sum(np.square(a) for a in np.meshgrid(*axes, indexing="ij")))
-    return (1000 * (distance < radius)).astype(np.int16)[..., None]
+    axes = []
+    for length, step in zip(size_mm, spacing, strict=True):
+        number = round(length / step)
+        centres = step * (np.arange(number) + 0.5)
+        axes.append(centres - number * step / 2)
+    grid = np.stack(np.meshgrid(*axes, indexing="ij"))
+    distance = np.linalg.norm(grid, axis=0)
+    bright = 1000 * (distance < radius)
+    return bright[..., None].astype(np.int16)
+
+
+def uniform(low, high, shape, spacing):
+    """A scan of random integers."""
+    return scan(RNG.integers(low, high, shape), spacing)
 
 
 def extents(levels):
     """Pixels that a bright object measures along each axis."""
     bright = levels[..., 0] > levels.max() / 2
-    return [int(np.ptp(np.flatnonzero(bright.any(tuple(set(range(bright.ndim)) - {a}))))) + 1
-            for a in range(bright.ndim)]  # fmt: skip
+    axes = range(bright.ndim)
+    lengths = []
+    for axis in axes:
+        others = tuple(other for other in axes if other != axis)
+        places = np.flatnonzero(bright.any(others))
+        lengths.append(int(np.ptp(places)) + 1)
+    return lengths
 
 
 @pytest.mark.parametrize(
-    "spacing", [(1.0, 1.0, 1.0), (4.0, 0.7, 0.7), (2.0, 0.5, 1.0), (0.8, 1.6, 1.1)]
+    "spacing",
+    [
+        (1.0, 1.0, 1.0),
+        (4.0, 0.7, 0.7),
+        (2.0, 0.5, 1.0),
+        (0.8, 1.6, 1.1),
+    ],
 )
 def test_a_ball_stays_a_ball_in_millimetres(spacing):
     """Whatever the voxels. Catches a plane that is stretched to a square, a spacing of another
     axis, and a target that is not reached.
     """
     ball = scan(sphere(spacing), spacing)
-    frame = Frame(32, depth=16, spacing="1", intensity="zscore", stored="uint8")
-    measured = extents(frame.to_pool(ball).levels)
-    slack = [1 + round(side) for side in spacing]
-    assert all(abs(n - 24) <= room for n, room in zip(measured, slack, strict=True)), measured
-    plane = Frame(32, spacing="1", intensity="zscore", stored="uint8").to_pool(ball).levels
-    middle = plane[len(plane) // 2]
+    flat = Frame(32, spacing="1", intensity="zscore", stored="uint8")
+    deep = dataclasses.replace(flat, depth=16)
+    measured = extents(deep.to_pool(ball).levels)
+    for pixels, side in zip(measured, spacing, strict=True):
+        assert abs(pixels - 24) <= 1 + round(side), measured
+    levels = flat.to_pool(ball).levels
+    middle = levels[len(levels) // 2]
     across = extents(middle)
     assert abs(across[0] - across[1]) <= 2, across
 
 
-@pytest.mark.parametrize(
-    "spacing",
-    [
-        (1.0, 1.0),
-        (0.5, 0.5),
-        (0.4, 0.8),
-    ],
-)
+@pytest.mark.parametrize("spacing", [(1.0, 1.0), (0.5, 0.5), (0.4, 0.8)])
 def test_without_millimetres_the_aspect_stays(spacing):
     """Catches a picture that is stretched, and a longest side of another size."""
     rows, columns = np.mgrid[:90, :60]
-    inside = (
-        np.hypot(
-            (rows - 45) * spacing[0],
-            (columns - 30) * spacing[1],
-        )
-        < 20 * spacing[0]
-    )
-    image = (200 * inside).astype(np.uint8)[..., None]
-    pool = Frame(64, spacing="fit", intensity="none", stored="uint8").to_pool(scan(image, spacing))
+    down = spacing[0] * (rows - 45)
+    across = spacing[1] * (columns - 30)
+    inside = np.hypot(down, across) < 20 * spacing[0]
+    levels = 200 * inside.astype(np.uint8)
+    frame = Frame(64, spacing="fit", intensity="none", stored="uint8")
+    pool = frame.to_pool(scan(levels[..., None], spacing))
     assert max(pool.levels.shape) == 64
     across = extents(pool.levels)
     assert abs(across[0] - across[1]) <= 2, across
@@ -87,25 +102,19 @@ def test_what_a_window_lacks_is_ignored():
     from semiseg.types import IGNORE, Pools
 
     frame = Frame(16, spacing="fit", intensity="none", stored="uint8")
-    image = RNG.integers(
-        1,
-        255,
-        (32, 16, 1),
-    ).astype(np.uint8)
+    image = RNG.integers(1, 255, (32, 16, 1)).astype(np.uint8)
     label = np.ones((32, 16), np.uint8)
     case = scan(image, (1.0, 1.0), label)
-    pool = flatten(
-        [frame.to_pool(case)],
-        [frame.label_to_pool(label, case.spacing)],
-        frame,
-    )
+    image_pool = frame.to_pool(case)
+    label_pool = frame.label_to_pool(label, case.spacing)
+    pool = flatten([image_pool], [label_pool], frame)
     every = choice(np.ones(1, bool))
     pools = Pools(
-        pool.on_device(),
-        jnp.asarray(pool.labels),
-        every,
-        every,
-        jnp.int32(0),
+        image=pool.on_device(),
+        label=jnp.asarray(pool.labels),
+        labelled=every,
+        unlabelled=every,
+        synthetic_count=jnp.int32(0),
     )
     batch, _ = draw(
         pools, jax.random.key(0), none(), 0.0, labelled=1, unlabelled=1, windows=Windows(16)
@@ -124,33 +133,15 @@ def test_the_numbers_alone_decide(rule, dtype):
     """Float, int16 and wider files of the same numbers. Catches a rule that asks for the type."""
     numbers = RNG.integers(-200, 400, (3, 20, 24, 1))
     frame = Frame(16, spacing="fit", intensity=rule, stored="uint8")
-    a = frame.to_pool(
-        scan(
-            numbers.astype(np.int32),
-            (1.0,) * 3,
-        )
-    )
-    b = frame.to_pool(
-        scan(
-            numbers.astype(dtype),
-            (1.0,) * 3,
-        )
-    )
+    cube = (1.0, 1.0, 1.0)
+    a = frame.to_pool(scan(numbers.astype(np.int32), cube))
+    b = frame.to_pool(scan(numbers.astype(dtype), cube))
     np.testing.assert_array_equal(a.levels, b.levels)
     np.testing.assert_array_equal(a.mean, b.mean)
     small = RNG.integers(0, 200, (20, 24, 1))
-    a = frame.to_pool(
-        scan(
-            small.astype(np.uint8),
-            (1.0,) * 2,
-        )
-    )
-    b = frame.to_pool(
-        scan(
-            small.astype(dtype),
-            (1.0,) * 2,
-        )
-    )
+    square = (1.0, 1.0)
+    a = frame.to_pool(scan(small.astype(np.uint8), square))
+    b = frame.to_pool(scan(small.astype(dtype), square))
     np.testing.assert_array_equal(a.levels, b.levels)
 
 
@@ -159,78 +150,60 @@ def test_padding_of_a_ct_changes_no_tissue():
 
     Catches limits, means or deviations of a CT's own numbers.
     """
-    tissue = RNG.integers(
-        -100,
-        200,
-        (4, 12, 12, 1),
-    ).astype(np.int16)
-    seen = []
+    tissue = RNG.integers(-100, 200, (4, 12, 12, 1)).astype(np.int16)
+    inputs = []
     for padding in (-1024, -3024):
         wide = np.full((4, 20, 20, 1), padding, np.int16)
         wide[:, 4:16, 4:16] = tissue
-        frame = Frame(20, spacing="fit").resolved(
-            [scan(wide, (1.0,) * 3)],
-            "voxel",
-        )
+        case = scan(wide, (1.0, 1.0, 1.0))
+        frame = Frame(20, spacing="fit").resolved([case], "voxel")
         assert frame.intensity == "ct"
-        pool = frame.to_pool(scan(wide, (1.0,) * 3))
-        levels = np.float32(pool.levels) / (255 if pool.levels.dtype == np.uint8 else 1)
-        seen.append(((levels - pool.mean) / pool.deviation)[:, 4:16, 4:16])
-    np.testing.assert_array_equal(*seen)
+        pool = frame.to_pool(case)
+        levels = np.float32(pool.levels)
+        if pool.levels.dtype == np.uint8:
+            levels /= 255
+        standard = (levels - pool.mean) / pool.deviation
+        inputs.append(standard[:, 4:16, 4:16])
+    np.testing.assert_array_equal(*inputs)
 
 
 @pytest.mark.parametrize("rule", ["ct-soft", "percentile", "zscore"])
 def test_a_slice_of_air_stays_dark(rule):
     """Catches a rule by slice, which blows noise up to full contrast."""
-    volume = RNG.normal(
-        -1000,
-        5,
-        (4, 16, 16, 1),
-    ).astype(np.float32)
-    volume[1:, 4:12, 4:12] = RNG.normal(
-        100,
-        20,
-        (3, 8, 8, 1),
-    )
+    volume = RNG.normal(-1000, 5, (4, 16, 16, 1)).astype(np.float32)
+    volume[1:, 4:12, 4:12] = RNG.normal(100, 20, (3, 8, 8, 1))
     frame = Frame(16, spacing="fit", intensity=rule, stored="uint8")
-    pool = frame.to_pool(scan(volume, (5.0, 1.0, 1.0)))
-    assert pool.levels[0].max() < 0.1 * pool.levels[1:].max()
-    by_slice = dataclasses.replace(frame, intensity=grey_values.OF_SLICE, spacing="stretch")
-    assert by_slice.to_pool(scan(volume, (5.0, 1.0, 1.0))).levels[0].max() == 255
+    case = scan(volume, THICKER)
+    levels = frame.to_pool(case).levels
+    brightest = levels[1:].max()
+    assert levels[0].max() < 0.1 * brightest
+    by_slice = dataclasses.replace(
+        frame,
+        intensity=grey_values.OF_SLICE,
+        spacing="stretch",
+    )
+    air = by_slice.to_pool(case).levels[0]
+    assert air.max() == 255
 
 
 def test_a_set_decides_what_is_left_open():
     """Catches a rule that looks at one scan, millimetres where nobody knows them, and levels that
     are coarser than the noise.
     """
-    noisy = [
-        scan(
-            RNG.normal(
-                500,
-                60,
-                (3, 32, 32, 1),
-            ),
-            (8.0, 1.0, 1.0),
-        )
-        for _ in range(3)
-    ]
+    noisy = []
+    for _ in range(3):
+        image = RNG.normal(500, 60, (3, 32, 32, 1))
+        noisy.append(scan(image, THICKEST))
     frame = Frame(32).resolved(noisy, "mm")
-    assert (frame.spacing, frame.intensity, frame.stored) == ("1 1", "percentile", "uint8")
+    assert frame.spacing == "1 1"
+    assert frame.intensity == "percentile"
+    assert frame.stored == "uint8"
     assert Frame(32).resolved(noisy, "voxel").spacing == "fit"
-    smooth = np.linspace(0, 1, 64)[:, None] * np.linspace(0, 1, 64) * 30000
-    fine = [
-        scan(
-            smooth[None, ..., None].astype(np.float32),
-            (8.0, 1.0, 1.0),
-        )
-    ]
+    ramp = np.linspace(0, 1, 64, dtype=np.float32)
+    smooth = 30000 * np.outer(ramp, ramp)
+    fine = [scan(smooth[None, ..., None], THICKEST)]
     assert Frame(32).resolved(fine, "mm").stored == "float16"
-    picture = [
-        scan(
-            np.zeros((8, 8, 3), np.uint8),
-            (1.0, 1.0),
-        )
-    ]
+    picture = [scan(np.zeros((8, 8, 3), np.uint8), (1.0, 1.0))]
     assert Frame(32).resolved(picture, "pixel").intensity == "zscore"
     with pytest.raises(UserError, match="nobody knows its millimetres"):
         Frame(32, spacing="0.5").resolved(picture, "pixel")
@@ -239,10 +212,13 @@ def test_a_set_decides_what_is_left_open():
             Frame(32, intensity=wrong).resolved(picture, "pixel")
     with pytest.raises(UserError, match="one number or 2"):
         Frame(32, spacing="1 2 3").resolved(noisy, "mm")
-    assert median_spacing(
-        [(9.0, 1.0, 1.0), (5.0, 1.0, 1.0)],
-        3,
-    ) == (5.4, 1.0, 1.0)
+    spacings = [(9.0, 1.0, 1.0), (5.0, 1.0, 1.0)]
+    assert median_spacing(spacings, 3) == (5.4, 1.0, 1.0)
+
+
+def ramp(number):
+    """The centres of ``number`` pixels between 0 and 1."""
+    return (np.arange(number) + 0.5) / number
 
 
 def test_a_prediction_finds_its_way_back():
@@ -250,26 +226,20 @@ def test_a_prediction_finds_its_way_back():
     rows for columns, and slices in another order.
     """
     frame = Frame(16, depth=8, spacing="2", intensity="zscore", stored="uint8")
-    case = scan(
-        np.zeros((9, 30, 20, 1), np.uint8),
-        (4.0, 1.0, 1.0),
-    )
+    voxels = (9, 30, 20)
+    case = scan(np.zeros((*voxels, 1), np.uint8), (4.0, 1.0, 1.0))
     shape = frame.shape(case)
     assert shape == (18, 15, 10)
-    axes = [(np.arange(n) + 0.5) / n for n in shape]
-    ramps = np.stack(
-        np.meshgrid(*axes, indexing="ij"),
-        -1,
-    ).astype(np.float32)
-    back = frame.to_scan(ramps, (9, 30, 20))
-    for a, n in enumerate((9, 30, 20)):
-        line = np.moveaxis(back[..., a], a, 0).reshape(n, -1).mean(1)
-        inner = slice(2, -2)
-        np.testing.assert_allclose(
-            line[inner],
-            ((np.arange(n) + 0.5) / n)[inner],
-            atol=0.01,
-        )
+    axes = [ramp(pixels) for pixels in shape]
+    grid = np.meshgrid(*axes, indexing="ij")
+    ramps = np.stack(grid, -1).astype(np.float32)
+    back = frame.to_scan(ramps, voxels)
+    inner = slice(2, -2)
+    for axis, number in enumerate(voxels):
+        others = tuple({0, 1, 2} - {axis})
+        line = back[..., axis].mean(others)
+        wanted = ramp(number)
+        np.testing.assert_allclose(line[inner], wanted[inner], atol=0.01)
 
 
 # ------------------------------------------------------------------ old runs, and expectations
@@ -279,42 +249,23 @@ def test_a_run_from_before_there_was_a_choice_keeps_its_frame():
     for field in ("spacing", "intensity", "draw_by", "foreground", "width"):
         del recorded[field]
     old = config.from_dict(recorded)
-    assert (old.spacing, old.intensity, old.draw_by, old.foreground) == (
-        "stretch",
-        "slice",
-        "images",
-        0.0,
-    )
+    assert old.spacing == "stretch"
+    assert old.intensity == "slice"
+    assert old.draw_by == "images"
+    assert old.foreground == 0.0
     assert config.network_from_dict(recorded).frame.is_stretched
     assert config.from_dict({"labels": 4, "image_size": 64}).spacing == "auto"
 
 
 def test_a_scan_unlike_training_is_described():
     """Catches Hounsfield units for windowed pictures, a tenth of the contrast, another spacing."""
-    train = [
-        scan(
-            RNG.integers(
-                0,
-                255,
-                (4, 16, 16, 1),
-            ),
-            (3.0, 1.0, 1.0),
-        )
-        for _ in range(3)
-    ]
+    train = [uniform(0, 255, (4, 16, 16, 1), THICK) for _ in range(3)]
     seen = expected.of_scans(train, "mm")
     assert expected.differences(seen, train[0], "mm") == []
-    hu = scan(
-        RNG.integers(
-            -1000,
-            1500,
-            (4, 16, 16, 1),
-        ),
-        (3.0, 1.0, 1.0),
-    )
+    hu = uniform(-1000, 1500, (4, 16, 16, 1), THICK)
     (phrase,) = expected.differences(seen, hu, "mm")
     assert "those of training between" in phrase
-    faint = scan(train[0].image // 20, (3.0, 1.0, 1.0))
+    faint = scan(train[0].image // 20, THICK)
     assert len(expected.differences(seen, faint, "mm")) == 1
     coarse = dataclasses.replace(train[0], spacing=(3.0, 2.5, 2.5))
     (phrase,) = expected.differences(seen, coarse, "mm")
@@ -327,13 +278,10 @@ def test_neighbouring_windows_cover_an_image():
     for shape in ((16, 16), (40, 17), (9, 33)):
         covered = np.zeros(shape, bool)
         for start in frame.windows(shape):
-            box = tuple(
-                slice(
-                    max(a, 0),
-                    a + 16,
-                )
-                for a in start
-            )
-            covered[box] = True
+            row, column = start
+            rows = slice(max(row, 0), row + 16)
+            columns = slice(max(column, 0), column + 16)
+            covered[rows, columns] = True
         assert covered.all()
-    assert PoolImage(np.zeros((4, 4, 1), np.uint8)).mean is None
+    empty = np.zeros((4, 4, 1), np.uint8)
+    assert PoolImage(empty).mean is None

@@ -19,7 +19,8 @@ from data_samples import picture, write_png
 from PIL import Image
 
 from semiseg.data import check, importing, readers, store
-from semiseg.data.images import read_pixels, read_scan
+from semiseg.data.images import read_pixels
+from semiseg.data.input_scan import read_scan
 from semiseg.data.orientation import PLANES, Grid, acquisition_plane, orientation_of
 from semiseg.data.picture_files import read_mask_picture, read_picture
 from semiseg.errors import UserError
@@ -32,7 +33,9 @@ def volume(i, shape=(24, 20, 5)):
     rng = np.random.default_rng(i)
     label = np.zeros(shape, np.uint8)
     label[3 + i : 12 + i, 4:11, 1:-1] = 1
-    return (5 * rng.normal(size=shape) + 100 * label).astype(np.int16), label
+    noise = 5 * rng.normal(size=shape)
+    image = (noise + 100 * label).astype(np.int16)
+    return image, label
 
 
 def save(path, voxels, affine=THICK, edit=None):
@@ -74,8 +77,10 @@ def read(folder, **options):
 
 
 def cases(folder, **options):
-    refs = [ref for refs in read(folder, **options).splits.values() for ref in refs]
-    return {ref.name: ref.load() for ref in refs}
+    result = {}
+    for refs in read(folder, **options).splits.values():
+        result |= {ref.name: ref.load() for ref in refs}
+    return result
 
 
 def problems(folder, **options):
@@ -106,7 +111,8 @@ def test_the_affine_wins_over_pixdim(tmp_path):
         struct.pack_into("<3f", content, 80, 1, 1, 1)
         path.write_bytes(gzip.compress(bytes(content)))
     result = read(folder)
-    assert result.splits["val"][0].load().spacing == (3.0, 0.5, 0.5)
+    case = result.splits["val"][0].load()
+    assert case.spacing == (3.0, 0.5, 0.5)
     assert any("the affine is used" in note for note in result.notes)
 
 
@@ -121,7 +127,8 @@ def test_micrometres_become_millimetres(tmp_path):
         affine=np.diag([400.0, 400.0, 1000.0, 1.0]),
         edit=edit,
     )
-    assert read(folder).splits["val"][0].load().spacing == (1.0, 0.4, 0.4)
+    (first, *_) = read(folder).splits["val"]
+    assert first.load().spacing == (1.0, 0.4, 0.4)
 
 
 @pytest.mark.parametrize("side", [0.004, 1.0])
@@ -129,14 +136,12 @@ def test_a_flipped_label_is_refused_at_any_scale(side, tmp_path):
     """Catches a tolerance in mm, which lets labels of microscopes pass."""
     affine = np.diag([side, side, 3 * side, 1.0])
     folder = volumes(tmp_path, affine=affine)
-    save(
-        folder / "labels" / "v0.nii.gz",
-        volume(0)[1],
-        affine @ np.diag([-1.0, 1, 1, 1]),
-    )
+    _, label = volume(0)
+    mirror = np.diag([-1.0, 1, 1, 1])
+    save(folder / "labels" / "v0.nii.gz", label, affine @ mirror)
     assert "labels/v0.nii.gz: lies elsewhere in space" in problems(folder)
     rounded = affine * (1 + 1e-8)
-    save(folder / "labels" / "v0.nii.gz", volume(0)[1], rounded)
+    save(folder / "labels" / "v0.nii.gz", label, rounded)
     assert "elsewhere" not in problems(folder)
 
 
@@ -162,11 +167,8 @@ def test_any_order_of_axes_becomes_one(code, plane, tmp_path):
     assert result.spacing == expected.spacing
     assert result.orientation == code
     scan = read_scan(tmp_path / "turned.nii", "grey", plane)
-    scan.write_mask(
-        (np.asarray(scan.slices)[..., 0] > 50).astype(np.uint8),
-        tmp_path / "m.nii",
-        2,
-    )
+    bright = np.asarray(scan.slices)[..., 0] > 50
+    scan.write_mask(bright.astype(np.uint8), tmp_path / "m.nii", 2)
     written = nibabel.load(tmp_path / "m.nii")
     np.testing.assert_array_equal(written.get_fdata(), turned.get_fdata() > 50)
     np.testing.assert_allclose(written.affine, turned.affine)
@@ -181,11 +183,13 @@ def test_an_oblique_file_takes_the_closest_orientation():
         [0, 0, 1],
     ]
     affine = np.eye(4)
-    affine[:3, :3] = np.array(turn) @ np.diag([-1.25, 1.25, 4.0])
+    sides = np.diag([-1.25, 1.25, 4.0])
+    affine[:3, :3] = np.array(turn) @ sides
     orientation = orientation_of(affine)
     assert orientation.code == "LAS"
     voxels = np.random.default_rng(0).random((3, 4, 5))
-    np.testing.assert_array_equal(orientation.to_file(orientation.to_scan(voxels)), voxels)
+    turned = orientation.to_scan(voxels)
+    np.testing.assert_array_equal(orientation.to_file(turned), voxels)
 
 
 # ------------------------------------------------------------------ voxels
@@ -223,11 +227,10 @@ def test_types_and_scales_of_a_set_may_differ(tmp_path):
     folder = volumes(tmp_path / "set", 4)
     images = {}
     for i, kind in enumerate((np.uint8, np.int16, np.uint16, np.float32)):
-        images[f"v{i}"] = np.abs(volume(i)[0]).astype(kind)
-        save(
-            folder / "images" / f"v{i}.nii.gz",
-            images[f"v{i}"],
-        )
+        image, _ = volume(i)
+        positive = np.abs(image).astype(kind)
+        save(folder / "images" / f"v{i}.nii.gz", positive)
+        images[f"v{i}"] = positive
     info = importing.import_set(
         "folder", folder, "own", tmp_path / "root", progress=False, allow_near_duplicates=True
     )
@@ -236,10 +239,8 @@ def test_types_and_scales_of_a_set_may_differ(tmp_path):
     for case in stored + store.read_split("own", "val", tmp_path / "root"):
         file = images[case.name]
         assert case.image.dtype == file.dtype
-        np.testing.assert_array_equal(
-            case.image[..., 0],
-            file.transpose(2, 1, 0)[:, ::-1, ::-1],
-        )
+        turned = file.transpose(2, 1, 0)[:, ::-1, ::-1]
+        np.testing.assert_array_equal(case.image[..., 0], turned)
         assert case.affine.shape == (4, 4)
         assert case.orientation == "RAS"
 
@@ -249,29 +250,21 @@ def test_channels_are_the_fourth_axis_or_files_of_their_own(tmp_path):
     for i in range(3):
         image, label = volume(i)
         both = np.stack([image, 2 * image], -1)
-        save(
-            tmp_path / "one" / "images" / f"v{i}.nii.gz",
-            both,
-        )
+        save(tmp_path / "one" / "images" / f"v{i}.nii.gz", both)
         for c in range(2):
             save(
                 tmp_path / "two" / "images" / f"v{i}_000{c}.nii.gz",
                 both[..., c],
             )
         for name in ("one", "two"):
-            save(
-                tmp_path / name / "labels" / f"v{i}.nii.gz",
-                label,
-            )
+            save(tmp_path / name / "labels" / f"v{i}.nii.gz", label)
     one = cases(tmp_path / "one")
     two = cases(tmp_path / "two")
     for name, case in one.items():
         assert case.image.shape == (5, 20, 24, 2)
         np.testing.assert_array_equal(case.image, two[name].image)
-        np.testing.assert_array_equal(
-            case.image[..., 1],
-            2 * case.image[..., 0],
-        )
+        first, second = np.moveaxis(case.image, -1, 0)
+        np.testing.assert_array_equal(second, 2 * first)
 
 
 # ------------------------------------------------------------------ names and damage
@@ -299,14 +292,10 @@ def test_names_of_all_sorts(tmp_path):
     """Catches .Nii that is not found, AppleDouble files, and names in two forms of Unicode."""
     folder = pictures(tmp_path / "pictures")
     image, label = picture(9)
-    write_png(
-        folder / "images" / (unicodedata.normalize("NFC", "Müller") + ".png"),
-        image,
-    )
-    write_png(
-        folder / "labels" / (unicodedata.normalize("NFD", "Müller") + ".png"),
-        label,
-    )
+    composed = unicodedata.normalize("NFC", "Müller.png")
+    decomposed = unicodedata.normalize("NFD", "Müller.png")
+    write_png(folder / "images" / composed, image)
+    write_png(folder / "labels" / decomposed, label)
     (folder / "images" / "._p0.png").write_bytes(b"\0\5\x16\7")
     assert problems(folder) == ""
     assert cases(folder)["Müller"].label is not None
@@ -321,10 +310,8 @@ def test_names_of_all_sorts(tmp_path):
 def test_a_name_that_is_no_text_is_one_line(tmp_path):
     """Catches a traceback where a name has bytes of another encoding."""
     folder = pictures(tmp_path)
-    os.rename(
-        folder / "images" / "p0.png",
-        os.fsencode(folder / "images") + b"/M\xfcller.png",
-    )
+    latin = os.fsencode(folder / "images") + b"/M\xfcller.png"
+    os.rename(folder / "images" / "p0.png", latin)
     assert "M\\xfcller.png: its name is no UTF-8 text" in problems(folder)
 
 
@@ -336,14 +323,18 @@ def raw_png(path, pixels, depth, colour):
         if depth == 16:
             rows.append(b"\0" + row.astype(">u2").tobytes())
         else:
-            bits = np.unpackbits(row.astype(np.uint8)[:, None], axis=1)[:, 8 - depth :]
-            rows.append(b"\0" + np.packbits(bits).tobytes())
+            column = row.astype(np.uint8)[:, None]
+            bits = np.unpackbits(column, axis=1)
+            packed = np.packbits(bits[:, 8 - depth :])
+            rows.append(b"\0" + packed.tobytes())
 
     def chunk(kind, data):
         crc = zlib.crc32(kind + data)
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", crc)
+        size = struct.pack(">I", len(data))
+        return size + kind + data + struct.pack(">I", crc)
 
-    head = struct.pack(">IIBBBBB", pixels.shape[1], pixels.shape[0], depth, colour, 0, 0, 0)
+    height, width = pixels.shape[:2]
+    head = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
     data = zlib.compress(b"".join(rows))
     chunks = [
         chunk(b"IHDR", head),
@@ -357,26 +348,16 @@ def raw_png(path, pixels, depth, colour):
 @pytest.mark.parametrize("bits", [1, 2, 4])
 def test_few_bits_a_pixel_are_class_numbers(bits, tmp_path):
     """Catches labels that are stretched to 255."""
-    label = np.random.default_rng(0).integers(
-        0,
-        2**bits,
-        (9, 11),
-    )
+    rng = np.random.default_rng(0)
+    label = rng.integers(0, 2**bits, (9, 11))
     raw_png(tmp_path / "label.png", label, bits, 0)
     np.testing.assert_array_equal(read_mask_picture(tmp_path / "label.png"), label)
 
 
 def test_deep_colours_keep_their_values(tmp_path):
     """Catches colours of 16 bits that are cut to 8."""
-    deep = (
-        np.random.default_rng(0)
-        .integers(
-            0,
-            4096,
-            (8, 6, 3),
-        )
-        .astype(np.uint16)
-    )
+    rng = np.random.default_rng(0)
+    deep = rng.integers(0, 4096, (8, 6, 3)).astype(np.uint16)
     raw_png(tmp_path / "deep.png", deep, 16, 2)
     tifffile.imwrite(tmp_path / "deep.tif", deep, photometric="rgb")
     for name in ("deep.png", "deep.tif"):
@@ -386,18 +367,12 @@ def test_deep_colours_keep_their_values(tmp_path):
 @pytest.mark.parametrize("tag", range(1, 9))
 def test_an_orientation_tag_turns_nothing(tag, tmp_path):
     """Catches an image that is turned beside a mask that is not."""
-    pixels = np.random.default_rng(0).integers(
-        0,
-        255,
-        (6, 9),
-        dtype=np.uint8,
-    )
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 255, (6, 9), dtype=np.uint8)
     tags = [(274, "H", 1, tag, True)]
     tifffile.imwrite(tmp_path / "turned.tif", pixels, extratags=tags)
-    np.testing.assert_array_equal(
-        read_picture(tmp_path / "turned.tif")[..., 0],
-        pixels,
-    )
+    image = read_picture(tmp_path / "turned.tif")
+    np.testing.assert_array_equal(image[..., 0], pixels)
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".bmp"])

@@ -12,6 +12,7 @@ from PIL import Image
 import semiseg
 from semiseg.cli.predict import main
 from semiseg.data import images, importing, picture_files, store
+from semiseg.data.input_scan import read_scan
 from semiseg.data.orientation import orientation_of
 from semiseg.errors import UserError
 
@@ -69,22 +70,18 @@ def test_a_mask_lies_on_its_scan(suffix, tmp_path):
     voxels, label = volume(0)
     path = tmp_path / f"p0{suffix}"
     write_itk(path, voxels, DIRECTIONS["tilted"])
-    scan = images.read_scan(path, "grey")
+    scan = read_scan(path, "grey")
     turn = orientation_of(affine_of(DIRECTIONS["tilted"]))
-    scan.write_mask(
-        np.ascontiguousarray(turn.to_scan(label)),
-        tmp_path / f"mask{suffix}",
-        3,
-    )
+    turned = np.ascontiguousarray(turn.to_scan(label))
+    scan.write_mask(turned, tmp_path / f"mask{suffix}", 3)
     first = sitk.ReadImage(str(path))
     mask = sitk.ReadImage(str(tmp_path / f"mask{suffix}"))
     assert np.array_equal(sitk.GetArrayFromImage(mask), label.transpose(2, 1, 0))
     assert mask.GetPixelIDTypeAsString() == "8-bit unsigned integer"
     for read in ("GetOrigin", "GetSpacing", "GetDirection"):
-        assert np.allclose(
-            getattr(mask, read)(),
-            getattr(first, read)(),
-        ), read
+        of_mask = getattr(mask, read)()
+        of_scan = getattr(first, read)()
+        assert np.allclose(of_mask, of_scan), read
 
 
 def test_a_set_of_nrrd_files(tmp_path):
@@ -126,7 +123,7 @@ def test_without_simple_itk_the_extra_is_named(tmp_path, monkeypatch):
 
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(UserError, match=r"pip install 'semiseg\[dicom\]'"):
-        images.read_scan(path, "grey")
+        read_scan(path, "grey")
 
 
 # ------------------------------------------------------------------ masks of pictures
@@ -135,7 +132,7 @@ def test_masks_keep_their_numbers(suffix, tmp_path):
     """Catches classes that JPEG blurs."""
     image, label = picture(0, 32)
     Image.fromarray(image).save(tmp_path / f"p0{suffix}")
-    scan = images.read_scan(tmp_path / f"p0{suffix}", "grey")
+    scan = read_scan(tmp_path / f"p0{suffix}", "grey")
     (tmp_path / "masks").mkdir()
     scan.write_mask(label, tmp_path / "masks" / f"p0{suffix}", 3)
     (mask,) = (tmp_path / "masks").iterdir()
@@ -148,13 +145,11 @@ def test_formats_without_losses_stay(suffix, tmp_path):
     """Catches a PNG in place of a TIFF."""
     image, label = picture(0)
     Image.fromarray(image).save(tmp_path / f"p0{suffix}")
-    scan = images.read_scan(tmp_path / f"p0{suffix}", "grey")
+    scan = read_scan(tmp_path / f"p0{suffix}", "grey")
     (tmp_path / "masks").mkdir()
     scan.write_mask(label, tmp_path / "masks" / f"p0{suffix}", 3)
-    assert np.array_equal(
-        np.asarray(Image.open(tmp_path / "masks" / f"p0{suffix}")),
-        label,
-    )
+    mask = Image.open(tmp_path / "masks" / f"p0{suffix}")
+    assert np.array_equal(np.asarray(mask), label)
 
 
 @pytest.mark.filterwarnings("error")
@@ -165,7 +160,7 @@ def test_a_tiff_keeps_its_resolution(stated, tmp_path):
     if "x" in stated:
         stated = {"x_resolution": 3.0, "y_resolution": 5.0, "resolution_unit": 1}
     Image.fromarray(image).save(tmp_path / "p0.tif", **stated)
-    scan = images.read_scan(tmp_path / "p0.tif", "grey")
+    scan = read_scan(tmp_path / "p0.tif", "grey")
     (tmp_path / "masks").mkdir()
     scan.write_mask(label, tmp_path / "masks" / "p0.tif", 3)
     with Image.open(tmp_path / "p0.tif") as first, Image.open(tmp_path / "masks/p0.tif") as mask:
@@ -175,8 +170,9 @@ def test_a_tiff_keeps_its_resolution(stated, tmp_path):
 
 def test_two_images_of_one_mask_are_refused(tmp_path, capsys):
     """Catches a mask that overwrites another one."""
+    image, _ = picture(0)
     for suffix in (".jpg", ".png"):
-        Image.fromarray(picture(0)[0]).save(tmp_path / f"p0{suffix}")
+        Image.fromarray(image).save(tmp_path / f"p0{suffix}")
     words = [
         str(tmp_path / "run"),
         "--input",
@@ -200,18 +196,8 @@ def test_a_run_segments_jpeg(tiny, tmp_path, capsys):
     with Image.open(tmp_path / "in" / "p0.png") as image:
         image.save(tmp_path / "in" / "p1.jpg")
     target = tmp_path / "masks"
-    assert (
-        main(
-            [
-                str(run.path),
-                "--input",
-                str(tmp_path / "in"),
-                "--output",
-                str(target),
-            ]
-        )
-        == 0
-    )
+    words = ["--input", str(tmp_path / "in"), "--output", str(target)]
+    assert main([str(run.path), *words]) == 0
     assert sorted(path.name for path in target.iterdir()) == ["p0.png", "p1.png"]
     assert str(target / "p1.png") in capsys.readouterr().out
     assert picture_files.mask_path(target / "p1.jpg").exists()

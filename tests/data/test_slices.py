@@ -24,14 +24,9 @@ FRAME = {"spacing": "fit", "intensity": "none", "stored": "uint8"}
 
 def scan(places, channels=1):
     """A scan whose slices have the grey values 10 · place (+ channel)."""
-    values = 10 * np.array(places, np.uint8)[:, None, None, None]
-    image = (
-        np.zeros(
-            (len(places), 4, 4, channels),
-            np.uint8,
-        )
-        + values
-    )
+    image = np.zeros((len(places), 4, 4, channels), np.uint8)
+    for number, place in enumerate(places):
+        image[number] = 10 * place
     image += np.arange(channels, dtype=np.uint8)
     label = np.zeros(image.shape[:3], np.uint8)
     return Case("s", "v", image, label, (8.0, 1.0, 1.0), "v")
@@ -61,33 +56,22 @@ def test_channels_are_slices_in_order_with_the_image_in_the_middle():
         [10, 11, 20, 21, 30, 31],
         [20, 21, 30, 31, 30, 31],
     ]
-    pools = frame.to_pools(
-        [
-            scan([1, 2, 3], channels=2),
-            scan([9], channels=2),
-        ]
-    )
-    assert [pool.levels.shape for pool in pools] == [(4, 4, 6)] * 4
-    assert [pool.levels[0, 0].tolist() for pool in pools[:3]] == wanted
-    assert pools[3].levels[0, 0].tolist() == [90, 91] * 3
-    scans = [
-        scan([1, 2, 3], channels=2),
-        scan([9], channels=2),
-    ]
+    three = scan([1, 2, 3], channels=2)
+    alone = scan([9], channels=2)
+    scans = [three, alone]
+    pools = frame.to_pools(scans)
+    assert len(pools) == 4
+    assert {pool.levels.shape for pool in pools} == {(4, 4, 6)}
+    corners = [pool.levels[0, 0].tolist() for pool in pools]
+    assert corners[:3] == wanted
+    assert corners[3] == [90, 91, 90, 91, 90, 91]
+    images = [frame.to_pool(case) for case in scans]
     labels = [case.label for case in scans]
-    flat = flatten(
-        [frame.to_pool(case) for case in scans],
-        labels,
-        frame,
-    ).on_device()
+    flat = flatten(images, labels, frame).on_device()
+    side = jnp.arange(4.0)
+    still = jnp.stack(jnp.meshgrid(side, side, indexing="ij"))
     for i, pool in enumerate(pools):
         one = flat.take(i)
-        still = jnp.stack(
-            jnp.meshgrid(
-                *map(jnp.arange, (4.0, 4.0)),
-                indexing="ij",
-            )
-        )
         seen = ragged.linear(one.voxels, one.page, one.offset, one.shape, still)
         np.testing.assert_allclose(seen * 255, pool.levels, atol=1e-4)
 
@@ -96,13 +80,9 @@ def test_a_slice_without_a_label_is_still_a_neighbour():
     """Catches neighbours looked for among the annotated slices alone."""
     case = scan([0, 1, 2])
     case.label[1] = 255
-    split = split_of(
-        "val",
-        [case],
-        Frame(4, slices=3, **FRAME),
-        "own",
-    )
-    assert [c.index for c in split.cases] == [0, 2]
+    frame = Frame(4, slices=3, **FRAME)
+    split = split_of("val", [case], frame, "own")
+    assert [case.index for case in split.cases] == [0, 2]
     shown = [image.levels[0, 0].tolist() for image in split.images]
     assert shown == [[0, 0, 10], [10, 20, 20]]
 
@@ -110,24 +90,22 @@ def test_a_slice_without_a_label_is_still_a_neighbour():
 def test_the_network_gets_as_many_channels():
     """Catches a network made for one slice."""
     info = StoreInfo("x", "", ("a", "b"), "mm", 2, "uint8", "", "", (), {}, "", "", "")
-    assert model_of(
-        dataclasses.replace(config.Trial(), slices=5, image_size=16), info
-    ).sample.shape == (1, 16, 16, 10)
+    trial = config.Trial(slices=5, image_size=16)
+    model = model_of(trial, info)
+    assert model.sample.shape == (1, 16, 16, 10)
 
 
 def test_examples_show_the_middle_slice(tmp_path):
     """Catches a report that shows each slice's neighbour."""
     case = scan([0, 1, 2])
     case.label[:] = 1
-    split = split_of(
-        "val",
-        [case],
-        Frame(4, slices=3, **FRAME),
-        "own",
-    )
-    write_examples(RunFolder(tmp_path), split, [c.label for c in split.cases])
-    shown = np.load(tmp_path / "examples.npz")
-    assert sorted(shown["image"][:, 0, 0].tolist()) == [0, 10, 20]
+    frame = Frame(4, slices=3, **FRAME)
+    split = split_of("val", [case], frame, "own")
+    masks = [case.label for case in split.cases]
+    write_examples(RunFolder(tmp_path), split, masks)
+    shown = np.load(tmp_path / "examples.npz")["image"]
+    corners = shown[:, 0, 0].tolist()
+    assert sorted(corners) == [0, 10, 20]
 
 
 @pytest.mark.parametrize("slices", [0, 2])
@@ -139,21 +117,28 @@ def test_an_even_number_of_slices_has_no_middle(slices):
 
 def test_a_run_on_three_slices(tiny):
     """Catches a part of a run that still thinks in one slice."""
-    result = semiseg.run(
-        dataclasses.replace(tiny, slices=3, steps=2, eval_every=2), None, progress=False
-    )
-    assert np.isfinite(result.summary["last"]["val"]["dice"])
+    trial = dataclasses.replace(tiny, slices=3, steps=2, eval_every=2)
+    result = semiseg.run(trial, None, progress=False)
+    val = result.summary["last"]["val"]
+    assert np.isfinite(val["dice"])
 
 
 def volume(labelled):
     """A stored scan of three slices, of which ``labelled`` are annotated."""
-    image = np.arange(
-        3 * 4 * 5,
-        dtype=np.int16,
-    ).reshape(3, 4, 5, 1)
+    numbers = np.arange(60, dtype=np.int16)
+    image = numbers.reshape(3, 4, 5, 1)
     label = np.full((3, 4, 5), 255, np.uint8)
     label[labelled] = 1
-    return Case("s", "v", image, label, (8.0, 1.0, 2.0), "v", affine=np.eye(4), orientation="LAS")
+    return Case(
+        subject="s",
+        name="v",
+        image=image,
+        label=label,
+        spacing=(8.0, 1.0, 2.0),
+        volume="v",
+        affine=np.eye(4),
+        orientation="LAS",
+    )
 
 
 def test_a_2d_network_takes_the_slices_of_a_stored_scan():
@@ -167,14 +152,9 @@ def test_a_2d_network_takes_the_slices_of_a_stored_scan():
     assert [case.label is not None for case in scans] == [True, False, True]
     assert scans[1].image.shape == (4, 5, 1)
     assert scans[1].spacing == (8.0, 1.0, 2.0)
-    np.testing.assert_array_equal(
-        scans[1].image,
-        volume([0]).image[1],
-    )
-    (whole,) = Frame(4, depth=2).scans(
-        [volume([0, 2])],
-        "own",
-    )
+    case = volume([0, 2])
+    np.testing.assert_array_equal(scans[1].image, case.image[1])
+    (whole,) = Frame(4, depth=2).scans([case], "own")
     assert whole.image.shape == (3, 4, 5, 1)
 
 
