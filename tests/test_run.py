@@ -361,6 +361,23 @@ def test_training_code_does_not_know_the_test_split():
     ]
 
 
+def test_a_set_of_which_all_subjects_train(tmp_path, tiny, tiny_folder):
+    """Catches a run that needs a validation split to begin or to end, and a score made up for it."""
+    from semiseg.data import importing
+
+    root = tmp_path / "root"
+    source = tiny_folder / "train"
+    importing.import_set("folder", source, "all", root=root, progress=False, splits="train")
+    trial = dataclasses.replace(tiny, data="all", root=str(root), steps=2, eval_every=1)
+    result = semiseg.run(trial, tmp_path / "run", progress=False)
+    assert result.rows == []
+    assert result.summary["last"]["val"]["dice"] is None
+    assert result.summary["subjects_val"] == 0
+    assert "no validation split" in "".join(result.summary["notes"])
+    assert semiseg.run(trial, tmp_path / "run", progress=False).summary == result.summary
+    assert not (tmp_path / "run" / "examples.npz").exists()
+
+
 def test_a_run_says_what_its_unlabelled_images_are(root, tiny, finished):
     """Catches a semi-supervised run on labelled images alone, and diagnostics that are missing, in
     silence; and a note where nothing is amiss.

@@ -191,8 +191,8 @@ def _notes(info: StoreInfo) -> list[str]:
         )
     if "generated" not in info.allowed and not info.number("val"):
         notes.append(
-            "there is no validation split, and training needs one: import again with some subjects "
-            "in val to train on this set"
+            "there is no validation split: a network can be trained on this set, but nothing says "
+            "how good it is"
         )
     scored = {split: info.number(split, "subjects") for split in ("val", "test")}
     few = [f"{split} {number}" for split, number in scored.items() if 0 < number < FEW_SUBJECTS]

@@ -143,8 +143,9 @@ def result_lines(summary: Mapping[str, Any], out: Path) -> list[str]:
             for name, metric in METRICS.items()
             if metric.in_report and scores.get(name) is not None
         ]
-        text = "   ".join(values) or "has no class to score"
         subjects = summary.get(f"subjects_{split}")
+        unscored = "has no class to score" if subjects else "has no subjects to score"
+        text = "   ".join(values) or unscored
         if subjects:
             text = f"{text}   ({subjects} subject{'s' * (subjects != 1)})"
         seconds = f"{summary['seconds_train']:.0f} s"

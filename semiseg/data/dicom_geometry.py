@@ -207,7 +207,7 @@ def _even_gap(depths: np.ndarray, where: str) -> float:
     gap = float(depths[-1] - depths[0]) / len(gaps)
     off = np.abs(depths - depths[0] - gap * np.arange(len(depths)))
     if off.max() > UNEVEN * gap:
-        widest = int(gaps.argmax())
+        widest = int(np.argmax(gaps))
         raise UserError(
             f"has gaps of {gaps.min():.4g} to {gaps.max():.4g} mm between its slices, so a slice "
             f"is missing or the spacing changes (after slice {widest + 1} of {len(depths)}; a "

@@ -104,7 +104,7 @@ def nesting(
                     f"two readings of one structure"
                 )
     order = np.argsort(-sizes, kind="stable")
-    return [masks[place] for place in order]
+    return [masks[int(place)] for place in order]
 
 
 def class_names(given: str, masks: Sequence[str]) -> tuple[str, ...]:

@@ -194,7 +194,7 @@ def _code(directions: bytes) -> str:
     code = [""] * 3
     strengths = np.abs(rotation)
     for _ in range(3):
-        world, axis = np.unravel_index(strengths.argmax(), (3, 3))
+        world, axis = np.unravel_index(int(np.argmax(strengths)), (3, 3))
         code[axis] = _WORLD[world][int(rotation[world, axis] > 0)]
         strengths[world] = -1
         strengths[:, axis] = -1

@@ -88,6 +88,7 @@ def order_of_use(net: Net, params: Params, sample: Any) -> list[str]:
     program = jax.make_jaxpr(lambda p, x: net.apply(p, x, train=False).logits)(params, sample)
     leaves = jax.tree.leaves_with_path(params)
     inputs = program.jaxpr.invars
+    variable: Any
     names: dict[int, str] = {}
     for (path, _), variable in zip(leaves, inputs, strict=False):  # the image comes last
         names[id(variable)] = jax.tree_util.keystr(path, simple=True, separator=".")
