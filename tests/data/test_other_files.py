@@ -12,7 +12,6 @@ from PIL import Image
 import semiseg
 from semiseg.cli.predict import main
 from semiseg.data import images, importing, picture_files, store
-from semiseg.data.input_scan import read_scan
 from semiseg.data.orientation import orientation_of
 from semiseg.errors import UserError
 
@@ -70,7 +69,7 @@ def test_a_mask_lies_on_its_scan(suffix, tmp_path):
     voxels, label = volume(0)
     path = tmp_path / f"p0{suffix}"
     write_itk(path, voxels, DIRECTIONS["tilted"])
-    scan = read_scan(path, "grey")
+    scan = images.read_scan(path, "grey")
     turn = orientation_of(affine_of(DIRECTIONS["tilted"]))
     turned = np.ascontiguousarray(turn.to_scan(label))
     scan.write_mask(turned, tmp_path / f"mask{suffix}", 3)
@@ -123,7 +122,7 @@ def test_without_simple_itk_the_extra_is_named(tmp_path, monkeypatch):
 
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(UserError, match=r"pip install 'semiseg\[dicom\]'"):
-        read_scan(path, "grey")
+        images.read_scan(path, "grey")
 
 
 # ------------------------------------------------------------------ masks of pictures
@@ -132,7 +131,7 @@ def test_masks_keep_their_numbers(suffix, tmp_path):
     """Catches classes that JPEG blurs."""
     image, label = picture(0, 32)
     Image.fromarray(image).save(tmp_path / f"p0{suffix}")
-    scan = read_scan(tmp_path / f"p0{suffix}", "grey")
+    scan = images.read_scan(tmp_path / f"p0{suffix}", "grey")
     (tmp_path / "masks").mkdir()
     scan.write_mask(label, tmp_path / "masks" / f"p0{suffix}", 3)
     (mask,) = (tmp_path / "masks").iterdir()
@@ -145,7 +144,7 @@ def test_formats_without_losses_stay(suffix, tmp_path):
     """Catches a PNG in place of a TIFF."""
     image, label = picture(0)
     Image.fromarray(image).save(tmp_path / f"p0{suffix}")
-    scan = read_scan(tmp_path / f"p0{suffix}", "grey")
+    scan = images.read_scan(tmp_path / f"p0{suffix}", "grey")
     (tmp_path / "masks").mkdir()
     scan.write_mask(label, tmp_path / "masks" / f"p0{suffix}", 3)
     mask = Image.open(tmp_path / "masks" / f"p0{suffix}")
@@ -160,7 +159,7 @@ def test_a_tiff_keeps_its_resolution(stated, tmp_path):
     if "x" in stated:
         stated = {"x_resolution": 3.0, "y_resolution": 5.0, "resolution_unit": 1}
     Image.fromarray(image).save(tmp_path / "p0.tif", **stated)
-    scan = read_scan(tmp_path / "p0.tif", "grey")
+    scan = images.read_scan(tmp_path / "p0.tif", "grey")
     (tmp_path / "masks").mkdir()
     scan.write_mask(label, tmp_path / "masks" / "p0.tif", 3)
     with Image.open(tmp_path / "p0.tif") as first, Image.open(tmp_path / "masks/p0.tif") as mask:
