@@ -362,7 +362,7 @@ def test_training_code_does_not_know_the_test_split():
 
 
 def test_a_set_of_which_all_subjects_train(tmp_path, tiny, tiny_folder):
-    """Catches a run that needs a validation split to begin or to end, and a score made up for it."""
+    """Catches a run that needs a validation split to begin or to end, and a score made up."""
     from semiseg.data import importing
 
     root = tmp_path / "root"
