@@ -1,12 +1,15 @@
-"""``semiseg predict``: segment a folder of images with a trained (or exported) run, each in its own
-file format and geometry.
+"""``semiseg predict``: segment a folder of images with a trained (or exported) run or several, each
+in its own file format and geometry.
 """
 
 from __future__ import annotations
 
+import contextlib
+import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
 
 from semiseg.cli.arguments import (
     PLUGIN,
@@ -14,19 +17,24 @@ from semiseg.cli.arguments import (
     Flag,
     Flags,
 )
-from semiseg.data.dicom_files import files_under, is_dicom
-from semiseg.data.dicom_input import inputs_of, is_series, mask_name
-from semiseg.data.images import is_image
-from semiseg.data.picture_files import mask_path
+from semiseg.data import mask_statistics
+from semiseg.data.dicom_input import is_series
+from semiseg.data.images import is_volume
+from semiseg.data.input_scan import beside
+from semiseg.data.prediction_inputs import Input, find_inputs
 from semiseg.errors import UserError
 
+if TYPE_CHECKING:
+    from semiseg.runner.ensemble import Ensemble, Prediction
+
+STATISTICS = "statistics.csv"
 COMMAND = Command(
     "predict",
-    """Segment every PNG, TIFF and NIfTI file of a folder (or one file) with a run, or with what
-    `semiseg export` made of it. A mask has its image's name, format (PNG for JPEG and WebP), size,
-    and affine or resolution; its values are the classes, 0 for background. The mask of a DICOM
-    series is a DICOM SEG. Images of a test set that is known here are predicted, and its ledger
-    gets a line.""",
+    """Segment every image of a folder and the folders below it (or one file) with a run, or with
+    what `semiseg export` made of it. The probabilities of several runs are averaged. A mask has its
+    image's name, format (PNG for JPEG, BMP and WebP), size, and affine or resolution; its values
+    are the classes, 0 for background. The mask of a DICOM series is a DICOM SEG. Images of a test
+    set that is known here are predicted, and its ledger gets a line.""",
     (
         Flag(
             "input",
@@ -44,9 +52,36 @@ COMMAND = Command(
             value="",
         ),
         Flag("nifti", "also write the mask of a DICOM series as NIfTI", False, value=""),
+        Flag(
+            "tta",
+            "average with the predictions of the image mirrored along each axis along which "
+            "training mirrored",
+            False,
+            value="",
+        ),
+        Flag("largest_component", "keep the largest part of each class", False, value=""),
+        Flag(
+            "statistics",
+            "also write statistics.csv: voxels of each class in each file, and ml of volumes or "
+            "mm2 of pictures",
+            False,
+            value="",
+        ),
+        Flag(
+            "overlays",
+            "also write NAME_overlay.png: the fullest slices with the classes outlined",
+            False,
+            value="",
+        ),
+        Flag(
+            "spacing",
+            "millimetres of a pixel of pictures: one number, or rows,columns",
+            value="MM",
+        ),
+        Flag("overwrite", "replace what is in the output folder", False, value=""),
         PLUGIN,
     ),
-    operands="RUN",
+    operands="RUN [RUN …]",
 )
 
 
@@ -57,74 +92,154 @@ def main(argv: Sequence[str]) -> int:
 
 def _predict(operands: list[str], flags: Flags) -> int:
     options = COMMAND.options(flags)
-    run = COMMAND.one(operands, "one run's folder")
+    if not operands:
+        raise UserError("semiseg predict: name one run's folder, or several")
     source = Path(options["input"])
     target = Path(options["output"])
-    files = images_of(source)
-    _check_names(files)
+    spacing = _spacing(options["spacing"])
     folder = source if source.is_dir() else source.parent
     if target.resolve() == folder.resolve():
         raise UserError(
             f"{target}: is where the images are; masks have their names: choose another --output"
         )
-    from semiseg.runner.predictor import Predictor
+    if not source.exists():
+        raise UserError(f"{source}: not found; give a folder of images, or one image, with --input")
+    from semiseg.runner.ensemble import Ensemble, Options
 
-    predictor = Predictor.load(run)
+    ensemble = Ensemble.load(operands, options["tta"])
+    inputs = find_inputs(source, target, ensemble.channels)
+    for note in (*inputs.notes, *_mirror_notes(ensemble, options["tta"])):
+        print(f"note: {note}", file=sys.stderr)
+    _check_spacing(inputs.scans, ensemble, spacing)
+    if not options["overwrite"]:
+        _check_new(inputs.scans, target, options)
     target.mkdir(parents=True, exist_ok=True)
-    for message in predictor.check_files(files, "semiseg predict"):
+    files = [scan.files for scan in inputs.scans]
+    for message in ensemble.check_files(files, "semiseg predict"):
         print(f"note: {message}", file=sys.stderr)
+    written = Options(
+        options["probabilities"], options["nifti"], options["largest_component"], spacing
+    )
     failed = 0
-    for file in files:
-        mask = mask_path(target / file.name)
-        if is_series(file):
-            mask = target / mask_name(file, source)
-        try:
-            shares = predictor.predict_file(
-                file, mask, options["probabilities"], options["nifti"]
-            ).shares
-        except UserError as error:
-            print(f"semiseg: error: {error}", file=sys.stderr)
-            failed += 1
-            continue
-        named = zip(predictor.classes[1:], shares[1:], strict=True)
-        words = ", ".join(f"{name} {share:.1%}" for name, share in named)
-        print(f"{mask}   {words}")
+    with _statistics(target, options["statistics"]) as table:
+        for scan in inputs.scans:
+            mask = target / scan.mask
+            try:
+                prediction = ensemble.predict_files(scan.files, mask, written)
+            except UserError as error:
+                print(f"semiseg: error: {error}", file=sys.stderr)
+                failed += 1
+                continue
+            _say(scan, mask, prediction, ensemble.classes)
+            if table is not None:
+                name = scan.mask.as_posix()
+                millimetres = prediction.millimetres
+                mask_statistics.write_rows(
+                    table, name, ensemble.classes, prediction.counts.tolist(), millimetres
+                )
+            if options["overlays"]:
+                _write_overlay(beside(mask, "overlay", ".png"), prediction, ensemble)
     return int(failed > 0)
 
 
-def _check_names(files: Sequence[Path]) -> None:
-    """Refuse two images whose masks would be one file."""
-    taken: dict[str, Path] = {}
-    for file in files:
-        name = mask_path(Path(file.name)).name
-        other = taken.setdefault(name, file)
-        if other != file and not is_series(file):
+def _say(scan: Input, mask: Path, prediction: Prediction, classes: Sequence[str]) -> None:
+    """Print how large the classes are, and how the scan is unlike those of training."""
+    if prediction.differences:
+        phrases = "; ".join(prediction.differences)
+        print(f"warning: {scan.path} is unlike the training images: {phrases}", file=sys.stderr)
+    named = zip(classes[1:], prediction.shares[1:], strict=True)
+    words = ", ".join(f"{name} {share:.1%}" for name, share in named)
+    print(f"{mask}   {words}")
+
+
+def _spacing(typed: str | None) -> tuple[float, ...]:
+    """Millimetres of the rows and columns of pictures; empty where nobody states them.
+
+    >>> _spacing("0.5"), _spacing("0.5,0.4")
+    ((0.5, 0.5), (0.5, 0.4))
+    """
+    if typed is None:
+        return ()
+    try:
+        sides = tuple(float(word) for word in typed.replace(",", " ").split())
+    except ValueError:
+        sides = ()
+    if len(sides) == 1:
+        sides = sides * 2
+    if len(sides) != 2 or not all(0 < side < math.inf for side in sides):
+        raise UserError(
+            f"semiseg predict: --spacing is {typed!r}: give millimetres, one number or rows,columns"
+        )
+    return sides
+
+
+def _mirror_notes(ensemble: Ensemble, tta: bool) -> Iterator[str]:
+    """What --tta does not do."""
+    for predictor in ensemble.predictors:
+        if tta and not predictor.mirrors:
+            yield f"{predictor.guard.run} was trained without mirrors: --tta changes nothing in it"
+
+
+def _check_spacing(scans: Sequence[Input], ensemble: Ensemble, spacing: tuple[float, ...]) -> None:
+    """Refuse pictures without millimetres for a network that was trained on millimetres."""
+    if spacing or not ensemble.in_millimetres:
+        return
+    flat = [scan.path for scan in scans if not is_volume(scan.path) and not is_series(scan.path)]
+    if flat:
+        pixel = ensemble.in_millimetres[0].frame.spacing
+        raise UserError(
+            f"is a picture, and the network was trained on pixels of {pixel} mm",
+            where=flat[0],
+            remedy="say with --spacing how many millimetres a pixel of the pictures is",
+        )
+
+
+def _check_new(scans: Sequence[Input], target: Path, options: dict[str, Any]) -> None:
+    """Refuse to replace a file."""
+    for path in _outputs(scans, target, options):
+        if path.exists():
             raise UserError(
-                f"and {other.name} would both have the mask {name}",
-                where=file,
-                remedy="rename one of them",
+                "is there already",
+                where=path,
+                remedy="choose another --output, or pass --overwrite",
             )
 
 
-def images_of(source: Path) -> list[Path]:
-    """The image files of a folder in their order, or the one file that ``source`` is."""
-    if not source.exists():
-        raise UserError(f"{source}: not found; give a folder of images, or one image, with --input")
-    if source.is_file():
-        return [source]
-    files = sorted(path for path in source.iterdir() if is_image(path))
-    if not files:
-        files = series_of(source)
-    if not files:
-        raise UserError(f"{source}: holds no PNG, TIFF or NIfTI file, and no DICOM series")
-    return files
+def _outputs(scans: Sequence[Input], target: Path, options: dict[str, Any]) -> Iterator[Path]:
+    """What the command is about to write."""
+    if options["statistics"]:
+        yield target / STATISTICS
+    for scan in scans:
+        mask = target / scan.mask
+        yield mask
+        is_flat = not is_volume(scan.path) and not is_series(scan.path)
+        if options["probabilities"]:
+            suffix = ".npz" if is_flat else ".nii.gz"
+            yield beside(mask, "probabilities", suffix)
+        if options["overlays"]:
+            yield beside(mask, "overlay", ".png")
+        if options["nifti"] and is_series(scan.path):
+            yield mask.with_suffix(".nii.gz")
 
 
-def series_of(source: Path) -> list[Path]:
-    """The folders of DICOM series below a folder, in their order."""
-    if not any(is_dicom(path) for path in files_under(source)):
-        return []
-    inputs = inputs_of(source)
-    for note in inputs.notes:
-        print(f"note: {note}", file=sys.stderr)
-    return list(inputs.folders)
+@contextlib.contextmanager
+def _statistics(target: Path, wanted: bool) -> Iterator[TextIO | None]:
+    """The table of sizes, open, where it is wanted."""
+    if not wanted:
+        yield None
+        return
+    with (target / STATISTICS).open("w", newline="") as file:
+        mask_statistics.write_header(file)
+        yield file
+
+
+def _write_overlay(path: Path, prediction: Prediction, ensemble: Ensemble) -> None:
+    from PIL import Image
+
+    from semiseg.data import grey_values
+    from semiseg.report.predicted import predicted_slices
+
+    image = prediction.image
+    limits = ensemble.predictors[0].frame.limits(image)
+    picture = predicted_slices(grey_values.grey(image, limits), prediction.mask)
+    Image.fromarray(picture).save(path)

@@ -95,7 +95,7 @@ def read_input(path: Path, plane: str = "") -> DicomScan:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class SeriesScan:
-    """A series as the scan of a prediction, like :class:`semiseg.data.images.Scan`.
+    """A series as the scan of a prediction, like :class:`semiseg.data.input_scan.Scan`.
 
     Attributes:
       path: of its folder or file.
@@ -109,6 +109,11 @@ class SeriesScan:
     names: tuple[str, ...]
     with_nifti: bool = False
     is_volume = True
+
+    @property
+    def image(self) -> np.ndarray:
+        """``(D, H, W, 1)``."""
+        return self.scan.image
 
     @property
     def slices(self) -> Sequence[np.ndarray]:
@@ -142,10 +147,6 @@ class SeriesScan:
         """Write probabilities ``(D, H, W, K)`` float32 as a NIfTI of four dimensions."""
         voxels = self.scan.turn.to_file(probability)
         dicom_seg.write_volume(voxels, self.scan, classes, target)
-
-    def probabilities_path(self, folder: Path, mask: str = "") -> Path:
-        """Where the probabilities go in a folder of masks; ``mask`` is the mask's name there."""
-        return folder / f"{Path(mask or self.path.name).stem}_probabilities.nii.gz"
 
 
 def _nifti_path(target: Path) -> Path:

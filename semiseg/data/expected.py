@@ -4,11 +4,13 @@ it is to segment differs from that.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from semiseg.data.orientation import PLANES, code_of
 from semiseg.types import Case
 
 PERCENTILES = (1, 99)
@@ -36,7 +38,17 @@ def of_scans(scans: Sequence[Case], unit: str) -> dict[str, Any]:
         "finest": [_rounded(side) for side in np.min(spacings, 0)],
         "coarsest": [_rounded(side) for side in np.max(spacings, 0)],
         "orientations": sorted({scan.orientation for scan in scans}),
+        "plane": _plane(scans),
     }
+
+
+def _plane(scans: Sequence[Case]) -> str:
+    """The plane in which volumes are cut to slices; "" of pictures."""
+    codes = [code_of(scan.affine) for scan in scans if scan.affine is not None]
+    if not codes:
+        return ""
+    code, _ = Counter(codes).most_common(1)[0]
+    return next((plane for plane, axes in PLANES.items() if axes == code), "")
 
 
 def value_range(image: np.ndarray) -> tuple[float, float]:
@@ -68,11 +80,14 @@ def differences(expected: Mapping[str, Any], scan: Case, unit: str) -> list[str]
         )
     if unit != "mm" or expected["unit"] != "mm":
         return phrases
-    bounds = zip(scan.spacing, expected["finest"], expected["coarsest"], strict=True)
+    axes = min(len(scan.spacing), len(expected["finest"]))  # a picture has no distance of slices
+    finest = expected["finest"][-axes:]
+    coarsest = expected["coarsest"][-axes:]
+    bounds = zip(scan.spacing[-axes:], finest, coarsest, strict=True)
     if any(not least / SPACING <= side <= most * SPACING for side, least, most in bounds):
         phrases.append(
             f"its spacing is {_times(scan.spacing)} mm, those of training lie between "
-            f"{_times(expected['finest'])} and {_times(expected['coarsest'])} mm"
+            f"{_times(finest)} and {_times(coarsest)} mm"
         )
     return phrases
 

@@ -135,13 +135,15 @@ class Frame:
         )
         if self.stored != "auto":
             return dataclasses.replace(frame, stored=self.stored)
-        if rule == grey_values.OF_SLICE or _are_levels(rule, scans):
+        if rule == grey_values.OF_SLICE or are_levels(rule, scans):
             return dataclasses.replace(frame, stored="uint8")
+        return dataclasses.replace(frame, stored=grey_values.stored_as(frame.noises(scans)))
+
+    def noises(self, scans: Sequence[Case]) -> list[float]:
+        """Deviation of the noise of some of the scans, in grey values from 0 to 1."""
         few = scans[:: max(1, len(scans) // NOISY_SCANS)]
-        noises = []
-        for scan in few:
-            noises.append(grey_values.noise(grey_values.grey(scan.image, frame.limits(scan.image))))
-        return dataclasses.replace(frame, stored=grey_values.stored_as(noises))
+        greys = [grey_values.grey(scan.image, self.limits(scan.image)) for scan in few]
+        return [grey_values.noise(grey) for grey in greys]
 
     def limits(self, image: np.ndarray) -> Limits:
         """The numbers of a scan that become black and white."""
@@ -341,7 +343,7 @@ class Frame:
 
     def labels(self, probability: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
         """Labels ``shape`` uint8 of a pool image's class probabilities ``(*space, K)``."""
-        planes = self._planes(probability, shape)  # one plane at a time is in memory
+        planes = self.to_planes(probability, shape)  # one plane at a time is in memory
         labels = [plane.argmax(-1).astype(np.uint8) for plane in planes]
         return labels[0] if len(shape) == 2 else np.stack(labels)
 
@@ -356,10 +358,10 @@ class Frame:
         >>> Frame(image_size=2).to_scan(probability, (1, 3))[..., 1].tolist()
         [[0.0, 0.5, 1.0]]
         """
-        planes = list(self._planes(probability, shape))
+        planes = list(self.to_planes(probability, shape))
         return planes[0] if len(shape) == 2 else np.stack(planes)
 
-    def _planes(self, probability: np.ndarray, shape: tuple[int, ...]) -> Iterator[np.ndarray]:
+    def to_planes(self, probability: np.ndarray, shape: tuple[int, ...]) -> Iterator[np.ndarray]:
         """Probabilities ``(H, W, K)`` of each slice of a scan, of a picture one."""
         if len(shape) == 2:
             yield to_plane(probability, shape)
@@ -375,7 +377,7 @@ class Frame:
             yield to_plane(plane, shape[1:])
 
 
-def _are_levels(rule: str, scans: Sequence[Case]) -> bool:
+def are_levels(rule: str, scans: Sequence[Case]) -> bool:
     """Whether the grey values of all scans are 256 levels already."""
     if rule not in ("zscore", "none"):
         return False

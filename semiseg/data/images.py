@@ -1,5 +1,4 @@
-"""Image files as arrays, the same for an import and a prediction; and masks and probabilities back
-as such files.
+"""Image files as arrays, the same for an import and a prediction.
 
 Pictures are read by :mod:`semiseg.data.picture_files`, volumes by :mod:`semiseg.data.nifti` and
 :mod:`semiseg.data.sitk_files`. A volume comes in the orientation of
@@ -8,17 +7,14 @@ Pictures are read by :mod:`semiseg.data.picture_files`, volumes by :mod:`semiseg
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import numpy as np
 
 from semiseg.data import nifti, orientation, picture_files, sitk_files
 from semiseg.data.nifti import Header
-from semiseg.data.orientation import Orientation
 from semiseg.data.picture_files import read_mask_picture, read_picture
 from semiseg.data.source import Pixels, first_line, stored_numbers
 from semiseg.errors import UserError
@@ -68,7 +64,7 @@ def stem_of(path: Path) -> str:
 
 
 # ------------------------------------------------------------------ volumes
-def _family(path: Path) -> ModuleType:
+def family(path: Path) -> ModuleType:
     if path.name.lower().endswith(sitk_files.SUFFIXES):
         return sitk_files
     return nifti
@@ -81,7 +77,7 @@ def read_header(path: Path) -> Header:
       UserError: it cannot be read, or is no scan.
     """
     try:
-        header: Header = _family(path).read_header(path)
+        header: Header = family(path).read_header(path)
         orientation.code_of(header.grid.affine)
     except UserError as error:
         if str(path) in str(error):
@@ -98,7 +94,7 @@ def read_header(path: Path) -> Header:
 
 def read_voxels(path: Path) -> np.ndarray:
     """Voxels ``(X, Y, Z, C)`` of a volume as its file stores them."""
-    voxels: np.ndarray = _family(path).read_voxels(path)
+    voxels: np.ndarray = family(path).read_voxels(path)
     return voxels
 
 
@@ -257,138 +253,10 @@ def not_finite(image: np.ndarray) -> str:
     number = int(wrong.sum())
     if not number:
         return ""
-    place = np.unravel_index(int(wrong.argmax()), wrong.shape)
+    place = np.unravel_index(int(np.argmax(wrong)), wrong.shape)
     words = ("slice", "row", "column")[-wrong.ndim :]
     where = ", ".join(f"{word} {index}" for word, index in zip(words, place, strict=True))
     kind = "pixels"
     if wrong.ndim == 3:
         kind = "voxels"
     return f"holds NaN or infinity in {number} of {wrong.size} {kind}, the first at {where}"
-
-
-# ------------------------------------------------------------------ a scan and what is made of it
-@dataclasses.dataclass(frozen=True, eq=False)
-class Scan:
-    """An image file as arrays, and what is needed to write a mask of the same geometry.
-
-    Attributes:
-      path: of the file.
-      slices: ``(H, W, C)`` each; one for a picture, those of a volume in their order.
-      turn: from the file's axes to the slices; None for a picture.
-      shape: ``(X, Y, Z)`` of the file's voxels; of a picture ``(H, W)``.
-      geometry: of a NIfTI its nibabel image; of a picture the resolution that its file states.
-      spacing, affine: as in :class:`semiseg.types.Case`.
-    """
-
-    path: Path
-    slices: tuple[np.ndarray, ...]
-    turn: Orientation | None
-    shape: tuple[int, ...]
-    geometry: Any
-    spacing: tuple[float, ...] = (1.0, 1.0)
-    affine: np.ndarray | None = None
-
-    @property
-    def is_volume(self) -> bool:
-        """Whether it has slices."""
-        return self.turn is not None
-
-    def write_mask(self, mask: np.ndarray, target: Path, classes: int) -> None:
-        """Write a mask ``(H, W)`` or ``(slices, H, W)`` uint8 in the scan's format and geometry.
-
-        Resolution, affine and units are those of the scan. The mask of a picture whose format loses
-        numbers is a PNG, see :func:`semiseg.data.picture_files.mask_path`.
-        """
-        if self.turn is None:
-            picture_files.write_mask_picture(mask, target, self.geometry)
-            return
-        _write_volume(self.turn.to_file(mask), self.geometry, target, (0, classes - 1))
-
-    def write_probabilities(
-        self, probability: np.ndarray, target: Path, classes: Sequence[str]
-    ) -> None:
-        """Write probabilities ``(H, W, K)`` or ``(slices, H, W, K)`` float32.
-
-        A volume becomes a NIfTI of four dimensions, the last one the classes; a picture a ``.npz``
-        with the arrays ``probability`` and ``classes``.
-        """
-        if self.turn is None:
-            np.savez_compressed(target, probability=probability, classes=np.array(classes))
-            return
-        _write_volume(self.turn.to_file(probability), self.geometry, target, (0, 1))
-
-    def probabilities_path(self, folder: Path) -> Path:
-        """Where the probabilities of this scan go in a folder of masks."""
-        suffix = ".npz"
-        if self.is_volume:
-            suffix = ".nii.gz"
-        return folder / f"{stem_of(self.path)}_probabilities{suffix}"
-
-
-def read_scan(path: Path, channels: str, plane: str = "", nan: str = "refuse") -> Scan:
-    """Read an image file.
-
-    Args:
-      path: a picture or a volume.
-      channels: see :func:`semiseg.data.picture_files.read_picture`.
-      plane: of a volume's slices; "" for that of its own spacing or shape.
-      nan: see :func:`read_pixels`.
-
-    Raises:
-      UserError: it is none of these, holds several images, or NaN.
-    """
-    if not is_image(path):
-        raise UserError(f"{path}: is no {KINDS} file; convert it to one")
-    if not is_volume(path):
-        return _read_picture_scan(path, channels)
-    header = read_header(path)
-    if not plane:
-        plane, _ = orientation.acquisition_plane([header.grid])
-    pixels = read_pixels([path], plane=plane, nan=nan)
-    words = not_finite(pixels.image)
-    if words:
-        raise UserError(
-            words, where=path, remedy="replace those voxels, or pass --nan padding to ignore them"
-        )
-    return Scan(
-        path,
-        tuple(stored_numbers(pixels.image)),
-        orientation.orientation_of(header.grid.affine, plane),
-        header.grid.shape,
-        _geometry(path),
-        pixels.spacing,
-        pixels.affine,
-    )
-
-
-def _geometry(path: Path) -> Any:
-    """What a mask's file takes over from that of its scan."""
-    if _family(path) is nifti:
-        return nifti.nibabel_image(path)
-    return sitk_files.geometry(path)
-
-
-def _read_picture_scan(path: Path, channels: str) -> Scan:
-    from PIL import Image
-
-    with Image.open(path) as picture:
-        picture_files.check_one_page(picture, path)
-        stated = ("dpi", "resolution")
-        resolution = {key: picture.info[key] for key in stated if key in picture.info}
-    pixels = read_picture(path, channels)
-    return Scan(path, (pixels,), None, pixels.shape[:2], resolution)
-
-
-def _write_volume(voxels: np.ndarray, like: Any, target: Path, limits: tuple[float, float]) -> None:
-    """Write a volume with the affine, transforms, voxel size and units of ``like``."""
-    if isinstance(like, sitk_files.Geometry):
-        sitk_files.write(voxels, like, target)
-        return
-    import nibabel
-
-    header = like.header.copy()
-    header.set_data_dtype(voxels.dtype)
-    header.set_slope_inter(1, 0)
-    header["cal_min"] = limits[0]
-    header["cal_max"] = limits[1]
-    nibabel.save(type(like)(voxels, None, header), target)

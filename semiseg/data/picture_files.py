@@ -216,12 +216,13 @@ def _tiff(path: Path) -> np.ndarray:
 
 # ------------------------------------------------------------------ masks as pictures
 def mask_path(path: Path) -> Path:
-    """Where a mask is written that should be at ``path``: a PNG in place of a format with losses.
+    """Where a mask is written that should be at ``path``: a PNG in place of a format with losses,
+    and of BMP.
 
     >>> mask_path(Path("masks/p07.JPG")).name, mask_path(Path("masks/p07.nii.gz")).name
     ('p07.png', 'p07.nii.gz')
     """
-    if path.suffix.lower() in LOSSY:
+    if path.suffix.lower() in (*LOSSY, ".bmp"):
         return path.with_suffix(".png")
     return path
 

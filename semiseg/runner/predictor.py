@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from semiseg import config
 from semiseg.config import Trial
-from semiseg.data.dicom_input import SeriesScan, is_series, read_input
-from semiseg.data.frame import Frame
+from semiseg.data.frame import Frame, PoolImage
 from semiseg.data.guard import Guard
-from semiseg.data.images import Scan, read_scan
-from semiseg.data.test_images import image_hashes
 from semiseg.errors import UserError
 from semiseg.evaluate.probabilities import probabilities
 from semiseg.run_folder import RunFolder
@@ -30,18 +26,6 @@ log = logging.getLogger("semiseg")
 
 def _no_run() -> Guard:
     return Guard("a predictor without a run")
-
-
-class Prediction(NamedTuple):
-    """What was written of a file.
-
-    Attributes:
-      mask: ``(H, W)`` or ``(slices, H, W)`` uint8.
-      shares: share of the pixels of each class ``(K,)``.
-    """
-
-    mask: np.ndarray
-    shares: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -60,6 +44,8 @@ class Predictor:
       channels: of an image.
       guard: writes into the ledger of a test set when its images are predicted.
       expected: what training saw, see :mod:`semiseg.data.expected`.
+      mirrors: spatial axes, counted from the last, along which training mirrored images.
+      tta: average the prediction with those of the image mirrored along each of ``mirrors``.
     """
 
     model: Model
@@ -69,9 +55,11 @@ class Predictor:
     channels: int
     guard: Guard = dataclasses.field(default_factory=_no_run)
     expected: dict[str, Any] = dataclasses.field(default_factory=dict)
+    mirrors: tuple[int, ...] = ()
+    tta: bool = False
 
     @classmethod
-    def load(cls, run: str | Path) -> Predictor:
+    def load(cls, run: str | Path, tta: bool = False) -> Predictor:
         """From a run's folder, an exported one, or a weights file of a run.
 
         Raises:
@@ -100,7 +88,14 @@ class Predictor:
         channels = int(header["channels"])
         model = model_for(trial, channels, len(classes))
         params, _ = load_weights(weights, shapes_of(model))
-        return cls(model, frame, params, classes, channels, guard, expected)
+        return cls(
+            model, frame, params, classes, channels, guard, expected, _mirrors(tree, frame), tta
+        )
+
+    @property
+    def plane(self) -> str:
+        """In which training cut its volumes to slices; "" where nobody knows it."""
+        return str(self.expected.get("plane", ""))
 
     # -------------------------------------------------------------- arrays
     def predict(self, image: np.ndarray, spacing: Sequence[float] | None = None) -> np.ndarray:
@@ -119,12 +114,9 @@ class Predictor:
           UserError: another number of channels or axes, an image for a 3D network, or no spacing
             where one is needed.
         """
-        case = self._case(image, spacing)
         space = image.shape[:-1]
-        planes = [
-            self.frame.labels(probability, shape) for probability, shape in self._predicted(case)
-        ]
-        return self._joined(planes).reshape(space)
+        planes = [plane.argmax(-1).astype(np.uint8) for plane in self.planes(image, spacing)]
+        return np.stack(planes).reshape(space)
 
     def probabilities(
         self, image: np.ndarray, spacing: Sequence[float] | None = None
@@ -138,12 +130,28 @@ class Predictor:
           ``(H, W, K)`` or ``(D, H, W, K)`` float32. Their largest is the class of
           :meth:`predict`.
         """
-        case = self._case(image, spacing)
         space = image.shape[:-1]
-        planes = [
-            self.frame.to_scan(probability, shape) for probability, shape in self._predicted(case)
-        ]
-        return self._joined(planes).reshape(*space, -1)
+        return np.stack(list(self.planes(image, spacing))).reshape(*space, -1)
+
+    def planes(
+        self, image: np.ndarray, spacing: Sequence[float] | None = None
+    ) -> Iterator[np.ndarray]:
+        """Class probabilities ``(H, W, K)`` float32 of an image, or of each slice of a volume.
+
+        A 2D network sees a slice when its probabilities are asked for: those of a whole volume are
+        never in memory.
+
+        Args:
+          image, spacing: see :meth:`predict`.
+        """
+        case = self._case(image, spacing)
+        slices = [image]
+        if image.ndim == 4:
+            slices = list(image)
+        for message in self.guard.look(slices, "semiseg.Predictor"):
+            log.warning("%s", message)
+        for probability, shape in self._predicted(case):
+            yield from self.frame.to_planes(probability, shape)
 
     def _case(self, image: np.ndarray, spacing: Sequence[float] | None) -> Case:
         if image.ndim not in (3, 4) or image.shape[-1] != self.channels:
@@ -165,108 +173,50 @@ class Predictor:
     def _predicted(self, scan: Case) -> Iterator[tuple[np.ndarray, tuple[int, ...]]]:
         """The network's probabilities of a picture, of each slice of a volume, or (3D) of the
         whole volume, with its shape.
-
-        Images of a test set that is known here are written into its ledger first.
         """
-        slices = list(scan.image) if scan.image.ndim == 4 else [scan.image]
-        for message in self.guard.look(slices, "semiseg.Predictor"):
-            log.warning("%s", message)
+        axes: list[int] = []
+        if self.tta:
+            axes += [axis - 1 for axis in self.mirrors]  # the last axis is the channel
         cases = self.frame.scans([scan], "prediction")
-        pool = self.frame.each_pool([scan])
+        pool = _with_mirrored(self.frame.each_pool([scan]), axes)
         results = probabilities(self.model, self.frame, self.params, pool)
-        for probability, case in zip(results, cases, strict=True):
-            yield probability, case.image.shape[:-1]
+        for case in cases:
+            yield _mean_over_mirrors(results, axes), case.image.shape[:-1]
 
-    def _joined(self, arrays: Sequence[np.ndarray]) -> np.ndarray:
-        """The slices of a volume put together; of one array itself."""
-        return arrays[0] if len(arrays) == 1 else np.stack(arrays)
 
-    # -------------------------------------------------------------- files
-    def check_files(self, files: Sequence[Path], reason: str) -> list[str]:
-        """Write into the ledgers of the test sets that files are from, before they are predicted.
+def _with_mirrored(pool: Iterable[PoolImage], axes: Sequence[int]) -> Iterator[PoolImage]:
+    """Each image, followed by itself mirrored along each of the axes."""
+    for image in pool:
+        yield image
+        for axis in axes:
+            yield image._replace(levels=np.flip(image.levels, axis))
 
-        Args:
-          files: images or volumes; one that cannot be read is left out.
-          reason: why they are predicted, in words.
 
-        Returns:
-          A message for each test set.
+def _mean_over_mirrors(results: Iterator[np.ndarray], axes: Sequence[int]) -> np.ndarray:
+    """The mean of the next image's probabilities and of those of its mirror images.
 
-        Raises:
-          UserError: a ledger cannot be written.
-        """
-        hashes: list[str] = []
-        for file in files:
-            with contextlib.suppress(Exception):  # predict_file says what is wrong with it
-                for image in self._read(file).slices:
-                    hashes += image_hashes(image)
-        return self.guard.look_at_hashes(hashes, reason)
+    >>> left = np.array([[[0.25, 0.75], [1.0, 0.0]]])
+    >>> _mean_over_mirrors(iter([left, left]), [-2])[..., 1].tolist()
+    [[0.375, 0.375]]
+    """
+    total = next(results)
+    if not axes:
+        return total
+    for axis in axes:
+        total = total + np.flip(next(results), axis)
+    return total / np.float32(1 + len(axes))
 
-    def predict_file(
-        self,
-        source: Path,
-        target: Path,
-        with_probabilities: bool = False,
-        with_nifti: bool = False,
-    ) -> Prediction:
-        """Segment one file into another of the same format and geometry.
 
-        Args:
-          source: an image file, or the folder of one DICOM series.
-          target: the mask's file; a DICOM SEG for a series.
-          with_probabilities: also write the class probabilities beside the mask, see
-            :meth:`semiseg.data.images.Scan.write_probabilities`.
-          with_nifti: also write the mask of a series as NIfTI.
-
-        Raises:
-          UserError: the file cannot be read or does not fit the network, naming it.
-        """
-        try:
-            return self._predict_file(source, target, with_probabilities, with_nifti)
-        except UserError:
-            raise
-        except Exception as error:  # image libraries raise anything on a damaged file
-            reason = (str(error).splitlines() or [""])[0][:120] or type(error).__name__
-            raise UserError(f"{source}: cannot be segmented ({reason})") from error
-
-    def _predict_file(
-        self, source: Path, target: Path, with_probabilities: bool, with_nifti: bool
-    ) -> Prediction:
-        scan = self._read(source, with_nifti)
-        self._check(scan)
-        image = np.asarray(scan.slices) if scan.is_volume else scan.slices[0]
-        spacing = scan.spacing if scan.is_volume else None  # a picture states no millimetres
-        if with_probabilities:
-            whole = self.probabilities(image, spacing)
-            place = scan.probabilities_path(target.parent)
-            if isinstance(scan, SeriesScan):
-                place = scan.probabilities_path(target.parent, target.name)
-            scan.write_probabilities(whole, place, self.classes)
-            mask = whole.argmax(-1).astype(np.uint8)
-        else:
-            mask = self.predict(image, spacing)
-        scan.write_mask(mask, target, len(self.classes))
-        counts = np.bincount(mask.ravel(), minlength=len(self.classes))
-        return Prediction(mask, counts / mask.size)
-
-    def _read(self, source: Path, with_nifti: bool = False) -> Scan | SeriesScan:
-        if is_series(source):
-            return SeriesScan(source, read_input(source), self.classes, with_nifti)
-        channels = "rgb"
-        if self.channels == 1:
-            channels = "grey"
-        return read_scan(source, channels)
-
-    def _check(self, scan: Scan | SeriesScan) -> None:
-        if self.frame.depth and not scan.is_volume:
-            raise UserError(
-                f"{scan.path}: is a 2D picture, and the network takes volumes: save it as NIfTI"
-            )
-        channels = scan.slices[0].shape[-1]
-        if channels != self.channels:
-            raise UserError(
-                f"{scan.path}: has {channels} channels, the network was trained on {self.channels}"
-            )
+def _mirrors(tree: Mapping[str, Any], frame: Frame) -> tuple[int, ...]:
+    """The axes along which a run mirrored its images, by its configuration."""
+    augment = tree.get("augment")
+    geometry: Any = None
+    if isinstance(augment, Mapping):
+        geometry = augment.get("geometry")
+    if not isinstance(geometry, Mapping) or not geometry.get("flip"):
+        return ()
+    axes = geometry.get("flip_axes", ())
+    return tuple(int(axis) for axis in axes if -frame.dims <= int(axis) < 0)
 
 
 def _trial_of(header: dict[str, Any], weights: Path) -> Trial:

@@ -19,7 +19,8 @@ from data_samples import picture, write_png
 from PIL import Image
 
 from semiseg.data import check, importing, readers, store
-from semiseg.data.images import read_pixels, read_scan
+from semiseg.data.images import read_pixels
+from semiseg.data.input_scan import read_scan
 from semiseg.data.orientation import PLANES, Grid, acquisition_plane, orientation_of
 from semiseg.data.picture_files import read_mask_picture, read_picture
 from semiseg.errors import UserError

@@ -240,7 +240,7 @@ def test_slices_of_a_scan_in_hounsfield_units_are_known(tmp_path):
     import nibabel
 
     from semiseg.data.guard import Guard
-    from semiseg.data.images import read_scan
+    from semiseg.data.input_scan import read_scan
 
     rng = np.random.default_rng(0)
     source = tmp_path / "scans"
