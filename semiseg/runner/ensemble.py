@@ -244,7 +244,7 @@ def _mean(arrays: Sequence[np.ndarray]) -> np.ndarray:
     """The mean of arrays; of one itself."""
     if len(arrays) == 1:
         return arrays[0]
-    return np.mean(arrays, 0, dtype=np.float32)
+    return np.asarray(np.mean(arrays, 0, dtype=np.float32))
 
 
 def _words(value: object) -> str:

@@ -32,9 +32,9 @@ from semiseg.runner.score_split import (
     Split,
     means,
     read_test,
-    read_validation,
     score_split,
     table_rows,
+    validation_of,
     with_look_alikes,
     write_examples,
     write_subjects,
@@ -232,23 +232,15 @@ def begin(job: Job, folder: RunFolder | None, progress: bool) -> None:
     if devices.make_room():  # whatever compiled the programs: a sweep, a notebook's loop
         forget_programs()
     trial = job.trial
-    job.validation = _validation(job)
+    job.validation = validation_of(trial.data, trial.root, job.training.frame)
+    if not job.validation.cases:
+        job.notes += ("the data set has no validation split: nothing says how good the network is",)
     beside = folder.path.parent if folder else None
     info = job.training.info
     job.initial = start(trial, job.model, job.pools, job.training, beside, progress=progress)
     job.notes += leaks.notes_of(job.initial.provenance, info)
     if progress:
         say(job.notes)
-
-
-def _validation(job: Job) -> Split:
-    """The validation split; an empty one where all subjects of the set train."""
-    trial = job.trial
-    frame = job.training.frame
-    if job.training.info.number("val"):
-        return read_validation(trial.data, trial.root, frame)
-    job.notes += ("the data set has no validation split: nothing says how good the network is",)
-    return Split("val", (), (), (), frame)
 
 
 @functools.cache  # once, not in every trial of a sweep

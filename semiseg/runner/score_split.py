@@ -79,6 +79,13 @@ def read_validation(name: str, root: str | None, frame: Frame) -> Split:
     return _validation(name, root, frame, store.info(name, root).fingerprint)
 
 
+def validation_of(name: str, root: str | None, frame: Frame) -> Split:
+    """The validation split; an empty one where all subjects of the set train."""
+    if not store.info(name, root).number("val"):
+        return Split("val", (), (), (), frame)
+    return read_validation(name, root, frame)
+
+
 # Stored between the trials of a sweep; the fingerprint is a key, so that a set that was imported
 # again is read again.
 @functools.lru_cache(2)
