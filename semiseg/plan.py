@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from semiseg.data.frame import FIT, NATIVE, STRETCH
 from semiseg.nets.network import block_sizes
 from semiseg.nets.resenc_unet import ResEncUNet
 from semiseg.nets.sizing import LEAST, Encoder, memory, network
@@ -25,7 +26,9 @@ class Plan:
 
     Attributes:
       patch: size of the network's input along each axis, pixels.
-      pool: size that images are scaled to, pixels.
+      pool: median size of the images as a network sees them, pixels.
+      spacing: of their pixels: millimetres, one number an axis, ``fit`` or ``native``.
+      intensity: rule by which numbers become grey values.
       batch: images a step.
       net: the network.
       batch_dice: whether Dice is taken over the batch, because some class is missing in many
@@ -38,6 +41,8 @@ class Plan:
 
     patch: tuple[int, ...]
     pool: tuple[int, ...]
+    spacing: str
+    intensity: str
     batch: int
     net: ResEncUNet
     batch_dice: bool
@@ -51,9 +56,11 @@ class _Facts(NamedTuple):
     """What the plan needs of a fingerprint.
 
     Attributes:
-      size: median size of the images along each axis.
-      spacing: median spacing.
-      unit: of the spacing.
+      size: median size of the images along each axis, in pixels that the network sees.
+      sides: of such a pixel, along each axis.
+      spacing: of them, as the frame has it.
+      spacing_reason: why.
+      unit: of the sides.
       records: images (volumes) of the training split.
       presence: share of the images that each class is in.
       one_way: pairs of classes that lie in one direction in nearly all subjects.
@@ -62,7 +69,9 @@ class _Facts(NamedTuple):
     """
 
     size: list[float]
-    spacing: list[float]
+    sides: list[float]
+    spacing: str
+    spacing_reason: str
     unit: str
     records: int
     presence: Mapping[str, float]
@@ -86,8 +95,9 @@ def plan(
 ) -> Plan:
     """Patch, network and batch for a data set.
 
-    Images keep their median size. The patch is all of it if that fits with two images in a batch,
-    else the depth or the plane, whichever has shrunk less, shrinks until it does. What memory is
+    Images get the spacing that the frame decides for the set. The patch holds the median image
+    if that fits with two images in a batch: as many pixels more as the network's strides need.
+    Else the depth or the plane, whichever has shrunk less, shrinks until it does. What memory is
     left goes to the batch, up to 5 % of the training split's pixels.
 
     Args:
@@ -96,57 +106,59 @@ def plan(
       memory_gb: what a training step may take, GB.
       width: channels of the finest stage; nnU-Net's 32. Less for a CPU.
       encoder: ``residual`` or ``plain``.
-      dims: 3 for the volumes that the set's slices make, 2 for the slices; of no effect on volumes
-        that are stored whole.
+      dims: 2 for pictures and the slices of volumes, 3 for volumes.
 
     Raises:
-      ValueError: no training split, no volumes, or a budget that no patch fits.
+      ValueError: no training split, no volumes, stretched images, or a budget that no patch fits.
 
     Example:
-      >>> train = {"size_median": [60, 64], "spacing_median": [1.0, 1.0]}
-      >>> train["class_presence"] = {"nucleus": 0.99}
+      >>> train = {"spacing_median": [1.0, 1.0], "class_presence": {"nucleus": 0.99}}
+      >>> seen = {"spacing": "fit", "spacing_reason": "", "size_median": [60, 64]}
       >>> fingerprint = {
       ...     "classes": ["background", "nucleus"],
       ...     "channels": 3,
       ...     "counts": {"train": {"images": 400}},
       ...     "splits": {"train": train},
+      ...     "frame": {"2d": seen, "intensity": "zscore", "intensity_reason": ""},
       ... }
       >>> decided = plan(fingerprint, memory_gb=2.0, width=16)
       >>> decided.patch, decided.batch, decided.net.widths
-      ((64, 64), 20, (16, 32, 64, 128, 256))
-      >>> print(decided.reasons[1])
+      ((64, 64), 20, (16, 32, 64, 128))
+      >>> print(decided.reasons[3])
       patch: 64×64, the whole image
     """
     facts = _facts(fingerprint, dims)
-    side = max(map(round, facts.size[-2:]))  # the frame is square: the longer side is not scaled
-    median = [*map(round, facts.size[:-2]), side, side]
-    pool, _ = _fit(median, facts, width, encoder)
-    patch, net = _largest_patch(median, facts, memory_gb, width, encoder)
-    # with coarser stages gone, a size is rounded to a finer multiple
-    pool = tuple(map(max, pool, patch))
+    pool = tuple(max(1, round(pixels)) for pixels in facts.size)
+    if facts.spacing == FIT:
+        pool = _at_least_the_window(pool, facts, width, encoder)
+    patch, net = _largest_patch(pool, facts, memory_gb, width, encoder)
+    frame = fingerprint["frame"]
 
     empty = memory(net, patch, 0, facts.channels, facts.classes)
     image = memory(net, patch, 1, facts.channels, facts.classes) - empty
     room = int((memory_gb - empty) // image)
-    share = int(0.05 * facts.records * math.prod(pool) / math.prod(patch))
+    share = int(0.05 * facts.records * max(1.0, math.prod(pool) / math.prod(patch)))
     batch = max(2, min(room, share, 64))
 
     rare = {name: part for name, part in facts.presence.items() if part < 0.9}
     reasons = (
         _data_reason(facts),
+        _spacing_reason(facts),
+        f"intensity: {frame['intensity']}; {frame['intensity_reason']}",
         _patch_reason(patch, pool),
         _depth_reason(net),
         _batch_reason(batch, room, share, facts),
         _dice_reason(rare),
         _mirrors_reason(facts.one_way),
-        "normalisation: instance norm, since a batch is small; every image is standardised by "
-        "its own mean and deviation",
+        "normalisation: instance norm, since a batch is small",
         "labels: class shares and directions were counted over every annotated training subject; "
         "in a study of fewer labels, give the same network, loss and mirrors to all methods",
     )
     return Plan(
         patch=patch,
         pool=pool,
+        spacing=facts.spacing,
+        intensity=frame["intensity"],
         batch=batch,
         net=net,
         batch_dice=bool(rare),
@@ -162,23 +174,32 @@ def _facts(fingerprint: Mapping[str, Any], dims: int) -> _Facts:
         raise ValueError("plan: the data set has no training split to plan for")
     train = fingerprint["splits"]["train"]
     counts = fingerprint["counts"]["train"]
-    slices = _Facts(
-        size=list(train["size_median"]),
-        spacing=list(train["spacing_median"]),
+    seen = fingerprint["frame"][f"{dims}d"]
+    if seen is None:
+        raise ValueError("plan: the set has 2D images, which make no volumes; plan for 2D")
+    if seen["spacing"] == STRETCH:
+        raise ValueError("plan: stretched images are not planned for; leave --spacing out")
+    records = counts["images"]
+    presence = train.get("class_presence", {})
+    if dims == 3:
+        # how often a class is present is known of slices, not of volumes
+        records = counts["volumes"]
+        presence = {}
+    sides = train["spacing_median"][-dims:]
+    if seen["spacing"] not in (FIT, NATIVE):
+        sides = [float(side) for side in seen["spacing"].split()]
+    return _Facts(
+        size=seen["size_median"],
+        sides=sides,
+        spacing=seen["spacing"],
+        spacing_reason=seen["spacing_reason"],
         unit=fingerprint.get("unit", "voxel"),
-        records=counts["images"],
-        presence=train.get("class_presence", {}),
+        records=records,
+        presence=presence,
         one_way=train.get("one_way", {}),
         channels=fingerprint["channels"],
         classes=len(fingerprint["classes"]),
     )
-    if dims == 2 or len(slices.size) == 3:
-        return slices
-    depth = train.get("slices_median")
-    if not depth:
-        raise ValueError("plan: the set has 2D images, which make no volumes; plan for 2D")
-    # how often a class is present is known of slices, not of volumes
-    return slices._replace(size=[depth, *slices.size], records=counts["volumes"], presence={})
 
 
 def _fit(
@@ -187,12 +208,29 @@ def _fit(
     width: int,
     encoder: Encoder,
 ) -> tuple[tuple[int, ...], ResEncUNet]:
-    """The network for a size, and the size rounded to what the network takes."""
-    net = network(size, facts.spacing, width=width, encoder=encoder)
+    """The network for a size, and the size with what the network's strides lack (nnU-Net)."""
+    net = network(size, facts.sides, width=width, encoder=encoder)
     fitting = []
     for pixels, block in zip(size, block_sizes(net), strict=True):
-        fitting.append(max(block, block * round(pixels / block)))
+        fitting.append(block * math.ceil(pixels / block))
     return tuple(fitting), net
+
+
+def _at_least_the_window(
+    size: tuple[int, ...],
+    facts: _Facts,
+    width: int,
+    encoder: Encoder,
+) -> tuple[int, ...]:
+    """A size scaled up until its longest side is that of the window's rows: no trial has a zoom
+    below 1.
+    """
+    patch, _ = _fit(size, facts, width, encoder)
+    while max(size[-2:]) < patch[-2]:
+        scale = patch[-2] / max(size[-2:])
+        size = (*size[:-2], *(round(pixels * scale) for pixels in size[-2:]))
+        patch, _ = _fit(size, facts, width, encoder)
+    return size
 
 
 def _largest_patch(
@@ -234,15 +272,22 @@ def _times(numbers: Sequence[float], sign: str = "×") -> str:
 
 def _data_reason(facts: _Facts) -> str:
     return (
-        f"{facts.noun}: {_times(facts.size)} in the median, spacing "
-        f"{_times(facts.spacing, ' × ')} {facts.unit}, {facts.records} of them"
+        f"{facts.noun}: {_times(facts.size)} pixels in the median as the network sees them, "
+        f"{facts.records} of them"
     )
 
 
+def _spacing_reason(facts: _Facts) -> str:
+    unit = ""
+    if facts.spacing not in (FIT, NATIVE):
+        unit = f" {facts.unit}"
+    return f"spacing: {facts.spacing.replace(' ', ' × ')}{unit}; {facts.spacing_reason}"
+
+
 def _patch_reason(patch: tuple[int, ...], pool: tuple[int, ...]) -> str:
-    if patch == pool:
+    if all(window >= pixels for window, pixels in zip(patch, pool, strict=True)):
         return f"patch: {_times(patch)}, the whole image"
-    return f"patch: {_times(patch)}, of images scaled to {_times(pool)}: what fits"
+    return f"patch: {_times(patch)} of {_times(pool)}: what fits the memory"
 
 
 def _depth_reason(net: ResEncUNet) -> str:
@@ -290,19 +335,19 @@ def trial(decided: Plan, name: str) -> dict[str, Any]:
     """The fields of a :class:`semiseg.config.Trial` that carry out a plan for a data set.
 
     >>> net = ResEncUNet((8, 16), (1, 1))
-    >>> decided = Plan((64, 64), (128, 128), 8, net, True, True, 0.5, ())
+    >>> decided = Plan((64, 96), (100, 128), "fit", "zscore", 8, net, True, True, 0.5, ())
     >>> fields = trial(decided, "nuclei")
-    >>> fields["image_size"], fields["zoom"], fields["net"]["widths"]
-    (64, 2.0, [8, 16])
+    >>> fields["image_size"], fields["width"], fields["zoom"], fields["net"]["widths"]
+    (64, 96, 2.0, [8, 16])
     """
-    fields: dict[str, Any] = {
-        "data": name,
-        "image_size": decided.patch[-1],
-        "zoom": round(decided.pool[-1] / decided.patch[-1], 4),
-    }
+    fields: dict[str, Any] = {"data": name, "spacing": decided.spacing}
+    if decided.spacing == FIT:
+        fields["zoom"] = max(1.0, round(max(decided.pool[-2:]) / decided.patch[-2], 4))
+    fields["intensity"] = decided.intensity
+    fields["image_size"] = decided.patch[-2]
+    fields["width"] = decided.patch[-1]
     if len(decided.patch) == 3:
         fields["depth"] = decided.patch[0]
-        fields["depth_zoom"] = round(decided.pool[0] / decided.patch[0], 4)
     fields["batch"] = decided.batch
     fields["method"] = {"criterion": {"dice": {"batch": decided.batch_dice}}}
     if not decided.mirrors:
@@ -320,7 +365,8 @@ def to_yaml(decided: Plan, name: str) -> str:
     """:func:`trial` as YAML, each decision a comment.
 
     >>> net = ResEncUNet((8, 16), (1, 1))
-    >>> decided = Plan((64, 64), (64, 64), 8, net, True, True, 0.5, ("Dice of each image",))
+    >>> reasons = ("Dice of each image",)
+    >>> decided = Plan((64, 64), (64, 64), "1 1", "ct", 8, net, True, True, 0.5, reasons)
     >>> print(to_yaml(decided, "nuclei").splitlines()[1])
     # Dice of each image
     """

@@ -320,4 +320,4 @@ def test_a_plan_for_volumes_fits_a_trial(scans, tmp_path, capsys):
     model = model_of(trial, training.info)
     assert trial.net.dims == 3
     assert made.image.shape.tolist() == [[5, 15, 11]] * 4
-    assert model.sample.shape[1:] == (5, 14, 14, 1)
+    assert model.sample.shape[1:] == (5, 16, 12, 1)

@@ -104,8 +104,8 @@ class Check:
 
 @dataclasses.dataclass(frozen=True)
 class Describe:
-    """Counts, sizes, intensities and class frequencies of a data set, and the network that fits
-    them.
+    """Counts, sizes, intensities and class frequencies of a data set, what a network sees of it,
+    and the network that fits.
     """
 
     name: tyro.conf.Positional[str]
@@ -124,6 +124,18 @@ class Describe:
     """… and this encoder …"""
     dims: Literal[2, 3] = 2
     """… for slices, or for the volumes they make."""
+    spacing: str = "auto"
+    """As `train --spacing`: what the network sees as one pixel."""
+    intensity: str = "auto"
+    """As `train --intensity`: which numbers become black and white."""
+    preview: Path | None = None
+    """Also draw what a network sees of the smallest, the middle and the largest training scan, to
+    this PNG …
+    """
+    image_size: int | None = None
+    """… through windows of this size, pixels; default: the plan's with --plan, else train's …"""
+    depth: int | None = None
+    """… and, with --dims 3, of so many slices."""
     json: Path | None = None
     """Also write it to this file."""
 
@@ -245,28 +257,52 @@ def run_check(args: Check) -> int:
 def run_describe(args: Describe) -> int:
     from semiseg.data import describe
 
-    facts = describe.describe(args.name, args.root)
+    facts = describe.describe(args.name, args.root, spacing=args.spacing, intensity=args.intensity)
     print(describe.table(facts))
     _write_json(args.json, facts)
+    planned = None
     if args.plan:
-        text = _plan(args, facts)
+        planned, text = _plan(args, facts)
         _write(args.plan, text, "--plan")
         comments = [line[2:] for line in text.splitlines() if line.startswith("# ")]
         print("\n" + "\n".join(comments))
+    if args.preview:
+        _preview(args, args.preview, planned)
+        print(f"\npreview: {args.preview}")
     return 0
 
 
-def _plan(args: Describe, facts: dict[str, Any]) -> str:
-    """The YAML of a network that fits the set."""
+def _plan(args: Describe, facts: dict[str, Any]) -> tuple[dict[str, Any], str]:
+    """The fields of a trial with a network that fits the set, and its YAML with the reasons."""
     from semiseg import plan
 
     try:
         planned = plan.plan(
             facts, args.memory, width=args.width, encoder=args.encoder, dims=args.dims
         )
-        return plan.to_yaml(planned, args.name)
+        return plan.trial(planned, args.name), plan.to_yaml(planned, args.name)
     except ValueError as error:
         raise UserError(str(error)) from None
+
+
+def _preview(args: Describe, file: Path, planned: dict[str, Any] | None) -> None:
+    """Draw the scans through the frame of the flags, else of the plan, else of ``train``."""
+    from semiseg import config
+    from semiseg.data.preview import preview
+
+    info = store.info(args.name, args.root)
+    if not info.number("train"):
+        raise UserError(f"data set {args.name!r} has no training split to draw")
+    trial = config.Trial(spacing=args.spacing, intensity=args.intensity)
+    if planned is not None:
+        trial = config.override(trial, planned, "--plan")
+    depth = 0
+    if args.dims == 3:
+        depth = args.depth or trial.depth
+    frame = dataclasses.replace(trial.frame, depth=depth)
+    if args.image_size is not None:
+        frame = dataclasses.replace(frame, image_size=args.image_size, width=0)
+    preview(info, store.read_split(args.name, "train", args.root), frame, file)
 
 
 RUN: dict[str, tuple[type, Callable[[Any], int]]] = {

@@ -17,6 +17,7 @@ import numpy as np
 from semiseg.data import store
 from semiseg.data.data_card import FILE
 from semiseg.data.frame import planes
+from semiseg.data.frame_facts import frame_facts, frame_lines
 from semiseg.data.info import StoreInfo
 from semiseg.data.pixel_counts import PixelCounts
 from semiseg.types import IGNORE, Case
@@ -24,14 +25,30 @@ from semiseg.types import IGNORE, Case
 PERCENTILES = (0, 1, 50, 99, 100)
 
 
-def describe(name: str, root: str | Path | None = None) -> dict[str, Any]:
-    """What a set holds, as JSON types.
+def describe(
+    name: str,
+    root: str | Path | None = None,
+    *,
+    spacing: str = "auto",
+    intensity: str = "auto",
+) -> dict[str, Any]:
+    """What a set holds, as JSON types, and what a network sees of it.
 
     Counts, sizes, intensities, class frequencies (of pixels, and of images that show a class), how
-    classes lie to each other, spacings and groups.
+    classes lie to each other, spacings and groups. Under ``frame`` stands what
+    :func:`semiseg.data.frame_facts.frame_facts` decides by the training split (None without one),
+    given the ``spacing`` and the ``intensity`` of a trial.
     """
     info = store.info(name, root)
     card = info.folder / FILE
+    scans = {
+        split: store.read_split(info.name, split, root)
+        for split in ("train", "val")
+        if info.number(split)
+    }
+    frame = None
+    if "train" in scans:
+        frame = frame_facts(scans["train"], info.unit, spacing, intensity)
     return {
         "name": info.name,
         "classes": list(info.classes),
@@ -44,19 +61,16 @@ def describe(name: str, root: str | Path | None = None) -> dict[str, Any]:
         "format": info.format,
         "card": str(card) if card.exists() else None,
         "counts": info.counts,
-        "splits": {
-            split: _describe_split(info, store.read_split(info.name, split, root))
-            for split in ("train", "val")
-            if info.number(split)
-        },
+        "splits": {split: _describe_split(info, cases) for split, cases in scans.items()},
+        "frame": frame,
     }
 
 
-def _describe_split(info: StoreInfo, cases: Sequence[Case]) -> dict[str, Any]:
+def _describe_split(info: StoreInfo, scans: Sequence[Case]) -> dict[str, Any]:
     counts = PixelCounts()
-    for case in cases:
-        counts.add(case)
-    cases = [plane for case in cases for plane in planes(case)]
+    for scan in scans:
+        counts.add(scan)
+    cases = [plane for scan in scans for plane in planes(scan)]
     frequency = counts.frequency(len(info.classes)).tolist()
     presence = counts.presence(len(info.classes)).tolist()
     thin = np.concatenate([case.image[::4, ::4].ravel() for case in cases])
@@ -68,6 +82,7 @@ def _describe_split(info: StoreInfo, cases: Sequence[Case]) -> dict[str, Any]:
         "size_median": np.median(sizes, 0).tolist(),
         "size_max": sizes.max(0).tolist(),
         "slices_median": _median_slices(cases),
+        **_scan_facts(scans),
         "intensity_percentiles": {str(q): float(np.percentile(thin, q)) for q in PERCENTILES},
         "class_frequency": dict(zip(info.classes, frequency, strict=True)),
         "class_presence": dict(zip(info.classes, presence, strict=True)),
@@ -75,6 +90,23 @@ def _describe_split(info: StoreInfo, cases: Sequence[Case]) -> dict[str, Any]:
         "ignored": counts.ignored,
         "spacing_median": np.median(spacings, 0).tolist(),
         "groups": dict(sorted(groups.items())),
+    }
+
+
+def _scan_facts(scans: Sequence[Case]) -> dict[str, Any]:
+    """Sizes of whole scans in pixels, and their extent in the set's unit; how files lie and hold
+    them.
+    """
+    sizes = np.array([scan.image.shape[:-1] for scan in scans])
+    extents = sizes * np.array([scan.spacing for scan in scans])
+    orientations = Counter(scan.orientation for scan in scans if scan.orientation)
+    return {
+        "scan_size_min": sizes.min(0).tolist(),
+        "scan_size_median": np.median(sizes, 0).tolist(),
+        "scan_size_max": sizes.max(0).tolist(),
+        "extent_median": np.median(extents, 0).tolist(),
+        "orientations": dict(orientations.most_common()),
+        "dtypes": dict(Counter(str(scan.image.dtype) for scan in scans).most_common()),
     }
 
 
@@ -159,6 +191,8 @@ def table(facts: dict[str, Any]) -> str:
         )
     for split, described in facts["splits"].items():
         lines += ["", *_split_lines(split, described, facts["unit"])]
+    if facts["frame"]:
+        lines += ["", *frame_lines(facts["frame"], facts["unit"])]
     if facts["card"]:
         lines += ["", f"card: {facts['card']}"]
     return "\n".join(lines)
@@ -174,8 +208,13 @@ def _split_lines(split: str, described: dict[str, Any], unit: str) -> list[str]:
     percentiles = [f"p{q} {value:.4g}" for q, value in described["intensity_percentiles"].items()]
     pixels = [f"{name} {share:.2%}" for name, share in described["class_frequency"].items()]
     images = [f"{name} {share:.0%}" for name, share in described["class_presence"].items()]
+    files = _files(described)
+    if unit == "mm":
+        extent = " × ".join(f"{side:.4g}" for side in described["extent_median"])
+        files += f"; {extent} mm in the median"
     lines = [
         f"{split}: size {size}, spacing {spacing} {unit}",
+        f"  files      {files}",
         "  intensity  " + "  ".join(percentiles),
         "  pixels     " + "  ".join(pixels),
         "  images     " + "  ".join(images),
@@ -191,3 +230,18 @@ def _split_lines(split: str, described: dict[str, Any], unit: str) -> list[str]:
     if groups:
         lines.append(f"  groups     {len(groups)}, of 1 to {max(groups.values())} images")
     return lines
+
+
+def _files(described: dict[str, Any]) -> str:
+    """How the files of a split hold their numbers, and which way they lie.
+
+    >>> _files({"dtypes": {"uint8": 3, "float32": 1}, "orientations": {"LAS": 4}})
+    'uint8 (3), float32 (1); LAS (4)'
+    """
+    counts = [described["dtypes"]]
+    if described["orientations"]:
+        counts.append(described["orientations"])
+    words = []
+    for count in counts:
+        words.append(", ".join(f"{name} ({number})" for name, number in count.items()))
+    return "; ".join(words)

@@ -15,19 +15,29 @@ from semiseg.nets.sizing import activations, memory, network, parameters, topolo
 from semiseg.plan import plan, to_yaml
 
 
-def fingerprint(size=(216, 256), spacing=(1.5, 1.5), records=1300, presence=(1.0, 0.6, 0.95)):
+def fingerprint(
+    size=(216, 256),
+    spacing="1.5 1.5",
+    records=1300,
+    presence=(1.0, 0.6, 0.95),
+    volume=None,
+):
+    """Of slices of a ``size``, which are volumes where ``volume`` states size and spacing."""
     classes = ["back", "a", "b"]
-    train = {
-        "size_median": list(size),
-        "spacing_median": list(spacing),
-        "class_presence": dict(zip(classes, presence, strict=True)),
-    }
+    geometry = {"spacing_reason": "", "spacing": spacing, "size_median": list(size)}
+    volumes = None
+    if volume:
+        volumes = {"spacing_reason": "", "size_median": volume[0], "spacing": volume[1]}
+    train = {"class_presence": dict(zip(classes, presence, strict=True))}
+    train["spacing_median"] = [1.0, 1.0]
+    frame = {"2d": geometry, "3d": volumes, "intensity": "ct", "intensity_reason": "air"}
     return {
         "classes": classes,
         "channels": 1,
         "unit": "mm",
-        "counts": {"train": {"images": records}},
+        "counts": {"train": {"images": records, "volumes": 60}},
         "splits": {"train": train},
+        "frame": frame,
     }
 
 
@@ -89,12 +99,12 @@ def test_memory_is_what_xla_reports():
 def test_the_whole_image_is_taken_if_it_fits_and_a_window_if_not():
     """Catches a patch above the budget, and memory left unused while the patch is cut."""
     rich = plan(fingerprint(), 40.0)
-    poor = plan(fingerprint(), 0.75, width=16)
-    assert rich.patch == rich.pool == (256, 256)
+    poor = plan(fingerprint(), 0.65, width=16)
+    assert rich.patch == (224, 256)
     assert rich.memory <= 40
-    assert poor.patch[0] < 256
-    assert poor.pool == (256, 256)
-    assert poor.memory <= 0.75
+    assert poor.patch[0] < 216
+    assert poor.pool == rich.pool == (216, 256)
+    assert poor.memory <= 0.65
     assert poor.batch >= 2
     assert (
         memory(
@@ -104,7 +114,7 @@ def test_the_whole_image_is_taken_if_it_fits_and_a_window_if_not():
             1,
             3,
         )
-        > 0.75
+        > 0.65
     )
     assert all(n % b == 0 for n, b in zip(poor.patch, (poor.net.block,) * 2, strict=True))
     assert plan(fingerprint(records=40), 40.0).batch == 2  # 5 % of 40 images
@@ -140,27 +150,25 @@ def test_images_are_not_mirrored_where_classes_lie_one_way(tmp_path):
 def test_volumes_with_thick_slices():
     """Catches a patch that is no multiple of the network's strides."""
     made = plan(
-        fingerprint((20, 200, 180), (5.0, 1.0, 1.0)),
+        fingerprint(volume=((20, 200, 180), "5 1 1")),
         4.0,
         width=16,
+        dims=3,
     )
     assert made.net.dims == 3
     assert made.net.flat >= 2
     assert made.memory <= 4
     assert all(n % b == 0 for n, b in zip(made.patch, made.net.block, strict=True))
-    assert made.patch[1] == made.patch[2]
-    assert all(p >= n for p, n in zip(made.pool, made.patch, strict=True))
+    assert made.patch[1] > made.patch[2]
+    assert made.spacing == "5 1 1"
 
 
 @pytest.mark.parametrize(("slices", "gb"), [(20, 1.0), (18, 0.4), (5, 0.2)])
 def test_slices_are_planned_as_volumes(slices, gb, tmp_path):
-    """Catches a plan in 3D that training refuses (a window that does not divide, a zoom below 1), a
-    pool of another size than was planned for, slices counted as volumes, and a depth that shrinks
-    to nothing.
+    """Catches a plan in 3D that training refuses (a window that does not divide), a window that is
+    not the planned one, slices counted as volumes, and a depth that shrinks to nothing.
     """
-    seen = fingerprint((150, 180), (5.0, 1.0, 1.0))
-    seen["splits"]["train"]["slices_median"] = slices
-    seen["counts"]["train"]["volumes"] = 60
+    seen = fingerprint(volume=((slices, 150, 180), "5 1 1"))
     made = plan(seen, gb, width=8, dims=3)
     (tmp_path / "plan.yaml").write_text(to_yaml(made, "discs"))
     loaded = config.load(tmp_path / "plan.yaml")
@@ -181,6 +189,32 @@ def test_slices_are_planned_as_volumes(slices, gb, tmp_path):
         plan(fingerprint(), gb, dims=3)
 
 
+@pytest.mark.parametrize(
+    ("size", "window", "pool"),
+    [
+        ((200, 100), (208, 112), (208, 104)),  # scaled up a little: a zoom is at least 1
+        ((100, 200), (112, 208), (100, 200)),
+        ((128, 128), (128, 128), (128, 128)),
+    ],
+)
+def test_pictures_keep_their_aspect(size, window, pool, tmp_path):
+    """Catches a square window for pictures that are none, a zoom that training refuses, and a
+    scaling other than planned.
+    """
+    made = plan(fingerprint(size, "fit"), 40.0, width=8)
+    assert (made.patch, made.pool) == (window, pool)
+    (tmp_path / "plan.yaml").write_text(to_yaml(made, "discs"))
+    frame = config.load(tmp_path / "plan.yaml").frame
+    assert frame.window == window
+    assert frame.shape_of(size, (1.0, 1.0)) == pool
+
+
+def test_stretched_images_are_not_planned_for():
+    """Catches a plan of a geometry that the set has not."""
+    with pytest.raises(ValueError, match="--spacing"):
+        plan(fingerprint(spacing="stretch"))
+
+
 def test_a_budget_too_small_is_refused():
     """Catches a loop without an end."""
     with pytest.raises(ValueError, match="--memory"):
@@ -194,9 +228,9 @@ def test_the_file_is_a_trial(root, tmp_path, capsys):
     (tmp_path / "plan.yaml").write_text(to_yaml(made, "discs"))
     loaded = config.load(tmp_path / "plan.yaml")
     assert loaded.net == made.net
-    assert loaded.image_size == made.patch[0]
+    assert loaded.frame.window == made.patch
     assert loaded.batch == made.batch
-    assert loaded.frame.pool_size == made.pool[0]
+    assert (loaded.spacing, loaded.intensity) == ("1.5 1.5", "ct")
     assert loaded.method.criterion.dice.batch
     assert (
         main(
