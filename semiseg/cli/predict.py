@@ -236,10 +236,8 @@ def _statistics(target: Path, wanted: bool) -> Iterator[TextIO | None]:
 def _write_overlay(path: Path, prediction: Prediction, ensemble: Ensemble) -> None:
     from PIL import Image
 
-    from semiseg.data import grey_values
     from semiseg.report.predicted import predicted_slices
 
-    image = prediction.image
-    limits = ensemble.predictors[0].frame.limits(image)
-    picture = predicted_slices(grey_values.grey(image, limits), prediction.mask)
+    limits = ensemble.predictors[0].frame.limits(prediction.image)
+    picture = predicted_slices(prediction.image, prediction.mask, limits)
     Image.fromarray(picture).save(path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from semiseg.data.grey_values import Limits, grey
 from semiseg.report.pictures import overlay
 
 SLICES = 4
@@ -12,25 +13,26 @@ APART = 12
 """Of so many slices of a volume, two of a picture are at least one apart."""
 
 
-def predicted_slices(grey: np.ndarray, mask: np.ndarray) -> np.ndarray:
+def predicted_slices(image: np.ndarray, mask: np.ndarray, limits: Limits) -> np.ndarray:
     """The fullest slices of a scan side by side, classes outlined in the colours of the report.
 
     Args:
-      grey: ``(H, W, C)`` or ``(D, H, W, C)`` between 0 and 1; three channels are colours, of
-        others the first is shown.
+      image: ``(H, W, C)`` or ``(D, H, W, C)``; three channels are colours, of others the first is
+        shown.
       mask: ``(H, W)`` or ``(D, H, W)`` classes.
+      limits: the numbers that are black and white.
 
     Returns:
       ``(H', W', 3)`` uint8.
     """
     if mask.ndim == 2:
-        grey = grey[None]
+        image = image[None]
         mask = mask[None]
-    if grey.shape[-1] != 3:
-        grey = grey[..., 0]
     pictures: list[np.ndarray] = []
     for place in fullest(mask):
-        levels = np.clip(grey[place] * 255, 0, 255).round().astype(np.uint8)
+        levels = (grey(image[place], limits) * 255).round().astype(np.uint8)
+        if levels.shape[-1] != 3:
+            levels = levels[..., 0]
         pictures.append(overlay(levels, mask[place], mask[place]))
     return np.concatenate(pictures, axis=1)
 
