@@ -78,7 +78,10 @@ def test_mirror_is_along_one_of_the_axes():
         dataclasses.replace(STILL, flip=0.5, flip_axes=(-1,)),
         FOUR,
     )
-    assert {v.tobytes() for v in views} == {FOUR.tobytes(), FOUR[:, ::-1].tobytes()}
+    assert {v.tobytes() for v in views} == {
+        FOUR.tobytes(),
+        FOUR[:, ::-1].tobytes(),
+    }
     assert 16 < sum(v[0, 0] == 3 for v in views) < 48
 
 
@@ -215,7 +218,10 @@ def test_shear_slides_rows():
             (5, 5),
         )
     )
-    np.testing.assert_array_equal(c[0], draw(STILL, 0, (9, 9), (5, 5))[0])
+    np.testing.assert_array_equal(
+        c[0],
+        draw(STILL, 0, (9, 9), (5, 5))[0],
+    )
     assert 0 < abs(c[1, 3, 2] - 4) <= 0.5
     assert abs(c[1, 3, 2] - 4) == pytest.approx(abs(c[1, 1, 2] - 4))
 

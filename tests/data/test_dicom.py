@@ -35,7 +35,12 @@ def test_slices_are_sorted_by_position_and_rescaled(tmp_path):
     assert scan.turn.code == "LPS"
     place = scan.affine @ (1, 2, 3, 1)
     x, y, z = samples.ORIGIN
-    expected = (-(x + 3 * 0.8), -(y + 2 * 0.5), z + samples.GAP, 1)
+    expected = (
+        -(x + 3 * 0.8),
+        -(y + 2 * 0.5),
+        z + samples.GAP,
+        1,
+    )
     np.testing.assert_allclose(place, expected)
 
 
@@ -53,7 +58,10 @@ def test_every_voxel_keeps_its_place_in_the_patient(tmp_path, directions, plane)
     place = place + cosines[:3] * column * samples.SPACING[1]
     place = place + cosines[3:] * row * samples.SPACING[0]
     d, h, w = np.argwhere(scan.image[..., 0] == voxels[z, row, column] - 1024)[0]
-    np.testing.assert_allclose((scan.affine @ (d, h, w, 1))[:3], place * (-1, -1, 1))
+    np.testing.assert_allclose(
+        (scan.affine @ (d, h, w, 1))[:3],
+        place * (-1, -1, 1),
+    )
     assert orientation_of(scan.affine, plane).axes == (0, 1, 2)
 
 
@@ -87,7 +95,10 @@ def test_a_slope_that_is_no_whole_number_gives_floats(tmp_path):
         header.RescaleIntercept = 0
     scan = only_scan(write_images(headers, tmp_path / "pet"))
     assert scan.image.dtype == np.float32
-    np.testing.assert_allclose(scan.image[..., 0], voxels * slopes[:, None, None])
+    np.testing.assert_allclose(
+        scan.image[..., 0],
+        voxels * slopes[:, None, None],
+    )
 
 
 def test_values_beyond_16_bits_and_bits_above_those_in_use(tmp_path):

@@ -176,7 +176,10 @@ def test_pictures_keep_their_values(kind, root, tmp_path):
         }
         for ending, pixels in images[kind].items():
             image = np.ascontiguousarray(pixels)
-            write_png(folder / "images" / f"p{i}{ending}.png", image)
+            write_png(
+                folder / "images" / f"p{i}{ending}.png",
+                image,
+            )
     bring("folder", folder, "own", root)
     export("own", tmp_path / "out", root, with_test=False)
     bring("nnunet", tmp_path / "out", "back", root)
@@ -244,7 +247,10 @@ def test_a_set_without_annotation_is_not_exported(root, tmp_path):
     """Catches an imagesTr without a label, on which nnU-Net stops."""
     for i in range(3):
         image, _ = picture(i)
-        write_png(tmp_path / "bare" / "images" / f"p{i}.png", image)
+        write_png(
+            tmp_path / "bare" / "images" / f"p{i}.png",
+            image,
+        )
     bring("folder", tmp_path / "bare", "own", root, splits="train", classes="background,cell")
     with pytest.raises(UserError, match="no annotated training subject"):
         export("own", tmp_path / "out", root)

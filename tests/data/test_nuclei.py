@@ -140,7 +140,10 @@ def competition(tmp_path):
             image.astype(np.uint8),
         )
         for k in range(2):
-            write_png(folder / ident / "masks" / f"{ident}{k}.png", masks[k])
+            write_png(
+                folder / ident / "masks" / f"{ident}{k}.png",
+                masks[k],
+            )
     return folder
 
 

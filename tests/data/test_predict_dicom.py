@@ -31,7 +31,10 @@ def test_a_series_becomes_a_segmentation_of_its_own(run, tmp_path, capsys):
     headers = images(stored(rows=40, columns=36), samples.CORONAL)
     write_images(headers, tmp_path / "in" / "p1" / "ct")
     write_ct(tmp_path / "in" / "p2", (4, 40, 36), seed=1)
-    write(samples.structures({"GTV": []}), tmp_path / "in" / "p1" / "rs.dcm")
+    write(
+        samples.structures({"GTV": []}),
+        tmp_path / "in" / "p1" / "rs.dcm",
+    )
     out = tmp_path / "out"
     assert predict(run, tmp_path / "in", out, "--nifti", "--probabilities") == 0
     names = {path.name for path in out.iterdir()}
@@ -73,7 +76,10 @@ def test_what_an_import_refuses_a_prediction_refuses(run, tmp_path, capsys):
 
 
 def test_one_enhanced_file_is_an_input(run, tmp_path):
-    write(samples.multi_frame(stored(rows=40, columns=36)), tmp_path / "mf.dcm")
+    write(
+        samples.multi_frame(stored(rows=40, columns=36)),
+        tmp_path / "mf.dcm",
+    )
     assert predict(run, tmp_path / "mf.dcm", tmp_path / "out") == 0
     assert highdicom.seg.segread(tmp_path / "out" / "mf.dcm").NumberOfFrames >= 1
 

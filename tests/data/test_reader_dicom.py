@@ -33,11 +33,17 @@ from semiseg.errors import UserError  # noqa: E402
 def studies(tmp_path):
     """Four patients in folders; the fourth is not annotated."""
     root = tmp_path / "studies"
-    regions = {"GTV-1": [box(1, 1, 4, 5, 1)], "Lung": [box(8, 8, 12, 12, 1)]}
+    regions = {
+        "GTV-1": [box(1, 1, 4, 5, 1)],
+        "Lung": [box(8, 8, 12, 12, 1)],
+    }
     for i in range(4):
         folder = root / f"case{i}"
         patient = f"ID-{i}"
-        write_images(images(stored(rows=20, columns=24, seed=i), patient=patient), folder / "ct")
+        write_images(
+            images(stored(rows=20, columns=24, seed=i), patient=patient),
+            folder / "ct",
+        )
         if i < 3:
             write(structures(regions, patient), folder / "rs.dcm")
     return root
@@ -72,7 +78,10 @@ def test_patients_in_one_folder_are_numbered(tmp_path):
         headers = images(stored(seed=i), patient=f"ID-{i}")
         for k, header in enumerate(headers):
             write(header, tmp_path / f"{i}_{k}.dcm")
-        write(structures({"GTV": [box(1, 1, 3, 3, 1)]}, f"ID-{i}"), tmp_path / f"rs{i}.dcm")
+        write(
+            structures({"GTV": [box(1, 1, 3, 3, 1)]}, f"ID-{i}"),
+            tmp_path / f"rs{i}.dcm",
+        )
     source = read_set(tmp_path)
     subjects = {ref.subject for ref in refs_of(source)}
     assert subjects == {"patient_001", "patient_002", "patient_003"}
@@ -122,7 +131,10 @@ def test_one_patient_id_for_all_is_a_problem_with_a_remedy(studies):
 
 def test_structures_that_overlap_are_refused_or_the_later_one_wins(tmp_path):
     """Catches a class that silently covers another one."""
-    regions = {"GTV": [box(3, 3, 4, 4, 1)], "PTV": [box(1, 1, 6, 6, 1)]}
+    regions = {
+        "GTV": [box(3, 3, 4, 4, 1)],
+        "PTV": [box(1, 1, 6, 6, 1)],
+    }
     for i in range(3):
         write_study(tmp_path / f"p{i}", regions, patient=f"ID-{i}")
     source = read_set(tmp_path)

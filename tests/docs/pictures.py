@@ -23,9 +23,17 @@ def make_pictures(folder: Path) -> None:
         (folder / name).mkdir(parents=True)
     for i in range(30):
         image, label = _disc(rng)
-        io.imsave(folder / "mine/images" / f"p{i:02}.png", image, check_contrast=False)
+        io.imsave(
+            folder / "mine/images" / f"p{i:02}.png",
+            image,
+            check_contrast=False,
+        )
         if i < 24:
-            io.imsave(folder / "mine/labels" / f"p{i:02}.png", label, check_contrast=False)
+            io.imsave(
+                folder / "mine/labels" / f"p{i:02}.png",
+                label,
+                check_contrast=False,
+            )
     for i in range(3):
         image, _ = _disc(rng)
         io.imsave(folder / "new" / f"scan{i}.png", image, check_contrast=False)
@@ -35,7 +43,11 @@ def _disc(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     rows, cols = np.mgrid[:40, :40]
     centre = rng.integers(12, 28, 2)
     disc = (rows - centre[0]) ** 2 + (cols - centre[1]) ** 2 < rng.integers(30, 90)
-    image = np.clip(60 + 110 * disc + rng.normal(0, 12, disc.shape), 0, 255)
+    image = np.clip(
+        60 + 110 * disc + rng.normal(0, 12, disc.shape),
+        0,
+        255,
+    )
     return image.astype(np.uint8), disc.astype(np.uint8)
 
 
@@ -87,7 +99,11 @@ def make_volumes(folder: Path) -> None:
         image, label = _disc(rng)
         affine = np.diag([1.5, 1.5, 5.0, 1.0])
         for name, plane in (("images", image), ("labels", label)):
-            volume = np.repeat(plane[8:32, 8:32, None], 8, axis=2)
+            volume = np.repeat(
+                plane[8:32, 8:32, None],
+                8,
+                axis=2,
+            )
             file = folder / "hearts" / name / f"h{i:02}.nii.gz"
             nibabel.save(nibabel.Nifti1Image(volume, affine), file)
 
@@ -105,6 +121,14 @@ def make_studies(folder: Path) -> None:
     for i in range(6):
         patient = folder / "studies" / f"pat_{i + 1}"
         voxels = samples.stored(rows=20, columns=24, seed=i)
-        samples.write_images(samples.images(voxels, patient=f"ID-{i}"), patient / "ct")
-        region = {"GTV-1": [samples.box(4, 5, 14, 12, 1), samples.box(5, 5, 12, 12, 2)]}
+        samples.write_images(
+            samples.images(voxels, patient=f"ID-{i}"),
+            patient / "ct",
+        )
+        region = {
+            "GTV-1": [
+                samples.box(4, 5, 14, 12, 1),
+                samples.box(5, 5, 12, 12, 2),
+            ]
+        }
         samples.write(samples.structures(region, f"ID-{i}"), patient / "rs.dcm")

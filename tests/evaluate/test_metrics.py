@@ -106,7 +106,10 @@ def test_false_positives_are_counted_where_the_truth_is_empty():
     names = ("false_positive_rate", "false_positive_volume", "false_positive_lesions")
     assert list(mask_metrics(FULL, EMPTY, SPACING, names).values()) == [1, 8 * 0.25, 1]
     assert list(mask_metrics(EMPTY, EMPTY, SPACING, names).values()) == [0, 0, 0]
-    np.testing.assert_equal(list(mask_metrics(FULL, FULL, SPACING, names).values()), [nan, nan, 0])
+    np.testing.assert_equal(
+        list(mask_metrics(FULL, FULL, SPACING, names).values()),
+        [nan, nan, 0],
+    )
 
 
 def test_an_empty_prediction_always_counts():

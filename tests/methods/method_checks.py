@@ -158,7 +158,10 @@ def check_outside(row):
     nothing = BATCH._replace(valid=jnp.zeros_like(BATCH.valid))
     changed = nothing._replace(weak=OTHER.weak, strong=OTHER.strong)
     a, b = (two_steps(row, x) for x in (nothing, changed))
-    assert close(first(net(a.gradient)), first(net(b.gradient)))
+    assert close(
+        first(net(a.gradient)),
+        first(net(b.gradient)),
+    )
 
 
 def check_rejected(row):

@@ -74,7 +74,9 @@ def mse(p, q, mask):
 def ce(x, label, mask, of):
     """Over the pixels of ``mask``, divided by those of ``of``."""
     log_p = x - jax.nn.logsumexp(x, axis=-1, keepdims=True)
-    return -jnp.sum(jnp.where(mask[..., None], jax.nn.one_hot(label, 3) * log_p, 0)) / of.sum()
+    of_label = jax.nn.one_hot(label, 3) * log_p
+    inside = jnp.where(mask[..., None], of_label, 0)
+    return -inside.sum() / of.sum()
 
 
 def dice(x, label, mask, squared=True):
@@ -105,7 +107,11 @@ def entropy_minimisation(x, z, see):
 
 
 def pi_model(x, z, see):
-    return taught(x[0], see.batch.label) + w(see) * mse(soft(x[1]), soft(x[2]), see.batch.valid)
+    return taught(x[0], see.batch.label) + w(see) * mse(
+        soft(x[1]),
+        soft(x[2]),
+        see.batch.valid,
+    )
 
 
 def r_drop(x, z, see):
@@ -119,7 +125,10 @@ def r_drop(x, z, see):
         soft(2 * k * y @ head["kernel"][0, 0] + head["bias"])
         for k, y in zip(keep, z[1:], strict=True)
     )
-    return taught(x[0], see.batch.label) + w(see) * mean((kl(p, q) + kl(q, p)) / 2, see.batch.valid)
+    return taught(x[0], see.batch.label) + w(see) * mean(
+        (kl(p, q) + kl(q, p)) / 2,
+        see.batch.valid,
+    )
 
 
 def ict(x, z, see):
@@ -164,7 +173,10 @@ def cross_teaching(x, z, see):
 def distances(label):
     """Every pixel against every other; all classes are shown."""
     n = label.shape[1]
-    at = jnp.stack(jnp.meshgrid(jnp.arange(n), jnp.arange(n), indexing="ij"), -1).reshape(-1, 2)
+    at = jnp.stack(
+        jnp.meshgrid(jnp.arange(n), jnp.arange(n), indexing="ij"),
+        -1,
+    ).reshape(-1, 2)
     far = jnp.sqrt(jnp.sum((at[:, None] - at) ** 2.0, -1))
 
     def one(mask):
@@ -172,7 +184,11 @@ def distances(label):
             return jnp.where(there, far, jnp.inf).min(1)
 
         d = jnp.where(mask, -to(~mask), to(mask))
-        return jnp.where(mask, d / -d.min(), d / d.max())
+        return jnp.where(
+            mask,
+            d / -d.min(),
+            d / d.max(),
+        )
 
     return jnp.stack(
         [jax.vmap(one)((label == k).reshape(len(label), -1)) for k in (1, 2)], -1
@@ -200,7 +216,10 @@ def critics(see, known, free):
         return jnp.where(see.batch.valid[..., None], y, constant)
 
     def score(image, y):
-        return judge(see.params["critic"], jnp.concatenate([image, y], -1))
+        return judge(
+            see.params["critic"],
+            jnp.concatenate([image, y], -1),
+        )
 
     return (
         score(see.batch.image, known[1]),
@@ -228,7 +247,11 @@ def sassnet(x, z, see):
         tuple(jnp.tanh(run(see.params["distance"], y)) for y in (mine, constant))
         for mine, constant in zip(z, see.z, strict=True)
     ]
-    distance = mse(maps[0][0], distances(see.batch.label), jnp.ones_like(see.batch.valid))
+    distance = mse(
+        maps[0][0],
+        distances(see.batch.label),
+        jnp.ones_like(see.batch.valid),
+    )
     return taught(x[0], see.batch.label) + 0.3 * distance + adversarial(see, *maps)
 
 
@@ -276,7 +299,11 @@ def ssnet(x, z, see):
 
 
 def mean_teacher(x, z, see):
-    return taught(x[0], see.batch.label) + w(see) * mse(soft(x[2]), soft(see.x[1]), see.batch.valid)
+    return taught(x[0], see.batch.label) + w(see) * mse(
+        soft(x[2]),
+        soft(see.x[1]),
+        see.batch.valid,
+    )
 
 
 def uamt(x, z, see):
@@ -287,7 +314,11 @@ def uamt(x, z, see):
     certain = see.batch.valid & (
         -jnp.sum(p * jnp.log(p), -1) < (0.75 + 0.25 * jnp.exp(-5 * (1 - see.t) ** 2)) * jnp.log(3)
     )
-    return taught(x[0], see.batch.label) + w(see) * mse(soft(x[2]), soft(see.x[1]), certain)
+    return taught(x[0], see.batch.label) + w(see) * mse(
+        soft(x[2]),
+        soft(see.x[1]),
+        certain,
+    )
 
 
 def temporal_ensembling(x, z, see):
@@ -337,7 +368,10 @@ def unimatch(x, z, see, dice_=False):
         for i, view in ((2, batch.strong), (3, batch.weak))
     ]
     head = see.params.weights["head"]
-    features = h(z[1] @ head["kernel"][0, 0] + head["bias"], jnp.bool_(False))
+    features = h(
+        z[1] @ head["kernel"][0, 0] + head["bias"],
+        jnp.bool_(False),
+    )
     return taught(x[0], batch.label) + w(see) * (0.25 * sum(views) + 0.5 * features)
 
 
@@ -357,7 +391,11 @@ def ad_mt(x, z, see):
         return jnp.roll(a, 1, 0)
 
     def pick(a):
-        return jnp.where(jnp.all(see.image[4] == next_(see.batch.weak), -1), next_(a), a)
+        return jnp.where(
+            jnp.all(see.image[4] == next_(see.batch.weak), -1),
+            next_(a),
+            a,
+        )
 
     accepted = pick(see.batch.valid & (q.max(-1) >= see.threshold))
     return taught(x[0], see.batch.label) + w(see) * dice(x[4], pick(q.argmax(-1)), accepted)
@@ -365,7 +403,11 @@ def ad_mt(x, z, see):
 
 def bcp(x, z, see):
     batch = see.batch
-    guess = jnp.where(see.batch.valid, largest(see.x[0].argmax(-1), 3), 255)
+    guess = jnp.where(
+        see.batch.valid,
+        largest(see.x[0].argmax(-1), 3),
+        255,
+    )
     total = 0.0
     for y, picture in zip(x[1:], see.image[1:], strict=True):
         mine = jnp.all(picture == batch.image, -1)
@@ -384,7 +426,10 @@ def cps(x, z, see):
 
 def mcnet(x, z, see):
     def every(x, z):
-        return [x, *(x + run(see.params[f"head{i}"], z) for i in (1, 2))]
+        return [
+            x,
+            *(x + run(see.params[f"head{i}"], z) for i in (1, 2)),
+        ]
 
     known, free = (every(x[i], z[i]) for i in (0, 1))
 
@@ -403,12 +448,22 @@ def mcnet(x, z, see):
 def urpc(x, z, see):
     def pyramid(i):
         def small(y, s):
-            return jax.image.resize(y, (2, 16 // 2**s, 16 // 2**s, y.shape[-1]), "linear")
+            return jax.image.resize(
+                y,
+                (2, 16 // 2**s, 16 // 2**s, y.shape[-1]),
+                "linear",
+            )
 
         def coarse(s):
-            return small(x[i], s) + run(see.params[f"head{s}"], small(z[i], s))
+            return small(x[i], s) + run(
+                see.params[f"head{s}"],
+                small(z[i], s),
+            )
 
-        return [x[i], *(jax.image.resize(coarse(s), x[i].shape, "linear") for s in (1, 2))]
+        return [
+            x[i],
+            *(jax.image.resize(coarse(s), x[i].shape, "linear") for s in (1, 2)),
+        ]
 
     p = [soft(y) for y in pyramid(1)]
     valid = see.batch.valid

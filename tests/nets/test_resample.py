@@ -25,7 +25,11 @@ def test_overlapping_max_pool_is_lax(size):
     x = random(0, 2, *size, 3) - 5
     window = (1, *(3,) * len(size), 1)
     strides = (1, *(2,) * len(size), 1)
-    pad = [(0, 0), *[(1, 1)] * len(size), (0, 0)]
+    pad = [
+        (0, 0),
+        *[(1, 1)] * len(size),
+        (0, 0),
+    ]
     (a, ga), (b, gb) = (
         wiggle(f)(x)
         for f in (
