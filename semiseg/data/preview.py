@@ -115,9 +115,8 @@ def _figure(info: StoreInfo, scans: Sequence[Case], frame: Frame) -> MatplotlibF
 def _seen(info: StoreInfo, scan: Case, frame: Frame) -> tuple[list[Panel], str]:
     """A scan's panels, and the text beside them."""
     pool = frame.to_pool(scan)
-    grey = pool.levels.astype(np.float32)
-    if pool.levels.dtype == np.uint8:
-        grey = grey / 255
+    scale = 255 if pool.levels.dtype == np.uint8 else 1
+    grey = pool.levels.astype(np.float32) / np.float32(scale)
     label = None
     if scan.label is not None:
         label = frame.label_to_pool(scan.label, scan.spacing)
