@@ -218,6 +218,18 @@ def test_spacing_is_compared_where_both_are_in_mm():
     assert expected.differences(seen, flat, "mm") == []
 
 
+def test_channels_in_another_order_are_noticed():
+    """Catches a comparison of all numbers together."""
+    rng = np.random.default_rng(0)
+    image = rng.uniform(0, 1, (8, 8, 2)) * (1.0, 1000.0)
+    scan = Case("", "p", image.astype(np.float32), None, (1.0, 1.0), "p")
+    seen = expected.of_scans([scan], "pixel")
+    assert expected.differences(seen, scan, "pixel") == []
+    exchanged = dataclasses.replace(scan, image=scan.image[..., ::-1])
+    (words,) = expected.differences(seen, exchanged, "pixel")
+    assert words.startswith("the numbers of its channel 0 lie between")
+
+
 def test_pictures_for_a_network_of_millimetres_need_spacing(run, tmp_path, capsys, source, out):
     """Catches pixels taken for millimetres, and a line for each picture."""
     seen = {"spacing": "1 1", "intensity": "zscore", "stored": "uint8", "unit": "mm"}

@@ -39,7 +39,20 @@ def of_scans(scans: Sequence[Case], unit: str) -> dict[str, Any]:
         "coarsest": [_rounded(side) for side in np.max(spacings, 0)],
         "orientations": sorted({scan.orientation for scan in scans}),
         "plane": _plane(scans),
+        "by_channel": _by_channel(scans),
     }
+
+
+def _by_channel(scans: Sequence[Case]) -> list[list[float]]:
+    """The smallest and the largest number of each channel; empty where there is one channel."""
+    channels = scans[0].image.shape[-1]
+    if channels == 1:
+        return []
+    limits: list[list[float]] = []
+    for channel in range(channels):
+        ranges = np.array([value_range(scan.image[..., channel]) for scan in scans])
+        limits.append([_rounded(np.min(ranges[:, 0])), _rounded(np.max(ranges[:, 1]))])
+    return limits
 
 
 def _plane(scans: Sequence[Case]) -> str:
@@ -78,6 +91,8 @@ def differences(expected: Mapping[str, Any], scan: Case, unit: str) -> list[str]
             f"its numbers lie between {low:.4g} and {high:.4g}, those of training between "
             f"{expected['low']:.4g} and {expected['high']:.4g}"
         )
+    else:
+        phrases += _channel_phrases(expected.get("by_channel", ()), scan.image)
     if unit != "mm" or expected["unit"] != "mm":
         return phrases
     axes = min(len(scan.spacing), len(expected["finest"]))  # a picture has no distance of slices
@@ -89,6 +104,24 @@ def differences(expected: Mapping[str, Any], scan: Case, unit: str) -> list[str]
             f"its spacing is {_times(scan.spacing)} mm, those of training lie between "
             f"{_times(finest)} and {_times(coarsest)} mm"
         )
+    return phrases
+
+
+def _channel_phrases(seen: Sequence[Sequence[float]], image: np.ndarray) -> list[str]:
+    """A phrase for each channel whose numbers lie far from those of training: channels in another
+    order have the range of the whole.
+    """
+    phrases: list[str] = []
+    if len(seen) != image.shape[-1]:
+        return phrases
+    for channel, (least, most) in enumerate(seen):
+        low, high = value_range(image[..., channel])
+        margin = BEYOND * (most - least)
+        if low < least - margin or high > most + margin:
+            phrases.append(
+                f"the numbers of its channel {channel} lie between {low:.4g} and {high:.4g}, those "
+                f"of training between {least:.4g} and {most:.4g}"
+            )
     return phrases
 
 

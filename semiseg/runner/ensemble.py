@@ -226,10 +226,15 @@ class Ensemble:
                 f"{scan.path}: is a 2D picture, and the network takes volumes: save it as NIfTI"
             )
         channels = scan.image.shape[-1]
-        if channels != self.channels:
-            raise UserError(
-                f"{scan.path}: has {channels} channels, the network was trained on {self.channels}"
-            )
+        if channels == self.channels:
+            return
+        message = (
+            f"{scan.path}: has {channels} channels, the network was trained on {self.channels}"
+        )
+        if channels == 1 and not is_series(scan.path):
+            last = f"NAME_{self.channels - 1:04d}"
+            message += f"; give them as the fourth axis of a volume, or as files NAME_0000 … {last}"
+        raise UserError(message)
 
 
 def probabilities_path(scan: Scan | SeriesScan, mask: Path) -> Path:
