@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from semiseg.data import grey_values
-from semiseg.data.frame import ANISOTROPIC, FIT, SPACINGS, Frame, are_levels
+from semiseg.data.frame import FIT, SPACINGS, Frame, are_levels
+from semiseg.data.slices import ANISOTROPIC
 from semiseg.types import Case
 
 
