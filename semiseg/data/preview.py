@@ -69,7 +69,9 @@ def by_size(scans: Sequence[Case], frame: Frame) -> list[Case]:
     """
     annotated = [scan for scan in scans if scan.label is not None]
     drawn = annotated or list(scans)
-    order = np.argsort([np.prod(frame.shape(scan)) for scan in drawn], kind="stable").tolist()
+    seen = [np.prod(frame.shape(scan)) for scan in drawn]
+    stored = [scan.image.size for scan in drawn]
+    order = np.lexsort((stored, seen)).tolist()
     places = sorted({0, len(order) // 2, len(order) - 1})
     return [drawn[order[place]] for place in places]
 
