@@ -71,7 +71,7 @@ def by_size(scans: Sequence[Case], frame: Frame) -> list[Case]:
     drawn = annotated or list(scans)
     seen = [np.prod(frame.shape(scan)) for scan in drawn]
     stored = [scan.image.size for scan in drawn]
-    order = np.lexsort((stored, seen)).tolist()
+    order = np.lexsort(np.array([stored, seen])).tolist()
     places = sorted({0, len(order) // 2, len(order) - 1})
     return [drawn[order[place]] for place in places]
 
