@@ -22,7 +22,7 @@ from semiseg.data import grey_values
 from semiseg.data.grey_values import Limits
 from semiseg.data.pool_image import PoolImage as PoolImage
 from semiseg.data.scaling import levels_of, nearest, resampler, scaled, to_plane
-from semiseg.data.slices import ANISOTROPIC as ANISOTROPIC
+from semiseg.data.slices import are_levels, check_volume
 from semiseg.data.slices import median_spacing as median_spacing
 from semiseg.data.slices import neighbours as neighbours
 from semiseg.data.slices import planes as planes
@@ -40,6 +40,10 @@ FIT = "fit"
 NATIVE = "native"
 """Every scan keeps its own pixels."""
 SPACINGS = ("auto", "median", FIT, NATIVE, STRETCH)
+ROUND = 32
+"""Sides of an image that a 2D network evaluates at once are rounded up to multiples of this."""
+LARGEST = 1024
+"""Largest side of it, pixels; of larger images it sees windows."""
 NOISY_SCANS = 20
 """Scans whose noise is measured to decide how pool images are stored."""
 
@@ -198,7 +202,7 @@ class Frame:
         """
         if self.depth:
             for case in cases:
-                _check_volume(case, where)
+                check_volume(case, where)
             return tuple(cases)
         return tuple(itertools.chain.from_iterable(map(planes, cases)))
 
@@ -320,12 +324,30 @@ class Frame:
         return label[np.ix_(*(nearest(n, m) for n, m in axes))]
 
     # -------------------------------------------------------------- and back
+    def view_shape(self, shape: Sequence[int]) -> tuple[int, ...]:
+        """Shape of the windows that evaluation sees of a pool image of a ``shape``.
+
+        A 2D network sees all of it at once (docs/explanation/the-frame.md says what that gains).
+        Sides are rounded up, so that few programs are compiled.
+
+        >>> Frame(64, view="whole").view_shape((96, 70)), Frame(64, depth=8).view_shape((9, 96, 70))
+        ((96, 96), (8, 64, 64))
+        """
+        if self.depth or self.view == "centre":
+            return self.window
+        if self.is_stretched:
+            return tuple(shape)
+        sides = []
+        for n, w in zip(shape, self.window, strict=True):
+            rounded = min(ROUND * math.ceil(n / ROUND), LARGEST)
+            sides.append(w if n <= w else max(w, rounded))
+        return tuple(sides)
+
     def windows(self, shape: Sequence[int]) -> list[tuple[int, ...]]:
         """First pixels of the windows that evaluation sees of a pool image of a ``shape``.
 
-        They cover it, and neighbours share at least half of themselves. With the view ``centre``
-        there is one, in the middle. An image that is smaller than a window lies in its middle: the
-        first pixel is negative.
+        They cover it, and neighbours share at least half of themselves; with the view ``centre``
+        there is one. A smaller image lies in the middle of one: its first pixel is negative.
 
         >>> Frame(image_size=4, depth=2).windows((4, 4, 4))
         [(0, 0, 0), (1, 0, 0), (2, 0, 0)]
@@ -333,7 +355,7 @@ class Frame:
         [(-1, 0)]
         """
         starts: list[list[int]] = []
-        for n, w in zip(shape, self.window, strict=True):
+        for n, w in zip(shape, self.view_shape(shape), strict=True):
             if self.view == "centre" or n <= w:
                 starts.append([int((n - w) / 2)])  # as augment.geometry.offset rounds
             else:
@@ -375,24 +397,3 @@ class Frame:
         for weights in resampler(depth, shape[0]):
             plane = (weights @ flat).reshape(probability.shape[1:])
             yield to_plane(plane, shape[1:])
-
-
-def are_levels(rule: str, scans: Sequence[Case]) -> bool:
-    """Whether the grey values of all scans are 256 levels already."""
-    if rule not in ("zscore", "none"):
-        return False
-    for scan in scans:
-        if np.min(scan.image) < 0 or np.max(scan.image) > 255:
-            return False
-        if not grey_values.are_whole(scan.image):
-            return False
-    return True
-
-
-def _check_volume(case: Case, where: str) -> None:
-    if case.image.ndim == 3:
-        raise UserError(
-            f"{case.name} is a 2D image, and the network takes volumes: choose a 2D network "
-            f"(--net.dims 2), or import volumes",
-            where=where,
-        )

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from semiseg.data import grey_values
+from semiseg.errors import UserError
+
 if TYPE_CHECKING:
     from semiseg.types import Case
 
@@ -81,3 +84,24 @@ def median_spacing(spacings: Sequence[Sequence[float]], dims: int) -> tuple[floa
     if distance >= ANISOTROPIC * pixel:
         distance = float(np.percentile(between, COARSE_PERCENTILE))
     return (distance, pixel, pixel)
+
+
+def check_volume(case: Case, where: str) -> None:
+    if case.image.ndim == 3:
+        raise UserError(
+            f"{case.name} is a 2D image, and the network takes volumes: choose a 2D network "
+            f"(--net.dims 2), or import volumes",
+            where=where,
+        )
+
+
+def are_levels(rule: str, scans: Sequence[Case]) -> bool:
+    """Whether the grey values of all scans are 256 levels already."""
+    if rule not in ("zscore", "none"):
+        return False
+    for scan in scans:
+        if np.min(scan.image) < 0 or np.max(scan.image) > 255:
+            return False
+        if not grey_values.are_whole(scan.image):
+            return False
+    return True

@@ -1,15 +1,16 @@
 """Prediction: a trained network over whole scans, in batches of one fixed shape.
 
-An image is seen in windows of the size the network was trained on, with the grey values of its scan
-as in training; where windows overlap, probabilities are averaged with Gaussian weights, so that a
-pixel follows the window it lies deepest in. A window that is larger than the image is filled with
-what training fills it with.
+A volume is seen in windows of the size the network was trained on, an image at once, with the grey
+values of its scan as in training; where windows overlap, probabilities are averaged with Gaussian
+weights, so that a pixel follows the window it lies deepest in. A window that is larger than the
+image is filled with what training fills it with.
 """
 
 from __future__ import annotations
 
 import functools
 import itertools
+import math
 from collections.abc import Iterable, Iterator, Sequence
 
 import jax
@@ -25,6 +26,8 @@ IMAGES = 8
 """Windows of images in a batch."""
 WINDOWS = 4
 """Windows of volumes in a batch."""
+PIXELS = 2**18
+"""Pixels of 2D windows in a batch, if there are several."""
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -64,7 +67,7 @@ def _assembled(
 ) -> np.ndarray:
     """The next windows' probabilities put together to those of an image."""
     starts = frame.windows(space)
-    window = frame.window
+    window = frame.view_shape(space)
     if len(starts) == 1:
         return _placed(next(results), starts[0], space)
     weight = gaussian(window)
@@ -109,9 +112,9 @@ def _overlap(
 
 def _windows(frame: Frame, images: Iterable[PoolImage]) -> Iterator[PoolImage]:
     """Every window of every image, filled with zeros beyond its edge."""
-    window = frame.window
     for image in images:
         space = image.levels.shape[:-1]
+        window = frame.view_shape(space)
         for start in frame.windows(space):
             here, there = _overlap(start, window, space)
             levels = np.zeros((*window, image.levels.shape[-1]), image.levels.dtype)
@@ -120,16 +123,27 @@ def _windows(frame: Frame, images: Iterable[PoolImage]) -> Iterator[PoolImage]:
 
 
 def _batches(
-    model: Model, params: Params, windows: Iterator[PoolImage], batch: int
+    model: Model, params: Params, windows: Iterator[PoolImage], most: int
 ) -> Iterator[np.ndarray]:
-    """Probabilities of each window, ``batch`` at a time; the last batch is filled up."""
-    params = jax.device_put(params, devices.copied(devices.mesh(batch)))
-    while part := list(itertools.islice(windows, batch)):
-        padded = part + part[-1:] * (batch - len(part))
-        levels = np.stack([window.levels for window in padded])
-        mean = _stacked([window.mean for window in padded])
-        deviation = _stacked([window.deviation for window in padded])
-        yield from np.asarray(_probabilities(model, params, levels, mean, deviation))[: len(part)]
+    """Probabilities of each window: those of one shape that follow each other in batches, the last
+    of which is filled up.
+    """
+    for shape, of_shape in itertools.groupby(windows, key=_shape):
+        batch = most
+        if len(shape) == 2:
+            batch = max(1, min(most, PIXELS // math.prod(shape)))
+        copied = jax.device_put(params, devices.copied(devices.mesh(batch)))
+        while part := list(itertools.islice(of_shape, batch)):
+            padded = part + part[-1:] * (batch - len(part))
+            levels = np.stack([window.levels for window in padded])
+            mean = _stacked([window.mean for window in padded])
+            deviation = _stacked([window.deviation for window in padded])
+            results = _probabilities(model, copied, levels, mean, deviation)
+            yield from np.asarray(results)[: len(part)]
+
+
+def _shape(window: PoolImage) -> tuple[int, ...]:
+    return window.levels.shape[:-1]
 
 
 def _stacked(arrays: Sequence[np.ndarray | None]) -> np.ndarray | None:

@@ -272,16 +272,25 @@ def test_a_scan_unlike_training_is_described():
     assert "its spacing is 3 × 2.5 × 2.5 mm" in phrase
 
 
-def test_neighbouring_windows_cover_an_image():
-    """Catches a border that no window sees."""
-    frame = Frame(16)
-    for shape in ((16, 16), (40, 17), (9, 33)):
+def test_windows_cover_an_image():
+    """Catches a border that no window sees, and a program for each size of image."""
+    flat = Frame(16)
+    deep = Frame(16, depth=4)
+    shapes = [(16, 16), (40, 17), (9, 33), (2100, 20)]
+    cases = [(flat, shape) for shape in shapes]
+    cases += [(deep, (7, *shape)) for shape in shapes[:3]]
+    for frame, shape in cases:
         covered = np.zeros(shape, bool)
+        size = frame.view_shape(shape)
         for start in frame.windows(shape):
-            row, column = start
-            rows = slice(max(row, 0), row + 16)
-            columns = slice(max(column, 0), column + 16)
-            covered[rows, columns] = True
+            sides = zip(start, size, strict=True)
+            covered[tuple(slice(max(a, 0), a + w) for a, w in sides)] = True
         assert covered.all()
-    empty = np.zeros((4, 4, 1), np.uint8)
-    assert PoolImage(empty).mean is None
+    assert [flat.view_shape(shape) for shape in shapes] == [
+        (16, 16),
+        (64, 32),
+        (16, 64),
+        (1024, 32),
+    ]
+    assert deep.view_shape((7, 40, 17)) == (4, 16, 16)
+    assert Frame(16, view="centre").view_shape((40, 40)) == (16, 16)
