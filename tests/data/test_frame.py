@@ -7,7 +7,7 @@ import pytest
 
 from semiseg import config
 from semiseg.data import expected, grey_values
-from semiseg.data.frame import Frame, PoolImage, median_spacing
+from semiseg.data.frame import Frame, median_spacing
 from semiseg.errors import UserError
 from semiseg.types import Case
 
