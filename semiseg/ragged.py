@@ -14,7 +14,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -193,7 +193,7 @@ def linear(
     for first in offset:
         corners = []
         for corner in itertools.product(*per_axis):
-            weight = math.prod(w for _, w in corner)
+            weight: Any = math.prod(w for _, w in corner)
             value = _at(voxels, page, first + _flat([index for index, _ in corner], shape))
             corners.append(weight[..., None] * unit_range(value))
         planes.append(sum(corners[1:], corners[0]))

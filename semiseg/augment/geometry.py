@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -128,7 +128,8 @@ class Geometry:
         y, x = _rotate(y, x, turn.cos, turn.sin)
         y, x = _rotate(y, x, turn.cos90, turn.sin90)
         p = [*through, y, x]
-        for a, (f, n) in enumerate(zip(frame, size, strict=True)):
+        sides: Any = zip(frame, size, strict=True)
+        for a, (f, n) in enumerate(sides):
             in_window = turn.sign_A[a] * p[a] + (n - 1) / 2
             p[a] = in_window + _offset(f, n)
         return jnp.stack(p)

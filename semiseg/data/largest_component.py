@@ -27,6 +27,6 @@ def largest_components(mask: np.ndarray, classes: int) -> np.ndarray:
         if number < 2:
             continue
         sizes = np.bincount(parts.ravel())
-        largest = sizes[1:].argmax() + 1
+        largest = int(np.argmax(sizes[1:])) + 1
         result[where & (parts != largest)] = 0
     return result

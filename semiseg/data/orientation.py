@@ -188,7 +188,7 @@ def _code(directions: bytes) -> str:
     if not np.isfinite(matrix).all() or not sides.all():
         raise UserError("its affine has a voxel without a size", remedy="correct the file's header")
     left, scales, right = np.linalg.svd(matrix / sides)
-    if scales.min() < 1e-4:
+    if np.min(scales) < 1e-4:
         raise UserError("its affine maps two axes to one", remedy="correct the file's header")
     rotation = left @ right
     code = [""] * 3
