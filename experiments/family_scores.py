@@ -25,7 +25,7 @@ from typing import NamedTuple
 import numpy as np
 import scipy.special
 import scipy.stats
-from simulate_coverage import WITHIN, Effects, group_codes
+from simulate_coverage import DICE, DISTANCE, WITHIN, Effects, group_codes
 
 from semiseg.analysis.arms import find_arms
 from semiseg.analysis.load import load_runs
@@ -41,20 +41,6 @@ STUDIES = {
 }
 POOLS = {"7 of 70": (7, 70), "8 of 16": (8, 16)}
 """Annotated subjects of a label subset and of the training pool."""
-DICE = Effects(
-    subset=0.25,
-    seed=0.1,
-    subject=1.0,
-    interaction=0.7,
-    residual=0.3,
-)
-DISTANCE = Effects(
-    subset=0.2,
-    seed=0.1,
-    subject=0.5,
-    interaction=0.6,
-    residual=0.3,
-)
 OF_SETTING = 0.5
 """Effect of a setting on a subject, as a share of the effect of the subject."""
 FAILING = {"failing Dice": (0.12, 0.12), "failing Dice, the baseline fails more": (0.20, 0.05)}

@@ -246,13 +246,9 @@ def _synthetic(name: str, root: str | None, like: Training) -> Flat:
 
 
 @functools.lru_cache(2)
-def _places_of(split: Training) -> foreground.Places:
+def _places(split: Training) -> foreground.Places:
     labels = [split.label(i) if has else None for i, has in enumerate(split.annotated.tolist())]
     return foreground.places(labels, split.scan, len(split.info.classes))
-
-
-def _places(split: Training) -> foreground.Places:
-    return _places_of(split)
 
 
 def _budget(split: Training, labels: int, label_subset: int) -> tuple[Budget, np.ndarray]:

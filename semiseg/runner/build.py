@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import jax
@@ -82,8 +83,13 @@ def input_of(training: Training) -> dict[str, Any]:
         "spacing": frame.spacing,
         "intensity": frame.intensity,
         "stored": frame.stored,
-        **expected.of_scans(training.scans, training.info.unit),
+        **_expected(training),
     }
+
+
+@functools.lru_cache(2)  # over all scans: once for a data set, not in every trial of a sweep
+def _expected(training: Training) -> dict[str, Any]:
+    return expected.of_scans(training.scans, training.info.unit)
 
 
 def notes_of(trial: Trial, training: Training, budget: Budget) -> tuple[str, ...]:
