@@ -29,6 +29,7 @@ class StoreInfo:
         number of images that the names would have joined), ``near_duplicates`` (pairs of subjects),
         ``generated`` (1: a generated set, whose pairs may repeat).
       channel_names: what each channel is, e.g. ``T2``; empty where nobody says it.
+      folds: subjects that each fold holds out, where the files stated folds.
     """
 
     name: str
@@ -47,6 +48,7 @@ class StoreInfo:
     files: dict[str, str] = dataclasses.field(default_factory=dict)
     allowed: dict[str, int] = dataclasses.field(default_factory=dict)
     channel_names: tuple[str, ...] = ()
+    folds: tuple[tuple[str, ...], ...] = ()
 
     @property
     def folder(self) -> Path:

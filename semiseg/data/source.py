@@ -145,6 +145,7 @@ class Source:
         scanner …); scores are shown by it.
       channel_names: of the images, where the layout names them.
       spare: cases without a label of subjects in val or test, which no split has.
+      folds: subjects that each fold of a cross-validation holds out, where the layout states them.
     """
 
     classes: tuple[str, ...]
@@ -159,6 +160,7 @@ class Source:
     subjects: dict[str, dict[str, str]] = dataclasses.field(default_factory=dict)
     channel_names: tuple[str, ...] = ()
     spare: tuple[CaseRef, ...] = ()
+    folds: tuple[tuple[str, ...], ...] = ()
 
 
 class Option(NamedTuple):

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from semiseg.types import Case
 
 
-def _rank(*parts: object) -> bytes:
+def rank(*parts: object) -> bytes:
+    """By which names are ordered at random: the same on every machine."""
     return hashlib.sha256("\0".join(map(str, parts)).encode()).digest()
 
 
@@ -42,12 +43,16 @@ def order(
     first: list[str] = []
     if subset == 0:
         first = [subject for subject in dict.fromkeys(official) if subject in known]
-    rest = sorted(known.difference(first), key=lambda subject: _rank(name, subset, subject))
+    rest = sorted(known.difference(first), key=lambda subject: rank(name, subset, subject))
     return (*first, *rest)
 
 
 def labelled_subjects(
-    info: StoreInfo, cases: Iterable[Case], budget: int, subset: int = 0
+    info: StoreInfo,
+    cases: Iterable[Case],
+    budget: int,
+    subset: int = 0,
+    held_out: int = 0,
 ) -> tuple[str, ...]:
     """The ``budget`` training subjects whose labels a run may see.
 
@@ -56,6 +61,7 @@ def labelled_subjects(
       cases: its training split; subjects with a label are chosen from.
       budget: number of subjects.
       subset: label subset, see :func:`order`.
+      held_out: number of annotated subjects in the fold that is held out; 0 without folds.
 
     Raises:
       UserError: there are fewer annotated subjects, or a number is out of range.
@@ -65,7 +71,7 @@ def labelled_subjects(
         n = len(annotated)
         raise UserError(
             f"{budget} labelled subjects asked for, but the training split has {n} annotated"
-            f"{_annotated_elsewhere(info)}",
+            f"{_annotated_elsewhere(info, held_out)}",
             where=info.name,
             remedy=f"ask for 1 to {n}",
         )
@@ -78,13 +84,16 @@ def labelled_subjects(
     return ordered[:budget]
 
 
-def _annotated_elsewhere(info: StoreInfo) -> str:
+def _annotated_elsewhere(info: StoreInfo, held_out: int) -> str:
     """Where the set's other annotated subjects are, in parentheses; "" if there are none."""
     elsewhere = {
         split: count["annotated"]
         for split, count in info.counts.items()
         if split != "train" and count["annotated"]
     }
+    if held_out:  # val is dealt into the folds
+        elsewhere.pop("val", None)
+        elsewhere = {"the held-out fold": held_out, **elsewhere}
     if not elsewhere:
         return ""
     return f" (kept for {' and '.join(elsewhere)}: {sum(elsewhere.values())} more)"
@@ -191,7 +200,7 @@ def assign(
     split_of: dict[str, str] = {}
     for stratum in sorted(by_stratum):
         sizes = {unit: len(members[unit]) for unit in by_stratum[stratum]}
-        queue = sorted(sizes, key=lambda unit: (-sizes[unit], _rank(seed, *unit)))
+        queue = sorted(sizes, key=lambda unit: (-sizes[unit], rank(seed, *unit)))
         chosen = _fill([sizes[unit] for unit in queue], fractions, present[stratum])
         for unit, split in zip(queue, chosen, strict=True):
             split_of.update(dict.fromkeys(members[unit], split))

@@ -85,6 +85,7 @@ def _parse(text: str, name: str, folder: Path) -> StoreInfo:
         raise ValueError("written by another version of semiseg")
     for key in ("classes", "official_order", "channel_names"):
         fields[key] = tuple(fields[key])
+    fields["folds"] = tuple(map(tuple, fields.get("folds", ())))
     return StoreInfo(name=name, root=str(folder), **fields)
 
 
