@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -69,42 +70,77 @@ class Flat:
         return int(self.page[i]), slice(first, first + int(self.size[i]))
 
 
+class Tables(NamedTuple):
+    """Where N images lie in their pages, and what each is standardised by: the fields of
+    :class:`Flat`.
+    """
+
+    page: np.ndarray
+    offset: np.ndarray
+    shape: np.ndarray
+    mean: np.ndarray | None
+    deviation: np.ndarray | None
+    size: np.ndarray
+
+
+Statistics = tuple[np.ndarray | None, np.ndarray | None]
+"""Mean and deviation of a scan, see :class:`semiseg.data.pool_image.PoolImage`."""
+
+
+def tables(
+    layout: ragged.Layout,
+    shapes: Sequence[tuple[int, ...]],
+    statistics: Sequence[Statistics],
+    frame: Frame,
+) -> Tables:
+    """Tables of the images of scans; a 2D network's image is a slice.
+
+    Args:
+      layout: of the scans.
+      shapes: spatial shape of each scan in the pool.
+      statistics: of each scan.
+      frame: whose images they are.
+    """
+    page: list[int] = []
+    offset: list[np.ndarray] = []
+    space: list[tuple[int, ...]] = []
+    mean: list[np.ndarray] = []
+    deviation: list[np.ndarray] = []
+    for q, (shape, of_scan) in enumerate(zip(shapes, statistics, strict=True)):
+        of_image = shape[-frame.dims :]
+        pixels = math.prod(of_image)
+        for planes in neighbours(math.prod(shape) // pixels, frame.slices):
+            page.append(int(layout.page[q]))
+            offset.append(int(layout.offset[q]) + planes * pixels)
+            space.append(of_image)
+            if of_scan[0] is not None and of_scan[1] is not None:
+                mean.append(np.tile(of_scan[0], frame.slices))
+                deviation.append(np.tile(of_scan[1], frame.slices))
+    spaces = np.array(space, np.int32)
+    return Tables(
+        np.array(page, np.int32),
+        np.array(offset, np.int32),
+        spaces,
+        np.stack(mean) if mean else None,
+        np.stack(deviation) if deviation else None,
+        np.prod(spaces, 1),
+    )
+
+
 def flatten(scans: Sequence[PoolImage], labels: Sequence[np.ndarray], frame: Frame) -> Flat:
     """Pool images of scans, with their labels, in one array; a 2D network's image is a slice."""
     layout = ragged.layout([label.size for label in labels])
     channels = scans[0].levels.shape[-1]
     voxels = np.zeros((layout.pages, layout.size, channels), scans[0].levels.dtype)
     flat_labels = np.full((layout.pages, layout.size), IGNORE, np.uint8)
-    page: list[int] = []
-    offset: list[np.ndarray] = []
-    shape: list[tuple[int, ...]] = []
-    mean: list[np.ndarray] = []
-    deviation: list[np.ndarray] = []
     for q, (scan, label) in enumerate(zip(scans, labels, strict=True)):
         first = int(layout.offset[q])
         where = (layout.page[q], slice(first, first + label.size))
         voxels[where] = scan.levels.reshape(-1, channels)
         flat_labels[where] = label.reshape(-1)
-        space = label.shape[-frame.dims :]
-        around = neighbours(label.size // math.prod(space), frame.slices)
-        for planes in around:
-            page.append(int(layout.page[q]))
-            offset.append(first + planes * math.prod(space))
-            shape.append(space)
-            if scan.mean is not None and scan.deviation is not None:
-                mean.append(np.tile(scan.mean, frame.slices))
-                deviation.append(np.tile(scan.deviation, frame.slices))
-    shapes = np.array(shape, np.int32)
-    return Flat(
-        voxels,
-        flat_labels,
-        np.array(page, np.int32),
-        np.array(offset, np.int32),
-        shapes,
-        np.stack(mean) if mean else None,
-        np.stack(deviation) if deviation else None,
-        np.prod(shapes, 1),
-    )
+    shapes = [label.shape for label in labels]
+    statistics = [(scan.mean, scan.deviation) for scan in scans]
+    return Flat(voxels, flat_labels, *tables(layout, shapes, statistics, frame))
 
 
 def appended(real: Flat, synthetic: Flat) -> Flat:
