@@ -30,6 +30,8 @@ SCALES = {
 """Type of the numbers in a file → the range they are drawn from."""
 UNITS = {"mm": 1.0, "unknown": 1.0, "micron": 1000.0, "meter": 0.001}
 """Unit of a NIfTI header → how many make a millimetre."""
+NO_TRANSFORM = (0, 0)
+"""Codes of sform and qform in a header that states sizes alone."""
 SIDES = st.one_of(
     st.sampled_from([0.7, 1.0, 5.0, 1.0 / 3]),
     st.floats(0.05, 12.0, allow_nan=False),
@@ -40,8 +42,9 @@ class Drawn(NamedTuple):
     """A volume to be written.
 
     Attributes:
-      voxels: ``(X, Y, Z)`` as the file stores them.
+      voxels: ``(X, Y, Z)`` or ``(X, Y, Z, C)`` as the file stores them.
       label: ``(X, Y, Z)`` uint8, classes 0 to 2.
+      label_code: the order and directions of axes in which the label's file stores it.
       affine: ``(4, 4)``, index (x, y, z, 1) to RAS mm.
       slope: and intercept of the header; None where it has none.
       unit: of the header.
@@ -51,6 +54,7 @@ class Drawn(NamedTuple):
 
     voxels: np.ndarray
     label: np.ndarray
+    label_code: str
     affine: np.ndarray
     slope: tuple[float, float] | None
     unit: str
@@ -63,37 +67,47 @@ class Drawn(NamedTuple):
             folder / "images" / f"{name}{self.suffix}",
             folder / "labels" / f"{name}{self.suffix}",
         )
-        for path, voxels in zip(paths, (self.voxels, self.label), strict=True):
+        label, label_affine = turned(self.label, self.affine, self.label_code)
+        for path in paths:
             path.parent.mkdir(parents=True, exist_ok=True)
-            if self.suffix.startswith(".nii"):
-                self._write_nifti(path, voxels)
-            else:
-                self._write_itk(path, voxels)
+        self._write_one(paths[0], self.voxels, self.affine)
+        self._write_one(paths[1], label, label_affine)
+        if self.slope is not None:
+            _set_slope(paths[0], self.slope)
         return paths
 
-    def _write_nifti(self, path: Path, voxels: np.ndarray) -> None:
-        affine = self.affine.copy()
+    def _write_one(self, path: Path, voxels: np.ndarray, affine: np.ndarray) -> None:
+        if not self.suffix.startswith(".nii"):
+            _write_itk(path, voxels, affine)
+            return
+        affine = affine.copy()
         affine[:3] *= UNITS[self.unit]
         image = nibabel.Nifti1Image(voxels, affine)
         image.header.set_xyzt_units(self.unit)
         image.set_qform(affine, self.transforms[1])
         image.set_sform(affine, self.transforms[0])
-        if self.slope is not None and voxels is self.voxels:
-            image.header.set_slope_inter(*self.slope)
         nibabel.save(image, path)
-        if self.slope is not None and voxels is self.voxels:
-            _set_slope(path, self.slope)
 
-    def _write_itk(self, path: Path, voxels: np.ndarray) -> None:
-        import SimpleITK as sitk
 
-        to_lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ self.affine
-        sides = np.linalg.norm(to_lps[:3, :3], axis=0)
-        image = sitk.GetImageFromArray(voxels.transpose(2, 1, 0))
-        image.SetSpacing(sides.tolist())
-        image.SetOrigin(to_lps[:3, 3].tolist())
-        image.SetDirection((to_lps[:3, :3] / sides).ravel().tolist())
-        sitk.WriteImage(image, str(path))
+def turned(voxels: np.ndarray, affine: np.ndarray, code: str) -> tuple[np.ndarray, np.ndarray]:
+    """The same voxels at the same places, stored in another order of axes."""
+    start = nibabel.orientations.io_orientation(affine)
+    end = nibabel.orientations.axcodes2ornt(code)
+    change = nibabel.orientations.ornt_transform(start, end)
+    back = nibabel.orientations.inv_ornt_aff(change, voxels.shape)
+    return nibabel.orientations.apply_orientation(voxels, change), affine @ back
+
+
+def _write_itk(path: Path, voxels: np.ndarray, affine: np.ndarray) -> None:
+    import SimpleITK as sitk
+
+    to_lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
+    sides = np.linalg.norm(to_lps[:3, :3], axis=0)
+    image = sitk.GetImageFromArray(voxels.transpose(2, 1, 0))
+    image.SetSpacing(sides.tolist())
+    image.SetOrigin(to_lps[:3, 3].tolist())
+    image.SetDirection((to_lps[:3, :3] / sides).ravel().tolist())
+    sitk.WriteImage(image, str(path))
 
 
 def _set_slope(path: Path, slope: tuple[float, float]) -> None:
@@ -123,22 +137,31 @@ def truth(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 # ------------------------------------------------------------------ strategies
 @st.composite
-def volumes(draw, suffixes=(".nii", ".nii.gz", ".nrrd", ".mha"), least=1):
-    """A volume of any kind; sides of ``least`` to nine voxels."""
-    shape = tuple(draw(st.lists(st.integers(least, 9), min_size=3, max_size=3)))
+def volumes(draw, most_channels=1):
+    """A volume of any kind; sides of one to nine voxels."""
+    shape = tuple(draw(st.lists(st.integers(1, 9), min_size=3, max_size=3)))
     kind = draw(st.sampled_from(list(SCALES)))
-    suffix = draw(st.sampled_from(suffixes))
+    suffix = draw(st.sampled_from((".nii", ".nii.gz", ".nrrd", ".mha")))
+    channels = ()
+    if suffix.startswith(".nii") and shape[0] > 1 and most_channels > 1:
+        channels = (draw(st.integers(1, most_channels)),)
     slope = None
     if suffix == ".nii" and not kind.startswith("float"):
         slope = draw(st.sampled_from([None, (0.5, -100.0), (1 / 3, 7.0), (-2.0, 0.0)]))
+    transforms = draw(st.sampled_from([(1, 1), (2, 0), (0, 1), (4, 1), NO_TRANSFORM]))
+    affine = draw(affines())
+    label_code = draw(st.sampled_from(CODES))
+    if transforms == NO_TRANSFORM:
+        label_code = "".join(nibabel.aff2axcodes(affine))
     numbers = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     return Drawn(
-        voxels=numbers_of(numbers, kind, shape),
+        voxels=numbers_of(numbers, kind, (*shape, *channels)),
         label=numbers.integers(0, 3, shape, dtype=np.uint8),
-        affine=draw(affines()),
+        label_code=label_code,
+        affine=affine,
         slope=slope,
         unit=draw(st.sampled_from(list(UNITS))),
-        transforms=draw(st.sampled_from([(1, 1), (2, 0), (0, 1), (4, 1), (0, 0)])),
+        transforms=transforms,
         suffix=suffix,
     )
 
