@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -25,39 +25,65 @@ SPACING = 1.5
 """A spacing may be so many times finer or coarser than any of training."""
 
 
+class _Facts(NamedTuple):
+    """What is kept of a scan."""
+
+    dtype: str
+    limits: tuple[float, float]
+    by_channel: list[tuple[float, float]]
+    spacing: tuple[float, ...]
+    orientation: str
+    code: str | None
+
+
 def of_scans(scans: Sequence[Case], unit: str) -> dict[str, Any]:
-    """What training saw, as JSON types: unit, types, ranges of numbers, spacings, orientations."""
-    ranges = np.array([value_range(scan.image) for scan in scans])
-    spacings = np.array([scan.spacing for scan in scans])
+    """What training saw, as JSON types: unit, types, ranges of numbers, spacings, orientations.
+
+    Each scan is looked at once, one after the other: they may be read from the disk.
+    """
+    facts = [_facts(scan) for scan in scans]
+    ranges = np.array([of_scan.limits for of_scan in facts])
+    spacings = np.array([of_scan.spacing for of_scan in facts])
     return {
         "unit": unit,
-        "dtypes": sorted({scan.image.dtype.name for scan in scans}),
+        "dtypes": sorted({of_scan.dtype for of_scan in facts}),
         "low": _rounded(np.min(ranges[:, 0])),
         "high": _rounded(np.max(ranges[:, 1])),
         "narrowest": _rounded(np.min(ranges[:, 1] - ranges[:, 0])),
         "finest": [_rounded(side) for side in np.min(spacings, 0)],
         "coarsest": [_rounded(side) for side in np.max(spacings, 0)],
-        "orientations": sorted({scan.orientation for scan in scans}),
-        "plane": _plane(scans),
-        "by_channel": _by_channel(scans),
+        "orientations": sorted({of_scan.orientation for of_scan in facts}),
+        "plane": _plane([of_scan.code for of_scan in facts if of_scan.code is not None]),
+        "by_channel": _by_channel([of_scan.by_channel for of_scan in facts]),
     }
 
 
-def _by_channel(scans: Sequence[Case]) -> list[list[float]]:
+def _facts(scan: Case) -> _Facts:
+    by_channel: list[tuple[float, float]] = []
+    channels = scan.image.shape[-1]
+    if channels > 1:
+        by_channel = [value_range(scan.image[..., channel]) for channel in range(channels)]
+    return _Facts(
+        scan.image.dtype.name,
+        value_range(scan.image),
+        by_channel,
+        scan.spacing,
+        scan.orientation,
+        None if scan.affine is None else code_of(scan.affine),
+    )
+
+
+def _by_channel(limits: Sequence[Sequence[tuple[float, float]]]) -> list[list[float]]:
     """The smallest and the largest number of each channel; empty where there is one channel."""
-    channels = scans[0].image.shape[-1]
-    if channels == 1:
-        return []
-    limits: list[list[float]] = []
-    for channel in range(channels):
-        ranges = np.array([value_range(scan.image[..., channel]) for scan in scans])
-        limits.append([_rounded(np.min(ranges[:, 0])), _rounded(np.max(ranges[:, 1]))])
-    return limits
+    ranges = np.array(limits)
+    return [
+        [_rounded(np.min(ranges[:, channel, 0])), _rounded(np.max(ranges[:, channel, 1]))]
+        for channel in range(len(limits[0]))
+    ]
 
 
-def _plane(scans: Sequence[Case]) -> str:
+def _plane(codes: Sequence[str]) -> str:
     """The plane in which volumes are cut to slices; "" of pictures."""
-    codes = [code_of(scan.affine) for scan in scans if scan.affine is not None]
     if not codes:
         return ""
     code, _ = Counter(codes).most_common(1)[0]

@@ -133,7 +133,7 @@ class Frame:
         """
         rule = grey_values.parse(self.intensity)
         if rule == "auto":
-            rule = grey_values.auto([scan.image for scan in scans])
+            rule = grey_values.auto(scan.image for scan in scans)
         frame = dataclasses.replace(
             self, spacing=self._spacing(scans, unit), intensity=rule, stored="float16"
         )
@@ -145,9 +145,9 @@ class Frame:
 
     def noises(self, scans: Sequence[Case]) -> list[float]:
         """Deviation of the noise of some of the scans, in grey values from 0 to 1."""
-        few = scans[:: max(1, len(scans) // NOISY_SCANS)]
-        greys = [grey_values.grey(scan.image, self.limits(scan.image)) for scan in few]
-        return [grey_values.noise(grey) for grey in greys]
+        few = range(0, len(scans), max(1, len(scans) // NOISY_SCANS))
+        images = (scans[i].image for i in few)  # one at a time is in memory
+        return [grey_values.noise(grey_values.grey(x, self.limits(x))) for x in images]
 
     def limits(self, image: np.ndarray) -> Limits:
         """The numbers of a scan that become black and white."""

@@ -8,7 +8,7 @@ the numbers alone: float, int16 and uint8 files that hold the same numbers are s
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -149,7 +149,7 @@ def statistics(rule: str, grey: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return mean.astype(np.float32), deviation.astype(np.float32)
 
 
-def auto(images: Sequence[np.ndarray]) -> str:
+def auto(images: Iterable[np.ndarray]) -> str:
     """The rule for a set, from images of its training split.
 
     ``ct`` where most volumes hold Hounsfield units, ``percentile`` for other volumes, ``zscore``
@@ -158,9 +158,13 @@ def auto(images: Sequence[np.ndarray]) -> str:
     >>> auto([np.zeros((2, 4, 4, 1)) - 1024]), auto([np.zeros((4, 4, 1), np.uint8)])
     ('ct', 'zscore')
     """
-    if not images or images[0].ndim == 3:
+    below = []
+    for image in images:
+        if image.ndim == 3:
+            return "zscore"
+        below.append(float(np.min(image[..., 0])) <= AIR)
+    if not below:
         return "zscore"
-    below = [float(np.min(image[..., 0])) <= AIR for image in images]
     if sum(below) > len(below) / 2:
         return "ct"
     return "percentile"
