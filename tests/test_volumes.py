@@ -13,7 +13,7 @@ from semiseg import config
 from semiseg.cli.main import main
 from semiseg.data import importing, store
 from semiseg.data.frame import Frame, PoolImage
-from semiseg.data.pools import pools, resolved
+from semiseg.data.pools import pools, training
 from semiseg.errors import UserError
 from semiseg.evaluate import probabilities as predict
 from semiseg.evaluate.metrics import score
@@ -128,7 +128,7 @@ def test_a_run_on_volumes_scores_what_predict_writes(scans, trial, tmp_path):
     assert table == {r.metric: pytest.approx(r.value, rel=1e-5, nan_ok=True) for r in rows}
     assert 0 < mask.mean() < 1
 
-    frame = resolved("balls", root, trial.frame)
+    frame = training("balls", root, trial.frame).frame
     model = model_of(trial, store.info("balls", root))
     (known,) = predict.labels(model, frame, result.params, store.read_split("balls", "val", root))
     assert (

@@ -41,7 +41,20 @@ def check(trial: Trial, where: str = "") -> Trial:
             f"unlabelled image"
         )
         raise UserError(what, where=where, field="batch")
+    _check_fold(trial, where)
     return trial
+
+
+def _check_fold(trial: Trial, where: str) -> None:
+    if trial.folds == 1:
+        what = "folds is 1: give 2 or more, or 0 for the val split of the data set"
+        raise UserError(what, where=where, field="folds")
+    if not trial.folds and trial.fold:
+        what = f"fold is {trial.fold}, but folds is 0: give their number, too, as in --folds 5"
+        raise UserError(what, where=where, field="fold")
+    if trial.folds and trial.fold >= trial.folds:
+        what = f"fold is {trial.fold}: {trial.folds} folds have the numbers 0 to {trial.folds - 1}"
+        raise UserError(what, where=where, field="fold")
 
 
 def check_volumes(trial: Trial, where: str = "") -> None:

@@ -32,6 +32,9 @@ class Trial:
       labels: number of annotated subjects whose masks the method may use; 0 for all.
       label_subset: the order of subjects whose first ones are the budget; 0 is the published one,
         if any.
+      folds: cross-validation: the annotated subjects outside the test split are dealt into so many
+        folds, of which one is held out and scored as val at the end; 0 for the set's own val split.
+      fold: the fold that is held out, from 0.
       seed: of initialisation, batches, augmentation and dropout.
       steps: optimiser steps.
       init: where the weights begin: at random, pre-trained on the images of the run's training pool
@@ -93,6 +96,8 @@ class Trial:
     augment: Augmentation = traced(default=Augmentation())
     labels: int = count(0)
     label_subset: int = count(0)
+    folds: int = count(0)
+    fold: int = count(0)
     seed: int = count(0, at_least=0, at_most=2**32 - 1)
     steps: int = count(1500, at_least=1, traced=True)
     init: Any = Fresh()

@@ -5,6 +5,9 @@ The arrays depend on the data set and the frame alone. A trial's label budget is
 and a copy of the labels in which everything outside the budget is IGNORE. So trials of all budgets,
 subsets and seeds share one compiled program, and no method can read a held-back label: these are in
 a field of their own, which the trainer's diagnostics read and a batch does not hold.
+
+In a cross-validation the images are those of all subjects outside the test split, once for all
+folds. The images of the held-out fold are in no list of indices, and its labels in no array.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from semiseg import ragged
-from semiseg.data import foreground, splits, store
+from semiseg.data import fold_splits, foreground, splits, store
 from semiseg.data.flat import Flat as Flat
 from semiseg.data.flat import appended
 from semiseg.data.flat import flatten as flatten
@@ -40,8 +43,11 @@ class Training:
       scans: as they are stored.
       cases: N images: slices, pictures, or for a 3D network volumes.
       scan: ``(N,)`` int32, number of the scan that each is of.
-      flat: their pool images and labels.
+      flat: P pool images and labels: those of the cases; of a fold also those that it holds out.
       annotated: ``(N,)`` bool.
+      place: ``(N,)`` int32, which of the pool images each case is.
+      held_out: subjects of the fold that is held out; None without folds.
+      validation: scans of these.
     """
 
     info: StoreInfo
@@ -51,6 +57,9 @@ class Training:
     scan: np.ndarray
     flat: Flat
     annotated: np.ndarray
+    place: np.ndarray
+    held_out: frozenset[str] | None = None
+    validation: tuple[Case, ...] = ()
 
     @property
     def annotated_subjects(self) -> int:
@@ -65,11 +74,17 @@ class Training:
 
     def image(self, i: int) -> np.ndarray:
         """Levels ``(*space, C)`` of the pool image of case ``i``, without its neighbours."""
-        return self.flat.image(i)
+        return self.flat.image(int(self.place[i]))
 
     def label(self, i: int) -> np.ndarray:
         """Label ``(*space)`` of the pool image of case ``i``; IGNORE where nobody annotated it."""
-        return self.flat.label(i)
+        return self.flat.label(int(self.place[i]))
+
+    def in_pool(self, chosen: np.ndarray) -> np.ndarray:
+        """``(P,)`` bool: the pool images of the cases where ``chosen (N,)`` is True."""
+        shown = np.zeros(len(self.flat.page), bool)
+        shown[self.place[chosen]] = True
+        return shown
 
 
 def dense(split: Training, size: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
@@ -105,22 +120,31 @@ class Budget(NamedTuple):
 
 
 # ------------------------------------------------------------------ the training split
-def training(name: str, root: str | None, frame: Frame) -> Training:
-    """The training split of a store in the frame, which is decided by its images."""
-    return _training(name, root, frame, store.info(name, root).fingerprint)
+def training(
+    name: str, root: str | None, frame: Frame, *, folds: int = 0, fold: int = 0
+) -> Training:
+    """The training split of a store in the frame, which is decided by its images.
 
+    With ``folds`` these are the images of all subjects outside the test split, so that the folds
+    share one frame; the cases are those of the subjects outside the ``fold``.
 
-def resolved(name: str, root: str | None, frame: Frame) -> Frame:
-    """The frame with what is left open decided by the training images of a store."""
-    return training(name, root, frame).frame
+    Raises:
+      UserError: the set cannot be dealt into so many folds.
+    """
+    whole = _training(name, root, frame, store.info(name, root).fingerprint, folds > 0)
+    return _without_fold(whole, folds, fold) if folds else whole
 
 
 # Stored between the trials of a sweep; the fingerprint is a key, so that a set imported anew is
 # read anew.
 @functools.lru_cache(2)
-def _training(name: str, root: str | None, frame: Frame, fingerprint: str) -> Training:
+def _training(
+    name: str, root: str | None, frame: Frame, fingerprint: str, with_val: bool = False
+) -> Training:
     info = store.info(name, root)
     scans = store.read_split(name, "train", root)
+    if with_val and info.number("val"):
+        scans += store.read_split(name, "val", root)
     frame = frame.resolved(scans, info.unit)
     images: list[Case] = []
     numbers: list[int] = []
@@ -134,10 +158,39 @@ def _training(name: str, root: str | None, frame: Frame, fingerprint: str) -> Tr
         pool.append(made)
         labels.append(_pool_label(frame, scan, made))
     flat = flatten(pool, labels, frame)
-    annotated = np.array([case.label is not None for case in images])
     return Training(
-        info, frame, tuple(scans), tuple(images), np.array(numbers, np.int32), flat, annotated
+        info,
+        frame,
+        tuple(scans),
+        tuple(images),
+        np.array(numbers, np.int32),
+        flat,
+        annotated=np.array([case.label is not None for case in images]),
+        place=np.arange(len(images), dtype=np.int32),
     )
+
+
+@functools.lru_cache(5)
+def _without_fold(whole: Training, folds: int, fold: int) -> Training:
+    """All subjects outside the test split but those of a fold."""
+    fold_of = _folds(whole, folds)
+    held_out = frozenset(subject for subject, number in fold_of.items() if number == fold)
+    place = np.flatnonzero([case.subject not in held_out for case in whole.cases])
+    return dataclasses.replace(
+        whole,
+        scans=tuple(scan for scan in whole.scans if scan.subject not in held_out),
+        cases=tuple(whole.cases[i] for i in place),
+        scan=whole.scan[place],
+        annotated=whole.annotated[place],
+        place=place.astype(np.int32),
+        held_out=held_out,
+        validation=tuple(scan for scan in whole.scans if scan.subject in held_out),
+    )
+
+
+@functools.lru_cache(2)
+def _folds(whole: Training, folds: int) -> dict[str, int]:
+    return fold_splits.of_scans(whole.info, whole.scans, folds)
 
 
 def _pool_label(frame: Frame, scan: Case, image: PoolImage) -> np.ndarray:
@@ -154,6 +207,8 @@ def pools(
     *,
     labels: int,
     label_subset: int,
+    folds: int = 0,
+    fold: int = 0,
     ratio: float = 0.0,
     synthetic: str | None = None,
 ) -> tuple[Pools, Budget, Training]:
@@ -168,36 +223,39 @@ def pools(
       labels: number of annotated subjects in the label budget, 0 for all.
       label_subset: 0 is the data set's official order where it has one; others are random; budgets
         of one subset are nested.
+      folds, fold: of a trial; the budget is drawn from the subjects outside the fold.
       ratio: synthetic images per real one in a labelled batch.
       synthetic: name of the imported synthetic set.
     """
-    split = training(name, root, frame)
+    fingerprint = store.info(name, root).fingerprint
+    whole = _training(name, root, frame, fingerprint, folds > 0)
+    split = training(name, root, frame, folds=folds, fold=fold)
     budget, chosen = _budget(split, labels, label_subset)
     rest = chosen if chosen.all() else ~chosen
     if ratio > 0 and synthetic is None:
         raise UserError("--ratio needs --synthetic NAME: the imported synthetic set to mix in")
-    everything = _with_synthetic(name, root, frame, synthetic, split.info.fingerprint)
-    number = len(split.cases)
-    fakes = everything.number - number
-    shown = np.concatenate([chosen, np.ones(fakes, bool)])
+    everything = _with_synthetic(whole, synthetic)
+    fakes = everything.number - len(whole.cases)
+    labelled = split.in_pool(chosen)
+    shown = np.concatenate([labelled, np.ones(fakes, bool)])
     made = Pools(
         image=everything.images,
         label=jnp.asarray(everything.flat.masked(shown)),
-        labelled=choice(chosen, split),
-        unlabelled=choice(rest, split),
+        labelled=choice(labelled, whole),
+        unlabelled=choice(split.in_pool(rest), whole),
         synthetic_count=jnp.int32(fakes),
-        foreground=foreground.of_budget(_places(split), split.scan, chosen),
-        hidden=everything.labels,
+        foreground=foreground.of_budget(_places(whole), whole.scan, labelled),
+        hidden=_hidden(split, everything),
     )
     return made, budget, split
 
 
-class _Everything(NamedTuple):
-    """Real and synthetic images on the device, with all labels."""
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Everything:
+    """Real and synthetic images, on the device, too."""
 
     flat: Flat
     images: Images
-    labels: jax.Array
 
     @property
     def number(self) -> int:
@@ -205,14 +263,22 @@ class _Everything(NamedTuple):
 
 
 @functools.lru_cache(2)
-def _with_synthetic(
-    name: str, root: str | None, frame: Frame, synthetic: str | None, fingerprint: str
-) -> _Everything:
-    split = _training(name, root, frame, fingerprint)
-    flat = split.flat
+def _with_synthetic(whole: Training, synthetic: str | None) -> _Everything:
+    flat = whole.flat
     if synthetic is not None:
-        flat = appended(flat, _synthetic(synthetic, root, split))
-    return _Everything(flat, flat.on_device(), jnp.asarray(flat.labels))
+        flat = appended(flat, _synthetic(synthetic, whole.info.root, whole))
+    return _Everything(flat, flat.on_device())
+
+
+@functools.lru_cache(2)
+def _hidden(split: Training, everything: _Everything) -> jax.Array:
+    """All labels but those of the held-out fold."""
+    if split.held_out is None:
+        return jnp.asarray(everything.flat.labels)
+    seen = split.in_pool(np.ones(len(split.cases), bool))
+    shown = np.ones(everything.number, bool)
+    shown[: len(seen)] = seen
+    return jnp.asarray(everything.flat.masked(shown))
 
 
 def _synthetic(name: str, root: str | None, like: Training) -> Flat:
@@ -255,7 +321,11 @@ def _budget(split: Training, labels: int, label_subset: int) -> tuple[Budget, np
     """The label budget, and ``(N,)`` bool: whose labels it shows."""
     everyone = {case.subject for case in split.cases if case.label is not None}
     subjects = splits.labelled_subjects(
-        split.info, split.cases, labels or len(everyone), label_subset
+        split.info,
+        split.cases,
+        labels or len(everyone),
+        label_subset,
+        held_out=len({scan.subject for scan in split.validation if scan.label is not None}),
     )
     members = set(subjects)
     chosen = np.array([case.subject in members for case in split.cases]) & split.annotated

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from semiseg import __version__
-from semiseg.data import resemblance
+from semiseg.data import fold_splits, resemblance
 from semiseg.data.fingerprints import hashes_of
 from semiseg.data.info import StoreInfo
 from semiseg.files import read_json, write_text
@@ -171,17 +171,24 @@ def unknown(what: str) -> Provenance:
     return Provenance(unknown=(what,))
 
 
-def of_training(info: StoreInfo, subjects: Iterable[str], *, unlabelled: bool = True) -> Provenance:
+def of_training(
+    info: StoreInfo,
+    subjects: Iterable[str],
+    *,
+    unlabelled: bool = True,
+    held_out: frozenset[str] | None = None,
+) -> Provenance:
     """Of what was learnt from a data set's training split.
 
     Args:
       info: of the data set.
       subjects: whose labels were used.
       unlabelled: whether all training images were seen, or those of ``subjects`` alone.
+      held_out: subjects of the fold that is held out; None without folds.
     """
     members = frozenset(subjects)
     part = Seen(info.name, info.fingerprint, members)
-    table = hashes_of(info)
+    table = fold_splits.dealt(hashes_of(info), held_out)
     if table is not None:
         of_subjects = np.isin(table.subjects, sorted(members)) & table.of("train")
         labelled = np.unique(table.hashes[of_subjects & table.labelled])

@@ -10,7 +10,7 @@ import numpy as np
 
 from semiseg import config
 from semiseg.config import Trial
-from semiseg.data import expected
+from semiseg.data import expected, fold_splits
 from semiseg.data.pools import Budget, Training
 from semiseg.data.store import StoreInfo
 from semiseg.fields import traced_values
@@ -87,13 +87,23 @@ def input_of(training: Training) -> dict[str, Any]:
     }
 
 
-@functools.lru_cache(2)  # over all scans: once for a data set, not in every trial of a sweep
+@functools.lru_cache(5)  # over all scans: once for a fold, not in every trial of a sweep
 def _expected(training: Training) -> dict[str, Any]:
     return expected.of_scans(training.scans, training.info.unit)
 
 
 def notes_of(trial: Trial, training: Training, budget: Budget) -> tuple[str, ...]:
-    """What a semi-supervised run cannot do with its data: it leaves that out, or does without."""
+    """What is held out in a cross-validation, and what a semi-supervised run cannot do with its
+    data: it leaves that out, or does without.
+    """
+    notes: tuple[str, ...] = ()
+    if trial.folds:
+        scored = {scan.subject for scan in training.validation if scan.label is not None}
+        notes = (fold_splits.words(trial.fold, trial.folds, len(scored)),)
+    return notes + _unlabelled_notes(trial, training, budget)
+
+
+def _unlabelled_notes(trial: Trial, training: Training, budget: Budget) -> tuple[str, ...]:
     if not trial.method.uses_unlabelled or trial.synthetic_as == "unlabelled":
         return ()
     name = config.name_of("method", trial.method)

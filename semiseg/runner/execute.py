@@ -111,7 +111,7 @@ def run(
     folder = None if out is None else RunFolder(Path(out))
     with unchanged_on_failure(folder):
         if folder:
-            open_folder(folder, trial, job.training.info)
+            open_folder(folder, trial, job.training)
             if is_recorded(folder, test):
                 return read_result(folder, trial, job.model)
         if test:
@@ -161,7 +161,12 @@ class Job:
         """What the run's weights are made from."""
         trial = self.trial
         unlabelled = trial.method.uses_unlabelled or isinstance(trial.init, Objective)
-        real = of_training(self.training.info, self.budget.subjects, unlabelled=unlabelled)
+        real = of_training(
+            self.training.info,
+            self.budget.subjects,
+            unlabelled=unlabelled,
+            held_out=self.training.held_out,
+        )
         return merged(real, self.synthetic.provenance, self.initial.provenance)
 
     @property
@@ -210,12 +215,15 @@ def prepare(trial: Trial) -> Job:
         trial.frame,
         labels=trial.labels,
         label_subset=trial.label_subset,
+        folds=trial.folds,
+        fold=trial.fold,
         ratio=trial.ratio,
         synthetic=trial.synthetic,
     )
     model = model_of(trial, training.info)
-    synthetic = leaks.synthetic_source(trial, training.info)
-    notes = notes_of(trial, training, budget) + leaks.notes_of(synthetic.provenance, training.info)
+    synthetic = leaks.synthetic_source(trial, training.info, training.held_out)
+    notes = notes_of(trial, training, budget)
+    notes += leaks.notes_of(synthetic.provenance, training.info, training.held_out)
     job = Job(trial, data_pools, budget, training, model, notes, synthetic)
     more = len(job.subjects) - len(budget.subjects)
     if more:
@@ -232,13 +240,12 @@ def begin(job: Job, folder: RunFolder | None, progress: bool) -> None:
     if devices.make_room():  # whatever compiled the programs: a sweep, a notebook's loop
         forget_programs()
     trial = job.trial
-    job.validation = validation_of(trial.data, trial.root, job.training.frame)
+    job.validation = validation_of(job.training)
     if not job.validation.cases:
         job.notes += ("the data set has no validation split: nothing says how good the network is",)
     beside = folder.path.parent if folder else None
-    info = job.training.info
     job.initial = start(trial, job.model, job.pools, job.training, beside, progress=progress)
-    job.notes += leaks.notes_of(job.initial.provenance, info)
+    job.notes += leaks.notes_of(job.initial.provenance, job.training.info, job.training.held_out)
     if progress:
         say(job.notes)
 
@@ -254,10 +261,15 @@ def say(notes: tuple[str, ...]) -> None:
 def train(
     job: Job, folder: RunFolder | None, watch: Callable[[float], None] | None, progress: bool
 ) -> Fitted:
-    """Train to the last step; validation Dice is logged, and told to ``watch``."""
+    """Train to the last step; validation Dice is logged, and told to ``watch``.
+
+    A held-out fold is scored once, at the end: a checkpoint that was chosen by it would score too
+    high.
+    """
     trial = job.trial
     validation = job.validation
     assert validation is not None
+    has_validation = bool(validation.cases) and not trial.folds
 
     def validate(params: Params) -> float:
         dice = mean(job.score(params, validation, ("dice",)).rows, "dice")
@@ -272,7 +284,7 @@ def train(
         job.pools,
         Plan(trial.steps, trial.log_every, eval_every(trial), trial.checkpoint_seconds),
         folder,
-        validate if validation.cases else None,
+        validate if has_validation else None,
         progress=progress,
         header=job.header,
         initial=job.initial.params,
@@ -370,7 +382,9 @@ def summary_of(job: Job, fitted: Fitted, name: str, scores: Scores) -> dict[str,
         "seconds_train": round(fitted.seconds, 2),
         "calibration": {"val": scores.calibration},
         "provenance": leaks.status(job.provenance),
-        "like_held_out": leaks.look_alikes_of(job.provenance, job.training.info),
+        "like_held_out": leaks.look_alikes_of(
+            job.provenance, job.training.info, job.training.held_out
+        ),
     }
 
 

@@ -5,6 +5,9 @@ Synthetic images and initial weights are checked by their provenance: sets of im
 subjects are compared, not names. Images of the validation or test split are refused. Annotated
 training subjects outside the label budget count as labelled. What has no provenance is used, and
 the run says so.
+
+In a cross-validation the subjects of the fold that is held out are the validation subjects, and all
+others outside the test split train.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from semiseg.config import Trial
-from semiseg.data import provenance, resemblance, store
+from semiseg.data import fold_splits, provenance, resemblance, store
 from semiseg.data.fingerprints import Hashes, hashes_of
 from semiseg.data.info import StoreInfo
 from semiseg.data.provenance import Provenance, Seen
@@ -36,8 +39,15 @@ class Source(NamedTuple):
     subjects: tuple[str, ...] = ()
 
 
-def synthetic_source(trial: Trial, info: StoreInfo) -> Source:
+def synthetic_source(
+    trial: Trial, info: StoreInfo, held_out: frozenset[str] | None = None
+) -> Source:
     """The synthetic set of a trial.
+
+    Args:
+      trial: the run.
+      info: its data set.
+      held_out: subjects of the fold that is held out; None without folds.
 
     Raises:
       UserError: it holds images of the validation or test split, or was made from some.
@@ -58,22 +68,37 @@ def synthetic_source(trial: Trial, info: StoreInfo) -> Source:
             resembled=resemblance.held_out_like(synthetic, images.hashes),
         )
         origin = provenance.merged(origin, Provenance((part,)))
-    return checked(origin, info, where, "generate it from training subjects alone")
+    return checked(origin, info, where, "generate it from training subjects alone", held_out)
 
 
-def checked(origin: Provenance, info: StoreInfo, where: str, remedy: str) -> Source:
+def checked(
+    origin: Provenance,
+    info: StoreInfo,
+    where: str,
+    remedy: str,
+    held_out: frozenset[str] | None = None,
+) -> Source:
     """What an origin means for runs on a data set.
 
     Args:
       origin: what something was made from.
       info: the data set of the run.
       where, remedy: first and last words of a message.
+      held_out: subjects of the fold that is held out; None without folds.
 
     Raises:
       UserError: it has seen images of the validation or test split.
     """
     subjects = set(origin.subjects_of(info.fingerprint))
-    table = hashes_of(info)
+    known = sorted(subjects & (held_out or frozenset()))
+    if known:  # by name: an origin of an earlier version has no hashes
+        raise UserError(
+            f"has seen labels of {len(known)} subjects of data set {info.name!r} that this fold "
+            f"holds out ({known[0]} …), so its scores would be too high",
+            where=where,
+            remedy=f"{remedy} of this fold",
+        )
+    table = fold_splits.dealt(hashes_of(info), held_out)
     if table is None and any(part.fingerprint != info.fingerprint for part in origin.seen):
         what = f"{where} (data set {info.name!r} has no image hashes: import it again)"
         origin = provenance.merged(origin, provenance.unknown(what))
@@ -99,29 +124,35 @@ def _refuse_held_back(
             )
 
 
-def notes_of(origin: Provenance, info: StoreInfo) -> tuple[str, ...]:
+def notes_of(
+    origin: Provenance, info: StoreInfo, held_out: frozenset[str] | None = None
+) -> tuple[str, ...]:
     """A line for each thing of which nobody recorded the origin, and for each set that holds images
     like the validation or test images of the run's data set.
     """
-    return _unknown(origin) + _look_alikes(origin, info)
+    return _unknown(origin) + _look_alikes(origin, info, held_out)
 
 
-def _look_alikes(origin: Provenance, info: StoreInfo) -> tuple[str, ...]:
+def _look_alikes(
+    origin: Provenance, info: StoreInfo, held_out: frozenset[str] | None
+) -> tuple[str, ...]:
     return tuple(
         f"{alike['images']} {alike['split']} images of data set {info.name!r} look like training "
         f"images of {alike['set']!r}, from which this run learns: its scores may be too high"
-        for alike in look_alikes_of(origin, info)
+        for alike in look_alikes_of(origin, info, held_out)
     )
 
 
-def look_alikes_of(origin: Provenance, info: StoreInfo) -> list[dict[str, Any]]:
+def look_alikes_of(
+    origin: Provenance, info: StoreInfo, held_out: frozenset[str] | None = None
+) -> list[dict[str, Any]]:
     """How many validation and test images of a data set look like what an origin holds.
 
     Returns:
       For each set and split with some: the name of the ``set``, the ``split``, and how many
       ``images`` of it are like images of the set.
     """
-    table = hashes_of(info)
+    table = fold_splits.dealt(hashes_of(info), held_out)
     if table is None:
         return []
     results: list[dict[str, Any]] = []

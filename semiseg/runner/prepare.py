@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import json
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -11,6 +13,7 @@ import jax
 
 from semiseg import config, plugins
 from semiseg.config import Trial
+from semiseg.data.pools import Training
 from semiseg.data.store import StoreInfo
 from semiseg.errors import UserError
 from semiseg.run_folder import BEFORE_TRAINING, CONFIG, ENVIRONMENT, RunFolder, study_hash
@@ -21,7 +24,7 @@ WITHOUT_EFFECT = ("root", "checkpoint_seconds", "log_every")
 """Fields that do not change the result: where stores lie, how often a run reports and saves."""
 
 
-def open_folder(folder: RunFolder, trial: Trial, info: StoreInfo) -> None:
+def open_folder(folder: RunFolder, trial: Trial, training: Training) -> None:
     """Write the configuration into a new folder; accept one that holds this trial, unfinished.
 
     Raises:
@@ -30,7 +33,8 @@ def open_folder(folder: RunFolder, trial: Trial, info: StoreInfo) -> None:
     if folder.config.exists() and folder.begun:
         check_plugins(folder)
         check_trial(folder, trial)
-        check_data(folder, info)
+        check_data(folder, training.info)
+        check_fold(folder, training)
         if folder.read_environment().get("devices") != jax.device_count():
             message = "goes on with another number of devices, so the last bits may differ"
             print(f"{folder}: {message}", file=sys.stderr)
@@ -39,7 +43,12 @@ def open_folder(folder: RunFolder, trial: Trial, info: StoreInfo) -> None:
         raise UserError(f"{folder}: is not empty and holds no run; choose another --out")
     try:
         folder.path.mkdir(parents=True, exist_ok=True)
-        facts = {**environment(), "data_fingerprint": info.fingerprint, **study_hash(folder.path)}
+        facts = {
+            **environment(),
+            "data_fingerprint": training.info.fingerprint,
+            **_held_out(training),
+            **study_hash(folder.path),
+        }
         folder.write_environment(facts)
         folder.write_config(config.to_yaml(trial))
     except OSError as error:
@@ -107,6 +116,30 @@ def check_data(folder: RunFolder, info: StoreInfo) -> None:
             f"{folder}: data set {info.name!r} is not the one this run was trained on (imported "
             f"again since); train the run again in a new folder"
         )
+
+
+def check_fold(folder: RunFolder, training: Training) -> None:
+    """Refuse a fold that holds out other subjects than the run knows: it may have trained on them.
+
+    Raises:
+      UserError: the subjects differ.
+    """
+    held_out = _held_out(training)
+    known = folder.read_environment().get("held_out", held_out.get("held_out"))
+    if known != held_out.get("held_out"):
+        raise UserError(
+            f"data set {training.info.name!r} is dealt into other folds than when this run began",
+            where=folder.path,
+            remedy="train the run again in a new folder",
+        )
+
+
+def _held_out(training: Training) -> dict[str, str]:
+    """What env.json says of the subjects of a fold; nothing without folds."""
+    if training.held_out is None:
+        return {}
+    names = json.dumps(sorted(training.held_out))
+    return {"held_out": hashlib.sha256(names.encode()).hexdigest()}
 
 
 @contextlib.contextmanager

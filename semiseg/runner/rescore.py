@@ -7,14 +7,14 @@ from pathlib import Path
 
 from semiseg import config
 from semiseg.data import store
-from semiseg.data.pools import resolved
+from semiseg.data.pools import training
 from semiseg.errors import UserError
 from semiseg.evaluate.empty_policy import TRUTH_DECIDES
 from semiseg.evaluate.subject_scores import SubjectRow
 from semiseg.run_folder import SCORE_COLUMNS, RunFolder
 from semiseg.runner.build import model_of, shapes_of
 from semiseg.runner.external import is_external
-from semiseg.runner.prepare import check_data
+from semiseg.runner.prepare import check_data, check_fold
 from semiseg.runner.score_split import (
     means,
     read_test,
@@ -59,11 +59,12 @@ def evaluate(run: Path, split: str = "val", root: str | None = None) -> list[Sub
     check_data(folder, info)
     model = model_of(trial, info)
     params, _ = load_weights(folder.weights, shapes_of(model))
-    frame = resolved(trial.data, trial.root, trial.frame)
+    trained_on = training(trial.data, trial.root, trial.frame, folds=trial.folds, fold=trial.fold)
+    check_fold(folder, trained_on)
     if split == "val":
-        part = read_validation(trial.data, trial.root, frame)
+        part = read_validation(trained_on)
     else:
-        part = read_test(trial.data, trial.root, frame, run=str(folder))
+        part = read_test(trial.data, trial.root, trained_on.frame, run=str(folder))
     scores = score_split(model, info, params, part)
     summary = folder.read_summary()
     rows = [

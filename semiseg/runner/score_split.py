@@ -11,6 +11,7 @@ import numpy as np
 
 from semiseg.data import store, subjects_csv
 from semiseg.data.frame import Frame, PoolImage
+from semiseg.data.pools import Training
 from semiseg.data.store import StoreInfo
 from semiseg.errors import UserError
 from semiseg.evaluate import calibration
@@ -71,19 +72,31 @@ class Scores(NamedTuple):
 
 
 # ------------------------------------------------------------------ reading a split
-def read_validation(name: str, root: str | None, frame: Frame) -> Split:
-    """The validation split in the frame.
+def read_validation(training: Training) -> Split:
+    """The validation split in the frame of a training split; of a cross-validation the subjects
+    that the fold holds out.
 
-    Training may look at it; what it learns there is reported as val-best.
+    Training may look at the validation split; what it learns there is reported as val-best.
+
+    Raises:
+      UserError: there is none.
     """
-    return _validation(name, root, frame, store.info(name, root).fingerprint)
+    if training.held_out is not None:
+        return _held_out(training)
+    info = training.info
+    return _validation(info.name, info.root, training.frame, info.fingerprint)
 
 
-def validation_of(name: str, root: str | None, frame: Frame) -> Split:
+def validation_of(training: Training) -> Split:
     """The validation split; an empty one where all subjects of the set train."""
-    if not store.info(name, root).number("val"):
-        return Split("val", (), (), (), frame)
-    return read_validation(name, root, frame)
+    if training.held_out is None and not training.info.number("val"):
+        return Split("val", (), (), (), training.frame)
+    return read_validation(training)
+
+
+@functools.lru_cache(5)
+def _held_out(training: Training) -> Split:
+    return split_of("val", training.validation, training.frame, training.info.name)
 
 
 # Stored between the trials of a sweep; the fingerprint is a key, so that a set that was imported

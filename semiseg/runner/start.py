@@ -25,7 +25,6 @@ import numpy as np
 from semiseg import config
 from semiseg.config import Trial
 from semiseg.data import provenance
-from semiseg.data.info import StoreInfo
 from semiseg.data.pools import Training, choice
 from semiseg.data.provenance import Provenance
 from semiseg.errors import UserError
@@ -106,8 +105,9 @@ def start(
         return Start("none", None)
     info = training.info
     if isinstance(trial.init, Weights):
-        return _read(trial.init.path, model, info)
-    images_alone = provenance.of_training(info, ())
+        return _read(trial.init.path, model, training)
+    images_alone = provenance.of_training(info, (), held_out=training.held_out)
+    pools = images_only(pools, training)
     header = {**header_of(trial, training), provenance.KEY: images_alone.to_dict()}
     if beside is None:
         return _pretrained(trial, model, pools, header, None, progress)
@@ -153,14 +153,15 @@ def content(trial: Trial, fingerprint: str) -> str:
     """
     values = config.to_dict(settings(trial))
     later = _unused_since()
+    if not trial.folds:
+        later += ["folds", "fold"]
     fields = {name: v for name, v in values.items() if name not in later}
     return hashlib.sha256(json.dumps([fields, fingerprint], sort_keys=True).encode()).hexdigest()
 
 
-def images_only(pools: Pools) -> Pools:
-    """The pool's images, all of them unlabelled, without a label and without synthetic images."""
-    number = pools.real
-    every = choice(np.ones(number, bool))
+def images_only(pools: Pools, training: Training) -> Pools:
+    """The training images, all of them unlabelled, without a label and without synthetic images."""
+    every = choice(training.in_pool(np.ones(len(training.cases), bool)))
     return Pools(
         image=pools.image,
         label=jnp.full_like(pools.label, IGNORE),
@@ -194,7 +195,7 @@ def _pretrained(
         program_of(plain, model),
         knobs,
         trial.seed,
-        images_only(pools),
+        pools,
         Plan(steps, trial.log_every, steps, trial.checkpoint_seconds),
         folder,
         None,
@@ -213,7 +214,8 @@ def _pretrained(
     return Start(name, done.params, steps, seconds)
 
 
-def _read(path: str, model: Model, info: StoreInfo) -> Start:
+def _read(path: str, model: Model, training: Training) -> Start:
+    info = training.info
     file = Path(path)
     if file.is_dir():
         file = RunFolder(file).weights
@@ -233,7 +235,7 @@ def _read(path: str, model: Model, info: StoreInfo) -> Start:
         )
     origin = provenance.of_header(stored, f"the initial weights {path}")
     remedy = "train them on training subjects alone"
-    source = leaks.checked(origin, info, f"init {path}", remedy)
+    source = leaks.checked(origin, info, f"init {path}", remedy, training.held_out)
     in_order = stored.get("subjects", ()) if of_this_set else ()
     subjects = tuple(dict.fromkeys((*in_order, *source.subjects)))
     return Start(path, params, steps, subjects=subjects, provenance=source.provenance)
