@@ -49,9 +49,20 @@ SUBJECT_COLUMNS = ("split", "subject")
 """First columns of subjects.csv; the others are whatever is known of the subjects."""
 EXAMPLE_ARRAYS = ("image", "label", "prediction", "subject", "dice")
 """Arrays of examples.npz."""
+REGIONS = "regions"
+"""Key of summary.json: region → its classes, where per_subject.csv has rows of regions."""
 EXTERNAL = "external"
 """Network, and provenance, of a run that `semiseg score` made of another program's masks."""
 TRAIN_AGAIN = "delete the run's folder and run it again"
+
+
+def region_label(name: str) -> str:
+    """What stands beside the classes' names in a table for people.
+
+    >>> region_label("whole")
+    'whole (region)'
+    """
+    return f"{name} (region)"
 
 
 @dataclasses.dataclass(frozen=True)

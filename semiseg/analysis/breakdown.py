@@ -13,25 +13,37 @@ from semiseg.analysis.scores import MEAN_OF_ALL, nanmean
 from semiseg.analysis.statistics import Interval, mean_interval
 from semiseg.analysis.study import Cell, Study
 from semiseg.evaluate.metrics import METRICS
+from semiseg.run_folder import REGIONS
 
 
 def foreground_classes(s: Study) -> list[str]:
     """Names of all classes that runs of the study were scored on, in the order of the data."""
     names: dict[str, None] = {}
     for run in s.runs:
-        names |= dict.fromkeys(run.scores.axes[3])
+        names |= dict.fromkeys(run.scores.classes)
     return list(names)
 
 
-def class_intervals(s: Study, cell: Cell) -> dict[str, Interval]:
-    """The mean of each class over the runs and subjects of a cell, with its 95 % interval.
+def regions_of(s: Study) -> dict[str, list[str]]:
+    """Name → classes of all regions that runs of the study were scored on."""
+    regions: dict[str, list[str]] = {}
+    for run in s.runs:
+        scored = run.scores.axes[3]
+        named = run.summary.get(REGIONS) or {}
+        regions |= {name: list(members) for name, members in named.items() if name in scored}
+    return regions
 
-    Classes in which no subject has a score are left out.
+
+def class_intervals(s: Study, cell: Cell) -> dict[str, Interval]:
+    """The mean of each class, and each region, over the runs and subjects of a cell, with its 95 %
+    interval.
+
+    Those in which no subject has a score are left out.
     """
     bounds = METRICS[s.metric].bounds
     rows, subset_R = replicates(cell.runs)
     intervals = {}
-    for name in foreground_classes(s):
+    for name in (*foreground_classes(s), *regions_of(s)):
         subjects, values_RS = scores_of(s, cell.runs, name)
         if values_RS.size and not np.isnan(values_RS[rows]).all():
             design = design_of(cell.runs, subset_R, subjects)
@@ -45,7 +57,7 @@ class SubjectScore:
 
     Attributes:
       mean: over classes and runs.
-      classes: mean of each class over the runs; NaN where it is not defined.
+      classes: mean of each class and region over the runs; NaN where it is not defined.
       runs: that scored the subject.
       worst: the run that is worst on this subject, and its score.
     """
@@ -74,7 +86,8 @@ def _subjects_of(s: Study, cell: Cell) -> list[SubjectScore]:
     subjects, values_RS = scores_of(s, cell.runs)
     if MEAN_OF_ALL in subjects:
         return []
-    by_class = {name: _class_means(s, cell.runs, name) for name in foreground_classes(s)}
+    names = (*foreground_classes(s), *regions_of(s))
+    by_class = {name: _class_means(s, cell.runs, name) for name in names}
     scores = []
     for subject, values_R in zip(subjects, values_RS.T, strict=True):
         scored = np.flatnonzero(~np.isnan(values_R))

@@ -21,7 +21,15 @@ from semiseg.analysis.results_csv import COLUMNS, RunRows
 from semiseg.analysis.runs import BOOKKEEPING, Run, Runs
 from semiseg.analysis.scores import MEAN, MEAN_OF_ALL, Layout, Scores, indices, read_scores
 from semiseg.errors import UserError
-from semiseg.run_folder import CHECKPOINTS, DROPPED, FAILURE, RESULTS, TRACKING_FILES, RunFolder
+from semiseg.run_folder import (
+    CHECKPOINTS,
+    DROPPED,
+    FAILURE,
+    REGIONS,
+    RESULTS,
+    TRACKING_FILES,
+    RunFolder,
+)
 
 log = logging.getLogger("semiseg")
 
@@ -209,7 +217,7 @@ def _read(folder: RunFolder, layouts: list[Layout]) -> Run:
     env: dict[str, Any] = {}
     if folder.environment.is_file():
         env = _mapping(folder.environment, json.loads)
-    scores = read_scores(folder.scores, layouts)
+    scores = read_scores(folder.scores, layouts, frozenset(summary.get(REGIONS) or ()))
     run = Run(
         folder.path,
         str(summary.get("run") or folder.name),

@@ -156,7 +156,7 @@ def class_names(s: Study, classes: int) -> list[str]:
     Numbers where these are not as many as were logged.
     """
     for run in s.runs:
-        scored = list(run.scores.axes[3])
+        scored = run.scores.classes
         if len(scored) == classes - 1:
             return ["background", *scored]
     return [str(k) for k in range(classes)]

@@ -257,8 +257,11 @@ class Run:
         classes = [MEAN, *classes]
         value = self.scores.value
         present = self.scores.present
-        with_mean = np.concatenate([nanmean(value, 3)[:, :, :, None], value], axis=3)
-        measured = np.concatenate([present.any(3, keepdims=True), present], axis=3)
+        of_classes = self.scores.of_classes
+        mean_of_classes = nanmean(value[:, :, :, of_classes], 3)
+        with_mean = np.concatenate([mean_of_classes[:, :, :, None], value], axis=3)
+        any_class = present[:, :, :, of_classes].any(3, keepdims=True)
+        measured = np.concatenate([any_class, present], axis=3)
         mean = nanmean(with_mean, 4)
         count = (~np.isnan(with_mean)).sum(4)
         for index in np.argwhere(measured).tolist():

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import functools
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -27,7 +28,7 @@ _NOT_FOREGROUND = {"0", "background", MEAN}
 
 @dataclasses.dataclass(frozen=True)
 class Scores:
-    """Everything in a per_subject.csv. Only foreground classes are here.
+    """Everything in a per_subject.csv. Only foreground classes and regions of them are here.
 
     Attributes:
       axes: name → index for each of :data:`AXES`.
@@ -35,12 +36,26 @@ class Scores:
       value: ``[split, checkpoint, metric, class, subject]``; NaN where undefined or not measured.
       present: ``[split, checkpoint, metric, class]``; tells a measured but undefined score from one
         that nobody measured.
+      regions: those of ``axes[3]`` that unite classes, and are in no mean over classes.
     """
 
     axes: tuple[dict[str, int], ...]
     units: dict[str, str]
     value: np.ndarray
     present: np.ndarray
+    regions: frozenset[str] = frozenset()
+
+    @functools.cached_property
+    def classes(self) -> tuple[str, ...]:
+        """Foreground classes, in the order of the data; no regions."""
+        return tuple(name for name in self.axes[3] if name not in self.regions)
+
+    @functools.cached_property
+    def of_classes(self) -> slice | list[int]:
+        """Index of the classes along ``axes[3]``, without the regions."""
+        if not self.regions:
+            return slice(None)
+        return [self.axes[3][name] for name in self.classes]
 
     def __repr__(self) -> str:
         *names, subjects = (list(axis) for axis in self.axes)
@@ -72,6 +87,7 @@ class Scores:
             values_KS = np.abs(values_KS)
         if class_ != MEAN:
             return values_KS[classes[class_]]
+        values_KS = values_KS[self.of_classes]
         if len(values_KS) == 1:
             return values_KS[0]
         return nanmean(values_KS, 0)
@@ -122,7 +138,7 @@ class Layout:
       columns: what is not a score.
       foreground: of each row, whether its class is foreground.
       at: index of each foreground row along each axis.
-      axes, units, present: of :class:`Scores`.
+      axes, units, present, regions: of :class:`Scores`.
     """
 
     columns: Columns
@@ -131,40 +147,44 @@ class Layout:
     axes: tuple[dict[str, int], ...]
     units: dict[str, str]
     present: np.ndarray
+    regions: frozenset[str]
 
 
-def read_scores(file: Path, layouts: list[Layout]) -> Scores:
+def read_scores(file: Path, layouts: list[Layout], regions: frozenset[str] = frozenset()) -> Scores:
     """Read a per_subject.csv.
 
     Args:
       file: the table.
       layouts: those of other runs; a new one is added.
+      regions: names in the column ``class`` that are unions of classes.
 
     Raises:
       UserError: a line cannot be read, or there is no score.
     """
     columns, values = _read_table(file)
-    layout = next((known for known in layouts if known.columns == columns), None)
+    alike = (known for known in layouts if known.columns == columns and known.regions == regions)
+    layout = next(alike, None)
     if layout is None:
-        layout = _layout(file, columns)
+        layout = _layout(file, columns, regions)
         layouts.append(layout)
     value = np.full([len(axis) for axis in layout.axes], np.nan)
     value[layout.at] = np.array(values)[layout.foreground]
-    return Scores(layout.axes, layout.units, value, layout.present)
+    return Scores(layout.axes, layout.units, value, layout.present, layout.regions)
 
 
-def _layout(file: Path, columns: Columns) -> Layout:
+def _layout(file: Path, columns: Columns, regions: frozenset[str]) -> Layout:
     """The layout of a table's rows.
 
     Args:
       file: the table, for a message.
       columns: what is not a score.
+      regions: names that are unions of classes.
 
     Raises:
       UserError: no row has a foreground class.
     """
     foreground = np.array([name not in _NOT_FOREGROUND for name in columns["class"]], dtype=bool)
-    if not foreground.any():
+    if set(columns["class"]) <= _NOT_FOREGROUND | regions:
         raise UserError("has no scores", where=file, remedy="evaluate this run again")
     rows = np.flatnonzero(foreground).tolist()
     axes = []
@@ -184,6 +204,7 @@ def _layout(file: Path, columns: Columns) -> Layout:
         tuple(axes),
         units,
         present,
+        regions,
     )
 
 

@@ -1,4 +1,4 @@
-"""``semiseg data import | list | check | describe | remove | export``: the store of data sets.
+"""``semiseg data import | list | check | describe | regions | remove | export``: the store.
 
 A thin layer over semiseg.data; errors leave as UserError for semiseg/cli/main.py to print.
 """
@@ -17,6 +17,7 @@ import tyro
 
 from semiseg.cli.arguments import did_you_mean, write_output
 from semiseg.cli.data_out import Export, Remove, run_export, run_remove
+from semiseg.cli.data_regions import Region, Regions, run_regions
 from semiseg.cli.typed import typed
 from semiseg.data import readers, store
 from semiseg.data.info import StoreInfo
@@ -66,6 +67,7 @@ class Import:
     """… unless the splits are taken anew, which the ledger says: stated as they are, else drawn."""
     allow_near_duplicates: bool = False
     """Accept images that look alike in two splits (the set records it); equal ones are refused."""
+    region: Region = ()
     reader: ReaderOptions = dataclasses.field(default_factory=_no_options)
     json: Path | None = None
     """Also write what was imported to this file."""
@@ -95,6 +97,7 @@ class Check:
     """… of this format; without it, what the files' names say."""
     allow_near_duplicates: bool = False
     """Accept images of these files that look alike in two splits, as the import would."""
+    region: Region = ()
     root: Path | None = None
     """Where data sets live; default: SEMISEG_DATA, else the user's cache folder."""
     reader: ReaderOptions = dataclasses.field(default_factory=_no_options)
@@ -152,6 +155,7 @@ def run_import(args: Import) -> int:
         say=_note,
         allow_near_duplicates=args.allow_near_duplicates,
         resplit=args.resplit,
+        region=args.region,
         **dataclasses.asdict(args.reader),
     )
     numbers = [
@@ -244,6 +248,7 @@ def run_check(args: Check) -> int:
             args.source,
             say=_note,
             allow_near_duplicates=args.allow_near_duplicates,
+            region=args.region,
             **options,
         )
     else:
@@ -310,6 +315,7 @@ RUN: dict[str, tuple[type, Callable[[Any], int]]] = {
     "list": (List, run_list),
     "check": (Check, run_check),
     "describe": (Describe, run_describe),
+    "regions": (Regions, run_regions),
     "remove": (Remove, run_remove),
     "export": (Export, run_export),
 }
@@ -319,6 +325,7 @@ COMMANDS = (
     | Annotated[List, tyro.conf.subcommand("list")]
     | Annotated[Check, tyro.conf.subcommand("check")]
     | Annotated[Describe, tyro.conf.subcommand("describe")]
+    | Annotated[Regions, tyro.conf.subcommand("regions")]
     | Annotated[Remove, tyro.conf.subcommand("remove")]
     | Annotated[Export, tyro.conf.subcommand("export")]
 )
@@ -336,7 +343,7 @@ def main(argv: list[str]) -> int:
         COMMANDS,
         _with_value(argv),
         "semiseg data",
-        description="Data sets: import, list, check, describe, remove, export.",
+        description=f"Data sets: {', '.join(RUN)}.",
         config=(tyro.conf.FlagConversionOff, tyro.conf.OmitSubcommandPrefixes),
     )
     run = dict(RUN.values())

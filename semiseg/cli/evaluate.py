@@ -17,6 +17,7 @@ from semiseg.cli.arguments import (
     Flags,
     write_json,
 )
+from semiseg.run_folder import region_label
 
 COMMAND = Command(
     "evaluate",
@@ -57,8 +58,8 @@ def _evaluate(operands: list[str], flags: Flags) -> int:
 
 
 def class_means(rows: Sequence[Any]) -> list[dict[str, Any]]:
-    """A row a class: its name, its number of subjects, and the mean of each metric over the
-    subjects that can be scored; None where none can.
+    """A row a class, then a row a region: its name, its number of subjects, and the mean of each
+    metric over the subjects that can be scored; None where none can.
     """
     metrics = dict.fromkeys(row.metric for row in rows)
     table: list[dict[str, Any]] = []
@@ -68,6 +69,8 @@ def class_means(rows: Sequence[Any]) -> list[dict[str, Any]]:
             "class": class_,
             "subjects": len({row.subject for row in of_class}),
         }
+        if of_class[0].is_region:
+            line["region"] = True
         for metric in metrics:
             values = [row.value for row in of_class if row.metric == metric]
             line[metric] = _mean(values)
@@ -83,11 +86,12 @@ def as_text(table: Sequence[dict[str, Any]]) -> str:
     disc         0.5000             –
     """
     metrics = [key for key in table[0] if key not in ("class", "subjects")]
-    width = max(len(line["class"]) for line in [*table, {"class": "class"}])
+    names = [region_label(line["class"]) if "region" in line else line["class"] for line in table]
+    width = max(len(name) for name in [*names, "class"])
     rows = [f"{'class':{width}}  " + "  ".join(f"{metric:>12}" for metric in metrics)]
-    for line in table:
+    for name, line in zip(names, table, strict=True):
         values = "  ".join(f"{_number(line[metric]):>12}" for metric in metrics)
-        rows.append(f"{line['class']:{width}}  {values}")
+        rows.append(f"{name:{width}}  {values}")
     return "\n".join(rows)
 
 

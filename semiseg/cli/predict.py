@@ -62,8 +62,8 @@ COMMAND = Command(
         Flag("largest_component", "keep the largest part of each class", False, value=""),
         Flag(
             "statistics",
-            "also write statistics.csv: voxels of each class in each file, and ml of volumes or "
-            "mm2 of pictures",
+            "also write statistics.csv: voxels of each class and region in each file, and ml of "
+            "volumes or mm2 of pictures",
             False,
             value="",
         ),
@@ -135,7 +135,12 @@ def _predict(operands: list[str], flags: Flags) -> int:
                 name = scan.mask.as_posix()
                 millimetres = prediction.millimetres
                 mask_statistics.write_rows(
-                    table, name, ensemble.classes, prediction.counts.tolist(), millimetres
+                    table,
+                    name,
+                    ensemble.classes,
+                    prediction.counts.tolist(),
+                    millimetres,
+                    ensemble.regions,
                 )
             if options["overlays"]:
                 _write_overlay(beside(mask, "overlay", ".png"), prediction, ensemble)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from semiseg.data import fingerprints, provenance, readers, store, subject_names
+from semiseg.data import fingerprints, provenance, readers, regions, store, subject_names
 from semiseg.data.info import StoreInfo
+from semiseg.data.pixel_counts import PixelCounts
 from semiseg.data.problems import case_problems
 from semiseg.data.source import SPLITS, CaseRef, Source, progress_bar
 from semiseg.errors import UserError
@@ -19,6 +21,7 @@ def check_source(
     progress: bool = True,
     say: Callable[[str], None] | None = None,
     allow_near_duplicates: bool = False,
+    region: Sequence[str] = (),
     **options: Any,
 ) -> list[str]:
     """All problems of files that are not imported yet; empty where an import will succeed.
@@ -28,11 +31,13 @@ def check_source(
       source: folder or file that holds them.
       progress: show a progress bar.
       say: receives one line for each thing that the reader assumed, and what there is.
-      allow_near_duplicates: as for the import.
+      allow_near_duplicates, region: as for the import.
       **options: of the reader.
     """
     try:
         files = readers.read(format, source, progress=progress, **options)
+        united = regions.with_typed(files.regions, region, files.classes)
+        files = dataclasses.replace(files, regions=united)
     except UserError as error:
         return [str(error)]
     for note in files.notes:
@@ -60,6 +65,7 @@ def _pixel_problems(
     subjects: set[str] = set()
     masks = 0
     channels = 0
+    counts = PixelCounts(regions=regions.numbers(files.regions, files.classes))
     refs: list[tuple[str, CaseRef]] = []
     for split in SPLITS:
         refs += [(split, ref) for ref in files.splits.get(split, ())]
@@ -70,17 +76,20 @@ def _pixel_problems(
             problems.append(str(error))
             continue
         channels = channels or case.image.shape[-1]
-        problems += case_problems(case, files.classes, channels, ref.path, ref.label_path)
+        wrong = case_problems(case, files.classes, channels, ref.path, ref.label_path)
+        problems += wrong
         if case.image.ndim in (3, 4) and case.image.size:
             seen.add(split, case, ref.path)
         subjects.add(case.subject)
         masks += case.label is not None
+        if files.regions and split != "test" and not wrong:
+            counts.add(case)
     if say is not None:
         images = f"{len(refs)} images of {len(subjects)} subjects"
         if any(subject_names.ASKS in problem for problem in files.problems):
             images = f"{len(refs)} images of subjects that are not known yet"
         say(f"{images}, {masks} with a mask")
-        for note in seen.twins():
+        for note in (*_region_notes(files.regions, counts), *seen.twins()):
             say(note)
     return problems
 
@@ -105,6 +114,7 @@ def check_store(
         for path in store.damaged_files(info)
     ]
     first_split: dict[str, str] = {}
+    counts = PixelCounts(regions=info.region_values)
     for split in ("train", "val"):
         try:
             cases = store.open_split(name, split, root)
@@ -113,7 +123,10 @@ def check_store(
             continue
         for case in cases:
             where = f"{name}/{split}/{case.name}"
-            problems += case_problems(case, info.classes, info.channels, where)
+            wrong = case_problems(case, info.classes, info.channels, where)
+            problems += wrong
+            if info.regions and not wrong:
+                counts.add(case)
             if first_split.setdefault(case.subject, split) != split:
                 problems.append(
                     f"{where}: subject {case.subject} is in train too; correct the splits and "
@@ -123,10 +136,23 @@ def check_store(
                 problems.append(
                     f"{where}: has no label; annotate it or move it to train, and import again"
                 )
+    _tell(say, _region_notes(info.regions, counts))
     if not problems:  # with damaged records nobody knows which test set it is
         problems += store.history(name, root).problems
     problems += _shared_images(info, say)
     return list(dict.fromkeys(problems))
+
+
+def _region_notes(named: regions.Regions, counts: PixelCounts) -> list[str]:
+    """How large each region is in train and val; test is not looked at."""
+    sizes = counts.of_regions(len(counts.pixels))
+    notes: list[str] = []
+    for size, words in zip(sizes.values(), regions.words(named), strict=True):
+        notes.append(
+            f"region {words}: {size.pixels} pixels in train and val, in {size.presence:.0%} of "
+            f"their annotated images"
+        )
+    return notes
 
 
 def _shared_images(info: StoreInfo, say: Callable[[str], None] | None) -> list[str]:

@@ -7,7 +7,7 @@ records are written. Of the test split it gives the number of images, and nothin
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,9 @@ import numpy as np
 from semiseg.data.pixel_counts import PixelCounts
 
 FILE = "card.md"
+CLASS_HEAD = "| class |"
+REGION_HEAD = "| region |"
+"""How the tables of classes and of regions begin."""
 
 
 def card(
@@ -42,6 +45,7 @@ def card(
         *_split_table(facts, counts),
         "",
         *_class_table(classes, counts),
+        *region_table(facts, counts),
         "",
         *_origin(facts, counts, command),
         "",
@@ -71,11 +75,50 @@ def _class_table(classes: tuple[str, ...], counts: Mapping[str, PixelCounts]) ->
     shares = {split: seen.frequency(len(classes)) for split, seen in counts.items()}
     images = {split: seen.presence(len(classes)) for split, seen in counts.items()}
     head = " | ".join(f"{split}: pixels | {split}: images that show it" for split in counts)
-    lines = [f"| class | {head} |", "|---|" + "---|---|" * len(counts)]
+    lines = [f"{CLASS_HEAD} {head} |", "|---|" + "---|---|" * len(counts)]
     for value, label in enumerate(classes):
         row = " | ".join(f"{shares[s][value]:.2%} | {images[s][value]:.0%}" for s in counts)
         lines.append(f"| {label} | {row} |")
     return lines
+
+
+def region_table(facts: Mapping[str, Any], counts: Mapping[str, PixelCounts]) -> list[str]:
+    """The regions of a set with their sizes; nothing where it has none."""
+    if not facts["regions"]:
+        return []
+    number = len(facts["classes"])
+    sizes = {split: seen.of_regions(number) for split, seen in counts.items()}
+    head = " | ".join(
+        f"{split}: pixels | {split}: share | {split}: images that show it" for split in counts
+    )
+    lines = ["", f"{REGION_HEAD} classes | {head} |", "|---|---|" + "---|---|---|" * len(counts)]
+    for name, members in facts["regions"].items():
+        cells: list[str] = []
+        for split in counts:
+            size = sizes[split][name]
+            cells.append(f"{size.pixels} | {size.frequency:.2%} | {size.presence:.0%}")
+        lines.append(f"| {name} | {' ∪ '.join(members)} | {' | '.join(cells)} |")
+    return lines
+
+
+def with_regions(text: str, lines: Sequence[str]) -> str:
+    """A card with another table of regions.
+
+    Args:
+      text: of the card.
+      lines: of :func:`region_table`.
+
+    >>> card = "| class |\\n|---|\\n\\n- **Source**"
+    >>> with_regions(card, ["", "| region | whole"]).splitlines()
+    ['| class |', '|---|', '', '| region | whole', '', '- **Source**']
+    """
+    blocks = text.split("\n\n")
+    others = [block for block in blocks if not block.startswith(REGION_HEAD)]
+    after = next(i for i, block in enumerate(others) if block.startswith(CLASS_HEAD)) + 1
+    table = "\n".join(lines).strip("\n")
+    if table:
+        others.insert(after, table)
+    return "\n\n".join(others)
 
 
 def _origin(facts: Mapping[str, Any], counts: Mapping[str, PixelCounts], command: str) -> list[str]:
@@ -99,7 +142,13 @@ def _origin(facts: Mapping[str, Any], counts: Mapping[str, PixelCounts], command
     ]
 
 
-def command(format: str, source: object, name: str, options: Mapping[str, Any]) -> str:
+def command(
+    format: str,
+    source: object,
+    name: str,
+    options: Mapping[str, Any],
+    region: Sequence[str] = (),
+) -> str:
     """The command that imports the set; options that are None are left out.
 
     >>> command("folder", "my scans", "mine", {"classes": ["back", "cell"], "seed": None})
@@ -111,6 +160,7 @@ def command(format: str, source: object, name: str, options: Mapping[str, Any]) 
         for key, value in values.items()
         if value is not None
     ]
+    flags += [f"--region {shlex.quote(text)}" for text in region]
     return " ".join(["semiseg data import", *flags])
 
 

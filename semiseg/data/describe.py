@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from semiseg.data import store
+from semiseg.data import regions, store
 from semiseg.data.data_card import FILE
 from semiseg.data.frame import planes
 from semiseg.data.frame_facts import frame_facts, frame_lines
@@ -52,6 +52,7 @@ def describe(
     return {
         "name": info.name,
         "classes": list(info.classes),
+        "regions": {name: list(members) for name, members in info.regions.items()},
         "unit": info.unit,
         "channels": info.channels,
         "dtype": info.dtype,
@@ -67,7 +68,7 @@ def describe(
 
 
 def _describe_split(info: StoreInfo, scans: Sequence[Case]) -> dict[str, Any]:
-    counts = PixelCounts()
+    counts = PixelCounts(regions=info.region_values)
     for scan in scans:
         counts.add(scan)
     cases = [plane for scan in scans for plane in planes(scan)]
@@ -86,6 +87,9 @@ def _describe_split(info: StoreInfo, scans: Sequence[Case]) -> dict[str, Any]:
         "intensity_percentiles": {str(q): float(np.percentile(thin, q)) for q in PERCENTILES},
         "class_frequency": dict(zip(info.classes, frequency, strict=True)),
         "class_presence": dict(zip(info.classes, presence, strict=True)),
+        "regions": {
+            name: size._asdict() for name, size in counts.of_regions(len(info.classes)).items()
+        },
         "one_way": one_way(cases, info.classes),
         "ignored": counts.ignored,
         "spacing_median": np.median(spacings, 0).tolist(),
@@ -180,6 +184,7 @@ def table(facts: dict[str, Any]) -> str:
     lines = [
         f"{facts['name']}: {len(classes)} classes ({', '.join(classes)}), "
         f"{facts['channels']}-channel {facts['dtype']}",
+        *(f"region: {words}" for words in regions.words(facts["regions"])),
         f"licence: {facts['license']}",
         f"cite: {facts['citation']}",
         "",
@@ -219,6 +224,11 @@ def _split_lines(split: str, described: dict[str, Any], unit: str) -> list[str]:
         "  pixels     " + "  ".join(pixels),
         "  images     " + "  ".join(images),
     ]
+    for name, size in described["regions"].items():
+        lines.append(
+            f"  region     {name} {size['frequency']:.2%} ({size['pixels']} pixels), in "
+            f"{size['presence']:.0%} of images"
+        )
     for pair, way in described["one_way"].items():
         lines.append(f"  one way    {pair}: {way['r']:.2f} of 1 over {way['subjects']} subjects")
     if described["ignored"]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import json
 import shutil
@@ -20,6 +21,7 @@ from semiseg.data import (
     guard,
     provenance,
     readers,
+    regions,
     resemblance,
     set_folder,
     splits_csv,
@@ -48,6 +50,7 @@ def import_set(
     say: Callable[[str], None] | None = None,
     allow_near_duplicates: bool = False,
     resplit: bool = False,
+    region: Sequence[str] = (),
     **options: Any,
 ) -> StoreInfo:
     """Read files and store them as a data set.
@@ -66,6 +69,8 @@ def import_set(
         split that share an image, and for what is new since the earlier import.
       allow_near_duplicates: accept images that look alike in two splits; the set records it.
       resplit: take the splits anew, whatever those of the set were that is replaced.
+      region: unions of classes, such as ``whole=edema,core``; without any, those of the set that is
+        replaced.
       **options: of the reader.
 
     Raises:
@@ -88,11 +93,13 @@ def import_set(
         say(f"{name}: the set that is replaced says nothing of its splits, so they are taken anew")
     kept = earlier_splits.keep(files, earlier, name)
     files = kept.source
-    for note in (*files.notes, *kept.notes):
+    united, handed_on = _regions(files, region, place)
+    files = dataclasses.replace(files, regions=united)
+    for note in (*files.notes, *kept.notes, *handed_on):
         if say is not None:
             say(note)
     flags = options | {"allow_near_duplicates": allow_near_duplicates or None}
-    command = data_card.command(format, source, name, flags)
+    command = data_card.command(format, source, name, flags, region)
     before = guard.stored_images(name, root)
     with _building(place, overwrite) as folder:
         records = _write_records(files, folder, progress)
@@ -123,6 +130,28 @@ def import_set(
         if say is not None:
             say(message)
     return info
+
+
+def _regions(files: Source, typed: Sequence[str], place: Path) -> tuple[regions.Regions, list[str]]:
+    """The regions of an import, and a line for those that a replaced set hands on or takes along.
+
+    Args:
+      files: of the reader.
+      typed: by the user.
+      place: of the set that is replaced, if there is one.
+    """
+    stated = regions.with_typed(files.regions, typed, files.classes)
+    if stated or not place.exists():
+        return stated, []
+    try:
+        earlier = store.info(place.name, place.parent).regions
+    except UserError:  # it is damaged, or of another version: the import replaces it
+        return {}, []
+    try:
+        kept = regions.checked(earlier, files.classes, place)
+    except UserError as error:
+        return {}, [f"{error}; the regions of the set that is replaced are left out"]
+    return kept, [f"{place.name}: region {words}, as before" for words in regions.words(kept)]
 
 
 @contextlib.contextmanager
@@ -227,7 +256,9 @@ class _Records:
         }
         self.channels = 0
         self.dtypes: set[str] = set()
-        self.counts = {split: PixelCounts() for split in self.splits if split != "test"}
+        values = regions.numbers(files.regions, files.classes)
+        counted = [split for split in self.splits if split != "test"]
+        self.counts = {split: PixelCounts(regions=values) for split in counted}
         self.seen = fingerprints.Collector()
         self.split_of: dict[str, str] = {}
         self.annotated: set[str] = set()
@@ -312,6 +343,7 @@ class _Records:
             "unit": self.files.unit,
             "channels": self.channels,
             "channel_names": self.files.channel_names,
+            "regions": self.files.regions,
             "dtype": dtype,
             "license": self.files.license,
             "citation": self.files.citation,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+from semiseg.data import regions
+
 
 @dataclasses.dataclass(frozen=True)
 class StoreInfo:
@@ -30,6 +32,7 @@ class StoreInfo:
         ``generated`` (1: a generated set, whose pairs may repeat).
       channel_names: what each channel is, e.g. ``T2``; empty where nobody says it.
       folds: subjects that each fold holds out, where the files stated folds.
+      regions: name → classes that it unites, see :mod:`semiseg.data.regions`.
     """
 
     name: str
@@ -49,11 +52,17 @@ class StoreInfo:
     allowed: dict[str, int] = dataclasses.field(default_factory=dict)
     channel_names: tuple[str, ...] = ()
     folds: tuple[tuple[str, ...], ...] = ()
+    regions: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
 
     @property
     def folder(self) -> Path:
         """The set's folder."""
         return Path(self.root) / self.name
+
+    @property
+    def region_values(self) -> dict[str, tuple[int, ...]]:
+        """Region → the values that its classes have in a label."""
+        return regions.numbers(self.regions, self.classes)
 
     def number(self, split: str, what: str = "records") -> int:
         """How many ``records``, ``images``, ``subjects`` or ``annotated`` subjects a split has.

@@ -95,7 +95,7 @@ def from_pairs(pairs: Mapping[str, Any], path: Path) -> LabelTable:
     """
     values: dict[str, int] = {}
     for name, value in pairs.items():
-        values[name] = _whole(name, value, path)
+        values[name] = whole_number(name, value, path)
     ignored = tuple(value for name, value in values.items() if name.lower() in IGNORED_NAMES)
     classes = [name for name, value in values.items() if value not in ignored]
     classes.sort(key=values.__getitem__)
@@ -110,7 +110,12 @@ def from_pairs(pairs: Mapping[str, Any], path: Path) -> LabelTable:
     return LabelTable(tuple(classes), ordered, ignored)
 
 
-def _whole(name: str, value: Any, path: Path) -> int:
+def whole_number(name: str, value: Any, path: Path) -> int:
+    """The value of a label.
+
+    Raises:
+      UserError: it is no whole number from 0 to 255.
+    """
     try:
         number = int(value)
     except (TypeError, ValueError):

@@ -167,9 +167,19 @@ class Writer:
 
     # -------------------------------------------------------------- descriptions
     def _description(self) -> dict[str, object]:
-        labels = {name: value for value, name in enumerate(self.known.classes)}
+        labels: dict[str, object] = {self.known.classes[0]: 0}
+        order: list[int] = []
+        for name, values in self._regions():
+            labels[name] = list(values)
+            order.append(values[0])
+        for value, name in enumerate(self.known.classes):
+            labels[name] = value
+        order += range(1, len(self.known.classes))
         if self._ignores:
             labels["ignore"] = len(self.known.classes)
+        painted: dict[str, object] = {}
+        if self.known.regions:
+            painted["regions_class_order"] = order
         channels = {str(i): name for i, name in enumerate(self._channel_names())}
         return {
             "name": self.known.name,
@@ -177,9 +187,14 @@ class Writer:
             "licence": self.known.license,
             "channel_names": channels,
             "labels": labels,
+            **painted,
             "numTraining": self.counts["train"] + self.counts["val"],
             "file_ending": self._ending,
         }
+
+    def _regions(self) -> list[tuple[str, tuple[int, ...]]]:
+        """Regions with their values, the largest first: nnU-Net paints later ones over them."""
+        return sorted(self.known.region_values.items(), key=lambda pair: -len(pair[1]))
 
     def _write_subjects(self) -> None:
         columns: dict[str, None] = {}
@@ -203,6 +218,12 @@ class Writer:
             notes.append(
                 f"{name}: images without annotation are in {UNLABELLED}, where nnU-Net does not "
                 f"look: {self.counts['unlabelled']}"
+            )
+        if self.known.regions:
+            notes.append(
+                f"{name}: labels of dataset.json are regions ({len(self.known.regions)}) and classes "
+                f"({len(self.known.classes) - 1}), and nnU-Net trains an output for each; "
+                f"take the regions out of it to train on the classes alone"
             )
         if self._ignores:
             notes.append(f"{name}: pixels without a class are {len(self.known.classes)}, ignore")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -12,6 +14,20 @@ from semiseg.types import IGNORE, Case
 
 def _zeros() -> np.ndarray:
     return np.zeros(256, np.int64)
+
+
+class Size(NamedTuple):
+    """How large a region is in the images of a split.
+
+    Attributes:
+      pixels: its pixels or voxels.
+      frequency: share of the pixels that have a class, from 0 to 1.
+      presence: share of the annotated images that show it, from 0 to 1.
+    """
+
+    pixels: int
+    frequency: float
+    presence: float
 
 
 @dataclasses.dataclass
@@ -25,6 +41,8 @@ class PixelCounts:
       sizes: shapes of the images without channels, pixels.
       spacings: sizes of a pixel, in the set's unit.
       groups: names of the groups.
+      regions: region → the label values that it unites.
+      region_images: region → number of annotated images that show one of them.
     """
 
     pixels: np.ndarray = dataclasses.field(default_factory=_zeros)
@@ -33,6 +51,8 @@ class PixelCounts:
     sizes: set[tuple[int, ...]] = dataclasses.field(default_factory=set)
     spacings: set[tuple[float, ...]] = dataclasses.field(default_factory=set)
     groups: set[str] = dataclasses.field(default_factory=set)
+    regions: Mapping[str, Sequence[int]] = dataclasses.field(default_factory=dict)
+    region_images: dict[str, int] = dataclasses.field(default_factory=dict)
 
     def add(self, case: Case) -> None:
         """Count one case: a picture, or the slices of a volume as an image each."""
@@ -46,6 +66,9 @@ class PixelCounts:
                 self.pixels += count
                 self.images += count > 0
                 self.annotated += 1
+                for name, values in self.regions.items():
+                    shown = int(count[list(values)].any())
+                    self.region_images[name] = self.region_images.get(name, 0) + shown
 
     def frequency(self, classes: int) -> np.ndarray:
         """``(classes,)``: share of each class in the pixels that have a class, from 0 to 1.
@@ -61,6 +84,25 @@ class PixelCounts:
     def presence(self, classes: int) -> np.ndarray:
         """``(classes,)``: share of the annotated images that show each class, from 0 to 1."""
         return self.images[:classes] / max(1, self.annotated)
+
+    def of_regions(self, classes: int) -> dict[str, Size]:
+        """Region → how large it is in the images counted.
+
+        Args:
+          classes: of the set.
+
+        >>> counts = PixelCounts(regions={"whole": (1, 2)})
+        >>> counts.pixels[[0, 1, 2]] = 6, 1, 1
+        >>> counts.of_regions(3)
+        {'whole': Size(pixels=2, frequency=0.25, presence=0.0)}
+        """
+        every = max(1, int(self.pixels[:classes].sum()))
+        sizes: dict[str, Size] = {}
+        for name, values in self.regions.items():
+            pixels = int(self.pixels[list(values)].sum())
+            images = self.region_images.get(name, 0)
+            sizes[name] = Size(pixels, pixels / every, images / max(1, self.annotated))
+        return sizes
 
     @property
     def ignored(self) -> float:

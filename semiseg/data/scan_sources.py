@@ -37,6 +37,7 @@ class Facts(NamedTuple):
       columns, allowed: as in :class:`semiseg.data.source.Source`.
       nan: what becomes of voxels that hold NaN, see :data:`semiseg.data.images.NAN`.
       all_train: validation and test scans are in other sets.
+      regions: name → classes that it unites.
     """
 
     channel_names: tuple[str, ...] = ()
@@ -46,6 +47,7 @@ class Facts(NamedTuple):
     allowed: Mapping[str, int] = {}
     nan: str = NAN[0]
     all_train: bool = False
+    regions: Mapping[str, tuple[str, ...]] = {}
 
 
 def source_of(
@@ -98,6 +100,7 @@ def source_of(
         allowed=dict(facts.allowed),
         subjects=dict(facts.columns),
         channel_names=facts.channel_names,
+        regions=dict(facts.regions),
     )
 
 

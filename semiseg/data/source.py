@@ -146,6 +146,7 @@ class Source:
       channel_names: of the images, where the layout names them.
       spare: cases without a label of subjects in val or test, which no split has.
       folds: subjects that each fold of a cross-validation holds out, where the layout states them.
+      regions: name → classes that it unites, where the layout states some.
     """
 
     classes: tuple[str, ...]
@@ -161,6 +162,7 @@ class Source:
     channel_names: tuple[str, ...] = ()
     spare: tuple[CaseRef, ...] = ()
     folds: tuple[tuple[str, ...], ...] = ()
+    regions: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
 
 
 class Option(NamedTuple):

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from semiseg.data import embedded, wall
+from semiseg.data import embedded, regions, wall
 from semiseg.data import ledger as ledger_file
 from semiseg.data.info import StoreInfo
 from semiseg.data.set_folder import DESCRIPTION, LEDGER, checked_name, recover, root_folder
@@ -86,6 +86,7 @@ def _parse(text: str, name: str, folder: Path) -> StoreInfo:
     for key in ("classes", "official_order", "channel_names"):
         fields[key] = tuple(fields[key])
     fields["folds"] = tuple(map(tuple, fields.get("folds", ())))
+    fields["regions"] = regions.checked(fields.get("regions", {}), fields["classes"], name)
     return StoreInfo(name=name, root=str(folder), **fields)
 
 

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
@@ -180,6 +180,7 @@ METRICS: dict[str, Metric] = {
 """Every metric by its name: the one table. A line is all that a new metric needs."""
 plugins.offer("metric", METRICS)
 
+NO_REGIONS: Mapping[str, Sequence[int]] = {}
 HD95 = {"max": "hd95", "pooled": "hd95_pooled"}
 
 
@@ -206,6 +207,7 @@ class Row(NamedTuple):
     metric: str
     value: float
     unit: str  # "" for a ratio, "mm" or "voxel" for a distance, "mm^3" for a volume
+    is_region: bool = False  # a union of classes, which is in no mean over classes
 
 
 def score(
@@ -218,8 +220,10 @@ def score(
     hd95: Sequence[str] = ("max", "pooled"),
     policy: EmptyPolicy = TRUTH_DECIDES,
     unit: str = "voxel",
+    regions: Mapping[str, Sequence[int]] = NO_REGIONS,
 ) -> list[Row]:
-    """Score every foreground class, in the order of ``classes`` and then of ``metrics``.
+    """Score every foreground class, in the order of ``classes`` and then of ``metrics``; then every
+    region.
 
     Args:
       prediction: ``(H, W)`` or ``(D, H, W)`` int, classes ``0 … K-1``.
@@ -230,6 +234,7 @@ def score(
       hd95: which definitions of HD95 to keep among ``metrics``: ``max`` (``hd95``), ``pooled``
         (``hd95_pooled``).
       unit: of the spacing, ``mm`` or ``voxel``; written beside distances and volumes.
+      regions: name → the classes that it unites; a region's masks are the unions of theirs.
 
     Raises:
       UserError: shapes or spacing that do not fit, a metric that does not exist.
@@ -248,6 +253,11 @@ def score(
         values = mask_metrics((prediction == k) & valid, label == k, spacing, wanted, policy)
         for name, value in values.items():
             rows.append(Row(class_, name, value, _row_unit(METRICS[name], unit, label.ndim)))
+    for region, members in regions.items():
+        inside = np.isin(prediction, members) & valid
+        values = mask_metrics(inside, np.isin(label, members), spacing, wanted, policy)
+        for name, value in values.items():
+            rows.append(Row(region, name, value, _row_unit(METRICS[name], unit, label.ndim), True))
     return rows
 
 

@@ -7,23 +7,24 @@ from __future__ import annotations
 import math
 import warnings
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from semiseg.evaluate.metrics import EmptyPolicy, score
+from semiseg.evaluate.metrics import NO_REGIONS, EmptyPolicy, Row, score
 from semiseg.types import IGNORE, Case
 
 
 class SubjectRow(NamedTuple):
-    """One number: a subject's, for a class and a metric."""
+    """One number: a subject's, for a class (or a region of several) and a metric."""
 
     subject: str
     class_: str
     metric: str
     value: float
     unit: str
+    is_region: bool = False
 
 
 def score_subjects(
@@ -34,8 +35,9 @@ def score_subjects(
     *,
     metrics: Sequence[str] | None = None,
     policy: EmptyPolicy | None = None,
+    regions: Mapping[str, Sequence[int]] = NO_REGIONS,
 ) -> list[SubjectRow]:
-    """Rows of every subject and foreground class.
+    """Rows of every subject and foreground class, and of every region.
 
     A subject with several volumes (two heart phases, say) gets their mean; a metric that is
     undefined for a volume under ``policy`` is NaN and left out of it.
@@ -47,9 +49,10 @@ def score_subjects(
       unit: of the spacing, written beside distances.
       metrics: names; those scored by default unless given.
       policy: for empty masks.
+      regions: name → the classes that it unites.
     """
     policy = policy or EmptyPolicy()
-    values: dict[tuple[str, str, str, str], list[float]] = defaultdict(list)
+    values: dict[tuple[str, Row], list[float]] = defaultdict(list)
     for members in _volumes(cases):
         first = cases[members[0]]
         truth = np.stack([_label(cases[i]) for i in members])
@@ -58,12 +61,21 @@ def score_subjects(
         if len(truth) == 1 and len(spacing) == truth.ndim - 1:  # an image, or a whole volume
             truth = truth[0]
             prediction = prediction[0]
-        rows = score(prediction, truth, spacing, classes, metrics=metrics, policy=policy, unit=unit)
+        rows = score(
+            prediction,
+            truth,
+            spacing,
+            classes,
+            metrics=metrics,
+            policy=policy,
+            unit=unit,
+            regions=regions,
+        )
         for row in rows:
-            values[first.subject, row.class_, row.metric, row.unit].append(row.value)
+            values[first.subject, row._replace(value=0.0)].append(row.value)
     return [
-        SubjectRow(subject, class_, metric, _mean_of_defined(numbers), row_unit)
-        for (subject, class_, metric, row_unit), numbers in values.items()
+        SubjectRow(subject, *row._replace(value=_mean_of_defined(numbers)))
+        for (subject, row), numbers in values.items()
     ]
 
 
@@ -99,7 +111,7 @@ def _mean_of_defined(values: Sequence[float]) -> float:
 def mean(rows: Sequence[SubjectRow], metric: str) -> float:
     """Mean over foreground classes, then over subjects: the number that tables report.
 
-    NaN is left out; NaN where nothing is left.
+    Regions, which count a class once more, and NaN are left out; NaN where nothing is left.
 
     Example:
       >>> rows = [
@@ -112,7 +124,7 @@ def mean(rows: Sequence[SubjectRow], metric: str) -> float:
     """
     by_subject: dict[str, list[float]] = defaultdict(list)
     for row in rows:
-        if row.metric == metric and np.isfinite(row.value):
+        if row.metric == metric and not row.is_region and np.isfinite(row.value):
             by_subject[row.subject].append(row.value)
     if not by_subject:
         return float("nan")

@@ -6,18 +6,23 @@ import dataclasses
 import datetime
 import os
 import urllib.parse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from semiseg.analysis.breakdown import class_intervals, foreground_classes, subject_breakdown
+from semiseg.analysis.breakdown import (
+    class_intervals,
+    foreground_classes,
+    regions_of,
+    subject_breakdown,
+)
 from semiseg.analysis.runs import Run
 from semiseg.analysis.study import Study
 from semiseg.evaluate.metrics import METRICS
 from semiseg.report.facts import smallest_budget, unit_of_annotation
 from semiseg.report.format import MISSING, duration, interval_text, number, score_label
-from semiseg.run_folder import SCORES, RunFolder
+from semiseg.run_folder import SCORES, RunFolder, region_label
 
 SORTING = " Select a heading to sort."
 MOST_SUBJECT_ROWS = 1000
@@ -75,6 +80,7 @@ def class_table(s: Study) -> SortableTable | None:
     classes = foreground_classes(s)
     if len(classes) < 2:
         return None
+    regions = regions_of(s)
     rows = []
     for arm in s.arms:
         for labels in s.budgets:
@@ -82,7 +88,7 @@ def class_table(s: Study) -> SortableTable | None:
                 continue
             intervals = class_intervals(s, s.cells[arm, labels])
             row = [CellText(arm, arm), CellText(str(labels), labels)]
-            for name in classes:
+            for name in (*classes, *regions):
                 cell = CellText(MISSING, np.inf)
                 if name in intervals:
                     interval = intervals[name]
@@ -92,9 +98,18 @@ def class_table(s: Study) -> SortableTable | None:
             rows.append(tuple(row))
     note = (
         f"{score_label(s.metric, s.unit)} of each class: mean over runs and subjects, with 95 % "
-        f"interval.{SORTING}"
+        f"interval.{_regions_note(regions)}{SORTING}"
     )
-    return SortableTable("By class", note, ("Method", "Annotated", *classes), tuple(rows))
+    head = ("Method", "Annotated", *classes, *map(region_label, regions))
+    return SortableTable("By class", note, head, tuple(rows))
+
+
+def _regions_note(regions: Mapping[str, Sequence[str]]) -> str:
+    """What the regions of a table are; "" where there are none."""
+    if not regions:
+        return ""
+    unions = [f"{name} = {' ∪ '.join(members)}" for name, members in regions.items()]
+    return f" Regions are unions of classes and in no mean over classes: {'; '.join(unions)}."
 
 
 def subject_table(s: Study, out: Path) -> SortableTable | None:
@@ -108,6 +123,7 @@ def subject_table(s: Study, out: Path) -> SortableTable | None:
         return None
     label = score_label(s.metric, s.unit)
     classes = foreground_classes(s)
+    regions = regions_of(s)
     if len(classes) < 2:
         classes = []
     rows = []
@@ -117,7 +133,7 @@ def subject_table(s: Study, out: Path) -> SortableTable | None:
             CellText(score.subject, score.subject),
             CellText(score.arm, score.arm),
             score_cell(score.mean, s.metric),
-            *(score_cell(score.classes[name], s.metric) for name in classes),
+            *(score_cell(score.classes[name], s.metric) for name in (*classes, *regions)),
             dataclasses.replace(
                 score_cell(worst, s.metric), detail=run.name, href=link(run, out, SCORES)
             ),
@@ -126,11 +142,12 @@ def subject_table(s: Study, out: Path) -> SortableTable | None:
         rows.append(tuple(row))
     note = (
         f"{label} of every subject with {labels} annotated {unit_of_annotation(s.runs)}, mean over "
-        f"runs, the worst first.{SORTING}"
+        f"runs, the worst first.{_regions_note(regions)}{SORTING}"
     )
     if len(scores) > MOST_SUBJECT_ROWS:
         note += f" The {MOST_SUBJECT_ROWS:,} worst of {len(scores):,} rows are listed."
-    head = ("Subject", "Method", label, *classes, "Worst run", "Runs")
+    named = (*classes, *map(region_label, regions))
+    head = ("Subject", "Method", label, *named, "Worst run", "Runs")
     return SortableTable("By subject", note, head, tuple(rows))
 
 

@@ -105,7 +105,7 @@ def _prediction(run: Run, s: Study) -> str:
 def _rows(run: Run, s: Study, metric: str) -> list[np.ndarray]:
     """For each class the defined scores of the subjects; empty where nobody measured it."""
     rows = []
-    for class_ in run.scores.axes[3]:
+    for class_ in run.scores.classes:
         row = run.scores.row(metric, s.split, s.checkpoint, class_)
         if row is None:
             row = np.array([])

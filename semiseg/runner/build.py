@@ -64,6 +64,9 @@ def knobs_of(trial: Trial) -> Knobs:
 def header_of(trial: Trial, training: Training) -> dict[str, Any]:
     """What a weights file says of itself."""
     info = training.info
+    regions: dict[str, Any] = {}
+    if info.regions:
+        regions["regions"] = {name: list(members) for name, members in info.regions.items()}
     return {
         "config": config.recorded(trial),
         "classes": list(info.classes),
@@ -71,6 +74,7 @@ def header_of(trial: Trial, training: Training) -> dict[str, Any]:
         "unit": info.unit,
         "fingerprint": info.fingerprint,
         "input": input_of(training),
+        **regions,
     }
 
 
@@ -89,6 +93,8 @@ def input_of(training: Training) -> dict[str, Any]:
 
 @functools.lru_cache(5)  # over all scans: once for a fold, not in every trial of a sweep
 def _expected(training: Training) -> dict[str, Any]:
+    if training.expected is not None:
+        return training.expected
     return expected.of_scans(training.scans, training.info.unit)
 
 

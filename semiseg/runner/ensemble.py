@@ -98,6 +98,11 @@ class Ensemble:
         return self.predictors[0].classes
 
     @property
+    def regions(self) -> dict[str, tuple[str, ...]]:
+        """Name → the classes that it unites, of all runs."""
+        return {name: of for one in self.predictors for name, of in one.regions.items()}
+
+    @property
     def channels(self) -> int:
         """Of an image."""
         return self.predictors[0].channels

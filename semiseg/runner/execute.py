@@ -20,6 +20,7 @@ from semiseg.data import store
 from semiseg.data.pools import Budget, Training, pools
 from semiseg.data.provenance import KEY as PROVENANCE
 from semiseg.data.provenance import Provenance, merged, of_training
+from semiseg.data.rotating import Rotating
 from semiseg.evaluate.empty_policy import TRUTH_DECIDES
 from semiseg.evaluate.subject_scores import SubjectRow, mean
 from semiseg.pretrain import Objective
@@ -31,11 +32,13 @@ from semiseg.runner.score_split import (
     Scores,
     Split,
     means,
+    read_rows,
     read_test,
     score_split,
     table_rows,
     validation_of,
     with_look_alikes,
+    with_regions,
     write_examples,
     write_subjects,
 )
@@ -139,7 +142,7 @@ class Job:
     """
 
     trial: Trial
-    pools: Pools
+    pools: Pools | Rotating
     budget: Budget
     training: Training
     model: Model
@@ -219,6 +222,8 @@ def prepare(trial: Trial) -> Job:
         fold=trial.fold,
         ratio=trial.ratio,
         synthetic=trial.synthetic,
+        memory=trial.pool_memory,
+        by=trial.draw_by,
     )
     model = model_of(trial, training.info)
     synthetic = leaks.synthetic_source(trial, training.info, training.held_out)
@@ -311,7 +316,7 @@ def record(job: Job, fitted: Fitted, folder: RunFolder | None, test: bool) -> Re
     name = folder.name if folder else UNRECORDED
     scores = job.score(fitted.params, validation)
     table = table_rows(name, "val", "last", scores.rows)
-    summary = summary_of(job, fitted, name, scores)
+    summary = with_regions(summary_of(job, fitted, name, scores), job.training.info)
     if folder and fitted.best:
         best = _best_rows(job, fitted, folder, scores)
         table += table_rows(name, "val", "val_best", best)
@@ -399,11 +404,5 @@ def is_recorded(folder: RunFolder, test: bool) -> bool:
 def read_result(folder: RunFolder, trial: Trial, model: Model) -> Result:
     """A finished run, read from its folder."""
     params, _ = load_weights(folder.weights, shapes_of(model))
-    rows = [
-        SubjectRow(
-            row["subject"], row["class"], row["metric"], float(row["value"] or "nan"), row["unit"]
-        )
-        for row in folder.read_scores()
-        if row["split"] == "val" and row["checkpoint"] == "last"
-    ]
+    rows = read_rows(folder, "val", "last")
     return Result(trial, folder.read_summary(), rows, folder.path, params)

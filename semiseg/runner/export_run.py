@@ -11,7 +11,7 @@ import dataclasses
 import json
 import shutil
 import statistics
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from semiseg.errors import UserError
 from semiseg.evaluate.metric_titles import metric_label
 from semiseg.files import write_text
 from semiseg.method_docs import describe_method
-from semiseg.run_folder import PUBLISHED, RunFolder
+from semiseg.run_folder import PUBLISHED, REGIONS, RunFolder, region_label
 from semiseg.train.checkpoint import load_weights
 
 CARD = "README.md"
@@ -221,7 +221,7 @@ def _scores(facts: Facts) -> list[str]:
     lines = [
         "## Scores of the last checkpoint, by subject",
         "",
-        *score_table(facts.rows),
+        *score_table(facts.rows, facts.summary.get(REGIONS, {})),
         "",
         "Mean ± standard deviation over subjects; in brackets how many have the score, where not "
         f"all do. Empty masks: {empty}. Each subject's scores are in per_subject.csv.",
@@ -236,8 +236,8 @@ def _scores(facts: Facts) -> list[str]:
     return lines
 
 
-def score_table(rows: list[dict[str, str]]) -> list[str]:
-    """A table with a row for each split and class, a column for each metric."""
+def score_table(rows: list[dict[str, str]], regions: Container[str] = ()) -> list[str]:
+    """A table with a row for each split and class or region, a column for each metric."""
     last = [row for row in rows if row["checkpoint"] == "last"]
     units = {row["metric"]: row["unit"] for row in last}
     values: dict[tuple[str, str], dict[str, list[str]]] = {}
@@ -251,7 +251,8 @@ def score_table(rows: list[dict[str, str]]) -> list[str]:
     ]
     for (split, class_), by_metric in values.items():
         cells = [_spread(column) for column in by_metric.values()]
-        lines.append(_table_line([split, class_, *cells, _worst(by_metric.get("dice", []))]))
+        name = region_label(class_) if class_ in regions else class_
+        lines.append(_table_line([split, name, *cells, _worst(by_metric.get("dice", []))]))
     return lines
 
 

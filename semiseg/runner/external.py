@@ -29,6 +29,7 @@ from semiseg.runner.score_split import (
     means,
     table_rows,
     with_look_alikes,
+    with_regions,
     write_examples,
     write_subjects,
 )
@@ -129,7 +130,7 @@ def score_masks(
     if not doubt:
         slight = misfit.slightly_shifted(*_volumes(scored, drawn))
     part = Split(split, tuple(scored), tuple(images))
-    rows = score_subjects(scored, drawn, info.classes, info.unit)
+    rows = score_subjects(scored, drawn, info.classes, info.unit, regions=info.region_values)
     facts = {
         "predictions": str(predictions),
         "missing": list(masks.missing),
@@ -333,6 +334,7 @@ def _write(
     write_subjects(folder, part, info)
     write_examples(folder, part, scored.masks)
     folder.write_scores(rows + table_rows(folder.name, part.name, "last", scored.rows))
+    summary = with_regions(summary, info)
     folder.write_summary(summary)  # last: its presence says that the run is whole
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from semiseg import config
 from semiseg.config import Trial
+from semiseg.data import store
 from semiseg.data.frame import Frame, PoolImage
 from semiseg.data.guard import Guard
 from semiseg.errors import UserError
@@ -46,6 +47,7 @@ class Predictor:
       expected: what training saw, see :mod:`semiseg.data.expected`.
       mirrors: spatial axes, counted from the last, along which training mirrored images.
       tta: average the prediction with those of the image mirrored along each of ``mirrors``.
+      regions: name → the classes that it unites.
     """
 
     model: Model
@@ -57,6 +59,7 @@ class Predictor:
     expected: dict[str, Any] = dataclasses.field(default_factory=dict)
     mirrors: tuple[int, ...] = ()
     tta: bool = False
+    regions: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
 
     @classmethod
     def load(cls, run: str | Path, tta: bool = False) -> Predictor:
@@ -89,7 +92,16 @@ class Predictor:
         model = model_for(trial, channels, len(classes))
         params, _ = load_weights(weights, shapes_of(model))
         return cls(
-            model, frame, params, classes, channels, guard, expected, _mirrors(tree, frame), tta
+            model,
+            frame,
+            params,
+            classes,
+            channels,
+            guard,
+            expected,
+            _mirrors(tree, frame),
+            tta,
+            _regions(header, tree),
         )
 
     @property
@@ -225,6 +237,17 @@ def _trial_of(header: dict[str, Any], weights: Path) -> Trial:
             f"{weights}: does not say which network it is of; name the run's folder instead"
         )
     return config.network_from_dict(header["config"], str(weights))
+
+
+def _regions(header: Mapping[str, Any], tree: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    """The regions of the data set, if it is here: they may have changed since; else the run's."""
+    try:
+        info = store.info(str(tree.get("data")), tree.get("root"))
+    except UserError:
+        info = None
+    if info is not None and info.fingerprint == header.get("fingerprint"):
+        return info.regions
+    return {name: tuple(members) for name, members in header.get("regions", {}).items()}
 
 
 def _frame(frame: Frame, expected: Mapping[str, Any]) -> Frame:

@@ -22,6 +22,7 @@ from semiseg.runner.score_split import (
     score_split,
     table_rows,
     with_look_alikes,
+    with_regions,
     write_examples,
     write_subjects,
 )
@@ -82,7 +83,7 @@ def evaluate(run: Path, split: str = "val", root: str | None = None) -> list[Sub
     folder.write_scores(rows + table_rows(folder.name, split, "last", scores.rows))
     write_subjects(folder, part, info)
     write_examples(folder, part, scores.predictions)
-    folder.write_summary(summary)
+    folder.write_summary(with_regions(summary, info))
     return scores.rows
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,11 +16,11 @@ from semiseg.data.store import StoreInfo
 from semiseg.errors import UserError
 from semiseg.evaluate import calibration
 from semiseg.evaluate.examples import choose_examples
-from semiseg.evaluate.metrics import default_names
+from semiseg.evaluate.metrics import NO_REGIONS, default_names
 from semiseg.evaluate.probabilities import probabilities
 from semiseg.evaluate.subject_scores import SubjectRow, mean, score_subjects, truth_sizes
 from semiseg.files import replacing
-from semiseg.run_folder import RunFolder
+from semiseg.run_folder import REGIONS, RunFolder
 from semiseg.types import IGNORE, Case, Model, Params
 
 
@@ -149,9 +149,11 @@ def score_split(
 ) -> Scores:
     """Rows by subject, predicted labels and calibration of a split.
 
+    Regions are scored where all metrics are: what a training chooses by is a mean over classes.
+
     Args:
       model: the network.
-      info: classes and unit of the data set.
+      info: classes, regions and unit of the data set.
       params: variables of the network.
       split: what is predicted.
       metrics: names; those scored by default unless given.
@@ -164,7 +166,10 @@ def score_split(
         counts += calibration.count(probability, _shown(label, frame))
         shape = case.image.shape[: len(frame.window)]
         predictions.append(frame.labels(probability, shape))
-    rows = score_subjects(split.cases, predictions, info.classes, info.unit, metrics=metrics)
+    regions = info.region_values if metrics is None else NO_REGIONS
+    rows = score_subjects(
+        split.cases, predictions, info.classes, info.unit, metrics=metrics, regions=regions
+    )
     return Scores(rows, predictions, calibration.summary(counts))
 
 
@@ -182,6 +187,22 @@ def _shown(label: np.ndarray, frame: Frame) -> np.ndarray:
 def means(rows: Sequence[SubjectRow]) -> dict[str, float | None]:
     """Mean of every metric; None where no subject has one."""
     return {name: _rounded(mean(rows, name)) for name in default_names()}
+
+
+def with_regions(summary: Mapping[str, Any], info: StoreInfo) -> dict[str, Any]:
+    """A summary that says which rows of per_subject.csv are those of regions.
+
+    Regions that it names already stay: rows of another split may be theirs.
+
+    >>> info = StoreInfo("x", "", (), "mm", 1, "uint8", "", "", (), {}, "", "", "")
+    >>> with_regions({"steps": 3}, info)
+    {'steps': 3}
+    """
+    regions = dict(summary.get(REGIONS, {}))
+    regions |= {name: list(members) for name, members in info.regions.items()}
+    if not regions:
+        return dict(summary)
+    return {**summary, REGIONS: regions}
 
 
 def with_look_alikes(groups: Sequence[list[str]], split: Split) -> list[list[str]]:
@@ -209,6 +230,23 @@ def table_rows(
     return [
         (run, split, checkpoint, row.subject, row.class_, row.metric, _text(row.value), row.unit)
         for row in rows
+    ]
+
+
+def read_rows(folder: RunFolder, split: str, checkpoint: str) -> list[SubjectRow]:
+    """The rows of per_subject.csv of one split and checkpoint."""
+    regions = folder.read_summary().get(REGIONS, {})
+    return [
+        SubjectRow(
+            row["subject"],
+            row["class"],
+            row["metric"],
+            float(row["value"] or "nan"),
+            row["unit"],
+            row["class"] in regions,
+        )
+        for row in folder.read_scores()
+        if row["split"] == split and row["checkpoint"] == checkpoint
     ]
 
 

@@ -105,24 +105,6 @@ def test_channels_are_in_the_order_of_their_numbers(raw):
     assert any("case p3 has 1 of 2 channels" in problem for problem in problems)
 
 
-def test_regions_need_names(raw):
-    """Catches regions that are read as one class each, and a refusal without the remedy."""
-    labels = {"background": 0, "whole tumour": [1, 2], "core": [2]}
-    describe(raw, labels=labels, regions_class_order=[1, 2])
-    with pytest.raises(
-        UserError,
-        match=r"regions \(whole tumour, core.*0, 1, 2.*--classes",
-    ):
-        read(raw)
-    result = read(raw, classes="background,edema,core")
-    assert result.classes == ("background", "edema", "core")
-    with pytest.raises(
-        UserError,
-        match="names 2 classes, the table of labels has 3",
-    ):
-        read(raw, classes="background,edema")
-
-
 def test_test_images_without_labels_are_left_out_or_unlabelled(raw):
     """Catches test images that train without a word, and a flag that does nothing."""
     for name in ("p8", "p9"):

@@ -8,9 +8,9 @@
     SOURCE/splits_final.json            nnU-Net's folds; or beside the preprocessed data
 
 A case is a scan. ``labels`` names the classes and their values; the label ``ignore`` becomes 255.
-Where ``splits_final.json`` is, the validation cases of one fold become val. Labels with lists of
-values are regions: what the label files hold are then values without a name, which ``--classes``
-gives.
+Where ``splits_final.json`` is, the validation cases of one fold become val. Labels that are lists
+of several values are regions. A value without a name of its own is then ``class VALUE``, unless
+``--classes`` names it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from semiseg.data import label_table, layout_json, scan_files
+from semiseg.data import label_table, layout_json, regions, scan_files
 from semiseg.data.images import stem_of
 from semiseg.data.label_table import LabelTable
 from semiseg.data.scan_files import ScanFiles
@@ -52,15 +52,14 @@ def read(
     """The cases of a raw data set; test images without labels are left out unless asked for.
 
     Raises:
-      UserError: ``dataset.json`` is missing or broken, or its labels are regions and ``classes`` is
-        empty.
+      UserError: ``dataset.json`` is missing or broken.
     """
     path = source / DESCRIPTION
     content = layout_json.read_object(path)
     channels = tuple(map(str, layout_json.part(content, "channel_names", dict, path).values()))
-    table = label_table_of(content, path, classes)
     problems: list[str] = []
     notes: list[str] = []
+    table, united = labels_of(content, path, classes, notes)
     scans = _training_scans(source, content, problems)
     if not scans:
         raise UserError(
@@ -81,6 +80,7 @@ def read(
         allowed=identified.allowed,
         nan=nan,
         all_train=splits == "train",
+        regions=united,
     )
     return source_of(source, scans, table, facts, problems, notes)
 
@@ -102,40 +102,65 @@ READER = Reader(
 
 
 # ------------------------------------------------------------------ labels
-def label_table_of(content: Mapping[str, Any], path: Path, classes: str) -> LabelTable:
-    """The table of labels.
+def labels_of(
+    content: Mapping[str, Any], path: Path, classes: str, notes: list[str]
+) -> tuple[LabelTable, regions.Regions]:
+    """The table of labels, and the regions that unite several of its values.
 
     Args:
       content, path: of dataset.json.
-      classes: names that replace those of the file; needed where its labels are regions.
+      classes: names that replace those of the file.
+      notes: receives which values have no name.
 
     Raises:
-      UserError: it is no such table.
+      UserError: it is no such table, or a region is none.
+
+    >>> labels = {"background": 0, "whole": [1, 2, 3], "core": [2, 3], "enhancing": [3]}
+    >>> table, united = labels_of({"labels": labels}, Path("dataset.json"), "", [])
+    >>> table.classes
+    ('background', 'class 1', 'class 2', 'enhancing')
+    >>> united["core"]
+    ('class 2', 'enhancing')
     """
     pairs = layout_json.part(dict(content), "labels", dict, path)
-    values: set[int] = set()
-    regions = [name for name, value in pairs.items() if isinstance(value, list)]
-    if not regions:
-        table = label_table.from_pairs(pairs, path)
-        return table.renamed(classes) if classes else table
-    for value in pairs.values():
-        values |= set(value) if isinstance(value, list) else {value}
-    if not classes:
-        raise UserError(
-            f"labels are regions ({', '.join(regions)} unite several values), and the values "
-            f"{_words(values)} of the label files have no names",
-            where=path,
-            remedy="name each value with --classes, background first",
+    unions = {
+        name: value for name, value in pairs.items() if isinstance(value, list) and len(value) != 1
+    }
+    named = {name: _only(value) for name, value in pairs.items() if name not in unions}
+    if not unions:
+        table = label_table.from_pairs(named, path)
+        return (table.renamed(classes) if classes else table), {}
+    nameless: list[int] = []
+    for name, values in unions.items():
+        for value in values:
+            number = label_table.whole_number(name, value, path)
+            if number not in (0, *nameless, *named.values()):
+                nameless.append(number)
+    named |= {f"class {value}": value for value in sorted(nameless)}
+    if 0 not in named.values():
+        named["background"] = 0
+    table = label_table.from_pairs(named, path)
+    if nameless and not classes:
+        values_text = ", ".join(str(value) for value in sorted(nameless))
+        notes.append(
+            f"{path}: the values {values_text} of the label files have no name of their own; name "
+            f"all classes with --classes"
         )
-    numbered = {str(value): value for value in sorted(values)}
-    if "ignore" in pairs:
-        numbered.pop(str(pairs["ignore"]), None)
-        numbered["ignore"] = pairs["ignore"]
-    return label_table.from_pairs(numbered, path).renamed(classes)
+    if classes:
+        table = table.renamed(classes)
+    name_of = dict(zip(table.values, table.classes, strict=True))
+    united = {
+        name: [name_of.get(int(value), str(value)) for value in values]
+        for name, values in unions.items()
+    }
+    return table, regions.checked(united, table.classes, path)
 
 
-def _words(values: set[int]) -> str:
-    return ", ".join(str(value) for value in sorted(values))
+def _only(value: Any) -> Any:
+    """The value of a label, which may be the only one of a list."""
+    if isinstance(value, list):
+        return value[0]
+    return value
 
 
 # ------------------------------------------------------------------ cases

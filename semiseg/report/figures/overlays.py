@@ -65,7 +65,7 @@ def draw_galleries(galleries: Sequence[Gallery]) -> MatplotlibFigure:
 
 def legend(galleries: Sequence[Gallery]) -> dict[str, str]:
     """What each colour of the pictures means."""
-    classes = list(galleries[0].run.scores.axes[3])
+    classes = galleries[0].run.scores.classes
     colours = {f"outline: true {name}": class_colour(i) for i, name in enumerate(classes)}
     colours["false positive: marked, but not there"] = FALSE_POSITIVE
     colours["false negative: there, but missed"] = FALSE_NEGATIVE
