@@ -57,7 +57,9 @@ def with_typed(
     return checked(every, classes, FLAG)
 
 
-def checked(regions: Mapping[str, Sequence[str]], classes: Sequence[str], where: str | Path) -> Regions:
+def checked(
+    regions: Mapping[str, Sequence[str]], classes: Sequence[str], where: str | Path
+) -> Regions:
     """Regions with their classes in the order of the data set.
 
     Args:

@@ -28,7 +28,7 @@ import yaml
 
 GOLDEN = tools.HERE / "contract.json"
 COMMANDS = {
-    "data": ["import", "list", "check", "describe", "remove", "export"],
+    "data": ["import", "list", "check", "describe", "regions", "remove", "export"],
     "sweep": ["", "status"],
     "track": ["upload"],
     "gan": ["fit", "sample", "card"],
