@@ -95,6 +95,48 @@ def test_conv_is_lax_with_autodiffs_gradients(size, kernel, stride, dilation, gr
     )
 
 
+@pytest.mark.parametrize(
+    ("channels", "kernel", "stride", "dilation", "pads"),
+    [
+        (6, (3, 3, 3), 1, 1, None),
+        (6, (3, 1, 3), 1, 2, None),
+        (6, (5, 3, 3), 1, 1, None),
+        (2, (3, 3, 3), 2, 2, None),
+        (2, (4, 2, 2), 2, 1, ((1, 1), (0, 1), (1, 0))),
+        (2, (3, 3, 3), 1, 1, ((0, 0), (2, 0), (1, 1))),
+    ],
+)
+def test_conv_of_a_volume_is_lax_with_autodiffs_gradients(channels, kernel, stride, dilation, pads):
+    """Catches planes side by side in another order than the kernel's, an unflipped kernel where the
+    outputs' planes are, and a plane too many under a stride.
+    """
+    x = random(0, 2, 7, 6, 5, channels)
+    w = random(1, *kernel, channels, 3) / 4
+    same_with_gradients(
+        lambda x, w: layers.conv(x, w, stride, dilation=dilation, pads=pads),
+        lambda x, w: lax_conv(x, w, stride, dilation, 1, pads),
+        x,
+        w,
+    )
+
+
+@pytest.mark.parametrize("channels", [2, 6])
+def test_conv_of_a_volume_on_a_cpu_is_of_planes(channels):
+    """Catches a convolution along three axes on a CPU, which takes ten times as long, and one of
+    planes elsewhere, where libraries know those of volumes.
+    """
+    x = random(0, 2, 4, 6, 5, channels)
+    w = random(1, 3, 3, 3, channels, 3)
+    gradient = jax.jit(jax.grad(lambda x, w: jnp.sin(layers.conv(x, w)).sum(), (0, 1)))
+
+    def axes_of_kernels(platform):
+        text = gradient.trace(x, w).lower(lowering_platforms=(platform,)).as_text()
+        return [len(kernel.split(",")) - 2 for kernel in re.findall(r"\]x\[(.*?)\]->", text)]
+
+    assert axes_of_kernels("cpu") == [2, 2, 2]
+    assert axes_of_kernels("cuda") == [3, 3, 3]
+
+
 def test_conv_in_a_scan_has_the_gradient_it_has_outside():
     """Catches a custom gradient that depends on where it is traced, e.g. residuals of another
     iteration.
