@@ -35,7 +35,7 @@ TITLES = {
     "ad_mt": "AD-MT",
 }
 """Methods whose papers do not spell them in words."""
-FACTORS = {"data", "labels", "label_subset", "seed", "synthetic"}
+FACTORS = {"data", "labels", "label_subset", "seed", "folds", "fold", "synthetic"}
 """Settings that are no treatment: what a study is over, and the name of a synthetic set, which may
 be made anew for each budget; where it is a treatment, :data:`SET` says so.
 """

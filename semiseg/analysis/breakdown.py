@@ -6,11 +6,10 @@ import dataclasses
 
 import numpy as np
 
-from semiseg.analysis.groups import design_of
-from semiseg.analysis.pairing import replicates
+from semiseg.analysis.cells import interval_over
 from semiseg.analysis.runs import Run, Runs, matrix
 from semiseg.analysis.scores import MEAN_OF_ALL, nanmean
-from semiseg.analysis.statistics import Interval, mean_interval
+from semiseg.analysis.statistics import Interval
 from semiseg.analysis.study import Cell, Study
 from semiseg.evaluate.metrics import METRICS
 from semiseg.run_folder import REGIONS
@@ -41,14 +40,12 @@ def class_intervals(s: Study, cell: Cell) -> dict[str, Interval]:
     Those in which no subject has a score are left out.
     """
     bounds = METRICS[s.metric].bounds
-    rows, subset_R = replicates(cell.runs)
     intervals = {}
     for name in (*foreground_classes(s), *regions_of(s)):
         subjects, values_RS = scores_of(s, cell.runs, name)
-        if values_RS.size and not np.isnan(values_RS[rows]).all():
-            design = design_of(cell.runs, subset_R, subjects)
-            intervals[name] = mean_interval(values_RS[rows], design, bounds=bounds)
-    return intervals
+        if values_RS.size and not np.isnan(values_RS).all():
+            intervals[name] = interval_over(cell.runs, subjects, values_RS, bounds)
+    return {name: interval for name, interval in intervals.items() if interval.n_subjects}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from semiseg.analysis.fold_design import has_folds
+from semiseg.analysis.fold_statistics import fold_interval, fold_table
 from semiseg.analysis.groups import design_of
 from semiseg.analysis.pairing import compared_scores, replicates
 from semiseg.analysis.runs import Runs
@@ -31,7 +33,7 @@ class Cell:
       labels: annotated subjects.
       runs: those that have scores.
       mean_R: a mean for each run, in the order of ``runs``.
-      interval: of the mean over :func:`~semiseg.analysis.pairing.replicates`.
+      interval: see :func:`interval_over`.
     """
 
     arm: str
@@ -68,7 +70,20 @@ def _cell(
         return None
     runs = Runs([runs[r] for r in has_scores])
     values_RS = values_RS[has_scores]
+    interval = interval_over(runs, subjects, values_RS, METRICS[scored.metric].bounds)
+    return Cell(arm, labels, runs, np.nanmean(values_RS, 1), interval)
+
+
+def interval_over(
+    runs: Runs, subjects: list[str], values_RS: np.ndarray, bounds: tuple[float, float]
+) -> Interval:
+    """The mean of the scores of runs, with its interval.
+
+    Of folds it is that of all held-out subjects, see
+    :func:`semiseg.analysis.fold_statistics.fold_interval`.
+    """
+    if has_folds(runs):
+        return fold_interval(fold_table(runs, values_RS, subjects), bounds)
     rows, subset_R = replicates(runs)
     design = design_of(runs, subset_R, subjects)
-    interval = mean_interval(values_RS[rows], design, bounds=METRICS[scored.metric].bounds)
-    return Cell(arm, labels, runs, np.nanmean(values_RS, 1), interval)
+    return mean_interval(values_RS[rows], design, bounds=bounds)

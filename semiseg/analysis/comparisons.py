@@ -11,9 +11,12 @@ import numpy as np
 import scipy.stats
 
 from semiseg.analysis.cells import Cell, Scored
+from semiseg.analysis.cross_validation import CrossValidated
 from semiseg.analysis.declaration import Primary
 from semiseg.analysis.families import Difference, Outcome, family_test
-from semiseg.analysis.pairing import PAIRINGS, paired, runs_used
+from semiseg.analysis.fold_design import has_folds
+from semiseg.analysis.fold_statistics import FoldTable, corrected, fold_interval, fold_table
+from semiseg.analysis.pairing import PAIRINGS, compared_scores, paired, runs_used
 from semiseg.analysis.runs import Run
 from semiseg.analysis.scores import MEAN_OF_ALL
 from semiseg.analysis.statistics import (
@@ -40,6 +43,8 @@ sign-flip test is 2/2^5 = 0.06.
 """
 
 
+FOLD = "fold"
+"""What pairs the runs of a cross-validation beside the subject."""
 COARSEST = list(PAIRINGS)[-1]
 """What pairs runs that share no label subset."""
 
@@ -206,6 +211,10 @@ def compare_couples(
       primary: the comparison that was declared before the runs.
       baseline: the setting that the declared one is compared with; by default any.
     """
+    couples = list(couples)
+    if any(has_folds(cell.runs) for cell, _ in couples):
+        folds = [_compare_folds(cell, base, scored) for cell, base in couples]
+        return correct(folds, primary, baseline)
     members = [_compare(cell, base, scored) for cell, base in couples]
     if not members:
         return []
@@ -319,6 +328,62 @@ def _compare(cell: Cell, base: Cell, scored: Scored) -> _Member:
         by_subject=by_subject,
     )
     return _Member(comparison, spread(values_RS, design), p_permuted)
+
+
+def _compare_folds(cell: Cell, base: Cell, scored: Scored) -> Comparison:
+    """Two settings that were run in the same folds, paired by fold and subject.
+
+    The test is that of :func:`semiseg.analysis.cross_validation.corrected_mean`. There is none
+    where a fold of either is missing.
+    """
+    shared, lost = fold_differences(cell, base, scored)
+    p = np.nan
+    evidence = None
+    if shared.is_complete:
+        result = corrected(shared.score_FS)
+        p = result.p
+        evidence = _evidence(result)
+    return Comparison(
+        cell.arm,
+        base.arm,
+        cell.labels,
+        fold_interval(shared),
+        p,
+        np.nan,
+        FOLD,
+        effect=effect_size(shared.score_S),
+        p_family=p,
+        runs=(shared.runs, shared.runs),
+        lost=lost,
+        evidence=evidence,
+    )
+
+
+def fold_differences(cell: Cell, base: Cell, scored: Scored) -> tuple[FoldTable, int]:
+    """Differences in the folds that both settings were run in, and how many subjects have a score
+    on one side only; 0 where a fold is missing.
+    """
+    every = [*cell.runs, *base.runs]
+    subjects, values_RS = compared_scores(every, *scored)
+    parts = np.split(values_RS, [len(cell.runs)])
+    target = fold_table(cell.runs, parts[0], subjects)
+    reference = fold_table(base.runs, parts[1], subjects)
+    lost = 0
+    if target.is_complete and reference.is_complete:
+        lost = lost_subjects(target.score_FS, reference.score_FS)
+    return FoldTable(target.score_FS - reference.score_FS, len(every), target.subsets), lost
+
+
+def _evidence(result: CrossValidated) -> Evidence:
+    """What tells which difference between folds would be significant: Student's t with the
+    corrected error.
+    """
+    df = result.folds - 1
+    none = np.zeros(1)
+    statistic = np.full(1, np.nan)
+    error = np.full(1, result.error)
+    outcome = Outcome(statistic, statistic, error, error**2, none, none + df, none)
+    return Evidence(outcome, result.error, df, 0.0)
 
 
 def lost_subjects(target_RS: np.ndarray, reference_RS: np.ndarray) -> int:

@@ -82,17 +82,21 @@ def corrected_mean(
     test: float,
     train: float,
     level: float = 0.95,
+    weight_F: np.ndarray | None = None,
 ) -> CrossValidated:
     """The mean over folds with the variance of Nadeau & Bengio (2003).
 
     With F folds (times repeats) of sample variance s², the squared error is
-    (1/F + test/train) s², with F - 1 degrees of freedom.
+    (1/F + test/train) s², with F - 1 degrees of freedom. Of folds with weights w that sum to 1 it
+    is Σ w (m - mean)² / (F - 1) · (1 + F · test/train), which is the same where all are 1/F.
 
     Args:
       mean_F: mean score, or mean paired difference, of each fold; of repeats one after another.
       test: subjects that a fold holds out.
       train: subjects that a fold may train on.
       level: of the interval.
+      weight_F: scored subjects of each fold, for the mean over all subjects; by default folds
+        weigh the same.
 
     Raises:
       UserError: fewer than two folds.
@@ -108,10 +112,13 @@ def corrected_mean(
             f"{folds} fold(s) have no spread",
             remedy="run every fold of the cross-validation",
         )
-    mean = float(mean_F.mean())
-    variance = float(mean_F.var(ddof=1))
-    error = float(np.sqrt((1 / folds + test / train) * variance))
-    naive = float(np.sqrt(variance / folds))
+    if weight_F is None:
+        weight_F = np.ones(folds)
+    share_F = np.asarray(weight_F) / np.sum(weight_F)
+    mean = float(share_F @ mean_F)
+    squares = float(share_F @ (mean_F - mean) ** 2) / (folds - 1)
+    naive = float(np.sqrt(squares))
+    error = float(np.sqrt((1 + folds * test / train) * squares))
     half = float(scipy.stats.t.ppf((1 + level) / 2, folds - 1)) * error
     p = float(mean == 0)
     if error > 0:

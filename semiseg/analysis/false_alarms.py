@@ -30,8 +30,10 @@ def false_alarms(s: Study, cell: Cell, class_: str = "mean") -> Interval | None:
       class_: "mean" over the classes that a subject has nothing of, or one class.
 
     Returns:
-      None where no subject is healthy, or single subjects are not known.
+      None where no subject is healthy, or single subjects are not known, and of folds.
     """
+    if s.folds:
+        return None
     subjects, values_RS = matrix(cell.runs, RATE, s.split, s.checkpoint, class_)
     if not subjects or MEAN_OF_ALL in subjects:
         return None

@@ -1,15 +1,24 @@
-"""Cross-validated settings: each run is a fold, and holds out the subjects that it was scored on.
+"""Cross-validated settings in the API: each run holds out the subjects that it was scored on.
 
-The statistics are in :mod:`semiseg.analysis.cross_validation`.
+The statistics are in :mod:`semiseg.analysis.fold_statistics`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Sequence
+
 import numpy as np
 
-from semiseg.analysis.cross_validation import CrossValidated, corrected_mean
+from semiseg.analysis.cells import Cell
+from semiseg.analysis.comparisons import fold_differences
+from semiseg.analysis.cross_validation import CrossValidated
+from semiseg.analysis.fold_design import check_folds, fold_design, has_folds
+from semiseg.analysis.fold_statistics import corrected
+from semiseg.analysis.margins import MarginTest, margin_test_of
 from semiseg.analysis.pairing import compared_scores
 from semiseg.analysis.runs import Run, Runs
+from semiseg.analysis.statistics import subject_means
+from semiseg.analysis.study import Study
 from semiseg.errors import UserError
 from semiseg.evaluate.metrics import METRICS, metric_of
 
@@ -25,60 +34,85 @@ def cross_validated(
 ) -> CrossValidated:
     """The mean of a cross-validated setting, or its difference from another one.
 
-    Each run is a fold: it holds out the subjects that it was scored on. Runs that held out the same
-    subjects (other seeds) are averaged.
+    Each run is a fold: it holds out the subjects that it was scored on. Runs of one fold (other
+    seeds, other label subsets) are averaged; runs that do not record their fold are of one fold if
+    they hold out the same subjects. The mean is over all held-out subjects.
 
     Args:
-      runs: the folds of one setting.
+      runs: the folds of one setting at one label budget.
       others: the folds of another one, with the same held-out subjects; None for the mean itself.
       train: subjects that a fold may train on; by default those that other folds hold out.
       metric, split, checkpoint: which scores.
 
     Raises:
-      UserError: a subject is held out by two folds, or the folds of the two settings differ.
+      UserError: a subject is held out by two folds, a fold is missing, or the folds of the two
+        settings differ.
     """
-    scored = (metric_of(metric).name, split, checkpoint)
-    fold_of = _held_out(runs, *scored)
-    score_of = _fold_scores(fold_of, *scored)
+    every = [*runs, *(others or ())]
+    check_folds(every, split)
+    subjects, values_RS = compared_scores(every, metric_of(metric).name, split, checkpoint)
+    row_of = _rows_of_folds(runs, subjects, values_RS[: len(runs)])
     if others is not None:
-        other_scores = _fold_scores(_held_out(others, *scored), *scored)
-        if other_scores.keys() != score_of.keys():
+        other_row_of = _rows_of_folds(others, subjects, values_RS[len(runs) :])
+        if _subjects_of(row_of) != _subjects_of(other_row_of):
             raise UserError(
                 "the two settings hold out different subjects, so their folds cannot be paired",
                 remedy="give the runs of the same folds of both",
             )
         sign = METRICS[metric].sign
-        score_of = {fold: sign * (score_of[fold] - other_scores[fold]) for fold in score_of}
-    subjects = sum(len(fold) for fold in score_of)
-    test = subjects / len(score_of)
-    means = np.array(list(score_of.values()))
-    return corrected_mean(means, test=test, train=train or subjects - test)
+        row_of = {fold: sign * (row_of[fold] - other_row_of[fold]) for fold in row_of}
+    return corrected(np.array(list(row_of.values())), train)
 
 
-def _held_out(runs: Runs, metric: str, split: str, checkpoint: str) -> dict[frozenset[str], Runs]:
-    """The runs of each fold, by the subjects that it holds out."""
-    groups: dict[frozenset[str], list[Run]] = {}
-    for run in runs:
-        subjects = frozenset(run.scores.per_subject(metric, split, checkpoint))
-        groups.setdefault(subjects, []).append(run)
-    seen: set[str] = set()
-    for subjects in groups:
-        twice = sorted(seen & subjects)
-        if twice:
-            raise UserError(
-                f"subject {twice[0]} is held out by two folds, but every subject is held out once",
-                remedy="give the runs of one partition into folds",
-            )
-        seen |= subjects
-    return {subjects: Runs(members) for subjects, members in groups.items()}
+def margin_test_in_folds(s: Study, cells: tuple[Cell, Cell], margin: float) -> MarginTest:
+    """:func:`semiseg.analysis.questions.as_good_as` of folds, with their corrected error."""
+    shared, lost = fold_differences(*cells, s.scored)
+    better_FS = s.sign * shared.score_FS
+    test = margin_test_of(shared._replace(score_FS=better_FS).spread, margin)
+    if lost:
+        return test._replace(p_noninferior=np.nan, p_equivalent=np.nan)
+    return test
 
 
-def _fold_scores(
-    fold_of: dict[frozenset[str], Runs], metric: str, split: str, checkpoint: str
-) -> dict[frozenset[str], float]:
-    """The mean of each fold, over its subjects and runs."""
-    scores = {}
-    for subjects, members in fold_of.items():
-        _, values_RS = compared_scores(members, metric, split, checkpoint)
-        scores[subjects] = float(np.nanmean(values_RS))
-    return scores
+def _subjects_of(row_of: dict[Hashable, np.ndarray]) -> set[tuple[int, ...]]:
+    """Indices of the subjects that each fold holds out."""
+    return {tuple(np.flatnonzero(~np.isnan(row_S)).tolist()) for row_S in row_of.values()}
+
+
+def _rows_of_folds(
+    runs: Runs, subjects: Sequence[str], values_RS: np.ndarray
+) -> dict[Hashable, np.ndarray]:
+    """``(S,)`` mean scores of each fold, NaN for subjects that it does not hold out."""
+    rows: dict[Hashable, list[int]] = {}
+    for r, run in enumerate(runs):
+        rows.setdefault(_fold_of(run, values_RS[r]), []).append(r)
+    _check_complete(runs)
+    row_of = {}
+    held_out_S = np.zeros(len(subjects), int)
+    for fold, members in rows.items():
+        subset_R = [runs[r].label_subset for r in members]
+        row_of[fold] = subject_means(values_RS[members], subset_R)
+        held_out_S += ~np.isnan(row_of[fold])
+    if (held_out_S > 1).any():
+        twice = subjects[int(np.argmax(held_out_S > 1))]
+        raise UserError(
+            f"subject {twice} is held out by two folds, but every subject is held out once",
+            remedy="give the runs of one partition into folds",
+        )
+    return row_of
+
+
+def _fold_of(run: Run, values_S: np.ndarray) -> Hashable:
+    """The number of its fold, or the subjects that it holds out where it records none."""
+    if run.folds:
+        return run.fold
+    return tuple(np.flatnonzero(~np.isnan(values_S)).tolist())
+
+
+def _check_complete(runs: Runs) -> None:
+    missing = fold_design(runs).missing if has_folds(runs) else ()
+    if missing:
+        raise UserError(
+            f"fold {missing[0]} is missing, so that not every subject is held out",
+            remedy="run every fold of the cross-validation",
+        )

@@ -127,7 +127,11 @@ def _without_each(
 
 @functools.lru_cache(8)
 def influences(s: Study) -> tuple[tuple[Comparison, Influence], ...]:
-    """Every comparison of a study whose subjects are known, with what each contributes."""
+    """Every comparison of a study whose subjects are known, with what each contributes; none of
+    folds.
+    """
+    if s.folds:
+        return ()
     every = [(c, influence_of(s, c)) for c in s.comparisons]
     return tuple((c, parts) for c, parts in every if parts is not None)
 

@@ -17,7 +17,7 @@ import numpy as np
 import yaml
 
 from semiseg.analysis import results_csv, scores_csv
-from semiseg.analysis.results_csv import COLUMNS, RunRows
+from semiseg.analysis.results_csv import COLUMNS, FOLD_COLUMNS, RunRows
 from semiseg.analysis.runs import BOOKKEEPING, Run, Runs
 from semiseg.analysis.scores import MEAN, MEAN_OF_ALL, Layout, Scores, indices, read_scores
 from semiseg.errors import UserError
@@ -280,6 +280,7 @@ def _averaged(
         "init": {"name": of_run.init.get("init", "none")},
     }
     config |= {key: first[key] for key in ("labels", "label_subset", "seed", "ratio", "steps")}
+    config |= {key: of_run.init[key] for key in FOLD_COLUMNS if key in of_run.init}
     means = [row for row in rows if row["class"] == MEAN]
     axes: list[dict[str, int]] = []
     at: list[np.ndarray] = []

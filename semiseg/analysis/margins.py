@@ -20,7 +20,7 @@ import numpy as np
 import scipy.stats
 
 from semiseg.analysis import skewness
-from semiseg.analysis.statistics import spread
+from semiseg.analysis.statistics import Spread, spread
 from semiseg.errors import UserError
 
 
@@ -105,7 +105,13 @@ def margin_test(
             f"the margin is {margin}, but a loss that does not matter is a positive number",
             remedy="give the largest loss that does not matter, as in margin=0.02",
         )
-    s = spread(difference_RS, subset_R)
+    return margin_test_of(spread(difference_RS, subset_R), margin, level, df)
+
+
+def margin_test_of(
+    s: Spread, margin: float, level: float = 0.05, df: float | None = None
+) -> MarginTest:
+    """:func:`margin_test` of a difference whose spread is known."""
     degrees = s.df if df is None else df
     if np.isnan(s.df):
         return MarginTest(s.mean, np.nan, np.nan, margin, np.nan, np.nan, level)

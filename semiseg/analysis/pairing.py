@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from semiseg.analysis.design import Design
+from semiseg.analysis.fold_design import refuse_folds
 from semiseg.analysis.groups import design_of
 from semiseg.analysis.runs import Run, Runs, matrix
 from semiseg.analysis.statistics import subject_means
@@ -76,6 +77,7 @@ def replicates(runs: Runs) -> tuple[list[int], list[str]]:
     Returns:
       Indices of the runs, and the label subset of each.
     """
+    refuse_folds(runs)
     subset = same_subsets(runs)
     rows: dict[tuple[str, int, str], int] = {}
     for r, run in enumerate(runs):
@@ -98,6 +100,7 @@ def paired(
     every: list[Run] = []
     for runs in groups:
         every += runs
+    refuse_folds(every)
     subjects, values_RS = compared_scores(every, metric, split, checkpoint)
     paired_by, keys, shared = _finest_pairing(groups, same_subsets(every))
     ends = np.cumsum([len(runs) for runs in groups])[:-1]

@@ -33,7 +33,7 @@ from semiseg.analysis.arms import find_arms
 from semiseg.analysis.cells import Cell
 from semiseg.analysis.comparisons import lost_subjects
 from semiseg.analysis.curves import label_equivalence
-from semiseg.analysis.folds import cross_validated
+from semiseg.analysis.folds import cross_validated, margin_test_in_folds
 from semiseg.analysis.margins import MarginTest, margin_test
 from semiseg.analysis.pairing import paired
 from semiseg.analysis.prediction import Probabilities, next_study, probabilities, true_mean
@@ -75,6 +75,8 @@ def as_good_as(s: Study, arm: str, other: str, labels: int, margin: float) -> Ma
       margin: the largest loss that does not matter, positive, in the unit of the metric.
     """
     cells = (_cell(s, arm, labels), _cell(s, other, labels))
+    if s.folds:
+        return margin_test_in_folds(s, cells, margin)
     (target, reference), subset_R, _ = paired([cell.runs for cell in cells], *s.scored)
     difference_RS = s.sign * (target - reference)
     test = margin_test(difference_RS, subset_R, margin)

@@ -25,6 +25,11 @@ INIT_COLUMNS = ("init", "total_steps", "seconds_init")
 without them has runs that began at random.
 """
 
+FOLD_COLUMNS = ("folds", "fold")
+"""Columns after these, if a run of the table is a fold of a cross-validation."""
+
+_HEADERS = [COLUMNS + init + folds for init in ((), INIT_COLUMNS) for folds in ((), FOLD_COLUMNS)]
+
 
 @dataclasses.dataclass(frozen=True)
 class RunRows:
@@ -32,7 +37,8 @@ class RunRows:
 
     Attributes:
       rows: values in the order of :data:`COLUMNS`; an empty mean is NaN.
-      init: the values of :data:`INIT_COLUMNS`; empty where the table has no such columns.
+      init: the values of :data:`INIT_COLUMNS` and :data:`FOLD_COLUMNS`; without those that the
+        table has no columns of.
     """
 
     rows: list[tuple[Any, ...]] = dataclasses.field(default_factory=list)
@@ -64,7 +70,7 @@ def read(file: Path) -> dict[str, RunRows]:
         with file.open(encoding="utf-8", newline="") as lines:
             reader = csv.reader(lines)
             header = tuple(next(reader, []))
-            if header not in (COLUMNS, COLUMNS + INIT_COLUMNS):
+            if header not in _HEADERS:
                 raise UserError(
                     f"the header should be {','.join(COLUMNS)}",
                     where=file,
@@ -122,5 +128,7 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "n_subjects": int,
     "total_steps": int,
     "seconds_init": float,
+    "folds": int,
+    "fold": int,
 }
 """How a cell is read; the others are text."""

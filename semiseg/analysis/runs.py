@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 
 from semiseg.analysis import results_csv
-from semiseg.analysis.results_csv import COLUMNS, INIT_COLUMNS
+from semiseg.analysis.results_csv import COLUMNS, FOLD_COLUMNS, INIT_COLUMNS
 from semiseg.analysis.scores import MEAN, Scores, indices, nanmean
 from semiseg.errors import UserError
 from semiseg.fields import flatten
@@ -117,6 +117,16 @@ class Run:
         """Which choice of annotated subjects."""
         return self.config.get("label_subset", 0)
 
+    @property
+    def folds(self) -> int:
+        """Folds of the cross-validation that the run is one of; 0 where it is none."""
+        return int(self.config.get("folds") or 0)
+
+    @property
+    def fold(self) -> int:
+        """Which fold the run holds out."""
+        return int(self.config.get("fold") or 0)
+
     @functools.cached_property
     def annotated(self) -> frozenset[str] | None:
         """Names of the annotated subjects; None in folders and tables that do not record them."""
@@ -176,11 +186,10 @@ class Run:
 
     @functools.cached_property
     def order(self) -> tuple[Any, ...]:
-        """Sort key: runs are listed by data, method, network, labels, subset, seed, ratio, steps
-        and name.
-        """
+        """Sort key: data, method, network, labels, subset, seed, ratio, steps, fold, name."""
         size = (self.data, self.method, self.net, self.labels)
-        return (*size, str(self.label_subset), self.seed, self.ratio, self.steps, self.name)
+        replica = (str(self.label_subset), self.seed, self.ratio, self.steps)
+        return (*size, *replica, self.folds, self.fold, self.name)
 
     # -------------------------------------------------------------- what the run left behind
     @property
@@ -324,18 +333,21 @@ class Runs(Sequence[Run]):
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Columns of results.csv; more of them if a run did not begin at random."""
-        if all(run.init == "none" for run in self):
-            return COLUMNS
-        return COLUMNS + INIT_COLUMNS
+        """Columns of results.csv; more of them if a run did not begin at random, or is a fold."""
+        columns = COLUMNS
+        if any(run.init != "none" for run in self):
+            columns += INIT_COLUMNS
+        if any(run.folds for run in self):
+            columns += FOLD_COLUMNS
+        return columns
 
     def rows(self) -> Iterator[tuple[Any, ...]]:
         """Rows of results.csv, with :attr:`columns`."""
-        wide = len(self.columns) > len(COLUMNS)
+        more = self.columns[len(COLUMNS) :]
         for run in self:
-            init = (run.init, run.total_steps, run.seconds_init) if wide else ()
+            values = [getattr(run, name) for name in more]
             for row in run.rows():
-                yield (*row, *init)
+                yield (*row, *values)
 
     def to_pandas(self) -> pd.DataFrame:
         """One row per run × split × checkpoint × class × metric, with exactly the columns of

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from semiseg.analysis.design import Design
+from semiseg.analysis.fold_statistics import fold_table
 from semiseg.analysis.groups import design_of
 from semiseg.analysis.pairing import compared_scores, paired, replicates
 from semiseg.analysis.statistics import subject_means
@@ -13,8 +14,12 @@ from semiseg.analysis.variance import RankStability, Split, rank_stability, vari
 
 
 def splits(s: Study) -> dict[int, Split]:
-    """Variance components at each budget: of the baseline, else of the first setting there."""
-    results = {}
+    """Variance components at each budget: of the baseline, else of the first setting there; none
+    of folds.
+    """
+    results: dict[int, Split] = {}
+    if s.folds:
+        return results
     for n in s.budgets:
         arms = [arm for arm in s.arms if (arm, n) in s.cells]
         arm = s.baseline if s.baseline in arms else arms[0]
@@ -57,9 +62,16 @@ def subject_scores(
     results = {}
     for arm in s.arms:
         if (arm, labels) in s.cells:
-            score_S = subject_means(*_replicate_scores(s, s.cells[arm, labels]))
+            score_S = _subject_means(s, s.cells[arm, labels])
             results[arm] = score_S[~np.isnan(score_S)]
     return results
+
+
+def _subject_means(s: Study, cell: Cell) -> np.ndarray:
+    if not s.folds:
+        return subject_means(*_replicate_scores(s, cell))
+    subjects, values_RS = compared_scores(cell.runs, *s.scored)
+    return fold_table(cell.runs, values_RS, subjects).score_S
 
 
 def _replicate_scores(

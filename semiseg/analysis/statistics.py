@@ -44,6 +44,7 @@ class Interval(NamedTuple):
       low, high: ends of the interval; both are the mean where nothing varied.
       n_runs, n_subsets, n_subjects: what the mean is over.
       n_groups: groups of look-alike subjects; 0 where every subject stands for itself.
+      n_folds: folds of a cross-validation, of which each subject is in one; else 0.
     """
 
     mean: float
@@ -53,6 +54,7 @@ class Interval(NamedTuple):
     n_subsets: int
     n_subjects: int
     n_groups: int = 0
+    n_folds: int = 0
 
     @property
     def covers(self) -> str:
@@ -61,6 +63,8 @@ class Interval(NamedTuple):
         >>> Interval(0.8, 0.7, 0.9, n_runs=6, n_subsets=3, n_subjects=1).covers
         'label subsets and seeds'
         """
+        if self.n_folds:
+            return "folds"
         names = []
         if self.n_subsets > 1:
             names.append("label subsets")

@@ -24,6 +24,7 @@ from semiseg.analysis.comparisons import (
     pairs,
 )
 from semiseg.analysis.declaration import Primary
+from semiseg.analysis.fold_design import check_folds
 from semiseg.analysis.runs import Run, Runs
 from semiseg.errors import UserError
 from semiseg.evaluate.metrics import METRICS, metric_of
@@ -79,6 +80,11 @@ class Study:
     def scored(self) -> Scored:
         """Which scores the study is about."""
         return Scored(self.metric, self.split, self.checkpoint)
+
+    @property
+    def folds(self) -> int:
+        """Folds of the cross-validation that the runs are of; 0 where they are of none."""
+        return next(iter(self.cells.values())).interval.n_folds
 
     @property
     def budgets(self) -> list[int]:
@@ -154,7 +160,8 @@ def study(
 
     Raises:
       UserError: the runs are of several data sets, or were never scored so; or nothing is called
-        as ``baseline`` or ``primary`` say.
+        as ``baseline`` or ``primary`` say; or their folds do not make one cross-validation, see
+        :func:`semiseg.analysis.fold_design.check_folds`.
     """
     scored = Scored(metric_of(metric).name, split, checkpoint)
     data = sorted({run.data for run in runs})
@@ -163,6 +170,7 @@ def study(
             f"runs of several data sets ({', '.join(data)}) have no common curve",
             remedy=f"take one with runs.where(data={data[0]!r})",
         )
+    check_folds(runs, scored.split)
     _check_told_apart(runs)
     arms = find_arms(runs)
     cells = cells_of(arms, scored)

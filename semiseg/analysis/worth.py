@@ -84,9 +84,9 @@ class Worth:
 def worth(s: Study) -> tuple[Worth, ...]:
     """Label equivalence of every cell of every setting but the baseline.
 
-    It is empty without a baseline at two budgets or more.
+    It is empty without a baseline at two budgets or more, and of folds.
     """
-    if not s.baseline:
+    if not s.baseline or s.folds:
         return ()
     budgets = s.budgets_of(s.baseline)
     if len(budgets) < 2:

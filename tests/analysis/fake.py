@@ -39,12 +39,19 @@ def write_run(
     config=None,
     name=None,
     metrics=tuple(METRICS),
+    folds=0,
+    fold=0,
 ):
-    """One run; the score depends on method, budget, subset, seed and subject alone."""
+    """One run; the score depends on method, budget, subset, seed and subject alone.
+
+    One of several folds has the rows of every ``folds``-th subject.
+    """
     if name is None:
         name = f"{method}-n{labels}-j{subset}-s{seed}"
         if ratio:
             name += f"-r{ratio}"
+        if folds:
+            name += f"-f{fold}"
     run = folder / name
     run.mkdir(parents=True)
     tree = {
@@ -60,9 +67,13 @@ def write_run(
         "net": {"name": "unet", "width": 16},
         "optimiser": {"lr": 0.01},
     } | (config or {})
+    held_out = range(subjects)
+    if folds:
+        tree |= {"folds": folds, "fold": fold}
+        held_out = range(fold, subjects, folds)
     (run / "config.yaml").write_text(yaml.safe_dump(tree))
     hard = np.random.default_rng(7).normal(0, 0.05, subjects)
-    rng = np.random.default_rng([labels, subset, seed, len(method)])
+    rng = np.random.default_rng([labels, subset, seed, len(method), *[fold] * bool(folds)])
     level = (
         0.55
         + 0.065 * np.log2(labels)
@@ -73,7 +84,7 @@ def write_run(
     dice = {}
     for split in splits:
         for checkpoint in ("last", "val_best"):
-            for s in range(subjects):
+            for s in held_out:
                 subject = f"{split}{s:03d}"
                 for k, class_ in enumerate(classes):
                     d = float(
@@ -124,6 +135,8 @@ def write_run(
         "images_labelled": labels,
         "subjects_labelled": labels,
     }
+    if folds:
+        summary |= {"subjects_val": len(held_out), "subjects_annotated": subjects - len(held_out)}
     (run / "summary.json").write_text(json.dumps(summary))
     (run / "env.json").write_text(
         json.dumps({"python": "3.12.1", "jax": "0.10.2", "device": "cpu", "git": "abc1234"})
@@ -199,4 +212,12 @@ def write_grid(
                     write_run(
                         folder, method=method, labels=labels, subset=subset, seed=seed, **kwargs
                     )
+    return folder
+
+
+def write_folds(folder: Path, methods=("supervised", "mean_teacher"), folds=5, **kwargs) -> Path:
+    """Every fold of a cross-validation of some methods."""
+    for method in methods:
+        for fold in range(folds):
+            write_run(folder, method=method, folds=folds, fold=fold, examples=False, **kwargs)
     return folder
