@@ -13,7 +13,7 @@ presets.
 
 from semiseg.config.changes import override
 from semiseg.config.choices import CHOICES, make, name_of, to_dict
-from semiseg.config.constraints import check, check_synthetic, check_volumes
+from semiseg.config.constraints import check, check_fold, check_synthetic, check_volumes
 from semiseg.config.presets import PRESETS, preset
 from semiseg.config.recordable import PLUGINS, check_recordable, recorded
 from semiseg.config.trial import Trial
@@ -36,6 +36,7 @@ __all__ = [
     "PRESETS",
     "Trial",
     "check",
+    "check_fold",
     "check_recordable",
     "check_synthetic",
     "check_volumes",

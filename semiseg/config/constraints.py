@@ -41,19 +41,29 @@ def check(trial: Trial, where: str = "") -> Trial:
             f"unlabelled image"
         )
         raise UserError(what, where=where, field="batch")
-    _check_fold(trial, where)
+    check_fold(trial.folds, trial.fold, where)
     return trial
 
 
-def _check_fold(trial: Trial, where: str) -> None:
-    if trial.folds == 1:
+def check_fold(folds: int, fold: int, where: str = "") -> None:
+    """Refuse a number of folds, or of a fold, that there is not.
+
+    Raises:
+      UserError: naming the field and its range.
+
+    >>> check_fold(folds=5, fold=5)
+    Traceback (most recent call last):
+    ...
+    semiseg.errors.UserError: fold is 5: 5 folds have the numbers 0 to 4
+    """
+    if folds == 1:
         what = "folds is 1: give 2 or more, or 0 for the val split of the data set"
         raise UserError(what, where=where, field="folds")
-    if not trial.folds and trial.fold:
-        what = f"fold is {trial.fold}, but folds is 0: give their number, too, as in --folds 5"
+    if not folds and fold:
+        what = f"fold is {fold}, but folds is 0: give their number, too, as in --folds 5"
         raise UserError(what, where=where, field="fold")
-    if trial.folds and trial.fold >= trial.folds:
-        what = f"fold is {trial.fold}: {trial.folds} folds have the numbers 0 to {trial.folds - 1}"
+    if folds and fold >= folds:
+        what = f"fold is {fold}: {folds} folds have the numbers 0 to {folds - 1}"
         raise UserError(what, where=where, field="fold")
 
 

@@ -31,6 +31,7 @@ class Budget:
       classes: names of the data set's classes.
       fingerprint: of the data set.
       provenance: what of the data set is in here.
+      held_out: subjects of the fold that is held out; None without folds.
     """
 
     images: np.ndarray
@@ -41,6 +42,7 @@ class Budget:
     classes: tuple[str, ...]
     fingerprint: str
     provenance: Provenance = Provenance()
+    held_out: frozenset[str] | None = None
 
     @property
     def labelled_subjects(self) -> list[str]:
@@ -64,16 +66,19 @@ def read_budget(settings: Settings) -> Budget:
     Raises:
       UserError: fewer than two labelled images, or a class that no mask of the budget has.
     """
-    pool, chosen, training = pools.pools(
+    _, chosen, training = pools.pools(
         settings.data,
         settings.root,
         settings.frame,
         labels=settings.labels,
         label_subset=settings.label_subset,
+        folds=settings.folds,
+        fold=settings.fold,
     )
     size = (settings.image_size, settings.image_size)
     images, labels = pools.dense(training, size)
-    labelled = np.unique(np.asarray(pool.labelled.images)[: int(pool.labelled.number)])
+    subjects = [case.subject for case in training.cases]
+    labelled = np.flatnonzero(np.isin(subjects, chosen.subjects) & training.annotated)
     held_back = np.ones(len(labels), bool)
     held_back[labelled] = False
     labels[held_back] = IGNORE
@@ -100,7 +105,13 @@ def read_budget(settings: Settings) -> Budget:
         subjects=tuple(case.subject for case in cases),
         classes=classes,
         fingerprint=training.info.fingerprint,
-        provenance=of_training(training.info, chosen.subjects, unlabelled=_learns_more(settings)),
+        provenance=of_training(
+            training.info,
+            chosen.subjects,
+            unlabelled=_learns_more(settings),
+            held_out=training.held_out,
+        ),
+        held_out=training.held_out,
     )
 
 

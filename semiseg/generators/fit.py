@@ -77,7 +77,7 @@ def fit(
     if not folder.trained and teacher.requested(settings):
         if pseudo is None:
             pseudo = teacher.pseudo_labels(settings, budget.images, budget.classes)
-        origin = merged(origin, teacher.origin(settings, budget.labelled_subjects))
+        origin = merged(origin, teacher.origin(settings, budget.labelled_subjects, budget.held_out))
     _prepare_folder(folder, settings)
     if folder.trained:
         return folder.last_lines()[-1]

@@ -131,7 +131,8 @@ def report_on(
     frame = Frame(
         fake.images.shape[1], fitted.get("zoom", 1.0), "centre", spacing=FIT, stored="uint8"
     )
-    real = read_reference(data, root, frame, labels, label_subset)
+    folds = (fitted.get("folds", 0), fitted.get("fold", 0))
+    real = read_reference(data, root, frame, labels, label_subset, *folds)
     report = {
         "set": folder.name,
         "data": data,

@@ -121,7 +121,13 @@ def _subjects(folder: Path) -> dict[str, str]:
 
 # ------------------------------------------------------------------ the real data
 def read_reference(
-    data: str, root: str | None, frame: Frame, labels: int, label_subset: int
+    data: str,
+    root: str | None,
+    frame: Frame,
+    labels: int,
+    label_subset: int,
+    folds: int = 0,
+    fold: int = 0,
 ) -> Reference:
     """The real data in the frame's centre.
 
@@ -131,29 +137,35 @@ def read_reference(
       frame: geometry of the generator's fit.
       labels: its label budget.
       label_subset: which of the nested orders of subjects.
+      folds, fold: the fold that the fit held out, by which it is judged.
 
     Raises:
       UserError: the set has no annotated validation split.
     """
-    _, budget, training = pools.pools(data, root, frame, labels=labels, label_subset=label_subset)
+    _, budget, training = pools.pools(
+        data, root, frame, labels=labels, label_subset=label_subset, folds=folds, fold=fold
+    )
     subjects = np.array([case.subject for case in training.cases])
     in_budget = np.isin(subjects, budget.subjects) & training.annotated
     seen = np.flatnonzero(in_budget)
     size = (frame.image_size, frame.image_size)
     images, masks = pools.dense(training, size)
-    held_out = _held_out(data, root, training.frame, size)
+    scans: Sequence[Case] = training.validation
+    if not folds:
+        scans = store.read_split(data, "val", root)
+    held_out = _held_out(data, scans, training.frame, size)
     cases = [training.cases[i] for i in seen]
     return Reference(
         _pairs(cases, images[seen], masks[seen]), held_out, images, subjects, training.info.classes
     )
 
 
-def _held_out(data: str, root: str | None, frame: Frame, size: tuple[int, int]) -> Pairs:
+def _held_out(data: str, scans: Sequence[Case], frame: Frame, size: tuple[int, int]) -> Pairs:
     """The middle of every annotated validation image."""
     cases: list[Case] = []
     images: list[np.ndarray] = []
     labels: list[np.ndarray] = []
-    for scan in store.read_split(data, "val", root):
+    for scan in scans:
         of_scan = frame.scans([scan], f"data set {data!r}")
         for case, image in zip(of_scan, frame.each_pool([scan]), strict=True):
             if case.label is not None:

@@ -48,9 +48,9 @@ SAMPLES = 256
 """Pairs of a set."""
 RECORD = "made.json"
 """Of a set: what it was made from."""
-BUDGET = ("data", "labels", "label_subset", "image_size", "zoom")
+BUDGET = ("data", "labels", "label_subset", "folds", "fold", "image_size", "zoom")
 """Settings that say which pairs a set is made from."""
-DECIDED = ("data", "root", "labels", "label_subset", "image_size", "zoom", "generator")
+DECIDED = (*BUDGET, "root", "generator")
 """Settings that a trial decides."""
 IRRELEVANT = ("root", "log_every", "grid_every", "checkpoint_seconds")
 """Settings that do not change the set."""
@@ -89,6 +89,12 @@ def resolved(
         raise UserError(what, field="synthetic")
     given = given or {}
     settings, numbers = read_options(given)
+    if trial.folds and numbers.get("card"):
+        what = (
+            "gan.card judges a generated set by the validation subjects, and those of a fold are "
+            "scored once, at the end: leave it out with folds"
+        )
+        raise UserError(what, field="card")
     settings = dataclasses.replace(settings, root=trial.root)
     if given.get("seed") == OF_THE_RUN:
         settings = dataclasses.replace(settings, seed=trial.seed)
@@ -293,6 +299,8 @@ def content(kind: str, settings: Settings, samples: int) -> str:
     fields = setting.to_dict(settings)
     if kind in CONTROLS:
         fields = {name: fields[name] for name in (*BUDGET, "seed")}
+    if not settings.folds:  # as before there were folds
+        fields = {name: value for name, value in fields.items() if name not in ("folds", "fold")}
     what |= {name: value for name, value in fields.items() if name not in IRRELEVANT}
     teacher = what.pop("teacher", None)
     if teacher:

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from semiseg.config import tree
+from semiseg.config import check_fold, tree
 from semiseg.data.frame import FIT, STRETCH, Frame
 from semiseg.data.grey_values import OF_SLICE
 from semiseg.errors import UserError
@@ -41,6 +41,7 @@ class Settings:
       labels: number of annotated subjects whose pairs the generator sees; 0 for all.
       label_subset: which of the nested orders of subjects they are a prefix of, as in ``semiseg
         train``.
+      folds, fold: as in ``semiseg train``: the subjects that the fold holds out are not seen.
       unlabelled: whether the discriminator of all real images sees those outside the budget,
         without their labels.
       generator: mask to image, or joint.
@@ -70,6 +71,8 @@ class Settings:
     root: str | None = None
     labels: int = count(0)
     label_subset: int = count(0)
+    folds: int = count(0)
+    fold: int = count(0)
     unlabelled: bool = True
     generator: Any = static(default=Spade())
     discriminator: Any = static(default=Patch())
@@ -147,6 +150,7 @@ def check(settings: Settings, where: str = "") -> Settings:
     semiseg.errors.UserError: image_size is 40: it must be a multiple of 16
     """
     check_fields(settings, where=where)
+    check_fold(settings.folds, settings.fold, where)
     judged_alone = settings.unconditional and settings.train.unconditional > 0
     if settings.generator.joint and not judged_alone:
         what = (

@@ -27,7 +27,7 @@ from semiseg.runner import leaks
 from semiseg.runner.predictor import Predictor
 from semiseg.train.checkpoint import load_weights
 
-SHARED = ("data", "labels", "label_subset", "image_size", "zoom")
+SHARED = ("data", "labels", "label_subset", "folds", "fold", "image_size", "zoom")
 """Fields in which a teacher and a fit must agree."""
 
 
@@ -96,12 +96,15 @@ def pseudo_labels(
     return labels_with_regions, confidence(probability)
 
 
-def origin(settings: Settings, subjects: Sequence[str]) -> Provenance:
+def origin(
+    settings: Settings, subjects: Sequence[str], held_out: frozenset[str] | None = None
+) -> Provenance:
     """What the teacher has learnt from, initial weights and synthetic images included.
 
     Args:
       settings: of the fit; they name the teacher's run.
       subjects: annotated subjects of the fit's budget.
+      held_out: subjects of the fold that is held out; None without folds.
 
     Raises:
       UserError: it has seen labels outside the budget, or images of the validation or test split.
@@ -115,7 +118,7 @@ def origin(settings: Settings, subjects: Sequence[str]) -> Provenance:
         what = f"was not trained on this version of data set {info.name!r}"
         raise UserError(what, where=where, remedy="train it again")
     learnt_from = provenance.of_header(header, f"the teacher {run}")
-    seen = leaks.checked(learnt_from, info, where, remedy).subjects
+    seen = leaks.checked(learnt_from, info, where, remedy, held_out).subjects
     outside = [subject for subject in seen if subject not in subjects]
     if outside:
         what = f"has seen labels of {len(outside)} subjects outside the budget ({outside[0]} …)"
