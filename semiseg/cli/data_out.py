@@ -35,6 +35,10 @@ class Export:
     """Folder to write; it must not exist, or be empty."""
     format: Literal["nnunet"] = "nnunet"
     """nnunet: raw data set of nnU-Net v2, with splits_final.json of train and val."""
+    folds: int | None = None
+    """Folds in splits_final.json, as `train --folds` deals them; 0: one fold of train and val. By
+    default those that came with the files, else train and val, else five.
+    """
     without_test: bool = False
     """Leave the test cases out; with them, the export counts as a test evaluation."""
     root: Path | None = None
@@ -56,7 +60,14 @@ def run_export(args: Export) -> int:
     from semiseg.data import nnunet_files
     from semiseg.data.exporting import export_set
 
-    counts = export_set(args.name, args.out, args.root, with_test=not args.without_test, say=_note)
+    counts = export_set(
+        args.name,
+        args.out,
+        args.root,
+        with_test=not args.without_test,
+        folds=args.folds,
+        say=_note,
+    )
     parts = [f"{part} {number}" for part, number in counts.items() if number]
     print(f"{args.name}: {', '.join(parts)}")
     print(f"written to {args.out}")

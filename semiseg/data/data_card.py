@@ -129,8 +129,12 @@ def _origin(facts: Mapping[str, Any], counts: Mapping[str, PixelCounts], command
         for split, seen in counts.items()
         if seen.ignored
     ]
+    folds: list[str] = []
+    if facts.get("folds"):
+        folds = [f"- **Folds**: {len(facts['folds'])}, as splits_final.json states them"]
     return [
         *ignored,
+        *folds,
         f"- **Source**: {facts['source']}, read as `{facts['format']}`",
         f"- **Licence**: {facts['license']}",
         f"- **Citation**: {facts['citation']}",

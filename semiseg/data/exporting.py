@@ -10,9 +10,13 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from semiseg.data import nnunet_files, store, subjects_csv
+from semiseg.data.fold_splits import Dealer
 from semiseg.data.source import progress_bar
 from semiseg.errors import UserError
 from semiseg.types import Case
+
+FOLDS = 5
+"""Folds of nnU-Net, where a set has no val split of its own."""
 
 
 def export_set(
@@ -20,6 +24,7 @@ def export_set(
     out: str | Path,
     root: str | Path | None = None,
     with_test: bool = True,
+    folds: int | None = None,
     progress: bool = True,
     say: Callable[[str], None] | None = None,
 ) -> dict[str, int]:
@@ -32,6 +37,8 @@ def export_set(
       name, root: of the set.
       out: the folder, which must not exist or be empty.
       with_test: also the test cases, which counts as a test evaluation.
+      folds: the number of folds in splits_final.json, 0 for one of train and val; by default those
+        that came with the files, else one of train and val, else five.
       progress: show a progress bar.
       say: receives one line for each thing that the layout does not hold.
 
@@ -47,15 +54,16 @@ def export_set(
     nnunet_files.check(known)
     with _building(place) as folder:
         writer = nnunet_files.Writer(folder, known, subjects_csv.read_columns(known.folder))
+        dealer = Dealer(known)
         for split in ("train", "val"):
             if known.number(split):
                 cases = store.open_split(name, split, root)
-                _write(writer, split, cases, progress)
+                _write(writer, split, _shown_to(dealer, cases), progress)
         if with_test and known.number("test"):
             reason = f"semiseg data export {name}"
             cases = store.open_test(name, root, reason=reason, run=str(place))
             _write(writer, "test", cases, progress)
-        notes = writer.finish()
+        notes = writer.finish(_fold_of(dealer, folds))
     if known.number("test") and not with_test:
         notes.append(f"{name}: its test cases are left out (--without-test)")
     elif known.number("test"):
@@ -64,6 +72,26 @@ def export_set(
         if say is not None:
             say(note)
     return writer.counts
+
+
+def _shown_to(dealer: Dealer, cases: Iterable[Case]) -> Iterator[Case]:
+    for case in cases:
+        dealer.add(case)
+        yield case
+
+
+def _fold_of(dealer: Dealer, folds: int | None) -> dict[str, int]:
+    """Subject → fold; empty for one fold of train and val."""
+    known = dealer.info
+    if folds is None:
+        folds = len(known.folds)
+        if not folds and not known.number("val") and len(dealer.units()) >= FOLDS:
+            folds = FOLDS
+    if not folds:
+        return {}
+    if folds == 1:
+        raise UserError("must be 2 or more, or 0 for one fold of train and val", where="--folds 1")
+    return dealer.deal(folds)
 
 
 def _write(writer: nnunet_files.Writer, split: str, cases: Iterable[Case], progress: bool) -> None:

@@ -21,12 +21,14 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from semiseg.data import subjects_csv
 from semiseg.data.fingerprints import Hashes, hashes_of
 from semiseg.data.info import StoreInfo
+from semiseg.data.source import Source
 from semiseg.data.splits import rank
 from semiseg.errors import UserError
 from semiseg.types import IGNORE, Case
@@ -159,13 +161,67 @@ def of_scans(info: StoreInfo, scans: Iterable[Case], folds: int) -> dict[str, in
     Raises:
       UserError: see :func:`check`.
     """
-    units = units_of(info, scans)
-    check(folds, len(units), info.name)
-    placed: dict[str, int] = {}
-    if is_stored(info, folds):
-        for fold, subjects in enumerate(info.folds):
-            placed |= dict.fromkeys(subjects, fold)
-    return deal(units, folds, placed)
+    dealer = Dealer(info)
+    for scan in scans:
+        dealer.add(scan)
+    return dealer.deal(folds)
+
+
+class Dealer:
+    """Deals the subjects of a data set, whose scans of train and val it is shown one by one.
+
+    Attributes:
+      info: of the data set.
+      volumes: subject → ``(K - 1,)`` volumes of the classes but the background, in mm³, mm² or
+        pixels, of those that somebody annotated.
+      groups: subject → group; "" for none.
+    """
+
+    def __init__(self, info: StoreInfo):
+        self.info = info
+        self.volumes: dict[str, np.ndarray] = {}
+        self.groups: dict[str, str] = {}
+
+    def add(self, scan: Case) -> None:
+        """Count a scan."""
+        self.groups.setdefault(scan.subject, scan.group)
+        if scan.label is None:
+            return
+        classes = len(self.info.classes)
+        counts = np.bincount(scan.label.reshape(-1), minlength=IGNORE + 1)[1:classes]
+        volume = counts * float(np.prod(scan.spacing))
+        self.volumes[scan.subject] = self.volumes.get(scan.subject, 0) + volume
+
+    def units(self) -> list[Unit]:
+        """What is dealt: groups, subjects that share an image, and single subjects, with at least
+        one annotated subject each.
+        """
+        total = np.sum([*self.volumes.values()], axis=0)
+        sites = site_of(self.info)
+        units: list[Unit] = []
+        for subjects in _together(self.groups, hashes_of(self.info)):
+            annotated = [subject for subject in subjects if subject in self.volumes]
+            if not annotated:
+                continue
+            volume = np.sum([self.volumes[subject] for subject in annotated], axis=0)
+            shares = np.round(volume / np.maximum(total, 1e-9), 9).tolist()
+            site = sites.get(annotated[0], "")
+            units.append(Unit(subjects[0], tuple(subjects), len(annotated), site, tuple(shares)))
+        return units
+
+    def deal(self, folds: int) -> dict[str, int]:
+        """Subject → fold; a subject that is in none always trains.
+
+        Raises:
+          UserError: see :func:`check`.
+        """
+        units = self.units()
+        check(folds, len(units), self.info.name)
+        placed: dict[str, int] = {}
+        if is_stored(self.info, folds):
+            for fold, subjects in enumerate(self.info.folds):
+                placed |= dict.fromkeys(subjects, fold)
+        return deal(units, folds, placed)
 
 
 def is_stored(info: StoreInfo, folds: int) -> bool:
@@ -189,51 +245,13 @@ def site_of(info: StoreInfo) -> dict[str, str]:
     return {subject: values.get(column, "") for subject, values in columns.items()}
 
 
-def volumes_of(info: StoreInfo, scans: Iterable[Case]) -> dict[str, np.ndarray]:
-    """Subject → ``(K - 1,)`` volumes of the classes but the background, in mm³, mm² or pixels, of
-    those that somebody annotated.
-    """
-    classes = len(info.classes)
-    volumes: dict[str, np.ndarray] = {}
-    for scan in scans:
-        if scan.label is None:
-            continue
-        counts = np.bincount(scan.label.reshape(-1), minlength=IGNORE + 1)[1:classes]
-        size = float(np.prod(scan.spacing))
-        volumes[scan.subject] = volumes.get(scan.subject, np.zeros(classes - 1)) + size * counts
-    return volumes
-
-
-def units_of(info: StoreInfo, scans: Iterable[Case]) -> list[Unit]:
-    """What is dealt: groups, subjects that share an image, and single subjects, with at least one
-    annotated subject each.
-    """
-    scans = list(scans)
-    volumes = volumes_of(info, scans)
-    if not volumes:
-        return []
-    total = np.sum(list(volumes.values()), axis=0)
-    sites = site_of(info)
-    units: list[Unit] = []
-    for subjects in _together(scans, hashes_of(info)):
-        annotated = [subject for subject in subjects if subject in volumes]
-        if not annotated:
-            continue
-        volume = np.sum([volumes[subject] for subject in annotated], axis=0)
-        shares = np.round(volume / np.maximum(total, 1e-9), 9).tolist()
-        site = sites.get(annotated[0], "")
-        units.append(Unit(subjects[0], tuple(subjects), len(annotated), site, tuple(shares)))
-    return units
-
-
-def _together(scans: Iterable[Case], table: Hashes | None) -> list[list[str]]:
+def _together(groups: Mapping[str, str], table: Hashes | None) -> list[list[str]]:
     """Sorted subjects of train and val that stay together."""
     keys: dict[object, set[str]] = defaultdict(set)
-    leader: dict[str, str] = {}
-    for scan in scans:
-        leader.setdefault(scan.subject, scan.subject)
-        if scan.group:
-            keys["group", scan.group].add(scan.subject)
+    leader = {subject: subject for subject in groups}
+    for subject, group in groups.items():
+        if group:
+            keys["group", group].add(subject)
     if table is not None:
         known = np.isin(table.subjects, sorted(leader)) & (table.hashes != 0)
         rows = zip(table.subjects[known].tolist(), table.hashes[known].tolist(), strict=True)
@@ -248,6 +266,68 @@ def _together(scans: Iterable[Case], table: Hashes | None) -> list[list[str]]:
     for subject in sorted(leader):
         members_of[leader[subject]].append(subject)
     return list(members_of.values())
+
+
+# ------------------------------------------------------------------ stated by the files
+class Stated(NamedTuple):
+    """Folds that came with the files.
+
+    Attributes:
+      folds: subjects that each holds out; empty where there are none, or none that can be used.
+      problem: why they cannot be used; "" otherwise.
+    """
+
+    folds: tuple[tuple[str, ...], ...] = ()
+    problem: str = ""
+
+    def notes(self, name: str) -> list[str]:
+        """What an import of a data set says of them."""
+        if self.problem:
+            return [f"{name}: the folds of the files are not used: {self.problem}"]
+        if not self.folds:
+            return []
+        number = len(self.folds)
+        return [f"{name}: with --folds {number} each fold is one of the {number} of the files"]
+
+
+def of_source(source: Source) -> Stated:
+    """The folds that came with the files of a data set."""
+    groups: dict[str, str] = {}
+    for split in ("train", "val"):
+        for ref in source.splits.get(split, ()):
+            if ref.label_path:
+                groups.setdefault(ref.subject, ref.group)
+    return stated(source.folds, groups)
+
+
+def stated(folds: Iterable[Iterable[str]], groups: Mapping[str, str]) -> Stated:
+    """The folds that files state, if each subject and each group is held out by one of them.
+
+    Args:
+      folds: the subjects that each holds out.
+      groups: subject → group of the annotated subjects outside the test split; "" for none.
+
+    >>> groups = {"a": "", "b": "g", "c": "g"}
+    >>> stated([["a", "of test"], ["b", "c"]], groups).folds
+    (('a',), ('b', 'c'))
+    >>> stated([["a", "b"], ["c"]], groups).problem
+    'group g is in folds 0 and 1'
+    """
+    result = tuple(tuple(subject for subject in fold if subject in groups) for fold in folds)
+    fold_of: dict[str, int] = {}
+    fold_of_group: dict[str, int] = {}
+    for number, subjects in enumerate(result):
+        if not subjects:
+            return Stated(problem=f"fold {number} holds out no annotated subject")
+        for subject in subjects:
+            if subject in fold_of:
+                return Stated(problem=f"subject {subject} is held out twice")
+            fold_of[subject] = number
+            group = groups[subject]
+            first = fold_of_group.setdefault(group, number)
+            if group and first != number:
+                return Stated(problem=f"group {group} is in folds {first} and {number}")
+    return Stated(result)
 
 
 # ------------------------------------------------------------------ what a fold changes

@@ -18,6 +18,7 @@ from semiseg.data import (
     data_card,
     earlier_splits,
     fingerprints,
+    fold_splits,
     guard,
     provenance,
     readers,
@@ -95,7 +96,8 @@ def import_set(
     files = kept.source
     united, handed_on = _regions(files, region, place)
     files = dataclasses.replace(files, regions=united)
-    for note in (*files.notes, *kept.notes, *handed_on):
+    stated = fold_splits.of_source(files)
+    for note in (*files.notes, *kept.notes, *handed_on, *stated.notes(name)):
         if say is not None:
             say(note)
     flags = options | {"allow_near_duplicates": allow_near_duplicates or None}
@@ -109,6 +111,8 @@ def import_set(
             "layout": store.LAYOUT,
             "allowed": files.allowed | _accepted(records.seen, origin, allow_near_duplicates),
         }
+        if stated.folds:
+            facts["folds"] = stated.folds
         records.seen.write(folder / fingerprints.FILE)
         alike = _resembled(records.seen, origin, name, root)
         if alike:

@@ -4,7 +4,7 @@
     OUT/imagesTr, labelsTr     annotated cases of train and val
     OUT/imagesTs, labelsTs     test cases
     OUT/images_unlabelled      training images that nobody annotated: nnU-Net has no place for them
-    OUT/splits_final.json      one fold: train and val
+    OUT/splits_final.json      one fold: train and val; or the folds of a cross-validation
     OUT/subjects.csv           the subject and group of every case, and what else is known of it
 
 Volumes are NIfTI in the orientation of the file that was imported, one file a channel. Pictures are
@@ -16,6 +16,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -96,15 +97,34 @@ class Writer:
             self._names[split].append(name)
         self._lines.append(_Line(name, case.subject, case.group, self._size(case)))
 
-    def finish(self) -> list[str]:
-        """Write the descriptions; returns one line for each thing that the layout does not hold."""
+    def finish(self, fold_of: Mapping[str, int] | None = None) -> list[str]:
+        """Write the descriptions; returns one line for each thing that the layout does not hold.
+
+        Args:
+          fold_of: subject → fold; by default there is one fold, of train and val.
+        """
         description = json.dumps(self._description(), indent=2)
         (self.folder / "dataset.json").write_text(description, encoding="utf-8")
-        if self._names["val"]:
-            folds = json.dumps([self._names], indent=2)
-            (self.folder / "splits_final.json").write_text(folds, encoding="utf-8")
+        folds = self._folds(fold_of)
+        if folds:
+            content = json.dumps(folds, indent=2)
+            (self.folder / "splits_final.json").write_text(content, encoding="utf-8")
         self._write_subjects()
-        return self._notes()
+        return self._notes(len(folds))
+
+    def _folds(self, fold_of: Mapping[str, int] | None) -> list[dict[str, list[str]]]:
+        if not fold_of:
+            return [self._names] if self._names["val"] else []
+        subject_of = {line.name: line.subject for line in self._lines}
+        names = [*self._names["train"], *self._names["val"]]
+        number_of = {name: fold_of.get(subject_of[name]) for name in names}
+        folds: list[dict[str, list[str]]] = []
+        for number in range(1 + max(fold_of.values())):
+            fold: dict[str, list[str]] = {"train": [], "val": []}
+            for name in names:
+                fold["val" if number_of[name] == number else "train"].append(name)
+            folds.append(fold)
+        return folds
 
     # -------------------------------------------------------------- names
     def _name(self, case: Case) -> str:
@@ -211,7 +231,7 @@ class Writer:
             for line in self._lines:
                 writer.writerow({**self.columns.get(line.subject, {}), **line._asdict()})
 
-    def _notes(self) -> list[str]:
+    def _notes(self, folds: int) -> list[str]:
         name = self.known.name
         notes: list[str] = []
         if self.counts["unlabelled"]:
@@ -229,7 +249,7 @@ class Writer:
             notes.append(f"{name}: pixels without a class are {len(self.known.classes)}, ignore")
         if self._has_pixel_sizes:
             notes.append(f"{name}: the mm of pixels are in subjects.csv; a PNG does not hold them")
-        if self._names["val"]:
+        if folds:
             notes.append(
                 f"{name}: nnU-Net looks for splits_final.json in its folder of preprocessed data; "
                 f"copy it there once nnUNetv2_plan_and_preprocess is done"

@@ -38,6 +38,7 @@ class Facts(NamedTuple):
       nan: what becomes of voxels that hold NaN, see :data:`semiseg.data.images.NAN`.
       all_train: validation and test scans are in other sets.
       regions: name → classes that it unites.
+      folds: as in :class:`semiseg.data.source.Source`.
     """
 
     channel_names: tuple[str, ...] = ()
@@ -48,6 +49,7 @@ class Facts(NamedTuple):
     nan: str = NAN[0]
     all_train: bool = False
     regions: Mapping[str, tuple[str, ...]] = {}
+    folds: tuple[tuple[str, ...], ...] = ()
 
 
 def source_of(
@@ -101,6 +103,7 @@ def source_of(
         subjects=dict(facts.columns),
         channel_names=facts.channel_names,
         regions=dict(facts.regions),
+        folds=facts.folds,
     )
 
 

@@ -8,7 +8,8 @@
     SOURCE/splits_final.json            nnU-Net's folds; or beside the preprocessed data
 
 A case is a scan. ``labels`` names the classes and their values; the label ``ignore`` becomes 255.
-Where ``splits_final.json`` is, the validation cases of one fold become val. Labels that are lists
+Where ``splits_final.json`` is, the validation cases of one fold become val, and a cross-validation
+of as many folds holds out what they hold out. Labels that are lists
 of several values are regions. A value without a name of its own is then ``class VALUE``, unless
 ``--classes`` names it.
 """
@@ -80,6 +81,7 @@ def read(
         allowed=identified.allowed,
         nan=nan,
         all_train=splits == "train",
+        folds=_all_folds(_folds_path(source, splits_file), scans),
         regions=united,
     )
     return source_of(source, scans, table, facts, problems, notes)
@@ -294,6 +296,23 @@ def _in_fold(
         for name, split in splits.items()
         if name in by_name
     ]
+
+
+def _all_folds(path: Path | None, scans: list[ScanFiles]) -> tuple[tuple[str, ...], ...]:
+    """The subjects that each of several folds holds out; empty where there is one, or none."""
+    if path is None:
+        return ()
+    number = len(layout_json.read_list(path))
+    if number < 2:
+        return ()
+    subject_of = {scan.name: scan.subject for scan in scans}
+    folds: list[tuple[str, ...]] = []
+    for fold in range(number):
+        splits = _splits_of(path, fold)
+        held_out = [name for name, split in splits.items() if split == "val"]
+        subjects = [subject_of[name] for name in held_out if name in subject_of]
+        folds.append(tuple(dict.fromkeys(subjects)))
+    return tuple(folds)
 
 
 def _splits_of(path: Path, fold: int) -> dict[str, str]:
