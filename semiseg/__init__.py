@@ -17,6 +17,7 @@ from semiseg.environment import prepare
 prepare()
 __version__ = "0.1.0"
 __all__ = [
+    "Ensemble",
     "Predictor",
     "Trial",
     "UserError",
@@ -32,6 +33,7 @@ _HOME = {
     "Trial": "semiseg.config",
     "run": "semiseg.runner",
     "Predictor": "semiseg.runner.predictor",
+    "Ensemble": "semiseg.runner.ensemble",
     "sweep": "semiseg.sweeps",
     "load_runs": "semiseg.analysis.load",
     "UserError": "semiseg.errors",
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
     from semiseg.errors import UserError
     from semiseg.plugins import load_plugin, register
     from semiseg.runner import run
+    from semiseg.runner.ensemble import Ensemble
     from semiseg.runner.predictor import Predictor
     from semiseg.sweeps import sweep
 

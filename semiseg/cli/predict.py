@@ -17,6 +17,7 @@ from semiseg.cli.arguments import (
     Flag,
     Flags,
 )
+from semiseg.cli.run_operands import MISSING_FOLDS, WHERE, run_paths
 from semiseg.data import mask_statistics
 from semiseg.data.dicom_input import is_series
 from semiseg.data.images import is_volume
@@ -31,7 +32,8 @@ STATISTICS = "statistics.csv"
 COMMAND = Command(
     "predict",
     """Segment every image of a folder and the folders below it (or one file) with a run, or with
-    what `semiseg export` made of it. The probabilities of several runs are averaged. A mask has its
+    what `semiseg export` made of it. The probabilities of several runs are averaged; a folder that
+    holds the folds of one setting is all its runs. A mask has its
     image's name, format (PNG for JPEG, BMP and WebP), size, and affine or resolution; its values
     are the classes, 0 for background. The mask of a DICOM series is a DICOM SEG. Images of a test
     set that is known here are predicted, and its ledger gets a line.""",
@@ -78,6 +80,8 @@ COMMAND = Command(
             "millimetres of a pixel of pictures: one number, or rows,columns",
             value="MM",
         ),
+        WHERE,
+        MISSING_FOLDS,
         Flag("overwrite", "replace what is in the output folder", False, value=""),
         PLUGIN,
     ),
@@ -106,7 +110,8 @@ def _predict(operands: list[str], flags: Flags) -> int:
         raise UserError(f"{source}: not found; give a folder of images, or one image, with --input")
     from semiseg.runner.ensemble import Ensemble, Options
 
-    ensemble = Ensemble.load(operands, options["tta"])
+    runs = run_paths(operands, options["where"], options["missing_folds"])
+    ensemble = Ensemble.load(runs, options["tta"])
     inputs = find_inputs(source, target, ensemble.channels)
     for note in (*inputs.notes, *_mirror_notes(ensemble, options["tta"])):
         print(f"note: {note}", file=sys.stderr)

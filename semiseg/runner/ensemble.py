@@ -73,16 +73,18 @@ class Ensemble:
 
     @classmethod
     def load(cls, runs: Sequence[str | Path], tta: bool = False) -> Ensemble:
-        """From the folders of runs, see :meth:`semiseg.runner.predictor.Predictor.load`.
+        """From the folders of runs, or what `semiseg export` wrote of one or several.
 
         Raises:
           UserError: a run cannot be loaded, or does not fit the first one.
         """
-        predictors = [Predictor.load(run, tta) for run in runs]
+        predictors: list[Predictor] = []
+        for run in runs:
+            predictors += Predictor.load_members(run, tta)
         for what in ("classes", "channels", "plane"):
-            known: dict[str, str | Path] = {}
-            for run, predictor in zip(runs, predictors, strict=True):
-                known.setdefault(_words(getattr(predictor, what)), run)
+            known: dict[str, str] = {}
+            for predictor in predictors:
+                known.setdefault(_words(getattr(predictor, what)), predictor.guard.run)
             known.pop("", None)
             if len(known) > 1:
                 stated = " and ".join(f"{words} ({run})" for words, run in known.items())
@@ -127,6 +129,30 @@ class Ensemble:
         streams = [one.planes(image, spacing) for one in self.predictors]
         for planes in zip(*streams, strict=True):
             yield _mean(planes)
+
+    def predict(self, image: np.ndarray, spacing: Sequence[float] | None = None) -> np.ndarray:
+        """The mask of an image or a volume, see :meth:`semiseg.runner.predictor.Predictor.predict`.
+
+        Args:
+          image: ``(H, W, C)``, or the slices of a volume, ``(D, H, W, C)``.
+          spacing: millimetres of a pixel along each spatial axis.
+
+        Returns:
+          ``(H, W)`` or ``(D, H, W)`` uint8: the class of each pixel.
+        """
+        masks = [plane.argmax(-1).astype(np.uint8) for plane in self.planes(image, spacing)]
+        return np.stack(masks).reshape(image.shape[:-1])
+
+    def probabilities(
+        self, image: np.ndarray, spacing: Sequence[float] | None = None
+    ) -> np.ndarray:
+        """Mean class probabilities ``(H, W, K)`` or ``(D, H, W, K)`` on the image's own grid.
+
+        Args:
+          image, spacing: see :meth:`predict`.
+        """
+        planes = np.stack(list(self.planes(image, spacing)))
+        return planes.reshape(*image.shape[:-1], -1)
 
     # -------------------------------------------------------------- files
     def check_files(self, scans: Iterable[Sequence[Path]], reason: str) -> list[str]:

@@ -37,14 +37,9 @@ def export(run: str | Path, out: str | Path) -> Path:
     Raises:
       UserError: no finished run in ``run``, or ``out`` holds something else.
     """
-    folder = RunFolder(Path(run))
+    folder = finished(run)
     out = Path(out)
-    if not (folder.finished and folder.trained):
-        raise UserError(
-            f"{folder}: holds no finished run; run the command that started it again to resume"
-        )
-    if out.exists() and not {path.name for path in out.iterdir()} <= {*PUBLISHED, CARD, LICENCE}:
-        raise UserError(f"{out}: is not empty; choose another --out")
+    check_empty(out, {*PUBLISHED, CARD, LICENCE})
     facts = facts_of(folder)
     out.mkdir(parents=True, exist_ok=True)
     for name in PUBLISHED:
@@ -53,6 +48,22 @@ def export(run: str | Path, out: str | Path) -> Path:
     write_text(out / CARD, card(facts))
     write_text(out / LICENCE, licence(facts.data))
     return out
+
+
+def finished(run: str | Path) -> RunFolder:
+    """The folder of a finished run. Raises UserError where it is none."""
+    folder = RunFolder(Path(run))
+    if not (folder.finished and folder.trained):
+        raise UserError(
+            f"{folder}: holds no finished run; run the command that started it again to resume"
+        )
+    return folder
+
+
+def check_empty(out: Path, names: set[str]) -> None:
+    """Refuse a folder that holds other files than an export writes."""
+    if out.exists() and not {path.name for path in out.iterdir()} <= names:
+        raise UserError(f"{out}: is not empty; choose another --out")
 
 
 # ------------------------------------------------------------------ what the run says
@@ -108,12 +119,12 @@ def facts_of(folder: RunFolder) -> Facts:
     rows: list[dict[str, str]] = []
     if folder.scores.exists():
         rows = folder.read_scores()
-    data = _data(tree, header)
+    data = data_of(tree, header)
     source = describe_method(tree["method"]["name"], "").source
     return Facts(tree, folder.read_summary(), environment, data, rows, source)
 
 
-def _data(tree: dict[str, Any], header: dict[str, Any]) -> Data:
+def data_of(tree: dict[str, Any], header: dict[str, Any]) -> Data:
     name = tree["data"]
     data = Data(name, header["classes"], header["channels"])
     root = tree.get("root")
@@ -132,18 +143,18 @@ def _data(tree: dict[str, Any], header: dict[str, Any]) -> Data:
 def card(facts: Facts) -> str:
     """The model card as Markdown."""
     sections = [
-        _front_matter(facts.data),
+        front_matter(facts.data),
         _title(facts),
-        _use(facts.data),
+        use_of(facts.data),
         _training(facts),
         _scores(facts),
         _limits(facts),
-        _citation(facts),
+        cited(facts),
     ]
     return "\n\n".join("\n".join(section) for section in sections) + "\n"
 
 
-def _front_matter(data: Data) -> list[str]:
+def front_matter(data: Data) -> list[str]:
     return [
         "---",
         "license: other",
@@ -165,7 +176,7 @@ def _title(facts: Facts) -> list[str]:
     ]
 
 
-def _use(data: Data) -> list[str]:
+def use_of(data: Data) -> list[str]:
     classes = ", ".join(f"{k} {name}" for k, name in enumerate(data.classes))
     return [
         "## Use",
@@ -198,7 +209,7 @@ def _training(facts: Facts) -> list[str]:
         f"- {tree['steps']} steps of {tree['optimiser']}, batch {tree['batch']}, seed "
         f"{tree['seed']}; all fields are in config.yaml",
         f"- {summary['parameters']:,} parameters, {summary['seconds_train']:.0f} s on {device}",
-        f"- Made with {_versions(environment)}{commit}; to repeat it: `semiseg train --config "
+        f"- Made with {versions_of(environment)}{commit}; to repeat it: `semiseg train --config "
         f"config.yaml --out …`",
     ]
 
@@ -209,7 +220,7 @@ def _subjects(summary: dict[str, Any]) -> str:
     return f"{names} …" if len(annotated) > NAMES else names
 
 
-def _versions(environment: dict[str, Any]) -> str:
+def versions_of(environment: dict[str, Any]) -> str:
     versions = environment.get("versions", {})
     known = [f"{name} {versions[name]}" for name in ("semiseg", "jax", "flax") if name in versions]
     return ", ".join(known) or "versions not recorded"
@@ -304,7 +315,7 @@ def _limits(facts: Facts) -> list[str]:
     return lines
 
 
-def _citation(facts: Facts) -> list[str]:
+def cited(facts: Facts) -> list[str]:
     return [
         "## Cite",
         "",

@@ -23,6 +23,8 @@ from semiseg.train.checkpoint import load_weights
 from semiseg.types import Case, Model, Params
 
 log = logging.getLogger("semiseg")
+MEMBERS = "members"
+"""Key of a weights file's header: the headers of its networks, where it holds several."""
 
 
 def _no_run() -> Guard:
@@ -69,28 +71,59 @@ class Predictor:
           UserError: a file is missing or damaged, or the weights file is not a run's.
         """
         place = Path(run)
-        folder = RunFolder(place)
-        weights = place if place.is_file() else folder.weights
-        if not weights.exists():
+        weights = weights_of(place)
+        _, header = load_weights(weights)
+        if MEMBERS in header:
             raise UserError(
-                f"{run}: holds no {weights.name}; name a finished run, or what `semiseg export` "
-                f"wrote"
+                f"holds {len(header[MEMBERS])} networks, whose probabilities are averaged",
+                where=run,
+                remedy="load it with semiseg.Ensemble.load",
             )
         if place.is_dir():
+            folder = RunFolder(place)
             trial = config.load_network(folder.config)
-            tree = config.load_yaml(folder.config)
-            _, header = load_weights(weights)
+            header = header | {"config": config.load_yaml(folder.config)}
         else:
-            _, header = load_weights(weights)
             trial = _trial_of(header, weights)
-            tree = header["config"]
+        return cls._read(place, weights, trial, header, tta=tta)
+
+    @classmethod
+    def load_members(cls, run: str | Path, tta: bool = False) -> list[Predictor]:
+        """From what :meth:`load` reads, or from an exported ensemble: all networks in it.
+
+        Raises:
+          UserError: see :meth:`load`.
+        """
+        place = Path(run)
+        weights = weights_of(place)
+        _, header = load_weights(weights)
+        if MEMBERS not in header:
+            return [cls.load(run, tta)]
+        predictors = []
+        for i, member in enumerate(header[MEMBERS]):
+            trial = _trial_of(member, weights)
+            predictors.append(cls._read(place, weights, trial, member, prefix_of(i), tta))
+        return predictors
+
+    @classmethod
+    def _read(
+        cls,
+        run: Path,
+        weights: Path,
+        trial: Trial,
+        header: dict[str, Any],
+        prefix: str = "",
+        tta: bool = False,
+    ) -> Predictor:
+        """One network of a weights file, as its header and its configuration describe it."""
+        tree = header["config"]
         guard = Guard(str(run), tree.get("data"), tree.get("root"))
         expected = header.get("input", {})
         frame = _frame(trial.frame, expected)
         classes = tuple(header["classes"])
         channels = int(header["channels"])
         model = model_for(trial, channels, len(classes))
-        params, _ = load_weights(weights, shapes_of(model))
+        params, _ = load_weights(weights, shapes_of(model), prefix)
         return cls(
             model,
             frame,
@@ -194,6 +227,29 @@ class Predictor:
         results = probabilities(self.model, self.frame, self.params, pool)
         for case in cases:
             yield _mean_over_mirrors(results, axes), case.image.shape[:-1]
+
+
+def weights_of(run: Path) -> Path:
+    """The weights file of a run's folder or of an exported one, or the file itself.
+
+    Raises:
+      UserError: there is none.
+    """
+    weights = run if run.is_file() else RunFolder(run).weights
+    if not weights.exists():
+        raise UserError(
+            f"{run}: holds no {weights.name}; name a finished run, or what `semiseg export` wrote"
+        )
+    return weights
+
+
+def prefix_of(member: int) -> str:
+    """Of the names of a network's variables in a file of several.
+
+    >>> prefix_of(2)
+    '2.'
+    """
+    return f"{member}."
 
 
 def _with_mirrored(pool: Iterable[PoolImage], axes: Sequence[int]) -> Iterator[PoolImage]:

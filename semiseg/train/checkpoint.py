@@ -130,13 +130,23 @@ def save_weights(path: Path, params: PyTree, header: Mapping[str, Any]) -> None:
         write_bytes(path, save(flat_names(params), metadata=metadata))
 
 
-def load_weights(path: Path, like: PyTree | None = None) -> tuple[PyTree, dict[str, Any]]:
+def load_weights(
+    path: Path, like: PyTree | None = None, prefix: str = ""
+) -> tuple[PyTree, dict[str, Any]]:
     """``(params, header)`` of a safetensors file; params a flat dict, or shaped like ``like``.
+
+    Args:
+      path: the file.
+      like: what the params are shaped like.
+      prefix: of the names, where a file holds several networks.
 
     Raises:
       UserError: the file is missing, damaged or of another network.
     """
     flat, header = _read_weights(path)
+    if prefix:
+        of_network = [name for name in flat if name.startswith(prefix)]
+        flat = {name.removeprefix(prefix): flat[name] for name in of_network}
     if like is None:
         return flat, header
     wanted = flat_names(_zeros(like))
