@@ -163,7 +163,7 @@ def test_the_blocks_of_a_page_run(page, tmp_path, monkeypatch, no_plugins, png_a
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.chdir(tmp_path)
     make_pictures(tmp_path)
-    if page == "docs/how-to/your-own-data.md":
+    if page in ("docs/how-to/your-own-data.md", "docs/how-to/regions.md"):
         make_layouts(tmp_path)
     if page == "docs/how-to/volumes.md":
         make_volumes(tmp_path)
