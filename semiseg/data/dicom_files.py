@@ -110,6 +110,8 @@ def is_dicom(path: Path) -> bool:
     Raises:
       OSError: it may not be read.
     """
+    if not path.is_file():  # a pipe would be waited for
+        return False
     with path.open("rb") as file:
         return file.read(132)[128:] == MARK
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from semiseg.data import limits
 from semiseg.data.source import first_line
 from semiseg.errors import UserError
 
@@ -15,7 +19,7 @@ def names_in(path: Path) -> list[str]:
     """The names of a list file, one a line; what follows a comma is left out.
 
     Raises:
-      UserError: it is missing, empty, or no text.
+      UserError: it is missing, empty, or no text, or a name leads out of the folder.
     """
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
@@ -27,6 +31,13 @@ def names_in(path: Path) -> list[str]:
     names = [name for name in names if name]
     if not names:
         raise UserError("is empty", where=path, remedy="name one file a line")
+    for name in names:
+        if re.search(r"[/\\\0]", name) or name in (".", ".."):
+            raise UserError(
+                f"names {name[:80]!r}, and a name has no folder in it",
+                where=path,
+                remedy="write the files' names alone",
+            )
     return names
 
 
@@ -47,30 +58,72 @@ def problems_of(path: Path, dimensions: int, labelled: bool, named_by: Path) -> 
         with h5py.File(path) as file:
             if "image" not in file:
                 return [f"{path}: has no dataset image; write the file again"]
-            shape = file["image"].shape
+            shape = dataset(file, "image", path).shape
             if len(shape) != dimensions:
                 return [f"{path}: image has shape {shape}; save {dimensions} dimensions"]
-            if "label" in file and file["label"].shape != shape:
+            if "label" in file and dataset(file, "label", path).shape != shape:
                 return [
                     f"{path}: label has shape {file['label'].shape} but the image {shape}; save "
                     f"both at one size"
                 ]
             if labelled and "label" not in file:
                 return [f"{path}: has no dataset label; validation and test need one"]
+    except UserError as error:
+        return [str(error)]
     except Exception as error:  # h5py raises OSError, KeyError or RuntimeError on a damaged file
         return [f"{path}: cannot be read ({first_line(error)}); replace the file"]
     return []
 
 
 def read(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
-    """The datasets ``image`` and ``label`` of a file; None where it has no label."""
+    """The datasets ``image`` and ``label`` of a file; None where it has no label.
+
+    Raises:
+      UserError: see :func:`dataset`.
+    """
     import h5py
 
     with h5py.File(path) as file:
         label = None
         if "label" in file:
-            label = file["label"][()]
-        return file["image"][()], label
+            label = dataset(file, "label", path)[()]
+        return dataset(file, "image", path)[()], label
+
+
+def dataset(file: Any, name: str, path: Path) -> Any:
+    """A dataset of numbers that the file itself holds.
+
+    HDF5 has links into other files, datasets whose numbers are in other files of any kind, and
+    chunks that nobody wrote.
+
+    Args:
+      file: open, of h5py.
+      name: of the dataset.
+      path: of the file, for the message.
+
+    Raises:
+      UserError: it is none, leads out of the file, or declares more than the file holds.
+    """
+    import h5py
+
+    link = file.get(name, getlink=True)
+    if not isinstance(link, h5py.HardLink):
+        raise UserError(
+            f"its {name} is a link to another place", where=path, remedy="copy the numbers there"
+        )
+    found = file[name]
+    if not isinstance(found, h5py.Dataset) or found.shape is None or found.dtype.kind not in "iufb":
+        raise UserError(
+            f"its {name} is no array of numbers", where=path, remedy="write the file again"
+        )
+    if found.external or found.is_virtual:
+        raise UserError(
+            f"its {name} takes its numbers from other files",
+            where=path,
+            remedy="copy the numbers there",
+        )
+    limits.check_declared(math.prod(found.shape) * found.dtype.itemsize, path.stat().st_size, path)
+    return found
 
 
 def last_part(names: Sequence[str], share: float) -> tuple[list[str], list[str]]:

@@ -37,7 +37,7 @@ def read_list(path: Path) -> list[Any]:
 def _read(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # ValueError: no text, no JSON, digits
         raise UserError(
             f"cannot be read ({first_line(error)})", where=path, remedy="correct or restore it"
         ) from error

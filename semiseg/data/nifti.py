@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import gzip
 import io
+import math
 import zlib
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
+from semiseg.data import limits
 from semiseg.data.orientation import Grid, code_of, sides_of
 from semiseg.errors import UserError
 
@@ -63,8 +65,9 @@ def read_voxels(path: Path) -> np.ndarray:
         described = _described(header, path)
         dtype = header.get_data_dtype()
         shape = header.get_data_shape()
-        number = int(np.prod(shape, dtype=np.int64))
-        start = int(header["vox_offset"])
+        number = math.prod(shape)
+        start = _start(header, path)
+        limits.check_declared(number * dtype.itemsize, path.stat().st_size, path)
         try:
             file.seek(0)
             content = file.read(start + number * dtype.itemsize)
@@ -98,6 +101,22 @@ def nibabel_image(path: Path) -> Any:
     shape = header.get_data_shape()
     blank = np.broadcast_to(np.zeros((), np.uint8), shape)
     return kind(blank, header.get_best_affine(), header)
+
+
+def _start(header: Any, path: Path) -> int:
+    """Where the voxels begin in the file.
+
+    Raises:
+      UserError: beyond any header's end.
+    """
+    offset = float(header["vox_offset"])
+    if not 0 <= offset <= _AFTER:
+        raise UserError(
+            f"says that its voxels begin at byte {offset:g}",
+            where=path,
+            remedy="copy or download it again",
+        )
+    return int(offset)
 
 
 # ------------------------------------------------------------------ header
@@ -184,7 +203,7 @@ def _split_shape(shape: tuple[int, ...], path: Path) -> tuple[tuple[int, int, in
             where=path,
             remedy="save the axes x, y, z, and channels last",
         )
-    if len(shape) not in (2, 3, 4) or 0 in shape:
+    if len(shape) not in (2, 3, 4) or min(shape) < 1:
         raise UserError(
             f"has shape {shape}",
             where=path,

@@ -76,9 +76,9 @@ def find_inputs(source: Path, output: Path, channels: int) -> Inputs:
     others: list[Path] = []
     has_dicom = False
     for path in _outside(files_under(source), output):
-        if is_image(path):
+        if is_image(path) and path.is_file():
             images.append(path)
-        elif path.is_file() and is_dicom(path):
+        elif is_dicom(path):
             has_dicom = True
         elif not _is_voxels(path):
             others.append(path)

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import math
+import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from semiseg.data import limits
 from semiseg.data.nifti import Header
 from semiseg.data.orientation import Grid
 from semiseg.errors import UserError
 
 SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd")
+_DATA_FILE = re.compile(r"\s*(?:ElementDataFile\s*[=:]|data ?file\s*:)\s*(.*)", re.IGNORECASE)
+"""The line by which a header of MetaImage or NRRD names the file of its voxels."""
+_HEADER = 1 << 16
+"""Bytes in which a header ends."""
+_WIDEST = 8
+"""Bytes of the widest number."""
 _TO_RAS = np.diag([-1.0, -1.0, 1.0])
 _TO_RAS_4 = np.diag([-1.0, -1.0, 1.0, 1.0])
 
@@ -23,6 +32,7 @@ def read_header(path: Path) -> Header:
       UserError: SimpleITK is not installed, or the file holds no scan.
     """
     sitk = simple_itk(path)
+    stored = _stored(path)
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     reader.ReadImageInformation()
@@ -30,6 +40,8 @@ def read_header(path: Path) -> Header:
     shape = tuple(reader.GetSize())
     channels = reader.GetNumberOfComponents()
     affine = _affine(reader, number)
+    bytes_each = reader.GetNumberOfComponents() * _width(sitk, reader)
+    limits.check_declared(math.prod(shape) * bytes_each, stored, path)
     if number == 4:
         channels *= shape[3]
     if number not in (2, 3, 4):
@@ -54,6 +66,58 @@ def read_voxels(path: Path) -> np.ndarray:
     components = array.shape[-1]
     voxels = np.moveaxis(array.T.reshape(components, *header.grid.shape, -1), 0, -1)
     return voxels.reshape(*header.grid.shape, header.channels)
+
+
+def _width(sitk: Any, reader: Any) -> int:
+    """Bytes of a number, by the name of its type, such as ``vector of 16-bit signed integer``."""
+    bits = re.search(r"(\d+)-bit", sitk.GetPixelIDValueAsString(reader.GetPixelID()))
+    return int(bits[1]) // 8 if bits else _WIDEST
+
+
+def _stored(path: Path) -> int:
+    """Bytes of a file, and of those in which its voxels are.
+
+    Raises:
+      UserError: they lie neither beside the header nor below.
+    """
+    total = path.stat().st_size
+    lines = _header_lines(path)
+    for number, line in enumerate(lines):
+        match = _DATA_FILE.match(line)
+        if match is None or match[1].strip().upper() == "LOCAL":
+            continue
+        names = [match[1].strip()]
+        if names[0].upper().startswith("LIST"):
+            names = [name.strip() for name in lines[number + 1 :] if name.strip()]
+        for name in names:
+            part = limits.inside(path.parent, name, path)
+            if part.is_file():
+                total += part.stat().st_size
+    return total
+
+
+def _header_lines(path: Path) -> list[str]:
+    """The lines of a header.
+
+    Raises:
+      UserError: it does not end soon.
+    """
+    with path.open("rb") as file:
+        content = file.read(_HEADER).decode("latin-1")
+    end: re.Match[str] | None = None
+    if path.suffix.lower() in (".nrrd", ".nhdr"):
+        end = re.search(r"\r?\n\r?\n", content)
+    else:
+        end = re.search(r"^\s*ElementDataFile\s*[=:]\s*LOCAL\s*$", content, re.I | re.M)
+    if end is None and len(content) == _HEADER:
+        raise UserError(
+            f"its header does not end within {_HEADER:,} bytes",
+            where=path,
+            remedy="convert it to NIfTI",
+        )
+    if end is not None:
+        content = content[: end.end()]
+    return content.splitlines()
 
 
 def _affine(reader: Any, number: int) -> np.ndarray:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from semiseg import plugins
+from semiseg.data import limits
 from semiseg.data.readers import (
     bids,
     dicom,
@@ -55,11 +56,11 @@ def read(format: str, source: str | Path, progress: bool = True, **options: Any)
       format: a key of READERS.
       source: folder or file.
       progress: show a progress bar.
-      **options: of the format; those that are None are left to its default.
+      **options: of the format, or of all formats; those that are None are left to its default.
 
     Raises:
-      UserError: for an unknown format, a path that does not exist, or an option that the format
-        does not have.
+      UserError: for an unknown format, a path that does not exist, an option that the format does
+        not have, or a link that leads out of the folder.
     """
     if format not in READERS:
         raise UserError(
@@ -67,6 +68,7 @@ def read(format: str, source: str | Path, progress: bool = True, **options: Any)
         )
     reader = READERS[format]
     options = {key: value for key, value in options.items() if value is not None}
+    follow_links = options.pop(limits.FOLLOW, False)
     unknown = sorted(options.keys() - reader.options().keys())
     if unknown:
         raise UserError(
@@ -75,6 +77,8 @@ def read(format: str, source: str | Path, progress: bool = True, **options: Any)
             remedy="leave it out",
         )
     path = existing(Path(source).expanduser(), "give the data's path with --source")
+    if not follow_links:
+        limits.check_tree(path)
     return reader.read(path, progress=progress, **options)
 
 
@@ -95,4 +99,6 @@ def all_options() -> dict[str, Option]:
     for name, texts in formats_of.items():
         parts = [f"{text} ({', '.join(formats)})" for text, formats in texts.items()]
         options[name] = Option(kinds[name], "; ".join(parts))
+    links = "read what links that lead out of the source point to; else they are refused (all)"
+    options[limits.FOLLOW] = Option(bool, links)
     return options

@@ -19,7 +19,7 @@ from typing import Annotated, NamedTuple
 
 import numpy as np
 
-from semiseg.data import lookalikes, splits
+from semiseg.data import limits, lookalikes, splits
 from semiseg.data.problems import split_problems
 from semiseg.data.source import (
     SPLITS,
@@ -45,6 +45,8 @@ LOOK_ALIKE = 1.0
 """Distance up to which two images are look-alikes (:mod:`semiseg.data.lookalikes`): 8 % in
 brightness, contrast or noise.
 """
+PICTURE = 1 << 28
+"""Bytes of a PNG file, unpacked from the zip, that are read."""
 MODES = {"grey": "L", "rgb": "RGB"}
 """``--channels`` → Pillow's mode."""
 
@@ -99,6 +101,9 @@ def read(
             problems.append(f"{where}: has no mask; restore {ident}/masks or take the image out")
         try:
             rgb = _picture(files.read(paths.image), "RGB")
+        except UserError as error:
+            problems.append(str(error))
+            continue
         except Exception as error:  # Pillow and zipfile raise anything on a damaged file
             problems.append(
                 f"{where}: cannot be read ({str(error)[:80]}); replace the file or take "
@@ -180,7 +185,13 @@ def _archive(path: Path) -> Files:
         raise UserError(
             f"is not a readable zip ({error})", where=path, remedy="download it again"
         ) from error
-    return Files(archive.namelist(), archive.read, str(path))
+
+    def read_bytes(name: str) -> bytes:
+        member = archive.getinfo(name)
+        limits.check_declared(member.file_size, member.compress_size, path / name, PICTURE)
+        return archive.read(member)
+
+    return Files(archive.namelist(), read_bytes, str(path))
 
 
 def _tree(folder: Path) -> Files:
@@ -218,6 +229,8 @@ def _pixels(files: Files, paths: ImageFiles, mode: str) -> Pixels:
         where = f"{files.place}/{name}"
         try:
             mask = _picture(files.read(name), "L") > 0
+        except UserError:
+            raise
         except Exception as error:  # Pillow and zipfile raise anything on a damaged file
             raise UserError(
                 f"cannot be read ({first_line(error)})", where=where, remedy="replace the file"

@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from semiseg.data import label_table, layout_json, regions, scan_files
+from semiseg.data import label_table, layout_json, limits, regions, scan_files
 from semiseg.data.images import stem_of
 from semiseg.data.label_table import LabelTable
 from semiseg.data.scan_files import ScanFiles
@@ -200,8 +200,11 @@ def _listed_scans(source: Path, content: Mapping[str, Any], problems: list[str])
     for name, files in layout_json.part(dict(content), "dataset", dict, path).items():
         if not isinstance(files, dict):
             raise UserError(f"dataset names no files for {name}", where=path, remedy="correct it")
-        images = tuple(source / str(image) for image in files.get("images", ()))
-        label = source / str(files["label"]) if files.get("label") else None
+        listed = files.get("images", ())
+        images = tuple(limits.inside(source, str(image), path) for image in listed)
+        label = None
+        if files.get("label"):
+            label = limits.inside(source, str(files["label"]), path)
         if not images:
             raise UserError(f"dataset names no image for {name}", where=path, remedy="name one")
         scans.append(_scan(name, images, label))
@@ -252,7 +255,8 @@ def _folds_path(source: Path, given: str) -> Path | None:
     """``splits_final.json``: where it is said to be, in the set, or where nnU-Net puts it."""
     if given:
         return Path(given).expanduser()
-    preprocessed = source.resolve().parents[1] / "nnUNet_preprocessed" / source.resolve().name
+    home = source.resolve()
+    preprocessed = home.parent.parent / "nnUNet_preprocessed" / home.name
     for folder in (source, preprocessed):
         if (folder / FOLDS).is_file():
             return folder / FOLDS

@@ -135,20 +135,9 @@ def _volume(source: Path, name: str, problems: list[str]) -> list[CaseRef]:
     part = _slice(path, name, problems)
     if part is None:
         return []
-    import h5py
-
-    try:
-        with h5py.File(path) as file:
-            shape = file["image"].shape
-            if "label" not in file:
-                problems.append(f"{path}: has no dataset label; validation and test need one")
-            elif file["label"].shape != shape:
-                problems.append(
-                    f"{path}: label has shape {file['label'].shape} but the image {shape}; save "
-                    f"both at one size"
-                )
-    except Exception as error:  # h5py raises OSError, KeyError or RuntimeError on a damaged file
-        problems.append(f"{path}: cannot be read ({first_line(error)}); replace the file")
+    wrong = hdf5_scans.problems_of(path, 3, True, source)
+    problems += wrong
+    if wrong:
         return []
     pixels = functools.partial(_read_volume, path)
     return [CaseRef(part.subject, name, str(path), pixels, label_path=str(path), placement=IN_LIST)]
@@ -187,12 +176,10 @@ def _read(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
     Raises:
       UserError: it cannot be read, or its label has another shape than its image.
     """
-    import h5py
-
     try:
-        with h5py.File(path) as file:
-            image = file["image"][()]
-            label = file["label"][()] if "label" in file else None
+        image, label = hdf5_scans.read(path)
+    except UserError:
+        raise
     except Exception as error:  # h5py raises OSError, KeyError or RuntimeError on a damaged file
         raise UserError(
             f"cannot be read ({first_line(error)})", where=path, remedy="replace the file"

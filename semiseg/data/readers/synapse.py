@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from semiseg.data import hdf5_scans, scan_files
+from semiseg.data import hdf5_scans, limits, scan_files
 from semiseg.data import splits as splitting
 from semiseg.data.problems import split_problems
 from semiseg.data.source import CaseRef, Pixels, Reader, Source, first_line, progress_bar
@@ -171,8 +171,11 @@ def _slice(path: Path) -> tuple[np.ndarray, np.ndarray]:
       UserError: it is no such file.
     """
     try:
+        limits.check_npz(path)
         with np.load(path, allow_pickle=False) as arrays:
             return arrays["image"], arrays["label"]
+    except UserError:
+        raise
     except Exception as error:  # NumPy and zipfile raise anything on a damaged file
         raise UserError(
             f"cannot be read ({first_line(error)})",
