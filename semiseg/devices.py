@@ -58,6 +58,11 @@ def copy(tree: Tree, mesh: Mesh) -> Tree:
     return jax.lax.with_sharding_constraint(tree, copied(mesh))
 
 
+def replicated(tree: Tree, mesh: Mesh) -> Tree:
+    """Arrays of the host with a full copy on every device."""
+    return jax.device_put(tree, copied(mesh))
+
+
 def make_room(limit: int | None = None) -> bool:
     """Drop all compiled programs if this process has more than half of the memory maps that Linux
     allows.

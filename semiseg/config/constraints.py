@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from semiseg.config.choices import name_of
 from semiseg.config.trial import Trial
+from semiseg.data.rotating import bytes_of
 from semiseg.errors import UserError
 from semiseg.fields import check_fields
 from semiseg.pretrain import Weights
@@ -42,6 +43,8 @@ def check(trial: Trial, where: str = "") -> Trial:
         )
         raise UserError(what, where=where, field="batch")
     check_fold(trial.folds, trial.fold, where)
+    if trial.pool_memory is not None:
+        bytes_of(trial.pool_memory, where)
     return trial
 
 

@@ -61,6 +61,8 @@ class Trial:
         hold Hounsfield units, percentile for other volumes, zscore for pictures.
       draw_by: subjects (each weighs the same, then each of its scans, then each slice), or images
         (all slices alike).
+      pool_memory: what the scans may take on the device, as 4GB or 500MB; a set that is larger
+        rotates through it. None: all of them are on the device.
       foreground: share of the labelled windows that are centred on a voxel of a class.
       batch: images a step takes a gradient on, labelled and unlabelled together.
       lr: peak learning rate.
@@ -112,6 +114,7 @@ class Trial:
     spacing: str = static(default="auto")
     intensity: str = static(default="auto")
     draw_by: str = choice("subjects", draw.DRAWS, traced=False)
+    pool_memory: str | None = static(default=None)
     foreground: float = number(1 / 3, at_least=0, at_most=1, traced=True)
     batch: int = count(8, at_least=1, traced=False)
     lr: float = number(0.003, at_least=0, traced=True)

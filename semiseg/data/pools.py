@@ -15,19 +15,20 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from semiseg import ragged
-from semiseg.data import fold_splits, foreground, splits, store
+from semiseg.data import fold_splits, foreground, pool_files, splits, store
 from semiseg.data.flat import Flat as Flat
 from semiseg.data.flat import appended
 from semiseg.data.flat import flatten as flatten
 from semiseg.data.frame import FIT, STRETCH, Frame, PoolImage
 from semiseg.data.info import StoreInfo
+from semiseg.data.rotating import Rotating
 from semiseg.data.scaling import as_uint8, in_the_middle
 from semiseg.errors import UserError
 from semiseg.types import IGNORE, Case, Choice, Images, Pools
@@ -48,11 +49,12 @@ class Training:
       place: ``(N,)`` int32, which of the pool images each case is.
       held_out: subjects of the fold that is held out; None without folds.
       validation: scans of these.
+      expected: what prediction warns of, where it is known without the scans.
     """
 
     info: StoreInfo
     frame: Frame
-    scans: tuple[Case, ...]
+    scans: Sequence[Case]
     cases: tuple[Case, ...]
     scan: np.ndarray
     flat: Flat
@@ -60,6 +62,7 @@ class Training:
     place: np.ndarray
     held_out: frozenset[str] | None = None
     validation: tuple[Case, ...] = ()
+    expected: dict[str, Any] | None = None
 
     @property
     def annotated_subjects(self) -> int:
@@ -121,18 +124,31 @@ class Budget(NamedTuple):
 
 # ------------------------------------------------------------------ the training split
 def training(
-    name: str, root: str | None, frame: Frame, *, folds: int = 0, fold: int = 0
+    name: str,
+    root: str | None,
+    frame: Frame,
+    *,
+    folds: int = 0,
+    fold: int = 0,
+    in_memory: bool = True,
 ) -> Training:
     """The training split of a store in the frame, which is decided by its images.
 
     With ``folds`` these are the images of all subjects outside the test split, so that the folds
-    share one frame; the cases are those of the subjects outside the ``fold``.
+    share one frame; the cases are those of the subjects outside the ``fold``. If they are not to be
+    ``in_memory``, pool images are mapped from files and scans are read when they are asked for.
 
     Raises:
       UserError: the set cannot be dealt into so many folds.
     """
-    whole = _training(name, root, frame, store.info(name, root).fingerprint, folds > 0)
+    whole = _whole(name, root, frame, folds, in_memory)
     return _without_fold(whole, folds, fold) if folds else whole
+
+
+def _whole(name: str, root: str | None, frame: Frame, folds: int, in_memory: bool) -> Training:
+    """The images that all folds share."""
+    of_set = _training if in_memory else _from_files
+    return of_set(name, root, frame, store.info(name, root).fingerprint, folds > 0)
 
 
 # Stored between the trials of a sweep; the fingerprint is a key, so that a set imported anew is
@@ -170,21 +186,45 @@ def _training(
     )
 
 
+@functools.lru_cache(2)
+def _from_files(
+    name: str, root: str | None, frame: Frame, fingerprint: str, with_val: bool = False
+) -> Training:
+    """:func:`_training` of scans that stay on the disk."""
+    info = store.info(name, root)
+    splits_read = ["train", "val"] if with_val and info.number("val") else ["train"]
+    scans = pool_files.Joined([store.open_split(name, split, root) for split in splits_read])
+    made = pool_files.prepared(info, scans, frame, "+".join(splits_read))
+    return Training(
+        info,
+        made.frame,
+        scans,
+        made.cases,
+        made.scan,
+        made.flat,
+        made.annotated,
+        place=np.arange(len(made.cases), dtype=np.int32),
+        expected=made.expected,
+    )
+
+
 @functools.lru_cache(5)
 def _without_fold(whole: Training, folds: int, fold: int) -> Training:
     """All subjects outside the test split but those of a fold."""
     fold_of = _folds(whole, folds)
     held_out = frozenset(subject for subject, number in fold_of.items() if number == fold)
     place = np.flatnonzero([case.subject not in held_out for case in whole.cases])
+    seen = [q for q, scan in enumerate(whole.scans) if scan.subject not in held_out]
     return dataclasses.replace(
         whole,
-        scans=tuple(scan for scan in whole.scans if scan.subject not in held_out),
+        scans=pool_files.Joined([whole.scans], seen),
         cases=tuple(whole.cases[i] for i in place),
         scan=whole.scan[place],
         annotated=whole.annotated[place],
         place=place.astype(np.int32),
         held_out=held_out,
         validation=tuple(scan for scan in whole.scans if scan.subject in held_out),
+        expected=None,
     )
 
 
@@ -211,7 +251,9 @@ def pools(
     fold: int = 0,
     ratio: float = 0.0,
     synthetic: str | None = None,
-) -> tuple[Pools, Budget, Training]:
+    memory: str | None = None,
+    by: str = "subjects",
+) -> tuple[Pools | Rotating, Budget, Training]:
     """Pools of one trial.
 
     The unlabelled pool is every image outside the label budget; where the budget is everything, it
@@ -226,14 +268,17 @@ def pools(
       folds, fold: of a trial; the budget is drawn from the subjects outside the fold.
       ratio: synthetic images per real one in a labelled batch.
       synthetic: name of the imported synthetic set.
+      memory: what scans may take on the device; None for all of them.
+      by: one of :data:`semiseg.train.draw.DRAWS`; a rotating pool decides by it what it holds.
     """
-    fingerprint = store.info(name, root).fingerprint
-    whole = _training(name, root, frame, fingerprint, folds > 0)
-    split = training(name, root, frame, folds=folds, fold=fold)
+    whole = _whole(name, root, frame, folds, memory is None)
+    split = training(name, root, frame, folds=folds, fold=fold, in_memory=memory is None)
     budget, chosen = _budget(split, labels, label_subset)
     rest = chosen if chosen.all() else ~chosen
     if ratio > 0 and synthetic is None:
         raise UserError("--ratio needs --synthetic NAME: the imported synthetic set to mix in")
+    if memory is not None:
+        return _rotating(whole, split, chosen, rest, synthetic, memory, by), budget, split
     everything = _with_synthetic(whole, synthetic)
     fakes = everything.number - len(whole.cases)
     labelled = split.in_pool(chosen)
@@ -248,6 +293,33 @@ def pools(
         hidden=_hidden(split, everything),
     )
     return made, budget, split
+
+
+def _rotating(
+    whole: Training,
+    split: Training,
+    chosen: np.ndarray,
+    rest: np.ndarray,
+    synthetic: str | None,
+    memory: str,
+    by: str,
+) -> Rotating:
+    """Pools of which a part is on the device; ``chosen`` and ``rest`` ``(N,)`` are cases."""
+    labelled = split.in_pool(chosen)
+    fakes = None if synthetic is None else _synthetic(synthetic, whole.info.root, whole)
+    return Rotating(
+        memory,
+        whole.flat,
+        whole.scan,
+        [case.subject for case in whole.cases],
+        labelled,
+        split.in_pool(rest),
+        split.in_pool(np.ones(len(split.cases), bool)),
+        by,
+        foreground.of_budget(_places(whole), whole.scan, labelled),
+        None if fakes is None else fakes.flat,
+        None if fakes is None else fakes.scan,
+    )
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -266,7 +338,7 @@ class _Everything:
 def _with_synthetic(whole: Training, synthetic: str | None) -> _Everything:
     flat = whole.flat
     if synthetic is not None:
-        flat = appended(flat, _synthetic(synthetic, whole.info.root, whole))
+        flat = appended(flat, _synthetic(synthetic, whole.info.root, whole).flat)
     return _Everything(flat, flat.on_device())
 
 
@@ -281,7 +353,7 @@ def _hidden(split: Training, everything: _Everything) -> jax.Array:
     return jnp.asarray(everything.flat.masked(shown))
 
 
-def _synthetic(name: str, root: str | None, like: Training) -> Flat:
+def _synthetic(name: str, root: str | None, like: Training) -> Training:
     """The images of a synthetic set, which must be ``like`` the data set it is mixed into.
 
     They are in the pool's geometry already: nothing but their longest side is fitted.
@@ -308,7 +380,7 @@ def _synthetic(name: str, root: str | None, like: Training) -> Flat:
         raise UserError(
             f"{where} holds images without a mask: import it again with one mask an image"
         )
-    return synthetic.flat
+    return synthetic
 
 
 @functools.lru_cache(2)

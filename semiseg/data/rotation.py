@@ -68,13 +68,21 @@ class Circle(NamedTuple):
             turn += 1
         return places
 
+    def fewest(self, count: np.ndarray) -> int:
+        """The smallest sum of ``count (Q,)`` over the scans that are in the window at one time."""
+        twice = np.concatenate([self.edges, self.edges[1:] + ROUND])
+        before = np.concatenate([[0], np.cumsum(np.tile(count[self.order], 2))])
+        first = np.arange(len(self.order))
+        beyond = np.searchsorted(twice, self.edges[first] + self.window, "left")
+        return int(np.min(before[beyond] - before[first]))
+
     def _begin(self, turn: int) -> int:
         rounds, place = divmod(turn, len(self.order))
         return rounds * ROUND + int(self.edges[place])
 
 
 def circle(
-    weight: np.ndarray, size: np.ndarray, room: int, moves: float, seed: Sequence[int]
+    weight: np.ndarray, size: np.ndarray, room: int, events: float, seed: Sequence[int]
 ) -> Circle | None:
     """The scans in an order drawn from ``seed``, with the longest window whose scans always fit.
 
@@ -82,13 +90,13 @@ def circle(
       weight: ``(Q,)``, shares of the draws, in any unit.
       size: ``(Q,)``, what each scan takes of the room.
       room: how much there is.
-      moves: in how many moves the whole window is exchanged; at least :data:`LEAST_MOVES`.
+      events: about how many a round takes; the window is exchanged in :data:`LEAST_MOVES` or more.
       seed: of the order.
 
     Returns:
       None where two neighbours do not fit together.
 
-    >>> made = circle(np.ones(4), np.ones(4, int), room=3, moves=4, seed=[0])
+    >>> made = circle(np.ones(4), np.ones(4, int), room=3, events=8, seed=[0])
     >>> [round(place.share, 2) for place in made.at(0)], len(made.at(1))
     ([0.5, 0.5], 3)
     """
@@ -100,7 +108,7 @@ def circle(
     window = _longest(edges, size[order], room)
     if window is None:
         return None
-    parts = max(LEAST_MOVES, round(moves))
+    parts = max(LEAST_MOVES, round(events * window / ROUND))
     move = window // parts
     return Circle(order, edges, move * parts, move) if move else None
 

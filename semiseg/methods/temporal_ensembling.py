@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from semiseg import ragged
+from semiseg.errors import FieldError
 from semiseg.fields import number
 from semiseg.losses import softmax_mse
 from semiseg.methods.base import SemiSupervised, View, student, view, with_consistency
@@ -49,9 +50,11 @@ class TemporalEnsembling(SemiSupervised):
         key: jax.Array,
     ) -> dict[str, PyTree]:
         if model.pool is None:
-            raise ValueError(
-                "temporal_ensembling remembers every image of the pool: the model needs the "
-                "pool's shape"
+            raise FieldError(
+                "temporal_ensembling remembers every pixel of the pool, so all of it must be on "
+                "the device",
+                remedy="leave out --pool-memory, or choose another method",
+                field="pool_memory",
             )
         return {"ensemble": jnp.zeros((*model.pool.shape[:2], model.classes), jnp.float16)}
 

@@ -93,6 +93,8 @@ def input_of(training: Training) -> dict[str, Any]:
 
 @functools.lru_cache(5)  # over all scans: once for a fold, not in every trial of a sweep
 def _expected(training: Training) -> dict[str, Any]:
+    if training.expected is not None:
+        return training.expected
     return expected.of_scans(training.scans, training.info.unit)
 
 

@@ -20,6 +20,7 @@ from semiseg.data import store
 from semiseg.data.pools import Budget, Training, pools
 from semiseg.data.provenance import KEY as PROVENANCE
 from semiseg.data.provenance import Provenance, merged, of_training
+from semiseg.data.rotating import Rotating
 from semiseg.evaluate.empty_policy import TRUTH_DECIDES
 from semiseg.evaluate.subject_scores import SubjectRow, mean
 from semiseg.pretrain import Objective
@@ -141,7 +142,7 @@ class Job:
     """
 
     trial: Trial
-    pools: Pools
+    pools: Pools | Rotating
     budget: Budget
     training: Training
     model: Model
@@ -221,6 +222,8 @@ def prepare(trial: Trial) -> Job:
         fold=trial.fold,
         ratio=trial.ratio,
         synthetic=trial.synthetic,
+        memory=trial.pool_memory,
+        by=trial.draw_by,
     )
     model = model_of(trial, training.info)
     synthetic = leaks.synthetic_source(trial, training.info, training.held_out)

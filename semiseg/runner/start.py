@@ -27,6 +27,7 @@ from semiseg.config import Trial
 from semiseg.data import provenance
 from semiseg.data.pools import Training, choice
 from semiseg.data.provenance import Provenance
+from semiseg.data.rotating import Rotating
 from semiseg.errors import UserError
 from semiseg.fields import role
 from semiseg.files import Lock
@@ -78,7 +79,7 @@ class Start(NamedTuple):
 def start(
     trial: Trial,
     model: Model,
-    pools: Pools,
+    pools: Pools | Rotating,
     training: Training,
     beside: Path | None,
     *,
@@ -155,12 +156,16 @@ def content(trial: Trial, fingerprint: str) -> str:
     later = _unused_since()
     if not trial.folds:
         later += ["folds", "fold"]
+    if trial.pool_memory is None:
+        later += ["pool_memory"]
     fields = {name: v for name, v in values.items() if name not in later}
     return hashlib.sha256(json.dumps([fields, fingerprint], sort_keys=True).encode()).hexdigest()
 
 
-def images_only(pools: Pools, training: Training) -> Pools:
+def images_only(pools: Pools | Rotating, training: Training) -> Pools | Rotating:
     """The training images, all of them unlabelled, without a label and without synthetic images."""
+    if isinstance(pools, Rotating):
+        return pools.images_alone()
     every = choice(training.in_pool(np.ones(len(training.cases), bool)))
     return Pools(
         image=pools.image,
@@ -175,7 +180,7 @@ def images_only(pools: Pools, training: Training) -> Pools:
 def _pretrained(
     trial: Trial,
     model: Model,
-    pools: Pools,
+    pools: Pools | Rotating,
     header: Mapping[str, Any],
     folder: RunFolder | None,
     progress: bool,

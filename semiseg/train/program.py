@@ -158,24 +158,73 @@ def chunk(
       in them.
     """
     base = jax.random.fold_in(jax.random.key(seed), 1)
+    total = _zeros(program, knobs, base, pools, state)
+    count = until - state.step
+    state, total = _steps(program, knobs, base, pools, state, total, count)
+    return state, _means(total, count)
 
-    def step(state: State) -> tuple[State, Metrics, diagnostics.Counts]:
-        return one_step(program, knobs, base, pools, state)
 
-    shapes = jax.eval_shape(step, state)[1:]
-    nothing = jax.tree.map(lambda m: jnp.zeros(m.shape, jnp.float32), shapes)
+Total = tuple[Metrics, diagnostics.Counts]
+"""Sums over steps."""
 
+
+@functools.partial(jax.jit, static_argnums=0, donate_argnums=(4, 5))
+def part(
+    program: Program,
+    knobs: Knobs,
+    seed: jax.Array,
+    pools: Pools,
+    state: State,
+    total: Total,
+    until: jax.Array,
+) -> tuple[State, Total]:
+    """A part of a :func:`chunk`, between two changes of the pools: the state at step ``until``, and
+    the ``total`` of the parts before with what its steps add.
+    """
+    base = jax.random.fold_in(jax.random.key(seed), 1)
+    return _steps(program, knobs, base, pools, state, total, until - state.step)
+
+
+def nothing(program: Program, knobs: Knobs, pools: Pools, state: State) -> PyTree:
+    """Shapes and types of the total before the first part, which is zero."""
+    base = jax.random.key(0)
+    return jax.eval_shape(lambda: _zeros(program, knobs, base, pools, state))
+
+
+@jax.jit
+def means(total: Total, count: jax.Array) -> Metrics:
+    """The metrics of a chunk whose parts have this total."""
+    return _means(total, count)
+
+
+def _zeros(program: Program, knobs: Knobs, base: jax.Array, pools: Pools, state: State) -> Total:
+    shapes = jax.eval_shape(lambda: one_step(program, knobs, base, pools, state)[1:])
+    return jax.tree.map(lambda m: jnp.zeros(m.shape, jnp.float32), shapes)
+
+
+def _steps(
+    program: Program,
+    knobs: Knobs,
+    base: jax.Array,
+    pools: Pools,
+    state: State,
+    total: Total,
+    count: jax.Array,
+) -> tuple[State, Total]:
     def body(_: jax.Array, carry: tuple[State, PyTree]) -> tuple[State, PyTree]:
         state, total = carry
-        state, *new = step(state)
+        state, *new = one_step(program, knobs, base, pools, state)
         return state, jax.tree.map(lambda t, m: t + m, total, tuple(new))
 
-    count = until - state.step
-    state, (total, counts) = jax.lax.fori_loop(0, count, body, (state, nothing))
-    means = jax.tree.map(lambda t: t / count, total)
+    return jax.lax.fori_loop(0, count, body, (state, total))
+
+
+def _means(total: Total, count: jax.Array) -> Metrics:
+    metrics, counts = total
+    means = jax.tree.map(lambda t: t / count, metrics)
     if counts:
         means |= diagnostics.summary(counts)
-    return state, means
+    return means
 
 
 def one_step(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Callable, Hashable, Mapping
+import math
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -11,12 +13,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from semiseg import devices
+from semiseg.data.rotating import Draws, Rotating, divided
 from semiseg.errors import UserError
 from semiseg.run_folder import RunFolder
 from semiseg.train import program as programs
 from semiseg.train.checkpoint import save_weights
 from semiseg.train.loop import Learner, Line, Plan, train
 from semiseg.train.program import Knobs, Program, State
+from semiseg.train.stream import Stream
 from semiseg.types import Params, Pools
 
 REMEDY = "try a lower --lr, or --clip=1"
@@ -34,7 +38,7 @@ def fit(
     program: Program,
     knobs: Knobs,
     seed: int,
-    pools: Pools,
+    pools: Pools | Rotating,
     plan: Plan,
     folder: RunFolder | None,
     validate: Callable[[Params], float] | None,
@@ -67,15 +71,37 @@ def fit(
       UserError: a damaged checkpoint, or a loss that is not finite.
     """
     knobs = jax.tree.map(jnp.float32, knobs)
-    program = dataclasses.replace(
-        program, model=program.model._replace(pool=_shape(pools.image.voxels))
-    )
-    state = programs.start(program, knobs, jnp.uint32(seed), initial)
-    sharding = devices.copied(program.mesh(knobs.method))
-    pools = jax.device_put(pools, sharding)
-    learner = Segmenter(program, knobs, seed, pools, folder, validate, dict(header or {}), remedy)
-    trained = train(learner, state, plan, folder, sharding=sharding, progress=progress)
+    mesh = program.mesh(knobs.method)
+    with _placed(pools, program, knobs, seed, mesh) as (program, source):
+        state = programs.start(program, knobs, jnp.uint32(seed), initial)
+        learner = Segmenter(
+            program, knobs, seed, source, folder, validate, dict(header or {}), remedy
+        )
+        sharding = devices.copied(mesh)
+        trained = train(learner, state, plan, folder, sharding=sharding, progress=progress)
     return Fitted(programs.final(program, knobs, trained.state), learner.best, trained.seconds)
+
+
+@contextlib.contextmanager
+def _placed(
+    pools: Pools | Rotating, program: Program, knobs: Knobs, seed: int, mesh: jax.sharding.Mesh
+) -> Iterator[tuple[Program, Pools | Stream]]:
+    """Pools on the devices, and the program for them."""
+    if isinstance(pools, Rotating):
+        labelled = knobs.method.labelled(program.batch)
+        pixels = math.prod(program.model.sample.shape[1:-1])
+        draws = Draws(labelled, program.batch - labelled, pixels)
+        stream = Stream(pools, divided(pools, draws, seed), mesh)
+        try:  # what is drawn from has its probabilities, whatever the trial draws by
+            yield dataclasses.replace(program, draw="subjects"), stream
+        finally:
+            stream.close()
+        return
+    model = program.model._replace(pool=_shape(pools.image.voxels))
+    yield (
+        dataclasses.replace(program, model=model),
+        jax.device_put(pools, devices.copied(mesh)),
+    )
 
 
 def _shape(x: jax.Array) -> jax.ShapeDtypeStruct:
@@ -94,25 +120,50 @@ class Segmenter(Learner[State]):
     compiled_in: Program
     knobs: Knobs
     seed: int
-    pools: Pools
+    pools: Pools | Stream
     folder: RunFolder | None
     dice_of: Callable[[Params], float] | None
     header: dict[str, Any]
     remedy: str
     best: dict[str, Any] = dataclasses.field(default_factory=dict)
+    _nothing: Any = None
 
     @property
     def program(self) -> Hashable:
-        arrays = jax.tree.leaves(self.pools)
-        shapes = tuple(array.shape for array in arrays)
+        if isinstance(self.pools, Stream):
+            shapes = self.pools.shapes
+        else:
+            shapes = tuple(array.shape for array in jax.tree.leaves(self.pools))
         return self.compiled_in, jax.tree.structure(self.knobs), shapes
 
     def advance(self, state: State, until: int) -> tuple[State, dict[str, jax.Array]]:
         seed = jnp.uint32(self.seed)
-        state, metrics = programs.chunk(
-            self.compiled_in, self.knobs, seed, self.pools, state, jnp.int32(until)
-        )
+        if isinstance(self.pools, Stream):
+            state, metrics = self._in_parts(self.pools, seed, state, until)
+        else:
+            state, metrics = programs.chunk(
+                self.compiled_in, self.knobs, seed, self.pools, state, jnp.int32(until)
+            )
         return state, {name: value for name, value in metrics.items() if not _absent(name, value)}
+
+    def _in_parts(
+        self, stream: Stream, seed: jax.Array, state: State, until: int
+    ) -> tuple[State, dict[str, jax.Array]]:
+        """:meth:`advance`, with other scans on the device every few steps."""
+        first = int(state.step)
+        step = first
+        total: Any = None
+        while step < until:
+            pools = stream.at(step)
+            if self._nothing is None:
+                self._nothing = programs.nothing(self.compiled_in, self.knobs, pools, state)
+            if total is None:
+                total = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), self._nothing)
+            step = min(until, stream.until(step))
+            state, total = programs.part(
+                self.compiled_in, self.knobs, seed, pools, state, total, jnp.int32(step)
+            )
+        return state, programs.means(total, jnp.int32(until - first))
 
     def check(self, line: Line) -> None:
         if not np.isfinite(line["loss"]):
