@@ -25,6 +25,7 @@ from semiseg.errors import UserError
 
 UNKNOWN = "unknown"
 RECORDED = "recorded"
+SAME_FOLD = "give the same --folds and --fold"
 
 
 class Source(NamedTuple):
@@ -96,13 +97,15 @@ def checked(
             f"has seen labels of {len(known)} subjects of data set {info.name!r} that this fold "
             f"holds out ({known[0]} …), so its scores would be too high",
             where=where,
-            remedy=f"{remedy} of this fold",
+            remedy=f"{remedy}: {SAME_FOLD}",
         )
     table = fold_splits.dealt(hashes_of(info), held_out)
     if table is None and any(part.fingerprint != info.fingerprint for part in origin.seen):
         what = f"{where} (data set {info.name!r} has no image hashes: import it again)"
         origin = provenance.merged(origin, provenance.unknown(what))
     if table is not None:
+        if held_out is not None:
+            remedy = f"{remedy}: {SAME_FOLD}"
         _refuse_held_back(origin, table, info, where, remedy)
         labelled = table.known(origin.labelled) & table.of("train") & table.labelled
         subjects |= set(table.subjects[labelled].tolist())

@@ -97,6 +97,13 @@ class Spec:
             trial = config.override(start, changes, self.where)
             config.check_volumes(trial, self.where)
         config.check_synthetic(trial, self.where)
+        if trial.folds and self.early:
+            raise UserError(
+                "early_terminate needs validations, and a fold is scored once, at the end",
+                where=self.where,
+                remedy="leave it out, or search without folds",
+                field="early_terminate",
+            )
         return trial
 
     @contextlib.contextmanager
