@@ -2,7 +2,8 @@
 scores whose truth is known.
 
 Command: python experiments/simulate_questions.py
-(writes experiments/results/questions.csv; 966 s beside other work)
+(writes experiments/results/questions.csv; 966 s beside other work; --only "report of folds"
+--tables 1000 another 75 s)
 Tables runs × subjects have normal effects of label subset, seed, subject, subset × subject and
 residual, as in simulate_statistics.py. Scores of a whole curve have subset effects at each budget
 that shrink with it. A standard error of a rate of .95 from 1500 tables is .006.
@@ -28,7 +29,10 @@ from semiseg.analysis.labels_needed import labels_needed
 from semiseg.analysis.margins import margin_test
 from semiseg.analysis.planning import Goal, Size, power_of
 from semiseg.analysis.prediction import next_study, true_mean
+from semiseg.analysis.runs import Run, Runs
+from semiseg.analysis.scores import Scores
 from semiseg.analysis.statistics import holm, mean_test, spread
+from semiseg.analysis.study import study
 from semiseg.analysis.surface import cheapest
 from semiseg.analysis.variance import Split
 
@@ -409,6 +413,57 @@ def folds(rng: np.random.Generator, count: int) -> Iterator[Row]:
                 )
 
 
+def report_of_folds(rng: np.random.Generator, count: int) -> Iterator[Row]:
+    """The report's own verdicts and intervals on folds of a baseline and three equal settings."""
+    for subjects, number in ((20, 5), (40, 5), (100, 5), (100, 10)):
+        for teaches in (0.3, 1.0, 3.0):
+            wrong = []
+            covers = []
+            for _ in range(count):
+                s = study(study_of_folds(rng, subjects, number, teaches))
+                wrong.append(any(s.verdict(c) for c in s.comparisons))
+                interval = s.cells["supervised", 8].interval
+                covers.append(interval.low < TRUE_DICE < interval.high)
+            place = f"{subjects} subjects, {number} folds, 3 comparisons, training x {teaches}"
+            question = "report of folds"
+            if teaches > 1:
+                question = "report of folds (training decides)"
+            yield Row(question, "any false verdict", place, count, rate(wrong), 0.05)
+            yield Row(question, "interval of the mean covers", place, count, rate(covers), 0.95)
+
+
+TRUE_DICE = 0.8
+FOLD_METHODS = ("supervised", "mean_teacher", "fixmatch", "cps")
+
+
+def study_of_folds(rng: np.random.Generator, subjects: int, number: int, teaches: float) -> Runs:
+    """Runs of every fold of four settings; a standard deviation of a subject is 0.04 of Dice.
+
+    As in :func:`cross_validation`, of the difference of two settings: what a subject is to the one
+    and not to the other has variance 1, and ``teaches`` is the part of its training subjects.
+    """
+    hard_S = rng.normal(size=subjects)
+    fold_S = rng.permutation(subjects) % number
+    axes = ({"val": 0}, {"last": 0}, {"dice": 0}, {"organ": 0})
+    names = {f"p{s:03d}": s for s in range(subjects)}
+    runs = []
+    for method in FOLD_METHODS:
+        teaches_S = teaches * rng.normal(size=subjects)
+        own_S = rng.normal(size=subjects)
+        for fold in range(number):
+            quality = teaches_S[fold_S != fold].mean() + 0.1 * rng.normal()
+            noise_S = 0.3 * rng.normal(size=subjects)
+            score_S = hard_S + 0.5**0.5 * (quality + own_S + noise_S)
+            score_S[fold_S != fold] = np.nan
+            value = (TRUE_DICE + 0.04 * score_S).reshape(1, 1, 1, 1, -1)
+            scores = Scores((*axes, names), {"dice": "1"}, value, np.ones((1, 1, 1, 1), bool))
+            config = {"data": "simulated", "labels": 8, "folds": number, "fold": fold}
+            config |= {"method": {"name": method}, "net": {"name": "unet"}}
+            name = f"{method}-{fold}"
+            runs.append(Run(Path(name), name, config, {}, {}, scores))
+    return Runs(runs)
+
+
 def cross_validation(
     rng: np.random.Generator, subjects: int, number: int, repeats: int, teaches: float
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -593,6 +648,7 @@ QUESTIONS: dict[str, Callable[[np.random.Generator, int], Iterator[Row]]] = {
     "needed": needed,
     "curves": curves,
     "folds": folds,
+    "report of folds": report_of_folds,
     "sets": sets,
     "compute": compute,
     "planning": planning,

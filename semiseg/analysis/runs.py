@@ -334,7 +334,7 @@ class Runs(Sequence[Run]):
     @property
     def columns(self) -> tuple[str, ...]:
         """Columns of results.csv; more of them if a run did not begin at random, or is a fold."""
-        columns = COLUMNS
+        columns: tuple[str, ...] = COLUMNS
         if any(run.init != "none" for run in self):
             columns += INIT_COLUMNS
         if any(run.folds for run in self):

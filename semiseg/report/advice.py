@@ -57,7 +57,7 @@ def needs(s: Study) -> Needs | None:
     if subjects is None and not untrained:
         return None
     subsets = max(c.interval.n_subsets for c in s.cells.values())
-    if subsets < FEW_SUBSETS:
+    if subsets < FEW_SUBSETS and not s.folds:
         return Needs(subjects, untrained, subsets)
     return Needs(subjects, untrained, None)
 

@@ -45,10 +45,14 @@ def together(studies: Sequence[Study]) -> list[Together]:
     """Of the settings that all data sets share, in the order of the first one.
 
     Each is taken at the smallest budget at which all data sets compare it, else at the smallest of
-    each. Empty with one data set, or where nothing is compared with the same baseline in all.
+    each. Folds are left out. Empty with one data set, or where nothing is compared with the same
+    baseline in all.
     """
+    studies = [s for s in studies if not s.folds]
+    if len(studies) < 2:
+        return []
     first = studies[0]
-    if len(studies) < 2 or first.baseline is None:
+    if first.baseline is None:
         return []
     if {s.baseline for s in studies} != {first.baseline}:
         return []

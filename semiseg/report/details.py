@@ -17,6 +17,7 @@ from semiseg.analysis.breakdown import (
     regions_of,
     subject_breakdown,
 )
+from semiseg.analysis.fold_design import held_out_by
 from semiseg.analysis.runs import Run
 from semiseg.analysis.study import Study
 from semiseg.evaluate.metrics import METRICS
@@ -151,6 +152,31 @@ def subject_table(s: Study, out: Path) -> SortableTable | None:
     return SortableTable("By subject", note, head, tuple(rows))
 
 
+def fold_table(s: Study) -> SortableTable | None:
+    """The mean of each fold, a column a setting, at the smallest budget; None without folds."""
+    if not s.folds:
+        return None
+    labels = smallest_budget(s)
+    arms = [arm for arm in s.arms if (arm, labels) in s.cells]
+    rows = []
+    for fold in range(s.folds):
+        held_out: set[str] = set()
+        scores = []
+        for arm in arms:
+            runs = s.cells[arm, labels].runs.where(fold=fold)
+            held_out |= set().union(*map(held_out_by, runs))
+            means = [_mean_score(s, run) for run in runs]
+            mean = float(np.mean(means)) if means else np.nan
+            scores.append(score_cell(mean, s.metric))
+        subjects = CellText(str(len(held_out)), len(held_out))
+        rows.append((CellText(str(fold), fold), subjects, *scores))
+    note = (
+        f"{score_label(s.metric, s.unit)} of the subjects that each fold holds out, with {labels} "
+        f"annotated {unit_of_annotation(s.runs)}, mean over runs.{SORTING}"
+    )
+    return SortableTable("By fold", note, ("Fold", "Held out", *arms), tuple(rows))
+
+
 def run_table(s: Study, out: Path) -> SortableTable:
     """Every run: its factors, score, date and folder."""
     label = score_label(s.metric, s.unit)
@@ -158,9 +184,11 @@ def run_table(s: Study, out: Path) -> SortableTable:
     for arm, runs in s.arms.items():
         for run in runs:
             rows.append(_run_row(s, run, arm, out))
-    head = ("Run", "Method", "Annotated", "Label subset", "Seed", label, "Training", "Finished")
+    head = ["Run", "Method", "Annotated", "Label subset", "Seed", label, "Training", "Finished"]
+    if s.folds:
+        head.insert(3, "Fold")
     note = f"Finished: when the run's summary.json was written.{SORTING}"
-    return SortableTable("Runs", note, head, tuple(rows))
+    return SortableTable("Runs", note, tuple(head), tuple(rows))
 
 
 def _run_row(s: Study, run: Run, arm: str, out: Path) -> tuple[CellText, ...]:
@@ -169,10 +197,12 @@ def _run_row(s: Study, run: Run, arm: str, out: Path) -> tuple[CellText, ...]:
     if isinstance(seconds, int | float):
         training = CellText(duration(seconds), float(seconds))
     date = finished(run)
+    fold = (CellText(str(run.fold), run.fold),) if s.folds else ()
     return (
         CellText(run.name, run.name, href=link(run, out)),
         CellText(arm, arm),
         CellText(str(run.labels), run.labels),
+        *fold,
         CellText(str(run.label_subset), str(run.label_subset)),
         CellText(str(run.seed), run.seed),
         score_cell(_mean_score(s, run), s.metric),

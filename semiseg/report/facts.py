@@ -73,6 +73,16 @@ def budget(s: Study, labels: int) -> Budget:
     return Budget(labels, unit, images.pop())
 
 
+SPLITS = {"val": "validation set", "test": "test set"}
+
+
+def scored_on(s: Study) -> str:
+    """What the scores of a study are of."""
+    if s.folds:
+        return f"held-out subjects of {s.folds} folds"
+    return SPLITS.get(s.split, f"{s.split} set")
+
+
 def smallest_budget(s: Study) -> int:
     """The smallest budget that all compared settings share, else the smallest of any."""
     return min(s.shared_budgets or s.budgets)
@@ -192,12 +202,13 @@ class Reached:
     Attributes:
       scores: of every setting; of more than :data:`MOST_SCORES` the three best.
       settings: how many settings have a score.
+      scored_on: see :func:`scored_on`.
     """
 
     budget: Budget
     metric: str
     length_unit: str
-    split: str
+    scored_on: str
     scores: tuple[tuple[str, Interval], ...]
     settings: int
 
@@ -257,7 +268,7 @@ def findings(s: Study) -> Findings:
     if len(named) < len(compared):
         others = Others(len(compared) - len(named), len(compared))
     best = _best_scores(s, scores)
-    reached = Reached(budget(s, labels), s.metric, s.unit, s.split, best, len(scores))
+    reached = Reached(budget(s, labels), s.metric, s.unit, scored_on(s), best, len(scores))
     return Findings(reached, tuple(named), others, _verdicts(s), _last_budget(s, scores[0][0]))
 
 

@@ -35,6 +35,7 @@ def cell_rows(s: Study) -> list[Row]:
                 "n_subsets": interval.n_subsets,
                 "n_subjects": interval.n_subjects,
                 "n_groups": interval.n_groups,
+                "n_folds": interval.n_folds,
                 "interval_covers": interval.covers,
             }
         )

@@ -160,7 +160,19 @@ Limit = (
 
 
 def limits(s: Study) -> list[Limit]:
-    """All that limits the numbers of a study, in the order of the page."""
+    """All that limits the numbers of a study, in the order of the page.
+
+    What is of replicates is not asked of folds; :mod:`semiseg.report.fold_findings` has the rest.
+    """
+    if s.folds:
+        return [
+            *unlike_settings(s.runs),
+            *_tables(s),
+            *score_limits(s),
+            *origin_limits(s),
+            *_differing(s),
+            *_budgets(s),
+        ]
     return [
         *unlike_settings(s.runs),
         *_replicates(s),

@@ -10,6 +10,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from semiseg.analysis.fold_design import HELD_OUT, has_folds
 from semiseg.analysis.load import once
 from semiseg.analysis.runs import Run, Runs
 from semiseg.analysis.study import Study, correct_together, curve_runs, ratio_runs, study
@@ -57,6 +58,10 @@ def write_report(
     studies = []
     mixed: list[Study | None] = []
     for members, d in zip(groups, declared, strict=True):
+        if has_folds(members):  # runs with synthetic images are settings like others
+            studies.append(study_of(members, metric, split, d))
+            mixed.append(None)
+            continue
         studies.append(study_of(curve_runs(members), metric, split, d))
         mixed.append(_study_of_mixes(runs, ratio_runs(members), metric, split))
         _correct_together(studies, mixed)
@@ -75,7 +80,11 @@ def write_report(
 
 
 def common_split(runs: Runs) -> str:
-    """Test where every run was scored on it, else validation."""
+    """Test where every run was scored on it, else validation; that of the held-out subjects where
+    there are folds.
+    """
+    if has_folds(runs):
+        return HELD_OUT
     if all("test" in run.scores.axes[0] for run in runs):
         return "test"
     return "val"
@@ -174,6 +183,7 @@ def _summary(
     return {
         "answers": _joined(sections, "answer"),
         "declared": [part["declared"] for part in sections if part["declared"]],
+        "folds": _joined(sections, "folds"),
         "first_screen": [
             {"question": a.question, "short": a.short, "answer": f"{a.short}. {a.detail}"}
             for a in _joined(sections, "screen")

@@ -9,6 +9,7 @@ from typing import Any
 from semiseg.analysis.runs import Run, Runs
 from semiseg.analysis.study import Study
 from semiseg.errors import UserError
+from semiseg.report import fold_findings
 from semiseg.report.advice import scored_subjects
 from semiseg.report.facts import covered
 from semiseg.report.format import count, shortened
@@ -20,6 +21,8 @@ Row = tuple[str, str]
 
 def protocol(s: Study) -> list[Row]:
     """Data, scores, runs, training, statistics."""
+    if s.folds:
+        return _of_folds(s)
     rows = [
         ("Data", _data(s)),
         ("Scored on", _scored(s)),
@@ -31,6 +34,21 @@ def protocol(s: Study) -> list[Row]:
     ]
     if s.comparisons:
         rows.append(("Comparisons", _comparisons(s)))
+    return rows
+
+
+def _of_folds(s: Study) -> list[Row]:
+    rows = [
+        ("Data", _data(s)),
+        ("Scored on", fold_findings.scored(s)),
+        ("Checkpoint", fold_findings.CHECKPOINT),
+        ("Runs", fold_findings.runs(s)),
+        ("Training", _training(s)),
+        ("Empty masks", _empty_masks(s.runs)),
+        ("Intervals", fold_findings.intervals(s)),
+    ]
+    if s.comparisons:
+        rows.append(("Comparisons", fold_findings.comparisons(s)))
     return rows
 
 

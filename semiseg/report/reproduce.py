@@ -15,7 +15,7 @@ from semiseg.method_docs import describe_method
 from semiseg.report import synthetic_sets
 from semiseg.run_folder import RunFolder
 
-FACTORS = {"labels": "n", "label_subset": "j", "seed": "s"}
+FACTORS = {"labels": "n", "label_subset": "j", "seed": "s", "fold": "f"}
 """Factors that a loop runs over, and the letter of its variable."""
 
 

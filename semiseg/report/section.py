@@ -18,7 +18,7 @@ from semiseg.analysis.worth import worth
 from semiseg.errors import UserError
 from semiseg.evaluate.metrics import METRICS
 from semiseg.method_docs import describe_method
-from semiseg.report import details, summary, synthetic_sets, tables
+from semiseg.report import details, fold_findings, summary, synthetic_sets, tables
 from semiseg.report.cost import cost_rows
 from semiseg.report.declared import block, is_primary
 from semiseg.report.facts import covered, smallest_budget, unit_of_annotation
@@ -91,6 +91,8 @@ def section(
         "data": s.data,
         "claim": summary.claim(s),
         "declared": block(s, declared),
+        "folds": fold_findings.lines(s),
+        "by_fold": details.fold_table(s),
         "untrained": summary.untrained_sentence(s),
         "screen": summary.first_screen(s, mixed),
         "answer": summary.answer(s),
@@ -146,6 +148,8 @@ def draw_figures(material: Material, out: Path, suffix: str) -> dict[str, Drawn]
     """Every figure that the runs have anything for, by name; written to files as well."""
     result = {}
     for name, figure in FIGURES.items():
+        if material.study.folds and not figure.of_folds:
+            continue
         if figure.applies(material):
             result[name] = _draw(figure, material, out, suffix)
     return result
@@ -205,6 +209,8 @@ def _entry(s: Study, arm: str, labels: int) -> dict[str, Any] | None:
 
 def _paired_by(s: Study) -> str:
     """What the caption of the comparisons says of their pairs."""
+    if s.folds:
+        return ", paired by fold and subject"
     if all(c.by_subject for c in s.comparisons):
         return ", paired by subject"
     return ", paired by run where the scores of single subjects are not known"

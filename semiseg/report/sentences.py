@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from semiseg.analysis.comparisons import LEVEL
+from semiseg.analysis.comparisons import FOLD, LEVEL
 from semiseg.analysis.mixes import Mix
 from semiseg.analysis.pseudo_labels import Bias
 from semiseg.analysis.statistics import Interval
@@ -48,6 +48,8 @@ def no_interval(interval: Interval) -> str:
     """Why a mean stands alone, in a few words; "" where it has an interval."""
     if interval.low < interval.high:
         return ""
+    if interval.n_folds:
+        return "incomplete"
     if interval.n_runs == interval.n_subjects == 1:
         return "1 run"
     return "all alike"
@@ -99,8 +101,7 @@ def reached(fact: facts.Reached) -> str:
     """What the settings reach at the smallest shared budget."""
     scores = [f"{arm} {interval_text(interval, fact.metric)}" for arm, interval in fact.scores]
     label = score_label(fact.metric, fact.length_unit)
-    split = SPLITS.get(fact.split, fact.split)
-    where = f"{label} on the {split} set"
+    where = f"{label} on the {fact.scored_on}"
     given = f"With {annotated(fact.budget)}"
     if fact.settings == len(fact.scores):
         return f"{given}, {where} is: {'; '.join(scores)}."
@@ -140,6 +141,8 @@ def comparison(c: Comparison, metric: str, correction: facts.Correction = "Holm"
 
 
 def _pairing(c: Comparison) -> str:
+    if c.paired_by == FOLD:
+        return "paired by fold and subject"
     if c.by_subject:
         return "paired by subject"
     if c.runs_paired:

@@ -58,6 +58,8 @@ RATES: dict[str, Rate] = {
     "worst": Rate(TAILS, "worst tenth", "interval covers", 0.886, 0.966, _WORST),
     "failures": Rate(TAILS, "failures", "interval covers", 0.633, 1.0, _SHARE),
     "subgroup": Rate(TAILS, "gain of a subgroup", "interval covers", 0.946, 0.969, _COVERS),
+    "folds cover": Rate(QUESTIONS, "report of folds", "interval of", 0.975, 0.993, _COVERS),
+    "folds err": Rate(QUESTIONS, "report of folds", "any false verdict", 0.012, 0.027, _ERRS),
     "data sets": Rate(QUESTIONS, "several data sets", "interval covers", 0.928, 1.0, _COVERS),
 }  # fmt: skip
 

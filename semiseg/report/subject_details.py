@@ -157,7 +157,9 @@ def healthy_table(s: Study) -> SortableTable | None:
 
 
 def subgroup_tables(s: Study) -> Iterator[SortableTable]:
-    """A table for each column that is known of the subjects."""
+    """A table for each column that is known of the subjects; none of folds."""
+    if s.folds:
+        return
     for column, values in sorted(study_columns(s).items()):
         groups = subgroups.groups_of_column(values)
         if len(groups) > 1:
@@ -199,8 +201,10 @@ def bounded_interval(scores: Scores, metric: str) -> Interval:
 # ------------------------------------------------------------------ cells
 def cell_scores(s: Study, cell: Cell, metric: str) -> Scores | None:
     """The replicates of a cell on all subjects that have the metric, and their design; None where
-    the scores of single subjects are not known.
+    the scores of single subjects are not known, and of folds.
     """
+    if s.folds:
+        return None
     absolute = METRICS[metric].absolute
     subjects, values_RS = matrix(cell.runs, metric, s.split, s.checkpoint, absolute=absolute)
     if not subjects or MEAN_OF_ALL in subjects:

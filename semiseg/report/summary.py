@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from semiseg.analysis.study import Study
 from semiseg.analysis.worth import worth
-from semiseg.report import advice, answers, facts, limits, sentences
+from semiseg.report import advice, answers, facts, fold_findings, limits, sentences
 from semiseg.report import cautions as limit_sentences
 from semiseg.report.answers import Answer
 from semiseg.report.pseudo_label_findings import pseudo_label_findings
@@ -53,6 +53,8 @@ def first_screen(s: Study, mixed: Study | None = None) -> list[Answer]:
       s: the study of the label-efficiency curve.
       mixed: the study of the runs with synthetic images, if there are any.
     """
+    if s.folds:
+        return fold_findings.first_screen(s)
     missing = needs(s)
     if missing:
         result = [Answer("Which method? How many labels?", answers.NO_ADVICE, missing)]
@@ -90,7 +92,10 @@ def untrained_sentence(s: Study) -> str:
 
 def cautions(s: Study) -> list[str]:
     """What a careful reader would hold against the numbers."""
-    return [limit_sentences.caution(fact) for fact in limits.limits(s)]
+    sentences_of_limits = [limit_sentences.caution(fact) for fact in limits.limits(s)]
+    if s.folds:
+        return [*fold_findings.cautions(s), *sentences_of_limits]
+    return sentences_of_limits
 
 
 def pseudo_label_sentences(s: Study) -> list[str]:
@@ -107,6 +112,8 @@ def questions(s: Study, mixed: Study | None = None) -> list[Asked]:
     Args:
       s, mixed: see :func:`first_screen`.
     """
+    if s.folds:  # they are of replicates
+        return []
     return [asked(fact) for fact in answerable(s, mixed)]
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from semiseg.analysis.study import Comparison, Study
 from semiseg.analysis.worth import worth
 from semiseg.report import advice
-from semiseg.report.facts import correction_of, covered, unit_of_annotation
+from semiseg.report.facts import correction_of, covered, scored_on, unit_of_annotation
 from semiseg.report.format import (
     MISSING,
     interval_text,
@@ -176,11 +176,14 @@ def caption(s: Study) -> str:
     checkpoint = f"checkpoint {s.checkpoint}"
     if s.checkpoint == "last":
         checkpoint = "last checkpoint"
+    where = f"{s.split} split"
+    if s.folds:
+        where = scored_on(s)
     star = ""
     if s.comparisons:
         star = f" *: differs from {s.baseline} ({_test_words(s)} < 0.05)."
     return (
-        f"{what} ({s.split} split, {checkpoint}) by number of annotated "
+        f"{what} ({where}, {checkpoint}) by number of annotated "
         f"{unit_of_annotation(s.runs)}, {_interval_words(s)}.{star}"
     )
 
@@ -194,6 +197,8 @@ def _test_words(s: Study) -> str:
 def _interval_words(s: Study) -> str:
     """What the intervals of a table cover."""
     intervals = [c.interval for c in s.cells.values()]
+    if s.folds:
+        return "with 95 % interval corrected for training sets that overlap"
     if not covered(s):
         if all(i.n_runs == 1 for i in intervals):
             return "one run each, no interval"

@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from semiseg.errors import UserError
 from semiseg.files import write_text
 from semiseg.run_folder import REGIONS, SCORE_COLUMNS, WEIGHTS, RunFolder
@@ -55,7 +57,7 @@ def export_ensemble(runs: Sequence[str | Path], out: str | Path) -> Path:
     check_empty(out, {WEIGHTS, MEMBERS_FILE, SCORES_FILE, CARD, LICENCE})
     facts = [facts_of(folder) for folder in folders]
     _check_alike(folders, facts)
-    networks = {}
+    networks: dict[str, np.ndarray] = {}
     headers = []
     for i, folder in enumerate(folders):
         params, header = load_weights(folder.weights)

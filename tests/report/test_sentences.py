@@ -16,7 +16,9 @@ import numpy as np
 import pytest
 
 from semiseg.analysis.areas import Trend
+from semiseg.analysis.comparisons import FOLD
 from semiseg.analysis.curves import Equivalence
+from semiseg.analysis.fold_design import FoldDesign
 from semiseg.analysis.mixes import Mix
 from semiseg.analysis.pseudo_labels import Bias
 from semiseg.analysis.statistics import Interval
@@ -30,6 +32,7 @@ from semiseg.report import (
     design_limits,
     external_masks,
     facts,
+    fold_findings,
     limits,
     origins,
     score_limits,
@@ -90,11 +93,11 @@ def claims():
 
 def answer_sentences():
     scores = (("supervised", NO_INTERVAL), ("mean teacher", SCORE))
-    yield sentences.reached(facts.Reached(PATIENTS, "dice", "1", "val", scores, 2))
+    yield sentences.reached(facts.Reached(PATIENTS, "dice", "1", "validation set", scores, 2))
     far = (("supervised", Interval(12.3, 10.1, 14.5, 9, 3, 20)),)
-    yield sentences.reached(facts.Reached(IMAGES, "hd95", "voxel", "test", far, 1))
+    yield sentences.reached(facts.Reached(IMAGES, "hd95", "voxel", "test set", far, 1))
     yield sentences.reached(
-        facts.Reached(IMAGES, "dice", "1", "test", (*scores, ("CPS", SCORE)), 21)
+        facts.Reached(IMAGES, "dice", "1", "test set", (*scores, ("CPS", SCORE)), 21)
     )
     yield sentences.comparison(BETTER, "dice")
     yield sentences.comparison(UNDECIDED, "dice")
@@ -106,6 +109,7 @@ def answer_sentences():
     for pairing in ("label subset", UNPAIRED):
         several = dataclasses.replace(SINGLE, paired_by=pairing, runs=(10, 10))
         yield sentences.comparison(several, "dice")
+    yield sentences.comparison(dataclasses.replace(BETTER, paired_by=FOLD), "dice")
     yield sentences.comparison(MEANS, "dice")
     yield sentences.comparison(dataclasses.replace(MEANS, paired_by=UNPAIRED), "dice")
     yield sentences.comparison(dataclasses.replace(BETTER, lost=1), "dice")
@@ -114,6 +118,14 @@ def answer_sentences():
     yield sentences.others(facts.Others(2, 4))
     yield sentences.verdicts(facts.Verdicts("supervised", 1, 0, 5))
     yield sentences.last_budget(facts.LastBudget(IMAGES, "dice", SCORE))
+
+
+def fold_sentences():
+    every = (0, 1, 2, 3, 4)
+    yield fold_findings.held_out(FoldDesign(5, every, 77, 0, 1))
+    for present, unscored in (((0, 1, 2, 4), 15), ((1, 2, 4), 31), ((0, 1, 2, 4), None)):
+        design = FoldDesign(5, present, 77 - (unscored or 15), unscored, 1)
+        yield f"Mean teacher with 8 annotated subjects: {fold_findings.missing(design)}."
 
 
 def equivalence_sentences():
@@ -295,6 +307,7 @@ def every_sentence():
     return {
         "The headline": [sentences.claim(fact) for fact in claims()],
         "The answer": list(answer_sentences()),
+        "Cross-validation": list(fold_sentences()),
         "Labels saved": list(equivalence_sentences()),
         "Synthetic images": list(mix_sentences()),
         "Pseudo-labels": list(pseudo_label_sentences()),

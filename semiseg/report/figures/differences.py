@@ -122,6 +122,7 @@ FIGURE = Figure(
     title="Differences to the baseline",
     alt=_alt,
     draw=_draw,
+    of_folds=True,
     wide=(7.2, 3.6),
     narrow=(4.2, 3.6),
     applies=_applies,

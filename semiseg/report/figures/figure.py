@@ -62,6 +62,7 @@ class Figure:
       heading: above it, within its section.
       folded: whether the reader opens it.
       formats: of its files.
+      of_folds: whether it is right for the folds of a cross-validation, which are no replicates.
       for_file: the figure as it is written to files, where that is another than ``wide``.
     """
 
@@ -78,4 +79,5 @@ class Figure:
     heading: str = ""
     folded: bool = False
     formats: tuple[str, ...] = (".png", ".pdf", ".svg")
+    of_folds: bool = False
     for_file: Callable[[Material], MatplotlibFigure] | None = None

@@ -11,7 +11,7 @@ import numpy as np
 from semiseg.analysis.runs import Runs
 from semiseg.analysis.study import Cell, Study, study
 from semiseg.report import summary
-from semiseg.report.facts import unit_of_annotation
+from semiseg.report.facts import scored_on, unit_of_annotation
 from semiseg.report.figures.canvas import (
     NARROW,
     Size,
@@ -26,7 +26,6 @@ from semiseg.report.figures.canvas import (
 from semiseg.report.figures.figure import Figure, Material
 from semiseg.report.figures.style import INK, SOFT, look
 from semiseg.report.format import interval_text, score_label
-from semiseg.report.sentences import SPLITS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -195,7 +194,7 @@ def _draw_title(ax: Axes, s: Study, narrow: bool, headline: bool) -> None:
 
 def _legend_of_marks(s: Study, narrow: bool) -> str:
     """What is drawn, and what a dot, a line and a bar are."""
-    what = f"{score_label(s.metric, s.unit)} on {s.data}, {SPLITS.get(s.split, s.split)} set"
+    what = f"{score_label(s.metric, s.unit)} on {s.data}, {scored_on(s)}"
     if s.sign < 0:
         what += " (↓)"
     marks = "Dot: a run, line: mean"
@@ -308,6 +307,7 @@ FIGURE = Figure(
     title="Label efficiency",
     alt=_alt,
     draw=_draw,
+    of_folds=True,
     wide=(7.2, 4.3),
     narrow=(4.2, 4.2),
     for_file=_for_file,

@@ -105,6 +105,7 @@ FIGURE = Figure(
     title="What was logged",
     alt=_alt,
     draw=_draw,
+    of_folds=True,
     applies=_applies,
     table=_table,
     folded=True,

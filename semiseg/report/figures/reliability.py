@@ -141,6 +141,7 @@ FIGURE = Figure(
     title="Calibration",
     alt=_alt,
     draw=_draw,
+    of_folds=True,
     wide=(7.2, 3.2),
     narrow=(4.2, 3.4),
     applies=_applies,

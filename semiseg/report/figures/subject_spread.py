@@ -104,6 +104,7 @@ FIGURE = Figure(
     title="Scores of the subjects",
     alt=_alt,
     draw=_draw,
+    of_folds=True,
     wide=(7.2, 3.6),
     narrow=(4.2, 3.6),
     applies=_applies,

@@ -147,6 +147,7 @@ FIGURE = Figure(
     title="Training curves",
     alt=_alt,
     draw=_draw,
+    of_folds=True,
     applies=_applies,
     table=_table,
     note=_note,
