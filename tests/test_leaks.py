@@ -82,6 +82,25 @@ def test_slices_of_one_patient_are_asked_about(patients, tmp_path):
     assert len(places) == 10
 
 
+def test_a_source_that_may_not_be_written_to_is_asked_about_elsewhere(
+    patients, tmp_path, monkeypatch
+):
+    """Catches a read-only disk whose subjects nobody can state, and edits that are written over."""
+    monkeypatch.chdir(tmp_path)
+    (patients / "subjects.proposed.csv").mkdir()  # root may write where nobody else may
+    with pytest.raises(UserError, match="share beginnings") as error:
+        import_discs(patients, tmp_path / "root", "patients")
+    table = tmp_path / "patients.subjects.proposed.csv"
+    assert f"--subjects-file {table}" in str(error.value)
+    edited = table.read_text().replace(",p0", ",p0 ")
+    table.write_text(edited)
+    with pytest.raises(UserError, match="share beginnings"):
+        import_discs(patients, tmp_path / "root", "patients")
+    assert table.read_text() == edited
+    info = import_discs(patients, tmp_path / "root", "patients", subjects_file=str(table))
+    assert sum(count["subjects"] for count in info.counts.values()) == 10
+
+
 def test_images_may_be_subjects_if_the_user_says_so(patients, tmp_path):
     """Catches a question without a way out, and an answer that is not recorded."""
     folder = ["--format", "folder", "--source", str(patients)]

@@ -15,9 +15,12 @@ import numpy as np
 from semiseg.data import dicom_seg
 from semiseg.data.dicom_files import is_dicom
 from semiseg.data.dicom_scan import DicomScan, read_scan
-from semiseg.data.dicom_series import find_series
+from semiseg.data.dicom_series import LABELS, LabelFile, find_series
 from semiseg.data.orientation import acquisition_plane
 from semiseg.errors import UserError
+
+NAMED = 3
+"""Files of annotations that a line names."""
 
 
 class Inputs(NamedTuple):
@@ -43,7 +46,23 @@ def inputs_of(source: Path) -> Inputs:
         raise UserError(findings.problems[0])
     scans = [one for one in findings.series if not one.is_localiser]
     folders = dict.fromkeys(one.folder for one in scans)
-    return Inputs(tuple(folders), findings.notes)
+    return Inputs(tuple(folders), (*findings.notes, *_label_notes(source, findings.labels)))
+
+
+def _label_notes(source: Path, labels: Sequence[LabelFile]) -> list[str]:
+    """A line on each kind of files that hold annotations, which no network takes."""
+    notes: list[str] = []
+    for kind in LABELS:
+        paths = [label.path for label in labels if label.kind == kind]
+        names = [path.relative_to(source).as_posix() for path in paths[:NAMED]]
+        if len(paths) > NAMED:
+            names.append(f"and {len(paths) - NAMED} more")
+        if paths:
+            notes.append(
+                f"{source}: left out files of annotations ({kind}): {len(paths)} "
+                f"({', '.join(names)})"
+            )
+    return notes
 
 
 def is_series(path: Path) -> bool:
@@ -79,9 +98,10 @@ def read_input(path: Path, plane: str = "") -> DicomScan:
         raise UserError(findings.problems[0])
     scans = [one for one in findings.series if not one.is_localiser]
     if not scans:
-        raise UserError(
-            "holds no DICOM series of slices", where=path, remedy="name the folder of a series"
-        )
+        what = "holds no DICOM series of slices"
+        if findings.labels:
+            what += f", but annotations ({findings.labels[0].kind})"
+        raise UserError(what, where=path, remedy="name the folder of a series")
     if len(scans) > 1:
         raise UserError(
             f"holds {len(scans)} DICOM series",

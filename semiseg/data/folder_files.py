@@ -5,17 +5,20 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from semiseg.data import mask_names, orientation, pixel_sizes
-from semiseg.data.images import KINDS, is_image, is_volume, read_header, stem_of
+from semiseg.data.images import FAR, KINDS, is_image, is_volume, off_by, read_header, stem_of
 from semiseg.data.mask_names import Paired
+from semiseg.data.nifti import Header
 from semiseg.data.orientation import Grid
 from semiseg.errors import UserError
 
 _CHANNEL = re.compile(r"(.+)_(\d{4})")
+NEGLIGIBLE = 0.01
+"""Share of a voxel that two grids may lie apart without a word."""
 MOST_NOTES = 3
 """Files whose headers are remarked on one by one."""
 
@@ -188,3 +191,39 @@ def named_volumes(images: Sequence[Sequence[Path]], problems: list[str]) -> Volu
     if len(remarks) > MOST_NOTES:
         notes.append(f"… and {len(remarks) - MOST_NOTES} more remarks on headers")
     return Volumes(plane, tuple(notes), frozenset(unreadable))
+
+
+def off_grid(source: Path, pairs: Iterable[tuple[Path, Sequence[Path]]]) -> list[str]:
+    """A note where labels lie a little off their images' grids, as rounded headers make them.
+
+    Args:
+      source: the set's folder.
+      pairs: an image, and the labels on its grid.
+    """
+    off: list[tuple[float, str]] = []
+    for image_path, labels in pairs:
+        image = header_of(image_path)
+        for path in labels:
+            label = header_of(path)
+            if image is None or label is None or image.grid.shape != label.grid.shape:
+                continue
+            distance = off_by(label.grid.affine, image.grid.affine, image.grid.shape)
+            if NEGLIGIBLE < distance <= FAR:
+                off.append((distance, path.name))
+    if not off:
+        return []
+    largest, name = max(off)
+    return [
+        f"{source}: {len(off)} labels lie up to {largest:.2f} of a voxel off their images ({name}) "
+        f"by their headers; they are taken voxel by voxel"
+    ]
+
+
+def header_of(path: Path) -> Header | None:
+    """The header of a volume; None for a picture, and for a file that loading will report."""
+    if not is_volume(path) or not path.is_file():
+        return None
+    try:
+        return read_header(path)
+    except UserError:
+        return None

@@ -32,6 +32,7 @@ SubjectsAreImages = Annotated[bool, "every image shows another subject, whatever
 SubjectPattern = Annotated[
     str, "regular expression whose group is the subject in a file's name, such as '^(\\d+)_'"
 ]
+SubjectsFile = Annotated[str, "path of subjects.csv, where it lies elsewhere"]
 Nan = Annotated[str, "voxels of NaN or infinity: refuse the file, or padding: ignore them"]
 Splits = Annotated[
     str, "train: every image is a training image; validation and test are in other sets"
@@ -132,6 +133,7 @@ def with_subjects(
     problems: list[str],
     pattern: str = "",
     subjects_are_images: bool = False,
+    subjects_file: str = "",
 ) -> Identified:
     """Say whose each scan is: by ``subjects.csv``, else by a pattern, else each its own.
 
@@ -141,12 +143,13 @@ def with_subjects(
       problems: receives the question about names that share beginnings, and errors of the table.
       pattern: of the flag ``--subject-pattern``; "" is none.
       subjects_are_images: do not ask.
+      subjects_file: the table's path; "" for ``subjects.csv`` in the folder.
 
     Raises:
       UserError: the pattern is none, or a name does not match it.
     """
     names = {scan.name: scan.images[0] for scan in scans}
-    rows = subjects_csv.read(source / subjects_csv.FILE, names, problems)
+    rows = subjects_csv.read(subjects_csv.place(source, subjects_file), names, problems)
     listed = {name: rows[name] for name in names if name in rows}
     if rows:
         with_rows = [_with_row(scan, listed.get(scan.name)) for scan in scans]

@@ -7,25 +7,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from semiseg.data.folder_files import named_volumes
-from semiseg.data.images import (
-    FAR,
-    NAN,
-    is_volume,
-    off_by,
-    padded,
-    read_header,
-    read_image,
-    read_label_of,
-)
-from semiseg.data.nifti import Header
+from semiseg.data.folder_files import header_of, named_volumes, off_grid
+from semiseg.data.images import NAN, is_volume, padded, read_image, read_label_of
 from semiseg.data.problems import split_problems
 from semiseg.data.scan_files import Labelling, ScanFiles, check_splits
 from semiseg.data.source import SPLITS, CaseRef, Pixels, Source
 from semiseg.errors import UserError
-
-NEGLIGIBLE = 0.01
-"""Share of a voxel that two grids may lie apart without a word."""
 
 
 class Facts(NamedTuple):
@@ -80,7 +67,7 @@ def source_of(
     present = [scan.images for scan in scans if scan.images[0].is_file()]
     volumes = named_volumes(present, problems)
     notes += [f"{source}: {note}" for note in volumes.notes]
-    notes += _off_grid(source, scans)
+    notes += off_grid(source, [(scan.images[0], scan.labels) for scan in scans])
     problems += _channel_problems(scans, facts.channel_names)
     splits: dict[str, list[CaseRef]] = {split: [] for split in SPLITS}
     for scan in scans:
@@ -149,44 +136,13 @@ def _unit(source: Path, scans: Iterable[ScanFiles], problems: list[str]) -> str:
 
 
 # ------------------------------------------------------------------ headers
-def _off_grid(source: Path, scans: Iterable[ScanFiles]) -> list[str]:
-    """A note where labels lie a little off their images' grids, as rounded headers make them."""
-    off: list[tuple[float, str]] = []
-    for scan in scans:
-        image = _header(scan.images[0])
-        for path in scan.labels:
-            label = _header(path)
-            if image is None or label is None or image.grid.shape != label.grid.shape:
-                continue
-            distance = off_by(label.grid.affine, image.grid.affine, image.grid.shape)
-            if NEGLIGIBLE < distance <= FAR:
-                off.append((distance, path.name))
-    if not off:
-        return []
-    largest, name = max(off)
-    return [
-        f"{source}: {len(off)} labels lie up to {largest:.2f} of a voxel off their images ({name}) "
-        f"by their headers; they are taken voxel by voxel"
-    ]
-
-
-def _header(path: Path) -> Header | None:
-    """The header of a volume; None for a picture, and for a file that loading will report."""
-    if not is_volume(path) or not path.is_file():
-        return None
-    try:
-        return read_header(path)
-    except UserError:
-        return None
-
-
 def _channel_problems(scans: Iterable[ScanFiles], names: Sequence[str]) -> list[str]:
     """Volumes whose channels are not those that the set names."""
     problems: list[str] = []
     for scan in scans:
         channels = len(scan.images)
         if channels == 1:
-            header = _header(scan.images[0])
+            header = header_of(scan.images[0])
             if header is None:
                 continue
             channels = header.channels

@@ -74,7 +74,8 @@ def _if_shared(beginnings: Mapping[str, str]) -> dict[str, str]:
 
 
 def question(source: Path, subjects: Mapping[str, str]) -> str:
-    """The problem in one line: which names are shared, and the two remedies.
+    """The problem in one line: which names are shared, and the remedies. A table for the user to
+    check is written into the source, or, where that may not be, into the working folder.
 
     >>> names = {"p1_a": "p1", "p1_b": "p1", "p2_a": "p2"}
     >>> question(Path("absent"), names).split(",")[0]
@@ -86,8 +87,11 @@ def question(source: Path, subjects: Mapping[str, str]) -> str:
     if more:
         shared.append(f"{more} more")
     remedy = f"say who is in each image with {source / FILE} (columns name,subject)"
+    elsewhere = Path.cwd() / f"{source.resolve().name}.{PROPOSAL}"
     if write_proposal(source / PROPOSAL, subjects):
         remedy = f"check {source / PROPOSAL}, written for you, and rename it to {FILE}"
+    elif elsewhere.exists() or write_proposal(elsewhere, subjects):  # edits are not written over
+        remedy = f"check {elsewhere}, written for you, and pass --subjects-file {elsewhere}"
     return (
         f"{source}: {ASKS} ({', '.join(shared)}), so one subject may be in "
         f"train and in test; {remedy}, or {_pattern(subjects)}pass --subjects-are-images if every "

@@ -36,6 +36,23 @@ class Row(NamedTuple):
     spacing: tuple[float, ...] = ()
 
 
+def place(source: Path, given: str) -> Path:
+    """Where the table is: as the user says, else in the set's folder.
+
+    Raises:
+      UserError: there is none where the user says.
+
+    >>> place(Path("set"), "").as_posix()
+    'set/subjects.csv'
+    """
+    if not given:
+        return source / FILE
+    path = Path(given).expanduser()
+    if not path.is_file():
+        raise UserError("not found", where=f"--subjects-file {given}", remedy="correct the path")
+    return path
+
+
 def read(path: Path, images: Mapping[str, Path], problems: list[str]) -> dict[str, Row]:
     """Image name → its row; empty where there is no such file.
 

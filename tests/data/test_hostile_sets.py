@@ -344,7 +344,7 @@ def test_a_zip_writes_nothing_and_unpacks_little(tmp_path, capsys, monkeypatch):
     """Catches members that are unpacked where their names say, and pictures of gigabytes."""
     monkeypatch.setattr("semiseg.data.readers.dsb2018.PICTURE", 1 << 24)
     LAYOUTS["dsb2018"].write(tmp_path / "extracted")
-    source = tmp_path / "in" / "stage1_train.zip"
+    source = tmp_path / "in" / "nuclei.zip"
     source.parent.mkdir()
     with zipfile.ZipFile(source, "w", zipfile.ZIP_DEFLATED) as archive:
         for path in sorted((tmp_path / "extracted").rglob("*.png")):

@@ -1,6 +1,7 @@
 """What every reader must do with files of its layout: a tiny set of each is read, and broken."""
 
 import json
+import zipfile
 
 import nibabel
 import numpy as np
@@ -235,3 +236,36 @@ def test_the_folder_that_was_meant_is_named(tmp_path, wrong):
         match=r"did you mean --source .*Dataset001 \(dataset.json",
     ):
         recognise(source / wrong, readers.READERS.values())
+
+
+@pytest.mark.parametrize("name", HAVE_GEOMETRY)
+@pytest.mark.parametrize("share", [0.1, 0.5])
+def test_a_label_a_little_off_is_told(name, share, tmp_path):
+    """Catches rounded headers that are passed over in silence, and labels half a voxel off that
+    are taken.
+    """
+    LAYOUTS[name].write(tmp_path)
+    path = tmp_path / LAYOUTS[name].label
+    label = nibabel.load(path)
+    affine = label.affine.copy()
+    affine[0, 3] += 1.5 * share
+    nifti(path, np.asarray(label.dataobj), affine)
+    notes = " ".join(read(name, tmp_path).notes)
+    lines = problems(name, tmp_path)
+    if share < 0.25:
+        assert f"1 labels lie up to {share:.2f} of a voxel off their images ({path.name})" in notes
+        assert lines == []
+    else:
+        assert any(str(path) in line and "elsewhere in space" in line for line in lines)
+
+
+def test_a_folder_with_the_archive_in_it_is_recognised(tmp_path):
+    """Catches a download folder of the Data Science Bowl that no format fits."""
+    LAYOUTS["dsb2018"].write(tmp_path / "extracted")
+    source = tmp_path / "dsb2018"
+    source.mkdir()
+    with zipfile.ZipFile(source / "stage1_train.zip", "w") as archive:
+        for path in sorted((tmp_path / "extracted").rglob("*.png")):
+            archive.write(path, path.relative_to(tmp_path / "extracted"))
+    assert recognise(source, readers.READERS.values()).format == "dsb2018"
+    assert len(list(refs_of(read("dsb2018", source)))) == 10

@@ -7,6 +7,7 @@ highdicom = pytest.importorskip("highdicom", reason="needs the extra dicom")
 
 import dicom_samples as samples  # noqa: E402
 from dicom_samples import images, stored, write, write_ct, write_images  # noqa: E402
+from test_dicom_seg import segments  # noqa: E402
 
 import semiseg  # noqa: E402
 from semiseg.cli.main import main  # noqa: E402
@@ -35,8 +36,15 @@ def test_a_series_becomes_a_segmentation_of_its_own(run, tmp_path, capsys):
         samples.structures({"GTV": []}),
         tmp_path / "in" / "p1" / "rs.dcm",
     )
+    write(
+        segments(headers, np.ones((4, 40, 36), np.uint8), ["liver"]),
+        tmp_path / "in" / "p1" / "ct" / "seg.dcm",
+    )
     out = tmp_path / "out"
     assert predict(run, tmp_path / "in", out, "--nifti", "--probabilities") == 0
+    error = capsys.readouterr().err
+    assert "left out files of annotations (SEG): 1 (p1/ct/seg.dcm)" in error
+    assert "left out files of annotations (RTSTRUCT): 1 (p1/rs.dcm)" in error
     names = {path.name for path in out.iterdir()}
     assert names == {
         f"{name}{end}"

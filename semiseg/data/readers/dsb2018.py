@@ -45,6 +45,7 @@ LOOK_ALIKE = 1.0
 """Distance up to which two images are look-alikes (:mod:`semiseg.data.lookalikes`): 8 % in
 brightness, contrast or noise.
 """
+ARCHIVE = "stage1_train.zip"
 PICTURE = 1 << 28
 """Bytes of a PNG file, unpacked from the zip, that are read."""
 MODES = {"grey": "L", "rgb": "RGB"}
@@ -85,6 +86,7 @@ def read(
     """All images but EXCLUDED: luminance ``(H, W, 1)`` or colours ``(H, W, 3)``."""
     if channels not in MODES:
         raise UserError("must be grey or rgb", where=f"--channels {channels}")
+    source = _archive_in(source) or source
     files = _archive(source) if source.is_file() else _tree(source)
     index = _index(files.names)
     if not index:
@@ -133,6 +135,7 @@ def read(
 def recognises(source: Path) -> str | None:
     """What tells the layout; None where nothing does."""
     names: Iterable[str] = []
+    source = _archive_in(source) or source
     if zipfile.is_zipfile(source):
         names = _archive(source).names
     elif source.is_dir():
@@ -192,6 +195,12 @@ def _archive(path: Path) -> Files:
         return archive.read(member)
 
     return Files(archive.namelist(), read_bytes, str(path))
+
+
+def _archive_in(folder: Path) -> Path | None:
+    """The archive that was downloaded into a folder; None where there is none."""
+    path = folder / ARCHIVE
+    return path if path.is_file() else None
 
 
 def _tree(folder: Path) -> Files:

@@ -97,6 +97,7 @@ def read(
         str, "CSV with the columns filename and pixel size(mm) of pictures"
     ] = "",
     subject_pattern: scan_files.SubjectPattern = "",
+    subjects_file: scan_files.SubjectsFile = "",
     progress: bool = True,
 ) -> Source:
     """Pair images with labels, read through the labels once, and place every subject in a split.
@@ -111,7 +112,8 @@ def read(
     for split in folders or [""]:
         entries += _entries(source / split, split, problems, remarks)
     images = {entry.name: entry.image for entry in entries}
-    rows = subjects_csv.read(source / subjects_csv.FILE, images, problems)
+    table = subjects_csv.place(source, subjects_file)
+    rows = subjects_csv.read(table, images, problems)
     suggested: dict[str, str] = {}
     if subject_pattern and not rows:
         subjects = scan_files.subjects_by_pattern(list(images), subject_pattern)
@@ -131,7 +133,7 @@ def read(
         everything = splitting.ALL_TRAIN
         entries = [dataclasses.replace(one, split=splits, placement=everything) for one in entries]
     elif any(row.split for row in listed.values()):
-        problems += subjects_csv.split_problems(source / subjects_csv.FILE, listed)
+        problems += subjects_csv.split_problems(table, listed)
         entries = [_with_split(entry, listed) for entry in entries]
     elif not folders:
         entries = _draw(source, entries, seed, problems)
@@ -156,7 +158,7 @@ def read(
         citation=citation or "not stated",
         splits=cases,
         problems=tuple(problems),
-        notes=(*remarks, *_volume_notes(source, volumes), *values.notes(source, classes)),
+        notes=(*remarks, *_volume_notes(source, volumes, entries), *values.notes(source, classes)),
         allowed=allowed,
         subjects=subjects_csv.columns_of(listed),
     )
@@ -174,9 +176,11 @@ def _check_flags(channels: str, nan: str, splits: str) -> None:
             )
 
 
-def _volume_notes(source: Path, volumes: Volumes) -> list[str]:
-    """What was assumed of the volumes."""
-    return [f"{source}: {line}" for line in volumes.notes]
+def _volume_notes(source: Path, volumes: Volumes, entries: Sequence[Entry]) -> list[str]:
+    """What was assumed of the volumes, and labels that lie a little off their images."""
+    notes = [f"{source}: {line}" for line in volumes.notes]
+    pairs = [(entry.image, [entry.label]) for entry in entries if entry.label is not None]
+    return notes + folder_files.off_grid(source, pairs)
 
 
 def _unit(entry: Entry) -> str:

@@ -36,6 +36,7 @@ def read(
     splits: scan_files.Splits = "",
     subject_pattern: scan_files.SubjectPattern = "",
     subjects_are_images: scan_files.SubjectsAreImages = False,
+    subjects_file: scan_files.SubjectsFile = "",
     progress: bool = True,
 ) -> Source:
     """The files that ``dataset.json`` lists.
@@ -55,7 +56,7 @@ def read(
     scans = _training_scans(source, content, len(channels), problems)
     scans += _test_scans(source, content, len(channels), unlabelled_test, notes, problems)
     identified = scan_files.with_subjects(
-        source, scans, problems, subject_pattern, subjects_are_images
+        source, scans, problems, subject_pattern, subjects_are_images, subjects_file
     )
     scans = scan_files.draw(source, identified.scans, seed, problems, splits)
     facts = Facts(

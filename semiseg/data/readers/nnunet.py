@@ -48,6 +48,7 @@ def read(
     splits: scan_files.Splits = "",
     subject_pattern: scan_files.SubjectPattern = "",
     subjects_are_images: scan_files.SubjectsAreImages = False,
+    subjects_file: scan_files.SubjectsFile = "",
     progress: bool = True,
 ) -> Source:
     """The cases of a raw data set; test images without labels are left out unless asked for.
@@ -70,7 +71,7 @@ def read(
     scans = _in_fold(source, scans, _folds_path(source, splits_file), fold, notes, problems)
     scans += _test_scans(source, unlabelled_test, len(channels), notes, problems)
     identified = scan_files.with_subjects(
-        source, scans, problems, subject_pattern, subjects_are_images
+        source, scans, problems, subject_pattern, subjects_are_images, subjects_file
     )
     scans = scan_files.draw(source, identified.scans, seed, problems, splits)
     facts = Facts(
