@@ -334,12 +334,9 @@ class Runs(Sequence[Run]):
     @property
     def columns(self) -> tuple[str, ...]:
         """Columns of results.csv; more of them if a run did not begin at random, or is a fold."""
-        columns: tuple[str, ...] = COLUMNS
-        if any(run.init != "none" for run in self):
-            columns += INIT_COLUMNS
-        if any(run.folds for run in self):
-            columns += FOLD_COLUMNS
-        return columns
+        init = INIT_COLUMNS if any(run.init != "none" for run in self) else ()
+        folds = FOLD_COLUMNS if any(run.folds for run in self) else ()
+        return COLUMNS + init + folds
 
     def rows(self) -> Iterator[tuple[Any, ...]]:
         """Rows of results.csv, with :attr:`columns`."""
