@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -18,15 +17,13 @@ import tyro
 from semiseg.cli.arguments import did_you_mean, write_output
 from semiseg.cli.data_out import Export, Remove, run_export, run_remove
 from semiseg.cli.data_regions import Region, Regions, run_regions
+from semiseg.cli.import_notes import can_train, next_command, notes_of
 from semiseg.cli.typed import typed
 from semiseg.data import readers, store
 from semiseg.data.info import StoreInfo
 from semiseg.data.recognise import AUTO, recognise
 from semiseg.data.source import SPLITS
 from semiseg.errors import UserError
-
-FEW_SUBJECTS = 5
-"""Up to fewer subjects than these in val or test, a note says that intervals will be wide."""
 
 
 def reader_options() -> type:
@@ -131,6 +128,8 @@ class Describe:
     """As `train --spacing`: what the network sees as one pixel."""
     intensity: str = "auto"
     """As `train --intensity`: which numbers become black and white."""
+    folds: int = 0
+    """Also say what each of so many folds of a cross-validation holds out (`train --folds`)."""
     preview: Path | None = None
     """Also draw what a network sees of the smallest, the middle and the largest training scan, to
     this PNG …
@@ -164,10 +163,10 @@ def run_import(args: Import) -> int:
     ]
     print(f"{info.name}: {', '.join(numbers)}")
     print(f"stored in {info.folder}")
-    for note in _notes(info):
+    for note in notes_of(info, args.root):
         _note(note)
-    if "generated" not in info.allowed and _can_train(info):
-        print(f"next: {_next_command(info, args.root)}")
+    if "generated" not in info.allowed and can_train(info):
+        print(f"next: {next_command(info, args.root)}")
     _write_json(args.json, _row(info))
     return 0
 
@@ -179,45 +178,6 @@ def _format(format: str, source: Path) -> str:
     recognised = recognise(source, readers.READERS.values())
     _note(f"{source}: found {recognised.words}; read with --format {recognised.format}")
     return recognised.format
-
-
-def _can_train(info: StoreInfo) -> bool:
-    """Whether there is something to train on, and something to validate with."""
-    return bool(info.number("train", "annotated") and info.number("val"))
-
-
-def _next_command(info: StoreInfo, root: Path | None) -> str:
-    """What trains a first network on a set."""
-    words = ["semiseg", "train", "--data", info.name]
-    if root is not None:
-        words += ["--root", str(root)]
-    return shlex.join([*words, "--out", f"runs/{info.name}"])
-
-
-def _notes(info: StoreInfo) -> list[str]:
-    """What the user should know of the subjects of a new set."""
-    notes: list[str] = []
-    bare = info.number("train", "subjects") - info.number("train", "annotated")
-    if bare:
-        annotated = {split: count["annotated"] for split, count in info.counts.items()}
-        places = ", ".join(f"{split} {number}" for split, number in annotated.items())
-        notes.append(
-            f"{sum(annotated.values())} annotated subjects: {places}; without annotation, all in "
-            f"train: {bare}"
-        )
-    if "generated" not in info.allowed and not info.number("val"):
-        notes.append(
-            "there is no validation split: a network can be trained on this set, but nothing says "
-            "how good it is"
-        )
-    scored = {split: info.number(split, "subjects") for split in ("val", "test")}
-    few = [f"{split} {number}" for split, number in scored.items() if 0 < number < FEW_SUBJECTS]
-    if few:
-        notes.append(
-            f"few subjects to score on ({', '.join(few)}): intervals will be wide, and with "
-            f"fewer than 6 no paired test can reach p < .05"
-        )
-    return notes
 
 
 def run_list(args: List) -> int:
@@ -260,9 +220,18 @@ def run_check(args: Check) -> int:
 
 
 def run_describe(args: Describe) -> int:
+    from semiseg.config import check_fold
     from semiseg.data import describe
 
-    facts = describe.describe(args.name, args.root, spacing=args.spacing, intensity=args.intensity)
+    if args.folds:
+        check_fold(args.folds, 0)
+    facts = describe.describe(
+        args.name,
+        args.root,
+        spacing=args.spacing,
+        intensity=args.intensity,
+        folds=args.folds,
+    )
     print(describe.table(facts))
     _write_json(args.json, facts)
     planned = None

@@ -16,6 +16,8 @@ import numpy as np
 
 from semiseg.data import regions, store
 from semiseg.data.data_card import FILE
+from semiseg.data.fold_advice import suggestion
+from semiseg.data.fold_table import fold_facts, fold_lines
 from semiseg.data.frame import planes
 from semiseg.data.frame_facts import frame_facts, frame_lines
 from semiseg.data.info import StoreInfo
@@ -31,13 +33,15 @@ def describe(
     *,
     spacing: str = "auto",
     intensity: str = "auto",
+    folds: int = 0,
 ) -> dict[str, Any]:
     """What a set holds, as JSON types, and what a network sees of it.
 
     Counts, sizes, intensities, class frequencies (of pixels, and of images that show a class), how
     classes lie to each other, spacings and groups. Under ``frame`` stands what
     :func:`semiseg.data.frame_facts.frame_facts` decides by the training split (None without one),
-    given the ``spacing`` and the ``intensity`` of a trial.
+    given the ``spacing`` and the ``intensity`` of a trial; under ``folds`` what so many folds hold
+    out, see :func:`semiseg.data.fold_table.fold_facts` (None for 0).
     """
     info = store.info(name, root)
     card = info.folder / FILE
@@ -49,6 +53,9 @@ def describe(
     frame = None
     if "train" in scans:
         frame = frame_facts(scans["train"], info.unit, spacing, intensity)
+    dealt = None
+    if folds:
+        dealt = fold_facts(info, itertools.chain(*scans.values()), folds)
     return {
         "name": info.name,
         "classes": list(info.classes),
@@ -64,6 +71,8 @@ def describe(
         "counts": info.counts,
         "splits": {split: _describe_split(info, cases) for split, cases in scans.items()},
         "frame": frame,
+        "folds": dealt,
+        "advice": suggestion(info, root),
     }
 
 
@@ -198,6 +207,10 @@ def table(facts: dict[str, Any]) -> str:
         lines += ["", *_split_lines(split, described, facts["unit"])]
     if facts["frame"]:
         lines += ["", *frame_lines(facts["frame"], facts["unit"])]
+    if facts["folds"]:
+        lines += ["", *fold_lines(facts["folds"])]
+    elif facts["advice"]:
+        lines += ["", facts["advice"]]
     if facts["card"]:
         lines += ["", f"card: {facts['card']}"]
     return "\n".join(lines)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from data_samples import write_png
 
+from semiseg.cli.main import main
 from semiseg.data import exporting, fold_splits, importing, store
 from semiseg.data.fold_splits import Unit, check, deal, of_scans
 from semiseg.errors import UserError
@@ -168,3 +169,29 @@ def test_folds_that_hold_a_subject_out_twice_are_not_used(tmp_path):
     assert info.folds == ()
     assert any("twice" in note for note in notes)
     assert set(folds_of("back", root, 3).values()) == {0, 1, 2}
+
+
+# ------------------------------------------------------------------ in words
+def test_the_commands_show_folds_and_propose_them(tmp_path, capsys):
+    """Catches a table of other folds than training has, and advice without the command."""
+    root = str(tmp_path / "root")
+    source = str(write_set(tmp_path / "set"))
+    command = ["data", "import", "--source", source, "--name", "own", "--root", root]
+    assert main(command) == 0
+    advice = "2 annotated val subjects say little"
+    assert advice in capsys.readouterr().err
+    assert main(["data", "describe", "own", "--root", root]) == 0
+    text = capsys.readouterr().out
+    assert advice in text
+    assert f"semiseg train --data own --root {root} --folds 5 --fold 0" in text
+    file = tmp_path / "facts.json"
+    shown = ["data", "describe", "own", "--root", root, "--folds", "3", "--json", str(file)]
+    assert main(shown) == 0
+    assert "3 folds of 12 annotated subjects" in capsys.readouterr().out
+    facts = json.loads(file.read_text())["folds"]
+    fold_of = folds_of("own", root, 3)
+    for number, fold in enumerate(facts["folds"]):
+        assert {fold_of[subject] for subject in fold["subjects"]} == {number}
+        assert sum(fold["sites"].values()) == 4
+    total = sum(sum(fold["share"].values()) for fold in facts["folds"])
+    assert total == pytest.approx(1, abs=0.001)
