@@ -15,11 +15,13 @@ from semiseg.errors import UserError
 
 SUFFIXES = (".png", ".tif", ".tiff", ".bmp", ".jpg", ".jpeg", ".webp")
 LOSSY = (".jpg", ".jpeg", ".webp")
-"""Formats that change the numbers they store."""
-LOSSY = (".jpg", ".jpeg", ".webp")
 """Suffixes of pictures whose values were changed when they were saved."""
 _ORIENTATION = 274
 _BITS = 258
+_SAMPLES = 339
+"""Tags of TIFF."""
+_ODD = {(8, 2): np.dtype("int8"), (16, 2): np.dtype("int16"), (32, 1): np.dtype("uint32")}
+"""Bits and sample format of TIFF, by type: Pillow reads them as uint8, int32 and int32."""
 
 
 def check_one_page(picture: Any, path: Path) -> None:
@@ -111,12 +113,15 @@ def _mode(mode: str, channels: str) -> str:
 def _stored(picture: Any, mode: str) -> np.ndarray:
     """Pixels in ``mode``, with few bits as numbers from 0 on and without a turn."""
     bits = _grey_bits(picture)
+    kind = _odd_type(picture)
     turn = _orientation(picture)
     if turn > 4:  # Pillow exchanges height and width before it reads
         return _not_turned(Path(picture.filename), mode)
     pixels = np.asarray(picture if mode == picture.mode else picture.convert(mode))
     if bits in (2, 4) and pixels.dtype == np.uint8:
         pixels = pixels // (255 // (2**bits - 1))  # Pillow stretches them to 255
+    if kind is not None and pixels.ndim == 2:
+        pixels = _as_stored(pixels, kind)
     return _turned_back(pixels, turn)
 
 
@@ -131,6 +136,26 @@ def _grey_bits(picture: Any) -> int:
         if few.isdigit():
             return int(few)
     return 8
+
+
+def _odd_type(picture: Any) -> np.dtype | None:
+    """The type of a TIFF's numbers where Pillow has none of it; else None."""
+    if picture.format != "TIFF":
+        return None
+    bits = int(picture.tag_v2.get(_BITS, (8,))[0])
+    kind = int(picture.tag_v2.get(_SAMPLES, (1,))[0])
+    return _ODD.get((bits, kind))
+
+
+def _as_stored(pixels: np.ndarray, kind: np.dtype) -> np.ndarray:
+    """Pixels that Pillow read as numbers of another type.
+
+    >>> _as_stored(np.array([[253]], np.uint8), np.dtype("int8")).tolist()
+    [[-3]]
+    """
+    if pixels.dtype.itemsize == kind.itemsize:
+        return np.ascontiguousarray(pixels).view(kind)
+    return pixels.astype(kind)
 
 
 def _orientation(picture: Any) -> int:

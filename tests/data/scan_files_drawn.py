@@ -26,6 +26,7 @@ SCALES = {
     "int32": (-100_000, 100_000),
     "float32": (-2, 2),
     "float64": (0, 1e4),
+    "uint32": (0, 1 << 24),
 }
 """Type of the numbers in a file → the range they are drawn from."""
 UNITS = {"mm": 1.0, "unknown": 1.0, "micron": 1000.0, "meter": 0.001}
