@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import jax
+import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 Tree = TypeVar("Tree")
@@ -25,6 +26,24 @@ def mesh(*sizes: int) -> Mesh:
     not count.
     """
     return _mesh(largest_divisor(sizes, jax.local_device_count()))
+
+
+def mesh_of_all(*sizes: int) -> Mesh:
+    """:func:`mesh` of the devices of all processes of a run, equally many of each."""
+    number = jax.process_count()
+    if number == 1:
+        return mesh(*sizes)
+    parts = [size // number for size in sizes]
+    return _mesh_of_all(largest_divisor(parts, jax.local_device_count()))
+
+
+@functools.cache
+def _mesh_of_all(count: int) -> Mesh:
+    """A mesh of so many devices of each process."""
+    chosen: list[jax.Device] = []
+    for process in range(jax.process_count()):
+        chosen += [d for d in jax.devices() if d.process_index == process][:count]
+    return jax.make_mesh((len(chosen),), ("data",), axis_types=(AxisType.Auto,), devices=chosen)
 
 
 def largest_divisor(sizes: Sequence[int], limit: int) -> int:
@@ -59,8 +78,23 @@ def copy(tree: Tree, mesh: Mesh) -> Tree:
 
 
 def replicated(tree: Tree, mesh: Mesh) -> Tree:
-    """Arrays of the host with a full copy on every device."""
-    return jax.device_put(tree, copied(mesh))
+    """Arrays with a full copy on every device, those of other processes included."""
+    sharding = copied(mesh)
+    if sharding.is_fully_addressable:
+        return jax.device_put(tree, sharding)
+
+    def placed(array: jax.Array) -> jax.Array:
+        content = np.asarray(array)
+        return jax.make_array_from_callback(content.shape, sharding, lambda part: content[part])
+
+    return jax.tree.map(placed, tree)
+
+
+def local(tree: Tree) -> Tree:
+    """Arrays that are copied on every device, as this process alone can use them."""
+    if jax.process_count() == 1:
+        return tree
+    return jax.tree.map(np.asarray, tree)
 
 
 def make_room(limit: int | None = None) -> bool:

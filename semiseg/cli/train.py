@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import sys
+import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,21 @@ GAN = "gan."
 
 def main(argv: Sequence[str]) -> int:
     """Run the command; UserError is the caller's to print."""
+    try:
+        return _main(argv)
+    except Exception as error:
+        from semiseg.train import hosts
+
+        if not hosts.several():
+            raise
+        if not isinstance(error, UserError):
+            traceback.print_exc()
+            hosts.leave(1)
+        print(f"semiseg: error: {error}", file=sys.stderr)
+        hosts.leave(2)
+
+
+def _main(argv: Sequence[str]) -> int:
     operands, flags = COMMAND.parse(argv)
     if any(name.rpartition(".")[2] == "help" for name in flags):
         return _help(flags, operands)
@@ -84,13 +100,20 @@ def main(argv: Sequence[str]) -> int:
     from semiseg.errors import writing
     from semiseg.runner import run
     from semiseg.track import mirror, wanted
+    from semiseg.train import hosts
     from semiseg.train.loop import Interrupted
 
     out = Path(options["out"])
     progress = not options["quiet"]
-    kind = wanted(options["track"])  # refused before a generator is fitted for minutes
+    hosts.connect()
+    kind = "none"
+    if hosts.is_first():
+        kind = wanted(options["track"])  # refused before a generator is fitted for minutes
     try:
         if generator or (trial.synthetic or "").startswith("make:"):
+            if hosts.several():
+                what = "--synthetic make:… fits a generator, which takes one process"
+                raise UserError(what, remedy="make the set first with `semiseg gan`")
             from semiseg.generators import ratio
 
             ratio.read_options(generator)
@@ -100,8 +123,9 @@ def main(argv: Sequence[str]) -> int:
     except Interrupted as stopped:
         print(f"semiseg: {stopped}", file=sys.stderr)
         return 130
-    for line in result_lines(result.summary, out):
-        print(line)
+    if hosts.is_first():
+        for line in result_lines(result.summary, out):
+            print(line)
     return 0
 
 

@@ -82,18 +82,25 @@ def fit(
     if folder.trained:
         return folder.last_lines()[-1]
     program = program_of(settings, budget.images.shape[-1], len(budget.classes))
-    sharding = devices.copied(program.mesh())
+    mesh = program.mesh()
     learner = Painter(
         program,
         knobs_of(settings),
         jnp.uint32(settings.seed),
-        jax.device_put(data_of(budget, pseudo), sharding),
+        devices.replicated(data_of(budget, pseudo), mesh),
         _plan(settings),
         folder,
         budget,
     )
     state = programs.start(program, learner.seed)
-    trained = train(learner, state, learner.plan, folder, sharding=sharding, progress=progress)
+    trained = train(
+        learner,
+        state,
+        learner.plan,
+        folder,
+        mesh=mesh,
+        progress=progress,
+    )
     learner.draw_samples(folder.path / SAMPLES, trained.state)
     header = {
         "settings": setting.to_dict(settings),
@@ -166,7 +173,12 @@ class Painter(Learner[State]):
 
     def advance(self, state: State, until: int) -> tuple[State, Mapping[str, jax.Array]]:
         return programs.chunk(
-            self.compiled_in, self.knobs, self.seed, self.data, state, jnp.int32(until)
+            self.compiled_in,
+            self.knobs,
+            self.seed,
+            self.data,
+            state,
+            jnp.int32(until),
         )
 
     def check(self, line: Line) -> None:

@@ -11,9 +11,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
-import numpy as np
-
 from semiseg import config, devices
 from semiseg.config import Trial
 from semiseg.data import store
@@ -21,12 +18,12 @@ from semiseg.data.pools import Budget, Training, pools
 from semiseg.data.provenance import KEY as PROVENANCE
 from semiseg.data.provenance import Provenance, merged, of_training
 from semiseg.data.rotating import Rotating
-from semiseg.evaluate.empty_policy import TRUTH_DECIDES
 from semiseg.evaluate.subject_scores import SubjectRow, mean
 from semiseg.pretrain import Objective
 from semiseg.run_folder import RunFolder
 from semiseg.runner import leaks
 from semiseg.runner.build import header_of, knobs_of, model_of, notes_of, program_of, shapes_of
+from semiseg.runner.job_facts import check_processes, summary_of
 from semiseg.runner.prepare import open_folder, unchanged_on_failure
 from semiseg.runner.score_split import (
     Scores,
@@ -43,6 +40,7 @@ from semiseg.runner.score_split import (
     write_subjects,
 )
 from semiseg.runner.start import Start, start
+from semiseg.train import hosts
 from semiseg.train.checkpoint import load_weights, save_weights
 from semiseg.train.loop import Plan, forget_programs
 from semiseg.train.segmenter import Fitted, fit
@@ -110,18 +108,37 @@ def run(
       UserError: the folder holds a run of another trial, or a field makes no sense for the data.
       Interrupted: SIGTERM or Ctrl-C came; the run is saved.
     """
-    job = prepare(trial)  # first: a mistake in the trial blocks no folder
-    folder = None if out is None else RunFolder(Path(out))
+    hosts.connect()
+    with hosts.together():
+        job = prepare(trial)  # first: a mistake in the trial blocks no folder
+        check_processes(job)
+        if hosts.is_first():
+            return _run(job, None if out is None else RunFolder(Path(out)), progress, test, watch)
+        return _run(job, None, False, False, watch)
+
+
+def _run(
+    job: Job,
+    folder: RunFolder | None,
+    progress: bool,
+    test: bool,
+    watch: Callable[[float], None] | None,
+) -> Result:
+    trial = job.trial
     with unchanged_on_failure(folder):
         if folder:
             open_folder(folder, trial, job.training)
-            if is_recorded(folder, test):
+        if hosts.fact_from_first(folder is not None and is_recorded(folder, test)):
+            if folder:
                 return read_result(folder, trial, job.model)
+            return Result(trial, {"last": {}}, [], None, shapes_of(job.model))
         if test:
             store.check_test(trial.data, trial.root)
         begin(job, folder, progress)
         fitted = train(job, folder, watch, progress)
-    return record(job, fitted, folder, test)
+    result = record(job, fitted, folder, test)
+    hosts.fact_from_first("recorded")  # the others wait for it
+    return result
 
 
 # ------------------------------------------------------------------ prepare
@@ -355,42 +372,6 @@ def _best_rows(job: Job, fitted: Fitted, folder: RunFolder, last: Scores) -> lis
     assert job.validation is not None
     params, _ = load_weights(folder.best_weights, fitted.params)
     return job.score(params, job.validation).rows
-
-
-def summary_of(job: Job, fitted: Fitted, name: str, scores: Scores) -> dict[str, Any]:
-    """The content of summary.json for the last checkpoint on the validation split."""
-    assert job.validation is not None
-    subjects = job.subjects
-    weights = jax.tree.leaves(fitted.params.weights)
-    images = len(job.training.cases)
-    return {
-        "run": name,
-        "status": "finished",
-        "last": {"val": means(scores.rows)},
-        "val_best": {},
-        "steps": job.trial.steps,
-        "init": job.initial.name,
-        "init_steps": job.initial.steps,
-        "total_steps": job.total_steps,
-        "seconds_init": job.initial.seconds,
-        "subjects_labelled": len(subjects),
-        "images_labelled": job.images_labelled,
-        "images_train": images,
-        "subjects_val": job.validation.subjects,
-        "subjects_annotated": job.training.annotated_subjects,
-        "look_alikes": job.validation.look_alikes,
-        "images_unlabelled": images - job.budget.images,
-        "notes": list(job.notes),
-        "parameters": int(sum(np.size(leaf) for leaf in weights)),
-        "empty_policy": dataclasses.asdict(TRUTH_DECIDES),
-        "labelled_subjects": subjects,
-        "seconds_train": round(fitted.seconds, 2),
-        "calibration": {"val": scores.calibration},
-        "provenance": leaks.status(job.provenance),
-        "like_held_out": leaks.look_alikes_of(
-            job.provenance, job.training.info, job.training.held_out
-        ),
-    }
 
 
 # ------------------------------------------------------------------ a run that is recorded already

@@ -19,6 +19,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -37,6 +38,7 @@ from semiseg.pretrain import Fresh, Objective, Weights
 from semiseg.run_folder import RunFolder
 from semiseg.runner import leaks
 from semiseg.runner.build import header_of, knobs_of, program_of, shapes_of
+from semiseg.train import hosts
 from semiseg.train.begin import params_from_flat
 from semiseg.train.checkpoint import flat_names, load_weights, save_weights
 from semiseg.train.loop import Plan
@@ -186,9 +188,13 @@ def _pretrained(
     progress: bool,
 ) -> Start:
     name = _name(trial)
-    if folder and folder.trained:
-        params, stored = load_weights(folder.weights, shapes_of(model))
-        return Start(name, params, stored["total_steps"], stored["seconds"])
+    if hosts.fact_from_first(folder is not None and folder.trained):
+        params = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes_of(model))
+        stored: dict[str, Any] = {}
+        if folder:
+            params, stored = load_weights(folder.weights, shapes_of(model))
+        stored = hosts.fact_from_first(stored)
+        return Start(name, hosts.from_first(params), stored["total_steps"], stored["seconds"])
     if folder:
         folder.path.mkdir(parents=True, exist_ok=True)
     plain = settings(trial)

@@ -39,7 +39,19 @@ class Checkpoints:
         self._ocp = ocp
         for leftover in self.folder.glob("*.orbax-checkpoint-tmp*"):
             shutil.rmtree(leftover, ignore_errors=True)
-        options = ocp.CheckpointManagerOptions(max_to_keep=2, enable_async_checkpointing=True)
+        processes = ocp.options.MultiprocessingOptions()
+        alone = jax.process_count() > 1  # of several processes the first one writes
+        if alone:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            processes = ocp.options.MultiprocessingOptions(
+                primary_host=0, active_processes={0}, barrier_sync_key_prefix="semiseg"
+            )
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=2,
+            enable_async_checkpointing=True,
+            create=not alone,
+            multiprocessing_options=processes,
+        )
         self._manager = ocp.CheckpointManager(self.folder, options=options)
 
     def save(self, step: int, state: PyTree, extra: Mapping[str, Any]) -> None:

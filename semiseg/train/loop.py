@@ -13,7 +13,9 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import jax
 
+from semiseg import devices
 from semiseg.run_folder import RunFolder
+from semiseg.train import hosts
 from semiseg.train.checkpoint import Checkpoints
 from semiseg.train.log import Log, StopSignal, progress_of
 
@@ -123,7 +125,7 @@ def train(
     plan: Plan,
     folder: RunFolder | None,
     *,
-    sharding: jax.sharding.Sharding,
+    mesh: jax.sharding.Mesh,
     progress: bool = True,
 ) -> Trained[State]:
     """Train to the last step, or go on from the last checkpoint in ``folder``.
@@ -133,7 +135,7 @@ def train(
       state: the initial state, which a checkpoint replaces.
       plan: when to log, validate and save.
       folder: where log and checkpoints go; None stores nothing.
-      sharding: of the state over the devices.
+      mesh: devices that hold the state.
       progress: show a bar on a terminal, a line a minute elsewhere.
 
     Raises:
@@ -142,11 +144,16 @@ def train(
     """
     checkpoints = Checkpoints(folder.checkpoints) if folder else None
     seconds_before = 0.0
-    if checkpoints and checkpoints.latest() is not None:
-        state, payload = checkpoints.restore(state)
+    state = hosts.from_first(state)
+    if hosts.fact_from_first(checkpoints is not None and checkpoints.latest() is not None):
+        payload: dict[str, Any] = {}
+        if checkpoints:
+            state, payload = checkpoints.restore(state)
+        state = hosts.from_first(state)
+        payload = hosts.fact_from_first(payload)
         learner.restore(int(state.step), payload)
         seconds_before = payload["seconds"]
-    state = jax.device_put(state, sharding)
+    state = devices.replicated(state, mesh)
     step = int(state.step)
     line: Line = {}
     log = Log(folder.log if folder else None, step)
@@ -169,11 +176,12 @@ def train(
                 log.write(line)
                 shown.update(step, line)
                 sound = learner.inspect(state, line)
+                stopped = hosts.any_says(stop.asked)
                 late = time.monotonic() - saved > plan.checkpoint_seconds
-                if checkpoints and sound and (step == plan.steps or stop.asked or late):
+                if checkpoints and sound and (step == plan.steps or stopped or late):
                     checkpoints.save(step, state, {**learner.payload(step), "seconds": seconds()})
                     saved = time.monotonic()
-                if stop.asked:
+                if stopped:
                     raise Interrupted(_stopped(step, plan, folder))
         finally:
             shown.close()

@@ -52,7 +52,7 @@ class Program:
     def mesh(self, method: Method) -> jax.sharding.Mesh:
         """The devices a batch of this method is cut over."""
         labelled = method.labelled(self.batch)
-        return devices.mesh(labelled, self.batch - labelled)
+        return devices.mesh_of_all(labelled, self.batch - labelled)
 
     def __hash__(self) -> int:
         sample = self.model.sample

@@ -16,6 +16,7 @@ from semiseg import devices
 from semiseg.data.rotating import Draws, Rotating, divided
 from semiseg.errors import UserError
 from semiseg.run_folder import RunFolder
+from semiseg.train import hosts
 from semiseg.train import program as programs
 from semiseg.train.checkpoint import save_weights
 from semiseg.train.loop import Learner, Line, Plan, train
@@ -74,12 +75,13 @@ def fit(
     mesh = program.mesh(knobs.method)
     with _placed(pools, program, knobs, seed, mesh) as (program, source):
         state = programs.start(program, knobs, jnp.uint32(seed), initial)
+        knobs = devices.replicated(knobs, mesh) if hosts.several() else knobs
         learner = Segmenter(
             program, knobs, seed, source, folder, validate, dict(header or {}), remedy
         )
-        sharding = devices.copied(mesh)
-        trained = train(learner, state, plan, folder, sharding=sharding, progress=progress)
-    return Fitted(programs.final(program, knobs, trained.state), learner.best, trained.seconds)
+        trained = train(learner, state, plan, folder, mesh=mesh, progress=progress)
+    params = devices.local(programs.final(program, knobs, trained.state))
+    return Fitted(params, learner.best, trained.seconds)
 
 
 @contextlib.contextmanager
@@ -98,10 +100,7 @@ def _placed(
             stream.close()
         return
     model = program.model._replace(pool=_shape(pools.image.voxels))
-    yield (
-        dataclasses.replace(program, model=model),
-        jax.device_put(pools, devices.copied(mesh)),
-    )
+    yield dataclasses.replace(program, model=model), devices.replicated(pools, mesh)
 
 
 def _shape(x: jax.Array) -> jax.ShapeDtypeStruct:
@@ -137,17 +136,17 @@ class Segmenter(Learner[State]):
         return self.compiled_in, jax.tree.structure(self.knobs), shapes
 
     def advance(self, state: State, until: int) -> tuple[State, dict[str, jax.Array]]:
-        seed = jnp.uint32(self.seed)
+        seed = np.uint32(self.seed)
         if isinstance(self.pools, Stream):
             state, metrics = self._in_parts(self.pools, seed, state, until)
         else:
             state, metrics = programs.chunk(
-                self.compiled_in, self.knobs, seed, self.pools, state, jnp.int32(until)
+                self.compiled_in, self.knobs, seed, self.pools, state, np.int32(until)
             )
         return state, {name: value for name, value in metrics.items() if not _absent(name, value)}
 
     def _in_parts(
-        self, stream: Stream, seed: jax.Array, state: State, until: int
+        self, stream: Stream, seed: np.uint32, state: State, until: int
     ) -> tuple[State, dict[str, jax.Array]]:
         """:meth:`advance`, with other scans on the device every few steps."""
         first = int(state.step)
@@ -158,12 +157,13 @@ class Segmenter(Learner[State]):
             if self._nothing is None:
                 self._nothing = programs.nothing(self.compiled_in, self.knobs, pools, state)
             if total is None:
-                total = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), self._nothing)
+                zeros = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), self._nothing)
+                total = devices.replicated(zeros, self.compiled_in.mesh(self.knobs.method))
             step = min(until, stream.until(step))
             state, total = programs.part(
-                self.compiled_in, self.knobs, seed, pools, state, total, jnp.int32(step)
+                self.compiled_in, self.knobs, seed, pools, state, total, np.int32(step)
             )
-        return state, programs.means(total, jnp.int32(until - first))
+        return state, programs.means(total, np.int32(until - first))
 
     def check(self, line: Line) -> None:
         if not np.isfinite(line["loss"]):
@@ -173,7 +173,7 @@ class Segmenter(Learner[State]):
     def validate(self, state: State, step: int) -> Line:
         if self.dice_of is None:
             return {}
-        params = programs.final(self.compiled_in, self.knobs, state)
+        params = devices.local(programs.final(self.compiled_in, self.knobs, state))
         dice = round(self.dice_of(params), 6)
         if np.isfinite(dice) and (not self.best or dice > self.best["val_dice"]):
             self.best = {"step": step, "val_dice": dice}
