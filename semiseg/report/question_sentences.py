@@ -21,6 +21,7 @@ from semiseg.report.format import (
     count,
     interval_text,
     labels_text,
+    listed,
     number,
     p_text,
     score_label,
@@ -87,7 +88,7 @@ def about(pair: facts.Pair | None) -> str:
         ),
     }[pair.choice]
     return (
-        f"{start}, {how}. semiseg.analysis.questions answers the same for any other pair. Only a "
+        f"{start}, {how}. `semiseg.analysis.questions` answers the same for any other pair. Only a "
         f"declared comparison confirms anything: all else here is exploratory."
     )
 
@@ -96,9 +97,12 @@ def about(pair: facts.Pair | None) -> str:
 def _labels_for(fact: facts.LabelsFor) -> Asked:
     label = score_label(fact.metric, fact.length_unit)
     wanted = number(fact.score, fact.metric)
-    parts = [f"with {arm} {_needed(needed, fact.unit)}" for arm, needed in fact.needed]
+    words = {arm: _needed(needed, fact.unit) for arm, needed in fact.needed}
+    parts = [f"with {arm} {needed}" for arm, needed in words.items()]
+    if len(words) > 1 and len(set(words.values())) == 1:
+        parts = [f"with {listed(words, 'or')} {next(iter(words.values()))}"]
     return Asked(
-        f"How many labels for {label} {wanted}?",
+        f"How many labels until {label} is {wanted}?",
         f"For {_study(fact.new)}: {'; '.join(parts)}.",
         said("labels"),
         "prediction interval (Geisser 1993)",
@@ -106,10 +110,10 @@ def _labels_for(fact: facts.LabelsFor) -> Asked:
 
 
 def _study(new: facts.NewStudy) -> str:
-    noun = "subject"
+    subjects = count(new.subjects, "subject")
     if new.grouped:
-        noun = "group"
-    return f"a new study of one label subset, one seed and {count(new.subjects, noun)}"
+        subjects = f"{count(new.subjects, 'group')} of look-alike subjects"
+    return f"a new study of one label subset, one seed and {subjects}"
 
 
 def _needed(needed: Needed, unit: str) -> str:
@@ -171,8 +175,8 @@ def _by_budget(fact: facts.ByBudget) -> Asked:
     return Asked(
         "Does the gain depend on the number of labels?",
         f"With each doubling, the gain of {arm} over {baseline} changes by "
-        f"{_gain(i.slope, fact.metric)}, {_p(i.p_slope, fact.settings)}; the same gain at every "
-        f"budget: {p_text(i.p)}. So {shown}.",
+        f"{_gain(i.slope, fact.metric)}, {_p(i.p_slope, fact.settings)}. Test of an equal gain "
+        f"at every budget: {p_text(i.p)}. So {shown}.",
         said("interaction"),
         "contrasts of the budgets (Holm 1979)",
     )
@@ -184,7 +188,7 @@ def _probable(fact: facts.Probable) -> Asked:
     return Asked(
         f"How probable is it that {arm} beats {baseline} by {by}?",
         f"With {annotated(fact.budget)}: {fact.mean.better:.2f} for the mean over all label "
-        f"subsets, seeds and subjects (worse by as much: {fact.mean.worse:.2f}), and "
+        f"subsets, seeds and subjects ({fact.mean.worse:.2f} that it is worse by as much), and "
         f"{fact.new.better:.2f} in {_study(fact.of)}.",
         of_probability(fact.new.better),
         "correlated Bayesian t-test, flat prior (Benavoli et al. 2017)",
@@ -267,7 +271,7 @@ def _compute(fact: Compute) -> Asked:
             f"minutes; {reached}."
         )
     return Asked(
-        f"Labels or compute, for {label} {wanted}?",
+        f"Labels or compute, until {label} is {wanted}?",
         answer,
         said("compute"),
         "monotone surface (Dykstra and Robertson 1982)",
@@ -289,7 +293,7 @@ def _worst(fact: Worst) -> Asked:
     simulated = said("worst")
     if failures:
         simulated += f" {said('failures')}"
-        answer += f" Below {number(fact.below)}: {'; '.join(failures)} of the subjects."
+        answer += f" Subjects below {number(fact.below)}: {'; '.join(failures)}."
     return Asked(
         "How bad are the worst subjects?",
         answer,

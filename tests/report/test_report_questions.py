@@ -59,6 +59,7 @@ def all_facts():
         (("supervised", some), (MT, needs(9.06, 0.0, 30.0))),
         (("supervised", needs(np.inf, 40.0, np.inf)), (MT, needs(0.0, 0.0, 9.0))),
         (("supervised", needs(16.0, 0.0, np.inf)),),
+        (("supervised", needs(16.0, 0.0, np.inf)), (MT, needs(9.0, 0.0, np.inf))),
     ):
         yield facts.LabelsFor(
             0.8,
