@@ -11,8 +11,9 @@ from scipy.spatial.distance import cdist
 from semiseg.errors import UserError
 from semiseg.evaluate.metrics import image_dice
 from semiseg.generators import judge, measures
-from semiseg.generators.quality_masks import Evidence, evidence, power
+from semiseg.generators.quality_masks import Evidence, evidence
 from semiseg.generators.quality_sets import Pairs, Reference
+from semiseg.generators.quality_spoilt import power
 from semiseg.types import Model, Params
 
 LEAST_CONTRAST = 2
@@ -57,7 +58,14 @@ def twins(images: np.ndarray) -> np.ndarray:
     n = len(images)
     cell = images.shape[1] // CELLS
     side = CELLS * cell
-    blocks = images[:, :side, :side].reshape(n, CELLS, cell, CELLS, cell, -1)
+    blocks = images[:, :side, :side].reshape(
+        n,
+        CELLS,
+        cell,
+        CELLS,
+        cell,
+        -1,
+    )
     small = blocks.mean((2, 4)).reshape(n, -1)
     alike = cdist(small, small, "cityblock") < TWIN_DIFFERENCE * small.shape[1]
     return np.tril(alike, -1).any(1)
@@ -159,7 +167,16 @@ class Judges:
             seed=seed,
         )
         halves = (subjects[:middle], subjects[middle:])
-        return cls(fake, real, model, [one, two], pupil, halves, referee, unseen)
+        return cls(
+            fake,
+            real,
+            model,
+            [one, two],
+            pupil,
+            halves,
+            referee,
+            unseen,
+        )
 
     def refereed(self) -> Refereed:
         """What the referee and the images' edges say of the masks."""
@@ -236,7 +253,7 @@ class Refereed(NamedTuple):
     predictions: np.ndarray
 
     def power(self, size: int) -> dict[str, float]:
-        """See :func:`semiseg.generators.quality_masks.power`."""
+        """See :func:`semiseg.generators.quality_spoilt.power`."""
         return power(self.images, self.labels, self.predictions, self.held_out, size)
 
 

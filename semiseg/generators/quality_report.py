@@ -18,7 +18,7 @@ import numpy as np
 from semiseg.data import store
 from semiseg.data.frame import FIT, Frame
 from semiseg.files import read_json
-from semiseg.generators import quality_masks
+from semiseg.generators import quality_masks, quality_spoilt
 from semiseg.generators.masks import check_size
 from semiseg.generators.quality_distances import (
     LIKENESS_QUANTILE,
@@ -198,7 +198,14 @@ def assess(
     rng = np.random.default_rng(seed)
     valid = valid_samples(fake, real)
     twin = twins(fake.images)
-    judges = Judges.train(fake, real, rng, steps=steps, widths=widths, seed=seed)
+    judges = Judges.train(
+        fake,
+        real,
+        rng,
+        steps=steps,
+        widths=widths,
+        seed=seed,
+    )
     agreement = judges.agreement()
     memory = memorisation(fake, real)
     alike = copied(fake, real)
@@ -236,8 +243,17 @@ def assess(
             "kept": int(passes.sum()),
         },
         "power": power,
-        "cannot_tell": quality_masks.missed(power),
-        "samples": _sample_rows(fake, real, valid, twin, dice, memory, alike, passes),
+        "cannot_tell": quality_spoilt.missed(power),
+        "samples": _sample_rows(
+            fake,
+            real,
+            valid,
+            twin,
+            dice,
+            memory,
+            alike,
+            passes,
+        ),
     }
 
 
@@ -268,7 +284,12 @@ def _sample_rows(
     return rows
 
 
-def _checks(figures: Figures, limits: Limits, size: int, held_out: int) -> list[dict[str, Any]]:
+def _checks(
+    figures: Figures,
+    limits: Limits,
+    size: int,
+    held_out: int,
+) -> list[dict[str, Any]]:
     # two judges of a pair or two each say little of their own Dice; held-out pairs say more
     judges_dice = min(figures["judges_dice"], figures["transfer_real_dice"])
     auc_real = max(figures["auc_halves"], 0.5)
@@ -300,6 +321,12 @@ def _checks(figures: Figures, limits: Limits, size: int, held_out: int) -> list[
     return checks
 
 
-def _check(name: str, value: float, sign: str, limit: float, passed: bool) -> dict[str, Any]:
+def _check(
+    name: str,
+    value: float,
+    sign: str,
+    limit: float,
+    passed: bool,
+) -> dict[str, Any]:
     must = f"{sign} {limit:.4g}"
     return {"check": name, "value": round(float(value), 5), "must": must, "passed": bool(passed)}

@@ -12,7 +12,7 @@ from scipy.ndimage import gaussian_filter, maximum_filter, minimum_filter
 from semiseg.data import store
 from semiseg.data.frame import Frame
 from semiseg.errors import UserError
-from semiseg.generators import judge, masks, measures, quality_masks
+from semiseg.generators import judge, masks, measures, quality_spoilt
 from semiseg.generators.quality_report import assess
 from semiseg.generators.quality_sets import Pairs, Reference, read_reference
 
@@ -291,7 +291,7 @@ def test_few_held_out_pairs_are_said_to_tell_little():
         steps=2,
     )
     assert report["power"] == {}
-    assert report["cannot_tell"] == list(quality_masks.SPOILT)
+    assert report["cannot_tell"] == list(quality_spoilt.SPOILT)
 
 
 def test_filter_drops_the_bad_samples_alone():
