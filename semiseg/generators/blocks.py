@@ -29,7 +29,12 @@ def initialise(build: Callable[[Normals], PyTree], key: jax.Array) -> PyTree:
 
 
 def conv_weights(
-    normals: Normals, size: int, channels: int, out: int, gain: float = 1.0, bias: bool = True
+    normals: Normals,
+    size: int,
+    channels: int,
+    out: int,
+    gain: float = 1.0,
+    bias: bool = True,
 ) -> Weights:
     """Kernel ``(size, size, channels, out)`` of He variance times ``gain``², and a zero bias unless
     a norm would take it out again.
@@ -45,7 +50,12 @@ def up_conv_weights(normals: Normals, channels: int, out: int) -> Weights:
     return {"kernel": normals.he((2, 2, channels, out), channels), "bias": jnp.zeros(out)}
 
 
-def dense_weights(normals: Normals, channels: int, out: int, gain: float = 1.0) -> Weights:
+def dense_weights(
+    normals: Normals,
+    channels: int,
+    out: int,
+    gain: float = 1.0,
+) -> Weights:
     """Kernel ``(channels, out)`` of variance gain² / channels, and a zero bias."""
     kernel = normals.normal((channels, out), gain * channels**-0.5)
     return {"kernel": kernel, "bias": jnp.zeros(out)}
@@ -137,7 +147,14 @@ def halve(x: jax.Array, factor: int = 2) -> jax.Array:
     if factor == 1:
         return x
     b, h, w, c = x.shape
-    return x.reshape(b, h // factor, factor, w // factor, factor, c).mean((2, 4))
+    return x.reshape(
+        b,
+        h // factor,
+        factor,
+        w // factor,
+        factor,
+        c,
+    ).mean((2, 4))
 
 
 # ------------------------------------------------------------------ arrays

@@ -36,7 +36,10 @@ NUMBERS = 7
 
 
 def draw(
-    u: jax.Array, size: int, strength: jax.Array | float, intensity: jax.Array | float
+    u: jax.Array,
+    size: int,
+    strength: jax.Array | float,
+    intensity: jax.Array | float,
 ) -> Draw:
     """Mirror, zoom and shift along each axis; contrast and brightness.
 

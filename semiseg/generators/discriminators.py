@@ -103,7 +103,12 @@ class Patch:
         return logits, features
 
     def discriminator_loss(
-        self, kind: str, real: Logits, fake: Logits, real_mask: jax.Array, fake_mask: jax.Array
+        self,
+        kind: str,
+        real: Logits,
+        fake: Logits,
+        real_mask: jax.Array,
+        fake_mask: jax.Array,
     ) -> jax.Array:
         """The discriminator's loss of each image ``(B,)``, real and fake halves added."""
         each = []
@@ -187,7 +192,12 @@ class UNetPatch:
         return [conv(weights["last"], x)], features
 
     def discriminator_loss(
-        self, kind: str, real: Logits, fake: Logits, real_mask: jax.Array, fake_mask: jax.Array
+        self,
+        kind: str,
+        real: Logits,
+        fake: Logits,
+        real_mask: jax.Array,
+        fake_mask: jax.Array,
     ) -> jax.Array:
         """The discriminator's loss of each image ``(B,)``; it has one ``kind``."""
         of_real = _cross_entropy(real[0], real_mask)

@@ -57,7 +57,13 @@ class Pix2Pix:
         """
         return 2 ** len(self.widths)
 
-    def init(self, key: jax.Array, channels: int, classes: int, size: int) -> Weights:
+    def init(
+        self,
+        key: jax.Array,
+        channels: int,
+        classes: int,
+        size: int,
+    ) -> Weights:
         """Weights for images of ``channels`` and masks of ``classes``."""
         return initialise(lambda normals: self.weights(normals, channels, classes), key)
 
@@ -99,7 +105,11 @@ class Pix2Pix:
         return style_encoder.encode(weights["encoder"], image, mask)
 
     def apply(
-        self, weights: Weights, mask: jax.Array, code: jax.Array, noise: jax.Array
+        self,
+        weights: Weights,
+        mask: jax.Array,
+        code: jax.Array,
+        noise: jax.Array,
     ) -> tuple[jax.Array, jax.Array]:
         """Image in [-1, 1] and the given mask; see :meth:`semiseg.generators.spade.Spade.apply`."""
         size = mask.shape[1]

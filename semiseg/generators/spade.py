@@ -65,7 +65,13 @@ class Spade:
         """
         return 2 ** (len(self.widths) - 1)
 
-    def init(self, key: jax.Array, channels: int, classes: int, size: int) -> Weights:
+    def init(
+        self,
+        key: jax.Array,
+        channels: int,
+        classes: int,
+        size: int,
+    ) -> Weights:
         """Weights for images of ``channels`` and masks of ``classes``."""
         return initialise(lambda normals: self.weights(normals, channels, classes), key)
 
@@ -84,7 +90,13 @@ class Spade:
         weights["last"] = conv_weights(normals, 3, before, channels, 0.5)
         return weights
 
-    def _block_weights(self, normals: Normals, classes: int, before: int, width: int) -> Weights:
+    def _block_weights(
+        self,
+        normals: Normals,
+        classes: int,
+        before: int,
+        width: int,
+    ) -> Weights:
         """Of the scale that turns ``before`` channels into ``width``."""
         return {
             "mask": conv_weights(normals, 3, classes, self.hidden),
@@ -116,7 +128,11 @@ class Spade:
         return style_encoder.encode(weights["encoder"], image, mask)
 
     def apply(
-        self, weights: Weights, mask: jax.Array, code: jax.Array, noise: jax.Array
+        self,
+        weights: Weights,
+        mask: jax.Array,
+        code: jax.Array,
+        noise: jax.Array,
     ) -> tuple[jax.Array, jax.Array]:
         """Image ``(B, H, W, C)`` in [-1, 1], and the mask it belongs to, which is the one given.
 
@@ -142,7 +158,11 @@ class Spade:
 
 
 def _block(
-    p: dict[str, Any], x: jax.Array, mask: jax.Array, code: jax.Array, noise: jax.Array
+    p: dict[str, Any],
+    x: jax.Array,
+    mask: jax.Array,
+    code: jax.Array,
+    noise: jax.Array,
 ) -> jax.Array:
     """One scale: two convolutions behind a SPADE norm each, and a skip.
 

@@ -16,7 +16,12 @@ WIDTHS = (16, 32, 48, 64)
 """Channels of the convolutions."""
 
 
-def encoder_weights(normals: Normals, channels: int, classes: int, style: int) -> Weights:
+def encoder_weights(
+    normals: Normals,
+    channels: int,
+    classes: int,
+    style: int,
+) -> Weights:
     """Four convolutions of stride 2, then a dense layer to mean and log-variance.
 
     Args:

@@ -110,7 +110,11 @@ class LabelVAE:
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def fit(
-    vae: LabelVAE, classes: int, labels: jax.Array, steps: jax.Array, seed: jax.Array
+    vae: LabelVAE,
+    classes: int,
+    labels: jax.Array,
+    steps: jax.Array,
+    seed: jax.Array,
 ) -> tuple[Weights, jax.Array]:
     """Train on label maps, 16 a step, mirrored at random.
 
@@ -165,7 +169,12 @@ def sample(vae: LabelVAE, weights: Weights, noise: np.ndarray) -> np.ndarray:
 
 
 def between(
-    vae: LabelVAE, weights: Weights, a: np.ndarray, b: np.ndarray, share: np.ndarray, classes: int
+    vae: LabelVAE,
+    weights: Weights,
+    a: np.ndarray,
+    b: np.ndarray,
+    share: np.ndarray,
+    classes: int,
 ) -> np.ndarray:
     """Maps ``(B, H, W)`` on the way from ``a`` to ``b`` at ``share`` ``(B,)`` in [0, 1]: codes are
     joined by a line.
