@@ -189,7 +189,12 @@ def pick(u: jax.Array, count: jax.Array | int) -> jax.Array:
     return jnp.minimum(jnp.floor(u * count).astype(jnp.int32), count - 1)
 
 
-def draw(program: Program, knobs: Knobs, data: Data, u: jax.Array) -> Drawn:
+def draw(
+    program: Program,
+    knobs: Knobs,
+    data: Data,
+    u: jax.Array,
+) -> Drawn:
     """Pairs of the budget (or of the teacher), and other real images, labelled or not.
 
     Args:
@@ -234,7 +239,10 @@ def _mirrored(x: jax.Array, axis: int, changed: jax.Array) -> jax.Array:
 
 
 def paint(
-    program: Program, weights: PyTree, real: Drawn, normal: jax.Array
+    program: Program,
+    weights: PyTree,
+    real: Drawn,
+    normal: jax.Array,
 ) -> tuple[Painted, Conditions]:
     """A batch of fakes.
 

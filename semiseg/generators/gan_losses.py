@@ -94,7 +94,10 @@ def discriminator_loss(
 
 
 def penalty(
-    program: Program, weights: tuple[PyTree, PyTree], judges: Judges, real: Drawn
+    program: Program,
+    weights: tuple[PyTree, PyTree],
+    judges: Judges,
+    real: Drawn,
 ) -> tuple[jax.Array, tuple[PyTree, PyTree]]:
     """R1 of both discriminators, at real images as they are: its value, and its gradient in
     ``weights``, see :func:`semiseg.generators.losses.gradient_penalty`.
@@ -158,7 +161,14 @@ def generator_loss(
         total += knobs.unconditional * terms["image"]
     if not joint:
         terms |= _style_terms(
-            program, knobs, weights, real, fake, conditions, features, real_difference
+            program,
+            knobs,
+            weights,
+            real,
+            fake,
+            conditions,
+            features,
+            real_difference,
         )
         total += (
             knobs.feature * terms["feature"]

@@ -67,12 +67,25 @@ def start(program: Program, seed: jax.Array) -> State:
     adam = optax.scale_by_adam()
     opt_g = adam.init(g)
     opt_judges = adam.init((d.weights, u.weights))
-    return State(g, g, d, u, opt_g, opt_judges, jnp.int32(0))
+    return State(
+        g,
+        g,
+        d,
+        u,
+        opt_g,
+        opt_judges,
+        jnp.int32(0),
+    )
 
 
 @functools.partial(jax.jit, static_argnums=0, donate_argnums=4)
 def chunk(
-    program: Program, knobs: Knobs, seed: jax.Array, data: Data, state: State, until: jax.Array
+    program: Program,
+    knobs: Knobs,
+    seed: jax.Array,
+    data: Data,
+    state: State,
+    until: jax.Array,
 ) -> tuple[State, Terms]:
     """Train up to step ``until`` (traced).
 
@@ -96,14 +109,25 @@ def chunk(
     b = program.batch // mesh.size
 
     def several(
-        knobs: Knobs, seed: jax.Array, data: Data, state: State, until: jax.Array
+        knobs: Knobs,
+        seed: jax.Array,
+        data: Data,
+        state: State,
+        until: jax.Array,
     ) -> tuple[State, Terms]:
         of_seed = jax.random.fold_in(jax.random.key(seed), 1)
         of_device = jax.random.fold_in(of_seed, jax.lax.axis_index("data"))
 
         def one(state: State) -> tuple[State, Terms]:
             key = jax.random.fold_in(of_device, state.step)
-            return step(program, knobs, data, state, key, b)
+            return step(
+                program,
+                knobs,
+                data,
+                state,
+                key,
+                b,
+            )
 
         def body(_: jax.Array, carry: tuple[State, Terms]) -> tuple[State, Terms]:
             state, total = carry
@@ -152,7 +176,12 @@ class Stepped(NamedTuple):
 
 
 def step(
-    program: Program, knobs: Knobs, data: Data, state: State, key: jax.Array, b: int
+    program: Program,
+    knobs: Knobs,
+    data: Data,
+    state: State,
+    key: jax.Array,
+    b: int,
 ) -> tuple[State, Terms]:
     """One step of the discriminators, then one of the generator, on ``b`` images of each device."""
     batch = _draw_batch(program, knobs, data, key, b)
@@ -163,7 +192,15 @@ def step(
     fake, pull, conditions = jax.vjp(fakes, state.g, has_aux=True)
     power = program.discriminator.power
     judges = Judges(power(state.d), power(state.u))
-    of_judges = _step_judges(program, knobs, state, judges, batch, fake, conditions)
+    of_judges = _step_judges(
+        program,
+        knobs,
+        state,
+        judges,
+        batch,
+        fake,
+        conditions,
+    )
     judges = _with_weights(judges, of_judges.weights)
 
     def loss(fake: Painted) -> tuple[jax.Array, Terms]:
@@ -181,7 +218,14 @@ def step(
     in_fakes, g_terms = jax.grad(loss, has_aux=True)(fake)
     (of_device,) = pull(in_fakes)
     gradient = _mean_over_devices(of_device)
-    g, opt_g = _adam(knobs, knobs.lr_g, state.step, state.g, gradient, state.opt_g)
+    g, opt_g = _adam(
+        knobs,
+        knobs.lr_g,
+        state.step,
+        state.g,
+        gradient,
+        state.opt_g,
+    )
     warm_up = (1.0 + state.step) / (10.0 + state.step)
     decay = jnp.minimum(knobs.ema, warm_up)
 
@@ -192,10 +236,23 @@ def step(
     metrics = _mean_over_devices({**of_judges.terms, **g_terms})
     metrics["gradient_g"] = losses.norm(gradient)
     metrics["gradient_d"] = losses.norm(of_judges.gradient)
-    return State(g, ema, *judges, opt_g, of_judges.opt, state.step + 1), metrics
+    return State(
+        g,
+        ema,
+        *judges,
+        opt_g,
+        of_judges.opt,
+        state.step + 1,
+    ), metrics
 
 
-def _draw_batch(program: Program, knobs: Knobs, data: Data, key: jax.Array, b: int) -> Batch:
+def _draw_batch(
+    program: Program,
+    knobs: Knobs,
+    data: Data,
+    key: jax.Array,
+    b: int,
+) -> Batch:
     """Few and large draws: each call of the generator of random numbers costs half a second of
     compiling.
     """
@@ -229,7 +286,12 @@ def _step_judges(
     def loss(weights: tuple[PyTree, PyTree]) -> tuple[jax.Array, Terms]:
         changed = _with_weights(judges, weights)
         return gan_losses.discriminator_loss(
-            program, changed, batch.real, constant, conditions, batch.views
+            program,
+            changed,
+            batch.real,
+            constant,
+            conditions,
+            batch.views,
         )
 
     gradient, terms = jax.grad(loss, has_aux=True)(weights)
@@ -237,12 +299,24 @@ def _step_judges(
     gradient = _mean_over_devices(
         jax.tree.map(lambda a, e: a + knobs.r1 * program.r1_every * e, gradient, slope)
     )
-    weights, opt = _adam(knobs, knobs.lr_d, state.step, weights, gradient, state.opt_d)
+    weights, opt = _adam(
+        knobs,
+        knobs.lr_d,
+        state.step,
+        weights,
+        gradient,
+        state.opt_d,
+    )
     return Stepped(weights, opt, gradient, {**terms, "r1": penalty * program.r1_every})
 
 
 def _adam(
-    knobs: Knobs, lr: float, step: jax.Array, weights: PyTree, gradient: PyTree, opt: PyTree
+    knobs: Knobs,
+    lr: float,
+    step: jax.Array,
+    weights: PyTree,
+    gradient: PyTree,
+    opt: PyTree,
 ) -> tuple[PyTree, PyTree]:
     """Weights and state after a step of Adam (Kingma & Ba, ICLR 2015), whose rate falls to 0 in the
     second half of the steps.

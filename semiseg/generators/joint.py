@@ -51,7 +51,13 @@ class Joint(Spade):
             what = f"layout has {len(self.layout)} scales, widths {len(self.widths)}"
             raise FieldError(what, where="Joint", field="layout")
 
-    def init(self, key: jax.Array, channels: int, classes: int, size: int) -> Weights:
+    def init(
+        self,
+        key: jax.Array,
+        channels: int,
+        classes: int,
+        size: int,
+    ) -> Weights:
         """Weights for images of ``channels`` and masks of ``classes``."""
 
         def build(normals: Normals) -> Weights:
@@ -73,7 +79,11 @@ class Joint(Spade):
         return (size // self.block) ** 2 * self.layout_noise
 
     def apply(
-        self, weights: Weights, mask: jax.Array, code: jax.Array, noise: jax.Array
+        self,
+        weights: Weights,
+        mask: jax.Array,
+        code: jax.Array,
+        noise: jax.Array,
     ) -> tuple[jax.Array, jax.Array]:
         """Image in [-1, 1] and its own one-hot mask.
 

@@ -56,7 +56,15 @@ def train(
     _, side, _, channels = images.shape
     sample = jax.ShapeDtypeStruct((1, side, side, channels), np.float32)
     model = Model(UNet(widths=widths), sample, classes)
-    program = Program(model, side, BATCH, "adamw", "poly", draw="images", anywhere=False)
+    program = Program(
+        model,
+        side,
+        BATCH,
+        "adamw",
+        "poly",
+        draw="images",
+        anywhere=False,
+    )
     trial = Trial(
         method=Supervised(),
         augment=Augmentation(),
@@ -72,7 +80,14 @@ def train(
     for part in parts:
         state = programs.start(program, knobs, jnp.uint32(seed))
         state, pools = jax.device_put((state, _of_part(images, labels, part)), sharding)
-        state, _ = programs.chunk(program, knobs, jnp.uint32(seed), pools, state, jnp.int32(steps))
+        state, _ = programs.chunk(
+            program,
+            knobs,
+            jnp.uint32(seed),
+            pools,
+            state,
+            jnp.int32(steps),
+        )
         trained.append(programs.final(program, knobs, state))
     return model, trained
 

@@ -170,7 +170,12 @@ def kl(mean: jax.Array, logvar: jax.Array) -> jax.Array:
     return 0.5 * jnp.sum(jnp.exp(logvar) + mean**2 - 1 - logvar, -1)
 
 
-def mode_seeking(a: jax.Array, b: jax.Array, foreground: jax.Array, wanted: jax.Array) -> jax.Array:
+def mode_seeking(
+    a: jax.Array,
+    b: jax.Array,
+    foreground: jax.Array,
+    wanted: jax.Array,
+) -> jax.Array:
     """max(0, 1 − d / wanted) for the distance d of two images of one mask: 1 if they are equal, 0
     once they differ as much as is wanted.
 

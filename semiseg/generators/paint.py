@@ -38,7 +38,12 @@ SHEET_WIDTH = 900
 # ------------------------------------------------------------------ painting
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _paint(
-    generator: Any, classes: int, weights: Any, label: jax.Array, code: jax.Array, noise: jax.Array
+    generator: Any,
+    classes: int,
+    weights: Any,
+    label: jax.Array,
+    code: jax.Array,
+    noise: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
     image, mask = generator.apply(weights, one_hot(label, classes), code, noise)
     grey_levels = jnp.clip(jnp.round((image + 1) * 127.5), 0, 255)
@@ -48,13 +53,21 @@ def _paint(
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _encode(
-    generator: Any, classes: int, weights: Any, image: jax.Array, label: jax.Array
+    generator: Any,
+    classes: int,
+    weights: Any,
+    image: jax.Array,
+    label: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
     return generator.encode(weights, unit(image), one_hot(label, classes))
 
 
 def paint(
-    program: Program, weights: Any, label: np.ndarray, code: np.ndarray, noise: np.ndarray
+    program: Program,
+    weights: Any,
+    label: np.ndarray,
+    code: np.ndarray,
+    noise: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Images and the masks they belong to.
 
@@ -80,7 +93,10 @@ def paint(
 
 
 def encode(
-    program: Program, weights: Any, image: np.ndarray, label: np.ndarray
+    program: Program,
+    weights: Any,
+    image: np.ndarray,
+    label: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Mean and deviation of the style of pairs, a few at a time so that one program serves any
     number.
