@@ -23,7 +23,13 @@ Pair = tuple[np.ndarray, np.ndarray]
 """Image ``(H, W, C)`` and mask ``(H, W)``, both uint8."""
 
 
-def control(kind: str, budget: Budget, n: int, seed: int, flip: bool = True) -> Iterator[Pair]:
+def control(
+    kind: str,
+    budget: Budget,
+    n: int,
+    seed: int,
+    flip: bool = True,
+) -> Iterator[Pair]:
     """``n`` pairs of a control, from the budget's pairs alone.
 
     Args:
@@ -48,7 +54,12 @@ def control(kind: str, budget: Budget, n: int, seed: int, flip: bool = True) -> 
             yield _pasted(rng, images, labels, j)
 
 
-def _augmented(rng: np.random.Generator, image: np.ndarray, label: np.ndarray, flip: bool) -> Pair:
+def _augmented(
+    rng: np.random.Generator,
+    image: np.ndarray,
+    label: np.ndarray,
+    flip: bool,
+) -> Pair:
     how = masks.Vary(flip=flip)
     varied = masks.vary(label, rng, how, image=image)
     if varied.image is None:
@@ -56,7 +67,12 @@ def _augmented(rng: np.random.Generator, image: np.ndarray, label: np.ndarray, f
     return varied.image, varied.label
 
 
-def _pasted(rng: np.random.Generator, images: np.ndarray, labels: np.ndarray, j: int) -> Pair:
+def _pasted(
+    rng: np.random.Generator,
+    images: np.ndarray,
+    labels: np.ndarray,
+    j: int,
+) -> Pair:
     """Pair ``j`` with about half of the objects of another pair, in their places; at least one
     object.
     """
@@ -76,7 +92,13 @@ def _pasted(rng: np.random.Generator, images: np.ndarray, labels: np.ndarray, j:
     return image, label
 
 
-def write_control(kind: str, budget: Budget, out: Path, n: int, settings: Settings) -> None:
+def write_control(
+    kind: str,
+    budget: Budget,
+    out: Path,
+    n: int,
+    settings: Settings,
+) -> None:
     """Write ``n`` pairs of a control into a new folder."""
     names = [f"{kind}{i:06d}" for i in range(n)]
     pairs = control(kind, budget, n, settings.seed, settings.symmetric)

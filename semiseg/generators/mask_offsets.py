@@ -65,7 +65,12 @@ def offsets(images: np.ndarray, labels: np.ndarray) -> Offsets:
     return Offsets(moves, sizes)
 
 
-def _move(grey: np.ndarray, near: np.ndarray, member: np.ndarray, axis: int) -> float:
+def _move(
+    grey: np.ndarray,
+    near: np.ndarray,
+    member: np.ndarray,
+    axis: int,
+) -> float:
     """The shift of a mask along an axis that explains ``grey (H, W)`` best, pixels.
 
     Args:

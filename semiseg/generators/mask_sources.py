@@ -115,4 +115,11 @@ class _FittedVAE:
 
     def between(self, a: np.ndarray, b: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         share = rng.uniform(0.2, 0.8, 1).astype(np.float32)
-        return vae.between(self.model, self.weights, a, b, share, self.classes)[0]
+        return vae.between(
+            self.model,
+            self.weights,
+            a,
+            b,
+            share,
+            self.classes,
+        )[0]

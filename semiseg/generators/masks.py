@@ -212,7 +212,12 @@ def _agree_in_class(now: Topology, wanted: Topology) -> bool:
 
 
 # ------------------------------------------------------------------ regions
-def with_regions(images: np.ndarray, labels: np.ndarray, classes: int, regions: int) -> np.ndarray:
+def with_regions(
+    images: np.ndarray,
+    labels: np.ndarray,
+    classes: int,
+    regions: int,
+) -> np.ndarray:
     """Labels whose background is split by smoothed grey level into ``regions``: the darkest stays
     0, the others become ``classes`` on.
 

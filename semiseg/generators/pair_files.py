@@ -30,7 +30,13 @@ class PairFolder:
       format: png or nifti.
     """
 
-    def __init__(self, path: Path, names: Sequence[str], origin: Provenance, format: str = "png"):
+    def __init__(
+        self,
+        path: Path,
+        names: Sequence[str],
+        origin: Provenance,
+        format: str = "png",
+    ):
         self.path = path
         self._origin = origin
         self._last = names[-1]

@@ -267,7 +267,12 @@ class _Set:
         _widen(folder, self.settings)
         classes = ",".join(budget.classes)
         importing.import_set(
-            "folder", folder, self.name, self.root, progress=False, classes=classes
+            "folder",
+            folder,
+            self.name,
+            self.root,
+            progress=False,
+            classes=classes,
         )
 
     def _record(self) -> None:
