@@ -155,7 +155,11 @@ def disjoint_parts(
 
 
 def kid_floor(
-    features: np.ndarray, subjects: np.ndarray, size: int, draws: int = 20, seed: int = 0
+    features: np.ndarray,
+    subjects: np.ndarray,
+    size: int,
+    draws: int = 20,
+    seed: int = 0,
 ) -> float:
     """:func:`kid` of real against real: its mean size between as many images as a generator saw, of
     random subjects, and all others.
@@ -209,7 +213,12 @@ def density_coverage(real: np.ndarray, fake: np.ndarray, k: int = 5) -> tuple[fl
     return float(density), float(coverage)
 
 
-def auc(real: np.ndarray, fake: np.ndarray, folds: int = 5, seed: int = 0) -> float:
+def auc(
+    real: np.ndarray,
+    fake: np.ndarray,
+    folds: int = 5,
+    seed: int = 0,
+) -> float:
     """How well a ridge classifier tells real from fake, cross-validated: 0.5 is not at all, 1 is
     always (area under the ROC curve).
 

@@ -26,23 +26,46 @@ HALVES = 6
 
 # ------------------------------------------------------------------ distances
 def distances(
-    fake: Pairs, real: Reference, judges: Judges, rng: np.random.Generator, seed: int
+    fake: Pairs,
+    real: Reference,
+    judges: Judges,
+    rng: np.random.Generator,
+    seed: int,
 ) -> Figures:
     """KID, density, coverage and AUC of the set and of real images among themselves."""
     seen = max(len(real.seen.images), LEAST_SEEN)
     real_features, fake_features = measures.standardised(
         measures.random_features(real.images), measures.random_features(fake.images)
     )
-    figures = _kid("kid", real_features, fake_features, real.subjects, seen, seed)
+    figures = _kid(
+        "kid",
+        real_features,
+        fake_features,
+        real.subjects,
+        seen,
+        seed,
+    )
     figures |= _spread(real_features, fake_features, real.subjects, rng, seed)
     real_features, fake_features = measures.standardised(
         judges.features(real.images), judges.features(fake.images)
     )
-    return figures | _kid("kid_segmenter", real_features, fake_features, real.subjects, seen, seed)
+    return figures | _kid(
+        "kid_segmenter",
+        real_features,
+        fake_features,
+        real.subjects,
+        seen,
+        seed,
+    )
 
 
 def _kid(
-    name: str, real: np.ndarray, fake: np.ndarray, subjects: np.ndarray, size: int, seed: int
+    name: str,
+    real: np.ndarray,
+    fake: np.ndarray,
+    subjects: np.ndarray,
+    size: int,
+    seed: int,
 ) -> Figures:
     distance = measures.kid(real, fake)
     floor = measures.kid_floor(real, subjects, size, seed=seed)
@@ -54,7 +77,11 @@ def _kid(
 
 
 def _spread(
-    real: np.ndarray, fake: np.ndarray, subjects: np.ndarray, rng: np.random.Generator, seed: int
+    real: np.ndarray,
+    fake: np.ndarray,
+    subjects: np.ndarray,
+    rng: np.random.Generator,
+    seed: int,
 ) -> Figures:
     """Density, coverage and AUC from features ``(N, F)``; coverage also between sets of one size,
     since it grows with the number of fakes.

@@ -26,7 +26,11 @@ STYLE = (
 
 
 def write_page(
-    out: Path, report: dict[str, Any], fake: Pairs, real: Reference, rows: int = 8
+    out: Path,
+    report: dict[str, Any],
+    fake: Pairs,
+    real: Reference,
+    rows: int = 8,
 ) -> None:
     """Write card.json, keep.txt (the names that pass the filter), neighbours.png and index.html.
 

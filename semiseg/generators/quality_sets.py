@@ -90,7 +90,12 @@ def read_set(folder: Path, side: int | None, channels: int) -> Pairs:
     )
 
 
-def _checked_label(case: Case, side: int, channels: int, folder: Path) -> np.ndarray:
+def _checked_label(
+    case: Case,
+    side: int,
+    channels: int,
+    folder: Path,
+) -> np.ndarray:
     """The mask of a case that has one, of the right size, with the right image."""
     if case.label is None:
         what = f"{case.name} has no mask"
@@ -160,7 +165,12 @@ def read_reference(
     )
 
 
-def _held_out(data: str, scans: Sequence[Case], frame: Frame, size: tuple[int, int]) -> Pairs:
+def _held_out(
+    data: str,
+    scans: Sequence[Case],
+    frame: Frame,
+    size: tuple[int, int],
+) -> Pairs:
     """The middle of every annotated validation image."""
     cases: list[Case] = []
     images: list[np.ndarray] = []
