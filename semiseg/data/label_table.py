@@ -151,6 +151,24 @@ class ValueClasses:
         return self.table.indices(self.values.indices(labels[0]), paths[0])
 
 
+def _in_one_file(values: LabelValues) -> str:
+    """The values that one file alone holds, in words; "" where there is none, or one file.
+
+    >>> from semiseg.data.label_values import FileValues
+    >>> files = [FileValues(Path(f"p{i}.png"), frozenset({0, 1, 7 * i}), 0.0) for i in (0, 1)]
+    >>> _in_one_file(LabelValues(frozenset({0, 1, 7}), tuple(files)))
+    ' (7 is in p1.png alone)'
+    """
+    phrases: list[str] = []
+    for value in sorted(values.values):
+        having = [file.path.name for file in values.files if value in file.values]
+        if len(having) == 1 < len(values.files):
+            phrases.append(f"{value} is in {having[0]} alone")
+    if not phrases:
+        return ""
+    return f" ({'; '.join(phrases[:3])})"
+
+
 def classes_of_values(
     values: LabelValues, names: str, source: Path, problems: list[str], notes: list[str]
 ) -> ValueClasses:
@@ -177,13 +195,18 @@ def classes_of_values(
         ignored = (IGNORE,)
     if len(occurring) < 2:
         occurring.add(1)
+    if not values.values:  # nothing is annotated, which is said elsewhere
+        occurring = set(range(max(2, len(names.split(",")))))
     listed = tuple(sorted(occurring))
     classes = ("background", *(f"class {value}" for value in listed[1:]))
     table = LabelTable(classes, listed, ignored)
     problems += values.problems(names)
     notes += values.notes(source, names or ",".join(classes))
     if names:
-        return ValueClasses(values, table.renamed(names))
+        try:
+            return ValueClasses(values, table.renamed(names))
+        except UserError as error:
+            raise UserError(f"{error}{_in_one_file(values)}") from error
     words = ", ".join(map(str, listed))
     notes.append(
         f"{source}: masks hold the values {words}, read as {len(listed)} classes; name them with "

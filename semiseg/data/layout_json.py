@@ -37,6 +37,10 @@ def read_list(path: Path) -> list[Any]:
 def _read(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8-sig"))
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise UserError(
+            "not found", where=path, remedy="name the folder that holds it with --source"
+        ) from error
     except (OSError, ValueError, RecursionError) as error:  # ValueError: no text, no JSON, digits
         raise UserError(
             f"cannot be read ({first_line(error)})", where=path, remedy="correct or restore it"

@@ -254,6 +254,12 @@ def draw(
     bare = {unit[scan.subject] for scan in undecided if not scan.labels}
     drawn = {subject: group for subject, group in groups.items() if unit[subject] not in bare}
     units = len({unit[subject] for subject in drawn})
+    if not units:
+        problems.append(
+            f"{source}: no image has a mask; name the masks as their images, or pass --splits "
+            f"train if validation and test are in other sets"
+        )
+        return [scan._replace(split=scan.split or "train") for scan in scans]
     if units < len(fractions):
         words = ", ".join(split for split in SPLITS if split in fractions)
         problems.append(

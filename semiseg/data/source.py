@@ -29,6 +29,7 @@ everything that the rest of the package must know of the format:
 from __future__ import annotations
 
 import dataclasses
+import os
 import typing
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -244,8 +245,12 @@ def first_line(error: BaseException, most: int = 80) -> str:
 
     >>> first_line(OSError("truncated file\\nmore")), first_line(KeyError())
     ('truncated file', 'KeyError')
+    >>> first_line(PermissionError(13, "Permission denied", "p7.nii"))
+    'Permission denied'
     """
     lines = str(error).splitlines() or [""]
+    if isinstance(error, OSError) and error.errno:  # libraries add numbers, and the path again
+        lines = [os.strerror(error.errno)]
     return lines[0][:most] or type(error).__name__
 
 

@@ -6,11 +6,12 @@ Importing a reader is cheap: it imports its file library where it opens a file.
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 from semiseg import plugins
-from semiseg.data import limits
+from semiseg.data import limits, subjects_csv
 from semiseg.data.readers import (
     bids,
     dicom,
@@ -47,6 +48,8 @@ READERS: dict[str, Reader] = {
 }
 """Format → its reader."""
 plugins.offer("reader", READERS)
+TABLE_OPTION = "subjects_file"
+"""The option of the formats that read a subjects.csv."""
 
 
 def read(format: str, source: str | Path, progress: bool = True, **options: Any) -> Source:
@@ -79,7 +82,12 @@ def read(format: str, source: str | Path, progress: bool = True, **options: Any)
     path = existing(Path(source).expanduser(), "give the data's path with --source")
     if not follow_links:
         limits.check_tree(path)
-    return reader.read(path, progress=progress, **options)
+    result = reader.read(path, progress=progress, **options)
+    table = path / subjects_csv.FILE
+    if not table.is_file() or TABLE_OPTION in reader.options():
+        return result
+    note = f"{table}: is not read in the format {format}, whose own files say who is in an image"
+    return dataclasses.replace(result, notes=(*result.notes, note))
 
 
 def formats() -> str:

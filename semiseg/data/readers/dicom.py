@@ -88,6 +88,7 @@ def read(
     subjects_are_folders: Annotated[
         bool, "every folder of the source is another patient, whatever the patient IDs say"
     ] = False,
+    subjects_file: Annotated[str, "path of subjects.csv, where it lies elsewhere"] = "",
     seed: Annotated[int, "of randomly drawn splits"] = 0,
     license: Annotated[str, "licence of the data, for reports"] = "",
     citation: Annotated[str, "what to cite, for reports"] = "",
@@ -119,7 +120,8 @@ def read(
     plane, reason = acquisition_plane(stack.grid for stack in stacks.values())
     notes.append(f"{source}: slices are {plane}: {reason}")
     rules = Rules(plane, overlap, min_slices)
-    placed = _splits(source, scans, rules, seed, problems)
+    table = subjects_csv.place(source, subjects_file)
+    placed = _splits(source, scans, rules, table, seed, problems)
     if placed.spare:
         notes.append(
             f"{source}: left out scans without annotation of patients of val and test: "
@@ -292,11 +294,11 @@ def _splits(
     source: Path,
     scans: Sequence[Scan],
     rules: Rules,
+    table: Path,
     seed: int,
     problems: list[str],
 ) -> Placed:
     """Scans in splits: as subjects.csv says, else drawn among annotated patients."""
-    table = source / subjects_csv.FILE
     images = {scan.name: scan.series.folder for scan in scans}
     rows = subjects_csv.read(table, images, problems)
     if any(row.split for row in rows.values()):

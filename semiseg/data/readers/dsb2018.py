@@ -108,7 +108,7 @@ def read(
             continue
         except Exception as error:  # Pillow and zipfile raise anything on a damaged file
             problems.append(
-                f"{where}: cannot be read ({str(error)[:80]}); replace the file or take "
+                f"{where}: cannot be read ({first_line(error)}); replace the file or take "
                 f"it out of the set"
             )
             continue
@@ -207,7 +207,8 @@ def _tree(folder: Path) -> Files:
     def read_bytes(name: str) -> bytes:
         return (folder / name).read_bytes()
 
-    names = [path.relative_to(folder).as_posix() for path in folder.rglob("*.png")]
+    paths = folder.rglob("*.[pP][nN][gG]")
+    names = [path.relative_to(folder).as_posix() for path in paths]
     return Files(names, read_bytes, str(folder))
 
 
@@ -221,7 +222,7 @@ def _index(names: Iterable[str]) -> dict[str, ImageFiles]:
     masks: dict[str, list[str]] = defaultdict(list)
     for name in sorted(names):
         parts = name.split("/")
-        if len(parts) < 3 or not name.endswith(".png") or parts[-3].startswith(EXCLUDED):
+        if len(parts) < 3 or not name.lower().endswith(".png") or parts[-3].startswith(EXCLUDED):
             continue
         ident = parts[-3]
         if parts[-2] == "images":
@@ -255,6 +256,9 @@ def _pixels(files: Files, paths: ImageFiles, mode: str) -> Pixels:
 
 
 def _picture(data: bytes, mode: str) -> np.ndarray:
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
-    return np.asarray(Image.open(io.BytesIO(data)).convert(mode))
+    try:
+        return np.asarray(Image.open(io.BytesIO(data)).convert(mode))
+    except UnidentifiedImageError as error:
+        raise ValueError("it is no picture") from error

@@ -306,7 +306,12 @@ def _draw(source: Path, files: list[Entry], seed: int, problems: list[str]) -> l
     bare = {unit[entry.subject] for entry in files if entry.label is None}
     drawn = {subject: group for subject, group in groups.items() if unit[subject] not in bare}
     units = len({unit[subject] for subject in drawn})
-    if units < len(FRACTIONS):
+    if not units:
+        problems.append(
+            f"{source / 'labels'}: no image has a mask there; name the masks as their images, or "
+            f"pass --splits train if validation and test are in other sets"
+        )
+    elif units < len(FRACTIONS):
         problems.append(
             f"{source}: {units} annotated subjects or groups, train, val and test need one each; "
             f"annotate more or state splits"

@@ -186,6 +186,14 @@ def _training_scans(
         return _listed_scans(source, content, problems)
     labels = {stem_of(path): path for path in scan_files.image_files(source / "labelsTr")}
     cases = cases_of(source / "imagesTr")
+    if cases and not labels:
+        problems.append(f"{source / 'labelsTr'}: holds no label; restore the labels of imagesTr")
+    stated = content.get("numTraining", len(cases))
+    if stated != len(cases):
+        problems.append(
+            f"{source / DESCRIPTION}: numTraining is {stated}, and imagesTr holds {len(cases)} "
+            f"cases; correct one of them"
+        )
     problems += [
         f"{path}: has no image {name}_0000 in imagesTr; restore it or remove the label"
         for name, path in labels.items()
