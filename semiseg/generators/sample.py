@@ -136,7 +136,14 @@ def load(folder: str | Path, root: str | None = None) -> Fitted:
     if header.get("fingerprint") != budget.fingerprint:
         what = f"data set {settings.data!r} is not the one the generator was fitted on"
         raise UserError(what, where=run.path, remedy="fit it again")
-    return Fitted(settings, program, weights, budget, header, file_hash(run.weights)[:16])
+    return Fitted(
+        settings,
+        program,
+        weights,
+        budget,
+        header,
+        file_hash(run.weights)[:16],
+    )
 
 
 # ------------------------------------------------------------------ painting
@@ -188,7 +195,12 @@ class _Brush:
     """Paints batches of samples; arguments as in :func:`stream`."""
 
     def __init__(
-        self, fitted: Fitted, seed: int, source: str, style: str, given: np.ndarray | None
+        self,
+        fitted: Fitted,
+        seed: int,
+        source: str,
+        style: str,
+        given: np.ndarray | None,
     ):
         budget = fitted.budget
         program = fitted.program
@@ -314,7 +326,13 @@ def sample_set(
     return {"written": len(names), "dropped": n - len(names)}
 
 
-def _check_arguments(fitted: Fitted, out: Path, n: int, seed: int, format: str) -> None:
+def _check_arguments(
+    fitted: Fitted,
+    out: Path,
+    n: int,
+    seed: int,
+    format: str,
+) -> None:
     channels = fitted.program.channels
     if n < 2:
         what = "a set needs at least 2 samples, one of which is its validation split"
