@@ -9,9 +9,10 @@ import numpy as np
 from semiseg.analysis import scores_csv
 from semiseg.analysis.declaration import spelled
 from semiseg.analysis.design import as_design
+from semiseg.analysis.fold_planning import fold_components
 from semiseg.analysis.pairing import paired
 from semiseg.analysis.planning import Size, pooled
-from semiseg.analysis.study import Study
+from semiseg.analysis.study import Comparison, Study
 from semiseg.analysis.variance import Split, mean_squares, variance_split
 from semiseg.errors import UserError, nearest
 
@@ -28,6 +29,7 @@ class Pilot(NamedTuple):
       grouped: whether its subjects are groups of look-alikes.
       together: comparisons with the baseline at this label budget, whichever are in
         ``components``: the verdict's test lends variance among them.
+      folds: of the cross-validation that the runs are of; 0 where they are of none.
     """
 
     components: Split
@@ -37,6 +39,7 @@ class Pilot(NamedTuple):
     seconds: float
     grouped: bool = False
     together: int = 1
+    folds: int = 0
 
 
 def pilot(
@@ -66,6 +69,8 @@ def pilot(
             remedy="give runs of two methods with the same label subsets, or the standard "
             "deviations by hand (--subset-sd …)",
         )
+    if s.folds:
+        return _fold_pilot(s, labels, comparisons)
     splits = []
     sizes = []
     seconds: list[float] = []
@@ -93,6 +98,18 @@ def pilot(
     names = tuple(f"{c.arm} − {c.baseline}" for c in comparisons)
     together = sum(c.labels == labels for c in s.comparisons)
     return Pilot(pooled(splits), smallest, labels, names, mean_seconds, grouped, together)
+
+
+def _fold_pilot(s: Study, labels: int, comparisons: list[Comparison]) -> Pilot:
+    """The spread of the differences in a cross-validation."""
+    arms = list(dict.fromkeys(c.arm for c in comparisons))
+    splits = [fold_components(s, labels, arm) for arm in arms]
+    subjects = min(c.difference.n_subjects for c in comparisons)
+    seconds = [float(run.summary.get("seconds_train") or np.nan) for run in s.runs]
+    mean_seconds = float(np.nanmean(seconds)) if np.isfinite(seconds).any() else np.nan
+    names = tuple(f"{c.arm} − {c.baseline}" for c in comparisons)
+    size = Size(1, 1, subjects)
+    return Pilot(pooled(splits), size, labels, names, mean_seconds, folds=s.folds)
 
 
 def _arm(s: Study, name: str) -> str:

@@ -9,6 +9,7 @@ from semiseg.analysis.planning import MOST_SUBSETS
 from semiseg.report.format import count, duration, listed, number, score_label, shortened
 
 if TYPE_CHECKING:
+    from semiseg.analysis.fold_planning import FoldPlan
     from semiseg.analysis.pilot import Pilot
     from semiseg.analysis.planning import Alternative, Goal, Size
 
@@ -19,16 +20,15 @@ SMALL_SHARE = 0.05
 
 def spread(pilot: Pilot, metric: str) -> list[str]:
     """What the plan is made from: the components of a paired difference."""
-    size = pilot.size
     if pilot.comparisons:
         first = (
             f"From {shortened(list(pilot.comparisons), 3)} at "
-            f"{count(pilot.labels, 'annotated subject')} ({_size(size)}):"
+            f"{count(pilot.labels, 'annotated subject')} ({_pilot_size(pilot)}):"
         )
     else:
         first = "From standard deviations given by hand:"
     words = {
-        "subset": "between label subsets",
+        "subset": "between trainings of folds" if pilot.folds else "between label subsets",
         "seed": "between seeds",
         "subject": "between subjects",
         "interaction": "label subset × subject",
@@ -41,6 +41,43 @@ def spread(pilot: Pilot, metric: str) -> list[str]:
     ]
     title = _title(metric)
     return [first, f"a paired difference in {title} has standard deviations {', '.join(parts)}."]
+
+
+def _pilot_size(pilot: Pilot) -> str:
+    if pilot.folds:
+        return f"{pilot.folds} folds of {count(pilot.size.subjects, 'subject')}"
+    return _size(pilot.size)
+
+
+def fold_answer(plan: FoldPlan, goal: Goal, metric: str) -> str:
+    """What the cross-validation that was asked for finds."""
+    return (
+        f"{plan.folds} folds of {count(plan.subjects, 'subject')} find a difference of "
+        f"{_number(plan.finds, metric)} in {_title(metric)} with a power of {goal.power:g}, "
+        f"corrected for {_counted(goal.comparisons)}: {plan.runs} runs of each method at each "
+        f"label budget."
+    )
+
+
+def fold_table(rows: list[FoldPlan], plan: FoldPlan) -> list[str]:
+    """The cross-validations, one a line, the one that was asked for marked."""
+    head = ("folds", "seeds", "subjects", "runs", "finds")
+    lines = ["".join(f"{name:>10}" for name in head)]
+    for row in rows:
+        cells = (row.folds, row.seeds, row.subjects, row.runs, f"{row.finds:.3g}")
+        mark = "  <-" if row == plan else ""
+        lines.append("".join(f"{cell:>10}" for cell in cells) + mark)
+    return lines
+
+
+def fold_reading(goal: Goal) -> str:
+    """How the table of folds is read."""
+    return (
+        f"finds: the true difference that is found with a power of {goal.power:g}, by the test of "
+        f"the report: corrected for training sets that overlap, with one degree of freedom fewer "
+        f"than folds. What trainings differ by is taken to be that of label subsets, which is the "
+        f"most that folds can differ by."
+    )
 
 
 def answer(best: Size | None, subjects: int, goal: Goal, metric: str) -> str:

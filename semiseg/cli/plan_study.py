@@ -40,6 +40,8 @@ class PlanStudy:
       method: the compared setting whose spread counts, by its name in the report; by default all.
       baseline: the setting that others are compared with; by default the supervised one.
       subjects: subjects that the next study scores; by default those of the runs.
+      folds: plan a cross-validation of so many folds, in which each subject is held out once; by
+        default that of the runs, if they are folds.
       metric: whose differences.
       split: val or test; by default test where every run was scored on it, else val.
       subset_sd: standard deviation of the difference between label subsets, instead of the runs'.
@@ -58,6 +60,7 @@ class PlanStudy:
     method: str | None = None
     baseline: str | None = None
     subjects: int | None = None
+    folds: int | None = None
     metric: str = "dice"
     split: Literal["val", "test"] | None = None
     subset_sd: float | None = None
@@ -78,6 +81,8 @@ def main(argv: Sequence[str]) -> int:
     _check(args)
     pilot, comparisons = _pilot(args)
     comparisons = args.comparisons or comparisons
+    if args.folds or pilot.folds:
+        return _plan_folds(args, pilot, Goal(gain, args.power, comparisons))
     together = min(comparisons, pilot.together)
     goal = Goal(gain, args.power, comparisons, together)
     subjects = args.subjects or pilot.size.subjects
@@ -101,6 +106,35 @@ def main(argv: Sequence[str]) -> int:
         content = _content(args, pilot, goal, best, rows)
         text = json.dumps(content, indent=1, ensure_ascii=False)
         write_output(args.json, f"{text}\n")
+    return 0
+
+
+def _plan_folds(args: PlanStudy, pilot: Pilot, goal: Goal) -> int:
+    """Print what a cross-validation finds."""
+    from semiseg.analysis.fold_planning import fold_plan, fold_plans
+    from semiseg.cli import plan_answers as answers
+
+    subjects = args.subjects or pilot.size.subjects
+    folds = args.folds or pilot.folds
+    if not 2 <= folds <= subjects:
+        raise UserError(
+            f"--folds is {folds}: {subjects} subjects are dealt into 2 to {subjects} folds"
+        )
+    plan = fold_plan(pilot.components, subjects, folds, goal)
+    rows = fold_plans(pilot.components, subjects, goal, folds)
+    lines = answers.spread(pilot, args.metric)
+    lines += ["", answers.fold_answer(plan, goal, args.metric)]
+    lines += ["", *answers.fold_table(rows, plan), "", answers.fold_reading(goal)]
+    print(*lines, sep="\n")
+    if args.json:
+        content = {
+            "metric": args.metric,
+            "power": goal.power,
+            "comparisons": goal.comparisons,
+            "sd": {name: _finite(value) for name, value in pilot.components._asdict().items()},
+            "folds": [row._asdict() | {"runs": row.runs} for row in rows],
+        }
+        write_output(args.json, f"{json.dumps(content, indent=1)}\n")
     return 0
 
 
@@ -129,7 +163,7 @@ def _gain(args: PlanStudy) -> float:
 def _check(args: PlanStudy) -> None:
     if not 0 < args.power < 1:
         raise UserError(f"--power is {args.power}: it lies between 0 and 1, as in --power 0.8")
-    for name in ("comparisons", "subjects"):
+    for name in ("comparisons", "subjects", "folds"):
         value = getattr(args, name)
         if value is not None and value < 1:
             raise UserError(f"--{name} is {value}: it must be 1 or more")
@@ -175,21 +209,24 @@ def _study(args: PlanStudy) -> tuple[Study, int]:
     """The study of the curve, and how many comparisons its report corrects for."""
     from semiseg.analysis.arms import find_arms
     from semiseg.analysis.declaration import spelled
+    from semiseg.analysis.fold_design import HELD_OUT, has_folds
     from semiseg.analysis.load import load_runs, once
     from semiseg.analysis.study import curve_runs, ratio_runs, study
 
     runs = once(load_runs(args.runs))
     split = args.split
+    if split is None and has_folds(runs):
+        split = HELD_OUT
     if split is None:
         on_test = all("test" in run.scores.axes[0] for run in runs)
         split = "test" if on_test else "val"
-    curve = curve_runs(runs)
+    curve = runs if has_folds(runs) else curve_runs(runs)
     baseline = args.baseline
     if baseline is not None:
         baseline = spelled(baseline, find_arms(curve))
     s = study(curve, args.metric, split, baseline=baseline)
     comparisons = len(s.comparisons)
-    mixes = ratio_runs(runs)
+    mixes = None if s.folds else ratio_runs(runs)
     if mixes:
         with contextlib.suppress(UserError):  # a table that does not say how its runs differ
             comparisons += len(study(mixes, args.metric, split).comparisons)

@@ -1,5 +1,6 @@
 """Folds of a cross-validation are one result: no replicates, no label subsets of one test set."""
 
+import json
 import shutil
 
 import numpy as np
@@ -15,6 +16,7 @@ from semiseg.analysis.load import load_runs, once
 from semiseg.analysis.pairing import paired, replicates
 from semiseg.analysis.statistics import mean_interval
 from semiseg.analysis.study import study
+from semiseg.cli.main import main
 from semiseg.errors import UserError
 
 MT = "mean teacher"
@@ -144,3 +146,22 @@ def test_folds_as_replicates_would_be_too_sure(folder):
     _, values_RS = cell.runs.matrix()
     wrong = mean_interval(values_RS, range(5))
     assert cell.interval.high - cell.interval.low > wrong.high - wrong.low
+
+
+def test_a_plan_finds_what_the_report_calls_detectable(folder, capsys, tmp_path):
+    """The plan of the same folds and subjects repeats the report's detectable difference.
+
+    Catches an error without the correction, and variances of a subject for those of a fold.
+    """
+    (c,) = study(load_runs(folder)).comparisons
+    file = tmp_path / "plan.json"
+    assert main(["plan-study", str(folder), "--json", str(file)]) == 0
+    assert "5 folds of 17 subjects find a difference" in capsys.readouterr().out
+    rows = json.loads(file.read_text())["folds"]
+    found = {row["folds"]: row["finds"] for row in rows}
+    assert found[5] == pytest.approx(c.detectable, rel=0.05)
+    assert found[3] > found[5] > found[10]
+    by_hand = ["--subject-sd=0.06", "--subset-sd=0", "--subjects=20", "--folds=5"]
+    assert main(["plan-study", *by_hand]) == 0
+    assert "20 subjects find a difference of 0.075" in capsys.readouterr().out
+    assert main(["plan-study", *by_hand[:-1], "--folds=21"]) == 2
