@@ -80,31 +80,35 @@ def chosen(runs: Runs, where: Mapping[str, str], folder: Path) -> Runs:
       UserError: no run has such a setting, or the value.
     """
     for key, text in where.items():
-        values = {run.name: _setting(run, key, folder) for run in runs}
-        kept = [run for run in runs if _is(values[run.name], text)]
-        if not kept:
-            there = ", ".join(sorted({str(value) for value in values.values()}))
+        values = [_setting(run, key, folder) for run in runs]
+        pairs = zip(runs, values, strict=True)
+        fitting = [run for run, of_run in pairs if any(_is(value, text) for value in of_run)]
+        if not fitting:
+            there = ", ".join(sorted({str(of_run[0]) for of_run in values}))
             raise UserError(
                 f"no run has {key} {text!r}; they have {there}",
                 where=folder,
                 remedy="correct --where",
             )
-        runs = Runs(kept, runs.problems)
+        runs = Runs(fitting, runs.problems)
     return runs
 
 
-def _setting(run: Run, key: str, folder: Path) -> Any:
-    """A setting of a run: an attribute, or what has this dotted name or ends with it."""
-    if key in ATTRIBUTES:
-        return getattr(run, key)
+def _setting(run: Run, key: str, folder: Path) -> list[Any]:
+    """The values that a setting of a run goes by: an attribute, and what has this dotted name or
+    ends with it (``labels`` are 0 where all were asked for).
+    """
+    values = [getattr(run, key)] if key in ATTRIBUTES else []
     names = [name for name in run.settings if name == key or name.endswith(f".{key}")]
-    if not names:
+    if names:
+        values.append(run.settings[min(names, key=len)])
+    if not values:
         raise UserError(
             f"no run has a setting {key!r}{nearest(key, list(run.settings))}",
             where=folder,
             remedy="name one of its config.yaml in --where",
         )
-    return run.settings[min(names, key=len)]
+    return values
 
 
 def _is(value: Any, text: str) -> bool:

@@ -106,11 +106,15 @@ class Run:
 
     @property
     def labels(self) -> int:
-        """Number of annotated subjects.
+        """Number of annotated subjects; if all were asked for, as many as the data set has.
 
-        If the trial asked for all subjects, this is the number that the data set has.
+        Folds of unlike size that train on all others have one number: their share of all.
         """
-        return int(self.summary.get("subjects_labelled") or self.config["labels"])
+        labels = int(self.summary.get("subjects_labelled") or self.config["labels"])
+        if not self.folds or self.config["labels"]:
+            return labels
+        subjects = labels + int(self.summary.get("subjects_val") or 0)
+        return subjects * (self.folds - 1) // self.folds
 
     @property
     def label_subset(self) -> Any:
@@ -198,10 +202,7 @@ class Run:
         return RunFolder(self.path)
 
     def metrics(self) -> pd.DataFrame:
-        """metrics.jsonl, one row per logged step.
-
-        Values that are logged at some steps only are NaN at the others.
-        """
+        """metrics.jsonl, one row a logged step; NaN at steps at which a value was not logged."""
         import pandas as pd
 
         return pd.DataFrame(self.log())
@@ -215,9 +216,7 @@ class Run:
         return self.folder.read_log()
 
     def end(self) -> dict[str, float]:
-        """The last value of every number in metrics.jsonl, from the end of the file alone: a long
-        log costs as little as a short one.
-        """
+        """The last value of every number in metrics.jsonl, from the end of the file alone."""
         last: dict[str, float] = {}
         for line in self.folder.last_lines():
             last |= {key: value for key, value in line.items() if isinstance(value, (int, float))}

@@ -214,7 +214,7 @@ def _study(args: PlanStudy) -> tuple[Study, int]:
     from semiseg.analysis.study import curve_runs, ratio_runs, study
 
     runs = once(load_runs(args.runs))
-    split = args.split
+    split: str | None = args.split
     if split is None and has_folds(runs):
         split = HELD_OUT
     if split is None:

@@ -12,6 +12,7 @@ from semiseg.analysis import questions as ask
 from semiseg.analysis import scores_csv
 from semiseg.analysis.breakdown import class_intervals
 from semiseg.analysis.fold_design import fold_design
+from semiseg.analysis.fold_members import fold_members
 from semiseg.analysis.load import load_runs, once
 from semiseg.analysis.pairing import paired, replicates
 from semiseg.analysis.statistics import mean_interval
@@ -146,6 +147,23 @@ def test_folds_as_replicates_would_be_too_sure(folder):
     _, values_RS = cell.runs.matrix()
     wrong = mean_interval(values_RS, range(5))
     assert cell.interval.high - cell.interval.low > wrong.high - wrong.low
+
+
+def test_folds_that_train_on_all_others_have_one_budget(folder, tmp_path):
+    """Folds of four and of three subjects leave 13 and 14 to train on.
+
+    Catches two budgets of one setting, each with folds that are missing.
+    """
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    for run in load_runs(tmp_path):
+        config = run.path / "config.yaml"
+        config.write_text(config.read_text().replace("labels: 8", "labels: 0"))
+        summary = run.summary | {"subjects_labelled": 17 - run.summary["subjects_val"]}
+        (run.path / "summary.json").write_text(json.dumps(summary))
+    s = study(load_runs(tmp_path))
+    assert list(s.cells) == [("supervised", 13), (MT, 13)]
+    assert s.cells[MT, 13].interval.n_subjects == 17
+    assert len(fold_members(tmp_path, {"method": "supervised", "labels": "0"})) == 5
 
 
 def test_a_plan_finds_what_the_report_calls_detectable(folder, capsys, tmp_path):
