@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from semiseg.data import set_folder, store, wall
+from semiseg.data import pool_files, set_folder, store, wall
 from semiseg.data.info import StoreInfo
 from semiseg.data.source import SPLITS
 from semiseg.errors import UserError
@@ -39,6 +39,7 @@ def remove(name: str, root: str | Path | None = None, sure: bool = False) -> str
     wall.record_removal(known, f"semiseg data remove {name}")
     try:
         set_folder.remove(place)
+        pool_files.remove(name, root)
     except OSError as error:
         raise UserError(
             f"cannot be deleted ({error.strerror or error})",

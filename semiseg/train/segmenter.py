@@ -73,7 +73,7 @@ def fit(
     """
     knobs = jax.tree.map(jnp.float32, knobs)
     mesh = program.mesh(knobs.method)
-    with _placed(pools, program, knobs, seed, mesh) as (program, source):
+    with placed(pools, program, knobs, seed, mesh) as (program, source):
         state = programs.start(program, knobs, jnp.uint32(seed), initial)
         knobs = devices.replicated(knobs, mesh) if hosts.several() else knobs
         learner = Segmenter(
@@ -85,7 +85,7 @@ def fit(
 
 
 @contextlib.contextmanager
-def _placed(
+def placed(
     pools: Pools | Rotating, program: Program, knobs: Knobs, seed: int, mesh: jax.sharding.Mesh
 ) -> Iterator[tuple[Program, Pools | Stream]]:
     """Pools on the devices, and the program for them."""
