@@ -15,7 +15,7 @@ import semiseg
 from semiseg import config, sweeps
 from semiseg.cli.main import main
 from semiseg.config import Trial
-from semiseg.data import fold_splits, importing, provenance, store
+from semiseg.data import fold_splits, importing, provenance, store, training_split
 from semiseg.data import pools as pool
 from semiseg.errors import UserError
 from semiseg.generators import ratio, teacher
@@ -65,6 +65,10 @@ def subjects(root, split):
     return {case.subject for case in store.read_split("discs", split, root)}
 
 
+def outside_test(root):
+    return subjects(root, "train") | subjects(root, "val")
+
+
 def summary_of(path):
     return json.loads((path / "summary.json").read_text())
 
@@ -89,8 +93,10 @@ def turned_labels(split):
     original = store.read_split
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(store, "read_split", turned)
-        patch.setattr(pool, "_folds", lambda whole, folds: dict.fromkeys(split.held_out, 1))
-        pool._training.cache_clear()
+        patch.setattr(
+            training_split, "_folds", lambda whole, folds: dict.fromkeys(split.held_out, 1)
+        )
+        training_split._training.cache_clear()
         options = {"labels": 2, "label_subset": 0, "folds": FOLDS, "fold": 1}
         return pool.pools("discs", split.info.root, split.frame, **options)[0]
 
@@ -102,7 +108,7 @@ def test_nothing_on_the_device_depends_on_a_held_out_label(root, tiny):
     made, _, split = pool.pools("discs", root, frame, **options)
     assert split.held_out
     other = turned_labels(split)
-    pool._training.cache_clear()
+    training_split._training.cache_clear()
     first = jax.tree.leaves(made)
     second = jax.tree.leaves(other)
     assert len(first) == len(second) > 8
@@ -117,8 +123,8 @@ def test_no_held_out_image_is_drawn(root, tiny):
     made, _, split = pool.pools(
         "discs", root, tiny.frame, labels=2, label_subset=0, folds=FOLDS, fold=0
     )
-    whole = pool._training("discs", root, tiny.frame, split.info.fingerprint, True)
-    assert {case.subject for case in whole.cases} == subjects(root, "train") | subjects(root, "val")
+    whole = training_split._training("discs", root, tiny.frame, split.info.fingerprint, True)
+    assert {case.subject for case in whole.cases} == outside_test(root)
     images = starts.images_only(made, split)
     for choice in (made.labelled, made.unlabelled, images.unlabelled):
         drawn = {whole.cases[i].subject for i in np.asarray(choice.images).tolist()}
@@ -136,7 +142,7 @@ def test_every_subject_is_held_out_once_by_one_program(folds, root):
     for fold in range(FOLDS):
         rows = rows_of(results[f"fold{fold}-labels2"])
         held_out += sorted({row["subject"] for row in rows})
-    assert sorted(held_out) == sorted(subjects(root, "train") | subjects(root, "val"))
+    assert sorted(held_out) == sorted(outside_test(root))
 
 
 def test_budgets_are_nested_within_the_other_folds(folds):
@@ -183,16 +189,17 @@ def test_it_goes_on_and_is_scored_again_on_the_same_subjects(folds, tmp_path, ca
     assert [row["value"] for row in again] == [row["value"] for row in rows]
     evaluate(path, "test")
     assert len({row["subject"] for row in rows_of(path, "test")}) == 3
-    original = pool._folds
-    monkeypatch.setattr(
-        pool,
-        "_folds",
-        lambda whole, number: {s: (f + 1) % 3 for s, f in original(whole, number).items()},
-    )
-    pool._without_fold.cache_clear()
+    original = training_split._folds
+
+    def moved(whole, folds):
+        fold_of = original(whole, folds)
+        return {subject: (fold + 1) % folds for subject, fold in fold_of.items()}
+
+    monkeypatch.setattr(training_split, "_folds", moved)
+    training_split._without_fold.cache_clear()
     assert main(["evaluate", str(path)]) == 2
     assert "other folds" in capsys.readouterr().err
-    pool._without_fold.cache_clear()
+    training_split._without_fold.cache_clear()
 
 
 @pytest.mark.parametrize(
@@ -231,10 +238,16 @@ def test_weights_that_have_seen_the_held_out_fold_are_refused(folds, tiny, root)
     results, _ = folds
     same = results["fold0-labels2"]
     trial = dataclasses.replace(config.load(same / "config.yaml"), steps=1)
-    semiseg.run(dataclasses.replace(trial, init=Weights(str(same))), progress=False)
+    semiseg.run(
+        dataclasses.replace(trial, init=Weights(str(same))),
+        progress=False,
+    )
     for other in (results["fold1-labels2"], results["fold2-labels4"]):
         with pytest.raises(UserError, match="the same --folds and --fold"):
-            semiseg.run(dataclasses.replace(trial, init=Weights(str(other))), progress=False)
+            semiseg.run(
+                dataclasses.replace(trial, init=Weights(str(other))),
+                progress=False,
+            )
 
 
 def test_a_set_made_from_the_held_out_fold_is_refused(tiny, root):
@@ -263,12 +276,20 @@ def test_what_is_made_for_a_fold_is_not_that_of_another(tiny):
     without folds that moved.
     """
     trial = dataclasses.replace(tiny, init=MaskedImage())
-    one, two = (dataclasses.replace(trial, folds=3, fold=fold) for fold in (0, 1))
-    hashes = [starts.content(each, "print") for each in (trial, one, two)]
+    trials = [trial]
+    for fold in (0, 1):
+        trials.append(dataclasses.replace(trial, folds=3, fold=fold))
+    hashes = [starts.content(each, "print") for each in trials]
     assert len(set(hashes)) == 3
+    without = starts.content(Trial(init=MaskedImage()), "print")
+    assert without.startswith("616b3928fa6d"), (
+        "pre-trained weights of earlier versions are not found"
+    )
     settings = Settings(data="discs", root=tiny.root)
-    one, two = (dataclasses.replace(settings, folds=3, fold=fold) for fold in (0, 1))
-    sets = [ratio.content("spade", each, 8) for each in (settings, one, two)]
+    fits = [settings]
+    for fold in (0, 1):
+        fits.append(dataclasses.replace(settings, folds=3, fold=fold))
+    sets = [ratio.content("spade", each, 8) for each in fits]
     assert len(set(sets)) == 3
     with pytest.raises(UserError, match="leave it out"):
         ratio.resolved(dataclasses.replace(tiny, folds=3, synthetic="make:spade"), {"card": 5})
@@ -281,9 +302,16 @@ def test_all_subjects_of_a_set_may_be_dealt(tmp_path, tiny, tiny_folder):
     """Catches folds that need a val or a test split."""
     source = tiny_folder / "train"
     importing.import_set("folder", source, "all", root=tmp_path, progress=False, splits="train")
-    trial = dataclasses.replace(tiny, data="all", root=str(tmp_path), folds=2, fold=1)
+    trial = dataclasses.replace(
+        tiny,
+        data="all",
+        root=str(tmp_path),
+        folds=2,
+        fold=1,
+    )
     job = execute.prepare(trial)
     assert len(job.training.cases) == 4
     assert validation_of(job.training).subjects == 4
     scans = store.read_split("all", "train", tmp_path)
-    assert len(set(fold_splits.of_scans(job.training.info, scans, 8).values())) == 8
+    fold_of = fold_splits.of_scans(job.training.info, scans, 8)
+    assert len(set(fold_of.values())) == 8

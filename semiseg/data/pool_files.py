@@ -39,7 +39,7 @@ FIELDS = ("subject", "name", "volume", "group", "orientation")
 
 
 class Prepared(NamedTuple):
-    """What :class:`semiseg.data.pools.Training` is made of, without pixels in memory.
+    """What :class:`semiseg.data.training_split.Training` is made of, without pixels in memory.
 
     Attributes:
       frame: with nothing left open.

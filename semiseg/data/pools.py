@@ -15,79 +15,25 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from semiseg import ragged
-from semiseg.data import fold_splits, foreground, pool_files, splits, store
+from semiseg.data import foreground, splits
 from semiseg.data.flat import Flat as Flat
 from semiseg.data.flat import appended
 from semiseg.data.flat import flatten as flatten
-from semiseg.data.frame import FIT, STRETCH, Frame, PoolImage
-from semiseg.data.info import StoreInfo
+from semiseg.data.frame import FIT, STRETCH, Frame
 from semiseg.data.rotating import Rotating
 from semiseg.data.scaling import as_uint8, in_the_middle
+from semiseg.data.training_split import Training as Training
+from semiseg.data.training_split import training as training
+from semiseg.data.training_split import whole_training
 from semiseg.errors import UserError
-from semiseg.types import IGNORE, Case, Choice, Images, Pools
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Training:
-    """A training split in the frame: what every label budget of a data set shares.
-
-    Attributes:
-      info: of the data set.
-      frame: with nothing left open.
-      scans: as they are stored.
-      cases: N images: slices, pictures, or for a 3D network volumes.
-      scan: ``(N,)`` int32, number of the scan that each is of.
-      flat: P pool images and labels: those of the cases; of a fold also those that it holds out.
-      annotated: ``(N,)`` bool.
-      place: ``(N,)`` int32, which of the pool images each case is.
-      held_out: subjects of the fold that is held out; None without folds.
-      validation: scans of these.
-      expected: what prediction warns of, where it is known without the scans.
-    """
-
-    info: StoreInfo
-    frame: Frame
-    scans: Sequence[Case]
-    cases: tuple[Case, ...]
-    scan: np.ndarray
-    flat: Flat
-    annotated: np.ndarray
-    place: np.ndarray
-    held_out: frozenset[str] | None = None
-    validation: tuple[Case, ...] = ()
-    expected: dict[str, Any] | None = None
-
-    @property
-    def annotated_subjects(self) -> int:
-        """Number of subjects with a label, from which label subsets are drawn."""
-        cases = zip(self.cases, self.annotated.tolist(), strict=True)
-        return len({case.subject for case, has_label in cases if has_label})
-
-    @property
-    def channels(self) -> int:
-        """Of an image as the network sees it."""
-        return self.flat.offset.shape[1] * self.flat.voxels.shape[-1]
-
-    def image(self, i: int) -> np.ndarray:
-        """Levels ``(*space, C)`` of the pool image of case ``i``, without its neighbours."""
-        return self.flat.image(int(self.place[i]))
-
-    def label(self, i: int) -> np.ndarray:
-        """Label ``(*space)`` of the pool image of case ``i``; IGNORE where nobody annotated it."""
-        return self.flat.label(int(self.place[i]))
-
-    def in_pool(self, chosen: np.ndarray) -> np.ndarray:
-        """``(P,)`` bool: the pool images of the cases where ``chosen (N,)`` is True."""
-        shown = np.zeros(len(self.flat.page), bool)
-        shown[self.place[chosen]] = True
-        return shown
+from semiseg.types import IGNORE, Choice, Images, Pools
 
 
 def dense(split: Training, size: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
@@ -122,123 +68,6 @@ class Budget(NamedTuple):
     images: int
 
 
-# ------------------------------------------------------------------ the training split
-def training(
-    name: str,
-    root: str | None,
-    frame: Frame,
-    *,
-    folds: int = 0,
-    fold: int = 0,
-    in_memory: bool = True,
-) -> Training:
-    """The training split of a store in the frame, which is decided by its images.
-
-    With ``folds`` these are the images of all subjects outside the test split, so that the folds
-    share one frame; the cases are those of the subjects outside the ``fold``. If they are not to be
-    ``in_memory``, pool images are mapped from files and scans are read when they are asked for.
-
-    Raises:
-      UserError: the set cannot be dealt into so many folds.
-    """
-    whole = _whole(name, root, frame, folds, in_memory)
-    return _without_fold(whole, folds, fold) if folds else whole
-
-
-def _whole(name: str, root: str | None, frame: Frame, folds: int, in_memory: bool) -> Training:
-    """The images that all folds share."""
-    of_set = _training if in_memory else _from_files
-    return of_set(name, root, frame, store.info(name, root).fingerprint, folds > 0)
-
-
-# Stored between the trials of a sweep; the fingerprint is a key, so that a set imported anew is
-# read anew.
-@functools.lru_cache(2)
-def _training(
-    name: str, root: str | None, frame: Frame, fingerprint: str, with_val: bool = False
-) -> Training:
-    info = store.info(name, root)
-    scans = store.read_split(name, "train", root)
-    if with_val and info.number("val"):
-        scans += store.read_split(name, "val", root)
-    frame = frame.resolved(scans, info.unit)
-    images: list[Case] = []
-    numbers: list[int] = []
-    pool: list[PoolImage] = []
-    labels: list[np.ndarray] = []
-    for q, scan in enumerate(scans):
-        of_scan = frame.scans([scan], f"data set {name!r}")
-        images += of_scan
-        numbers += [q] * len(of_scan)
-        made = frame.to_pool(scan)
-        pool.append(made)
-        labels.append(_pool_label(frame, scan, made))
-    flat = flatten(pool, labels, frame)
-    return Training(
-        info,
-        frame,
-        tuple(scans),
-        tuple(images),
-        np.array(numbers, np.int32),
-        flat,
-        annotated=np.array([case.label is not None for case in images]),
-        place=np.arange(len(images), dtype=np.int32),
-    )
-
-
-@functools.lru_cache(2)
-def _from_files(
-    name: str, root: str | None, frame: Frame, fingerprint: str, with_val: bool = False
-) -> Training:
-    """:func:`_training` of scans that stay on the disk."""
-    info = store.info(name, root)
-    splits_read = ["train", "val"] if with_val and info.number("val") else ["train"]
-    scans = pool_files.Joined([store.open_split(name, split, root) for split in splits_read])
-    made = pool_files.prepared(info, scans, frame, "+".join(splits_read))
-    return Training(
-        info,
-        made.frame,
-        scans,
-        made.cases,
-        made.scan,
-        made.flat,
-        made.annotated,
-        place=np.arange(len(made.cases), dtype=np.int32),
-        expected=made.expected,
-    )
-
-
-@functools.lru_cache(5)
-def _without_fold(whole: Training, folds: int, fold: int) -> Training:
-    """All subjects outside the test split but those of a fold."""
-    fold_of = _folds(whole, folds)
-    held_out = frozenset(subject for subject, number in fold_of.items() if number == fold)
-    place = np.flatnonzero([case.subject not in held_out for case in whole.cases])
-    seen = [q for q, scan in enumerate(whole.scans) if scan.subject not in held_out]
-    return dataclasses.replace(
-        whole,
-        scans=pool_files.Joined([whole.scans], seen),
-        cases=tuple(whole.cases[i] for i in place),
-        scan=whole.scan[place],
-        annotated=whole.annotated[place],
-        place=place.astype(np.int32),
-        held_out=held_out,
-        validation=tuple(scan for scan in whole.scans if scan.subject in held_out),
-        expected=None,
-    )
-
-
-@functools.lru_cache(2)
-def _folds(whole: Training, folds: int) -> dict[str, int]:
-    return fold_splits.of_scans(whole.info, whole.scans, folds)
-
-
-def _pool_label(frame: Frame, scan: Case, image: PoolImage) -> np.ndarray:
-    if scan.label is None:
-        return np.full(image.levels.shape[:-1], IGNORE, np.uint8)
-    return frame.label_to_pool(scan.label, scan.spacing)
-
-
 # ------------------------------------------------------------------ pools of a trial
 def pools(
     name: str,
@@ -271,8 +100,16 @@ def pools(
       memory: what scans may take on the device; None for all of them.
       by: one of :data:`semiseg.train.draw.DRAWS`; a rotating pool decides by it what it holds.
     """
-    whole = _whole(name, root, frame, folds, memory is None)
-    split = training(name, root, frame, folds=folds, fold=fold, in_memory=memory is None)
+    in_memory = memory is None
+    whole = whole_training(name, root, frame, folds=folds, in_memory=in_memory)
+    split = training(
+        name,
+        root,
+        frame,
+        folds=folds,
+        fold=fold,
+        in_memory=in_memory,
+    )
     budget, chosen = _budget(split, labels, label_subset)
     rest = chosen if chosen.all() else ~chosen
     if ratio > 0 and synthetic is None:
@@ -397,7 +234,7 @@ def _budget(split: Training, labels: int, label_subset: int) -> tuple[Budget, np
         split.cases,
         labels or len(everyone),
         label_subset,
-        held_out=len({scan.subject for scan in split.validation if scan.label is not None}),
+        held_out=len(split.scored),
     )
     members = set(subjects)
     chosen = np.array([case.subject in members for case in split.cases]) & split.annotated

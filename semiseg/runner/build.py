@@ -104,8 +104,7 @@ def notes_of(trial: Trial, training: Training, budget: Budget) -> tuple[str, ...
     """
     notes: tuple[str, ...] = ()
     if trial.folds:
-        scored = {scan.subject for scan in training.validation if scan.label is not None}
-        notes = (fold_splits.words(trial.fold, trial.folds, len(scored)),)
+        notes = (fold_splits.words(trial.fold, trial.folds, len(training.scored)),)
     return notes + _unlabelled_notes(trial, training, budget)
 
 

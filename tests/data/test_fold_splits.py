@@ -25,7 +25,15 @@ def write_set(folder, groups=None, bare=(), copy_of=None):
     """Fourteen pictures of one subject each, with squares of rising size, and a table."""
     rng = np.random.default_rng(0)
     lines = ["name,subject,group,split,Site"]
-    pixels = [rng.integers(0, 255, (16, 16), np.uint8) for _ in range(14)]
+    pixels = [
+        rng.integers(
+            0,
+            255,
+            (16, 16),
+            np.uint8,
+        )
+        for _ in range(14)
+    ]
     for i in range(14):
         label = np.zeros((16, 16), np.uint8)
         label[: i + 2, :8] = 1
@@ -75,8 +83,18 @@ def test_the_order_of_the_units_does_not_matter():
 
 def test_no_fold_is_empty():
     """Catches large groups that take the folds of small ones."""
-    units = [unit("big", 0.5, size=9), unit("a", 0.2, "B"), unit("b", 0.2), unit("c", 0.1, "C")]
-    assert set(deal(units, 4).values()) == {0, 1, 2, 3}
+    units = [
+        unit(
+            "big",
+            0.5,
+            size=9,
+        ),
+        unit("a", 0.2, "B"),
+        unit("b", 0.2),
+        unit("c", 0.1, "C"),
+    ]
+    fold_of = deal(units, 4)
+    assert set(fold_of.values()) == {0, 1, 2, 3}
 
 
 def test_folds_that_are_stated_stay_and_new_subjects_fill_them():
@@ -120,7 +138,12 @@ def test_what_belongs_together_is_held_out_together(tmp_path):
     annotated goes with its group.
     """
     groups = {0: "g", 1: "g", 4: "h", 11: "h"}
-    folder = write_set(tmp_path / "set", groups=groups, bare=(1,), copy_of={6: 5})
+    folder = write_set(
+        tmp_path / "set",
+        groups=groups,
+        bare=(1,),
+        copy_of={6: 5},
+    )
     folder_table = (folder / "subjects.csv").read_text().replace("s11,h,val", "s11,h,train")
     (folder / "subjects.csv").write_text(folder_table)
     bring(folder, tmp_path / "root")
@@ -140,7 +163,8 @@ def test_folds_go_to_nnunet_and_come_back(tmp_path):
     fold_of = folds_of("own", root, 3)
     for number, fold in enumerate(content):
         assert sorted(fold["train"] + fold["val"]) == [f"p{i:02d}" for i in range(12)]
-        assert {fold_of[name.replace("p", "s")] for name in fold["val"]} == {number}
+        held_out = [name.replace("p", "s") for name in fold["val"]]
+        assert {fold_of[subject] for subject in held_out} == {number}
     moved = [content[2], content[0], content[1]]
     (tmp_path / "out" / "splits_final.json").write_text(json.dumps(moved))
     info = importing.import_set("nnunet", tmp_path / "out", "back", root, progress=False)
