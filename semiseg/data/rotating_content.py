@@ -46,7 +46,7 @@ class Chances(NamedTuple):
 
     Attributes:
       images: ``(N,)`` int32.
-      number: int32.
+      number: int32 scalar.
       below: ``(N,)`` float32.
     """
 
@@ -208,7 +208,7 @@ class Contents:
         below = np.ones(len(self._pools.scan), np.float32)
         below[: len(index) - 1] = total[:-1] / total[-1]
         images = np.resize(index, len(self._pools.scan)).astype(np.int32)
-        return Chances(images, np.int32(len(index)), below)
+        return Chances(images, np.array(len(index), np.int32), below)
 
 
 def _pixels(flat: Flat, scans: Scans, scan: int) -> tuple[np.ndarray, np.ndarray]:

@@ -47,14 +47,14 @@ class Group(NamedTuple):
     Attributes:
       host, port: of the first process.
       number: of processes.
-      index: of this one.
+      process: number of this one.
       seconds: for which they wait for each other.
     """
 
     host: str
     port: int
     number: int
-    index: int
+    process: int
     seconds: float
 
 
@@ -78,7 +78,7 @@ def connect(environment: Mapping[str, str] = os.environ) -> None:
     _initialize(
         f"{group.host}:{group.port}",
         group.number,
-        group.index,
+        group.process,
         initialization_timeout=int(group.seconds) + 10,
         shutdown_timeout_seconds=60,
         cluster_detection_method="deactivate",
@@ -104,7 +104,7 @@ def group_of(environment: Mapping[str, str]) -> Group:
       UserError: it makes no sense.
 
     >>> group_of({COORDINATOR: "node7:4000", PROCESSES: "2", PROCESS: "1"})
-    Group(host='node7', port=4000, number=2, index=1, seconds=120)
+    Group(host='node7', port=4000, number=2, process=1, seconds=120)
     """
     host, _, port = environment[COORDINATOR].rpartition(":")
     if not host or not port.isdigit():
@@ -135,7 +135,7 @@ def meet(group: Group) -> None:
       UserError: one does not come in time.
     """
     deadline = time.monotonic() + group.seconds
-    if group.index:
+    if group.process:
         _knock(group, deadline)
     else:
         _receive(group, deadline)
@@ -179,7 +179,7 @@ def _knock(group: Group, deadline: float) -> None:
     while time.monotonic() < deadline:
         try:
             with socket.create_connection((group.host, group.port), 5) as door:
-                door.sendall(str(group.index).encode())
+                door.sendall(str(group.process).encode())
                 door.settimeout(max(deadline - time.monotonic(), 0.01) + 1)
                 if door.recv(2) == b"go":
                     return

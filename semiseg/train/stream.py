@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +13,7 @@ import numpy as np
 
 from semiseg import devices
 from semiseg.data.rotating import BLOCK, EVERY, Division, Rotating
-from semiseg.data.rotating_content import Chances, Content, Contents, Run
+from semiseg.data.rotating_content import Content, Contents, Run
 from semiseg.types import Choice, Images, Pools
 
 Voxels = tuple[jax.Array, jax.Array, jax.Array | None]
@@ -91,7 +92,7 @@ class Stream:
 
     def _assembled(self, content: Content) -> Pools:
         pools = self._pools
-        tables = (content.page, content.offset, content.chances)
+        tables: Any = (content.page, content.offset, content.chances)
         page, offset, chances = devices.replicated(tables, self._mesh)
         shape, mean, deviation, foreground, fakes = self._fixed
         voxels, labels, known = self._voxels
@@ -106,7 +107,7 @@ class Stream:
         )
 
     @functools.cached_property
-    def _fixed(self):
+    def _fixed(self) -> Any:
         """What stays the same: shapes, statistics, foreground, the number of synthetic images."""
         pools = self._pools
         flats = [pools.flat] if pools.synthetic is None else [pools.flat, pools.synthetic]
@@ -122,8 +123,8 @@ def _joined(parts: list[np.ndarray | None]) -> np.ndarray | None:
     return np.concatenate(known) if len(known) == len(parts) else None
 
 
-def _choice(chances: Chances) -> Choice:
-    return Choice(chances.images, chances.number, chances.below)
+def _choice(chances: Any) -> Choice:
+    return Choice(*chances)
 
 
 def pieces(blocks: int) -> Iterator[tuple[int, int]]:
