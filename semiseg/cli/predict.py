@@ -55,6 +55,13 @@ COMMAND = Command(
         ),
         Flag("nifti", "also write the mask of a DICOM series as NIfTI", False, value=""),
         Flag(
+            "resample",
+            "take DICOM series of a tilted gantry or uneven gaps, resampled to an even grid, on "
+            "which their NIfTI lies; a DICOM SEG has the series' own slices",
+            False,
+            value="",
+        ),
+        Flag(
             "tta",
             "average with the predictions of the image mirrored along each axis along which "
             "training mirrored",
@@ -123,7 +130,11 @@ def _predict(operands: list[str], flags: Flags) -> int:
     for message in ensemble.check_files(files, "semiseg predict"):
         print(f"note: {message}", file=sys.stderr)
     written = Options(
-        options["probabilities"], options["nifti"], options["largest_component"], spacing
+        options["probabilities"],
+        options["nifti"],
+        options["largest_component"],
+        spacing,
+        options["resample"],
     )
     failed = 0
     with _statistics(target, options["statistics"]) as table:

@@ -61,15 +61,19 @@ class Plane(NamedTuple):
 
 
 class Stack(NamedTuple):
-    """Slices in their order, one behind the other at even distances.
+    """Slices in their order, one behind the other at even distances, or skewed: sheared, or at
+    uneven distances.
 
     Attributes:
       planes: sorted along the normal of the slices.
-      affine: ``(4, 4)`` float64, index (x, y, z, 1) to RAS mm.
+      affine: ``(4, 4)`` float64, index (x, y, z, 1) to RAS mm; of skewed slices with their mean gap
+        and without their shear.
+      depths: of skewed slices, mm along their normal; empty for even ones.
     """
 
     planes: tuple[Plane, ...]
     affine: np.ndarray
+    depths: tuple[float, ...] = ()
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -83,13 +87,16 @@ class Stack(NamedTuple):
         return Grid(self.affine, self.shape, slice_axis=2)
 
 
-def stack_of(planes: Sequence[Plane], where: str, min_slices: int = MIN_SLICES) -> Stack:
+def stack_of(
+    planes: Sequence[Plane], where: str, min_slices: int = MIN_SLICES, resample: bool = False
+) -> Stack:
     """Sort slices along their normal.
 
     Args:
       planes: of one series.
       where: names the series in messages.
       min_slices: fewer are refused.
+      resample: take skewed slices too, see :mod:`semiseg.data.dicom_resample`.
 
     Raises:
       UserError: the slices make no volume; in one line the reason and what to do.
@@ -113,15 +120,25 @@ def stack_of(planes: Sequence[Plane], where: str, min_slices: int = MIN_SLICES) 
     places = np.array([plane.position for plane in planes])
     order = np.argsort(places @ normal, kind="stable")
     depths = (places @ normal)[order]
-    gap = _even_gap(depths, where)
-    _check_tilt(places[order], normal, planes[0].spacing, where)
+    _check_places(depths, where)
+    skewed: tuple[float, ...] = ()
+    gap = 1.0
+    if len(depths) > 1:
+        gap = float(depths[-1] - depths[0]) / (len(depths) - 1)
+    try:
+        _check_even(depths, gap, where)
+        _check_tilt(places[order], normal, planes[0].spacing, where)
+    except UserError:
+        if not resample:
+            raise
+        skewed = tuple(depths.tolist())
     row_gap, column_gap = planes[0].spacing
     affine = np.eye(4)
     affine[:3, 0] = directions[:3] * column_gap
     affine[:3, 1] = directions[3:] * row_gap
     affine[:3, 2] = normal * gap
     affine[:3, 3] = places[order[0]]
-    return Stack(tuple(planes[i] for i in order), LPS_TO_RAS @ affine)
+    return Stack(tuple(planes[i] for i in order), LPS_TO_RAS @ affine, skewed)
 
 
 def _check_alike(planes: Sequence[Plane], where: str) -> None:
@@ -180,23 +197,14 @@ def _check_directions(directions: np.ndarray, spacing: Vector, where: str) -> No
         )
 
 
-def _even_gap(depths: np.ndarray, where: str) -> float:
-    """The distance between slices, mm.
+def _check_places(depths: np.ndarray, where: str) -> None:
+    """Refuse several slices at one place.
 
     Args:
       depths: places along the normal, ascending.
       where: names the series.
-
-    Raises:
-      UserError: several slices at one place, or a slice off the even grid by more than UNEVEN.
-
-    >>> _even_gap(np.array([0.0, 0.6, 1.3, 1.9]), "scan").__round__(3)
-    0.633
     """
-    if len(depths) == 1:
-        return 1.0
-    gaps = np.diff(depths)
-    doubled = int((gaps < SAME_PLACE).sum())
+    doubled = int((np.diff(depths) < SAME_PLACE).sum())
     if doubled:
         raise UserError(
             f"holds {len(depths)} images at {len(depths) - doubled} positions: several time "
@@ -204,18 +212,27 @@ def _even_gap(depths: np.ndarray, where: str) -> float:
             where=where,
             remedy="keep one image a position, or split it into one series a volume",
         )
-    gap = float(depths[-1] - depths[0]) / len(gaps)
+
+
+def _check_even(depths: np.ndarray, gap: float, where: str) -> None:
+    """Refuse a slice that is off the even grid by more than UNEVEN.
+
+    Args:
+      depths: places along the normal, ascending.
+      gap: their mean distance, mm.
+      where: names the series.
+    """
     off = np.abs(depths - depths[0] - gap * np.arange(len(depths)))
     if off.max() > UNEVEN * gap:
+        gaps = np.diff(depths)
         widest = int(np.argmax(gaps))
         raise UserError(
             f"has gaps of {gaps.min():.4g} to {gaps.max():.4g} mm between its slices, so a slice "
             f"is missing or the spacing changes (after slice {widest + 1} of {len(depths)}; a "
             f"slice may lie off the even grid by {UNEVEN:.0%} of the spacing)",
             where=where,
-            remedy="copy the missing files, or resample the series to an even spacing",
+            remedy="copy the missing files, or pass --resample to interpolate between the slices",
         )
-    return gap
 
 
 def _check_tilt(places: np.ndarray, normal: np.ndarray, spacing: Vector, where: str) -> None:
@@ -229,11 +246,30 @@ def _check_tilt(places: np.ndarray, normal: np.ndarray, spacing: Vector, where: 
             f"was taken with a tilted gantry: its slices are shifted by {shift:.4g} mm against "
             f"each other, {angle:.1f}° off their normal",
             where=where,
-            remedy="correct the tilt with your viewer or dcm2niix, and import the result",
+            remedy="correct the tilt with your viewer or dcm2niix, or pass --resample",
         )
 
 
 def to_index(stack: Stack, points: np.ndarray) -> np.ndarray:
     """Indices ``(N, 3)`` float64 (x, y, z) of points ``(N, 3)`` in LPS mm."""
+    if stack.depths:
+        return _to_index_of_slices(stack, points)
     back = np.linalg.inv(stack.affine) @ LPS_TO_RAS
     return points @ back[:3, :3].T + back[:3, 3]
+
+
+def _to_index_of_slices(stack: Stack, points: np.ndarray) -> np.ndarray:
+    """:func:`to_index` of skewed slices: in the plane of the slice at a point's depth, and between
+    the slices by their depths.
+    """
+    row, column = np.array(stack.planes[0].directions).reshape(2, 3)
+    row_gap, column_gap = stack.planes[0].spacing
+    depths = np.array(stack.depths)
+    depth = points @ np.cross(row, column)
+    z = np.interp(depth, depths, np.arange(len(depths)))
+    z += np.minimum(depth - depths[0], 0) / (depths[1] - depths[0])
+    z += np.maximum(depth - depths[-1], 0) / (depths[-1] - depths[-2])
+    places = np.array([plane.position for plane in stack.planes])
+    first = np.stack([np.interp(depth, depths, places[:, k]) for k in range(3)], axis=1)
+    moved = points - first
+    return np.stack([moved @ row / column_gap, moved @ column / row_gap, z], axis=1)

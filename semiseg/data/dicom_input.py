@@ -83,12 +83,13 @@ def mask_name(folder: Path, source: Path) -> str:
     return f"{name.removesuffix('.dcm')}.dcm"
 
 
-def read_input(path: Path, plane: str = "") -> DicomScan:
+def read_input(path: Path, plane: str = "", resample: bool = False) -> DicomScan:
     """The one series of a folder (not of those below it), or of a file.
 
     Args:
       path: of the folder or file.
       plane: of acquisition; "" for the series' own.
+      resample: see :func:`semiseg.data.dicom_scan.read_scan`.
 
     Raises:
       UserError: there is none, there are several, or its slices make no volume.
@@ -109,8 +110,8 @@ def read_input(path: Path, plane: str = "") -> DicomScan:
             remedy="put each into a folder of its own",
         )
     if not plane:
-        plane, _ = acquisition_plane([scans[0].stack().grid])
-    return read_scan(scans[0], plane)
+        plane, _ = acquisition_plane([scans[0].stack(resample=resample).grid])
+    return read_scan(scans[0], plane, resample=resample)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -10,8 +10,9 @@ import numpy as np
 
 from semiseg.data.dicom_files import check_lengths, frames_of
 from semiseg.data.dicom_geometry import MIN_SLICES, Stack
+from semiseg.data.dicom_resample import EvenGrid, even_grid, on_slices, resampled, resampled_label
 from semiseg.data.dicom_series import Series
-from semiseg.data.orientation import Orientation, orientation_of, sides_of
+from semiseg.data.orientation import Grid, Orientation, orientation_of, sides_of
 from semiseg.errors import UserError
 
 
@@ -22,18 +23,37 @@ class DicomScan(NamedTuple):
       series: as its headers describe it.
       stack: its slices in their order.
       image: ``(D, H, W, 1)`` int16, or float32 where the values need it: rescaled, HU in CT.
-      turn: from the stack's ``(X, Y, Z)`` to ``(D, H, W)`` and back.
+      turn: from the grid's ``(X, Y, Z)`` to ``(D, H, W)`` and back.
+      even: the grid that skewed slices were resampled to; None for even slices.
     """
 
     series: Series
     stack: Stack
     image: np.ndarray
     turn: Orientation
+    even: EvenGrid | None = None
+
+    @property
+    def grid(self) -> Grid:
+        """Of the image's voxels: that of the slices, or the one they were resampled to."""
+        return self.stack.grid if self.even is None else self.even.grid
+
+    def label(self, label_XYZ: np.ndarray) -> np.ndarray:
+        """``(D, H, W)`` of a label on the series' own slices."""
+        if self.even is not None:
+            label_XYZ = resampled_label(label_XYZ, self.even)
+        return self.turn.to_scan(label_XYZ)
+
+    def on_slices(self, mask_XYZ: np.ndarray) -> np.ndarray:
+        """A mask of the grid on the series' own slices, ``(X, Y, slices)``."""
+        if self.even is None:
+            return mask_XYZ
+        return on_slices(mask_XYZ, self.stack, self.even)
 
     @property
     def affine(self) -> np.ndarray:
         """``(4, 4)``: index (d, h, w, 1) to RAS mm."""
-        return self.turn.scan_affine(self.stack.affine, self.stack.shape)
+        return self.turn.scan_affine(self.grid.affine, self.grid.shape)
 
     @property
     def spacing(self) -> tuple[float, ...]:
@@ -41,21 +61,28 @@ class DicomScan(NamedTuple):
         return sides_of(self.affine)
 
 
-def read_scan(series: Series, plane: str = "axial", min_slices: int = MIN_SLICES) -> DicomScan:
+def read_scan(
+    series: Series, plane: str = "axial", min_slices: int = MIN_SLICES, resample: bool = False
+) -> DicomScan:
     """Read the voxels of a series, in the orientation of a plane of acquisition.
 
     Args:
       series: of :func:`find_series`.
       plane: see :data:`semiseg.data.orientation.PLANES`.
       min_slices: fewer are refused.
+      resample: skewed slices to an even grid; else they are refused.
 
     Raises:
       UserError: its slices make no volume, or a file's pixels cannot be read.
     """
-    stack = series.stack(min_slices)
+    stack = series.stack(min_slices, resample)
     turn = orientation_of(stack.affine, plane)
     voxels = read_voxels(stack)
-    return DicomScan(series, stack, turn.to_scan(voxels)[..., None], turn)
+    even: EvenGrid | None = None
+    if stack.depths:
+        even = even_grid(stack)
+        voxels = resampled(voxels, even, float(voxels.min()))
+    return DicomScan(series, stack, turn.to_scan(voxels)[..., None], turn, even)
 
 
 def read_voxels(stack: Stack) -> np.ndarray:

@@ -78,10 +78,11 @@ def write_segmentation(
 
 
 def write_volume(voxels: np.ndarray, scan: DicomScan, classes: Sequence[str], target: Path) -> None:
-    """Write what a network says of a series on the grid of its stack.
+    """Write what a network says of a series. A SEG holds the series' own slices, whatever grid they
+    were resampled to.
 
     Args:
-      voxels: mask ``(X, Y, Z)`` uint8, or probabilities ``(X, Y, Z, K)``.
+      voxels: mask ``(X, Y, Z)`` uint8, or probabilities ``(X, Y, Z, K)``, on the scan's grid.
       scan: the series.
       classes: names, background first.
       target: a NIfTI by its name's end, else a DICOM SEG, which holds masks alone.
@@ -92,7 +93,7 @@ def write_volume(voxels: np.ndarray, scan: DicomScan, classes: Sequence[str], ta
     if target.name.endswith(NIFTI):
         _write_nifti(voxels, scan, target)
         return
-    mask_ZYX = voxels.transpose(2, 1, 0)
+    mask_ZYX = scan.on_slices(voxels).transpose(2, 1, 0)
     images, order = _source_images(scan)
     segments = _segment_descriptions(classes)
     stored = np.where(mask_ZYX[order] < len(classes), mask_ZYX[order], 0).astype(np.uint8)
@@ -112,7 +113,7 @@ def write_volume(voxels: np.ndarray, scan: DicomScan, classes: Sequence[str], ta
 def _write_nifti(voxels: np.ndarray, scan: DicomScan, target: Path) -> None:
     import nibabel
 
-    image = nibabel.Nifti1Image(voxels, scan.stack.affine)
+    image = nibabel.Nifti1Image(voxels, scan.grid.affine)
     image.header.set_xyzt_units("mm")
     with writing(target):
         nibabel.save(image, target)

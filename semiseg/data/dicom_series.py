@@ -92,13 +92,13 @@ class Series:
         name = self.number or f"…{self.uid[-8:]}"
         return f"{self.folder} (series {name}, {self.modality})"
 
-    def stack(self, min_slices: int = MIN_SLICES) -> Stack:
+    def stack(self, min_slices: int = MIN_SLICES, resample: bool = False) -> Stack:
         """Its images in their order.
 
         Raises:
           UserError: they make no volume, see :func:`semiseg.data.dicom_geometry.stack_of`.
         """
-        return stack_of(self.planes, self.where, min_slices)
+        return stack_of(self.planes, self.where, min_slices, resample)
 
 
 class LabelFile(NamedTuple):

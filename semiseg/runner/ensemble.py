@@ -29,12 +29,14 @@ class Options(NamedTuple):
       nifti: also write the mask of a DICOM series as NIfTI.
       largest_component: keep the largest part of each class.
       spacing: mm of the rows and columns of pictures; empty where nobody states it.
+      resample: DICOM series of tilted or uneven slices; else they are refused.
     """
 
     probabilities: bool = False
     nifti: bool = False
     largest_component: bool = False
     spacing: tuple[float, ...] = ()
+    resample: bool = False
 
 
 class Prediction(NamedTuple):
@@ -171,7 +173,7 @@ class Ensemble:
         hashes: list[str] = []
         for files in scans:
             with contextlib.suppress(Exception):  # predict_files says what is wrong with it
-                for image in self._read(files).slices:
+                for image in self._read(files, resample=True).slices:
                     hashes += image_hashes(image)
         messages: list[str] = []
         for predictor in self.predictors:
@@ -204,7 +206,7 @@ class Ensemble:
             raise UserError(f"{files[0]}: cannot be segmented ({reason})") from error
 
     def _predict_files(self, files: Sequence[Path], target: Path, options: Options) -> Prediction:
-        scan = self._read(files, options.nifti)
+        scan = self._read(files, options.nifti, options.resample)
         self._check(scan)
         millimetres = options.spacing
         if scan.is_volume:
@@ -240,9 +242,11 @@ class Ensemble:
             phrases |= dict.fromkeys(expected.differences(predictor.expected, case, unit))
         return tuple(phrases)
 
-    def _read(self, files: Sequence[Path], with_nifti: bool = False) -> Scan | SeriesScan:
+    def _read(
+        self, files: Sequence[Path], with_nifti: bool = False, resample: bool = False
+    ) -> Scan | SeriesScan:
         if is_series(files[0]):
-            series = read_input(files[0], self.plane)
+            series = read_input(files[0], self.plane, resample)
             return SeriesScan(files[0], series, self.classes, with_nifti)
         channels = "auto"
         if self.channels == 1:

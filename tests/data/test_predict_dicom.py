@@ -96,3 +96,17 @@ def test_a_folder_without_scans_says_so(run, tmp_path, capsys):
     write(samples.structures({"GTV": []}), tmp_path / "in" / "rs.dcm")
     assert predict(run, tmp_path / "in", tmp_path / "out") == 2
     assert "no DICOM series" in capsys.readouterr().err
+
+
+def test_a_tilted_series_is_resampled_where_asked(run, tmp_path, capsys):
+    """Catches a series that is refused for good, and a DICOM SEG of other slices than its own."""
+    places = [place + (0, 0.5 * i, 0) for i, place in enumerate(samples.positions(4))]
+    headers = images(stored(rows=40, columns=36), places=places)
+    write_images(headers, tmp_path / "in" / "ct")
+    out = tmp_path / "out"
+    assert predict(run, tmp_path / "in", out, "--nifti") == 1
+    assert "pass --resample" in capsys.readouterr().err
+    assert predict(run, tmp_path / "in", out, "--nifti", "--resample") == 0
+    assert sorted(path.name for path in out.iterdir()) == ["ct.dcm", "ct.nii.gz"]
+    written = highdicom.seg.segread(out / "ct.dcm")
+    assert (written.Rows, written.Columns) == (40, 36)

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
-from semiseg.data import dicom_labels, subjects_csv
+from semiseg.data import dicom_labels, dicom_resample, subjects_csv
 from semiseg.data import splits as splitting
 from semiseg.data.dicom_files import SUFFIXES, files_under, is_dicom
 from semiseg.data.dicom_geometry import MIN_SLICES, Stack
@@ -38,11 +38,13 @@ class Rules(NamedTuple):
       plane: of acquisition, the same for all.
       overlap: see :func:`semiseg.data.dicom_labels.label_of`.
       min_slices: series of fewer are refused.
+      resample: see :func:`semiseg.data.dicom_scan.read_scan`.
     """
 
     plane: str
     overlap: str
     min_slices: int
+    resample: bool
 
 
 class Scan(NamedTuple):
@@ -85,6 +87,9 @@ def read(
     ] = "refuse",
     series: Annotated[str, "only series of this modality, number, or words of description"] = "",
     min_slices: Annotated[int, "refuse series of fewer slices"] = MIN_SLICES,
+    resample: Annotated[
+        bool, "take series of a tilted gantry or uneven gaps, resampled to an even grid"
+    ] = False,
     subjects_are_folders: Annotated[
         bool, "every folder of the source is another patient, whatever the patient IDs say"
     ] = False,
@@ -106,7 +111,8 @@ def read(
     problems = list(findings.problems)
     notes = list(findings.notes)
     every = _selected(source, findings, series, notes)
-    stacks = _stacks(every, min_slices, problems)
+    stacks = _stacks(every, min_slices, resample, problems)
+    notes += dicom_resample.notes(source, stacks.values())
     patients = patients_of(source, findings, subjects_are_folders)
     chosen = _classes(source, findings.labels, (roi, segments, classes), notes)
     readable = [Candidate(one, stacks[one.uid]) for one in every if one.uid in stacks]
@@ -119,7 +125,7 @@ def read(
         scans.append(Scan(one, subjects[one.uid], names[one.uid], members))
     plane, reason = acquisition_plane(stack.grid for stack in stacks.values())
     notes.append(f"{source}: slices are {plane}: {reason}")
-    rules = Rules(plane, overlap, min_slices)
+    rules = Rules(plane, overlap, min_slices, resample)
     table = subjects_csv.place(source, subjects_file)
     placed = _splits(source, scans, rules, table, seed, problems)
     if placed.spare:
@@ -188,12 +194,14 @@ def _is_meant(series: Series, words: str) -> bool:
     return meant in series.description.lower()
 
 
-def _stacks(every: Iterable[Series], min_slices: int, problems: list[str]) -> dict[str, Stack]:
+def _stacks(
+    every: Iterable[Series], min_slices: int, resample: bool, problems: list[str]
+) -> dict[str, Stack]:
     """UID → slices of the series that make a volume."""
     stacks: dict[str, Stack] = {}
     for one in every:
         try:
-            stacks[one.uid] = one.stack(min_slices)
+            stacks[one.uid] = one.stack(min_slices, resample)
         except UserError as error:
             problems.append(str(error))
     return stacks
@@ -376,9 +384,9 @@ def _case(
 
 def _pixels(scan: Scan, rules: Rules) -> Pixels:
     """The scan's voxels, and its label on the same grid."""
-    voxels = read_scan(scan.series, rules.plane, rules.min_slices)
+    voxels = read_scan(scan.series, rules.plane, rules.min_slices, rules.resample)
     label = None
     if scan.structures:
         label_XYZ = dicom_labels.label_of(scan.structures, voxels.stack, rules.overlap)
-        label = voxels.turn.to_scan(label_XYZ)
+        label = voxels.label(label_XYZ)
     return Pixels(voxels.image, label, voxels.spacing, voxels.affine, voxels.turn.code)
