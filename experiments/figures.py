@@ -13,13 +13,16 @@ is written by docs/generate.py. The same results give the same bytes.
 from __future__ import annotations
 
 import argparse
+import itertools
 import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from study_tables import RESULTS, Table, gains_of, studied, tables
+import study_tables
+import volume_tables
+from study_tables import RESULTS, Table, gains_of, studied
 
 from semiseg.analysis.load import load_runs
 from semiseg.analysis.runs import Runs
@@ -69,7 +72,7 @@ def texts(changes: list[str]) -> dict[str, str]:
     that was another.
     """
     files: dict[str, list[str]] = {}
-    for table in tables():
+    for table in itertools.chain(study_tables.tables(), volume_tables.tables()):
         if table.file not in files:
             files[table.file] = (ROOT / table.file).read_text(encoding="utf-8").split("\n")
         _fill(table, files[table.file], changes)
@@ -147,12 +150,12 @@ def _numbered(header: list[str]) -> list[str]:
 
 
 # ------------------------------------------------------------------ figures
-def _efficiency(name: str, unit: str) -> Callable[[Path], None]:
+def _efficiency(name: str, unit: str, split: str = "test") -> Callable[[Path], None]:
     def make(file: Path) -> None:
         from semiseg.report.figures.label_efficiency import label_efficiency
         from semiseg.report.figures.output import save
 
-        figure = label_efficiency(studied(name))
+        figure = label_efficiency(studied(name, split))
         # a results.csv does not say that an image is its own subject
         figure.axes[0].set_xlabel(f"annotated {unit} (log scale)")
         save(figure, file)
@@ -177,6 +180,7 @@ def _mixing(file: Path) -> None:
 FIGURES = {
     "label_efficiency.png": _efficiency("label_efficiency", "images"),
     "demo_label_efficiency.png": _efficiency("demo", "images"),
+    "hippocampus.png": _efficiency("hippocampus", "subjects", "val"),
     "acdc_methods.png": _differences,
     "synthetic_ratio.png": _mixing,
     "synthetic_ratio_acdc.png": _mixing,
