@@ -20,7 +20,11 @@ _ORIENTATION = 274
 _BITS = 258
 _SAMPLES = 339
 """Tags of TIFF."""
-_ODD = {(8, 2): np.dtype("int8"), (16, 2): np.dtype("int16"), (32, 1): np.dtype("uint32")}
+_ODD: dict[tuple[int, int], np.dtype] = {
+    (8, 2): np.dtype("int8"),
+    (16, 2): np.dtype("int16"),
+    (32, 1): np.dtype("uint32"),
+}
 """Bits and sample format of TIFF, by type: Pillow reads them as uint8, int32 and int32."""
 
 
