@@ -97,7 +97,7 @@ def how_sure(s: Study) -> Answer:
         return Answer(answers.HOW_SURE, "Folds are missing", detail + named)
     detail += (
         f"Every subject was held out once: {of_cells[0].held_out} of {of_cells[0].all}. Intervals "
-        f"and tests allow for training sets that overlap; they know of no other data set."
+        f"and tests allow for training sets that overlap."
     )
     short = f"{s.folds} folds"
     if seeds > 1:

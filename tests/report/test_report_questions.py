@@ -424,8 +424,8 @@ def test_questions_are_folded_below_the_first_screen(s, tmp_path):
     """Catches questions that crowd the first screen, and such without a rate or a source."""
     summary_of_page = write_report(s.runs, tmp_path)
     page = (tmp_path / "report.html").read_text()
-    assert page.index("Before you rely on this") < page.index("questions that these runs answer")
-    assert "<details><summary>5 questions that these runs answer</summary>" in page
+    assert page.index("Before you rely on this") < page.index("questions asked of these runs")
+    assert "<details><summary>5 questions asked of these runs</summary>" in page
     for row in summary_of_page["questions"]:
         assert row["data"] == "nuclei"
         assert row["simulated"].startswith("In simulations") and row["source"]
