@@ -10,10 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from semiseg.data import fold_splits
+from semiseg.data import fold_splits, near_duplicates
+from semiseg.data.fingerprints import descriptions_of, hashes_of
 from semiseg.data.fold_splits import Dealer
 from semiseg.data.info import StoreInfo
+from semiseg.data.resemblance import MOST_PAIRS
 from semiseg.types import Case
+
+MOST_ALIKE = 3
+"""Pairs of subjects that look alike that are named."""
 
 
 def fold_facts(info: StoreInfo, scans: Iterable[Case], folds: int) -> dict[str, Any]:
@@ -27,7 +32,8 @@ def fold_facts(info: StoreInfo, scans: Iterable[Case], folds: int) -> dict[str, 
     Returns:
       ``stated``: whether the files stated them; ``site_column`` of subjects.csv, "" for none; and
       for each of the ``folds`` its annotated ``subjects``, how many of each of the ``sites``, and
-      its ``share`` of the volume of each class.
+      its ``share`` of the volume of each class. ``alike``: subjects of two folds of which images
+      look alike, with the correlation; of very large sets nobody looks.
     """
     dealer = Dealer(info)
     for scan in scans:
@@ -52,7 +58,25 @@ def fold_facts(info: StoreInfo, scans: Iterable[Case], folds: int) -> dict[str, 
         "stated": fold_splits.is_stored(info, folds),
         "site_column": fold_splits.site_column(info),
         "folds": rows,
+        "alike": _alike(info, fold_of),
     }
+
+
+def _alike(info: StoreInfo, fold_of: dict[str, int]) -> list[list[Any]]:
+    table = hashes_of(info)
+    descriptions = descriptions_of(info)
+    if table is None or descriptions is None:
+        return []
+    rows = np.flatnonzero(np.isin(table.subjects, sorted(fold_of)))
+    if len(rows) ** 2 > MOST_PAIRS:
+        return []
+    subjects = table.subjects[rows].tolist()
+    side = np.array([fold_of[subject] for subject in subjects])
+    best: dict[tuple[str, str], float] = {}
+    for pair in near_duplicates.across(descriptions[rows], side):
+        first, second = sorted((subjects[pair.first], subjects[pair.second]))
+        best[first, second] = max(pair.correlation, best.get((first, second), 0.0))
+    return [[*names, round(correlation, 3)] for names, correlation in sorted(best.items())]
 
 
 def fold_lines(facts: dict[str, Any]) -> list[str]:
@@ -75,4 +99,12 @@ def fold_lines(facts: dict[str, Any]) -> list[str]:
             sites = [f"{site or 'unknown'} {count}" for site, count in row["sites"].items()]
             line += f"; {facts['site_column']} {', '.join(sites)}"
         lines.append(line)
+    for first, second, correlation in facts.get("alike", [])[:MOST_ALIKE]:
+        lines.append(
+            f"{first} and {second} are in two folds and look alike, correlation {correlation:.2f}; "
+            f"give them one group in subjects.csv if they are one subject"
+        )
+    more = len(facts.get("alike", [])) - MOST_ALIKE
+    if more > 0:
+        lines.append(f"{more} more pairs of subjects look alike")
     return lines

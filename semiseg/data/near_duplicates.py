@@ -117,6 +117,29 @@ def pairs(first: np.ndarray, second: np.ndarray, threshold: float = THRESHOLD) -
     return [Pair(int(i), int(where[i]), float(best[i])) for i in alike]
 
 
+def across(descriptions: np.ndarray, side: np.ndarray, threshold: float = THRESHOLD) -> list[Pair]:
+    """Every image with the image of another side that looks most like it, where the two look alike;
+    a pair stands once.
+
+    Args:
+      descriptions: ``(N, 16, 16)`` int8.
+      side: ``(N,)`` int, e.g. the fold that each image is in.
+      threshold: least correlation.
+
+    >>> picture = np.random.default_rng(0).random((32, 32, 1))
+    >>> some = np.stack([description(picture), description(np.fliplr(picture))])
+    >>> [pair[:2] for pair in across(some, np.array([0, 1]))], across(some, np.array([0, 0]))
+    ([(1, 0)], [])
+    """
+    result: list[Pair] = []
+    for value in np.unique(side)[1:].tolist():
+        first = np.flatnonzero(side == value)
+        second = np.flatnonzero(side < value)
+        for pair in pairs(descriptions[first], descriptions[second], threshold):
+            result.append(Pair(int(first[pair.first]), int(second[pair.second]), pair.correlation))
+    return result
+
+
 def turned(descriptions: np.ndarray) -> list[np.ndarray]:
     """The eight ways to mirror and turn a square."""
     ways: list[np.ndarray] = []

@@ -241,8 +241,8 @@ class Writer:
             )
         if self.known.regions:
             notes.append(
-                f"{name}: labels of dataset.json are regions ({len(self.known.regions)}) and classes "
-                f"({len(self.known.classes) - 1}), and nnU-Net trains an output for each; "
+                f"{name}: labels of dataset.json are regions ({len(self.known.regions)}) and "
+                f"classes ({len(self.known.classes) - 1}), and nnU-Net trains an output for each; "
                 f"take the regions out of it to train on the classes alone"
             )
         if self._ignores:

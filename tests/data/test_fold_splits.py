@@ -6,6 +6,7 @@ from collections import Counter
 import numpy as np
 import pytest
 from data_samples import write_png
+from PIL import Image
 
 from semiseg.cli.main import main
 from semiseg.data import exporting, fold_splits, importing, store
@@ -219,3 +220,23 @@ def test_the_commands_show_folds_and_propose_them(tmp_path, capsys):
         assert sum(fold["sites"].values()) == 4
     total = sum(sum(fold["share"].values()) for fold in facts["folds"])
     assert total == pytest.approx(1, abs=0.001)
+
+
+def test_subjects_of_two_folds_that_look_alike_are_named(tmp_path, capsys):
+    """Catches a mirrored copy that is held out while its original trains, in silence."""
+    folder = write_set(tmp_path / "set")
+    bring(folder, tmp_path / "root")
+    fold_of = folds_of("own", tmp_path / "root", 4)
+    other = next(subject for subject in fold_of if fold_of[subject] != fold_of["s00"])
+    image = np.asarray(Image.open(folder / "images" / "p00.png"))
+    write_png(folder / "images" / f"p{other[1:]}.png", image[:, ::-1])
+    bring(
+        folder,
+        tmp_path / "root",
+        overwrite=True,
+        allow_near_duplicates=True,
+    )
+    command = ["data", "describe", "own", "--root", str(tmp_path / "root"), "--folds", "4"]
+    assert main(command) == 0
+    text = capsys.readouterr().out
+    assert f"s00 and {other} are in two folds and look alike" in text
