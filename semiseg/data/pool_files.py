@@ -93,8 +93,8 @@ def prepared(known: StoreInfo, scans: Sequence[Case], frame: Frame, which: str) 
       which: of the set's splits they are.
     """
     place = root_folder(known.root) / FOLDER / f"{known.name}-{_hash(known, frame, which)}"
-    if not (place / "index.json").exists():
-        with Lock(place.parent / ".claims" / place.name):
+    if not (place / "index.json").exists():  # one at a time: what is unfinished is deleted
+        with Lock(place.parent / ".claims" / known.name):
             if not (place / "index.json").exists():
                 _remove_others(place.parent, known)
                 with writing(place):
