@@ -68,13 +68,31 @@ class Drawn(NamedTuple):
             folder / "images" / f"{name}{self.suffix}",
             folder / "labels" / f"{name}{self.suffix}",
         )
-        label, label_affine = turned(self.label, self.affine, self.label_code)
+        label, label_affine = turned(
+            self.label,
+            self.affine,
+            self.label_code,
+        )
         for path in paths:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        self._write_one(paths[0], self.voxels, self.affine)
-        self._write_one(paths[1], label, label_affine)
+            path.parent.mkdir(
+                parents=True,
+                exist_ok=True,
+            )
+        self._write_one(
+            paths[0],
+            self.voxels,
+            self.affine,
+        )
+        self._write_one(
+            paths[1],
+            label,
+            label_affine,
+        )
         if self.slope is not None:
-            _set_slope(paths[0], self.slope)
+            _set_slope(
+                paths[0],
+                self.slope,
+            )
         return paths
 
     def _write_one(self, path: Path, voxels: np.ndarray, affine: np.ndarray) -> None:
@@ -85,8 +103,14 @@ class Drawn(NamedTuple):
         affine[:3] *= UNITS[self.unit]
         image = nibabel.Nifti1Image(voxels, affine)
         image.header.set_xyzt_units(self.unit)
-        image.set_qform(affine, self.transforms[1])
-        image.set_sform(affine, self.transforms[0])
+        image.set_qform(
+            affine,
+            self.transforms[1],
+        )
+        image.set_sform(
+            affine,
+            self.transforms[0],
+        )
         nibabel.save(image, path)
 
 
@@ -94,21 +118,36 @@ def turned(voxels: np.ndarray, affine: np.ndarray, code: str) -> tuple[np.ndarra
     """The same voxels at the same places, stored in another order of axes."""
     start = nibabel.orientations.io_orientation(affine)
     end = nibabel.orientations.axcodes2ornt(code)
-    change = nibabel.orientations.ornt_transform(start, end)
-    back = nibabel.orientations.inv_ornt_aff(change, voxels.shape)
-    return nibabel.orientations.apply_orientation(voxels, change), affine @ back
+    change = nibabel.orientations.ornt_transform(
+        start,
+        end,
+    )
+    back = nibabel.orientations.inv_ornt_aff(
+        change,
+        voxels.shape,
+    )
+    return nibabel.orientations.apply_orientation(
+        voxels,
+        change,
+    ), affine @ back
 
 
 def _write_itk(path: Path, voxels: np.ndarray, affine: np.ndarray) -> None:
     import SimpleITK as sitk
 
     to_lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
-    sides = np.linalg.norm(to_lps[:3, :3], axis=0)
+    sides = np.linalg.norm(
+        to_lps[:3, :3],
+        axis=0,
+    )
     image = sitk.GetImageFromArray(voxels.transpose(2, 1, 0))
     image.SetSpacing(sides.tolist())
     image.SetOrigin(to_lps[:3, 3].tolist())
     image.SetDirection((to_lps[:3, :3] / sides).ravel().tolist())
-    sitk.WriteImage(image, str(path))
+    sitk.WriteImage(
+        image,
+        str(path),
+    )
 
 
 def _set_slope(path: Path, slope: tuple[float, float]) -> None:
@@ -129,18 +168,33 @@ def truth(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
     image = sitk.ReadImage(str(path))
     affine = np.eye(4)
-    directions = np.array(image.GetDirection()).reshape(3, 3)
+    directions = np.array(image.GetDirection()).reshape(
+        3,
+        3,
+    )
     affine[:3, :3] = directions * image.GetSpacing()
     affine[:3, 3] = image.GetOrigin()
     affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
-    return sitk.GetArrayFromImage(image).transpose(2, 1, 0).astype(np.float64), affine
+    return sitk.GetArrayFromImage(image).transpose(
+        2,
+        1,
+        0,
+    ).astype(np.float64), affine
 
 
 # ------------------------------------------------------------------ strategies
 @st.composite
 def volumes(draw, most_channels=1):
     """A volume of any kind; sides of one to nine voxels."""
-    shape = tuple(draw(st.lists(st.integers(1, 9), min_size=3, max_size=3)))
+    shape = tuple(
+        draw(
+            st.lists(
+                st.integers(1, 9),
+                min_size=3,
+                max_size=3,
+            )
+        )
+    )
     kind = draw(st.sampled_from(list(SCALES)))
     suffix = draw(st.sampled_from((".nii", ".nii.gz", ".nrrd", ".mha")))
     channels = ()
@@ -149,15 +203,41 @@ def volumes(draw, most_channels=1):
     slope = None
     if suffix == ".nii" and not kind.startswith("float"):
         slope = draw(st.sampled_from([None, (0.5, -100.0), (1 / 3, 7.0), (-2.0, 0.0)]))
-    transforms = draw(st.sampled_from([(1, 1), (2, 0), (0, 1), (4, 1), NO_TRANSFORM]))
+    transforms = draw(
+        st.sampled_from(
+            [
+                (1, 1),
+                (2, 0),
+                (0, 1),
+                (4, 1),
+                NO_TRANSFORM,
+            ]
+        )
+    )
     affine = draw(affines())
     label_code = draw(st.sampled_from(CODES))
     if transforms == NO_TRANSFORM:
         label_code = "".join(nibabel.aff2axcodes(affine))
-    numbers = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    numbers = np.random.default_rng(
+        draw(
+            st.integers(
+                0,
+                2**32 - 1,
+            )
+        )
+    )
     return Drawn(
-        voxels=numbers_of(numbers, kind, (*shape, *channels)),
-        label=numbers.integers(0, 3, shape, dtype=np.uint8),
+        voxels=numbers_of(
+            numbers,
+            kind,
+            (*shape, *channels),
+        ),
+        label=numbers.integers(
+            0,
+            3,
+            shape,
+            dtype=np.uint8,
+        ),
         label_code=label_code,
         affine=affine,
         slope=slope,
@@ -170,15 +250,31 @@ def volumes(draw, most_channels=1):
 def numbers_of(numbers: np.random.Generator, kind: str, shape: tuple[int, ...]) -> np.ndarray:
     low, high = SCALES[kind]
     if kind.startswith("float"):
-        return numbers.uniform(low, high, shape).astype(kind)
-    return numbers.integers(low, high, shape, dtype=kind, endpoint=True)
+        return numbers.uniform(
+            low,
+            high,
+            shape,
+        ).astype(kind)
+    return numbers.integers(
+        low,
+        high,
+        shape,
+        dtype=kind,
+        endpoint=True,
+    )
 
 
 @st.composite
 def affines(draw):
     """``(4, 4)``: any code and spacing, turned by up to 40 degrees, anywhere in space."""
     code = draw(st.sampled_from(CODES))
-    sides = draw(st.lists(SIDES, min_size=3, max_size=3))
+    sides = draw(
+        st.lists(
+            SIDES,
+            min_size=3,
+            max_size=3,
+        )
+    )
     ornt = nibabel.orientations.axcodes2ornt(code)
     affine = np.eye(4)
     for axis, (world, direction) in enumerate(ornt):
@@ -186,7 +282,22 @@ def affines(draw):
         affine[int(world), axis] = direction * sides[axis]
     angle = np.radians(draw(st.sampled_from([0.0, 0.0, 7.0, -40.0])))
     turn = np.eye(4)
-    turn[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    turn[:2, :2] = [
+        [
+            np.cos(angle),
+            -np.sin(angle),
+        ],
+        [
+            np.sin(angle),
+            np.cos(angle),
+        ],
+    ]
     affine = turn @ affine
-    affine[:3, 3] = draw(st.lists(st.integers(-300, 300), min_size=3, max_size=3))
+    affine[:3, 3] = draw(
+        st.lists(
+            st.integers(-300, 300),
+            min_size=3,
+            max_size=3,
+        )
+    )
     return affine

@@ -55,15 +55,33 @@ def test_values_are_those_of_their_place(kind, tmp_path):
     that is taken as if it were even.
     """
     places = KINDS[kind]
-    write_images(images(values(places), places=places), tmp_path)
+    write_images(
+        images(
+            values(places),
+            places=places,
+        ),
+        tmp_path,
+    )
     series = only_series(tmp_path)
     with pytest.raises(UserError, match="pass --resample"):
         read_scan(series)
     scan = read_scan(series, resample=True)
-    index = np.moveaxis(np.indices(scan.image.shape[:3]), 0, -1)
+    index = np.moveaxis(
+        np.indices(scan.image.shape[:3]),
+        0,
+        -1,
+    )
     ras = index @ scan.affine[:3, :3].T + scan.affine[:3, 3]
     expected = ras @ (WORLD * (-1, -1, 1))
-    seen = scan.label(np.ones((16, 14, 6), np.uint8)) == 1
+    seen = (
+        scan.label(
+            np.ones(
+                (16, 14, 6),
+                np.uint8,
+            )
+        )
+        == 1
+    )
     assert seen.mean() > 0.5
     margin = seen.copy()
     margin[:, 1:-1] &= seen[:, :-2] & seen[:, 2:]
@@ -76,14 +94,32 @@ def test_values_are_those_of_their_place(kind, tmp_path):
 def test_a_mask_finds_its_way_back_to_the_slices(kind, tmp_path):
     """Catches a DICOM SEG that lies beside the images it refers to."""
     places = KINDS[kind]
-    headers = images(values(places), places=places)
+    headers = images(
+        values(places),
+        places=places,
+    )
     write_images(headers, tmp_path / "ct")
-    scan = read_scan(only_series(tmp_path / "ct"), resample=True)
-    mask_ZYX = np.zeros(SHAPE, np.uint8)
+    scan = read_scan(
+        only_series(tmp_path / "ct"),
+        resample=True,
+    )
+    mask_ZYX = np.zeros(
+        SHAPE,
+        np.uint8,
+    )
     mask_ZYX[1:5, 3:9, 4:11] = 1
     target = tmp_path / "seg.dcm"
     label = scan.label(mask_ZYX.transpose(2, 1, 0))
-    write_segmentation(np.where(label == 255, 0, label), scan, ("background", "liver"), target)
+    write_segmentation(
+        np.where(
+            label == 255,
+            0,
+            label,
+        ),
+        scan,
+        ("background", "liver"),
+        target,
+    )
     written = highdicom.seg.segread(target)
     assert written.FrameOfReferenceUID == headers[0].FrameOfReferenceUID
     back = written.get_pixels_by_source_instance(
@@ -100,13 +136,26 @@ def test_a_mask_finds_its_way_back_to_the_slices(kind, tmp_path):
 def test_a_set_is_resampled_with_its_labels(tmp_path, capsys):
     """Catches contours and segments that are rasterised on slices which are not there."""
     source = tmp_path / "set"
-    mask_ZYX = np.zeros(SHAPE, np.uint8)
+    mask_ZYX = np.zeros(
+        SHAPE,
+        np.uint8,
+    )
     mask_ZYX[1:5, 3:9, 4:11] = 1
     for i, kind in enumerate(KINDS):
         places = KINDS[kind]
-        headers = images(values(places), places=places, patient=f"ID-{i}")
-        write_images(headers, source / f"p{i}" / "ct")
-        write(segments(headers, mask_ZYX, ["liver"]), source / f"p{i}" / "seg.dcm")
+        headers = images(
+            values(places),
+            places=places,
+            patient=f"ID-{i}",
+        )
+        write_images(
+            headers,
+            source / f"p{i}" / "ct",
+        )
+        write(
+            segments(headers, mask_ZYX, ["liver"]),
+            source / f"p{i}" / "seg.dcm",
+        )
     assert read_set(source).problems
     result = read_set(source, resample=True)
     assert result.problems == ()
@@ -115,17 +164,41 @@ def test_a_set_is_resampled_with_its_labels(tmp_path, capsys):
         case = ref.load()
         assert case.label.shape == case.image.shape[:3]
         volume = (case.label == 1).sum() * np.prod(case.spacing)
-        widths = np.diff(KINDS[list(KINDS)[int(case.subject[1:])]], axis=0)[:, 2]
+        widths = np.diff(
+            KINDS[list(KINDS)[int(case.subject[1:])]],
+            axis=0,
+        )[:, 2]
         depth = widths[1:4].sum() + (widths[0] + widths[4]) / 2
-        assert volume == pytest.approx(6 * 7 * ROW * COLUMN * depth, rel=0.2)
+        assert volume == pytest.approx(
+            6 * 7 * ROW * COLUMN * depth,
+            rel=0.2,
+        )
 
 
 def test_contours_on_tilted_slices_are_in_place(tmp_path):
     """Catches points that are taken for those of even slices."""
     places = tilted(1.0)
-    write_images(images(values(places), places=places), tmp_path / "p0" / "ct")
-    boxes = [samples.box(4, 3 + z, 10, 8 + z, z) for z in range(1, 5)]
-    write(samples.structures({"liver": boxes}), tmp_path / "p0" / "rs.dcm")
+    write_images(
+        images(
+            values(places),
+            places=places,
+        ),
+        tmp_path / "p0" / "ct",
+    )
+    boxes = [
+        samples.box(
+            4,
+            3 + z,
+            10,
+            8 + z,
+            z,
+        )
+        for z in range(1, 5)
+    ]
+    write(
+        samples.structures({"liver": boxes}),
+        tmp_path / "p0" / "rs.dcm",
+    )
     result = read_set(tmp_path, roi="liver", resample=True)
     (ref,) = refs_of(result)
     case = ref.load()

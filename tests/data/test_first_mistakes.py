@@ -75,14 +75,22 @@ def a_value_that_is_no_class(source, layout):
         image = nibabel.load(path)
         values = np.asarray(image.dataobj).copy()
         values.flat[0] = 77
-        nifti(path, values, image.affine)
+        nifti(
+            path,
+            values,
+            image.affine,
+        )
         return path.name
     if path.suffix == ".npz":
         with np.load(path) as arrays:
             image = arrays["image"]
             values = arrays["label"].copy()
         values.flat[0] = 77
-        np.savez(path, image=image, label=values)
+        np.savez(
+            path,
+            image=image,
+            label=values,
+        )
         return "train_npz/p1"
     with h5py.File(path, "a") as file:
         file["label"][(0,) * file["label"].ndim] = 77
@@ -97,7 +105,10 @@ def a_file_that_may_not_be_read(source, layout):
 def a_wrong_count(source, layout):
     path = source / "dataset.json"
     content = json.loads(path.read_text())
-    write_json(path, content | {"numTraining": 7})
+    write_json(
+        path,
+        content | {"numTraining": 7},
+    )
     return "dataset.json: numTraining is 7"
 
 
@@ -159,8 +170,14 @@ def test_a_mistake_is_answered(mistake, name, written, tmp_path, capsys):
     if mistake is a_file_that_may_not_be_read and os.geteuid() == 0:
         pytest.skip("root may read every file")
     source = tmp_path / name
-    shutil.copytree(written[name], source)
-    expected = mistake(source, LAYOUTS[name])
+    shutil.copytree(
+        written[name],
+        source,
+    )
+    expected = mistake(
+        source,
+        LAYOUTS[name],
+    )
     root = tmp_path / "root"
     where = ["--format", name, "--source", str(source), *flags_of(name)]
     code = main(["data", "import", "--name", "x", "--root", str(root), *where])
@@ -168,7 +185,10 @@ def test_a_mistake_is_answered(mistake, name, written, tmp_path, capsys):
     errors = [line for line in lines if line.startswith("semiseg: error: ")]
     assert code == 2
     assert len(errors) == 1 and errors[0] == lines[-1]
-    assert re.search(expected, errors[0]), errors[0]
+    assert re.search(
+        expected,
+        errors[0],
+    ), errors[0]
     reason, _, remedy = errors[0].partition("; ")
     assert len(remedy) > 8
     assert "Errno" not in reason and "object at" not in reason
@@ -179,13 +199,26 @@ def test_a_mistake_is_answered(mistake, name, written, tmp_path, capsys):
 def test_capital_letters_of_a_suffix_change_nothing(name, written, tmp_path):
     """Catches a case that vanishes because its file is called P1.PNG."""
     source = tmp_path / name
-    shutil.copytree(written[name], source)
+    shutil.copytree(
+        written[name],
+        source,
+    )
     options = LAYOUTS[name].options
-    before = readers.read(name, source, progress=False, **options)
+    before = readers.read(
+        name,
+        source,
+        progress=False,
+        **options,
+    )
     path = source / LAYOUTS[name].image
     stem, dot, suffix = path.name.partition(".")
     path.rename(path.with_name(stem + dot + suffix.upper()))
-    after = readers.read(name, source, progress=False, **options)
+    after = readers.read(
+        name,
+        source,
+        progress=False,
+        **options,
+    )
     assert after.problems == ()
     assert [ref.name for ref in _refs(after)] == [ref.name for ref in _refs(before)]
 
@@ -199,7 +232,15 @@ def _refs(source):
 def test_a_table_that_is_not_read_is_told(name, written, tmp_path):
     """Catches subjects that a user states in vain."""
     source = tmp_path / name
-    shutil.copytree(written[name], source)
+    shutil.copytree(
+        written[name],
+        source,
+    )
     (source / "subjects.csv").write_text("name,subject\np1,a\n")
-    notes = readers.read(name, source, progress=False, **LAYOUTS[name].options).notes
+    notes = readers.read(
+        name,
+        source,
+        progress=False,
+        **LAYOUTS[name].options,
+    ).notes
     assert f"{source}/subjects.csv: is not read in the format {name}" in " ".join(notes)
