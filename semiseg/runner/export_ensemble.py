@@ -191,8 +191,7 @@ def _scores(facts: Sequence[Facts], rows: list[dict[str, str]]) -> list[str]:
         who = (
             "Each validation subject was held out by one fold, and has the score of the networks "
             "that did not train on it. The ensemble itself cannot be scored on these subjects: all "
-            "but one of its folds trained on them. On other subjects it usually scores as well or "
-            "better."
+            "but one of its folds trained on them."
         )
     return [
         "## Scores by subject",
