@@ -42,7 +42,8 @@ LONG = (
     "test_step_is_finite_and_reaches_every_weight[joint] "
     "test_step_is_finite_and_reaches_every_weight[pix2pix] test_contract[fcn8s] "
     "test_contract[unet_plus_plus] test_contract[pointrend] "
-    "test_swin_unetr_has_monais_numbers[3] test_it_learns_two_images_in_a_loop[enet]"
+    "test_swin_unetr_has_monais_numbers[3] test_it_learns_two_images_in_a_loop[enet] "
+    "test_two_processes_train_as_one"
 ).split()
 """Minutes of compiling in sum, siblings of others that are always run: left to SEMISEG_ALL_RUNS=1,
 for a change to what they test.
