@@ -19,6 +19,7 @@ from semiseg.data import fold_splits, importing, provenance, store, training_spl
 from semiseg.data import pools as pool
 from semiseg.errors import UserError
 from semiseg.generators import ratio, teacher
+from semiseg.generators.budget import read_budget
 from semiseg.generators.settings import Settings
 from semiseg.pretrain import MaskedImage, Weights
 from semiseg.runner import execute, leaks
@@ -295,6 +296,18 @@ def test_what_is_made_for_a_fold_is_not_that_of_another(tiny):
         ratio.resolved(dataclasses.replace(tiny, folds=3, synthetic="make:spade"), {"card": 5})
     with pytest.raises(UserError, match="fold = 1"):
         teacher._check_budget(Trial(folds=3, fold=1), Settings(folds=3), "--teacher x")
+
+
+def test_a_generator_sees_no_held_out_pair(root):
+    """Catches a generator that is fitted on the held-out fold, and a provenance that names it."""
+    settings = Settings(data="discs", root=root, folds=FOLDS, fold=1, image_size=32)
+    budget = read_budget(settings)
+    assert budget.held_out
+    assert not set(budget.subjects) & budget.held_out
+    assert len(budget.subjects) + len(budget.held_out) == len(outside_test(root))
+    info = store.info("discs", root)
+    source = leaks.checked(budget.provenance, info, "set", "make it again", budget.held_out)
+    assert source.subjects == tuple(sorted(set(budget.subjects)))
 
 
 # ------------------------------------------------------------------ sets without a test split
