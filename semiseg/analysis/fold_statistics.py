@@ -96,7 +96,7 @@ def corrected(score_FS: np.ndarray, train: float | None = None) -> CrossValidate
     """
     folds = len(score_FS)
     size_F = (~np.isnan(score_FS)).sum(1)
-    test = size_F.sum() / folds
+    test = float(size_F.sum()) / folds
     if train is None:
         train = (folds - 1) * test
     return corrected_mean(np.nanmean(score_FS, 1), test=test, train=train, weight_F=size_F)
