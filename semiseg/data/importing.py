@@ -287,7 +287,9 @@ class _Records:
                 annotated.add(case.subject)
             if split in self.counts:
                 self.counts[split].add(case)
-            yield case
+            passed = [case]
+            del case  # who takes it may let it go
+            yield passed.pop()
         self.annotated |= annotated
         self._numbers[split] = {
             "records": len(self.splits[split]),
