@@ -124,7 +124,7 @@ def on_slices(mask_XYZ: np.ndarray, stack: Stack, even: EvenGrid) -> np.ndarray:
     columns, rows, number = stack.shape
     mask = np.empty(stack.shape, mask_XYZ.dtype)
     for z in range(number):
-        k = int(np.abs(even.places - z).argmin())
+        k = int(np.argmin(np.abs(even.places - z)))
         x, y = np.rint(even.offsets[z]).astype(int)
         mask[..., z] = mask_XYZ[x : x + columns, y : y + rows, k]
     return mask
