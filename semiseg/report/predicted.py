@@ -9,6 +9,10 @@ from semiseg.report.pictures import overlay
 
 SLICES = 4
 """Of a volume in a picture."""
+BLACK = 12
+"""Levels of 255 up to which a pixel is part of a margin."""
+MARGIN = 8
+"""Pixels around what is shown."""
 APART = 12
 """Of so many slices of a volume, two of a picture are at least one apart."""
 
@@ -28,13 +32,39 @@ def predicted_slices(image: np.ndarray, mask: np.ndarray, limits: Limits) -> np.
     if mask.ndim == 2:
         image = image[None]
         mask = mask[None]
-    pictures: list[np.ndarray] = []
-    for place in fullest(mask):
-        levels = (grey(image[place], limits) * 255).round().astype(np.uint8)
-        if levels.shape[-1] != 3:
-            levels = levels[..., 0]
-        pictures.append(overlay(levels, mask[place], mask[place]))
+    places = fullest(mask)
+    levels = (grey(image[places], limits) * 255).round().astype(np.uint8)
+    if levels.shape[-1] != 3:
+        levels = levels[..., 0]
+    box = _shown(levels, mask[places])
+    pictures = [
+        overlay(plane[box], labels[box], labels[box])
+        for plane, labels in zip(levels, mask[places], strict=True)
+    ]
     return np.concatenate(pictures, axis=1)
+
+
+def _shown(levels: np.ndarray, mask: np.ndarray) -> tuple[slice, slice]:
+    """Rows and columns of slices without their black margins.
+
+    Args:
+      levels: ``(S, H, W)`` or ``(S, H, W, 3)`` uint8.
+      mask: ``(S, H, W)`` classes.
+
+    >>> levels = np.zeros((1, 60, 60), np.uint8)
+    >>> levels[0, 20:40, 30] = 90
+    >>> _shown(levels, levels > 100)
+    (slice(12, 48, None), slice(22, 39, None))
+    """
+    bright = levels.reshape(*mask.shape, -1).max(-1) > BLACK
+    seen = (bright | (mask > 0)).any(0)
+    box: list[slice] = []
+    for axis in (1, 0):
+        places = np.flatnonzero(seen.any(axis))
+        if not len(places):
+            return slice(None), slice(None)
+        box.append(slice(max(0, int(places[0]) - MARGIN), int(places[-1]) + 1 + MARGIN))
+    return box[0], box[1]
 
 
 def fullest(mask: np.ndarray) -> list[int]:
