@@ -67,6 +67,6 @@ def _prefix(number: int, size: int) -> bytes:
     """
     length = bytearray()
     for place in range(_WIDTH):
-        more = 0x80 if place < _WIDTH - 1 else 0
+        more = 0x80 * (place < _WIDTH - 1)
         length.append(size >> 7 * place & 0x7F | more)
     return bytes([number << 3 | _DELIMITED, *length])
