@@ -9,7 +9,7 @@ here and the small ones by TFDS. The format is that of protocol buffers
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 _WIDTH = 5
 """Bytes of a length, which is written before what it is the length of is known."""
@@ -22,7 +22,7 @@ _FEATURE_BYTES = 1
 _LIST_VALUE = 1
 
 
-def record(small: bytes, large: dict[str, Iterable[bytes | memoryview]]) -> bytes:
+def record(small: bytes, large: Mapping[str, Iterable[bytes | memoryview]]) -> bytes:
     """A serialised Example.
 
     Args:
