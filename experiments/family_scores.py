@@ -4,7 +4,8 @@ Gaussian scores have the variance components of real studies, fitted by semiseg.
 their committed results, method by method, so that methods differ in them as they do there. "one
 method 3 ×" and "baseline 2.5 ×" give one setting larger standard deviations. "look-alikes" puts
 subjects into groups of the sizes of the 60 groups of 164 nuclei images, correlated by 0.9. "7 of
-70" and "8 of 16" draw label subsets without replacement from so small a training pool.
+70", "8 of 16" and "6 of 8" draw label subsets without replacement from so small a training pool;
+"nested in 16" draws subsets of 8, of which those of 4 and 2 are parts.
 
 "failing Dice" is a logistic function of a latent value, and 0 for the 12 % of subjects that fail;
 half of the variance of failing is the subject's, 0.3 the setting's on that subject and 0.2 the
@@ -39,8 +40,15 @@ STUDIES = {
     "nuclei": ("label_efficiency", "test", (4, 8, 16)),
     "ACDC": ("acdc_methods", "val", (3, 7)),
 }
-POOLS = {"7 of 70": (7, 70), "8 of 16": (8, 16)}
-"""Annotated subjects of a label subset and of the training pool."""
+POOLS = {
+    "7 of 70": ((7,), 70),
+    "8 of 16": ((8,), 16),
+    "6 of 8": ((6,), 8),
+    "nested in 16": ((2, 4, 8), 16),
+}
+"""Annotated subjects of the label subsets of each budget (of one for all), and of the training
+pool.
+"""
 OF_SETTING = 0.5
 """Effect of a setting on a subject, as a share of the effect of the subject."""
 FAILING = {"failing Dice": (0.12, 0.12), "failing Dice, the baseline fails more": (0.20, 0.05)}
@@ -82,22 +90,42 @@ class Design(NamedTuple):
         return group_codes(self.subjects, "look-alikes" in self.scores)
 
     @property
-    def pool(self) -> tuple[int, int]:
-        """Size of a label subset and of the training pool; 0 of 0 if that is endless."""
-        return next((size for name, size in POOLS.items() if name in self.scores), (0, 0))
+    def kind(self) -> str:
+        """The scores without the training pool."""
+        for name in POOLS:
+            if self.scores.endswith(f", {name}"):
+                return self.scores.removesuffix(f", {name}")
+        return self.scores
 
     @property
-    def overlap(self) -> float:
-        """Share of a label subset that another one has as well."""
-        labels, pool = self.pool
-        return labels / pool if pool else 0.0
+    def pool(self) -> int:
+        """Annotated training subjects; 0 if there is no end of them."""
+        return self._sizes()[1]
+
+    @property
+    def labels_B(self) -> np.ndarray:
+        """``(B,)`` annotated subjects of a label subset; 0 if the pool is endless."""
+        return np.resize(self._sizes()[0], self.budgets)
+
+    @property
+    def overlap_B(self) -> np.ndarray:
+        """``(B,)`` share of a label subset that another one has as well."""
+        return self.labels_B / max(self.pool, 1)
+
+    @property
+    def nested(self) -> bool:
+        """Whether the label subset of a budget is part of that of a larger one."""
+        return len(self._sizes()[0]) > 1
+
+    def _sizes(self) -> tuple[tuple[int, ...], int]:
+        return POOLS.get(self.scores.removeprefix(f"{self.kind}, "), ((0,), 0))
 
 
 def scores(rng: np.random.Generator, design: Design, families: int) -> np.ndarray:
     """``(T, K + 1, B, J, S)`` scores averaged over seeds, no setting better than another."""
-    if design.scores in FAILING:
+    if design.kind in FAILING:
         result = _failing_dice(rng, design, families)
-    elif design.scores in LONGER:
+    elif design.kind in LONGER:
         result = _distances(rng, design, families)
     else:
         result = _gaussian(rng, design, families)
@@ -134,28 +162,32 @@ def _of_subsets(rng: np.random.Generator, design: Design, families: int) -> np.n
     In a small pool each annotated subject has an effect; all settings have the same subsets.
     """
     settings = (families, design.methods + 1)
-    labels, pool = design.pool
-    if not pool:
+    if not design.pool:
         common = _draw(rng, (*settings, 1, design.subsets, 1))
         alone = _draw(rng, (*settings, design.budgets, design.subsets, 1))
         return sqrt(CORRELATION) * common + sqrt(1 - CORRELATION) * alone
-    order = np.argsort(rng.random((families, design.budgets, design.subsets, pool)), axis=-1)
-    is_chosen = (order < labels).astype(float)
-    common = _draw(rng, (*settings, 1, pool))
-    alone = _draw(rng, (*settings, design.budgets, pool))
+    draws = design.budgets
+    if design.nested:
+        draws = 1
+    place = np.argsort(rng.random((families, draws, design.subsets, design.pool)), axis=-1)
+    labels_B11 = design.labels_B[:, None, None]
+    is_chosen = (place < labels_B11).astype(float)
+    common = _draw(rng, (*settings, 1, design.pool))
+    alone = _draw(rng, (*settings, design.budgets, design.pool))
     effect = sqrt(CORRELATION) * common + sqrt(1 - CORRELATION) * alone
     picked = np.einsum("tbjp,tkbp->tkbj", is_chosen, effect)
-    return picked[..., None] / sqrt(labels)
+    return picked[..., None] / np.sqrt(labels_B11)
 
 
 def _of_both(rng: np.random.Generator, design: Design, families: int) -> np.ndarray:
     """``(T, K + 1, B, J, S)`` effects of a label subset on a subject."""
     shape = (families, design.methods + 1, design.budgets)
     alone = _normal(rng, design, *shape, design.subsets)
-    if not design.overlap:
+    if not design.pool:
         return alone
     common = _normal(rng, design, *shape, 1)
-    return sqrt(design.overlap) * common + sqrt(1 - design.overlap) * alone
+    overlap_B11 = design.overlap_B[:, None, None]
+    return np.sqrt(overlap_B11) * common + np.sqrt(1 - overlap_B11) * alone
 
 
 # ------------------------------------------------------------------ Gaussian scores
@@ -217,7 +249,7 @@ def _gaussian(rng: np.random.Generator, design: Design, families: int) -> np.nda
     of_seed = of_seed / sqrt(design.seeds)
     result = _of_subsets(rng, design, families) * subset + of_seed * seed
     result = result + _of_subjects(rng, design, families) * subject
-    if not design.overlap:
+    if not design.pool:
         both = np.sqrt(crossed**2 + residual**2 / design.seeds)
         return result + _of_both(rng, design, families) * both
     rest = _normal(
@@ -265,7 +297,7 @@ def _of_baseline_first(design: Design, baseline: float, methods: float) -> np.nd
 
 
 def _failing_dice(rng: np.random.Generator, design: Design, families: int) -> np.ndarray:
-    rate = _of_baseline_first(design, *FAILING[design.scores])
+    rate = _of_baseline_first(design, *FAILING[design.kind])
     latent = _latent(rng, design, families, DICE)
     alone = _draw(rng, latent.shape)
     of_subject = _normal(rng, design, families, 1, 1, 1, 1)
@@ -287,7 +319,7 @@ def _mean_of_logistic() -> float:
 
 
 def _distances(rng: np.random.Generator, design: Design, families: int) -> np.ndarray:
-    factor = _of_baseline_first(design, LONGER[design.scores], 1.0)
+    factor = _of_baseline_first(design, LONGER[design.kind], 1.0)
     distance = np.exp(1.5 + _latent(rng, design, families, DISTANCE))
     true = np.exp(1.5 + _variance(DISTANCE) / 2)
     return (factor * (distance - true)).mean(-2)

@@ -41,7 +41,7 @@ from semiseg.analysis.families import (
     likeness,
     outcome_of,
 )
-from semiseg.analysis.satterthwaite import sum_of_variances
+from semiseg.analysis.satterthwaite import degrees_left, sum_of_variances
 from semiseg.analysis.skewness import smaller
 
 SEED = 20261127
@@ -92,7 +92,7 @@ def designs() -> list[Design]:
         *_skewed(),
         *_look_alikes_and_small_pools(),
     ]
-    return [*families, *_declared(families)]
+    return [*families, *_declared(families), *_more_small_pools()]
 
 
 def _declared(families: list[Design]) -> list[Design]:
@@ -149,6 +149,25 @@ def _look_alikes_and_small_pools() -> Iterator[Design]:
             yield Design(f"ACDC, {pool}", "one baseline", *size, 5, 3, 40)
 
 
+def _more_small_pools() -> Iterator[Design]:
+    """At the end, so that the numbers of the others stay."""
+    small = Design("", "one baseline", 1, 1, 3, 3, 40)
+    for kind in ("nuclei", "ACDC, one method 3 ×", "failing Dice", "HD95"):
+        half_shared = small._replace(scores=f"{kind}, 8 of 16")
+        yield half_shared
+        yield half_shared._replace(subsets=5, subjects=164)
+        yield half_shared._replace(methods=8, budgets=3)
+        yield half_shared._replace(methods=8, budgets=3, subsets=5)
+    for kind in ("nuclei, nested in 16", "ACDC, nested in 16", "ACDC, 6 of 8"):
+        for subsets in (3, 5):
+            yield small._replace(scores=kind, subsets=subsets)
+            yield small._replace(scores=kind, methods=8, budgets=3, subsets=subsets)
+    half_shared = small._replace(scores="ACDC, 8 of 16", compared="all pairs", methods=4, budgets=3)
+    yield half_shared
+    yield half_shared._replace(subsets=5)
+    yield small._replace(scores="ACDC, 8 of 16", subjects=164)
+
+
 # ------------------------------------------------------------------ parts of a family
 class Alone(NamedTuple):
     """The test of each comparison by itself: ``(T, M)`` statistic and degrees of freedom."""
@@ -203,7 +222,7 @@ def family_of(y: np.ndarray, design: Design) -> Family:
         *flat,
         df_run=of_all * (subsets - 1),
         df_subject=of_all * degrees_of_freedom(weight_G),
-        overlap=of_all * design.overlap,
+        overlap=design.overlap_B[budget_M],
         pools=[np.flatnonzero(budget_M == budget) for budget in range(design.budgets)],
         alike=likeness(names),
     )
@@ -289,6 +308,7 @@ def _pooled(family: Family, lent: float) -> np.ndarray:
         df_mean = df_run[pool] * len(pool) ** 2 / family.alike[np.ix_(pool, pool)].sum()
         of_mean = (lent**2 + 2 * lent * (1 - lent)) / df_mean
         df_run[pool] = 1 / (of_mean + (1 - lent) ** 2 / df_run[pool])
+    df_run = degrees_left(1.0, family.overlap) * df_run
     hidden = (family.df_run + 1) * family.overlap / (1 - family.overlap)
     by_run += hidden * np.maximum(by_run - family.interaction, 0)
     least = np.maximum(by_run, family.by_subject)
@@ -365,16 +385,13 @@ def check(y: np.ndarray, design: Design, in_use_TM: np.ndarray) -> None:
     groups = None
     if "look-alikes" in design.scores:
         groups = tuple(map(str, design.group_S))
-    runs = RunDesign(
-        [str(j) for j in range(design.subsets)],
-        groups,
-        design.overlap,
-    )
+    subset_R = [str(j) for j in range(design.subsets)]
     for tables, in_use_M in zip(y, in_use_TM, strict=True):
         differences = []
         p = []
         for first, second in design.couples:
-            for budget in range(design.budgets):
+            for budget, overlap in enumerate(design.overlap_B.tolist()):
+                runs = RunDesign(subset_R, groups, overlap)
                 values_RS = tables[first, budget] - tables[second, budget]
                 spread = statistics.spread(values_RS, runs)
                 differences.append(Difference(spread, str(first), str(second), budget))
@@ -429,14 +446,14 @@ def _rates(
     rng: np.random.Generator, design: Design, families: int, gain: float, better: int
 ) -> tuple[dict[str, float], dict[str, float]]:
     """By rule: families with a false verdict, and the share of true differences that are found."""
-    if design.scores in LONGER:
+    if design.kind in LONGER:
         gain = 10 * gain
     first, second = np.array(design.couples).T
     gains = np.zeros(design.methods + 1)
     gains[1 : 1 + better] = gain
     is_true_M = np.repeat(gains[first] != gains[second], design.budgets)
     one = (design.methods + 1) * design.budgets * design.subsets * design.subjects
-    if design.scores in LONGER or "failing" in design.scores:
+    if design.kind in LONGER or "failing" in design.scores:
         one *= design.seeds
     at_once = int(np.clip(SCORES_AT_ONCE // one, 10, families))
     false: dict[str, float] = {}

@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 import scipy.special
 
-from semiseg.analysis.satterthwaite import LEAST_HIDDEN
+from semiseg.analysis.satterthwaite import LEAST_HIDDEN, degrees_left
 from semiseg.analysis.skewness import smaller
 from semiseg.analysis.statistics import Spread
 
@@ -177,12 +177,14 @@ def likeness(couples: Sequence[tuple[str, str]]) -> np.ndarray:
 
 def outcome_of(family: Family) -> Outcome:
     """Statistics and their variances after lending, without p-values."""
-    df_run = family.df_run
     df_subject = family.df_subject
     by_subject = family.by_subject
     by_run, df_lent = _lend(family)
     hidden = np.maximum(by_run - family.interaction, LEAST_HIDDEN * by_run)
-    by_run = by_run + (df_run + 1) * family.overlap / (1 - family.overlap) * hidden
+    odds = (family.df_run + 1) * family.overlap / (1 - family.overlap)
+    by_run = by_run + odds * hidden
+    left = degrees_left(1.0, family.overlap)
+    df_run = left * family.df_run
     variance = by_run + by_subject - family.interaction
     variance = np.maximum(variance, np.maximum(by_run, by_subject))
     error = np.sqrt(variance)
@@ -197,7 +199,7 @@ def outcome_of(family: Family) -> Outcome:
     steps = smaller(family.mean / safe, family.third / largest**1.5)
     statistic = np.where(testable, steps, 0.0)
     unknown = np.full(statistic.shape, np.nan)
-    return Outcome(unknown, statistic, error, by_run, by_subject, df_lent, df_subject)
+    return Outcome(unknown, statistic, error, by_run, by_subject, left * df_lent, df_subject)
 
 
 def _lend(family: Family) -> tuple[np.ndarray, np.ndarray]:

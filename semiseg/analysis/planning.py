@@ -24,7 +24,7 @@ import scipy.optimize
 import scipy.stats
 
 from semiseg.analysis.families import LENT, SHARED
-from semiseg.analysis.satterthwaite import widened
+from semiseg.analysis.satterthwaite import degrees_left, widened
 from semiseg.analysis.variance import Split
 from semiseg.errors import UserError
 
@@ -194,7 +194,7 @@ def _critical(components: Split, design: Size, goal: Goal) -> tuple[float, float
     if goal.comparisons == 1:
         return own, df
     tail = goal.level / 2 / goal.comparisons
-    df_run = _lent_degrees(design.subsets - 1, goal.together)
+    df_run = degrees_left(_lent_degrees(design.subsets - 1, goal.together), design.overlap)
     df_subject = float(design.subjects - 1)
     if goal.together == 1:
         df_subject = min(df_run, df_subject)
@@ -210,7 +210,7 @@ def _own_degrees(v: _Variances, design: Size) -> float:
     """Satterthwaite's degrees of freedom of a comparison by itself, at the expected variances, as
     :func:`semiseg.analysis.statistics.spread` takes them.
     """
-    a = design.subsets - 1
+    a = degrees_left(design.subsets - 1, design.overlap)
     c = design.subjects - 1
     by_run = widened(v.by_run, a)
     by_subject = widened(v.by_subject, c)

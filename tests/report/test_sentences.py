@@ -286,6 +286,7 @@ def all_limits():
     yield origins.SharedGenerator(6, 3)
     yield design_limits.LookAlikes(164, 60, 0.85, 35)
     yield design_limits.SharedSubjects(128, 0.32, "images")
+    yield design_limits.SharedSubjects(6, 0.75, "subjects")
     yield design_limits.SharedSubjects(6, 0.8, "subjects")
     for clusters, kind in ((10, "subjects"), (4, "subjects"), (5, "groups"), (3, "groups")):
         yield design_limits.FewClusters(clusters, kind)
