@@ -7,7 +7,7 @@ from __future__ import annotations
 import contextlib
 import math
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -18,9 +18,9 @@ from semiseg.cli.arguments import (
     Flags,
 )
 from semiseg.cli.run_operands import MISSING_FOLDS, WHERE, run_paths
-from semiseg.data import mask_statistics
+from semiseg.data import mask_statistics, pixel_sizes
 from semiseg.data.dicom_input import is_series
-from semiseg.data.images import is_volume
+from semiseg.data.images import is_volume, stem_of
 from semiseg.data.input_scan import beside
 from semiseg.data.prediction_inputs import Input, find_inputs
 from semiseg.errors import UserError
@@ -87,6 +87,11 @@ COMMAND = Command(
             "millimetres of a pixel of pictures: one number, or rows,columns",
             value="MM",
         ),
+        Flag(
+            "pixel_sizes",
+            "a CSV with the columns filename and pixel size(mm) of pictures, as for an import",
+            value="FILE",
+        ),
         WHERE,
         MISSING_FOLDS,
         Flag("overwrite", "replace what is in the output folder", False, value=""),
@@ -122,7 +127,8 @@ def _predict(operands: list[str], flags: Flags) -> int:
     inputs = find_inputs(source, target, ensemble.channels)
     for note in (*inputs.notes, *_mirror_notes(ensemble, options["tta"])):
         print(f"note: {note}", file=sys.stderr)
-    _check_spacing(inputs.scans, ensemble, spacing)
+    sizes = _sizes(options["pixel_sizes"], inputs.scans)
+    _check_spacing(inputs.scans, ensemble, spacing, sizes)
     if not options["overwrite"]:
         _check_new(inputs.scans, target, options)
     target.mkdir(parents=True, exist_ok=True)
@@ -141,7 +147,10 @@ def _predict(operands: list[str], flags: Flags) -> int:
         for scan in inputs.scans:
             mask = target / scan.mask
             try:
-                prediction = ensemble.predict_files(scan.files, mask, written)
+                stated = sizes.get(stem_of(scan.path), spacing)
+                prediction = ensemble.predict_files(
+                    scan.files, mask, written._replace(spacing=stated)
+                )
             except UserError as error:
                 print(f"semiseg: error: {error}", file=sys.stderr)
                 failed += 1
@@ -194,6 +203,13 @@ def _spacing(typed: str | None) -> tuple[float, ...]:
     return sides
 
 
+def _sizes(table: str | None, scans: Sequence[Input]) -> dict[str, tuple[float, float]]:
+    """Name of a picture → millimetres of its rows and columns, where a table has them."""
+    if table is None:
+        return {}
+    return pixel_sizes.read(Path(table), {stem_of(scan.path) for scan in scans})
+
+
 def _mirror_notes(ensemble: Ensemble, tta: bool) -> Iterator[str]:
     """What --tta does not do."""
     for predictor in ensemble.predictors:
@@ -201,17 +217,24 @@ def _mirror_notes(ensemble: Ensemble, tta: bool) -> Iterator[str]:
             yield f"{predictor.guard.run} was trained without mirrors: --tta changes nothing in it"
 
 
-def _check_spacing(scans: Sequence[Input], ensemble: Ensemble, spacing: tuple[float, ...]) -> None:
+def _check_spacing(
+    scans: Sequence[Input],
+    ensemble: Ensemble,
+    spacing: tuple[float, ...],
+    sizes: Container[str],
+) -> None:
     """Refuse pictures without millimetres for a network that was trained on millimetres."""
     if spacing or not ensemble.in_millimetres:
         return
     flat = [scan.path for scan in scans if not is_volume(scan.path) and not is_series(scan.path)]
+    flat = [path for path in flat if stem_of(path) not in sizes]
     if flat:
         pixel = ensemble.in_millimetres[0].frame.spacing
         raise UserError(
             f"is a picture, and the network was trained on pixels of {pixel} mm",
             where=flat[0],
-            remedy="say with --spacing how many millimetres a pixel of the pictures is",
+            remedy="say with --spacing how many millimetres a pixel of the pictures is, or with "
+            "--pixel-sizes in which table it stands",
         )
 
 
