@@ -183,8 +183,11 @@ def facts(
 def _windows(scan: Case, shape: Sequence[int], frame: Frame) -> str:
     """How many windows evaluation takes of a scan, of a 2D network of a slice."""
     noun = "a slice" if scan.image.ndim == 4 and not frame.depth else "it"
-    number = len(frame.windows(tuple(shape[-frame.dims :])))
+    sides = tuple(shape[-frame.dims :])
+    number = len(frame.windows(sides))
     if number == 1:
+        if any(side > window for side, window in zip(sides, frame.window, strict=True)):
+            return f"trained on {times(frame.window)} of {noun}, evaluated whole"
         return f"one window of {times(frame.window)} holds {noun}"
     return f"{number} windows of {times(frame.window)} cover {noun}"
 

@@ -150,3 +150,5 @@ def test_the_text_counts_classes_before_and_after(root):
     labelled = scan(image, 0.5, np.array([[1, 1, 0, IGNORE]] * 4, np.uint8))
     text = facts(info, labelled, labelled.label, (4, 4), Frame(8, spacing="0.5", intensity="none"))
     assert f"{name}: 8 pixels, 2 mm²; network 8" in text
+    text = facts(info, labelled, labelled.label, (12, 4), Frame(8, spacing="0.5", intensity="none"))
+    assert "trained on 8×8 of it, evaluated whole" in text
