@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from semiseg.data import limits
+from semiseg.data import size_limits
 from semiseg.data.source import first_line
 from semiseg.errors import UserError
 
@@ -122,7 +122,9 @@ def dataset(file: Any, name: str, path: Path) -> Any:
             where=path,
             remedy="copy the numbers there",
         )
-    limits.check_declared(math.prod(found.shape) * found.dtype.itemsize, path.stat().st_size, path)
+    size_limits.check_declared(
+        math.prod(found.shape) * found.dtype.itemsize, path.stat().st_size, path
+    )
     return found
 
 

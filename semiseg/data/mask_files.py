@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from semiseg.data import limits, orientation
+from semiseg.data import orientation, size_limits
 from semiseg.data.images import FAR, KINDS, is_image, is_volume, off_by, read_header, stem_of
 from semiseg.data.info import StoreInfo
 from semiseg.data.label_values import LabelValues, read_label
@@ -205,7 +205,7 @@ def _read(path: Path) -> np.ndarray:
     """
     if path.name.lower().endswith(NUMPY):
         try:
-            limits.check_npy(path)
+            size_limits.check_npy(path)
             mask = np.load(path, allow_pickle=False)
         except UserError:
             raise

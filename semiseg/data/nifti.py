@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from semiseg.data import limits
+from semiseg.data import size_limits
 from semiseg.data.orientation import Grid, code_of, sides_of
 from semiseg.errors import UserError
 
@@ -67,7 +67,7 @@ def read_voxels(path: Path) -> np.ndarray:
         shape = header.get_data_shape()
         number = math.prod(shape)
         start = _start(header, path)
-        limits.check_declared(number * dtype.itemsize, path.stat().st_size, path)
+        size_limits.check_declared(number * dtype.itemsize, path.stat().st_size, path)
         try:
             file.seek(0)
             content = file.read(start + number * dtype.itemsize)

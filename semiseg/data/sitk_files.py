@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from semiseg.data import limits
+from semiseg.data import size_limits
 from semiseg.data.nifti import Header
 from semiseg.data.orientation import Grid
 from semiseg.errors import UserError
@@ -41,7 +41,7 @@ def read_header(path: Path) -> Header:
     channels = reader.GetNumberOfComponents()
     affine = _affine(reader, number)
     bytes_each = reader.GetNumberOfComponents() * _width(sitk, reader)
-    limits.check_declared(math.prod(shape) * bytes_each, stored, path)
+    size_limits.check_declared(math.prod(shape) * bytes_each, stored, path)
     if number == 4:
         channels *= shape[3]
     if number not in (2, 3, 4):
@@ -90,7 +90,7 @@ def _stored(path: Path) -> int:
         if names[0].upper().startswith("LIST"):
             names = [name.strip() for name in lines[number + 1 :] if name.strip()]
         for name in names:
-            part = limits.inside(path.parent, name, path)
+            part = size_limits.inside(path.parent, name, path)
             if part.is_file():
                 total += part.stat().st_size
     return total

@@ -50,7 +50,7 @@ BOMBS = {
 
 @pytest.mark.parametrize("name", BOMBS)
 def test_a_nifti_that_declares_too_much_is_refused(name, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("semiseg.data.limits.LARGEST", 1 << 26)
+    monkeypatch.setattr("semiseg.data.size_limits.LARGEST", 1 << 26)
     source = tmp_path / "set"
     LAYOUTS["folder"].write(source)
     path = source / "images" / name
@@ -113,7 +113,7 @@ def test_an_npz_that_is_no_slice_is_refused(kind, tmp_path, capsys, monkeypatch)
     ) as archive:
         archive.writestr("image.npy", content)
         if kind == "zeros":
-            monkeypatch.setattr("semiseg.data.limits.LARGEST", 1 << 24)
+            monkeypatch.setattr("semiseg.data.size_limits.LARGEST", 1 << 24)
             archive.writestr(
                 "label.npy",
                 _npy(

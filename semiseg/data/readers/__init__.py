@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from semiseg import plugins
-from semiseg.data import limits, subjects_csv
+from semiseg.data import size_limits, subjects_csv
 from semiseg.data.readers import (
     bids,
     dicom,
@@ -71,7 +71,7 @@ def read(format: str, source: str | Path, progress: bool = True, **options: Any)
         )
     reader = READERS[format]
     options = {key: value for key, value in options.items() if value is not None}
-    follow_links = options.pop(limits.FOLLOW, False)
+    follow_links = options.pop(size_limits.FOLLOW, False)
     unknown = sorted(options.keys() - reader.options().keys())
     if unknown:
         raise UserError(
@@ -81,7 +81,7 @@ def read(format: str, source: str | Path, progress: bool = True, **options: Any)
         )
     path = existing(Path(source).expanduser(), "give the data's path with --source")
     if not follow_links:
-        limits.check_tree(path)
+        size_limits.check_tree(path)
     result = reader.read(path, progress=progress, **options)
     table = path / subjects_csv.FILE
     if not table.is_file() or TABLE_OPTION in reader.options():
@@ -108,5 +108,5 @@ def all_options() -> dict[str, Option]:
         parts = [f"{text} ({', '.join(formats)})" for text, formats in texts.items()]
         options[name] = Option(kinds[name], "; ".join(parts))
     links = "read what links that lead out of the source point to; else they are refused (all)"
-    options[limits.FOLLOW] = Option(bool, links)
+    options[size_limits.FOLLOW] = Option(bool, links)
     return options

@@ -19,7 +19,7 @@ from typing import Annotated, NamedTuple
 
 import numpy as np
 
-from semiseg.data import limits, lookalikes, splits
+from semiseg.data import lookalikes, size_limits, splits
 from semiseg.data.problems import split_problems
 from semiseg.data.source import (
     SPLITS,
@@ -191,7 +191,7 @@ def _archive(path: Path) -> Files:
 
     def read_bytes(name: str) -> bytes:
         member = archive.getinfo(name)
-        limits.check_declared(member.file_size, member.compress_size, path / name, PICTURE)
+        size_limits.check_declared(member.file_size, member.compress_size, path / name, PICTURE)
         return archive.read(member)
 
     return Files(archive.namelist(), read_bytes, str(path))

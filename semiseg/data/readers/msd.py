@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from semiseg.data import label_table, layout_json, limits, scan_files
+from semiseg.data import label_table, layout_json, scan_files, size_limits
 from semiseg.data.images import is_image, stem_of
 from semiseg.data.label_table import LabelTable
 from semiseg.data.scan_files import ScanFiles
@@ -111,10 +111,10 @@ def _training_scans(
             raise UserError(
                 f"entry {number} of training names no image", where=path, remedy="correct it"
             )
-        images = _channels(limits.inside(source, entry["image"], path), channels)
+        images = _channels(size_limits.inside(source, entry["image"], path), channels)
         labels: tuple[Path, ...] = ()
         if entry.get("label"):
-            labels = (limits.inside(source, str(entry["label"]), path),)
+            labels = (size_limits.inside(source, str(entry["label"]), path),)
         scans.append(ScanFiles(_name(entry["image"]), images, labels))
         problems += scan_files.missing([*images, *labels], path)
     if not scans:
@@ -145,7 +145,7 @@ def _test_scans(
         return []
     scans: list[ScanFiles] = []
     for name in names:
-        images = _channels(limits.inside(source, name, path), channels)
+        images = _channels(size_limits.inside(source, name, path), channels)
         scans.append(ScanFiles(_name(name), images, split="train"))
         problems += scan_files.missing(scans[-1].images, path)
     return scans

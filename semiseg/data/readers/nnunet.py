@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from semiseg.data import label_table, layout_json, limits, regions, scan_files
+from semiseg.data import label_table, layout_json, regions, scan_files, size_limits
 from semiseg.data.images import stem_of
 from semiseg.data.label_table import LabelTable
 from semiseg.data.scan_files import ScanFiles
@@ -210,10 +210,10 @@ def _listed_scans(source: Path, content: Mapping[str, Any], problems: list[str])
         if not isinstance(files, dict):
             raise UserError(f"dataset names no files for {name}", where=path, remedy="correct it")
         listed = files.get("images", ())
-        images = tuple(limits.inside(source, str(image), path) for image in listed)
+        images = tuple(size_limits.inside(source, str(image), path) for image in listed)
         label = None
         if files.get("label"):
-            label = limits.inside(source, str(files["label"]), path)
+            label = size_limits.inside(source, str(files["label"]), path)
         if not images:
             raise UserError(f"dataset names no image for {name}", where=path, remedy="name one")
         scans.append(_scan(name, images, label))

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from semiseg.data import hdf5_scans, limits, scan_files
+from semiseg.data import hdf5_scans, scan_files, size_limits
 from semiseg.data import splits as splitting
 from semiseg.data.problems import split_problems
 from semiseg.data.source import CaseRef, Pixels, Reader, Source, first_line, progress_bar
@@ -171,7 +171,7 @@ def _slice(path: Path) -> tuple[np.ndarray, np.ndarray]:
       UserError: it is no such file.
     """
     try:
-        limits.check_npz(path)
+        size_limits.check_npz(path)
         with np.load(path, allow_pickle=False) as arrays:
             return arrays["image"], arrays["label"]
     except UserError:

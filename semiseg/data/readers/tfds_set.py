@@ -18,7 +18,7 @@ from typing import Annotated, Any
 
 import numpy as np
 
-from semiseg.data import layout_json, limits, scan_files
+from semiseg.data import layout_json, scan_files, size_limits
 from semiseg.data import splits as splitting
 from semiseg.data.label_table import ValueClasses, classes_of_values
 from semiseg.data.label_values import LabelValues
@@ -220,7 +220,7 @@ def _records(folder: Path, description: Mapping[str, Any]) -> dict[str, Sequence
     names = [str(split.get("name")) for split in listed]
     for split in listed:
         for key in ("name", "filepathTemplate"):
-            limits.inside(folder, str(split.get(key) or ""), folder / DESCRIPTION)
+            size_limits.inside(folder, str(split.get(key) or ""), folder / DESCRIPTION)
     known = [name for name in names if name in SPLIT_NAMES]
     if "train" not in (SPLIT_NAMES[name] for name in known):
         raise UserError(
