@@ -61,7 +61,10 @@ def pytest_configure():
             signal.signal(number, handler)
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(config, items):
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(_worker_group(item.path)))
     if (
         os.environ.get("SEMISEG_ALL_RUNS")
         or config.getoption("keyword")
@@ -70,6 +73,13 @@ def pytest_collection_modifyitems(config, items):
         return
     config.hook.pytest_deselected(items=[item for item in items if item.name in LONG])
     items[:] = [item for item in items if item.name not in LONG]
+
+
+def _worker_group(path: Path) -> str:
+    """Tests of one group run in one worker: those of a file, and all guards, which share folders
+    that take a minute to make.
+    """
+    return "guards" if path.parent.name == "guards" else str(path)
 
 
 @pytest.fixture(scope="module", autouse=True)
