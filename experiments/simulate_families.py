@@ -41,7 +41,7 @@ from semiseg.analysis.families import (
     likeness,
     outcome_of,
 )
-from semiseg.analysis.satterthwaite import degrees_left, sum_of_variances
+from semiseg.analysis.satterthwaite import LOST, sum_of_variances
 from semiseg.analysis.skewness import smaller
 
 SEED = 20261127
@@ -308,7 +308,7 @@ def _pooled(family: Family, lent: float) -> np.ndarray:
         df_mean = df_run[pool] * len(pool) ** 2 / family.alike[np.ix_(pool, pool)].sum()
         of_mean = (lent**2 + 2 * lent * (1 - lent)) / df_mean
         df_run[pool] = 1 / (of_mean + (1 - lent) ** 2 / df_run[pool])
-    df_run = degrees_left(1.0, family.overlap) * df_run
+    df_run = (1 - LOST * family.overlap) * df_run
     hidden = (family.df_run + 1) * family.overlap / (1 - family.overlap)
     by_run += hidden * np.maximum(by_run - family.interaction, 0)
     least = np.maximum(by_run, family.by_subject)

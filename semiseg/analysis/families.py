@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 import scipy.special
 
-from semiseg.analysis.satterthwaite import LEAST_HIDDEN, degrees_left
+from semiseg.analysis.satterthwaite import LEAST_HIDDEN, LOST
 from semiseg.analysis.skewness import smaller
 from semiseg.analysis.statistics import Spread
 
@@ -183,7 +183,7 @@ def outcome_of(family: Family) -> Outcome:
     hidden = np.maximum(by_run - family.interaction, LEAST_HIDDEN * by_run)
     odds = (family.df_run + 1) * family.overlap / (1 - family.overlap)
     by_run = by_run + odds * hidden
-    left = degrees_left(1.0, family.overlap)
+    left = 1 - LOST * family.overlap
     df_run = left * family.df_run
     variance = by_run + by_subject - family.interaction
     variance = np.maximum(variance, np.maximum(by_run, by_subject))
