@@ -1,6 +1,6 @@
 """Every real set from its files to masks: check, import, describe, train, evaluate, predict.
 
-A set takes 10 seconds to 6 minutes, so that they run with SEMISEG_ALL_RUNS=1 alone. One
+A set takes 10 seconds to 6 minutes, so that the chain runs with SEMISEG_ALL_RUNS=1 alone. One
 that is absent is skipped; SEMISEG_REAL_DATA names the folder that holds them. Other readers
 (nibabel, Pillow, highdicom, SimpleITK) say where the masks lie.
 """
@@ -24,7 +24,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 FOLDER = Path(os.environ.get("SEMISEG_REAL_DATA") or REPOSITORY.parent / "shared" / "data")
 EXAMINATION = r"^(\d+)_"
 
-pytestmark = pytest.mark.skipif(
+minutes = pytest.mark.skipif(
     not os.environ.get("SEMISEG_ALL_RUNS"), reason="SEMISEG_ALL_RUNS=1 runs it (minutes)"
 )
 
@@ -86,6 +86,7 @@ SETS = {
 }
 
 
+@minutes
 @pytest.mark.parametrize("name", SETS)
 def test_from_files_to_masks(name, tmp_path, monkeypatch, capfd):
     """Catches a set of which a step fails, and masks that do not lie on their scans."""
