@@ -73,6 +73,8 @@ def equations(jaxpr: Any) -> Iterator[Any]:
         programs = []
         for value in equation.params.values():
             programs += _programs(value)
+        if "branches_platforms" in equation.params:
+            programs = programs[-1:]  # one a kind of device: the last serves those not named
         if not programs:
             yield equation
         for program in programs:

@@ -27,6 +27,14 @@ def test_cost_is_the_count_by_hand():
     )
 
 
+def test_a_volume_is_convolved_once():
+    """Catches convolutions counted once for every kind of device that has its own way of them."""
+    found = cost_summary.cost(NETS["unet"](widths=(2, 4), convs=1, dims=3), 8, classes=5)
+    convs = 512 * 27 * 1 * 2 + 64 * 27 * 2 * 4 + 512 * 27 * 4 * 2  # down0, down1, up0
+    products = 64 * 4 * (8 * 2) + 512 * 2 * 5  # 2×2×2 transposed, head
+    assert found["multiply_adds"] == convs + products
+
+
 @pytest.mark.parametrize(
     ("net", "reach"),
     [
