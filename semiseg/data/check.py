@@ -14,6 +14,10 @@ from semiseg.data.problems import case_problems
 from semiseg.data.source import SPLITS, CaseRef, Source, progress_bar
 from semiseg.errors import UserError
 
+WITHOUT_VAL = (
+    "it has no val split: cross-validate with --folds, or evaluate on a test set from elsewhere"
+)
+
 
 def check_source(
     format: str,
@@ -116,6 +120,9 @@ def check_store(
     first_split: dict[str, str] = {}
     counts = PixelCounts(regions=info.region_values)
     for split in ("train", "val"):
+        if split == "val" and not info.number("val"):
+            _tell(say, [WITHOUT_VAL])
+            continue
         try:
             cases = store.open_split(name, split, root)
         except UserError as error:

@@ -334,6 +334,10 @@ def test_a_set_without_validation_promises_no_training(folder, root, capsys):
     captured = capsys.readouterr()
     assert "next:" not in captured.out
     assert "no validation split" in captured.err
+    assert main(["data", "check", "own", "--root", str(root)]) == 0
+    captured = capsys.readouterr()
+    assert "no problems" in captured.out
+    assert "cross-validate with --folds" in captured.err
     assert main([*words, "--overwrite", "--resplit"]) == 0
     captured = capsys.readouterr()
     assert "next: semiseg train" in captured.out
