@@ -43,25 +43,48 @@ class Guard:
           UserError: a ledger cannot be written.
         """
         hashes = [name for image in images for name in test_images.image_hashes(image)]
-        return self.look_at_hashes(hashes, reason)
+        return self.look_at_hashes([hashes], reason)
 
-    def look_at_hashes(self, hashes: Sequence[str], reason: str) -> list[str]:
-        """:meth:`look` at images of which the hashes are known."""
+    def look_at_hashes(self, scans: Sequence[Sequence[str]], reason: str) -> list[str]:
+        """:meth:`look` at scans of which the hashes are known.
+
+        Args:
+          scans: the hashes of the images of each: one of a picture, one a slice of a volume.
+          reason: why, in words.
+        """
         if self._sets is None:
             self._sets = known_sets(self.data, self.root)
         messages: list[str] = []
         for images in self._sets:
-            number = len(images.among(hashes))
-            if not number or images.fingerprint in self._recorded:
+            numbers = [len(images.among(hashes)) for hashes in scans]
+            if not any(numbers) or images.fingerprint in self._recorded:
                 continue
             self._recorded.add(images.fingerprint)
-            wall.record_predictions(images, self.run, reason, number)
+            wall.record_predictions(images, self.run, reason, sum(numbers))
             where = ", ".join(images.sets) or f"the test set {images.fingerprint[:8]}"
             messages.append(
-                f"{number} of the images are test images of {where}: the prediction is written "
-                f"into its ledger"
+                f"{_test_words(numbers)} of {where}: the prediction is written into its ledger"
             )
         return messages
+
+
+def _test_words(numbers: Sequence[int]) -> str:
+    """How many of the scans that a user gave are of a test set.
+
+    Args:
+      numbers: test images in each: 1 of a picture, of a volume its slices.
+
+    >>> _test_words([19, 0, 19])
+    '2 of 3 scans are test images (38 slices)'
+    >>> _test_words([1, 0, 1])
+    '2 of the images are test images'
+    """
+    scans = sum(1 for number in numbers if number)
+    if max(numbers) == 1:
+        return f"{scans} of the images are test images"
+    if len(numbers) == 1:
+        return f"the scan is of the test images ({sum(numbers)} slices)"
+    return f"{scans} of {len(numbers)} scans are test images ({sum(numbers)} slices)"
 
 
 def known_sets(data: str | None = None, root: str | None = None) -> list[TestImages]:

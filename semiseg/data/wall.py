@@ -327,10 +327,12 @@ def _import_message(known: StoreInfo, images: TestImages, places: dict[str, list
     others = [place for place in images.sets if Path(place) != known.folder.resolve()]
     where = ", ".join(others) or f"the {known.name} that was there before"
     now = [f"{len(members)} are in {split}" for split, members in places.items() if members]
-    return (
-        f"{_count(len(images.subjects), 'test image')} of {where}: {', '.join(now) or 'none is'} "
-        f"here; the ledger says so"
-    )
+    number = len(images.subjects)
+    what = _count(number, "test image")
+    subjects = len(set(images.subjects.values()))
+    if subjects != number:
+        what += f" (pictures or slices of {_count(subjects, 'subject')})"
+    return f"{what} of {where}: {', '.join(now) or 'none is'} here; the ledger says so"
 
 
 # ------------------------------------------------------------------ what the ledgers say

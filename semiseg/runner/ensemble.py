@@ -170,14 +170,16 @@ class Ensemble:
         Raises:
           UserError: a ledger cannot be written.
         """
-        hashes: list[str] = []
+        by_scan: list[list[str]] = []
         for files in scans:
+            hashes: list[str] = []
             with contextlib.suppress(Exception):  # predict_files says what is wrong with it
                 for image in self._read(files, resample=True).slices:
                     hashes += image_hashes(image)
+            by_scan.append(hashes)
         messages: list[str] = []
         for predictor in self.predictors:
-            messages += predictor.guard.look_at_hashes(hashes, reason)
+            messages += predictor.guard.look_at_hashes(by_scan, reason)
         return list(dict.fromkeys(messages))
 
     def predict_files(

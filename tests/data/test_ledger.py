@@ -241,6 +241,7 @@ def test_slices_of_a_scan_in_hounsfield_units_are_known(tmp_path):
 
     from semiseg.data.guard import Guard
     from semiseg.data.input_scan import read_scan
+    from semiseg.data.test_images import image_hash
 
     rng = np.random.default_rng(0)
     source = tmp_path / "scans"
@@ -257,9 +258,17 @@ def test_slices_of_a_scan_in_hounsfield_units_are_known(tmp_path):
         tmp_path / "stores",
     )
     scan = read_scan(source / "test" / "images" / "s4.nii.gz", "grey")
-    assert Guard("r", "scans", str(tmp_path / "stores")).look(scan.slices, "semiseg predict")
+    guard = Guard("r", "scans", str(tmp_path / "stores"))
+    (message,) = guard.look(scan.slices, "semiseg predict")
+    assert message.startswith("the scan is of the test images (5 slices) of ")
     (line,) = store.ledger("scans", tmp_path / "stores")
     assert (line["event"], line["n"]) == ("predict", 5)
+    both = Guard("r", "scans", str(tmp_path / "stores"))
+    hashes = [image_hash(image) for image in scan.slices]
+    (message,) = both.look_at_hashes([hashes, ["0"]], "semiseg predict")
+    assert message.startswith("1 of 2 scans are test images (5 slices) of ")
+    messages = bring(source, "copy", tmp_path / "stores")
+    assert any("10 test images (pictures or slices of 2 subjects)" in line for line in messages)
 
 
 # ------------------------------------------------------------------ tampering
