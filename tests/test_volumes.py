@@ -49,21 +49,29 @@ def coronal(voxels: np.ndarray) -> np.ndarray:
     return voxels.transpose(1, 2, 0)[::-1, ::-1, ::-1]
 
 
+def write_turned(folder, code):
+    """4 + 1 + 1 volumes in splits, the fourth of them not annotated, in files whose axes have an
+    order and directions, such as RAS: to the right, to anterior, to superior.
+    """
+    import nibabel
+
+    way = nibabel.orientations.ornt_transform(
+        nibabel.orientations.axcodes2ornt("RAS"), nibabel.orientations.axcodes2ornt(code)
+    )
+    for i, split in enumerate(["train"] * 4 + ["val", "test"]):
+        for kind, voxels in zip(("images", "labels"), ball(i), strict=True):
+            (folder / split / kind).mkdir(parents=True, exist_ok=True)
+            if kind == "images" or i != 3:
+                upright = nibabel.Nifti1Image(voxels, np.diag([*ZOOMS, 1.0]))
+                nibabel.save(upright.as_reoriented(way), folder / split / kind / f"p{i}.nii.gz")
+
+
 @pytest.fixture(scope="module")
 def scans(tmp_path_factory):
     """Folder and store root of 4 + 1 + 1 volumes in splits, the fourth of them not annotated."""
-    import nibabel
-
     place = tmp_path_factory.mktemp("scans")
     root = tmp_path_factory.mktemp("root")
-    affine = np.diag([*ZOOMS, 1.0])
-    for i, split in enumerate(["train"] * 4 + ["val", "test"]):
-        for kind, voxels in zip(("images", "labels"), ball(i), strict=True):
-            (place / split / kind).mkdir(parents=True, exist_ok=True)
-            if kind == "images" or i != 3:
-                nibabel.save(
-                    nibabel.Nifti1Image(voxels, affine), place / split / kind / f"p{i}.nii.gz"
-                )
+    write_turned(place, "RAS")
     importing.import_set(
         "folder", place, "balls", root=root, progress=False, allow_near_duplicates=True
     )
@@ -146,6 +154,47 @@ def test_a_run_on_volumes_scores_what_predict_writes(scans, trial, tmp_path):
         coronal(np.asarray(nibabel.load(tmp_path / "masks" / "p4.nii.gz").dataobj)), known
     )
     assert np.load(tmp_path / "run" / "examples.npz")["image"].shape[1:] == (15, 15)
+
+
+def test_the_order_of_a_files_axes_changes_no_weight_and_no_mask(trial, tmp_path):
+    """The same volumes in four orders of axes train the same network, and each file's mask lies on
+    that file's own grid, where the others have it.
+
+    Catches axes that are turned on one of the ways (import, training, prediction, mask file) and
+    not on another.
+    """
+    import nibabel
+
+    weights = {}
+    masks = {}
+    for code in ("RAS", "LAS", "LPS", "PIR"):
+        write_turned(tmp_path / code, code)
+        importing.import_set(
+            "folder",
+            tmp_path / code,
+            "balls",
+            root=tmp_path / f"{code}.root",
+            progress=False,
+            allow_near_duplicates=True,
+        )
+        changed = dataclasses.replace(trial, root=str(tmp_path / f"{code}.root"))
+        run = tmp_path / f"{code}.run"
+        weights[code] = semiseg.run(changed, run, progress=False).params.weights
+        images = tmp_path / code / "test" / "images"
+        assert main(["predict", str(run), f"--input={images}", f"--output={run / 'masks'}"]) == 0
+        file = nibabel.load(images / "p5.nii.gz")
+        mask = nibabel.load(run / "masks" / "p5.nii.gz")
+        assert nibabel.aff2axcodes(mask.affine) == tuple(code)
+        assert mask.shape == file.shape
+        np.testing.assert_allclose(mask.affine, file.affine)
+        masks[code] = nibabel.as_closest_canonical(mask)
+    upright = masks.pop("RAS")
+    expected = np.asarray(upright.dataobj)
+    assert 0 < expected.mean() < 1
+    for code, mask in masks.items():
+        jax.tree.map(np.testing.assert_array_equal, weights[code], weights["RAS"])
+        np.testing.assert_array_equal(mask.dataobj, expected)
+        np.testing.assert_allclose(mask.affine, upright.affine)
 
 
 def test_pools_hold_volumes_and_hide_labels(scans, trial):
