@@ -15,7 +15,7 @@ from semiseg.data.source import SPLITS, CaseRef, Source, progress_bar
 from semiseg.errors import UserError
 
 WITHOUT_VAL = (
-    "it has no val split: cross-validate with --folds, or evaluate on a test set from elsewhere"
+    "{} has no val split: cross-validate with --folds, or evaluate on a test set from elsewhere"
 )
 
 
@@ -121,7 +121,7 @@ def check_store(
     counts = PixelCounts(regions=info.region_values)
     for split in ("train", "val"):
         if split == "val" and not info.number("val"):
-            _tell(say, [WITHOUT_VAL])
+            _tell(say, [WITHOUT_VAL.format(name)])
             continue
         try:
             cases = store.open_split(name, split, root)
