@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -49,7 +50,7 @@ def draw_galleries(galleries: Sequence[Gallery]) -> MatplotlibFigure:
                 title = f"{picture.rank}: Dice {number(picture.dice)}"
                 panel.set_title(title, fontsize=10, pad=4)
                 panel.set_xlabel(picture.subject, fontsize=8)
-            panels[0].set_ylabel(gallery.arm, fontsize=10, color=INK)
+            panels[0].set_ylabel(textwrap.fill(gallery.arm, 32), fontsize=10, color=INK)
         patches = [
             Patch(facecolor=colour, edgecolor=SOFT, linewidth=0.6, label=name)
             for name, colour in legend(galleries).items()
