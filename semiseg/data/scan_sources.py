@@ -5,12 +5,12 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from semiseg.data.folder_files import header_of, named_volumes, off_grid
 from semiseg.data.images import NAN, is_volume, padded, read_image, read_label_of
 from semiseg.data.problems import split_problems
-from semiseg.data.scan_files import Labelling, ScanFiles, check_splits
+from semiseg.data.scan_files import Identified, Labelling, ScanFiles, check_splits
 from semiseg.data.source import SPLITS, CaseRef, Pixels, Source
 from semiseg.errors import UserError
 
@@ -37,6 +37,36 @@ class Facts(NamedTuple):
     all_train: bool = False
     regions: Mapping[str, tuple[str, ...]] = {}
     folds: tuple[tuple[str, ...], ...] = ()
+
+
+def description_facts(
+    content: Mapping[str, Any],
+    channel_names: tuple[str, ...],
+    identified: Identified,
+    *,
+    license: str,
+    citation: str,
+    nan: str,
+    splits: str,
+) -> Facts:
+    """The facts of a set that a ``dataset.json`` describes, the Decathlon's or nnU-Net's.
+
+    Args:
+      content: of the file.
+      channel_names: that it names.
+      identified: the scans with their subjects.
+      license, citation: of the flags; "" takes those of the file.
+      nan, splits: of the flags.
+    """
+    return Facts(
+        channel_names=channel_names,
+        license=license or str(content.get("licence") or content.get("license") or ""),
+        citation=citation or str(content.get("reference") or ""),
+        columns=identified.columns,
+        allowed=identified.allowed,
+        nan=nan,
+        all_train=splits == "train",
+    )
 
 
 def source_of(

@@ -168,6 +168,29 @@ class Network:
             )
 
 
+# ------------------------------------------------------------------ fields of a declaration
+def freeze_stages(net: Network, down: str, up: str, what: str) -> None:
+    """Makes tuples of two fields, one number a stage, and refuses numbers that do not fit: the
+    bottom has no stage on the way up.
+
+    Args:
+      net: under construction; YAML gives it lists, and it must be hashable.
+      down, up: names of the fields.
+      what: name of a stage in the plural, for the message.
+
+    Raises:
+      ValueError: ``up`` is not one shorter than ``down``.
+    """
+    for name in (down, up):
+        object.__setattr__(net, name, tuple(getattr(net, name)))
+    levels = len(getattr(net, down))
+    ups = len(getattr(net, up))
+    if ups != levels - 1:
+        raise ValueError(
+            f"{type(net).__name__}: {levels} {what} down need {levels - 1} up, not {ups}"
+        )
+
+
 # ------------------------------------------------------------------ how variables are made
 @functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
 def _initial_variables(

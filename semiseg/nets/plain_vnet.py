@@ -11,7 +11,7 @@ import jax
 from flax import nnx
 
 from semiseg.nets import layers
-from semiseg.nets.network import ModuleOutput, Network
+from semiseg.nets.network import ModuleOutput, Network, freeze_stages
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,13 +43,7 @@ class PlainVNet(Network):
     dtype: Literal["float32", "bfloat16"] = "float32"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "convs", tuple(self.convs))
-        object.__setattr__(self, "ups", tuple(self.ups))
-        if len(self.ups) != len(self.convs) - 1:
-            raise ValueError(
-                f"PlainVNet: {len(self.convs)} stages down need {len(self.convs) - 1} up, not "
-                f"{len(self.ups)}"
-            )
+        freeze_stages(self, "convs", "ups", "stages")
 
     @property
     def block(self) -> int:

@@ -16,7 +16,7 @@ from flax import nnx
 
 from semiseg.nets import layers
 from semiseg.nets.from_torch.rules import Rule, layer, mapped, norm_only
-from semiseg.nets.network import ModuleOutput, Network
+from semiseg.nets.network import ModuleOutput, Network, freeze_stages
 from semiseg.types import Params
 
 
@@ -65,13 +65,7 @@ class SegResNet(Network):
     dtype: Literal["float32", "bfloat16"] = "float32"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "down", tuple(self.down))
-        object.__setattr__(self, "up", tuple(self.up))
-        if len(self.up) != len(self.down) - 1:
-            raise ValueError(
-                f"SegResNet: {len(self.down)} levels down need {len(self.down) - 1} up, not "
-                f"{len(self.up)}"
-            )
+        freeze_stages(self, "down", "up", "levels")
 
     linear_head = False
 

@@ -20,7 +20,7 @@ from semiseg.nets.from_torch.rules import (
     split_state,
     transposed,
 )
-from semiseg.nets.network import ModuleOutput, Network
+from semiseg.nets.network import ModuleOutput, Network, freeze_stages
 from semiseg.types import Params
 
 
@@ -66,13 +66,7 @@ class VNet(Network):
     dtype: Literal["float32", "bfloat16"] = "float32"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "convs", tuple(self.convs))
-        object.__setattr__(self, "ups", tuple(self.ups))
-        if len(self.ups) != len(self.convs) - 1:
-            raise ValueError(
-                f"VNet: {len(self.convs)} stages down need {len(self.convs) - 1} up, not "
-                f"{len(self.ups)}"
-            )
+        freeze_stages(self, "convs", "ups", "stages")
 
     @property
     def linear_head(self) -> bool:

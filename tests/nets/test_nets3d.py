@@ -290,7 +290,8 @@ def test_autoencoder_is_for_training_and_for_one_size():
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda: VNet(convs=(1, 2), ups=(1, 1)), "1 up, not 2"),
+        (lambda: VNet(convs=(1, 2), ups=(1, 1)), "^VNet: 2 stages down need 1 up, not 2"),
+        (lambda: PlainVNet(ups=(1, 1)), "^PlainVNet: 5 stages down need 4 up, not 2"),
         (lambda: SegResNet(up=(1, 1)), "4 levels down need 3 up"),
         (
             lambda: ResEncUNet(widths=(4, 8), blocks=(1, 2, 3)),

@@ -17,7 +17,7 @@ from semiseg.data import label_table, layout_json, scan_files, size_limits
 from semiseg.data.images import is_image, stem_of
 from semiseg.data.label_table import LabelTable
 from semiseg.data.scan_files import ScanFiles
-from semiseg.data.scan_sources import Facts, source_of
+from semiseg.data.scan_sources import description_facts, source_of
 from semiseg.data.source import Reader, Source
 from semiseg.errors import UserError
 
@@ -59,14 +59,14 @@ def read(
         source, scans, problems, subject_pattern, subjects_are_images, subjects_file
     )
     scans = scan_files.draw(source, identified.scans, seed, problems, splits)
-    facts = Facts(
-        channel_names=channels,
-        license=license or str(content.get("licence") or content.get("license") or ""),
-        citation=citation or str(content.get("reference") or ""),
-        columns=identified.columns,
-        allowed=identified.allowed,
+    facts = description_facts(
+        content,
+        channels,
+        identified,
+        license=license,
+        citation=citation,
         nan=nan,
-        all_train=splits == "train",
+        splits=splits,
     )
     return source_of(source, scans, table, facts, problems, notes)
 

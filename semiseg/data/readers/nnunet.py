@@ -24,7 +24,7 @@ from semiseg.data import label_table, layout_json, regions, scan_files, size_lim
 from semiseg.data.images import stem_of
 from semiseg.data.label_table import LabelTable
 from semiseg.data.scan_files import ScanFiles
-from semiseg.data.scan_sources import Facts, source_of
+from semiseg.data.scan_sources import description_facts, source_of
 from semiseg.data.source import Reader, Source
 from semiseg.data.splits import IN_FOLDER, Placement
 from semiseg.errors import UserError
@@ -74,17 +74,17 @@ def read(
         source, scans, problems, subject_pattern, subjects_are_images, subjects_file
     )
     scans = scan_files.draw(source, identified.scans, seed, problems, splits)
-    facts = Facts(
-        channel_names=channels,
-        license=license or str(content.get("licence") or content.get("license") or ""),
-        citation=citation or str(content.get("reference") or ""),
-        columns=identified.columns,
-        allowed=identified.allowed,
+    facts = description_facts(
+        content,
+        channels,
+        identified,
+        license=license,
+        citation=citation,
         nan=nan,
-        all_train=splits == "train",
-        folds=_all_folds(_folds_path(source, splits_file), scans),
-        regions=united,
+        splits=splits,
     )
+    folds = _all_folds(_folds_path(source, splits_file), scans)
+    facts = facts._replace(folds=folds, regions=united)
     return source_of(source, scans, table, facts, problems, notes)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from semiseg.nets.from_torch.rules import Rule, conv_norm, layer, mapped, to_params, transposed
+from semiseg.nets.from_torch.rules import layer, mapped, to_params, unet_blocks, unet_joins
 from semiseg.types import Net, Params
 
 
@@ -28,20 +28,7 @@ def unet_params(state: Mapping[str, np.ndarray], net: Net) -> Params:
     Where a size is no multiple of 16 the two differ at the border: milesial pads a decoder level
     with zeros, and here the image is padded.
     """
-    rules: list[Rule] = layer(r"outc\.conv", "head")
-    for conv, norm, number in ((0, 1, 0), (3, 4, 1)):
-        for theirs, ours in (
-            (r"inc\.", "down0."),
-            (r"down(\d)\.maxpool_conv\.1\.", r"down\1."),
-            *((rf"up{k}\.conv\.", f"up{4 - k}.") for k in range(1, 5)),
-        ):
-            block = theirs + r"double_conv\."
-            rules += conv_norm(
-                f"{block}{conv}", f"{block}{norm}", f"{ours}conv{number}", f"{ours}norm{number}"
-            )
-    for k in range(1, 5):
-        rules += [
-            (rf"up{k}\.up\.weight", f"join{4 - k}.kernel", transposed),
-            (rf"up{k}\.up\.bias", f"join{4 - k}.bias"),
-        ]
+    rules = layer(r"outc\.conv", "head")
+    rules += unet_blocks(r"inc\.", "", "", r"double_conv\.", convs=(0, 3))
+    rules += unet_joins("")
     return to_params(mapped(state, rules, "UNet", unused=r".*num_batches_tracked"))

@@ -75,6 +75,53 @@ def conv_norm(conv: str, norm: str, our_conv: str, our_norm: str) -> list[Rule]:
     return [*layer(conv, our_conv), *norm_only(norm, our_norm)]
 
 
+# ------------------------------------------------------------------ rules of U-Nets
+def unet_blocks(
+    first: str, encoder: str, decoder: str, block: str, convs: tuple[int, int]
+) -> list[Rule]:
+    r"""Rules for the blocks of a U-Net of five levels whose parts have milesial's names (``down1``
+    … ``down4``, and ``up1`` … ``up4`` from the coarsest level to the finest): two convolutions
+    each, with the norm after it.
+
+    Args:
+      first: pattern of what stands before the names of the first block.
+      encoder, decoder: patterns of what stands before ``down`` and ``up``.
+      block: pattern of what stands before the number of a convolution.
+      convs: numbers of the two convolutions; their norms have the next ones.
+
+    >>> rules = dict(unet_blocks("inc.", "", "", "double.", convs=(0, 3)))
+    >>> rules[r"inc.double.3\.weight"], rules[r"up4\.conv\.double.1\.weight"]
+    ('down0.conv1.kernel', 'up0.norm0.scale')
+    """
+    places = [(first, "down0"), (encoder + r"down(\d)\.maxpool_conv\.1\.", r"down\1")]
+    places += [(rf"{decoder}up{4 - level}\.conv\.", f"up{level}") for level in range(4)]
+    rules: list[Rule] = []
+    for theirs, ours in places:
+        for number, conv in enumerate(convs):
+            before = theirs + block
+            rules += conv_norm(
+                f"{before}{conv}",
+                f"{before}{conv + 1}",
+                f"{ours}.conv{number}",
+                f"{ours}.norm{number}",
+            )
+    return rules
+
+
+def unet_joins(decoder: str) -> list[Rule]:
+    r"""Rules for the transposed convolutions of such a U-Net; ``decoder`` as there.
+
+    >>> unet_joins("")[1]
+    ('up4\\.up\\.bias', 'join0.bias')
+    """
+    rules: list[Rule] = []
+    for level in range(4):
+        theirs = rf"{decoder}up{4 - level}\.up"
+        rules.append((rf"{theirs}\.weight", f"join{level}.kernel", transposed))
+        rules.append((rf"{theirs}\.bias", f"join{level}.bias"))
+    return rules
+
+
 # ------------------------------------------------------------------ from a state dict to variables
 def mapped(
     state_dict: Mapping[str, Any],

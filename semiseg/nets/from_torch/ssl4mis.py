@@ -18,6 +18,8 @@ from semiseg.nets.from_torch.rules import (
     norm_only,
     to_params,
     transposed,
+    unet_blocks,
+    unet_joins,
 )
 from semiseg.types import Net, Params
 
@@ -49,23 +51,12 @@ def unet_params(state: State, net: Net) -> Params:
     supervision play no part in a prediction and are left out.
     """
     decoder = r"(?:main_)?decoder\."
-    rules: list[Rule] = layer(decoder + "out_conv", "head")
-    for conv, norm, number in ((0, 1, 0), (4, 5, 1)):
-        for theirs, ours in (
-            (r"encoder\.in_conv\.", "down0."),
-            (r"encoder\.down(\d)\.maxpool_conv\.1\.", r"down\1."),
-            *((rf"{decoder}up{k}\.conv\.", f"up{4 - k}.") for k in range(1, 5)),
-        ):
-            block = theirs + r"conv_conv\."
-            rules += conv_norm(
-                f"{block}{conv}", f"{block}{norm}", f"{ours}conv{number}", f"{ours}norm{number}"
-            )
-    for k in range(1, 5):
-        rules += [
-            *layer(rf"{decoder}up{k}\.conv1x1", f"join{4 - k}.conv"),
-            (rf"{decoder}up{k}\.up\.weight", f"join{4 - k}.kernel", transposed),
-            (rf"{decoder}up{k}\.up\.bias", f"join{4 - k}.bias"),
-        ]
+    encoder = r"encoder\."
+    rules = layer(decoder + "out_conv", "head")
+    rules += unet_blocks(encoder + r"in_conv\.", encoder, decoder, r"conv_conv\.", convs=(0, 4))
+    rules += unet_joins(decoder)
+    for level in range(4):
+        rules += layer(rf"{decoder}up{4 - level}\.conv1x1", f"join{level}.conv")
     unused = NO_COUNTERPART + r"|aux_decoder\d\..*|decoder\.out_conv_dp\d\..*"
     return to_params(mapped(state, rules, "UNet", unused=unused))
 
