@@ -106,6 +106,17 @@ def ledgers_of_a_test(tmp_path_factory, monkeypatch):
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def working_folder_of_the_session():
+    """Refuses tables of subjects that a test has had written beside the code: such a test goes to
+    a folder of its own (``monkeypatch.chdir``).
+    """
+    before = set(Path.cwd().glob("*.subjects.proposed.csv"))
+    yield
+    written = set(Path.cwd().glob("*.subjects.proposed.csv")) - before
+    assert not written, f"written into the working folder: {sorted(written)}"
+
+
 @pytest.fixture(scope="session")
 def tiny_folder(tmp_path_factory) -> Path:
     """A user's folder: 12 grey PNGs of a bright disc and their masks, splits by subdirectory."""

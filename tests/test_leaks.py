@@ -12,7 +12,7 @@ from PIL import Image
 
 import semiseg
 from semiseg.cli.main import main
-from semiseg.data import check, importing, provenance, store
+from semiseg.data import check, importing, provenance, store, subject_names
 from semiseg.data.fingerprints import FILE, _hashes, hashes_of, pixel_hash
 from semiseg.errors import UserError
 from semiseg.generators import teacher
@@ -68,13 +68,13 @@ def singles(tmp_path):
 
 
 # ------------------------------------------------------------------ the folder without a table
-def test_slices_of_one_patient_are_asked_about(patients, tmp_path):
+def test_slices_of_one_patient_are_asked_about(patients, tmp_path, monkeypatch):
     """Catches slices that each become a subject, so that a patient trains and is tested."""
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match="share beginnings") as error:
         import_discs(patients, tmp_path / "root", "patients")
     assert "--subjects-are-images" in str(error.value)
-    proposal = patients / "subjects.proposed.csv"
-    proposal.rename(patients / "subjects.csv")
+    (tmp_path / "patients.subjects.proposed.csv").rename(patients / "subjects.csv")
     info = import_discs(patients, tmp_path / "root", "patients")
     assert sum(count["subjects"] for count in info.counts.values()) == 10
     table = hashes_of(info)
@@ -82,27 +82,52 @@ def test_slices_of_one_patient_are_asked_about(patients, tmp_path):
     assert len(places) == 10
 
 
-def test_a_source_that_may_not_be_written_to_is_asked_about_elsewhere(
-    patients, tmp_path, monkeypatch
-):
-    """Catches a read-only disk whose subjects nobody can state, and edits that are written over."""
+def test_a_source_is_only_read(patients, tmp_path, monkeypatch):
+    """Catches a table that is written among the user's scans, and edits that are written over."""
     monkeypatch.chdir(tmp_path)
-    (patients / "subjects.proposed.csv").mkdir()  # root may write where nobody else may
-    with pytest.raises(UserError, match="share beginnings") as error:
-        import_discs(patients, tmp_path / "root", "patients")
-    table = tmp_path / "patients.subjects.proposed.csv"
-    assert f"--subjects-file {table}" in str(error.value)
-    edited = table.read_text().replace(",p0", ",p0 ")
-    table.write_text(edited)
-    with pytest.raises(UserError, match="share beginnings"):
-        import_discs(patients, tmp_path / "root", "patients")
+    before = sorted(patients.rglob("*"))
+    for _ in range(2):
+        (problem,) = check.check_source("folder", patients, progress=False)
+        assert sorted(patients.rglob("*")) == before
+        table = tmp_path / "patients.subjects.proposed.csv"
+        assert f"--subjects-file {table}" in problem
+        edited = table.read_text().replace(",p0", ",patient 0")
+        table.write_text(edited)
     assert table.read_text() == edited
-    info = import_discs(patients, tmp_path / "root", "patients", subjects_file=str(table))
+    assert ",patient 00" in edited
+    options = {"subjects_file": str(table), "allow_near_duplicates": True}
+    info = import_discs(patients, tmp_path / "root", "patients", **options)
     assert sum(count["subjects"] for count in info.counts.values()) == 10
 
 
-def test_images_may_be_subjects_if_the_user_says_so(patients, tmp_path):
+def test_folders_of_one_name_have_tables_of_their_own(patients, tmp_path, monkeypatch):
+    """Catches another set's table that is offered, or written over."""
+    monkeypatch.chdir(tmp_path)
+    for part in ("images", "labels"):
+        (tmp_path / "b" / "patients" / part).mkdir(parents=True)
+        for path in sorted((patients / part).iterdir())[:12]:
+            shutil.copy(path, tmp_path / "b" / "patients" / part)
+    for folder, table in (
+        (patients, "patients.subjects.proposed.csv"),
+        (tmp_path / "b" / "patients", "patients_2.subjects.proposed.csv"),
+        (patients, "patients.subjects.proposed.csv"),
+    ):
+        (problem,) = check.check_source("folder", folder, progress=False)
+        assert f"--subjects-file {tmp_path / table}," in problem
+        names = {path.stem for path in (folder / "images").iterdir()}
+        rows = (tmp_path / table).read_text().splitlines()[1:]
+        assert {row.split(",")[0] for row in rows} == names
+
+
+def test_without_a_place_for_the_table_the_user_writes_it(patients, tmp_path):
+    """Catches a traceback in a working folder that may not be written to."""
+    line = subject_names.question(patients, {"p1_a": "p1", "p1_b": "p1"}, tmp_path / "absent")
+    assert f"say who is in each image with {patients / 'subjects.csv'}" in line
+
+
+def test_images_may_be_subjects_if_the_user_says_so(patients, tmp_path, monkeypatch):
     """Catches a question without a way out, and an answer that is not recorded."""
+    monkeypatch.chdir(tmp_path)
     folder = ["--format", "folder", "--source", str(patients)]
     assert main(["data", "check", *folder]) == 1
     assert main(["data", "check", *folder, "--subjects-are-images"]) == 0
@@ -113,10 +138,11 @@ def test_images_may_be_subjects_if_the_user_says_so(patients, tmp_path):
     assert sum(count["subjects"] for count in info.counts.values()) == 30
 
 
-def test_running_numbers_go_on_as_before(singles, tmp_path):
+def test_running_numbers_go_on_as_before(singles, tmp_path, monkeypatch):
     """Catches a question about img1, img2, …, and a table written where nothing was asked."""
+    monkeypatch.chdir(tmp_path)
     import_discs(singles, tmp_path / "root", "singles")
-    assert not (singles / "subjects.proposed.csv").exists()
+    assert not list(tmp_path.rglob("*.proposed.csv"))
 
 
 # ------------------------------------------------------------------ copies

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import csv
 import re
+import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,12 +18,14 @@ from pathlib import Path
 from semiseg.data.subjects_csv import FILE
 
 PROPOSAL = "subjects.proposed.csv"
-"""A table for the user to check and rename, see :func:`write_proposal`."""
+"""Ending of a table for the user to check, see :func:`question`."""
 ASKS = "names of images share beginnings"
 """What :func:`question` says, whatever the names are."""
 _SEPARATED = re.compile(r"[^\W_]+")
 _WITHOUT_SEPARATOR = re.compile(r"([A-Za-z]+)(\d+)[A-Za-z]+\d+")
 _EXAMPLES = 3
+_TABLES = 99
+"""Sets whose folders have one name, each with its own table."""
 
 
 def subjects_of(names: Sequence[str]) -> dict[str, str]:
@@ -73,13 +76,18 @@ def _if_shared(beginnings: Mapping[str, str]) -> dict[str, str]:
     return {}
 
 
-def question(source: Path, subjects: Mapping[str, str]) -> str:
+def question(source: Path, subjects: Mapping[str, str], folder: Path | None = None) -> str:
     """The problem in one line: which names are shared, and the remedies. A table for the user to
-    check is written into the source, or, where that may not be, into the working folder.
+    check is written into the working folder: the source is the user's, and is only read.
+
+    Args:
+      source: the set's folder.
+      subjects: of :func:`subjects_of`.
+      folder: for the table instead of the working folder.
 
     >>> names = {"p1_a": "p1", "p1_b": "p1", "p2_a": "p2"}
-    >>> question(Path("absent"), names).split(",")[0]
-    'absent: names of images share beginnings (p1: 2 images)'
+    >>> question(Path("mine"), names, Path("absent")).split(",")[0]
+    'mine: names of images share beginnings (p1: 2 images)'
     """
     counts = Counter(subjects.values())
     shared = [f"{name}: {n} images" for name, n in counts.most_common(_EXAMPLES) if n > 1]
@@ -87,11 +95,10 @@ def question(source: Path, subjects: Mapping[str, str]) -> str:
     if more:
         shared.append(f"{more} more")
     remedy = f"say who is in each image with {source / FILE} (columns name,subject)"
-    elsewhere = Path.cwd() / f"{source.resolve().name}.{PROPOSAL}"
-    if write_proposal(source / PROPOSAL, subjects):
-        remedy = f"check {source / PROPOSAL}, written for you, and rename it to {FILE}"
-    elif elsewhere.exists() or write_proposal(elsewhere, subjects):  # edits are not written over
-        remedy = f"check {elsewhere}, written for you, and pass --subjects-file {elsewhere}"
+    table = _proposal(folder or Path.cwd(), source.resolve().name, subjects)
+    if table is not None:
+        flag = f"--subjects-file {shlex.quote(str(table))}"
+        remedy = f"check {table}, written for you, and pass {flag}"
     return (
         f"{source}: {ASKS} ({', '.join(shared)}), so one subject may be in "
         f"train and in test; {remedy}, or {_pattern(subjects)}pass --subjects-are-images if every "
@@ -115,13 +122,36 @@ def _pattern(subjects: Mapping[str, str]) -> str:
     return f"--subject-pattern '^([^{mark}]+){mark}' if that is right, or "
 
 
-def write_proposal(path: Path, subjects: Mapping[str, str]) -> bool:
+def _proposal(folder: Path, name: str, subjects: Mapping[str, str]) -> Path | None:
+    """The table of a set: that of an earlier import with the user's edits, else a new one; None
+    where none can be written. A table of another set whose folder has the same name stays.
+    """
+    for number in range(1, _TABLES + 1):
+        stem = name if number == 1 else f"{name}_{number}"
+        path = folder / f"{stem}.{PROPOSAL}"
+        if _names_in(path) == set(subjects):
+            return path
+        if not path.exists():
+            return path if _write(path, subjects) else None
+    return None
+
+
+def _names_in(path: Path) -> set[str]:
+    """The images that a table names; none where there is no table."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            return {(row.get("name") or "").strip() for row in csv.DictReader(file)}
+    except (OSError, UnicodeDecodeError, csv.Error):
+        return set()
+
+
+def _write(path: Path, subjects: Mapping[str, str]) -> bool:
     """Write the table ``name,subject``; whether it could be written."""
     try:
-        with path.open("w", newline="", encoding="utf-8") as file:
+        with path.open("x", newline="", encoding="utf-8") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(("name", "subject"))
             writer.writerows(sorted(subjects.items()))
-    except OSError:  # a source on a read-only disk
+    except OSError:  # a read-only disk
         return False
     return True

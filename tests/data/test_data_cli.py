@@ -202,8 +202,9 @@ assert not {{"jax", "tensorflow_datasets", "tensorflow"}} & set(sys.modules)
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
 
-def test_check_knows_no_subjects_where_the_names_ask(tmp_path, capsys):
+def test_check_knows_no_subjects_where_the_names_ask(tmp_path, capsys, monkeypatch):
     """Catches "8 images of 8 subjects" beside a line that says that images share subjects."""
+    monkeypatch.chdir(tmp_path)
     for i in range(8):
         pixels = np.arange(i, i + 64, dtype=np.uint8).reshape(8, 8)
         write_png(tmp_path / "own" / "images" / f"p{i // 2}_s{i % 2}.png", pixels)

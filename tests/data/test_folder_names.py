@@ -45,8 +45,9 @@ def test_a_mask_without_an_image_is_still_named(tmp_path):
     assert any("999_HC_Mask" in problem and "no image" in problem for problem in problems)
 
 
-def test_a_pattern_keeps_examinations_together(tmp_path):
+def test_a_pattern_keeps_examinations_together(tmp_path, monkeypatch):
     """Catches two images of an examination in two splits, and a question that has its answer."""
+    monkeypatch.chdir(tmp_path)
     source = write_ultrasound(tmp_path)
     asked = [problem for problem in read(source).problems if "share beginnings" in problem]
     assert len(asked) == 1
@@ -92,8 +93,9 @@ def test_rows_and_columns_in_microns(tmp_path):
         ("filename,pixel size(mm)\n000_HC.png,0.1\n", "has no row for 010_HC"),
     ],
 )
-def test_a_table_of_sizes_that_is_none_is_one_line(tmp_path, table, words):
+def test_a_table_of_sizes_that_is_none_is_one_line(tmp_path, monkeypatch, table, words):
     """Catches a size of 0, a picture without one, and a traceback."""
+    monkeypatch.chdir(tmp_path)
     source = write_ultrasound(tmp_path)
     (source / "sizes.csv").write_text(table)
     options = {"subject_pattern": r"^(\d+)_", "pixel_sizes": "sizes.csv"}

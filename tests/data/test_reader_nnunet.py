@@ -241,8 +241,9 @@ def test_channels_in_files_of_the_first_nnunet(decathlon):
 
 
 # ------------------------------------------------------------------ who is in a scan
-def test_a_pattern_names_the_subjects(decathlon):
+def test_a_pattern_names_the_subjects(decathlon, monkeypatch):
     """Catches two scans of one patient in two splits."""
+    monkeypatch.chdir(decathlon)
     description = json.loads((decathlon / "dataset.json").read_text())
     for kind in ("images", "labels"):
         for i, name in enumerate(SUBJECTS):
