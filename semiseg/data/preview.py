@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from semiseg.data.class_colours import class_colour
 from semiseg.data.frame import Frame
 from semiseg.data.frame_facts import spacing_words
 from semiseg.data.info import StoreInfo
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as MatplotlibFigure
 
-COLOURS = ("#FF9F1C", "#2EC4F1", "#F15BB5", "#7AE582", "#FFF275", "#B892FF", "#FF6B6B", "#4D96FF")
-"""Of the classes' outlines, which are seen on dark and on bright pixels."""
 WINDOW = "#FF3B30"
 PADDING = "#C9D6DF"
 IGNORED = "#8E44AD"
@@ -195,11 +194,6 @@ def _outline(axis: Axes, label: np.ndarray) -> None:
         else:
             colour = class_colour(value)
             axis.contour(span[1], span[0], mask, [0.5], colors=[colour], linewidths=1.0, zorder=3)
-
-
-def class_colour(value: int) -> str:
-    """Of the outline of a class, 1 for the first after the background."""
-    return COLOURS[(value - 1) % len(COLOURS)]
 
 
 def _legend(figure: MatplotlibFigure, info: StoreInfo, drawn: Sequence[Panel]) -> None:

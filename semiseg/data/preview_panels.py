@@ -167,6 +167,7 @@ def facts(
         f"  of {times(sides.tolist(), ' × ')} {info.unit}",
         f"  {_windows(scan, shape, frame)}",
         f"black to white: {_limit(limits.low)} to {_limit(limits.high)}",
+        *_shown(info),
     ]
     if scan.label is None or pool_label is None:
         return "\n".join([*lines, "nobody annotated it"])
@@ -178,6 +179,22 @@ def facts(
             size = _physical(count, scan, info.unit)
             lines.append(f"{name}: {count:,} {unit}{size}; network {seen:,}")
     return "\n".join(lines)
+
+
+def _shown(info: StoreInfo) -> list[str]:
+    """Which channel is drawn, or in which colours; nothing where there is no choice.
+
+    >>> fields = ("x", "", ("b", "c"), "mm", 2, "uint8", "", "", (), {}, "", "", "")
+    >>> _shown(StoreInfo(*fields, channel_names=("flair", "t1ce")))
+    ['shown: channel 1 of 2, flair']
+    """
+    names = info.channel_names
+    if info.channels == 3 and names:
+        return [f"shown: red {names[0]}, green {names[1]}, blue {names[2]}"]
+    if info.channels in (1, 3):
+        return []
+    name = f", {names[0]}" if names else ""
+    return [f"shown: channel 1 of {info.channels}{name}"]
 
 
 def _windows(scan: Case, shape: Sequence[int], frame: Frame) -> str:

@@ -172,7 +172,7 @@ def overlay(
         image = np.repeat(image[..., None], 3, -1)
     if scale is None:
         scale = -(-SIDE // max(label.shape))
-    rgb = _enlarged(image, scale)
+    rgb = enlarged(image, scale)
     known = label != IGNORE
     errors = {
         FALSE_POSITIVE: known & (label == 0) & (prediction > 0),
@@ -180,12 +180,12 @@ def overlay(
         CONFUSED: known & (label > 0) & (prediction > 0) & (label != prediction),
     }
     for colour, where in errors.items():
-        tinted = 0.35 * rgb + 0.65 * _rgb(colour)
-        rgb = np.where(_enlarged(where, scale)[..., None], tinted, rgb)
-    truth = _enlarged(np.where(known, label, 0), scale)
-    edge = _edge(truth, max(1, scale // 3))
+        tinted = 0.35 * rgb + 0.65 * rgb_of(colour)
+        rgb = np.where(enlarged(where, scale)[..., None], tinted, rgb)
+    truth = enlarged(np.where(known, label, 0), scale)
+    edge = edge_of(truth, max(1, scale // 3))
     for k in np.unique(truth[edge]):
-        rgb[edge & (truth == k)] = _rgb(class_colour(int(k) - 1))
+        rgb[edge & (truth == k)] = rgb_of(class_colour(int(k) - 1))
     return rgb.round().astype(np.uint8)
 
 
@@ -199,11 +199,12 @@ def _inside(label: np.ndarray) -> tuple[slice, slice]:
     return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
 
 
-def _enlarged(array: np.ndarray, scale: int) -> np.ndarray:
+def enlarged(array: np.ndarray, scale: int) -> np.ndarray:
+    """Rows and columns repeated ``scale`` times."""
     return np.repeat(np.repeat(array, scale, 0), scale, 1)
 
 
-def _edge(truth: np.ndarray, width: int) -> np.ndarray:
+def edge_of(truth: np.ndarray, width: int) -> np.ndarray:
     """Pixels of an object within ``width`` of another class."""
     inner = np.ones(truth.shape, bool)
     for shift in range(1, width + 1):
@@ -215,7 +216,8 @@ def _edge(truth: np.ndarray, width: int) -> np.ndarray:
     return (truth > 0) & ~inner
 
 
-def _rgb(colour: str) -> np.ndarray:
+def rgb_of(colour: str) -> np.ndarray:
+    """``(3,)`` of a colour such as ``#ffffff``."""
     return np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)], dtype=float)
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy import ndimage
 
+from semiseg.data.class_colours import class_colour
 from semiseg.data.grey_values import Limits, grey
-from semiseg.report.pictures import overlay
+from semiseg.report.pictures import SIDE, edge_of, enlarged, rgb_of
 
 SLICES = 4
 """Of a volume in a picture."""
@@ -15,10 +17,15 @@ MARGIN = 8
 """Pixels around what is shown."""
 APART = 12
 """Of so many slices of a volume, two of a picture are at least one apart."""
+FINEST = 300
+"""An outline is at least this share of the longer side wide, and at least :data:`LINE` pixels."""
+LINE = 2
+BORDER = 16
+"""Level of the dark border of an outline, which is seen on white."""
 
 
 def predicted_slices(image: np.ndarray, mask: np.ndarray, limits: Limits) -> np.ndarray:
-    """The fullest slices of a scan side by side, classes outlined in the colours of the report.
+    """The fullest slices of a scan side by side, classes outlined in the colours of a preview.
 
     Args:
       image: ``(H, W, C)`` or ``(D, H, W, C)``; three channels are colours, of others the first is
@@ -38,10 +45,35 @@ def predicted_slices(image: np.ndarray, mask: np.ndarray, limits: Limits) -> np.
         levels = levels[..., 0]
     box = _shown(levels, mask[places])
     pictures = [
-        overlay(plane[box], labels[box], labels[box])
+        outlined(plane[box], labels[box])
         for plane, labels in zip(levels, mask[places], strict=True)
     ]
     return np.concatenate(pictures, axis=1)
+
+
+def outlined(levels: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """A picture with the outlines of its classes, each with a dark border.
+
+    Args:
+      levels: ``(H, W)`` grey or ``(H, W, 3)`` uint8.
+      mask: ``(H, W)`` classes.
+
+    Returns:
+      ``(H·n, W·n, 3)`` uint8, n so large that the longer side has
+      :data:`semiseg.report.pictures.SIDE` pixels.
+    """
+    scale = -(-SIDE // max(mask.shape))
+    if levels.ndim == 2:
+        levels = np.repeat(levels[..., None], 3, -1)
+    rgb = enlarged(levels, scale)
+    classes = enlarged(mask, scale)
+    width = max(LINE, scale // 3, max(classes.shape) // FINEST)
+    line = edge_of(classes, width)
+    border = ndimage.binary_dilation(line, iterations=-(-width // 2)) & ~line
+    rgb[border] = BORDER
+    for value in np.unique(classes[line]).tolist():
+        rgb[line & (classes == value)] = rgb_of(class_colour(value))
+    return rgb
 
 
 def _shown(levels: np.ndarray, mask: np.ndarray) -> tuple[slice, slice]:

@@ -1,5 +1,6 @@
 """``data describe``: what a network sees of a set, in words and as a picture."""
 
+import dataclasses
 import json
 
 import nibabel
@@ -145,6 +146,9 @@ def test_the_text_counts_classes_before_and_after(root):
     assert "network: 4×6×5\n  of 5 × 2 × 2 mm\n  one window of 8×8 holds a slice" in text
     assert "black to white: -160 to 240" in text
     name = info.classes[1]
+    assert "shown:" not in text
+    two = dataclasses.replace(info, channels=2, channel_names=("flair", "t1ce"))
+    assert "shown: channel 1 of 2, flair" in facts(two, case, label, label.shape, frame)
     assert f"{name}: 12 voxels, 0.06 ml; network {(label == 1).sum()}" in text
     image = np.zeros((4, 4, 1), np.uint8)
     labelled = scan(image, 0.5, np.array([[1, 1, 0, IGNORE]] * 4, np.uint8))
