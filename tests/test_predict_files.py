@@ -177,6 +177,13 @@ def test_channels_in_files_of_their_own_are_one_scan(source, out):
     assert len(scans) == 5
 
 
+def test_the_names_of_channels_travel_with_the_weights(run, tmp_path):
+    """Catches names that only the data set knows."""
+    assert Predictor.load(run).channel_names == ()
+    named = changed(run, tmp_path / "named", channel_names=["flair"])
+    assert Ensemble.load([named]).channel_names == ("flair",)
+
+
 def test_channels_are_read_in_their_order(tiny, tmp_path, source, out):
     """Catches channels exchanged, and a mask with the name of a channel."""
     result = semiseg.run(tiny, tmp_path / "run", progress=False)
@@ -374,8 +381,8 @@ def test_one_part_of_each_class_and_its_size(run, tmp_path, source):
         assert row["mm2"] == ""
     overlay = read(tmp_path / "all" / "b_overlay.png")
     assert overlay.shape[-1] == 3
-    white = (overlay == 255).all(-1)
-    assert white.any()  # the first class's outline
+    orange = (overlay == (0xFF, 0x9F, 0x1C)).all(-1)
+    assert orange.any()  # the first class's outline, as in a preview
 
 
 def test_overlays_show_the_fullest_slices():
@@ -392,6 +399,23 @@ def test_overlays_show_the_fullest_slices():
     rgb = predicted_slices(image, mask, limits)
     assert (rgb[-1, -1] == 255).all()
     assert rgb.shape[1] == 3 * rgb.shape[0]
+
+
+def test_outlines_are_seen_on_white_and_on_black():
+    """Catches a line of one pixel, white on white, and a picture without a dark border."""
+    from semiseg.report.predicted import outlined
+
+    mask = np.zeros((400, 500), np.uint8)
+    mask[100:300, 100:300] = 1
+    white = outlined(np.full(mask.shape, 255, np.uint8), mask)
+    black = outlined(np.zeros(mask.shape, np.uint8), mask)
+    row = white[200, 90:110].tolist()
+    colour = [0xFF, 0x9F, 0x1C]
+    assert row.count(colour) == 2
+    start = row.index(colour)
+    assert max(row[start - 1] + row[start + 2]) < 40
+    assert row[0] == [255, 255, 255]
+    assert black[200, 90:110].tolist().count(colour) == 2
 
 
 def test_a_folder_without_images_says_so(source, out):

@@ -28,6 +28,7 @@ def test_each_picture_has_its_own_millimetres(tmp_path, monkeypatch):
     frame = SimpleNamespace(frame=SimpleNamespace(spacing="1 1"))
     ensemble = Recorder(
         channels=1,
+        channel_names=(),
         predictors=(),
         classes=("background", "head"),
         regions=(),

@@ -18,7 +18,7 @@ from semiseg.cli.arguments import (
     Flags,
 )
 from semiseg.cli.run_operands import MISSING_FOLDS, WHERE, run_paths
-from semiseg.data import mask_statistics, pixel_sizes
+from semiseg.data import channel_files, mask_statistics, pixel_sizes
 from semiseg.data.dicom_input import is_series
 from semiseg.data.images import is_volume, stem_of
 from semiseg.data.input_scan import beside
@@ -92,6 +92,13 @@ COMMAND = Command(
             "a CSV with the columns filename and pixel size(mm) of pictures, as for an import",
             value="FILE",
         ),
+        Flag(
+            "channel_files",
+            "a word in the file name of each channel, separated by commas, as for the import: "
+            "every folder is a scan; where the import named its channels, folders with a file for "
+            "each are found without it",
+            value="WORDS",
+        ),
         WHERE,
         MISSING_FOLDS,
         Flag("overwrite", "replace what is in the output folder", False, value=""),
@@ -124,7 +131,10 @@ def _predict(operands: list[str], flags: Flags) -> int:
 
     runs = run_paths(operands, options["where"], options["missing_folds"])
     ensemble = Ensemble.load(runs, options["tta"])
-    inputs = find_inputs(source, target, ensemble.channels)
+    words = channel_files.listed(options["channel_files"] or "")
+    if options["channel_files"] is not None:
+        channel_files.checked(words, ensemble.channels, ensemble.channel_names)
+    inputs = find_inputs(source, target, ensemble.channels, words, ensemble.channel_names)
     for note in (*inputs.notes, *_mirror_notes(ensemble, options["tta"])):
         print(f"note: {note}", file=sys.stderr)
     sizes = _sizes(options["pixel_sizes"], inputs.scans)

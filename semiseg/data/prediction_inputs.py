@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from semiseg.data import channel_files
 from semiseg.data.dicom_files import files_under, is_dicom
 from semiseg.data.dicom_input import inputs_of, is_series, mask_name
 from semiseg.data.images import KINDS, is_image, is_volume, read_header, stem_of
@@ -20,6 +21,12 @@ NAMED = 5
 RAW = (".raw", ".zraw", ".gz", ".img")
 """Suffixes of the voxels that a header in a file of its own (.mhd, .nhdr) names."""
 HEADERS = (".mhd", ".nhdr")
+MASKS = {
+    "images": ("labels", "masks"),
+    "imagesTr": ("labelsTr",),
+    "imagesTs": ("labelsTs",),
+}
+"""Folder of images → the folders beside it that hold their masks."""
 
 
 class Input(NamedTuple):
@@ -51,22 +58,39 @@ class Inputs(NamedTuple):
     notes: tuple[str, ...]
 
 
-def find_inputs(source: Path, output: Path, channels: int) -> Inputs:
+def find_inputs(
+    source: Path,
+    output: Path,
+    channels: int,
+    words: Sequence[str] = (),
+    names: Sequence[str] = (),
+) -> Inputs:
     """The scans in a folder tree, or the one that ``source`` is.
 
-    Hidden files, AppleDouble files (``._p7.png``) and what lies in ``output`` are left out.
+    Hidden files, AppleDouble files (``._p7.png``), masks in the folder beside that of their images
+    and what lies in ``output`` are left out.
 
     Args:
       source: a folder or a file.
       output: where the masks go.
       channels: of the network; with more than one, files ``NAME_0000``, ``NAME_0001`` … of a
         channel each are one scan.
+      words: of ``--channel-files``: every folder with image files is a scan.
+      names: of the network's channels, where they are known: a folder in which each is in the name
+        of one file is a scan.
 
     Raises:
-      UserError: there is none, or two would have one mask.
+      UserError: there is none, two would have one mask, or a word of ``words`` is in no file of a
+        folder, or in several.
     """
     if not source.exists():
         raise UserError(f"{source}: not found; give a folder of images, or one image, with --input")
+    if source.is_file() and words:
+        raise UserError(
+            "is one file, and --channel-files names several in a folder",
+            where=source,
+            remedy="give their folder with --input",
+        )
     if source.is_file():
         name = mask_path(Path(source.name))
         if is_series(source):
@@ -82,8 +106,12 @@ def find_inputs(source: Path, output: Path, channels: int) -> Inputs:
             has_dicom = True
         elif not _is_voxels(path):
             others.append(path)
-    scans = _grouped(images, source, channels)
-    notes: list[str] = []
+    images, notes = _without_masks(images, source)
+    by_folder = _by_words(images, source, words, names if channels > 1 else ())
+    in_folders = {scan.path.parent for scan in by_folder}
+    rest = [path for path in images if path.parent not in in_folders]
+    scans = sorted([*by_folder, *_grouped(rest, source, channels)], key=_path_of)
+    notes += _of_other_words(images, by_folder, source)
     if has_dicom:
         series = inputs_of(source)
         notes += series.notes
@@ -113,14 +141,14 @@ def _is_voxels(path: Path) -> bool:
     return any(path.with_name(stem + suffix).exists() for suffix in HEADERS)
 
 
-def _named(paths: Sequence[Path], source: Path) -> str:
-    """A line on files that are no images."""
+def _named(paths: Sequence[Path], source: Path, no: str = "") -> str:
+    """A line on files that are no images, or what else they are not."""
     names = [path.relative_to(source).as_posix() for path in paths[:NAMED]]
     if len(paths) > NAMED:
         names.append(f"and {len(paths) - NAMED} more")
-    what = "files are no images"
+    what = f"files are {no or 'no images'}"
     if len(paths) == 1:
-        what = "file is no image"
+        what = f"file is {no or 'no image'}"
     return f"{len(paths)} {what}: {', '.join(names)}"
 
 
@@ -137,7 +165,80 @@ def _check_masks(scans: Iterable[Input]) -> None:
             )
 
 
+def _without_masks(images: Sequence[Path], source: Path) -> tuple[list[Path], list[str]]:
+    """The images that are no masks of others, and a note for each folder that is left out."""
+    folders = {parent for path in images for parent in path.relative_to(source).parents}
+    masks = {
+        folder.with_name(name): folder
+        for folder in sorted(folders)
+        for name in MASKS.get(folder.name, ())
+        if folder.with_name(name) in folders
+    }
+    kept: list[Path] = []
+    numbers = dict.fromkeys(masks, 0)
+    for path in images:
+        within = [parent for parent in path.relative_to(source).parents if parent in masks]
+        if within:
+            numbers[within[0]] += 1
+        else:
+            kept.append(path)
+    notes = [
+        f"{source / folder} was left out ({number} {'file' if number == 1 else 'files'}): it "
+        f"holds the masks of {source / masks[folder]}"
+        for folder, number in numbers.items()
+    ]
+    return kept, notes
+
+
 # ------------------------------------------------------------------ channels in files of their own
+def _by_words(
+    images: Sequence[Path], source: Path, words: Sequence[str], names: Sequence[str]
+) -> list[Input]:
+    """The scans of folders with a file a channel, each word in the name of one file."""
+    folders: dict[Path, list[Path]] = {}
+    for path in images:
+        folders.setdefault(path.parent, []).append(path)
+    scans: list[Input] = []
+    for folder, files in folders.items():
+        try:
+            chosen = channel_files.of_folder(folder, files, words or names)
+        except UserError:
+            if words:
+                raise
+            continue  # its files are scans of all channels, or nothing says what they are
+        is_of_channels = len(set(chosen)) > 1 and _has_one_channel(chosen[0])
+        if words or is_of_channels:
+            scans.append(Input(chosen, _mask_of_folder(folder, chosen[0], source)))
+    return scans
+
+
+def _mask_of_folder(folder: Path, image: Path, source: Path) -> Path:
+    """Where the mask of a scan goes that is a folder: it has the folder's name.
+
+    >>> source = Path("new")
+    >>> _mask_of_folder(source / "site" / "p1", source / "site" / "p1" / "flair.nii.gz", source)
+    PosixPath('site/p1.nii.gz')
+    """
+    name = folder.resolve().name + image.name[len(stem_of(image)) :]
+    if folder == source:
+        return mask_path(Path(name))
+    return mask_path(folder.relative_to(source).with_name(name))
+
+
+def _of_other_words(images: Sequence[Path], scans: Sequence[Input], source: Path) -> list[str]:
+    """Notes on the scans that are folders, and on the files in them that are no channel."""
+    if not scans:
+        return []
+    folders = {scan.path.parent for scan in scans}
+    taken = {path for scan in scans for path in scan.files}
+    left = [path for path in images if path.parent in folders and path not in taken]
+    channels = ", ".join(path.name for path in scans[0].files)
+    notes = [f"a folder a scan: {len(scans)}; the channels of the first are {channels}"]
+    if left:
+        notes.append(_named(left, source, "no channel"))
+    return notes
+
+
 def _grouped(images: Sequence[Path], source: Path, channels: int) -> list[Input]:
     """Images, those of one scan together."""
     groups = _channel_groups(images, channels)

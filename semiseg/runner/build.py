@@ -64,9 +64,11 @@ def knobs_of(trial: Trial) -> Knobs:
 def header_of(trial: Trial, training: Training) -> dict[str, Any]:
     """What a weights file says of itself."""
     info = training.info
-    regions: dict[str, Any] = {}
+    named: dict[str, Any] = {}
+    if info.channel_names:
+        named["channel_names"] = list(info.channel_names)
     if info.regions:
-        regions["regions"] = {name: list(members) for name, members in info.regions.items()}
+        named["regions"] = {name: list(members) for name, members in info.regions.items()}
     return {
         "config": config.recorded(trial),
         "classes": list(info.classes),
@@ -74,7 +76,7 @@ def header_of(trial: Trial, training: Training) -> dict[str, Any]:
         "unit": info.unit,
         "fingerprint": info.fingerprint,
         "input": input_of(training),
-        **regions,
+        **named,
     }
 
 

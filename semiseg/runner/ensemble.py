@@ -112,6 +112,11 @@ class Ensemble:
         return self.predictors[0].channels
 
     @property
+    def channel_names(self) -> tuple[str, ...]:
+        """What each channel is; empty where nobody said it."""
+        return next((one.channel_names for one in self.predictors if one.channel_names), ())
+
+    @property
     def plane(self) -> str:
         """In which volumes are cut to slices; "" for that of each volume."""
         return next((one.plane for one in self.predictors if one.plane), "")
@@ -270,7 +275,8 @@ class Ensemble:
         )
         if channels == 1 and not is_series(scan.path):
             last = f"NAME_{self.channels - 1:04d}"
-            message += f"; give them as the fourth axis of a volume, or as files NAME_0000 … {last}"
+            message += f"; give them as the fourth axis of a volume, as files NAME_0000 … {last}"
+            message += ", or as a folder a scan with --channel-files"
         raise UserError(message)
 
 

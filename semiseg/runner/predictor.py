@@ -15,6 +15,7 @@ from semiseg.config import Trial
 from semiseg.data import store
 from semiseg.data.frame import Frame, PoolImage
 from semiseg.data.guard import Guard
+from semiseg.data.info import StoreInfo
 from semiseg.errors import UserError
 from semiseg.evaluate.probabilities import probabilities
 from semiseg.run_folder import RunFolder
@@ -50,6 +51,7 @@ class Predictor:
       mirrors: spatial axes, counted from the last, along which training mirrored images.
       tta: average the prediction with those of the image mirrored along each of ``mirrors``.
       regions: name → the classes that it unites.
+      channel_names: what each channel is, e.g. ``T2``; empty where nobody said it.
     """
 
     model: Model
@@ -62,6 +64,7 @@ class Predictor:
     mirrors: tuple[int, ...] = ()
     tta: bool = False
     regions: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    channel_names: tuple[str, ...] = ()
 
     @classmethod
     def load(cls, run: str | Path, tta: bool = False) -> Predictor:
@@ -135,6 +138,7 @@ class Predictor:
             _mirrors(tree, frame),
             tta,
             _regions(header, tree),
+            _channel_names(header, tree),
         )
 
     @property
@@ -297,13 +301,32 @@ def _trial_of(header: dict[str, Any], weights: Path) -> Trial:
 
 def _regions(header: Mapping[str, Any], tree: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
     """The regions of the data set, if it is here: they may have changed since; else the run's."""
+    info = _info(header, tree)
+    if info is not None:
+        return info.regions
+    return {name: tuple(members) for name, members in header.get("regions", {}).items()}
+
+
+def _channel_names(header: Mapping[str, Any], tree: Mapping[str, Any]) -> tuple[str, ...]:
+    """The names in the header; a run of an earlier version has those of its data set, if it is
+    here.
+    """
+    info = _info(header, tree)
+    names = header.get("channel_names")
+    if names is None and info is not None:
+        names = info.channel_names
+    return tuple(names or ())
+
+
+def _info(header: Mapping[str, Any], tree: Mapping[str, Any]) -> StoreInfo | None:
+    """The data set of a run; None where it is not here, or is another one by now."""
     try:
         info = store.info(str(tree.get("data")), tree.get("root"))
     except UserError:
-        info = None
-    if info is not None and info.fingerprint == header.get("fingerprint"):
-        return info.regions
-    return {name: tuple(members) for name, members in header.get("regions", {}).items()}
+        return None
+    if info.fingerprint != header.get("fingerprint"):
+        return None
+    return info
 
 
 def _frame(frame: Frame, expected: Mapping[str, Any]) -> Frame:

@@ -9,12 +9,12 @@ below that of a patient (visits) are further scans of the same patient.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 from semiseg.data import label_values, mask_classes, scan_files
+from semiseg.data.channel_files import has_word, listed
 from semiseg.data.images import is_image, stem_of
 from semiseg.data.label_table import classes_of_values
 from semiseg.data.mask_classes import MaskClasses
@@ -65,8 +65,8 @@ def read(
         )
     problems: list[str] = []
     notes: list[str] = []
-    channels = _listed(channel_files)
-    masks = _listed(label)
+    channels = listed(channel_files)
+    masks = listed(label)
     if not channels:
         channels, masks = _chosen(source, folders, masks, notes)
     scans: list[ScanFiles] = []
@@ -120,20 +120,6 @@ def scan_folders(source: Path) -> list[Path]:
 def _may_be_patient(path: Path) -> bool:
     hidden = path.name.startswith(".")
     return path.is_dir() and not hidden and path.name not in OTHER_LAYOUTS
-
-
-def _listed(words: str) -> list[str]:
-    return [word.strip() for word in words.split(",") if word.strip()]
-
-
-def has_word(stem: str, word: str) -> bool:
-    """Whether a name holds a word, whatever its case; a word ends at a letter's or digit's end.
-
-    >>> has_word("BraTS20_001_t1ce", "t1ce"), has_word("BraTS20_001_t1ce", "t1")
-    (True, False)
-    """
-    pattern = rf"(?<![^\W_]){re.escape(word)}(?![^\W_])"
-    return re.search(pattern, stem, re.IGNORECASE) is not None
 
 
 def _scan(
