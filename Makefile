@@ -16,7 +16,7 @@ demo: $(STAMP)
 	@$(BIN)/semiseg demo --out demo
 
 test: $(STAMP)-dev lint
-	$(BIN)/python -m pytest tests semiseg --doctest-modules -n 2 --dist loadgroup
+	$(BIN)/python -m pytest tests semiseg --doctest-modules -n 2 --dist loadfile
 
 lint: $(STAMP)-dev
 	$(BIN)/ruff check .

@@ -61,10 +61,7 @@ def pytest_configure():
             signal.signal(number, handler)
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(config, items):
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(_worker_group(item.path)))
     if (
         os.environ.get("SEMISEG_ALL_RUNS")
         or config.getoption("keyword")
@@ -75,11 +72,19 @@ def pytest_collection_modifyitems(config, items):
     items[:] = [item for item in items if item.name not in LONG]
 
 
-def _worker_group(path: Path) -> str:
-    """Tests of one group run in one worker: those of a file, and all guards, which share folders
-    that take a minute to make.
+@pytest.hookimpl(optionalhook=True)  # of pytest-xdist
+def pytest_xdist_make_scheduler(config, log):
+    """Tests of a file run in one worker, and all guards in one: they share folders that take a
+    minute to make.
     """
-    return "guards" if path.parent.name == "guards" else str(path)
+    from xdist.scheduler import LoadFileScheduling
+
+    class ByFile(LoadFileScheduling):
+        def _split_scope(self, nodeid):
+            file = super()._split_scope(nodeid)
+            return "tests/guards" if file.startswith("tests/guards/") else file
+
+    return ByFile(config, log)
 
 
 @pytest.fixture(scope="module", autouse=True)
