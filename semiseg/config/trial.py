@@ -44,8 +44,9 @@ class Trial:
       image_size: side of the network's square input, pixels.
       zoom: with the spacing fit, the longest side of a slice gets zoom × image_size pixels, and the
         network is trained on windows of image_size.
-      view: what it sees in evaluation: the whole scaled scan in windows that overlap, or its centre
-        window (then it is trained on that alone), where the object is known to lie there.
+      view: what it sees in evaluation: the whole scaled scan (an image of up to 1024 pixels a side
+        at once, anything else in windows that overlap), or its centre window (then it is trained on
+        that alone), where the object is known to lie there.
       slices: 2.5D: how many adjacent slices of a scan, an odd number, the network sees as channels;
         it segments the middle one.
       depth: slices of a 3D network's input.
