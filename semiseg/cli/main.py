@@ -67,7 +67,8 @@ def main(argv: list[str] | None = None) -> int:
             if not args or args[0] in ("-h", "--help"):
                 print(_help())
                 return 0
-            return _main_of(args[0])(args[1:])
+            with _platform_checked():
+                return _main_of(args[0])(args[1:])
     except UserError as error:
         if debug:
             raise
@@ -92,6 +93,19 @@ def main(argv: list[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 2
+
+
+@contextlib.contextmanager
+def _platform_checked() -> Iterator[None]:
+    """One line for the bare AssertionError of a JAX that lacks the device of JAX_PLATFORMS."""
+    try:
+        yield
+    except (AssertionError, RuntimeError):
+        if "jax" in sys.modules:
+            from semiseg.runner.platforms import check_platform
+
+            check_platform()
+        raise
 
 
 def _apart(words: list[str]) -> tuple[list[str], list[str]]:

@@ -36,7 +36,7 @@ from semiseg.data.problems import case_problems
 from semiseg.data.provenance import Provenance
 from semiseg.data.resemblance import Resemblance
 from semiseg.data.source import SPLITS, CaseRef, Source, progress_bar
-from semiseg.errors import UserError
+from semiseg.errors import UserError, disk_problem
 from semiseg.files import file_hash
 from semiseg.types import Case
 
@@ -175,9 +175,16 @@ def _building(place: Path, overwrite: bool) -> Iterator[Path]:
         yield folder
         set_folder.check_place(place, overwrite)  # once more: an import takes its time
         set_folder.replace(folder, place)
-    except OSError as error:
+    except UserError:
+        raise
+    except Exception as error:
+        problem = disk_problem(error)  # the writer of records raises RuntimeError on a full disk
+        if problem is None and isinstance(error, OSError):
+            problem = error.strerror or str(error)
+        if problem is None:
+            raise
         raise UserError(
-            f"cannot be written ({error.strerror or error})",
+            f"cannot be written ({problem})",
             where=root,
             remedy="free some space or choose another --root",
         ) from error

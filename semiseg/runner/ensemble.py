@@ -16,6 +16,7 @@ from semiseg.data.input_scan import Scan, beside, read_scan
 from semiseg.data.largest_component import largest_components
 from semiseg.data.test_images import image_hashes
 from semiseg.errors import UserError
+from semiseg.runner.platforms import check_platform
 from semiseg.runner.predictor import Predictor
 from semiseg.types import Case
 
@@ -78,8 +79,10 @@ class Ensemble:
         """From the folders of runs, or what `semiseg export` wrote of one or several.
 
         Raises:
-          UserError: a run cannot be loaded, or does not fit the first one.
+          UserError: a run cannot be loaded, or does not fit the first one; JAX_PLATFORMS names a
+            device that there is not.
         """
+        check_platform()
         predictors: list[Predictor] = []
         for run in runs:
             predictors += Predictor.load_members(run, tta)

@@ -12,7 +12,7 @@ from typing import Any
 from semiseg.config import Trial
 from semiseg.errors import UserError
 from semiseg.run_folder import RunFolder
-from semiseg.sweeps.distributions import choices, distribution
+from semiseg.sweeps.distributions import bounds, choices, distribution, number, probabilities
 from semiseg.sweeps.spec import Spec
 
 
@@ -102,22 +102,22 @@ class Search:
         """The axis in Optuna's terms; a categorical one by index, since its values may be lists."""
         kind = distribution(name, leaf, self.spec.where)
         optuna = self._optuna.distributions
+        if kind == "categorical":
+            values = choices(name, leaf, self.spec.where)
+            probabilities(name, leaf, self.spec.where)
+            return optuna.CategoricalDistribution(list(range(len(values))))
         try:
-            if kind == "categorical":
-                values = choices(name, leaf, self.spec.where)
-                return optuna.CategoricalDistribution(list(range(len(values))))
-            if kind == "int_uniform":
-                return optuna.IntDistribution(int(leaf["min"]), int(leaf["max"]))
-            if kind == "log_uniform":
-                low = math.exp(leaf["min"])
-                return optuna.FloatDistribution(low, math.exp(leaf["max"]), log=True)
-            if kind in ("uniform", "log_uniform_values", "q_uniform"):
-                low = float(leaf["min"])
-                high = float(leaf["max"])
+            if kind in ("int_uniform", "uniform", "q_uniform", "log_uniform", "log_uniform_values"):
+                low, high = bounds(name, leaf, self.spec.where)
+                if kind == "int_uniform":
+                    return optuna.IntDistribution(int(low), int(high))
+                if kind == "log_uniform":
+                    return optuna.FloatDistribution(math.exp(low), math.exp(high), log=True)
                 if kind == "q_uniform":
-                    return optuna.FloatDistribution(low, high, step=float(leaf.get("q", 1)))
+                    step = number(name, leaf, "q", self.spec.where, 1)
+                    return optuna.FloatDistribution(low, high, step=step)
                 return optuna.FloatDistribution(low, high, log=kind == "log_uniform_values")
-        except (KeyError, TypeError, ValueError) as error:
+        except (OverflowError, ValueError) as error:
             raise UserError(f"{name} ({kind}): {error}", where=self.spec.where) from None
         raise UserError(
             f"{name} has the distribution {kind!r}; method: bayes takes values, uniform, "

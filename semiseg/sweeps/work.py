@@ -237,6 +237,9 @@ def _run(
         # its machine back; any other failure is this trial's alone
         if disk_problem(error) or type(error).__name__ == "UncompletedJobError":
             raise
+        from semiseg.runner.platforms import check_platform
+
+        check_platform()  # a device that is missing is every trial's failure
         kind = type(error).__name__
         text = " ".join(str(error).split()) or kind
         ending = {
