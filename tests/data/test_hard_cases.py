@@ -8,85 +8,18 @@ import struct
 import subprocess
 import sys
 import unicodedata
-import zlib
-from pathlib import Path
 
 import nibabel
 import numpy as np
 import pytest
-import tifffile
 from data_samples import picture, write_png
-from PIL import Image
+from hard_samples import cases, pictures, problems, read, save, volume, volumes
 
-from semiseg.data import check, importing, readers, store
+from semiseg.data import importing, store
 from semiseg.data.images import read_pixels
 from semiseg.data.input_scan import read_scan
 from semiseg.data.orientation import PLANES, Grid, acquisition_plane, orientation_of
-from semiseg.data.picture_files import read_mask_picture, read_picture
 from semiseg.errors import UserError
-
-CASES = Path(__file__).resolve().parents[3] / "shared" / "cases" / "make_cases.py"
-THICK = np.diag([1.0, 1.0, 4.0, 1.0])
-
-
-def volume(i, shape=(24, 20, 5)):
-    rng = np.random.default_rng(i)
-    label = np.zeros(shape, np.uint8)
-    label[3 + i : 12 + i, 4:11, 1:-1] = 1
-    noise = 5 * rng.normal(size=shape)
-    image = (noise + 100 * label).astype(np.int16)
-    return image, label
-
-
-def save(path, voxels, affine=THICK, edit=None):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    image = nibabel.Nifti1Image(voxels, affine)
-    if edit is not None:
-        edit(image.header)
-    nibabel.save(image, path)
-
-
-def volumes(folder, number=3, affine=THICK, edit=None):
-    for i in range(number):
-        image, label = volume(i)
-        save(
-            folder / "images" / f"v{i}.nii.gz",
-            image,
-            affine,
-            edit,
-        )
-        save(
-            folder / "labels" / f"v{i}.nii.gz",
-            label,
-            affine,
-            edit,
-        )
-    return folder
-
-
-def pictures(folder, suffix=".png"):
-    for i in range(4):
-        image, label = picture(i)
-        write_png(folder / "images" / f"p{i}{suffix}", image)
-        write_png(folder / "labels" / f"p{i}.png", label)
-    return folder
-
-
-def read(folder, **options):
-    return readers.read("folder", folder, progress=False, **options)
-
-
-def cases(folder, **options):
-    result = {}
-    for refs in read(folder, **options).splits.values():
-        result |= {ref.name: ref.load() for ref in refs}
-    return result
-
-
-def problems(folder, **options):
-    lines = check.check_source("folder", folder, progress=False, **options)
-    assert all("\n" not in line for line in lines)
-    return "\n".join(lines)
 
 
 # ------------------------------------------------------------------ A, B: headers
@@ -315,132 +248,6 @@ def test_a_name_that_is_no_text_is_one_line(tmp_path):
     assert "M\\xfcller.png: its name is no UTF-8 text" in problems(folder)
 
 
-# ------------------------------------------------------------------ C: pictures
-def raw_png(path, pixels, depth, colour):
-    """A PNG of any bit depth and colour type (0 grey, 2 RGB), as other programs write it."""
-    rows = []
-    for row in pixels.reshape(len(pixels), -1):
-        if depth == 16:
-            rows.append(b"\0" + row.astype(">u2").tobytes())
-        else:
-            column = row.astype(np.uint8)[:, None]
-            bits = np.unpackbits(column, axis=1)
-            packed = np.packbits(bits[:, 8 - depth :])
-            rows.append(b"\0" + packed.tobytes())
-
-    def chunk(kind, data):
-        crc = zlib.crc32(kind + data)
-        size = struct.pack(">I", len(data))
-        return size + kind + data + struct.pack(">I", crc)
-
-    height, width = pixels.shape[:2]
-    head = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
-    data = zlib.compress(b"".join(rows))
-    chunks = [
-        chunk(b"IHDR", head),
-        chunk(b"IDAT", data),
-        chunk(b"IEND", b""),
-    ]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunks))
-
-
-@pytest.mark.parametrize("bits", [1, 2, 4])
-def test_few_bits_a_pixel_are_class_numbers(bits, tmp_path):
-    """Catches labels that are stretched to 255."""
-    rng = np.random.default_rng(0)
-    label = rng.integers(0, 2**bits, (9, 11))
-    raw_png(tmp_path / "label.png", label, bits, 0)
-    np.testing.assert_array_equal(read_mask_picture(tmp_path / "label.png"), label)
-
-
-def test_deep_colours_keep_their_values(tmp_path):
-    """Catches colours of 16 bits that are cut to 8."""
-    rng = np.random.default_rng(0)
-    deep = rng.integers(0, 4096, (8, 6, 3)).astype(np.uint16)
-    raw_png(tmp_path / "deep.png", deep, 16, 2)
-    tifffile.imwrite(tmp_path / "deep.tif", deep, photometric="rgb")
-    for name in ("deep.png", "deep.tif"):
-        np.testing.assert_array_equal(read_picture(tmp_path / name), deep)
-
-
-@pytest.mark.parametrize("tag", range(1, 9))
-def test_an_orientation_tag_turns_nothing(tag, tmp_path):
-    """Catches an image that is turned beside a mask that is not."""
-    rng = np.random.default_rng(0)
-    pixels = rng.integers(0, 255, (6, 9), dtype=np.uint8)
-    tags = [(274, "H", 1, tag, True)]
-    tifffile.imwrite(tmp_path / "turned.tif", pixels, extratags=tags)
-    image = read_picture(tmp_path / "turned.tif")
-    np.testing.assert_array_equal(image[..., 0], pixels)
-
-
-@pytest.mark.parametrize("suffix", [".jpg", ".bmp"])
-def test_other_pictures_are_read_and_masks_with_loss_refused(suffix, tmp_path):
-    """Catches a folder of JPEG images that is called empty, and a mask with blurred numbers."""
-    folder = pictures(tmp_path, suffix)
-    assert problems(folder) == ""
-    assert cases(folder)["p0"].image.shape == (16, 16, 1)
-    (folder / "labels" / "p0.png").unlink()
-    Image.fromarray(picture(0)[1]).save(folder / "labels" / "p0.jpg")
-    assert "p0.jpg: is a mask saved with loss" in problems(folder)
-
-
-def test_a_mask_that_went_through_jpeg_is_a_problem(tmp_path):
-    """Catches 255 classes and "no problems found"."""
-    folder = pictures(tmp_path)
-    for i in range(4):
-        Image.fromarray(255 * (picture(i)[1] > 0).astype(np.uint8)).save(tmp_path / "x.jpg")
-        write_png(
-            folder / "labels" / f"p{i}.png",
-            np.asarray(Image.open(tmp_path / "x.jpg")),
-        )
-    (tmp_path / "x.jpg").unlink()
-    assert "p0.png: holds" in problems(folder)
-    assert "grey levels around 0 and 255" in problems(folder)
-
-
-# ------------------------------------------------------------------ masks of a set
-def test_0_and_255_are_decided_file_by_file(tmp_path):
-    """Catches one white mask among masks of 0 and 1 whose lesion is ignored without a word."""
-    folder = pictures(tmp_path)
-    for i in range(4):
-        write_png(
-            folder / "labels" / f"p{i}.png",
-            (picture(i)[1] > 0).astype(np.uint8),
-        )
-    white = 255 * (picture(0)[1] > 0).astype(np.uint8)
-    write_png(folder / "labels" / "p0.png", white)
-    np.testing.assert_array_equal(cases(folder)["p0"].label, white == 255)
-    assert any("1 labels hold 0 and 255 alone" in note for note in read(folder).notes)
-    write_png(
-        folder / "labels" / "p1.png",
-        3 * (picture(1)[1] > 0).astype(np.uint8),
-    )
-    assert "p0.png: holds 0 and 255 alone, other labels hold class numbers" in problems(folder)
-
-
-def test_what_stands_out_in_labels_is_said(tmp_path):
-    """Catches much ignored, empty labels and a class of one file that nobody hears of."""
-    folder = pictures(tmp_path)
-    label = np.full((16, 16), 255, np.uint8)
-    label[:4] = 1
-    write_png(folder / "labels" / "p0.png", label)
-    write_png(
-        folder / "labels" / "p1.png",
-        np.zeros((16, 16), np.uint8),
-    )
-    label[:4] = 3
-    write_png(
-        folder / "labels" / "p2.png",
-        np.where(label == 3, label, 0),
-    )
-    notes = "\n".join(read(folder).notes)
-    assert "more than 50% of the pixels are ignored (255) in 1 of 4 labels (p0.png)" in notes
-    assert "1 of 4 labels are background alone (p1.png)" in notes
-    assert "label value 3 is in p2.png alone" in notes
-
-
 # ------------------------------------------------------------------ subjects.csv and splits
 def test_pixel_sizes_from_the_table(tmp_path):
     """Catches pictures whose distances stay in pixels, and a size that some lack."""
@@ -475,42 +282,6 @@ def test_a_set_may_be_all_training(tmp_path):
         "folder", folder, "own", tmp_path / "root", progress=False, splits="train"
     )
     assert {split: count["records"] for split, count in info.counts.items()} == {"train": 4}
-
-
-# ------------------------------------------------------------------ the script of all cases
-REFUSED = {
-    "nii_flip_label": "lies elsewhere",
-    "nii_small_flip": "lies elsewhere",
-    "nii_nan": "holds NaN or infinity",
-    "nii_complex": "complex64",
-    "nii_rgb24": "colours",
-    "nii_misnamed": "is damaged",
-    "nii_singleton_front": "first axis",
-    "nii_float_label": "no class",
-    "latin1_name": "no UTF-8",
-    "mask_jpeg_noise": "JPEG",
-    "mask_16bit_full": "65535",
-    "tif_multipage": "5 pages",
-    "nii_oblique": "annotated",
-    "nii_qform_only": "annotated",
-}
-
-
-def test_every_case_of_the_script(tmp_path):
-    """Catches a traceback, and a case that is refused or accepted for no reason."""
-    if not CASES.exists():
-        pytest.skip("the script of hard cases is not here")
-    subprocess.run([sys.executable, CASES, tmp_path], check=True, capture_output=True)
-    for folder in sorted(tmp_path.iterdir()):
-        if folder.name == "sweeps" or folder.name.startswith("predict"):
-            continue
-        lines = check.check_source("folder", folder, progress=False, subjects_are_images=True)
-        text = "\n".join(line for line in lines if "looks like" not in line)
-        text = "\n".join(line for line in text.splitlines() if "is the same image" not in line)
-        if folder.name in REFUSED:
-            assert REFUSED[folder.name] in text, (folder.name, text)
-        else:
-            assert text == "", folder.name
 
 
 def test_a_path_that_the_locale_cannot_say(tmp_path):

@@ -1,0 +1,139 @@
+"""Pictures and masks of people's bug reports: values are read as stored, or refused in one line."""
+
+import struct
+import zlib
+
+import numpy as np
+import pytest
+import tifffile
+from data_samples import picture, write_png
+from hard_samples import cases, pictures, problems, read
+from PIL import Image
+
+from semiseg.data.picture_files import read_mask_picture, read_picture
+
+
+# ------------------------------------------------------------------ C: pictures
+def raw_png(path, pixels, depth, colour):
+    """A PNG of any bit depth and colour type (0 grey, 2 RGB), as other programs write it."""
+    rows = []
+    for row in pixels.reshape(len(pixels), -1):
+        if depth == 16:
+            rows.append(b"\0" + row.astype(">u2").tobytes())
+        else:
+            column = row.astype(np.uint8)[:, None]
+            bits = np.unpackbits(column, axis=1)
+            packed = np.packbits(bits[:, 8 - depth :])
+            rows.append(b"\0" + packed.tobytes())
+
+    def chunk(kind, data):
+        crc = zlib.crc32(kind + data)
+        size = struct.pack(">I", len(data))
+        return size + kind + data + struct.pack(">I", crc)
+
+    height, width = pixels.shape[:2]
+    head = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
+    data = zlib.compress(b"".join(rows))
+    chunks = [
+        chunk(b"IHDR", head),
+        chunk(b"IDAT", data),
+        chunk(b"IEND", b""),
+    ]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunks))
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4])
+def test_few_bits_a_pixel_are_class_numbers(bits, tmp_path):
+    """Catches labels that are stretched to 255."""
+    rng = np.random.default_rng(0)
+    label = rng.integers(0, 2**bits, (9, 11))
+    raw_png(tmp_path / "label.png", label, bits, 0)
+    np.testing.assert_array_equal(read_mask_picture(tmp_path / "label.png"), label)
+
+
+def test_deep_colours_keep_their_values(tmp_path):
+    """Catches colours of 16 bits that are cut to 8."""
+    rng = np.random.default_rng(0)
+    deep = rng.integers(0, 4096, (8, 6, 3)).astype(np.uint16)
+    raw_png(tmp_path / "deep.png", deep, 16, 2)
+    tifffile.imwrite(tmp_path / "deep.tif", deep, photometric="rgb")
+    for name in ("deep.png", "deep.tif"):
+        np.testing.assert_array_equal(read_picture(tmp_path / name), deep)
+
+
+@pytest.mark.parametrize("tag", range(1, 9))
+def test_an_orientation_tag_turns_nothing(tag, tmp_path):
+    """Catches an image that is turned beside a mask that is not."""
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 255, (6, 9), dtype=np.uint8)
+    tags = [(274, "H", 1, tag, True)]
+    tifffile.imwrite(tmp_path / "turned.tif", pixels, extratags=tags)
+    image = read_picture(tmp_path / "turned.tif")
+    np.testing.assert_array_equal(image[..., 0], pixels)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".bmp"])
+def test_other_pictures_are_read_and_masks_with_loss_refused(suffix, tmp_path):
+    """Catches a folder of JPEG images that is called empty, and a mask with blurred numbers."""
+    folder = pictures(tmp_path, suffix)
+    assert problems(folder) == ""
+    assert cases(folder)["p0"].image.shape == (16, 16, 1)
+    (folder / "labels" / "p0.png").unlink()
+    Image.fromarray(picture(0)[1]).save(folder / "labels" / "p0.jpg")
+    assert "p0.jpg: is a mask saved with loss" in problems(folder)
+
+
+def test_a_mask_that_went_through_jpeg_is_a_problem(tmp_path):
+    """Catches 255 classes and "no problems found"."""
+    folder = pictures(tmp_path)
+    for i in range(4):
+        Image.fromarray(255 * (picture(i)[1] > 0).astype(np.uint8)).save(tmp_path / "x.jpg")
+        write_png(
+            folder / "labels" / f"p{i}.png",
+            np.asarray(Image.open(tmp_path / "x.jpg")),
+        )
+    (tmp_path / "x.jpg").unlink()
+    assert "p0.png: holds" in problems(folder)
+    assert "grey levels around 0 and 255" in problems(folder)
+
+
+# ------------------------------------------------------------------ masks of a set
+def test_0_and_255_are_decided_file_by_file(tmp_path):
+    """Catches one white mask among masks of 0 and 1 whose lesion is ignored without a word."""
+    folder = pictures(tmp_path)
+    for i in range(4):
+        write_png(
+            folder / "labels" / f"p{i}.png",
+            (picture(i)[1] > 0).astype(np.uint8),
+        )
+    white = 255 * (picture(0)[1] > 0).astype(np.uint8)
+    write_png(folder / "labels" / "p0.png", white)
+    np.testing.assert_array_equal(cases(folder)["p0"].label, white == 255)
+    assert any("1 labels hold 0 and 255 alone" in note for note in read(folder).notes)
+    write_png(
+        folder / "labels" / "p1.png",
+        3 * (picture(1)[1] > 0).astype(np.uint8),
+    )
+    assert "p0.png: holds 0 and 255 alone, other labels hold class numbers" in problems(folder)
+
+
+def test_what_stands_out_in_labels_is_said(tmp_path):
+    """Catches much ignored, empty labels and a class of one file that nobody hears of."""
+    folder = pictures(tmp_path)
+    label = np.full((16, 16), 255, np.uint8)
+    label[:4] = 1
+    write_png(folder / "labels" / "p0.png", label)
+    write_png(
+        folder / "labels" / "p1.png",
+        np.zeros((16, 16), np.uint8),
+    )
+    label[:4] = 3
+    write_png(
+        folder / "labels" / "p2.png",
+        np.where(label == 3, label, 0),
+    )
+    notes = "\n".join(read(folder).notes)
+    assert "more than 50% of the pixels are ignored (255) in 1 of 4 labels (p0.png)" in notes
+    assert "1 of 4 labels are background alone (p1.png)" in notes
+    assert "label value 3 is in p2.png alone" in notes
