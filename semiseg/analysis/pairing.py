@@ -92,6 +92,8 @@ def paired(
     """Tables of several groups with the same rows and columns.
 
     Rows are as fine as all groups allow, see :data:`PAIRINGS`. Runs that share a row are averaged.
+    Runs that annotate everybody have one choice of subjects, which is the end of every other one:
+    they are dealt over the rows of the other groups.
 
     Returns:
       A table ``(rows, S)`` for each group; the design of all, with the label subset of each row;
@@ -102,12 +104,16 @@ def paired(
         every += runs
     refuse_folds(every)
     subjects, values_RS = compared_scores(every, metric, split, checkpoint)
-    paired_by, keys, shared = _finest_pairing(groups, same_subsets(every))
     ends = np.cumsum([len(runs) for runs in groups])[:-1]
-    tables = [
-        _rows(values, of_group, shared)
-        for values, of_group in zip(np.split(values_RS, ends), keys, strict=True)
-    ]
+    values = np.split(values_RS, ends)
+    subset = same_subsets(every)
+    everybody = _everybody(groups, subset)
+    chosen = [i for i in range(len(groups)) if i not in everybody]
+    paired_by, keys, shared = _finest_pairing([groups[i] for i in chosen], subset)
+    table_of = {i: _rows(values[i], of, shared) for i, of in zip(chosen, keys, strict=True)}
+    for i in everybody:
+        table_of[i] = _dealt(values[i], len(shared))
+    tables = [table_of[i] for i in range(len(groups))]
     return tables, design_of(every, [key[0] for key in shared], subjects), paired_by
 
 
@@ -116,8 +122,57 @@ def runs_used(groups: Sequence[Runs]) -> tuple[int, int]:
     every: list[Run] = []
     for runs in groups:
         every += runs
-    _, keys, shared = _finest_pairing(groups, same_subsets(every))
-    return _in_rows(keys, shared), len(every)
+    subset = same_subsets(every)
+    everybody = _everybody(groups, subset)
+    chosen = [runs for i, runs in enumerate(groups) if i not in everybody]
+    _, keys, shared = _finest_pairing(chosen, subset)
+    dealt = sum(len(groups[i]) for i in everybody)
+    return dealt + _in_rows(keys, shared), len(every)
+
+
+def _everybody(groups: Sequence[Runs], subset: dict[str, str]) -> set[int]:
+    """The groups with one choice of subjects that holds every choice of those with several."""
+    choices = [len({subset[str(run.label_subset)] for run in runs}) for runs in groups]
+    several: list[Run] = []
+    for runs, number in zip(groups, choices, strict=True):
+        if number > 1:
+            several += runs
+    return {
+        i
+        for i, runs in enumerate(groups)
+        if several and choices[i] == 1 and all(_holds(run, several) for run in runs)
+    }
+
+
+def _holds(run: Run, others: Sequence[Run]) -> bool:
+    """Whether a run annotates all whom the others annotate, and more.
+
+    A table of means does not say who: there, more subjects are all of them.
+    """
+    return all(
+        run.annotated > other.annotated
+        if run.annotated is not None and other.annotated is not None
+        else run.labels > other.labels
+        for other in others
+    )
+
+
+def _dealt(values_RS: np.ndarray, rows: int) -> np.ndarray:
+    """``(rows, S)``: the runs dealt over the rows, one after the other; again from the first where
+    there are fewer runs than rows.
+
+    >>> _dealt(np.array([[1.0], [2.0], [5.0]]), 2).tolist()
+    [[3.0], [2.0]]
+    """
+    number = len(values_RS)
+    dealt = []
+    for row in range(rows):
+        members = np.arange(row, number, rows) if row < number else np.array([row % number])
+        same_RS = values_RS[members]
+        dealt.append(
+            subject_means(same_RS, [""] * len(same_RS)) if len(members) > 1 else same_RS[0]
+        )
+    return np.array(dealt)
 
 
 def _in_rows(keys: list[list[RowKey]], shared: Sequence[RowKey]) -> int:
