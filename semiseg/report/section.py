@@ -90,6 +90,7 @@ def section(
     return {
         "data": s.data,
         "claim": summary.claim(s),
+        "measured": summary.measured(s),
         "declared": block(s, declared),
         "folds": fold_findings.lines(s),
         "by_fold": details.fold_table(s),

@@ -7,6 +7,7 @@ from semiseg.analysis.worth import worth
 from semiseg.report import advice, answers, facts, fold_findings, limits, sentences
 from semiseg.report import cautions as limit_sentences
 from semiseg.report.answers import Answer
+from semiseg.report.format import score_label
 from semiseg.report.pseudo_label_findings import pseudo_label_findings
 from semiseg.report.question_facts import answerable, pair_of
 from semiseg.report.question_sentences import Asked, about, asked
@@ -16,6 +17,18 @@ from semiseg.report.untrained import untrained
 def claim(s: Study) -> str:
     """What a study shows, in one line."""
     return sentences.claim(facts.claim(s, too_small=advice.needs(s) is not None))
+
+
+def measured(s: Study) -> str:
+    """What every number of a first screen is, in the line below its title."""
+    score = score_label(s.metric, s.unit)
+    line = f"{s.data}: {score}, {facts.scored_on(s)}. Brackets and bars are 95 % intervals."
+    if len(s.comparisons) > 1:
+        line += (
+            " Each is by itself: of many, one may leave out zero by chance. What is called "
+            f"significant is corrected for the {len(s.comparisons)} comparisons."
+        )
+    return line
 
 
 def answer(s: Study) -> list[str]:
