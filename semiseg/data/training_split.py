@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from semiseg.data import fold_splits, pool_files, store
+from semiseg.data import fold_splits, pool_files, set_folder, store
 from semiseg.data.flat import Flat, flatten
 from semiseg.data.frame import Frame, PoolImage
 from semiseg.data.info import StoreInfo
@@ -118,7 +118,9 @@ def whole_training(
 ) -> Training:
     """The images that all folds share; see :func:`training`."""
     of_set = _training if in_memory else _from_files
-    return of_set(name, root, frame, store.info(name, root).fingerprint, folds > 0)
+    # the folder itself is the key: what "the default" is may change while the process runs
+    folder = str(set_folder.root_folder(root).absolute())
+    return of_set(name, folder, frame, store.info(name, root).fingerprint, folds > 0)
 
 
 # Stored between the trials of a sweep; the fingerprint is a key, so that a set imported anew is

@@ -12,6 +12,7 @@ import pytest
 from semiseg import augment
 from semiseg.config import Trial
 from semiseg.data import pools as made
+from semiseg.data import training_split
 from semiseg.data.frame import Frame
 from semiseg.data.pools import of_arrays
 from semiseg.methods import MeanTeacher
@@ -185,7 +186,7 @@ def check_pools(tiny, monkeypatch, labels):
         label_subset=0,
     )
     shown = set(clean[1].subjects)
-    training = made._training
+    training = training_split._training
 
     def poisoned(*args):
         data = training(*args)
@@ -195,7 +196,7 @@ def check_pools(tiny, monkeypatch, labels):
                 labels[data.flat._where(i)] = 1 - labels[data.flat._where(i)]
         return dataclasses.replace(data, flat=dataclasses.replace(data.flat, labels=labels))
 
-    monkeypatch.setattr(made, "_training", poisoned)
+    monkeypatch.setattr(training_split, "_training", poisoned)
     monkeypatch.setattr(made, "_with_synthetic", made._with_synthetic.__wrapped__)
     dirty = made.pools(
         "discs",
