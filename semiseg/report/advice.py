@@ -18,6 +18,7 @@ from semiseg.analysis.statistics import Interval
 from semiseg.analysis.study import FEW_SUBJECTS, FEW_SUBSETS, Comparison, Study
 from semiseg.analysis.worth import Worth, gain, worth
 from semiseg.evaluate.metrics import METRICS
+from semiseg.report.design_limits import look_alikes
 from semiseg.report.facts import (
     Correction,
     correction_of,
@@ -358,6 +359,7 @@ class Certainty:
     Attributes:
       subsets: of most cells.
       seeds: runs for each label subset, of most cells.
+      independent: subjects that would inform as well, where some look alike; else 0.
       fewer: cells with fewer runs or subsets than that.
       methods: whether each compared setting is a method of its own.
     """
@@ -369,6 +371,7 @@ class Certainty:
     subsets: int
     seeds: float
     subjects: int
+    independent: int
     fewer: int
     cells: int
     advice: bool
@@ -386,6 +389,7 @@ def certainty(s: Study) -> Certainty:
         subsets,
         runs / max(1, subsets),
         scored_subjects(s),
+        sum(fact.effective for fact in look_alikes(s)),
         sum(n_subsets < subsets or n_runs < runs for n_subsets, n_runs in sizes),
         len(s.cells),
         needs(s) is None,

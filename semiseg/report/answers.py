@@ -123,8 +123,8 @@ def _not_equal(c: Comparison, fact: advice.StayWithBaseline) -> str:
     if fact.worse or not np.isfinite(c.detectable):
         return ""
     return (
-        f" Undecided does not mean equal: a study with this spread usually finds a difference of "
-        f"{size(c.detectable, fact.metric)} or more."
+        f" Undecided does not mean equal: a study with this spread usually finds, with {c.labels} "
+        f"annotated {fact.unit}, a difference of {size(c.detectable, fact.metric)} or more."
     )
 
 
@@ -333,13 +333,16 @@ def how_sure(fact: advice.Certainty) -> Answer:
         f"{count(fact.runs, 'run')}: {count(fact.arms, noun)} and "
         f"{count(fact.budgets, 'label budget')}, each usually with "
         f"{count(fact.subsets, 'label subset')} × {count(round(fact.seeds, 1), 'seed')}, scored on "
-        f"{count(fact.subjects, 'subject')}."
+        f"{count(fact.subjects, 'subject')}"
     )
+    if fact.independent:
+        detail += f" that look alike and say as much as {fact.independent} independent ones"
+    detail += "."
     if fact.fewer:
         verb = "have"
         if fact.fewer == 1:
             verb = "has"
-        detail += f" {fact.fewer} of {fact.cells} results {verb} fewer."
+        detail += f" {fact.fewer} of {fact.cells} results {verb} fewer subsets or runs."
     if not fact.advice:
         return Answer(HOW_SURE, "Too few data to say", detail)
     few = []
@@ -348,6 +351,8 @@ def how_sure(fact: advice.Certainty) -> Answer:
     if fact.seeds < 3:
         few.append("fewer than 3 seeds")
     if few:
-        detail += f" A firm result needs 3 label subsets × 3 seeds. These runs have {listed(few)}."
+        detail += (
+            f" A firm result needs 3 label subsets × 3 seeds. Most results have {listed(few)}."
+        )
         return Answer(HOW_SURE, "Provisional", detail)
     return Answer(HOW_SURE, f"{fact.subsets} label subsets × {fact.seeds:g} seeds", detail)

@@ -82,7 +82,7 @@ DesignLimit = LookAlikes | SharedSubjects | FewClusters
 
 def design_limits(s: Study) -> Iterable[DesignLimit]:
     """What the design of a study does to its intervals."""
-    yield from _look_alikes(s)
+    yield from look_alikes(s)
     shares = {n: share_of(s.runs.where(labels=n)) for n in s.budgets}
     labels = max(shares, key=shares.__getitem__)
     if shares[labels] >= NOTABLE_SHARE and any(c.interval.n_subsets > 1 for c in s.cells.values()):
@@ -90,7 +90,8 @@ def design_limits(s: Study) -> Iterable[DesignLimit]:
     yield from _few_clusters(s)
 
 
-def _look_alikes(s: Study) -> Iterable[LookAlikes]:
+def look_alikes(s: Study) -> Iterable[LookAlikes]:
+    """The groups of look-alikes among the scored subjects, if there are any."""
     cell = max(s.cells.values(), key=_groups_and_labels)
     if not cell.interval.n_groups:
         return

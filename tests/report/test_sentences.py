@@ -239,10 +239,10 @@ def how_much_synthetic():
 
 
 def how_sure():
-    yield advice.Certainty(54, 3, True, 3, 3, 6.0, 20, 0, 9, True)
-    yield advice.Certainty(24, 3, False, 1, 2, 2.0, 20, 2, 9, True)
-    yield advice.Certainty(53, 3, True, 3, 3, 6.0, 20, 1, 9, True)
-    yield advice.Certainty(2, 1, True, 1, 1, 1.0, 1, 0, 1, False)
+    yield advice.Certainty(54, 3, True, 3, 3, 6.0, 164, 35, 0, 9, True)
+    yield advice.Certainty(24, 3, False, 1, 2, 2.0, 20, 0, 2, 9, True)
+    yield advice.Certainty(53, 3, True, 3, 3, 6.0, 20, 0, 1, 9, True)
+    yield advice.Certainty(2, 1, True, 1, 1, 1.0, 1, 0, 0, 1, False)
 
 
 def all_limits():
