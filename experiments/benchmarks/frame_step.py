@@ -11,17 +11,15 @@ first; a ratio is the median over rounds of this checkout's seconds over the bas
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
 import statistics
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
-HERE = Path(__file__).resolve().parents[2]
+import checkouts
+
 CHILD = """
 import json, sys, time
 import jax, jax.numpy as jnp
@@ -49,39 +47,27 @@ METHODS = ("supervised", "fixmatch")
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--base", type=Path, required=True, help="the other checkout")
+    parser = checkouts.parser(__doc__, rounds=5, goal=1.05)
     parser.add_argument("--source", type=Path, required=True, help="ACDC as SSL4MIS has it")
-    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--goal", type=float, default=1.05, help="largest ratio")
-    parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    checkouts = {"base": args.base.resolve(), "this": HERE}
-    seconds: dict[str, dict[str, list[float]]] = {}
+    pair = checkouts.pair(args.base)
+    seconds: dict[str, dict[str, list[float]]] = {method: {} for method in METHODS}
     with tempfile.TemporaryDirectory() as place:
-        for name, root in checkouts.items():
+        for name, root in pair.items():
             store = Path(place) / name
             command = ["data", "import", "--format=ssl4mis-acdc", f"--source={args.source}"]
             child = "import sys; from semiseg.cli.main import main; sys.exit(main(sys.argv[1:]))"
-            run(root, child, *command, "--name=acdc", f"--root={store}")
-        for i in range(args.rounds):
+            checkouts.run(root, child, *command, "--name=acdc", f"--root={store}")
+        for _, name, root in checkouts.in_turn(pair, args.rounds):
+            store = Path(place) / name
             for method in METHODS:
-                order = list(checkouts)
-                if i % 2:
-                    order.reverse()
-                for name in order:
-                    store = Path(place) / name
-                    out = run(checkouts[name], CHILD, str(store), method, str(args.steps))
-                    of_method = seconds.setdefault(method, {})
-                    of_method.setdefault(name, []).append(float(json.loads(out.splitlines()[-1])))
+                out = checkouts.run(root, CHILD, str(store), method, str(args.steps))
+                seconds[method].setdefault(name, []).append(float(json.loads(out.splitlines()[-1])))
     report: dict[str, Any] = {}
     for method, timed in seconds.items():
-        ratios = [a / b for a, b in zip(timed["this"], timed["base"], strict=True)]
         report[method] = {
-            "ratio": round(statistics.median(ratios), 3),
+            "ratio": round(checkouts.ratio(timed["this"], timed["base"]), 3),
             "step_s": {name: round(statistics.median(times), 4) for name, times in timed.items()},
             "rounds": args.rounds,
         }
@@ -89,21 +75,6 @@ def main() -> int:
     if args.json:
         args.json.write_text(json.dumps(report, indent=1) + "\n")
     return int(any(row["ratio"] > args.goal for row in report.values()))
-
-
-def run(checkout: Path, code: str, *arguments: str) -> str:
-    """What a child process of a checkout prints."""
-    environment = {**os.environ, "PYTHONPATH": str(checkout)}
-    done = subprocess.run(
-        [sys.executable, "-c", code, *arguments],
-        env=environment,
-        cwd=checkout,
-        capture_output=True,
-        text=True,
-    )
-    if done.returncode:
-        raise SystemExit(done.stderr[-2000:])
-    return done.stdout
 
 
 if __name__ == "__main__":

@@ -11,10 +11,8 @@ programs in a warm cache of their own. The sweep's seconds are those of the whol
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -22,7 +20,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-HERE = Path(__file__).resolve().parents[2]
+import checkouts
+
 RUN = "import sys; from semiseg.cli.main import main; sys.exit(main(sys.argv[1:]))"
 STEPS = ("single_step_s", "scan_step_s", "loop_step_s")
 SWEEP = {
@@ -41,33 +40,25 @@ SWEEP = {
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--base", type=Path, required=True, help="the other checkout")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--goal", type=float, default=1.03, help="largest ratio")
-    parser.add_argument("--json", type=Path)
-    args = parser.parse_args()
-    checkouts = {"base": args.base.resolve(), "this": HERE}
-    seconds: dict[str, dict[str, list[float]]] = {name: {} for name in checkouts}
+    args = checkouts.parser(__doc__, rounds=5, goal=1.03).parse_args()
+    pair = checkouts.pair(args.base)
+    seconds: dict[str, dict[str, list[float]]] = {name: {} for name in pair}
     with tempfile.TemporaryDirectory() as place:
-        for checkout, root in checkouts.items():  # fill the caches
+        for checkout, root in pair.items():  # fill the caches
             measure(root, Path(place) / checkout, "warm")
-        for i in range(args.rounds):
-            order = list(checkouts)
-            if i % 2:
-                order.reverse()
-            for checkout in order:
-                times = measure(checkouts[checkout], Path(place) / checkout, str(i))
-                for what, value in times.items():
-                    seconds[checkout].setdefault(what, []).append(value)
-    ratios = {what: ratio(seconds["this"][what], seconds["base"][what]) for what in seconds["base"]}
+        for i, checkout, root in checkouts.in_turn(pair, args.rounds):
+            times = measure(root, Path(place) / checkout, str(i))
+            for what, value in times.items():
+                seconds[checkout].setdefault(what, []).append(value)
+    ratios = {
+        what: checkouts.ratio(seconds["this"][what], seconds["base"][what])
+        for what in seconds["base"]
+    }
     record = {
         "ratios": ratios,
         "seconds": seconds,
         "base": commit(args.base),
-        "this": commit(HERE),
+        "this": commit(checkouts.HERE),
         "rounds": args.rounds,
         "sweep": SWEEP,
     }
@@ -100,15 +91,6 @@ def semiseg(root: Path, place: Path, *words: str) -> None:
     }
     command = [sys.executable, "-P", "-c", RUN, *words]
     subprocess.run(command, check=True, env=environment, cwd=place, stdout=subprocess.DEVNULL)
-
-
-def ratio(these: list[float], others: list[float]) -> float:
-    """Median over rounds of one time over the other.
-
-    >>> ratio([1.0, 2.2, 3.0], [1.0, 2.0, 2.0])
-    1.1
-    """
-    return statistics.median(a / b for a, b in zip(these, others, strict=True))
 
 
 def commit(root: Path) -> str:

@@ -12,15 +12,13 @@ same round.
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
 import statistics
-import subprocess
 import sys
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parents[2]
+import checkouts
+
 CHILD = """
 import json, time
 import jax, jax.numpy as jnp
@@ -77,29 +75,16 @@ print(json.dumps(seconds_of))
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--base", type=Path, required=True, help="the other checkout")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--goal", type=float, default=0.67, help="largest ratio")
-    parser.add_argument("--json", type=Path)
-    args = parser.parse_args()
-    checkouts = {"base": args.base.resolve(), "this": HERE}
+    args = checkouts.parser(__doc__, rounds=3, goal=0.67).parse_args()
     seconds: dict[str, dict[str, list[float]]] = {}
-    for i in range(args.rounds):
-        order = list(checkouts)
-        if i % 2:
-            order.reverse()
-        for checkout in order:
-            for name, value in measured(checkouts[checkout]).items():
-                of_name = seconds.setdefault(name, {})
-                of_name.setdefault(checkout, []).append(value)
+    for _, checkout, root in checkouts.in_turn(checkouts.pair(args.base), args.rounds):
+        for name, value in measured(root).items():
+            of_name = seconds.setdefault(name, {})
+            of_name.setdefault(checkout, []).append(value)
     report = {}
     for name, timed in seconds.items():
-        ratios = [a / b for a, b in zip(timed["this"], timed["base"], strict=True)]
         report[name] = {
-            "ratio": round(statistics.median(ratios), 3),
+            "ratio": round(checkouts.ratio(timed["this"], timed["base"]), 3),
             "ms": {key: round(1000 * statistics.median(of), 1) for key, of in timed.items()},
         }
         print(f"{name}: {report[name]['ratio']} of the base's seconds")
@@ -110,16 +95,8 @@ def main() -> int:
 
 def measured(checkout: Path) -> dict[str, float]:
     """Seconds of everything in a process of a checkout."""
-    done = subprocess.run(
-        [sys.executable, "-c", CHILD],
-        env={**os.environ, "PYTHONPATH": str(checkout)},
-        cwd=checkout,
-        capture_output=True,
-        text=True,
-    )
-    if done.returncode:
-        raise SystemExit(done.stderr[-2000:])
-    seconds: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    printed = checkouts.run(checkout, CHILD)
+    seconds: dict[str, float] = json.loads(printed.splitlines()[-1])
     return seconds
 
 
