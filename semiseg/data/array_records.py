@@ -10,13 +10,14 @@ import json
 import logging
 import math
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 
 from semiseg.data import example_bytes
+from semiseg.data.cases_on_disk import CasesOnDisk
 from semiseg.data.source import SPLITS, STORED
 from semiseg.data.test_images import Token, check_split
 from semiseg.errors import UserError
@@ -134,7 +135,7 @@ def _check_size(case: Case, size: int) -> None:
         )
 
 
-class Records(Sequence[Case]):
+class Records(CasesOnDisk):
     """The cases of a split, each read when it is asked for."""
 
     def __init__(self, source: Any):
@@ -143,18 +144,9 @@ class Records(Sequence[Case]):
     def __len__(self) -> int:
         return len(self._source)
 
-    @overload
-    def __getitem__(self, i: int) -> Case: ...
-
-    @overload
-    def __getitem__(self, i: slice) -> list[Case]: ...
-
-    def __getitem__(self, i: int | slice) -> Case | list[Case]:
-        if isinstance(i, slice):
-            return [self[k] for k in range(*i.indices(len(self)))]
-        if not -len(self) <= i < len(self):
-            raise IndexError(i)
-        return _decode(self._source[i % len(self)])
+    def read(self, i: int) -> Case:
+        """Scan ``i`` of the split."""
+        return _decode(self._source[i])
 
 
 def read(place: Path, split: str, token: Token | None = None) -> Records:

@@ -15,12 +15,13 @@ import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, overload
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from semiseg import ragged
 from semiseg.data import expected, flat
+from semiseg.data.cases_on_disk import CasesOnDisk
 from semiseg.data.flat import Flat
 from semiseg.data.frame import Frame
 from semiseg.data.info import StoreInfo
@@ -58,7 +59,7 @@ class Prepared(NamedTuple):
     expected: dict[str, Any]
 
 
-class Joined(Sequence[Case]):
+class Joined(CasesOnDisk):
     """Scans of several splits, each read from the disk when it is asked for."""
 
     def __init__(self, parts: Sequence[Sequence[Case]], chosen: Sequence[int] | None = None):
@@ -70,15 +71,8 @@ class Joined(Sequence[Case]):
     def __len__(self) -> int:
         return len(self._where)
 
-    @overload
-    def __getitem__(self, i: int) -> Case: ...
-
-    @overload
-    def __getitem__(self, i: slice) -> list[Case]: ...
-
-    def __getitem__(self, i: int | slice) -> Case | list[Case]:
-        if isinstance(i, slice):
-            return [self[k] for k in range(*i.indices(len(self)))]
+    def read(self, i: int) -> Case:
+        """Scan ``i`` of all parts."""
         part, number = self._where[i]
         return self._parts[part][number]
 
