@@ -61,6 +61,15 @@ def heading(ax: Axes, text: str, inches: float) -> None:
     ax.set_title(lines, fontsize=9, color=SOFT, fontweight="normal")
 
 
+def wrapped(names: Iterable[str], inches: float) -> list[str]:
+    """Names beside an axis, in lines of at most half of the figure's width.
+
+    >>> wrapped(["supervised", "supervised (spacing fit, view centre)"], 4.2)
+    ['supervised', 'supervised (spacing fit,\\nview centre)']
+    """
+    return [textwrap.fill(name, int(6 * inches)) for name in names]
+
+
 def tip(ax: Axes, x: float, y: float, colour: str, text: str, area: float = 110) -> None:
     """An invisible mark whose text a page shows under the pointer, see :mod:`output`."""
     ax.scatter([x], [y], s=area, color=colour, alpha=0.01, lw=0, zorder=4, gid=f"tip:{text}")

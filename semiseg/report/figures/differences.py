@@ -10,7 +10,7 @@ from semiseg.analysis.runs import Runs
 from semiseg.analysis.study import Comparison, Study, study
 from semiseg.errors import UserError
 from semiseg.report.facts import gain_of
-from semiseg.report.figures.canvas import NARROW, Size, empty_figure, styled, thinned, tip
+from semiseg.report.figures.canvas import NARROW, Size, empty_figure, styled, thinned, tip, wrapped
 from semiseg.report.figures.figure import Figure, Material
 from semiseg.report.figures.style import COLOURS, SOFT
 from semiseg.report.format import interval_text, number, score_label
@@ -53,7 +53,7 @@ def differences(runs: Runs | Study, size: Size = (7.2, 3.6)) -> MatplotlibFigure
             baseline = s.cells[s.comparisons[0].baseline, n].interval.mean
             title = f"{n} annotated:{separator}0 is {number(baseline, s.metric)}"
             panel.set_title(title, fontsize=9, fontweight="normal")
-        panels[0].set_yticks(range(len(arms)), arms)
+        panels[0].set_yticks(range(len(arms)), wrapped(arms, size[0]))
         panels[0].set_ylim(len(arms) - 0.4, -0.6)
         figure.supxlabel(_axis_label(s), fontsize=9, color=SOFT)
     return figure

@@ -12,7 +12,7 @@ from semiseg.analysis.spread import subject_scores
 from semiseg.analysis.study import Study, study
 from semiseg.errors import UserError
 from semiseg.report.facts import smallest_budget, unit_of_annotation
-from semiseg.report.figures.canvas import Size, canvas, heading, styled
+from semiseg.report.figures.canvas import Size, canvas, heading, styled, wrapped
 from semiseg.report.figures.figure import Figure, Material
 from semiseg.report.figures.style import look
 from semiseg.report.format import number, score_label
@@ -43,9 +43,11 @@ def subjects(
         for row, (arm, score_S) in enumerate(scores.items()):
             colour = look(list(s.arms).index(arm)).colour
             _draw_row(ax, row, score_S, colour, rng)
-        ax.set_yticks(range(len(scores)), list(scores))
+        names = wrapped(scores, size[0])
+        ax.set_yticks(range(len(scores)), names)
         ax.set_ylim(len(scores) - 0.4, -0.6)
-        room = size[0] - 0.09 * max(map(len, scores))  # beside the names
+        longest = max(len(line) for name in names for line in name.split("\n"))
+        room = size[0] - 0.09 * longest  # beside the names
         ax.locator_params(axis="x", nbins=max(2, int(room / 0.6)))
         text = (
             f"{score_label(s.metric, s.unit)} of each subject, {labels} annotated "
