@@ -84,14 +84,14 @@ def family(rng, methods, budgets, gain=0.0, splits=("val",)):
     ("methods", "budgets", "count"), [(8, (4, 8, 16), 30), (22, (3, 7), 16)], ids=["24", "44"]
 )
 def test_a_family_without_a_true_difference_has_no_winner(methods, budgets, count):
-    """24 and 44 comparisons with one baseline, three label subsets: at most 0.06 of studies may
-    have a false verdict. Catches degrees of freedom that are estimated from each comparison's own
-    scores, with which 0.2 and more of them have one.
+    """24 and 44 comparisons with one baseline, three label subsets: one of these few studies may
+    have a false verdict (rates to 0.06 are tested on the table below). Catches degrees of freedom
+    that are estimated from each comparison's own scores, with which 0.2 and more of them have one.
     """
     rng = np.random.default_rng(0)
     studies = [study(family(rng, methods, budgets)) for _ in range(count)]
     false = [any(c.significant for c in s.comparisons) for s in studies]
-    assert np.mean(false) <= 0.1
+    assert sum(false) <= 1
 
 
 def test_true_gains_are_still_found():
@@ -295,8 +295,7 @@ MOST_SHARED = "6 of 8"
 
 def test_the_committed_table_keeps_the_promise():
     """The rule in use errs in at most 0.06 of simulated studies, but for the error of a rate.
-    Catches a rule that is changed without a new simulation that holds, and a kind of design that
-    is left out of it.
+    Catches a simulation that does not hold, and a kind of design that is left out of it.
     """
     with TABLE.open(encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if row["rule"] in IN_USE]
@@ -311,6 +310,21 @@ def test_the_committed_table_keeps_the_promise():
             most = 0.065
         for rate in (float(row["any_verdict"]), float(row["beside_gains"])):
             assert rate - 2 * float(row["error"]) <= most, row
+
+
+@pytest.mark.parametrize("number", [0, 136], ids=["a family", "8 of 16"])
+def test_the_committed_table_is_of_the_rule_in_use(number, monkeypatch):
+    """Designs of the table simulated again, with the same random numbers. Catches a rule that is
+    changed without a new simulation.
+    """
+    monkeypatch.syspath_prepend(str(EXPERIMENTS))
+    simulation = importlib.import_module("simulate_families")
+    design = simulation.designs()[number]
+    committed = simulation.stored(TABLE, 4000)[design]
+    made = simulation.simulate(design, 4000, number)
+    for new, old in zip(made, committed, strict=True):
+        assert new["rule"] == old["rule"]
+        assert float(new["any_verdict"]) == pytest.approx(float(old["any_verdict"]), abs=5e-4)
 
 
 def test_subsets_that_share_half_of_their_subjects_are_tested_at_the_level(monkeypatch):
