@@ -294,7 +294,13 @@ IN_TEXT = sorted({text for page in TABLES for text in COMMAND.findall((ROOT / pa
 def known_flags(words: list[str]) -> set[str]:
     """The flags of the command or the script that ``words`` begin with."""
     if words[0] == "python":
-        return set(re.findall(r"--[\w-]+", (ROOT / words[1]).read_text()))
+        script = ROOT / words[1]
+        text = script.read_text()
+        for name in re.findall(r"^import (\w+)$", text, re.M):
+            sibling = script.with_name(f"{name}.py")
+            if sibling.exists():
+                text += sibling.read_text()
+        return {"--help", *re.findall(r'add_argument\(\s*"(--[\w-]+)"', text)}
     contract = json.loads((ROOT / "tests" / "guards" / "contract.json").read_text())
     listed = contract["commands"]
     name = " ".join(words[1:3])
