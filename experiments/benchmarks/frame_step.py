@@ -56,7 +56,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as place:
         for name, root in pair.items():
             store = Path(place) / name
-            command = ["data", "import", "--format=ssl4mis-acdc", f"--source={args.source.resolve()}"]
+            source = f"--source={args.source.resolve()}"
+            command = ["data", "import", "--format=ssl4mis-acdc", source]
             child = "import sys; from semiseg.cli.main import main; sys.exit(main(sys.argv[1:]))"
             checkouts.run(root, child, *command, "--name=acdc", f"--root={store}")
         for _, name, root in checkouts.in_turn(pair, args.rounds):
