@@ -7,7 +7,11 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+
+SAFE_PATH = "PYTHONSAFEPATH"
+"""Python's environment variable for ``-P``."""
 
 
 def prepare() -> None:
@@ -36,6 +40,20 @@ def prepare() -> None:
         if name.startswith("JAX_"):
             with contextlib.suppress(RuntimeError):
                 jax.config.update(name.lower(), settings[name])
+
+
+@contextlib.contextmanager
+def safe_path() -> Iterator[None]:
+    """Python processes that are started meanwhile search no module in their working folder."""
+    before = os.environ.get(SAFE_PATH)
+    os.environ[SAFE_PATH] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            os.environ.pop(SAFE_PATH, None)
+        else:
+            os.environ[SAFE_PATH] = before
 
 
 def devices_for(cores: int) -> int:

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from semiseg.environment import SAFE_PATH, safe_path
 from semiseg.errors import UserError
 from semiseg.sweeps.work import Options
 from semiseg.sweeps.worker import task
-
-SAFE_PATH = "PYTHONSAFEPATH"
-"""Python's environment variable for ``-P``."""
 
 
 def check_ended(reasons: Sequence[str], options: Options, say: Callable[[str], None]) -> None:
@@ -49,7 +46,7 @@ def on_slurm(
     settings = {"timeout_min": 24 * 60} | cluster
     executor.update_parameters(name=out.name, slurm_setup=setup, **settings)
     arguments = (str(out.absolute()), session, dataclasses.replace(options, progress=False))
-    with _safe_path(), executor.batch():
+    with safe_path(), executor.batch():
         jobs = [executor.submit(task, *arguments) for _ in range(options.jobs)]
     logs = out / ".slurm"
     if where == "slurm":
@@ -63,20 +60,6 @@ def on_slurm(
             f"--backend slurm: a task ended early ({_last(error)}); its log is in {logs}"
         ) from error
     check_ended([reason for reason in reasons if reason], options, say)
-
-
-@contextlib.contextmanager
-def _safe_path() -> Iterator[None]:
-    """Python processes that are started meanwhile search no module in their working folder."""
-    before = os.environ.get(SAFE_PATH)
-    os.environ[SAFE_PATH] = "1"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[SAFE_PATH]
-        else:
-            os.environ[SAFE_PATH] = before
 
 
 def _ray_task(folder: str) -> Callable[[str, str, dict[str, Any]], str]:
