@@ -5,6 +5,7 @@ what is recorded of the environment.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import sys
 from collections.abc import Iterator
@@ -12,6 +13,8 @@ from pathlib import Path
 
 SAFE_PATH = "PYTHONSAFEPATH"
 """Python's environment variable for ``-P``."""
+WANDB_SETTINGS = ("wandb/settings", ".wandb/settings")
+"""Where W&B looks for settings in the working folder."""
 
 
 def prepare() -> None:
@@ -54,6 +57,23 @@ def safe_path() -> Iterator[None]:
             os.environ.pop(SAFE_PATH, None)
         else:
             os.environ[SAFE_PATH] = before
+
+
+@contextlib.contextmanager
+def apart_from_the_working_folder() -> Iterator[None]:
+    """What lies in the working folder, which a stranger may have packed, decides nothing meanwhile:
+    no module of a child process, no settings of matplotlib, which are expressions that it
+    evaluates, and none of W&B, which say where its key is sent.
+    """
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(safe_path())
+        if Path("matplotlibrc").exists():
+            with contextlib.chdir(Path(__file__).parent):  # it reads them when it is imported
+                importlib.import_module("matplotlib")
+        if "WANDB_DIR" not in os.environ and any(Path(name).exists() for name in WANDB_SETTINGS):
+            os.environ["WANDB_DIR"] = str(_cache_folder().parent)
+            stack.callback(os.environ.pop, "WANDB_DIR", None)
+        yield
 
 
 def devices_for(cores: int) -> int:
