@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -21,14 +22,20 @@ from semiseg.errors import UserError
 
 # ------------------------------------------------------------------ writing
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, keep_suffix: bool = False) -> Iterator[Path]:
     """The file to write instead of ``path``; it takes its place when the block ends without an
     error.
 
     A reader sees the old content or the new one, never a part, also if the process is killed; of
     several processes that write it at once the last one wins.
+
+    Args:
+      path: of the file.
+      keep_suffix: for writers that choose the format by the end of the name.
     """
     partial = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    if keep_suffix:
+        partial = path.with_name(f".{uuid.uuid4().hex[:8]}.tmp{''.join(path.suffixes[-2:])}")
     try:
         yield partial
         partial.replace(path)
@@ -111,6 +118,10 @@ takes microseconds.
 """
 
 
+class NoLocks(UserError):
+    """A file system on which no process can keep another one out."""
+
+
 class Lock:
     """A file that one process at a time can hold, by flock: a process that is killed lets go.
 
@@ -122,8 +133,10 @@ class Lock:
         self._file: IO[str] | None = None
 
     def take(self, wait: bool = False) -> bool:
-        """Whether the lock is ours now; it is not if another process holds it, or if the file
-        system has no locks.
+        """Whether the lock is ours now; it is not if another process holds it.
+
+        Raises:
+          NoLocks: the file system has none.
         """
         import fcntl
 
@@ -133,9 +146,16 @@ class Lock:
         for pause in PAUSES:
             try:
                 fcntl.flock(file, mode)
-            except OSError:
+            except BlockingIOError:
                 time.sleep(pause)
                 continue
+            except OSError as error:
+                file.close()
+                raise NoLocks(
+                    f"cannot be locked ({error.strerror or error})",
+                    where=self.path,
+                    remedy="choose a folder on a file system with locks",
+                ) from error
             self._file = file
             return True
         file.close()
@@ -159,15 +179,14 @@ class Lock:
         with self.path.open() as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except OSError:
+            except BlockingIOError:
                 return True
+            except OSError:  # nobody can hold it
+                return False
         return False
 
     def __enter__(self) -> Lock:
-        if not self.take(wait=True):
-            raise UserError(
-                "cannot be locked", where=self.path, remedy="choose a folder on another file system"
-            )
+        self.take(wait=True)
         return self
 
     def __exit__(

@@ -22,7 +22,7 @@ from semiseg.analysis.design import Design
 from semiseg.analysis.runs import Run
 from semiseg.data import embedded
 from semiseg.errors import UserError
-from semiseg.files import read_json
+from semiseg.files import read_json, write_text
 
 DATA_SETS = "data_sets.json"
 """Beside a results.csv: data set → ``{"annotated": N, "groups": {subject: group}}``."""
@@ -152,6 +152,6 @@ def write_facts(runs: Iterable[Run], results: Path) -> Path | None:
     if not facts:
         return None
     rows = {name: dataclasses.asdict(known) for name, known in sorted(facts.items())}
-    file.write_text(json.dumps(rows, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    write_text(file, json.dumps(rows, indent=1, sort_keys=True) + "\n")
     read_facts.cache_clear()
     return file

@@ -14,6 +14,7 @@ from semiseg.cli.arguments import (
     Flags,
     nothing_left,
 )
+from semiseg.holding import holding
 
 COMMAND = Command(
     "demo",
@@ -75,6 +76,12 @@ def main(argv: Sequence[str]) -> int:
 def _demo(operands: list[str], flags: Flags) -> int:
     options = COMMAND.take(flags)
     nothing_left(flags, operands, "demo", options)
+    with holding(options["out"], "semiseg demo"):
+        return _run_all(options)
+
+
+def _run_all(options: dict[str, Any]) -> int:
+    """The sweeps and their report; returns the exit code."""
     began = time.monotonic()
     from semiseg.analysis.load import load_runs
     from semiseg.report.page import write_report

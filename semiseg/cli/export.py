@@ -12,6 +12,7 @@ from semiseg.cli.arguments import (
 )
 from semiseg.cli.run_operands import MISSING_FOLDS, WHERE, run_paths
 from semiseg.errors import UserError
+from semiseg.holding import holding
 
 COMMAND = Command(
     "export",
@@ -34,13 +35,14 @@ def _export(operands: list[str], flags: Flags) -> int:
     options = COMMAND.options(flags)
     if not operands:
         raise UserError("semiseg export: name one run's folder, or several")
-    runs = run_paths(operands, options["where"], options["missing_folds"])
-    if len(runs) == 1:
-        from semiseg.runner.export_run import export
+    with holding(options["out"], "semiseg export"):
+        runs = run_paths(operands, options["where"], options["missing_folds"])
+        if len(runs) == 1:
+            from semiseg.runner.export_run import export
 
-        print(export(runs[0], options["out"]))
+            print(export(runs[0], options["out"]))
+            return 0
+        from semiseg.runner.export_ensemble import export_ensemble
+
+        print(export_ensemble(runs, options["out"]))
         return 0
-    from semiseg.runner.export_ensemble import export_ensemble
-
-    print(export_ensemble(runs, options["out"]))
-    return 0

@@ -11,6 +11,7 @@ from typing import Any
 from semiseg.cli.arguments import WIDTH, Command, Flag, Flags, nothing_left, parse
 from semiseg.cli.explain import explain, flag_lines
 from semiseg.errors import UserError
+from semiseg.holding import holding
 
 FIT = Command(
     "gan fit",
@@ -146,7 +147,7 @@ def _fit(operands: list[str], flags: Flags) -> int:
     kind = wanted(options["track"])  # before the fit, whose data may take minutes to read
     settings = override(Settings(), flags)
     try:
-        with mirror(out, kind, job_type="generator"):
+        with holding(out, "semiseg gan fit"), mirror(out, kind, job_type="generator"):
             last = fit.fit(settings, out, progress=not options["quiet"])
     except Interrupted as stopped:
         print(f"semiseg: {stopped}", file=sys.stderr)
@@ -163,16 +164,17 @@ def _sample(operands: list[str], flags: Flags) -> int:
     folder = SAMPLE.one(operands, "one generator's folder")
     from semiseg.generators import sample
 
-    counts = sample.sample_set(
-        sample.load(folder, options["root"]),
-        options["out"],
-        options["n"],
-        seed=options["seed"],
-        source=options["masks"],
-        style=options["style"],
-        format=options["format"],
-        keep=options["keep"],
-    )
+    with holding(options["out"], "semiseg gan sample"):
+        counts = sample.sample_set(
+            sample.load(folder, options["root"]),
+            options["out"],
+            options["n"],
+            seed=options["seed"],
+            source=options["masks"],
+            style=options["style"],
+            format=options["format"],
+            keep=options["keep"],
+        )
     print(f"{counts['written']} pairs written, {counts['dropped']} dropped   {options['out']}")
     return 0
 
@@ -183,15 +185,16 @@ def _card(operands: list[str], flags: Flags) -> int:
     from semiseg.generators.quality_page import write_report
     from semiseg.generators.quality_report import report_on
 
-    report = report_on(
-        folder,
-        options["data"],
-        options["root"],
-        labels=options["labels"],
-        label_subset=options["label_subset"],
-        steps=options["steps"],
-        out=options["out"],
-    )
+    with holding(options["out"], "semiseg gan card"):
+        report = report_on(
+            folder,
+            options["data"],
+            options["root"],
+            labels=options["labels"],
+            label_subset=options["label_subset"],
+            steps=options["steps"],
+            out=options["out"],
+        )
     _print_report(report)
     if options["json"]:
         path = Path(options["json"])

@@ -14,6 +14,7 @@ from semiseg.cli.arguments import (
     nothing_left,
 )
 from semiseg.errors import UserError
+from semiseg.holding import holding
 
 COMMAND = Command(
     "import-weights",
@@ -68,6 +69,12 @@ def _import(operands: list[str], flags: Flags) -> int:
     out = Path(options["out"])
     if out.suffix != ".safetensors":
         raise UserError(f"semiseg import-weights: --out is {out}: give it the ending .safetensors")
+    with holding(out, "semiseg import-weights"):
+        return _write(file, out, options, changes)
+
+
+def _write(file: str, out: Path, options: dict[str, Any], changes: Flags) -> int:
+    """Read the file and write ours."""
     from semiseg import config
     from semiseg.nets.from_torch.convert import import_weights, network_of
     from semiseg.nets.from_torch.state_dict import read_state_dict

@@ -15,6 +15,7 @@ import tyro
 from semiseg.cli.arguments import write_output
 from semiseg.cli.typed import typed
 from semiseg.errors import UserError
+from semiseg.holding import holding
 
 if TYPE_CHECKING:
     from semiseg.analysis.pilot import Pilot
@@ -74,6 +75,11 @@ class PlanStudy:
 def main(argv: Sequence[str]) -> int:
     """Run the command; UserError is the caller's to print."""
     args: PlanStudy = typed(PlanStudy, argv, "semiseg plan-study")
+    with holding(args.json, "semiseg plan-study"):
+        return _plan(args)
+
+
+def _plan(args: PlanStudy) -> int:
     from semiseg.analysis.planning import Goal, alternatives, cautious, smallest_design
     from semiseg.cli import plan_answers as answers
 

@@ -24,6 +24,8 @@ from semiseg.data.images import is_volume, stem_of
 from semiseg.data.input_scan import beside
 from semiseg.data.prediction_inputs import Input, find_inputs
 from semiseg.errors import UserError
+from semiseg.files import replacing
+from semiseg.holding import holding
 
 if TYPE_CHECKING:
     from semiseg.runner.ensemble import Ensemble, Prediction
@@ -119,7 +121,7 @@ def _predict(operands: list[str], flags: Flags) -> int:
         raise UserError("semiseg predict: name one run's folder, or several")
     source = Path(options["input"])
     target = Path(options["output"])
-    spacing = _spacing(options["spacing"])
+    options["spacing"] = _spacing(options["spacing"])
     folder = source if source.is_dir() else source.parent
     if target.resolve() == folder.resolve():
         raise UserError(
@@ -127,8 +129,15 @@ def _predict(operands: list[str], flags: Flags) -> int:
         )
     if not source.exists():
         raise UserError(f"{source}: not found; give a folder of images, or one image, with --input")
+    with holding(target, "semiseg predict"):
+        return _segment(operands, source, target, options)
+
+
+def _segment(operands: list[str], source: Path, target: Path, options: dict[str, Any]) -> int:
+    """Write the masks; returns the exit code."""
     from semiseg.runner.ensemble import Ensemble, Options
 
+    spacing = options["spacing"]
     runs = run_paths(operands, options["where"], options["missing_folds"])
     ensemble = Ensemble.load(runs, options["tta"])
     words = channel_files.listed(options["channel_files"] or "")
@@ -282,7 +291,7 @@ def _statistics(target: Path, wanted: bool) -> Iterator[TextIO | None]:
     if not wanted:
         yield None
         return
-    with (target / STATISTICS).open("w", newline="") as file:
+    with replacing(target / STATISTICS) as partial, partial.open("w", newline="") as file:
         mask_statistics.write_header(file)
         yield file
 
@@ -294,4 +303,5 @@ def _write_overlay(path: Path, prediction: Prediction, ensemble: Ensemble) -> No
 
     limits = ensemble.predictors[0].frame.limits(prediction.image)
     picture = predicted_slices(prediction.image, prediction.mask, limits)
-    Image.fromarray(picture).save(path)
+    with replacing(path, keep_suffix=True) as partial:
+        Image.fromarray(picture).save(partial)

@@ -14,6 +14,7 @@ import tyro
 
 from semiseg.cli.arguments import write_output
 from semiseg.cli.typed import typed
+from semiseg.holding import holding
 
 if TYPE_CHECKING:
     from semiseg.analysis.runs import Runs
@@ -55,9 +56,10 @@ def main(argv: Sequence[str]) -> int:
             "semiseg report: no run folder given; name one, as in `semiseg report runs --out "
             "report`"
         )
-    runs = load_runs(args.runs)
-    _say_left_out(runs)
-    summary = write_report(runs, args.out, args.split, args.metric, args.study)
+    with holding(args.out, "semiseg report"):
+        runs = load_runs(args.runs)
+        _say_left_out(runs)
+        summary = write_report(runs, args.out, args.split, args.metric, args.study)
     if args.json:
         text = json.dumps(_without_nan(summary), indent=1, ensure_ascii=False)
         write_output(args.json, f"{text}\n")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from semiseg.cli.arguments import JSON, PLUGIN, Command, Flag, Flags, write_json
 from semiseg.cli.evaluate import as_text, class_means
+from semiseg.holding import holding
 
 COMMAND = Command(
     "score",
@@ -73,14 +74,15 @@ def _score(operands: list[str], flags: Flags) -> int:
         options["seed"],
     )
     split = options["split"]
-    outcome = score_masks(
-        masked,
-        Path(options["predictions"]),
-        Path(options["out"]),
-        split,
-        allow_missing=options["allow_missing"],
-        as_is=options["as_is"],
-    )
+    with holding(options["out"], "semiseg score"):
+        outcome = score_masks(
+            masked,
+            Path(options["predictions"]),
+            Path(options["out"]),
+            split,
+            allow_missing=options["allow_missing"],
+            as_is=options["as_is"],
+        )
     table = class_means(outcome.rows)
     print(as_text(table))
     subjects = len({row.subject for row in outcome.rows})

@@ -11,6 +11,7 @@ from semiseg.cli.arguments import (
     Flags,
 )
 from semiseg.errors import UserError
+from semiseg.holding import holding
 from semiseg.run_folder import SAMPLES_BY_STEP, RunFolder
 
 COMMAND = Command(
@@ -40,7 +41,8 @@ def _upload(operands: list[str], flags: Flags) -> int:
     failed = 0
     for folder in _folders(operands[1:]):
         try:
-            message = upload(folder, group=options["group"], again=options["again"])
+            with holding(folder, "semiseg track upload"):
+                message = upload(folder, group=options["group"], again=options["again"])
         except Exception as error:  # W&B has many kinds; one run's trouble is not the next one's
             message = f"failed: {' '.join(str(error).split())[:160]}"
             failed += 1

@@ -98,6 +98,7 @@ def _main(argv: Sequence[str]) -> int:
     trial = trial_of(fields | _present(options, "config", "preset"))
     nothing_left({}, operands, "train")
     from semiseg.errors import writing
+    from semiseg.holding import holding
     from semiseg.runner import run
     from semiseg.track import mirror, wanted
     from semiseg.train import hosts
@@ -118,7 +119,8 @@ def _main(argv: Sequence[str]) -> int:
 
             ratio.read_options(generator)
             trial = ratio.resolved(trial, generator, progress=progress)
-        with writing(out), mirror(out, kind):
+        held = out if hosts.is_first() else None
+        with writing(out), holding(held, "semiseg train"), mirror(out, kind):
             result = run(trial, out, progress=progress, test=options["test"])
     except Interrupted as stopped:
         print(f"semiseg: {stopped}", file=sys.stderr)

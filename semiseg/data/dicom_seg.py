@@ -115,8 +115,8 @@ def _write_nifti(voxels: np.ndarray, scan: DicomScan, target: Path) -> None:
 
     image = nibabel.Nifti1Image(voxels, scan.grid.affine)
     image.header.set_xyzt_units("mm")
-    with writing(target):
-        nibabel.save(image, target)
+    with writing(target), replacing(target, keep_suffix=True) as partial:
+        nibabel.save(image, partial)
 
 
 def _document(images: Sequence[Any], mask_ZYX: np.ndarray, segments: Sequence[Any]) -> Any:

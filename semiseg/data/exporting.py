@@ -13,6 +13,7 @@ from semiseg.data import nnunet_files, store, subjects_csv
 from semiseg.data.fold_splits import Dealer
 from semiseg.data.source import progress_bar
 from semiseg.errors import UserError
+from semiseg.holding import holding
 from semiseg.types import Case
 
 FOLDS = 5
@@ -52,7 +53,7 @@ def export_set(
     place = Path(out).expanduser()
     _check_place(place)
     nnunet_files.check(known)
-    with _building(place) as folder:
+    with holding(place, "semiseg data export"), _building(place) as folder:
         writer = nnunet_files.Writer(folder, known, subjects_csv.read_columns(known.folder))
         dealer = Dealer(known)
         for split in ("train", "val"):

@@ -38,6 +38,7 @@ from semiseg.data.resemblance import Resemblance
 from semiseg.data.source import SPLITS, CaseRef, Source, progress_bar
 from semiseg.errors import UserError, disk_problem
 from semiseg.files import file_hash
+from semiseg.holding import holding
 from semiseg.types import Case
 
 
@@ -84,56 +85,59 @@ def import_set(
         )
     place = set_folder.root_folder(root) / name
     set_folder.check_place(place, overwrite)
-    files = readers.read(format, source, progress=progress, **options)
-    _refuse_problems(files.problems)
-    origin = provenance.of_pairs(Path(source).expanduser())
-    earlier: dict[str, splits_csv.Row] = {}
-    if origin is None and not resplit:
-        earlier = splits_csv.read(place)
-    if place.exists() and not earlier and not resplit and say is not None and origin is None:
-        say(f"{name}: the set that is replaced says nothing of its splits, so they are taken anew")
-    kept = earlier_splits.keep(files, earlier, name)
-    files = kept.source
-    united, handed_on = _regions(files, region, place)
-    files = dataclasses.replace(files, regions=united)
-    stated = fold_splits.of_source(files)
-    for note in (*files.notes, *kept.notes, *handed_on, *stated.notes(name)):
-        if say is not None:
-            say(note)
-    flags = options | {"allow_near_duplicates": allow_near_duplicates or None}
-    command = data_card.command(format, source, name, flags, region)
-    before = guard.stored_images(name, root)
-    with _building(place, overwrite) as folder:
-        records = _write_records(files, folder, progress)
-        facts = records.facts() | {
-            "format": format,
-            "source": str(source),
-            "layout": store.LAYOUT,
-            "allowed": files.allowed | _accepted(records.seen, origin, allow_near_duplicates),
-        }
-        if stated.folds:
-            facts["folds"] = stated.folds
-        records.seen.write(folder / fingerprints.FILE)
-        alike = _resembled(records.seen, origin, name, root)
-        if alike:
-            resemblance.write(folder / resemblance.FILE, alike)
-        subjects_csv.write_columns(folder, files.subjects)
-        splits_csv.write(folder, records.rows(kept.reasons))
-        if origin is not None:
-            provenance.write(folder / provenance.FILE, origin)
-        card = data_card.card(name, facts, records.counts, command)
-        # where the locale is C, the bytes of a path come as surrogates, and go back as they came
-        content = card.encode("utf-8", "surrogateescape")
-        (folder / data_card.FILE).write_bytes(content)
-        description = json.dumps(facts, indent=1)
-        (folder / set_folder.DESCRIPTION).write_text(description, encoding="utf-8")
-    info = store.info(name, root)
-    messages = wall.record_import(info, before, records.seen.hashes, command)
-    messages += [item.message for item in alike]
-    for message in (*records.seen.twins(), *messages):
-        if say is not None:
-            say(message)
-    return info
+    with holding(place, "semiseg data import"):
+        files = readers.read(format, source, progress=progress, **options)
+        _refuse_problems(files.problems)
+        origin = provenance.of_pairs(Path(source).expanduser())
+        earlier: dict[str, splits_csv.Row] = {}
+        if origin is None and not resplit:
+            earlier = splits_csv.read(place)
+        if place.exists() and not earlier and not resplit and say is not None and origin is None:
+            say(
+                f"{name}: the set that is replaced has no record of its splits: they are taken anew"
+            )
+        kept = earlier_splits.keep(files, earlier, name)
+        files = kept.source
+        united, handed_on = _regions(files, region, place)
+        files = dataclasses.replace(files, regions=united)
+        stated = fold_splits.of_source(files)
+        for note in (*files.notes, *kept.notes, *handed_on, *stated.notes(name)):
+            if say is not None:
+                say(note)
+        flags = options | {"allow_near_duplicates": allow_near_duplicates or None}
+        command = data_card.command(format, source, name, flags, region)
+        before = guard.stored_images(name, root)
+        with _building(place, overwrite) as folder:
+            records = _write_records(files, folder, progress)
+            facts = records.facts() | {
+                "format": format,
+                "source": str(source),
+                "layout": store.LAYOUT,
+                "allowed": files.allowed | _accepted(records.seen, origin, allow_near_duplicates),
+            }
+            if stated.folds:
+                facts["folds"] = stated.folds
+            records.seen.write(folder / fingerprints.FILE)
+            alike = _resembled(records.seen, origin, name, root)
+            if alike:
+                resemblance.write(folder / resemblance.FILE, alike)
+            subjects_csv.write_columns(folder, files.subjects)
+            splits_csv.write(folder, records.rows(kept.reasons))
+            if origin is not None:
+                provenance.write(folder / provenance.FILE, origin)
+            card = data_card.card(name, facts, records.counts, command)
+            # where the locale is C, a path's bytes come as surrogates, and go back as they came
+            content = card.encode("utf-8", "surrogateescape")
+            (folder / data_card.FILE).write_bytes(content)
+            description = json.dumps(facts, indent=1)
+            (folder / set_folder.DESCRIPTION).write_text(description, encoding="utf-8")
+        info = store.info(name, root)
+        messages = wall.record_import(info, before, records.seen.hashes, command)
+        messages += [item.message for item in alike]
+        for message in (*records.seen.twins(), *messages):
+            if say is not None:
+                say(message)
+        return info
 
 
 def _regions(files: Source, typed: Sequence[str], place: Path) -> tuple[regions.Regions, list[str]]:

@@ -26,6 +26,7 @@ from semiseg.data.images import (
 from semiseg.data.orientation import Orientation
 from semiseg.data.source import stored_numbers
 from semiseg.errors import UserError
+from semiseg.files import replacing
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -81,7 +82,8 @@ class Scan:
         with the arrays ``probability`` and ``classes``.
         """
         if self.turn is None:
-            np.savez_compressed(target, probability=probability, classes=np.array(classes))
+            with replacing(target, keep_suffix=True) as partial:
+                np.savez_compressed(partial, probability=probability, classes=np.array(classes))
             return
         _write_volume(self.turn.to_file(probability), self.geometry, target, (0, 1))
 
@@ -167,4 +169,5 @@ def _write_volume(voxels: np.ndarray, like: Any, target: Path, limits: tuple[flo
     header.set_slope_inter(1, 0)
     header["cal_min"] = limits[0]
     header["cal_max"] = limits[1]
-    nibabel.save(type(like)(voxels, None, header), target)
+    with replacing(target, keep_suffix=True) as partial:
+        nibabel.save(type(like)(voxels, None, header), partial)

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from semiseg.errors import UserError
-from semiseg.files import Lock
+from semiseg.files import Lock, NoLocks
 
 SHARED = ".ledgers"
 """Folder of the ledgers of all test sets in a folder of stores."""
@@ -242,7 +242,8 @@ def append(paths: Sequence[Path], entry: Entry) -> None:
 
 def _append(path: Path, entries: Sequence[Entry], noticed: Sequence[str]) -> None:
     lock = Lock(path)
-    lock.take(wait=True)  # where the file system has no locks, it goes on without
+    with contextlib.suppress(NoLocks):
+        lock.take(wait=True)
     try:
         lines = _lines(path)
         recorded = {line for entry in read(path) for line in entry.get("noticed", ())}

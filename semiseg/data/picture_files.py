@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from semiseg.errors import UserError
+from semiseg.files import replacing
 
 SUFFIXES = (".png", ".tif", ".tiff", ".bmp", ".jpg", ".jpeg", ".webp")
 LOSSY = (".jpg", ".jpeg", ".webp")
@@ -270,4 +271,5 @@ def write_mask_picture(mask: np.ndarray, target: Path, resolution: dict[str, Any
     sides = stated.pop("resolution", None)
     if sides is not None and "dpi" not in stated:  # of a TIFF whose resolution has no unit
         stated |= {"x_resolution": sides[0], "y_resolution": sides[1], "resolution_unit": 1}
-    Image.fromarray(mask).save(mask_path(target), **stated)
+    with replacing(mask_path(target), keep_suffix=True) as partial:
+        Image.fromarray(mask).save(partial, **stated)

@@ -167,10 +167,10 @@ def _write(place: Path, known: StoreInfo, scans: Sequence[Case], frame: Frame) -
 # ------------------------------------------------------------------ reading
 def _read(place: Path) -> Prepared:
     index = read_json(place / "index.json", f"delete {place}")
-    with np.load(place / "tables.npz") as file:
+    with np.load(place / "tables.npz", allow_pickle=False) as file:
         tables = {name: file.get(name) for name in flat.Tables._fields}
-    voxels = np.load(place / "voxels.npy", mmap_mode="r")
-    labels = np.load(place / "labels.npy", mmap_mode="r")
+    voxels = np.load(place / "voxels.npy", mmap_mode="r", allow_pickle=False)
+    labels = np.load(place / "labels.npy", mmap_mode="r", allow_pickle=False)
     cases: list[Case] = []
     for q, name, number, is_annotated in index["images"]:
         record = index["scans"][q]

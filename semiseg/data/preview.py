@@ -15,6 +15,7 @@ from semiseg.data.frame_facts import spacing_words
 from semiseg.data.info import StoreInfo
 from semiseg.data.preview_panels import Panel, facts, panels, times
 from semiseg.errors import UserError
+from semiseg.files import replacing
 from semiseg.types import IGNORE, Case
 
 if TYPE_CHECKING:
@@ -48,7 +49,8 @@ def preview(info: StoreInfo, scans: Sequence[Case], frame: Frame, file: Path) ->
     figure = _figure(info, by_size(scans, frame), frame)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(file, dpi=110, facecolor="white")
+        with replacing(file, keep_suffix=True) as partial:
+            figure.savefig(partial, dpi=110, facecolor="white")
     except OSError as error:
         raise UserError(
             f"cannot be written ({error.strerror})", where=file, remedy="choose another --preview"

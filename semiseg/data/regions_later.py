@@ -11,6 +11,7 @@ from semiseg.data.pixel_counts import PixelCounts
 from semiseg.data.set_folder import DESCRIPTION
 from semiseg.errors import UserError
 from semiseg.files import write_bytes
+from semiseg.holding import holding
 
 
 def change(
@@ -47,9 +48,10 @@ def change(
     named = regions.with_typed(kept, add, known.classes)
     path = known.folder / DESCRIPTION
     try:
-        facts = json.loads(path.read_text(encoding="utf-8")) | {"regions": named}
-        write_bytes(path, json.dumps(facts, indent=1).encode())
-        _write_card(known, facts)
+        with holding(known.folder, "semiseg data regions"):
+            facts = json.loads(path.read_text(encoding="utf-8")) | {"regions": named}
+            write_bytes(path, json.dumps(facts, indent=1).encode())
+            _write_card(known, facts)
     except OSError as error:
         raise UserError(
             f"cannot be written ({error.strerror or error})",

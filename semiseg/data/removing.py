@@ -8,6 +8,7 @@ from semiseg.data import pool_files, set_folder, store, wall
 from semiseg.data.info import StoreInfo
 from semiseg.data.source import SPLITS
 from semiseg.errors import UserError
+from semiseg.holding import holding
 
 
 def remove(name: str, root: str | Path | None = None, sure: bool = False) -> str:
@@ -36,16 +37,17 @@ def remove(name: str, root: str | Path | None = None, sure: bool = False) -> str
     words = f"{_contents(known)}; {_history(known)}"
     if not sure:
         raise UserError(f"would be deleted: {words}", where=place, remedy="pass --yes to delete it")
-    wall.record_removal(known, f"semiseg data remove {name}")
-    try:
-        set_folder.remove(place)
-        pool_files.remove(name, root)
-    except OSError as error:
-        raise UserError(
-            f"cannot be deleted ({error.strerror or error})",
-            where=place,
-            remedy="make it and its folder writable",
-        ) from error
+    with holding(place, "semiseg data remove"):
+        wall.record_removal(known, f"semiseg data remove {name}")
+        try:
+            set_folder.remove(place)
+            pool_files.remove(name, root)
+        except OSError as error:
+            raise UserError(
+                f"cannot be deleted ({error.strerror or error})",
+                where=place,
+                remedy="make it and its folder writable",
+            ) from error
     return f"removed {place}: {words}"
 
 

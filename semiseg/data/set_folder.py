@@ -7,6 +7,7 @@ A set that is replaced steps aside to ``ROOT/.NAME.replaced-RANDOM`` until the n
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -15,6 +16,7 @@ import uuid
 from pathlib import Path
 
 from semiseg.errors import UserError
+from semiseg.holding import holding
 
 DESCRIPTION = "semiseg.json"
 """The file that makes a folder a data set."""
@@ -122,7 +124,9 @@ def recover(root: Path) -> None:
             continue
         replaced = _REPLACED.fullmatch(path.name)
         if replaced and (path / DESCRIPTION).is_file():
-            _put_back(path, root / replaced["name"])
+            place = root / replaced["name"]
+            with contextlib.suppress(UserError), holding(place, "semiseg data import"):
+                _put_back(path, place)
         importing = _IMPORTING.fullmatch(path.name)
         if importing and importing["host"] == socket.gethostname():
             _remove_dead(path, int(importing["process"]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -161,7 +162,13 @@ def write(voxels: np.ndarray, like: Geometry, target: Path) -> None:
     image.SetOrigin(like.origin)
     image.SetSpacing(like.spacing)
     image.SetDirection(like.direction)
-    sitk.WriteImage(image, str(target), True)
+    # a header in a file of its own names that of its voxels: both are written beside, the header
+    # takes its place last
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".") as folder:
+        sitk.WriteImage(image, str(Path(folder, target.name)), True)
+        files = sorted(Path(folder).iterdir(), key=lambda file: file.name == target.name)
+        for file in files:
+            file.replace(target.parent / file.name)
 
 
 def simple_itk(path: Path) -> Any:

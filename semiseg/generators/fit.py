@@ -36,6 +36,7 @@ from semiseg.generators.gan_batch import Data, Knobs, Program
 from semiseg.generators.gan_program import State
 from semiseg.generators.paint import grid
 from semiseg.generators.settings import Settings
+from semiseg.holding import holding
 from semiseg.run_folder import SAMPLES, SAMPLES_BY_STEP, RunFolder
 from semiseg.runner.versions import environment
 from semiseg.train.checkpoint import save_weights
@@ -72,49 +73,52 @@ def fit(
       UserError: pairs that cannot be learnt from, losses that are not finite, a collapse.
     """
     folder = RunFolder(Path(out))
-    budget = read_budget(setting.check(settings))
-    origin = budget.provenance
-    if not folder.trained and teacher.requested(settings):
-        if pseudo is None:
-            pseudo = teacher.pseudo_labels(settings, budget.images, budget.classes)
-        origin = merged(origin, teacher.origin(settings, budget.labelled_subjects, budget.held_out))
-    _prepare_folder(folder, settings)
-    if folder.trained:
-        return folder.last_lines()[-1]
-    program = program_of(settings, budget.images.shape[-1], len(budget.classes))
-    mesh = program.mesh()
-    learner = Painter(
-        program,
-        knobs_of(settings),
-        jnp.uint32(settings.seed),
-        devices.replicated(data_of(budget, pseudo), mesh),
-        _plan(settings),
-        folder,
-        budget,
-    )
-    state = programs.start(program, learner.seed)
-    trained = train(
-        learner,
-        state,
-        learner.plan,
-        folder,
-        mesh=mesh,
-        progress=progress,
-    )
-    learner.draw_samples(folder.path / SAMPLES, trained.state)
-    header = {
-        "settings": setting.to_dict(settings),
-        "classes": list(budget.classes),
-        "channels": program.channels,
-        "fingerprint": budget.fingerprint,
-        "subjects": budget.labelled_subjects,
-        "step": settings.steps,
-        "code": code_version(),
-        provenance.KEY: origin.to_dict(),
-    }
-    # last: the presence of this file says that the fit is whole
-    save_weights(folder.weights, jax.device_get(trained.state.ema), header)
-    return trained.line or folder.last_lines()[-1]
+    with holding(folder.path, "semiseg gan fit"):
+        budget = read_budget(setting.check(settings))
+        origin = budget.provenance
+        if not folder.trained and teacher.requested(settings):
+            if pseudo is None:
+                pseudo = teacher.pseudo_labels(settings, budget.images, budget.classes)
+            origin = merged(
+                origin, teacher.origin(settings, budget.labelled_subjects, budget.held_out)
+            )
+        _prepare_folder(folder, settings)
+        if folder.trained:
+            return folder.last_lines()[-1]
+        program = program_of(settings, budget.images.shape[-1], len(budget.classes))
+        mesh = program.mesh()
+        learner = Painter(
+            program,
+            knobs_of(settings),
+            jnp.uint32(settings.seed),
+            devices.replicated(data_of(budget, pseudo), mesh),
+            _plan(settings),
+            folder,
+            budget,
+        )
+        state = programs.start(program, learner.seed)
+        trained = train(
+            learner,
+            state,
+            learner.plan,
+            folder,
+            mesh=mesh,
+            progress=progress,
+        )
+        learner.draw_samples(folder.path / SAMPLES, trained.state)
+        header = {
+            "settings": setting.to_dict(settings),
+            "classes": list(budget.classes),
+            "channels": program.channels,
+            "fingerprint": budget.fingerprint,
+            "subjects": budget.labelled_subjects,
+            "step": settings.steps,
+            "code": code_version(),
+            provenance.KEY: origin.to_dict(),
+        }
+        # last: the presence of this file says that the fit is whole
+        save_weights(folder.weights, jax.device_get(trained.state.ema), header)
+        return trained.line or folder.last_lines()[-1]
 
 
 def program_of(settings: Settings, channels: int, classes: int) -> Program:

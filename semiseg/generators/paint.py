@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from semiseg.files import replacing
 from semiseg.generators.blocks import one_hot
 from semiseg.generators.gan_batch import Program, unit
 from semiseg.generators.measures import last_repeated
@@ -179,7 +180,8 @@ def write_sheet(path: Path, columns: list[np.ndarray]) -> None:
     factor = max(1, SHEET_WIDTH // sheet.shape[1])
     enlarged = sheet.repeat(factor, 0).repeat(factor, 1)
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(enlarged).save(path)
+    with replacing(path, keep_suffix=True) as partial:
+        Image.fromarray(enlarged).save(partial)
 
 
 def _framed_column(pictures: np.ndarray) -> np.ndarray:

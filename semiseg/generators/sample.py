@@ -29,6 +29,7 @@ from semiseg.data import provenance
 from semiseg.data.provenance import Provenance
 from semiseg.data.source import progress_bar
 from semiseg.errors import UserError
+from semiseg.escapes import csv_row
 from semiseg.files import file_hash, write_text
 from semiseg.generators import masks, paint
 from semiseg.generators import settings as setting
@@ -38,6 +39,7 @@ from semiseg.generators.gan_batch import Program
 from semiseg.generators.mask_sources import MASK_SOURCES, DrawnMask, MaskSource
 from semiseg.generators.pair_files import FORMATS, PairFolder
 from semiseg.generators.settings import Settings
+from semiseg.holding import holding
 from semiseg.run_folder import RunFolder
 from semiseg.train.checkpoint import load_weights
 
@@ -307,22 +309,23 @@ def sample_set(
       UserError: an argument that makes no sense, or a folder that is not empty.
     """
     out = Path(out)
-    _check_arguments(fitted, out, n, seed, format)
-    names = [f"syn{i:06d}" for i in range(n)]
-    if keep is not None:
-        names = _selected(Path(keep), names)
-    sampling = {"n": n, "seed": seed, "masks": source, "style": style, "kept": len(names)}
-    facts = {key: value for key, value in fitted.header.items() if key != provenance.KEY}
-    record = {"hash": fitted.hash, **facts, "sampling": sampling}
-    samples = stream(fitted, names, seed=seed, source=source, style=style)
-    with PairFolder(out, names, fitted.origin, format) as pairs:
-        write_text(out / GENERATOR, json.dumps(record, indent=1))
-        with (out / PROVENANCE).open("w", newline="") as file:
-            rows = csv.writer(file, lineterminator="\n")
-            rows.writerow(PROVENANCE_COLUMNS)
-            for sample in progress_bar(samples, "sample", len(names), progress):
-                pairs.write(sample.name, sample.image, sample.label)
-                rows.writerow(sample.provenance)
+    with holding(out, "semiseg gan sample"):
+        _check_arguments(fitted, out, n, seed, format)
+        names = [f"syn{i:06d}" for i in range(n)]
+        if keep is not None:
+            names = _selected(Path(keep), names)
+        sampling = {"n": n, "seed": seed, "masks": source, "style": style, "kept": len(names)}
+        facts = {key: value for key, value in fitted.header.items() if key != provenance.KEY}
+        record = {"hash": fitted.hash, **facts, "sampling": sampling}
+        samples = stream(fitted, names, seed=seed, source=source, style=style)
+        with PairFolder(out, names, fitted.origin, format) as pairs:
+            write_text(out / GENERATOR, json.dumps(record, indent=1))
+            with (out / PROVENANCE).open("w", newline="") as file:
+                rows = csv.writer(file, lineterminator="\n")
+                rows.writerow(PROVENANCE_COLUMNS)
+                for sample in progress_bar(samples, "sample", len(names), progress):
+                    pairs.write(sample.name, sample.image, sample.label)
+                    rows.writerow(csv_row(sample.provenance))
     return {"written": len(names), "dropped": n - len(names)}
 
 

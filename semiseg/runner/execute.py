@@ -19,6 +19,7 @@ from semiseg.data.provenance import KEY as PROVENANCE
 from semiseg.data.provenance import Provenance, merged, of_training
 from semiseg.data.rotating import Rotating
 from semiseg.evaluate.subject_scores import SubjectRow, mean
+from semiseg.holding import holding
 from semiseg.pretrain import Objective
 from semiseg.run_folder import RunFolder
 from semiseg.runner import leaks
@@ -113,7 +114,9 @@ def run(
         job = prepare(trial)  # first: a mistake in the trial blocks no folder
         check_processes(job)
         if hosts.is_first():
-            return _run(job, None if out is None else RunFolder(Path(out)), progress, test, watch)
+            with holding(out, "semiseg train"):
+                folder = None if out is None else RunFolder(Path(out))
+                return _run(job, folder, progress, test, watch)
         return _run(job, None, False, False, watch)
 
 

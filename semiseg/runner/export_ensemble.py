@@ -16,7 +16,9 @@ from typing import Any
 import numpy as np
 
 from semiseg.errors import UserError
-from semiseg.files import write_text
+from semiseg.escapes import csv_mapping, markdown, markdown_code
+from semiseg.files import replacing, write_text
+from semiseg.holding import holding
 from semiseg.run_folder import REGIONS, SCORE_COLUMNS, WEIGHTS, RunFolder
 from semiseg.runner.export_run import (
     CARD,
@@ -54,28 +56,29 @@ def export_ensemble(runs: Sequence[str | Path], out: str | Path) -> Path:
     """
     folders = [finished(run) for run in runs]
     out = Path(out)
-    check_empty(out, {WEIGHTS, MEMBERS_FILE, SCORES_FILE, CARD, LICENCE})
-    facts = [facts_of(folder) for folder in folders]
-    _check_alike(folders, facts)
-    networks: dict[str, np.ndarray] = {}
-    headers = []
-    for i, folder in enumerate(folders):
-        params, header = load_weights(folder.weights)
-        networks |= {f"{prefix_of(i)}{name}": array for name, array in params.items()}
-        headers.append(header | {"config": facts[i].config, "run": folder.name})
-    out.mkdir(parents=True, exist_ok=True)
-    first = facts[0]
-    shared = {"classes": list(first.data.classes), "channels": first.data.channels}
-    save_weights(out / WEIGHTS, networks, shared | {MEMBERS: headers})
-    rows = mean_scores(facts)
-    with (out / SCORES_FILE).open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, SCORE_COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    members = [_member(folder, one) for folder, one in zip(folders, facts, strict=True)]
-    write_text(out / MEMBERS_FILE, json.dumps(members, indent=1))
-    write_text(out / CARD, _card(facts, rows))
-    write_text(out / LICENCE, licence(first.data))
+    with holding(out, "semiseg export"):
+        check_empty(out, {WEIGHTS, MEMBERS_FILE, SCORES_FILE, CARD, LICENCE})
+        facts = [facts_of(folder) for folder in folders]
+        _check_alike(folders, facts)
+        networks: dict[str, np.ndarray] = {}
+        headers = []
+        for i, folder in enumerate(folders):
+            params, header = load_weights(folder.weights)
+            networks |= {f"{prefix_of(i)}{name}": array for name, array in params.items()}
+            headers.append(header | {"config": facts[i].config, "run": folder.name})
+        out.mkdir(parents=True, exist_ok=True)
+        first = facts[0]
+        shared = {"classes": list(first.data.classes), "channels": first.data.channels}
+        save_weights(out / WEIGHTS, networks, shared | {MEMBERS: headers})
+        rows = mean_scores(facts)
+        with replacing(out / SCORES_FILE) as partial, partial.open("w", newline="") as file:
+            writer = csv.DictWriter(file, SCORE_COLUMNS, lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(map(csv_mapping, rows))
+        members = [_member(folder, one) for folder, one in zip(folders, facts, strict=True)]
+        write_text(out / MEMBERS_FILE, json.dumps(members, indent=1))
+        write_text(out / LICENCE, licence(first.data))
+        write_text(out / CARD, _card(facts, rows))  # last: its presence says the rest is there
     return out
 
 
@@ -153,11 +156,11 @@ def _title(facts: Sequence[Facts]) -> list[str]:
     if _folds(facts):
         what += f" of {_folds(facts)} folds"
     return [
-        f"# {first.config['method']['name']} on {first.data.name}: {what}",
+        markdown(f"# {first.config['method']['name']} on {first.data.name}: {what}"),
         "",
         f"{what}, whose probabilities are averaged: {first.config['net']['name']} that segments "
-        f"{', '.join(first.data.classes[1:])} in {first.data.channels}-channel images, trained by "
-        f"semiseg. `{WEIGHTS}` holds them all.",
+        f"{markdown(', '.join(first.data.classes[1:]))} in {first.data.channels}-channel images, "
+        f"trained by semiseg. `{WEIGHTS}` holds them all.",
     ]
 
 
@@ -172,7 +175,8 @@ def _training(facts: Sequence[Facts]) -> list[str]:
     return [
         "## Training",
         "",
-        f"- Data: {first.data.name} ({first.data.citation}); fingerprint `{fingerprint}`",
+        f"- Data: {markdown(f'{first.data.name} ({first.data.citation})')}; fingerprint "
+        f"{markdown_code(fingerprint)}",
         f"- Annotations used: {' or '.join(map(str, counts))} subjects a network, "
         f"{len(labelled)} in all",
         f"- {first.config['steps']} steps of {first.config['optimiser']}, batch "

@@ -18,8 +18,10 @@ from typing import Any
 from semiseg import config
 from semiseg.data import store
 from semiseg.errors import UserError
+from semiseg.escapes import markdown, markdown_code
 from semiseg.evaluate.metric_titles import metric_label
-from semiseg.files import write_text
+from semiseg.files import replacing, write_text
+from semiseg.holding import holding
 from semiseg.method_docs import describe_method
 from semiseg.run_folder import PUBLISHED, REGIONS, RunFolder, region_label
 from semiseg.train.checkpoint import load_weights
@@ -39,14 +41,16 @@ def export(run: str | Path, out: str | Path) -> Path:
     """
     folder = finished(run)
     out = Path(out)
-    check_empty(out, {*PUBLISHED, CARD, LICENCE})
-    facts = facts_of(folder)
-    out.mkdir(parents=True, exist_ok=True)
-    for name in PUBLISHED:
-        if (folder.path / name).exists():
-            shutil.copyfile(folder.path / name, out / name)
-    write_text(out / CARD, card(facts))
-    write_text(out / LICENCE, licence(facts.data))
+    with holding(out, "semiseg export"):
+        check_empty(out, {*PUBLISHED, CARD, LICENCE})
+        facts = facts_of(folder)
+        out.mkdir(parents=True, exist_ok=True)
+        for name in PUBLISHED:
+            if (folder.path / name).exists():
+                with replacing(out / name) as partial:
+                    shutil.copyfile(folder.path / name, partial)
+        write_text(out / LICENCE, licence(facts.data))
+        write_text(out / CARD, card(facts))  # last: its presence says that the rest is there
     return out
 
 
@@ -169,9 +173,9 @@ def front_matter(data: Data) -> list[str]:
 def _title(facts: Facts) -> list[str]:
     data = facts.data
     return [
-        f"# {facts.summary['run']}: {facts.config['method']['name']} on {data.name}",
+        markdown(f"# {facts.summary['run']}: {facts.config['method']['name']} on {data.name}"),
         "",
-        f"A {facts.config['net']['name']} that segments {', '.join(data.classes[1:])} in "
+        f"A {facts.config['net']['name']} that segments {markdown(', '.join(data.classes[1:]))} in "
         f"{data.channels}-channel images, trained by semiseg.",
     ]
 
@@ -185,8 +189,8 @@ def use_of(data: Data) -> list[str]:
         "semiseg predict . --input images/ --output masks/",
         "```",
         "",
-        f"It expects images like those of {data.name}; intensities are clipped and scaled per "
-        f"image. Classes: {classes}.",
+        f"It expects images like those of {markdown(data.name)}; intensities are clipped and "
+        f"scaled per image. Classes: {markdown(classes)}.",
     ]
 
 
@@ -202,7 +206,8 @@ def _training(facts: Facts) -> list[str]:
     return [
         "## Training",
         "",
-        f"- Data: {facts.data.name} ({facts.data.citation}); fingerprint `{fingerprint}`",
+        f"- Data: {markdown(f'{facts.data.name} ({facts.data.citation})')}; fingerprint "
+        f"{markdown_code(fingerprint)}",
         f"- Annotations used: {summary['subjects_labelled']} subjects "
         f"({summary['images_labelled']} images) of {summary['images_train']} training images; "
         f"label subset {tree['label_subset']}: {_subjects(summary)}",
@@ -216,7 +221,7 @@ def _training(facts: Facts) -> list[str]:
 
 def _subjects(summary: dict[str, Any]) -> str:
     annotated = summary.get("labelled_subjects", [])
-    names = ", ".join(map(str, annotated[:NAMES])) or "not recorded"
+    names = markdown(", ".join(map(str, annotated[:NAMES]))) or "not recorded"
     return f"{names} …" if len(annotated) > NAMES else names
 
 
@@ -268,7 +273,7 @@ def score_table(rows: list[dict[str, str]], regions: Container[str] = ()) -> lis
 
 
 def _table_line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
+    return f"| {' | '.join(map(markdown, cells))} |"
 
 
 def _spread(column: Sequence[str]) -> str:

@@ -11,6 +11,7 @@ from semiseg.data.pools import training
 from semiseg.errors import UserError
 from semiseg.evaluate.empty_policy import TRUTH_DECIDES
 from semiseg.evaluate.subject_scores import SubjectRow
+from semiseg.holding import holding
 from semiseg.run_folder import SCORE_COLUMNS, RunFolder
 from semiseg.runner.build import model_of, shapes_of
 from semiseg.runner.external import is_external
@@ -44,47 +45,50 @@ def evaluate(run: Path, split: str = "val", root: str | None = None) -> list[Sub
     folder = RunFolder(run)
     if split not in ("val", "test"):
         raise UserError(f"--split is {split!r}: choose val or test")
-    if not folder.finished:
-        raise UserError(
-            f"{folder}: holds no finished run; run the command that started it again to resume"
+    with holding(run, "semiseg evaluate"):
+        if not folder.finished:
+            raise UserError(
+                f"{folder}: holds no finished run; run the command that started it again to resume"
+            )
+        if is_external(folder):
+            raise UserError(
+                "holds another program's masks and no network",
+                where=folder.path,
+                remedy="score them with `semiseg score`",
+            )
+        trial = config.load(folder.config)
+        trial = dataclasses.replace(trial, root=root or trial.root)
+        info = store.info(trial.data, trial.root)
+        check_data(folder, info)
+        model = model_of(trial, info)
+        params, _ = load_weights(folder.weights, shapes_of(model))
+        trained_on = training(
+            trial.data, trial.root, trial.frame, folds=trial.folds, fold=trial.fold
         )
-    if is_external(folder):
-        raise UserError(
-            "holds another program's masks and no network",
-            where=folder.path,
-            remedy="score them with `semiseg score`",
-        )
-    trial = config.load(folder.config)
-    trial = dataclasses.replace(trial, root=root or trial.root)
-    info = store.info(trial.data, trial.root)
-    check_data(folder, info)
-    model = model_of(trial, info)
-    params, _ = load_weights(folder.weights, shapes_of(model))
-    trained_on = training(trial.data, trial.root, trial.frame, folds=trial.folds, fold=trial.fold)
-    check_fold(folder, trained_on)
-    if split == "val":
-        part = read_validation(trained_on)
-    else:
-        part = read_test(trial.data, trial.root, trained_on.frame, run=str(folder))
-    scores = score_split(model, info, params, part)
-    summary = folder.read_summary()
-    rows = [
-        tuple(row[column] for column in SCORE_COLUMNS)
-        for row in folder.read_scores()
-        if (row["split"], row["checkpoint"]) != (split, "last")
-    ]
-    summary["last"][split] = means(scores.rows)
-    policy = dataclasses.asdict(TRUTH_DECIDES)
-    if summary.get("empty_policy") != policy:  # the other rows were scored by an older program
-        summary.setdefault("empty_policy_by_split", {})[split] = policy
-    summary.setdefault("calibration", {})[split] = scores.calibration
-    summary[f"subjects_{split}"] = part.subjects
-    summary["look_alikes"] = with_look_alikes(summary.get("look_alikes", []), part)
-    folder.write_scores(rows + table_rows(folder.name, split, "last", scores.rows))
-    write_subjects(folder, part, info)
-    write_examples(folder, part, scores.predictions)
-    folder.write_summary(with_regions(summary, info))
-    return scores.rows
+        check_fold(folder, trained_on)
+        if split == "val":
+            part = read_validation(trained_on)
+        else:
+            part = read_test(trial.data, trial.root, trained_on.frame, run=str(folder))
+        scores = score_split(model, info, params, part)
+        summary = folder.read_summary()
+        rows = [
+            tuple(row[column] for column in SCORE_COLUMNS)
+            for row in folder.read_scores()
+            if (row["split"], row["checkpoint"]) != (split, "last")
+        ]
+        summary["last"][split] = means(scores.rows)
+        policy = dataclasses.asdict(TRUTH_DECIDES)
+        if summary.get("empty_policy") != policy:  # the other rows were scored by an older program
+            summary.setdefault("empty_policy_by_split", {})[split] = policy
+        summary.setdefault("calibration", {})[split] = scores.calibration
+        summary[f"subjects_{split}"] = part.subjects
+        summary["look_alikes"] = with_look_alikes(summary.get("look_alikes", []), part)
+        folder.write_scores(rows + table_rows(folder.name, split, "last", scores.rows))
+        write_subjects(folder, part, info)
+        write_examples(folder, part, scores.predictions)
+        folder.write_summary(with_regions(summary, info))
+        return scores.rows
 
 
 def ledger_problems(run: Path, root: str | None = None) -> tuple[str, ...]:

@@ -116,16 +116,8 @@ def start(
         return _pretrained(trial, model, pools, header, None, progress)
     place = beside / FOLDER
     name = f"{_name(trial)}-{content(trial, header['fingerprint'])[:12]}"
-    lock = Lock(place / ".claims" / name)
-    if not lock.take(wait=True):
-        raise UserError(
-            f"{place}: cannot be locked, so that two runs would pre-train into one folder; "
-            f"choose an --out on another file system"
-        )
-    try:
+    with Lock(place / ".claims" / name):  # two runs would pre-train into one folder
         return _pretrained(trial, model, pools, header, RunFolder(place / name), progress)
-    finally:
-        lock.drop()
 
 
 def settings(trial: Trial) -> Trial:

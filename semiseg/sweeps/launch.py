@@ -25,6 +25,7 @@ from semiseg.config import Trial
 from semiseg.environment import usable_cores
 from semiseg.errors import UserError
 from semiseg.files import write_text
+from semiseg.holding import holding
 from semiseg.run_folder import CONFIG, RunFolder
 from semiseg.sweeps.claims import summary_of
 from semiseg.sweeps.clusters import check_ended, on_ray, on_slurm
@@ -93,23 +94,25 @@ def sweep(
     load_plugins(spec)
     if jobs > 1 or backend != "local":
         _check_shared()
-    plan = as_it_began(read(spec, count), Path(out))
     out = Path(out)
-    trials(plan)  # a wrong field stops here
-    check_choice(rejected, plan)
-    _write_plan(plan, out)
-    session = uuid.uuid4().hex[:8]
-    options = Options(test, track, progress, jobs, plugins.loaded_paths(), rejected)
-    if backend == "slurm":
-        on_slurm(out, session, options, dict(cluster or {}), say)
-    elif backend == "ray":
-        on_ray(out, session, options, say)
-    elif jobs > 1:
-        _processes(out, session, options, say)
-    else:
-        with live_table(out, options, say) as (options, say):
-            work(out, session, options, say, plan)
-    return outcomes(plan, out, test)
+    with holding(out, "semiseg sweep", shared=True) as held:
+        plan = as_it_began(read(spec, count), out)
+        trials(plan)  # a wrong field stops here
+        check_choice(rejected, plan)
+        _write_plan(plan, out, held.alone)
+        held.share()  # now the same command, on another machine maybe, may help
+        session = uuid.uuid4().hex[:8]
+        options = Options(test, track, progress, jobs, plugins.loaded_paths(), rejected)
+        if backend == "slurm":
+            on_slurm(out, session, options, dict(cluster or {}), say)
+        elif backend == "ray":
+            on_ray(out, session, options, say)
+        elif jobs > 1:
+            _processes(out, session, options, say)
+        else:
+            with live_table(out, options, say) as (options, say):
+                work(out, session, options, say, plan)
+        return outcomes(plan, out, test)
 
 
 def as_it_began(spec: Spec, out: Path) -> Spec:
@@ -153,8 +156,17 @@ def _check_shared() -> None:
         )
 
 
-def _write_plan(spec: Spec, out: Path) -> None:
-    """sweep.yaml, as W&B would take it, for the workers and for `status`."""
+def _write_plan(spec: Spec, out: Path, alone: bool = True) -> None:
+    """sweep.yaml, as W&B would take it, for the workers and for `status`.
+
+    Args:
+      spec: the sweep.
+      out: its folder.
+      alone: whether no other process runs a sweep there.
+
+    Raises:
+      UserError: another sweep ran or runs there.
+    """
     content = json.loads(json.dumps(spec.source, default=str))
     # a folder names no code: who runs its trials elsewhere gives --plugin
     content.pop("plugin", None)
@@ -171,6 +183,12 @@ def _write_plan(spec: Spec, out: Path) -> None:
                 f"{file}: another sweep ran here; its trials would be taken for this one's: "
                 f"choose another --out"
             )
+    if not alone and config.load_yaml(file) != content:
+        raise UserError(
+            "another sweep is running here",
+            where=file,
+            remedy="wait until it has ended, or choose another --out",
+        )
     try:
         out.mkdir(parents=True, exist_ok=True)
         write_text(file, yaml.safe_dump(content, sort_keys=False))

@@ -20,6 +20,7 @@ from semiseg.config import Trial
 from semiseg.errors import UserError, disk_problem, writing
 from semiseg.fields import static_values
 from semiseg.files import read_json_if_whole, write_text
+from semiseg.holding import holding
 from semiseg.run_folder import TRAIN_AGAIN, RunFolder
 from semiseg.sweeps.claims import Claims, summary_of
 from semiseg.sweeps.rejected import Rejected, rejection
@@ -78,7 +79,12 @@ def work(
     else:
         queue = _grid_queue(trials(spec), out, claims, options, session)
     # closing lets go of the queue's claim now, not when the exception is forgotten
-    with writing(out), contextlib.closing(queue):
+    with (
+        writing(out),
+        holding(out, "semiseg sweep", shared=True) as held,
+        contextlib.closing(queue),
+    ):
+        held.share()
         for name, trial, place, total in queue:
             say_numbered = functools.partial(_say_numbered, say, f"{place:4}/{total}")
             _run(spec, out, name, trial, options, session, say_numbered)

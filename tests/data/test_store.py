@@ -179,7 +179,7 @@ importing.import_set("folder", {str(pictures)!r}, "own", {str(root)!r}, progress
         text=True,
     )
     assert process.stdout.readline().strip() == "writing"
-    (left,) = root.iterdir()
+    (left,) = (path for path in root.iterdir() if path.is_dir())
     assert left.name.startswith(".own.importing-")
     assert store.list_sets(root)[1:] == []
     importing.import_set("folder", pictures, "other", root, progress=False)

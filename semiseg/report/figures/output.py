@@ -8,6 +8,7 @@ import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from semiseg.files import replacing
 from semiseg.report.figures.style import COLOURS, GRID, INK, SOFT, STYLE
 
 if TYPE_CHECKING:
@@ -27,7 +28,8 @@ def save(figure: MatplotlibFigure, *files: Path) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         metadata = _NO_DATE.get(file.suffix, {})
         with mpl.rc_context(STYLE):
-            figure.savefig(file, dpi=200, facecolor="white", metadata=metadata)
+            with replacing(file, keep_suffix=True) as partial:
+                figure.savefig(partial, dpi=200, facecolor="white", metadata=metadata)
         figure.set_layout_engine("none")  # laid out once: that takes as long as drawing
 
 
