@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from semiseg.errors import UserError
+from semiseg.escapes import csv_mapping, csv_row, csv_text
 from semiseg.files import file_hash, read_json, replacing, write_text
 
 CONFIG = "config.yaml"
@@ -188,7 +189,7 @@ class RunFolder:
         try:
             with self.scores.open(newline="") as file:
                 reader = csv.DictReader(file)
-                rows = list(reader)
+                rows = [{key: _text(cell) for key, cell in row.items()} for row in reader]
         except (OSError, csv.Error, UnicodeDecodeError) as error:
             raise UserError(
                 f"cannot be read ({error})", where=self.scores, remedy=TRAIN_AGAIN
@@ -250,7 +251,10 @@ class RunFolder:
         rows: list[dict[str, str]] = []
         if self.subjects.exists():
             with self.subjects.open(encoding="utf-8", newline="") as file:
-                rows = [row for row in csv.DictReader(file) if row.get("split") != split]
+                read = [
+                    {key: _text(cell) for key, cell in row.items()} for row in csv.DictReader(file)
+                ]
+                rows = [row for row in read if row.get("split") != split]
         for subject, values in columns.items():
             rows.append({"split": split, "subject": subject, **values})
         names = dict.fromkeys(SUBJECT_COLUMNS)
@@ -258,9 +262,9 @@ class RunFolder:
             names |= dict.fromkeys(row)
         with replacing(self.subjects) as partial:
             with partial.open("w", encoding="utf-8", newline="") as file:
-                writer = csv.DictWriter(file, list(names), restval="", lineterminator="\n")
+                writer = csv.DictWriter(file, csv_row(names), restval="", lineterminator="\n")
                 writer.writeheader()
-                writer.writerows(rows)
+                writer.writerows(map(csv_mapping, rows))
 
     def write_summary(self, content: Mapping[str, Any]) -> None:
         """Write summary.json, the last file of a run."""
@@ -269,7 +273,15 @@ class RunFolder:
     def write_scores(self, rows: Iterable[Sequence[str]]) -> None:
         """Write per_subject.csv; a row has :data:`SCORE_COLUMNS`."""
         with replacing(self.scores) as partial, partial.open("w", newline="") as file:
-            csv.writer(file, lineterminator="\n").writerows([SCORE_COLUMNS, *rows])
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerows([SCORE_COLUMNS, *map(csv_row, rows)])
+
+
+def _text(cell: Any) -> Any:
+    """A cell of a table as it was before :func:`semiseg.escapes.csv_cell`."""
+    if isinstance(cell, str):
+        return csv_text(cell)
+    return cell
 
 
 def study_hash(folder: Path) -> dict[str, str]:

@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 
 from semiseg.errors import UserError
+from semiseg.escapes import csv_cell, csv_text
+from semiseg.files import replacing
 
 FACTORS = ("run", "data", "method", "net", "labels", "label_subset", "seed", "ratio", "steps")
 """Columns that say what a run is."""
@@ -52,11 +54,11 @@ def write(
 ) -> None:
     """Write a table; the same rows give the same bytes. An undefined mean is empty."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    with file.open("w", encoding="utf-8", newline="") as out:
+    with replacing(file) as partial, partial.open("w", encoding="utf-8", newline="") as out:
         writer = csv.writer(out, lineterminator="\n")
         writer.writerow(columns)
         for row in rows:
-            writer.writerow([cell(value) for value in row])
+            writer.writerow([csv_cell(cell(value)) for value in row])
 
 
 def read(file: Path) -> dict[str, RunRows]:
@@ -107,7 +109,10 @@ def _parsed(
 ) -> dict[str, Any]:
     if len(row) != len(header):
         raise ValueError(f"{len(row)} fields for {len(header)} columns")
-    return {name: _PARSERS.get(name, str)(text) for name, text in zip(header, row, strict=True)}
+    return {
+        name: _PARSERS.get(name, str)(csv_text(text))
+        for name, text in zip(header, row, strict=True)
+    }
 
 
 def _label_subset(text: str) -> int | str:

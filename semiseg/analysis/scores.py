@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from semiseg.errors import UserError
+from semiseg.escapes import csv_text
 from semiseg.run_folder import SCORE_COLUMNS
 
 MEAN = "mean"
@@ -242,6 +243,8 @@ def _plain_table(text: str) -> tuple[Columns, list[float]] | None:
     if not plain or tuple(fields[:width]) != SCORE_COLUMNS:
         return None
     columns = {name: fields[width + k : -1 : width] for k, name in enumerate(SCORE_COLUMNS)}
+    if "'" in text:
+        columns = {name: [*map(csv_text, column)] for name, column in columns.items()}
     values = [float(text or "nan") for text in columns["value"]]
     return _without_scores(columns), values
 
@@ -276,7 +279,7 @@ def _append(columns: Columns, row: Sequence[str]) -> float:
     fields = dict(zip(columns, row, strict=True))
     value = float(fields["value"] or "nan")
     for name, text in fields.items():
-        columns[name].append(text)
+        columns[name].append(csv_text(text))
     return value
 
 

@@ -18,6 +18,8 @@ from semiseg.analysis.groups import write_facts
 from semiseg.analysis.runs import Run, Runs
 from semiseg.analysis.scores import MEAN, MEAN_OF_ALL, Scores
 from semiseg.errors import UserError
+from semiseg.escapes import csv_cell, csv_row, csv_text
+from semiseg.files import replacing
 
 CHECKPOINT = "last"
 
@@ -55,14 +57,14 @@ def write(
     for names, _ in tables.values():
         every |= set(names)
     subjects = sorted(every)
-    with file.open("w", encoding="utf-8", newline="") as out:
+    with replacing(file) as partial, partial.open("w", encoding="utf-8", newline="") as out:
         writer = csv.writer(out, lineterminator="\n")
-        writer.writerow(("run", "split", "metric", *subjects))
+        writer.writerow(csv_row(("run", "split", "metric", *subjects)))
         for metric, (names, values_RS) in tables.items():
             for run, row_S in zip(runs, values_RS.tolist(), strict=True):
                 by_subject = dict(zip(names, row_S, strict=True))
                 cells = [_cell(by_subject.get(subject, np.nan)) for subject in subjects]
-                writer.writerow((run.name, split, metric, *cells))
+                writer.writerow((csv_cell(run.name), split, metric, *cells))
     return file
 
 
@@ -100,10 +102,10 @@ def _read(file: Path) -> tuple[list[str], dict[str, list[_Row]]]:
     rows: dict[str, list[_Row]] = {}
     with file.open(encoding="utf-8", newline="") as lines:
         reader = csv.reader(lines)
-        subjects = next(reader)[3:]
+        subjects = [csv_text(name) for name in next(reader)[3:]]
         for name, split, metric, *cells in reader:
             scores = [float(text or "nan") for text in cells]
-            rows.setdefault(name, []).append(_Row(split, metric, scores))
+            rows.setdefault(csv_text(name), []).append(_Row(split, metric, scores))
     return subjects, rows
 
 

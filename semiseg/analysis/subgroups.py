@@ -24,6 +24,7 @@ from semiseg.analysis.runs import Run
 from semiseg.analysis.statistics import Interval, mean_interval
 from semiseg.analysis.study import Cell, Study
 from semiseg.errors import UserError
+from semiseg.escapes import csv_text
 from semiseg.evaluate.metrics import METRICS
 from semiseg.run_folder import SUBJECT_COLUMNS
 
@@ -65,10 +66,10 @@ def _text(file: Path) -> str:
 
 
 def _add(columns: dict[str, dict[str, str]], row: Mapping[str, str | None]) -> None:
-    subject = row.get("subject")
+    subject = csv_text(row.get("subject") or "")
     for name, value in row.items():
         if subject and value and name not in SUBJECT_COLUMNS:
-            columns.setdefault(name, {})[subject] = value
+            columns.setdefault(csv_text(name), {})[subject] = csv_text(value)
 
 
 def groups_of_column(values: Mapping[str, str]) -> dict[str, list[str]]:

@@ -12,7 +12,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from semiseg import plugins
+from semiseg.environment import apart_from_the_working_folder
 from semiseg.errors import UserError
+from semiseg.escapes import SafeStream
 
 COMMANDS: dict[str, Any] = {
     "demo": (
@@ -53,6 +55,14 @@ def main(argv: list[str] | None = None) -> int:
     fix it, 130 interrupted.
     """
     words = sys.argv[1:] if argv is None else argv
+    safe_out: Any = SafeStream(sys.stdout)
+    safe_err: Any = SafeStream(sys.stderr)
+    with contextlib.redirect_stdout(safe_out), contextlib.redirect_stderr(safe_err):
+        return _run(words)
+
+
+def _run(words: list[str]) -> int:
+    """Run one command, see :func:`main`."""
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
     args, plugin_files = _apart(words)
@@ -62,7 +72,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"semiseg {semiseg.__version__}")
         return 0
     try:
-        with _stoppable(_resumes(args)):
+        with _stoppable(_resumes(args)), apart_from_the_working_folder():
             _load(plugin_files)
             if not args or args[0] in ("-h", "--help"):
                 print(_help())

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from semiseg.data.pixel_counts import PixelCounts
+from semiseg.escapes import markdown, markdown_code
 
 FILE = "card.md"
 CLASS_HEAD = "| class |"
@@ -35,9 +36,9 @@ def card(
     numbers = facts["counts"].values()
     images = sum(number["images"] for number in numbers)
     subjects = sum(number["subjects"] for number in numbers)
-    listed = ", ".join(f"{value} {label}" for value, label in enumerate(classes))
+    listed = ", ".join(f"{value} {markdown(label)}" for value, label in enumerate(classes))
     lines = [
-        f"# {name}",
+        f"# {markdown(name)}",
         "",
         f"{images} images of {subjects} subjects, {facts['channels']}-channel {facts['dtype']}; "
         f"classes: {listed}.",
@@ -78,7 +79,7 @@ def _class_table(classes: tuple[str, ...], counts: Mapping[str, PixelCounts]) ->
     lines = [f"{CLASS_HEAD} {head} |", "|---|" + "---|---|" * len(counts)]
     for value, label in enumerate(classes):
         row = " | ".join(f"{shares[s][value]:.2%} | {images[s][value]:.0%}" for s in counts)
-        lines.append(f"| {label} | {row} |")
+        lines.append(f"| {markdown(label)} | {row} |")
     return lines
 
 
@@ -97,7 +98,8 @@ def region_table(facts: Mapping[str, Any], counts: Mapping[str, PixelCounts]) ->
         for split in counts:
             size = sizes[split][name]
             cells.append(f"{size.pixels} | {size.frequency:.2%} | {size.presence:.0%}")
-        lines.append(f"| {name} | {' ∪ '.join(members)} | {' | '.join(cells)} |")
+        union = markdown(" ∪ ".join(members))
+        lines.append(f"| {markdown(name)} | {union} | {' | '.join(cells)} |")
     return lines
 
 
@@ -135,12 +137,12 @@ def _origin(facts: Mapping[str, Any], counts: Mapping[str, PixelCounts], command
     return [
         *ignored,
         *folds,
-        f"- **Source**: {facts['source']}, read as `{facts['format']}`",
-        f"- **Licence**: {facts['license']}",
-        f"- **Citation**: {facts['citation']}",
+        f"- **Source**: {markdown(str(facts['source']))}, read as {markdown_code(facts['format'])}",
+        f"- **Licence**: {markdown(facts['license'])}",
+        f"- **Citation**: {markdown(facts['citation'])}",
         f"- **Fingerprint**: `{facts['fingerprint']}` (SHA-256 of names, pixels, labels and "
         f"spacings)",
-        f"- **Made by** `{command}` (semiseg {__version__})",
+        f"- **Made by** {markdown_code(command)} (semiseg {__version__})",
         "- **Test** is read by `semiseg evaluate RUN --split test` alone, and every look stands in "
         "ledger.jsonl beside this card.",
     ]

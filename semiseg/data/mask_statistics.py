@@ -7,6 +7,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TextIO
 
+from semiseg.escapes import csv_row
+
 NONE: Mapping[str, Sequence[str]] = {}
 COLUMNS = ("file", "class", "voxels", "ml", "mm2")
 
@@ -50,5 +52,5 @@ def write_rows(
             volume = f"{size / 1000:.6g}"
         elif millimetres:
             area = f"{size:.6g}"
-        writer.writerow((name, class_name, int(count), volume, area))
+        writer.writerow(csv_row((name, class_name, int(count), volume, area)))
     file.flush()

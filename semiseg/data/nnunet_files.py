@@ -26,6 +26,7 @@ from semiseg.data import orientation
 from semiseg.data.info import StoreInfo
 from semiseg.data.subjects_csv import Columns
 from semiseg.errors import UserError
+from semiseg.escapes import csv_mapping, csv_row
 from semiseg.types import IGNORE, Case
 
 UNLABELLED = "images_unlabelled"
@@ -225,11 +226,16 @@ class Writer:
             header.append("spacing")
         with (self.folder / "subjects.csv").open("w", encoding="utf-8", newline="") as file:
             writer = csv.DictWriter(
-                file, [*header, *columns], restval="", extrasaction="ignore", lineterminator="\n"
+                file,
+                csv_row([*header, *columns]),
+                restval="",
+                extrasaction="ignore",
+                lineterminator="\n",
             )
             writer.writeheader()
             for line in self._lines:
-                writer.writerow({**self.columns.get(line.subject, {}), **line._asdict()})
+                row = {**self.columns.get(line.subject, {}), **line._asdict()}
+                writer.writerow(csv_mapping(row))
 
     def _notes(self, folds: int) -> list[str]:
         name = self.known.name

@@ -12,6 +12,7 @@ import numpy as np
 from semiseg.data import fingerprints
 from semiseg.data.source import SPLITS
 from semiseg.errors import UserError
+from semiseg.escapes import csv_row, csv_text
 
 FILE = "splits.csv"
 COLUMNS = ("subject", "split", "annotated", "why")
@@ -37,7 +38,7 @@ def write(folder: Path, rows: Mapping[str, Row]) -> None:
     for split in SPLITS:
         for subject, row in rows.items():
             if row.split == split:
-                lines.append([subject, split, _yes(row.annotated), row.why])
+                lines.append(csv_row((subject, split, _yes(row.annotated), row.why)))
     with (folder / FILE).open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
@@ -70,7 +71,9 @@ def _read(path: Path) -> dict[str, Row]:
         with path.open(encoding="utf-8", newline="") as file:
             lines = list(csv.DictReader(file))
         rows = {
-            line["subject"]: Row(line["split"], line["annotated"] == "yes", line["why"])
+            csv_text(line["subject"]): Row(
+                line["split"], line["annotated"] == "yes", csv_text(line["why"])
+            )
             for line in lines
         }
     except (OSError, ValueError, KeyError, csv.Error) as error:

@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from semiseg.data.subjects_csv import FILE
+from semiseg.escapes import csv_row, csv_text
 
 PROPOSAL = "subjects.proposed.csv"
 """Ending of a table for the user to check, see :func:`question`."""
@@ -140,7 +141,7 @@ def _names_in(path: Path) -> set[str]:
     """The images that a table names; none where there is no table."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            return {(row.get("name") or "").strip() for row in csv.DictReader(file)}
+            return {csv_text((row.get("name") or "").strip()) for row in csv.DictReader(file)}
     except (OSError, UnicodeDecodeError, csv.Error):
         return set()
 
@@ -151,7 +152,7 @@ def _write(path: Path, subjects: Mapping[str, str]) -> bool:
         with path.open("x", newline="", encoding="utf-8") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(("name", "subject"))
-            writer.writerows(sorted(subjects.items()))
+            writer.writerows(map(csv_row, sorted(subjects.items())))
     except OSError:  # a read-only disk
         return False
     return True

@@ -17,6 +17,7 @@ from typing import NamedTuple
 from semiseg.data.images import stem_of
 from semiseg.data.source import SPLITS
 from semiseg.errors import UserError
+from semiseg.escapes import csv_mapping, csv_row, csv_text
 
 FILE = "subjects.csv"
 USED = ("name", "subject", "group", "split", "spacing")
@@ -143,7 +144,11 @@ def _lines(path: Path, needed: set[str]) -> list[dict[str, str]]:
         )
     # a line with too many cells has them under None
     return [
-        {column.strip(): (cell or "").strip() for column, cell in line.items() if column}
+        {
+            csv_text(column.strip()): csv_text((cell or "").strip())
+            for column, cell in line.items()
+            if column
+        }
         for line in lines
     ]
 
@@ -210,10 +215,10 @@ def write_columns(folder: Path, columns: Columns) -> None:
     for values in columns.values():
         names |= dict.fromkeys(values)
     with (folder / FILE).open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, list(names), restval="", lineterminator="\n")
+        writer = csv.DictWriter(file, csv_row(names), restval="", lineterminator="\n")
         writer.writeheader()
         for subject, values in sorted(columns.items()):
-            writer.writerow({"subject": subject, **values})
+            writer.writerow(csv_mapping({"subject": subject, **values}))
 
 
 def read_columns(folder: Path) -> Columns:

@@ -18,6 +18,7 @@ from semiseg.data.frame import FIT, Frame, planes
 from semiseg.data.grey_values import OF_SLICE
 from semiseg.data.scaling import as_uint8, in_the_middle
 from semiseg.errors import UserError
+from semiseg.escapes import csv_text
 from semiseg.generators.sample import PROVENANCE
 from semiseg.types import Case
 
@@ -121,7 +122,8 @@ def _subjects(folder: Path) -> dict[str, str]:
     if not path.exists():
         return {}
     with path.open(newline="") as file:
-        return {row["name"]: row["source_subject"] for row in csv.DictReader(file)}
+        rows = csv.DictReader(file)
+        return {row["name"]: csv_text(row["source_subject"]) for row in rows}
 
 
 # ------------------------------------------------------------------ the real data

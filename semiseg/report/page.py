@@ -16,6 +16,7 @@ from semiseg.analysis.runs import Run, Runs
 from semiseg.analysis.study import Study, correct_together, curve_runs, ratio_runs, study
 from semiseg.analysis.study_file import declared as declared_of
 from semiseg.errors import UserError
+from semiseg.escapes import markdown as markdown_text
 from semiseg.files import write_text
 from semiseg.report import json_rows, tables
 from semiseg.report.data_sets_together import sentences, together
@@ -155,7 +156,7 @@ def _write_breakdowns(sections: list[Section], out: Path) -> None:
         for data, table in members:
             rows = plain_table(table)
             caption = f"{data}. {table.name}. {table.note}".removesuffix(SORTING)
-            markdown.append(f"{caption}\n\n{tables.as_markdown(rows)}")
+            markdown.append(f"{markdown_text(caption)}\n\n{tables.as_markdown(rows)}")
             latex.append(tables.captioned(rows, caption))
         write_text(out / f"{name}.md", "\n".join(markdown))
         write_text(out / f"{name}.tex", tables.BOOKTABS + "\n\n".join(latex) + "\n")

@@ -6,6 +6,8 @@ import numpy as np
 
 from semiseg.analysis.study import Comparison, Study
 from semiseg.analysis.worth import worth
+from semiseg.escapes import latex as latex_text
+from semiseg.escapes import markdown as markdown_text
 from semiseg.report import advice
 from semiseg.report.facts import correction_of, covered, scored_on, unit_of_annotation
 from semiseg.report.format import (
@@ -22,17 +24,6 @@ Table = list[list[str]]
 """Rows of text, header first."""
 
 BOOKTABS = "% needs \\usepackage{booktabs}\n"
-_LATEX = {
-    "\\": r"\textbackslash{}",
-    "%": r"\%",
-    "_": r"\_",
-    "&": r"\&",
-    "#": r"\#",
-    "−": "$-$",
-    "–": "--",
-    "<": "$<$",
-    ">": "$>$",
-}
 
 
 def efficiency_table(s: Study) -> Table:
@@ -66,7 +57,7 @@ def markdown(studies: list[Study]) -> str:
     parts = []
     for s in studies:
         table = as_markdown(efficiency_table(s), numbers=True)
-        parts.append(f"{caption(s)}\n\n{table}")
+        parts.append(f"{markdown_text(caption(s))}\n\n{table}")
     return "\n".join(parts)
 
 
@@ -84,7 +75,7 @@ def captioned(rows: Table, text: str, columns: str = "") -> str:
     lines = [
         r"\begin{table}",
         r"  \centering",
-        rf"  \caption{{{_tex(text)}}}",
+        rf"  \caption{{{latex_text(text)}}}",
         *_tabular(rows, columns or "l" * len(rows[0]), "  "),
         r"\end{table}",
     ]
@@ -140,7 +131,7 @@ def as_markdown(rows: Table, numbers: bool = False) -> str:
         rule[1:] = ["---:"] * (len(rows[0]) - 1)
     lines = []
     for row in (rows[0], rule, *rows[1:]):
-        cells = [cell.replace("|", "\\|") for cell in row]
+        cells = map(markdown_text, row)
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
@@ -152,7 +143,7 @@ def as_latex(rows: Table) -> str:
 
 
 def _tabular(rows: Table, columns: str, indent: str) -> list[str]:
-    body = [f"{indent}  {' & '.join(map(_tex, row)).lstrip()} \\\\" for row in rows]
+    body = [f"{indent}  {' & '.join(map(latex_text, row)).lstrip()} \\\\" for row in rows]
     return [
         rf"{indent}\begin{{tabular}}{{{columns}}}",
         rf"{indent}  \toprule",
@@ -162,12 +153,6 @@ def _tabular(rows: Table, columns: str, indent: str) -> list[str]:
         rf"{indent}  \bottomrule",
         rf"{indent}\end{{tabular}}",
     ]
-
-
-def _tex(text: str) -> str:
-    for plain, escaped in _LATEX.items():
-        text = text.replace(plain, escaped)
-    return text
 
 
 def caption(s: Study) -> str:

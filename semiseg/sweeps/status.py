@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from semiseg.errors import UserError
+from semiseg.escapes import raw
 from semiseg.files import read_json_if_whole
 from semiseg.run_folder import RunFolder
 from semiseg.sweeps.claims import Claims, summary_of
@@ -199,7 +200,7 @@ class Board:
 
     def _erase(self) -> None:
         if self.height:
-            print(f"\033[{self.height}F\033[J", end="", file=sys.stderr)
+            print(f"\033[{self.height}F\033[J", end="", file=raw(sys.stderr))
             self.height = 0
 
 

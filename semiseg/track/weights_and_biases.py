@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from semiseg.escapes import csv_text
 from semiseg.evaluate.metrics import METRICS, default_names
 from semiseg.files import read_json_if_whole, read_mapping, write_text
 from semiseg.run_folder import (
@@ -251,7 +252,7 @@ def _table(file: Path) -> Any:
     import wandb
 
     with file.open(newline="") as lines:
-        columns, *rows = csv.reader(lines)
+        columns, *rows = [[*map(csv_text, row)] for row in csv.reader(lines)]
     for row in rows:
         row[VALUE] = _number(row[VALUE])
     return wandb.Table(columns=list[str | int](columns), data=rows)

@@ -15,6 +15,7 @@ seen on dark and on white pages.
 MARKERS = "os^DvPX*"
 INK, SOFT, GRID = "#1d1f23", "#5c626b", "#d9dce1"
 STYLE: Any = {
+    "text.parse_math": False,  # a $ in a name is a $
     "font.family": "sans-serif",
     "font.size": 10,
     "text.color": INK,

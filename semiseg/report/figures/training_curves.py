@@ -58,6 +58,7 @@ def training_curves(
 def _label_column(panels: Sequence[Axes], labels: int) -> None:
     panels[0].set_title(f"{labels} annotated", fontsize=10)
     panels[0].set_yscale("log")
+    panels[0].yaxis.set_major_formatter("{x:g}")
     panels[0].minorticks_off()
     panels[1].set_xlabel("step")
 
