@@ -423,3 +423,21 @@ def test_a_folder_without_images_says_so(source, out):
     (source).mkdir()
     with pytest.raises(UserError, match="holds no PNG"):
         prediction_inputs.find_inputs(source, out, 1)
+
+
+@pytest.mark.parametrize("link", ["hard link", "link", "folder"])
+def test_an_image_is_never_replaced_by_its_mask(run, source, out, link, capsys):
+    """Catches masks written into their images, by a link to a file or to a folder."""
+    save(source / "sub" / "a.png", picture())
+    before = (source / "sub" / "a.png").read_bytes()
+    out.mkdir()
+    if link == "folder":
+        (out / "sub").symlink_to(source / "sub")
+    else:
+        (out / "sub").mkdir()
+        make = "hardlink_to" if link == "hard link" else "symlink_to"
+        getattr(out / "sub" / "a.png", make)(source / "sub" / "a.png")
+    words = ["predict", str(run), "--input", str(source), "--output", str(out), "--overwrite"]
+    code = main(words)
+    assert (source / "sub" / "a.png").read_bytes() == before
+    assert code == (2 if link == "folder" else 0), capsys.readouterr().err

@@ -148,6 +148,7 @@ def _segment(operands: list[str], source: Path, target: Path, options: dict[str,
         print(f"note: {note}", file=sys.stderr)
     sizes = _sizes(options["pixel_sizes"], inputs.scans)
     _check_spacing(inputs.scans, ensemble, spacing, sizes)
+    _check_apart(inputs.scans, target, options)
     if not options["overwrite"]:
         _check_new(inputs.scans, target, options)
     target.mkdir(parents=True, exist_ok=True)
@@ -255,6 +256,18 @@ def _check_spacing(
             remedy="say with --spacing how many millimetres a pixel of the pictures is, or with "
             "--pixel-sizes in which table it stands",
         )
+
+
+def _check_apart(scans: Sequence[Input], target: Path, options: dict[str, Any]) -> None:
+    """Refuse to replace an image: a folder of the output may be a link into the input."""
+    files: set[Path] = set()
+    for scan in scans:
+        files |= {file.resolve() for file in scan.files}
+    for path in _outputs(scans, target, options):
+        if path.parent.resolve() / path.name in files:
+            raise UserError(
+                "is an image of --input, by a link", where=path, remedy="choose another --output"
+            )
 
 
 def _check_new(scans: Sequence[Input], target: Path, options: dict[str, Any]) -> None:
