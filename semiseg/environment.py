@@ -8,11 +8,15 @@ import contextlib
 import importlib
 import os
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 SAFE_PATH = "PYTHONSAFEPATH"
 """Python's environment variable for ``-P``."""
+PATIENCE = 2.0
+"""Seconds for which the threads of a library may outlive an error."""
 WANDB_SETTINGS = ("wandb/settings", ".wandb/settings")
 """Where W&B looks for settings in the working folder."""
 
@@ -74,6 +78,28 @@ def apart_from_the_working_folder() -> Iterator[None]:
             os.environ["WANDB_DIR"] = str(_cache_folder().parent)
             stack.callback(os.environ.pop, "WANDB_DIR", None)
         yield
+
+
+def ended(code: int) -> int:
+    """``code``, for the end of a process; where it is an error that threads of a library outlive,
+    the process ends here. Python would wait for them: threads of Orbax whose save has failed wait
+    for each other.
+    """
+    end = time.monotonic() + PATIENCE
+    while code and _others():
+        if time.monotonic() > end:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+        time.sleep(0.02)
+    return code
+
+
+def _others() -> list[threading.Thread]:
+    """Threads beside this one that Python waits for at its end."""
+    here = threading.current_thread()
+    threads = threading.enumerate()
+    return [thread for thread in threads if thread is not here and not thread.daemon]
 
 
 def devices_for(cores: int) -> int:

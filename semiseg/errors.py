@@ -9,6 +9,11 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
+"""What the operating system says where nothing more can be written; the last one of a limit on the
+length of files (``ulimit -f``).
+"""
+
 
 class UserError(Exception):
     """A mistake of the user: the command line prints it as a single line and exits with code 2.
@@ -127,7 +132,7 @@ def disk_problem(error: BaseException | None) -> str | None:
     True
     """
     while error is not None:
-        for number in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+        for number in FULL:
             by_number = isinstance(error, OSError) and error.errno == number
             if by_number or os.strerror(number) in str(error):
                 return os.strerror(number)

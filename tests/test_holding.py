@@ -191,3 +191,22 @@ def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch, capsys):
     with pytest.raises(NoLocks, match="choose a folder on a file system with locks"):
         Lock(tmp_path / "b.lock").take()
     assert not Lock(tmp_path / "b.lock").is_taken()
+
+
+STAYS = """
+import threading, time
+from semiseg import environment
+environment.PATIENCE = 0.1
+threading.Thread(target=time.sleep, args=(60,)).start()
+print("before", end="")
+raise SystemExit(environment.ended(2))
+"""
+
+
+def test_no_process_outlives_its_error():
+    """Catches a train that has printed its error and stays, with threads of Orbax that wait for
+    each other.
+    """
+    command = [sys.executable, "-c", STAYS]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=20)
+    assert (done.returncode, done.stdout) == (2, "before")

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from semiseg import plugins
-from semiseg.environment import apart_from_the_working_folder
+from semiseg.environment import apart_from_the_working_folder, ended
 from semiseg.errors import UserError
 from semiseg.escapes import SafeStream
 
@@ -58,7 +58,10 @@ def main(argv: list[str] | None = None) -> int:
     safe_out: Any = SafeStream(sys.stdout)
     safe_err: Any = SafeStream(sys.stderr)
     with contextlib.redirect_stdout(safe_out), contextlib.redirect_stderr(safe_err):
-        return _run(words)
+        code = _run(words)
+    if argv is None:
+        return ended(code)
+    return code
 
 
 def _run(words: list[str]) -> int:

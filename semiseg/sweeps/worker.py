@@ -9,6 +9,7 @@ import json
 import sys
 from typing import Any
 
+from semiseg.environment import ended
 from semiseg.errors import DiskError, UserError
 from semiseg.sweeps.work import Options, work
 from semiseg.train.loop import Interrupted
@@ -65,4 +66,4 @@ task.checkpoint = again  # type: ignore[attr-defined]
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(ended(main()))
