@@ -534,7 +534,7 @@ class LikeRay:
 
     exceptions = types.SimpleNamespace(RayError=RuntimeError)
     child = (
-        "import os, pickle, sys; sys.path.insert(0, os.path.abspath(os.path.curdir)); "
+        "import os, pickle, sys, cloudpickle; sys.path.insert(0, os.path.abspath(os.curdir)); "
         "function, words = pickle.load(sys.stdin.buffer); print(function(*words))"
     )
 
@@ -563,7 +563,7 @@ class LikeRay:
 DECOYS = (
     *("yaml", "json", "tempfile", "random", "signal", "numpy", "scipy", "jax", "jaxlib", "flax"),
     *("optax", "orbax", "skimage", "PIL", "h5py", "nibabel", "pydicom", "safetensors", "wandb"),
-    *("tensorflow_datasets", "matplotlib", "jinja2", "optuna", "tqdm", "cloudpickle", "submitit"),
+    *("tensorflow_datasets", "matplotlib", "jinja2", "optuna", "tqdm", "tyro", "submitit"),
     *("semiseg", "sitecustomize", "usercustomize", "conftest", "threading", "subprocess"),
 )
 """Modules of a stranger in the working folder, named like ours and like the libraries'."""
