@@ -28,10 +28,11 @@ import numpy as np
 from semiseg.data import subjects_csv
 from semiseg.data.fingerprints import Hashes, hashes_of
 from semiseg.data.info import StoreInfo
+from semiseg.data.problems import value_counts
 from semiseg.data.source import Source
 from semiseg.data.splits import rank
 from semiseg.errors import UserError
-from semiseg.types import IGNORE, Case
+from semiseg.types import Case
 
 MOST_LEFT_OUT = 10
 """Up to so many groups each may be a fold of its own (leave-one-out)."""
@@ -188,7 +189,7 @@ class Dealer:
         if scan.label is None:
             return
         classes = len(self.info.classes)
-        counts = np.bincount(scan.label.reshape(-1), minlength=IGNORE + 1)[1:classes]
+        counts = value_counts(scan.label)[1:classes]
         volume = counts * float(np.prod(scan.spacing))
         self.volumes[scan.subject] = self.volumes.get(scan.subject, 0) + volume
 

@@ -49,7 +49,7 @@ class LabelTable:
         Raises:
           UserError: it holds a value that the table does not have.
         """
-        occurring, places = np.unique(label, return_inverse=True)
+        occurring = np.unique(label)
         index = {float(value): place for place, value in enumerate(self.values)}
         index |= {float(value): IGNORE for value in self.ignored}
         unknown = [value for value in occurring.tolist() if float(value) not in index]
@@ -60,8 +60,10 @@ class LabelTable:
                 where=path,
                 remedy="correct the label or add the value to the table",
             )
-        lookup = np.array([index[float(value)] for value in occurring.tolist()], np.uint8)
-        return lookup[places].reshape(label.shape)
+        places = np.zeros(label.shape, np.uint8)
+        for value in occurring.tolist():  # value by value: an inverse takes 16 bytes a voxel
+            places[label == value] = index[float(value)]
+        return places
 
     def combine(self, labels: Sequence[np.ndarray], paths: Sequence[str | Path]) -> np.ndarray:
         """:meth:`indices` of the one label file of a scan."""

@@ -77,7 +77,8 @@ def _assembled(
         here, there = _overlap(start, window, space)
         total[there] += (weight * next(results))[here]
         weights[there] += weight[here]
-    return total / weights
+    total /= weights  # in place: of a large scan this is the largest array
+    return total
 
 
 def _placed(probability: np.ndarray, start: Sequence[int], space: tuple[int, ...]) -> np.ndarray:
