@@ -1,0 +1,5 @@
+"""Mutated inputs of every file that the product reads, and what must come of them.
+
+``make fuzz`` runs 20,000 with a fresh seed; ``make test`` runs a few of each kind. See
+:mod:`fuzz.engine` for what a kind is, and how to add one.
+"""

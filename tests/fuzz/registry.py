@@ -1,0 +1,28 @@
+"""The kinds of all modules, by name."""
+
+from __future__ import annotations
+
+import importlib
+
+from fuzz.engine import Kind
+
+MODULES = ("fuzz.of_scans",)
+"""Modules with a tuple ``KINDS``."""
+
+
+def kinds(names: tuple[str, ...] = ()) -> list[Kind]:
+    """The kinds whose names begin with one of ``names``; all without any.
+
+    Raises:
+      ValueError: a name is of none.
+    """
+    every: list[Kind] = []
+    for module in MODULES:
+        every += importlib.import_module(module).KINDS
+    if not names:
+        return every
+    for name in names:
+        if not any(kind.name.startswith(name) for kind in every):
+            known = ", ".join(kind.name for kind in every)
+            raise ValueError(f"there is no kind {name!r}: choose of {known}")
+    return [kind for kind in every if kind.name.startswith(names)]
