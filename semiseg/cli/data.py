@@ -65,6 +65,12 @@ class Import:
     allow_near_duplicates: bool = False
     """Accept images that look alike in two splits (the set records it); equal ones are refused."""
     region: Region = ()
+    pseudonyms: Path | None = None
+    """Store subjects under pseudonyms that are made with the secret key in this file; a key is
+    written where there is none. Keep it apart from the data set.
+    """
+    pseudonym_map: Path | None = None
+    """Also write which subject has which pseudonym to this file."""
     reader: ReaderOptions = dataclasses.field(default_factory=_no_options)
     json: Path | None = None
     """Also write what was imported to this file."""
@@ -155,6 +161,8 @@ def run_import(args: Import) -> int:
         allow_near_duplicates=args.allow_near_duplicates,
         resplit=args.resplit,
         region=args.region,
+        pseudonyms=args.pseudonyms,
+        pseudonym_map=args.pseudonym_map,
         **dataclasses.asdict(args.reader),
     )
     numbers = [

@@ -30,6 +30,7 @@ from semiseg.data import (
     subjects_csv,
     wall,
 )
+from semiseg.data import pseudonyms as secrecy
 from semiseg.data.info import StoreInfo
 from semiseg.data.pixel_counts import PixelCounts
 from semiseg.data.problems import case_problems
@@ -53,6 +54,8 @@ def import_set(
     allow_near_duplicates: bool = False,
     resplit: bool = False,
     region: Sequence[str] = (),
+    pseudonyms: str | Path | None = None,
+    pseudonym_map: str | Path | None = None,
     **options: Any,
 ) -> StoreInfo:
     """Read files and store them as a data set.
@@ -73,6 +76,9 @@ def import_set(
       resplit: take the splits anew, whatever those of the set were that is replaced.
       region: unions of classes, such as ``whole=edema,core``; without any, those of the set that is
         replaced.
+      pseudonyms: file of the secret key under whose pseudonyms subjects are stored, see
+        :mod:`semiseg.data.pseudonyms`.
+      pseudonym_map: where to write which subject has which pseudonym.
       **options: of the reader.
 
     Raises:
@@ -86,8 +92,10 @@ def import_set(
     place = set_folder.root_folder(root) / name
     set_folder.check_place(place, overwrite)
     with holding(place, "semiseg data import"):
+        secret = secrecy.of_import(place, pseudonyms, say)
         files = readers.read(format, source, progress=progress, **options)
         _refuse_problems(files.problems)
+        files = secrecy.applied(files, secret, pseudonym_map, place.parent)
         origin = provenance.of_pairs(Path(source).expanduser())
         earlier: dict[str, splits_csv.Row] = {}
         if origin is None and not resplit:
@@ -105,18 +113,21 @@ def import_set(
             if say is not None:
                 say(note)
         flags = options | {"allow_near_duplicates": allow_near_duplicates or None}
-        command = data_card.command(format, source, name, flags, region)
+        said = secrecy.said_of(source, flags, secret)
+        command = data_card.command(format, said.source, name, said.flags, region)
         before = guard.stored_images(name, root)
         with _building(place, overwrite) as folder:
             records = _write_records(files, folder, progress)
             facts = records.facts() | {
                 "format": format,
-                "source": str(source),
+                "source": said.source,
                 "layout": store.LAYOUT,
                 "allowed": files.allowed | _accepted(records.seen, origin, allow_near_duplicates),
             }
             if stated.folds:
                 facts["folds"] = stated.folds
+            if secret is not None:
+                facts["pseudonyms"] = secret.check
             records.seen.write(folder / fingerprints.FILE)
             alike = _resembled(records.seen, origin, name, root)
             if alike:

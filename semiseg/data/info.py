@@ -33,6 +33,8 @@ class StoreInfo:
       channel_names: what each channel is, e.g. ``T2``; empty where nobody says it.
       folds: subjects that each fold holds out, where the files stated folds.
       regions: name → classes that it unites, see :mod:`semiseg.data.regions`.
+      pseudonyms: what tells apart two keys of :mod:`semiseg.data.pseudonyms`; "" for a set whose
+        subjects have the names of the files.
     """
 
     name: str
@@ -53,6 +55,7 @@ class StoreInfo:
     channel_names: tuple[str, ...] = ()
     folds: tuple[tuple[str, ...], ...] = ()
     regions: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    pseudonyms: str = ""
 
     @property
     def folder(self) -> Path:

@@ -148,6 +148,8 @@ class Source:
       spare: cases without a label of subjects in val or test, which no split has.
       folds: subjects that each fold of a cross-validation holds out, where the layout states them.
       regions: name → classes that it unites, where the layout states some.
+      people: subject → who it is, where that is not its name: the patient ID of DICOM. It is never
+        stored; pseudonyms are made of it.
     """
 
     classes: tuple[str, ...]
@@ -164,6 +166,7 @@ class Source:
     spare: tuple[CaseRef, ...] = ()
     folds: tuple[tuple[str, ...], ...] = ()
     regions: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    people: dict[str, str] = dataclasses.field(default_factory=dict)
 
 
 class Option(NamedTuple):

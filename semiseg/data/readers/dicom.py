@@ -146,6 +146,7 @@ def read(
         subjects=subjects_csv.columns_of(placed.rows),
         channel_names=_channel_names(every),
         spare=tuple(placed.spare),
+        people={subjects[one.uid]: patients[one.uid] for one in every},
     )
 
 
