@@ -9,6 +9,7 @@ import dataclasses
 import json
 import logging
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -122,8 +123,9 @@ def _read_folders(folders: list[Path]) -> tuple[list[Run], list[str]]:
         problems.append(_dropped_message(dropped))
         log.warning("left out: %s", problems[-1])
     layouts: list[Layout] = []
+    left_out = {*failed, *stopped, *dropped}
     for folder in folders:
-        if folder in failed or folder in stopped or folder in dropped:
+        if folder in left_out:
             continue
         try:
             runs.append(_read(RunFolder(folder), layouts))
@@ -314,14 +316,14 @@ def _unique_names(runs: list[Run]) -> list[Run]:
     """Name runs of one name by their folders below the common parent: in results.csv they would be
     one run.
     """
-    names = [run.name for run in runs]
-    if len(set(names)) == len(names):
+    number_of = Counter(run.name for run in runs)
+    if len(number_of) == len(runs):
         return runs
     paths = [run.path.resolve() for run in runs]
     parent = Path(os.path.commonpath([path.parent for path in paths]))
     unique = []
     for run, path in zip(runs, paths, strict=True):
-        if names.count(run.name) > 1:
+        if number_of[run.name] > 1:
             run = dataclasses.replace(run, name=path.relative_to(parent).as_posix())
         unique.append(run)
     return unique

@@ -11,6 +11,7 @@ import json
 import os
 import time
 import traceback
+from collections import deque
 from collections.abc import Callable, Generator, Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -115,11 +116,12 @@ def _grid_queue(
     if options.jobs > 1:
         programs = {name: static_part(trial) for name, trial in plan.items()}
     places = {name: place for place, name in enumerate(plan, 1)}
-    waiting = list(plan)
+    waiting: dict[Hashable, deque[str]] = {}
+    for name, program in programs.items():
+        waiting.setdefault(program, deque()).append(name)
     compiled: set[Hashable] = set()
-    while waiting:
-        name = _next(waiting, programs, compiled, claims, options)
-        waiting.remove(name)
+    while any(waiting.values()):
+        name = _next(waiting, compiled, places, claims)
         folder = RunFolder(out / name)
         failed_now = read_json_if_whole(folder.failure).get("session") == session
         if failed_now or finished(folder.path, options) or not claims.take(name):
@@ -134,27 +136,27 @@ def _grid_queue(
 
 
 def _next(
-    waiting: Sequence[str],
-    programs: Mapping[str, Hashable],
+    waiting: dict[Hashable, deque[str]],
     compiled: set[Hashable],
+    places: Mapping[str, int],
     claims: Claims,
-    options: Options,
 ) -> str:
-    """The first trial of a program that this process has compiled, else of one that no other worker
-    runs, else the first.
+    """Take the first trial of a program that this process has compiled, else of one that no other
+    worker runs, else the first.
+
+    Args:
+      waiting: program → its trials, in the file's order.
+      compiled: programs of this process.
+      places: of the trials in the file.
+      claims: who works on what.
     """
-    elsewhere: set[Hashable] = set()
-    for name in waiting:
-        new = programs[name] not in compiled
-        if options.jobs > 1 and new and claims.is_taken(name):
-            elsewhere.add(programs[name])
-
-    def rank(name: str) -> int:
-        if programs[name] in compiled:
-            return 0
-        return 1 + (programs[name] in elsewhere)
-
-    return min(waiting, key=rank)
+    heads = {program: places[names[0]] for program, names in waiting.items() if names}
+    choice = [program for program in heads if program in compiled] or list(heads)
+    # a look at a claim opens a file: they are looked at where a program is chosen alone
+    if len(choice) > 1 and compiled.isdisjoint(choice):
+        free = [one for one in choice if not any(map(claims.is_taken, waiting[one]))]
+        choice = free or choice
+    return waiting[min(choice, key=heads.__getitem__)].popleft()
 
 
 def _search_queue(

@@ -1,0 +1,51 @@
+"""What is done for each of many things costs the same for each: no list is searched for every one
+of its members.
+"""
+
+from collections import Counter, deque
+
+from semiseg.sweeps import work
+
+
+class Looks:
+    """Claims that count who looks at them."""
+
+    def __init__(self, taken=()):
+        self.taken = taken
+        self.count = Counter()
+
+    def is_taken(self, name):
+        self.count[name] += 1
+        return name in self.taken
+
+
+def queue(programs, claims, compiled=()):
+    """The order in which a worker takes trials, which it compiles as it goes."""
+    waiting = {}
+    for name, program in programs.items():
+        waiting.setdefault(program, deque()).append(name)
+    places = {name: place for place, name in enumerate(programs)}
+    known = set(compiled)
+    order = []
+    while any(waiting.values()):
+        order.append(work._next(waiting, known, places, claims))
+        known.add(programs[order[-1]])
+    return order
+
+
+def test_a_worker_stays_with_its_programs():
+    """Catches trials of another program, or out of the file's order, while some of a compiled one
+    wait; and a program that another worker is compiling before one that nobody has.
+    """
+    programs = {"a": 1, "b": 2, "c": 1, "d": 3, "e": 2}
+    assert queue(programs, Looks(), compiled=[2]) == ["b", "e", "a", "c", "d"]
+    assert queue(programs, Looks()) == ["a", "c", "b", "e", "d"]
+    assert queue(programs, Looks(taken=["a", "b"])) == ["d", "a", "c", "b", "e"]
+
+
+def test_claims_are_looked_at_once_a_program():
+    """Catches a look at every waiting trial for every trial: 10,000 of them are 10⁸ files."""
+    programs = {f"t{i}": i % 2 for i in range(2000)}
+    looks = Looks()
+    assert len(queue(programs, looks)) == 2000
+    assert max(looks.count.values()) == 1
