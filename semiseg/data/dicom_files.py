@@ -7,6 +7,7 @@ its header declares is compared with its length before memory is allocated.
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import os
 import sys
@@ -38,6 +39,28 @@ SMALL = 1 << 24
 """… but a frame of 16 MB may be declared by any file: a black one compresses to nothing."""
 INFLATED = 1 << 30
 CHUNK = 1 << 20
+
+
+class BoundedFile(io.BufferedReader):
+    """A file that nobody asks for more bytes than it has.
+
+    Python allocates what is asked for before it reads, and DICOM's elements declare up to 4 GB.
+    """
+
+    def __init__(self, path: Path):
+        super().__init__(io.FileIO(path))
+        self.length = os.fstat(self.fileno()).st_size
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """As of any file.
+
+        Raises:
+          ValueError: there are not so many bytes.
+        """
+        if size is not None and size > CHUNK and size > self.length - self.tell():
+            left = self.length - self.tell()
+            raise ValueError(f"an element of {size:,} bytes is declared, and {left:,} are left")
+        return super().read(size)
 
 
 def require() -> Any:
@@ -137,8 +160,8 @@ def read_header(path: Path, tags: Sequence[str] | None = None) -> Any:
     pydicom = require()
     try:
         _check_deflated(path)
-        with quiet():
-            return pydicom.dcmread(path, stop_before_pixels=True, specific_tags=tags)
+        with quiet(), BoundedFile(path) as file:
+            return pydicom.dcmread(file, stop_before_pixels=True, specific_tags=tags)
     except UserError:
         raise
     except Exception as error:  # pydicom raises anything on a damaged file
@@ -151,9 +174,11 @@ def read_header(path: Path, tags: Sequence[str] | None = None) -> Any:
 
 def _check_deflated(path: Path) -> None:
     """Refuse a deflated file of more than INFLATED bytes: pydicom inflates it whole."""
-    from pydicom.filereader import read_file_meta_info
+    from pydicom.filereader import read_dataset, read_preamble
 
-    meta = read_file_meta_info(path)
+    with BoundedFile(path) as file:
+        read_preamble(file, force=False)
+        meta = read_dataset(file, False, True, stop_when=_is_past_meta)
     if meta.get("TransferSyntaxUID") != DEFLATED:
         return
     with path.open("rb") as file:
@@ -172,6 +197,11 @@ def _check_deflated(path: Path) -> None:
         )
 
 
+def _is_past_meta(tag: Any, vr: str | None, length: int) -> bool:
+    """Whether an element is behind those that describe the file."""
+    return bool(tag.group != 2)
+
+
 def frames_of(path: Path, indices: Sequence[int]) -> Iterator[np.ndarray]:
     """The stored values ``(rows, columns)`` of the frames of a file, in the order of ``indices``.
 
@@ -184,10 +214,10 @@ def frames_of(path: Path, indices: Sequence[int]) -> Iterator[np.ndarray]:
     header = read_header(path, DECLARED)
     _checked_length(header, path, max(indices))
     try:
-        with quiet():
-            source: Any = path
+        with quiet(), BoundedFile(path) as file:
+            source: Any = file
             if _syntax(header) == DEFLATED:  # inflated as a whole, or not at all
-                source = pydicom.dcmread(path)
+                source = pydicom.dcmread(file)
             for frame in pydicom.pixels.iter_pixels(source, indices=list(indices), raw=True):
                 yield _used_bits(frame, header)
     except Exception as error:  # codecs raise anything on damaged pixels

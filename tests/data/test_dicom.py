@@ -1,5 +1,7 @@
 """DICOM in: series, and the folders that no scan can be made of."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -262,3 +264,33 @@ def test_a_deflated_bomb_is_refused(tmp_path, monkeypatch):
     problems = find_series(folder).problems
     assert len(problems) == 3
     assert "inflates to more than 100,000 bytes" in problems[0]
+
+
+# ------------------------------------------------------------------ declared lengths
+ELEMENTS = {
+    "header": b"\x28\x00\x01\x12OW\0\0",
+    "meta": b"\x02\x00\x02\x01OB\0\0",
+}
+
+
+@pytest.mark.parametrize("where", ELEMENTS)
+def test_an_element_of_four_gigabytes_in_a_small_file_is_one_line(where, tmp_path):
+    """Catches what a header declares being allocated before the file's length is looked at."""
+    (header,) = images(stored(1))
+    header.RedPaletteColorLookupTableData = bytes(8)
+    header.file_meta.PrivateInformationCreatorUID = "1.2"
+    header.file_meta.PrivateInformation = bytes(8)
+    path = tmp_path / "a.dcm"
+    write(header, path)
+    content = path.read_bytes()
+    start = content.index(ELEMENTS[where]) + len(ELEMENTS[where])
+    path.write_bytes(content[:start] + b"\xfe\xff\xff\xff" + content[start + 4 :])
+    assert path.stat().st_size < 2048
+    tracemalloc.start()
+    try:
+        with pytest.raises(UserError, match="an element of 4,294,967,294 bytes is declared"):
+            dicom_files.read_header(path)
+    finally:
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert peak < 1 << 24
