@@ -327,9 +327,21 @@ def read_tree(folder: Path) -> Tree:
 
 
 def written(write: Callable[[Path], Any]) -> Tree:
-    """What a function writes into a new folder, as a tree."""
+    """What a function writes into a new folder, as a tree.
+
+    It runs in a child, whose threads and devices the cases do not inherit.
+    """
     with tempfile.TemporaryDirectory(dir=fast_folder()) as folder:
-        write(Path(folder))
+        pid = os.fork()
+        if pid == 0:
+            try:
+                write(Path(folder))
+                os._exit(0)
+            except BaseException:
+                traceback.print_exc()
+                os._exit(1)
+        if os.waitpid(pid, 0)[1]:
+            raise RuntimeError(f"{write} failed")
         return read_tree(Path(folder))
 
 

@@ -6,7 +6,11 @@ import importlib
 
 from fuzz.engine import Kind
 
-MODULES = ("fuzz.of_scans",)
+MODULES = (
+    "fuzz.of_scans",
+    "fuzz.of_sets",
+    "fuzz.of_dicom",
+)
 """Modules with a tuple ``KINDS``."""
 
 
