@@ -10,7 +10,7 @@ STAMP := $(VENV)/.installed$(if $(LOCKED),,-newest)
 PIP = $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check
 INSTALL = $(PIP) $(if $(LOCKED),--constraint $(LOCKED),--upgrade --upgrade-strategy eager)
 
-.PHONY: demo test lint docs lock clean
+.PHONY: demo test lint docs gpu-pack lock clean
 
 demo: $(STAMP)
 	@$(BIN)/semiseg demo --out demo
@@ -49,6 +49,9 @@ $(STAMP)-docs: $(STAMP)-dev
 	@echo "installing Sphinx into $(VENV)"
 	@$(INSTALL) -e ".[docs]"
 	@touch $@
+
+gpu-pack: $(STAMP)
+	$(BIN)/python experiments/gpu_pack.py $(if $(ACDC),--acdc $(ACDC))
 
 lock:
 	$(PYTHON) constraints/lock.py $(LOCK)

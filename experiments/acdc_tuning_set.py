@@ -1,8 +1,9 @@
-"""A copy of ACDC's layout to tune on: ten training patients, whom no reported budget labels, stand
+r"""A copy of ACDC's layout to tune on: ten training patients, whom no reported budget labels, stand
 for the validation patients.
 
 Command: python experiments/acdc_tuning_set.py --source ACDC --out ACDC_TUNING
-then     semiseg data import --format ssl4mis-acdc --source ACDC_TUNING --name acdc_tuning
+then     semiseg data import --format ssl4mis-acdc --source ACDC_TUNING --name acdc_tuning \
+         --follow-links
 
 Slices are linked, not copied; the ten patients' slices become volumes. Learning rates and the like
 are chosen there, so that neither the validation patients nor the annotations a reported run is
@@ -12,11 +13,9 @@ given have had a say in them.
 from __future__ import annotations
 
 import argparse
-from collections import defaultdict
 from pathlib import Path
 
 import h5py
-import numpy as np
 
 from semiseg.data import splits
 from semiseg.data.readers.ssl4mis_acdc import read
@@ -40,27 +39,29 @@ def main() -> None:
     held_out = [s for s in official if s not in labelled][-PATIENTS:]
 
     (args.out / "data" / "slices").mkdir(parents=True, exist_ok=True)
-    volumes = defaultdict(list)
-    train = []
-    for ref in found.splits["train"]:
-        if ref.subject in held_out:
-            volumes[ref.volume].append(ref)
-        else:
-            train.append(ref.name)
-            link = args.out / "data" / "slices" / f"{ref.name}.h5"
-            link.unlink(missing_ok=True)
-            link.symlink_to(Path(ref.path).resolve())
-    for volume, refs in volumes.items():
-        cases = [ref.load() for ref in sorted(refs, key=lambda ref: ref.index)]
-        with h5py.File(args.out / "data" / f"{volume}.h5", "w") as file:
-            file["image"] = np.stack([case.image[..., 0] for case in cases])
-            file["label"] = np.stack([case.label for case in cases])
+    listed = (args.source / "train_slices.list").read_text().split()
+    train = [name for name in listed if _patient(name) not in held_out]
+    for name in train:
+        link = args.out / "data" / "slices" / f"{name}.h5"
+        link.unlink(missing_ok=True)
+        link.symlink_to((args.source / "data" / "slices" / f"{name}.h5").resolve())
+    volumes = [ref for ref in found.splits["train"] if ref.subject in held_out]
+    for ref in volumes:
+        case = ref.load()
+        with h5py.File(args.out / "data" / f"{ref.name}.h5", "w") as file:
+            file["image"] = case.image[..., 0]
+            file["label"] = case.label
     (args.out / "train_slices.list").write_text("\n".join(train) + "\n")
-    (args.out / "val.list").write_text("\n".join(volumes) + "\n")
+    (args.out / "val.list").write_text("\n".join(ref.name for ref in volumes) + "\n")
     print(
         f"{len(train)} slices to train on, {len(volumes)} volumes of {', '.join(held_out)} to "
         f"tune on"
     )
+
+
+def _patient(name: str) -> str:
+    """The patient of a slice: ``patient001`` of ``patient001_frame01_slice_1``."""
+    return name.split("_")[0]
 
 
 if __name__ == "__main__":
