@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from random import Random
 
 import numpy as np
 
 from fuzz import mutate_bytes, mutate_scans, truths
-from fuzz.engine import DIFFERENT, FAILURE, SAME, Kind, Place, Random, Tree, Verdict, written
+from fuzz.engine import DIFFERENT, FAILURE, SAME, Kind, Place, Tree, Verdict, written
 from fuzz.of_scans import LIBRARIES, refusal
 
 
