@@ -14,6 +14,7 @@ from semiseg.data import expected
 from semiseg.data.dicom_input import SeriesScan, is_series, read_input
 from semiseg.data.input_scan import Scan, beside, read_scan
 from semiseg.data.largest_component import largest_components
+from semiseg.data.problems import value_counts
 from semiseg.data.test_images import image_hashes
 from semiseg.errors import UserError
 from semiseg.runner.platforms import check_platform
@@ -235,7 +236,7 @@ class Ensemble:
         if options.largest_component:
             mask = largest_components(mask, len(self.classes))
         scan.write_mask(mask, target, len(self.classes))
-        counts = np.bincount(mask.ravel(), minlength=len(self.classes))
+        counts = value_counts(mask)[: len(self.classes)]
         phrases = self._differences(image, millimetres)
         return Prediction(image, mask, counts, millimetres, phrases)
 
