@@ -70,7 +70,7 @@ def main(argv: Sequence[str]) -> int:
 def _examine(operands: list[str], flags: Flags) -> int:
     options = COMMAND.take(flags)
     nothing_left(flags, operands, "doctor", options)
-    findings = [*_versions(), *_devices(), *_folders(), *_extras(), _wandb()]
+    findings = [*_versions(), *_readers(), *_devices(), *_folders(), *_extras(), _wandb()]
     for finding in findings:
         print(f"{LABELS[finding.level]}  {finding.what:14} {finding.words}")
     rows: list[dict[str, Any]] = [
@@ -109,6 +109,21 @@ def _version(name: str, low: str, high: str) -> Finding:
         needed = f"{low} or newer"
     remedy = f"pip install '{name}>={low},<{high}'"
     return Finding("bad", name, f"{installed}, but {needed} is needed: {remedy}")
+
+
+def _readers() -> list[Finding]:
+    """Packages that read files of strangers, and how much they may ask for."""
+    from semiseg.data import reader_versions, size_limits
+
+    findings = []
+    for reader, installed in reader_versions.below():
+        remedy = f"pip install '{reader.package}>={reader.lowest}'"
+        words = f"{installed} reads {reader.reads}, but is not safe: {reader.why}; {remedy}"
+        findings.append(Finding("bad", reader.package, words))
+    if not findings:
+        words = f"{len(reader_versions.READERS)} packages, none below its lowest safe version"
+        findings.append(Finding("ok", "readers", words))
+    return [*findings, Finding("ok", "limits", "; ".join(size_limits.stated()))]
 
 
 def _devices() -> list[Finding]:

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from semiseg.data.size_limits import CODEC_RATIO, INFLATED, SMALL
 from semiseg.data.source import first_line
 from semiseg.errors import UserError
 
@@ -32,12 +33,6 @@ DIRECTORY = "1.2.840.10008.1.3.10"
 DEFLATED = "1.2.840.10008.1.2.1.99"
 NATIVE = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2", DEFLATED)
 """Transfer syntaxes without compressed pixels."""
-RATIO = 2000
-"""No codec shrinks a picture more than this; a header that declares more than so many times the
-file's length is damaged, or a bomb …"""
-SMALL = 1 << 24
-"""… but a frame of 16 MB may be declared by any file: a black one compresses to nothing."""
-INFLATED = 1 << 30
 CHUNK = 1 << 20
 
 
@@ -254,7 +249,7 @@ def check_lengths(last: Mapping[Path, int]) -> None:
     for path, frame in last.items():
         declared += _checked_length(read_header(path, DECLARED), path, frame)
         sizes += path.stat().st_size
-    if declared > max(RATIO * sizes, SMALL):
+    if declared > max(CODEC_RATIO * sizes, SMALL):
         raise UserError(
             f"its {len(last)} files declare {declared:,} bytes of pixels, and have {sizes:,}",
             where=next(iter(last)).parent,
@@ -277,12 +272,12 @@ def _checked_length(header: Any, path: Path, last: int) -> int:
             remedy="copy the file again",
         )
     declared = frame
-    allowed = max(RATIO * size, SMALL)
+    allowed = max(CODEC_RATIO * size, SMALL)
     if _syntax(header) in NATIVE:
         declared = frame * frames
         allowed = size
         if _syntax(header) == DEFLATED:
-            allowed = RATIO * size
+            allowed = CODEC_RATIO * size
     is_empty = not rows * columns * bits
     if is_empty or declared > allowed:
         raise UserError(

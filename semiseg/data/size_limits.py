@@ -23,8 +23,26 @@ RATIO = 1100
 """Deflate shrinks nothing more than 1,032 times, so a header that declares more is damaged …"""
 SMALL = 1 << 24
 """… but 16 MB may be declared by any file."""
+CODEC_RATIO = 2000
+"""The codecs of DICOM shrink a picture by no more than this …"""
+INFLATED = 1 << 30
+"""… and a deflated DICOM file, which is inflated as a whole, may have so many bytes."""
 FOLLOW = "follow_links"
 """The option, of every format, by which a user allows links out of the source."""
+
+
+def stated() -> list[str]:
+    """The limits in words, for ``semiseg doctor``.
+
+    >>> stated()[0]
+    'one array: 4.3 GB'
+    """
+    return [
+        f"one array: {LARGEST / 1e9:.1f} GB",
+        f"a header declares at most {RATIO:,} times its file's bytes ({CODEC_RATIO:,} times in "
+        f"DICOM), or {SMALL / 1e6:.0f} MB",
+        f"a deflated DICOM file: {INFLATED / 1e9:.1f} GB",
+    ]
 
 
 # ------------------------------------------------------------------ out of the folder
