@@ -37,21 +37,25 @@ def change(
     known = store.info(name, root)
     if name == store.EMBEDDED:
         raise UserError("comes with the package", where=name, remedy="import a set of your own")
+    with holding(known.folder, "semiseg data regions"):
+        return _change(store.info(name, root), add, remove)
+
+
+def _change(known: store.StoreInfo, add: Sequence[str], remove: Sequence[str]) -> regions.Regions:
     kept = dict(known.regions)
     for region in remove:
         if kept.pop(region, None) is None:
             raise UserError(
-                f"{name} has no such region; there is {', '.join(known.regions) or 'none'}",
+                f"{known.name} has no such region; there is {', '.join(known.regions) or 'none'}",
                 where=f"--remove {region}",
                 remedy="correct it",
             )
     named = regions.with_typed(kept, add, known.classes)
     path = known.folder / DESCRIPTION
     try:
-        with holding(known.folder, "semiseg data regions"):
-            facts = json.loads(path.read_text(encoding="utf-8")) | {"regions": named}
-            write_bytes(path, json.dumps(facts, indent=1).encode())
-            _write_card(known, facts)
+        facts = json.loads(path.read_text(encoding="utf-8")) | {"regions": named}
+        write_bytes(path, json.dumps(facts, indent=1).encode())
+        _write_card(known, facts)
     except OSError as error:
         raise UserError(
             f"cannot be written ({error.strerror or error})",

@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 from data_samples import picture, write_png
 
+from semiseg.cli.main import main
 from semiseg.data import array_records as records
 from semiseg.data import importing, readers, set_folder, store
 from semiseg.errors import UserError
-from semiseg.files import file_hash
+from semiseg.files import Lock, file_hash
+from semiseg.holding import lock_path
 
 
 @pytest.fixture
@@ -401,3 +403,15 @@ def test_a_scan_of_more_than_two_gigabytes_is_one_line(pictures, root, monkeypat
     with pytest.raises(UserError, match=r"p\d: is a scan of 16×16 voxels .* a record holds 2 GB"):
         importing.import_set("folder", pictures, "own", root, progress=False)
     assert not (root / "own").exists()
+
+
+def test_a_set_that_somebody_writes_is_neither_removed_nor_changed(pictures, root, capsys):
+    """Catches a set that is deleted while an import replaces it, and regions that are lost."""
+    importing.import_set("folder", pictures, "own", root, progress=False)
+    lock = Lock(lock_path(root / "own"))
+    assert lock.take()
+    for words in (["remove", "own", "--yes"], ["regions", "own", "--remove=x"]):
+        assert main(["data", *words, f"--root={root}"]) == 2
+        assert "another process is writing to it" in capsys.readouterr().err
+    lock.drop()
+    assert store.info("own", root).classes
