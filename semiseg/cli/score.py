@@ -15,7 +15,8 @@ COMMAND = Command(
     """Score masks that another program (nnU-Net, MONAI, TotalSegmentator) or a second reader made
     of a data set's validation or test scans. OUT becomes a run folder: load_runs, report and study
     read it like any other. A file is named after its scan; PNG, TIFF, NIfTI and NPY are read. Every
-    test evaluation is appended to the ledger of the test set.""",
+    test evaluation is appended to the ledger of the test set. Masks of a cross-validation
+    cannot be scored: it has no val split.""",
     (
         Flag("data", "the data set (must be given)", ..., value="NAME"),
         Flag("predictions", "a folder of masks (must be given)", ..., value="DIR"),
