@@ -8,15 +8,17 @@ import contextlib
 import hashlib
 import json
 import os
+import shutil
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
 import yaml
 
+from semiseg import safe_yaml, shapes
 from semiseg.errors import UserError
 
 
@@ -35,7 +37,8 @@ def replacing(path: Path, keep_suffix: bool = False) -> Iterator[Path]:
     """
     partial = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     if keep_suffix:
-        partial = path.with_name(f".{uuid.uuid4().hex[:8]}.tmp{''.join(path.suffixes[-2:])}")
+        ending = "".join(path.suffixes[-2:])
+        partial = path.with_name(f".{uuid.uuid4().hex[:8]}.{os.getpid()}.tmp{ending}")
     try:
         yield partial
         partial.replace(path)
@@ -43,6 +46,24 @@ def replacing(path: Path, keep_suffix: bool = False) -> Iterator[Path]:
         with contextlib.suppress(OSError):
             partial.unlink()
         raise
+
+
+@contextlib.contextmanager
+def new_folder(place: Path) -> Iterator[Path]:
+    """The folder to fill instead of ``place``, which is new or empty; it takes its place when the
+    block ends without an error, and is gone otherwise.
+
+    What a killed process has left of it is deleted: only who holds the place may ask for it.
+    """
+    place = place.resolve()
+    folder = place.with_name(f".{place.name}.writing")
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        folder.mkdir(parents=True)
+        yield folder
+        folder.rename(place)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -58,17 +79,40 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 # ------------------------------------------------------------------ reading
-def read_json(path: Path, remedy: str | None = None) -> dict[str, Any]:
+def read_json(
+    path: Path, remedy: str | None = None, shape: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """The mapping in a JSON file.
 
+    Args:
+      path: of the file.
+      remedy: ends a message.
+      shape: what values must be, see :mod:`semiseg.shapes`.
+
     Raises:
-      UserError: the file is missing or damaged, or holds no mapping; ``remedy`` ends the message.
+      UserError: the file is missing or damaged, or holds no mapping, or a value is of another kind.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot be read ({error})", where=path, remedy=remedy) from None
-    return _mapping(content, path, remedy)
+    except (OSError, ValueError, RecursionError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"cannot be read ({reason})", where=path, remedy=remedy) from None
+    mapping = _mapping(content, path, remedy)
+    check_shape(mapping, shape or {}, path, remedy)
+    return mapping
+
+
+def check_shape(
+    content: Mapping[str, Any], shape: Mapping[str, Any], path: Path, remedy: str | None = None
+) -> None:
+    """Refuse the content of a file whose values are of other kinds than ``shape`` says.
+
+    Raises:
+      UserError: for the first of them.
+    """
+    words = shapes.problem(content, shape)
+    if words:
+        raise UserError(words, where=path, remedy=remedy)
 
 
 def read_json_if_whole(path: Path) -> dict[str, Any]:
@@ -91,12 +135,26 @@ def read_mapping(path: Path) -> dict[str, Any]:
     """
     try:
         text = path.read_text(encoding="utf-8")
-        parse = json.loads if path.suffix == ".json" else yaml.safe_load
-        content = parse(text)
+        content = _parsed(text, path.suffix)
     except (OSError, ValueError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"cannot be read as YAML: {reason}", where=path) from None
     return _mapping(content, path)
+
+
+def _parsed(text: str, suffix: str) -> Any:
+    """The content of a text in YAML, or in JSON.
+
+    Raises:
+      ValueError: it is nested too deep, too long, or its aliases stand for too much.
+      yaml.YAMLError: it is no YAML.
+    """
+    try:
+        if suffix == ".json":
+            return json.loads(text)
+        return safe_yaml.content_of(text)
+    except RecursionError:
+        raise ValueError("brackets in brackets, too deep to read") from None
 
 
 def _mapping(content: Any, path: Path, remedy: str | None = None) -> dict[str, Any]:

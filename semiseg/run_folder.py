@@ -6,10 +6,10 @@ It lies below training, so that the loop that writes a folder and everything tha
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import dataclasses
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from typing import Any
 from semiseg.errors import UserError
 from semiseg.escapes import csv_mapping, csv_row, csv_text
 from semiseg.files import file_hash, read_json, replacing, write_text
+from semiseg.shapes import AMOUNT, COUNT, LOGGED, NUMBER, TEXT, ByName, Each, optional
 
 CONFIG = "config.yaml"
 ENVIRONMENT = "env.json"
@@ -55,6 +56,50 @@ REGIONS = "regions"
 EXTERNAL = "external"
 """Network, and provenance, of a run that `semiseg score` made of another program's masks."""
 TRAIN_AGAIN = "delete the run's folder and run it again"
+_SCORES = ByName(optional(NUMBER))
+_BINS = Each(AMOUNT)
+SUMMARY_SHAPE = {
+    "run": TEXT,
+    "status": TEXT,
+    "init": optional(TEXT),
+    "provenance": optional(TEXT),
+    "last": ByName(_SCORES),
+    "val_best": {"step": COUNT, "val": _SCORES},
+    "notes": Each(TEXT),
+    "look_alikes": Each(Each(TEXT, least=1)),
+    "labelled_subjects": Each(TEXT),
+    "like_held_out": Each({"split": TEXT, "set": TEXT, "images": COUNT}),
+    "empty_policy": ByName(TEXT),
+    "empty_policy_by_split": ByName(ByName(TEXT)),
+    "calibration": ByName(
+        {"ece": optional(NUMBER), "pixels": _BINS, "confidence": _BINS, "right": _BINS}
+    ),
+    "external": ByName({"predictions": TEXT, "missing": Each(TEXT), "doubt": TEXT}),
+    REGIONS: ByName(Each(TEXT)),
+    **dict.fromkeys(
+        (
+            "steps",
+            "init_steps",
+            "total_steps",
+            "subjects_labelled",
+            "images_labelled",
+            "images_unlabelled",
+            "images_train",
+            "subjects_val",
+            "subjects_test",
+            "subjects_annotated",
+            "parameters",
+        ),
+        optional(COUNT),
+    ),
+    **dict.fromkeys(("seconds_init", "seconds_train", "seconds_evaluate"), optional(AMOUNT)),
+}
+"""What summary.json holds, as far as other programs use it; see :mod:`semiseg.shapes`."""
+ENVIRONMENT_SHAPE = {
+    "versions": ByName(TEXT),
+    **dict.fromkeys(("device", "commit", "data_fingerprint", "study"), optional(TEXT)),
+}
+"""What env.json holds."""
 
 
 def region_label(name: str) -> str:
@@ -174,11 +219,11 @@ class RunFolder:
     # -------------------------------------------------------------- reading
     def read_summary(self) -> dict[str, Any]:
         """The content of summary.json. Raises UserError where it cannot be read."""
-        return read_json(self.summary, TRAIN_AGAIN)
+        return read_json(self.summary, TRAIN_AGAIN, SUMMARY_SHAPE)
 
     def read_environment(self) -> dict[str, Any]:
         """The content of env.json. Raises UserError where it cannot be read."""
-        return read_json(self.environment, TRAIN_AGAIN)
+        return read_json(self.environment, TRAIN_AGAIN, ENVIRONMENT_SHAPE)
 
     def read_scores(self) -> list[dict[str, str]]:
         """The rows of per_subject.csv.
@@ -197,6 +242,9 @@ class RunFolder:
         if tuple(reader.fieldnames or ()) != SCORE_COLUMNS:
             columns = ",".join(SCORE_COLUMNS)
             raise UserError(f"its columns are not {columns}", where=self.scores, remedy=TRAIN_AGAIN)
+        for number, row in enumerate(rows, 2):
+            if len(row) > len(SCORE_COLUMNS) or not _is_score(row["value"]):
+                raise UserError(f"line {number} is no score", where=self.scores, remedy=TRAIN_AGAIN)
         return rows
 
     def read_log(self) -> list[dict[str, Any]]:
@@ -207,16 +255,21 @@ class RunFolder:
         """
         if not self.log.exists():
             return []
+        remedy = "resume the run, or delete the folder and train again"
+        try:
+            text = self.log.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(f"cannot be read ({error})", where=self.log, remedy=remedy) from None
         lines = []
-        for number, line in enumerate(self.log.read_text(encoding="utf-8").splitlines(), 1):
-            try:
-                lines.append(json.loads(line))
-            except ValueError:
+        for number, line in enumerate(text.splitlines(), 1):
+            content = _logged(line)
+            if content is None:
                 raise UserError(
-                    f"line {number} is not JSON",
+                    f"line {number} is no step with its values in JSON",
                     where=self.log,
-                    remedy="resume the run, or delete the folder and train again",
-                ) from None
+                    remedy=remedy,
+                )
+            lines.append(content)
         return lines
 
     def last_lines(self, size: int = 16384) -> list[dict[str, Any]]:
@@ -277,6 +330,14 @@ class RunFolder:
             writer.writerows([SCORE_COLUMNS, *map(csv_row, rows)])
 
 
+def _is_score(text: str | None) -> bool:
+    """Whether a cell holds a finite number, or nothing for an undefined score."""
+    try:
+        return text is not None and not math.isinf(float(text or "nan"))
+    except ValueError:
+        return False
+
+
 def _text(cell: Any) -> Any:
     """A cell of a table as it was before :func:`semiseg.escapes.csv_cell`."""
     if isinstance(cell, str):
@@ -300,7 +361,19 @@ def whole_lines(text: str) -> Iterator[dict[str, Any]]:
       [{'step': 5}]
     """
     for line in text.splitlines():
-        with contextlib.suppress(ValueError):
-            content = json.loads(line)
-            if isinstance(content, dict):
-                yield content
+        content = _logged(line)
+        if content is not None:
+            yield content
+
+
+def _logged(line: str) -> dict[str, Any] | None:
+    """A line of a log; None for one that is no step with its values."""
+    try:
+        content = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(content, dict) or not COUNT.fits(content.get("step")):
+        return None
+    if not all(map(LOGGED.fits, content.values())):
+        return None
+    return content

@@ -10,29 +10,40 @@ import json
 import logging
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
+from semiseg import safe_yaml
 from semiseg.analysis import results_csv, scores_csv
 from semiseg.analysis.results_csv import COLUMNS, FOLD_COLUMNS, RunRows
 from semiseg.analysis.runs import BOOKKEEPING, Run, Runs
 from semiseg.analysis.scores import MEAN, MEAN_OF_ALL, Layout, Scores, indices, read_scores
 from semiseg.errors import UserError
+from semiseg.files import check_shape
 from semiseg.run_folder import (
     CHECKPOINTS,
     DROPPED,
+    ENVIRONMENT_SHAPE,
     FAILURE,
     REGIONS,
     RESULTS,
+    SUMMARY_SHAPE,
     TRACKING_FILES,
     RunFolder,
 )
+from semiseg.shapes import AMOUNT, COUNT, TEXT, optional
 
 log = logging.getLogger("semiseg")
+CONFIG_SHAPE = {
+    **dict.fromkeys(("labels", "seed", "steps", "batch"), COUNT),
+    **dict.fromkeys(("folds", "fold"), optional(COUNT)),
+    "ratio": optional(AMOUNT),
+    "synthetic": optional(TEXT),
+}
+"""Fields of config.yaml that analyses count with; a run of another version may have others."""
 
 _SKIP = {CHECKPOINTS, TRACKING_FILES, "__pycache__"}
 
@@ -208,8 +219,8 @@ def _read(folder: RunFolder, layouts: list[Layout]) -> Run:
                 where=folder.path / name,
                 remedy="run the same `semiseg train` command again to finish this run",
             )
-    config = _mapping(folder.config, _yaml)
-    summary = _mapping(folder.summary, json.loads)
+    config = _mapping(folder.config, safe_yaml.content_of, CONFIG_SHAPE)
+    summary = _mapping(folder.summary, json.loads, SUMMARY_SHAPE)
     if summary.get("status", "finished") != "finished":
         raise UserError(
             f"status is {summary['status']!r}",
@@ -218,7 +229,7 @@ def _read(folder: RunFolder, layouts: list[Layout]) -> Run:
         )
     env: dict[str, Any] = {}
     if folder.environment.is_file():
-        env = _mapping(folder.environment, json.loads)
+        env = _mapping(folder.environment, json.loads, ENVIRONMENT_SHAPE)
     scores = read_scores(folder.scores, layouts, frozenset(summary.get(REGIONS) or ()))
     run = Run(
         folder.path,
@@ -240,6 +251,7 @@ def _read(folder: RunFolder, layouts: list[Layout]) -> Run:
 def _mapping(
     file: Path,
     parse: Callable[[str], Any],
+    shape: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     try:
         value = parse(file.read_text(encoding="utf-8"))
@@ -252,12 +264,8 @@ def _mapping(
         raise UserError(
             "should be a mapping of names to values", where=file, remedy="train this run again"
         )
+    check_shape(value, shape or {}, file, "train this run again")
     return value
-
-
-def _yaml(text: str) -> Any:
-    """Parse YAML with the C loader, if there is one: it is ten times as fast, and as safe."""
-    return yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
 
 
 # ------------------------------------------------------------------ results.csv

@@ -7,6 +7,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import functools
+import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import numpy as np
 
 from semiseg.errors import UserError
 from semiseg.escapes import csv_text
+from semiseg.evaluate.metrics import METRICS
 from semiseg.run_folder import SCORE_COLUMNS
 
 MEAN = "mean"
@@ -24,6 +26,12 @@ MEAN_OF_ALL = "(mean of all)"
 """Stands for the subjects of a run of which a results.csv has the mean alone."""
 AXES = ("split", "checkpoint", "metric", "class", "subject")
 """Columns of per_subject.csv that are axes of the array, in order."""
+ROUNDING = 1e-6
+"""How far a stored score may be out of its bounds."""
+SMALL = 1 << 20
+"""Scores that any run may have room for."""
+SPARSEST = 64
+"""Places for scores a row of the table: real tables have a row for nearly every place."""
 _NOT_FOREGROUND = {"0", "background", MEAN}
 
 
@@ -170,7 +178,28 @@ def read_scores(file: Path, layouts: list[Layout], regions: frozenset[str] = fro
         layouts.append(layout)
     value = np.full([len(axis) for axis in layout.axes], np.nan)
     value[layout.at] = np.array(values)[layout.foreground]
+    for metric, place in layout.axes[2].items():
+        _check_bounds(file, metric, value[:, :, place])
     return Scores(layout.axes, layout.units, value, layout.present, layout.regions)
+
+
+def _check_bounds(file: Path, metric: str, values: np.ndarray) -> None:
+    """Refuse scores that their metric cannot have.
+
+    Raises:
+      UserError: one is infinite or out of the metric's bounds.
+    """
+    wrong = np.isinf(values)
+    if metric in METRICS:
+        low, high = METRICS[metric].bounds
+        compared = np.abs(values) if METRICS[metric].absolute else values
+        wrong |= (compared < low - ROUNDING) | (compared > high + ROUNDING)
+    if wrong.any():
+        raise UserError(
+            f"{metric} is {values[wrong][0]:g}, which it cannot be",
+            where=file,
+            remedy="evaluate this run again",
+        )
 
 
 def _layout(file: Path, columns: Columns, regions: frozenset[str]) -> Layout:
@@ -195,6 +224,12 @@ def _layout(file: Path, columns: Columns, regions: frozenset[str]) -> Layout:
         axis: dict[str, int] = {}
         at.append(indices((column[row] for row in rows), axis))
         axes.append(axis)
+    if math.prod(map(len, axes)) > max(SMALL, SPARSEST * len(rows)):
+        raise UserError(
+            f"most of its splits, metrics, classes and subjects have no row ({len(rows):,} rows)",
+            where=file,
+            remedy="evaluate this run again",
+        )
     present = np.zeros([len(axis) for axis in axes[:4]], dtype=bool)
     present[tuple(at[:4])] = True
     units = {columns["metric"][row]: columns["unit"][row] for row in rows}

@@ -50,7 +50,7 @@ def columns_of(runs: Iterable[Run], split: str) -> dict[str, dict[str, str]]:
         if text in texts:
             continue
         texts.add(text)
-        for row in csv.DictReader(text.splitlines()):
+        for row in _rows(text, file):
             if row.get("split") == split:
                 _add(columns, row)
     return columns
@@ -65,8 +65,20 @@ def _text(file: Path) -> str:
         ) from None
 
 
-def _add(columns: dict[str, dict[str, str]], row: Mapping[str, str | None]) -> None:
-    subject = csv_text(row.get("subject") or "")
+def _rows(text: str, file: Path) -> list[dict[str, str]]:
+    """The rows of a table; cells beyond its header are left out."""
+    try:
+        reader = csv.DictReader(text.splitlines())
+        names = reader.fieldnames or ()
+        return [{name: row[name] or "" for name in names} for row in reader]
+    except csv.Error as error:
+        raise UserError(
+            f"cannot be read ({error})", where=file, remedy="evaluate this run again"
+        ) from None
+
+
+def _add(columns: dict[str, dict[str, str]], row: Mapping[str, str]) -> None:
+    subject = csv_text(row.get("subject", ""))
     for name, value in row.items():
         if subject and value and name not in SUBJECT_COLUMNS:
             columns.setdefault(csv_text(name), {})[subject] = csv_text(value)
@@ -102,6 +114,8 @@ def thirds(values: Mapping[str, str]) -> dict[str, list[str]]:
     try:
         numbers = {subject: float(value) for subject, value in values.items()}
     except ValueError:
+        return {}
+    if not np.isfinite(list(numbers.values())).all():
         return {}
     ordered = sorted(set(numbers.values()))
     limits = np.quantile(list(numbers.values()), [1 / 3, 2 / 3])

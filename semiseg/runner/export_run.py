@@ -11,7 +11,7 @@ import dataclasses
 import json
 import shutil
 import statistics
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +20,34 @@ from semiseg.data import store
 from semiseg.errors import UserError
 from semiseg.escapes import markdown, markdown_code
 from semiseg.evaluate.metric_titles import metric_label
-from semiseg.files import replacing, write_text
+from semiseg.files import check_shape, replacing, write_text
 from semiseg.holding import holding
 from semiseg.method_docs import describe_method
-from semiseg.run_folder import PUBLISHED, REGIONS, RunFolder, region_label
+from semiseg.run_folder import PUBLISHED, REGIONS, TRAIN_AGAIN, RunFolder, region_label
+from semiseg.shapes import COUNT, NAME, TEXT, Each
 from semiseg.train.checkpoint import load_weights
 
 CARD = "README.md"
 LICENCE = "LICENSE"
 NAMES = 20
+HEADER_SHAPE = {"classes": Each(TEXT, least=2), "channels": COUNT}
+_NAMED = {"name": NAME}
+CONFIG_SHAPE = {
+    "data": TEXT,
+    "method": _NAMED,
+    "net": _NAMED,
+    **dict.fromkeys(("label_subset", "steps", "batch", "seed"), COUNT),
+    "optimiser": TEXT,
+}
+SUMMARY_KEYS = (
+    "run",
+    "last",
+    "subjects_labelled",
+    "images_labelled",
+    "images_train",
+    "parameters",
+    "seconds_train",
+)
 """Annotated subjects that the card names."""
 
 
@@ -123,9 +142,26 @@ def facts_of(folder: RunFolder) -> Facts:
     rows: list[dict[str, str]] = []
     if folder.scores.exists():
         rows = folder.read_scores()
+    check_shape(header, HEADER_SHAPE, folder.weights, TRAIN_AGAIN)
+    summary = folder.read_summary()
+    _check_complete(header, HEADER_SHAPE, folder.weights)
+    _check_complete(tree, CONFIG_SHAPE, folder.config)
+    _check_complete(summary, SUMMARY_KEYS, folder.summary)
+    check_shape(tree, CONFIG_SHAPE, folder.config, TRAIN_AGAIN)
     data = data_of(tree, header)
     source = describe_method(tree["method"]["name"], "").source
-    return Facts(tree, folder.read_summary(), environment, data, rows, source)
+    return Facts(tree, summary, environment, data, rows, source)
+
+
+def _check_complete(content: dict[str, Any], keys: Iterable[str], file: Path) -> None:
+    """Refuse a file that lacks what the card says.
+
+    Raises:
+      UserError: a key is missing, or its value null.
+    """
+    for key in keys:
+        if content.get(key) is None:
+            raise UserError(f"lacks {key!r}", where=file, remedy=TRAIN_AGAIN)
 
 
 def data_of(tree: dict[str, Any], header: dict[str, Any]) -> Data:

@@ -36,7 +36,7 @@ class Log:
         self._file: IO[str] | None = None
         if path is None:
             return
-        text = path.read_text() if path.exists() else ""
+        text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
         lines = [line for line in whole_lines(text) if _is_until(line, step)]
         write_text(path, "".join(json.dumps(line) + "\n" for line in lines))
         self._file = path.open("a", buffering=1)
