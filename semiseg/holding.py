@@ -12,8 +12,10 @@ from __future__ import annotations
 import contextlib
 import datetime
 import functools
+import glob
 import json
 import os
+import re
 import socket
 import sys
 import threading
@@ -31,6 +33,9 @@ PAUSE = 0.01
 """Seconds between two tries."""
 LONGEST = 4096
 """Bytes that are read of a lock file, which anybody may have written."""
+
+PARTIAL = re.compile(r".+\.(?P<process>\d{1,10})\.tmp|\.[0-9a-f]{8}\.(?P<other>\d{1,10})\.tmp\..+")
+"""Names of files that are being written, with the process that writes them."""
 
 _held: dict[tuple[str, int], Held] = {}
 
@@ -69,6 +74,11 @@ def holding(place: str | Path | None, command: str, *, shared: bool = False) -> 
         for folder in made:
             with contextlib.suppress(OSError):  # it is in use
                 folder.rmdir()
+
+
+def is_ours(place: Path) -> bool:
+    """Whether this process holds a folder."""
+    return any(path == str(lock_path(place)) for path, _ in _held)
 
 
 def lock_path(place: Path) -> Path:
@@ -127,6 +137,7 @@ class Held:
             )
         if self.alone:
             _sign(file, self.command)
+            _clear(place)
 
     def share(self) -> None:
         """Let others in that share the folder."""
@@ -187,6 +198,34 @@ def _lock(file: int, kind: int) -> bool:
         fcntl.flock(file, kind | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
+    return True
+
+
+# ------------------------------------------------------------------ what killed commands left
+def _clear(place: Path) -> None:
+    """Delete what dead processes of this machine have not finished writing into a folder and the
+    folders in it, see :func:`semiseg.files.replacing`, or beside a file.
+    """
+    if place.is_dir() and not place.is_symlink():
+        patterns = ("*.tmp", ".*.tmp.*", "*/*.tmp", "*/.*.tmp.*")
+        found = [path for pattern in patterns for path in place.glob(pattern)]
+    else:
+        found = list(place.parent.glob(f"{glob.escape(place.name)}.*.tmp"))
+    for path in found:
+        match = PARTIAL.fullmatch(path.name)
+        if match and not is_alive(int(match["process"] or match["other"])):
+            with contextlib.suppress(OSError):
+                path.unlink()
+
+
+def is_alive(process: int) -> bool:
+    """Whether a process of this machine runs."""
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # it runs, and belongs to somebody else
+        return True
     return True
 
 

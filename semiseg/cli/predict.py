@@ -5,9 +5,10 @@ in its own file format and geometry.
 from __future__ import annotations
 
 import contextlib
+import json
 import math
 import sys
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -24,13 +25,14 @@ from semiseg.data.images import is_volume, stem_of
 from semiseg.data.input_scan import beside
 from semiseg.data.prediction_inputs import Input, find_inputs
 from semiseg.errors import UserError
-from semiseg.files import replacing
+from semiseg.files import replacing, write_text
 from semiseg.holding import holding
 
 if TYPE_CHECKING:
     from semiseg.runner.ensemble import Ensemble, Prediction
 
 STATISTICS = "statistics.csv"
+UNFINISHED = ".unfinished.json"
 COMMAND = Command(
     "predict",
     """Segment every image of a folder and the folders below it (or one file) with a run, or with
@@ -149,9 +151,11 @@ def _segment(operands: list[str], source: Path, target: Path, options: dict[str,
     sizes = _sizes(options["pixel_sizes"], inputs.scans)
     _check_spacing(inputs.scans, ensemble, spacing, sizes)
     _check_apart(inputs.scans, target, options)
-    if not options["overwrite"]:
+    begun = _Begun(target, operands, options)
+    if not (options["overwrite"] or begun.is_ours()):
         _check_new(inputs.scans, target, options)
     target.mkdir(parents=True, exist_ok=True)
+    begun.announce()
     files = [scan.files for scan in inputs.scans]
     for message in ensemble.check_files(files, "semiseg predict"):
         print(f"note: {message}", file=sys.stderr)
@@ -189,7 +193,31 @@ def _segment(operands: list[str], source: Path, target: Path, options: dict[str,
                 )
             if options["overlays"]:
                 _write_overlay(beside(mask, "overlay", ".png"), prediction, ensemble)
+    begun.end()
     return int(failed > 0)
+
+
+class _Begun:
+    """A file among the masks while a command writes them: one that is killed leaves it, and may
+    replace what it has written when it is given once more.
+    """
+
+    def __init__(self, target: Path, operands: list[str], options: Mapping[str, Any]):
+        self.path = target / UNFINISHED
+        words = {**options, "overwrite": False}
+        self.content = json.dumps([operands, words], sort_keys=True, default=str)
+
+    def is_ours(self) -> bool:
+        """Whether this very command has been killed here."""
+        return self.path.is_file() and self.path.read_bytes() == self.content.encode()
+
+    def announce(self) -> None:
+        """Write the file."""
+        write_text(self.path, self.content)
+
+    def end(self) -> None:
+        """All masks are there."""
+        self.path.unlink(missing_ok=True)
 
 
 def _say(scan: Input, mask: Path, prediction: Prediction, classes: Sequence[str]) -> None:

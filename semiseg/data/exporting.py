@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
-import uuid
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -13,6 +11,7 @@ from semiseg.data import nnunet_files, store, subjects_csv
 from semiseg.data.fold_splits import Dealer
 from semiseg.data.source import progress_bar
 from semiseg.errors import UserError
+from semiseg.files import new_folder
 from semiseg.holding import holding
 from semiseg.types import Case
 
@@ -111,18 +110,12 @@ def _check_place(place: Path) -> None:
 @contextlib.contextmanager
 def _building(place: Path) -> Iterator[Path]:
     """A new folder that takes its ``place`` when the block ends, and is gone where it fails."""
-    folder = place.with_name(f".{place.name}.exporting-{uuid.uuid4().hex[:6]}")
     try:
-        folder.mkdir(parents=True)
-        yield folder
-        if place.exists():
-            place.rmdir()
-        folder.rename(place)
+        with new_folder(place) as folder:
+            yield folder
     except OSError as error:
         raise UserError(
             f"cannot be written ({error.strerror or error})",
             where=place,
             remedy="free some space or choose another --out",
         ) from error
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)

@@ -28,6 +28,7 @@ from semiseg.data import (
     splits_csv,
     store,
     subjects_csv,
+    unrecorded,
     wall,
 )
 from semiseg.data import pseudonyms as secrecy
@@ -90,6 +91,8 @@ def import_set(
             remedy="import under another one with --name",
         )
     place = set_folder.root_folder(root) / name
+    if unrecorded.read(place):
+        store.info(name, root)  # tells the ledgers what a killed import has not
     set_folder.check_place(place, overwrite)
     with holding(place, "semiseg data import"):
         secret = secrecy.of_import(place, pseudonyms, say)
@@ -142,6 +145,7 @@ def import_set(
             (folder / data_card.FILE).write_bytes(content)
             description = json.dumps(facts, indent=1)
             (folder / set_folder.DESCRIPTION).write_text(description, encoding="utf-8")
+            unrecorded.announce(folder, before, command)
         info = store.info(name, root)
         messages = wall.record_import(info, before, records.seen.hashes, command)
         messages += [item.message for item in alike]

@@ -78,6 +78,11 @@ def identity(entry: Entry) -> str:
     return json.dumps([entry.get(key) for key in OLD_KEYS])
 
 
+def holds(path: Path, entry: Entry) -> bool:
+    """Whether a ledger has an entry already."""
+    return identity(entry) in {identity(line) for line in read(path)}
+
+
 def is_shared(path: Path) -> bool:
     """Whether a ledger is that of a test set, and not the one in a data set's folder.
 
@@ -245,19 +250,45 @@ def _append(path: Path, entries: Sequence[Entry], noticed: Sequence[str]) -> Non
     with contextlib.suppress(NoLocks):
         lock.take(wait=True)
     try:
+        _mend(path)
         lines = _lines(path)
         recorded = {line for entry in read(path) for line in entry.get("noticed", ())}
         news = [line for line in noticed if line not in recorded]
-        with path.open("a", encoding="utf-8") as file:
-            for entry in entries:
-                line = _chained(entry, lines, news)
-                file.write(line + "\n")
-                lines.append(line)
-                news = []
-            file.flush()
-            os.fsync(file.fileno())
+        first = len(lines)
+        for entry in entries:
+            lines.append(_chained(entry, lines, news))
+            news = []
+        _write(path, "".join(f"{line}\n" for line in lines[first:]))
     finally:
         lock.drop()
+
+
+def _mend(path: Path) -> None:
+    """Take away a last line that a kill cut short: what it was to allow has not happened."""
+    text = path.read_bytes() if path.exists() else b""
+    last = text.rpartition(b"\n")[2]
+    if not last:
+        return
+    try:
+        json.loads(last)
+    except ValueError:
+        os.truncate(path, len(text) - len(last))
+    else:
+        _write(path, "\n")
+
+
+def _write(path: Path, text: str) -> None:
+    """Add lines to a file: all of them or, where the disk is full, none."""
+    with path.open("ab", buffering=0) as file:
+        size = file.tell()
+        left = memoryview(text.encode())
+        try:
+            while left:
+                left = left[file.write(left) :]
+            os.fsync(file.fileno())
+        except OSError:
+            os.truncate(path, size)
+            raise
 
 
 def _chained(entry: Entry, lines: Sequence[str], noticed: Sequence[str]) -> str:

@@ -47,13 +47,14 @@ def with_typed(
             raise UserError(
                 "names no classes", where=where, remedy="give NAME=CLASS,CLASS, such as whole=1,2"
             )
-        if name in every:
+        members = [_class_named(word.strip(), classes, where) for word in words.split(",")]
+        typed_region = checked({name: members}, classes, where)
+        # a command that was killed is given once more
+        if name in every and regions.get(name) != typed_region[name]:
             raise UserError(
                 f"there is a region {name} already", where=where, remedy="choose another name"
             )
-        members = [_class_named(word.strip(), classes, where) for word in words.split(",")]
-        every[name] = tuple(members)
-        every |= checked({name: members}, classes, where)
+        every |= typed_region
     return checked(every, classes, FLAG)
 
 

@@ -28,6 +28,7 @@ def remove(name: str, root: str | Path | None = None, sure: bool = False) -> str
       UserError: it is not ``sure``, there is no such set, it comes with the package, or it cannot
         be deleted.
     """
+    set_folder.recover(set_folder.root_folder(root))  # what a killed removal has left
     known = store.info(name, root)
     if name == store.EMBEDDED:
         raise UserError("comes with the package", where=name, remedy="remove another data set")

@@ -16,7 +16,7 @@ import uuid
 from pathlib import Path
 
 from semiseg.errors import UserError
-from semiseg.holding import holding
+from semiseg.holding import holding, is_alive
 
 DESCRIPTION = "semiseg.json"
 """The file that makes a folder a data set."""
@@ -140,19 +140,8 @@ def _put_back(aside: Path, place: Path) -> None:
 
 
 def _remove_dead(building: Path, process: int) -> None:
-    if not _is_alive(process):
+    if not is_alive(process):
         shutil.rmtree(building, ignore_errors=True)
-
-
-def _is_alive(process: int) -> bool:
-    """Whether a process of this machine runs."""
-    try:
-        os.kill(process, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:  # it runs, and belongs to somebody else
-        return True
-    return True
 
 
 def _random() -> str:

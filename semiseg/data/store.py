@@ -11,12 +11,13 @@ Listing sets must be instant: what needs JAX or TFDS is imported where it is use
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from semiseg.data import embedded, regions, wall
+from semiseg.data import embedded, regions, unrecorded, wall
 from semiseg.data import ledger as ledger_file
 from semiseg.data.info import StoreInfo
 from semiseg.data.set_folder import DESCRIPTION, LEDGER, checked_name, recover, root_folder
@@ -65,11 +66,16 @@ def info(name: str, root: str | Path | None = None) -> StoreInfo:
             remedy="import it or give --root",
         )
     try:
-        return _parse(path.read_text(encoding="utf-8"), name, folder)
+        known = _parse(path.read_text(encoding="utf-8"), name, folder)
     except (ValueError, TypeError, KeyError, AttributeError, OSError) as error:
         raise UserError(
             f"damaged ({error})", where=path, remedy="import the set again with --overwrite"
         ) from error
+    if (path.parent / unrecorded.FILE).exists():
+        # an import that is at work does so itself; whoever may not write leaves it to others
+        with contextlib.suppress(UserError, OSError):
+            wall.finish_import(known)
+    return known
 
 
 def _parse(text: str, name: str, folder: Path) -> StoreInfo:

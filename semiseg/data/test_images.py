@@ -6,12 +6,12 @@ second import and an import with other splits are recognised.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -142,12 +142,8 @@ def of_split(table: Hashes, split: str) -> TestImages:
 def read(path: Path, records: dict[str, str] | None = None) -> TestImages | None:
     """What :func:`write` wrote; None where there is none, or where it is of other ``records``."""
     content = read_json_if_whole(path)
-    try:
-        images = TestImages(dict(content["subjects"]), int(content["n"]), tuple(content["sets"]))
-        whole = content["fingerprint"] == images.fingerprint
-    except (KeyError, TypeError, ValueError):
-        return None
-    if not whole or (records is not None and content.get("records") != records):
+    images = from_dict(content)
+    if images is None or (records is not None and content.get("records") != records):
         return None
     return images
 
@@ -155,28 +151,52 @@ def read(path: Path, records: dict[str, str] | None = None) -> TestImages | None
 def write(path: Path, images: TestImages, records: dict[str, str] | None = None) -> None:
     """Write test images; ``records`` are the hashes of the record files that hold them."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    content = {
+    write_text(path, json.dumps(to_dict(images, records), indent=0))
+
+
+def to_dict(images: TestImages, records: dict[str, str] | None = None) -> dict[str, Any]:
+    """Test images as JSON."""
+    return {
         "fingerprint": images.fingerprint,
         "n": images.n,
         "sets": list(images.sets),
         "records": records,
         "subjects": images.subjects,
     }
-    write_text(path, json.dumps(content, indent=0))
+
+
+def from_dict(content: Mapping[str, Any]) -> TestImages | None:
+    """What :func:`to_dict` made; None where it is damaged."""
+    try:
+        images = TestImages(dict(content["subjects"]), int(content["n"]), tuple(content["sets"]))
+        whole = content["fingerprint"] == images.fingerprint
+    except (KeyError, TypeError, ValueError):
+        return None
+    return images if whole else None
 
 
 def register(folders: Iterable[Path], images: TestImages) -> None:
     """List a test set in the folders of shared ledgers, so that its images are known there.
 
-    A folder that cannot be written is left out: the ledger itself says so when test is read.
+    A folder of another user is left out: the ledger itself says so when test is read.
+
+    Raises:
+      OSError: a folder cannot be written, although this user may.
     """
     for folder in folders:
         path = folder / f"{images.fingerprint[:DIGITS]}.json"
         known = read(path)
         sets = tuple(dict.fromkeys((*(known.sets if known else ()), *images.sets)))
-        if known is None or known.sets != sets:
-            with contextlib.suppress(OSError):
-                write(path, dataclasses.replace(images, sets=sets))
+        if (known is None or known.sets != sets) and may_be_written(path):
+            write(path, dataclasses.replace(images, sets=sets))
+
+
+def may_be_written(path: Path) -> bool:
+    """Whether this user may write a file that need not exist."""
+    place = path
+    while not place.exists():
+        place = place.parent
+    return os.access(place, os.W_OK) and (place == path or place.is_dir())
 
 
 def registered(folders: Iterable[Path]) -> list[TestImages]:

@@ -10,19 +10,19 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import os
 import uuid
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from semiseg import __version__
-from semiseg.data import embedded, ledger, test_images
+from semiseg.data import embedded, ledger, test_images, unrecorded
 from semiseg.data.info import StoreInfo
 from semiseg.data.set_folder import LEDGER, default_root
 from semiseg.data.source import SPLITS
-from semiseg.data.test_images import TestImages, Token
+from semiseg.data.test_images import TestImages, Token, may_be_written
 from semiseg.errors import UserError
+from semiseg.holding import holding, is_ours
 
 if TYPE_CHECKING:
     from semiseg.data.fingerprints import Hashes
@@ -154,14 +154,7 @@ def _everywhere(images: TestImages) -> list[Path]:
         folders = ledger.shared_folders(default_root())
     paths = [place / LEDGER for place in sets]
     paths += [_shared(folder, images) for folder in dict.fromkeys(folders)]
-    return [path for path in paths if _can_be_written(path)]
-
-
-def _can_be_written(path: Path) -> bool:
-    place = path
-    while not place.exists():
-        place = place.parent
-    return os.access(place, os.W_OK) and (place == path or place.is_dir())
+    return [path for path in paths if may_be_written(path)]
 
 
 def _entry(event: str, reason: str, run: str, images: TestImages, n: int) -> ledger.Entry:
@@ -196,7 +189,7 @@ def check_ledgers(known: StoreInfo) -> None:
     """
     check_test(known)
     for path in paths_of(known, images_of(known)):
-        if not _can_be_written(path):
+        if not may_be_written(path):
             raise UserError(
                 "cannot be written, so test is not read",
                 where=path,
@@ -271,6 +264,7 @@ def record_import(
         earlier.setdefault(before.fingerprint, before)
     nuclei = images_of(embedded.info(known.root))
     earlier.setdefault(nuclei.fingerprint, nuclei)
+    announced = unrecorded.read(known.folder)
     messages: list[str] = []
     for images in earlier.values():
         replaced = before is not None and images.fingerprint == before.fingerprint
@@ -287,13 +281,30 @@ def record_import(
         paths = [known.folder / LEDGER]
         for test_set in (images, after):
             paths += [_shared(folder, test_set) for folder in shared if test_set.n]
-        paths = [path for path in dict.fromkeys(paths) if _can_be_written(path)]
+        paths = [path for path in dict.fromkeys(paths) if may_be_written(path)]
+        if announced is not None:  # a killed import may have written some of its lines
+            entry["id"] = announced.line_id(images)
+            paths = [path for path in paths if not ledger.holds(path, entry)]
         _append(paths, entry, "nothing says what became of the test images")
         messages.append(_import_message(known, images, places))
     if after.n:
         test_images.write(known.folder / test_images.FILE, after, _test_records(known))
         test_images.register(shared, after)
+    unrecorded.done(known.folder)
     return messages
+
+
+def finish_import(known: StoreInfo) -> None:
+    """Write what a killed import has not written of a set that is in its place."""
+    from semiseg.data.fingerprints import hashes_of
+
+    if is_ours(known.folder):  # the import is at work
+        return
+    with holding(known.folder, "semiseg data import"):
+        announced = unrecorded.read(known.folder)
+        table = hashes_of(known)
+        if announced is not None and table is not None:
+            record_import(known, announced.before, table, announced.reason)
 
 
 def record_removal(known: StoreInfo, reason: str) -> None:
@@ -305,7 +316,7 @@ def record_removal(known: StoreInfo, reason: str) -> None:
     if not known.number("test"):
         return
     images = images_of(known)
-    paths = [path for path in paths_of(known, images) if _can_be_written(path)]
+    paths = [path for path in paths_of(known, images) if may_be_written(path)]
     if not any(map(ledger.is_shared, paths)):
         raise UserError(
             "cannot be written, so the data set is not removed",

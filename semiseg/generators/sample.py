@@ -30,7 +30,7 @@ from semiseg.data.provenance import Provenance
 from semiseg.data.source import progress_bar
 from semiseg.errors import UserError
 from semiseg.escapes import csv_row
-from semiseg.files import file_hash, write_text
+from semiseg.files import file_hash, new_folder, write_text
 from semiseg.generators import masks, paint
 from semiseg.generators import settings as setting
 from semiseg.generators.budget import Budget, read_budget
@@ -318,9 +318,12 @@ def sample_set(
         facts = {key: value for key, value in fitted.header.items() if key != provenance.KEY}
         record = {"hash": fitted.hash, **facts, "sampling": sampling}
         samples = stream(fitted, names, seed=seed, source=source, style=style)
-        with PairFolder(out, names, fitted.origin, format) as pairs:
-            write_text(out / GENERATOR, json.dumps(record, indent=1))
-            with (out / PROVENANCE).open("w", newline="") as file:
+        with (
+            new_folder(out) as folder,
+            PairFolder(folder, names, fitted.origin, format) as pairs,
+        ):
+            write_text(folder / GENERATOR, json.dumps(record, indent=1))
+            with (folder / PROVENANCE).open("w", newline="") as file:
                 rows = csv.writer(file, lineterminator="\n")
                 rows.writerow(PROVENANCE_COLUMNS)
                 for sample in progress_bar(samples, "sample", len(names), progress):

@@ -22,7 +22,16 @@ from semiseg.errors import UserError
 from semiseg.evaluate import misfit
 from semiseg.evaluate.empty_policy import TRUTH_DECIDES
 from semiseg.evaluate.subject_scores import SubjectRow, score_subjects
-from semiseg.run_folder import EXTERNAL, SCORE_COLUMNS, RunFolder
+from semiseg.run_folder import (
+    CONFIG,
+    ENVIRONMENT,
+    EXAMPLES,
+    EXTERNAL,
+    SCORE_COLUMNS,
+    SCORES,
+    SUBJECTS,
+    RunFolder,
+)
 from semiseg.runner.external_checks import check_files, check_method, check_missing, names_of
 from semiseg.runner.score_split import (
     Split,
@@ -37,6 +46,8 @@ from semiseg.runner.versions import environment
 from semiseg.types import Case
 
 REASON = "semiseg score"
+BEFORE_THE_SUMMARY = {ENVIRONMENT, CONFIG, SUBJECTS, EXAMPLES, SCORES}
+"""Files that are written before the one that says that all are there."""
 EXAMPLE_SIZE = 128
 """Longest side of the example pictures, pixels."""
 
@@ -266,14 +277,18 @@ def is_external(folder: RunFolder) -> bool:
 
 
 def check_folder(folder: RunFolder, config: dict[str, Any]) -> None:
-    """Accept a new folder, and one with masks of the same maker.
+    """Accept a new folder, one with masks of the same maker, and what a killed command has left.
 
     Raises:
       UserError: it holds something else.
     """
     if not folder.path.exists() or not any(folder.path.iterdir()):
         return
-    if is_external(folder) and _named(_load(folder)) == _named(config):
+    written = {path.name for path in folder.path.iterdir()}
+    is_begun = not folder.finished and written <= BEFORE_THE_SUMMARY
+    if is_begun and not folder.config.exists():
+        return
+    if (is_begun or is_external(folder)) and _named(_load(folder)) == _named(config):
         return
     raise UserError(
         "holds another run or something else", where=folder.path, remedy="choose another --out"

@@ -14,6 +14,7 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 import jax
 
 from semiseg import devices
+from semiseg.errors import DiskError
 from semiseg.run_folder import RunFolder
 from semiseg.train import hosts
 from semiseg.train.checkpoint import Checkpoints
@@ -174,6 +175,7 @@ def train(
                     line |= learner.validate(state, step)
                 line["seconds"] = round(seconds(), 2)
                 log.write(line)
+                check_there(folder)
                 shown.update(step, line)
                 sound = learner.inspect(state, line)
                 stopped = hosts.any_says(stop.asked)
@@ -189,6 +191,20 @@ def train(
             if checkpoints:
                 checkpoints.close()
     return Trained(state, line, seconds())
+
+
+def check_there(folder: RunFolder | None) -> None:
+    """End a run whose folder somebody has deleted: nothing of it could be kept.
+
+    Raises:
+      DiskError: it has vanished.
+    """
+    if folder is not None and not folder.log.exists():
+        raise DiskError(
+            "has vanished while the run wrote to it",
+            where=folder.path,
+            remedy="run the same command again",
+        )
 
 
 def _stopwatch(before: float) -> Callable[[], float]:
