@@ -3,7 +3,11 @@ of its members.
 """
 
 from collections import Counter, deque
+from pathlib import Path
 
+import numpy as np
+
+from semiseg.data import label_values
 from semiseg.sweeps import work
 
 
@@ -49,3 +53,20 @@ def test_claims_are_looked_at_once_a_program():
     looks = Looks()
     assert len(queue(programs, looks)) == 2000
     assert max(looks.count.values()) == 1
+
+
+def test_the_files_of_a_set_are_looked_through_once(monkeypatch):
+    """Catches a look at the label values of every file for every file that is read."""
+    looks = Counter()
+    is_mask = label_values.FileValues.is_mask.fget
+
+    def counted(self):
+        looks[self.path] += 1
+        return is_mask(self)
+
+    monkeypatch.setattr(label_values.FileValues, "is_mask", property(counted))
+    files = [label_values.FileValues(Path(f"{i}"), frozenset({0, 1}), 0.0) for i in range(50)]
+    values = label_values.LabelValues(frozenset({0, 1}), tuple(files))
+    for _ in files:
+        values.indices(np.zeros((2, 2), np.uint8))
+    assert max(looks.values()) == 1

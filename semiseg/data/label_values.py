@@ -8,6 +8,7 @@ on nor scored.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -70,19 +71,19 @@ class LabelValues:
         """Whether 255 is the one foreground class."""
         return self.values <= {0, WHITE} and WHITE in self.values
 
-    @property
+    @functools.cached_property
     def masks(self) -> list[FileValues]:
         """Files of 0 and 255 alone."""
         return [file for file in self.files if file.is_mask]
 
-    @property
+    @functools.cached_property
     def by_file(self) -> bool:
         """Whether some files hold 0 and 1, others 0 and 255, and none both 1 and 255."""
         if self.is_mask or not self.values <= {0, 1, WHITE}:
             return False
         return bool(self.masks) and not self._ignores
 
-    @property
+    @functools.cached_property
     def _ignores(self) -> bool:
         """Whether a file holds 255 beside classes, so that 255 is known to be IGNORE."""
         return any(WHITE in file.values and not file.is_mask for file in self.files)
