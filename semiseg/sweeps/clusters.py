@@ -40,7 +40,9 @@ def on_slurm(
             "--backend slurm: there is no Slurm here (no sbatch); on one machine --jobs does the "
             "same"
         )
-    executor = submitit.AutoExecutor(folder=out.absolute() / ".slurm", cluster=where)
+    # submitit unpickles what lies in its folder: a new one, in which nobody can have put anything
+    logs = out / ".slurm" / session
+    executor = submitit.AutoExecutor(folder=logs.absolute(), cluster=where)
     # in the batch script as well: a cluster may start jobs without this environment
     setup = [f"export {SAFE_PATH}=1"] + (cluster.pop("slurm_setup", None) or [])
     settings = {"timeout_min": 24 * 60} | cluster
@@ -48,7 +50,6 @@ def on_slurm(
     arguments = (str(out.absolute()), session, dataclasses.replace(options, progress=False))
     with safe_path(), executor.batch():
         jobs = [executor.submit(task, *arguments) for _ in range(options.jobs)]
-    logs = out / ".slurm"
     if where == "slurm":
         numbers = ", ".join(job.job_id for job in jobs)
         say(f"submitted {numbers}; see `semiseg sweep status {out}`, logs are in {logs}")
