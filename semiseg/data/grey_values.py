@@ -129,7 +129,10 @@ def grey(image: np.ndarray, limits: Limits) -> np.ndarray:
     """
     low = limits.low.astype(np.float32)
     width = np.maximum(limits.high - limits.low, 1e-6).astype(np.float32)
-    return np.clip((image.astype(np.float32) - low) / width, 0, 1)
+    x = image.astype(np.float32)
+    x -= low  # in place: a large scan takes four bytes a voxel here
+    x /= width
+    return np.clip(x, 0, 1, out=x)
 
 
 def statistics(rule: str, grey: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

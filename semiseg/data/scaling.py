@@ -16,6 +16,8 @@ def scaled(x: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """``(*shape, C)`` of an image ``(*space, C)`` float32."""
     if x.ndim == 3:
         return scaled_plane(x, shape)
+    if x.shape[:-1] == tuple(shape):
+        return x
     planes_DHWC = np.stack([scaled_plane(plane, shape[1:]) for plane in x])
     if len(x) == shape[0]:
         return planes_DHWC
