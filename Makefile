@@ -10,13 +10,17 @@ STAMP := $(VENV)/.installed$(if $(LOCKED),,-newest)
 PIP = $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check
 INSTALL = $(PIP) $(if $(LOCKED),--constraint $(LOCKED),--upgrade --upgrade-strategy eager)
 
-.PHONY: demo test lint docs gpu-pack lock clean
+.PHONY: demo test lint docs gpu-pack lock clean faults
 
 demo: $(STAMP)
 	@$(BIN)/semiseg demo --out demo
 
 test: $(STAMP)-dev lint
 	$(BIN)/python -m pytest tests semiseg --doctest-modules -n 2 --dist loadfile
+
+# every command meets every fault, twice: hours; stopped, it goes on; MOST=4 takes four places of each
+faults: $(STAMP)-dev
+	$(BIN)/python tests/faults/suite.py --rounds 2 $(if $(MOST),--most $(MOST))
 
 lint: $(STAMP)-dev
 	$(BIN)/ruff check .
