@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from semiseg.data.dicom_files import read_header
+from semiseg.data.dicom_files import interpreting, read_header
 from semiseg.data.dicom_geometry import Stack, to_index
 from semiseg.data.dicom_series import LabelFile
 from semiseg.errors import UserError
@@ -35,13 +35,14 @@ def read_contours(path: Path) -> dict[int, list[np.ndarray]]:
     """
     header = read_header(path, ("ROIContourSequence",))
     regions: dict[int, list[np.ndarray]] = {}
-    for item in header.get("ROIContourSequence") or ():
-        number = int(item.ReferencedROINumber)
-        regions[number] = [
-            _points(contour, path)
-            for contour in item.get("ContourSequence") or ()
-            if contour.get("ContourGeometricType") in CLOSED
-        ]
+    with interpreting(path):
+        for item in header.get("ROIContourSequence") or ():
+            number = int(item.ReferencedROINumber)
+            regions[number] = [
+                _points(contour, path)
+                for contour in item.get("ContourSequence") or ()
+                if contour.get("ContourGeometricType") in CLOSED
+            ]
     return regions
 
 

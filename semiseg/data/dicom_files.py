@@ -167,11 +167,34 @@ def read_header(path: Path, tags: Sequence[str] | None = None) -> Any:
         ) from error
 
 
+@contextlib.contextmanager
+def interpreting(path: Path) -> Iterator[None]:
+    """Turn what pydicom raises while the values of a header are used into one line.
+
+    It converts an element when it is asked for it, so that a damaged file that could be opened may
+    still raise anything, or warn.
+
+    Raises:
+      UserError: a value is not of the kind that its element has, or is missing.
+    """
+    try:
+        with quiet():
+            yield
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(
+            f"has an element of the wrong kind ({type(error).__name__}: {first_line(error)})",
+            where=path,
+            remedy="copy the file again, or take it out of the folder",
+        ) from error
+
+
 def _check_deflated(path: Path) -> None:
     """Refuse a deflated file of more than INFLATED bytes: pydicom inflates it whole."""
     from pydicom.filereader import read_dataset, read_preamble
 
-    with BoundedFile(path) as file:
+    with quiet(), BoundedFile(path) as file:
         read_preamble(file, force=False)
         meta = read_dataset(file, False, True, stop_when=_is_past_meta)
     if meta.get("TransferSyntaxUID") != DEFLATED:
@@ -207,7 +230,8 @@ def frames_of(path: Path, indices: Sequence[int]) -> Iterator[np.ndarray]:
     """
     pydicom = require()
     header = read_header(path, DECLARED)
-    _checked_length(header, path, max(indices))
+    with interpreting(path):
+        _checked_length(header, path, max(indices))
     try:
         with quiet(), BoundedFile(path) as file:
             source: Any = file
@@ -247,7 +271,9 @@ def check_lengths(last: Mapping[Path, int]) -> None:
     declared = 0
     sizes = 0
     for path, frame in last.items():
-        declared += _checked_length(read_header(path, DECLARED), path, frame)
+        header = read_header(path, DECLARED)
+        with interpreting(path):
+            declared += _checked_length(header, path, frame)
         sizes += path.stat().st_size
     if declared > max(CODEC_RATIO * sizes, SMALL):
         raise UserError(

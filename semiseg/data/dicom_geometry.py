@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from semiseg.data.orientation import Grid
+from semiseg.data.orientation import Grid, code_of
 from semiseg.errors import UserError
 
 Vector = tuple[float, ...]
@@ -138,7 +138,12 @@ def stack_of(
     affine[:3, 1] = directions[3:] * row_gap
     affine[:3, 2] = normal * gap
     affine[:3, 3] = places[order[0]]
-    return Stack(tuple(planes[i] for i in order), LPS_TO_RAS @ affine, skewed)
+    affine = LPS_TO_RAS @ affine
+    try:
+        code_of(affine)
+    except UserError as error:
+        raise UserError(str(error), where=where) from error
+    return Stack(tuple(planes[i] for i in order), affine, skewed)
 
 
 def _check_alike(planes: Sequence[Plane], where: str) -> None:

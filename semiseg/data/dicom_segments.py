@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from semiseg.data.dicom_files import frames_of, read_header
+from semiseg.data.dicom_files import frames_of, interpreting, read_header
 from semiseg.data.dicom_geometry import Plane, Stack, to_index
 from semiseg.data.dicom_series import lookup, planes_of
 from semiseg.errors import UserError
@@ -51,6 +51,11 @@ def read_frames(path: Path) -> Frames:
       UserError: it cannot be read, or its frames have no position.
     """
     header = read_header(path)
+    with interpreting(path):
+        return _frames_of(path, header)
+
+
+def _frames_of(path: Path, header: Any) -> Frames:
     kind = str(header.get("SegmentationType") or "")
     if kind not in ("BINARY", "FRACTIONAL", "LABELMAP"):
         raise UserError(

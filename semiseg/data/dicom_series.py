@@ -18,6 +18,7 @@ from semiseg.data.dicom_files import (
     DIRECTORY,
     SUFFIXES,
     files_under,
+    interpreting,
     is_dicom,
     read_header,
     require,
@@ -59,6 +60,8 @@ LABELS = ("SEG", "RTSTRUCT")
 """Modalities of objects that hold annotations."""
 NO_SCANS = ("RTDOSE", "RTPLAN", "REG", "KO", "PR", "SR", "DOC")
 """Modalities that hold no scan, though some have rows and columns."""
+MOST = 1e9
+"""A rescaling by more would leave the range of float32, or of whole numbers."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -188,7 +191,9 @@ class _Search:
                 )
             return
         try:
-            self._sort(path, read_header(path, TAGS))
+            header = read_header(path, TAGS)
+            with interpreting(path):
+                self._sort(path, header)
         except UserError as error:
             self.problems.append(str(error))
 
@@ -226,7 +231,10 @@ class _Search:
     def findings(self, folder: Path) -> Findings:
         """What was met."""
         notes = [f"{folder}: left out {what}: {n}" for what, n in self.left_out.items()]
-        series = [_series(uid, self.first[uid], planes) for uid, planes in self.images.items()]
+        series: list[Series] = []
+        for uid, planes in self.images.items():
+            with interpreting(planes[0].path):
+                series.append(_series(uid, self.first[uid], planes))
         series.sort(key=lambda one: str(one.planes[0].path))
         return Findings(tuple(series), tuple(self.labels), tuple(self.problems), tuple(notes))
 
@@ -333,13 +341,14 @@ def _rescale(slope: Any, intercept: Any, path: Path) -> tuple[float, float]:
     """Slope and intercept; 1 and 0 where the header has none.
 
     Raises:
-      UserError: they are no numbers, or the slope is 0.
+      UserError: they are no numbers, or beyond MOST, or the slope is 0.
     """
     factor = 1.0
     if slope not in (None, ""):
         factor = float(slope)
     offset = float(intercept or 0.0)
-    if not factor or not np.isfinite((factor, offset)).all():
+    beyond = max(abs(factor), abs(offset)) > MOST
+    if not factor or beyond or not np.isfinite((factor, offset)).all():
         raise UserError(
             f"rescales its values by {factor:g} and {offset:g}",
             where=path,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,8 @@ def names_in(path: Path) -> list[str]:
     """The names of a list file, one a line; what follows a comma is left out.
 
     Raises:
-      UserError: it is missing, empty, or no text, or a name leads out of the folder.
+      UserError: it is missing, empty, or no text, or a name leads out of the folder or stands
+        there twice.
     """
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
@@ -31,6 +33,11 @@ def names_in(path: Path) -> list[str]:
     names = [name for name in names if name]
     if not names:
         raise UserError("is empty", where=path, remedy="name one file a line")
+    repeated = [name for name, number in Counter(names).items() if number > 1]
+    if repeated:
+        raise UserError(
+            f"names {repeated[0][:80]!r} more than once", where=path, remedy="remove the others"
+        )
     for name in names:
         if re.search(r"[/\\\0]", name) or name in (".", ".."):
             raise UserError(

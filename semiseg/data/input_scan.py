@@ -154,6 +154,9 @@ def _read_picture_scan(paths: Sequence[Path], channels: str) -> Scan:
         stated = ("dpi", "resolution")
         resolution = {key: picture.info[key] for key in stated if key in picture.info}
     image = read_image(paths, channels=channels).image
+    words = not_finite(image)
+    if words:
+        raise UserError(words, where=paths[0], remedy="replace those pixels")
     return Scan(paths[0], image, None, image.shape[:2], resolution)
 
 

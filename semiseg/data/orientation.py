@@ -31,6 +31,8 @@ _NORMALS = {"S": "axial", "I": "axial", "A": "coronal", "P": "coronal"}
 _WORLD = (("L", "R"), ("P", "A"), ("I", "S"))
 COARSER = 0.01
 """A spacing is coarser than another if it is so by more than this share."""
+SIDES = (1e-5, 1e4)
+"""Millimetres of a voxel's side, from less than microscopes have to more than a patient."""
 
 
 class Grid(NamedTuple):
@@ -187,6 +189,11 @@ def _code(directions: bytes) -> str:
     sides = np.linalg.norm(matrix, axis=0)
     if not np.isfinite(matrix).all() or not sides.all():
         raise UserError("its affine has a voxel without a size", remedy="correct the file's header")
+    if sides.min() < SIDES[0] or sides.max() > SIDES[1]:
+        raise UserError(
+            f"its voxels have sides of {sides.min():g} to {sides.max():g} mm",
+            remedy="correct the file's header",
+        )
     left, scales, right = np.linalg.svd(matrix / sides)
     if np.min(scales) < 1e-4:
         raise UserError("its affine maps two axes to one", remedy="correct the file's header")

@@ -6,6 +6,7 @@ bits to 8, and turns what an orientation tag says is turned. None of that is wan
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,10 @@ LOSSY = (".jpg", ".jpeg", ".webp")
 _ORIENTATION = 274
 _BITS = 258
 _SAMPLES = 339
+_SAMPLES_A_PIXEL = 277
+_PLANAR = 284
+_STRIPS = 273
+_TILES = 324
 """Tags of TIFF."""
 _ODD: dict[tuple[int, int], np.dtype] = {
     (8, 2): np.dtype("int8"),
@@ -39,6 +44,55 @@ def check_one_page(picture: Any, path: Path) -> None:
         )
 
 
+def _check_sums(picture: Any, path: Path) -> None:
+    """Refuse a PNG whose pixels do not have their checksum, which Pillow does not compare.
+
+    Raises:
+      UserError: a chunk of pixels or colours is damaged.
+    """
+    if picture.format != "PNG":
+        return
+    content = memoryview(path.read_bytes())
+    place = 8  # after the signature
+    while place + 12 <= len(content):
+        end = place + 8 + int.from_bytes(content[place : place + 4], "big")
+        named = content[place + 4 : end]
+        if bytes(named[:4]) == b"IEND":
+            return
+        stored = int.from_bytes(content[end : end + 4], "big")
+        if bytes(named[:4]) in (b"IDAT", b"PLTE") and zlib.crc32(named) != stored:
+            raise UserError(
+                "is damaged: its pixels do not have their checksum",
+                where=path,
+                remedy="copy or download it again",
+            )
+        place = end + 4
+
+
+def _check_strips(picture: Any, path: Path) -> None:
+    """Refuse a TIFF whose strips or tiles do not fill it: Pillow leaves the rest black.
+
+    Raises:
+      UserError: it lacks some.
+    """
+    if picture.format != "TIFF":
+        return
+    width, height = picture.size
+    area = 0
+    for tile in picture.tile:
+        left, top, right, bottom = tile[1]
+        area += (right - left) * (bottom - top)
+    parts = picture.tag_v2.get(_STRIPS) or picture.tag_v2.get(_TILES) or ()
+    samples = int(picture.tag_v2.get(_SAMPLES_A_PIXEL, 1))
+    is_apart = picture.tag_v2.get(_PLANAR, 1) == 2 and samples > 1
+    if area < width * height or (is_apart and len(parts) < samples):
+        raise UserError(
+            f"declares {height}×{width} pixels, and has less",
+            where=path,
+            remedy="copy or download it again",
+        )
+
+
 def read_picture(path: Path, channels: str = "auto") -> np.ndarray:
     """Pixels ``(H, W, C)`` of a picture, as they are stored.
 
@@ -53,6 +107,8 @@ def read_picture(path: Path, channels: str = "auto") -> np.ndarray:
 
     with Image.open(path) as picture:
         check_one_page(picture, path)
+        _check_sums(picture, path)
+        _check_strips(picture, path)
         pixels = _deep_colours(picture, path)
         if pixels is None:
             mode = _mode(picture.mode, channels)
@@ -76,6 +132,8 @@ def read_mask_picture(path: Path) -> np.ndarray:
         )
     with Image.open(path) as picture:
         check_one_page(picture, path)
+        _check_sums(picture, path)
+        _check_strips(picture, path)
         label = _deep_colours(picture, path)
         if label is None:
             label = _stored(picture, picture.mode)

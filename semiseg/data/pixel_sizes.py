@@ -13,6 +13,7 @@ from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 
 from semiseg.data.images import stem_of
+from semiseg.data.orientation import SIDES
 from semiseg.data.source import first_line
 from semiseg.errors import UserError
 
@@ -120,12 +121,12 @@ def _size(cell: str, column: str, path: Path, number: int) -> float:
         size = float(cell)
     except ValueError:
         size = math.nan
-    if not 0 < size < math.inf:
+    if MICRONS.search(column):
+        size /= 1000
+    if not SIDES[0] <= size <= SIDES[1]:
         raise UserError(
             f"line {number} has {cell!r} under {column}",
             where=path,
             remedy="write the size of a pixel in mm, such as 0.07",
         )
-    if MICRONS.search(column):
-        return size / 1000
     return size

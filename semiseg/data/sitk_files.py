@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from semiseg.data import size_limits
+from semiseg.data import itk_compressed, size_limits
 from semiseg.data.nifti import Header
 from semiseg.data.orientation import Grid
 from semiseg.errors import UserError
@@ -32,6 +32,11 @@ def read_header(path: Path) -> Header:
     Raises:
       UserError: SimpleITK is not installed, or the file holds no scan.
     """
+    return _described(path)[0]
+
+
+def _described(path: Path) -> tuple[Header, int]:
+    """The grid of a file, and how many bytes its voxels have."""
     sitk = simple_itk(path)
     stored = _stored(path)
     reader = sitk.ImageFileReader()
@@ -42,19 +47,21 @@ def read_header(path: Path) -> Header:
     channels = reader.GetNumberOfComponents()
     affine = _affine(reader, number)
     bytes_each = reader.GetNumberOfComponents() * _width(sitk, reader)
-    size_limits.check_declared(math.prod(shape) * bytes_each, stored, path)
+    declared = math.prod(shape) * bytes_each
+    size_limits.check_declared(declared, stored, path)
     if number == 4:
         channels *= shape[3]
     if number not in (2, 3, 4):
         raise UserError(
             f"has {number} axes", where=path, remedy="save one three-dimensional volume a file"
         )
-    return Header(Grid(affine, (*shape, 1)[:3]), channels)
+    return Header(Grid(affine, (*shape, 1)[:3]), channels), declared
 
 
 def read_voxels(path: Path) -> np.ndarray:
     """Voxels ``(X, Y, Z, C)`` in the file's own type."""
-    header = read_header(path)
+    header, declared = _described(path)
+    itk_compressed.check(path, _header_lines(path), declared)
     sitk = simple_itk(path)
     image = sitk.ReadImage(str(path))
     array = sitk.GetArrayFromImage(image)  # (…, z, y, x[, components])

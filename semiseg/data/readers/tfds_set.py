@@ -12,6 +12,7 @@ the module of every class that ``features.json`` names, which would run the code
 from __future__ import annotations
 
 import functools
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -215,6 +216,8 @@ def _records(folder: Path, description: Mapping[str, Any]) -> dict[str, Sequence
       UserError: there is no training split, or the files cannot be opened.
     """
     import tensorflow_datasets as tfds
+
+    logging.getLogger("absl").setLevel(logging.ERROR)  # which packages would be faster
 
     listed = layout_json.part(dict(description), "splits", list, folder / DESCRIPTION)
     names = [str(split.get("name")) for split in listed]

@@ -1,0 +1,118 @@
+"""Scans that a fuzzer damaged: each kind of damage that was read as other content, or ended in a
+traceback, is one line.
+"""
+
+import gzip
+import struct
+import zlib
+
+import nibabel
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from dicom_samples import write_ct
+from PIL import Image
+
+from semiseg.data.dicom_input import read_input
+from semiseg.data.input_scan import read_scan
+from semiseg.errors import UserError
+
+GREY = np.arange(63, dtype=np.uint8).reshape(9, 7)
+
+
+@pytest.mark.parametrize("side", [1e-30, 1e30])
+def test_voxels_of_an_impossible_size_are_refused(side, tmp_path):
+    """Catches distances that are no numbers."""
+    image = nibabel.Nifti1Image(np.zeros((3, 3, 3), np.uint8), np.diag([1, side, 1, 1]))
+    nibabel.save(image, tmp_path / "p7.nii")
+    with pytest.raises(UserError, match=r"p7\.nii.*sides of"):
+        read_scan(tmp_path / "p7.nii", "auto")
+
+
+@pytest.mark.parametrize("how", ["cut", "changed", "size"])
+@pytest.mark.parametrize("suffix", [".mha", ".mhd", ".nrrd"])
+def test_compressed_voxels_that_are_damaged_are_refused(suffix, how, tmp_path):
+    """Catches what ITK's memory held before, as voxels."""
+    path = tmp_path / f"p7{suffix}"
+    voxels = np.random.default_rng(0).integers(0, 999, (3, 4, 5)).astype(np.int16)
+    sitk.WriteImage(sitk.GetImageFromArray(voxels), str(path), True)
+    assert sorted(read_scan(path, "auto").image.ravel()) == sorted(voxels.ravel())
+    part = path
+    if suffix == ".mhd":
+        part = tmp_path / "p7.zraw"
+    content = part.read_bytes()
+    if how == "size" and b"CompressedDataSize" in content:
+        content = content.replace(b"DataSize = ", b"DataSize = 1\nComment = ")
+    elif how == "changed":
+        content = content[:-12] + bytes(8) + content[-4:]
+    else:
+        content = content[:-20]
+    part.write_bytes(content)
+    with pytest.raises(UserError, match="damaged"):
+        read_scan(path, "auto")
+
+
+def test_a_png_without_its_checksum_is_refused(tmp_path):
+    path = tmp_path / "p7.png"
+    Image.fromarray(GREY).save(path)
+    content = path.read_bytes()
+    start = content.index(b"IDAT")
+    pixels = zlib.decompress(content[start + 4 : content.index(b"IEND") - 8])
+    other = zlib.compress(pixels[:30] + b"\1" + pixels[31:])
+    length = struct.pack(">I", len(other))
+    checksum = struct.pack(">I", zlib.crc32(b"IDAT" + other) ^ 1)
+    head = content[: start - 4]
+    path.write_bytes(head + length + b"IDAT" + other + checksum + content[-12:])
+    with pytest.raises(UserError, match="checksum"):
+        read_scan(path, "auto")
+
+
+@pytest.mark.parametrize("tag, value", [(257, 190), (284, 2)])
+def test_a_tiff_that_lacks_strips_is_refused(tag, value, tmp_path):
+    """Catches rows that are black because nobody wrote them, and planes taken for pixels."""
+    path = tmp_path / "p7.tif"
+    Image.fromarray(np.stack([GREY] * 3, -1)).save(path)
+    content = bytearray(path.read_bytes())
+    start = struct.unpack_from("<I", content, 4)[0]
+    for entry in range(struct.unpack_from("<H", content, start)[0]):
+        place = start + 2 + 12 * entry
+        if struct.unpack_from("<H", content, place)[0] == tag:
+            struct.pack_into("<I", content, place + 8, value)
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="has less"):
+        read_scan(path, "auto")
+
+
+def test_a_picture_with_nan_is_refused(tmp_path):
+    path = tmp_path / "p7.tif"
+    Image.fromarray(np.full((4, 4), np.nan, np.float32)).save(path)
+    with pytest.raises(UserError, match="NaN"):
+        read_scan(path, "auto")
+
+
+ELEMENTS = {
+    "number": (b"(\0S\x10DS\x04\x001.0 ", b"(\0S\x10DS\x04\x00x.0 "),
+    "rescaling": (b"(\0S\x10DS\x04\x001.0 ", b"(\0S\x10DS\x06\x001e+200"),
+    "missing": (b"(\0\x11\0US", b"(\0\x12\0US"),
+    "kind": (b"(\0\x02\0US", b"(\0\x02\0DS"),
+}
+
+
+@pytest.mark.parametrize("name", ELEMENTS)
+def test_an_element_of_the_wrong_kind_is_one_line(name, tmp_path, capfd):
+    """Catches tracebacks and warnings of pydicom, which converts a value when it is used."""
+    write_ct(tmp_path / "ct")
+    path = min((tmp_path / "ct").iterdir())
+    content = path.read_bytes()
+    old, new = ELEMENTS[name]
+    assert content.count(old) == 1
+    path.write_bytes(content.replace(old, new))
+    with pytest.raises(UserError, match=path.name):
+        read_input(tmp_path / "ct")
+    assert not capfd.readouterr().err
+
+
+def test_a_whole_gzip_is_still_read(tmp_path):
+    image = nibabel.Nifti1Image(np.ones((3, 3, 3), np.uint8), np.eye(4))
+    (tmp_path / "p7.nii.gz").write_bytes(gzip.compress(image.to_bytes()))
+    assert read_scan(tmp_path / "p7.nii.gz", "auto").image.all()
