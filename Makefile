@@ -10,13 +10,17 @@ STAMP := $(VENV)/.installed$(if $(LOCKED),,-newest)
 PIP = $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check
 INSTALL = $(PIP) $(if $(LOCKED),--constraint $(LOCKED),--upgrade --upgrade-strategy eager)
 
-.PHONY: demo test lint docs gpu-pack lock clean faults
+.PHONY: demo test fuzz lint docs gpu-pack lock clean faults
 
 demo: $(STAMP)
 	@$(BIN)/semiseg demo --out demo
 
 test: $(STAMP)-dev lint
 	$(BIN)/python -m pytest tests semiseg --doctest-modules -n 2 --dist loadfile
+
+# 20,000 mutated inputs of every kind of file; FUZZ="--seed 7 --kind scan.nifti" for a part of them
+fuzz: $(STAMP)-dev
+	PYTHONPATH=tests $(BIN)/python -m fuzz $(FUZZ)
 
 # every command meets every fault, twice: hours; stopped, it goes on; MOST=4 takes four places of each
 faults: $(STAMP)-dev

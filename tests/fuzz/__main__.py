@@ -35,6 +35,8 @@ def main(argv: list[str] | None = None) -> int:
         "--kind", action="append", default=[], help="the beginning of a kind's name"
     )
     parser.add_argument("--case", type=int, default=None, help="run this case of one kind alone")
+    parser.add_argument("--each", type=int, default=0, help="run so many inputs of each kind")
+    parser.add_argument("--json", type=Path, default=None, help="also write every result here")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--out", type=Path, default=FAILURES, help="where reproducers go")
     args = parser.parse_args(argv)
@@ -47,16 +49,22 @@ def main(argv: list[str] | None = None) -> int:
     if args.case is not None:
         return _one(engine.make_case(chosen[0], seed, args.case))
     end = time.monotonic() + 60 * args.minutes
+    todo = [(draw(chosen, seed, number), number) for number in range(args.inputs)]
+    if args.each:
+        todo = [(kind, number) for number in range(args.each) for kind in chosen]
     readers: list[int] = []
     for job in range(args.jobs):
         reader, writer = os.pipe()
         if os.fork() == 0:
             os.close(reader)
-            _work(chosen, seed, range(job, args.inputs, args.jobs), end, args.out, writer)
+            _work(todo[job :: args.jobs], seed, end, args.out, writer)
             os._exit(0)
         os.close(writer)
         readers.append(reader)
-    return _summary(_collected(readers), seed, args.out)
+    lines = _collected(readers)
+    if args.json is not None:
+        args.json.write_text(json.dumps(lines))
+    return _summary(lines, seed, args.out)
 
 
 def _one(case: Case) -> int:
@@ -67,15 +75,13 @@ def _one(case: Case) -> int:
 
 
 # ------------------------------------------------------------------ workers
-def _work(
-    chosen: list[Kind], seed: int, numbers: range, end: float, out: Path, writer: int
-) -> None:
+def _work(todo: list[tuple[Kind, int]], seed: int, end: float, out: Path, writer: int) -> None:
     """Run cases until their end or that of the time, and say each in a line."""
     seen: set[str] = set()
-    for number in numbers:
+    for kind, number in todo:
         if time.monotonic() > end:
             break
-        case = engine.make_case(draw(chosen, seed, number), seed, number)
+        case = engine.make_case(kind, seed, number)
         measured = engine.run_case(case)
         place = ""
         if measured.verdict.result == engine.FAILURE and measured.verdict.group not in seen:

@@ -59,7 +59,7 @@ def read(place: Place) -> Verdict:
     sides = np.linalg.norm(scan.affine[:3, :3], axis=0)
     if not 1e-6 < min(sides) <= max(sides) < 1e6:
         return Verdict(FAILURE, "silent dicom: spacing", str(scan.spacing))
-    if place.name == "frames":
+    if place.name == "frames" or _has_unused_bits(place.input):
         return Verdict(DIFFERENT)
     try:
         expected = _truth(place.input, scan.image.shape[0])
@@ -71,6 +71,20 @@ def read(place: Place) -> Verdict:
     if place.tree == place.seed:
         return Verdict(SAME)
     return Verdict(DIFFERENT)
+
+
+def _has_unused_bits(folder: Path) -> bool:
+    """Whether a file stores less bits than it has; pydicom does not take the others away."""
+    import pydicom
+
+    for path in folder.iterdir():
+        try:
+            header = pydicom.dcmread(path, stop_before_pixels=True, force=True)
+            if header.BitsStored != header.BitsAllocated:
+                return True
+        except Exception:
+            continue
+    return False
 
 
 def _truth(folder: Path, number: int) -> truths.Truth:

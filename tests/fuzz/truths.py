@@ -76,10 +76,14 @@ def _picture(path: Path) -> np.ndarray:
     with Image.open(path) as picture:
         kind = picture.format
         mode = picture.mode
-        if kind == "TIFF" and mode != "P":
+        if kind == "TIFF" and mode != "P" and picture.info.get("compression") == "raw":
             import tifffile
 
             pixels = tifffile.imread(path)
+            if pixels.dtype == np.bool_:
+                pixels = pixels * np.uint8(255)
+            if pixels.ndim == 3 and pixels.shape[0] == 3 and pixels.shape[2] != 3:
+                pixels = np.moveaxis(pixels, 0, -1)  # colour by colour
         elif mode.startswith(("I", "F")):
             pixels = np.asarray(picture)
         elif mode in ("L", "1", "LA"):
