@@ -21,7 +21,8 @@ import semiseg
 from semiseg import sweeps
 from semiseg.cli.main import main
 from semiseg.errors import DiskError, UserError
-from semiseg.sweeps.claims import Claims
+from semiseg.sweeps import work
+from semiseg.sweeps.claims import DEATHS, Claims
 from semiseg.sweeps.search import Judge, Search, Stopped
 from semiseg.sweeps.spec import draw, points, read
 from semiseg.sweeps.status import status
@@ -389,6 +390,26 @@ def _spec_file(root: str, folder: Path, **axes) -> Path:
 
 def _ends(out: Path) -> dict[str, float]:
     return {f.parent.name: f.stat().st_mtime_ns for f in out.glob("*/summary.json")}
+
+
+def test_a_trial_that_workers_die_of_is_left_alone(tmp_path):
+    """A compiler that ends the process took one worker after another with it."""
+    claims = Claims(tmp_path)
+    plan = sweeps.trials(grid(str(tmp_path), lr=[0.1, 0.2]))
+    first, second = plan
+
+    def worker(session):
+        return work._grid_queue(plan, tmp_path, Claims(tmp_path), Options(), session)
+
+    for _ in range(DEATHS):
+        assert claims.take(first)
+        claims.begin(first, "call")  # and no end: the process is gone
+        claims.drop(first)
+    assert [name for name, *_ in worker("call")] == [second]
+    failure = json.loads((tmp_path / first / "error.json").read_text())
+    assert failure["kind"] == "Died" and "2 workers" in failure["error"]
+    assert [name for name, *_ in worker("next call")] == [first, second]  # it is tried again
+    assert not list(tmp_path.glob(".claims/*.begun"))
 
 
 def test_killed_sweep_of_two_workers_loses_and_repeats_nothing(root, tmp_path):

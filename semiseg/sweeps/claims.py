@@ -4,11 +4,15 @@ a sweep share.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
-from semiseg.files import Lock, read_json_if_whole
+from semiseg.files import Lock, read_json_if_whole, write_text
 from semiseg.run_folder import RunFolder
+
+DEATHS = 2
+"""Workers of one call that may die of a trial before the others leave it alone."""
 
 
 class Claims:
@@ -29,6 +33,25 @@ class Claims:
     def is_taken(self, name: str) -> bool:
         """Whether somebody is working on the trial."""
         return self._lock(name).is_taken()
+
+    def begin(self, name: str, session: str) -> int:
+        """Record that a worker of this call begins a trial that is ours.
+
+        Returns:
+          How many workers of the call began it before and never called :meth:`end`: they are dead.
+        """
+        file = self._begun(name)
+        before = read_json_if_whole(file)
+        deaths = int(before["times"]) if before.get("session") == session else 0
+        write_text(file, json.dumps({"session": session, "times": deaths + 1}))
+        return deaths
+
+    def end(self, name: str) -> None:
+        """Record that the worker has survived the trial."""
+        self._begun(name).unlink(missing_ok=True)
+
+    def _begun(self, name: str) -> Path:
+        return self.folder / f"{name}.begun"
 
     def _lock(self, name: str) -> Lock:
         return self._locks.setdefault(name, Lock(self.folder / name))

@@ -23,7 +23,7 @@ from semiseg.fields import static_values
 from semiseg.files import read_json_if_whole, write_text
 from semiseg.holding import holding
 from semiseg.run_folder import TRAIN_AGAIN, RunFolder
-from semiseg.sweeps.claims import Claims, summary_of
+from semiseg.sweeps.claims import DEATHS, Claims, summary_of
 from semiseg.sweeps.rejected import Rejected, rejection
 from semiseg.sweeps.search import Judge, Search, Stopped
 from semiseg.sweeps.spec import Spec, read, trials
@@ -128,11 +128,29 @@ def _grid_queue(
             continue
         try:
             # somebody may have finished it between the first look and the claim
-            if not finished(folder.path, options):
+            if not finished(folder.path, options) and not _is_deadly(folder, claims, session):
                 compiled.add(programs[name])
                 yield name, plan[name], places[name], len(plan)
         finally:
+            claims.end(name)
             claims.drop(name)
+
+
+def _is_deadly(folder: RunFolder, claims: Claims, session: str) -> bool:
+    """Whether workers died of a trial; that is recorded as its failure.
+
+    A compiler that ends the process would else take one worker after another with it.
+    """
+    deaths = claims.begin(folder.name, session)
+    if deaths < DEATHS:
+        return False
+    ending = {
+        "error": f"{deaths} workers ended without a word while they had it, see .logs beside it",
+        "kind": "Died",
+        "session": session,
+    }
+    record(folder.failure, ending)
+    return True
 
 
 def _next(
