@@ -23,7 +23,7 @@ from pathlib import Path
 from injection import AT_A_SIZE, Fault, Hook, limit_sizes
 
 NONE = Fault()
-PATIENCE = 60.0
+PATIENCE = 300.0
 """Seconds until a command counts as one that never ends."""
 NEVER = -1000
 """Its exit code."""

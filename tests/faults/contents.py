@@ -26,12 +26,12 @@ OF_AN_EVENT = ("event", "reason", "run", "fingerprint", "n", "removed")
 
 
 def is_timed(name: str) -> bool:
-    """Whether a value says how long something took.
+    """Whether a value says how long something took, or from which commit it was run.
 
     >>> is_timed("seconds_train"), is_timed("step")
     (True, False)
     """
-    return name.startswith("seconds") or name in ("time", "date", "written")
+    return name.startswith("seconds") or name in ("time", "date", "written", "commit")
 
 
 def snapshot(world: Path, unfinished: bool = False) -> Content:
