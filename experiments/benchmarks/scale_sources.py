@@ -46,8 +46,15 @@ def main() -> None:
 def disc(rng: np.random.Generator, side: int) -> np.ndarray:
     """A mask ``(side, side)`` with a disc somewhere."""
     rows, columns = np.mgrid[:side, :side] / side
-    y, x = rng.uniform(0.25, 0.75, 2)
-    radius = rng.uniform(0.1, 0.25)
+    y, x = rng.uniform(
+        0.25,
+        0.75,
+        2,
+    )
+    radius = rng.uniform(
+        0.1,
+        0.25,
+    )
     return (np.hypot(rows - y, columns - x) < radius).astype(np.uint8)
 
 
@@ -62,8 +69,22 @@ def write_images(number: int, folder: Path) -> None:
     rng = np.random.default_rng(0)
     for i in range(number + PREDICTED):
         mask = disc(rng, SIDE)
-        levels = rng.normal(60, 20, mask.shape) + 120 * mask + 40 * disc(rng, SIDE)
-        picture = Image.fromarray(np.clip(levels, 0, 255).astype(np.uint8))
+        levels = (
+            rng.normal(
+                60,
+                20,
+                mask.shape,
+            )
+            + 120 * mask
+            + 40 * disc(rng, SIDE)
+        )
+        picture = Image.fromarray(
+            np.clip(
+                levels,
+                0,
+                255,
+            ).astype(np.uint8)
+        )
         if i >= number:
             picture.save(folder / "new" / f"n{i}.png")
             continue
@@ -77,8 +98,18 @@ def write_volume(slices: int, folder: Path) -> None:
     of six small scans.
     """
     for name, ending in (("plain", "nii"), ("packed", "nii.gz")):
-        write_scans(folder / name, [slices], PLANE, ending)
-    write_scans(folder / "small", [16, 17, 18, 19, 20, 21], (128, 128), "nii")
+        write_scans(
+            folder / name,
+            [slices],
+            PLANE,
+            ending,
+        )
+    write_scans(
+        folder / "small",
+        [16, 17, 18, 19, 20, 21],
+        (128, 128),
+        "nii",
+    )
     for name in ("plain", "packed"):
         (folder / f"new_{name}").mkdir()
         for file in (folder / name / "images").iterdir():
@@ -94,7 +125,11 @@ def write_scans(folder: Path, slices: list[int], plane: tuple[int, int], ending:
         (folder / part).mkdir(parents=True)
     for number, depth in enumerate(slices):
         rng = np.random.default_rng(number)
-        noise = rng.normal(100, 30, plane).astype(np.int16)
+        noise = rng.normal(
+            100,
+            30,
+            plane,
+        ).astype(np.int16)
         mask = disc(rng, plane[0])
         image = np.empty((*plane, depth), np.int16, "F")
         label = np.empty(image.shape, np.uint8, "F")
@@ -103,7 +138,13 @@ def write_scans(folder: Path, slices: list[int], plane: tuple[int, int], ending:
             image[..., z] = np.roll(noise, 7 * z, 1) + 200 * label[..., z].astype(np.int16)
         for part, voxels in (("images", image), ("labels", label)):
             path = folder / part / f"s{number}.{ending}"
-            nibabel.save(nibabel.Nifti1Image(voxels, affine), path)
+            nibabel.save(
+                nibabel.Nifti1Image(
+                    voxels,
+                    affine,
+                ),
+                path,
+            )
 
 
 # ------------------------------------------------------------------ many runs
@@ -114,16 +155,30 @@ def write_runs(number: int, folder: Path) -> None:
     from semiseg import config
 
     seeds = range(-(-number // (len(METHODS) * len(LABELS) * SUBSETS)))
-    cells = itertools.product(seeds, range(SUBSETS), LABELS, METHODS)
+    cells = itertools.product(
+        seeds,
+        range(SUBSETS),
+        LABELS,
+        METHODS,
+    )
     tree_of = {}
     for method in METHODS:
-        trial = config.override(config.Trial(), {"method": method, "steps": STEPS})
+        trial = config.override(
+            config.Trial(),
+            {"method": method, "steps": STEPS},
+        )
         tree_of[method] = config.to_dict(trial)
-    for seed, subset, labels, method in itertools.islice(cells, number):
+    for seed, subset, labels, method in itertools.islice(
+        cells,
+        number,
+    ):
         run = folder / "runs" / f"{method}-labels{labels}-subset{subset}-seed{seed}"
         run.mkdir(parents=True)
         varied = {"labels": labels, "label_subset": subset, "seed": seed}
-        text = yaml.safe_dump(tree_of[method] | varied, sort_keys=False)
+        text = yaml.safe_dump(
+            tree_of[method] | varied,
+            sort_keys=False,
+        )
         (run / "config.yaml").write_text(text)
         rng = np.random.default_rng([seed, subset, labels, len(method)])
         write_result(run, rng, 0.5 + 0.06 * np.log2(labels), labels)
@@ -131,8 +186,22 @@ def write_runs(number: int, folder: Path) -> None:
 
 def write_result(run: Path, rng: np.random.Generator, level: float, labels: int) -> None:
     """Scores, log, summary and environment of a run."""
-    hard = np.random.default_rng(7).normal(0, 0.05, SUBJECTS)
-    scores = np.clip(level + hard + rng.normal(0, 0.02, SUBJECTS), 0.02, 0.98)
+    hard = np.random.default_rng(7).normal(
+        0,
+        0.05,
+        SUBJECTS,
+    )
+    scores = np.clip(
+        level
+        + hard
+        + rng.normal(
+            0,
+            0.02,
+            SUBJECTS,
+        ),
+        0.02,
+        0.98,
+    )
     with (run / "per_subject.csv").open("w", newline="") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow("run,split,checkpoint,subject,class,metric,value,unit".split(","))
@@ -181,7 +250,12 @@ def write_trials(number: int, folder: Path) -> None:
     for name, trial in spec.trials(spec.read(file)).items():
         run = folder / "sweep" / name
         run.mkdir()
-        (run / "config.yaml").write_text(yaml.safe_dump(config.to_dict(trial), sort_keys=False))
+        (run / "config.yaml").write_text(
+            yaml.safe_dump(
+                config.to_dict(trial),
+                sort_keys=False,
+            )
+        )
         rng = np.random.default_rng([trial.seed, trial.label_subset])
         write_result(run, rng, 0.7, 8)
 
@@ -211,14 +285,39 @@ def write_blocks(folder: Path, classes: int, channels: int) -> None:
         blocks = rng.permutation(np.arange(16 * 16 * 4) % classes).reshape(16, 16, 4)
         label = blocks.repeat(4, 0).repeat(4, 1).astype(np.uint8)
         shape = (*label.shape, channels)
-        image = (rng.normal(100, 10, shape) + label[..., None]).astype(np.int16)
+        image = (
+            rng.normal(
+                100,
+                10,
+                shape,
+            )
+            + label[..., None]
+        ).astype(np.int16)
         if channels == 1:
             image = image[..., 0]
         name = f"s{number}.nii.gz"
-        nibabel.save(nibabel.Nifti1Image(image, affine), folder / "source" / "images" / name)
-        nibabel.save(nibabel.Nifti1Image(label, affine), folder / "source" / "labels" / name)
+        nibabel.save(
+            nibabel.Nifti1Image(
+                image,
+                affine,
+            ),
+            folder / "source" / "images" / name,
+        )
+        nibabel.save(
+            nibabel.Nifti1Image(
+                label,
+                affine,
+            ),
+            folder / "source" / "labels" / name,
+        )
         if number < 3:
-            nibabel.save(nibabel.Nifti1Image(image, affine), folder / "new" / name)
+            nibabel.save(
+                nibabel.Nifti1Image(
+                    image,
+                    affine,
+                ),
+                folder / "new" / name,
+            )
 
 
 if __name__ == "__main__":
