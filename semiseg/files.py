@@ -115,14 +115,15 @@ def check_shape(
         raise UserError(words, where=path, remedy=remedy)
 
 
-def read_json_if_whole(path: Path) -> dict[str, Any]:
-    """The mapping in a JSON file; empty where there is none or it is damaged.
+def read_json_if_whole(path: Path, shape: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The mapping in a JSON file; empty where there is none, it is damaged or has another
+    ``shape``.
 
     >>> read_json_if_whole(Path("no such file"))
     {}
     """
     try:
-        return read_json(path)
+        return read_json(path, shape=shape)
     except UserError:
         return {}
 

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 
 from semiseg.analysis import results_csv
+from semiseg.analysis.example_arrays import read_examples
 from semiseg.analysis.results_csv import COLUMNS, FOLD_COLUMNS, INIT_COLUMNS
 from semiseg.analysis.scores import MEAN, Scores, indices, nanmean
-from semiseg.errors import UserError
 from semiseg.fields import flatten
-from semiseg.run_folder import EXAMPLE_ARRAYS, EXTERNAL, SCORE_COLUMNS, RunFolder
+from semiseg.run_folder import EXTERNAL, SCORE_COLUMNS, RunFolder
 from semiseg.synthetic_sources import source_of
 
 if TYPE_CHECKING:
@@ -244,15 +244,7 @@ class Run:
         file = self.folder.examples
         if not file.exists():
             return None
-        try:
-            with np.load(file, allow_pickle=False) as archive:
-                return {key: archive[key] for key in EXAMPLE_ARRAYS}
-        except Exception as error:  # zipfile, zlib and numpy each have their own
-            raise UserError(
-                f"cannot be read ({type(error).__name__})",
-                where=file,
-                remedy="delete it, or run `semiseg evaluate` again",
-            ) from None
+        return read_examples(file)
 
     def rows(self) -> Iterator[tuple[Any, ...]]:
         """Rows of results.csv, with :data:`semiseg.analysis.results_csv.COLUMNS`."""

@@ -50,9 +50,13 @@ COMMANDS: dict[str, Any] = {
 plugins.offer("command", COMMANDS)
 
 
+UNFORESEEN = 70
+"""The exit code of an error that nobody foresaw; sysexits.h calls it EX_SOFTWARE."""
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run one command; returns the exit code: 0 fine, 1 it ran and found problems, 2 the user can
-    fix it, 130 interrupted.
+    fix it, 70 an error that nobody foresaw, 130 interrupted.
     """
     words = sys.argv[1:] if argv is None else argv
     safe_out: Any = SafeStream(sys.stdout)
@@ -106,6 +110,16 @@ def _run(words: list[str]) -> int:
             file=sys.stderr,
         )
         return 2
+    except Exception as error:  # the last defence: nobody foresaw it
+        if debug:
+            raise
+        words = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        print(
+            f"semiseg: error: {words} (nobody foresaw this; please report it with what --debug "
+            f"shows)",
+            file=sys.stderr,
+        )
+        return UNFORESEEN
 
 
 @contextlib.contextmanager

@@ -237,7 +237,7 @@ def naming_preset(name: str | None, method: str, given: Iterable[str]) -> Iterat
     try:
         yield
     except UserError as error:
-        if name not in PRESETS:
+        if not isinstance(name, str) or name not in PRESETS:
             raise
         field = error.field
         recipe = PRESETS[name].get(_method_of(name, method), {})

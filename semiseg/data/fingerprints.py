@@ -23,6 +23,8 @@ import numpy as np
 from semiseg.data import near_duplicates
 from semiseg.data.frame import planes
 from semiseg.data.info import StoreInfo
+from semiseg.data.size_limits import check_npz
+from semiseg.errors import UserError
 
 if TYPE_CHECKING:
     from semiseg.types import Case
@@ -163,9 +165,39 @@ def hashes_of(info: StoreInfo) -> Hashes | None:
 def _hashes(path: Path, fingerprint: str) -> Hashes | None:
     if not path.exists():
         return None
-    with np.load(path, allow_pickle=False) as file:
-        keys = ("split", "subject", "name", "labelled", "hash")
-        return Hashes(*(file[key] for key in keys))
+    arrays = _arrays(path)
+    return Hashes(*(arrays[key] for key in ("split", "subject", "name", "labelled", "hash")))
+
+
+_KINDS = {"split": "U", "subject": "U", "name": "U", "labelled": "b", "hash": "u"}
+"""Array of the file → kind of its values; ``description`` is int8."""
+
+
+def _arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of the file.
+
+    Raises:
+      UserError: one is missing, damaged, or not of the others' length.
+    """
+    cells = near_duplicates.CELLS
+    try:
+        check_npz(path)
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {key: file[key] for key in (*_KINDS, "description")}
+        rows = len(arrays["split"])
+        whole = arrays["description"].shape == (rows, cells, cells)
+        whole &= arrays["description"].dtype == np.int8
+        for key, kind in _KINDS.items():
+            whole &= arrays[key].shape == (rows,) and arrays[key].dtype.kind == kind
+    except UserError:
+        raise
+    except Exception:  # zipfile, zlib and numpy each have their own
+        whole = False
+    if not whole:
+        raise UserError(
+            "damaged", where=path, remedy="import the set again with --overwrite"
+        ) from None
+    return arrays
 
 
 def descriptions_of(info: StoreInfo) -> np.ndarray | None:
@@ -173,9 +205,7 @@ def descriptions_of(info: StoreInfo) -> np.ndarray | None:
     path = _path(info)
     if not path.exists():
         return None
-    with np.load(path, allow_pickle=False) as file:
-        descriptions: np.ndarray = file["description"]
-    return descriptions
+    return _arrays(path)["description"]
 
 
 def _path(info: StoreInfo) -> Path:

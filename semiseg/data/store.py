@@ -17,18 +17,34 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from semiseg import shapes
 from semiseg.data import embedded, regions, unrecorded, wall
 from semiseg.data import ledger as ledger_file
 from semiseg.data.info import StoreInfo
 from semiseg.data.set_folder import DESCRIPTION, LEDGER, checked_name, recover, root_folder
 from semiseg.data.test_images import Token
 from semiseg.errors import UserError
+from semiseg.shapes import COUNT, NAME, TEXT, ByName, Each
 
 if TYPE_CHECKING:
     from semiseg.types import Case
 
 LAYOUT = 2
 """Version of a set's folder; a set of another version is refused."""
+SHAPE = {
+    "source": TEXT,
+    "classes": Each(NAME, least=2),
+    "channels": COUNT,
+    "channel_names": Each(TEXT),
+    "official_order": Each(TEXT),
+    "folds": Each(Each(TEXT)),
+    "regions": ByName(Each(TEXT)),
+    "counts": ByName(ByName(COUNT)),
+    "files": ByName(TEXT),
+    "allowed": ByName(COUNT),
+    **dict.fromkeys(("unit", "dtype", "license", "citation", "fingerprint", "format"), TEXT),
+}
+"""What semiseg.json holds, see :mod:`semiseg.shapes`."""
 EMBEDDED = "nuclei"
 """Name of the set that comes with the package."""
 
@@ -67,7 +83,7 @@ def info(name: str, root: str | Path | None = None) -> StoreInfo:
         )
     try:
         known = _parse(path.read_text(encoding="utf-8"), name, folder)
-    except (ValueError, TypeError, KeyError, AttributeError, OSError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, OSError, RecursionError) as error:
         raise UserError(
             f"damaged ({error})", where=path, remedy="import the set again with --overwrite"
         ) from error
@@ -80,6 +96,9 @@ def info(name: str, root: str | Path | None = None) -> StoreInfo:
 
 def _parse(text: str, name: str, folder: Path) -> StoreInfo:
     fields = json.loads(text)
+    words = shapes.problem(fields, SHAPE)
+    if words:
+        raise ValueError(words)
     layout = fields.pop("layout")
     if layout == 1 and "source" in fields:
         raise UserError(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from semiseg.files import Lock, read_json_if_whole, write_text
-from semiseg.run_folder import RunFolder
+from semiseg.run_folder import SUMMARY_SHAPE, RunFolder
 
 DEATHS = 2
 """Workers of one call that may die of a trial before the others leave it alone."""
@@ -61,7 +61,7 @@ def summary_of(folder: Path, test: bool = False) -> dict[str, Any]:
     """summary.json of a finished trial (with test scores, where those are wanted); empty for any
     other.
     """
-    summary = read_json_if_whole(RunFolder(folder).summary)
+    summary = read_json_if_whole(RunFolder(folder).summary, SUMMARY_SHAPE)
     split = "test" if test else "val"
     scores = summary.get("last")
     if isinstance(scores, dict) and isinstance(scores.get(split), dict):

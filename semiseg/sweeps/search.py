@@ -12,7 +12,9 @@ from typing import Any
 from semiseg.config import Trial
 from semiseg.errors import UserError
 from semiseg.run_folder import RunFolder
+from semiseg.shapes import NUMBER, TEXT, problem
 from semiseg.sweeps.distributions import bounds, choices, distribution, number, probabilities
+from semiseg.sweeps.journal import open_journal, readable
 from semiseg.sweeps.spec import Spec
 
 
@@ -35,8 +37,6 @@ class Search:
 
     def __init__(self, spec: Spec, out: Path, seed: int = 0):
         import optuna
-        from optuna.storages import JournalStorage
-        from optuna.storages.journal import JournalFileBackend
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._optuna = optuna
@@ -46,43 +46,52 @@ class Search:
             for name, leaf in spec.parameters.items()
             if distribution(name, leaf, spec.where) != "constant"
         }
-        self.study = optuna.create_study(
-            study_name="sweep",
-            storage=JournalStorage(JournalFileBackend(str(out / "journal.log"))),
-            load_if_exists=True,
-            direction="maximize" if spec.maximise else "minimize",
-            sampler=optuna.samplers.TPESampler(
-                seed=seed,
-                constant_liar=True,
-                n_startup_trials=min(10, max(3, spec.cap // 4)),
-            ),
+        self.out = out
+        storage = open_journal(out)
+        sampler = optuna.samplers.TPESampler(
+            seed=seed,
+            constant_liar=True,
+            n_startup_trials=min(10, max(3, spec.cap // 4)),
         )
+        with readable(out):
+            self.study = optuna.create_study(
+                study_name="sweep",
+                storage=storage,
+                load_if_exists=True,
+                direction="maximize" if spec.maximise else "minimize",
+                sampler=sampler,
+            )
 
     def names(self) -> dict[str, bool]:
         """Trials asked for so far, and whether each has its result."""
-        return {
-            f"trial{t.number:03d}": t.state.is_finished()
-            for t in self.study.get_trials(deepcopy=False)
-        }
+        with readable(self.out):
+            trials = self.study.get_trials(deepcopy=False)
+        return {f"trial{t.number:03d}": t.state.is_finished() for t in trials}
 
     def ask(self) -> str:
         """A new trial's name. The caller holds the lock on asking."""
-        trial = self.study.ask(fixed_distributions=self._space)
+        with readable(self.out):
+            trial = self.study.ask(fixed_distributions=self._space)
         return f"trial{trial.number:03d}"
 
     def point(self, name: str) -> dict[str, Any]:
         """All parameters of a trial."""
-        drawn = self.study.get_trials(deepcopy=False)[int(name.removeprefix("trial"))].params
+        with readable(self.out):
+            trials = self.study.get_trials(deepcopy=False)
+            drawn = trials[int(name.removeprefix("trial"))].params
         point: dict[str, Any] = {}
         for key, leaf in self.spec.parameters.items():
             if key not in drawn:
                 point[key] = choices(key, leaf, self.spec.where)[0]
             elif distribution(key, leaf, self.spec.where) == "categorical":
-                point[key] = choices(key, leaf, self.spec.where)[int(drawn[key])]
+                values = choices(key, leaf, self.spec.where)
+                with readable(self.out):
+                    point[key] = values[int(drawn[key])]
             elif isinstance(drawn[key], int):
                 point[key] = drawn[key]
             else:
-                point[key] = float(f"{drawn[key]:.6g}")
+                with readable(self.out):
+                    point[key] = float(f"{drawn[key]:.6g}")
         return point
 
     def tell(self, name: str, value: float | None, stopped: bool = False) -> None:
@@ -96,7 +105,8 @@ class Search:
             value = None
             state = states.PRUNED if stopped else states.FAIL
         number = int(name.removeprefix("trial"))
-        self.study.tell(number, value, state=state, skip_if_finished=True)
+        with readable(self.out):
+            self.study.tell(number, value, state=state, skip_if_finished=True)
 
     def _axis(self, name: str, leaf: dict[str, Any]) -> Any:
         """The axis in Optuna's terms; a categorical one by index, since its values may be lists."""
@@ -146,13 +156,13 @@ class Judge:
     def __call__(self, value: float) -> None:
         rung = 1  # this validation is not logged yet
         if self.log.exists():
-            rung += self.log.read_text(encoding="utf-8").count('"val_dice"')
+            rung += self.log.read_text(encoding="utf-8", errors="replace").count('"val_dice"')
         if rung not in self.early.rungs or rung >= self.last:
             return
         with self.file.open("a") as file:
             line = {"trial": self.name, "rung": rung, "value": value, "among": self.among}
             file.write(json.dumps(line) + "\n")
-        records = map(_record, self.file.read_text(encoding="utf-8").splitlines())
+        records = map(_record, self.file.read_text(encoding="utf-8", errors="replace").splitlines())
         values: dict[str, float] = {}
         for r in records:
             if r.get("rung") == rung and r.get("among", self.among) == self.among:
@@ -170,6 +180,8 @@ class Judge:
 def _record(line: str) -> dict[str, Any]:
     """A line of .rungs.jsonl; empty where a full disk or a kill cut it."""
     try:
-        return json.loads(line)
-    except ValueError:
+        content = json.loads(line)
+    except (ValueError, RecursionError):
         return {}
+    fine = isinstance(content, dict) and not problem(content, {"trial": TEXT, "value": NUMBER})
+    return content if fine and {"trial", "value"} <= content.keys() else {}

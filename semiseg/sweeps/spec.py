@@ -8,7 +8,9 @@ import contextlib
 import dataclasses
 import difflib
 import functools
+import hashlib
 import itertools
+import math
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -20,7 +22,7 @@ from semiseg import config, plugins
 from semiseg.config import Trial
 from semiseg.config.presets import naming_preset
 from semiseg.errors import UnknownField, UserError
-from semiseg.sweeps.distributions import choices, distribution, sample
+from semiseg.sweeps.distributions import choices, distribution, number, sample
 
 FILE_KEYS = {
     "method",
@@ -39,6 +41,10 @@ FILE_KEYS = {
     "plugins",
 }
 METHODS = ("grid", "random", "bayes")
+MOST_TRIALS = 100_000
+"""Trials of a sweep; they are counted before one is made."""
+LONGEST_NAME = 200
+"""Letters of a trial's name: file systems take 255 bytes, and files beside the folder add some."""
 IGNORED_FIELDS = {"out", "track", "quiet", "test"}
 """Parameters that are flags of ``semiseg train`` and no field of a trial: a W&B agent needs them, a
 sweep of ours has its own.
@@ -150,6 +156,8 @@ def read(sweep: str | Path | Mapping[str, Any], count: int | None = None) -> Spe
     method = source.get("method", "grid")
     if method not in METHODS:
         raise UserError(f"{where}: method is {method!r}: choose one of {', '.join(METHODS)}")
+    if source.get("preset") is not None and not isinstance(source["preset"], str):
+        raise UserError(f"preset is {source['preset']!r}: it must be a name", where=where)
     leaves = _leaves(source.get("parameters") or {}, where)
     parameters = {name: leaf for name, leaf in leaves.items() if not name.startswith(GAN)}
     gan = {name: leaf for name, leaf in leaves.items() if name.startswith(GAN)}
@@ -157,6 +165,10 @@ def read(sweep: str | Path | Mapping[str, Any], count: int | None = None) -> Spe
     if not parameters:
         raise UserError(f"{where}: has no parameters to vary")
     cap = source.get("run_cap")
+    if cap is not None and not (type(cap) is int and 0 < cap <= MOST_TRIALS):
+        raise UserError(
+            f"run_cap is {cap!r}: it must be a whole number from 1 to {MOST_TRIALS:,}", where=where
+        )
     if count is not None:
         cap = count
     if method != "grid" and not (isinstance(cap, int) and cap > 0):
@@ -244,6 +256,13 @@ def points(spec: Spec) -> dict[str, dict[str, Any]]:
     if spec.method == "random":
         return {f"trial{i:03d}": draw(spec, i) for i in range(spec.cap)}
     axes = {name: choices(name, leaf, spec.where) for name, leaf in spec.parameters.items()}
+    size = math.prod(map(len, axes.values()))
+    if size > MOST_TRIALS:
+        raise UserError(
+            f"is a grid of {size:,} trials, and {MOST_TRIALS:,} are the most",
+            where=spec.where,
+            remedy="vary less, or use method: random with run_cap",
+        )
     varied = [name for name, values in axes.items() if len(values) > 1]
     mixing = [name for name in varied if name.startswith("synthetic")]
     by_name: dict[str, dict[str, Any]] = {}
@@ -254,7 +273,7 @@ def points(spec: Spec) -> dict[str, dict[str, Any]]:
         unmixed = mixing and point.get("ratio", 1) in (0, "0")
         if unmixed:
             naming = [name for name in varied if name not in mixing]
-        name = "-".join(_word(field, point[field]) for field in naming) or "run"
+        name = _short("-".join(_word(field, point[field]) for field in naming) or "run")
         if unmixed and name in by_name:
             continue
         if name in by_name:  # 0.10 and 0.1, or lists that are spelt alike
@@ -274,12 +293,16 @@ def _leaves(
     parameters: Mapping[str, Any], where: str, prefix: str = ""
 ) -> dict[str, dict[str, Any]]:
     leaves: dict[str, dict[str, Any]] = {}
+    if not isinstance(parameters, Mapping):
+        raise UserError(f"{prefix}parameters must map names to their values", where=where)
     for name, given in parameters.items():
         if not isinstance(given, Mapping):
             raise UserError(
                 f"{where}: {prefix}{name} needs `value:`, `values:`, `min:` and `max:`, or "
                 f"`parameters:`"
             )
+        if not isinstance(name, str) or not name.isprintable() or not name:
+            raise UserError(f"{name!r} is no name of a parameter", where=where)
         if "parameters" in given:
             leaves |= _leaves(given["parameters"], where, f"{prefix}{name}.")
             continue
@@ -348,16 +371,32 @@ def _early(given: Any, where: str) -> EarlyStop | None:
         return None
     if not isinstance(given, Mapping) or given.get("type") != "hyperband":
         raise UserError(f"{where}: early_terminate needs type: hyperband")
-    eta = float(given.get("eta", 3))
-    if eta <= 1:
-        raise UserError(f"{where}: early_terminate.eta is {eta:g}: it must be above 1")
+    early = "early_terminate"
+    eta = number(early, given, "eta", where, 3)
+    if not 1 < eta <= 1000:
+        raise UserError(f"{early}.eta is {eta:g}: it must be above 1, at most 1000", where=where)
     if "min_iter" in given:
-        rungs = [given["min_iter"] * eta**k for k in range(20)]
+        first = number(early, given, "min_iter", where)
+        rungs = [first * eta**k for k in range(20)]
     elif "max_iter" in given and "s" in given:
-        rungs = [given["max_iter"] / eta**k for k in range(1, int(given["s"]) + 1)]
+        last = number(early, given, "max_iter", where)
+        brackets = min(20, int(number(early, given, "s", where)))
+        rungs = [last / eta**k for k in range(1, brackets + 1)]
     else:
         raise UserError(f"{where}: early_terminate needs min_iter, or max_iter and s")
-    return EarlyStop(tuple(sorted({round(r) for r in rungs if round(r) >= 1})), eta)
+    return EarlyStop(tuple(sorted({round(r) for r in rungs if 0.5 < r < 1e15})), eta)
+
+
+def _short(name: str) -> str:
+    """A name that a folder and its lock may have: of a long one the end is a hash of it.
+
+    >>> _short("lr0.1"), len(_short("x" * 300))
+    ('lr0.1', 200)
+    """
+    if len(name) <= LONGEST_NAME:
+        return name
+    digest = hashlib.sha256(name.encode()).hexdigest()[:16]
+    return f"{name[: LONGEST_NAME - 17]}-{digest}"
 
 
 def _word(name: str, value: Any) -> str:

@@ -17,12 +17,15 @@ from semiseg.errors import UserError
 from semiseg.escapes import raw
 from semiseg.files import read_json_if_whole
 from semiseg.run_folder import RunFolder
+from semiseg.shapes import NUMBER, TEXT, optional
 from semiseg.sweeps.claims import Claims, summary_of
 from semiseg.sweeps.spec import points, read
 
 STATES = ("done", "stopped", "rejected", "failed", "running", "unfinished", "waiting")
 ENDED = ("done", "stopped", "rejected")
 """States in which a trial needs no more work."""
+ENDING_SHAPE = {"stopped": TEXT, "dice": optional(NUMBER), "rejected": TEXT, "error": TEXT}
+"""What is read of stopped.json, rejected.json and error.json."""
 
 
 def status(out: str | Path, test: bool = False) -> list[dict[str, Any]]:
@@ -60,8 +63,8 @@ def _row(out: Path, name: str, claims: Claims, test: bool) -> dict[str, Any]:
     summary = summary_of(folder.path, test)
     if summary:
         return row | _done(summary, test)
-    stopped = read_json_if_whole(folder.early_stop)
-    failure = read_json_if_whole(folder.failure)
+    stopped = read_json_if_whole(folder.early_stop, ENDING_SHAPE)
+    failure = read_json_if_whole(folder.failure, ENDING_SHAPE)
     running = not stopped and claims.is_taken(name)
     if not folder.path.exists() and not running:
         return row
@@ -71,7 +74,7 @@ def _row(out: Path, name: str, claims: Claims, test: bool) -> dict[str, Any]:
         return row | {"state": "stopped", "note": str(stopped.get("stopped", ""))}
     if running:
         return row | {"state": "running"}
-    dropped = read_json_if_whole(folder.dropped)
+    dropped = read_json_if_whole(folder.dropped, ENDING_SHAPE)
     if dropped:
         return row | {"state": "rejected", "note": str(dropped.get("rejected", ""))}
     if failure:
@@ -87,7 +90,7 @@ def _done(summary: Mapping[str, Any], test: bool) -> dict[str, Any]:
         "step": summary.get("steps"),
         "steps": summary.get("steps"),
         "dice": summary["last"][split].get("dice"),
-        "seconds": summary.get("seconds_train", 0) + summary.get("seconds_evaluate", 0),
+        "seconds": (summary.get("seconds_train") or 0) + (summary.get("seconds_evaluate") or 0),
     }
 
 

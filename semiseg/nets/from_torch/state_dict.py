@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import pickle
 import zipfile
 from collections import OrderedDict
@@ -30,6 +31,9 @@ _DTYPES = {
 
 WRAPPERS = ("network_weights", "state_dict", "model_state_dict", "model", "net", "network")
 """Keys under which checkpoints store their weights; ``network_weights`` is nnU-Net's."""
+
+SMALL = 1 << 20
+"""Numbers that a tensor may repeat a few to."""
 
 PREFIXES = ("module.", "_orig_mod.")
 """What data parallelism and ``torch.compile`` put before every name."""
@@ -279,6 +283,8 @@ def _tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> np.nd
     if not all(type(number) is int and number >= 0 for number in numbers):
         raise UserError("a tensor reaches beyond its data: the file is damaged")
     values = storage.values
+    if math.prod(size) > max(values.size, SMALL):  # a step of 0 repeats a number for ever
+        raise UserError("a tensor declares more numbers than the file holds: it is damaged")
     if 0 in size:
         return np.zeros(size, values.dtype)
     last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
