@@ -113,9 +113,9 @@ def _run(words: list[str]) -> int:
     except Exception as error:  # the last defence: nobody foresaw it
         if debug:
             raise
-        words = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         print(
-            f"semiseg: error: {words} (nobody foresaw this; please report it with what --debug "
+            f"semiseg: error: {reason} (nobody foresaw this; please report it with what --debug "
             f"shows)",
             file=sys.stderr,
         )
