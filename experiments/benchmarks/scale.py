@@ -178,7 +178,7 @@ def exponent(rows: Sequence[dict[str, str]]) -> str:
     sizes = [int(row["size"]) for row in rows[-3:]]
     each = (seconds[1] - seconds[0]) / (sizes[1] - sizes[0])
     start = seconds[0] - each * sizes[0]
-    if seconds[1] - start < 1 or seconds[2] <= start:
+    if seconds[1] - start < 1 or seconds[2] - seconds[1] < 1:
         return "–"
     ratio = math.log((seconds[2] - start) / (seconds[1] - start))
     return f"{ratio / math.log(sizes[2] / sizes[1]):.2f}"
