@@ -189,9 +189,11 @@ def _code(directions: bytes) -> str:
     sides = np.linalg.norm(matrix, axis=0)
     if not np.isfinite(matrix).all() or not sides.all():
         raise UserError("its affine has a voxel without a size", remedy="correct the file's header")
-    if sides.min() < SIDES[0] or sides.max() > SIDES[1]:
+    shortest = float(np.min(sides))
+    longest = float(np.max(sides))
+    if shortest < SIDES[0] or longest > SIDES[1]:
         raise UserError(
-            f"its voxels have sides of {sides.min():g} to {sides.max():g} mm",
+            f"its voxels have sides of {shortest:g} to {longest:g} mm",
             remedy="correct the file's header",
         )
     left, scales, right = np.linalg.svd(matrix / sides)
