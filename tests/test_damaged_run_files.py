@@ -12,7 +12,7 @@ from semiseg.cli import main as commands
 from semiseg.errors import UserError
 from semiseg.nets.from_torch.state_dict import _Storage, _tensor
 from semiseg.run_folder import SCORE_COLUMNS, SUMMARY_SHAPE, RunFolder
-from semiseg.sweeps import journal, spec
+from semiseg.sweeps import distributions, journal, spec
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_a_grid_is_counted_before_it_is_made():
 def test_a_long_name_has_an_end_of_its_own():
     values = ["x" * 300 + end for end in "ab"]
     names = list(spec.points(spec.read({"parameters": {"synthetic": {"values": values}}})))
-    assert len(set(names)) == 2 and max(map(len, names)) <= spec.LONGEST_NAME
+    assert len(set(names)) == 2 and max(map(len, names)) <= distributions.LONGEST_NAME
 
 
 def test_a_killed_search_goes_on(tmp_path, monkeypatch):

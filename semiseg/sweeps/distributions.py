@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -12,6 +13,8 @@ from semiseg.errors import UserError
 
 KERNELS = ("uniform", "log_uniform", "log_uniform_values", "normal", "log_normal")
 """W&B's distributions, each also with ``q_`` before its name: rounded to steps."""
+LONGEST_NAME = 200
+"""Letters of a trial's name: file systems take 255 bytes, and files beside the folder add some."""
 TOLERANCE = 1e-8
 """How far a sum of probabilities may be from one, by rounding."""
 
@@ -189,3 +192,15 @@ def _drawn(
     if kernel.startswith("log_"):
         return math.exp(value)
     return value
+
+
+def short_name(name: str) -> str:
+    """A name that a folder and its lock may have: of a long one the end is a hash of it.
+
+    >>> short_name("lr0.1"), len(short_name("x" * 300))
+    ('lr0.1', 200)
+    """
+    if len(name) <= LONGEST_NAME:
+        return name
+    digest = hashlib.sha256(name.encode()).hexdigest()[:16]
+    return f"{name[: LONGEST_NAME - 17]}-{digest}"

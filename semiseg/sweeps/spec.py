@@ -8,7 +8,6 @@ import contextlib
 import dataclasses
 import difflib
 import functools
-import hashlib
 import itertools
 import math
 import re
@@ -22,7 +21,7 @@ from semiseg import config, plugins
 from semiseg.config import Trial
 from semiseg.config.presets import naming_preset
 from semiseg.errors import UnknownField, UserError
-from semiseg.sweeps.distributions import choices, distribution, number, sample
+from semiseg.sweeps.distributions import choices, distribution, number, sample, short_name
 
 FILE_KEYS = {
     "method",
@@ -43,8 +42,6 @@ FILE_KEYS = {
 METHODS = ("grid", "random", "bayes")
 MOST_TRIALS = 100_000
 """Trials of a sweep; they are counted before one is made."""
-LONGEST_NAME = 200
-"""Letters of a trial's name: file systems take 255 bytes, and files beside the folder add some."""
 IGNORED_FIELDS = {"out", "track", "quiet", "test"}
 """Parameters that are flags of ``semiseg train`` and no field of a trial: a W&B agent needs them, a
 sweep of ours has its own.
@@ -273,7 +270,7 @@ def points(spec: Spec) -> dict[str, dict[str, Any]]:
         unmixed = mixing and point.get("ratio", 1) in (0, "0")
         if unmixed:
             naming = [name for name in varied if name not in mixing]
-        name = _short("-".join(_word(field, point[field]) for field in naming) or "run")
+        name = short_name("-".join(_word(field, point[field]) for field in naming) or "run")
         if unmixed and name in by_name:
             continue
         if name in by_name:  # 0.10 and 0.1, or lists that are spelt alike
@@ -385,18 +382,6 @@ def _early(given: Any, where: str) -> EarlyStop | None:
     else:
         raise UserError(f"{where}: early_terminate needs min_iter, or max_iter and s")
     return EarlyStop(tuple(sorted({round(r) for r in rungs if 0.5 < r < 1e15})), eta)
-
-
-def _short(name: str) -> str:
-    """A name that a folder and its lock may have: of a long one the end is a hash of it.
-
-    >>> _short("lr0.1"), len(_short("x" * 300))
-    ('lr0.1', 200)
-    """
-    if len(name) <= LONGEST_NAME:
-        return name
-    digest = hashlib.sha256(name.encode()).hexdigest()[:16]
-    return f"{name[: LONGEST_NAME - 17]}-{digest}"
 
 
 def _word(name: str, value: Any) -> str:

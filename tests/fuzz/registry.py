@@ -10,6 +10,7 @@ MODULES = (
     "fuzz.of_scans",
     "fuzz.of_sets",
     "fuzz.of_dicom",
+    "fuzz.of_runs",
 )
 """Modules with a tuple ``KINDS``."""
 
