@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import logging
 import math
 import zlib
 from pathlib import Path
@@ -144,6 +145,7 @@ def _header_of(file: BinaryIO, path: Path) -> Any:
             where=path,
             remedy="convert it to NIfTI, or take it out of the set",
         )
+    logging.getLogger("nibabel.global").setLevel(logging.CRITICAL)  # it also raises what it logs
     kind: Any = nibabel.Nifti1Header
     if content[4:8] == _MAGIC[1]:
         kind = nibabel.Nifti2Header

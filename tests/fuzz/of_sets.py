@@ -53,7 +53,7 @@ def layout_seeds(name: str) -> Callable[[], dict[str, Tree]]:
         import layouts
 
         every = layouts.SUBJECTS
-        if name not in ("nnunet", "ssl4mis-la", "ssl4mis-brats", "ssl4mis-acdc"):
+        if name not in ("nnunet", "msd", "ssl4mis-la", "ssl4mis-brats", "ssl4mis-acdc"):
             layouts.SUBJECTS = every[:5]
         try:
             tree = written(layouts.LAYOUTS[name].write)
