@@ -172,6 +172,10 @@ def _main_of(command: str) -> Callable[[list[str]], int]:
         from semiseg.cli.arguments import did_you_mean
 
         hint = did_you_mean(command, COMMANDS) or "; see `semiseg --help`"
+        from semiseg.cli.data import RUN
+
+        if command in RUN:
+            hint = f"; did you mean 'data {command}'?"
         raise UserError(f"there is no command {command!r}{hint}")
     if not isinstance(COMMANDS[command], str):
         return COMMANDS[command].main

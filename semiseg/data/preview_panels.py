@@ -206,7 +206,7 @@ def _windows(scan: Case, shape: Sequence[int], frame: Frame) -> str:
         if any(side > window for side, window in zip(sides, frame.window, strict=True)):
             return f"trained on {times(frame.window)} of {noun}, evaluated whole"
         return f"one window of {times(frame.window)} holds {noun}"
-    return f"{number} windows of {times(frame.window)} cover {noun}"
+    return f"{number} windows of {times(frame.view_shape(sides))} cover {noun}"
 
 
 def _physical(count: int, scan: Case, unit: str) -> str:

@@ -257,14 +257,14 @@ def draw(
     if not units:
         problems.append(
             f"{source}: no image has a mask; name the masks as their images, or pass --splits "
-            f"train if validation and test are in other sets"
+            f"train if nothing is to be scored here"
         )
         return [scan._replace(split=scan.split or "train") for scan in scans]
     if units < len(fractions):
         words = ", ".join(split for split in SPLITS if split in fractions)
         problems.append(
             f"{source}: {units} annotated subjects or groups, and {words} need one each; annotate "
-            f"more, or pass --splits train if validation and test are in other sets"
+            f"more, or pass --splits train: it trains, and nothing is scored here"
         )
         return [scan._replace(split=scan.split or "train") for scan in scans]
     split_of = dict.fromkeys(groups, "train") | splitting.assign(drawn, fractions, seed)

@@ -239,7 +239,14 @@ def weights_of(run: Path) -> Path:
     Raises:
       UserError: there is none.
     """
-    weights = run if run.is_file() else RunFolder(run).weights
+    folder = RunFolder(run)
+    weights = run if run.is_file() else folder.weights
+    if not weights.exists() and folder.config.exists():
+        raise UserError(
+            f"holds no {weights.name}: the run has not ended",
+            where=run,
+            remedy="run its train command again, which goes on where it stopped",
+        )
     if not weights.exists():
         raise UserError(
             f"{run}: holds no {weights.name}; name a finished run, or what `semiseg export` wrote"

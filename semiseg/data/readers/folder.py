@@ -309,7 +309,7 @@ def _draw(source: Path, files: list[Entry], seed: int, problems: list[str]) -> l
     if not units:
         problems.append(
             f"{source / 'labels'}: no image has a mask there; name the masks as their images, or "
-            f"pass --splits train if validation and test are in other sets"
+            f"pass --splits train if nothing is to be scored here"
         )
     elif units < len(FRACTIONS):
         problems.append(
