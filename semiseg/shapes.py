@@ -67,6 +67,8 @@ def _is_logged(value: Any) -> bool:
 
 
 TEXT = Leaf("a text", _is_text)
+PATH = Leaf("a path", lambda value: isinstance(value, str) and len(value) <= LONGEST)
+"""Unlike a text it may hold bytes that the locale does not know, as Python stands for them."""
 NAME = Leaf("a name", lambda value: _is_text(value) and bool(value))
 COUNT = Leaf("a whole number, 0 or more", _is_count)
 NUMBER = Leaf("a finite number", _is_number)

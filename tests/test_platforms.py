@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from semiseg.cli.main import main
+from semiseg.cli.main import UNFORESEEN, main
 from semiseg.errors import UserError
 from semiseg.runner.ensemble import Ensemble
 from semiseg.runner.platforms import VARIABLE, check_platform
@@ -53,7 +53,7 @@ def test_predict_blames_no_picture(without_devices, tmp_path):
         Ensemble.load([tmp_path])
 
 
-def test_other_errors_stay_what_they_are(monkeypatch):
+def test_other_errors_stay_what_they_are(monkeypatch, capsys):
     """Catches a device that is blamed for a fault in the program."""
 
     def broken(words):
@@ -63,4 +63,6 @@ def test_other_errors_stay_what_they_are(monkeypatch):
     monkeypatch.setenv(VARIABLE, "cpu")
     check_platform()
     with pytest.raises(AssertionError, match="a fault"):
-        main(["methods"])
+        main(["methods", "--debug"])
+    assert main(["methods"]) == UNFORESEEN
+    assert "AssertionError: a fault" in capsys.readouterr().err

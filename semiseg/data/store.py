@@ -24,7 +24,7 @@ from semiseg.data.info import StoreInfo
 from semiseg.data.set_folder import DESCRIPTION, LEDGER, checked_name, recover, root_folder
 from semiseg.data.test_images import Token
 from semiseg.errors import UserError
-from semiseg.shapes import COUNT, NAME, TEXT, ByName, Each
+from semiseg.shapes import COUNT, NAME, PATH, TEXT, ByName, Each
 
 if TYPE_CHECKING:
     from semiseg.types import Case
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 LAYOUT = 2
 """Version of a set's folder; a set of another version is refused."""
 SHAPE = {
-    "source": TEXT,
+    "source": PATH,
     "classes": Each(NAME, least=2),
     "channels": COUNT,
     "channel_names": Each(TEXT),
