@@ -8,6 +8,7 @@ Figures have matplotlib's ``text.parse_math`` off, and report.html escapes by it
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterable, Mapping
 from typing import IO, Any
@@ -177,4 +178,6 @@ def raw(stream: IO[str]) -> IO[str]:
 
 def _one_line(text: str) -> str:
     """Without line breaks and control characters, which end a cell or a comment."""
+    with contextlib.suppress(UnicodeError):  # a path that the locale could not read is UTF-8 still
+        text = text.encode("utf-8", "surrogateescape").decode("utf-8")
     return terminal(_BREAKS.sub(" ", text))
