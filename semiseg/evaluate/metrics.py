@@ -70,6 +70,8 @@ class Metric:
       in_report: whether the report shows it beside its primary metric.
       truth: on which truths it is defined: "present" (a voxel at least), "empty" (healthy subjects:
         false positives) or "any".
+      meaning: what it measures, in a few words that follow "Dice is the"; where it is given, the
+        report says it to readers who are new to the metric.
 
     Raises:
       UserError: ``better``, ``unit`` or ``truth`` is none of the above.
@@ -86,6 +88,7 @@ class Metric:
     by_default: bool = True
     in_report: bool = True
     truth: Literal["present", "empty", "any"] = "present"
+    meaning: str = ""
 
     def __post_init__(self) -> None:
         allowed = get_args(Better)
@@ -142,6 +145,9 @@ def _of_surface(
     return compute
 
 
+_DICE = "overlap of prediction and annotation, from 0 (none) to 1 (equal)"
+_IOU = "share of both masks' union that is in both, from 0 to 1"
+_FAR = "distance that 95 % of either outline's points stay within from the other outline"
 _SHARE: Any = {"bounds": (0.0, 1.0)}
 _LENGTH: Any = {"bounds": (0.0, math.inf), "unit": "length", "relevant": 0.5, "places": 1}
 _VOLUME: Any = {"bounds": (0.0, math.inf), "in_report": False}
@@ -156,11 +162,11 @@ _ASSD = _of_surface(distances.average)
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
-        Metric("dice", "Dice", "higher", dice, **_SHARE),
-        Metric("iou", "IoU", "higher", iou, **_SHARE),
+        Metric("dice", "Dice", "higher", dice, **_SHARE, meaning=_DICE),
+        Metric("iou", "IoU", "higher", iou, **_SHARE, meaning=_IOU),
         Metric("precision", "Precision", "higher", precision, **_SHARE),
         Metric("sensitivity", "Sensitivity", "higher", sensitivity, **_SHARE),
-        Metric("hd95", "HD95", "lower", _HD95, **_LENGTH),
+        Metric("hd95", "HD95", "lower", _HD95, **_LENGTH, meaning=_FAR),
         Metric("hd95_pooled", "HD95 (pooled)", "lower", _POOLED, **_LENGTH, in_report=False),
         Metric("assd", "ASSD", "lower", _ASSD, **_LENGTH),
         Metric("volume_error", "Volume error", "nearer to zero", volume_error, **_VOLUME),

@@ -343,6 +343,7 @@ def how_sure(fact: advice.Certainty) -> Answer:
         if fact.fewer == 1:
             verb = "has"
         detail += f" {fact.fewer} of {fact.cells} results {verb} fewer subsets or runs."
+    detail += " A label subset is one draw of the annotated cases, a seed one start of training."
     if not fact.advice:
         return Answer(HOW_SURE, "Too few data to say", detail)
     few = []

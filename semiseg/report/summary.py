@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from semiseg.analysis.study import Study
 from semiseg.analysis.worth import worth
+from semiseg.evaluate.metrics import METRICS
 from semiseg.report import advice, answers, facts, fold_findings, limits, sentences
 from semiseg.report import cautions as limit_sentences
 from semiseg.report.answers import Answer
@@ -22,7 +23,11 @@ def claim(s: Study) -> str:
 def measured(s: Study) -> str:
     """What every number of a first screen is, in the line below its title."""
     score = score_label(s.metric, s.unit)
-    line = f"{s.data}: {score}, {facts.scored_on(s)}. Brackets and bars are 95 % intervals."
+    line = f"{s.data}: {score}, {facts.scored_on(s)}. "
+    metric = METRICS[s.metric]
+    if metric.meaning:
+        line += f"{metric.title} is the {metric.meaning}. "
+    line += "Brackets and bars are 95 % intervals."
     if len(s.comparisons) > 1:
         line += (
             " Each is by itself: of many, one may leave out zero by chance. What is called "
