@@ -3,6 +3,7 @@
 Command: python experiments/figures.py                        (figures, tables and notebooks; a minute)
          python experiments/figures.py --check                (writes nothing; exit 1 and a line for each table cell that is not what the results say)
          python experiments/figures.py --runs DIR --name N    (first results/N.csv and N_subjects.csv: test Dice, or validation scores)
+         python experiments/figures.py --runs experiments/results/N.csv DIR --name N      (the recorded runs, and more of them)
 
 Tables stand in docs/results/. They are rewritten cell by cell, found by their heading, row and
 column. A cell that the results do not carry (seconds, parameters, intervals over subjects of runs
@@ -35,7 +36,7 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--check", action="store_true")
-    parser.add_argument("--runs", type=Path)
+    parser.add_argument("--runs", type=Path, nargs="+")
     parser.add_argument("--name")
     args = parser.parse_args()
     if args.runs:
