@@ -18,6 +18,8 @@ WITHOUT_VAL = (
     "{} has no val split: cross-validate with --folds, or evaluate on a test set from elsewhere"
 )
 
+RESTORE_LEDGER = "restore it from a backup, or say so where you quote scores of test"
+
 
 def check_source(
     format: str,
@@ -145,7 +147,8 @@ def check_store(
                 )
     _tell(say, _region_notes(info.regions, counts))
     if not problems:  # with damaged records nobody knows which test set it is
-        problems += store.history(name, root).problems
+        lines = store.history(name, root).problems
+        problems += [f"{line}; {RESTORE_LEDGER}" for line in lines]
     problems += _shared_images(info, say)
     return list(dict.fromkeys(problems))
 

@@ -4,7 +4,8 @@ A line holds the SHA-256 of the line before it (``previous``), so that a line th
 removed from the middle or moved is noticed. Lines of earlier versions have no such key; they are
 valid at the beginning of a file, and the first chained line holds the hash of all of them.
 One entry goes into several files (:func:`append`), and each says where the others are: a file that
-was cut short, which a chain alone cannot show, lacks what another file holds.
+was cut short, emptied or deleted, which a chain alone cannot show, lacks what another file holds,
+and a file that was written anew says something else.
 
 This stops honest mistakes. Who writes all the files anew leaves no trace.
 """
@@ -15,6 +16,7 @@ import contextlib
 import hashlib
 import json
 import os
+import socket
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -30,6 +32,10 @@ DIGITS = 32
 """Digits of a test set's fingerprint in the name of its shared ledger."""
 OLD_KEYS = ("time", "run", "reason", "n")
 """What names a line that was written before lines had an ``id``."""
+LINKS = ("previous", "earlier_lines", "noticed")
+"""What an entry has in one file alone."""
+OF_A_TRY = ("time", "semiseg", "ledgers", "machine")
+"""What may differ between the lines of an import that was killed and finished later."""
 Entry = dict[str, Any]
 
 
@@ -182,21 +188,54 @@ def problems(paths: Sequence[Path]) -> list[str]:
     Args:
       paths: the data set's own ledger first.
     """
-    lines_of = {path: _lines(path) for path in paths}
     everything = merged(paths)
     messages: list[str] = []
-    for path, lines in lines_of.items():
+    for path in paths:
+        lines = _lines(path)
         messages += [f"{path}: {problem}" for problem in chain_problems(lines)]
-        if is_shared(path) and not lines:
-            continue  # of another machine or user
         present = {identity(entry) for entry in read(path)}
         entries = _since_removal(everything, path)
         written = [entry for entry in entries if str(path) in entry.get("ledgers", ())]
+        if is_shared(path) and not lines:  # of another machine or user, maybe
+            written = [entry for entry in written if entry.get("machine") == machine()]
         missing = sum(identity(entry) not in present for entry in written)
         if missing:
             plural = "s" * (missing > 1)
             messages.append(f"{path}: lacks {missing} line{plural} that another ledger holds")
+    return messages + _contradictions(paths)
+
+
+def _contradictions(paths: Sequence[Path]) -> list[str]:
+    """A line for each ledger that says something else of an event than another one."""
+    messages: list[str] = []
+    first: dict[str, tuple[Path, Entry]] = {}
+    for path in paths:
+        differing: dict[Path, int] = {}
+        for entry in read(path):
+            other, earlier = first.setdefault(identity(entry), (path, entry))
+            if other != path and _content(entry) != _content(earlier):
+                differing[other] = differing.get(other, 0) + 1
+        for other, number in differing.items():
+            plural = "s" * (number > 1)
+            messages.append(f"{path}: differs in {number} line{plural} from {other}")
     return messages
+
+
+def _content(entry: Entry) -> Entry:
+    """What all the lines of an entry have in common.
+
+    >>> _content({"id": "5f", "run": "a", "previous": "6a"})
+    {'id': '5f', 'run': 'a'}
+    """
+    left_out = LINKS
+    if entry.get("event") == "import":
+        left_out += OF_A_TRY
+    return {key: value for key, value in entry.items() if key not in left_out}
+
+
+def machine() -> str:
+    """What tells this machine from others, and does not say its name."""
+    return digest(socket.gethostname())[:12]
 
 
 def _since_removal(entries: Sequence[Entry], path: Path) -> list[Entry]:
@@ -227,7 +266,7 @@ def append(paths: Sequence[Path], entry: Entry) -> None:
     Raises:
       OSError: a ledger cannot be written.
     """
-    entry = {**entry, "ledgers": [str(path) for path in paths]}
+    entry = {**entry, "ledgers": [str(path) for path in paths], "machine": machine()}
     noticed = problems(paths)
     of_set = [path for path in paths if not is_shared(path)][:1]
     earlier = merged(of_set)
@@ -293,8 +332,7 @@ def _write(path: Path, text: str) -> None:
 
 def _chained(entry: Entry, lines: Sequence[str], noticed: Sequence[str]) -> str:
     """The line of an entry that follows ``lines``."""
-    links = ("previous", "earlier_lines", "noticed")
-    chained = {key: value for key, value in entry.items() if key not in links}
+    chained = {key: value for key, value in entry.items() if key not in LINKS}
     chained["previous"] = _hash_of_last(lines)
     if lines and not any(map(_is_chained, lines)):
         chained["earlier_lines"] = digest("\n".join(lines))

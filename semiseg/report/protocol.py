@@ -73,9 +73,25 @@ def _test_evaluations(s: Study) -> str:
         history = store.history(s.data, s.runs[0].config.get("root"))
     except UserError:
         return ""
+    tested = sum(run.table is None and "test" in run.scores.axes[0] for run in s.runs)
+    unrecorded = tested - history.evaluations
+    if unrecorded > 0:
+        return f" {history.message} {_unrecorded(tested, unrecorded)}"
     if not any(history):
         return ""
     return f" {history.message}"
+
+
+def _unrecorded(tested: int, unrecorded: int) -> str:
+    """What ledgers that were emptied everywhere cannot say themselves.
+
+    >>> _unrecorded(8, 2)[:75]
+    'Runs with test scores: 8; without a line in the ledger: 2 (evaluated on ano'
+    """
+    return (
+        f"Runs with test scores: {tested}; without a line in the ledger: {unrecorded} (evaluated "
+        f"on another machine, or the lines are gone)."
+    )
 
 
 def _scored(s: Study) -> str:

@@ -355,6 +355,52 @@ def test_a_shared_ledger_that_is_cut_short_is_noticed(stores):
     assert store.history("own", stores).evaluations == 2
 
 
+@pytest.mark.parametrize("change", ["emptied", "deleted", "forged"])
+@pytest.mark.parametrize("where", ["set", "stores", "user"])
+def test_each_of_the_three_ledgers_is_missed(where, change, stores, capsys):
+    """Catches one ledger that is emptied, deleted or written anew with a whole chain."""
+    shared = {"stores": stores / ".ledgers", "user": ledger.user_folder()}
+    path = stores / "own" / "ledger.jsonl"
+    if where in shared:
+        (path,) = shared[where].glob("*.jsonl")
+    message = f"{path}: lacks 2 lines"
+    if change == "emptied":
+        path.write_text("")
+    elif change == "deleted":
+        path.unlink()
+    else:
+        forge(path)
+        message = "differs in 2 lines from"
+    assert main(["data", "check", "own", "--root", str(stores)]) == 1
+    output = capsys.readouterr().out
+    assert message in output
+    assert str(path) in output
+    assert "restore it from a backup" in output
+
+
+def forge(path: Path) -> None:
+    """Make predictions of evaluations, with the hashes of a whole chain."""
+    lines = []
+    for entry in ledger.read(path):
+        previous = ledger.digest(lines[-1]) if lines else ""
+        lines.append(json.dumps({**entry, "event": "predict", "previous": previous}))
+    path.write_text("".join(f"{line}\n" for line in lines))
+    assert ledger.chain_problems(lines) == []
+
+
+def test_what_a_killed_import_wrote_twice_is_no_contradiction(stores, source):
+    """Catches an alarm because an import that went on wrote a line at another time."""
+    messages = bring(source, "other", stores)
+    assert messages
+    path = stores / "other" / "ledger.jsonl"
+    (entry,) = ledger.read(path)
+    path.write_text(json.dumps({**entry, "time": "2026-01-01T00:00:00+00:00"}) + "\n")
+    assert store.history("other", stores).problems == ()
+    path.write_text(json.dumps({**entry, "now": {}}) + "\n")
+    (problem,) = store.history("other", stores).problems[:1]
+    assert "differs in 1 line from" in problem
+
+
 def test_a_whole_ledger_is_called_whole(stores, capsys):
     """Catches an alarm where nothing is wrong."""
     message = "The ledger of the test set counts 2 test evaluations; its chain is whole."
@@ -363,7 +409,16 @@ def test_a_whole_ledger_is_called_whole(stores, capsys):
 
 
 def test_another_machine_is_no_alarm(stores, monkeypatch, tmp_path):
-    """Catches an alarm because the user's folder is not there, as in a new container."""
+    """Catches an alarm because the user's folder is not there, as in a new container, or is there
+    under the same path on another computer.
+    """
+    with monkeypatch.context() as patch:
+        patch.setattr(ledger, "machine", lambda: "another")
+        (path,) = ledger.user_folder().glob("*.jsonl")
+        content = path.read_bytes()
+        path.unlink()
+        assert store.history("own", stores).problems == ()
+        path.write_bytes(content)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "another home"))
     assert store.history("own", stores).problems == ()
     store.read_test(
