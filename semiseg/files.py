@@ -7,10 +7,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import shutil
 import time
-import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -18,7 +16,7 @@ from typing import IO, Any
 
 import yaml
 
-from semiseg import safe_yaml, shapes
+from semiseg import safe_yaml, shapes, unfinished
 from semiseg.errors import UserError
 
 
@@ -29,16 +27,14 @@ def replacing(path: Path, keep_suffix: bool = False) -> Iterator[Path]:
     error.
 
     A reader sees the old content or the new one, never a part, also if the process is killed; of
-    several processes that write it at once the last one wins.
+    several processes that write it at once the last one wins. What killed ones left is deleted.
 
     Args:
       path: of the file.
       keep_suffix: for writers that choose the format by the end of the name.
     """
-    partial = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    if keep_suffix:
-        ending = "".join(path.suffixes[-2:])
-        partial = path.with_name(f".{uuid.uuid4().hex[:8]}.{os.getpid()}.tmp{ending}")
+    unfinished.clear_once(str(path.parent.absolute()))
+    partial = unfinished.partial_path(path, keep_suffix)
     try:
         yield partial
         partial.replace(path)

@@ -12,10 +12,8 @@ from __future__ import annotations
 import contextlib
 import datetime
 import functools
-import glob
 import json
 import os
-import re
 import socket
 import sys
 import threading
@@ -24,6 +22,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from semiseg.errors import UserError
+from semiseg.unfinished import clear_held
 
 TRIES = 3
 """How often a command asks for the lock: the file may be deleted between its opening and this."""
@@ -33,9 +32,6 @@ PAUSE = 0.01
 """Seconds between two tries."""
 LONGEST = 4096
 """Bytes that are read of a lock file, which anybody may have written."""
-
-PARTIAL = re.compile(r".+\.(?P<process>\d{1,10})\.tmp|\.[0-9a-f]{8}\.(?P<other>\d{1,10})\.tmp\..+")
-"""Names of files that are being written, with the process that writes them."""
 
 _held: dict[tuple[str, int], Held] = {}
 
@@ -137,7 +133,7 @@ class Held:
             )
         if self.alone:
             _sign(file, self.command)
-            _clear(place)
+            clear_held(place)
 
     def share(self) -> None:
         """Let others in that share the folder."""
@@ -198,34 +194,6 @@ def _lock(file: int, kind: int) -> bool:
         fcntl.flock(file, kind | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
-    return True
-
-
-# ------------------------------------------------------------------ what killed commands left
-def _clear(place: Path) -> None:
-    """Delete what dead processes of this machine have not finished writing into a folder and the
-    folders in it, see :func:`semiseg.files.replacing`, or beside a file.
-    """
-    if place.is_dir() and not place.is_symlink():
-        patterns = ("*.tmp", ".*.tmp.*", "*/*.tmp", "*/.*.tmp.*")
-        found = [path for pattern in patterns for path in place.glob(pattern)]
-    else:
-        found = list(place.parent.glob(f"{glob.escape(place.name)}.*.tmp"))
-    for path in found:
-        match = PARTIAL.fullmatch(path.name)
-        if match and not is_alive(int(match["process"] or match["other"])):
-            with contextlib.suppress(OSError):
-                path.unlink()
-
-
-def is_alive(process: int) -> bool:
-    """Whether a process of this machine runs."""
-    try:
-        os.kill(process, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:  # it runs, and belongs to somebody else
-        return True
     return True
 
 

@@ -16,7 +16,8 @@ import uuid
 from pathlib import Path
 
 from semiseg.errors import UserError
-from semiseg.holding import holding, is_alive
+from semiseg.holding import holding
+from semiseg.unfinished import is_alive
 
 DESCRIPTION = "semiseg.json"
 """The file that makes a folder a data set."""
