@@ -152,11 +152,17 @@ def read_header(path: Path, tags: Sequence[str] | None = None) -> Any:
     Raises:
       UserError: it cannot be read.
     """
+    return _header_and_pixels(path, tags)[0]
+
+
+def _header_and_pixels(path: Path, tags: Sequence[str] | None) -> tuple[Any, bytes]:
+    """As :func:`read_header`, with the first 12 bytes of the element that holds the pixels."""
     pydicom = require()
     try:
         _check_deflated(path)
         with quiet(), BoundedFile(path) as file:
-            return pydicom.dcmread(file, stop_before_pixels=True, specific_tags=tags)
+            header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=tags)
+            return header, file.read(12)
     except UserError:
         raise
     except Exception as error:  # pydicom raises anything on a damaged file
@@ -229,9 +235,10 @@ def frames_of(path: Path, indices: Sequence[int]) -> Iterator[np.ndarray]:
       UserError: the file is shorter than its header declares, or its pixels cannot be decoded.
     """
     pydicom = require()
-    header = read_header(path, DECLARED)
+    header, head = _header_and_pixels(path, DECLARED)
     with interpreting(path):
         _checked_length(header, path, max(indices))
+        _check_stored(header, head, path)
     try:
         with quiet(), BoundedFile(path) as file:
             source: Any = file
@@ -312,6 +319,32 @@ def _checked_length(header: Any, path: Path, last: int) -> int:
             remedy="copy the file again: it is cut off or damaged",
         )
     return frame * (last + 1)
+
+
+def _check_stored(header: Any, head: bytes, path: Path) -> None:
+    """Refuse compressed pixels that the header calls uncompressed: pydicom takes their bytes for
+    grey levels.
+
+    Args:
+      header: of the file.
+      head: first bytes of the element that holds the pixels.
+      path: of the file.
+    """
+    if _syntax(header) not in NATIVE or _syntax(header) == DEFLATED:
+        return
+    length = head[4:8]
+    if head[4:6].isalpha():  # an explicit type, and the length behind it
+        length = head[8:12]
+    if length == UNDEFINED:
+        raise UserError(
+            "says that its pixels are not compressed, and stores them in fragments",
+            where=path,
+            remedy="copy the file again: its transfer syntax is wrong",
+        )
+
+
+UNDEFINED = b"\xff" * 4
+"""Length of an element that holds fragments, as only compressed pixels do."""
 
 
 def _syntax(header: Any) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from semiseg.data.source import first_line
 from semiseg.errors import UserError
 from semiseg.files import replacing
 
@@ -291,9 +292,9 @@ def _tiff(path: Path) -> np.ndarray:
 
     try:
         pixels = tifffile.imread(path)
-    except ValueError as error:  # a compression for which tifffile asks another package
+    except Exception as error:  # it raises anything on a damaged file
         raise UserError(
-            f"cannot be read as it is stored ({error})",
+            f"cannot be read as it is stored ({first_line(error)})",
             where=path,
             remedy="save it without compression, or as PNG",
         ) from error

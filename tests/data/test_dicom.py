@@ -253,6 +253,21 @@ def test_damaged_files_are_named(tmp_path):
         read_scan(findings.series[0])
 
 
+@pytest.mark.parametrize("syntax", ["ImplicitVRLittleEndian", "ExplicitVRLittleEndian"])
+def test_compressed_pixels_that_are_declared_uncompressed_are_refused(tmp_path, syntax):
+    """Catches run lengths of RLE that are taken for grey levels."""
+    headers = samples.compressed(images(stored()), pydicom.uid.RLELossless)
+    folder = write_images(headers, tmp_path / "ct")
+    path = sorted(folder.iterdir())[1]
+    declared = pydicom.uid.RLELossless.encode() + b"\0"
+    other = getattr(pydicom.uid, syntax).encode().ljust(len(declared), b"\0")
+    content = path.read_bytes()
+    assert content.count(declared) == 1
+    path.write_bytes(content.replace(declared, other))
+    with pytest.raises(UserError, match="not compressed, and stores them in fragments"):
+        only_scan(folder)
+
+
 def test_a_deflated_bomb_is_refused(tmp_path, monkeypatch):
     """Catches an object that inflates to whatever it likes."""
     headers = images(np.zeros((3, 512, 512), np.int16))

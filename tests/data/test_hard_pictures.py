@@ -11,6 +11,7 @@ from hard_samples import cases, pictures, problems, read
 from PIL import Image
 
 from semiseg.data.picture_files import read_mask_picture, read_picture
+from semiseg.errors import UserError
 
 
 # ------------------------------------------------------------------ C: pictures
@@ -137,3 +138,15 @@ def test_what_stands_out_in_labels_is_said(tmp_path):
     assert "more than 50% of the pixels are ignored (255) in 1 of 4 labels (p0.png)" in notes
     assert "1 of 4 labels are background alone (p1.png)" in notes
     assert "label value 3 is in p2.png alone" in notes
+
+
+def test_a_deep_tiff_with_an_odd_tag_is_refused_in_one_line(tmp_path):
+    """Catches a traceback of tifffile: rows of a strip that are a fraction."""
+    path = tmp_path / "deep.tif"
+    tifffile.imwrite(path, np.zeros((8, 6, 3), np.uint16), photometric="rgb")
+    content = bytearray(path.read_bytes())
+    entry = content.index(struct.pack("<H", 278), 8)
+    struct.pack_into("<H", content, entry + 2, 5)  # type: two numbers
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="cannot be read as it is stored"):
+        read_picture(path)
