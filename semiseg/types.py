@@ -293,13 +293,15 @@ class Model(NamedTuple):
     many copies as it needs.
 
     ``pool`` is the shape of the voxels ``(P, V, C)`` that the unlabelled images are drawn from, for
-    a method that remembers something of each.
+    a method that remembers something of each. ``steps`` are the optimiser steps of the training, a
+    traced number in one, for what a method counts in shares of it.
     """
 
     net: Net
     sample: jax.ShapeDtypeStruct
     classes: int
     pool: jax.ShapeDtypeStruct | None = None
+    steps: jax.Array | float = 1000.0
 
     def init(self, key: jax.Array) -> Params:
         """Fresh variables of the network."""

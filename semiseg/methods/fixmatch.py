@@ -11,7 +11,7 @@ from semiseg.fields import number
 from semiseg.methods.base import SemiSupervised, View, view
 from semiseg.methods.parts import thresholds
 from semiseg.methods.parts.terms import hard_cross_entropy, share_of_valid
-from semiseg.types import Aux, Batch, Model, Params, Pseudo, PyTree, hyper
+from semiseg.types import IGNORE, Aux, Batch, Model, Params, Pseudo, PyTree, hyper
 
 
 @hyper
@@ -22,11 +22,16 @@ class FixMatch(SemiSupervised):
     softmax(f(weak(u))) without gradient. A rejected pixel has zero gradient: it is left out, never
     trained as background.
 
+    Under the adaptive rules a class's share is compared with its share of the labelled pixels,
+    since most pixels are background; the papers' classes are equally frequent. FreeMatch's second
+    term, which rewards even predictions, is left out for the same reason.
+
     Attributes:
       threshold: least confidence of an accepted pixel.
       rule: fixed, flexmatch or freematch: the last two set one threshold for each class from what
         has been learnt (then ``threshold`` is FlexMatch's upper bound, and unused by FreeMatch).
-      rule_decay: of the moving averages that an adaptive rule follows.
+      rule_decay: what is left, after a thousandth of the training, of the moving averages that an
+        adaptive rule follows; a training of any length follows them alike.
       labeller: "student" labels with the network itself, normalised by its batch (the paper);
         "teacher" with its average.
       student_view: "strong"; "weak" makes the method plain self-training.
@@ -37,7 +42,7 @@ class FixMatch(SemiSupervised):
     weight: float = number(0.5, at_least=0)
     threshold: float = number(0.95, within=(0, 1))
     rule: thresholds.Kind = "fixed"
-    rule_decay: float = number(0.999, within=(0, 1))
+    rule_decay: float = number(0.9, within=(0, 1))
     labeller: Literal["student", "teacher"] = "student"
     student_view: View = "strong"
     rejected: Literal["ignored", "background"] = "ignored"
@@ -68,8 +73,18 @@ class FixMatch(SemiSupervised):
     ) -> tuple[jax.Array, Aux]:
         output, supervised = self.supervise(model, params, batch, key)
         q = self.labels(model, params, memory, batch, jax.random.fold_in(key, 2))
+        labelled = batch.label
+        if batch.weight is not None:
+            weight = batch.weight.reshape(-1, *(1,) * (labelled.ndim - 1))
+            labelled = jnp.where(weight > 0, labelled, IGNORE)
         accepted, seen = thresholds.accept(
-            self.rule, self.threshold, memory["thresholds"], q, batch.valid, self.rule_decay
+            self.rule,
+            self.threshold,
+            memory["thresholds"],
+            q,
+            batch.valid,
+            labelled,
+            self.rule_decay ** (1000 / model.steps),
         )
         label = q.argmax(-1)
         image = view(batch, self.student_view)

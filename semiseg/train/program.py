@@ -139,7 +139,8 @@ def start(program: Program, knobs: Knobs, seed: jax.Array, initial: Params | Non
     """
     method: Method = knobs.method
     key = jax.random.fold_in(jax.random.key(seed), 0)
-    params, memory = method.init(begun(program.model, initial), key)
+    model = program.model._replace(steps=knobs.steps)
+    params, memory = method.init(begun(model, initial), key)
     optimiser_state = _transformation(program, knobs).init(get_weights(params))
     return State(params, memory, optimiser_state, jnp.int32(0))
 
@@ -249,10 +250,11 @@ def one_step(
     batch, synthetic = _batch(program, knobs, pools, k_draw, state.step)
     batch = devices.cut(batch, mesh)
     progress = state.step / knobs.steps
+    model = program.model._replace(steps=knobs.steps)
 
     def loss(weights: PyTree) -> tuple[jax.Array, Aux]:
         params = with_weights(state.params, weights)
-        value, aux = method.loss(program.model, params, state.memory, batch, k_loss, progress)
+        value, aux = method.loss(model, params, state.memory, batch, k_loss, progress)
         if program.synthetic_as != "soft":
             return value, aux
         weight = jnp.where(synthetic, knobs.synthetic_weight * knobs.synthetic_softness, 0.0)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from method_cases import MODEL, ROWS, first, make_batch, two_steps
+from method_cases import KEY, MODEL, ROWS, VARIANTS, first, make_batch, two_steps
 from scipy import ndimage
 
 from semiseg.augment.mix import box, cutmix_box, jitter, partner, paste
@@ -84,66 +84,98 @@ def maps(*pixels):
     return jnp.array([[list(pixels)]], jnp.float32)
 
 
+HALVES = jnp.array([[[0, 1]]])
+"""A label in which two classes are equally frequent."""
+
+
+def adapted(kind, threshold, memory, p, decay=1.0, label=HALVES):
+    """Accepted pixels of a row, all valid, and the memory after it."""
+    valid = jnp.ones(p.shape[:-1], bool)
+    accepted, after = thresholds.accept(kind, threshold, memory, p, valid, label, decay)
+    return accepted[0, 0].tolist(), after
+
+
 def test_fixed_threshold_includes_its_own_value():
     """Catches > for >=, and pixels from outside the frame."""
     p = maps([0.95, 0.05], [0.949, 0.051], [0.99, 0.01])
+    valid = jnp.array([[[True, True, False]]])
     accepted, _ = thresholds.accept(
-        "fixed", 0.95, thresholds.initial_thresholds(2), p, jnp.array([[[True, True, False]]])
+        "fixed", 0.95, thresholds.initial_thresholds(2), p, valid, HALVES, 0.9
     )
     np.testing.assert_array_equal(accepted[0, 0], [True, False, False])
 
 
 def test_flexmatch_lowers_the_threshold_of_a_class_that_is_learnt_less():
-    """shares .6 and .2, .2 not learnt: beta = 1 and 1/3, M = 1 and 1/5. Catches shares of
-    predictions instead of confident ones.
+    """shares .4 and .1 of halves: .8 and .2 are found, .5 is not learnt: beta = 1 and 1/4, M = 1
+    and 1/7. Catches shares of predictions instead of confident ones.
     """
-    memory = {
-        **thresholds.initial_thresholds(2),
-        "learnt": jnp.array([0.6, 0.2]),
-    }
+    memory = thresholds.initial_thresholds(2) | {"learnt": jnp.array([0.4, 0.1])}
     p = maps([0.89, 0.11], [0.91, 0.09], [0.45, 0.55])
-    accepted, after = thresholds.accept(
-        "flexmatch", 0.9, memory, p, jnp.ones((1, 1, 3), bool), decay=1.0
-    )
-    np.testing.assert_array_equal(accepted[0, 0], [False, True, True])
+    accepted, after = adapted("flexmatch", 0.9, memory, p)
+    assert accepted == [False, True, True]
     np.testing.assert_allclose(after["learnt"], memory["learnt"])
-    _, after = thresholds.accept(
-        "flexmatch",
-        0.9,
-        memory,
-        p,
-        jnp.ones((1, 1, 3), bool),
-        decay=0.5,
-    )
-    np.testing.assert_allclose(
-        after["learnt"],
-        [0.5 * 0.6 + 0.5 / 3, 0.1],
-        rtol=1e-5,
-    )
+    _, after = adapted("flexmatch", 0.9, memory, p, decay=0.5)
+    np.testing.assert_allclose(after["learnt"], [0.5 * 0.4 + 0.5 / 3, 0.05], rtol=1e-5)
 
 
 def test_freematch_follows_the_mean_confidence():
-    """Mean confidence .8, shares .5 and .25: thresholds .8 and .4. Catches an unscaled class and a
-    start that accepts nothing.
+    """Mean confidence .8, shares .5 and .25 of halves: thresholds .8 and .4. Catches an unscaled
+    class and a start that accepts nothing.
     """
-    memory = {
-        **thresholds.initial_thresholds(2),
+    memory = thresholds.initial_thresholds(2) | {
         "confidence": jnp.float32(0.8),
         "share": jnp.array([0.5, 0.25]),
     }
-    accepted, _ = thresholds.accept(
-        "freematch",
-        0.0,
-        memory,
-        maps([0.79, 0.21], [0.81, 0.19], [0.45, 0.55]),
-        jnp.ones((1, 1, 3), bool),
-        decay=1.0,
-    )
-    np.testing.assert_array_equal(accepted[0, 0], [False, True, True])
-    accepted, _ = thresholds.accept(
-        "freematch", 0.0, thresholds.initial_thresholds(4), UNIFORM, ALL
-    )
-    assert bool(accepted.all())
+    p = maps([0.79, 0.21], [0.81, 0.19], [0.45, 0.55])
+    assert adapted("freematch", 0.0, memory, p)[0] == [False, True, True]
+    accepted, _ = adapted("freematch", 0.0, thresholds.initial_thresholds(4), UNIFORM)
+    assert all(accepted)
+
+
+@pytest.mark.parametrize("kind", ["flexmatch", "freematch"])
+def test_a_rare_class_that_is_found_as_often_as_it_occurs_has_the_full_threshold(kind):
+    """One pixel in twenty is foreground, in the labels and in confident predictions. Catches shares
+    that are compared with the background's, under which any foreground pixel is accepted.
+    """
+    label = jnp.zeros((1, 1, 20), int).at[0, 0, 0].set(1)
+    memory = thresholds.initial_thresholds(2) | {
+        "confidence": jnp.float32(0.9),
+        "share": jnp.array([0.95, 0.05]),
+        "learnt": jnp.array([0.95, 0.05]),
+    }
+    p = maps([0.15, 0.85], [0.05, 0.95], [0.85, 0.15], [0.95, 0.05])
+    accepted, after = adapted(kind, 0.9, memory, p, label=label)
+    assert accepted == [False, True, False, True]
+    np.testing.assert_allclose(after["prior"], [0.95, 0.05], rtol=1e-5)
+
+
+def test_the_prior_is_the_mean_of_all_labelled_batches():
+    """Catches a prior that forgets, one in which IGNORE is a class, and one that an unlabelled
+    batch changes.
+    """
+    memory = thresholds.initial_thresholds(2)
+    for label in ([0, 0, 0, 1], [1, 1, 255, 255], [255] * 4):
+        memory = thresholds.with_labels(memory, jnp.array([[label]]))
+    np.testing.assert_allclose(memory["prior"], [0.375, 0.625])
+    assert memory["batches"] == 2
+
+
+def test_adaptive_thresholds_follow_a_training_of_any_length():
+    """A thousandth of it leaves ``rule_decay`` of an average, be it one step or ten. Catches a
+    decay in steps.
+    """
+    row = VARIANTS["freematch"]
+    start = row.ready(row.method.init(MODEL, KEY)[1])["thresholds"]["share"]
+    after = {}
+    for steps in (1000.0, 10_000.0):
+        model = MODEL._replace(steps=jnp.float32(steps))
+        params, memory = row.method.init(model, KEY)
+        _, aux = row.method.loss(
+            model, params, row.ready(memory), make_batch(), KEY, jnp.float32(0.5)
+        )
+        after[steps] = aux.memory["thresholds"]["share"] - start
+    short, long = (jnp.abs(x).max() for x in after.values())
+    np.testing.assert_allclose(long / short, (1 - 0.9**0.1) / 0.1, rtol=1e-3)
 
 
 # ------------------------------------------------------------------ mixing
@@ -454,22 +486,8 @@ def test_adaptive_thresholds_remember(kind):
     """Catches a memory that is not handed on from step to step."""
     memory = thresholds.initial_thresholds(3)
     p = jax.nn.softmax(3 * jax.random.normal(jax.random.key(0), (2, 4, 4, 3)))
-    _, once = thresholds.accept(
-        kind,
-        0.5,
-        memory,
-        p,
-        jnp.ones((2, 4, 4), bool),
-        0.9,
-    )
-    _, twice = thresholds.accept(
-        kind,
-        0.5,
-        once,
-        p,
-        jnp.ones((2, 4, 4), bool),
-        0.9,
-    )
+    _, once = adapted(kind, 0.5, memory, p, decay=0.9)
+    _, twice = adapted(kind, 0.5, once, p, decay=0.9)
 
     def moved(a, b):
         return any(

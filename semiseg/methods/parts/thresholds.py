@@ -2,7 +2,9 @@
 network has learnt of each class.
 
 The dense form of image-classification rules: a pixel is a sample, and a share of the unlabelled set
-is a moving average over batches.
+is a moving average over batches. Those rules compare classes that are equally frequent. Pixels are
+not: most are background. So a class's share of the pixels is divided by its share of the labelled
+pixels, which is 1 for a class that is found as often as it occurs.
 """
 
 from __future__ import annotations
@@ -13,21 +15,25 @@ import jax
 import jax.numpy as jnp
 
 from semiseg.losses import masked_mean
+from semiseg.types import IGNORE
 
 Kind = Literal["fixed", "flexmatch", "freematch"]
 
 
 def initial_thresholds(classes: int) -> dict[str, jax.Array]:
     """What an adaptive threshold remembers: shares by class ``(K,)`` and the mean confidence, both
-    1/K at the start (FreeMatch, section 4).
+    1/K at the start (FreeMatch, section 4); and the shares of the labelled pixels, with the number
+    of batches they are a mean of.
 
-    >>> {name: x.tolist() for name, x in initial_thresholds(2).items()}
-    {'share': [0.5, 0.5], 'confidence': 0.5, 'learnt': [0.0, 0.0]}
+    >>> {name: x.tolist() for name, x in initial_thresholds(2).items() if name != "prior"}
+    {'share': [0.5, 0.5], 'confidence': 0.5, 'learnt': [0.0, 0.0], 'batches': 0}
     """
     return {
         "share": jnp.full(classes, 1.0 / classes),
         "confidence": jnp.float32(1.0 / classes),
         "learnt": jnp.zeros(classes),
+        "prior": jnp.full(classes, 1.0 / classes),
+        "batches": jnp.int32(0),
     }
 
 
@@ -52,40 +58,71 @@ def accept(
     memory: dict[str, jax.Array],
     probability: jax.Array,
     valid: jax.Array,
-    decay: jax.Array | float = 0.999,
+    label: jax.Array,
+    decay: jax.Array | float,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Which pixels are accepted.
 
     Args:
-      kind: the rule. ``fixed``: :func:`confident`. ``flexmatch``: threshold · M(β_c), β_c the share
-        of pixels that are confident and of class c, over the largest such share or the share not
-        learnt yet; M(x) = x / (2 - x) (Zhang et al. 2021, equations 6, 7, 11). ``freematch``: the
-        mean confidence, times each class's mean probability over the largest one (Wang et al. 2023,
-        equations 5, 6, 8).
+      kind: the rule. ``fixed``: :func:`confident`. ``flexmatch``: threshold · M(β_c); r_c is the
+        share of pixels that are confident and of class c over the prior of c, at most 1, β_c =
+        r_c over the largest r or the share not learnt yet; M(x) = x / (2 - x) (Zhang et al. 2021,
+        equations 6, 7, 11). ``freematch``: the mean confidence, times r_c over the largest r, r_c
+        being each class's mean probability over its prior, at most 1 (Wang et al. 2023, equations
+        5, 6, 8).
       threshold: the fixed one, and FlexMatch's upper bound; FreeMatch does not use it.
       memory: see :func:`initial_thresholds`.
       probability: ``(B, H, W, K)``.
       valid: ``(B, H, W)`` bool.
-      decay: of the moving averages.
+      label: ``(L, H, W)`` of the labelled images, with IGNORE; the prior is their mean so far.
+      decay: of the moving averages, in this step.
 
     Returns:
       accepted pixels ``(B, H, W)``, a part of ``valid``; and the memory with this batch in it.
     """
     if kind == "fixed":
         return confident(probability, threshold, valid), memory
+    memory = with_labels(memory, label)
     confidence = probability.max(-1)
-    label = probability.argmax(-1)
+    decided = probability.argmax(-1)
     if kind == "flexmatch":
         classes = probability.shape[-1]
-        sure = jax.nn.one_hot(label, classes) * (confidence >= threshold)[..., None]
+        sure = jax.nn.one_hot(decided, classes) * (confidence >= threshold)[..., None]
         learnt = _average(memory["learnt"], _class_mean(sure, valid), decay)
-        beta = learnt / jnp.maximum(jnp.maximum(learnt.max(), 1.0 - learnt.sum()), 1e-8)
-        limit = threshold * (beta / (2.0 - beta))[label]
+        found = of_prior(learnt, memory["prior"])
+        beta = found / jnp.maximum(jnp.maximum(found.max(), 1.0 - learnt.sum()), 1e-8)
+        limit = threshold * (beta / (2.0 - beta))[decided]
         return valid & (confidence >= limit), {**memory, "learnt": learnt}
     overall = _average(memory["confidence"], masked_mean(confidence, valid), decay)
     share = _average(memory["share"], _class_mean(probability, valid), decay)
-    limit = (share / share.max() * overall)[label]
+    found = of_prior(share, memory["prior"])
+    limit = (found / found.max() * overall)[decided]
     return valid & (confidence >= limit), {**memory, "confidence": overall, "share": share}
+
+
+def with_labels(memory: dict[str, jax.Array], label: jax.Array) -> dict[str, jax.Array]:
+    """``memory`` with the shares of the classes in ``label (L, H, W)`` averaged into its prior, the
+    mean over all batches with a known label.
+    """
+    known = label != IGNORE
+    classes = len(memory["prior"])
+    shares = _class_mean(jax.nn.one_hot(jnp.where(known, label, -1), classes), known)
+    batches = memory["batches"] + known.any()
+    new = (shares - memory["prior"]) / jnp.maximum(batches, 1)
+    return {
+        **memory,
+        "prior": memory["prior"] + jnp.where(known.any(), new, 0.0),
+        "batches": batches,
+    }
+
+
+def of_prior(share: jax.Array, prior: jax.Array) -> jax.Array:
+    """``share / prior`` of each class ``(K,)``, at most 1; 1 for a class that no label shows.
+
+    >>> of_prior(jnp.array([0.9, 0.05, 0.05]), jnp.array([0.9, 0.1, 0.0])).tolist()
+    [1.0, 0.5, 1.0]
+    """
+    return jnp.where(prior > 0, jnp.minimum(share / jnp.maximum(prior, 1e-8), 1.0), 1.0)
 
 
 def _average(
