@@ -23,7 +23,11 @@ class UAMT(SemiSupervised):
     The teacher predicts ``looks`` times, each time with its own input noise and, if the network has
     any, dropout. The entropy of the mean prediction is the uncertainty u. One more prediction, with
     noise of its own, is the target. Adds w(t) · the mean over pixels with u < H(t) of
-    ||softmax(student) - target||², H(t) = (3/4 + 1/4 · ramp(t)) · ln K.
+    ||softmax(student) - target||², H(t) = (3/4 + 1/4 · exp(-5 (1 - t)²)) · ln 2; here t is the
+    share of the whole training, as published, whatever ``ramp`` is.
+
+    ln 2 is the entropy of a pixel torn between two classes. The paper has two classes; with more of
+    them 3/4 ln K is above ln 2, so that no such pixel would ever be rejected.
 
     Published code divides the sum over K classes by twice the pixels: a weight of 0.1 there is
     0.1 · K/2 here.
@@ -31,15 +35,15 @@ class UAMT(SemiSupervised):
     Attributes:
       looks: passes of the teacher for the uncertainty.
       noise: standard deviation of the noise on its standardised input, clipped at twice that.
-      largest_entropy: "classes": ln K, what a uniform prediction has. "binary": ln 2 whatever the
-        number of classes, a quirk of published code (for K > 2 it rejects more).
+      largest_entropy: "binary": ln 2 whatever the number of classes, as in published code.
+        "classes": ln K, what a uniform prediction has.
       student_view: "strong", or "weak" as in the paper.
     """
 
     weight: float = number(1.0, at_least=0)
     looks: int = count(8, at_least=1)
     noise: float = number(0.1, at_least=0)
-    largest_entropy: Literal["classes", "binary"] = "classes"
+    largest_entropy: Literal["classes", "binary"] = "binary"
     student_view: View = "strong"
 
     title: ClassVar[str] = "UA-MT"
@@ -61,8 +65,7 @@ class UAMT(SemiSupervised):
         noisy = batch.weak + clipped_noise(k_noise, batch.weak.shape, self.noise)
         target = self.target(model, teacher, noisy, k_teacher)
         mean = self.mean_prediction(model, teacher, batch.weak, jax.random.fold_in(key, 2))
-        most = math.log(2 if self.largest_entropy == "binary" else model.classes)
-        limit = (0.75 + 0.25 * gaussian_ramp(progress, self.ramp)) * most
+        limit = self.bound(model.classes, progress)
         certain = batch.valid & (entropy(jax.lax.stop_gradient(mean)) < limit)
 
         p = student(model, params, view(batch, self.student_view), jax.random.fold_in(key, 1))
@@ -81,6 +84,11 @@ class UAMT(SemiSupervised):
             pseudo=pseudo,
             certain=share_of_valid(certain, batch.valid),
         )
+
+    def bound(self, classes: int, progress: jax.Array) -> jax.Array:
+        """H(t), in nats: the entropy from which on a pixel does not teach."""
+        most = math.log(2 if self.largest_entropy == "binary" else classes)
+        return (0.75 + 0.25 * gaussian_ramp(progress, 1.0)) * most
 
     def mean_prediction(
         self,

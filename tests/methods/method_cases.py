@@ -114,6 +114,7 @@ def _learnt(memory: Any) -> Any:
     return {
         **memory,
         "thresholds": {
+            **memory["thresholds"],
             "share": jnp.array([0.5, 0.25, 0.25]),
             "confidence": jnp.float32(0.5),
             "learnt": jnp.array([0.5, 0.2, 0.3]),
@@ -160,7 +161,7 @@ ROWS = {
         reference=r.Reference(r.mean_teacher),
     ),
     "uamt": Row(
-        m.UAMT(**NOW, looks=2),
+        m.UAMT(**NOW, looks=2, largest_entropy="classes"),
         "L-L",
         still={"noise": 0.0},
         reference=r.Reference(

@@ -117,6 +117,7 @@ def check_reference(row):
         fields["weight"],
         fields["threshold"],
         t,
+        how.progress[how.step],
     )
     value, gradient = differentiated(how.formula)(see.x, see.z, see)
     np.testing.assert_allclose(p.value, value, rtol=how.rtol)

@@ -31,7 +31,8 @@ OTHER = UNet(widths=(4, 6), convs=1, norm="instance")
 
 class See(NamedTuple):
     """Of a step: its pictures ``(pass, U, H, W, C)``, logits and features as constants, what it
-    began with, and two of the method's fields; ``t`` is the share of the ramp.
+    began with, and two of the method's fields; ``t`` is the share of the ramp, ``progress`` that of
+    the training.
     """
 
     image: jax.Array
@@ -43,6 +44,7 @@ class See(NamedTuple):
     weight: float
     threshold: float
     t: float
+    progress: float
 
 
 class Reference(NamedTuple):
@@ -312,7 +314,8 @@ def uamt(x, z, see):
     """
     p = soft(see.x[2])
     certain = see.batch.valid & (
-        -jnp.sum(p * jnp.log(p), -1) < (0.75 + 0.25 * jnp.exp(-5 * (1 - see.t) ** 2)) * jnp.log(3)
+        -jnp.sum(p * jnp.log(p), -1)
+        < (0.75 + 0.25 * jnp.exp(-5 * (1 - see.progress) ** 2)) * jnp.log(3)
     )
     return taught(x[0], see.batch.label) + w(see) * mse(
         soft(x[2]),

@@ -181,7 +181,7 @@ def test_presets_hold_the_published_figures_of_their_papers():
     ) == (4, 6000, "binary", 8, 2)
     right = METHODS["bcp"](), METHODS["uamt"](), METHODS["fixmatch"](), METHODS["mean_teacher"]()
     assert right[0].pairs == "both"
-    assert right[1].largest_entropy == "classes"
+    assert right[1].largest_entropy == "binary"
     assert right[2].rejected == "ignored"
     assert not right[3].teacher_train
     assert all(m.evaluate == "teacher" and m.average_state for m in right)

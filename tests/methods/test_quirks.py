@@ -13,6 +13,7 @@ from jax.extend.core import get_opaque_trace_state
 from method_cases import KEY, MODEL, NET, ROWS, equal, make_batch
 
 from semiseg import methods as m
+from semiseg.methods.parts.terms import entropy
 
 BATCH = make_batch(7)
 
@@ -141,10 +142,23 @@ def test_uamt_rejects_more_by_the_entropy_of_two_classes():
     beyond ln 2.
     """
     certain = {
-        kind: watch(m.UAMT(ramp=1e-6, largest_entropy=kind))[1].metrics["certain"]
+        kind: watch(m.UAMT(largest_entropy=kind), 0.999)[1].metrics["certain"]
         for kind in ("classes", "binary")
     }
     assert certain["binary"] < 0.5 < certain["classes"], certain
+
+
+def test_uamt_rejects_a_pixel_torn_between_two_of_four_classes():
+    """Catches a bound that is above ln 2 by default, and one that has risen before the training
+    ends.
+    """
+    torn = jnp.array([0.5, 0.5, 0.0, 0.0])
+    sure = jnp.array([0.9, 0.1, 0.0, 0.0])
+    method = m.UAMT(ramp=1e-6)
+    for progress in (0.0, 0.5, 0.99):
+        bound = method.bound(4, jnp.float32(progress))
+        assert entropy(sure) < bound < entropy(torn)
+    assert method.bound(4, jnp.float32(0.5)) < 0.85 * np.log(2)
 
 
 def test_unimatch_draws_both_views_from_the_weak_one():
