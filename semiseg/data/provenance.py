@@ -11,6 +11,7 @@ What has no provenance (another program's weights or images) is named in ``unkno
 from __future__ import annotations
 
 import base64
+import binascii
 import dataclasses
 import json
 from collections.abc import Iterable, Mapping
@@ -19,11 +20,13 @@ from typing import Any
 
 import numpy as np
 
-from semiseg import __version__
+from semiseg import __version__, shapes
 from semiseg.data import fold_splits, resemblance
 from semiseg.data.fingerprints import hashes_of
 from semiseg.data.info import StoreInfo
+from semiseg.errors import UserError
 from semiseg.files import read_json, write_text
+from semiseg.shapes import TEXT, Each, Leaf
 
 KEY = "provenance"
 """In the header of a weights file."""
@@ -125,26 +128,47 @@ class Provenance:
         }
 
 
-def from_dict(record: Mapping[str, Any]) -> Provenance:
+def from_dict(record: Mapping[str, Any], where: str | Path = "") -> Provenance:
     """Provenance from its JSON.
+
+    Args:
+      record: what :meth:`Provenance.to_dict` made.
+      where: the file that holds it, for a message.
+
+    Raises:
+      UserError: a part of it is missing or damaged.
 
     >>> part = Seen("mine", "ab12", frozenset({"p1"}), np.array([5], np.uint64))
     >>> again = from_dict(Provenance((part,)).to_dict())
     >>> again.labelled, again.subjects_of("ab12")
     (array([5], dtype=uint64), frozenset({'p1'}))
     """
-    parts = [
-        Seen(
-            part["name"],
-            part["fingerprint"],
-            frozenset(part["subjects"]),
-            _decoded(part["labelled"]),
-            _decoded(part["images"]),
-            _decoded(part.get("resembled", "")),
-        )
-        for part in record["seen"]
-    ]
-    return Provenance(tuple(parts), tuple(record["unknown"]))
+    words = shapes.problem(record, SHAPE)
+    if words:
+        raise _damaged(words, where)
+    try:
+        parts = [
+            Seen(
+                part["name"],
+                part["fingerprint"],
+                frozenset(part["subjects"]),
+                _decoded(part["labelled"]),
+                _decoded(part["images"]),
+                _decoded(part.get("resembled", "")),
+            )
+            for part in record["seen"]
+        ]
+        return Provenance(tuple(parts), tuple(record["unknown"]))
+    except KeyError as error:
+        raise _damaged(f"{error.args[0]} is missing", where) from None
+
+
+def _damaged(words: str, where: str | Path) -> UserError:
+    return UserError(
+        f"its provenance is damaged ({words})",
+        where=where or None,
+        remedy="restore the file, or make it again",
+    )
 
 
 def merged(*provenances: Provenance) -> Provenance:
@@ -209,7 +233,7 @@ def of_header(header: Mapping[str, Any], what: str) -> Provenance:
     ('weights x',)
     """
     if KEY in header:
-        return from_dict(header[KEY])
+        return from_dict(header[KEY], what)
     record = header.get("config") or header.get("settings") or {}
     if "fingerprint" not in header or "data" not in record:
         return unknown(what)
@@ -230,7 +254,7 @@ def of_pairs(folder: Path) -> Provenance | None:
       UserError: a file of it is damaged.
     """
     if (folder / ORIGIN).is_file():
-        return from_dict(read_json(folder / ORIGIN, REMEDY))
+        return from_dict(read_json(folder / ORIGIN, REMEDY), folder / ORIGIN)
     record = folder / "generator.json"  # of a set that an earlier version wrote
     if record.is_file() and (folder / "provenance.csv").is_file():
         return of_header(read_json(record, REMEDY), f"generated set {folder.name}")
@@ -242,7 +266,7 @@ def of_set(info: StoreInfo) -> Provenance | None:
     path = info.folder / FILE
     if not path.is_file():
         return None
-    return from_dict(read_json(path, f"import {info.name} again with --overwrite"))
+    return from_dict(read_json(path, f"import {info.name} again with --overwrite"), path)
 
 
 # ------------------------------------------------------------------ hashes
@@ -252,6 +276,32 @@ def _union(parts: Iterable[np.ndarray]) -> np.ndarray:
 
 def _encoded(hashes: np.ndarray) -> str:
     return base64.b64encode(hashes.astype(">u8").tobytes()).decode()
+
+
+def _are_hashes(value: Any) -> bool:
+    """Whether a value is the text of :func:`_encoded`.
+
+    >>> _are_hashes(_encoded(np.array([5], np.uint64))), _are_hashes("AA=="), _are_hashes(5)
+    (True, False, False)
+    """
+    try:
+        return isinstance(value, str) and len(base64.b64decode(value, validate=True)) % 8 == 0
+    except (binascii.Error, ValueError):
+        return False
+
+
+HASHES = Leaf("64-bit numbers in base64", _are_hashes)
+SHAPE = {
+    "seen": Each(
+        {
+            **dict.fromkeys(("name", "fingerprint"), TEXT),
+            "subjects": Each(TEXT),
+            **dict.fromkeys(("labelled", "images", "resembled"), HASHES),
+        }
+    ),
+    "unknown": Each(TEXT),
+}
+"""What the JSON holds, see :mod:`semiseg.shapes`."""
 
 
 def _decoded(text: str) -> np.ndarray:

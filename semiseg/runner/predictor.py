@@ -18,9 +18,11 @@ from semiseg.data.guard import Guard
 from semiseg.data.info import StoreInfo
 from semiseg.errors import UserError
 from semiseg.evaluate.probabilities import probabilities
+from semiseg.files import check_shape
 from semiseg.run_folder import RunFolder
 from semiseg.runner.build import model_for, shapes_of
-from semiseg.train.checkpoint import load_weights
+from semiseg.shapes import NAME, PATH, optional
+from semiseg.train.checkpoint import INPUT_SHAPE, load_weights
 from semiseg.types import Case, Model, Params
 
 log = logging.getLogger("semiseg")
@@ -119,6 +121,7 @@ class Predictor:
         tta: bool = False,
     ) -> Predictor:
         """One network of a weights file, as its header and its configuration describe it."""
+        _check_header(header, weights)
         tree = header["config"]
         guard = Guard(str(run), tree.get("data"), tree.get("root"))
         expected = header.get("input", {})
@@ -295,14 +298,32 @@ def _mirrors(tree: Mapping[str, Any], frame: Frame) -> tuple[int, ...]:
     if not isinstance(geometry, Mapping) or not geometry.get("flip"):
         return ()
     axes = geometry.get("flip_axes", ())
-    return tuple(int(axis) for axis in axes if -frame.dims <= int(axis) < 0)
+    if not isinstance(axes, list | tuple) or not all(type(axis) is int for axis in axes):
+        raise UserError(f"augment.geometry.flip_axes is {axes!r}: it should be a list of axes")
+    return tuple(axis for axis in axes if -frame.dims <= axis < 0)
 
 
-def _trial_of(header: dict[str, Any], weights: Path) -> Trial:
+def _check_header(header: dict[str, Any], weights: Path) -> None:
+    """Refuse a header that does not describe a network, or a configuration of odd values."""
     if not {"config", "classes", "channels"} <= header.keys():
         raise UserError(
             f"{weights}: does not say which network it is of; name the run's folder instead"
         )
+    if len(set(header["classes"])) < len(header["classes"]):
+        raise UserError("names a class twice", where=weights, remedy="train the run again")
+    if "low" in header.get("input", {}) and not header["input"].keys() >= INPUT_SHAPE.keys():
+        raise UserError(
+            "does not say what training saw", where=weights, remedy="train the run again"
+        )
+    check_shape(header["config"], CONFIG_SHAPE, weights, "train the run again")
+
+
+CONFIG_SHAPE = {"data": optional(NAME), "root": optional(PATH)}
+"""Where a run's data set is, see :mod:`semiseg.shapes`."""
+
+
+def _trial_of(header: dict[str, Any], weights: Path) -> Trial:
+    _check_header(header, weights)
     return config.network_from_dict(header["config"], str(weights))
 
 
@@ -329,7 +350,7 @@ def _info(header: Mapping[str, Any], tree: Mapping[str, Any]) -> StoreInfo | Non
     """The data set of a run; None where it is not here, or is another one by now."""
     try:
         info = store.info(str(tree.get("data")), tree.get("root"))
-    except UserError:
+    except (UserError, OSError):  # a name that no folder can have
         return None
     if info.fingerprint != header.get("fingerprint"):
         return None

@@ -14,12 +14,31 @@ import jax
 import numpy as np
 
 from semiseg.errors import UserError, writing
-from semiseg.files import write_bytes
+from semiseg.files import check_shape, write_bytes
+from semiseg.shapes import AMOUNT, COUNT, NAME, NUMBER, TEXT, ByName, Each
 from semiseg.types import PyTree
 
 REMEDY = (
     "delete this folder to go on from the checkpoint before it, or the run's folder to start again"
 )
+INPUT_SHAPE = {
+    **dict.fromkeys(("spacing", "intensity", "stored", "unit", "plane"), TEXT),
+    **dict.fromkeys(("dtypes", "orientations"), Each(TEXT)),
+    **dict.fromkeys(("low", "high", "narrowest"), NUMBER),
+    **dict.fromkeys(("finest", "coarsest"), Each(NUMBER)),
+    "by_channel": Each(Each(NUMBER, least=2)),
+}
+HEADER_SHAPE: dict[str, Any] = {
+    **dict.fromkeys(("config", "settings"), {}),
+    **dict.fromkeys(("channels", "total_steps", "step"), COUNT),
+    **dict.fromkeys(("unit", "fingerprint"), TEXT),
+    **dict.fromkeys(("subjects", "channel_names"), Each(TEXT)),
+    "classes": Each(NAME, least=2),
+    "seconds": AMOUNT,
+    "regions": ByName(Each(TEXT)),
+    "input": INPUT_SHAPE,
+}
+"""What a weights file says of itself, see :mod:`semiseg.shapes`."""
 
 
 class Checkpoints:
@@ -52,7 +71,16 @@ class Checkpoints:
             create=not alone,
             multiprocessing_options=processes,
         )
-        self._manager = ocp.CheckpointManager(self.folder, options=options)
+        try:
+            self._manager = ocp.CheckpointManager(self.folder, options=options)
+        except (OSError, KeyboardInterrupt):
+            raise
+        except Exception as error:  # Orbax believes the files that it finds
+            raise UserError(
+                f"a checkpoint cannot be read ({_reason(error)})",
+                where=self.folder,
+                remedy="delete the damaged one in it, or the run's folder to start again",
+            ) from error
 
     def save(self, step: int, state: PyTree, extra: Mapping[str, Any]) -> None:
         """Start writing ``state`` (a pytree of arrays) and ``extra`` (JSON); it goes on in the
@@ -61,7 +89,7 @@ class Checkpoints:
         ocp = self._ocp
         # a copy: the buffers are donated to the next chunk while Orbax writes
         host = jax.tree.map(np.array, state)
-        record = {"digest": _digest(host), "extra": dict(extra)}
+        record = {"digest": _digest(host, extra), "extra": dict(extra)}
         parts = ocp.args.Composite(
             state=ocp.args.StandardSave(_flat(host)), record=ocp.args.JsonSave(record)
         )
@@ -82,11 +110,12 @@ class Checkpoints:
         place = self.folder / str(step)
         try:
             state, record = self._read(step, like)
-            intact = _digest(state) == record["digest"]
+            # an earlier version made its digest of the state alone
+            digests = (_digest(state, record["extra"]), _digest(state))
+            intact = record["digest"] in digests
         except Exception as error:  # Orbax, tensorstore and zarr each raise their own
-            reason = " ".join(str(error).split())[:160]
             raise UserError(
-                f"the checkpoint cannot be read ({reason})", where=place, remedy=REMEDY
+                f"the checkpoint cannot be read ({_reason(error)})", where=place, remedy=REMEDY
             ) from error
         if not intact:
             what = "the checkpoint is damaged (its digest differs)"
@@ -124,11 +153,18 @@ def _flat(tree: PyTree) -> dict[str, Any]:
     return {f"{i:05d}": leaf for i, leaf in enumerate(jax.tree.leaves(tree))}
 
 
-def _digest(tree: PyTree) -> str:
+def _digest(tree: PyTree, extra: Mapping[str, Any] | None = None) -> str:
+    """SHA-256 of the state's numbers, and of what stands beside it."""
     sha = hashlib.sha256()
     for leaf in jax.tree.leaves(tree):
         sha.update(np.ascontiguousarray(leaf).tobytes())
+    if extra is not None:
+        sha.update(json.dumps(extra, sort_keys=True).encode())
     return sha.hexdigest()
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split())[:160]
 
 
 def save_weights(path: Path, params: PyTree, header: Mapping[str, Any]) -> None:
@@ -180,10 +216,28 @@ def _read_weights(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         with safe_open(path, framework="numpy") as file:
             header = json.loads((file.metadata() or {}).get("semiseg", "{}"))
             flat = {name: file.get_tensor(name) for name in file.keys()}
-    except (OSError, SafetensorError, ValueError) as error:
-        what = f"cannot be read as safetensors ({error})"
-        raise UserError(what, where=path, remedy="train the run again") from None
+    except (OSError, SafetensorError, ValueError, TypeError, RecursionError) as error:
+        what = f"cannot be read as safetensors ({_reason(error)})"
+        raise UserError(what, where=path, remedy=TRAIN_AGAIN) from None
+    for part in (header, *_members(header, path)):
+        check_shape(part, HEADER_SHAPE, path, TRAIN_AGAIN)
+    odd = next((name for name, array in flat.items() if not _is_finite(array)), None)
+    if odd is not None:
+        raise UserError(f"{odd} holds numbers that are not finite", where=path, remedy=TRAIN_AGAIN)
     return flat, header
+
+
+TRAIN_AGAIN = "train the run again"
+
+
+def _members(header: Any, path: Path) -> list[Any]:
+    """The headers of the networks in a file of several."""
+    check_shape(header, {"members": Each({})}, path, TRAIN_AGAIN)
+    return list(header.get("members", ()))
+
+
+def _is_finite(array: np.ndarray) -> bool:
+    return array.dtype.kind != "f" or bool(np.isfinite(array).all())
 
 
 def _fits(array: np.ndarray | None, wanted: np.ndarray) -> bool:

@@ -164,6 +164,7 @@ def seeds_of(kind: Kind) -> dict[str, Tree]:
 def warm(kinds: Iterable[Kind]) -> None:
     """Import what the children need, and make the good inputs."""
     os.environ["JAX_PLATFORMS"] = "cpu"
+    os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"  # it lies in the user's home
     for kind in kinds:
         for module in kind.imports:
             importlib.import_module(module)

@@ -11,6 +11,7 @@ MODULES = (
     "fuzz.of_sets",
     "fuzz.of_dicom",
     "fuzz.of_runs",
+    "fuzz.of_weights",
 )
 """Modules with a tuple ``KINDS``."""
 
