@@ -9,10 +9,9 @@ import jax.numpy as jnp
 
 from semiseg.augment.mix import cutmix_box, jitter, partner, paste
 from semiseg.fields import number
-from semiseg.losses import Dice
 from semiseg.methods.base import SemiSupervised
 from semiseg.methods.parts.heads import drop_channels, last_layer
-from semiseg.methods.parts.terms import hard_cross_entropy, share_of_valid
+from semiseg.methods.parts.terms import dice_of_accepted, hard_cross_entropy, share_of_valid
 from semiseg.methods.parts.thresholds import confident
 from semiseg.types import IGNORE, Aux, Batch, Model, Params, Pseudo, PyTree, hyper
 
@@ -41,6 +40,8 @@ class UniMatch(SemiSupervised):
       blur: probability of a blur in it.
       cutmix: probability of a box.
       pixel_loss: "ce", or "dice" (the medical code): Dice over confident pixels.
+      least: pixels of a class that a batch must have accepted for its Dice to teach; published is
+        0, by which a single pixel has the gradient of hundreds.
       student_view: "strong"; "jitter": both views are drawn as s2 is (the published code); "weak":
         both are the weak view (with CutMix).
     """
@@ -53,6 +54,7 @@ class UniMatch(SemiSupervised):
     blur: float = number(0.5, within=(0, 1))
     cutmix: float = number(0.5, within=(0, 1))
     pixel_loss: Literal["ce", "dice"] = "ce"
+    least: float = number(50.0, at_least=0)
     student_view: Literal["strong", "jitter", "weak"] = "strong"
 
     title: ClassVar[str] = "UniMatch"
@@ -95,6 +97,8 @@ class UniMatch(SemiSupervised):
             "accepted": share_of_valid(accepted, batch.valid),
             "unsupervised_weight": w,
         }
+        if self.pixel_loss == "dice":
+            metrics["skipped_classes"] = dice_of_accepted(dropped, label, self.least)[1]
         total = supervised + w * (self.strong_weight * strong + self.feature_weight * features)
         pseudo = Pseudo(
             probability=q,
@@ -131,5 +135,5 @@ class UniMatch(SemiSupervised):
         none.
         """
         if self.pixel_loss == "dice":
-            return Dice(squared=True, background=True)(logits, label)
+            return dice_of_accepted(logits, label, self.least)[0]
         return hard_cross_entropy(logits, label, label != IGNORE, valid)

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
+from semiseg.losses.common import overlap
 from semiseg.types import Loss, Output, PyTree
 
 
@@ -133,6 +134,31 @@ def hard_cross_entropy(
     known = jnp.where(accepted_BHW, label_BHW, 0)
     ce = -jnp.take_along_axis(log_p, known[..., None], -1)[..., 0]
     return jnp.where(accepted_BHW, ce, 0.0).sum() / jnp.maximum(valid_BHW.sum(), 1)
+
+
+def dice_of_accepted(
+    logits_BHWK: jax.Array,
+    label_BHW: jax.Array,
+    least: jax.Array | float,
+) -> tuple[jax.Array, jax.Array]:
+    """Dice loss of the softmax with pseudo-labels, IGNORE where they are rejected: squared
+    denominators over the batch, the sum over classes over their number.
+
+    A class with fewer than ``least`` accepted pixels is left out: its whole term, of the same size
+    as the others', would hang on these few.
+
+    Returns:
+      The loss, and how many classes were left out.
+
+    >>> label = jnp.array([[[1, 1, 1, 0]]])
+    >>> [float(x) for x in dice_of_accepted(99 * jax.nn.one_hot(1 - label, 2), label, least=2)]
+    [0.5, 1.0]
+    """
+    sums = overlap(logits_BHWK, label_BHW, batch=True, squared=True)
+    both, prediction, truth = sums.both[0], sums.prediction[0], sums.truth[0]
+    distance = 1 - (2 * both + 1e-5) / (prediction + truth + 1e-5)
+    taught = (truth >= least) & sums.present[0]
+    return jnp.where(taught, distance, 0.0).mean(), (~taught).sum().astype(jnp.float32)
 
 
 def share_of_valid(mask_BHW: jax.Array, valid_BHW: jax.Array) -> jax.Array:
