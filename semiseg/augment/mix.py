@@ -74,6 +74,38 @@ def cutmix_box(
     return box(k_box, shape, count, (*depth, height, width)) & is_drawn
 
 
+def beta_box(
+    key: jax.Array,
+    shape: Sequence[int],
+    count: int,
+    p: jax.Array | float = 1.0,
+) -> jax.Array:
+    """CutMix masks ``(count, *shape)``: with probability ``p`` a box of 1 - λ of the area, λ drawn
+    from Beta(4, 4) for each image, as in AD-MT (Zhao et al. 2024).
+
+    Its centre lies anywhere but in the first eighth of an axis; what would leave the image is cut
+    off. So a box covers 0.36 of the image on average. In 3D it goes through all slices.
+
+    >>> mask = beta_box(jax.random.key(0), (64, 64), count=500)
+    >>> f"{mask.mean():.2f}"
+    '0.36'
+    """
+    k_share, k_centre, k_drawn = jax.random.split(key, 3)
+    # the fourth smallest of seven uniform numbers has the distribution Beta(4, 4)
+    share = jnp.sort(jax.random.uniform(k_share, (7, count)), 0)[3]
+    centre = jax.random.uniform(k_centre, (2, count), minval=1 / 8)
+    per_image = (-1, *(1,) * len(shape))
+    is_drawn = jax.random.uniform(k_drawn, (count,)) < p
+    mask = jnp.broadcast_to(is_drawn.reshape(per_image), (count, *shape))
+    for i, axis in enumerate((len(shape) - 2, len(shape) - 1)):
+        n = shape[axis]
+        reach = 0.5 * n * jnp.sqrt(share).reshape(per_image)
+        middle = n * centre[i].reshape(per_image)
+        place = jax.lax.broadcasted_iota(jnp.float32, (count, *shape), axis + 1) + 0.5
+        mask &= jnp.abs(place - middle) < reach
+    return mask
+
+
 def paste(
     mask: jax.Array,
     onto: jax.Array,

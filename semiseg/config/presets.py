@@ -199,7 +199,28 @@ PRESETS: dict[str, dict[str, Recipe]] = {
             "method.blur": 0.5,
             "method.cutmix": 0.5,
             "method.pixel_loss": "dice",
+            "method.least": 0.0,
             "method.student_view": "jitter",
+            "method.evaluate": "student",
+        },
+    },
+    # Zhao et al. 2024: what is a share of the steps in the defaults is its code's number at 30,000.
+    # Quirks: one threshold for all classes, no supervised start, a Dice that a single accepted
+    # pixel teaches, and the student is evaluated.
+    "admt-acdc": {
+        "ad_mt": {
+            **_SSL4MIS,
+            "method.weight": 2.0,
+            "method.ramp": 0.25,
+            "method.decay": 0.99,
+            "method.period": 50,
+            "method.start": 0.0,
+            "method.threshold": 0.95,
+            "method.quantile": 1.0,
+            "method.cutmix": 1.0,
+            "method.jitter": 0.8,
+            "method.blur": 0.2,
+            "method.least": 0.0,
             "method.evaluate": "student",
         },
     },

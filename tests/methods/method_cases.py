@@ -268,9 +268,10 @@ ROWS = {
         reference=r.Reference(r.bcp),
     ),
     "ad_mt": Row(
-        m.ADMT(**LOW, period=1),
+        m.ADMT(**LOW, period=1, start=0.0, quantile=1.0, least=0.0),
         "L---L",
-        still={"cutmix": 0.0},
+        strong=False,
+        still={"cutmix": 0.0, "jitter": 0.0, "blur": 0.0},
         rejects=True,
         ready=_two_teachers,
         reference=r.Reference(r.ad_mt, {"cutmix": 1.0}, step=1),
@@ -278,7 +279,8 @@ ROWS = {
 }
 VARIANTS = {
     "unimatch_dice": ROWS["unimatch"]._replace(
-        method=m.UniMatch(**LOW, pixel_loss="dice"), reference=r.Reference(r.unimatch_dice, MIX)
+        method=m.UniMatch(**LOW, pixel_loss="dice", least=0.0),
+        reference=r.Reference(r.unimatch_dice, MIX),
     ),
     "flexmatch": ROWS["fixmatch"]._replace(
         method=m.FixMatch(**LOW, rule="flexmatch"), rejects=False, ready=_learnt, reference=None

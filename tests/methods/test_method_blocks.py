@@ -9,14 +9,17 @@ import pytest
 from method_cases import KEY, MODEL, ROWS, VARIANTS, first, make_batch, two_steps
 from scipy import ndimage
 
-from semiseg.augment.mix import box, cutmix_box, jitter, partner, paste
+from semiseg import methods as m
+from semiseg.augment.mix import beta_box, box, cutmix_box, jitter, partner, paste
 from semiseg.errors import UserError
+from semiseg.losses import Dice
 from semiseg.methods.parts import thresholds
 from semiseg.methods.parts.components import components, largest
 from semiseg.methods.parts.distance_head import as_probability, distance_map
 from semiseg.methods.parts.heads import last_layer
 from semiseg.methods.parts.ramps import linear_ramp
 from semiseg.methods.parts.terms import (
+    dice_of_accepted,
     divergence,
     entropy,
     sharpen,
@@ -63,8 +66,6 @@ def test_an_image_weighs_in_a_loss_of_the_whole_batch():
     """Half of one image's gradient of a Dice over the batch, all of the other's, and the value of
     weights 1. Catches a weight on the loss's value.
     """
-    from semiseg.losses import Dice
-
     logits = jax.random.normal(jax.random.key(0), (2, 3, 3, 2))
     label = jnp.eye(3, dtype=jnp.int32)[None].repeat(2, 0)
 
@@ -204,6 +205,63 @@ def test_cutmix_boxes_have_the_published_area():
     assert share[share > 0].min() > 0.01
     assert share.max() < 0.41
     assert share.max() > 0.3
+
+
+def test_beta_boxes_cover_a_third_of_the_picture():
+    """Sides of sqrt(Beta(4, 4)) around a centre that is not in the first eighth. Catches a side
+    used as an area, UniMatch's area (0.21), and one box for a batch.
+    """
+    masks = np.asarray(beta_box(jax.random.key(0), (64, 64), 1000))
+    share = masks.mean((1, 2))
+    assert abs(share.mean() - 0.36) < 0.02
+    assert len(np.unique(share)) > 100
+    assert not masks[:, :, 0].all()
+    rng = np.random.default_rng(0)
+    side = np.sqrt(rng.beta(4, 4, 4000))
+    centre = rng.uniform(1 / 8, 1, (2, 4000))
+    covered = np.minimum(centre + side / 2, 1) - np.maximum(centre - side / 2, 0)
+    wanted = np.quantile(covered.prod(0), [0.1, 0.5, 0.9])
+    np.testing.assert_allclose(np.quantile(share, [0.1, 0.5, 0.9]), wanted, atol=0.03)
+    drawn = np.asarray(beta_box(jax.random.key(0), (4, 16, 16), 400, 0.25)).any((1, 2, 3))
+    assert abs(drawn.mean() - 0.25) < 0.08
+
+
+def test_a_class_with_few_accepted_pixels_has_no_dice():
+    """Forty pixels of class 1, two of class 2. Catches one pixel that weighs as much as a class,
+    and a class that is skipped for being absent alone.
+    """
+    logits = jax.random.normal(jax.random.key(0), (1, 8, 8, 3))
+    label = jnp.zeros((1, 64), int).at[0, :40].set(1).at[0, 62:].set(2).reshape(1, 8, 8)
+    of = jax.value_and_grad(lambda x, n: dice_of_accepted(x, label, n)[0])
+    (every, g_every), (most, g_most) = of(logits, 0), of(logits, 3)
+    whole = Dice(squared=True, background=True)(logits, label)
+    np.testing.assert_allclose(every, whole, rtol=1e-5)
+    assert most < every
+    of_two = np.abs(g_every - g_most).max(-1)[label == 2].mean()
+    assert of_two > 0.5 * np.abs(g_every).max(-1)[label == 2].mean()
+    assert [float(dice_of_accepted(logits, label, n)[1]) for n in (0, 3, 40)] == [0, 1, 2]
+    nothing, skipped = dice_of_accepted(logits, jnp.full_like(label, 255), 0)
+    assert nothing == 0
+    assert skipped == 3
+
+
+def test_a_quantile_of_confidence_rises_to_the_threshold():
+    """Class 0 with confidences from 0.6 to 0.7, class 1 never seen. Catches a threshold of one
+    class for all, and one above the fixed one.
+    """
+    unsure = jnp.linspace(0.6, 0.7, 101)
+    p = maps(*[[float(x), 1 - float(x)] for x in unsure])
+    valid = jnp.ones(p.shape[:-1], bool)
+    histogram = thresholds.initial_histogram(2)
+    histogram = thresholds.with_confidences(histogram, p, valid, 0.5)
+    limits = thresholds.of_quantile(histogram, 0.8, 0.95)
+    np.testing.assert_allclose(limits, [0.68, 0.95], atol=0.011)
+    np.testing.assert_allclose(thresholds.of_quantile(histogram, 1.0, 0.95), [0.95, 0.95])
+    np.testing.assert_allclose(thresholds.of_quantile(histogram, 0.8, 0.65), [0.65, 0.65])
+    sure = jnp.broadcast_to(jnp.array([0.99, 0.01]), p.shape)
+    for _ in range(20):
+        histogram = thresholds.with_confidences(histogram, sure, valid, 0.5)
+    np.testing.assert_allclose(thresholds.of_quantile(histogram, 0.8, 0.95), [0.95, 0.95])
 
 
 def test_paste_and_partner():
@@ -468,7 +526,7 @@ def test_ad_mt_updates_one_teacher_at_a_time():
     p = two_steps(
         ROWS["ad_mt"]._replace(
             ready=lambda m: m,
-            method=type(ROWS["ad_mt"].method)(period=1),
+            method=m.ADMT(period=1, start=0.0, quantile=1.0),
         ),
         make_batch(),
     )
@@ -479,6 +537,37 @@ def test_ad_mt_updates_one_teacher_at_a_time():
     ]
     assert all(kept[0])
     assert not any(kept[1][:1])
+
+
+@pytest.mark.parametrize("steps", [500, 30_000])
+def test_ad_mt_counts_in_shares_of_the_training(steps):
+    """The published constants at 30,000 steps; teachers of 10 own steps and turns of one at 500.
+    Catches a horizon or a period in steps.
+    """
+    method = m.ADMT()
+    _, memory = method.init(MODEL._replace(steps=jnp.float32(steps)), KEY)
+    drawn = {int(method.draw_period(memory["draw"], i, memory["steps"])) for i in range(300)}
+    decay = float(method.teachers_decay(memory["steps"]))
+    if steps == 500:
+        assert drawn == {1}
+        np.testing.assert_allclose(decay, 0.9, rtol=1e-6)
+    else:
+        assert min(drawn) == 1
+        assert max(drawn) == 50
+        np.testing.assert_allclose(decay, 0.99, rtol=1e-6)
+
+
+def test_ad_mt_begins_supervised_and_takes_no_cut_outs():
+    """Catches an unlabelled term from the first step on, and the trainer's strong view, which has
+    cut-outs.
+    """
+    row = ROWS["ad_mt"]
+    batch = make_batch()
+    early = two_steps(row, batch, (0.05, 0.15), start=0.1)
+    assert early.value[0] == early.metrics["supervised"][0]
+    assert early.value[1] != early.metrics["supervised"][1]
+    changed = batch._replace(strong=jnp.zeros_like(batch.strong))
+    assert np.array_equal(two_steps(row, changed).value, two_steps(row, batch).value)
 
 
 @pytest.mark.parametrize("kind", ["flexmatch", "freematch"])

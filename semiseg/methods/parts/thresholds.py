@@ -125,6 +125,54 @@ def of_prior(share: jax.Array, prior: jax.Array) -> jax.Array:
     return jnp.where(prior > 0, jnp.minimum(share / jnp.maximum(prior, 1e-8), 1.0), 1.0)
 
 
+BINS = 100
+"""Of confidence, equally wide, for the quantile of a class."""
+
+
+def initial_histogram(classes: int) -> jax.Array:
+    """What :func:`of_quantile` reads: an average count of pixels ``(K, BINS)``, none at first."""
+    return jnp.zeros((classes, BINS))
+
+
+def with_confidences(
+    histogram: jax.Array,
+    probability: jax.Array,
+    valid: jax.Array,
+    decay: jax.Array | float,
+) -> jax.Array:
+    """The moving average ``(K, BINS)`` with the confidences of a batch in it, each pixel in the
+    class that ``probability (B, *space, K)`` decides for, if it is ``valid (B, *space)``.
+    """
+    bins = jnp.minimum((probability.max(-1) * BINS).astype(jnp.int32), BINS - 1)
+    at = probability.argmax(-1) * BINS + bins
+    count = jnp.zeros(histogram.size).at[at.ravel()].add(valid.ravel())
+    return _average(histogram, count.reshape(histogram.shape), decay)
+
+
+def of_quantile(
+    histogram: jax.Array,
+    quantile: jax.Array | float,
+    threshold: jax.Array | float,
+) -> jax.Array:
+    """The threshold of each class ``(K,)``: the confidence that the share ``quantile`` of its
+    pixels does not have, to a hundredth, and at most ``threshold``. ``threshold`` itself for a
+    class without pixels, and for a quantile of 1.
+
+    >>> histogram = with_confidences(
+    ...     initial_histogram(2),
+    ...     jnp.array([[[0.605, 0.395], [0.705, 0.295], [0.805, 0.195], [0.905, 0.095]]]),
+    ...     jnp.ones((1, 4), bool),
+    ...     decay=0.5,
+    ... )
+    >>> [f"{x:.2f}" for x in of_quantile(histogram, 0.5, threshold=0.95)]
+    ['0.80', '0.95']
+    """
+    total = histogram.sum(1)
+    below = jnp.cumsum(histogram, 1) <= quantile * total[:, None] * (1 + 1e-5)
+    limit = jnp.minimum(below.sum(1) / BINS, threshold)
+    return jnp.where((total > 0) & (jnp.asarray(quantile) < 1), limit, threshold)
+
+
 def _average(
     old: jax.Array,
     new: jax.Array,
