@@ -475,6 +475,18 @@ def test_killed_sweep_of_two_workers_loses_and_repeats_nothing(root, tmp_path):
     )  # a trial may be killed between its summary and its line
 
 
+def test_a_worker_stops_when_its_parent_is_killed(tmp_path):
+    """Catches workers that train on after `kill -9` of their sweep, and hold its trials."""
+    worker = "import time, semiseg.sweeps.worker as w; w.stop_with_parent(); time.sleep(60)"
+    reader, writer = os.pipe()
+    began = subprocess.Popen([sys.executable, "-c", worker], stdin=reader)
+    os.close(reader)
+    time.sleep(0.5)
+    assert began.poll() is None
+    os.close(writer)  # as the end of a process does
+    assert began.wait(30) == -signal.SIGTERM
+
+
 def test_ctrl_c_while_workers_start_ends_them(root, tmp_path, monkeypatch):
     """The signal comes as the first of two starts. Catches workers that live on, unseen, because
     nobody listened yet.

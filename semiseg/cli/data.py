@@ -5,6 +5,7 @@ A thin layer over semiseg.data; errors leave as UserError for semiseg/cli/main.p
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import sys
@@ -19,7 +20,7 @@ from semiseg.cli.data_out import Export, Remove, run_export, run_remove
 from semiseg.cli.data_regions import Region, Regions, run_regions
 from semiseg.cli.import_notes import can_train, next_command, notes_of
 from semiseg.cli.typed import typed
-from semiseg.data import readers, store
+from semiseg.data import listing, readers, store
 from semiseg.data.info import StoreInfo
 from semiseg.data.recognise import AUTO, recognise
 from semiseg.data.source import SPLITS
@@ -78,7 +79,7 @@ class Import:
 
 @dataclasses.dataclass(frozen=True)
 class List:
-    """Which data sets there are."""
+    """Which data sets there are. Exit code 1 if one of them is damaged."""
 
     root: Path | None = None
     """Where data sets live; default: SEMISEG_DATA, else the user's cache folder."""
@@ -151,20 +152,24 @@ class Describe:
 def run_import(args: Import) -> int:
     from semiseg.data.importing import import_set
 
-    info = import_set(
-        _format(args.format, args.source),
-        args.source,
-        args.name,
-        args.root,
-        overwrite=args.overwrite,
-        say=_note,
-        allow_near_duplicates=args.allow_near_duplicates,
-        resplit=args.resplit,
-        region=args.region,
-        pseudonyms=args.pseudonyms,
-        pseudonym_map=args.pseudonym_map,
-        **dataclasses.asdict(args.reader),
-    )
+    try:
+        info = import_set(
+            _format(args.format, args.source),
+            args.source,
+            args.name,
+            args.root,
+            overwrite=args.overwrite,
+            say=_note,
+            allow_near_duplicates=args.allow_near_duplicates,
+            resplit=args.resplit,
+            region=args.region,
+            pseudonyms=args.pseudonyms,
+            pseudonym_map=args.pseudonym_map,
+            **dataclasses.asdict(args.reader),
+        )
+    except UserError:
+        _write_late(args)
+        raise
     numbers = [
         f"{split} {count['records']} records of {count['subjects']} subjects"
         for split, count in info.counts.items()
@@ -179,6 +184,14 @@ def run_import(args: Import) -> int:
     return 0
 
 
+def _write_late(args: Import) -> None:
+    """The facts of a set that is there, where a kill has come between the set and this file."""
+    if args.json is None or args.overwrite or args.json.exists():
+        return
+    with contextlib.suppress(UserError):
+        _write_json(args.json, _row(store.info(args.name, args.root)))
+
+
 def _format(format: str, source: Path) -> str:
     """The format that is named, or the one that the files are recognised to be of."""
     if format != AUTO:
@@ -189,7 +202,7 @@ def _format(format: str, source: Path) -> str:
 
 
 def run_list(args: List) -> int:
-    sets = store.list_sets(args.root)
+    sets, damaged = listing.listed(args.root)
     print(
         f"{'name':<20} {'train':>6} {'val':>6} {'test':>6} {'subjects':>9} {'classes':>8}  licence"
     )
@@ -197,8 +210,11 @@ def run_list(args: List) -> int:
         records = " ".join(f"{info.number(split):>6}" for split in SPLITS)
         subjects = sum(count["subjects"] for count in info.counts.values())
         print(f"{info.name:<20} {records} {subjects:>9} {len(info.classes):>8}  {info.license}")
-    _write_json(args.json, [_row(info) for info in sets])
-    return 0
+    for name, problem in damaged.items():
+        print(f"{name:<20} cannot be used: {problem}")
+    broken = [{"name": name, "problem": problem} for name, problem in damaged.items()]
+    _write_json(args.json, [*map(_row, sets), *broken])
+    return 1 if damaged else 0
 
 
 def run_check(args: Check) -> int:

@@ -60,6 +60,9 @@ def run_export(args: Export) -> int:
     from semiseg.data import nnunet_files
     from semiseg.data.exporting import export_set
 
+    def record(counts: dict[str, int]) -> None:
+        write_json(args.json, {"out": str(args.out), "counts": counts})
+
     counts = export_set(
         args.name,
         args.out,
@@ -67,13 +70,13 @@ def run_export(args: Export) -> int:
         with_test=not args.without_test,
         folds=args.folds,
         say=_note,
+        record=record,
     )
     parts = [f"{part} {number}" for part, number in counts.items() if number]
     print(f"{args.name}: {', '.join(parts)}")
     print(f"written to {args.out}")
     if not re.fullmatch(nnunet_files.FOLDER_NAME, args.out.name):
         _note(f"{args.out}: nnU-Net wants a folder called as Dataset001_{args.name}")
-    write_json(args.json, {"out": str(args.out), "counts": counts})
     return 0
 
 

@@ -27,6 +27,7 @@ def export_set(
     folds: int | None = None,
     progress: bool = True,
     say: Callable[[str], None] | None = None,
+    record: Callable[[dict[str, int]], None] | None = None,
 ) -> dict[str, int]:
     """Write a data set as a raw data set of nnU-Net (version 2).
 
@@ -41,6 +42,8 @@ def export_set(
         that came with the files, else one of train and val, else five.
       progress: show a progress bar.
       say: receives one line for each thing that the layout does not hold.
+      record: receives what is returned before the folder is in place: after a kill, the same
+        export is either done with all that belongs to it or to be done.
 
     Returns:
       Part → number of cases: ``train``, ``val``, ``test`` and ``unlabelled``.
@@ -64,6 +67,8 @@ def export_set(
             cases = store.open_test(name, root, reason=reason, run=str(place))
             _write(writer, "test", cases, progress)
         notes = writer.finish(_fold_of(dealer, folds))
+        if record is not None:
+            record(writer.counts)
     if known.number("test") and not with_test:
         notes.append(f"{name}: its test cases are left out (--without-test)")
     elif known.number("test"):

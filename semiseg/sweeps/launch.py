@@ -33,7 +33,7 @@ from semiseg.sweeps.rejected import check_choice
 from semiseg.sweeps.spec import Spec, load_plugins, read, trials
 from semiseg.sweeps.status import Board, status
 from semiseg.sweeps.work import Options, work
-from semiseg.sweeps.worker import FULL
+from semiseg.sweeps.worker import FULL, WITH_PARENT
 from semiseg.train.loop import Interrupted
 
 BACKENDS = ("local", "slurm", "ray")
@@ -249,12 +249,12 @@ def _processes(out: Path, session: str, options: Options, say: Callable[[str], N
     workers: list[subprocess.Popen[bytes]] = []
     board = Board(out, options.test, say)
     # before the first worker starts: nobody else would end them, they are in sessions of their own
-    with _stop_signals() as signals:
+    with _stop_signals() as signals, _lifeline() as lifeline:
         try:
             for i in range(options.jobs):
                 if signals:
                     break
-                workers.append(_start(command, logs / f"worker{i}.log", environment))
+                workers.append(_start(command, logs / f"worker{i}.log", environment, lifeline))
             _follow(workers, board, signals)
         finally:
             for worker in workers:
@@ -287,11 +287,25 @@ def _stop_signals() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def _start(command: list[str], log: Path, environment: dict[str, str]) -> subprocess.Popen[bytes]:
+@contextlib.contextmanager
+def _lifeline() -> Iterator[int]:
+    """The stdin of workers, which ends when this process does, however it ends: they stop then."""
+    reader, writer = os.pipe()
+    try:
+        yield reader
+    finally:
+        os.close(reader)
+        os.close(writer)
+
+
+def _start(
+    command: list[str], log: Path, environment: dict[str, str], lifeline: int
+) -> subprocess.Popen[bytes]:
     """One worker, in a session of its own: Ctrl-C reaches it through this process alone."""
     with log.open("a") as file:
         return subprocess.Popen(
-            command,
+            [*command, WITH_PARENT],
+            stdin=lifeline,
             stdout=file,
             stderr=subprocess.STDOUT,
             env=environment,

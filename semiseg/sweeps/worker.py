@@ -1,12 +1,15 @@
-"""``python -m semiseg.sweeps.worker OUT SESSION OPTIONS``: one of the processes of ``semiseg sweep
---jobs``, or a task on a cluster.
+"""``python -m semiseg.sweeps.worker OUT SESSION OPTIONS [with-parent]``: one of the processes of
+``semiseg sweep --jobs``, or a task on a cluster.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import os
+import signal
 import sys
+import threading
 from typing import Any
 
 from semiseg.environment import ended
@@ -16,10 +19,14 @@ from semiseg.train.loop import Interrupted
 
 FULL = 28
 """Exit code of a worker that cannot write."""
+WITH_PARENT = "with-parent"
+"""Argument of a worker that stops when its stdin closes, see :func:`stop_with_parent`."""
 
 
 def main() -> int:
-    out, session, options = sys.argv[1:]
+    out, session, options, *words = sys.argv[1:]
+    if WITH_PARENT in words:
+        stop_with_parent()
     try:
         work(out, session, Options(**json.loads(options)), say=lambda line: print(line, flush=True))
     except Interrupted as stopped:
@@ -30,6 +37,21 @@ def main() -> int:
             print(f"semiseg: error: {error}", flush=True)
         return FULL if isinstance(error, DiskError) else 2
     return 0
+
+
+def stop_with_parent() -> None:
+    """Ask this process to stop, as SIGTERM does, when whoever started it is gone.
+
+    A sweep that is killed cannot end its workers: they would train on, and hold their trials.
+    """
+
+    def wait() -> None:
+        with contextlib.suppress(OSError):
+            while os.read(0, 1):
+                pass
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=wait, name="parent", daemon=True).start()
 
 
 def task(out: str, session: str, options: Options) -> str:

@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from children import NEVER, Child, Ended, run
+from children import NEVER, NONE, Child, Ended, import_modules, outlived
 from commands import Command
 from contents import Content, differences, halves, snapshot
 from injection import Fault
@@ -52,6 +52,11 @@ class Reference:
     sizes: tuple[int, ...]
 
 
+def start(command: Command, world: Path, fault: Fault = NONE) -> Child:
+    """Start a command in its world."""
+    return Child(command.words, world, fault, prepare=command.prepare)
+
+
 class Place:
     """The world of the suite, made anew for each case."""
 
@@ -72,9 +77,10 @@ class Place:
         self.renew()
         before = snapshot(self.world)
         began = time.time()
-        ended = Child(command.words, self.world).wait(600.0)
+        ended = start(command, self.world).wait(600.0)
         if ended.code != command.code:
             raise RuntimeError(f"{command.words}: exit code {ended.code}\n{ended.stderr}")
+        import_modules(ended.modules)
         sizes = set()
         for file in self.world.rglob("*"):
             if file.is_file() and file.stat().st_mtime >= began:
@@ -114,11 +120,12 @@ def problems(place: Place, command: Command, reference: Reference, fault: Fault)
             return list(_both(place, command, reference))
         if fault.kind == "fill":
             _resize(place.world, _used(place.world) + fault.at)
-            ended = run(command.words, place.world)
+            ended = start(command, place.world).wait()
             _resize(place.world, ROOM)
         else:
-            ended = run(command.words, place.world, fault)
+            ended = start(command, place.world, fault).wait()
         found = list(_ending(ended, command, fault))
+        found += [f"outlives the command: {name}" for name in outlived()]
         found += _state(place, command, reference, ended, fault)
         found += _once_more(place, command, reference)
         return found
@@ -155,7 +162,7 @@ def _state(
 
 
 def _once_more(place: Place, command: Command, reference: Reference) -> Iterator[str]:
-    again = run(command.words, place.world)
+    again = start(command, place.world).wait()
     is_done = again.code == 2 and command.done and re.search(command.done, again.stderr)
     if again.code != command.code and not is_done:
         yield f"run again: exit code {again.code}: {_last(again)}"
@@ -168,7 +175,7 @@ def _once_more(place: Place, command: Command, reference: Reference) -> Iterator
 
 def _both(place: Place, command: Command, reference: Reference) -> Iterator[str]:
     """Two processes on one folder: one works, the other works or says why not."""
-    pair = [Child(command.words, place.world) for _ in range(2)]
+    pair = [start(command, place.world) for _ in range(2)]
     endings = [child.wait() for child in pair]
     if all(ended.code != command.code for ended in endings):
         yield f"both end with {[ended.code for ended in endings]}: {_last(endings[0])}"

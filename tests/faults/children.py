@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import ctypes
 import dataclasses
 import faulthandler
 import fcntl
+import importlib
 import os
 import resource
 import signal
@@ -27,6 +29,9 @@ PATIENCE = 300.0
 """Seconds until a command counts as one that never ends."""
 NEVER = -1000
 """Its exit code."""
+A_MINUTE = 60.0
+PR_SET_CHILD_SUBREAPER = 36
+"""Of prctl(2)."""
 PAUSE = 0.003
 PIPE = 2**20
 
@@ -39,6 +44,7 @@ class Ended:
       code: exit code; minus the number of the signal that ended it.
       stdout, stderr: what it wrote.
       changes: a line for each change of the file system.
+      modules: that it has imported, unless it was killed.
       seconds: of CPU time.
     """
 
@@ -46,6 +52,7 @@ class Ended:
     stdout: str
     stderr: str
     changes: tuple[str, ...]
+    modules: tuple[str, ...]
     seconds: float
 
 
@@ -72,6 +79,22 @@ def import_all(jax: bool = True) -> None:
     import semiseg.sweeps  # noqa: F401
 
 
+def import_modules(names: Sequence[str]) -> None:
+    """Import what a command imports only when it runs, so that the next one starts at once.
+
+    Raises:
+      RuntimeError: one of them starts JAX or a thread, which do not survive a fork.
+    """
+    for name in names:
+        if name not in sys.modules and not name.startswith("__"):
+            with contextlib.suppress(Exception):  # made by hand, or for another system
+                importlib.import_module(name)
+    threads = len(os.listdir("/proc/self/task"))
+    bridge = sys.modules.get("jax._src.xla_bridge")
+    if threads > 1 or bridge and bridge._backends:
+        raise RuntimeError(f"a module starts JAX or a thread ({threads} threads)")
+
+
 class Child:
     """A command that runs in a folder of its own.
 
@@ -80,6 +103,7 @@ class Child:
       world: the folder.
       fault: that it meets.
       call: instead of ``main``, for what prepares a world.
+      prepare: is called before it.
     """
 
     def __init__(
@@ -88,8 +112,9 @@ class Child:
         world: Path,
         fault: Fault = NONE,
         call: Callable[[list[str]], int] | None = None,
+        prepare: Callable[[], None] | None = None,
     ):
-        self.pipes = {kind: _pipe() for kind in ("stdout", "stderr", "changes")}
+        self.pipes = {kind: _pipe() for kind in ("stdout", "stderr", "changes", "modules")}
         self.before = resource.getrusage(resource.RUSAGE_CHILDREN)
         self.began = time.monotonic()
         self.status: int | None = None
@@ -99,6 +124,8 @@ class Child:
         if self.pid == 0:
             code = 99
             try:
+                if prepare:
+                    prepare()
                 code = self._run(list(words), world, fault, call)
             finally:
                 os._exit(code)
@@ -133,6 +160,7 @@ class Child:
             traceback.print_exc()
             code = 1
         code = ended(code)
+        os.write(self.pipes["modules"][1], "\n".join(sys.modules).encode())
         # as at the end of Python: threads that do not end keep the process
         threading._shutdown()  # type: ignore[attr-defined]
         atexit._run_exitfuncs()
@@ -160,7 +188,8 @@ class Child:
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         seconds = after.ru_utime + after.ru_stime - self.before.ru_utime - self.before.ru_stime
         texts = [_content(*ends) for ends in self.pipes.values()]
-        return Ended(code, texts[0], texts[1], tuple(texts[2].splitlines()), seconds)
+        changes, modules = (tuple(text.splitlines()) for text in texts[2:])
+        return Ended(code, texts[0], texts[1], changes, modules, seconds)
 
 
 def _pipe() -> tuple[int, int]:
@@ -182,9 +211,32 @@ def _content(reader: int, writer: int) -> str:
     return b"".join(parts).decode(errors="replace")
 
 
-def run(words: Sequence[str], world: Path, fault: Fault = NONE) -> Ended:
-    """Run a command to its end."""
-    return Child(words, world, fault).wait()
+def adopt_orphans() -> None:
+    """What a command starts and leaves behind becomes a child of this process (Linux)."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if sys.platform == "linux" and libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
+        raise OSError(ctypes.get_errno(), "cannot adopt orphans")
+
+
+def outlived(patience: float = A_MINUTE) -> list[str]:
+    """The command lines of processes that outlive their command, which are killed.
+
+    Args:
+      patience: seconds that they have to end by themselves.
+    """
+    end = time.monotonic() + patience
+    while time.monotonic() < end:
+        try:
+            if os.waitpid(-1, os.WNOHANG)[0] == 0:
+                time.sleep(PAUSE)
+        except ChildProcessError:
+            return []
+    names = []
+    for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split():
+        names.append(Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")[:200])
+        os.kill(int(pid), signal.SIGKILL)
+        os.waitpid(int(pid), 0)
+    return names
 
 
 def environment(world: Path) -> dict[str, str]:

@@ -16,7 +16,8 @@ UNFINISHED = re.compile(
     r"\.tmp$|\.tmp\.|(^|/)\.[^/]+\.(importing|replaced|writing)[-/]|orbax-checkpoint-tmp"
 )
 """Names under which outputs are written before they get their own."""
-LOCKS = re.compile(r"(^|/)\.claims(/|$)|\.lock$|^home/cache/")
+LOCKS = re.compile(r"(^|/)\.(claims|logs)(/|$)|\.lock$|^home/cache/|/wandb/")
+"""Files that tell two runs of one command apart."""
 GROWING = re.compile(
     r"metrics\.jsonl$|ledger\.jsonl$|\.ledgers/|/ledgers/|/checkpoints/|val_best|/tensorboard/|"
     r"^home/|/unrecorded\.json$|/\.unfinished\.json$"
@@ -90,9 +91,28 @@ def _environment(text: str) -> Any:
     return _untimed(json.loads(text))
 
 
+def _names(tree: Any) -> Any:
+    """What a measurement has values for."""
+    if isinstance(tree, dict):
+        return {name: _names(value) for name, value in tree.items()}
+    if isinstance(tree, list):
+        return [_names(value) for value in tree]
+    return type(tree).__name__
+
+
+def _measured(text: str) -> Any:
+    return _names(json.loads(text))
+
+
+def _without_numbers(text: str) -> str:
+    return re.sub(r"[\d.]+", "0", text)
+
+
 KINDS: dict[str, Callable[[str], Any]] = {
     r"metrics\.jsonl$": _lines,
-    r"summary\.json$|env\.json$|card\.json$": _environment,
+    r"summary\.json$|env\.json$|card\.json$|nets\.json$": _environment,
+    r"(bench|doctor)\.json$": _measured,
+    r"bench\.md$": _without_numbers,
     r"ledger\.jsonl$|ledgers/[^/]*\.jsonl$": _events,
 }
 """Pattern of a path → what is compared of the file."""

@@ -48,6 +48,7 @@ def main() -> int:
     work.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(work / "programs"))
     chosen = [COMMANDS[name] for name in args.commands]
+    children.adopt_orphans()
     children.import_all(jax=any(command.jax for command in chosen))
     world = work / "world"
     template = worlds.prepare(world, worlds.needed([command.words for command in chosen]))

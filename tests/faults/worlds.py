@@ -41,6 +41,10 @@ parameters:
   log_every: {value: 2}
   checkpoint_seconds: {value: 0}
 """
+SEARCH = SWEEP.replace("method: grid", "method: bayes").replace(
+    "seed: {values: [0, 1]}", "lr: {min: 0.001, max: 0.01}"
+)
+SEARCH += "metric: {name: val_dice, goal: maximize}\nrun_cap: 3\n"
 GENERATED = """
   synthetic: {value: "make:spade"}
   ratio: {value: 0.5}
@@ -86,6 +90,8 @@ def _files(words: Sequence[str]) -> int:
     Path("unet.pth").write_bytes(gzip.decompress(TORCH.read_bytes()))
     Path("sweep.yaml").write_text(SWEEP)
     Path("mixes.yaml").write_text(SWEEP + GENERATED)
+    Path("search.yaml").write_text(SEARCH)
+    Path("key.txt").write_text(f"{bytes(range(32)).hex()}\n")
     write_grid(Path("study"), budgets=(4,), subsets=2, seeds=1, classes=("a",), side=16, steps=50)
     return 0
 
@@ -95,15 +101,18 @@ STEPS: dict[str, tuple[str, ...]] = {
     "runs/first": ("train", "--data=discs", "--out=runs/first", *NETWORK),
     "generators/g": ("gan", "fit", "--out=generators/g", *GENERATOR),
     "sets/s": ("gan", "sample", "generators/g", "--out=sets/s", "--n=4"),
+    "folds/0": ("train", "--data=discs", "--out=folds/0", *NETWORK, "--folds=2", "--fold=0"),
+    "folds/1": ("train", "--data=discs", "--out=folds/1", *NETWORK, "--folds=2", "--fold=1"),
+    "sweeps/s": ("sweep", "sweep.yaml", "--out=sweeps/s"),
 }
 """What commands need of the world, and the command that makes it."""
 
 
 def needed(commands: Sequence[Sequence[str]]) -> list[str]:
-    """What the words of some commands need of the world."""
+    """What the words of some commands need of the world: parts, or the folders of parts."""
     words = {word for command in commands for word in command}
     parts = ["stores/discs"]
-    parts += [part for part in STEPS if part in words]
+    parts += [part for part in STEPS if part in words or part.rpartition("/")[0] in words]
     if "sets/s" in parts:
         parts.append("generators/g")
     return [part for part in STEPS if part in parts]
