@@ -111,7 +111,7 @@ COMMANDS: dict[str, Command] = {
     "export, folds": Command(("export", "folds", "--out=out/published"), "out", jax=True),
     "doctor": Command(("doctor", "--json=out/doctor.json"), "out"),
     "methods": Command(("methods", "--json=out/methods.json"), "out"),
-    "nets": Command(("nets", "--size=16", "--json=out/nets.json"), "out", jax=True),
+    "nets": Command(("nets", "unet", "--size=16", "--json=out/nets.json"), "out", jax=True),
     "import-weights": Command(
         ("import-weights", "unet.pth", "--out=out/unet.safetensors"), "out", jax=True
     ),
@@ -162,9 +162,7 @@ COMMANDS: dict[str, Command] = {
     ),
     "sweep, bayes": Command(("sweep", "search.yaml", "--out=out/search"), "out", jax=True),
     "sweep, generated sets": Command(("sweep", "mixes.yaml", "--out=out/mixes"), "out", jax=True),
-    "sweep status": Command(
-        ("sweep", "status", "sweeps/s", "--json=out/states.json"), "out", jax=True
-    ),
+    "sweep status": Command(("sweep", "status", "sweeps/s", "--json=out/states.json"), "out"),
     "bench step": Command(
         ("bench", "step", *BENCH, "--width=2", "--inner=1", "--json=out/bench.json"),
         "out",
