@@ -220,3 +220,20 @@ def test_import_names_the_next_command(pictures, tmp_path, capsys):
     assert main([*argv, "--root", str(tmp_path / "r")]) == 0
     last = capsys.readouterr().out.splitlines()[-1]
     assert last == f"next: semiseg train --data own --root {tmp_path / 'r'} --out runs/own"
+
+
+def test_list_names_damaged_sets_with_the_reason(pictures, tmp_path, capsys):
+    """Catches a set that vanishes from the list because one value of it is odd."""
+    root = tmp_path / "root"
+    for name in ("fine", "odd"):
+        importing.import_set("folder", pictures, name, root, progress=False)
+    description = root / "odd" / "semiseg.json"
+    content = json.loads(description.read_text())
+    description.write_text(json.dumps(content | {"channels": -1}))
+    capsys.readouterr()
+    assert main(["list", "--root", str(root), "--json", str(tmp_path / "out.json")]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[1:]] == ["nuclei", "fine", "odd"]
+    assert "cannot be used:" in lines[-1] and "channels is -1" in lines[-1]
+    rows = json.loads((tmp_path / "out.json").read_text())
+    assert rows[-1]["name"] == "odd" and "channels is -1" in rows[-1]["problem"]
