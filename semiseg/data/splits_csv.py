@@ -76,7 +76,7 @@ def _read(path: Path) -> dict[str, Row]:
             )
             for line in lines
         }
-    except (OSError, ValueError, KeyError, csv.Error) as error:
+    except (OSError, ValueError, TypeError, KeyError, csv.Error) as error:
         raise UserError(f"damaged ({error})", where=path, remedy=remedy) from error
     wrong = next((subject for subject, row in rows.items() if row.split not in SPLITS), None)
     if wrong is not None:

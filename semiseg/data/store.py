@@ -45,6 +45,8 @@ SHAPE = {
     **dict.fromkeys(("unit", "dtype", "license", "citation", "fingerprint", "format"), TEXT),
 }
 """What semiseg.json holds, see :mod:`semiseg.shapes`."""
+COUNTED = ("records", "volumes", "images", "subjects", "annotated")
+"""What is counted in each split."""
 EMBEDDED = "nuclei"
 """Name of the set that comes with the package."""
 
@@ -110,6 +112,10 @@ def _parse(text: str, name: str, folder: Path) -> StoreInfo:
         raise ValueError("written by another version of semiseg")
     for key in ("classes", "official_order", "channel_names"):
         fields[key] = tuple(fields[key])
+    for split, count in fields["counts"].items():
+        lacking = sorted({*COUNTED} - set(count))
+        if lacking:
+            raise ValueError(f"counts.{split}.{lacking[0]} is missing")
     fields["folds"] = tuple(map(tuple, fields.get("folds", ())))
     fields["regions"] = regions.checked(fields.get("regions", {}), fields["classes"], name)
     return StoreInfo(name=name, root=str(folder), **fields)
