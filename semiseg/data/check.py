@@ -7,10 +7,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from semiseg.data import fingerprints, provenance, readers, regions, store, subject_names
+from semiseg.data import fingerprints, provenance, readers, regions, seal, store, subject_names
 from semiseg.data.info import StoreInfo
 from semiseg.data.pixel_counts import PixelCounts
 from semiseg.data.problems import case_problems
+from semiseg.data.recount import Recount
 from semiseg.data.source import SPLITS, CaseRef, Source, progress_bar
 from semiseg.errors import UserError
 
@@ -121,6 +122,7 @@ def check_store(
     ]
     first_split: dict[str, str] = {}
     counts = PixelCounts(regions=info.region_values)
+    recount = Recount(info)
     for split in ("train", "val"):
         if split == "val" and not info.number("val"):
             _tell(say, [WITHOUT_VAL.format(name)])
@@ -134,6 +136,8 @@ def check_store(
             where = f"{name}/{split}/{case.name}"
             wrong = case_problems(case, info.classes, info.channels, where)
             problems += wrong
+            if not wrong:
+                recount.add(split, case)
             if info.regions and not wrong:
                 counts.add(case)
             if first_split.setdefault(case.subject, split) != split:
@@ -146,7 +150,12 @@ def check_store(
                     f"{where}: has no label; annotate it or move it to train, and import again"
                 )
     _tell(say, _region_notes(info.regions, counts))
-    if not problems:  # with damaged records nobody knows which test set it is
+    whole = not problems
+    if whole:
+        problems += recount.problems(fingerprints.hashes_of(info))
+        _tell(say, recount.notes())
+    problems += seal.problems(info, lambda note: _tell(say, [note]))
+    if whole:  # with damaged records nobody knows which test set it is
         lines = store.history(name, root).problems
         problems += [f"{line}; {RESTORE_LEDGER}" for line in lines]
     problems += _shared_images(info, say)

@@ -24,6 +24,7 @@ from semiseg.data import (
     readers,
     regions,
     resemblance,
+    seal,
     set_folder,
     splits_csv,
     store,
@@ -145,6 +146,7 @@ def import_set(
             (folder / data_card.FILE).write_bytes(content)
             description = json.dumps(facts, indent=1)
             (folder / set_folder.DESCRIPTION).write_text(description, encoding="utf-8")
+            seal.write(folder)
             unrecorded.announce(folder, before, command)
         info = store.info(name, root)
         messages = wall.record_import(info, before, records.seen.hashes, command)

@@ -227,7 +227,7 @@ def _content(entry: Entry) -> Entry:
     >>> _content({"id": "5f", "run": "a", "previous": "6a"})
     {'id': '5f', 'run': 'a'}
     """
-    left_out = LINKS
+    left_out: tuple[str, ...] = LINKS
     if entry.get("event") == "import":
         left_out += OF_A_TRY
     return {key: value for key, value in entry.items() if key not in left_out}

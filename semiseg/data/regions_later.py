@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from semiseg.data import data_card, regions, store
+from semiseg.data import data_card, regions, seal, store
 from semiseg.data.pixel_counts import PixelCounts
 from semiseg.data.set_folder import DESCRIPTION
 from semiseg.errors import UserError
@@ -55,6 +55,7 @@ def _change(known: store.StoreInfo, add: Sequence[str], remove: Sequence[str]) -
     try:
         facts = json.loads(path.read_text(encoding="utf-8")) | {"regions": named}
         write_bytes(path, json.dumps(facts, indent=1).encode())
+        seal.renew(known, "regions")
         _write_card(known, facts)
     except OSError as error:
         raise UserError(
@@ -62,6 +63,7 @@ def _change(known: store.StoreInfo, add: Sequence[str], remove: Sequence[str]) -
             where=known.folder,
             remedy="make it writable",
         ) from error
+    seal.record(known, "semiseg data regions")
     return named
 
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from semiseg.data import fingerprints
+from semiseg.data.fingerprints import Hashes
 from semiseg.data.source import SPLITS
 from semiseg.errors import UserError
 from semiseg.escapes import csv_row, csv_text
@@ -88,13 +89,22 @@ def _read(path: Path) -> dict[str, Row]:
     return rows
 
 
+def of_hashes(table: Hashes) -> dict[str, Row]:
+    """Subject → row without a reason, from what an import wrote down of every image."""
+    return _rows(table.subjects.tolist(), table.splits.tolist(), table.labelled.tolist())
+
+
 def _of_fingerprints(path: Path) -> dict[str, Row]:
     with np.load(path, allow_pickle=False) as file:
         columns = [file[key].tolist() for key in ("subject", "split", "labelled")]
+    return _rows(*columns)
+
+
+def _rows(subjects: list[str], splits: list[str], labelled: list[bool]) -> dict[str, Row]:
     rows: dict[str, Row] = {}
-    for subject, split, labelled in zip(*columns, strict=True):
+    for subject, split, label in zip(subjects, splits, labelled, strict=True):
         earlier = rows.get(subject)
-        annotated = bool(labelled) or (earlier is not None and earlier.annotated)
+        annotated = bool(label) or (earlier is not None and earlier.annotated)
         rows[subject] = Row(split, annotated)
     return rows
 

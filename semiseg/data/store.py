@@ -198,11 +198,15 @@ def _read(known: StoreInfo, split: str, token: Token | None = None) -> Sequence[
         raise UserError("damaged or missing", where=damaged[0], remedy=remedy)
     try:
         cases = array_records.read(known.folder, split, token)
-        if len(cases) != expected:
-            raise ValueError(f"{len(cases)} records instead of {expected}")
     except (ValueError, RuntimeError, OSError, IndexError) as error:
         place = array_records.folder(known.folder)
         raise UserError("damaged or missing", where=place, remedy=remedy) from error
+    if len(cases) != expected:
+        raise UserError(
+            f"counts.{split}.records is {expected}, and there are {len(cases)}",
+            where=known.folder / DESCRIPTION,
+            remedy=remedy,
+        )
     return cases
 
 

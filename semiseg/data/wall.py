@@ -255,6 +255,8 @@ def record_import(
     Returns:
       A line for each known test set that it shares images with.
     """
+    from semiseg.data import seal  # with what lists of sets do not wait for
+
     place = str(known.folder.resolve())
     hashes = {split: test_images.of_split(table, split) for split in SPLITS}
     after = dataclasses.replace(hashes["test"], sets=(place,))
@@ -290,6 +292,7 @@ def record_import(
     if after.n:
         test_images.write(known.folder / test_images.FILE, after, _test_records(known))
         test_images.register(shared, after)
+    seal.record(known, reason)
     unrecorded.done(known.folder)
     return messages
 

@@ -166,7 +166,7 @@ def test_test_images_as_validation_are_written_down(stores, tmp_path):
     (line,) = store.ledger("free", tmp_path / "elsewhere")
     assert line["now"] == {"train": 0, "val": 4, "test": 0}
     assert any("4 are in val" in message for message in messages)
-    entries = ledger.merged(ledger.user_folder().glob("*.jsonl"))
+    entries = ledger.merged(ledger.user_folder().glob("[0-9a-f]*.jsonl"))
     assert [entry["event"] for entry in entries] == ["evaluate", "evaluate", "import"]
 
 
@@ -345,7 +345,7 @@ def test_a_tampered_ledger_is_noticed(kind, stores, capsys):
 
 def test_a_shared_ledger_that_is_cut_short_is_noticed(stores):
     """Catches the user's ledger edited, with the set's own left alone."""
-    (path,) = ledger.user_folder().glob("*.jsonl")
+    (path,) = ledger.user_folder().glob("[0-9a-f]*.jsonl")
     tamper(
         path,
         lambda lines: lines[:1],
@@ -362,7 +362,7 @@ def test_each_of_the_three_ledgers_is_missed(where, change, stores, capsys):
     shared = {"stores": stores / ".ledgers", "user": ledger.user_folder()}
     path = stores / "own" / "ledger.jsonl"
     if where in shared:
-        (path,) = shared[where].glob("*.jsonl")
+        (path,) = shared[where].glob("[0-9a-f]*.jsonl")
     message = f"{path}: lacks 2 lines"
     if change == "emptied":
         path.write_text("")
@@ -414,7 +414,7 @@ def test_another_machine_is_no_alarm(stores, monkeypatch, tmp_path):
     """
     with monkeypatch.context() as patch:
         patch.setattr(ledger, "machine", lambda: "another")
-        (path,) = ledger.user_folder().glob("*.jsonl")
+        (path,) = ledger.user_folder().glob("[0-9a-f]*.jsonl")
         content = path.read_bytes()
         path.unlink()
         assert store.history("own", stores).problems == ()
@@ -427,7 +427,7 @@ def test_another_machine_is_no_alarm(stores, monkeypatch, tmp_path):
         reason="evaluate",
         run="runs/c",
     )
-    (path,) = ledger.user_folder().glob("*.jsonl")
+    (path,) = ledger.user_folder().glob("[0-9a-f]*.jsonl")
     assert [entry["run"] for entry in ledger.read(path)] == ["runs/a", "runs/b", "runs/c"]
     assert store.history("own", stores) == (3, 0, 0, ())
 
@@ -450,7 +450,7 @@ def test_an_old_ledger_stays_valid(stores):
         run="runs/c",
     )
     assert store.history("own", stores) == (4, 0, 0, ())
-    shared = ledger.merged(ledger.user_folder().glob("*.jsonl"))
+    shared = ledger.merged(ledger.user_folder().glob("[0-9a-f]*.jsonl"))
     assert [entry["run"] for entry in shared] == ["x", "y", "z", "runs/c"]
     tamper(
         path,
