@@ -32,6 +32,8 @@ NEVER = -1000
 A_MINUTE = 60.0
 PR_SET_CHILD_SUBREAPER = 36
 """Of prctl(2)."""
+THREADED = ("wandb", "sentry_sdk", "pandas", "pyarrow")
+"""Packages that start a thread when they are imported."""
 PAUSE = 0.003
 PIPE = 2**20
 
@@ -86,7 +88,8 @@ def import_modules(names: Sequence[str]) -> None:
       RuntimeError: one of them starts JAX or a thread, which do not survive a fork.
     """
     for name in names:
-        if name not in sys.modules and not name.startswith("__"):
+        package = name.partition(".")[0]
+        if name not in sys.modules and package not in THREADED and not name.startswith("__"):
             with contextlib.suppress(Exception):  # made by hand, or for another system
                 importlib.import_module(name)
     threads = len(os.listdir("/proc/self/task"))
