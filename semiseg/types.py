@@ -199,6 +199,8 @@ class Batch(NamedTuple):
       layout: page, first voxel and shape of these images in the pool; None where a method needs
         none of it.
       weight: ``(B,)`` by which what each labelled image's mask teaches is multiplied; None for 1.
+      hidden: ``(U, H, W)`` bool; pixels that the strong view does not show, under a cut-out, and
+        that therefore teach nothing there; None for none.
     """
 
     image: jax.Array
@@ -210,6 +212,7 @@ class Batch(NamedTuple):
     coordinates: jax.Array
     weight: jax.Array | None = None
     layout: Images | None = None
+    hidden: jax.Array | None = None
 
 
 # ------------------------------------------------------------------ networks

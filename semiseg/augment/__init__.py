@@ -11,6 +11,8 @@ over them shares one program; pass the augmentation to jit as an argument for th
 
 from __future__ import annotations
 
+from typing import Literal
+
 import jax
 import jax.numpy as jnp
 
@@ -77,11 +79,15 @@ class Augmentation:
       geometry: of every view; a strong view has the geometry of the weak view it is made from.
       weak_intensity: grey values of the weak view and of labelled images.
       strong_intensity: grey values of the strong view, on top of the weak view's.
+      under_cutouts: what pixels under a cut-out of the strong view teach: "ignored", nothing; or
+        "taught", the pseudo-label of what cannot be seen, as in runs from before there was a
+        choice.
     """
 
     geometry: Geometry = Geometry()
     weak_intensity: Intensity = Intensity()
     strong_intensity: Intensity = STRONG
+    under_cutouts: Literal["ignored", "taught"] = "ignored"
 
     def weak(
         self,
@@ -142,8 +148,21 @@ class Augmentation:
         """The strong view of weak views ``(B, *size, C)`` in [0, 1]: other grey values and
         cut-outs, every pixel in its place.
         """
+        return self.strong_and_hidden(key, image)[0]
+
+    def strong_and_hidden(
+        self,
+        key: jax.Array,
+        image: jax.Array,
+    ) -> tuple[jax.Array, jax.Array]:
+        """:meth:`strong`, and the pixels ``(B, *size)`` bool that lie under a cut-out and teach
+        nothing.
+        """
         keys = jax.random.split(key, len(image))
-        return jax.vmap(self.strong_intensity)(keys, unit_range(image))
+        strong, hidden = jax.vmap(self.strong_intensity.changed)(keys, unit_range(image))
+        if self.under_cutouts == "taught":
+            hidden = jnp.zeros_like(hidden)
+        return strong, hidden
 
     @staticmethod
     def identity(

@@ -64,6 +64,14 @@ class Intensity:
         """One sample ``(*space, C)`` in [0, 1] to the same shape and range; unchanged, bit for bit,
         when all probabilities are 0.
         """
+        return self.changed(key, image)[0]
+
+    def changed(
+        self,
+        key: jax.Array,
+        image: jax.Array,
+    ) -> tuple[jax.Array, jax.Array]:
+        """What a call gives, and which of its pixels ``(*space)`` bool are cut out."""
         space = tuple(range(image.ndim - 1))
         axes = len(space)
         # All numbers in one draw: each call of the generator costs XLA about half a second of
@@ -102,7 +110,7 @@ class Intensity:
         holes = boxes(u_boxes, image.shape[:-1], self.cutout)
         is_cut = has_cutout & holes
         out = jnp.where(is_cut[..., None], out.mean(space), out)
-        return jnp.clip(out, 0.0, 1.0)
+        return jnp.clip(out, 0.0, 1.0), is_cut
 
 
 def blur(

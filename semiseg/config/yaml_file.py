@@ -34,8 +34,11 @@ BEFORE_SPACING = {
     "intensity": "slice",
     "draw_by": "images",
     "foreground": 0.0,
+    "augment.under_cutouts": "taught",
 }
 """What runs did before there was a choice: a complete configuration that lacks these is of one."""
+BEFORE_HIDDEN = {"under_cutouts": "taught"}
+"""What the augmentation of a complete configuration did that lacks this."""
 COMPLETE = ("data", "view", "zoom", "batch", "log_every", "checkpoint_seconds")
 """Fields that a complete configuration has, and nobody writes all of by hand."""
 
@@ -84,13 +87,27 @@ def network_from_dict(nested: Mapping[str, Any], where: str = "") -> Trial:
 
 
 def _with_old_frame(nested: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A configuration that a run recorded before there was a choice of frames, with its own."""
-    return {**nested, **BEFORE_SPACING} if has_old_frame(nested) else nested
+    """A configuration that a run recorded before there was a choice of frames, or of what pixels
+    under a cut-out teach, with its own.
+    """
+    if not _is_complete(nested):
+        return nested
+    augment = nested.get("augment")
+    is_own = isinstance(augment, Mapping) and "name" in augment  # a plug-in, with fields of its own
+    before = BEFORE_SPACING if has_old_frame(nested) else {}
+    before = {key: value for key, value in before.items() if not (is_own and "." in key)}
+    if isinstance(augment, Mapping) and not is_own:
+        nested = {**nested, "augment": {**BEFORE_HIDDEN, **augment}}
+    return {**nested, **before}
 
 
 def has_old_frame(nested: Mapping[str, Any]) -> bool:
     """Whether a configuration was recorded before there was a choice of frames."""
-    return "spacing" not in nested and all(field in nested for field in COMPLETE)
+    return "spacing" not in nested and _is_complete(nested)
+
+
+def _is_complete(nested: Mapping[str, Any]) -> bool:
+    return all(field in nested for field in COMPLETE)
 
 
 def load(path: str | Path) -> Trial:

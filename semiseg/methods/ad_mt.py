@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from semiseg.augment.mix import beta_box, jitter, partner, paste
 from semiseg.fields import count, number
-from semiseg.methods.base import SemiSupervised, choose
+from semiseg.methods.base import SemiSupervised, choose, seen
 from semiseg.methods.parts import thresholds
 from semiseg.methods.parts.moving_average import ema_params
 from semiseg.methods.parts.terms import dice_of_accepted, entropy, share_of_valid
@@ -140,6 +140,8 @@ class ADMT(SemiSupervised):
         mask = box & ~is_first
         image = jnp.where(is_first, self.other_greys(batch, k_jitter), batch.weak)
         mixed = paste(mask, image, partner(image))
+        shown = seen(batch, "strong" if self.student_view == "strong" else "weak")
+        label = jnp.where(is_first & ~shown, IGNORE, label)
         mixed_label = paste(mask, label, partner(label))
         logits = model.apply(params, mixed, train=True, key=k_student).logits
         unsupervised, skipped = dice_of_accepted(logits, mixed_label, self.least)

@@ -195,6 +195,15 @@ def view(batch: Batch, name: View) -> jax.Array:
     return batch.strong if name == "strong" else batch.weak
 
 
+def seen(batch: Batch, name: View) -> jax.Array:
+    """The valid pixels ``(U, *space)`` that the view called ``name`` shows: none under a cut-out of
+    the strong one.
+    """
+    if name == "weak" or batch.hidden is None:
+        return batch.valid
+    return batch.valid & ~batch.hidden
+
+
 def new_states(params: dict[str, Params], net: PyTree) -> dict[str, PyTree]:
     """Normalisation statistics after a step: those of ``net`` are new, heads have none."""
     states = {name: p.state for name, p in params.items()}

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from semiseg.fields import number
-from semiseg.methods.base import SemiSupervised, View, view
+from semiseg.methods.base import SemiSupervised, View, seen, view
 from semiseg.methods.parts import thresholds
 from semiseg.methods.parts.terms import hard_cross_entropy, share_of_valid
 from semiseg.types import IGNORE, Aux, Batch, Model, Params, Pseudo, PyTree, hyper
@@ -77,7 +77,7 @@ class FixMatch(SemiSupervised):
         if batch.weight is not None:
             weight = batch.weight.reshape(-1, *(1,) * (labelled.ndim - 1))
             labelled = jnp.where(weight > 0, labelled, IGNORE)
-        accepted, seen = thresholds.accept(
+        accepted, remembered = thresholds.accept(
             self.rule,
             self.threshold,
             memory["thresholds"],
@@ -86,20 +86,22 @@ class FixMatch(SemiSupervised):
             labelled,
             self.rule_decay ** (1000 / model.steps),
         )
+        shown = seen(batch, self.student_view)
+        accepted &= shown
         label = q.argmax(-1)
         image = view(batch, self.student_view)
         logits = model.apply(params, image, train=True, key=jax.random.fold_in(key, 1)).logits
-        trained = accepted if self.rejected == "ignored" else batch.valid
+        trained = accepted if self.rejected == "ignored" else shown
         taught = jnp.where(accepted, label, 0)
-        unsupervised = hard_cross_entropy(logits, taught, trained, batch.valid)
+        unsupervised = hard_cross_entropy(logits, taught, trained, shown)
         w = self.ramped(progress)
         metrics = {
             "supervised": supervised,
             "unsupervised": unsupervised,
-            "accepted": share_of_valid(accepted, batch.valid),
+            "accepted": share_of_valid(accepted, shown),
             "unsupervised_weight": w,
         }
-        memory = {**memory, "thresholds": seen}
+        memory = {**memory, "thresholds": remembered}
         pseudo = Pseudo(
             probability=q,
             accepted=accepted,

@@ -8,7 +8,7 @@ import jax
 
 from semiseg.fields import number
 from semiseg.losses import softmax_mse
-from semiseg.methods.base import SemiSupervised, View, student, view, with_consistency
+from semiseg.methods.base import SemiSupervised, View, seen, student, view, with_consistency
 from semiseg.methods.parts.terms import clipped_noise
 from semiseg.types import Aux, Batch, Model, Params, Pseudo, PyTree, hyper
 
@@ -55,11 +55,12 @@ class MeanTeacher(SemiSupervised):
         noisy = batch.weak + clipped_noise(k_noise, batch.weak.shape, self.noise)
         target = self.target(model, memory["teacher"], noisy, k_teacher)
         p = student(model, params, view(batch, self.student_view), k_student)
-        consistency = softmax_mse(p, target, batch.valid)
+        shown = seen(batch, self.student_view)
+        consistency = softmax_mse(p, target, shown)
         w = self.ramped(progress) * (progress >= self.start)
         pseudo = Pseudo(
             probability=target,
-            accepted=batch.valid,
+            accepted=shown,
             student=p,
         )
         return with_consistency(

@@ -8,7 +8,7 @@ import jax
 
 from semiseg.fields import number
 from semiseg.losses import softmax_mse
-from semiseg.methods.base import SemiSupervised, student, with_consistency
+from semiseg.methods.base import SemiSupervised, seen, student, with_consistency
 from semiseg.types import Aux, Batch, Model, Params, Pseudo, PyTree, hyper
 
 
@@ -38,11 +38,12 @@ class PiModel(SemiSupervised):
         output, supervised = self.supervise(model, params, batch, key)
         weak = student(model, params, batch.weak, jax.random.fold_in(key, 1))
         strong = student(model, params, batch.strong, jax.random.fold_in(key, 2))
-        consistency = softmax_mse(weak, strong, batch.valid)
+        shown = seen(batch, "strong")
+        consistency = softmax_mse(weak, strong, shown)
         w = self.ramped(progress)
         pseudo = Pseudo(
             probability=weak,
-            accepted=batch.valid,
+            accepted=shown,
             student=strong,
         )
         return with_consistency(

@@ -7,7 +7,7 @@ from typing import ClassVar
 import jax
 
 from semiseg.fields import number
-from semiseg.methods.base import SemiSupervised, View, view
+from semiseg.methods.base import SemiSupervised, View, seen, view
 from semiseg.methods.parts.terms import hard_cross_entropy, share_of_valid
 from semiseg.methods.parts.thresholds import confident
 from semiseg.types import Aux, Batch, Model, Params, Pseudo, PyTree, hyper
@@ -50,15 +50,16 @@ class PseudoLabel(SemiSupervised):
         output, supervised = self.supervise(model, params, batch, key)
         k_student, k_teacher = jax.random.fold_in(key, 1), jax.random.fold_in(key, 2)
         q = self.target(model, memory["teacher"], batch.weak, k_teacher)
-        accepted = confident(q, self.threshold, batch.valid)
+        shown = seen(batch, self.student_view)
+        accepted = confident(q, self.threshold, shown)
         image = view(batch, self.student_view)
         logits = model.apply(params, image, train=True, key=k_student).logits
-        unsupervised = hard_cross_entropy(logits, q.argmax(-1), accepted, batch.valid)
+        unsupervised = hard_cross_entropy(logits, q.argmax(-1), accepted, shown)
         w = self.ramped(progress)
         metrics = {
             "supervised": supervised,
             "unsupervised": unsupervised,
-            "accepted": share_of_valid(accepted, batch.valid),
+            "accepted": share_of_valid(accepted, shown),
             "unsupervised_weight": w,
         }
         pseudo = Pseudo(

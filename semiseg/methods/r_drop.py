@@ -8,7 +8,7 @@ import jax
 
 from semiseg.fields import number
 from semiseg.losses import masked_mean
-from semiseg.methods.base import SemiSupervised
+from semiseg.methods.base import SemiSupervised, View, seen, view
 from semiseg.methods.parts.heads import drop_channels, last_layer
 from semiseg.methods.parts.terms import divergence
 from semiseg.types import Aux, Batch, Model, Params, Pseudo, PyTree, hyper
@@ -24,10 +24,12 @@ class RDrop(SemiSupervised):
 
     Attributes:
       drop: probability that a channel of the features under the last layer is dropped.
+      student_view: "weak", the image as it is; or "strong".
     """
 
     weight: float = number(0.5, at_least=0)
     drop: float = number(0.2, at_least=0, below=1)
+    student_view: View = "weak"
 
     title: ClassVar[str] = "R-Drop"
     paper: ClassVar[str] = "Liang et al., NeurIPS 2021"
@@ -43,10 +45,12 @@ class RDrop(SemiSupervised):
         progress: jax.Array,
     ) -> tuple[jax.Array, Aux]:
         output, supervised = self.supervise(model, params, batch, key)
-        first = self.dropped(model, params, batch.strong, jax.random.fold_in(key, 1))
-        second = self.dropped(model, params, batch.strong, jax.random.fold_in(key, 2))
+        image = view(batch, self.student_view)
+        shown = seen(batch, self.student_view)
+        first = self.dropped(model, params, image, jax.random.fold_in(key, 1))
+        second = self.dropped(model, params, image, jax.random.fold_in(key, 2))
         distance = 0.5 * (divergence(first, second) + divergence(second, first))
-        apart = masked_mean(distance, batch.valid)
+        apart = masked_mean(distance, shown)
         w = self.ramped(progress)
         metrics = {
             "supervised": supervised,
@@ -55,7 +59,7 @@ class RDrop(SemiSupervised):
         }
         pseudo = Pseudo(
             probability=first,
-            accepted=batch.valid,
+            accepted=shown,
             student=second,
         )
         return supervised + w * apart, Aux(

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from semiseg.fields import count, number
-from semiseg.methods.base import SemiSupervised, View, choose, view
+from semiseg.methods.base import SemiSupervised, View, choose, seen, view
 from semiseg.methods.parts.terms import hard_cross_entropy
 from semiseg.methods.parts.thresholds import confident
 from semiseg.types import Aux, Batch, Model, Params, Pseudo, PyTree, hyper
@@ -68,10 +68,11 @@ class SelfTraining(SemiSupervised):
         output, supervised = self.supervise(model, params, batch, key)
         k_student, k_teacher = jax.random.fold_in(key, 1), jax.random.fold_in(key, 2)
         q = self.target(model, memory["labeller"], batch.weak, k_teacher)
-        accepted = confident(q, self.threshold, batch.valid) & (memory["round"] > 0)
+        shown = seen(batch, self.student_view)
+        accepted = confident(q, self.threshold, shown) & (memory["round"] > 0)
         image = view(batch, self.student_view)
         logits = model.apply(params, image, train=True, key=k_student).logits
-        unsupervised = hard_cross_entropy(logits, q.argmax(-1), accepted, batch.valid)
+        unsupervised = hard_cross_entropy(logits, q.argmax(-1), accepted, shown)
         due = jnp.floor(progress * self.rounds + 1e-6).astype(jnp.int32)
         metrics = {
             "supervised": supervised,

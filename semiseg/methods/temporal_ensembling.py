@@ -11,7 +11,7 @@ from semiseg import ragged
 from semiseg.errors import FieldError
 from semiseg.fields import number
 from semiseg.losses import softmax_mse
-from semiseg.methods.base import SemiSupervised, View, student, view, with_consistency
+from semiseg.methods.base import SemiSupervised, View, seen, student, view, with_consistency
 from semiseg.methods.parts.terms import share_of_valid
 from semiseg.ragged import Images
 from semiseg.types import Aux, Batch, Model, Params, Pseudo, PyTree, hyper
@@ -32,12 +32,12 @@ class TemporalEnsembling(SemiSupervised):
 
     Attributes:
       keep: weight of the old ensemble; the published α = 0.6 is for one update an epoch.
-      student_view: "weak", or "strong".
+      student_view: "weak", so that what is remembered is the network's best guess; or "strong".
     """
 
     weight: float = number(4.0, at_least=0)
     keep: float = number(0.6, within=(0, 1))
-    student_view: View = "strong"
+    student_view: View = "weak"
 
     title: ClassVar[str] = "temporal ensembling"
     paper: ClassVar[str] = "Laine & Aila, ICLR 2017"
@@ -72,9 +72,10 @@ class TemporalEnsembling(SemiSupervised):
         images = batch.layout
         assert images is not None
         z = look_up(old, images, batch.coordinates)
-        seen = z.sum(-1)
-        known = batch.valid & (seen > 0.5 * (1 - self.keep))
-        target = z / jnp.maximum(seen, 1e-6)[..., None]
+        shown = seen(batch, self.student_view)
+        weight = z.sum(-1)
+        known = shown & (weight > 0.5 * (1 - self.keep))
+        target = z / jnp.maximum(weight, 1e-6)[..., None]
         p = student(model, params, view(batch, self.student_view), jax.random.fold_in(key, 1))
         consistency = softmax_mse(p, target, known)
         w = self.ramped(progress)
@@ -82,7 +83,7 @@ class TemporalEnsembling(SemiSupervised):
             old,
             images,
             batch.coordinates,
-            batch.valid,
+            shown,
             jax.lax.stop_gradient(p),
             self.keep,
         )
@@ -99,7 +100,7 @@ class TemporalEnsembling(SemiSupervised):
             state=output.new_state,
             pseudo=pseudo,
             memory=memory,
-            known=share_of_valid(known, batch.valid),
+            known=share_of_valid(known, shown),
         )
 
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from semiseg.fields import count, number
 from semiseg.losses import softmax_mse
-from semiseg.methods.base import SemiSupervised, View, student, view, with_consistency
+from semiseg.methods.base import SemiSupervised, View, seen, student, view, with_consistency
 from semiseg.methods.parts.ramps import gaussian_ramp
 from semiseg.methods.parts.terms import clipped_noise, entropy, share_of_valid
 from semiseg.types import Aux, Batch, Model, Params, Pseudo, PyTree, hyper
@@ -66,7 +66,8 @@ class UAMT(SemiSupervised):
         target = self.target(model, teacher, noisy, k_teacher)
         mean = self.mean_prediction(model, teacher, batch.weak, jax.random.fold_in(key, 2))
         limit = self.bound(model.classes, progress)
-        certain = batch.valid & (entropy(jax.lax.stop_gradient(mean)) < limit)
+        shown = seen(batch, self.student_view)
+        certain = shown & (entropy(jax.lax.stop_gradient(mean)) < limit)
 
         p = student(model, params, view(batch, self.student_view), jax.random.fold_in(key, 1))
         consistency = softmax_mse(p, target, certain)
@@ -82,7 +83,7 @@ class UAMT(SemiSupervised):
             w,
             state=output.new_state,
             pseudo=pseudo,
-            certain=share_of_valid(certain, batch.valid),
+            certain=share_of_valid(certain, shown),
         )
 
     def bound(self, classes: int, progress: jax.Array) -> jax.Array:

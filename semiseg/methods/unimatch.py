@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from semiseg.augment.mix import cutmix_box, jitter, partner, paste
 from semiseg.fields import number
-from semiseg.methods.base import SemiSupervised
+from semiseg.methods.base import SemiSupervised, seen
 from semiseg.methods.parts.heads import drop_channels, last_layer
 from semiseg.methods.parts.terms import dice_of_accepted, hard_cross_entropy, share_of_valid
 from semiseg.methods.parts.thresholds import confident
@@ -81,13 +81,19 @@ class UniMatch(SemiSupervised):
         features = self.pixels(dropped, label, batch.valid)
         k_box_1, k_box_2, k_net_1, k_net_2, k_first = k_views
         first, second = self.views(batch, k_first, k_jitter)
+        # the second view has no cut-outs
+        shown = seen(batch, "strong" if self.student_view == "strong" else "weak")
         strong = jnp.float32(0)
-        for image, k_box, k_net in ((first, k_box_1, k_net_1), (second, k_box_2, k_net_2)):
+        for image, valid, k_box, k_net in (
+            (first, shown, k_box_1, k_net_1),
+            (second, batch.valid, k_box_2, k_net_2),
+        ):
             mask = cutmix_box(k_box, label.shape[1:], len(label), self.cutmix)
             mixed = paste(mask, image, partner(image))
             logits = model.apply(params, mixed, train=True, key=k_net).logits
-            mixed_label = paste(mask, label, partner(label))
-            mixed_valid = paste(mask, batch.valid, partner(batch.valid))
+            known = jnp.where(valid, label, IGNORE)
+            mixed_label = paste(mask, known, partner(known))
+            mixed_valid = paste(mask, valid, partner(valid))
             strong += self.pixels(logits, mixed_label, mixed_valid)
         w = self.ramped(progress)
         metrics = {

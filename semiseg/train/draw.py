@@ -122,7 +122,7 @@ def draw(
     offsets = window_offsets(key, 8, pictures.shape, windows)
     views = augment.weak(k_weak, pictures, pools.label, windows.size, offsets)
     weak, _, valid, coordinates = views
-    strong = augment.strong(k_strong, weak)
+    strong, hidden = _strong(augment, k_strong, weak)
     batch = Batch(
         image=image,
         label=label,
@@ -132,8 +132,18 @@ def draw(
         place=rest,
         coordinates=coordinates,
         layout=pictures.without_voxels,
+        hidden=hidden,
     )
     return batch, synthetic
+
+
+def _strong(
+    augment: Augmentation, key: jax.Array, weak: jax.Array
+) -> tuple[jax.Array, jax.Array | None]:
+    """The strong view, and the pixels that it hides; an augmentation of one's own may not say."""
+    if hasattr(augment, "strong_and_hidden"):
+        return augment.strong_and_hidden(key, weak)
+    return augment.strong(key, weak), None
 
 
 def _chosen(choice: Choice, key: jax.Array, count: int, by: str) -> jax.Array:

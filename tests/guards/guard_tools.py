@@ -33,10 +33,13 @@ in a gradient near 0 moves a weight by a share of the learning rate, 0.01."""
 NET = ["--net.widths=4,8", "--image-size=24"]
 FRAME = ["--spacing=stretch", "--intensity=slice", "--draw-by=images", "--foreground=0"]
 """What 53dd379 showed a network of an image, and how it drew."""
+CUTOUTS = ["--augment.under-cutouts=taught"]
+"""What it taught of pixels under a cut-out."""
 TRAIN = [
     "--data=discs",
     *NET,
     *FRAME,
+    *CUTOUTS,
     "--labels=4",
     "--steps=20",
     "--batch=4",

@@ -152,6 +152,7 @@ ROWS = {
     "temporal_ensembling": Row(
         m.TemporalEnsembling(**NOW),
         "LL",
+        strong=False,
         ready=_ensemble,
         reference=r.Reference(r.temporal_ensembling, rtol=3e-3),
     ),
@@ -178,6 +179,7 @@ ROWS = {
     "r_drop": Row(
         m.RDrop(**NOW),
         "LFF",
+        strong=False,
         teacher=False,
         still={"drop": 0.0},
         reference=r.Reference(r.r_drop, {"drop": 0.5}),

@@ -197,6 +197,25 @@ def check_partly_rejected(row):
     assert all(not there[~accepted].any() and there[accepted].mean() > 0.9 for there in taught)
 
 
+def check_hidden(row):
+    """Pixels under a cut-out of the strong view teach nothing: no pass that sees that view has a
+    gradient there, and it has one elsewhere.
+    """
+    hidden = jnp.zeros_like(BATCH.valid).at[:, 6:12, 3:9].set(True)
+    p = first(two_steps(row, BATCH._replace(hidden=hidden), **row.still))
+    reached = np.any(p.passes.d_logits != 0, -1) | np.any(p.passes.d_features != 0, -1)
+    strong = [
+        there
+        for there, image in zip(reached, p.passes.image, strict=True)
+        if equal(image, BATCH.strong)
+    ]
+    assert strong, "no pass sees the strong view"
+    for there in strong:
+        assert not there[hidden].any()
+        assert there[BATCH.valid & ~hidden].mean() > 0.2
+    assert not (p.pseudo.accepted & hidden).any() or row.method.__class__ is m.UniMatch
+
+
 def check_permutation(row):
     """The order of the unlabelled images changes nothing: each is taught with its own prediction,
     not with a neighbour's.

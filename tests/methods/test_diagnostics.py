@@ -246,6 +246,7 @@ def test_no_batch_of_any_method_holds_a_label_outside_the_budget(tiny, monkeypat
         "coordinates",
         "weight",
         "layout",
+        "hidden",
     }
     assert batch.label.shape[0] == 2
 

@@ -17,6 +17,7 @@ from method_checks import (
     check_compiles_once,
     check_critic,
     check_gradient,
+    check_hidden,
     check_image_weight,
     check_nothing_accepted_is_finite,
     check_outside,
@@ -102,6 +103,12 @@ def test_the_target_does_not_follow_the_strong_view(name):
 def test_pixels_from_outside_the_frame_teach_nothing(name):
     """Catches an unlabelled term that ignores ``valid``."""
     check_outside(CASES[name])
+
+
+@rows(lambda row: row.strong and row.still is not None)
+def test_pixels_under_a_cut_out_teach_nothing(name):
+    """Catches a pseudo-label of what the student cannot see."""
+    check_hidden(CASES[name])
 
 
 @rows(lambda row: row.rejects)

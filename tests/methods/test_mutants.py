@@ -13,6 +13,7 @@ from method_checks import (
     check_compiles_once,
     check_critic,
     check_gradient,
+    check_hidden,
     check_image_weight,
     check_nothing_accepted_is_finite,
     check_outside,
@@ -83,6 +84,11 @@ class _EveryPixel(m.MeanTeacher):
         return super().loss(
             model, params, memory, batch._replace(valid=jnp.ones_like(batch.valid)), key, progress
         )
+
+
+class _Blind(m.MeanTeacher):
+    def loss(self, model, params, memory, batch, key, progress):
+        return super().loss(model, params, memory, batch._replace(hidden=None), key, progress)
 
 
 class _Neighbour(m.MeanTeacher):
@@ -264,6 +270,7 @@ MUTANTS = {
     "strong view unused by FixMatch": (m.FixMatch, {"student_view": "weak"}, check_views),
     "views swapped": (_Swapped, {}, check_teacher),
     "valid ignored": (_EveryPixel, {}, check_outside),
+    "cut-outs ignored": (_Blind, {}, check_hidden),
     "rejected is background": (m.FixMatch, {"rejected": "background"}, check_rejected),
     "image accepted whole": (
         broken(m.PseudoLabel, pseudo_label, "hard_cross_entropy", _whole),
