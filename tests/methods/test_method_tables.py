@@ -179,6 +179,13 @@ def test_presets_hold_the_published_figures_of_their_papers():
         uamt.method.looks,
         uamt.method.labelled(uamt.batch),
     ) == (4, 6000, "binary", 8, 2)
+    deviation = 0.146  # of ACDC's slices in [0, 1], to which theirs adds; ours to standardised ones
+    for name in ("mean_teacher", "uamt"):
+        noise = config.preset("ssl4mis", name).method.noise
+        np.testing.assert_allclose(noise * deviation, 0.1, rtol=0.02)
+    assert uamt.method.noise == 0.1, "their volumes of the left atrium are standardised"
+    lengths = [x * deviation * 256 for x in (METHODS["ssnet"]().radius, METHODS["ssnet"]().probe)]
+    np.testing.assert_allclose(lengths, [6, 10], rtol=0.02)
     right = METHODS["bcp"](), METHODS["uamt"](), METHODS["fixmatch"](), METHODS["mean_teacher"]()
     assert right[0].pairs == "both"
     assert right[1].largest_entropy == "binary"
