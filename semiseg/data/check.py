@@ -10,7 +10,7 @@ from typing import Any
 from semiseg.data import fingerprints, provenance, readers, regions, seal, store, subject_names
 from semiseg.data.info import StoreInfo
 from semiseg.data.pixel_counts import PixelCounts
-from semiseg.data.problems import case_problems
+from semiseg.data.problems import case_problems, class_problems
 from semiseg.data.recount import Recount
 from semiseg.data.source import SPLITS, CaseRef, Source, progress_bar
 from semiseg.errors import UserError
@@ -50,6 +50,9 @@ def check_source(
     for note in files.notes:
         if say is not None:
             say(note)
+    too_many = class_problems(files.classes, source)
+    if too_many:
+        return [*files.problems, *too_many]
     seen = fingerprints.Collector()
     problems = [*files.problems, *_pixel_problems(files, seen, progress, say)]
     if provenance.of_pairs(Path(source).expanduser()) is None:

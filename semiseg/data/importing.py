@@ -35,7 +35,7 @@ from semiseg.data import (
 from semiseg.data import pseudonyms as secrecy
 from semiseg.data.info import StoreInfo
 from semiseg.data.pixel_counts import PixelCounts
-from semiseg.data.problems import case_problems
+from semiseg.data.problems import case_problems, class_problems
 from semiseg.data.provenance import Provenance
 from semiseg.data.resemblance import Resemblance
 from semiseg.data.source import SPLITS, CaseRef, Source, progress_bar
@@ -98,7 +98,7 @@ def import_set(
     with holding(place, "semiseg data import"):
         secret = secrecy.of_import(place, pseudonyms, say)
         files = readers.read(format, source, progress=progress, **options)
-        _refuse_problems(files.problems)
+        _refuse_problems([*files.problems, *class_problems(files.classes, source)])
         files = secrecy.applied(files, secret, pseudonym_map, place.parent)
         origin = provenance.of_pairs(Path(source).expanduser())
         earlier: dict[str, splits_csv.Row] = {}

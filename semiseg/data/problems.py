@@ -76,6 +76,29 @@ class _Members:
         ]
 
 
+# ------------------------------------------------------------------ classes
+MOST_CLASSES = 255
+"""A label is uint8, and its value 255 is IGNORE: the classes are 0 to 254."""
+
+
+def class_problems(classes: Sequence[str], source: object) -> list[str]:
+    """What is wrong with the classes of a source: there are more than a label has values for.
+
+    >>> class_problems(["background", "cell"], "scans")
+    []
+    >>> class_problems([f"c{i}" for i in range(256)], "scans")  # doctest: +NORMALIZE_WHITESPACE
+    ['scans: names 256 classes; a label holds the classes 0 to 254, and 255 stands for pixels that
+    are ignored: unite classes, or divide the set']
+    """
+    if len(classes) <= MOST_CLASSES:
+        return []
+    return [
+        f"{source}: names {len(classes)} classes; a label holds the classes 0 to "
+        f"{MOST_CLASSES - 1}, and {MOST_CLASSES} stands for pixels that are ignored: unite "
+        f"classes, or divide the set"
+    ]
+
+
 # ------------------------------------------------------------------ cases
 def case_problems(
     case: Case, classes: tuple[str, ...], channels: int, path: str, label_path: str = ""

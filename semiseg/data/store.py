@@ -21,6 +21,7 @@ from semiseg import shapes
 from semiseg.data import embedded, regions, unrecorded, wall
 from semiseg.data import ledger as ledger_file
 from semiseg.data.info import StoreInfo
+from semiseg.data.problems import class_problems
 from semiseg.data.set_folder import DESCRIPTION, LEDGER, checked_name, recover, root_folder
 from semiseg.data.test_images import Token
 from semiseg.errors import UserError
@@ -110,6 +111,9 @@ def _parse(text: str, name: str, folder: Path) -> StoreInfo:
         )
     if layout != LAYOUT:
         raise ValueError("written by another version of semiseg")
+    too_many = class_problems(fields["classes"], "classes")
+    if too_many:
+        raise ValueError(too_many[0])
     for key in ("classes", "official_order", "channel_names"):
         fields[key] = tuple(fields[key])
     for split, count in fields["counts"].items():
