@@ -80,6 +80,8 @@ def load_runs(folders: str | Path | Iterable[str | Path]) -> Runs:
     runs += read
     if not runs:
         raise _nothing(roots, problems)
+    for problem in problems:  # with no run left, the error says it
+        log.warning("left out: %s", problem)
     return Runs(_unique_names(runs), sorted(problems))
 
 
@@ -124,15 +126,12 @@ def _read_folders(folders: list[Path]) -> tuple[list[Run], list[str]]:
     failed = [folder for folder in folders if _failed(RunFolder(folder))]
     if failed:
         problems.append(_failure(failed))
-        log.warning("left out: %s", problems[0])
     stopped = [folder for folder in folders if _stopped_early(RunFolder(folder))]
     if stopped:
         problems.append(_stopped_message(stopped))
-        log.warning("left out: %s", problems[-1])
     dropped = [folder for folder in folders if _dropped(RunFolder(folder))]
     if dropped:
         problems.append(_dropped_message(dropped))
-        log.warning("left out: %s", problems[-1])
     layouts: list[Layout] = []
     left_out = {*failed, *stopped, *dropped}
     for folder in folders:
@@ -142,7 +141,6 @@ def _read_folders(folders: list[Path]) -> tuple[list[Run], list[str]]:
             runs.append(_read(RunFolder(folder), layouts))
         except UserError as error:
             problems.append(str(error))
-            log.warning("run left out: %s", error)
     return runs, problems
 
 

@@ -75,10 +75,17 @@ class Search:
         return f"trial{trial.number:03d}"
 
     def point(self, name: str) -> dict[str, Any]:
-        """All parameters of a trial."""
+        """All parameters of a trial.
+
+        Raises:
+          UserError: the journal is damaged: one is missing, or not of its axis.
+        """
         with readable(self.out):
             trials = self.study.get_trials(deepcopy=False)
             drawn = trials[int(name.removeprefix("trial"))].params
+            for key, axis in self._space.items():
+                if not _on(axis, drawn[key]):
+                    raise ValueError(f"{key} of {name} is {drawn[key]}")
         point: dict[str, Any] = {}
         for key, leaf in self.spec.parameters.items():
             if key not in drawn:
@@ -134,6 +141,13 @@ class Search:
             f"int_uniform and log_uniform(_values)",
             where=self.spec.where,
         )
+
+
+def _on(axis: Any, value: Any) -> bool:
+    """Whether a value is one of an axis in Optuna's terms."""
+    if hasattr(axis, "choices"):
+        return value in axis.choices
+    return bool(axis.low <= value <= axis.high)
 
 
 class Judge:

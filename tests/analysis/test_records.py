@@ -128,7 +128,7 @@ def test_a_broken_run_is_one_warning_line_and_left_out(tmp_path, caplog, file):
         and str(broken / file) in caplog.messages[0]
         and "\n" not in caplog.messages[0]
     )
-    assert runs.problems == [caplog.messages[0].removeprefix("run left out: ")]
+    assert runs.problems == [caplog.messages[0].removeprefix("left out: ")]
 
 
 @pytest.mark.parametrize(

@@ -390,6 +390,8 @@ def command(*words: object) -> Outcome:
     return outcome
 
 
+NOTES = ("note:", "warning:", "left out:")
+"""How lines begin that are no error."""
 LAST_DEFENCE = 70
 """The exit code of an error that nobody foresaw."""
 
@@ -408,7 +410,7 @@ def judged(outcome: Outcome, codes: tuple[int, ...] = (0,)) -> Verdict | None:
     """REFUSED for one line and exit code 2, None for one of ``codes``, else FAILURE."""
     # a bar of progress ends in \r, and notes are no part of the refusal
     lines = [line for line in outcome.err.splitlines() if line.strip()]
-    errors = [line for line in lines if not line.startswith(("note:", "warning:"))]
+    errors = [line for line in lines if not line.startswith(NOTES)]
     where = " ".join(outcome.words[:2])
     if outcome.code in codes:
         if "Traceback" in outcome.err:

@@ -1,7 +1,8 @@
-"""Kinds: sweep files, and folders of runs that a report and an export read."""
+"""Folders of runs that a report reads."""
 
 from __future__ import annotations
 
+import collections
 import csv
 import io
 import json
@@ -12,7 +13,8 @@ from typing import Any
 import yaml
 from guards.guard_tools import MADE
 
-from fuzz.engine import DIFFERENT, REFUSED, Kind, Place, Tree, Verdict, command, judged, read_tree
+from fuzz import mutate_arrays
+from fuzz.engine import DIFFERENT, FAILURE, REFUSED, SAME, Kind, Place, Tree, Verdict, read_tree
 from fuzz.mutate_bytes import any_bytes
 
 ODD = (
@@ -88,41 +90,11 @@ def mutate(tree: Tree, rng: Random) -> str:
         number = rng.randrange(len(lines))
         lines[number], words = changed_values(lines[number], rng, False)
         tree[name] = b"\n".join(lines) + b"\n"
+    elif name.endswith(".npz"):
+        tree[name], words = mutate_arrays.npz(content, rng)
     else:
         tree[name], words = any_bytes(content, rng)
     return f"{name}: {words}"
-
-
-# ------------------------------------------------------------------ sweep files
-def sweep_files() -> dict[str, Tree]:
-    """A grid, and a random search with every distribution."""
-    axes = {
-        "method": {"values": ["mean_teacher", "bcp"]},
-        "lr": {"min": 1e-4, "max": 1e-2, "distribution": "log_uniform_values"},
-        "labels": {"values": [2, 4], "probabilities": [0.3, 0.7]},
-        "weight_decay": {"distribution": "normal", "mu": 0.01, "sigma": 0.001},
-        "seed": {"min": 0, "max": 4},
-    }
-    random = {
-        "method": "random",
-        "run_cap": 4,
-        "metric": {"name": "val_dice", "goal": "maximize"},
-        "early_terminate": {"type": "hyperband", "max_iter": 27, "s": 2, "eta": 3},
-        "parameters": axes,
-    }
-    return {
-        "grid": {"sweep.yaml": (MADE / "sweep.yaml").read_bytes()},
-        "random": {"sweep.yaml": yaml.safe_dump(random).encode()},
-    }
-
-
-def run_sweep(place: Place) -> Verdict:
-    """Make every trial of the sweep, as the command does before it runs one."""
-    out = place.work / "out"
-    out.mkdir()
-    (out / "sweep.yaml").write_bytes((place.input / "sweep.yaml").read_bytes())
-    outcome = command("sweep", "status", out)
-    return judged(outcome) or Verdict(DIFFERENT, detail="another sweep")
 
 
 # ------------------------------------------------------------------ run folders
@@ -136,29 +108,80 @@ def run_folders() -> dict[str, Tree]:
 
 
 def run_analysis(place: Place) -> Verdict:
-    """Read the run as a report does: its numbers, its log and its pictures."""
+    """Read the run as a report does: its numbers, its log and its pictures; what is read is what
+    the files say.
+    """
     from semiseg.analysis.load import load_runs
     from semiseg.errors import UserError
 
     try:
         for run in load_runs(place.input):
-            list(run.rows())
-            run.log()
-            run.examples()
+            rows = list(run.rows())
+            log = run.log()
+            examples = run.examples()
             run.end()
     except UserError as error:
         return Verdict(REFUSED, detail=str(error))
-    return Verdict(DIFFERENT, detail="other numbers")
+    words = _wrong_rows(place.tree, rows) or _wrong_log(place.tree, log)
+    if examples is not None:
+        lengths = {len(array) for array in examples.values()}
+        if len(lengths) > 1:
+            words = words or f"examples: of lengths {lengths}"
+    if words:
+        return Verdict(FAILURE, f"silent run: {words.partition(':')[0]}", words)
+    if place.tree == place.seed:
+        return Verdict(SAME)
+    return Verdict(DIFFERENT, detail="the numbers that the files state")
+
+
+def _text(tree: Tree, name: str) -> str:
+    content = tree.get(f"run/{name}", b"")
+    assert isinstance(content, bytes)
+    return content.decode("utf-8")
+
+
+def _wrong_rows(tree: Tree, rows: list[tuple[Any, ...]]) -> str:
+    """Which mean or number of subjects is not that of the table, and which setting not that of the
+    configuration; "" for none.
+    """
+    scores: dict[tuple[str, ...], list[float]] = collections.defaultdict(list)
+    for row in csv.DictReader(io.StringIO(_text(tree, "per_subject.csv"), newline="")):
+        place = (row["split"], row["checkpoint"], row["class"], row["metric"])
+        scores[place].append(float(row["value"] or "nan"))
+    settings = yaml.safe_load(_text(tree, "config.yaml"))
+    for row in rows:
+        split, checkpoint, class_, metric, mean, number = row[9:]
+        if class_ != "mean":
+            values = [v for v in scores[split, checkpoint, class_, metric] if not math.isnan(v)]
+            if len(values) != number:
+                return f"subjects: {number} for {len(values)} of {row}"
+            if values and not math.isclose(mean, sum(values) / number, rel_tol=1e-6, abs_tol=1e-9):
+                return f"mean: {mean} for {sum(values) / number} of {row}"
+        for column, key in ((4, "labels"), (6, "seed"), (8, "steps")):
+            if row[column] != int(settings[key]):
+                return f"setting: {key} {row[column]} for {settings[key]}"
+    return ""
+
+
+def _wrong_log(tree: Tree, log: list[dict[str, Any]]) -> str:
+    """Which line of the log nobody wrote; "" for none."""
+    written = []
+    for line in _text(tree, "metrics.jsonl").splitlines():
+        try:
+            written.append(repr(json.loads(line)))
+        except ValueError:  # a kill cut it
+            continue
+    foreign = [line for line in log if repr(line) not in written]
+    return f"log: {foreign[0]}" if foreign else ""
 
 
 KINDS = (
-    Kind("sweep file", sweep_files, mutate, run_sweep, 2.0, ("semiseg.sweeps.status",)),
     Kind(
         "run folder",
         run_folders,
         mutate,
         run_analysis,
         2.0,
-        ("semiseg.analysis.load",),
+        ("semiseg.analysis.load", "yaml"),
     ),
 )

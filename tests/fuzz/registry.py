@@ -11,7 +11,9 @@ MODULES = (
     "fuzz.of_sets",
     "fuzz.of_dicom",
     "fuzz.of_runs",
+    "fuzz.of_sweeps",
     "fuzz.of_weights",
+    "fuzz.of_stores",
 )
 """Modules with a tuple ``KINDS``."""
 
