@@ -152,10 +152,7 @@ def _fit(operands: list[str], flags: Flags) -> int:
     except Interrupted as stopped:
         print(f"semiseg: {stopped}", file=sys.stderr)
         return 130
-    print(
-        f"step {last['step']}, diversity {last['diversity']:.2f}, {last['seconds']:.0f} s   "
-        f"{Path(out) / SAMPLES}"
-    )
+    print(f"{fit.line_in_words(last)}   {Path(out) / SAMPLES}")
     return 0
 
 

@@ -84,7 +84,7 @@ def fit(
             )
         _prepare_folder(folder, settings)
         if folder.trained:
-            return folder.last_lines()[-1]
+            return last_line(folder, settings.steps)
         program = program_of(settings, budget.images.shape[-1], len(budget.classes))
         mesh = program.mesh()
         learner = Painter(
@@ -118,7 +118,33 @@ def fit(
         }
         # last: the presence of this file says that the fit is whole
         save_weights(folder.weights, jax.device_get(trained.state.ema), header)
-        return trained.line or folder.last_lines()[-1]
+        return trained.line or last_line(folder, settings.steps)
+
+
+def last_line(folder: RunFolder, steps: int) -> dict[str, Any]:
+    """The last line of a whole fit's log. Of a log that was lost, as a power cut may leave it, the
+    last step alone is known.
+    """
+    for line in reversed(folder.last_lines()):
+        if line.get("step") == steps:
+            return line
+    return {"step": steps}
+
+
+def line_in_words(line: Mapping[str, Any]) -> str:
+    """A line of the log for people, as far as it holds numbers.
+
+    >>> line_in_words({"step": 8, "diversity": 0.4, "seconds": 3.2}), line_in_words({"step": 8})
+    ('step 8, diversity 0.40, 3 s', 'step 8')
+    """
+    words = [f"step {line['step']}"]
+    diversity = line.get("diversity")
+    seconds = line.get("seconds")
+    if isinstance(diversity, float):
+        words.append(f"diversity {diversity:.2f}")
+    if isinstance(seconds, int | float):
+        words.append(f"{seconds:.0f} s")
+    return ", ".join(words)
 
 
 def program_of(settings: Settings, channels: int, classes: int) -> Program:

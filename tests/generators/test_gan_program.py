@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from semiseg.cli.main import main
 from semiseg.config import Trial
 from semiseg.data import pools
 from semiseg.data.frame import Frame
@@ -119,19 +120,20 @@ def test_pairs_of_a_teacher_count_by_their_weight():
 
 
 # ------------------------------------------------------------------ the loop
+FLAGS = {
+    **gan_cases.TINY,
+    "data": "discs",
+    "labels": 6,
+    "steps": 8,
+    "log_every": 2,
+    "grid_every": 4,
+    "checkpoint_seconds": 0,
+}
+
+
 @pytest.fixture
 def tiny(root) -> Settings:
-    changes = {
-        **gan_cases.TINY,
-        "data": "discs",
-        "root": root,
-        "labels": 6,
-        "steps": 8,
-        "log_every": 2,
-        "grid_every": 4,
-        "checkpoint_seconds": 0,
-    }
-    return settings.override(Settings(), changes)
+    return settings.override(Settings(), {**FLAGS, "root": root})
 
 
 @pytest.fixture(autouse=True)
@@ -176,6 +178,37 @@ def test_resumed_fit_is_bit_identical(tiny, tmp_path, monkeypatch):
     assert grids == {"step_000004.png", "step_000008.png"}
     line = fit.fit(tiny, cut, progress=False)
     assert line["step"] == 8, "a whole fit returns its last line"
+
+
+LOGS = {
+    "whole": lambda lines: lines,
+    "cut": lambda lines: [*lines[:-1], lines[-1][:9]],
+    "without the last line": lambda lines: lines[:-1],
+    "empty": lambda lines: [],
+    "of text": lambda lines: ['{"step": 8, "diversity": "much", "seconds": null}'],
+}
+
+
+@pytest.mark.parametrize("state", ["trained", "without weights"])
+@pytest.mark.parametrize("kind", LOGS)
+def test_a_fit_goes_on_after_its_last_checkpoint(kind, state, tiny, tmp_path, capsys):
+    """Catches an end that only a log explains: a kill between the last checkpoint and the weights,
+    and a power cut that took lines which the checkpoint outlived.
+    """
+    folder = tmp_path / "g"
+    flags = [f"--{key.replace('_', '-')}={value}" for key, value in FLAGS.items()]
+    command = ["gan", "fit", *flags, "--root", tiny.root, "--out", str(folder), "--quiet"]
+    assert main(command) == 0
+    weights = (folder / "weights.safetensors").read_bytes()
+    log = folder / "metrics.jsonl"
+    lines = LOGS[kind](log.read_text().splitlines())
+    log.write_text("\n".join(lines))
+    if state == "without weights":
+        (folder / "weights.safetensors").unlink()
+    capsys.readouterr()
+    assert main(command) == 0
+    assert capsys.readouterr().out.startswith("step 8")
+    assert (folder / "weights.safetensors").read_bytes() == weights
 
 
 def test_other_values_are_the_same_program(tiny, tmp_path):
