@@ -1,7 +1,9 @@
 """Pictures: PNG, TIFF, BMP, JPEG and WebP with the values that the file stores.
 
 A picture library shows pictures; it scales grey levels of 2 and 4 bits to 255, cuts colours of 16
-bits to 8, and turns what an orientation tag says is turned. None of that is wanted of data.
+bits to 8, and turns what an orientation tag says is turned. None of that is wanted of data. A
+photograph that its camera says lies on its side is refused: programs that draw masks turn it or do
+not, and nothing in the files says which of them drew these.
 """
 
 from __future__ import annotations
@@ -42,6 +44,25 @@ def check_one_page(picture: Any, path: Path) -> None:
         raise UserError(
             f"{path}: holds {pages} pages; save the stack as NIfTI, or each page as a file of "
             f"its own"
+        )
+
+
+def _check_upright(picture: Any, path: Path) -> None:
+    """Refuse a photograph that is shown otherwise than it is stored.
+
+    Raises:
+      UserError: its EXIF data have an orientation.
+    """
+    if picture.format == "TIFF" or "exif" not in picture.info:  # TIFF is read as it is stored
+        return
+    turn = picture.getexif().get(_ORIENTATION, 1)
+    if turn in range(2, 9):
+        raise UserError(
+            f"is shown turned, by the orientation {turn} in its EXIF data, and a mask may lie on "
+            f"the shown or on the stored pixels",
+            where=path,
+            remedy="turn the pixels themselves (exiftran -ai), or, where masks lie on the stored "
+            "ones, take the orientation out (exiftool -Orientation=)",
         )
 
 
@@ -108,6 +129,7 @@ def read_picture(path: Path, channels: str = "auto") -> np.ndarray:
 
     with Image.open(path) as picture:
         check_one_page(picture, path)
+        _check_upright(picture, path)
         _check_sums(picture, path)
         _check_strips(picture, path)
         pixels = _deep_colours(picture, path)
@@ -133,6 +155,7 @@ def read_mask_picture(path: Path) -> np.ndarray:
         )
     with Image.open(path) as picture:
         check_one_page(picture, path)
+        _check_upright(picture, path)
         _check_sums(picture, path)
         _check_strips(picture, path)
         label = _deep_colours(picture, path)

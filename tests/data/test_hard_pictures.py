@@ -74,6 +74,22 @@ def test_an_orientation_tag_turns_nothing(tag, tmp_path):
     np.testing.assert_array_equal(image[..., 0], pixels)
 
 
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp"])
+@pytest.mark.parametrize("turn", [1, 3, 6])
+def test_a_photograph_that_is_shown_turned_is_refused(turn, suffix, tmp_path):
+    """Catches a mask that lies across its photograph: square, nothing else tells."""
+    path = tmp_path / f"photo{suffix}"
+    exif = Image.Exif()
+    exif[274] = turn
+    image, _ = picture(0)
+    Image.fromarray(image).save(path, exif=exif)
+    if turn == 1:
+        assert read_picture(path).shape[:2] == image.shape[:2]
+        return
+    with pytest.raises(UserError, match=rf"photo\{suffix}.*EXIF.*exiftran"):
+        read_picture(path)
+
+
 @pytest.mark.parametrize("suffix", [".jpg", ".bmp"])
 def test_other_pictures_are_read_and_masks_with_loss_refused(suffix, tmp_path):
     """Catches a folder of JPEG images that is called empty, and a mask with blurred numbers."""
