@@ -10,7 +10,7 @@ import numpy as np
 
 from semiseg import config
 from semiseg.config import Trial
-from semiseg.data import expected, fold_splits
+from semiseg.data import expected, fold_splits, object_size
 from semiseg.data.pools import Budget, Training
 from semiseg.data.store import StoreInfo
 from semiseg.fields import traced_values
@@ -107,7 +107,15 @@ def notes_of(trial: Trial, training: Training, budget: Budget) -> tuple[str, ...
     notes: tuple[str, ...] = ()
     if trial.folds:
         notes = (fold_splits.words(trial.fold, trial.folds, len(training.scored)),)
+    seen = _window_note(training)
+    if seen:
+        notes += (seen,)
     return notes + _unlabelled_notes(trial, training, budget)
+
+
+@functools.lru_cache(5)  # it reads masks: once for a fold, not in every trial of a sweep
+def _window_note(training: Training) -> str | None:
+    return object_size.note(training)
 
 
 def _unlabelled_notes(trial: Trial, training: Training, budget: Budget) -> tuple[str, ...]:
