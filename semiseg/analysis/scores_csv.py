@@ -81,12 +81,15 @@ def attach(
     file = place(results)
     if not file.exists():
         return runs
-    names = {run.name for run in runs}
+    by_name = {run.name: run for run in runs}
     try:
         subjects, rows = _read(file)
+        if len({MEAN_OF_ALL, *subjects}) <= len(subjects):
+            raise ValueError("a subject twice")
         for name, of_run in rows.items():
-            if name not in names or any(len(row.scores) != len(subjects) for row in of_run):
-                raise ValueError(f"a row that does not fit its header or {results.name}")
+            for row in of_run:
+                if name not in by_name or not _fits(row, by_name[name], len(subjects)):
+                    raise ValueError(f"a row that does not fit its header or {results.name}")
     except (ValueError, csv.Error, StopIteration, UnicodeDecodeError) as error:
         raise UserError(
             f"cannot be read ({error})",
@@ -95,6 +98,13 @@ def attach(
         ) from None
     columns = {subject: i for i, subject in enumerate((MEAN_OF_ALL, *subjects))}
     return [_with_subjects(run, columns, rows.get(run.name, [])) for run in runs]
+
+
+def _fits(row: _Row, run: Run, subjects: int) -> bool:
+    """Whether a row has a score for each subject, and the run a mean of it."""
+    splits, checkpoints, metrics, _, _ = run.scores.axes
+    of_run = row.split in splits and row.metric in metrics and CHECKPOINT in checkpoints
+    return of_run and len(row.scores) == subjects
 
 
 def _read(file: Path) -> tuple[list[str], dict[str, list[_Row]]]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fuzz import mutate_bytes, mutate_scans, truths
+from fuzz import mutate_arrays, mutate_bytes, mutate_scans, truths
 from fuzz.engine import (
     DIFFERENT,
     FAILURE,
@@ -154,7 +154,7 @@ def change_of(tree: Tree) -> mutate_bytes.Change:
     if name.endswith((".nrrd", ".nhdr", ".mha", ".mhd")):
         return mutate_scans.text_header
     if name.endswith(".npy"):
-        return mutate_bytes.any_bytes
+        return mutate_arrays.npy
     return mutate_scans.picture
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import io
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
@@ -10,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from fuzz import mutate_bytes, mutate_scans, mutate_text, truths
+from fuzz import mutate_arrays, mutate_bytes, mutate_scans, mutate_text, truths
 from fuzz.engine import (
     DIFFERENT,
     FAILURE,
@@ -65,9 +67,20 @@ def layout_seeds(name: str) -> Callable[[], dict[str, Tree]]:
             table = "\n".join(["name,subject,group,site", *rows]) + "\n"
             trees["table"] = {**tree, "subjects.csv": table.encode()}
             trees["pictures"] = written(layouts.write_ultrasound)
+        if name == "dsb2018":
+            trees["archive"] = {"stage1_train.zip": _zipped(tree)}
         return trees
 
     return seeds
+
+
+def _zipped(tree: Tree) -> bytes:
+    """The files of a tree in an archive."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in tree.items():
+            archive.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)
+    return file.getvalue()
 
 
 def dicom_seeds() -> dict[str, Tree]:
@@ -101,7 +114,11 @@ def _change_of(name: str, rng: Random) -> mutate_bytes.Change:
     if name.endswith(".png"):
         return mutate_scans.picture
     if name.endswith(".h5"):
-        return mutate_bytes.any_bytes
+        return mutate_arrays.hdf5
+    if name.endswith(".npz"):
+        return mutate_arrays.npz
+    if name.endswith(".zip"):
+        return mutate_arrays.zipped
     if "." not in name.rpartition("/")[2] or name.endswith(".dcm"):
         return mutate_scans.dicom
     return mutate_bytes.any_bytes
@@ -215,7 +232,9 @@ def _arrays(folder: Path) -> Iterator[np.ndarray]:
         if not path.is_file() or path.name.endswith(TABLES):
             continue
         try:
-            if path.suffix == ".h5":
+            if path.suffix == ".zip":
+                yield from _archived(path)
+            elif path.suffix == ".h5":
                 yield from _hdf5(path)
             elif path.suffix == ".npz":
                 with np.load(path) as arrays:
@@ -225,6 +244,19 @@ def _arrays(folder: Path) -> Iterator[np.ndarray]:
                 yield from np.moveaxis(numbers, -1, 0)
         except Exception:
             continue
+
+
+def _archived(path: Path) -> Iterator[np.ndarray]:
+    """Pictures in an archive, as greys and as colours."""
+    from PIL import Image
+
+    with zipfile.ZipFile(path) as archive:
+        for info in archive.infolist():
+            try:
+                picture = Image.open(io.BytesIO(archive.read(info)))
+                yield np.asarray(picture.convert("L"))
+            except Exception:
+                continue
 
 
 def _hdf5(path: Path) -> Iterator[np.ndarray]:

@@ -12,6 +12,8 @@ MODULES = (
     "fuzz.of_dicom",
     "fuzz.of_runs",
     "fuzz.of_sweeps",
+    "fuzz.of_tables",
+    "fuzz.of_generated",
     "fuzz.of_weights",
     "fuzz.of_stores",
 )
