@@ -27,7 +27,6 @@ class SemiSupervised:
 
     The exponential moving average of the network (of its weights and its normalisation statistics)
     is evaluated, as it is with ``supervised``; methods that have a teacher use it as the teacher.
-    Normalisation statistics follow the labelled images alone.
 
     A method with one network has a Params for ``params``. A method with several has a dict of them,
     in which ``net`` is the one that is evaluated.
@@ -38,6 +37,10 @@ class SemiSupervised:
       ramp: share of the training after which the weight is at its full value.
       decay: of the moving average.
       labelled_share: part of the batch that is labelled.
+      statistics: what the normalisation statistics of evaluation follow: "labelled" images alone,
+        which makes ``weight`` 0 supervised training; or "all" images that teach, as in published
+        code, where both kinds pass the network together. Where a method pastes them into one
+        picture, both are the same.
       average_state: False is a quirk of published code: normalisation statistics are left out of
         the average.
       evaluate: "teacher", the average; or "student", the last iterate, as most published code does.
@@ -51,6 +54,7 @@ class SemiSupervised:
     ramp: float = number(0.4, at_least=0)
     decay: float = number(0.99, within=(0, 1))
     labelled_share: float = number(0.5, within=(0, 1), traced=False)
+    statistics: Literal["labelled", "all"] = "labelled"
     average_state: bool = True
     evaluate: Literal["teacher", "student"] = "teacher"
     teacher_train: bool = False
@@ -60,6 +64,10 @@ class SemiSupervised:
     holds: ClassVar[str] = "1 | 1"
     passes: ClassVar[str] = "L + U"
     uses_unlabelled: ClassVar[bool] = True
+    visits: ClassVar[int] = 0
+    """How often a training should see each unlabelled image for the method to do something."""
+    critics: ClassVar[tuple[str, ...]] = ()
+    """Names in ``params`` of networks with an Adam of their own, at ``critic_lr``."""
 
     # -------------------------------------------------------------- what training asks of a method
     def labelled(self, batch: int) -> int:
@@ -123,6 +131,16 @@ class SemiSupervised:
             return self.average(memory)
         return self.main(params)
 
+    def rate_progress(self, progress: jax.Array) -> jax.Array:
+        """Where the learning rate's schedule is: the share of the training that is done."""
+        return progress
+
+    def begins_anew(self, before: PyTree, after: PyTree) -> jax.Array | None:
+        """Whether the step between two memories put a fresh network in place of the trained one, so
+        that the optimiser must forget the old one; None: never.
+        """
+        return None
+
     # -------------------------------------------------------------- parts of a loss
     def supervise(
         self,
@@ -148,6 +166,15 @@ class SemiSupervised:
         dropout_key = key if self.teacher_train else None
         output = model.apply(teacher, image, train=self.teacher_train, key=dropout_key)
         return jax.nn.softmax(jax.lax.stop_gradient(output.logits))
+
+    def new_state(self, labelled: Output, *others: Output) -> PyTree:
+        """Normalisation statistics after a step: those of the labelled pass, or the mean of those
+        after each pass.
+        """
+        if self.statistics == "labelled":
+            return labelled.new_state
+        states = [labelled.new_state, *(output.new_state for output in others)]
+        return jax.tree.map(lambda *passes: sum(passes) / len(passes), *states)
 
     def ramped(self, progress: jax.Array) -> jax.Array:
         """w(t)."""

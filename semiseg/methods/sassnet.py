@@ -7,9 +7,9 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 
-from semiseg.fields import number
+from semiseg.fields import count, number
 from semiseg.methods.base import SemiSupervised, new_states
-from semiseg.methods.parts.critic import adversarial_terms, discriminator, inside_frame
+from semiseg.methods.parts.critic import Pair, adversarial_terms, discriminator, inside_frame
 from semiseg.methods.parts.distance_head import decision, distance_loss
 from semiseg.methods.parts.heads import head, run
 from semiseg.methods.parts.terms import weighed
@@ -26,18 +26,25 @@ class SASSNet(SemiSupervised):
 
     Attributes:
       distance_weight: of the supervised distance term (published: 0.3).
-      critic_weight: of the critic's own loss; where the optimiser normalises gradients, as Adam
-        does, it acts through the clipping alone, whose norm goes over all networks.
+      critic_weight: of the critic's own loss; Adam takes its size out again, but for 0, by which
+        the critic stays as it began.
+      critic_lr: learning rate of the critic, constant; it has an Adam of its own, as published.
+      critic_dropout: probability that a channel of the critic is dropped (published: 0.5).
+      critic_width: channels of its first level, of four, each with twice as many (published: 64).
     """
 
     weight: float = number(0.01, at_least=0)
     distance_weight: float = number(0.3, at_least=0)
     critic_weight: float = number(1.0, at_least=0)
+    critic_lr: float = number(1e-4, at_least=0)
+    critic_dropout: float = number(0.5, at_least=0, below=1)
+    critic_width: int = count(16, at_least=1)
 
     title: ClassVar[str] = "SASSNet"
     paper: ClassVar[str] = "Li et al., MICCAI 2020"
     holds: ClassVar[str] = "1 + 1 head + 1 critic | 1"
     passes: ClassVar[str] = "L + U"
+    critics: ClassVar[tuple[str, ...]] = ("critic",)
 
     def networks(self, model: Model, key: jax.Array) -> dict[str, Params]:
         k_head, k_critic = (jax.random.fold_in(key, i) for i in (1, 2))
@@ -45,7 +52,7 @@ class SASSNet(SemiSupervised):
         return {
             "net": model.init(key),
             "distance": head(model, k_head, model.classes - 1),
-            "critic": discriminator(model, k_critic, channels),
+            "critic": discriminator(model, k_critic, channels, self.critic_width),
         }
 
     def loss(
@@ -64,7 +71,13 @@ class SASSNet(SemiSupervised):
         z_unlabelled = jnp.tanh(run(params["distance"], unlabelled.aux["features"]))
         z_unlabelled = inside_frame(z_unlabelled, batch.valid)
         distance = distance_loss(weighed(z, batch.weight), batch.label, model.classes)
-        fool, tell = adversarial_terms(params["critic"], batch.image, z, batch.weak, z_unlabelled)
+        fool, tell = adversarial_terms(
+            params["critic"],
+            Pair(batch.image, z),
+            Pair(batch.weak, z_unlabelled),
+            jax.random.fold_in(key, 2),
+            self.critic_dropout,
+        )
         w = self.ramped(progress)
         metrics = {
             "supervised": supervised,
@@ -74,7 +87,7 @@ class SASSNet(SemiSupervised):
             "adversarial_weight": w,
         }
         total = supervised + self.distance_weight * distance + w * fool + self.critic_weight * tell
-        states = new_states(params, output.new_state)
+        states = new_states(params, self.new_state(output, unlabelled))
         q = jax.nn.softmax(unlabelled.logits)
         pseudo = Pseudo(
             probability=q,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,22 +21,69 @@ def optimiser(
     momentum: jax.Array | float,
     weight_decay: jax.Array | float,
     clip: jax.Array | float,
+    by_network: bool = False,
 ) -> optax.GradientTransformation:
     """Direction of descent, before the learning rate.
 
     ``sgd``, ``nesterov``: (Nesterov) momentum with L2 decay in the gradient; ``adam``: L2 decay in
     the gradient; ``adamw``: decoupled decay (Loshchilov & Hutter 2019). ``momentum`` is Adam's
-    first decay rate. ``clip``: largest global norm of the gradient, 0 for none. All but ``name``
-    may be traced. Only matrices and kernels decay, not biases and normalisation scales.
+    first decay rate. ``clip``: largest norm of the gradient, 0 for none; ``by_network``: of each
+    entry of a dict of networks by itself, so that one's gradient does not shorten another's. All
+    but ``name`` and ``by_network`` may be traced. Only matrices and kernels decay, not biases and
+    normalisation scales.
     """
     decay = optax.add_decayed_weights(weight_decay, mask=_kernels)
-    clipping = optax.stateless(lambda gradient, _: clipped(gradient, clip))
+    clipping = _clipping(clip, by_network)
     if name in ("sgd", "nesterov"):
         return optax.chain(clipping, decay, optax.trace(momentum, nesterov=name == "nesterov"))
     adam = optax.scale_by_adam(b1=momentum, b2=0.999)
     if name == "adam":
         return optax.chain(clipping, decay, adam)
     return optax.chain(clipping, adam, decay)
+
+
+class Apart(NamedTuple):
+    """States of the networks' optimiser, and of the critics'."""
+
+    networks: PyTree
+    critics: PyTree
+
+
+def with_critics(
+    tx: optax.GradientTransformation,
+    critics: Sequence[str],
+    *,
+    clip: jax.Array | float,
+) -> optax.GradientTransformation:
+    """``tx`` for a dict of networks but the ``critics``, which have an Adam of their own without
+    decay (decay rates 0.9 and 0.99, as DAN and SASSNet have in published code).
+    """
+    own = optax.chain(_clipping(clip, by_network=True), optax.scale_by_adam(b1=0.9, b2=0.99))
+
+    def split(tree: PyTree) -> tuple[PyTree, PyTree]:
+        rest = {name: x for name, x in tree.items() if name not in critics}
+        return rest, {name: tree[name] for name in critics}
+
+    def init(weights: PyTree) -> Apart:
+        rest, mine = split(weights)
+        return Apart(tx.init(rest), own.init(mine))
+
+    def update(gradient: PyTree, state: Any, weights: PyTree = None) -> tuple[PyTree, Any]:
+        rest, mine = split(gradient)
+        rest_weights, my_weights = split(weights)
+        direction, networks = tx.update(rest, state.networks, rest_weights)
+        of_critics, critics_state = own.update(mine, state.critics, my_weights)
+        return {**direction, **of_critics}, Apart(networks, critics_state)
+
+    return optax.GradientTransformation(init, update)
+
+
+def _clipping(clip: jax.Array | float, by_network: bool) -> optax.GradientTransformation:
+    if not by_network:
+        return optax.stateless(lambda gradient, _: clipped(gradient, clip))
+    return optax.stateless(
+        lambda gradient, _: {name: clipped(one, clip) for name, one in gradient.items()}
+    )
 
 
 def _kernels(tree: PyTree) -> PyTree:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -124,10 +124,22 @@ Metrics = dict[str, jax.Array]
 """Scalars of a step by their name in metrics.jsonl."""
 
 
-def _transformation(program: Program, knobs: Knobs) -> optax.GradientTransformation:
-    return optimiser.optimiser(
-        program.optimiser, momentum=knobs.momentum, weight_decay=knobs.weight_decay, clip=knobs.clip
+def _transformation(program: Program, knobs: Knobs, params: PyTree) -> optax.GradientTransformation:
+    tx = optimiser.optimiser(
+        program.optimiser,
+        momentum=knobs.momentum,
+        weight_decay=knobs.weight_decay,
+        clip=knobs.clip,
+        by_network=isinstance(params, dict),
     )
+    critics = tuple(_critics(knobs))
+    return optimiser.with_critics(tx, critics, clip=knobs.clip) if critics else tx
+
+
+def _critics(knobs: Knobs) -> dict[str, jax.Array]:
+    """Networks with an optimiser of their own, by name, with its rate; a task may know of none."""
+    names: Sequence[str] = getattr(knobs.method, "critics", ())
+    return dict.fromkeys(names, knobs.method.critic_lr) if names else {}
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -141,7 +153,7 @@ def start(program: Program, knobs: Knobs, seed: jax.Array, initial: Params | Non
     key = jax.random.fold_in(jax.random.key(seed), 0)
     model = program.model._replace(steps=knobs.steps)
     params, memory = method.init(begun(model, initial), key)
-    optimiser_state = _transformation(program, knobs).init(get_weights(params))
+    optimiser_state = _transformation(program, knobs, params).init(get_weights(params))
     return State(params, memory, optimiser_state, jnp.int32(0))
 
 
@@ -265,17 +277,44 @@ def one_step(
 
     weights = get_weights(state.params)
     (value, aux), gradient = jax.value_and_grad(loss, has_aux=True)(weights)
-    tx = _transformation(program, knobs)
+    tx = _transformation(program, knobs, state.params)
     direction, optimiser_state = tx.update(gradient, state.optimiser, weights)
-    lr = knobs.lr * optimiser.rate(program.schedule, progress, knobs.warmup)
-    weights = jax.tree.map(lambda w, d: w - lr * d, weights, direction)
+    at = method.rate_progress(progress) if hasattr(method, "rate_progress") else progress
+    lr = knobs.lr * optimiser.rate(program.schedule, at, knobs.warmup)
+    weights = _stepped(weights, direction, lr, _critics(knobs))
     params = with_state(with_weights(state.params, weights), aux.state)
     memory = state.memory if aux.memory is None else aux.memory
     params, memory = method.update(params, memory)
+    optimiser_state = _forgotten(method, tx, params, (state.memory, memory), optimiser_state)
     metrics = {"loss": value, **aux.metrics, "lr": lr, "gradient_norm": optax.tree.norm(gradient)}
     counts = _counts(pools, batch, aux.pseudo)
     new = State(params, memory, optimiser_state, state.step + 1)
     return devices.copy((new, metrics, counts), mesh)
+
+
+def _forgotten(
+    method: Method,
+    tx: optax.GradientTransformation,
+    params: PyTree,
+    memories: tuple[PyTree, PyTree],
+    optimiser_state: PyTree,
+) -> PyTree:
+    """The optimiser's state, or a fresh one where ``params`` are of a fresh network."""
+    anew = method.begins_anew(*memories) if hasattr(method, "begins_anew") else None
+    if anew is None:
+        return optimiser_state
+    fresh = tx.init(get_weights(params))
+    return jax.tree.map(lambda new, old: jnp.where(anew, new, old), fresh, optimiser_state)
+
+
+def _stepped(
+    weights: PyTree, direction: PyTree, lr: jax.Array, rates: Mapping[str, jax.Array]
+) -> PyTree:
+    """``weights`` less the rate times ``direction``: ``lr``, or that of a network by its name."""
+    new = jax.tree.map(lambda w, d: w - lr * d, weights, direction)
+    for name, rate in rates.items():
+        new[name] = jax.tree.map(lambda w, d, r=rate: w - r * d, weights[name], direction[name])
+    return new
 
 
 def _batch(

@@ -224,14 +224,14 @@ ROWS = {
         reference=r.Reference(r.dtc),
     ),
     "sassnet": Row(
-        m.SASSNet(**NOW),
+        m.SASSNet(**NOW, critic_dropout=0.0, critic_width=4),
         "BF",
         off={"weight": 0.0, "distance_weight": 0.0},
         strong=False,
         reference=r.Reference(r.sassnet),
     ),
     "dan": Row(
-        m.DAN(**NOW),
+        m.DAN(**NOW, critic_dropout=0.0, critic_width=4),
         "LL",
         strong=False,
         reference=r.Reference(r.dan),
@@ -280,6 +280,10 @@ ROWS = {
     ),
 }
 VARIANTS = {
+    "fixmatch_dice": ROWS["fixmatch"]._replace(
+        method=m.FixMatch(**LOW, pixel_loss="ce_dice", least=0.0),
+        reference=r.Reference(r.fixmatch_dice),
+    ),
     "unimatch_dice": ROWS["unimatch"]._replace(
         method=m.UniMatch(**LOW, pixel_loss="dice", least=0.0),
         reference=r.Reference(r.unimatch_dice, MIX),

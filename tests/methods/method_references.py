@@ -343,6 +343,13 @@ def fixmatch(x, z, see):
     )
 
 
+def fixmatch_dice(x, z, see):
+    """The Dice of the accepted pixels beside their cross-entropy."""
+    q = soft(see.x[1])
+    sure = see.batch.valid & (q.max(-1) >= see.threshold)
+    return fixmatch(x, z, see) + w(see) * dice(x[2], q.argmax(-1), sure)
+
+
 def unimatch(x, z, see, dice_=False):
     """Of undropped features; the second view is the weak one. A mix is where the picture is the
     next image's.
