@@ -33,11 +33,11 @@ _CRITERION: Recipe = {
 
 # The 2D benchmark most methods of this field are compared on (Luo, SSL4MIS 2020). What differs from
 # its code and has no field here:
-# - biases and norms decay there as well, and statistics follow labelled and unlabelled images;
-# - the critic of DAN has an Adam of its own;
+# - biases and norms decay there as well;
+# - labelled and unlabelled images are normalised together, here each kind by its own batch;
+# - the critic of DAN steps after the segmenter;
 # - the auxiliary decoders of CCT also learn from labels, and its target has a gradient;
 # - the divergence of URPC is KL(mean || p_s);
-# - FixMatch (train_fixmatch_baseline.py) adds the Dice of its pseudo-labels to their cross-entropy;
 # - entropy minimisation takes the entropy of labelled images, too;
 # - the transformer of cross-teaching begins with the weights of ImageNet, and its Dice is squared;
 # - ICT mixes one half of the unlabelled images with the other.
@@ -70,6 +70,7 @@ _SSL4MIS_SEMI: Recipe = {
     "method.decay": 0.99,
     "method.weight": 0.1,
     "method.ramp": 1.0,
+    "method.statistics": "all",
     "method.average_state": False,
     "method.teacher_train": True,
     "method.evaluate": "student",
@@ -132,6 +133,8 @@ PRESETS: dict[str, dict[str, Recipe]] = {
             **_SSL4MIS_SEMI,
             "method.threshold": 0.8,
             "method.rejected": "background",
+            "method.pixel_loss": "ce_dice",
+            "method.least": 0.0,
             "method.criterion.ce_weight": 1.0,
             "method.criterion.dice_weight": 1.0,
         },
@@ -146,7 +149,7 @@ PRESETS: dict[str, dict[str, Recipe]] = {
         },
         "urpc": _SSL4MIS_SEMI,
         "cct": _SSL4MIS_SEMI,
-        "dan": _SSL4MIS_SEMI,
+        "dan": {**_SSL4MIS_SEMI, "method.critic_width": 64},
     },
     "uamt-la": {
         "supervised": {**_LA, "method.decay": 0.0},
@@ -157,6 +160,7 @@ PRESETS: dict[str, dict[str, Recipe]] = {
             "method.decay": 0.99,
             "method.weight": 0.1,
             "method.ramp": 1.0,
+            "method.statistics": "all",
             "method.average_state": False,
             "method.teacher_train": True,
             "method.evaluate": "student",
@@ -176,6 +180,7 @@ PRESETS: dict[str, dict[str, Recipe]] = {
             "method.weight": 0.5,
             "method.decay": 0.99,
             "method.largest_component": True,
+            "method.statistics": "all",
             "method.pairs": "halves",
             "method.total": "sum",
             "method.teacher_train": True,
@@ -198,6 +203,7 @@ PRESETS: dict[str, dict[str, Recipe]] = {
             "method.strong_weight": 0.25,
             "method.feature_weight": 0.5,
             "method.drop": 0.5,
+            "method.statistics": "all",
             "method.jitter": 0.8,
             "method.blur": 0.5,
             "method.cutmix": 0.5,
@@ -221,6 +227,7 @@ PRESETS: dict[str, dict[str, Recipe]] = {
             "method.threshold": 0.95,
             "method.quantile": 1.0,
             "method.cutmix": 1.0,
+            "method.statistics": "all",
             "method.jitter": 0.8,
             "method.blur": 0.2,
             "method.least": 0.0,

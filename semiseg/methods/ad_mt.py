@@ -125,8 +125,8 @@ class ADMT(SemiSupervised):
         # until it has averaged a student, the second teacher is left out
         b = jnp.where(memory["count"][1] > 0, b, a)
         conflict = a.argmax(-1) != b.argmax(-1)
-        logits = model.apply(params, batch.weak, train=True, key=k_weak).logits
-        p = jax.nn.softmax(jax.lax.stop_gradient(logits))
+        weak = model.apply(params, batch.weak, train=True, key=k_weak)
+        p = jax.nn.softmax(jax.lax.stop_gradient(weak.logits))
         q = combine(a, b, p, conflict)
         histogram = thresholds.with_confidences(
             memory["histogram"], q, batch.valid, self.teachers_decay(model.steps)
@@ -143,8 +143,8 @@ class ADMT(SemiSupervised):
         shown = seen(batch, "strong" if self.student_view == "strong" else "weak")
         label = jnp.where(is_first & ~shown, IGNORE, label)
         mixed_label = paste(mask, label, partner(label))
-        logits = model.apply(params, mixed, train=True, key=k_student).logits
-        unsupervised, skipped = dice_of_accepted(logits, mixed_label, self.least)
+        taught = model.apply(params, mixed, train=True, key=k_student)
+        unsupervised, skipped = dice_of_accepted(taught.logits, mixed_label, self.least)
         w = self.ramped(progress) * (progress >= self.start)
         metrics = {
             "supervised": supervised,
@@ -161,7 +161,7 @@ class ADMT(SemiSupervised):
         )
         return supervised + w * unsupervised, Aux(
             metrics=metrics,
-            state=output.new_state,
+            state=self.new_state(output, weak, taught),
             memory={**memory, "histogram": histogram},
             pseudo=pseudo,
         )

@@ -47,7 +47,8 @@ class BCP(SemiSupervised):
 
     Differences from the published code: it goes on from the pre-trained network that was best on
     validation, for student and teacher; here training goes on from the last one, and the teacher is
-    averaged throughout. Each pair is pasted both ways (see ``pairs``).
+    averaged throughout. Each pair is pasted both ways (see ``pairs``). In the pre-training there,
+    half of the labelled images are pasted into the other half, half as many pictures as here.
 
     Attributes:
       weight: of the pseudo-labelled pixels, from the end of the pre-training on.

@@ -56,8 +56,8 @@ class CPS(SemiSupervised):
             k_unlabelled = jax.random.fold_in(key, 2 * i + 1)
             output = net.apply(params[name], batch.image, train=True, key=k_labelled)
             supervised[name] = supervised_loss(self.criterion, output, batch.label, batch.weight)
-            states[name] = output.new_state
             unlabelled = net.apply(params[name], batch.weak, train=True, key=k_unlabelled)
+            states[name] = self.new_state(output, unlabelled)
             logits[name] = unlabelled.logits
         cross = self.teach(logits["net"], logits["other"], batch.valid)
         cross += self.teach(logits["other"], logits["net"], batch.valid)

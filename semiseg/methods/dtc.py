@@ -70,7 +70,7 @@ class DTC(SemiSupervised):
             "dual_weight": w,
         }
         total = supervised + self.distance_weight * distance + w * dual
-        states = new_states(params, output.new_state)
+        states = new_states(params, self.new_state(output, unlabelled))
         pseudo = Pseudo(
             probability=q,
             accepted=batch.valid,

@@ -9,7 +9,7 @@ import jax
 
 from semiseg.fields import number
 from semiseg.losses import masked_mean
-from semiseg.methods.base import SemiSupervised, student
+from semiseg.methods.base import SemiSupervised
 from semiseg.methods.parts.terms import entropy
 from semiseg.types import Aux, Batch, Model, Params, Pseudo, PyTree, hyper
 
@@ -37,7 +37,8 @@ class EntropyMinimisation(SemiSupervised):
         progress: jax.Array,
     ) -> tuple[jax.Array, Aux]:
         output, supervised = self.supervise(model, params, batch, key)
-        p = student(model, params, batch.weak, jax.random.fold_in(key, 1))
+        taught = model.apply(params, batch.weak, train=True, key=jax.random.fold_in(key, 1))
+        p = jax.nn.softmax(taught.logits)
         uncertainty = masked_mean(entropy(p), batch.valid) / math.log(model.classes)
         w = self.ramped(progress)
         metrics = {
@@ -48,7 +49,7 @@ class EntropyMinimisation(SemiSupervised):
         total = supervised + w * uncertainty
         return total, Aux(
             metrics=metrics,
-            state=output.new_state,
+            state=self.new_state(output, taught),
             pseudo=Pseudo(
                 probability=p,
                 accepted=batch.valid,

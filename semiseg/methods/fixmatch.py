@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from semiseg.fields import number
 from semiseg.methods.base import SemiSupervised, View, seen, view
 from semiseg.methods.parts import thresholds
-from semiseg.methods.parts.terms import hard_cross_entropy, share_of_valid
+from semiseg.methods.parts.terms import dice_of_accepted, hard_cross_entropy, share_of_valid
 from semiseg.types import IGNORE, Aux, Batch, Model, Params, Pseudo, PyTree, hyper
 
 
@@ -35,6 +35,9 @@ class FixMatch(SemiSupervised):
       labeller: "student" labels with the network itself, normalised by its batch (the paper);
         "teacher" with its average.
       student_view: "strong"; "weak" makes the method plain self-training.
+      pixel_loss: "ce"; or "ce_dice", which adds the Dice of the pseudo-labels (SSL4MIS).
+      least: pixels of a class that a batch must have accepted for its Dice to teach; published is
+        0, by which a single pixel has the gradient of hundreds.
       rejected: "ignored", or "background": a quirk of published code, which trains every rejected
         pixel as class 0.
     """
@@ -45,6 +48,8 @@ class FixMatch(SemiSupervised):
     rule_decay: float = number(0.9, within=(0, 1))
     labeller: Literal["student", "teacher"] = "student"
     student_view: View = "strong"
+    pixel_loss: Literal["ce", "ce_dice"] = "ce"
+    least: float = number(50.0, at_least=0)
     rejected: Literal["ignored", "background"] = "ignored"
 
     title: ClassVar[str] = "FixMatch"
@@ -90,7 +95,8 @@ class FixMatch(SemiSupervised):
         accepted &= shown
         label = q.argmax(-1)
         image = view(batch, self.student_view)
-        logits = model.apply(params, image, train=True, key=jax.random.fold_in(key, 1)).logits
+        taught_pass = model.apply(params, image, train=True, key=jax.random.fold_in(key, 1))
+        logits = taught_pass.logits
         trained = accepted if self.rejected == "ignored" else shown
         taught = jnp.where(accepted, label, 0)
         unsupervised = hard_cross_entropy(logits, taught, trained, shown)
@@ -101,6 +107,11 @@ class FixMatch(SemiSupervised):
             "accepted": share_of_valid(accepted, shown),
             "unsupervised_weight": w,
         }
+        if self.pixel_loss == "ce_dice":
+            known = jnp.where(trained, taught, IGNORE)
+            dice, metrics["skipped_classes"] = dice_of_accepted(logits, known, self.least)
+            unsupervised += dice
+            metrics["unsupervised"] = unsupervised
         memory = {**memory, "thresholds": remembered}
         pseudo = Pseudo(
             probability=q,
@@ -109,7 +120,7 @@ class FixMatch(SemiSupervised):
         )
         return supervised + w * unsupervised, Aux(
             metrics=metrics,
-            state=output.new_state,
+            state=self.new_state(output, taught_pass),
             memory=memory,
             pseudo=pseudo,
         )

@@ -9,7 +9,7 @@ import jax
 from semiseg.augment.mix import partner
 from semiseg.fields import number
 from semiseg.losses import softmax_mse
-from semiseg.methods.base import SemiSupervised, student, with_consistency
+from semiseg.methods.base import SemiSupervised, with_consistency
 from semiseg.types import Aux, Batch, Model, Params, Pseudo, PyTree, hyper
 
 
@@ -46,7 +46,8 @@ class ICT(SemiSupervised):
         target = self.target(model, memory["teacher"], batch.weak, k_teacher)
         share = jax.random.beta(k_mix, self.alpha, self.alpha, (len(batch.weak),))
         share = share.reshape(-1, *(1,) * (batch.weak.ndim - 1))
-        p = student(model, params, mix(batch.weak, share), k_student)
+        taught = model.apply(params, mix(batch.weak, share), train=True, key=k_student)
+        p = jax.nn.softmax(taught.logits)
         both_valid = batch.valid & partner(batch.valid)
         consistency = softmax_mse(p, mix(target, share), both_valid)
         w = self.ramped(progress)
@@ -58,7 +59,7 @@ class ICT(SemiSupervised):
             supervised,
             consistency,
             w,
-            state=output.new_state,
+            state=self.new_state(output, taught),
             pseudo=pseudo,
         )
 

@@ -8,7 +8,7 @@ import jax
 
 from semiseg.fields import number
 from semiseg.losses import softmax_mse
-from semiseg.methods.base import SemiSupervised, View, seen, student, view, with_consistency
+from semiseg.methods.base import SemiSupervised, View, seen, view, with_consistency
 from semiseg.methods.parts.terms import clipped_noise
 from semiseg.types import Aux, Batch, Model, Params, Pseudo, PyTree, hyper
 
@@ -54,7 +54,8 @@ class MeanTeacher(SemiSupervised):
         output, supervised = self.supervise(model, params, batch, key)
         noisy = batch.weak + clipped_noise(k_noise, batch.weak.shape, self.noise)
         target = self.target(model, memory["teacher"], noisy, k_teacher)
-        p = student(model, params, view(batch, self.student_view), k_student)
+        taught = model.apply(params, view(batch, self.student_view), train=True, key=k_student)
+        p = jax.nn.softmax(taught.logits)
         shown = seen(batch, self.student_view)
         consistency = softmax_mse(p, target, shown)
         w = self.ramped(progress) * (progress >= self.start)
@@ -67,6 +68,6 @@ class MeanTeacher(SemiSupervised):
             supervised,
             consistency,
             w,
-            state=output.new_state,
+            state=self.new_state(output, taught),
             pseudo=pseudo,
         )

@@ -8,7 +8,7 @@ import jax
 
 from semiseg.fields import number
 from semiseg.losses import softmax_mse
-from semiseg.methods.base import SemiSupervised, seen, student, with_consistency
+from semiseg.methods.base import SemiSupervised, seen, with_consistency
 from semiseg.types import Aux, Batch, Model, Params, Pseudo, PyTree, hyper
 
 
@@ -36,8 +36,11 @@ class PiModel(SemiSupervised):
         progress: jax.Array,
     ) -> tuple[jax.Array, Aux]:
         output, supervised = self.supervise(model, params, batch, key)
-        weak = student(model, params, batch.weak, jax.random.fold_in(key, 1))
-        strong = student(model, params, batch.strong, jax.random.fold_in(key, 2))
+        k_weak, k_strong = jax.random.fold_in(key, 1), jax.random.fold_in(key, 2)
+        of_weak = model.apply(params, batch.weak, train=True, key=k_weak)
+        of_strong = model.apply(params, batch.strong, train=True, key=k_strong)
+        weak = jax.nn.softmax(of_weak.logits)
+        strong = jax.nn.softmax(of_strong.logits)
         shown = seen(batch, "strong")
         consistency = softmax_mse(weak, strong, shown)
         w = self.ramped(progress)
@@ -50,6 +53,6 @@ class PiModel(SemiSupervised):
             supervised,
             consistency,
             w,
-            state=output.new_state,
+            state=self.new_state(output, of_weak, of_strong),
             pseudo=pseudo,
         )

@@ -53,7 +53,8 @@ class PseudoLabel(SemiSupervised):
         shown = seen(batch, self.student_view)
         accepted = confident(q, self.threshold, shown)
         image = view(batch, self.student_view)
-        logits = model.apply(params, image, train=True, key=k_student).logits
+        taught_pass = model.apply(params, image, train=True, key=k_student)
+        logits = taught_pass.logits
         unsupervised = hard_cross_entropy(logits, q.argmax(-1), accepted, shown)
         w = self.ramped(progress)
         metrics = {
@@ -69,6 +70,6 @@ class PseudoLabel(SemiSupervised):
         )
         return supervised + w * unsupervised, Aux(
             metrics=metrics,
-            state=output.new_state,
+            state=self.new_state(output, taught_pass),
             pseudo=pseudo,
         )

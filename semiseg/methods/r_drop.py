@@ -11,7 +11,7 @@ from semiseg.losses import masked_mean
 from semiseg.methods.base import SemiSupervised, View, seen, view
 from semiseg.methods.parts.heads import drop_channels, last_layer
 from semiseg.methods.parts.terms import divergence
-from semiseg.types import Aux, Batch, Model, Params, Pseudo, PyTree, hyper
+from semiseg.types import Aux, Batch, Model, Output, Params, Pseudo, PyTree, hyper
 
 
 @hyper
@@ -47,8 +47,8 @@ class RDrop(SemiSupervised):
         output, supervised = self.supervise(model, params, batch, key)
         image = view(batch, self.student_view)
         shown = seen(batch, self.student_view)
-        first = self.dropped(model, params, image, jax.random.fold_in(key, 1))
-        second = self.dropped(model, params, image, jax.random.fold_in(key, 2))
+        first, of_first = self.dropped(model, params, image, jax.random.fold_in(key, 1))
+        second, of_second = self.dropped(model, params, image, jax.random.fold_in(key, 2))
         distance = 0.5 * (divergence(first, second) + divergence(second, first))
         apart = masked_mean(distance, shown)
         w = self.ramped(progress)
@@ -64,7 +64,7 @@ class RDrop(SemiSupervised):
         )
         return supervised + w * apart, Aux(
             metrics=metrics,
-            state=output.new_state,
+            state=self.new_state(output, of_first, of_second),
             pseudo=pseudo,
         )
 
@@ -74,9 +74,9 @@ class RDrop(SemiSupervised):
         params: Params,
         image: jax.Array,
         key: jax.Array,
-    ) -> jax.Array:
-        """Class probabilities ``(B, *space, K)`` of a pass with dropout."""
+    ) -> tuple[jax.Array, Output]:
+        """Class probabilities ``(B, *space, K)`` of a pass with dropout, and the pass."""
         k_net, k_drop = jax.random.split(key)
-        features = model.apply(params, image, train=True, key=k_net).aux["features"]
-        logits = last_layer(model, params, drop_channels(k_drop, features, self.drop))
-        return jax.nn.softmax(logits)
+        output = model.apply(params, image, train=True, key=k_net)
+        features = drop_channels(k_drop, output.aux["features"], self.drop)
+        return jax.nn.softmax(last_layer(model, params, features)), output

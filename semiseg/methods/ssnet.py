@@ -120,7 +120,7 @@ class SSNet(SemiSupervised):
             "unsupervised_weight": w,
         }
         total = supervised + w * (smooth + self.separation_weight * apart)
-        states = new_states(params, output.new_state)
+        states = new_states(params, self.new_state(output, clean))
         memory = {**memory, "vectors": vectors}
         return total, Aux(
             metrics=metrics,

@@ -69,7 +69,10 @@ class UAMT(SemiSupervised):
         shown = seen(batch, self.student_view)
         certain = shown & (entropy(jax.lax.stop_gradient(mean)) < limit)
 
-        p = student(model, params, view(batch, self.student_view), jax.random.fold_in(key, 1))
+        taught = model.apply(
+            params, view(batch, self.student_view), train=True, key=jax.random.fold_in(key, 1)
+        )
+        p = jax.nn.softmax(taught.logits)
         consistency = softmax_mse(p, target, certain)
         w = self.ramped(progress)
         pseudo = Pseudo(
@@ -81,7 +84,7 @@ class UAMT(SemiSupervised):
             supervised,
             consistency,
             w,
-            state=output.new_state,
+            state=self.new_state(output, taught),
             pseudo=pseudo,
             certain=share_of_valid(certain, shown),
         )

@@ -29,7 +29,8 @@ class UniMatch(SemiSupervised):
     Differences: s1 is the trainer's strong view, s2 is drawn from the weak view by contrast,
     brightness and blur; features are dropped under the last layer (where every network has them)
     instead of in the encoder; a box comes from the next image of the batch instead of one of
-    another batch.
+    another batch, and so is its label, made in the one pass that labels the weak view; there an
+    evaluating network labels the images that boxes come from.
 
     Attributes:
       threshold: least confidence of an accepted pixel.
@@ -84,17 +85,18 @@ class UniMatch(SemiSupervised):
         # the second view has no cut-outs
         shown = seen(batch, "strong" if self.student_view == "strong" else "weak")
         strong = jnp.float32(0)
+        passes = [weak]
         for image, valid, k_box, k_net in (
             (first, shown, k_box_1, k_net_1),
             (second, batch.valid, k_box_2, k_net_2),
         ):
             mask = cutmix_box(k_box, label.shape[1:], len(label), self.cutmix)
             mixed = paste(mask, image, partner(image))
-            logits = model.apply(params, mixed, train=True, key=k_net).logits
+            passes.append(model.apply(params, mixed, train=True, key=k_net))
             known = jnp.where(valid, label, IGNORE)
             mixed_label = paste(mask, known, partner(known))
             mixed_valid = paste(mask, valid, partner(valid))
-            strong += self.pixels(logits, mixed_label, mixed_valid)
+            strong += self.pixels(passes[-1].logits, mixed_label, mixed_valid)
         w = self.ramped(progress)
         metrics = {
             "supervised": supervised,
@@ -113,7 +115,7 @@ class UniMatch(SemiSupervised):
         )
         return total, Aux(
             metrics=metrics,
-            state=output.new_state,
+            state=self.new_state(output, *passes),
             pseudo=pseudo,
         )
 

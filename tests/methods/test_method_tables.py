@@ -134,6 +134,7 @@ def test_every_preset_is_a_trial(name, method):
     averaged.
     """
     trial = config.preset(name, method)
+    assert method == "supervised" or trial.method.statistics == "all"
     assert getattr(trial.method, "average_state", True) or trial.method.teacher_train
     assert config.name_of("method", trial.method) == method
     assert config.from_dict(config.to_dict(trial)) == trial

@@ -129,6 +129,29 @@ def test_a_teacher_in_training_mode(name):
     assert all(f == (True, True) for f in flags[True])
 
 
+@pytest.mark.parametrize("name", [n for n in ROWS if n not in ("supervised", "bcp")])
+def test_statistics_follow_all_images_when_asked(name):
+    """Catches statistics of the labelled images under "all", and a loss that depends on which."""
+    method = ROWS[name].method
+    values, states = zip(
+        *(
+            (
+                value,
+                aux.state["net"]
+                if isinstance(aux.state, dict) and "net" in aux.state
+                else aux.state,
+            )
+            for value, aux, *_ in (
+                watch(dataclasses.replace(method, statistics=kind)) for kind in ("labelled", "all")
+            )
+        ),
+        strict=True,
+    )
+    np.testing.assert_allclose(values[0], values[1], rtol=1e-5)
+    means = [[x for x in jax.tree.leaves(state) if x.size] for state in states]
+    assert any(not np.allclose(a, b, atol=1e-5) for a, b in zip(*means, strict=True))
+
+
 def test_mean_teacher_starts_when_it_is_told():
     """Catches a term that acts before its start, and one that never does."""
     method = dataclasses.replace(ROWS["mean_teacher"].method, start=0.3)
