@@ -22,10 +22,9 @@ class SelfTraining(SemiSupervised):
     The steps are cut into ``rounds``. In the first the network learns from the labelled images
     alone. Then, in each round, its average at the end of the last round is frozen and labels, and a
     fresh student learns from the labelled images and, on the strong view, from the labels that are
-    confident: loss = criterion + weight · 1/|valid| Σ over confident pixels of CE. The student and
-    its average start from the initial weights; the optimiser's momentum and the learning
-    rate's schedule go on (use ``schedule=constant``). The first step of a round still has the old
-    student.
+    confident: loss = criterion + weight · 1/|valid| Σ over confident pixels of CE. The student, its
+    average, the optimiser's moments and the learning rate's schedule begin anew with each round.
+    Difference: all rounds start from the same initial weights.
 
     Attributes:
       rounds: of training, the supervised one included.
@@ -71,9 +70,12 @@ class SelfTraining(SemiSupervised):
         shown = seen(batch, self.student_view)
         accepted = confident(q, self.threshold, shown) & (memory["round"] > 0)
         image = view(batch, self.student_view)
-        logits = model.apply(params, image, train=True, key=k_student).logits
+        taught_pass = model.apply(params, image, train=True, key=k_student)
+        logits = taught_pass.logits
         unsupervised = hard_cross_entropy(logits, q.argmax(-1), accepted, shown)
-        due = jnp.floor(progress * self.rounds + 1e-6).astype(jnp.int32)
+        # of the next step, so that a round's first step has its fresh student
+        due = jnp.floor((progress + 1 / model.steps) * self.rounds + 1e-5).astype(jnp.int32)
+        due = jnp.minimum(due, self.rounds - 1)
         metrics = {
             "supervised": supervised,
             "unsupervised": unsupervised,
@@ -87,10 +89,18 @@ class SelfTraining(SemiSupervised):
         )
         return total, Aux(
             metrics=metrics,
-            state=output.new_state,
+            state=self.new_state(output, taught_pass),
             memory={**memory, "next": due},
             pseudo=pseudo,
         )
+
+    def rate_progress(self, progress: jax.Array) -> jax.Array:
+        """The share of the round that is done, by which the learning rate falls."""
+        done = progress * self.rounds
+        return done - jnp.floor(done + 1e-5)
+
+    def begins_anew(self, before: PyTree, after: PyTree) -> jax.Array:
+        return after["round"] > before["round"]
 
     def update(self, params: Params, memory: PyTree) -> tuple[Params, PyTree]:
         """Average the network; where a round is over, begin the next one."""

@@ -10,7 +10,10 @@ from method_cases import KEY, MODEL, ROWS, VARIANTS, first, make_batch, two_step
 from scipy import ndimage
 
 from semiseg import methods as m
+from semiseg.augment import Augmentation
 from semiseg.augment.mix import beta_box, box, cutmix_box, jitter, partner, paste
+from semiseg.config import Trial, override
+from semiseg.data.pools import of_arrays
 from semiseg.errors import UserError
 from semiseg.losses import Dice
 from semiseg.methods.parts import thresholds
@@ -29,6 +32,8 @@ from semiseg.methods.parts.terms import (
 from semiseg.methods.temporal_ensembling import look_up, write_back
 from semiseg.nets import ENet, FCN8s
 from semiseg.ragged import of_dense
+from semiseg.runner.build import knobs_of
+from semiseg.train import program
 
 UNIFORM = jnp.full((1, 2, 2, 4), 0.25)
 ALL = jnp.ones((1, 2, 2), bool)
@@ -401,6 +406,21 @@ def test_an_ensemble_is_the_bias_corrected_mean_of_its_updates():
     assert float((z[2].sum(-1) > 0).sum()) == 15
 
 
+def test_an_ensemble_keeps_what_a_float16_can_hold():
+    """Catches a memory that stops to move: at the largest ``keep``, a prediction that differs by a
+    tenth moves it.
+    """
+    images = of_dense(jnp.zeros((1, 1, 1, 1))).take(jnp.array([0]))
+    point = jnp.zeros((1, 2, 1, 1))
+    z = jnp.full((1, 1, 2), 0.5, jnp.float16)
+    p = jnp.array([0.6, 0.4]).reshape(1, 1, 1, 2)
+    valid = jnp.ones((1, 1, 1), bool)
+    assert not np.array_equal(write_back(z, images, point, valid, p, 0.99), z)
+    assert np.array_equal(write_back(z, images, point, valid, p, 0.999), z), "then allow more"
+    with pytest.raises(UserError, match=r"0\.99"):
+        override(Trial(), {"method": "temporal_ensembling", "method.keep": 0.999})
+
+
 def test_an_image_drawn_twice_is_remembered_once():
     """The second of two equal views is written. Catches writes of one pixel in an order that a
     device may choose, and of an invalid one.
@@ -517,6 +537,42 @@ def test_self_training_begins_again_with_a_fresh_student():
     assert not same(at(p.memory["labeller"], 1), fresh)
     assert p.metrics["unsupervised"][0] == 0
     assert list(p.memory["round"]) == [0, 1]
+
+
+def test_self_training_begins_again_with_its_rate_and_moments():
+    """Two rounds of four steps. Catches a poly schedule that has ended when the second student
+    begins, and Adam's moments of the first.
+    """
+    method = ROWS["self_training"].method
+    at = [float(method.rate_progress(jnp.float32(t / 8))) for t in range(8)]
+    np.testing.assert_allclose(at, [0, 0.25, 0.5, 0.75] * 2, atol=1e-5)
+    compiled_in, knobs, pools = small_training(method, steps=8)
+    state = program.start(compiled_in, knobs, jnp.uint32(0))
+    begun = jax.tree.map(np.asarray, state.params)
+    moments = []
+    for until in (3, 4, 5):
+        state, _ = program.chunk(compiled_in, knobs, jnp.uint32(0), pools, state, jnp.int32(until))
+        moments.append(max(float(jnp.abs(x).max()) for x in jax.tree.leaves(state.optimiser)))
+        if until == 4:
+            leaves = zip(jax.tree.leaves(begun), jax.tree.leaves(state.params), strict=True)
+            assert all(np.array_equal(a, b) for a, b in leaves)
+            assert int(state.memory["round"]) == 1
+    assert moments[0] > 0
+    assert moments[1] == 0
+    assert moments[2] > 0
+
+
+def small_training(method, steps):
+    """Program, knobs and pools of a training on six random images, two of them labelled."""
+    rng = np.random.default_rng(0)
+    side = MODEL.sample.shape[1]
+    image = rng.integers(0, 256, (6, side, side, 1)).astype(np.uint8)
+    shown = np.arange(6) < 2
+    label = np.where(shown[:, None, None], image[..., 0] // 86, 255).astype(np.uint8)
+    trial = Trial(method=method, augment=Augmentation(), steps=steps)
+    knobs = jax.tree.map(jnp.float32, knobs_of(trial))
+    pools = of_arrays(image, label, shown)
+    return program.Program(MODEL, side, 4, "adamw", "poly"), knobs, pools
 
 
 def test_ad_mt_updates_one_teacher_at_a_time():
