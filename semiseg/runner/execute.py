@@ -22,7 +22,7 @@ from semiseg.evaluate.subject_scores import SubjectRow, mean
 from semiseg.holding import holding
 from semiseg.pretrain import Objective
 from semiseg.run_folder import RunFolder
-from semiseg.runner import leaks
+from semiseg.runner import leaks, visits
 from semiseg.runner.build import header_of, knobs_of, model_of, notes_of, program_of, shapes_of
 from semiseg.runner.job_facts import check_processes, summary_of
 from semiseg.runner.prepare import open_folder, unchanged_on_failure
@@ -249,6 +249,7 @@ def prepare(trial: Trial) -> Job:
     synthetic = leaks.synthetic_source(trial, training.info, training.held_out)
     notes = notes_of(trial, training, budget)
     notes += leaks.notes_of(synthetic.provenance, training.info, training.held_out)
+    notes += visits.notes_of(trial, len(training.cases), budget.images)
     job = Job(trial, data_pools, budget, training, model, notes, synthetic)
     more = len(job.subjects) - len(budget.subjects)
     if more:
