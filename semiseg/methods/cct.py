@@ -1,4 +1,4 @@
-"""CCT: auxiliary heads that see perturbed features agree with the main one."""
+"""CCT lite: heads, in place of decoders, that see perturbed features agree with the main one."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class CCT(SemiSupervised):
     active_low: float = number(0.7, within=(0, 1))
     active_high: float = number(0.9, within=(0, 1))
 
-    title: ClassVar[str] = "CCT"
+    title: ClassVar[str] = "CCT lite"
     paper: ClassVar[str] = "Ouali et al., CVPR 2020"
     holds: ClassVar[str] = "1 + 3 heads | 1"
     passes: ClassVar[str] = "L + U"
@@ -71,7 +71,7 @@ class CCT(SemiSupervised):
         pupils = [jax.nn.softmax(run(params[name], x)) for name, x in perturbed.items()]
         consistency = jnp.stack([softmax_mse(p, target, batch.valid) for p in pupils]).mean()
         w = self.ramped(progress)
-        states = new_states(params, output.new_state)
+        states = new_states(params, self.new_state(output, main))
         pseudo = Pseudo(
             probability=target,
             accepted=batch.valid,

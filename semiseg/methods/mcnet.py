@@ -1,4 +1,4 @@
-"""MC-Net+: several decoders, each taught with the sharpened prediction of the others."""
+"""MC-Net+ lite: heads in place of decoders, each taught with the sharpened others."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class MCNet(SemiSupervised):
     weight: float = number(0.3, at_least=0)
     temperature: float = number(0.1, above=0)
 
-    title: ClassVar[str] = "MC-Net+"
+    title: ClassVar[str] = "MC-Net+ lite"
     paper: ClassVar[str] = "Wu et al., MedIA 2022"
     holds: ClassVar[str] = "1 + 2 heads | 1"
     passes: ClassVar[str] = "L + U"
@@ -75,7 +75,7 @@ class MCNet(SemiSupervised):
             "mutual": mutual,
             "mutual_weight": w,
         }
-        states = new_states(params, output.new_state)
+        states = new_states(params, self.new_state(output, unlabelled))
         pseudo = Pseudo(
             probability=(q[1] + q[2]) / 2,
             accepted=batch.valid,

@@ -1,4 +1,7 @@
-"""URPC: predictions at several scales agree; pixels on which they differ most count least."""
+"""URPC lite: predictions at several scales agree; pixels on which they differ most count least.
+
+Lite: heads on the last features stand for the levels of a decoder.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +38,7 @@ class URPC(SemiSupervised):
     weight: float = number(0.1, at_least=0)
     scales: int = count(4, at_least=1)
 
-    title: ClassVar[str] = "URPC"
+    title: ClassVar[str] = "URPC lite"
     paper: ClassVar[str] = "Luo et al., MICCAI 2021"
     holds: ClassVar[str] = "1 + 3 heads | 1"
     passes: ClassVar[str] = "L + U"
@@ -81,7 +84,7 @@ class URPC(SemiSupervised):
         mean = sum(p[1:], p[0]) / self.scales
         consistency = jnp.stack([rectified(p_s, mean, batch.valid) for p_s in p]).mean()
         w = self.ramped(progress)
-        states = new_states(params, output.new_state)
+        states = new_states(params, self.new_state(output, unlabelled))
         pseudo = Pseudo(
             probability=mean,
             accepted=batch.valid,
