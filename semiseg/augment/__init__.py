@@ -180,13 +180,18 @@ class Augmentation:
         return image, label, valid
 
 
+LEAST_DEVIATION = 0.02
+"""Of an image in [0, 1]: five of 256 grey levels."""
+
+
 def standardise(
     image: jax.Array,
     like: jax.Array | None = None,
     eps: float = 1e-5,
 ) -> jax.Array:
-    """``(image - mean) / std`` of each image and channel of ``(B, *space, C)``; ``eps`` is added to
-    std, so a constant image gives 0.
+    """``(image - mean) / std`` of each image and channel of ``(B, *space, C)``, of grey values in
+    [0, 1]; ``eps`` is added to std, which is at least 0.02, so that an image that is nearly
+    constant does not become noise; a constant one gives 0.
 
     Mean and std are those of ``like`` if given: ``standardise(strong, like=weak)`` keeps the strong
     view's brightness and contrast, which its own statistics would take out again.
@@ -198,7 +203,7 @@ def standardise(
     reference = image if like is None else like
     space = tuple(range(1, image.ndim - 1))
     mean = reference.mean(space, keepdims=True)
-    deviation = reference.std(space, keepdims=True)
+    deviation = jnp.maximum(reference.std(space, keepdims=True), LEAST_DEVIATION)
     return (image - mean) / (deviation + eps)
 
 

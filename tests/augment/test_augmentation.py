@@ -268,6 +268,15 @@ def test_standardise():
     )
 
 
+def test_a_nearly_constant_image_stays_so():
+    """Grey values that differ by a thousandth, and by 0.1. Catches noise of the first that fills
+    the range of the second.
+    """
+    pattern = jnp.asarray(RNG.choice([-1.0, 1.0], (1, 32, 32, 1)), jnp.float32)
+    assert standardise(0.5 + 0.001 * pattern).std() < 0.06
+    np.testing.assert_allclose(standardise(0.5 + 0.1 * pattern).std(), 1, rtol=1e-3)
+
+
 def test_integers_that_are_not_uint8_are_refused():
     """Catches int16 Hounsfield units taken for [0, 1] and clipped to black and white."""
     with pytest.raises(TypeError, match="int32"):
