@@ -27,6 +27,7 @@ where the kind says so (``writes_beside``).
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib
 import json
@@ -165,10 +166,21 @@ def warm(kinds: Iterable[Kind]) -> None:
     """Import what the children need, and make the good inputs."""
     os.environ["JAX_PLATFORMS"] = "cpu"
     os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"  # it lies in the user's home
+    for module in COMMON:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(module)
     for kind in kinds:
         for module in kind.imports:
             importlib.import_module(module)
         seeds_of(kind)
+
+
+COMMON = (
+    *("semiseg.cli.main", "multiprocessing.synchronize", "encodings.cp437", "encodings.utf_8_sig"),
+    *("tree", "pydantic.main", "pydantic.type_adapter", "pydantic.functional_validators"),
+    *("pydantic.json_schema", "semiseg.evaluate.metric_titles", "semiseg.method_docs"),
+)
+"""What many commands and their libraries import when they are needed."""
 
 
 def make_case(kind: Kind, seed: int, number: int) -> Case:

@@ -231,13 +231,23 @@ def _same(used: Any, stated: Any) -> bool:
 
 
 KINDS = (
-    Kind("study", seeds, mutate, plan, 1.0, ("semiseg.cli.plan_study", "semiseg.analysis.pilot")),
+    Kind(
+        "study",
+        seeds,
+        mutate,
+        plan,
+        0.7,
+        (
+            *("semiseg.cli.plan_study", "semiseg.cli.plan_answers", "semiseg.analysis.pilot"),
+            *("semiseg.analysis.load", "semiseg.analysis.planning", "semiseg.report.format"),
+        ),
+    ),
     Kind(
         "yaml",
         yaml_seeds,
         mutate_yaml,
         read_yaml,
-        1.5,
+        1.0,
         ("semiseg.cli.train", "semiseg.analysis.study_file", "semiseg.generators.settings"),
     ),
 )

@@ -242,13 +242,13 @@ def resume(place: Place) -> Verdict:
 
 
 KINDS = (
-    Kind("weights.run", run_seeds, mutate_run, load_run, 0.5, JAX),
+    Kind("weights.run", run_seeds, mutate_run, load_run, 0.4, JAX),
     Kind(
         "weights.torch",
         torch_seeds,
         mutate_torch,
         import_torch,
-        0.5,
+        0.3,
         (*JAX, "semiseg.cli.import_weights", "semiseg.nets.from_torch.convert"),
     ),
     Kind(
@@ -256,7 +256,7 @@ KINDS = (
         checkpoint_seeds,
         mutate_checkpoint,
         resume,
-        0.5,
+        0.4,
         ("jax", "orbax.checkpoint", "semiseg.train.checkpoint"),
         writes_beside=True,
     ),

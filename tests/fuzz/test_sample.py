@@ -7,24 +7,30 @@ from pathlib import Path
 
 import pytest
 
-from fuzz import engine, reproducer
-from fuzz.engine import FAILURE, REFUSED, Case, Kind, Place, Verdict
+from fuzz.engine import FAILURE, REFUSED
 from fuzz.registry import kinds
+from fuzz.wrong_runs import WRONG
 
 TESTS = Path(__file__).resolve().parents[1]
 SEED = 19
-INPUTS = 4
+INPUTS = 3
 NAMES = [kind.name for kind in kinds()]
+
+
+def run_alone(*words):
+    """Run a module of the suite in a process that has no threads when it is forked."""
+    argv = [sys.executable, "-m", *map(str, words)]
+    finished = subprocess.run(argv, cwd=TESTS, capture_output=True)
+    assert finished.returncode in (0, 1), finished.stderr.decode()
+    return finished
 
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
-    """Kind → results of its inputs, by a process that has no threads when it is forked."""
+    """Kind → results of its inputs."""
     folder = tmp_path_factory.mktemp("fuzz")
     flags = ("--seed", SEED, "--each", INPUTS, "--jobs", 1, "--json", folder / "results.json")
-    words = [sys.executable, "-m", "fuzz", *flags, "--out", folder / "failures"]
-    finished = subprocess.run([str(word) for word in words], cwd=TESTS, capture_output=True)
-    assert finished.returncode in (0, 1), finished.stderr.decode()
+    run_alone("fuzz", *flags, "--out", folder / "failures")
     by_kind = {}
     for line in json.loads((folder / "results.json").read_text()):
         by_kind.setdefault(line["kind"], []).append(line)
@@ -39,76 +45,28 @@ def test_mutated_inputs(name, results):
 
 
 # ------------------------------------------------------------------ the engine sees what is wrong
-def case_of(run, tree=None) -> Case:
-    """A case whose run is a function."""
-    tree = tree or {"a.txt": b"good"}
-    kind = Kind(f"test of {run.__name__}", lambda: {"a": {"a.txt": b"good"}}, None, run)
-    return Case(kind, 0, 0, "a", tree, "")
-
-
-def refuses(place: Place) -> Verdict:
-    return Verdict(REFUSED)
-
-
-def raises(place: Place) -> Verdict:
-    raise KeyError("a")
-
-
-def ends(place: Place) -> Verdict:
-    import os
-
-    os._exit(3)
-
-
-def asks_for_memory(place: Place) -> Verdict:
-    return Verdict(REFUSED, detail=str(len(bytes(5 << 30))))
-
-
-def writes_outside(place: Place) -> Verdict:
-    (place.work.parent / "evil").write_text("x")
-    return Verdict(REFUSED)
-
-
-def changes_its_input(place: Place) -> Verdict:
-    (place.input / "a.txt").write_text("x")
-    return Verdict(REFUSED)
-
-
-def runs_code(place: Place) -> Verdict:
-    subprocess.run(["true"], check=True)
-    return Verdict(REFUSED)
-
-
-WRONG = {
-    raises: "KeyError",
-    ends: "exit",
-    asks_for_memory: "MemoryError",
-    writes_outside: "written outside",
-    changes_its_input: "input changed",
-    runs_code: "code ran",
-}
+@pytest.fixture(scope="module")
+def wrong(tmp_path_factory):
+    """What came of runs that do what none may, and the folder of a reproducer."""
+    folder = tmp_path_factory.mktemp("wrong")
+    finished = run_alone("fuzz.wrong_runs", folder)
+    assert finished.returncode == 0, finished.stderr.decode()
+    return json.loads(finished.stdout.splitlines()[-1]), folder
 
 
 @pytest.mark.parametrize("run", WRONG, ids=lambda run: run.__name__)
-def test_the_engine_sees_what_is_wrong(run):
+def test_the_engine_sees_what_is_wrong(run, wrong):
     """Catches a suite that cannot fail."""
-    verdict = engine.run_case(case_of(run)).verdict
-    assert verdict.result == FAILURE and verdict.group.startswith(WRONG[run])
+    result, group = wrong[0][run.__name__]
+    assert result == FAILURE and group.startswith(WRONG[run])
 
 
-def test_a_refusal_is_no_failure():
-    assert engine.run_case(case_of(refuses)).verdict.result == REFUSED
+def test_a_refusal_is_no_failure(wrong):
+    assert wrong[0]["refuses"][0] == REFUSED
 
 
-def fails_for_one_byte(place: Place) -> Verdict:
-    if (place.input / "a.txt").read_bytes()[1:2] == b"O":
-        return Verdict(FAILURE, "one byte")
-    return Verdict(REFUSED)
-
-
-def test_a_reproducer_holds_what_is_needed_alone(tmp_path):
-    case = case_of(fails_for_one_byte, {"a.txt": b"gOoD", "b.txt": b"new"})
-    folder = reproducer.write(case, Verdict(FAILURE, "one byte"), tmp_path)
+def test_a_reproducer_holds_what_is_needed_alone(wrong):
+    (folder,) = wrong[1].iterdir()
     assert [path.name for path in (folder / "input").iterdir()] == ["a.txt"]
     assert (folder / "input" / "a.txt").read_bytes() == b"gOod"
     assert "--seed 0" in (folder / "failure.txt").read_text()
