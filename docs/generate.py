@@ -140,7 +140,8 @@ METHODS_LEGEND = """
 measured at equal batch: the median over rounds of the ratio to supervised in the same round
 ([method cost](../results/method-cost.md)). The ACDC columns are 500 steps of 4 images with one seed;
 brackets are 95 % intervals over three label subsets and ten patients
-([ACDC, every method](../results/acdc-methods.md)).
+([ACDC, every method](../results/acdc-methods.md)), before several methods were brought closer to their
+papers; that page says which.
 
 A *traced* field is an argument of the compiled program: a sweep over it compiles nothing. A new value
 of a *static* one compiles anew.
