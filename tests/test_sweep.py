@@ -475,6 +475,36 @@ def test_killed_sweep_of_two_workers_loses_and_repeats_nothing(root, tmp_path):
     )  # a trial may be killed between its summary and its line
 
 
+def test_a_search_that_is_killed_proposes_what_it_would_have_proposed(root, tmp_path):
+    """It is begun anew before each proposal, and killed in the midst of one: the journal has a line
+    a parameter. Catches a search that repeats its first points, and a trial without a parameter.
+    """
+    spec = grid(root) | {"method": "bayes", "run_cap": 8}
+    spec["metric"] = {"name": "val_dice", "goal": "maximize"}
+    spec["parameters"] |= {"lr": {"min": 1e-4, "max": 1e-1}, "labels": {"values": [2, 3, 4]}}
+    plan = read(spec, 8)
+    points = {}
+    for kind in ("undisturbed", "killed"):
+        out = tmp_path / kind
+        out.mkdir()
+        search = Search(plan, out)
+        for number in range(8):
+            if kind == "killed":
+                search = Search(plan, out)
+                name = search.ask()
+                lines = (out / "journal.log").read_bytes().splitlines(keepends=True)
+                (out / "journal.log").write_bytes(b"".join(lines[: -1 - number % 2]))
+                search = Search(plan, out)
+                assert name not in search.names()
+            name = search.ask()
+            assert name == f"trial{number:03d}"
+            search.tell(name, search.point(name)["lr"])
+            points[kind, name] = search.point(name)
+    asked = [points["undisturbed", f"trial{number:03d}"] for number in range(8)]
+    assert [points["killed", f"trial{number:03d}"] for number in range(8)] == asked
+    assert len({point["lr"] for point in asked}) == 8
+
+
 def test_a_worker_stops_when_its_parent_is_killed(tmp_path):
     """Catches workers that train on after `kill -9` of their sweep, and hold its trials."""
     worker = "import time, semiseg.sweeps.worker as w; w.stop_with_parent(); time.sleep(60)"

@@ -10,7 +10,7 @@ from semiseg.cli.arguments import (
     Flag,
     Flags,
 )
-from semiseg.errors import UserError
+from semiseg.errors import DiskError, UserError, writing
 from semiseg.holding import holding
 from semiseg.run_folder import SAMPLES_BY_STEP, RunFolder
 
@@ -41,8 +41,10 @@ def _upload(operands: list[str], flags: Flags) -> int:
     failed = 0
     for folder in _folders(operands[1:]):
         try:
-            with holding(folder, "semiseg track upload"):
+            with writing(folder), holding(folder, "semiseg track upload"):
                 message = upload(folder, group=options["group"], again=options["again"])
+        except DiskError:
+            raise
         except Exception as error:  # W&B has many kinds; one run's trouble is not the next one's
             message = f"failed: {' '.join(str(error).split())[:160]}"
             failed += 1

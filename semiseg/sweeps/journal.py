@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,7 @@ def _mend(path: Path) -> None:
     try:
         json.loads(last)
     except ValueError:
-        path.write_bytes(whole + end)
+        os.truncate(path, len(whole + end))  # not written anew: a kill would lose the search
     else:
-        path.write_bytes(content + b"\n")
+        with path.open("ab") as file:
+            file.write(b"\n")

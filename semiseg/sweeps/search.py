@@ -17,6 +17,9 @@ from semiseg.sweeps.distributions import bounds, choices, distribution, number, 
 from semiseg.sweeps.journal import open_journal, readable
 from semiseg.sweeps.spec import Spec
 
+AXES = 1000
+"""Seeds of a trial: one for each parameter that is searched."""
+
 
 class Stopped(Exception):
     """A trial was stopped early, at a Dice of ``dice``; the message says why."""
@@ -35,7 +38,7 @@ class Search:
     W&B's server fits a Gaussian process instead: the same file explores differently there.
     """
 
-    def __init__(self, spec: Spec, out: Path, seed: int = 0):
+    def __init__(self, spec: Spec, out: Path):
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -48,31 +51,49 @@ class Search:
         }
         self.out = out
         storage = open_journal(out)
-        sampler = optuna.samplers.TPESampler(
-            seed=seed,
-            constant_liar=True,
-            n_startup_trials=min(10, max(3, spec.cap // 4)),
-        )
         with readable(out):
             self.study = optuna.create_study(
                 study_name="sweep",
                 storage=storage,
                 load_if_exists=True,
                 direction="maximize" if spec.maximise else "minimize",
-                sampler=sampler,
             )
 
     def names(self) -> dict[str, bool]:
         """Trials asked for so far, and whether each has its result."""
         with readable(self.out):
             trials = self.study.get_trials(deepcopy=False)
-        return {f"trial{t.number:03d}": t.state.is_finished() for t in trials}
+        return {_name(t.number): t.state.is_finished() for t in trials if self._is_whole(t)}
 
     def ask(self) -> str:
-        """A new trial's name. The caller holds the lock on asking."""
+        """A new trial's name, or that of one whose asking was killed. The caller holds the lock on
+        asking.
+
+        Each parameter has a seed of its own: a search that goes on after a kill proposes what it
+        would have proposed, and no two workers propose the same.
+        """
         with readable(self.out):
-            trial = self.study.ask(fixed_distributions=self._space)
-        return f"trial{trial.number:03d}"
+            trials = self.study.get_trials(deepcopy=False)
+            begun = [trial for trial in trials if not self._is_whole(trial)]
+            if begun:
+                trial = self._optuna.trial.Trial(self.study, begun[0]._trial_id)
+            else:
+                trial = self.study.ask()
+            for place, (name, axis) in enumerate(self._space.items()):
+                self.study.sampler = self._sampler(AXES * trial.number + place)
+                trial._suggest(name, axis)  # as Study.ask does
+        return _name(trial.number)
+
+    def _is_whole(self, trial: Any) -> bool:
+        """Whether all of a trial's parameters are in the journal, which has a line for each."""
+        return trial.state.is_finished() or self._space.keys() <= trial.params.keys()
+
+    def _sampler(self, seed: int) -> Any:
+        return self._optuna.samplers.TPESampler(
+            seed=seed,
+            constant_liar=True,
+            n_startup_trials=min(10, max(3, self.spec.cap // 4)),
+        )
 
     def point(self, name: str) -> dict[str, Any]:
         """All parameters of a trial.
@@ -148,6 +169,10 @@ def _on(axis: Any, value: Any) -> bool:
     if hasattr(axis, "choices"):
         return value in axis.choices
     return bool(axis.low <= value <= axis.high)
+
+
+def _name(number: int) -> str:
+    return f"trial{number:03d}"
 
 
 class Judge:

@@ -8,7 +8,6 @@ import contextlib
 import dataclasses
 import functools
 import json
-import os
 import time
 import traceback
 from collections import deque
@@ -181,10 +180,7 @@ def _search_queue(
     spec: Spec, out: Path, claims: Claims, options: Options
 ) -> Generator[tuple[str, Trial, int, int], None, None]:
     """Trials a search asked for and nobody finished, then new ones up to the cap."""
-    seed = 0
-    if options.jobs > 1:  # workers with one seed would ask for the same points
-        seed = os.getpid()
-    search = Search(spec, out, seed)
+    search = Search(spec, out)
     while True:
         name = _unfinished(search, claims)
         if name is None:

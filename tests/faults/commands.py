@@ -40,6 +40,7 @@ class Command:
       done: what the same command may answer where all is done already.
       code: exit code of an undisturbed run.
       rewrites: whether its files may be other than old or new for a while.
+      many: whether it goes on after trouble with one of several folders, and ends with 1.
       prepare: is called in the process of the command, before it.
     """
 
@@ -49,6 +50,7 @@ class Command:
     done: str = ""
     code: int = 0
     rewrites: bool = False
+    many: bool = False
     prepare: Callable[[], None] | None = None
 
 
@@ -106,7 +108,7 @@ COMMANDS: dict[str, Command] = {
         ("report", "study", "--out=out/report", "--json=out/numbers.json"), "out", jax=True
     ),
     "plan-study": Command(("plan-study", "study", "--json=out/plan.json"), "out"),
-    "track upload": Command(("track", "upload", "runs/first"), jax=True),
+    "track upload": Command(("track", "upload", "runs/first"), jax=True, many=True),
     "export": Command(("export", "runs/first", "--out=out/published"), "out"),
     "export, folds": Command(("export", "folds", "--out=out/published"), "out", jax=True),
     "doctor": Command(("doctor", "--json=out/doctor.json"), "out"),
