@@ -142,7 +142,9 @@ class Describe:
     this PNG …
     """
     image_size: int | None = None
-    """… through windows of this size, pixels; default: the plan's with --plan, else train's …"""
+    """… through windows of this size, pixels, to which a fitted spacing scales; default: the plan's
+    with --plan, else train's …
+    """
     depth: int | None = None
     """… and, with --dims 3, of so many slices."""
     json: Path | None = None
@@ -244,16 +246,22 @@ def run_check(args: Check) -> int:
 
 
 def run_describe(args: Describe) -> int:
-    from semiseg.config import check_fold
+    from semiseg import config
     from semiseg.data import describe
 
     if args.folds:
-        check_fold(args.folds, 0)
+        config.check_fold(args.folds, 0)
+    given = {"image_size": args.image_size, "depth": args.depth}
+    given = {name: number for name, number in given.items() if number is not None}
+    image_size: int | None = config.override(config.Trial(), given).image_size
+    if args.plan and args.image_size is None:
+        image_size = None  # the plan is for slices as they are
     facts = describe.describe(
         args.name,
         args.root,
         spacing=args.spacing,
         intensity=args.intensity,
+        image_size=image_size,
         folds=args.folds,
     )
     print(describe.table(facts))

@@ -33,6 +33,7 @@ def describe(
     *,
     spacing: str = "auto",
     intensity: str = "auto",
+    image_size: int | None = None,
     folds: int = 0,
 ) -> dict[str, Any]:
     """What a set holds, as JSON types, and what a network sees of it.
@@ -40,8 +41,8 @@ def describe(
     Counts, sizes, intensities, class frequencies (of pixels, and of images that show a class), how
     classes lie to each other, spacings and groups. Under ``frame`` stands what
     :func:`semiseg.data.frame_facts.frame_facts` decides by the training split (None without one),
-    given the ``spacing`` and the ``intensity`` of a trial; under ``folds`` what so many folds hold
-    out, see :func:`semiseg.data.fold_table.fold_facts` (None for 0).
+    given the ``spacing``, ``intensity`` and ``image_size`` of a trial; under ``folds`` what so many
+    folds hold out, see :func:`semiseg.data.fold_table.fold_facts` (None for 0).
     """
     info = store.info(name, root)
     card = info.folder / FILE
@@ -52,7 +53,7 @@ def describe(
     }
     frame = None
     if "train" in scans:
-        frame = frame_facts(scans["train"], info.unit, spacing, intensity)
+        frame = frame_facts(scans["train"], info.unit, spacing, intensity, image_size)
     dealt = None
     if folds:
         dealt = fold_facts(info, itertools.chain(*scans.values()), folds)

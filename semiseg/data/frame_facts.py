@@ -9,23 +9,33 @@ from typing import Any
 import numpy as np
 
 from semiseg.data import grey_values
-from semiseg.data.frame import FIT, SPACINGS, Frame, are_levels
+from semiseg.data.frame import FIT, SPACINGS, STRETCH, Frame, are_levels
 from semiseg.data.slices import ANISOTROPIC
 from semiseg.types import Case
 
 
-def frame_facts(scans: Sequence[Case], unit: str, spacing: str, intensity: str) -> dict[str, Any]:
+def frame_facts(
+    scans: Sequence[Case],
+    unit: str,
+    spacing: str,
+    intensity: str,
+    image_size: int | None = None,
+) -> dict[str, Any]:
     """The decisions of :meth:`semiseg.data.frame.Frame.resolved`, as JSON types.
 
     Args:
       scans: of the training split; their labels are not looked at.
       unit: of their spacings.
       spacing, intensity: what the user asks for, or ``auto``.
+      image_size: side of the window, pixels, on which a fitted spacing depends; None: the longest
+        side of the median slice, so that slices keep their size.
 
     Returns:
       ``intensity`` and ``stored``, each with its reason; ``noise``, the median deviation in grey
       values from 0 to 1; and for 2D and (of volumes) 3D networks, under ``2d`` and ``3d``, the
-      ``spacing``, its reason, and ``size_median``, the median size in pixels of that spacing.
+      ``spacing``, its reason, and two sizes in pixels of that spacing: ``size_median``, the median
+      for which :mod:`semiseg.plan` plans, where a fitted slice keeps its size, and ``size_seen``,
+      the median with the ``image_size``.
 
     Raises:
       UserError: a spacing or an intensity rule that the set cannot have.
@@ -36,6 +46,7 @@ def frame_facts(scans: Sequence[Case], unit: str, spacing: str, intensity: str) 
     ([5.0, 10.0], 'zscore', 'uint8')
     """
     longest = round(max(np.median([scan.image.shape[-3:-1] for scan in scans], 0)))
+    seen = image_size or longest
     asked = Frame(longest, spacing=spacing, intensity=intensity)
     frame = asked.resolved(scans, unit)
     facts: dict[str, Any] = {
@@ -44,7 +55,8 @@ def frame_facts(scans: Sequence[Case], unit: str, spacing: str, intensity: str) 
         "stored": frame.stored,
         "stored_reason": "levels from 0 to 255, as published code stores slices",
         "noise": None,
-        "2d": _geometry(asked, frame, scans, unit),
+        "image_size": image_size,
+        "2d": _geometry(asked, frame, scans, unit, seen),
         "3d": None,
     }
     if frame.intensity != grey_values.OF_SLICE:
@@ -52,7 +64,7 @@ def frame_facts(scans: Sequence[Case], unit: str, spacing: str, intensity: str) 
         facts["stored_reason"] = _stored_reason(frame, scans, facts["noise"])
     if scans[0].image.ndim == 4:
         asked = dataclasses.replace(asked, depth=round(_median_slices(scans)), stored=frame.stored)
-        facts["3d"] = _geometry(asked, asked.resolved(scans, unit), scans, unit)
+        facts["3d"] = _geometry(asked, asked.resolved(scans, unit), scans, unit, seen)
     return facts
 
 
@@ -60,13 +72,20 @@ def _median_slices(scans: Sequence[Case]) -> float:
     return float(np.median([len(scan.image) for scan in scans]))
 
 
-def _geometry(asked: Frame, frame: Frame, scans: Sequence[Case], unit: str) -> dict[str, Any]:
-    sizes = [frame.shape_of(scan.image.shape[:-1], scan.spacing)[-frame.dims :] for scan in scans]
+def _geometry(
+    asked: Frame, frame: Frame, scans: Sequence[Case], unit: str, image_size: int
+) -> dict[str, Any]:
     return {
         "spacing": frame.spacing,
         "spacing_reason": _spacing_reason(asked, frame, scans, unit),
-        "size_median": np.median(sizes, 0).tolist(),
+        "size_median": _median_size(frame, scans),
+        "size_seen": _median_size(dataclasses.replace(frame, image_size=image_size), scans),
     }
+
+
+def _median_size(frame: Frame, scans: Sequence[Case]) -> list[float]:
+    sizes = [frame.shape_of(scan.image.shape[:-1], scan.spacing)[-frame.dims :] for scan in scans]
+    return list(np.median(sizes, 0).tolist())
 
 
 # ------------------------------------------------------------------ reasons, half a sentence each
@@ -115,10 +134,13 @@ def frame_lines(facts: dict[str, Any], unit: str) -> list[str]:
     for dims in ("2d", "3d"):
         geometry = facts[dims]
         if geometry is not None:
-            size = "×".join(f"{n:g}" for n in geometry["size_median"])
+            size = "×".join(f"{n:g}" for n in geometry["size_seen"])
+            given = ""
+            if geometry["spacing"] in (FIT, STRETCH) and facts["image_size"]:
+                given = f" with --image-size {facts['image_size']}"
             lines.append(
                 f"  {dims.upper()}         spacing {spacing_words(geometry['spacing'], unit)} "
-                f"({geometry['spacing_reason']}); {size} pixels in the median"
+                f"({geometry['spacing_reason']}); {size} pixels in the median{given}"
             )
     lines.append(f"  intensity  {facts['intensity']} ({facts['intensity_reason']})")
     lines.append(f"  stored     {facts['stored']} ({facts['stored_reason']})")

@@ -7,6 +7,7 @@ import nibabel
 import numpy as np
 import pytest
 from data_samples import picture
+from PIL import Image
 
 from semiseg.cli.data import main
 from semiseg.data import importing, store
@@ -71,6 +72,40 @@ def test_the_frame_is_described(root, tmp_path, capsys):
     assert (frame["intensity"], frame["intensity_reason"]) == ("window 0 80", "as asked for")
     with pytest.raises(UserError, match="--spacing"):
         main([*words, "--spacing=wide"])
+
+
+def test_the_text_describes_the_image_size_of_the_picture(tmp_path, capsys):
+    """Catches a text of other pixels than those of the preview, a plan that is made for the size of
+    the picture, and a size of no window.
+    """
+    files = tmp_path / "files"
+    (files / "images").mkdir(parents=True)
+    (files / "masks").mkdir()
+    for i in range(3):
+        image, mask = picture(i, 25)
+        for kind, pixels in (("images", image), ("masks", mask)):
+            Image.fromarray(pixels[:20]).save(files / kind / f"p{i}.png")
+    rows = [f"p{i},p{i},{split}" for i, split in enumerate(("train", "val", "test"))]
+    (files / "subjects.csv").write_text("\n".join(["name,subject,split", *rows]) + "\n")
+    stores = str(tmp_path / "stores")
+    importing.import_set("folder", files, "pictures", root=stores, progress=False)
+    out = tmp_path / "out.json"
+    words = ["describe", "pictures", "--root", stores, "--json", str(out)]
+    sized = "102×128 pixels in the median with --image-size 128"
+    for flags, line in (
+        ([], sized),
+        (["--image-size=128"], sized),
+        (["--image-size=16"], "13×16 pixels in the median with --image-size 16"),
+        (["--plan", str(tmp_path / "plan.yaml"), "--width=2"], "20×25 pixels in the median\n"),
+    ):
+        assert main([*words, *flags]) == 0
+        assert line in capsys.readouterr().out
+        assert json.loads(out.read_text())["frame"]["2d"]["size_median"] == [20, 25]
+    assert main([*words, "--spacing=native"]) == 0
+    assert "20×25 pixels in the median\n" in capsys.readouterr().out
+    for size in ("--image-size=0", "--image-size=-5", "--depth=-1"):
+        with pytest.raises(UserError, match="must be at least"):
+            main([*words, size])
 
 
 def scan(image, unit_side=1.0, label=None):
