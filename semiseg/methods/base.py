@@ -181,6 +181,41 @@ class SemiSupervised:
         return self.weight * gaussian_ramp(progress, self.ramp)
 
 
+@hyper
+class Taught(SemiSupervised):
+    """A method whose moving average teaches.
+
+    Attributes:
+      teacher_decay: of a teacher of its own, beside the average that is evaluated: a younger one
+        (0.95) follows its student in a short training. None: one average is both.
+    """
+
+    teacher_decay: float | None = number(None, within=(0, 1), traced=True)
+
+    def init(self, model: Model, key: jax.Array) -> tuple[PyTree, PyTree]:
+        params, memory = super().init(model, key)
+        if self.teacher_decay is not None:
+            memory["young"] = self.main(params)
+        return params, memory
+
+    def update(self, params: PyTree, memory: PyTree) -> tuple[PyTree, PyTree]:
+        """Average the network into the evaluated average, and into the teacher."""
+        params, new = super().update(params, memory)
+        if self.teacher_decay is not None:
+            new["young"] = ema_params(
+                memory["young"],
+                self.main(params),
+                self.teacher_decay,
+                memory["step"],
+                state=self.average_state,
+            )
+        return params, new
+
+    def teacher(self, memory: PyTree) -> Params:
+        """The network that teaches."""
+        return memory["young"] if "young" in memory else memory["teacher"]
+
+
 def with_consistency(
     supervised: jax.Array,
     consistency: jax.Array,

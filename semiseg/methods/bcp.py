@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from semiseg.augment.mix import box, partner, paste
 from semiseg.fields import number
-from semiseg.methods.base import SemiSupervised
+from semiseg.methods.base import Taught
 from semiseg.methods.parts.components import largest
 from semiseg.methods.parts.terms import weighed
 from semiseg.types import IGNORE, Aux, Batch, Model, Params, Pseudo, PyTree, hyper
@@ -35,7 +35,7 @@ class Pairs(NamedTuple):
 
 
 @hyper
-class BCP(SemiSupervised):
+class BCP(Taught):
     """Bidirectional copy-paste, Bai et al., CVPR 2023 (equations 1-9).
 
     M is 0 in a box of ``side`` of each axis and 1 around it. Into the labelled image goes the box
@@ -87,7 +87,7 @@ class BCP(SemiSupervised):
         image, label = batch.image[:n], batch.label[:n]
         unlabelled, valid = batch.weak[:n], batch.valid[:n]
         k_teacher = jax.random.fold_in(key, 3)
-        probability = self.target(model, memory["teacher"], unlabelled, k_teacher)
+        probability = self.target(model, self.teacher(memory), unlabelled, k_teacher)
         decided = probability.argmax(-1)
         cleaned = largest(decided, model.classes) if self.largest_component else decided
         guess = jnp.where(valid, cleaned, IGNORE)

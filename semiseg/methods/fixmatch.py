@@ -8,14 +8,14 @@ import jax
 import jax.numpy as jnp
 
 from semiseg.fields import number
-from semiseg.methods.base import SemiSupervised, View, seen, view
+from semiseg.methods.base import Taught, View, seen, view
 from semiseg.methods.parts import thresholds
 from semiseg.methods.parts.terms import dice_of_accepted, hard_cross_entropy, share_of_valid
 from semiseg.types import IGNORE, Aux, Batch, Model, Params, Pseudo, PyTree, hyper
 
 
 @hyper
-class FixMatch(SemiSupervised):
+class FixMatch(Taught):
     """Sohn et al., NeurIPS 2020 (equations 3-4), a pixel for an image.
 
     Adds w(t) / |valid| · Σ over pixels with max q ≥ threshold of CE(f(strong(u)), argmax q), q =
@@ -135,6 +135,6 @@ class FixMatch(SemiSupervised):
     ) -> jax.Array:
         """Probabilities that become pseudo-labels ``(B, *space, K)``, without gradient."""
         if self.labeller == "teacher":
-            return self.target(model, memory["teacher"], batch.weak, key)
+            return self.target(model, self.teacher(memory), batch.weak, key)
         logits = model.apply(params, batch.weak, train=True).logits
         return jax.nn.softmax(jax.lax.stop_gradient(logits))

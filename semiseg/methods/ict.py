@@ -9,12 +9,12 @@ import jax
 from semiseg.augment.mix import partner
 from semiseg.fields import number
 from semiseg.losses import softmax_mse
-from semiseg.methods.base import SemiSupervised, with_consistency
+from semiseg.methods.base import Taught, with_consistency
 from semiseg.types import Aux, Batch, Model, Params, Pseudo, PyTree, hyper
 
 
 @hyper
-class ICT(SemiSupervised):
+class ICT(Taught):
     """Interpolation consistency training, Verma et al., IJCAI 2019 (equation 1).
 
     With λ ~ Beta(alpha, alpha) and the next image of the batch as the second one: adds w(t) ·
@@ -43,7 +43,7 @@ class ICT(SemiSupervised):
     ) -> tuple[jax.Array, Aux]:
         k_student, k_mix, k_teacher = (jax.random.fold_in(key, i) for i in (1, 2, 3))
         output, supervised = self.supervise(model, params, batch, key)
-        target = self.target(model, memory["teacher"], batch.weak, k_teacher)
+        target = self.target(model, self.teacher(memory), batch.weak, k_teacher)
         share = jax.random.beta(k_mix, self.alpha, self.alpha, (len(batch.weak),))
         share = share.reshape(-1, *(1,) * (batch.weak.ndim - 1))
         taught = model.apply(params, mix(batch.weak, share), train=True, key=k_student)

@@ -8,13 +8,13 @@ import jax
 
 from semiseg.fields import number
 from semiseg.losses import softmax_mse
-from semiseg.methods.base import SemiSupervised, View, seen, view, with_consistency
+from semiseg.methods.base import Taught, View, seen, view, with_consistency
 from semiseg.methods.parts.terms import clipped_noise
 from semiseg.types import Aux, Batch, Model, Params, Pseudo, PyTree, hyper
 
 
 @hyper
-class MeanTeacher(SemiSupervised):
+class MeanTeacher(Taught):
     """Tarvainen & Valpola, NeurIPS 2017 (equations 1-2), as used for segmentation by Yu et al.,
     MICCAI 2019.
 
@@ -53,7 +53,7 @@ class MeanTeacher(SemiSupervised):
         k_student, k_teacher, k_noise = (jax.random.fold_in(key, i) for i in (1, 2, 3))
         output, supervised = self.supervise(model, params, batch, key)
         noisy = batch.weak + clipped_noise(k_noise, batch.weak.shape, self.noise)
-        target = self.target(model, memory["teacher"], noisy, k_teacher)
+        target = self.target(model, self.teacher(memory), noisy, k_teacher)
         taught = model.apply(params, view(batch, self.student_view), train=True, key=k_student)
         p = jax.nn.softmax(taught.logits)
         shown = seen(batch, self.student_view)

@@ -7,14 +7,14 @@ from typing import ClassVar
 import jax
 
 from semiseg.fields import number
-from semiseg.methods.base import SemiSupervised, View, seen, view
+from semiseg.methods.base import Taught, View, seen, view
 from semiseg.methods.parts.terms import hard_cross_entropy, share_of_valid
 from semiseg.methods.parts.thresholds import confident
 from semiseg.types import Aux, Batch, Model, Params, Pseudo, PyTree, hyper
 
 
 @hyper
-class PseudoLabel(SemiSupervised):
+class PseudoLabel(Taught):
     """Lee, ICML workshop 2013, with the confidence threshold of Sohn et al. 2020 and an averaged
     model as the one that labels.
 
@@ -49,7 +49,7 @@ class PseudoLabel(SemiSupervised):
     ) -> tuple[jax.Array, Aux]:
         output, supervised = self.supervise(model, params, batch, key)
         k_student, k_teacher = jax.random.fold_in(key, 1), jax.random.fold_in(key, 2)
-        q = self.target(model, memory["teacher"], batch.weak, k_teacher)
+        q = self.target(model, self.teacher(memory), batch.weak, k_teacher)
         shown = seen(batch, self.student_view)
         accepted = confident(q, self.threshold, shown)
         image = view(batch, self.student_view)

@@ -10,14 +10,14 @@ import jax.numpy as jnp
 
 from semiseg.fields import count, number
 from semiseg.losses import softmax_mse
-from semiseg.methods.base import SemiSupervised, View, seen, student, view, with_consistency
+from semiseg.methods.base import Taught, View, seen, student, view, with_consistency
 from semiseg.methods.parts.ramps import gaussian_ramp
 from semiseg.methods.parts.terms import clipped_noise, entropy, share_of_valid
 from semiseg.types import Aux, Batch, Model, Params, Pseudo, PyTree, hyper
 
 
 @hyper
-class UAMT(SemiSupervised):
+class UAMT(Taught):
     """Yu et al., MICCAI 2019 (equations 1-4).
 
     The teacher predicts ``looks`` times, each time with its own input noise and, if the network has
@@ -60,7 +60,7 @@ class UAMT(SemiSupervised):
         progress: jax.Array,
     ) -> tuple[jax.Array, Aux]:
         output, supervised = self.supervise(model, params, batch, key)
-        teacher = jax.lax.stop_gradient(memory["teacher"])
+        teacher = jax.lax.stop_gradient(self.teacher(memory))
         k_noise, k_teacher = jax.random.split(jax.random.fold_in(key, 3))
         noisy = batch.weak + clipped_noise(k_noise, batch.weak.shape, self.noise)
         target = self.target(model, teacher, noisy, k_teacher)

@@ -42,6 +42,27 @@ def test_ema_is_a_mean_first_and_exponential_later():
     np.testing.assert_array_equal(kept.state["mean"], average.state["mean"])
 
 
+def test_a_teacher_of_its_own_is_younger_than_the_evaluated_average():
+    """After three steps at decays .5 and .9. Catches one average for both, and a teacher that is
+    evaluated.
+    """
+    from semiseg.methods import MeanTeacher
+    from semiseg.types import Params
+
+    params = [Params({"w": jnp.float32(i)}, {}) for i in (0.0, 1.0, 5.0)]
+    method = MeanTeacher(decay=0.9, teacher_decay=0.5)
+    memory = {"teacher": params[0], "young": params[0], "step": jnp.int32(0)}
+    for new in params:
+        _, memory = method.update(new, memory)
+    np.testing.assert_allclose(memory["teacher"].weights["w"], 2.0, rtol=1e-5)  # a true mean
+    np.testing.assert_allclose(memory["young"].weights["w"], 0.5 * 0.5 + 0.5 * 5, rtol=1e-5)
+    assert method.teacher(memory) is memory["young"]
+    assert method.final(params[-1], memory) is memory["teacher"]
+    alone = MeanTeacher(decay=0.9)
+    _, memory = alone.update(params[0], {"teacher": params[0], "step": jnp.int32(0)})
+    assert alone.teacher(memory) is memory["teacher"]
+
+
 def test_gaussian_ramp_hits_its_values():
     """exp(-5) at the start, exp(-1.25) half way up, 1 from the end on."""
     got = [float(gaussian_ramp(jnp.float32(p), 0.4)) for p in (0.0, 0.2, 0.4, 0.9)]
