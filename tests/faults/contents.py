@@ -16,7 +16,9 @@ UNFINISHED = re.compile(
     r"\.tmp$|\.tmp\.|(^|/)\.[^/]+\.(importing|replaced|writing)[-/]|orbax-checkpoint-tmp"
 )
 """Names under which outputs are written before they get their own."""
-LOCKS = re.compile(r"(^|/)\.(claims|logs)(/|$)|\.lock$|^home/cache/|/wandb/")
+LOCKS = re.compile(
+    r"(^|/)\.(claims|logs)(/|$)|\.lock$|^home/cache/|/wandb/|/journal\.log(\.flock)?$"
+)
 """Files that tell two runs of one command apart."""
 GROWING = re.compile(
     r"metrics\.jsonl$|ledger\.jsonl$|\.ledgers/|/ledgers/|/checkpoints/|val_best|/tensorboard/|"
