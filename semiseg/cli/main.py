@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import importlib
 import os
 import signal
@@ -102,13 +103,7 @@ def _run(words: list[str]) -> int:
     except OSError as error:
         if debug:
             raise
-        print(
-            (
-                f"semiseg: error: {error.filename or 'the output folder'}: "
-                f"{error.strerror or error}; free space or choose another folder"
-            ),
-            file=sys.stderr,
-        )
+        print(f"semiseg: error: {_of_system(error)}", file=sys.stderr)
         return 2
     except Exception as error:  # the last defence: nobody foresaw it
         if debug:
@@ -120,6 +115,28 @@ def _run(words: list[str]) -> int:
             file=sys.stderr,
         )
         return UNFORESEEN
+
+
+def _of_system(error: OSError) -> str:
+    """What the operating system refuses, in one line.
+
+    >>> _of_system(OSError(errno.ENOSPC, "No space left on device", "runs/a"))
+    'runs/a: No space left on device; free space or choose another folder'
+    >>> _of_system(OSError(errno.ENAMETOOLONG, "File name too long", "a" * 300))[-45:]
+    'aaaaaaa …: File name too long; give another one'
+    """
+    place = str(error.filename or "the output folder")
+    remedy = "free space or choose another folder"
+    if error.errno in NO_FILE:
+        place = place if len(place) <= SHOWN else f"{place[:SHOWN]} …"
+        remedy = "give another one"
+    return f"{place}: {error.strerror or error}; {remedy}"
+
+
+NO_FILE = (errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR, errno.ELOOP, errno.ENXIO)
+"""What the operating system says of a name that can be none, or of something that is no file."""
+SHOWN = 200
+"""Letters of such a name that are shown."""
 
 
 @contextlib.contextmanager

@@ -203,7 +203,8 @@ def _check_deflated(path: Path) -> None:
     with quiet(), BoundedFile(path) as file:
         read_preamble(file, force=False)
         meta = read_dataset(file, False, True, stop_when=_is_past_meta)
-    if meta.get("TransferSyntaxUID") != DEFLATED:
+        syntax = meta.get("TransferSyntaxUID")
+    if syntax != DEFLATED:
         return
     with path.open("rb") as file:
         file.seek(144 + int(meta.FileMetaInformationGroupLength))
@@ -322,27 +323,33 @@ def _checked_length(header: Any, path: Path, last: int) -> int:
 
 
 def _check_stored(header: Any, head: bytes, path: Path) -> None:
-    """Refuse compressed pixels that the header calls uncompressed: pydicom takes their bytes for
-    grey levels.
+    """Refuse pixels that are not stored as the header says.
+
+    pydicom takes compressed pixels for grey levels where the header calls them uncompressed, and
+    begins two of them too early where it calls explicit elements implicit.
 
     Args:
       header: of the file.
       head: first bytes of the element that holds the pixels.
       path: of the file.
     """
-    if _syntax(header) not in NATIVE or _syntax(header) == DEFLATED:
+    syntax = _syntax(header)
+    if syntax not in NATIVE or syntax == DEFLATED:
         return
-    length = head[4:8]
-    if head[4:6].isalpha():  # an explicit type, and the length behind it
-        length = head[8:12]
+    is_explicit = head[4:6] in (b"OB", b"OW", b"UN")  # as lengths they were odd, and none is
+    length = head[8:12] if is_explicit else head[4:8]
+    what = ""
     if length == UNDEFINED:
+        what = "says that its pixels are not compressed, and stores them in fragments"
+    elif is_explicit == (syntax == IMPLICIT):
+        what = "says that its elements have no types, and they have; or the other way round"
+    if what:
         raise UserError(
-            "says that its pixels are not compressed, and stores them in fragments",
-            where=path,
-            remedy="copy the file again: its transfer syntax is wrong",
+            what, where=path, remedy="copy the file again: its transfer syntax is wrong"
         )
 
 
+IMPLICIT = "1.2.840.10008.1.2"
 UNDEFINED = b"\xff" * 4
 """Length of an element that holds fragments, as only compressed pixels do."""
 

@@ -57,7 +57,7 @@ def read(path: Path) -> list[Entry]:
     """The entries of a ledger, oldest first; none without the file. A damaged line is left out."""
     entries: list[Entry] = []
     for line in _lines(path):
-        with contextlib.suppress(ValueError):
+        with contextlib.suppress(ValueError, RecursionError):
             entry = json.loads(line)
             if isinstance(entry, dict):
                 entries.append(entry)
@@ -156,7 +156,7 @@ def chain_problems(lines: Sequence[str]) -> list[str]:
         try:
             entry = json.loads(line)
             previous = entry.get("previous")
-        except (ValueError, AttributeError):
+        except (ValueError, AttributeError, RecursionError):
             problems.append(f"line {number} cannot be read")
             continue
         if previous is None:

@@ -26,6 +26,7 @@ _BITS = 258
 _SAMPLES = 339
 _SAMPLES_A_PIXEL = 277
 _PLANAR = 284
+_BLACK = 262
 _STRIPS = 273
 _TILES = 324
 """Tags of TIFF."""
@@ -99,6 +100,12 @@ def _check_strips(picture: Any, path: Path) -> None:
     """
     if picture.format != "TIFF":
         return
+    if _BLACK not in picture.tag_v2:  # Pillow takes white for 0, other readers black
+        raise UserError(
+            "does not say whether 0 is black or white",
+            where=path,
+            remedy="copy or download it again",
+        )
     width, height = picture.size
     area = 0
     for tile in picture.tile:
@@ -106,7 +113,14 @@ def _check_strips(picture: Any, path: Path) -> None:
         area += (right - left) * (bottom - top)
     parts = picture.tag_v2.get(_STRIPS) or picture.tag_v2.get(_TILES) or ()
     samples = int(picture.tag_v2.get(_SAMPLES_A_PIXEL, 1))
-    is_apart = picture.tag_v2.get(_PLANAR, 1) == 2 and samples > 1
+    planar = picture.tag_v2.get(_PLANAR, 1)
+    if planar not in (1, 2) and samples > 1:
+        raise UserError(
+            f"has its colours in the order {planar}, which is none",
+            where=path,
+            remedy="copy or download it again",
+        )
+    is_apart = planar == 2 and samples > 1
     if area < width * height or (is_apart and len(parts) < samples):
         raise UserError(
             f"declares {height}×{width} pixels, and has less",

@@ -16,6 +16,7 @@ from semiseg.data.orientation import Grid
 from semiseg.errors import UserError
 
 SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd")
+_AXES = re.compile(r"\s*NDims\s*[=:](.*)")
 _DATA_FILE = re.compile(r"\s*(?:ElementDataFile\s*[=:]|data ?file\s*:)\s*(.*)", re.IGNORECASE)
 """The line by which a header of MetaImage or NRRD names the file of its voxels."""
 _HEADER = 1 << 16
@@ -39,6 +40,7 @@ def _described(path: Path) -> tuple[Header, int]:
     """The grid of a file, and how many bytes its voxels have."""
     sitk = simple_itk(path)
     stored = _stored(path)
+    _check_axes(path)
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     reader.ReadImageInformation()
@@ -95,13 +97,32 @@ def _stored(path: Path) -> int:
         if match is None or match[1].strip().upper() == "LOCAL":
             continue
         names = [match[1].strip()]
-        if names[0].upper().startswith("LIST"):
+        is_list = names[0].upper().startswith("LIST")
+        if is_list:
             names = [name.strip() for name in lines[number + 1 :] if name.strip()]
         for name in names:
             part = size_limits.inside(path.parent, name, path)
             if part.is_file():
                 total += part.stat().st_size
+            elif is_list:  # ITK leaves the voxels of files that it does not find as they are
+                raise UserError(
+                    f"lists {name[:80]!r}, which is not there",
+                    where=path,
+                    remedy="copy the files of its voxels beside it",
+                )
     return total
+
+
+def _check_axes(path: Path) -> None:
+    """Refuse a MetaImage with a number of axes that is none: ITK ends the process."""
+    for line in _header_lines(path):
+        match = _AXES.match(line)
+        if match is not None and not re.fullmatch(r"[1-9]", match[1].strip()):
+            raise UserError(
+                f"declares {match[1].strip()[:20]!r} axes",
+                where=path,
+                remedy="copy or download it again",
+            )
 
 
 def _header_lines(path: Path) -> list[str]:

@@ -268,6 +268,29 @@ def test_compressed_pixels_that_are_declared_uncompressed_are_refused(tmp_path, 
         only_scan(folder)
 
 
+def test_elements_with_types_that_are_declared_without_are_refused(tmp_path):
+    """Catches grey levels that are read from two numbers before their beginning on."""
+    folder = write_ct(tmp_path / "ct")
+    path = sorted(folder.iterdir())[1]
+    declared = pydicom.uid.ExplicitVRLittleEndian.encode() + b"\0"
+    other = pydicom.uid.ImplicitVRLittleEndian.encode().ljust(len(declared), b"\0")
+    content = path.read_bytes()
+    assert content.count(declared) == 1
+    path.write_bytes(content.replace(declared, other))
+    with pytest.raises(UserError, match="its transfer syntax is wrong"):
+        only_scan(folder)
+
+
+def test_an_odd_transfer_syntax_warns_of_nothing(tmp_path, recwarn):
+    """Catches a warning of pydicom beside the lines of a command."""
+    folder = write_ct(tmp_path / "ct")
+    path = sorted(folder.iterdir())[0]
+    declared = pydicom.uid.ExplicitVRLittleEndian.encode()
+    path.write_bytes(path.read_bytes().replace(declared, declared.replace(b"10008", b"100 8")))
+    find_series(folder)
+    assert not [str(one.message) for one in recwarn]
+
+
 def test_a_deflated_bomb_is_refused(tmp_path, monkeypatch):
     """Catches an object that inflates to whatever it likes."""
     headers = images(np.zeros((3, 512, 512), np.int16))

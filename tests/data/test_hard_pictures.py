@@ -166,3 +166,28 @@ def test_a_deep_tiff_with_an_odd_tag_is_refused_in_one_line(tmp_path):
     path.write_bytes(content)
     with pytest.raises(UserError, match="cannot be read as it is stored"):
         read_picture(path)
+
+
+def test_colours_in_no_order_are_refused(tmp_path):
+    """Catches a TIFF whose colours two readers read in two ways."""
+    path = tmp_path / "colour.tif"
+    tifffile.imwrite(path, np.zeros((8, 6, 3), np.uint8), photometric="rgb", planarconfig="contig")
+    content = bytearray(path.read_bytes())
+    entry = content.index(struct.pack("<HH", 284, 3), 8)
+    struct.pack_into("<H", content, entry + 8, 7)
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="colours in the order 7"):
+        read_picture(path)
+
+
+def test_a_tiff_that_does_not_say_what_is_black_is_refused(tmp_path):
+    """Catches class numbers that are turned over."""
+    path = tmp_path / "label.tif"
+    Image.fromarray(np.full((8, 6), 3, np.uint8)).save(path)
+    assert (read_mask_picture(path) == 3).all()
+    content = bytearray(path.read_bytes())
+    entry = content.index(struct.pack("<HH", 262, 3), 8)
+    struct.pack_into("<H", content, entry, 33000)
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="whether 0 is black or white"):
+        read_mask_picture(path)

@@ -404,6 +404,8 @@ def command(*words: object) -> Outcome:
 
 NOTES = ("note:", "warning:", "left out:")
 """How lines begin that are no error."""
+LOGGED = "WARNING:semiseg:"
+"""How a log writes a warning, where a library has asked it to."""
 LAST_DEFENCE = 70
 """The exit code of an error that nobody foresaw."""
 
@@ -421,9 +423,9 @@ def _since(number: int, start: int) -> str:
 def judged(outcome: Outcome, codes: tuple[int, ...] = (0,)) -> Verdict | None:
     """REFUSED for one line and exit code 2, None for one of ``codes``, else FAILURE."""
     # a bar of progress ends in \r, and notes are no part of the refusal
-    lines = [line for line in outcome.err.splitlines() if line.strip()]
+    lines = [line.removeprefix(LOGGED) for line in outcome.err.splitlines() if line.strip()]
     errors = [line for line in lines if not line.startswith(NOTES)]
-    where = " ".join(outcome.words[:2])
+    where = " ".join(word for word in outcome.words[:2] if "/" not in word)
     if outcome.code in codes:
         if "Traceback" in outcome.err:
             return Verdict(FAILURE, f"traceback {where}", outcome.err[-4000:])

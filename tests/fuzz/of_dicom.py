@@ -43,7 +43,7 @@ def mutate(tree: Tree, rng: Random) -> str:
 
 def read(place: Place) -> Verdict:
     """Read as a prediction does, and compare with pydicom."""
-    from semiseg.data.dicom_input import is_series, read_input
+    from semiseg.data.dicom_input import inputs_of, is_series, read_input
     from semiseg.errors import UserError
 
     if not is_series(place.input):
@@ -61,6 +61,9 @@ def read(place: Place) -> Verdict:
         return Verdict(FAILURE, "silent dicom: spacing", str(scan.spacing))
     if place.name == "frames" or _has_unused_bits(place.input):
         return Verdict(DIFFERENT)
+    notes = inputs_of(place.input).notes
+    if notes:  # a prediction says what was left out
+        return Verdict(DIFFERENT, detail=notes[0])
     try:
         expected = _truth(place.input, scan.image.shape[0])
     except Exception as error:

@@ -82,6 +82,8 @@ def _picture(path: Path) -> np.ndarray:
             pixels = tifffile.imread(path)
             if pixels.dtype == np.bool_:
                 pixels = pixels * np.uint8(255)
+            if picture.tag_v2.get(262) == 0 and pixels.dtype == np.uint8:
+                pixels = 255 - pixels  # 0 is white
             if pixels.ndim == 3 and pixels.shape[0] == 3 and pixels.shape[2] != 3:
                 pixels = np.moveaxis(pixels, 0, -1)  # colour by colour
         elif mode.startswith(("I", "F")):
@@ -91,6 +93,16 @@ def _picture(path: Path) -> np.ndarray:
         else:
             pixels = np.asarray(picture.convert("RGB"))
     return pixels.reshape(*pixels.shape[:2], -1).astype(np.float64)
+
+
+def indices_of(path: Path) -> np.ndarray | None:
+    """``(H, W)``: the numbers of the colours of a palette; None for any other file."""
+    from PIL import Image
+
+    if path.suffix not in (".png", ".bmp", ".tif"):
+        return None
+    with Image.open(path) as picture:
+        return np.asarray(picture) if picture.mode == "P" else None
 
 
 def damage(path: Path) -> str:

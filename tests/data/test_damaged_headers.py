@@ -1,0 +1,44 @@
+"""MetaImage headers that ITK believes, names that are none, and lines of brackets in a ledger."""
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from semiseg.cli.main import main
+from semiseg.data import ledger
+from semiseg.data.sitk_files import read_voxels
+from semiseg.errors import UserError
+
+CHANGES = {
+    "axes": (b"NDims = 3", b"NDims = 1e308", "declares '1e308' axes"),
+    "list": (b"ElementDataFile = LOCAL", b"ElementDataFile = LIST\nno.raw", "which is not there"),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_headers_that_itk_believes_are_refused(name, tmp_path):
+    """Catches a segmentation fault of ITK, and voxels that are stale memory."""
+    old, new, words = CHANGES[name]
+    path = tmp_path / "p7.mha"
+    sitk.WriteImage(sitk.GetImageFromArray(np.zeros((3, 4, 5), np.int16)), str(path))
+    content = path.read_bytes()
+    assert old in content
+    path.write_bytes(content.replace(old, new))
+    with pytest.raises(UserError, match=words):
+        read_voxels(path)
+
+
+def test_a_line_of_brackets_in_a_ledger_is_a_problem(tmp_path):
+    """Catches a RecursionError that ends every command on the set."""
+    path = tmp_path / "ledger.jsonl"
+    path.write_text("[" * 3000 + "\n")
+    assert ledger.read(path) == []
+    assert ledger.chain_problems(path.read_text().splitlines()) == ["line 1 cannot be read"]
+
+
+def test_a_name_that_is_too_long_is_not_a_full_disk(tmp_path, capsys):
+    """Catches advice to free space, and a line of thousands of letters."""
+    source = tmp_path / ("a" * 3000)
+    assert main(["data", "check", "--source", str(source), "--format", "folder"]) == 2
+    line = capsys.readouterr().err
+    assert "free space" not in line and len(line) < 500
