@@ -72,7 +72,7 @@ class Trial:
       weight_decay: of kernels, not of biases and norms.
       schedule: of the learning rate: poly, cosine, step (tenths) or constant.
       warmup: share of the steps in which the learning rate rises linearly.
-      clip: largest global norm of a gradient; 0 for no limit.
+      clip: largest norm of a network's gradient; 0 for no limit.
       ratio: synthetic images per real one in the labelled part of a batch.
       synthetic: name of the imported synthetic set.
       synthetic_schedule: when its images are seen: constant (in every step alike), pretrain (alone
