@@ -123,7 +123,7 @@ def _of_system(error: OSError) -> str:
     >>> _of_system(OSError(errno.ENOSPC, "No space left on device", "runs/a"))
     'runs/a: No space left on device; free space or choose another folder'
     >>> _of_system(OSError(errno.ENAMETOOLONG, "File name too long", "a" * 300))[-45:]
-    'aaaaaaa …: File name too long; give another one'
+    'aaaaa …: File name too long; give another one'
     """
     place = str(error.filename or "the output folder")
     remedy = "free space or choose another folder"

@@ -343,13 +343,26 @@ def _check_stored(header: Any, head: bytes, path: Path) -> None:
         what = "says that its pixels are not compressed, and stores them in fragments"
     elif is_explicit == (syntax == IMPLICIT):
         what = "says that its elements have no types, and they have; or the other way round"
+    else:
+        order: Any = "big" if syntax == BIG_ENDIAN else "little"
+        size = int.from_bytes(length, order)
+        frames = int(header.get("NumberOfFrames") or 1)
+        if not frames * _frame_bytes(header) <= size <= path.stat().st_size:
+            what = f"declares {size:,} bytes of pixels for its {frames} frames"
     if what:
         raise UserError(
-            what, where=path, remedy="copy the file again: its transfer syntax is wrong"
+            what, where=path, remedy="copy the file again: its header does not fit its pixels"
         )
 
 
+def _frame_bytes(header: Any) -> int:
+    """Bytes of a frame, uncompressed."""
+    bits = int(header.get("BitsAllocated") or 0) * int(header.get("SamplesPerPixel") or 1)
+    return int(header.get("Rows") or 0) * int(header.get("Columns") or 0) * bits // 8
+
+
 IMPLICIT = "1.2.840.10008.1.2"
+BIG_ENDIAN = "1.2.840.10008.1.2.2"
 UNDEFINED = b"\xff" * 4
 """Length of an element that holds fragments, as only compressed pixels do."""
 

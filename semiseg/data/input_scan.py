@@ -113,14 +113,15 @@ def read_scan(
     if not plane:
         plane, _ = orientation.acquisition_plane([header.grid])
     pixels = read_pixels(paths, plane=plane, nan=nan)
-    words = not_finite(pixels.image)
+    numbers = stored_numbers(pixels.image)
+    words = not_finite(numbers)  # large ones are infinite as they are stored
     if words:
         raise UserError(
             words, where=first, remedy="replace those voxels, or pass --nan padding to ignore them"
         )
     return Scan(
         first,
-        stored_numbers(pixels.image),
+        numbers,
         orientation.orientation_of(header.grid.affine, plane),
         header.grid.shape,
         _geometry(first),

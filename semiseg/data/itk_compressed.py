@@ -45,6 +45,12 @@ def check(path: Path, lines: Sequence[str], declared: int) -> None:
     size = fields.get("compresseddatasize", "")
     if size.isdigit():
         content = content[: int(size)]
+    elif not is_gzip:  # ITK fills the voxels with stale memory
+        raise UserError(
+            "does not say how many bytes its compressed voxels have",
+            where=path,
+            remedy="copy or download it again",
+        )
     length = _unpacked(content, declared)
     if length < declared:
         raise UserError(

@@ -21,8 +21,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from semiseg import shapes
 from semiseg.errors import UserError
 from semiseg.files import Lock, NoLocks
+from semiseg.shapes import PATH, TEXT, Each
 
 SHARED = ".ledgers"
 """Folder of the ledgers of all test sets in a folder of stores."""
@@ -36,6 +38,12 @@ LINKS = ("previous", "earlier_lines", "noticed")
 """What an entry has in one file alone."""
 OF_A_TRY = ("time", "semiseg", "ledgers", "machine")
 """What may differ between the lines of an import that was killed and finished later."""
+SHAPE = {
+    **dict.fromkeys(("fingerprint", "time"), TEXT),
+    **dict.fromkeys(("ledgers", "noticed"), Each(PATH)),
+    "before": {"fingerprint": TEXT},
+}
+"""What code asks of an entry, see :mod:`semiseg.shapes`."""
 Entry = dict[str, Any]
 
 
@@ -59,7 +67,7 @@ def read(path: Path) -> list[Entry]:
     for line in _lines(path):
         with contextlib.suppress(ValueError, RecursionError):
             entry = json.loads(line)
-            if isinstance(entry, dict):
+            if not shapes.problem(entry, SHAPE):
                 entries.append(entry)
     return entries
 
@@ -109,7 +117,7 @@ def fingerprints(entries: Sequence[Entry], otherwise: str = "") -> list[str]:
     """
     for entry in entries:
         if "fingerprint" in entry:
-            otherwise = entry.get("before", entry)["fingerprint"]
+            otherwise = entry.get("before", entry).get("fingerprint", otherwise)
             break
     return [entry.get("fingerprint", otherwise) for entry in entries]
 

@@ -223,8 +223,9 @@ def _scaled(voxels: np.ndarray, header: Any) -> np.ndarray:
     if slope is None or (slope == 1 and not intercept):
         return voxels
     scaled = np.empty(voxels.shape, np.float32, order="F")
-    for z in range(voxels.shape[-1]):  # in double precision, a part at a time
-        scaled[..., z] = voxels[..., z] * float(slope) + float(intercept or 0)
+    with np.errstate(over="ignore", invalid="ignore"):  # infinity is refused later
+        for z in range(voxels.shape[-1]):  # in double precision, a part at a time
+            scaled[..., z] = voxels[..., z] * float(slope) + float(intercept or 0)
     return scaled
 
 

@@ -240,7 +240,8 @@ def stored_numbers(image: np.ndarray) -> np.ndarray:
             limits = np.iinfo(kind)
             if limits.min <= image.min() and image.max() <= limits.max:
                 return np.ascontiguousarray(image, kind)
-    return np.ascontiguousarray(image, np.float32)
+    with np.errstate(over="ignore"):  # infinity is refused where it is met
+        return np.ascontiguousarray(image, np.float32)
 
 
 def first_line(error: BaseException, most: int = 80) -> str:

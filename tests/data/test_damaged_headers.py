@@ -6,6 +6,7 @@ import SimpleITK as sitk
 
 from semiseg.cli.main import main
 from semiseg.data import ledger
+from semiseg.data.input_scan import read_scan
 from semiseg.data.sitk_files import read_voxels
 from semiseg.errors import UserError
 
@@ -28,6 +29,17 @@ def test_headers_that_itk_believes_are_refused(name, tmp_path):
         read_voxels(path)
 
 
+def test_compressed_voxels_without_a_size_are_refused(tmp_path):
+    """Catches voxels that are stale memory."""
+    path = tmp_path / "p7.mha"
+    sitk.WriteImage(sitk.GetImageFromArray(np.ones((3, 4, 5), np.int16)), str(path), True)
+    assert (read_voxels(path) == 1).all()
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"CompressedDataSize", b"CompresSedDataSizf"))
+    with pytest.raises(UserError, match="how many bytes"):
+        read_voxels(path)
+
+
 def test_a_line_of_brackets_in_a_ledger_is_a_problem(tmp_path):
     """Catches a RecursionError that ends every command on the set."""
     path = tmp_path / "ledger.jsonl"
@@ -42,3 +54,23 @@ def test_a_name_that_is_too_long_is_not_a_full_disk(tmp_path, capsys):
     assert main(["data", "check", "--source", str(source), "--format", "folder"]) == 2
     line = capsys.readouterr().err
     assert "free space" not in line and len(line) < 500
+
+
+def test_an_entry_of_odd_values_is_a_damaged_line(tmp_path):
+    """Catches a TypeError of a number that should be a list of paths."""
+    path = tmp_path / "ledger.jsonl"
+    path.write_text('{"ledgers": 1.5, "previous": ""}\n{"before": {}, "id": "a"}\n')
+    assert [entry["id"] for entry in ledger.read(path)] == ["a"]
+    path.write_text('{"fingerprint": 7}\n{"before": 3}\n[]\n')
+    assert ledger.read(path) == []
+
+
+def test_numbers_that_are_infinite_as_they_are_stored_are_refused(tmp_path):
+    """Catches a voxel of 1e300 that a prediction takes for infinity."""
+    import nibabel
+
+    voxels = np.zeros((5, 4, 3))
+    voxels[1, 1, 1] = 1e300
+    nibabel.Nifti1Image(voxels, np.eye(4)).to_filename(tmp_path / "p7.nii")
+    with pytest.raises(UserError, match="infinity"):
+        read_scan(tmp_path / "p7.nii", "auto")

@@ -277,7 +277,20 @@ def test_elements_with_types_that_are_declared_without_are_refused(tmp_path):
     content = path.read_bytes()
     assert content.count(declared) == 1
     path.write_bytes(content.replace(declared, other))
-    with pytest.raises(UserError, match="its transfer syntax is wrong"):
+    with pytest.raises(UserError, match="have no types, and they have"):
+        only_scan(folder)
+
+
+@pytest.mark.parametrize("length", [0, 2, 2**31 - 2])
+def test_a_wrong_length_of_the_pixels_is_refused(length, tmp_path):
+    """Catches pixels that are read where their element does not say they are."""
+    folder = write_ct(tmp_path / "ct")
+    path = sorted(folder.iterdir())[0]
+    content = bytearray(path.read_bytes())
+    place = content.index(b"\xe0\x7f\x10\x00OW")
+    content[place + 8 : place + 12] = length.to_bytes(4, "little")
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="IM0003"):
         only_scan(folder)
 
 

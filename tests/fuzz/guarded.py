@@ -21,6 +21,8 @@ CHANGES = {
     "shutil.rmtree": (0,),
 }
 """Event of Python's audit → the arguments that are paths of what it changes."""
+LINKS = ("os.rename", "os.remove", "os.link", "os.symlink")
+"""Events that do not follow a link."""
 RUNS = ("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.startfile")
 REACHES = ("socket.connect", "socket.bind", "urllib.Request")
 PICKLES = ("pickle.find_class",)
@@ -67,6 +69,9 @@ class Watched:
         if not isinstance(path, str | bytes | os.PathLike):
             return  # a file that is open
         place = os.path.realpath(os.fsdecode(path))
+        if event in LINKS:  # a link is replaced or removed itself
+            parent, name = os.path.split(os.path.abspath(os.fsdecode(path)))
+            place = os.path.join(os.path.realpath(parent), name)
         if place in ("/dev/null", "/dev/tty") or place.startswith("/proc/self/"):
             return
         if not any(place.startswith(folder) for folder in self.allowed):
