@@ -4,6 +4,8 @@ beside the masks.
 
 import csv
 import dataclasses
+import errno
+import os
 import shutil
 
 import nibabel
@@ -151,6 +153,24 @@ def test_nothing_is_overwritten(run, capsys, source, out):
     (out / "b.png").unlink()
     assert predict([run], source, out, "--statistics") == 2
     assert "statistics.csv" in capsys.readouterr().err
+
+
+def test_a_full_disk_is_no_fault_of_a_scan(run, capsys, source, out, monkeypatch):
+    """Catches a prediction that skips the scan under which the disk filled up and ends as if it
+    were done: the same command then refused to write the mask that is missing.
+    """
+    save(source / "a.png", picture())
+
+    def fill(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as disk:
+        disk.setattr(Ensemble, "_predict_files", fill)
+        assert predict([run], source, out) == 2
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1 and "free space" in message
+    assert predict([run], source, out) == 0
+    assert files_of(out) == ["a.png"]
 
 
 def test_two_images_with_one_mask_are_refused(run, capsys, source, out):

@@ -24,7 +24,7 @@ from semiseg.data.dicom_input import is_series
 from semiseg.data.images import is_volume, stem_of
 from semiseg.data.input_scan import beside
 from semiseg.data.prediction_inputs import Input, find_inputs
-from semiseg.errors import UserError
+from semiseg.errors import UserError, disk_problem
 from semiseg.files import replacing, write_text
 from semiseg.holding import holding
 
@@ -176,6 +176,12 @@ def _segment(operands: list[str], source: Path, target: Path, options: dict[str,
                     scan.files, mask, written._replace(spacing=stated)
                 )
             except UserError as error:
+                problem = disk_problem(error)
+                if problem is not None:  # it is no fault of the scan
+                    remedy = "free space, then run the same command again"
+                    raise UserError(
+                        f"cannot be written ({problem})", where=target, remedy=remedy
+                    ) from error
                 print(f"semiseg: error: {error}", file=sys.stderr)
                 failed += 1
                 continue

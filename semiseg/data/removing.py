@@ -29,16 +29,19 @@ def remove(name: str, root: str | Path | None = None, sure: bool = False) -> str
         be deleted.
     """
     set_folder.recover(set_folder.root_folder(root))  # what a killed removal has left
-    known = store.info(name, root)
     if name == store.EMBEDDED:
         raise UserError("comes with the package", where=name, remedy="remove another data set")
-    place = known.folder
+    place = store.info(name, root).folder
     if place.is_symlink():
         raise UserError("is a link", where=place, remedy="remove the link, or the set it leads to")
-    words = f"{_contents(known)}; {_history(known)}"
-    if not sure:
-        raise UserError(f"would be deleted: {words}", where=place, remedy="pass --yes to delete it")
-    with holding(place, "semiseg data remove"):
+    # held before it is looked at: half of a set that another process removes looks damaged
+    with holding(place if sure else None, "semiseg data remove"):
+        known = store.info(name, root)
+        words = f"{_contents(known)}; {_history(known)}"
+        if not sure:
+            raise UserError(
+                f"would be deleted: {words}", where=place, remedy="pass --yes to delete it"
+            )
         wall.record_removal(known, f"semiseg data remove {name}")
         try:
             set_folder.remove(place)
