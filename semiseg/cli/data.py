@@ -21,7 +21,7 @@ from semiseg.cli.data_regions import Region, Regions, run_regions
 from semiseg.cli.import_notes import can_train, next_command, notes_of
 from semiseg.cli.typed import typed
 from semiseg.data import listing, readers, store
-from semiseg.data.info import StoreInfo
+from semiseg.data.info import StoreInfo, numbered
 from semiseg.data.recognise import AUTO, recognise
 from semiseg.data.source import SPLITS
 from semiseg.errors import UserError
@@ -173,7 +173,8 @@ def run_import(args: Import) -> int:
         _write_late(args)
         raise
     numbers = [
-        f"{split} {count['records']} records of {count['subjects']} subjects"
+        f"{split} {numbered(count['records'], 'record')} of "
+        f"{numbered(count['subjects'], 'subject')}"
         for split, count in info.counts.items()
     ]
     print(f"{info.name}: {', '.join(numbers)}")

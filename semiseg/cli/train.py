@@ -158,7 +158,7 @@ def result_lines(summary: Mapping[str, Any], out: Path) -> list[str]:
 
     >>> summary = {"last": {"val": {"dice": 0.81, "hd95": None}}, "seconds_train": 3.2}
     >>> result_lines(summary, Path("runs/first"))
-    ['val Dice 0.810   last checkpoint, 3 s   runs/first']
+    ['val Dice 0.810   last checkpoint, trained in 3 s   runs/first']
     """
     from semiseg.evaluate.metrics import METRICS
 
@@ -174,7 +174,7 @@ def result_lines(summary: Mapping[str, Any], out: Path) -> list[str]:
         text = "   ".join(values) or unscored
         if subjects:
             text = f"{text}   ({subjects} subject{'s' * (subjects != 1)})"
-        seconds = f"{summary['seconds_train']:.0f} s"
+        seconds = f"trained in {summary['seconds_train']:.0f} s"
         lines.append(f"{split} {text}   last checkpoint, {seconds}   {out}")
     return lines
 

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from semiseg.data import fingerprints, provenance, readers, regions, seal, store, subject_names
-from semiseg.data.info import StoreInfo
+from semiseg.data.info import StoreInfo, numbered
 from semiseg.data.pixel_counts import PixelCounts
 from semiseg.data.problems import case_problems, class_problems
 from semiseg.data.recount import Recount
 from semiseg.data.source import SPLITS, CaseRef, Source, progress_bar
 from semiseg.errors import UserError
+from semiseg.types import Case
 
 WITHOUT_VAL = (
     "{} has no val split: cross-validate with --folds, or evaluate on a test set from elsewhere"
@@ -72,7 +73,8 @@ def _pixel_problems(
     number of channels for all.
     """
     problems: list[str] = []
-    subjects: set[str] = set()
+    subjects = {ref.subject for references in files.splits.values() for ref in references}
+    nouns: set[str] = set()
     masks = 0
     channels = 0
     counts = PixelCounts(regions=regions.numbers(files.regions, files.classes))
@@ -90,16 +92,18 @@ def _pixel_problems(
         problems += wrong
         if case.image.ndim in (3, 4) and case.image.size:
             seen.add(split, case, ref.path)
-        subjects.add(case.subject)
+        nouns.add(_noun(case))
         masks += case.label is not None
         if files.regions and split != "test" and not wrong:
             counts.add(case)
     if say is not None:
-        images = f"{len(refs)} images of {len(subjects)} subjects"
+        noun = nouns.pop() if len(nouns) == 1 else "image"
+        images = f"{numbered(len(refs), noun)} of {numbered(len(subjects), 'subject')}"
         if any(subject_names.ASKS in problem for problem in files.problems):
-            images = f"{len(refs)} images of subjects that are not known yet"
+            images = f"{numbered(len(refs), noun)} of subjects that are not known yet"
         say(f"{images}, {masks} with a mask")
-        for note in (*_region_notes(files.regions, counts), *seen.twins()):
+        there = [split for split in ("train", "val") if files.splits.get(split)]
+        for note in (*_region_notes(files.regions, counts, there), *seen.twins()):
             say(note)
     return problems
 
@@ -152,7 +156,8 @@ def check_store(
                 problems.append(
                     f"{where}: has no label; annotate it or move it to train, and import again"
                 )
-    _tell(say, _region_notes(info.regions, counts))
+    there = [split for split in ("train", "val") if info.number(split)]
+    _tell(say, _region_notes(info.regions, counts, there))
     whole = not problems
     if whole:
         problems += recount.problems(fingerprints.hashes_of(info))
@@ -165,14 +170,24 @@ def check_store(
     return list(dict.fromkeys(problems))
 
 
-def _region_notes(named: regions.Regions, counts: PixelCounts) -> list[str]:
-    """How large each region is in train and val; test is not looked at."""
+def _noun(case: Case) -> str:
+    """What a case is: a volume, a slice of one, or an image."""
+    if case.image.ndim == 4:
+        return "volume"
+    return "slice" if len(case.spacing) == 3 else "image"
+
+
+def _region_notes(named: regions.Regions, counts: PixelCounts, splits: Sequence[str]) -> list[str]:
+    """How large each region is in ``splits``; test is not looked at."""
+    pixels, images = "pixel", "images"
+    if any(len(spacing) == 3 for spacing in counts.spacings):
+        pixels, images = "voxel", "slices"
     sizes = counts.of_regions(len(counts.pixels))
     notes: list[str] = []
     for size, words in zip(sizes.values(), regions.words(named), strict=True):
         notes.append(
-            f"region {words}: {size.pixels} pixels in train and val, in {size.presence:.0%} of "
-            f"their annotated images"
+            f"region {words}: {numbered(size.pixels, pixels)} in {' and '.join(splits)}, in "
+            f"{size.presence:.0%} of the annotated {images}"
         )
     return notes
 

@@ -218,6 +218,7 @@ def table(facts: dict[str, Any]) -> str:
 
 
 def _split_lines(split: str, described: dict[str, Any], unit: str) -> list[str]:
+    noun = "slices" if described["slices_median"] else "images"
     smallest = "×".join(f"{n:g}" for n in described["size_min"])
     largest = "×".join(f"{n:g}" for n in described["size_max"])
     size = f"{smallest} to {largest}"
@@ -241,7 +242,7 @@ def _split_lines(split: str, described: dict[str, Any], unit: str) -> list[str]:
     for name, size in described["regions"].items():
         lines.append(
             f"  region     {name} {size['frequency']:.2%} ({size['pixels']} pixels), in "
-            f"{size['presence']:.0%} of images"
+            f"{size['presence']:.0%} of {noun}"
         )
     for pair, way in described["one_way"].items():
         lines.append(f"  one way    {pair}: {way['r']:.2f} of 1 over {way['subjects']} subjects")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-from semiseg.data.info import StoreInfo
+from semiseg.data.info import StoreInfo, numbered
 
 FOLDS = 5
 """Folds that are proposed."""
@@ -35,7 +35,8 @@ test: semiseg train --data mine --folds 5 --fold 0 --out runs/mine-fold0, and so
     if root is not None:
         words += ["--root", str(root)]
     words += ["--folds", str(folds), "--fold", "0", "--out", f"runs/{info.name}-fold0"]
+    few = f"{numbered(val, 'annotated val subject')} {'says' if val == 1 else 'say'} little"
     return (
-        f"{val} annotated val subjects say little of a network; --folds {folds} scores each of the "
+        f"{few} of a network; --folds {folds} scores each of the "
         f"{every} outside test: {shlex.join(words)}, and so on to --fold {folds - 1}"
     )

@@ -76,3 +76,12 @@ class StoreInfo:
         (8, 1, 0)
         """
         return self.counts.get(split, {}).get(what, 0)
+
+
+def numbered(count: int, noun: str) -> str:
+    """A count and its noun.
+
+    >>> numbered(1, "volume"), numbered(2, "volume")
+    ('1 volume', '2 volumes')
+    """
+    return f"{count} {noun}{'s' * (count != 1)}"

@@ -200,11 +200,10 @@ def check_ledgers(known: StoreInfo) -> None:
 def check_test(known: StoreInfo) -> None:
     """Refuse a set without a test split."""
     if not known.number("test"):
-        raise UserError(
-            "has no test split",
-            where=known.name,
-            remedy="import it with test cases, or evaluate with --split val",
-        )
+        remedy = "import it with test cases"
+        if known.number("val"):
+            remedy += ", or evaluate with --split val"
+        raise UserError("has no test split", where=known.name, remedy=remedy)
 
 
 # ------------------------------------------------------------------ who looks over the wall

@@ -76,6 +76,8 @@ def export(run: str | Path, out: str | Path) -> Path:
 def finished(run: str | Path) -> RunFolder:
     """The folder of a finished run. Raises UserError where it is none."""
     folder = RunFolder(Path(run))
+    if not folder.path.is_dir():
+        raise UserError(f"{folder}: there is no such folder; name the folder of a run")
     if not (folder.finished and folder.trained):
         raise UserError(
             f"{folder}: holds no finished run; run the command that started it again to resume"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from semiseg import config
 from semiseg.data import store
+from semiseg.data.info import StoreInfo
 from semiseg.data.pools import training
 from semiseg.errors import UserError
 from semiseg.evaluate.empty_policy import TRUTH_DECIDES
@@ -46,6 +47,8 @@ def evaluate(run: Path, split: str = "val", root: str | None = None) -> list[Sub
     if split not in ("val", "test"):
         raise UserError(f"--split is {split!r}: choose val or test")
     with holding(run, "semiseg evaluate"):
+        if not run.is_dir():
+            raise UserError(f"{folder}: there is no such folder; name the folder of a run")
         if not folder.finished:
             raise UserError(
                 f"{folder}: holds no finished run; run the command that started it again to resume"
@@ -66,6 +69,7 @@ def evaluate(run: Path, split: str = "val", root: str | None = None) -> list[Sub
             trial.data, trial.root, trial.frame, folds=trial.folds, fold=trial.fold
         )
         check_fold(folder, trained_on)
+        _check_split(info, split, bool(trial.folds))
         if split == "val":
             part = read_validation(trained_on)
         else:
@@ -89,6 +93,23 @@ def evaluate(run: Path, split: str = "val", root: str | None = None) -> list[Sub
         write_examples(folder, part, scores.predictions)
         folder.write_summary(with_regions(summary, info))
         return scores.rows
+
+
+def _check_split(info: StoreInfo, split: str, is_fold: bool) -> None:
+    """Refuse a split that the set lacks; the remedy names one that it has."""
+    there = [name for name in ("val", "test") if info.number(name)]
+    if is_fold and "val" not in there:
+        there.insert(0, "val")  # the subjects that the fold holds out
+    if split in there:
+        return
+    if there:
+        remedy = f"evaluate with --split {there[0]}, or import it with {split} cases"
+    else:
+        remedy = (
+            "nothing can be scored with train alone: import it with val or test cases, or "
+            "cross-validate with `semiseg train --folds`"
+        )
+    raise UserError(f"has no {split} split", where=info.name, remedy=remedy)
 
 
 def ledger_problems(run: Path, root: str | None = None) -> tuple[str, ...]:

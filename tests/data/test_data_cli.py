@@ -237,3 +237,10 @@ def test_list_names_damaged_sets_with_the_reason(pictures, tmp_path, capsys):
     assert "cannot be used:" in lines[-1] and "channels is -1" in lines[-1]
     rows = json.loads((tmp_path / "out.json").read_text())
     assert rows[-1]["name"] == "odd" and "channels is -1" in rows[-1]["problem"]
+
+
+def test_check_counts_the_subjects_of_images_that_cannot_be_read(pictures, capsys):
+    """Catches subjects that are missing from the count because their mask is broken."""
+    (pictures / "labels" / "p3.png").write_bytes(b"no picture")
+    assert main(["check", "--source", str(pictures), "--format", "folder"]) == 1
+    assert "10 images of 10 subjects, 9 with a mask" in capsys.readouterr().err
