@@ -187,7 +187,7 @@ def damaged_files(place: Path, hashes: dict[str, str], split: str | None = None)
 def _has_hash(path: Path, digest: str) -> bool:
     try:
         return file_hash(path) == digest
-    except OSError:  # missing, a folder, or not to be read
+    except (OSError, ValueError):  # missing, a folder, no name, or not to be read
         return False
 
 

@@ -5,7 +5,7 @@ import pytest
 import SimpleITK as sitk
 
 from semiseg.cli.main import main
-from semiseg.data import ledger
+from semiseg.data import array_records, ledger
 from semiseg.data.input_scan import read_scan
 from semiseg.data.sitk_files import read_voxels
 from semiseg.errors import UserError
@@ -74,3 +74,8 @@ def test_numbers_that_are_infinite_as_they_are_stored_are_refused(tmp_path):
     nibabel.Nifti1Image(voxels, np.eye(4)).to_filename(tmp_path / "p7.nii")
     with pytest.raises(UserError, match="infinity"):
         read_scan(tmp_path / "p7.nii", "auto")
+
+
+def test_a_record_with_a_name_that_is_none_is_missing(tmp_path):
+    """Catches a ValueError of a name with a null byte in it."""
+    assert array_records.damaged_files(tmp_path, {"\x00": "ab"})
