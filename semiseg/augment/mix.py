@@ -87,8 +87,8 @@ def beta_box(
     off. So a box covers 0.36 of the image on average. In 3D it goes through all slices.
 
     >>> mask = beta_box(jax.random.key(0), (64, 64), count=500)
-    >>> f"{mask.mean():.2f}"
-    '0.36'
+    >>> bool(0.33 < mask.mean() < 0.39)
+    True
     """
     k_share, k_centre, k_drawn = jax.random.split(key, 3)
     # the fourth smallest of seven uniform numbers has the distribution Beta(4, 4)
