@@ -155,7 +155,9 @@ def test_nothing_is_overwritten(run, capsys, source, out):
     assert "statistics.csv" in capsys.readouterr().err
 
 
-def test_a_full_disk_is_no_fault_of_a_scan(run, capsys, source, out, monkeypatch):
+def test_a_full_disk_or_a_deleted_folder_is_no_fault_of_a_scan(
+    run, capsys, source, out, monkeypatch
+):
     """Catches a prediction that skips the scan under which the disk filled up and ends as if it
     were done: the same command then refused to write the mask that is missing.
     """
@@ -169,6 +171,16 @@ def test_a_full_disk_is_no_fault_of_a_scan(run, capsys, source, out, monkeypatch
         assert predict([run], source, out) == 2
     message = capsys.readouterr().err
     assert message.count("\n") == 1 and "free space" in message
+
+    def vanish(*_):
+        shutil.rmtree(out)
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+
+    with monkeypatch.context() as disk:
+        disk.setattr(Ensemble, "_predict_files", vanish)
+        assert predict([run], source, out, "--statistics") == 2
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1 and "deleted meanwhile" in message
     assert predict([run], source, out) == 0
     assert files_of(out) == ["a.png"]
 

@@ -176,12 +176,7 @@ def _segment(operands: list[str], source: Path, target: Path, options: dict[str,
                     scan.files, mask, written._replace(spacing=stated)
                 )
             except UserError as error:
-                problem = disk_problem(error)
-                if problem is not None:  # it is no fault of the scan
-                    remedy = "free space, then run the same command again"
-                    raise UserError(
-                        f"cannot be written ({problem})", where=target, remedy=remedy
-                    ) from error
+                _check_writable(target, error)
                 print(f"semiseg: error: {error}", file=sys.stderr)
                 failed += 1
                 continue
@@ -201,6 +196,21 @@ def _segment(operands: list[str], source: Path, target: Path, options: dict[str,
                 _write_overlay(beside(mask, "overlay", ".png"), prediction, ensemble)
     begun.end()
     return int(failed > 0)
+
+
+def _check_writable(target: Path, error: UserError) -> None:
+    """Whether trouble with a scan is the scan's alone.
+
+    Raises:
+      UserError: no other scan's mask can be written either.
+    """
+    remedy = "run the same command again"
+    problem = disk_problem(error)
+    if problem is not None:
+        remedy = f"free space, then {remedy}"
+        raise UserError(f"cannot be written ({problem})", where=target, remedy=remedy) from error
+    if not target.is_dir():
+        raise UserError("was deleted meanwhile", where=target, remedy=remedy) from error
 
 
 class _Begun:
