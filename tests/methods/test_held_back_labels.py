@@ -37,26 +37,65 @@ def set_up(name):
     truth = rng.integers(0, 3, (IMAGES, SIDE, SIDE)).astype(np.uint8)
     image = rng.integers(0, 256, (IMAGES, SIDE, SIDE, 1)).astype(np.uint8)
     shown = np.arange(IMAGES) < 2
-    given = np.where(shown[:, None, None], truth, np.uint8(IGNORE))
+    given = np.where(
+        shown[:, None, None],
+        truth,
+        np.uint8(IGNORE),
+    )
     pools = of_arrays(image, given, shown)
     voxels = pools.image.voxels
-    model = MODEL._replace(pool=jax.ShapeDtypeStruct(voxels.shape, voxels.dtype))
-    trial = Trial(method=ROWS[name].method, augment=Augmentation(), steps=STEPS)
+    model = MODEL._replace(
+        pool=jax.ShapeDtypeStruct(
+            voxels.shape,
+            voxels.dtype,
+        )
+    )
+    trial = Trial(
+        method=ROWS[name].method,
+        augment=Augmentation(),
+        steps=STEPS,
+    )
     knobs = jax.tree.map(jnp.float32, knobs_of(trial))
-    return program.Program(model, SIDE, 4, "adamw", "poly"), knobs, pools, truth
+    return (
+        program.Program(
+            model,
+            SIDE,
+            4,
+            "adamw",
+            "poly",
+        ),
+        knobs,
+        pools,
+        truth,
+    )
 
 
 def depends_on_held_back_labels(compiled_in, knobs, pools, truth):
     """Whether any number of the state after a step is computed from the held-back labels."""
     hidden = labels_of_dense(truth)
-    state = jax.eval_shape(lambda: program.start(compiled_in, knobs, jnp.uint32(0)))
+    state = jax.eval_shape(
+        lambda: program.start(
+            compiled_in,
+            knobs,
+            jnp.uint32(0),
+        )
+    )
 
     def step(hidden, pools, state):
         made = pools._replace(hidden=hidden)
-        return program.one_step(compiled_in, knobs, jax.random.key(0), made, state)[0]
+        return program.one_step(
+            compiled_in,
+            knobs,
+            jax.random.key(0),
+            made,
+            state,
+        )[0]
 
     traced = jax.make_jaxpr(step)(hidden, pools, state)
-    _, used = partial_eval.dce_jaxpr(traced.jaxpr, [True] * len(traced.jaxpr.outvars))
+    _, used = partial_eval.dce_jaxpr(
+        traced.jaxpr,
+        [True] * len(traced.jaxpr.outvars),
+    )
     assert any(used), "the state depends on nothing"
     return used[0]
 
@@ -72,22 +111,41 @@ def test_a_state_that_is_made_of_them_is_seen(monkeypatch):
     draw = program.draw
 
     def leaky(pools, *args, **kwargs):
-        return draw(pools._replace(label=pools.hidden), *args, **kwargs)
+        return draw(
+            pools._replace(label=pools.hidden),
+            *args,
+            **kwargs,
+        )
 
     monkeypatch.setattr(program, "draw", leaky)
     assert depends_on_held_back_labels(*set_up("supervised"))
 
 
-@pytest.mark.parametrize("name", list(METHODS) if os.environ.get("SEMISEG_ALL_RUNS") else RUNS)
+@pytest.mark.parametrize(
+    "name",
+    list(METHODS) if os.environ.get("SEMISEG_ALL_RUNS") else RUNS,
+)
 def test_scrambled_held_back_labels_change_no_bit(name):
     """Two trainings, one with other held-back labels: the same state, bit for bit."""
     compiled_in, knobs, pools, truth = set_up(name)
-    scrambled = np.random.default_rng(1).integers(0, 3, truth.shape).astype(np.uint8)
+    scrambled = (
+        np.random.default_rng(1)
+        .integers(
+            0,
+            3,
+            truth.shape,
+        )
+        .astype(np.uint8)
+    )
     states = []
     accuracies = []
     for labels in (truth, scrambled):
         made = pools._replace(hidden=labels_of_dense(labels))
-        start = program.start(compiled_in, knobs, jnp.uint32(0))
+        start = program.start(
+            compiled_in,
+            knobs,
+            jnp.uint32(0),
+        )
         state, metrics = program.chunk(
             compiled_in, knobs, jnp.uint32(0), made, start, jnp.int32(STEPS)
         )

@@ -60,7 +60,11 @@ def test_entropy_sharpening_and_divergence_by_hand():
     np.testing.assert_allclose(
         sharpen(jnp.array([0.8, 0.2]), 0.5), np.array([0.64, 0.04]) / 0.68, rtol=1e-5
     )
-    np.testing.assert_allclose(sharpen(UNIFORM, 0.1), UNIFORM, rtol=1e-6)
+    np.testing.assert_allclose(
+        sharpen(UNIFORM, 0.1),
+        UNIFORM,
+        rtol=1e-6,
+    )
     assert np.isfinite(jax.grad(lambda p: entropy(p).sum())(sure)).all()
     np.testing.assert_allclose(
         [linear_ramp(jnp.float32(p), 0.4) for p in (0.0, 0.1, 0.4, 1.0)], [0, 0.25, 1, 1], rtol=1e-6
@@ -71,7 +75,10 @@ def test_an_image_weighs_in_a_loss_of_the_whole_batch():
     """Half of one image's gradient of a Dice over the batch, all of the other's, and the value of
     weights 1. Catches a weight on the loss's value.
     """
-    logits = jax.random.normal(jax.random.key(0), (2, 3, 3, 2))
+    logits = jax.random.normal(
+        jax.random.key(0),
+        (2, 3, 3, 2),
+    )
     label = jnp.eye(3, dtype=jnp.int32)[None].repeat(2, 0)
 
     def loss(x, w):
@@ -81,7 +88,10 @@ def test_an_image_weighs_in_a_loss_of_the_whole_batch():
         jax.value_and_grad(loss)(logits, w) for w in (jnp.array([0.5, 1.0]), None)
     )
     assert value == plain
-    assert np.array_equal(g, h * jnp.array([0.5, 1.0])[:, None, None, None])
+    assert np.array_equal(
+        g,
+        h * jnp.array([0.5, 1.0])[:, None, None, None],
+    )
 
 
 # ------------------------------------------------------------------ thresholds
@@ -97,18 +107,33 @@ HALVES = jnp.array([[[0, 1]]])
 def adapted(kind, threshold, memory, p, decay=1.0, label=HALVES):
     """Accepted pixels of a row, all valid, and the memory after it."""
     valid = jnp.ones(p.shape[:-1], bool)
-    accepted, after = thresholds.accept(kind, threshold, memory, p, valid, label, decay)
+    accepted, after = thresholds.accept(
+        kind,
+        threshold,
+        memory,
+        p,
+        valid,
+        label,
+        decay,
+    )
     return accepted[0, 0].tolist(), after
 
 
 def test_fixed_threshold_includes_its_own_value():
     """Catches > for >=, and pixels from outside the frame."""
-    p = maps([0.95, 0.05], [0.949, 0.051], [0.99, 0.01])
+    p = maps(
+        [0.95, 0.05],
+        [0.949, 0.051],
+        [0.99, 0.01],
+    )
     valid = jnp.array([[[True, True, False]]])
     accepted, _ = thresholds.accept(
         "fixed", 0.95, thresholds.initial_thresholds(2), p, valid, HALVES, 0.9
     )
-    np.testing.assert_array_equal(accepted[0, 0], [True, False, False])
+    np.testing.assert_array_equal(
+        accepted[0, 0],
+        [True, False, False],
+    )
 
 
 def test_flexmatch_lowers_the_threshold_of_a_class_that_is_learnt_less():
@@ -119,9 +144,16 @@ def test_flexmatch_lowers_the_threshold_of_a_class_that_is_learnt_less():
     p = maps([0.89, 0.11], [0.91, 0.09], [0.45, 0.55])
     accepted, after = adapted("flexmatch", 0.9, memory, p)
     assert accepted == [False, True, True]
-    np.testing.assert_allclose(after["learnt"], memory["learnt"])
+    np.testing.assert_allclose(
+        after["learnt"],
+        memory["learnt"],
+    )
     _, after = adapted("flexmatch", 0.9, memory, p, decay=0.5)
-    np.testing.assert_allclose(after["learnt"], [0.5 * 0.4 + 0.5 / 3, 0.05], rtol=1e-5)
+    np.testing.assert_allclose(
+        after["learnt"],
+        [0.5 * 0.4 + 0.5 / 3, 0.05],
+        rtol=1e-5,
+    )
 
 
 def test_freematch_follows_the_mean_confidence():
@@ -134,11 +166,19 @@ def test_freematch_follows_the_mean_confidence():
     }
     p = maps([0.79, 0.21], [0.81, 0.19], [0.45, 0.55])
     assert adapted("freematch", 0.0, memory, p)[0] == [False, True, True]
-    accepted, _ = adapted("freematch", 0.0, thresholds.initial_thresholds(4), UNIFORM)
+    accepted, _ = adapted(
+        "freematch",
+        0.0,
+        thresholds.initial_thresholds(4),
+        UNIFORM,
+    )
     assert all(accepted)
 
 
-@pytest.mark.parametrize("kind", ["flexmatch", "freematch"])
+@pytest.mark.parametrize(
+    "kind",
+    ["flexmatch", "freematch"],
+)
 def test_a_rare_class_that_is_found_as_often_as_it_occurs_has_the_full_threshold(kind):
     """One pixel in twenty is foreground, in the labels and in confident predictions. Catches shares
     that are compared with the background's, under which any foreground pixel is accepted.
@@ -149,10 +189,19 @@ def test_a_rare_class_that_is_found_as_often_as_it_occurs_has_the_full_threshold
         "share": jnp.array([0.95, 0.05]),
         "learnt": jnp.array([0.95, 0.05]),
     }
-    p = maps([0.15, 0.85], [0.05, 0.95], [0.85, 0.15], [0.95, 0.05])
+    p = maps(
+        [0.15, 0.85],
+        [0.05, 0.95],
+        [0.85, 0.15],
+        [0.95, 0.05],
+    )
     accepted, after = adapted(kind, 0.9, memory, p, label=label)
     assert accepted == [False, True, False, True]
-    np.testing.assert_allclose(after["prior"], [0.95, 0.05], rtol=1e-5)
+    np.testing.assert_allclose(
+        after["prior"],
+        [0.95, 0.05],
+        rtol=1e-5,
+    )
 
 
 def test_the_prior_is_the_mean_of_all_labelled_batches():
@@ -161,8 +210,14 @@ def test_the_prior_is_the_mean_of_all_labelled_batches():
     """
     memory = thresholds.initial_thresholds(2)
     for label in ([0, 0, 0, 1], [1, 1, 255, 255], [255] * 4):
-        memory = thresholds.with_labels(memory, jnp.array([[label]]))
-    np.testing.assert_allclose(memory["prior"], [0.375, 0.625])
+        memory = thresholds.with_labels(
+            memory,
+            jnp.array([[label]]),
+        )
+    np.testing.assert_allclose(
+        memory["prior"],
+        [0.375, 0.625],
+    )
     assert memory["batches"] == 2
 
 
@@ -181,7 +236,11 @@ def test_adaptive_thresholds_follow_a_training_of_any_length():
         )
         after[steps] = aux.memory["thresholds"]["share"] - start
     short, long = (jnp.abs(x).max() for x in after.values())
-    np.testing.assert_allclose(long / short, (1 - 0.9**0.1) / 0.1, rtol=1e-3)
+    np.testing.assert_allclose(
+        long / short,
+        (1 - 0.9**0.1) / 0.1,
+        rtol=1e-3,
+    )
 
 
 # ------------------------------------------------------------------ mixing
@@ -226,8 +285,19 @@ def test_beta_boxes_cover_a_third_of_the_picture():
     centre = rng.uniform(1 / 8, 1, (2, 4000))
     covered = np.minimum(centre + side / 2, 1) - np.maximum(centre - side / 2, 0)
     wanted = np.quantile(covered.prod(0), [0.1, 0.5, 0.9])
-    np.testing.assert_allclose(np.quantile(share, [0.1, 0.5, 0.9]), wanted, atol=0.03)
-    drawn = np.asarray(beta_box(jax.random.key(0), (4, 16, 16), 400, 0.25)).any((1, 2, 3))
+    np.testing.assert_allclose(
+        np.quantile(share, [0.1, 0.5, 0.9]),
+        wanted,
+        atol=0.03,
+    )
+    drawn = np.asarray(
+        beta_box(
+            jax.random.key(0),
+            (4, 16, 16),
+            400,
+            0.25,
+        )
+    ).any((1, 2, 3))
     assert abs(drawn.mean() - 0.25) < 0.08
 
 
@@ -235,17 +305,42 @@ def test_a_class_with_few_accepted_pixels_has_no_dice():
     """Forty pixels of class 1, two of class 2. Catches one pixel that weighs as much as a class,
     and a class that is skipped for being absent alone.
     """
-    logits = jax.random.normal(jax.random.key(0), (1, 8, 8, 3))
-    label = jnp.zeros((1, 64), int).at[0, :40].set(1).at[0, 62:].set(2).reshape(1, 8, 8)
+    logits = jax.random.normal(
+        jax.random.key(0),
+        (1, 8, 8, 3),
+    )
+    label = (
+        jnp.zeros((1, 64), int)
+        .at[0, :40]
+        .set(1)
+        .at[0, 62:]
+        .set(2)
+        .reshape(
+            1,
+            8,
+            8,
+        )
+    )
     of = jax.value_and_grad(lambda x, n: dice_of_accepted(x, label, n)[0])
     (every, g_every), (most, g_most) = of(logits, 0), of(logits, 3)
-    whole = Dice(squared=True, background=True)(logits, label)
-    np.testing.assert_allclose(every, whole, rtol=1e-5)
+    whole = Dice(squared=True, background=True)(
+        logits,
+        label,
+    )
+    np.testing.assert_allclose(
+        every,
+        whole,
+        rtol=1e-5,
+    )
     assert most < every
     of_two = np.abs(g_every - g_most).max(-1)[label == 2].mean()
     assert of_two > 0.5 * np.abs(g_every).max(-1)[label == 2].mean()
     assert [float(dice_of_accepted(logits, label, n)[1]) for n in (0, 3, 40)] == [0, 1, 2]
-    nothing, skipped = dice_of_accepted(logits, jnp.full_like(label, 255), 0)
+    nothing, skipped = dice_of_accepted(
+        logits,
+        jnp.full_like(label, 255),
+        0,
+    )
     assert nothing == 0
     assert skipped == 3
 
@@ -258,15 +353,41 @@ def test_a_quantile_of_confidence_rises_to_the_threshold():
     p = maps(*[[float(x), 1 - float(x)] for x in unsure])
     valid = jnp.ones(p.shape[:-1], bool)
     histogram = thresholds.initial_histogram(2)
-    histogram = thresholds.with_confidences(histogram, p, valid, 0.5)
+    histogram = thresholds.with_confidences(
+        histogram,
+        p,
+        valid,
+        0.5,
+    )
     limits = thresholds.of_quantile(histogram, 0.8, 0.95)
-    np.testing.assert_allclose(limits, [0.68, 0.95], atol=0.011)
-    np.testing.assert_allclose(thresholds.of_quantile(histogram, 1.0, 0.95), [0.95, 0.95])
-    np.testing.assert_allclose(thresholds.of_quantile(histogram, 0.8, 0.65), [0.65, 0.65])
-    sure = jnp.broadcast_to(jnp.array([0.99, 0.01]), p.shape)
+    np.testing.assert_allclose(
+        limits,
+        [0.68, 0.95],
+        atol=0.011,
+    )
+    np.testing.assert_allclose(
+        thresholds.of_quantile(histogram, 1.0, 0.95),
+        [0.95, 0.95],
+    )
+    np.testing.assert_allclose(
+        thresholds.of_quantile(histogram, 0.8, 0.65),
+        [0.65, 0.65],
+    )
+    sure = jnp.broadcast_to(
+        jnp.array([0.99, 0.01]),
+        p.shape,
+    )
     for _ in range(20):
-        histogram = thresholds.with_confidences(histogram, sure, valid, 0.5)
-    np.testing.assert_allclose(thresholds.of_quantile(histogram, 0.8, 0.95), [0.95, 0.95])
+        histogram = thresholds.with_confidences(
+            histogram,
+            sure,
+            valid,
+            0.5,
+        )
+    np.testing.assert_allclose(
+        thresholds.of_quantile(histogram, 0.8, 0.95),
+        [0.95, 0.95],
+    )
 
 
 def test_paste_and_partner():
@@ -274,8 +395,14 @@ def test_paste_and_partner():
     x = jnp.arange(3.0)[:, None, None, None] * jnp.ones((3, 4, 4, 1))
     mask = jnp.zeros((3, 4, 4), bool).at[:, 0].set(True)
     mixed = paste(mask, x, partner(x))
-    np.testing.assert_array_equal(mixed[:, 0, 0, 0], [2, 0, 1])
-    np.testing.assert_array_equal(mixed[:, 1, 0, 0], [0, 1, 2])
+    np.testing.assert_array_equal(
+        mixed[:, 0, 0, 0],
+        [2, 0, 1],
+    )
+    np.testing.assert_array_equal(
+        mixed[:, 1, 0, 0],
+        [0, 1, 2],
+    )
     np.testing.assert_array_equal(
         paste(mask, x[..., 0], partner(x)[..., 0]),
         mixed[..., 0],
@@ -284,8 +411,14 @@ def test_paste_and_partner():
 
 def test_jitter_is_drawn_for_each_image():
     """Catches one draw for the whole batch, and a view that changes at both probabilities 0."""
-    x = jax.random.normal(jax.random.key(0), (3, 8, 8, 1))
-    np.testing.assert_array_equal(jitter(jax.random.key(1), x, 0.0, 0.0), x)
+    x = jax.random.normal(
+        jax.random.key(0),
+        (3, 8, 8, 1),
+    )
+    np.testing.assert_array_equal(
+        jitter(jax.random.key(1), x, 0.0, 0.0),
+        x,
+    )
     gain = np.asarray(jitter(jax.random.key(1), x, 1.0, 0.0)).std((1, 2, 3)) / np.asarray(x).std(
         (1, 2, 3)
     )
@@ -337,10 +470,16 @@ def test_the_largest_component_is_scipys():
             parts, n = ndimage.label(truth == k, np.ones((3, 3)))
             assert len(np.unique(number[truth == k])) == n
             sizes = np.bincount(parts.ravel(), minlength=n + 1)[1:]
-            wanted[np.isin(parts, 1 + np.flatnonzero(sizes == sizes.max(initial=-1)))] = (
-                k if n else 0
-            )
-        np.testing.assert_array_equal(got, np.where(truth > 0, wanted, 0))
+            wanted[
+                np.isin(
+                    parts,
+                    1 + np.flatnonzero(sizes == sizes.max(initial=-1)),
+                )
+            ] = k if n else 0
+        np.testing.assert_array_equal(
+            got,
+            np.where(truth > 0, wanted, 0),
+        )
 
 
 def test_distance_maps_are_bounded_and_negative_inside():
@@ -392,7 +531,14 @@ def test_an_ensemble_is_the_bias_corrected_mean_of_its_updates():
         * 2
     )
     for step in range(2):
-        z = write_back(z, images, grid, valid, p[step], 0.6)
+        z = write_back(
+            z,
+            images,
+            grid,
+            valid,
+            p[step],
+            0.6,
+        )
     seen = look_up(z, images, grid)
     z = z.reshape(3, 8, 8, 2)
     mean = (0.6 * 0.4 * p[0] + 0.4 * p[1]) / (1 - 0.6**2)
@@ -415,10 +561,19 @@ def test_an_ensemble_keeps_what_a_float16_can_hold():
     z = jnp.full((1, 1, 2), 0.5, jnp.float16)
     p = jnp.array([0.6, 0.4]).reshape(1, 1, 1, 2)
     valid = jnp.ones((1, 1, 1), bool)
-    assert not np.array_equal(write_back(z, images, point, valid, p, 0.99), z)
-    assert np.array_equal(write_back(z, images, point, valid, p, 0.999), z), "then allow more"
+    assert not np.array_equal(
+        write_back(z, images, point, valid, p, 0.99),
+        z,
+    )
+    assert np.array_equal(
+        write_back(z, images, point, valid, p, 0.999),
+        z,
+    ), "then allow more"
     with pytest.raises(UserError, match=r"0\.99"):
-        override(Trial(), {"method": "temporal_ensembling", "method.keep": 0.999})
+        override(
+            Trial(),
+            {"method": "temporal_ensembling", "method.keep": 0.999},
+        )
 
 
 def test_an_image_drawn_twice_is_remembered_once():
@@ -432,7 +587,12 @@ def test_an_image_drawn_twice_is_remembered_once():
             indexing="ij",
         )
     )
-    p = jax.nn.softmax(jax.random.normal(jax.random.key(0), (2, 4, 4, 2)))
+    p = jax.nn.softmax(
+        jax.random.normal(
+            jax.random.key(0),
+            (2, 4, 4, 2),
+        )
+    )
     z = write_back(
         jnp.zeros((1, 3 * 64, 2)),
         of_dense(jnp.zeros((3, 8, 8, 1))).take(jnp.array([1, 1])),
@@ -489,7 +649,11 @@ def test_mixed_pictures_are_what_the_papers_say():
     ):
         assert np.array_equal(
             x,
-            np.where(mine[..., None], batch.image, batch.weak),
+            np.where(
+                mine[..., None],
+                batch.image,
+                batch.weak,
+            ),
         )
     how = ROWS["unimatch"].reference
     for x, view in zip(
@@ -520,11 +684,20 @@ def test_self_training_begins_again_with_a_fresh_student():
     average are the initial ones.
     """
     row = ROWS["self_training"]._replace(ready=lambda memory: memory)
-    p = two_steps(row, make_batch(), progress=(0.49, 0.5))
+    p = two_steps(
+        row,
+        make_batch(),
+        progress=(0.49, 0.5),
+    )
 
     def same(a, b):
         return all(
-            np.allclose(x, y) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
+            np.allclose(x, y)
+            for x, y in zip(
+                jax.tree.leaves(a),
+                jax.tree.leaves(b),
+                strict=True,
+            )
         )
 
     def at(tree, i):
@@ -545,16 +718,35 @@ def test_self_training_begins_again_with_its_rate_and_moments():
     """
     method = ROWS["self_training"].method
     at = [float(method.rate_progress(jnp.float32(t / 8))) for t in range(8)]
-    np.testing.assert_allclose(at, [0, 0.25, 0.5, 0.75] * 2, atol=1e-5)
+    np.testing.assert_allclose(
+        at,
+        [0, 0.25, 0.5, 0.75] * 2,
+        atol=1e-5,
+    )
     compiled_in, knobs, pools = small_training(method, steps=8)
-    state = program.start(compiled_in, knobs, jnp.uint32(0))
+    state = program.start(
+        compiled_in,
+        knobs,
+        jnp.uint32(0),
+    )
     begun = jax.tree.map(np.asarray, state.params)
     moments = []
     for until in (3, 4, 5):
-        state, _ = program.chunk(compiled_in, knobs, jnp.uint32(0), pools, state, jnp.int32(until))
+        state, _ = program.chunk(
+            compiled_in,
+            knobs,
+            jnp.uint32(0),
+            pools,
+            state,
+            jnp.int32(until),
+        )
         moments.append(max(float(jnp.abs(x).max()) for x in jax.tree.leaves(state.optimiser)))
         if until == 4:
-            leaves = zip(jax.tree.leaves(begun), jax.tree.leaves(state.params), strict=True)
+            leaves = zip(
+                jax.tree.leaves(begun),
+                jax.tree.leaves(state.params),
+                strict=True,
+            )
             assert all(np.array_equal(a, b) for a, b in leaves)
             assert int(state.memory["round"]) == 1
     assert moments[0] > 0
@@ -568,11 +760,29 @@ def small_training(method, steps):
     side = MODEL.sample.shape[1]
     image = rng.integers(0, 256, (6, side, side, 1)).astype(np.uint8)
     shown = np.arange(6) < 2
-    label = np.where(shown[:, None, None], image[..., 0] // 86, 255).astype(np.uint8)
-    trial = Trial(method=method, augment=Augmentation(), steps=steps)
+    label = np.where(
+        shown[:, None, None],
+        image[..., 0] // 86,
+        255,
+    ).astype(np.uint8)
+    trial = Trial(
+        method=method,
+        augment=Augmentation(),
+        steps=steps,
+    )
     knobs = jax.tree.map(jnp.float32, knobs_of(trial))
     pools = of_arrays(image, label, shown)
-    return program.Program(MODEL, side, 4, "adamw", "poly"), knobs, pools
+    return (
+        program.Program(
+            MODEL,
+            side,
+            4,
+            "adamw",
+            "poly",
+        ),
+        knobs,
+        pools,
+    )
 
 
 def test_ad_mt_updates_one_teacher_at_a_time():
@@ -588,7 +798,12 @@ def test_ad_mt_updates_one_teacher_at_a_time():
     )
     assert p.memory["count"].tolist() == [[1, 0], [1, 1]]
     kept = [
-        jax.tree.leaves(jax.tree.map(lambda x: np.array_equal(x[0], x[1]), p.memory[k].weights))
+        jax.tree.leaves(
+            jax.tree.map(
+                lambda x: np.array_equal(x[0], x[1]),
+                p.memory[k].weights,
+            )
+        )
         for k in ("first", "second")
     ]
     assert all(kept[0])
@@ -601,16 +816,36 @@ def test_ad_mt_counts_in_shares_of_the_training(steps):
     Catches a horizon or a period in steps.
     """
     method = m.ADMT()
-    _, memory = method.init(MODEL._replace(steps=jnp.float32(steps)), KEY)
-    drawn = {int(method.draw_period(memory["draw"], i, memory["steps"])) for i in range(300)}
+    _, memory = method.init(
+        MODEL._replace(steps=jnp.float32(steps)),
+        KEY,
+    )
+    drawn = {
+        int(
+            method.draw_period(
+                memory["draw"],
+                i,
+                memory["steps"],
+            )
+        )
+        for i in range(300)
+    }
     decay = float(method.teachers_decay(memory["steps"]))
     if steps == 500:
         assert drawn == {1}
-        np.testing.assert_allclose(decay, 0.9, rtol=1e-6)
+        np.testing.assert_allclose(
+            decay,
+            0.9,
+            rtol=1e-6,
+        )
     else:
         assert min(drawn) == 1
         assert max(drawn) == 50
-        np.testing.assert_allclose(decay, 0.99, rtol=1e-6)
+        np.testing.assert_allclose(
+            decay,
+            0.99,
+            rtol=1e-6,
+        )
 
 
 def test_ad_mt_begins_supervised_and_takes_no_cut_outs():
@@ -623,21 +858,37 @@ def test_ad_mt_begins_supervised_and_takes_no_cut_outs():
     assert early.value[0] == early.metrics["supervised"][0]
     assert early.value[1] != early.metrics["supervised"][1]
     changed = batch._replace(strong=jnp.zeros_like(batch.strong))
-    assert np.array_equal(two_steps(row, changed).value, two_steps(row, batch).value)
+    assert np.array_equal(
+        two_steps(row, changed).value,
+        two_steps(row, batch).value,
+    )
 
 
-@pytest.mark.parametrize("kind", ["flexmatch", "freematch"])
+@pytest.mark.parametrize(
+    "kind",
+    ["flexmatch", "freematch"],
+)
 def test_adaptive_thresholds_remember(kind):
     """Catches a memory that is not handed on from step to step."""
     memory = thresholds.initial_thresholds(3)
-    p = jax.nn.softmax(3 * jax.random.normal(jax.random.key(0), (2, 4, 4, 3)))
+    p = jax.nn.softmax(
+        3
+        * jax.random.normal(
+            jax.random.key(0),
+            (2, 4, 4, 3),
+        )
+    )
     _, once = adapted(kind, 0.5, memory, p, decay=0.9)
     _, twice = adapted(kind, 0.5, once, p, decay=0.9)
 
     def moved(a, b):
         return any(
             not np.allclose(x, y)
-            for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
+            for x, y in zip(
+                jax.tree.leaves(a),
+                jax.tree.leaves(b),
+                strict=True,
+            )
         )
 
     assert moved(memory, once)
@@ -677,7 +928,10 @@ def test_feature_dropout_refuses_a_network_without_one_last_layer():
     """
     for net in (FCN8s(), ENet()):
         assert not net.linear_head
-        with pytest.raises(UserError, match="choose another net or method"):
+        with pytest.raises(
+            UserError,
+            match="choose another net or method",
+        ):
             last_layer(
                 MODEL._replace(net=net), MODEL.init(jax.random.key(0)), jnp.zeros((1, 4, 4, 2))
             )

@@ -16,17 +16,31 @@ def test_ema_is_a_mean_first_and_exponential_later():
     from semiseg.types import Params
 
     params = [
-        Params({"w": jnp.full(2, float(i))}, {"mean": jnp.full(2, 10.0 * i)}) for i in range(1, 21)
+        Params(
+            {"w": jnp.full(2, float(i))},
+            {"mean": jnp.full(2, 10.0 * i)},
+        )
+        for i in range(1, 21)
     ]
-    average = Params({"w": jnp.full(2, 99.0)}, {"mean": jnp.full(2, 99.0)})
+    average = Params(
+        {"w": jnp.full(2, 99.0)},
+        {"mean": jnp.full(2, 99.0)},
+    )
     by_hand = 99.0
     for t, new in enumerate(params):
         average = ema_params(average, new, 0.9, jnp.int32(t))
         a = min(1 - 1 / (t + 1), 0.9)
         by_hand = a * by_hand + (1 - a) * (t + 1)
         if t == 3:
-            np.testing.assert_allclose(average.weights["w"], 2.5)  # the mean of 1, 2, 3, 4
-    np.testing.assert_allclose(average.weights["w"], by_hand, rtol=1e-6)
+            np.testing.assert_allclose(
+                average.weights["w"],
+                2.5,
+            )  # the mean of 1, 2, 3, 4
+    np.testing.assert_allclose(
+        average.weights["w"],
+        by_hand,
+        rtol=1e-6,
+    )
     np.testing.assert_allclose(
         average.state["mean"],
         10 * by_hand,
@@ -39,7 +53,10 @@ def test_ema_is_a_mean_first_and_exponential_later():
         jnp.int32(50),
         state=False,
     )
-    np.testing.assert_array_equal(kept.state["mean"], average.state["mean"])
+    np.testing.assert_array_equal(
+        kept.state["mean"],
+        average.state["mean"],
+    )
 
 
 def test_a_teacher_of_its_own_is_younger_than_the_evaluated_average():
@@ -54,12 +71,23 @@ def test_a_teacher_of_its_own_is_younger_than_the_evaluated_average():
     memory = {"teacher": params[0], "young": params[0], "step": jnp.int32(0)}
     for new in params:
         _, memory = method.update(new, memory)
-    np.testing.assert_allclose(memory["teacher"].weights["w"], 2.0, rtol=1e-5)  # a true mean
-    np.testing.assert_allclose(memory["young"].weights["w"], 0.5 * 0.5 + 0.5 * 5, rtol=1e-5)
+    np.testing.assert_allclose(
+        memory["teacher"].weights["w"],
+        2.0,
+        rtol=1e-5,
+    )  # a true mean
+    np.testing.assert_allclose(
+        memory["young"].weights["w"],
+        0.5 * 0.5 + 0.5 * 5,
+        rtol=1e-5,
+    )
     assert method.teacher(memory) is memory["young"]
     assert method.final(params[-1], memory) is memory["teacher"]
     alone = MeanTeacher(decay=0.9)
-    _, memory = alone.update(params[0], {"teacher": params[0], "step": jnp.int32(0)})
+    _, memory = alone.update(
+        params[0],
+        {"teacher": params[0], "step": jnp.int32(0)},
+    )
     assert alone.teacher(memory) is memory["teacher"]
 
 
