@@ -112,7 +112,7 @@ def _without_numbers(text: str) -> str:
 
 KINDS: dict[str, Callable[[str], Any]] = {
     r"metrics\.jsonl$": _lines,
-    r"summary\.json$|env\.json$|card\.json$|nets\.json$": _environment,
+    r"summary\.json$|env\.json$|card\.json$|(nets|states)\.json$": _environment,
     r"(bench|doctor|wandb)\.json$": _measured,
     r"bench\.md$": _without_numbers,
     r"ledger\.jsonl$|ledgers/[^/]*\.jsonl$": _events,
