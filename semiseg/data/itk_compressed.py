@@ -34,15 +34,17 @@ def check(path: Path, lines: Sequence[str], declared: int) -> None:
       UserError: they do, or they lie in several files.
     """
     fields: dict[str, str] = {}
+    size = ""
     for line in lines:
         match = _FIELD.match(line)
         if match is not None:
             fields[match[1].lower()] = match[2]
+            if match[1] == "CompressedDataSize":  # ITK knows it written so alone
+                size = match[2]
     is_gzip = fields.get("encoding", "").lower() in ("gzip", "gz")
     if not is_gzip and fields.get("compresseddata", "").lower()[:1] not in _TRUE:
         return
     content = _compressed(path, fields)
-    size = fields.get("compresseddatasize", "")
     if size.isdigit():
         content = content[: int(size)]
     elif not is_gzip:  # ITK fills the voxels with stale memory

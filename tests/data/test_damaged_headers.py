@@ -29,13 +29,14 @@ def test_headers_that_itk_believes_are_refused(name, tmp_path):
         read_voxels(path)
 
 
-def test_compressed_voxels_without_a_size_are_refused(tmp_path):
+@pytest.mark.parametrize("name", [b"CompressedDataSizf", b"CompresSedDataSize"])
+def test_compressed_voxels_without_a_size_are_refused(name, tmp_path):
     """Catches voxels that are stale memory."""
     path = tmp_path / "p7.mha"
     sitk.WriteImage(sitk.GetImageFromArray(np.ones((3, 4, 5), np.int16)), str(path), True)
     assert (read_voxels(path) == 1).all()
     content = path.read_bytes()
-    path.write_bytes(content.replace(b"CompressedDataSize", b"CompresSedDataSizf"))
+    path.write_bytes(content.replace(b"CompressedDataSize", name))
     with pytest.raises(UserError, match="how many bytes"):
         read_voxels(path)
 

@@ -90,6 +90,9 @@ def _picture(path: Path) -> np.ndarray:
             pixels = np.asarray(picture)
         elif mode in ("L", "1", "LA"):
             pixels = np.asarray(picture.convert("L"))
+            bits = picture.tag_v2.get(258, (8,))[0] if kind == "TIFF" else 8
+            if mode == "L" and bits in (2, 4):
+                pixels = pixels // (255 // (2**bits - 1))  # Pillow stretches few bits to 255
         else:
             pixels = np.asarray(picture.convert("RGB"))
     return pixels.reshape(*pixels.shape[:2], -1).astype(np.float64)
