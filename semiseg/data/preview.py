@@ -123,7 +123,7 @@ def _seen(info: StoreInfo, scan: Case, frame: Frame) -> tuple[list[Panel], str]:
     label = None
     if scan.label is not None:
         label = frame.label_to_pool(scan.label, scan.spacing)
-    return panels(scan, grey, label, frame), facts(info, scan, label, grey.shape[:-1], frame)
+    return panels(info, scan, grey, label, frame), facts(info, scan, label, grey.shape[:-1], frame)
 
 
 def _title(info: StoreInfo, frame: Frame) -> str:

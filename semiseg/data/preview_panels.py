@@ -59,18 +59,42 @@ class Panel(NamedTuple):
         return height / (self.columns[1] - self.columns[0])
 
 
-def panels(scan: Case, grey: np.ndarray, label: np.ndarray | None, frame: Frame) -> list[Panel]:
-    """The planes of a scan that are drawn.
+MOST_CHANNELS = 4
+"""That are drawn, the first ones of more."""
+
+
+def panels(
+    info: StoreInfo, scan: Case, grey: np.ndarray, label: np.ndarray | None, frame: Frame
+) -> list[Panel]:
+    """The planes of a scan that are drawn: of its first channel (of three, in their colours), then
+    one of each other channel, because a class may be visible in one alone.
 
     Args:
+      info: of the set.
       scan: as it is stored.
       grey: ``(*space, C)`` in [0, 1], of its pool image.
       label: ``(*space)`` of its pool image, or None.
       frame: with nothing left open.
     """
-    rgb = grey[..., 0]
     if grey.shape[-1] == 3:
-        rgb = grey
+        return _planes(scan, grey, label, frame)
+    drawn = _planes(scan, grey[..., 0], label, frame)
+    for channel in range(1, min(grey.shape[-1], MOST_CHANNELS)):
+        of_channel = _planes(scan, grey[..., channel], label, frame)[1]
+        drawn.append(of_channel._replace(title=_channel(info, channel)))
+    return drawn
+
+
+def _channel(info: StoreInfo, channel: int) -> str:
+    """A channel's number, and its name where the set has names."""
+    name = f", {info.channel_names[channel]}" if info.channel_names else ""
+    return f"channel {channel + 1} of {info.channels}{name}"
+
+
+def _planes(scan: Case, rgb: np.ndarray, label: np.ndarray | None, frame: Frame) -> list[Panel]:
+    """The planes of a channel ``(*space)``, or of three as colours ``(*space, 3)``; the second
+    shows most of the classes.
+    """
     if scan.image.ndim == 3:
         plain = _plane("as the network sees it", rgb, None, label, frame)
         return [plain, _plane("with its label", rgb, label, label, frame)]
@@ -182,19 +206,21 @@ def facts(
 
 
 def _shown(info: StoreInfo) -> list[str]:
-    """Which channel is drawn, or in which colours; nothing where there is no choice.
+    """Which channel the first panels show, or the colours; nothing where there is no choice.
 
     >>> fields = ("x", "", ("b", "c"), "mm", 2, "uint8", "", "", (), {}, "", "", "")
     >>> _shown(StoreInfo(*fields, channel_names=("flair", "t1ce")))
-    ['shown: channel 1 of 2, flair']
+    ['shown: channel 1 of 2, flair; then the others']
     """
     names = info.channel_names
     if info.channels == 3 and names:
         return [f"shown: red {names[0]}, green {names[1]}, blue {names[2]}"]
     if info.channels in (1, 3):
         return []
-    name = f", {names[0]}" if names else ""
-    return [f"shown: channel 1 of {info.channels}{name}"]
+    others = "the others"
+    if info.channels > MOST_CHANNELS:
+        others = f"those up to {MOST_CHANNELS}"
+    return [f"shown: {_channel(info, 0)}; then {others}"]
 
 
 def _windows(scan: Case, shape: Sequence[int], frame: Frame) -> str:

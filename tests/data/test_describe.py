@@ -156,7 +156,8 @@ def test_panels_show_the_window_and_its_padding(root):
     case = store.read_split("boxes", "train", root)[0]
     frame = Frame(8, depth=6, width=16, spacing="5 1 1", intensity="percentile", stored="uint8")
     grey = frame.to_pool(case).levels / 255
-    middle, fullest, side = panels(case, grey, case.label, frame)
+    info = store.info("boxes", root)
+    middle, fullest, side = panels(info, case, grey, case.label, frame)
     assert (middle.title, fullest.title) == ("middle slice, 3 of 4", "fullest slice, 2 of 4")
     assert (fullest.window, side.window) == ((8, 16), (6, 16))
     rows = np.flatnonzero((fullest.label == 1).any(1))
@@ -165,9 +166,26 @@ def test_panels_show_the_window_and_its_padding(root):
     assert fullest.start[1] == -3
     assert side.start[0] == -1
     assert side.aspect == 5
-    plain, labelled = panels(scan(grey[0]), grey[0], case.label[1], frame)
+    plain, labelled = panels(info, scan(grey[0]), grey[0], case.label[1], frame)
     assert plain.label is None
     assert (labelled.label == case.label[1]).all()
+
+
+def test_every_channel_is_drawn(root):
+    """Catches a class that is drawn on a channel that does not show it."""
+    case = store.read_split("boxes", "train", root)[0]
+    frame = Frame(8, spacing="1 1", intensity="percentile", stored="uint8")
+    info = dataclasses.replace(
+        store.info("boxes", root), channels=5, channel_names=("t1", "t2", "pd", "dwi", "adc")
+    )
+    grey = np.concatenate([frame.to_pool(case).levels / (255 + i) for i in range(5)], -1)
+    drawn = panels(info, case, grey, case.label, frame)
+    assert [panel.title for panel in drawn[3:]] == [
+        f"channel {i + 1} of 5, {info.channel_names[i]}" for i in (1, 2, 3)
+    ]
+    for i, panel in enumerate(drawn[3:], start=1):
+        assert (panel.grey == grey[1, ..., i]).all()
+        assert (panel.label == case.label[1]).all()
 
 
 def test_the_text_counts_classes_before_and_after(root):
