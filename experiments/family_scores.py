@@ -37,7 +37,7 @@ RESULTS = Path(__file__).parent / "results"
 CORRELATION = 0.5
 """Of a setting's effect of a label subset, or of a subject, between two budgets."""
 STUDIES = {
-    "nuclei": ("label_efficiency", "test", (4, 8, 16)),
+    "nuclei": ("label_efficiency_stretched", "test", (4, 8, 16)),
     "ACDC": ("acdc_methods", "val", (3, 7)),
 }
 POOLS = {

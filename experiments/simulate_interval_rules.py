@@ -321,7 +321,7 @@ def outcomes(count: int) -> Iterator[tuple[str, str, Outcome]]:
 
 def nuclei() -> Parts:
     """Supervised training with 4 images, on the test set."""
-    s = study(load_runs(HERE / "results" / "label_efficiency.csv"), split="test")
+    s = study(load_runs(HERE / "results" / "label_efficiency_stretched.csv"), split="test")
     runs = s.cells["supervised", 4].runs
     subjects, values_RS = compared_scores(runs, *s.scored)
     rows, subset_R = replicates(runs)

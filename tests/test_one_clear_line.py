@@ -219,10 +219,6 @@ CASES = {
     "a Dice above one": (score("7"), REPORT),
     "a Dice below zero": (score("-3"), REPORT),
     "examples that are no archive": (file(f"{RUN}/examples.npz", b"PK"), REPORT),
-    "a log of brackets": (
-        file(f"{RUN}/metrics.jsonl", "[" * 2000 + "\n"),
-        REPORT,
-    ),
     "results without a column": (
         file("results.csv", "run,value\na,1\n"),
         "report results.csv --out page",

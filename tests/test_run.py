@@ -555,7 +555,7 @@ def test_preset_and_file_go_together(tmp_path):
         (["train"], "--out is missing"),
         (["trian"], "did you mean 'train'"),
         (["train", "--out=x", "--data=nowhere"], "nowhere"),
-        (["evaluate", "/nonexistent"], "no finished run"),
+        (["evaluate", "/nonexistent"], "no such folder"),
         (["train", "--out=x", "--lr=fast"], "lr"),
         (["report", "/nonexistent"], "nonexistent"),
     ],

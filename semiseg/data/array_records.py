@@ -100,9 +100,10 @@ def _write_split(tfds: Any, target: Path, features: Any, split: str, cases: Iter
     number = 0
     try:
         for case in cases:
-            facts = serializer.serialize_example(small.encode_example(_encode(case)))
+            facts = serializer.get_tf_example(small.encode_example(_encode(case)))
             pixels = {"label": _packed(case.label), "image": _packed(case.image)}
-            record = example_bytes.record(facts, pixels)
+            # in one order: of the same files, every import makes the same bytes
+            record = example_bytes.record(facts.SerializeToString(deterministic=True), pixels)
             _check_size(case, len(record))
             del case, pixels  # a copy of the record is made while it is written
             writer.write(record)

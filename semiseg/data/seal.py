@@ -83,14 +83,14 @@ def write(folder: Path) -> None:
 
 def renew(known: StoreInfo, field: str) -> None:
     """Bring the seal of one field up to date, where the set is sealed; the others stay."""
-    seal = _read(known.folder)
+    seal = _sealed(known.folder)
     if seal is None:
         return
     seal[FIELDS][field] = of_folder(known.folder)[FIELDS][field]
     write_text(known.folder / FILE, json.dumps(seal, indent=1))
 
 
-def _read(folder: Path) -> Seal | None:
+def _sealed(folder: Path) -> Seal | None:
     """The seal in a set's folder; None where there is none.
 
     Raises:
@@ -115,7 +115,7 @@ def record(known: StoreInfo, reason: str) -> None:
     Raises:
       UserError: a ledger cannot be written, although this user may.
     """
-    seal = _read(known.folder)
+    seal = _sealed(known.folder)
     if seal is None:
         return
     place = str(known.folder.resolve())
@@ -165,7 +165,7 @@ def problems(known: StoreInfo, say: Callable[[str], None]) -> list[str]:
     lines = _problems_of_ledgers(known)
     try:
         now = of_folder(known.folder)
-        stored = _read(known.folder)
+        stored = _sealed(known.folder)
     except UserError as error:
         return [*lines, str(error)]
     same = [line for line in _known_seals(known) if _records(line["seal"]) == _records(now)]

@@ -153,6 +153,8 @@ def content(trial: Trial, fingerprint: str) -> str:
     if trial.pool_memory is None:
         later += ["pool_memory"]
     fields = {name: v for name, v in values.items() if name not in later}
+    # a pre-training has no pseudo-labels that pixels under a cut-out could teach
+    fields["augment"] = {k: v for k, v in fields["augment"].items() if k != "under_cutouts"}
     return hashlib.sha256(json.dumps([fields, fingerprint], sort_keys=True).encode()).hexdigest()
 
 
