@@ -73,13 +73,13 @@ def _largest(mask: np.ndarray, dims: int) -> tuple[float, ...] | None:
     if not mask.any():
         return None
     if mask.ndim > dims:
-        mask = mask[mask.reshape(len(mask), -1).sum(1).argmax()]
+        mask = mask[int(np.argmax(mask.reshape(len(mask), -1).sum(1)))]
     step = math.ceil((mask.size / MOST_VOXELS) ** (1 / mask.ndim)) or 1
     thinned = mask[(slice(None, None, step),) * mask.ndim]
     objects, number = ndimage.label(thinned)
     if not number:
         return None
-    largest = int(np.bincount(objects.ravel())[1:].argmax())
+    largest = int(np.argmax(np.bincount(objects.ravel())[1:]))
     box = ndimage.find_objects(objects)[largest]
     return tuple(float(step * (side.stop - side.start)) for side in box)
 
