@@ -292,6 +292,22 @@ def append(paths: Sequence[Path], entry: Entry) -> None:
             raise OSError(error.errno, error.strerror, str(path)) from error
 
 
+def append_or_refuse(paths: Sequence[Path], entry: Entry, consequence: str) -> None:
+    """:func:`append`, or one line that says what is not done because it failed.
+
+    Raises:
+      UserError: a ledger cannot be written, so ``consequence``.
+    """
+    try:
+        append(paths, entry)
+    except OSError as error:
+        raise UserError(
+            f"cannot be written ({error.strerror}), so {consequence}",
+            where=error.filename or paths[0],
+            remedy="make it writable (XDG_STATE_HOME names the folder of the user's ledgers)",
+        ) from error
+
+
 def _append(path: Path, entries: Sequence[Entry], noticed: Sequence[str]) -> None:
     lock = Lock(path)
     with contextlib.suppress(NoLocks):

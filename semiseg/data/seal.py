@@ -133,14 +133,7 @@ def record(known: StoreInfo, reason: str) -> None:
         for path in ledgers(Path(known.root))
         if may_be_written(path) and not ledger.holds(path, line)
     ]
-    try:
-        ledger.append(paths, line)
-    except OSError as error:
-        raise UserError(
-            f"cannot be written ({error.strerror}), so a change of the set would not be noticed",
-            where=error.filename or paths[0],
-            remedy="make it writable (XDG_STATE_HOME names the folder of the user's ledgers)",
-        ) from error
+    ledger.append_or_refuse(paths, line, "a change of the set would not be noticed")
 
 
 def _known_seals(known: StoreInfo) -> list[ledger.Entry]:

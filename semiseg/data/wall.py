@@ -170,17 +170,6 @@ def _entry(event: str, reason: str, run: str, images: TestImages, n: int) -> led
     }
 
 
-def _append(paths: Sequence[Path], entry: ledger.Entry, consequence: str) -> None:
-    try:
-        ledger.append(paths, entry)
-    except OSError as error:
-        raise UserError(
-            f"cannot be written ({error.strerror}), so {consequence}",
-            where=error.filename or paths[0],
-            remedy="make it writable (XDG_STATE_HOME names the folder of the user's ledgers)",
-        ) from error
-
-
 def check_ledgers(known: StoreInfo) -> None:
     """Refuse early what :func:`record_evaluation` would refuse after hours of training.
 
@@ -216,7 +205,7 @@ def record_evaluation(known: StoreInfo, run: str, reason: str) -> Token:
     check_test(known)
     images = images_of(known)
     entry = _entry(EVALUATE, reason, run, images, known.number("test", "images"))
-    _append(paths_of(known, images), entry, "test is not read")
+    ledger.append_or_refuse(paths_of(known, images), entry, "test is not read")
     test_images.register(ledger.shared_folders(Path(known.root)), images)
     if known.format == embedded.FORMAT:
         return Token(embedded.FILE)
@@ -237,7 +226,7 @@ def record_predictions(images: TestImages, run: str, reason: str, n: int) -> Non
             remedy="make it writable (XDG_STATE_HOME names the folder of the user's ledgers)",
         )
     entry = _entry(PREDICT, reason, run, images, n)
-    _append(paths, entry, "its test images are not predicted")
+    ledger.append_or_refuse(paths, entry, "its test images are not predicted")
 
 
 def record_import(
@@ -286,7 +275,7 @@ def record_import(
         if announced is not None:  # a killed import may have written some of its lines
             entry["id"] = announced.line_id(images)
             paths = [path for path in paths if not ledger.holds(path, entry)]
-        _append(paths, entry, "nothing says what became of the test images")
+        ledger.append_or_refuse(paths, entry, "nothing says what became of the test images")
         messages.append(_import_message(known, images, places))
     if after.n:
         test_images.write(known.folder / test_images.FILE, after, _test_records(known))
@@ -327,7 +316,7 @@ def record_removal(known: StoreInfo, reason: str) -> None:
         )
     entry = _entry(REMOVE, reason, "", images, known.number("test", "images"))
     entry["removed"] = str(known.folder / LEDGER)
-    _append(paths, entry, "the data set is not removed")
+    ledger.append_or_refuse(paths, entry, "the data set is not removed")
 
 
 def _of_test(images: TestImages) -> dict[str, Any]:
