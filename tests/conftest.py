@@ -62,14 +62,17 @@ def pytest_configure():
 
 
 def pytest_collection_modifyitems(config, items):
-    if (
-        os.environ.get("SEMISEG_ALL_RUNS")
-        or config.getoption("keyword")
-        or any("::" in argument for argument in config.args)
-    ):  # asked for by name
-        return
-    config.hook.pytest_deselected(items=[item for item in items if item.name in LONG])
-    items[:] = [item for item in items if item.name not in LONG]
+    """Leaves out what nobody asked for: of folders the tests that are ``slow``, and ``LONG``."""
+    everything = os.environ.get("SEMISEG_ALL_RUNS") or config.getoption("keyword")
+    files = everything or any(".py" in argument for argument in config.args)
+    names = everything or any("::" in argument for argument in config.args)
+
+    def left_out(item):
+        slow = not files and not os.environ.get("SEMISEG_SLOW_TESTS")
+        return (slow and item.get_closest_marker("slow")) or (not names and item.name in LONG)
+
+    config.hook.pytest_deselected(items=[item for item in items if left_out(item)])
+    items[:] = [item for item in items if not left_out(item)]
 
 
 @pytest.hookimpl(optionalhook=True)  # of pytest-xdist

@@ -232,6 +232,7 @@ for seed in (0, 1):
 """
 
 
+@pytest.mark.slow
 def test_wandb_agent_runs_what_the_server_chose(root, tmp_path):
     """W&B's own agent, with the server's messages handed to it, starts two trials offline.
 

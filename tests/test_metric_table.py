@@ -86,6 +86,7 @@ def sweep(metric, goal):
     }
 
 
+@pytest.mark.slow
 def test_one_line_in_the_table_reaches_everything(tiny, tmp_path, monkeypatch):
     """Evaluation, per_subject.csv, summary.json, report.html, a sweep and W&B. Catches a second
     list of metrics, anywhere, and a default that was taken from the table at import.

@@ -33,6 +33,7 @@ def errors_of(notebook):
     return [output for output in outputs if output.output_type == "error"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", NOTEBOOKS, ids=lambda f: f.stem)
 def test_notebook_runs_and_is_committed_as_its_text_says(file):
     """Every cell, top to bottom, in a fresh kernel. Catches a renamed function, a missing file, and
@@ -86,6 +87,7 @@ def test_tables_of_the_pages_are_what_the_results_say(tmp_path, monkeypatch):
     assert "supervised, 4" in changes[0]
 
 
+@pytest.mark.slow
 def test_the_reference_is_what_the_code_says(monkeypatch):
     """Catches a field, a flag, a method or a network that changed without `python
     docs/generate.py`.

@@ -25,6 +25,7 @@ sys.exit(main.main(["methods"]))
 """
 
 
+@pytest.mark.slow
 def test_a_platform_that_is_missing_is_one_line():
     """Catches the bare AssertionError of a JAX for CPUs, in a process that has no device yet."""
     environment = {**os.environ, VARIABLE: "rocm"}

@@ -176,12 +176,6 @@ def commands(place, *lines, variables=None):
     return [Answer(*answer) for answer in json.loads(done.stdout.splitlines()[-1])]
 
 
-def command(place, *argv, variables=None):
-    """Run one command."""
-    (answer,) = commands(place, argv, variables=variables)
-    return answer
-
-
 @pytest.fixture(scope="module")
 def run(place):
     """A data set of an own reader, and a run in which every part is an own one."""
@@ -194,6 +188,20 @@ def run(place):
     assert trained.returncode == 0, trained.stderr
     assert "Wrong pixels" in trained.stdout, "the metrics that are printed are the table's"
     return place / "run"
+
+
+@pytest.fixture
+def clean(monkeypatch):
+    """Registrations of a test stay in the test."""
+    before = {kind: [dict(table) for table in tables] for kind, tables in plugins._tables.items()}
+    monkeypatch.setattr(plugins, "_registered", {})
+    monkeypatch.setattr(plugins, "_waiting", {})
+    monkeypatch.setattr(plugins, "_plugins", {})
+    yield
+    for kind, tables in before.items():
+        for table, content in zip(plugins._tables[kind], tables, strict=True):
+            table.clear()
+            table.update(content)
 
 
 def test_the_run_records_names_and_a_fingerprint_and_no_code(run):
@@ -234,23 +242,23 @@ def test_evaluate_predict_report_and_export_take_the_plug_in(run, place):
     assert "--method.criterion" in listed.stdout
 
 
-def test_a_run_folder_imports_nothing(run, place):
+def test_a_run_folder_imports_nothing(run, place, monkeypatch, capsys):
     """Nobody's code runs because a folder names it: the remedy is a flag. A report needs no code,
     and says what it leaves out. Catches a plug-in that is imported from beside the run, a
     traceback, and a metric that is dropped without a word.
     """
-    evaluated = command(place, "evaluate", "run")
-    assert evaluated.returncode == 2
+    monkeypatch.chdir(place)
+    assert main(["evaluate", "run"]) == 2
     line = "run/config.yaml: needs the plug-in mine.py, whose code is not part of a run; give "
-    assert f"{line}--plugin mine.py" in evaluated.stderr
+    assert f"{line}--plugin mine.py" in capsys.readouterr().err
     (loaded,) = semiseg.load_runs(run)
     assert loaded.method == "plain"
-    reported = command(place, "report", "run", "--out=plain")
-    assert reported.returncode == 0, reported.stderr
-    assert "left out, since nothing defines them: errors; give the file" in reported.stderr
+    assert main(["report", "run", "--out=plain"]) == 0
+    said = capsys.readouterr().err
+    assert "left out, since nothing defines them: errors; give the file" in said
 
 
-def test_a_changed_plug_in_does_not_go_on_with_a_run(run, place):
+def test_a_changed_plug_in_does_not_go_on_with_a_run(run, place, monkeypatch, capsys, clean):
     """Catches a run whose first half is of one version and whose second half is of another."""
     other = place / "changed"
     other.mkdir()
@@ -258,9 +266,10 @@ def test_a_changed_plug_in_does_not_go_on_with_a_run(run, place):
     for name in ("config.yaml", "env.json", "metrics.jsonl"):
         (other / "run").mkdir(exist_ok=True)
         (other / "run" / name).write_bytes((run / name).read_bytes())
-    again = command(place, "train", "--plugin=changed/mine.py", "--out=changed/run", *OWN)
-    assert again.returncode == 2
-    assert "the plug-in mine.py has changed since this run began" in again.stderr
+    monkeypatch.chdir(place)
+    monkeypatch.setenv("SEMISEG_DATA", str(place / "stores"))
+    assert main(["train", "--plugin=changed/mine.py", "--out=changed/run", *OWN]) == 2
+    assert "the plug-in mine.py has changed since this run began" in capsys.readouterr().err
 
 
 def test_predict_needs_the_network_alone(run, place):
@@ -274,6 +283,7 @@ def test_predict_needs_the_network_alone(run, place):
         config.network_from_dict(tree, "run/config.yaml")
 
 
+@pytest.mark.slow
 def test_a_sweep_gives_its_workers_the_plug_in(run, place):
     """Named in the file, relative to it, for two worker processes. Catches workers without it, and
     a sweep's folder that names code.
@@ -304,20 +314,6 @@ def test_a_sweep_gives_its_workers_the_plug_in(run, place):
 
 
 # ------------------------------------------------------------------ what is refused
-@pytest.fixture
-def clean(monkeypatch):
-    """Registrations of a test stay in the test."""
-    before = {kind: [dict(table) for table in tables] for kind, tables in plugins._tables.items()}
-    monkeypatch.setattr(plugins, "_registered", {})
-    monkeypatch.setattr(plugins, "_waiting", {})
-    monkeypatch.setattr(plugins, "_plugins", {})
-    yield
-    for kind, tables in before.items():
-        for table, content in zip(plugins._tables[kind], tables, strict=True):
-            table.clear()
-            table.update(content)
-
-
 @pytest.mark.parametrize(
     "text, words",
     [

@@ -106,6 +106,7 @@ def test_it_learns(tiny, tmp_path):
     assert semiseg.run(trial, progress=False).summary["last"]["val"]["dice"] > 0.8
 
 
+@pytest.mark.slow
 def test_two_devices_train_what_one_does(finished, tmp_path):
     """Each has half of the batch: catches a draw, a loss or a norm that is taken of the half. (All
     other tests have one device, which compiles sooner.)
@@ -175,6 +176,7 @@ def test_load_runs_reads_it(finished):
     assert row.n_subjects == 3
 
 
+@pytest.mark.slow
 def test_killed_anywhere_it_ends_bit_identical(tiny, tmp_path):
     """kill -9 at random moments, restarted each time: catches state left out of the checkpoint,
     steps logged twice, half-written files.
@@ -186,7 +188,7 @@ def test_killed_anywhere_it_ends_bit_identical(tiny, tmp_path):
     cut = tmp_path / "cut"
     rng = random.Random(0)
     kills = 0
-    for _ in range(3):
+    for _ in range(2):
         process = subprocess.Popen(
             command(trial, cut),
             stderr=subprocess.PIPE,

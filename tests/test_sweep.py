@@ -412,8 +412,9 @@ def test_a_trial_that_workers_die_of_is_left_alone(tmp_path):
     assert not list(tmp_path.glob(".claims/*.begun"))
 
 
+@pytest.mark.slow
 def test_killed_sweep_of_two_workers_loses_and_repeats_nothing(root, tmp_path):
-    """kill -9 of parent and workers at random moments, then the same command: every trial once.
+    """kill -9 of parent and workers at a random moment, then the same command: every trial once.
     Also a trial that always fails.
 
     Catches trials lost with their worker, finished ones run again, a dead worker's claim that
@@ -433,27 +434,23 @@ def test_killed_sweep_of_two_workers_loses_and_repeats_nothing(root, tmp_path):
         f"--out={out}",
         "--jobs=2",
     ]
-    rng = random.Random(1)
-    seen = {}
-    kills = 0
-    for goal in (1, 3):
-        parent = subprocess.Popen(
-            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-        )
-        deadline = time.monotonic() + 90
-        while len(_ends(out)) < goal and parent.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.01)
-        time.sleep(rng.random() * 0.3)
-        children = subprocess.run(
-            ["pgrep", "-P", str(parent.pid)], capture_output=True, text=True
-        ).stdout.split()
-        for pid in [parent.pid, *map(int, children)]:
-            os.kill(pid, signal.SIGKILL)
-            kills += 1
-        parent.wait()
-        time.sleep(0.2)
-        assert all(_ends(out)[name] == stamp for name, stamp in seen.items())
-        seen = _ends(out)
+    parent = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    deadline = time.monotonic() + 90
+    while not _ends(out) and parent.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(random.random() * 0.2)
+    children = subprocess.run(
+        ["pgrep", "-P", str(parent.pid)], capture_output=True, text=True
+    ).stdout.split()
+    assert len(children) >= 2
+    for pid in [parent.pid, *map(int, children)]:
+        os.kill(pid, signal.SIGKILL)
+    parent.wait()
+    time.sleep(0.2)
+    seen = _ends(out)
+    assert 0 < len(seen) < 6
     ended = subprocess.run(command, capture_output=True, text=True)
     assert ended.returncode == 1, (
         ended.stdout,
@@ -463,7 +460,6 @@ def test_killed_sweep_of_two_workers_loses_and_repeats_nothing(root, tmp_path):
         ended.stdout,
         ended.stderr,
     )
-    assert kills >= 4
     assert all(_ends(out)[name] == stamp for name, stamp in seen.items())
     assert len(_ends(out)) == 6
     states = {r["name"]: r["state"] for r in status(out)}
@@ -632,6 +628,7 @@ DECOYS = (
 """Modules of a stranger in the working folder, named like ours and like the libraries'."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "engine",
     [

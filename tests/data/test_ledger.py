@@ -488,6 +488,7 @@ def _read(stores: str, run: str) -> None:
     )
 
 
+@pytest.mark.slow
 def test_workers_of_a_sweep_leave_a_line_each(stores):
     """Catches lines lost or chains broken by workers that evaluate at the same time."""
     context = multiprocessing.get_context("spawn")

@@ -364,6 +364,7 @@ def test_default_root(monkeypatch, tmp_path):
     assert set_folder.default_root() == tmp_path / "mine"
 
 
+@pytest.mark.slow
 @pytest.mark.acdc
 def test_acdc_budgets(acdc, root):
     """Catches a label order that is not the published one."""

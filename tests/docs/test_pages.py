@@ -45,6 +45,8 @@ PAGES = [
     )
     if not page.startswith(GENERATED)
 ]
+QUICK = ("README.md", "docs/tutorials/first-run.md", "docs/how-to/predict.md")
+"""Pages that each ``make test`` runs; the others wait for ``SEMISEG_SLOW_TESTS=1``."""
 SMALL = (
     (r"--steps[ =]\d+", "--steps 4"),
     (r"--image-size[ =]\d+", "--image-size 32"),
@@ -154,7 +156,10 @@ def png_alone(monkeypatch):
     monkeypatch.setattr(section, "save", save)
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize(
+    "page",
+    [pytest.param(page, marks=[] if page in QUICK else pytest.mark.slow) for page in PAGES],
+)
 def test_the_blocks_of_a_page_run(page, tmp_path, monkeypatch, no_plugins, png_alone):
     """Catches a command, a flag, a name or a file that a page promises and the product has not."""
     from semiseg.cli.main import main
@@ -217,6 +222,7 @@ def checkout(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_the_edits_of_the_pages_work(checkout):
     """Catches a table, a file or a test that a new part must be entered in and a page forgets, and
     a line that a page names and the code has no more.

@@ -228,6 +228,7 @@ def test_real_images_pass():
     assert 0.6 < report["figures"]["density"] < 1.6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "make, reason",
     BAD.items(),
@@ -241,6 +242,7 @@ def test_bad_sets_are_rejected_for_their_own_reason(make, reason):
     assert reason in failed(report), report["figures"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("labels", [4, 8, 32])
 def test_real_images_pass_at_every_budget(labels):
     """Catches limits that follow from a handful of seen pairs."""
@@ -251,6 +253,7 @@ def test_real_images_pass_at_every_budget(labels):
     assert report["power"]["real pairs"] <= 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("labels", [8, 32])
 @pytest.mark.parametrize(
     "make, reason",

@@ -26,6 +26,8 @@ import guard_tools as tools
 import pytest
 import yaml
 
+pytestmark = pytest.mark.slow
+
 GOLDEN = tools.HERE / "contract.json"
 COMMANDS = {
     "data": ["import", "list", "check", "describe", "regions", "remove", "export"],

@@ -10,6 +10,8 @@ import guard_tools as tools
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.slow
+
 GOLDEN = tools.read_json(tools.HERE / "golden_weights.json")
 
 

@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+pytestmark = pytest.mark.slow
+
 MADE_ON = tools.read_json(tools.MADE / "made.json")
 EXACT = MADE_ON == tools.machine()
 

@@ -96,6 +96,7 @@ def test_the_methods_table_has_every_method_and_the_measured_cost(tmp_path, caps
     assert "part of the batch that is labelled" in said, "inherited fields are explained too"
 
 
+@pytest.mark.slow
 def test_bench_methods_measures_and_writes(tmp_path, capsys):
     """Catches a benchmark whose ratio is upside down, or that times compilation."""
     file = tmp_path / "bench.json"

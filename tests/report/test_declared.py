@@ -125,6 +125,7 @@ def test_a_wrong_declaration_is_one_line(tmp_path, text, words):
         read_declaration(file)
 
 
+@pytest.mark.slow
 def test_a_sweep_declares_before_it_runs(root, tmp_path, monkeypatch, capsys):
     """The file is put beside the runs, each records its hash, and it cannot be changed later.
 

@@ -396,6 +396,7 @@ def test_labels_against_compute(tmp_path):
     assert 4 <= compute.cheapest.labels <= 16
 
 
+@pytest.mark.slow
 def test_data_sets_are_one_statement(tmp_path):
     """Catches two data sets that are never looked at together, and unlike budgets as one."""
     for data, budgets in (("a", (4, 8)), ("b", (8, 16)), ("c", (8,))):

@@ -112,6 +112,7 @@ def test_windows_lie_anywhere_or_in_the_centre():
     assert np.unique(of_wide, axis=0).tolist() == [[4, 17]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("by", ["subjects", "images"])
 def test_subjects_weigh_the_same_where_asked(by):
     """Catches a subject of many slices that fills the batches."""

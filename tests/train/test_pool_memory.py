@@ -137,6 +137,7 @@ def test_a_memory_that_holds_everything_trains_as_without(trial):
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.slow
 def test_a_resumed_run_is_bit_identical(trial, tmp_path):
     """The second part begins between two exchanges of scans."""
     trial = dataclasses.replace(trial, steps=30, eval_every=15, log_every=15)
