@@ -128,7 +128,7 @@ _CONTROLS = re.compile(
 """Control characters but tab and newline, marks that turn the direction of writing, and the bytes
 of a file's name that are no text.
 """
-_BREAKS = re.compile(r" *[\t\r\n\v\f\x1c-\x1f\x85\u2028\u2029]\s*")
+_BREAKS = re.compile(r"(?<! ) *[\t\r\n\v\f\x1c-\x1f\x85\u2028\u2029]\s*")
 
 
 def terminal(text: str) -> str:

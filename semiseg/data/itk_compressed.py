@@ -13,7 +13,7 @@ from pathlib import Path
 from semiseg.data import size_limits
 from semiseg.errors import UserError
 
-_FIELD = re.compile(r"\s*([\w ]+?)\s*[:=]\s*(.*?)\s*$")
+_FIELD = re.compile(r"([\w\s]+)[:=](.*)")
 _LOCAL = re.compile(rb"^[ \t]*ElementDataFile[ \t]*[=:][ \t]*LOCAL[ \t]*\r?\n", re.I | re.M)
 _BLANK = re.compile(rb"\r?\n\r?\n")
 _TRUE = ("t", "y", "1")
@@ -38,9 +38,10 @@ def check(path: Path, lines: Sequence[str], declared: int) -> None:
     for line in lines:
         match = _FIELD.match(line)
         if match is not None:
-            fields[match[1].lower()] = match[2]
-            if match[1] == "CompressedDataSize":  # ITK knows it written so alone
-                size = match[2]
+            name = match[1].strip()
+            fields[name.lower()] = match[2].strip()
+            if name == "CompressedDataSize":  # ITK knows it written so alone
+                size = match[2].strip()
     is_gzip = fields.get("encoding", "").lower() in ("gzip", "gz")
     if not is_gzip and fields.get("compresseddata", "").lower()[:1] not in _TRUE:
         return

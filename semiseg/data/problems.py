@@ -177,6 +177,14 @@ def value_counts(label: np.ndarray) -> np.ndarray:
 
 
 # ------------------------------------------------------------------ for reading
+_PATH = re.compile(r" \([^()/\\]*[/\\][^()]*\)")
+"""A path beside a shape or a group."""
+_NAME = re.compile(r"(?<!\S)[^\s\d/\\]*[\d/\\]\S*")
+"""A word with a digit or a slash. Each part of both patterns ends where the next begins: a cell of
+100,000 letters is looked through once.
+"""
+
+
 def collapsed(problems: Sequence[str], most: int = 3) -> list[str]:
     """Problems for reading: one line for what more than ``most`` files share.
 
@@ -208,7 +216,7 @@ def _kind(line: str) -> tuple[str, str]:
     if not colon:
         return "", line
     what = re.sub(r"^subject \S+: ", "", what)
-    what = re.sub(r" \([^()]*[/\\][^()]*\)", "", what)  # a path beside a shape or a group
+    what = _PATH.sub("", what)
     if place.endswith(".csv"):
-        return place, re.sub(r"\S*[\d/\\]\S*", "#", what)
+        return place, _NAME.sub("#", what)
     return "", what

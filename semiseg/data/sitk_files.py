@@ -17,6 +17,7 @@ from semiseg.errors import UserError
 
 SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd")
 _AXES = re.compile(r"\s*NDims\s*[=:](.*)")
+_LOCAL = re.compile(r"^[ \t]*ElementDataFile\s*[=:]\s*LOCAL\s*$", re.I | re.M)
 _DATA_FILE = re.compile(r"\s*(?:ElementDataFile\s*[=:]|data ?file\s*:)\s*(.*)", re.IGNORECASE)
 """The line by which a header of MetaImage or NRRD names the file of its voxels."""
 _HEADER = 1 << 16
@@ -137,7 +138,7 @@ def _header_lines(path: Path) -> list[str]:
     if path.suffix.lower() in (".nrrd", ".nhdr"):
         end = re.search(r"\r?\n\r?\n", content)
     else:
-        end = re.search(r"^\s*ElementDataFile\s*[=:]\s*LOCAL\s*$", content, re.I | re.M)
+        end = _LOCAL.search(content)
     if end is None and len(content) == _HEADER:
         raise UserError(
             f"its header does not end within {_HEADER:,} bytes",

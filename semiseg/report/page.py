@@ -242,7 +242,7 @@ def _render(sections: list[Section], joint: list[Asked], runs: Runs, split: str)
     )
 
 
-_TOGETHER = re.compile(r"\[[^\]]*\]|95 %|(p )?[<>=] \d+")
+_TOGETHER = re.compile(r"\[[^\[\]]*\]|95 %|(p )?[<>=] \d+")
 """``[0.78,`` and ``0.84]``, or ``p <`` and ``0.05``, on two lines read badly."""
 
 
