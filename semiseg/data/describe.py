@@ -15,12 +15,13 @@ from typing import Any
 import numpy as np
 
 from semiseg.data import regions, store
+from semiseg.data.budget_facts import budget_facts, budget_lines
 from semiseg.data.data_card import FILE
 from semiseg.data.fold_advice import suggestion
 from semiseg.data.fold_table import fold_facts, fold_lines
 from semiseg.data.frame import planes
 from semiseg.data.frame_facts import frame_facts, frame_lines
-from semiseg.data.info import StoreInfo
+from semiseg.data.info import StoreInfo, numbered
 from semiseg.data.pixel_counts import PixelCounts
 from semiseg.types import IGNORE, Case
 
@@ -35,6 +36,8 @@ def describe(
     intensity: str = "auto",
     image_size: int | None = None,
     folds: int = 0,
+    labels: int = 0,
+    label_subset: int = 0,
 ) -> dict[str, Any]:
     """What a set holds, as JSON types, and what a network sees of it.
 
@@ -42,7 +45,8 @@ def describe(
     classes lie to each other, spacings and groups. Under ``frame`` stands what
     :func:`semiseg.data.frame_facts.frame_facts` decides by the training split (None without one),
     given the ``spacing``, ``intensity`` and ``image_size`` of a trial; under ``folds`` what so many
-    folds hold out, see :func:`semiseg.data.fold_table.fold_facts` (None for 0).
+    folds hold out, see :func:`semiseg.data.fold_table.fold_facts` (None for 0); under ``budget`` how the labelled subjects of a budget differ from the rest, see
+    :func:`semiseg.data.budget_facts.budget_facts` (None for 0).
     """
     info = store.info(name, root)
     card = info.folder / FILE
@@ -57,6 +61,7 @@ def describe(
     dealt = None
     if folds:
         dealt = fold_facts(info, itertools.chain(*scans.values()), folds)
+    budget = budget_facts(info, scans.get("train", ()), labels, label_subset) if labels else None
     return {
         "name": info.name,
         "classes": list(info.classes),
@@ -73,6 +78,7 @@ def describe(
         "splits": {split: _describe_split(info, cases) for split, cases in scans.items()},
         "frame": frame,
         "folds": dealt,
+        "budget": budget,
         "advice": suggestion(info, root),
     }
 
@@ -212,13 +218,17 @@ def table(facts: dict[str, Any]) -> str:
         lines += ["", *fold_lines(facts["folds"])]
     elif facts["advice"]:
         lines += ["", facts["advice"]]
+    if facts["budget"]:
+        lines += ["", *budget_lines(facts["budget"])]
     if facts["card"]:
         lines += ["", f"card: {facts['card']}"]
     return "\n".join(lines)
 
 
 def _split_lines(split: str, described: dict[str, Any], unit: str) -> list[str]:
-    noun = "slices" if described["slices_median"] else "images"
+    pixel, image = "pixel", "image"
+    if described["slices_median"]:
+        pixel, image = "voxel", "slice"
     smallest = "×".join(f"{n:g}" for n in described["size_min"])
     largest = "×".join(f"{n:g}" for n in described["size_max"])
     size = f"{smallest} to {largest}"
@@ -236,16 +246,18 @@ def _split_lines(split: str, described: dict[str, Any], unit: str) -> list[str]:
         f"{split}: size {size}, spacing {spacing} {unit}",
         f"  files      {files}",
         "  intensity  " + "  ".join(percentiles),
-        "  pixels     " + "  ".join(pixels),
-        "  images     " + "  ".join(images),
+        f"  {pixel}s     " + "  ".join(pixels),
+        f"  {image}s     " + "  ".join(images),
     ]
     for name, size in described["regions"].items():
         lines.append(
-            f"  region     {name} {size['frequency']:.2%} ({size['pixels']} pixels), in "
-            f"{size['presence']:.0%} of {noun}"
+            f"  region     {name} {size['frequency']:.2%} "
+            f"({numbered(size['pixels'], pixel)}), in {size['presence']:.0%} of {image}s"
         )
     for pair, way in described["one_way"].items():
-        lines.append(f"  one way    {pair}: {way['r']:.2f} of 1 over {way['subjects']} subjects")
+        lines.append(
+            f"  one way    {pair}: {way['r']:.2f} of 1 over {numbered(way['subjects'], 'subject')}"
+        )
     if described["ignored"]:
         lines.append(
             f"  ignored    {described['ignored']:.2%} (label {IGNORE}: neither trained on nor "
@@ -253,7 +265,10 @@ def _split_lines(split: str, described: dict[str, Any], unit: str) -> list[str]:
         )
     groups = described["groups"]
     if groups:
-        lines.append(f"  groups     {len(groups)}, of 1 to {max(groups.values())} images")
+        fewest = min(groups.values())
+        most = numbered(max(groups.values()), image)
+        size = most if len(set(groups.values())) == 1 else f"{fewest} to {most}"
+        lines.append(f"  groups     {len(groups)}, of {size}")
     return lines
 
 
