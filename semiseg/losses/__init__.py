@@ -10,6 +10,9 @@ from semiseg.losses.common import masked_mean, softmax_mse
 from semiseg.losses.dice import Dice
 from semiseg.losses.focal import Focal
 from semiseg.losses.focal_tversky import FocalTversky
+from semiseg.losses.ga import GA
+from semiseg.losses.ga_ce import GACE
+from semiseg.losses.ga_dice import GADice
 from semiseg.losses.generalised_dice import GeneralisedDice
 from semiseg.losses.hausdorff_dt import HausdorffDT
 from semiseg.losses.tversky import Tversky
@@ -22,6 +25,9 @@ LOSSES = {
     "tversky": Tversky,
     "focal_tversky": FocalTversky,
     "generalised_dice": GeneralisedDice,
+    "ga": GA,
+    "ga_ce": GACE,
+    "ga_dice": GADice,
     "boundary": Boundary,
     "hausdorff_dt": HausdorffDT,
 }
@@ -29,6 +35,8 @@ plugins.offer("loss", LOSSES)
 
 __all__ = [
     "CE",
+    "GA",
+    "GACE",
     "LOSSES",
     "SSL4MIS",
     "Boundary",
@@ -36,6 +44,7 @@ __all__ = [
     "Dice",
     "Focal",
     "FocalTversky",
+    "GADice",
     "GeneralisedDice",
     "HausdorffDT",
     "Tversky",

@@ -10,12 +10,14 @@ import pytest
 
 from semiseg.losses import (
     CE,
+    GACE,
     SSL4MIS,
     Boundary,
     CEDice,
     Dice,
     Focal,
     FocalTversky,
+    GADice,
     GeneralisedDice,
     HausdorffDT,
     Tversky,
@@ -105,6 +107,16 @@ def random(classes: int = 4, shape: tuple[int, ...] = (3, 8, 8)) -> tuple[np.nda
             1 - 2 * 3 / 8,
             id="generalised dice, absent class",
         ),
+        pytest.param(GADice(), (0, 1, 1, 0), (0, 1, 1, 0), 0.0, id="ga dice, perfect"),
+        pytest.param(
+            GADice(background=False), (0, 1, 0, 0), (0, 0, 0, 0), 1 / 4, id="ga dice, absent class"
+        ),
+        pytest.param(GADice(), (1, 1, 0, 0), (0, 0, 0, 1), 1 - 0.5 * 2 / 5, id="ga dice, disjoint"),
+        # of four pixels the wrong one alone is hardest
+        pytest.param(GACE(), (1, 1, 1, 0), (0, 1, 1, 0), 200.0, id="ga ce, one of four wrong"),
+        pytest.param(
+            GACE(hardest=1.0), (1, 1, 1, 0), (0, 1, 1, 0), 200 / 8**0.5, id="ga ce of all pixels"
+        ),
         pytest.param(CE(), (0, 1, 1, 0), (0, 1, 1, 0), 0.0, id="ce, perfect"),
         pytest.param(CE(), (1, 1, 1, 0), (0, 1, 1, 0), 50.0, id="ce, one of four wrong by 200"),
         pytest.param(
@@ -165,7 +177,7 @@ def test_soft_predictions(loss, expected):
     )
 
 
-@pytest.mark.parametrize("cls", [Dice, Tversky, GeneralisedDice])
+@pytest.mark.parametrize("cls", [Dice, Tversky, GeneralisedDice, GADice])
 def test_batch_or_image(cls):
     """Image 1 right in 4 pixels, image 2 wrong in its one. Catches `batch` over the wrong axes."""
     prediction, truth = (

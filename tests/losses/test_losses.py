@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from semiseg.errors import UserError
-from semiseg.losses import LOSSES, SSL4MIS, CEDice, Dice, GeneralisedDice
+from semiseg.losses import GA, LOSSES, SSL4MIS, CEDice, Dice, GeneralisedDice
 from semiseg.types import IGNORE, is_hyper
 
 ALL = {name: cls() for name, cls in LOSSES.items()} | {
@@ -16,6 +16,8 @@ ALL = {name: cls() for name, cls in LOSSES.items()} | {
     "generalised dice over the batch": GeneralisedDice(batch=True, smooth=0.0),
     "focal of a small exponent": LOSSES["focal"](gamma=0.5),
     "boundary with background": LOSSES["boundary"](background=True, weight=1.0),
+    "ga dice per image": LOSSES["ga_dice"](batch=False, background=False),
+    "ga ce of all pixels": LOSSES["ga_ce"](hardest=1.0, gamma=0.2),
     "hausdorff with background": LOSSES["hausdorff_dt"](background=True, weight=1.0),
 }
 every = pytest.mark.parametrize(
@@ -217,7 +219,7 @@ def test_is_a_documented_hyper_dataclass(cls):
 
 @pytest.mark.parametrize(
     "cls",
-    [cls for cls in LOSSES.values() if cls is not CEDice],
+    [cls for cls in LOSSES.values() if cls not in (CEDice, GA)],
 )
 def test_wrong_number_of_class_weights(cls):
     """Catches weights that broadcasting would stretch, and a class left out in silence."""
@@ -235,6 +237,7 @@ def test_wrong_number_of_class_weights(cls):
             "tversky",
             "generalised_dice",
             "focal_tversky",
+            "ga_dice",
             "boundary",
             "hausdorff_dt",
         )
