@@ -218,6 +218,7 @@ def test_the_run_records_names_and_a_fingerprint_and_no_code(run):
     assert "errors" in (run / "per_subject.csv").read_text()
 
 
+@pytest.mark.slow
 def test_evaluate_predict_report_and_export_take_the_plug_in(run, place):
     """Catches a command that does not know an own part, and scores that lose an own metric."""
     Image.fromarray(np.zeros((30, 28), np.uint8)).save(place / "image.png")

@@ -47,6 +47,7 @@ def grid(root: str, **axes):
     return {"method": "grid", "parameters": parameters}
 
 
+@pytest.mark.slow
 def test_sweep_compiles_its_training_program_once(root, tmp_path, caplog):
     """3 budgets × 2 subsets × 2 seeds × 2 learning rates: catches a traced field that became
     static, or pools whose shape follows the budget.

@@ -162,6 +162,7 @@ def test_size_of_the_truth_is_in_units_of_the_spacing():
     assert truth_sizes(cases) == {"p1": pytest.approx((8 * 0.5 + 4 * 0.5) / 2)}
 
 
+@pytest.mark.slow
 def test_a_column_of_subjects_csv_reaches_the_page(tiny, tiny_folder, tmp_path):
     """Site and age of each subject, from the user's table into the store, the run and the report.
     Catches columns that are dropped on the way, and a subgroup of the training subjects.

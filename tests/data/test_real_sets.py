@@ -78,6 +78,7 @@ def test_gray_matter(imported):
         assert (case.label == 2).sum() > 0
 
 
+@pytest.mark.slow
 def test_head_circumference(imported):
     """Catches pixels without a size, and examinations in two splits."""
     flags = ("--subject-pattern", r"^(\d+)_", "--classes", "background,head")
@@ -89,6 +90,7 @@ def test_head_circumference(imported):
         assert set(np.unique(case.label)) == {0, 1}
 
 
+@pytest.mark.slow
 def test_brain_tumour(imported):
     """Catches two channels in one file, and a label of floats."""
     flags = ("--channel-files", "Flair,T1c", "--label", "OTMultiClass", "--splits", "train")

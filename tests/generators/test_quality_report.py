@@ -219,6 +219,7 @@ def failed(report: dict) -> set[str]:
     return {check["check"] for check in report["checks"] if not check["passed"]}
 
 
+@pytest.mark.slow
 def test_real_images_pass():
     """Catches limits that nothing can pass: held-out real pairs presented as a synthetic set."""
     real, fresh = nuclei()
@@ -273,6 +274,7 @@ def test_subtle_faults_are_rejected_for_their_own_reason(make, reason, labels):
     assert reason in failed(report), report["figures"]
 
 
+@pytest.mark.slow
 def test_copies_that_the_filter_passes_are_still_copies():
     """Catches a filter that is asked whether its own result is right."""
     real = of_budget(8)
@@ -297,6 +299,7 @@ def test_few_held_out_pairs_are_said_to_tell_little():
     assert report["cannot_tell"] == list(quality_spoilt.SPOILT)
 
 
+@pytest.mark.slow
 def test_filter_drops_the_bad_samples_alone():
     """Catches a filter that follows the set's verdict instead of each sample's: of a set that is
     half bad, mostly the good half passes.

@@ -101,6 +101,7 @@ def test_contract(name):
     obeys(case(name))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SMALL)
 def test_it_learns_two_images_in_a_loop(name):
     """Catches a decoder without skips and statistics that do not reach evaluation: two images are
