@@ -18,7 +18,8 @@ import numpy as np
 
 from semiseg.data import example_bytes
 from semiseg.data.cases_on_disk import CasesOnDisk
-from semiseg.data.source import SPLITS, STORED
+from semiseg.data.size_limits import RATIO, SMALL
+from semiseg.data.source import SPLITS, STORED, first_line
 from semiseg.data.test_images import Token, check_split
 from semiseg.errors import UserError
 from semiseg.files import file_hash
@@ -139,15 +140,29 @@ def _check_size(case: Case, size: int) -> None:
 class Records(CasesOnDisk):
     """The cases of a split, each read when it is asked for."""
 
-    def __init__(self, source: Any):
+    def __init__(self, source: Any, place: Path, split: str):
         self._source = source
+        self._place = place
+        self._split = split
 
     def __len__(self) -> int:
         return len(self._source)
 
     def read(self, i: int) -> Case:
-        """Scan ``i`` of the split."""
-        return _decode(self._source[i])
+        """Scan ``i`` of the split.
+
+        Raises:
+          UserError: its record is damaged, or declares more than it holds.
+        """
+        try:
+            return _decode(self._source[i])
+        # a received set states hashes of its own, so its records may hold anything
+        except Exception as error:
+            raise UserError(
+                f"record {i + 1} of {self._split} is damaged ({first_line(error)})",
+                where=self._place,
+                remedy="import the set again from its source with --overwrite",
+            ) from error
 
 
 def read(place: Path, split: str, token: Token | None = None) -> Records:
@@ -164,7 +179,8 @@ def read(place: Path, split: str, token: Token | None = None) -> Records:
     """
     check_split(split, place, token)
     _check_features(folder(place) / "features.json")
-    return Records(_tfds().builder_from_directory(str(folder(place))).as_data_source(split))
+    source = _tfds().builder_from_directory(str(folder(place))).as_data_source(split)
+    return Records(source, folder(place), split)
 
 
 def damaged_files(place: Path, hashes: dict[str, str], split: str | None = None) -> list[Path]:
@@ -292,6 +308,8 @@ def _unpacked(data: np.ndarray, dtype: np.dtype, shape: tuple[int, ...]) -> np.n
     """
     size = math.prod(shape) * dtype.itemsize
     content: bytes = data.tobytes()
+    if size > max(RATIO * len(content), SMALL):
+        raise ValueError(f"declares {size:,} bytes, which {len(content):,} do not hold")
     if dtype.kind in "iu":
         content = zlib.decompressobj().decompress(content, size + 1)
     if len(content) != size:

@@ -114,9 +114,9 @@ def check_store(
     """All problems of an imported set: files that changed since, cases that break the contract, and
     images that are in two splits.
 
-    The test split is checked by its files' hashes alone: its cases were checked when they were
-    imported, and nobody looks at them here. Copies and look-alikes of its images are found by what
-    the import wrote down of them.
+    The test split is checked by its files' hashes and the set's fingerprint alone: its cases were
+    checked when they were imported, and nobody looks at them here. Copies and look-alikes of its
+    images are found by what the import wrote down of them.
 
     Args:
       name, root: the set.
@@ -179,15 +179,13 @@ def _noun(case: Case) -> str:
 
 def _region_notes(named: regions.Regions, counts: PixelCounts, splits: Sequence[str]) -> list[str]:
     """How large each region is in ``splits``; test is not looked at."""
-    pixels, images = "pixel", "images"
-    if any(len(spacing) == 3 for spacing in counts.spacings):
-        pixels, images = "voxel", "slices"
+    pixel, image = counts.nouns
     sizes = counts.of_regions(len(counts.pixels))
     notes: list[str] = []
     for size, words in zip(sizes.values(), regions.words(named), strict=True):
         notes.append(
-            f"region {words}: {numbered(size.pixels, pixels)} in {' and '.join(splits)}, in "
-            f"{size.presence:.0%} of the annotated {images}"
+            f"region {words}: {numbered(size.pixels, pixel)} in {' and '.join(splits)}, in "
+            f"{size.presence:.0%} of the annotated {image}s"
         )
     return notes
 

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from semiseg.data import (
     array_records,
@@ -38,6 +35,7 @@ from semiseg.data.pixel_counts import PixelCounts
 from semiseg.data.problems import case_problems, class_problems
 from semiseg.data.provenance import Provenance
 from semiseg.data.resemblance import Resemblance
+from semiseg.data.set_digest import SetDigest
 from semiseg.data.source import SPLITS, CaseRef, Source, progress_bar
 from semiseg.errors import UserError, disk_problem
 from semiseg.files import file_hash
@@ -294,7 +292,7 @@ class _Records:
         self.seen = fingerprints.Collector()
         self.split_of: dict[str, str] = {}
         self.annotated: set[str] = set()
-        self._digest = hashlib.sha256()
+        self._digest = SetDigest()
         self._numbers: dict[str, dict[str, int]] = {}
 
     def cases(self, split: str) -> Iterator[Case]:
@@ -305,7 +303,7 @@ class _Records:
         annotated: set[str] = set()
         for ref in progress_bar(self.splits[split], f"import {split}", show=self.progress):
             case = self._checked(ref)
-            self._hash(split, case)
+            self._digest.add(split, case)
             self.seen.add(split, case, ref.path)
             images += 1 if case.image.ndim == 3 else len(case.image)
             volumes.add(case.volume)
@@ -336,25 +334,6 @@ class _Records:
             raise UserError(problems[0])
         return case
 
-    def _hash(self, split: str, case: Case) -> None:
-        facts = (
-            split,
-            case.subject,
-            case.name,
-            case.volume,
-            case.index,
-            case.group,
-            case.spacing,
-            case.image.shape,
-            case.label is None,
-        )
-        self._digest.update(repr(facts).encode())
-        if case.affine is not None:
-            self._digest.update(np.round(case.affine, 6).tobytes())
-        self._digest.update(case.image.data)
-        if case.label is not None:
-            self._digest.update(case.label.data)
-
     def rows(self, reasons: Mapping[str, str]) -> dict[str, splits_csv.Row]:
         """Subject → what ``splits.csv`` says of it, once the records are written.
 
@@ -383,6 +362,6 @@ class _Records:
             "citation": self.files.citation,
             "official_order": self.files.official_order,
             "counts": self._numbers,
-            "fingerprint": self._digest.hexdigest(),
+            "fingerprint": self._digest.fingerprint,
             "files": {path.name: file_hash(path) for path in paths},
         }

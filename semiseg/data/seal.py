@@ -51,6 +51,7 @@ RECORDS = "files"
 """The field of the description with the hashes of the records: it tells the data of two sets
 apart.
 """
+FINGERPRINT = "fingerprint"
 Seal = dict[str, dict[str, str]]
 
 
@@ -145,6 +146,21 @@ def _known_seals(known: StoreInfo) -> list[ledger.Entry]:
     ]
 
 
+def is_known(known: StoreInfo) -> bool:
+    """Whether a ledger has the records of a set, by their hashes, with the fingerprint that it
+    states.
+
+    Raises:
+      UserError: its description is damaged.
+    """
+    now = of_folder(known.folder)
+    return any(_identity(line["seal"]) == _identity(now) for line in _known_seals(known))
+
+
+def _identity(seal: Seal) -> tuple[str, str]:
+    return _records(seal), seal[FIELDS].get(FINGERPRINT, "")
+
+
 # ------------------------------------------------------------------ checking
 def problems(known: StoreInfo, say: Callable[[str], None]) -> list[str]:
     """What was changed in a set since its import, one line each.
@@ -173,6 +189,8 @@ def problems(known: StoreInfo, say: Callable[[str], None]) -> list[str]:
     if stored is None:
         lines.append(_line(known, FILE, "is missing"))
         stored = here[-1]["seal"]
+    elif not here:
+        _say_other_records(known, place, say)
     changed = _differences(known, now, stored, "")
     if not changed and here and now not in [line["seal"] for line in here]:
         latest = here[-1]
@@ -180,6 +198,16 @@ def problems(known: StoreInfo, say: Callable[[str], None]) -> list[str]:
     if not changed and not here:
         _say_differences(known, now, same, say)
     return lines + changed
+
+
+def _say_other_records(known: StoreInfo, place: str, say: Callable[[str], None]) -> None:
+    """Say where the set that an import put here had other records: this one may have been put in
+    its place, or its records were changed.
+    """
+    imported = [line for line in _known_seals(known) if line.get("set") == place]
+    for line in imported[-1:]:
+        when = line.get("time", "")[:10]
+        say(f"{known.name}: the records that were imported here on {when} were others")
 
 
 def _say_differences(

@@ -26,6 +26,8 @@ from semiseg.holding import holding, is_ours
 
 if TYPE_CHECKING:
     from semiseg.data.fingerprints import Hashes
+    from semiseg.data.set_digest import SetDigest
+    from semiseg.types import Case
 
 EVALUATE = "evaluate"
 PREDICT = "predict"
@@ -92,6 +94,15 @@ def images_of(known: StoreInfo) -> TestImages:
 
 def _hashed(known: StoreInfo) -> TestImages:
     """The images of a set that was imported before their hashes were stored."""
+    return test_images.collected((case.subject, case.image) for case in _opened(known))
+
+
+def _opened(known: StoreInfo) -> Sequence[Case]:
+    """The test cases, for what is computed of all of them and shows none.
+
+    Raises:
+      UserError: the records are damaged.
+    """
     from semiseg.data import array_records
 
     remedy = f"import {known.name} again with --overwrite"
@@ -101,10 +112,19 @@ def _hashed(known: StoreInfo) -> TestImages:
         raise UserError("damaged or missing", where=damaged[0], remedy=remedy)
     place = array_records.folder(known.folder)
     try:
-        cases = array_records.read(known.folder, "test", Token(known.folder))
+        return array_records.read(known.folder, "test", Token(known.folder))
     except (ValueError, RuntimeError, OSError, IndexError) as error:
         raise UserError("damaged or missing", where=place, remedy=remedy) from error
-    return test_images.collected((case.subject, case.image) for case in cases)
+
+
+def add_to_fingerprint(known: StoreInfo, digest: SetDigest) -> None:
+    """Add the test cases of a set to its fingerprint; nothing else is told of them.
+
+    Raises:
+      UserError: the records are damaged.
+    """
+    for case in _opened(known):
+        digest.add("test", case)
 
 
 def _test_records(known: StoreInfo) -> dict[str, str]:

@@ -6,12 +6,14 @@ import dataclasses
 import json
 import shutil
 
+import numpy as np
 import pytest
 from data_samples import picture, write_png
 
 from semiseg.cli.main import main
-from semiseg.data import importing, seal, test_images
+from semiseg.data import array_records, importing, seal, set_digest, store, test_images
 from semiseg.data.info import StoreInfo
+from semiseg.files import file_hash
 
 HASH = "0" * 64
 
@@ -315,3 +317,87 @@ def test_a_class_that_nobody_annotated_is_noted(stores, capsys):
     code, output = check(stores, capsys)
     assert code == 0
     assert "no annotation of train and val shows tumour" in output
+
+
+# ------------------------------------------------------------------ the data themselves
+def another_pixel(case):
+    """One grey level of one pixel."""
+    image = case.image.copy()
+    image[(0,) * image.ndim] ^= 1
+    return dataclasses.replace(case, image=image)
+
+
+def another_label(case):
+    """One pixel of another class."""
+    label = case.label.copy()
+    label[0, 0] = 1 - label[0, 0] % 2
+    return dataclasses.replace(case, label=label)
+
+
+def another_spacing(case):
+    """Pixels of another size."""
+    return dataclasses.replace(case, spacing=tuple(2 * side for side in case.spacing))
+
+
+RECORDS = {"pixel": another_pixel, "label": another_label, "spacing": another_spacing}
+
+
+def rewrite(stores, split, changed):
+    """Write the records of the set with another first case of a split, state their hashes, and seal
+    the set anew: what somebody does who knows all of that.
+    """
+    place = stores / "own"
+    known = store.info("own", stores)
+    cases = {name: store.read_split("own", name, stores) for name in ("train", "val")}
+    cases["test"] = list(array_records.read(place, "test", test_images.Token(place)))
+    cases[split][0] = changed(cases[split][0])
+    shutil.rmtree(array_records.folder(place))
+    array_records.write(place, cases)
+    hashes = {name: file_hash(array_records.folder(place) / name) for name in known.files}
+    describe(stores, "files", hashes)
+    of_test = {name: hashes[name] for name in hashes if name.startswith("records-test.")}
+    change(place / "test_images.json", "records", of_test)
+    reseal(stores)
+
+
+@pytest.mark.parametrize("split", ["train", "val", "test"])
+@pytest.mark.parametrize("what", RECORDS)
+def test_a_changed_record_is_noticed_whatever_its_hashes_say(what, split, stores, capsys):
+    """Catches a pixel, a label or a spacing that was changed together with the hashes of the
+    records and the seal: nothing but the fingerprint tells.
+    """
+    rewrite(stores, split, RECORDS[what])
+    code, output = check(stores, capsys)
+    assert code == 1
+    assert f"{stores / 'own' / 'semiseg.json'}: fingerprint is " in output
+    assert "the records that were imported here on" in output
+    assert store.history("own", stores).evaluations == 0
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_the_fingerprint_of_known_records_is_not_made_again(known, stores, capsys, monkeypatch):
+    """Catches a check of a fifth more time where a ledger has the answer, and one that trusts a set
+    which no ledger knows.
+    """
+    computed = []
+    add = set_digest.SetDigest.add
+    monkeypatch.setattr(
+        set_digest.SetDigest,
+        "add",
+        lambda digest, split, case: computed.append(split) or add(digest, split, case),
+    )
+    if not known:
+        unsealed(stores)
+    assert check(stores, capsys)[0] == 0
+    assert computed == ([] if known else ["train"] * 6 + ["val"] * 2 + ["test"] * 2)
+
+
+def test_a_record_that_declares_too_much_is_one_line(stores, capsys, monkeypatch):
+    """Catches gigabytes of zeros for a received record of kilobytes, and a traceback of zlib."""
+    encode = array_records._encode
+    shape = np.array([1 << 15, 1 << 15, 1])
+    monkeypatch.setattr(array_records, "_encode", lambda case: encode(case) | {"shape": shape})
+    rewrite(stores, "train", another_pixel)
+    code, output = check(stores, capsys)
+    assert code == 2
+    assert "record 1 of train is damaged (declares 1,073,741,824 bytes" in output
