@@ -39,7 +39,7 @@ def latex(text: str) -> str:
     >>> latex("50 % ^^5c"), latex("$x_1$")
     ('50 \\\\% \\\\textasciicircum{}\\\\textasciicircum{}5c', '\\\\$x\\\\_1\\\\$')
     """
-    return _one_line(text).translate(_LATEX_TABLE)
+    return one_line(text).translate(_LATEX_TABLE)
 
 
 # ------------------------------------------------------------------ Markdown
@@ -54,7 +54,7 @@ def markdown(text: str) -> str:
     >>> markdown("a|b <img src=x>"), markdown("p < 0.001"), markdown("![x](http://y)")
     ('a\\\\|b &lt;img src=x>', 'p < 0.001', '![x]\\\\(http://y)')
     """
-    text = _ENTITY.sub("&amp;", _one_line(text))
+    text = _ENTITY.sub("&amp;", one_line(text))
     text = _ELEMENT.sub("&lt;", text)
     return _LINK.sub(r"]\\", text).replace("|", "\\|")
 
@@ -65,7 +65,7 @@ def markdown_code(text: str) -> str:
     >>> markdown_code("a b"), markdown_code("a `b`")
     ('`a b`', '`` a `b` ``')
     """
-    text = _one_line(text)
+    text = one_line(text)
     if "`" not in text:
         return f"`{text}`"
     longest = max(map(len, re.findall("`+", text)))
@@ -176,8 +176,12 @@ def raw(stream: IO[str]) -> IO[str]:
     return stream
 
 
-def _one_line(text: str) -> str:
-    """Without line breaks and control characters, which end a cell or a comment."""
+def one_line(text: str) -> str:
+    """Text without line breaks and control characters, which end a cell or a comment.
+
+    >>> one_line("two\\n lines\\x1b")
+    'two lines\\\\u001b'
+    """
     with contextlib.suppress(UnicodeError):  # a path that the locale could not read is UTF-8 still
         text = text.encode("utf-8", "surrogateescape").decode("utf-8")
     return terminal(_BREAKS.sub(" ", text))

@@ -16,7 +16,6 @@ from PIL import Image
 import semiseg
 from semiseg.cli.main import main
 from semiseg.data import expected, prediction_inputs
-from semiseg.data.grey_values import Limits
 from semiseg.errors import UserError
 from semiseg.runner.ensemble import Ensemble
 from semiseg.runner.predictor import Predictor
@@ -415,39 +414,6 @@ def test_one_part_of_each_class_and_its_size(run, tmp_path, source):
     assert overlay.shape[-1] == 3
     orange = (overlay == (0xFF, 0x9F, 0x1C)).all(-1)
     assert orange.any()  # the first class's outline, as in a preview
-
-
-def test_overlays_show_the_fullest_slices():
-    """Catches empty slices, neighbours that look alike, and slices out of order."""
-    from semiseg.report.predicted import fullest, predicted_slices
-
-    mask = np.zeros((48, 8, 8), np.uint8)
-    for place, count in ((5, 9), (6, 8), (30, 20), (40, 10)):
-        mask[place].flat[:count] = 1
-    assert fullest(mask) == [5, 30, 40]
-    assert fullest(np.zeros((3, 4, 4), np.uint8)) == [0]
-    limits = Limits(np.array([-100.0]), np.array([100.0]))
-    image = np.full((48, 8, 8, 1), 100, np.int16)
-    rgb = predicted_slices(image, mask, limits)
-    assert (rgb[-1, -1] == 255).all()
-    assert rgb.shape[1] == 3 * rgb.shape[0]
-
-
-def test_outlines_are_seen_on_white_and_on_black():
-    """Catches a line of one pixel, white on white, and a picture without a dark border."""
-    from semiseg.report.predicted import outlined
-
-    mask = np.zeros((400, 500), np.uint8)
-    mask[100:300, 100:300] = 1
-    white = outlined(np.full(mask.shape, 255, np.uint8), mask)
-    black = outlined(np.zeros(mask.shape, np.uint8), mask)
-    row = white[200, 90:110].tolist()
-    colour = [0xFF, 0x9F, 0x1C]
-    assert row.count(colour) == 2
-    start = row.index(colour)
-    assert max(row[start - 1] + row[start + 2]) < 40
-    assert row[0] == [255, 255, 255]
-    assert black[200, 90:110].tolist().count(colour) == 2
 
 
 def test_a_folder_without_images_says_so(source, out):

@@ -18,7 +18,7 @@ class Recorder(SimpleNamespace):
     def check_files(self, files, words):
         return []
 
-    def predict_files(self, files, mask, options):
+    def predict_files(self, files, mask, options, progress):
         self.spacings[files[0].name] = options.spacing
         return SimpleNamespace(differences=(), shares=np.array([0.5, 0.5]))
 

@@ -24,6 +24,7 @@ from semiseg.data.dicom_input import is_series
 from semiseg.data.images import is_volume, stem_of
 from semiseg.data.input_scan import beside
 from semiseg.data.prediction_inputs import Input, find_inputs
+from semiseg.data.source import progress_bar
 from semiseg.errors import UserError, disk_problem
 from semiseg.files import replacing, write_text
 from semiseg.holding import holding
@@ -82,7 +83,8 @@ COMMAND = Command(
         ),
         Flag(
             "overlays",
-            "also write NAME_overlay.png: the fullest slices with the classes outlined",
+            "also write NAME_overlay.png: the fullest slices with the classes outlined, their "
+            "names and the numbers of the slices",
             False,
             value="",
         ),
@@ -106,6 +108,7 @@ COMMAND = Command(
         WHERE,
         MISSING_FOLDS,
         Flag("overwrite", "replace what is in the output folder", False, value=""),
+        Flag("quiet", "no progress: neither a bar nor a line a minute", False, value=""),
         PLUGIN,
     ),
     operands="RUN [RUN …]",
@@ -137,8 +140,10 @@ def _predict(operands: list[str], flags: Flags) -> int:
 
 def _segment(operands: list[str], source: Path, target: Path, options: dict[str, Any]) -> int:
     """Write the masks; returns the exit code."""
+    from semiseg.cli.predict_progress import progress_of
     from semiseg.runner.ensemble import Ensemble, Options
 
+    show = not options["quiet"]
     spacing = options["spacing"]
     runs = run_paths(operands, options["where"], options["missing_folds"])
     ensemble = Ensemble.load(runs, options["tta"])
@@ -156,7 +161,7 @@ def _segment(operands: list[str], source: Path, target: Path, options: dict[str,
         _check_new(inputs.scans, target, options)
     target.mkdir(parents=True, exist_ok=True)
     begun.announce()
-    files = [scan.files for scan in inputs.scans]
+    files = progress_bar([scan.files for scan in inputs.scans], "read", show=show)
     for message in ensemble.check_files(files, "semiseg predict"):
         print(f"note: {message}", file=sys.stderr)
     written = Options(
@@ -167,33 +172,28 @@ def _segment(operands: list[str], source: Path, target: Path, options: dict[str,
         options["resample"],
     )
     failed = 0
-    with _statistics(target, options["statistics"]) as table:
-        for scan in inputs.scans:
+    progress = progress_of(len(inputs.scans), show)
+    with _statistics(target, options["statistics"]) as table, contextlib.closing(progress):
+        for number, scan in enumerate(inputs.scans):
             mask = target / scan.mask
+            progress.scan(number, scan.name)
             try:
                 stated = sizes.get(stem_of(scan.path), spacing)
                 prediction = ensemble.predict_files(
-                    scan.files, mask, written._replace(spacing=stated)
+                    scan.files, mask, written._replace(spacing=stated), progress.windows
                 )
             except UserError as error:
                 _check_writable(target, error)
-                print(f"semiseg: error: {error}", file=sys.stderr)
+                with progress.apart():
+                    print(f"semiseg: error: {error}", file=sys.stderr)
                 failed += 1
                 continue
-            _say(scan, mask, prediction, ensemble.classes)
+            with progress.apart():
+                _say(scan, mask, prediction, ensemble.classes)
             if table is not None:
-                name = scan.mask.as_posix()
-                millimetres = prediction.millimetres
-                mask_statistics.write_rows(
-                    table,
-                    name,
-                    ensemble.classes,
-                    prediction.counts.tolist(),
-                    millimetres,
-                    ensemble.regions,
-                )
+                _write_sizes(table, scan, prediction, ensemble)
             if options["overlays"]:
-                _write_overlay(beside(mask, "overlay", ".png"), prediction, ensemble)
+                _write_overlay(beside(mask, "overlay", ".png"), scan, prediction, ensemble)
     begun.end()
     return int(failed > 0)
 
@@ -220,7 +220,7 @@ class _Begun:
 
     def __init__(self, target: Path, operands: list[str], options: Mapping[str, Any]):
         self.path = target / UNFINISHED
-        words = {**options, "overwrite": False}
+        words = {**options, "overwrite": False, "quiet": False}
         self.content = json.dumps([operands, words], sort_keys=True, default=str)
 
     def is_ours(self) -> bool:
@@ -353,12 +353,28 @@ def _statistics(target: Path, wanted: bool) -> Iterator[TextIO | None]:
         yield file
 
 
-def _write_overlay(path: Path, prediction: Prediction, ensemble: Ensemble) -> None:
+def _write_sizes(table: TextIO, scan: Input, prediction: Prediction, ensemble: Ensemble) -> None:
+    mask_statistics.write_rows(
+        table,
+        scan.mask.as_posix(),
+        ensemble.classes,
+        prediction.counts.tolist(),
+        prediction.millimetres,
+        ensemble.regions,
+    )
+
+
+def _write_overlay(path: Path, scan: Input, prediction: Prediction, ensemble: Ensemble) -> None:
     from PIL import Image
 
-    from semiseg.report.predicted import predicted_slices
+    from semiseg.report.predicted import predicted_picture
 
-    limits = ensemble.predictors[0].frame.limits(prediction.image)
-    picture = predicted_slices(prediction.image, prediction.mask, limits)
+    image = prediction.image
+    limits = ensemble.predictors[0].frame.limits(image)
+    title = scan.name
+    if image.shape[-1] not in (1, 3):
+        names = ensemble.channel_names or ("",)
+        title = f"{title}, channel 1 of {image.shape[-1]} {names[0]}".rstrip()
+    picture = predicted_picture(title, image, prediction.mask, limits, ensemble.classes)
     with replacing(path, keep_suffix=True) as partial:
         Image.fromarray(picture).save(partial)

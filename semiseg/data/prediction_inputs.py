@@ -45,6 +45,21 @@ class Input(NamedTuple):
         """The file, or that of the first channel."""
         return self.files[0]
 
+    @property
+    def name(self) -> str:
+        """What the scan is called: its file's name after the folders below ``--input``; of several
+        files that of the mask without suffix.
+
+        >>> Input((Path("new/a/p7.jpg"),), Path("a/p7.png")).name
+        'a/p7.jpg'
+        >>> Input((Path("new/p7/t1.nii"), Path("new/p7/t2.nii")), Path("p7.nii")).name
+        'p7'
+        """
+        name = self.path.name
+        if len(self.files) > 1:
+            name = stem_of(self.mask)
+        return (self.mask.parent / name).as_posix()
+
 
 class Inputs(NamedTuple):
     """What a folder holds.

@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import jax
 import numpy as np
@@ -48,18 +48,33 @@ def _probabilities(
 
 
 def probabilities(
-    model: Model, frame: Frame, params: Params, images: Iterable[PoolImage]
+    model: Model,
+    frame: Frame,
+    params: Params,
+    images: Iterable[PoolImage],
+    after_window: Callable[[], None] | None = None,
 ) -> Iterator[np.ndarray]:
     """Class probabilities ``(*space, K)`` float32 of pool images, one by one.
 
-    What the frame does not show is background (class 0) with probability 1.
+    What the frame does not show is background (class 0) with probability 1. ``after_window`` is
+    called when the network has seen a window.
     """
     axes = len(frame.window)
     batch = IMAGES if axes == 2 else WINDOWS
     ahead, images = itertools.tee(images)  # holds no more than a batch of them
     results = _batches(model, params, _windows(frame, ahead), batch)
+    if after_window is not None:
+        results = _counted(results, after_window)
     for image in images:
         yield _assembled(frame, image.levels.shape[:-1], model.classes, results)
+
+
+def _counted(
+    results: Iterator[np.ndarray], after_window: Callable[[], None]
+) -> Iterator[np.ndarray]:
+    for result in results:
+        after_window()
+        yield result
 
 
 def _assembled(

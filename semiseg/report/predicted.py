@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import numpy as np
 from scipy import ndimage
 
 from semiseg.data.class_colours import class_colour
 from semiseg.data.grey_values import Limits, grey
+from semiseg.report.lettering import BACKGROUND, Entry, lettered
 from semiseg.report.pictures import SIDE, edge_of, enlarged, rgb_of
 
 SLICES = 4
@@ -24,17 +28,52 @@ BORDER = 16
 """Level of the dark border of an outline, which is seen on white."""
 
 
-def predicted_slices(image: np.ndarray, mask: np.ndarray, limits: Limits) -> np.ndarray:
-    """The fullest slices of a scan side by side, classes outlined in the colours of a preview.
+class Slices(NamedTuple):
+    """The slices of a scan that a picture shows.
+
+    Attributes:
+      places: of each in the volume, from 0; ``[0]`` of a picture.
+      pictures: ``(H', W', 3)`` uint8 each, see :func:`outlined`.
+      values: classes that they outline, in their order, without the background.
+    """
+
+    places: list[int]
+    pictures: list[np.ndarray]
+    values: list[int]
+
+
+def predicted_picture(
+    title: str, image: np.ndarray, mask: np.ndarray, limits: Limits, classes: Sequence[str]
+) -> np.ndarray:
+    """:func:`predicted_slices` side by side, with the title, the number of each slice, and the
+    names of the outlined classes beside their colours.
+
+    Args:
+      title: what the scan is called.
+      image, mask, limits: see :func:`predicted_slices`.
+      classes: names, background first.
+
+    Returns:
+      ``(H', W', 3)`` uint8.
+    """
+    shown = predicted_slices(image, mask, limits)
+    captions: list[str] = []
+    if mask.ndim == 3:
+        captions = [f"slice {place + 1} of {len(mask)}" for place in shown.places]
+    legend = [Entry(class_rgb(value), f"{value} {classes[value]}") for value in shown.values]
+    if not legend:
+        legend = [Entry(BACKGROUND, "nothing but background")]
+    return lettered(shown.pictures, title, captions, legend)
+
+
+def predicted_slices(image: np.ndarray, mask: np.ndarray, limits: Limits) -> Slices:
+    """The fullest slices of a scan, classes outlined in the colours of a preview.
 
     Args:
       image: ``(H, W, C)`` or ``(D, H, W, C)``; three channels are colours, of others the first is
         shown.
       mask: ``(H, W)`` or ``(D, H, W)`` classes.
       limits: the numbers that are black and white.
-
-    Returns:
-      ``(H', W', 3)`` uint8.
     """
     if mask.ndim == 2:
         image = image[None]
@@ -48,7 +87,8 @@ def predicted_slices(image: np.ndarray, mask: np.ndarray, limits: Limits) -> np.
         outlined(plane[box], labels[box])
         for plane, labels in zip(levels, mask[places], strict=True)
     ]
-    return np.concatenate(pictures, axis=1)
+    values = np.unique(mask[places])
+    return Slices(places, pictures, values[values > 0].tolist())
 
 
 def outlined(levels: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -72,8 +112,18 @@ def outlined(levels: np.ndarray, mask: np.ndarray) -> np.ndarray:
     border = ndimage.binary_dilation(line, iterations=-(-width // 2)) & ~line
     rgb[border] = BORDER
     for value in np.unique(classes[line]).tolist():
-        rgb[line & (classes == value)] = rgb_of(class_colour(value))
+        rgb[line & (classes == value)] = class_rgb(value)
     return rgb
+
+
+def class_rgb(value: int) -> tuple[int, int, int]:
+    """Red, green and blue of the outline of a class, 1 for the first after the background.
+
+    >>> class_rgb(1)
+    (255, 159, 28)
+    """
+    red, green, blue = rgb_of(class_colour(value))
+    return int(red), int(green), int(blue)
 
 
 def _shown(levels: np.ndarray, mask: np.ndarray) -> tuple[slice, slice]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -132,12 +133,22 @@ class Ensemble:
         return tuple(one for one in flat if one.frame.is_in_millimetres)
 
     def planes(
-        self, image: np.ndarray, spacing: Sequence[float] | None = None
+        self,
+        image: np.ndarray,
+        spacing: Sequence[float] | None = None,
+        progress: Callable[[int, int], None] | None = None,
     ) -> Iterator[np.ndarray]:
         """Mean probabilities ``(H, W, K)`` of an image, or of each slice of a volume, see
         :meth:`semiseg.runner.predictor.Predictor.planes`.
+
+        ``progress`` is called with the windows that the networks have seen, and all that they will
+        see: first with 0.
         """
-        streams = [one.planes(image, spacing) for one in self.predictors]
+        after_window = None
+        if progress is not None:
+            total = sum(one.windows(image, spacing) for one in self.predictors)
+            after_window = _counter(total, progress)
+        streams = [one.planes(image, spacing, after_window) for one in self.predictors]
         for planes in zip(*streams, strict=True):
             yield _mean(planes)
 
@@ -192,7 +203,11 @@ class Ensemble:
         return list(dict.fromkeys(messages))
 
     def predict_files(
-        self, files: Sequence[Path], target: Path, options: Options | None = None
+        self,
+        files: Sequence[Path],
+        target: Path,
+        options: Options | None = None,
+        progress: Callable[[int, int], None] | None = None,
     ) -> Prediction:
         """Segment a scan into a file of the same format and geometry.
 
@@ -200,6 +215,7 @@ class Ensemble:
           files: an image file, one a channel, or the folder of one DICOM series.
           target: the mask's file; a DICOM SEG for a series.
           options: what is written beside it.
+          progress: see :meth:`planes`.
 
         Raises:
           UserError: the file cannot be read or does not fit the network, naming it.
@@ -207,7 +223,7 @@ class Ensemble:
         if options is None:
             options = Options()
         try:
-            return self._predict_files(files, target, options)
+            return self._predict_files(files, target, options, progress)
         except UserError as error:
             if str(files[0]) in str(error):
                 raise
@@ -216,14 +232,20 @@ class Ensemble:
             reason = (str(error).splitlines() or [""])[0][:120] or type(error).__name__
             raise UserError(f"{files[0]}: cannot be segmented ({reason})") from error
 
-    def _predict_files(self, files: Sequence[Path], target: Path, options: Options) -> Prediction:
+    def _predict_files(
+        self,
+        files: Sequence[Path],
+        target: Path,
+        options: Options,
+        progress: Callable[[int, int], None] | None,
+    ) -> Prediction:
         scan = self._read(files, options.nifti, options.resample)
         self._check(scan)
         millimetres = options.spacing
         if scan.is_volume:
             millimetres = scan.spacing
         image = scan.image
-        planes = self.planes(image, millimetres or None)
+        planes = self.planes(image, millimetres or None, progress)
         target.parent.mkdir(parents=True, exist_ok=True)
         space = image.shape[:-1]
         if options.probabilities:
@@ -290,6 +312,13 @@ def probabilities_path(scan: Scan | SeriesScan, mask: Path) -> Path:
     if scan.is_volume:
         suffix = ".nii.gz"
     return beside(mask, "probabilities", suffix)
+
+
+def _counter(total: int, progress: Callable[[int, int], None]) -> Callable[[], None]:
+    """What counts calls for ``progress``, up to ``total``."""
+    numbers = itertools.count(1)
+    progress(0, total)
+    return lambda: progress(next(numbers), total)
 
 
 def _mean(arrays: Sequence[np.ndarray]) -> np.ndarray:

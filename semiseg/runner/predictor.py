@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -186,7 +186,10 @@ class Predictor:
         return np.stack(list(self.planes(image, spacing))).reshape(*space, -1)
 
     def planes(
-        self, image: np.ndarray, spacing: Sequence[float] | None = None
+        self,
+        image: np.ndarray,
+        spacing: Sequence[float] | None = None,
+        after_window: Callable[[], None] | None = None,
     ) -> Iterator[np.ndarray]:
         """Class probabilities ``(H, W, K)`` float32 of an image, or of each slice of a volume.
 
@@ -195,6 +198,8 @@ class Predictor:
 
         Args:
           image, spacing: see :meth:`predict`.
+          after_window: called when the network has seen a window, of which there are
+            :meth:`windows`.
         """
         case = self._case(image, spacing)
         slices = [image]
@@ -202,8 +207,28 @@ class Predictor:
             slices = list(image)
         for message in self.guard.look(slices, "semiseg.Predictor"):
             log.warning("%s", message)
-        for probability, shape in self._predicted(case):
+        for probability, shape in self._predicted(case, after_window):
             yield from self.frame.to_planes(probability, shape)
+
+    def windows(self, image: np.ndarray, spacing: Sequence[float] | None = None) -> int:
+        """How many windows the network sees of an image or a volume, its mirror images included.
+
+        Args:
+          image, spacing: see :meth:`predict`.
+        """
+        space = self.frame.shape(self._case(image, spacing))
+        planes = 1
+        if len(space) > self.frame.dims:  # slices for a 2D network
+            planes = space[0]
+        of_plane = len(self.frame.windows(space[-self.frame.dims :]))
+        return planes * of_plane * (1 + len(self._mirrored_axes))
+
+    @property
+    def _mirrored_axes(self) -> list[int]:
+        """Of a pool image: those along which it is predicted mirrored as well."""
+        if not self.tta:
+            return []
+        return [axis - 1 for axis in self.mirrors]  # the last axis is the channel
 
     def _case(self, image: np.ndarray, spacing: Sequence[float] | None) -> Case:
         if image.ndim not in (3, 4) or image.shape[-1] != self.channels:
@@ -222,16 +247,16 @@ class Predictor:
             raise UserError(f"the spacing {sides} has {len(sides)} numbers, the image {axes} axes")
         return Case("", "image", image, None, sides, "image")
 
-    def _predicted(self, scan: Case) -> Iterator[tuple[np.ndarray, tuple[int, ...]]]:
+    def _predicted(
+        self, scan: Case, after_window: Callable[[], None] | None
+    ) -> Iterator[tuple[np.ndarray, tuple[int, ...]]]:
         """The network's probabilities of a picture, of each slice of a volume, or (3D) of the
         whole volume, with its shape.
         """
-        axes: list[int] = []
-        if self.tta:
-            axes += [axis - 1 for axis in self.mirrors]  # the last axis is the channel
+        axes = self._mirrored_axes
         cases = self.frame.scans([scan], "prediction")
         pool = _with_mirrored(self.frame.each_pool([scan]), axes)
-        results = probabilities(self.model, self.frame, self.params, pool)
+        results = probabilities(self.model, self.frame, self.params, pool, after_window)
         for case in cases:
             yield _mean_over_mirrors(results, axes), case.image.shape[:-1]
 
