@@ -79,9 +79,9 @@ class StoreInfo:
 
 
 def numbered(count: int, noun: str) -> str:
-    """A count and its noun.
+    """A count and its noun, whose first word may be an adjective.
 
-    >>> numbered(1, "volume"), numbered(2, "volume")
-    ('1 volume', '2 volumes')
+    >>> numbered(1, "volume"), numbered(2, "test image")
+    ('1 volume', '2 test images')
     """
     return f"{count} {noun}{'s' * (count != 1)}"

@@ -54,6 +54,22 @@ class PixelCounts:
     regions: Mapping[str, Sequence[int]] = dataclasses.field(default_factory=dict)
     region_images: dict[str, int] = dataclasses.field(default_factory=dict)
 
+    @property
+    def is_of_volumes(self) -> bool:
+        """Whether the images are slices of volumes, and their pixels voxels."""
+        return any(len(spacing) == 3 for spacing in self.spacings)
+
+    @property
+    def nouns(self) -> tuple[str, str]:
+        """What its pixels and its images are called, one of each.
+
+        >>> PixelCounts(spacings={(1.0, 1.0)}).nouns, PixelCounts(spacings={(5.0, 1.0, 1.0)}).nouns
+        (('pixel', 'image'), ('voxel', 'slice'))
+        """
+        if self.is_of_volumes:
+            return "voxel", "slice"
+        return "pixel", "image"
+
     def add(self, case: Case) -> None:
         """Count one case: a picture, or the slices of a volume as an image each."""
         self.sizes.add(case.image.shape[:-1])

@@ -73,7 +73,7 @@ def test_a_region_is_stored_and_shown(source, tmp_path, capsys):
     assert f"| whole | edema ∪ core | {voxels} |" in card
     assert "--region whole=core,1" in card
     main(["data", "describe", "own", "--root", str(tmp_path)])
-    assert f"whole 10.42% ({voxels} pixels), in 50% of slices" in capsys.readouterr().out
+    assert f"whole 10.42% ({voxels} voxels), in 50% of slices" in capsys.readouterr().out
     main(["data", "check", "own", "--root", str(tmp_path)])
     assert "region whole = edema ∪ core: 200 voxels in train and val, in" in capsys.readouterr().err
     typed = ["--source", str(source), "--classes", CLASSES, "--region", "whole=1,2"]
