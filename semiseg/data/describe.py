@@ -45,8 +45,8 @@ def describe(
     classes lie to each other, spacings and groups. Under ``frame`` stands what
     :func:`semiseg.data.frame_facts.frame_facts` decides by the training split (None without one),
     given the ``spacing``, ``intensity`` and ``image_size`` of a trial; under ``folds`` what so many
-    folds hold out, see :func:`semiseg.data.fold_table.fold_facts` (None for 0); under ``budget`` how
-    the labelled subjects of a budget differ from the rest, see
+    folds hold out, see :func:`semiseg.data.fold_table.fold_facts` (None for 0); under ``budget``
+    how the labelled subjects of a budget differ from the rest, see
     :func:`semiseg.data.budget_facts.budget_facts` (None for 0).
     """
     info = store.info(name, root)
