@@ -212,6 +212,14 @@ class RunFolder:
         return any(part.exists() for part in (self.log, self.checkpoints, self.summary))
 
     @property
+    def holds_something_else(self) -> bool:
+        """Whether files lie here that no run begins with: such a folder is left alone."""
+        if not self.path.exists():
+            return False
+        names = {path.name for path in self.path.iterdir() if path.suffix != ".tmp"}
+        return not names <= set(BEFORE_TRAINING)
+
+    @property
     def trained(self) -> bool:
         """Whether final weights are here."""
         return self.weights.exists()

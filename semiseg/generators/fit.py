@@ -261,7 +261,7 @@ def _prepare_folder(folder: RunFolder, settings: Settings) -> None:
     if folder.config.exists():
         _check_same_fit(folder, settings)
         return
-    if folder.path.exists() and any(folder.path.iterdir()):
+    if folder.holds_something_else:
         remedy = "choose another --out"
         raise UserError("is not empty and holds no fit", where=folder.path, remedy=remedy)
     try:

@@ -16,7 +16,7 @@ from semiseg.config import Trial
 from semiseg.data.pools import Training
 from semiseg.data.store import StoreInfo
 from semiseg.errors import UserError
-from semiseg.run_folder import BEFORE_TRAINING, CONFIG, ENVIRONMENT, RunFolder, study_hash
+from semiseg.run_folder import CONFIG, ENVIRONMENT, RunFolder, study_hash
 from semiseg.runner.versions import environment
 from semiseg.train.loop import Interrupted
 
@@ -39,7 +39,7 @@ def open_folder(folder: RunFolder, trial: Trial, training: Training) -> None:
             message = "goes on with another number of devices, so the last bits may differ"
             print(f"{folder}: {message}", file=sys.stderr)
         return
-    if _holds_something_else(folder):
+    if folder.holds_something_else:
         raise UserError(f"{folder}: is not empty and holds no run; choose another --out")
     try:
         folder.path.mkdir(parents=True, exist_ok=True)
@@ -55,13 +55,6 @@ def open_folder(folder: RunFolder, trial: Trial, training: Training) -> None:
         raise UserError(
             f"{folder}: cannot be written ({error.strerror}); choose another --out"
         ) from None
-
-
-def _holds_something_else(folder: RunFolder) -> bool:
-    if not folder.path.exists():
-        return False
-    names = {path.name for path in folder.path.iterdir() if path.suffix != ".tmp"}
-    return not names <= set(BEFORE_TRAINING)
 
 
 def check_trial(folder: RunFolder, trial: Trial) -> None:

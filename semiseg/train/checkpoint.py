@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import shutil
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,7 @@ class Checkpoints:
 
         # Orbax prints pages for what it also raises
         logging.getLogger("absl").setLevel(logging.CRITICAL)
+        _say_nothing_late()
         self.folder = folder.absolute()
         self._ocp = ocp
         for leftover in self.folder.glob("*.orbax-checkpoint-tmp*"):
@@ -141,6 +143,28 @@ class Checkpoints:
         with writing(self.folder):
             self._manager.wait_until_finished()
             self._manager.close()
+
+
+CLOSED = "Event loop is closed"
+
+
+def _say_nothing_late() -> None:
+    """Leave out tracebacks of writers that end after a save that failed.
+
+    Orbax closes its event loop with the first array that cannot be written. The threads that write
+    the others still report to it, each with a traceback beside the line that says what happened.
+    """
+    said = sys.unraisablehook
+    if getattr(said, "leaves_out_late_writers", False):
+        return
+
+    def hook(unraisable: Any) -> None:
+        error = unraisable.exc_value
+        if not (isinstance(error, RuntimeError) and str(error) == CLOSED):
+            said(unraisable)
+
+    hook.leaves_out_late_writers = True  # type: ignore[attr-defined]
+    sys.unraisablehook = hook
 
 
 def _zeros(like: PyTree) -> PyTree:

@@ -246,6 +246,25 @@ BAD = {
 }
 
 
+def test_a_fit_begins_where_its_configuration_could_not_be_written(tiny, tmp_path, monkeypatch):
+    """Catches a folder that a full disk left with half of its first files and that is refused."""
+    write = fit.RunFolder.write_config
+
+    def full(folder, text):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(fit.RunFolder, "write_config", full)
+    with pytest.raises(UserError, match="cannot be written"):
+        fit.fit(tiny, tmp_path / "g", progress=False)
+    assert (tmp_path / "g" / "env.json").exists()
+    monkeypatch.setattr(fit.RunFolder, "write_config", write)
+    fit.fit(tiny, tmp_path / "g", progress=False)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "thesis.txt").write_text("mine")
+    with pytest.raises(UserError, match="is not empty and holds no fit"):
+        fit.fit(tiny, tmp_path / "other", progress=False)
+
+
 @pytest.fixture
 def pretend(monkeypatch):
     """A function that replaces the program by one whose metrics are bad after step 300."""

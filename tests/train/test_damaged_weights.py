@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import sys
+import types
 
 import numpy as np
 import pytest
@@ -129,3 +131,20 @@ def test_damaged_metadata_of_a_checkpoint_are_one_line(content, stored):
     (stored / "1" / "_CHECKPOINT_METADATA").write_text(content)
     with pytest.raises(UserError, match="a checkpoint cannot be read"):
         Checkpoints(stored)
+
+
+def test_late_writers_of_a_failed_save_say_nothing(tmp_path, monkeypatch, capsys):
+    """Orbax closes its loop where an array cannot be written; writers of others end later. Catches
+    their tracebacks beside the line that says so, and other errors that are no longer seen.
+    """
+
+    def say(unraisable):
+        print(unraisable.exc_value)
+
+    monkeypatch.setattr(sys, "unraisablehook", say)
+    Checkpoints(tmp_path / "first").close()
+    Checkpoints(tmp_path / "second").close()
+    for message in ("Event loop is closed", "another"):
+        error = RuntimeError(message)
+        sys.unraisablehook(types.SimpleNamespace(exc_type=RuntimeError, exc_value=error))
+    assert capsys.readouterr().out == "another\n"
