@@ -64,6 +64,7 @@ PAPERS = {
     "Xie et al., CVPR 2020": "https://arxiv.org/abs/1911.04252",
     "Yang et al., CVPR 2022": "https://arxiv.org/abs/2106.05095",
     "Yang et al., CVPR 2023": "https://arxiv.org/abs/2208.09910",
+    "Yang et al., TPAMI 2025": "https://arxiv.org/abs/2410.10777",
     "Yu et al., MICCAI 2019": "https://arxiv.org/abs/1907.07034",
     "Zhang et al. 2021": "https://arxiv.org/abs/2110.08263",
     "Wang et al. 2023": "https://arxiv.org/abs/2205.07246",

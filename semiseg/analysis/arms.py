@@ -31,6 +31,7 @@ TITLES = {
     "ssnet": "SS-Net",
     "fixmatch": "FixMatch",
     "unimatch": "UniMatch",
+    "unimatch_v2": "UniMatch V2",
     "bcp": "BCP",
     "ad_mt": "AD-MT",
 }

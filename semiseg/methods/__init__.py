@@ -23,6 +23,7 @@ from semiseg.methods.supervised import Supervised
 from semiseg.methods.temporal_ensembling import TemporalEnsembling
 from semiseg.methods.uamt import UAMT
 from semiseg.methods.unimatch import UniMatch
+from semiseg.methods.unimatch_v2 import UniMatchV2
 from semiseg.methods.urpc import URPC
 
 METHODS = {
@@ -47,6 +48,7 @@ METHODS = {
     "ssnet": SSNet,
     "fixmatch": FixMatch,
     "unimatch": UniMatch,
+    "unimatch_v2": UniMatchV2,
     "bcp": BCP,
     "ad_mt": ADMT,
 }

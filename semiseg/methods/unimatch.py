@@ -7,10 +7,11 @@ from typing import ClassVar, Literal
 import jax
 import jax.numpy as jnp
 
-from semiseg.augment.mix import cutmix_box, jitter, partner, paste
+from semiseg.augment.mix import cutmix_box, partner, paste
 from semiseg.fields import number
 from semiseg.methods.base import SemiSupervised, seen
 from semiseg.methods.parts.heads import drop_channels, last_layer
+from semiseg.methods.parts.strong_views import Kind, two_views
 from semiseg.methods.parts.terms import dice_of_accepted, hard_cross_entropy, share_of_valid
 from semiseg.methods.parts.thresholds import confident
 from semiseg.types import IGNORE, Aux, Batch, Model, Params, Pseudo, PyTree, hyper
@@ -56,7 +57,7 @@ class UniMatch(SemiSupervised):
     cutmix: float = number(0.5, within=(0, 1))
     pixel_loss: Literal["ce", "dice"] = "ce"
     least: float = number(50.0, at_least=0)
-    student_view: Literal["strong", "jitter", "weak"] = "strong"
+    student_view: Kind = "strong"
 
     title: ClassVar[str] = "UniMatch"
     paper: ClassVar[str] = "Yang et al., CVPR 2023"
@@ -81,7 +82,9 @@ class UniMatch(SemiSupervised):
         dropped = last_layer(model, params, drop_channels(k_drop, weak.aux["features"], self.drop))
         features = self.pixels(dropped, label, batch.valid)
         k_box_1, k_box_2, k_net_1, k_net_2, k_first = k_views
-        first, second = self.views(batch, k_first, k_jitter)
+        first, second = two_views(
+            batch, self.student_view, k_first, k_jitter, self.jitter, self.blur
+        )
         # the second view has no cut-outs
         shown = seen(batch, "strong" if self.student_view == "strong" else "weak")
         strong = jnp.float32(0)
@@ -118,20 +121,6 @@ class UniMatch(SemiSupervised):
             state=self.new_state(output, *passes),
             pseudo=pseudo,
         )
-
-    def views(
-        self,
-        batch: Batch,
-        k_first: jax.Array,
-        k_second: jax.Array,
-    ) -> tuple[jax.Array, jax.Array]:
-        """The pictures s1 and s2, before CutMix."""
-        if self.student_view == "weak":
-            return batch.weak, batch.weak
-        second = jitter(k_second, batch.weak, self.jitter, self.blur)
-        if self.student_view == "jitter":
-            return jitter(k_first, batch.weak, self.jitter, self.blur), second
-        return batch.strong, second
 
     def pixels(
         self,

@@ -257,6 +257,15 @@ ROWS = {
         rejects=True,
         reference=r.Reference(r.unimatch, MIX),
     ),
+    "unimatch_v2": Row(
+        m.UniMatchV2(**LOW),
+        "L-FF",
+        still={"cutmix": 0.0, "jitter": 0.0, "blur": 0.0, "complementary": 0.0},
+        rejects=True,
+        reference=r.Reference(
+            r.unimatch_v2, {"cutmix": 1.0, "jitter": 0.0, "blur": 0.0, "complementary": 1.0}
+        ),
+    ),
     "bcp": Row(
         m.BCP(decay=0.3),
         "-LL",

@@ -385,6 +385,29 @@ def unimatch(x, z, see, dice_=False):
     return taught(x[0], batch.label) + w(see) * (0.25 * sum(views) + 0.5 * features)
 
 
+def unimatch_v2(x, z, see):
+    """Every image's channels are divided between the views; how, the key says."""
+    q = soft(see.x[1])
+    batch = see.batch
+
+    def next_(a):
+        return jnp.roll(a, 1, 0)
+
+    sure = batch.valid & (q.max(-1) >= see.threshold)
+    k_channels = jax.random.split(jax.random.fold_in(KEY, 4))[0]
+    one = jax.random.bernoulli(k_channels, 0.5, (2, 1, 1, 4))
+    head = see.params.weights["head"]
+    total = 0.0
+    for i, view, has in ((2, batch.strong, one), (3, batch.weak, ~one)):
+        mix = jnp.all(see.image[i] == next_(view), -1)
+        label, taught_, of = (
+            jnp.where(mix, next_(a), a) for a in (q.argmax(-1), sure, batch.valid)
+        )
+        y = jnp.where(has, 2 * z[i], 0) @ head["kernel"][0, 0] + head["bias"]
+        total += ce(y, label, taught_, of)
+    return taught(x[0], batch.label) + w(see) * total / 2
+
+
 def ad_mt(x, z, see):
     """In a period of the second teacher: a box of the next image in the weak view."""
     a, b, own = (soft(see.x[i]) for i in (1, 2, 3))

@@ -45,6 +45,7 @@ from semiseg.methods import (
     temporal_ensembling,
     uamt,
     unimatch,
+    unimatch_v2,
     urpc,
 )
 from semiseg.methods.parts import critic
@@ -260,6 +261,10 @@ def _summed(original, memory, batch):
     return lambda p, q, known: original(p, q, known) * p.shape[-1]
 
 
+def _same_channels(original, memory, batch):
+    return lambda *args: (original(*args)[0],) * 2
+
+
 MUTANTS = {
     "trained teacher": (_Trained, {}, check_gradient),
     "mean over nothing": (_Nan, {}, check_nothing_accepted_is_finite),
@@ -346,6 +351,16 @@ MUTANTS = {
     ),
     "UniMatch mixes no label": (
         broken(m.UniMatch, unimatch, "paste", _picture_alone),
+        {},
+        check_reference,
+    ),
+    "UniMatch V2's views have the same channels": (
+        broken(m.UniMatchV2, unimatch_v2, "complementary_channels", _same_channels),
+        {},
+        check_reference,
+    ),
+    "UniMatch V2 mixes no label": (
+        broken(m.UniMatchV2, unimatch_v2, "paste", _picture_alone),
         {},
         check_reference,
     ),

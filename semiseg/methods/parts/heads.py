@@ -132,8 +132,8 @@ def last_layer(
     if not model.net.linear_head:
         name = type(model.net).__name__
         raise UserError(
-            f"{name}: unimatch and r_drop perturb the features under a last convolution, which "
-            f"it does not have: choose another net or method"
+            f"{name}: unimatch, unimatch_v2 and r_drop perturb the features under a last "
+            f"convolution, which it does not have: choose another net or method"
         )
     layer = params.weights["head"]
     logits = layers.conv(features.astype(jnp.float32), layer["kernel"], 1) + layer["bias"]
@@ -154,3 +154,31 @@ def drop_channels(
     shape = (features.shape[0], *(1,) * (features.ndim - 2), features.shape[-1])
     stays = jax.random.uniform(key, shape) >= rate
     return jnp.where(stays, features / (1.0 - rate), 0.0).astype(features.dtype)
+
+
+def complementary_channels(
+    key: jax.Array,
+    shape: tuple[int, ...],
+    share: jax.Array | float,
+) -> tuple[jax.Array, jax.Array]:
+    """What the features of two views of each image are multiplied by: 2 in a random half of the
+    channels and 0 in the others, and the other way round; 1 in both for the images beyond the
+    ``share`` (Yang et al. 2025, complementary dropout).
+
+    Args:
+      key: draws the channels, each for itself, and the images.
+      shape: of the features ``(B, *space, C)``.
+      share: of the images whose channels are divided, rounded up.
+
+    >>> first, second = complementary_channels(jax.random.key(0), (2, 8, 8, 6), share=0.5)
+    >>> (first + second).ravel().tolist() == [2.0] * 12
+    True
+    """
+    k_channels, k_images = jax.random.split(key)
+    images = shape[0]
+    each = (images, *(1,) * (len(shape) - 2), shape[-1])
+    first = 2.0 * jax.random.bernoulli(k_channels, 0.5, each)
+    place = jax.random.permutation(k_images, images).reshape(-1, *(1,) * (len(shape) - 1))
+    divided = place < jnp.ceil(share * images - 1e-4)
+    first = jnp.where(divided, first, 1.0)
+    return first, 2.0 - first
