@@ -1,6 +1,7 @@
 """Files of runs, sweeps and sets with values of other kinds than they should hold: one line."""
 
 import json
+import zipfile
 
 import numpy as np
 import pytest
@@ -69,6 +70,12 @@ def test_examples_belong_together(tmp_path):
         np.savez(file, **{**arrays, name: array[:2]})
         with pytest.raises(UserError, match="shape"):
             read_examples(file)
+    np.savez(file, **arrays)
+    with zipfile.ZipFile(file) as whole, zipfile.ZipFile(tmp_path / "cut.npz", "w") as cut:
+        for name in whole.namelist():
+            cut.writestr(name, bytes(80) if name == "dice.npy" else whole.read(name))
+    with pytest.raises(UserError, match="dice.npy is no array"):
+        read_examples(tmp_path / "cut.npz")
 
 
 def test_aliases_stand_for_no_gigabytes():

@@ -145,7 +145,8 @@ def check_declared(declared: int, stored: int, path: Path, most: int = 0) -> Non
 
 
 def check_npz(path: Path) -> None:
-    """Refuse a ``.npz`` whose arrays declare more than their members hold.
+    """Refuse a ``.npz`` whose arrays declare more than their members hold, or which holds members
+    that are no arrays, for which :func:`numpy.load` gives bytes.
 
     Raises:
       UserError: it does; also from :func:`check_declared`.
@@ -155,6 +156,14 @@ def check_npz(path: Path) -> None:
         members = archive.infolist()
         check_declared(sum(member.file_size for member in members), stored, path)
         for member in members:
+            prefix = np.lib.format.MAGIC_PREFIX
+            with archive.open(member) as file:
+                if file.read(len(prefix)) != prefix:
+                    raise UserError(
+                        f"its member {member.filename} is no array",
+                        where=path,
+                        remedy="write the file again",
+                    )
             with archive.open(member) as file:
                 if declared_by(file) > member.file_size:
                     raise UserError(
