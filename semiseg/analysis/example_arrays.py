@@ -25,7 +25,7 @@ def read_examples(file: Path) -> dict[str, np.ndarray]:
         with np.load(file, allow_pickle=False) as archive:
             arrays = {key: archive[key] for key in EXAMPLE_ARRAYS}
     except Exception as error:  # zipfile, zlib and numpy each have their own
-        reason = str(error) if isinstance(error, UserError) else type(error).__name__
+        reason = error.what if isinstance(error, UserError) else type(error).__name__
         raise UserError(f"cannot be read ({reason})", where=file, remedy=REMEDY) from None
     words = _problem(arrays)
     if words:

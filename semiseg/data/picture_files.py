@@ -30,6 +30,8 @@ _BLACK = 262
 _STRIPS = 273
 _TILES = 324
 """Tags of TIFF."""
+_HEADER = 8
+"""Bytes of a TIFF before its first tag or pixel."""
 _ODD: dict[tuple[int, int], np.dtype] = {
     (8, 2): np.dtype("int8"),
     (16, 2): np.dtype("int16"),
@@ -112,6 +114,12 @@ def _check_strips(picture: Any, path: Path) -> None:
         left, top, right, bottom = tile[1]
         area += (right - left) * (bottom - top)
     parts = picture.tag_v2.get(_STRIPS) or picture.tag_v2.get(_TILES) or ()
+    if min(parts, default=_HEADER) < _HEADER:
+        raise UserError(
+            f"has pixels at byte {min(parts)}, within its header",
+            where=path,
+            remedy="copy or download it again",
+        )
     samples = int(picture.tag_v2.get(_SAMPLES_A_PIXEL, 1))
     planar = picture.tag_v2.get(_PLANAR, 1)
     if planar not in (1, 2) and samples > 1:

@@ -191,3 +191,13 @@ def test_a_tiff_that_does_not_say_what_is_black_is_refused(tmp_path):
     path.write_bytes(content)
     with pytest.raises(UserError, match="whether 0 is black or white"):
         read_mask_picture(path)
+
+
+def test_pixels_within_the_header_are_refused(tmp_path):
+    """Catches a damaged file whose letters are read as grey values."""
+    path = tmp_path / "shifted.tif"
+    tifffile.imwrite(path, np.full((4, 5), 7, np.uint8), photometric="minisblack", metadata=None)
+    with tifffile.TiffFile(path, mode="r+b") as file:
+        file.pages[0].tags["StripOffsets"].overwrite((0,))
+    with pytest.raises(UserError, match="has pixels at byte 0, within its header"):
+        read_picture(path)

@@ -79,7 +79,10 @@ def _picture(path: Path) -> np.ndarray:
         if kind == "TIFF" and mode != "P" and picture.info.get("compression") == "raw":
             import tifffile
 
-            pixels = tifffile.imread(path)
+            try:
+                pixels = tifffile.imread(path)
+            except ValueError:  # a compression without a value: the standard says that it is none
+                pixels = np.asarray(picture)
             if pixels.dtype == np.bool_:
                 pixels = pixels * np.uint8(255)
             if picture.tag_v2.get(262) == 0 and pixels.dtype == np.uint8:
