@@ -173,6 +173,7 @@ class _Search:
         self.problems: list[str] = []
         self.left_out: Counter[str] = Counter()
         self.instances: set[str] = set()
+        self.strangers: list[Path] = []
 
     def add(self, path: Path) -> None:
         """Look at one file."""
@@ -189,6 +190,8 @@ class _Search:
                     f"{path}: is no DICOM file, in spite of its name; copy it again, or take it "
                     f"out of the folder"
                 )
+            elif not path.suffix or path.suffix[1:].isdigit():  # as files of slices are called
+                self.strangers.append(path)
             return
         try:
             header = read_header(path, TAGS)
@@ -231,6 +234,11 @@ class _Search:
     def findings(self, folder: Path) -> Findings:
         """What was met."""
         notes = [f"{folder}: left out {what}: {n}" for what, n in self.left_out.items()]
+        for path in self.strangers[:1]:
+            more = ""
+            if len(self.strangers) > 1:
+                more = f", nor are {len(self.strangers) - 1} more"
+            notes.append(f"{path}: left out: it is no DICOM file{more}")
         series: list[Series] = []
         for uid, planes in self.images.items():
             with interpreting(planes[0].path):

@@ -14,7 +14,7 @@ from data_samples import write_png
 from layouts import LAYOUTS
 from refusals import little_memory, refused, refused_with
 
-from semiseg.data import mask_files
+from semiseg.data import mask_files, nifti
 from semiseg.data.input_scan import read_scan
 from semiseg.errors import UserError
 
@@ -225,3 +225,17 @@ def test_a_folder_at_the_root_of_a_disk_is_read(monkeypatch):
     from semiseg.data.readers import nnunet
 
     assert nnunet._folds_path(Path("/proc"), "") is None
+
+
+def test_a_volume_of_a_wrong_size_is_read_once(tmp_path, capsys, monkeypatch):
+    """Catches a file that is read once for each slice that its header declares."""
+    source = tmp_path / "set"
+    LAYOUTS["folder"].write(source)
+    path = source / "images" / "p0.nii.gz"
+    path.write_bytes(gzip.compress(nifti_header((8, 8, 30_000), np.int16) + bytes(384)))
+    opened = []
+    open_file = nifti._open
+    monkeypatch.setattr(nifti, "_open", lambda path: opened.append(path) or open_file(path))
+    line = refused("folder", source, tmp_path / "root", capsys)
+    assert f"{path}: holds 384 bytes of voxels instead of 3840000" in line
+    assert 1 <= opened.count(path) <= 4

@@ -345,3 +345,14 @@ def test_an_element_of_four_gigabytes_in_a_small_file_is_one_line(where, tmp_pat
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
     assert peak < 1 << 24
+
+
+def test_a_slice_that_is_no_dicom_file_is_noted(tmp_path):
+    """Catches a scan that lacks its last slice, without a word: the copy of a file was cut."""
+    paths = sorted(write_ct(tmp_path).iterdir())
+    last = max(paths, key=lambda path: float(samples.read_back(path).ImagePositionPatient[2]))
+    last.write_bytes(b"")
+    (tmp_path / "notes.txt").write_text("no slice")
+    findings = find_series(tmp_path)
+    assert findings.series[0].stack().shape[2] == 3
+    assert findings.notes == (f"{last}: left out: it is no DICOM file",)

@@ -183,7 +183,7 @@ def _of_words(file, outside):
 def _never_written(file, outside):
     file.create_dataset(
         "image",
-        (1 << 14, 1 << 12, 1 << 12),
+        (1 << 9, 1 << 10, 1 << 10),
         np.float32,
         chunks=(1, 64, 64),
     )
@@ -207,7 +207,7 @@ HDF5 = [
 )
 def test_an_hdf5_file_holds_its_own_numbers(name, change, tmp_path, outside, capsys):
     """Catches links, external storage and virtual datasets, through which HDF5 reads any file, and
-    terabytes that are declared and never written.
+    gigabytes that are declared and never written: so few that they would be read.
     """
     source = tmp_path / "set"
     LAYOUTS[name].write(source)

@@ -59,13 +59,13 @@ def read(place: Place) -> Verdict:
     sides = np.linalg.norm(scan.affine[:3, :3], axis=0)
     if not 1e-6 < min(sides) <= max(sides) < 1e6:
         return Verdict(FAILURE, "silent dicom: spacing", str(scan.spacing))
-    if place.name == "frames" or _has_unused_bits(place.input):
+    if place.name == "frames" or has_unused_bits(place.input):
         return Verdict(DIFFERENT)
     notes = inputs_of(place.input).notes
     if notes:  # a prediction says what was left out
         return Verdict(DIFFERENT, detail=notes[0])
     try:
-        expected = _truth(place.input, scan.image.shape[0])
+        expected = truth_of(place.input, scan.image.shape[0])
     except Exception as error:
         return Verdict(FAILURE, "silent dicom: pydicom does not read it", repr(error))
     words = truths.differs(scan.image, scan.affine, expected)
@@ -76,7 +76,7 @@ def read(place: Place) -> Verdict:
     return Verdict(DIFFERENT)
 
 
-def _has_unused_bits(folder: Path) -> bool:
+def has_unused_bits(folder: Path) -> bool:
     """Whether a file stores less bits than it has; pydicom does not take the others away."""
     import pydicom
 
@@ -90,7 +90,7 @@ def _has_unused_bits(folder: Path) -> bool:
     return False
 
 
-def _truth(folder: Path, number: int) -> truths.Truth:
+def truth_of(folder: Path, number: int) -> truths.Truth:
     """The slices of a folder in the order of their places, by pydicom alone."""
     import pydicom
 

@@ -83,18 +83,6 @@ def _zipped(tree: Tree) -> bytes:
     return file.getvalue()
 
 
-def dicom_seeds() -> dict[str, Tree]:
-    import dicom_samples
-
-    def write(folder: Path) -> None:
-        for number in range(4):
-            regions = {"GTV-1": [dicom_samples.box(2, 2, 6 + number, 7, 1)]}
-            place = folder / f"p{number}"
-            dicom_samples.write_study(place, regions, patient=f"ID-{number}")
-
-    return {"dicom": written(write)}
-
-
 # ------------------------------------------------------------------ mutations
 def mutate(tree: Tree, rng: Random) -> str:
     """Change a table, an image or the folder."""
@@ -136,9 +124,9 @@ def run(format: str, options: dict[str, Any]) -> Callable[[Place], Verdict]:
         if place.rng.random() < 0.5:
             named = "auto"
         if place.rng.random() < 0.15:
-            outcome = _typed("check", place, named, flags)
+            outcome = typed("check", place, named, flags)
             return judged(outcome, (0, 1)) or Verdict(DIFFERENT)
-        outcome = _typed("import", place, named, flags)
+        outcome = typed("import", place, named, flags)
         refused = judged(outcome)
         if refused is not None:
             if any(path.name == "x" for path in (place.work / "root").glob("*")):
@@ -160,7 +148,7 @@ def run(format: str, options: dict[str, Any]) -> Callable[[Place], Verdict]:
     return one
 
 
-def _typed(what: str, place: Place, format: str, flags: dict[str, Any]) -> Outcome:
+def typed(what: str, place: Place, format: str, flags: dict[str, Any]) -> Outcome:
     from semiseg.cli import data
 
     fields: dict[str, Any] = {"source": place.input, "format": format}
@@ -268,13 +256,6 @@ def _hdf5(path: Path) -> Iterator[np.ndarray]:
                 yield file[name][()]
 
 
-def dicom_run(place: Place) -> Verdict:
-    """Import of studies with contours; their pixels are judged by :mod:`fuzz.of_dicom`."""
-    flags = {"roi": "GTV-1", "classes": "background,tumour"}
-    outcome = _typed("import", place, "dicom", flags)
-    return judged(outcome) or Verdict(DIFFERENT)
-
-
 OPTIONS: dict[str, dict[str, Any]] = {
     "folder": {"classes": "background,organ,lesion"},
     "nnunet": {},
@@ -289,10 +270,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "tfds": {"subject_key": "who.patient", "classes": "background,cell,debris"},
 }
 """Layout → flags of its import."""
-KINDS = (
-    *(
-        Kind(f"set.{name}", layout_seeds(name), mutate, run(name, flags), 0.5, IMPORTS)
-        for name, flags in OPTIONS.items()
-    ),
-    Kind("set.dicom", dicom_seeds, mutate, dicom_run, 0.5, IMPORTS),
+KINDS = tuple(
+    Kind(f"set.{name}", layout_seeds(name), mutate, run(name, flags), 0.5, IMPORTS)
+    for name, flags in OPTIONS.items()
 )

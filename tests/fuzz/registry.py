@@ -10,6 +10,7 @@ MODULES = (
     "fuzz.of_scans",
     "fuzz.of_sets",
     "fuzz.of_dicom",
+    "fuzz.of_dicom_sets",
     "fuzz.of_runs",
     "fuzz.of_sweeps",
     "fuzz.of_tables",
