@@ -32,6 +32,7 @@ from semiseg.run_folder import (
     RESULTS,
     SUMMARY_SHAPE,
     TRACKING_FILES,
+    TRAIN_AGAIN,
     RunFolder,
 )
 from semiseg.shapes import AMOUNT, COUNT, TEXT, optional
@@ -45,6 +46,8 @@ CONFIG_SHAPE = {
 }
 """Fields of config.yaml that analyses count with; a run of another version may have others."""
 
+COMPARED = ("data", "method", "net", "labels", "label_subset", "seed", "steps")
+"""Fields by which runs are compared, which each version has written: never a default."""
 _SKIP = {CHECKPOINTS, TRACKING_FILES, "__pycache__"}
 
 
@@ -218,6 +221,11 @@ def _read(folder: RunFolder, layouts: list[Layout]) -> Run:
                 remedy="run the same `semiseg train` command again to finish this run",
             )
     config = _mapping(folder.config, safe_yaml.content_of, CONFIG_SHAPE)
+    lacking = [name for name in COMPARED if name not in config]
+    if lacking:
+        raise UserError(
+            f"does not say {', '.join(lacking)}", where=folder.config, remedy=TRAIN_AGAIN
+        )
     summary = _mapping(folder.summary, json.loads, SUMMARY_SHAPE)
     if summary.get("status", "finished") != "finished":
         raise UserError(

@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+import yaml
 
 from semiseg.analysis.load import load_runs, once
 from semiseg.analysis.results_csv import COLUMNS
@@ -129,6 +130,17 @@ def test_a_broken_run_is_one_warning_line_and_left_out(tmp_path, caplog, file):
         and "\n" not in caplog.messages[0]
     )
     assert runs.problems == [caplog.messages[0].removeprefix("left out: ")]
+
+
+@pytest.mark.parametrize("field", ["labels", "seed", "steps", "method"])
+def test_a_run_that_lacks_what_it_is_compared_by_is_left_out(tmp_path, field):
+    """Catches a default in place of a line that damage has taken."""
+    run = write_run(tmp_path, examples=False)
+    tree = yaml.safe_load((run / "config.yaml").read_text())
+    del tree[field]
+    (run / "config.yaml").write_text(yaml.safe_dump(tree))
+    with pytest.raises(UserError, match=f"config.yaml: does not say {field}"):
+        load_runs(tmp_path)
 
 
 @pytest.mark.parametrize(

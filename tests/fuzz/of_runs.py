@@ -158,10 +158,8 @@ def _wrong_rows(tree: Tree, rows: list[tuple[Any, ...]]) -> str:
             if values and not math.isclose(mean, sum(values) / number, rel_tol=1e-6, abs_tol=1e-9):
                 return f"mean: {mean} for {sum(values) / number} of {row}"
         for column, key in ((4, "labels"), (6, "seed"), (8, "steps")):
-            # the summary says how many subjects were labelled, too
-            given = settings.get(key, row[column] if key == "labels" else math.nan)
-            if row[column] != int(given):
-                return f"setting: {key} {row[column]} for {given}"
+            if row[column] != int(settings[key]):
+                return f"setting: {key} {row[column]} for {settings[key]}"
     return ""
 
 
