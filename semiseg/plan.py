@@ -84,6 +84,11 @@ class _Facts(NamedTuple):
         """``images`` or ``volumes``."""
         return "images" if len(self.size) == 2 else "volumes"
 
+    @property
+    def pixels(self) -> str:
+        """``pixels`` or ``voxels``."""
+        return "pixels" if len(self.size) == 2 else "voxels"
+
 
 def plan(
     fingerprint: Mapping[str, Any],
@@ -272,8 +277,8 @@ def _times(numbers: Sequence[float], sign: str = "×") -> str:
 
 def _data_reason(facts: _Facts) -> str:
     return (
-        f"{facts.noun}: {_times(facts.size)} pixels in the median as the network sees them, "
-        f"{facts.records} of them"
+        f"{facts.noun}: {_times(facts.size)} {facts.pixels} in the median as the network sees "
+        f"them, {facts.records} of them"
     )
 
 
@@ -291,7 +296,7 @@ def _patch_reason(patch: tuple[int, ...], pool: tuple[int, ...]) -> str:
 
 
 def _depth_reason(net: ResEncUNet) -> str:
-    reason = f"depth: {len(net.widths)} stages leave at least {LEAST} pixels"
+    reason = f"depth: {len(net.widths)} stages leave at least {LEAST} pixels a side"
     if net.flat:
         reason += f"; {net.flat} do not look across thick slices"
     return reason
@@ -301,7 +306,8 @@ def _batch_reason(batch: int, room: int, share: int, facts: _Facts) -> str:
     bounds = {
         2: "the smallest that trains",
         64: "the largest that is worth it",
-        share: f"5 % of the pixels of {facts.records} training {facts.noun}, labelled or not",
+        share: f"5 % of the {facts.pixels} of {facts.records} training {facts.noun}, labelled or "
+        f"not",
         room: "all that the memory holds",
     }
     holds = ""

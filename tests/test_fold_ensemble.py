@@ -60,7 +60,7 @@ def test_a_study_predicts_as_its_runs_do(study, exported, image, tmp_path, capsy
     np.testing.assert_allclose(averaged, (one + other) / 2, atol=1e-6)
     mask = ensemble.predict(image)
     np.testing.assert_array_equal(_masks(study, image, tmp_path), mask)
-    assert "2 runs of 2 folds of supervised are averaged" in capsys.readouterr().err
+    assert "averaged over 2 runs of 2 folds of supervised" in capsys.readouterr().err
     for model in (exported, exported / "weights.safetensors"):
         loaded = semiseg.Ensemble.load([model])
         assert len(loaded.predictors) == 2

@@ -10,6 +10,7 @@ from semiseg.analysis.arms import find_arms
 from semiseg.analysis.fold_design import check_folds, fold_design
 from semiseg.analysis.load import load_runs
 from semiseg.analysis.runs import Run, Runs
+from semiseg.data.info import numbered
 from semiseg.errors import UserError, nearest
 
 ATTRIBUTES = ("data", "method", "net", "labels", "label_subset", "seed", "ratio", "steps", "init")
@@ -34,7 +35,8 @@ def fold_members(
     runs = chosen(load_runs(folder), where or {}, Path(folder))
     if not any(run.folds for run in runs):
         raise UserError(
-            f"{len(runs)} finished runs are here, and none is a fold of a cross-validation",
+            f"holds {numbered(len(runs), 'finished run')}, and none is a fold of a "
+            f"cross-validation",
             where=folder,
             remedy="name the runs that are averaged, one after the other",
         )

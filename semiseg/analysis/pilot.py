@@ -14,6 +14,7 @@ from semiseg.analysis.pairing import paired
 from semiseg.analysis.planning import Size, pooled
 from semiseg.analysis.study import Comparison, Study
 from semiseg.analysis.variance import Split, mean_squares, variance_split
+from semiseg.data.info import numbered
 from semiseg.errors import UserError, nearest
 
 
@@ -136,9 +137,7 @@ def _check_subjects(s: Study) -> None:
 def _at(labels: int | None) -> str:
     if labels is None:
         return ""
-    if labels == 1:
-        return " at 1 annotated subject"
-    return f" at {labels} annotated subjects"
+    return f" at {numbered(labels, 'annotated subject')}"
 
 
 def _of(arm: str | None) -> str:

@@ -40,6 +40,7 @@ from semiseg.analysis.prediction import Probabilities, next_study, probabilities
 from semiseg.analysis.runs import Runs
 from semiseg.analysis.statistics import Interval, mean_interval, spread
 from semiseg.analysis.study import Study, all_pairs
+from semiseg.data.info import numbered
 from semiseg.errors import UserError
 from semiseg.evaluate.metrics import METRICS, metric_of
 
@@ -343,7 +344,7 @@ def _cell(s: Study, arm: str, labels: int) -> Cell:
         return s.cells[arm, labels]
     cells = ", ".join(f"{name} at {n}" for name, n in list(s.cells)[:8])
     raise UserError(
-        f"{s.data} has no runs of {arm!r} at {labels} annotated subjects",
+        f"{s.data} has no runs of {arm!r} at {numbered(labels, 'annotated subject')}",
         remedy=f"choose among {cells}",
     )
 

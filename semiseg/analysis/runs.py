@@ -18,6 +18,7 @@ from semiseg.analysis import results_csv
 from semiseg.analysis.example_arrays import read_examples
 from semiseg.analysis.results_csv import COLUMNS, FOLD_COLUMNS, INIT_COLUMNS
 from semiseg.analysis.scores import MEAN, Scores, indices, nanmean
+from semiseg.data.info import numbered
 from semiseg.fields import flatten
 from semiseg.run_folder import EXTERNAL, SCORE_COLUMNS, RunFolder
 from semiseg.synthetic_sources import source_of
@@ -300,7 +301,7 @@ class Runs(Sequence[Run]):
 
     def __repr__(self) -> str:
         methods = sorted({f"{run.data}/{run.method}" for run in self})
-        return f"Runs({len(self)} runs: {', '.join(methods)})"
+        return f"Runs({numbered(len(self), 'run')}: {', '.join(methods)})"
 
     def where(self, **factors: Any) -> Runs:
         """The runs whose attributes have these values, e.g. ``runs.where(method="supervised",

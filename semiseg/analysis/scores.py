@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from semiseg.data.info import numbered
 from semiseg.errors import UserError
 from semiseg.escapes import csv_text
 from semiseg.evaluate.metrics import METRICS
@@ -68,7 +69,7 @@ class Scores:
 
     def __repr__(self) -> str:
         *names, subjects = (list(axis) for axis in self.axes)
-        return f"Scores({' × '.join(map(str, names))} × {len(subjects)} subjects)"
+        return f"Scores({' × '.join(map(str, names))} × {numbered(len(subjects), 'subject')})"
 
     def row(
         self,

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from semiseg.cli.arguments import Command, Flag, write_json, write_output
+from semiseg.data.info import numbered
 from semiseg.errors import UserError
 from semiseg.files import read_json_if_whole
 
@@ -75,7 +76,7 @@ def nets(options: dict[str, Any], line: str) -> None:
     store(result)
     if file:
         write_output(file.with_suffix(".md"), network_table.table(result))
-    print(f"{options['batch']} images of {options['size']}², {result['device']}")
+    print(f"{numbered(options['batch'], 'image')} of {options['size']}², {result['device']}")
     nobody = "no reason is written (semiseg/bench/network_table.py, REASONS)"
     for row in result["nets"]:
         if network_table.needs_reason(row):

@@ -6,7 +6,7 @@ import shlex
 from pathlib import Path
 
 from semiseg.data.fold_advice import suggestion
-from semiseg.data.info import StoreInfo
+from semiseg.data.info import StoreInfo, numbered
 
 FEW_SUBJECTS = 5
 """Up to fewer subjects than these in val or test, a note says that intervals will be wide."""
@@ -32,10 +32,8 @@ def notes_of(info: StoreInfo, root: Path | None) -> list[str]:
     if bare:
         annotated = {split: count["annotated"] for split, count in info.counts.items()}
         places = ", ".join(f"{split} {number}" for split, number in annotated.items())
-        notes.append(
-            f"{sum(annotated.values())} annotated subjects: {places}; without annotation, all in "
-            f"train: {bare}"
-        )
+        subjects = numbered(sum(annotated.values()), "annotated subject")
+        notes.append(f"{subjects}: {places}; without annotation, all in train: {bare}")
     if "generated" not in info.allowed and not info.number("val"):
         notes.append(
             "there is no validation split: a network can be trained on this set, but nothing says "

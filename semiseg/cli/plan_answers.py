@@ -54,8 +54,8 @@ def fold_answer(plan: FoldPlan, goal: Goal, metric: str) -> str:
     return (
         f"{plan.folds} folds of {count(plan.subjects, 'subject')} find a difference of "
         f"{_number(plan.finds, metric)} in {_title(metric)} with a power of {goal.power:g}, "
-        f"corrected for {_counted(goal.comparisons)}: {plan.runs} runs of each method at each "
-        f"label budget."
+        f"corrected for {_counted(goal.comparisons)}: {count(plan.runs, 'run')} of each method "
+        f"at each label budget."
     )
 
 
@@ -91,8 +91,8 @@ def answer(best: Size | None, subjects: int, goal: Goal, metric: str) -> str:
             f"larger gain."
         )
     return (
-        f"Your next study needs {_size(best)} to find {gain} {chance}: {best.runs} runs of each "
-        f"method at each label budget."
+        f"Your next study needs {_size(best)} to find {gain} {chance}: "
+        f"{count(best.runs, 'run')} of each method at each label budget."
     )
 
 
@@ -100,7 +100,7 @@ def declared(alone: Size) -> str:
     """What a declared comparison needs."""
     return (
         f"Declared beforehand as the one primary comparison (study.yaml), it needs {_size(alone)}: "
-        f"{alone.runs} runs."
+        f"{count(alone.runs, 'run')}."
     )
 
 

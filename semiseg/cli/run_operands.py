@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from semiseg.cli.arguments import Flag
+from semiseg.data.info import numbered
 from semiseg.errors import UserError
 from semiseg.run_folder import RunFolder
 
@@ -42,8 +43,9 @@ def run_paths(operands: Sequence[str], where: str | None, missing_folds: bool) -
 
         runs = fold_members(path, conditions(where), missing_folds=missing_folds)
         folds = len({run.fold for run in runs})
+        of = f"{numbered(len(runs), 'run')} of {numbered(folds, 'fold')}"
         print(
-            f"note: {path}: {len(runs)} runs of {folds} folds of {runs[0].method} are averaged",
+            f"note: {path}: averaged over {of} of {runs[0].method}",
             file=sys.stderr,
         )
         paths += [run.path for run in runs]

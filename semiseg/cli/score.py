@@ -8,6 +8,7 @@ from pathlib import Path
 
 from semiseg.cli.arguments import JSON, PLUGIN, Command, Flag, Flags, write_json
 from semiseg.cli.evaluate import as_text, class_means
+from semiseg.data.info import numbered
 from semiseg.holding import holding
 
 COMMAND = Command(
@@ -96,8 +97,8 @@ def _score(operands: list[str], flags: Flags) -> int:
         print(f"note: {outcome.slight_shift}", file=sys.stderr)
     if outcome.unused:
         names = ", ".join(path.name for path in outcome.unused[:3])
-        number = len(outcome.unused)
-        print(f"note: {number} files are of no {split} scan: {names}", file=sys.stderr)
+        files = numbered(len(outcome.unused), "file")
+        print(f"note: {files} of no {split} scan: {names}", file=sys.stderr)
     content = {
         "run": options["out"],
         "split": split,

@@ -18,6 +18,7 @@ from semiseg.cli.arguments import (
     write_json,
 )
 from semiseg.cli.sweep_study import check_declaration
+from semiseg.data.info import numbered
 from semiseg.errors import UserError
 
 TEST = Flag(
@@ -272,7 +273,7 @@ def _budget_notes(place: tuple[str, str | None], points: Iterable[Mapping[str, A
     above = sorted(n for n in budgets if isinstance(n, int) and n > most)
     if above:
         trials = f"trials with labels {', '.join(map(str, above))} will fail, the others run"
-        notes.append(f"{data} has {most} annotated training subjects: {trials}")
+        notes.append(f"{data} has {numbered(most, 'annotated training subject')}: {trials}")
     if len(whole_subsets) > 1:
         whole = " and ".join(f"labels {n}" for n in sorted(budgets & {0, most}))
         patients = f"the same patients (all {most} annotated ones of {data})"

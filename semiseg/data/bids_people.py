@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from semiseg.data import subjects_csv
+from semiseg.data.info import numbered
 from semiseg.data.scan_files import ScanFiles
 from semiseg.data.source import first_line
 from semiseg.data.splits import Placement
@@ -68,14 +69,14 @@ def columns_of(source: Path, people: dict[str, str], notes: list[str]) -> subjec
         rows[ident] = subjects_csv.Row(ident, person, others=others)
     if absent:
         notes.append(
-            f"{path}: names {len(absent)} participants without images ({absent[0]} …), who are "
-            f"left out"
+            f"{path}: left out {numbered(len(absent), 'participant')} without images "
+            f"({absent[0]} …)"
         )
     nameless = [ident for ident in people if f"sub-{ident}" not in rows and ident not in rows]
     if nameless:
         notes.append(
-            f"{path}: has no row for {len(nameless)} participants (sub-{nameless[0]} …), of whom "
-            f"nothing else is known"
+            f"{path}: has no row for {numbered(len(nameless), 'participant')} "
+            f"(sub-{nameless[0]} …), of whom nothing else is known"
         )
     return subjects_csv.columns_of(rows)
 

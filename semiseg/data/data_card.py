@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from semiseg.data.info import numbered
 from semiseg.data.pixel_counts import PixelCounts
 from semiseg.escapes import markdown, markdown_code
 
@@ -34,13 +35,13 @@ def card(
     """
     classes = facts["classes"]
     numbers = facts["counts"].values()
-    images = sum(number["images"] for number in numbers)
     subjects = sum(number["subjects"] for number in numbers)
     listed = ", ".join(f"{value} {markdown(label)}" for value, label in enumerate(classes))
     lines = [
         f"# {markdown(name)}",
         "",
-        f"{images} images of {subjects} subjects, {facts['channels']}-channel {facts['dtype']}; "
+        f"{_scans(numbers, counts)} of {numbered(subjects, 'subject')}, "
+        f"{facts['channels']}-channel {facts['dtype']}; "
         f"classes: {listed}.",
         "",
         *_split_table(facts, counts),
@@ -54,14 +55,47 @@ def card(
     return "\n".join(lines)
 
 
+def _scans(numbers: Iterable[Mapping[str, int]], counts: Mapping[str, PixelCounts]) -> str:
+    """How many images, or volumes and slices, a set has.
+
+    Args:
+      numbers: what ``counts`` in semiseg.json says of each split.
+      counts: of the pixels.
+
+    >>> number = {"records": 1, "volumes": 1, "images": 5}
+    >>> _scans([number], {}), _scans([number], {"train": PixelCounts(spacings={(5.0, 1.0, 1.0)})})
+    ('5 images', '1 volume (5 slices)')
+    """
+    totals = dict.fromkeys(("records", "volumes", "images"), 0)
+    for number in numbers:
+        for what in totals:
+            totals[what] += number[what]
+    volumes = numbered(totals["volumes"], "volume")
+    images = numbered(totals["images"], _nouns(counts)[1])
+    if not any(seen.is_of_volumes for seen in counts.values()):
+        return images
+    if totals["records"] == totals["volumes"]:
+        return f"{volumes} ({images})"
+    return f"{images} of {volumes}"
+
+
+def _nouns(counts: Mapping[str, PixelCounts]) -> tuple[str, str]:
+    """What the pixels and the images of a set are called, one of each."""
+    of_volumes = [seen for seen in counts.values() if seen.is_of_volumes]
+    return (of_volumes or [PixelCounts()])[0].nouns
+
+
 def _split_table(facts: Mapping[str, Any], counts: Mapping[str, PixelCounts]) -> list[str]:
+    heads = ["subjects", "with annotation", "images"]
+    columns = ["subjects", "annotated", "images"]
+    if any(seen.is_of_volumes for seen in counts.values()):
+        heads[2:] = ["volumes", "slices"]
+        columns.insert(2, "volumes")
     lines = [
-        "| split | subjects | with annotation | volumes | images | size | spacing, "
-        f"{facts['unit']} | groups |",
-        "|---|---|---|---|---|---|---|---|",
+        f"| split | {' | '.join(heads)} | size | spacing, {facts['unit']} | groups |",
+        "|---" * (len(heads) + 4) + "|",
     ]
     for split, number in facts["counts"].items():
-        columns = ("subjects", "annotated", "volumes", "images")
         row = " | ".join(str(number[column]) for column in columns)
         pixels = "not looked at | | |"
         if split in counts:
@@ -75,7 +109,8 @@ def _split_table(facts: Mapping[str, Any], counts: Mapping[str, PixelCounts]) ->
 def _class_table(classes: tuple[str, ...], counts: Mapping[str, PixelCounts]) -> list[str]:
     shares = {split: seen.frequency(len(classes)) for split, seen in counts.items()}
     images = {split: seen.presence(len(classes)) for split, seen in counts.items()}
-    head = " | ".join(f"{split}: pixels | {split}: images that show it" for split in counts)
+    pixel, image = _nouns(counts)
+    head = " | ".join(f"{split}: {pixel}s | {split}: {image}s that show it" for split in counts)
     lines = [f"{CLASS_HEAD} {head} |", "|---|" + "---|---|" * len(counts)]
     for value, label in enumerate(classes):
         row = " | ".join(f"{shares[s][value]:.2%} | {images[s][value]:.0%}" for s in counts)
@@ -89,8 +124,9 @@ def region_table(facts: Mapping[str, Any], counts: Mapping[str, PixelCounts]) ->
         return []
     number = len(facts["classes"])
     sizes = {split: seen.of_regions(number) for split, seen in counts.items()}
+    pixel, image = _nouns(counts)
     head = " | ".join(
-        f"{split}: pixels | {split}: share | {split}: images that show it" for split in counts
+        f"{split}: {pixel}s | {split}: share | {split}: {image}s that show it" for split in counts
     )
     lines = ["", f"{REGION_HEAD} classes | {head} |", "|---|---|" + "---|---|---|" * len(counts)]
     for name, members in facts["regions"].items():
@@ -126,8 +162,9 @@ def with_regions(text: str, lines: Sequence[str]) -> str:
 def _origin(facts: Mapping[str, Any], counts: Mapping[str, PixelCounts], command: str) -> list[str]:
     from semiseg import __version__
 
+    pixel, image = _nouns(counts)
     ignored = [
-        f"- **Ignored** in {split}: {seen.ignored:.2%} of the annotated images' pixels"
+        f"- **Ignored** in {split}: {seen.ignored:.2%} of the annotated {image}s' {pixel}s"
         for split, seen in counts.items()
         if seen.ignored
     ]

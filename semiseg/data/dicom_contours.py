@@ -77,10 +77,21 @@ def misfit(contours: Sequence[np.ndarray], stack: Stack) -> str:
         elif off > OFF_PLANE + _unevenness(stack, z):
             between += 1
     if outside:
-        return f"{outside} of its {len(contours)} contours lie outside of the images"
+        return f"{_of(outside, len(contours))} outside of the images"
     if between:
-        return f"{between} of its {len(contours)} contours lie between the slices"
+        return f"{_of(between, len(contours))} between the slices"
     return ""
+
+
+def _of(number: int, contours: int) -> str:
+    """How many contours of a structure lie somewhere.
+
+    >>> _of(1, 1), _of(1, 9), _of(2, 9)
+    ('its one contour lies', '1 of its 9 contours lies', '2 of its 9 contours lie')
+    """
+    if contours == 1:
+        return "its one contour lies"
+    return f"{number} of its {contours} contours {'lies' if number == 1 else 'lie'}"
 
 
 def _slice_of(stack: Stack, points: np.ndarray) -> int:

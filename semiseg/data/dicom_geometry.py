@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from semiseg.data.info import numbered
 from semiseg.data.orientation import Grid, code_of
 from semiseg.errors import UserError
 
@@ -212,8 +213,8 @@ def _check_places(depths: np.ndarray, where: str) -> None:
     doubled = int((np.diff(depths) < SAME_PLACE).sum())
     if doubled:
         raise UserError(
-            f"holds {len(depths)} images at {len(depths) - doubled} positions: several time "
-            f"points, echoes or diffusion weights, or copies",
+            f"holds {len(depths)} images at {numbered(len(depths) - doubled, 'position')}: "
+            f"several time points, echoes or diffusion weights, or copies",
             where=where,
             remedy="keep one image a position, or split it into one series a volume",
         )

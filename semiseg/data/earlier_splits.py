@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from semiseg.data import splits as splitting
+from semiseg.data.info import numbered
 from semiseg.data.source import CaseRef, Source
 from semiseg.data.splits_csv import Row, counted
 from semiseg.errors import UserError
@@ -135,7 +136,8 @@ def _check_stated(members: Mapping[str, Member], earlier: Mapping[str, Row], whe
     subject = moved[0]
     more = ""
     if len(moved) > 1:
-        more = f" (and {len(moved) - 1} more subjects move)"
+        verb = "moves" if len(moved) == 2 else "move"
+        more = f" (and {numbered(len(moved) - 1, 'more subject')} {verb})"
     now = members[subject]
     raise UserError(
         f"subject {subject} is in {now.split} ({now.placement.reason}), and was in "
@@ -254,7 +256,7 @@ def _news(
         )
     new = [places[subject] for subject in members if subject not in earlier]
     if new:
-        notes.append(f"{where}: {_number(len(new), 'new subject')}: {counted(new)}")
+        notes.append(f"{where}: {numbered(len(new), 'new subject')}: {counted(new)}")
     annotated = [
         places[subject]
         for subject, member in members.items()
@@ -263,11 +265,11 @@ def _news(
         and any(ref.label_path for ref in member.refs)
     ]
     if annotated:
-        words = _number(len(annotated), "subject")
+        words = numbered(len(annotated), "subject")
         notes.append(f"{where}: {words} annotated since the earlier import: {counted(annotated)}")
     gone = [row.split for subject, row in earlier.items() if subject not in members]
     if gone:
-        words = _number(len(gone), "subject")
+        words = numbered(len(gone), "subject")
         notes.append(f"{where}: {words} of the earlier import not in the source: {counted(gone)}")
     return notes
 
@@ -279,11 +281,6 @@ def _spare_notes(source: Source, spare: Sequence[CaseRef], where: str) -> list[s
     if not new:
         return []
     return [
-        f"{where}: left out {_number(len(new), 'image')} without annotation of subjects in val and "
-        f"test ({new[0].name})"
+        f"{where}: left out {numbered(len(new), 'image')} without annotation of subjects in val "
+        f"and test ({new[0].name})"
     ]
-
-
-def _number(number: int, what: str) -> str:
-    plural = "s" * (number != 1)
-    return f"{number} {what}{plural}"

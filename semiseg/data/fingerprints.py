@@ -22,7 +22,7 @@ import numpy as np
 
 from semiseg.data import near_duplicates
 from semiseg.data.frame import planes
-from semiseg.data.info import StoreInfo
+from semiseg.data.info import StoreInfo, numbered
 from semiseg.data.size_limits import check_npz
 from semiseg.errors import UserError
 
@@ -250,7 +250,9 @@ def twins(table: Hashes) -> list[str]:
             f"twice in a label budget"
         )
     if len(counts) > MOST_TWINS:
-        lines.append(f"{len(counts) - MOST_TWINS} more pairs of subjects share identical images")
+        more = len(counts) - MOST_TWINS
+        verb = "shares" if more == 1 else "share"
+        lines.append(f"{numbered(more, 'more pair')} of subjects {verb} identical images")
     return lines
 
 

@@ -27,7 +27,7 @@ import numpy as np
 
 from semiseg.data import subjects_csv
 from semiseg.data.fingerprints import Hashes, hashes_of
-from semiseg.data.info import StoreInfo
+from semiseg.data.info import StoreInfo, numbered
 from semiseg.data.problems import value_counts
 from semiseg.data.source import Source
 from semiseg.data.splits import rank
@@ -137,7 +137,8 @@ of its own, and 11 networks trained to score one group each; ask for at most 10 
     where = f"folds {folds}"
     if folds > units:
         raise UserError(
-            f"data set {name!r} has {units} groups of annotated subjects outside its test split",
+            f"data set {name!r} has {numbered(units, 'group')} of annotated subjects outside its "
+            f"test split",
             where=where,
             remedy=f"ask for at most {min(units, MOST_LEFT_OUT)} folds",
         )
@@ -349,5 +350,4 @@ def words(fold: int, folds: int, subjects: int) -> str:
     >>> words(2, 5, 19)
     'fold 2 of 5: 19 subjects held out'
     """
-    plural = "s" * (subjects != 1)
-    return f"fold {fold} of {folds}: {subjects} subject{plural} held out"
+    return f"fold {fold} of {folds}: {numbered(subjects, 'subject')} held out"

@@ -13,7 +13,7 @@ import numpy as np
 from semiseg.data import fold_splits, near_duplicates
 from semiseg.data.fingerprints import descriptions_of, hashes_of
 from semiseg.data.fold_splits import Dealer
-from semiseg.data.info import StoreInfo
+from semiseg.data.info import StoreInfo, numbered
 from semiseg.data.resemblance import MOST_PAIRS
 from semiseg.types import Case
 
@@ -91,10 +91,12 @@ def fold_lines(facts: dict[str, Any]) -> list[str]:
     how = "dealt by group, site and class volume"
     if facts["stated"]:
         how = "as the files state them"
-    lines = [f"{len(rows)} folds of {number} annotated subjects outside test, {how}"]
+    subjects = numbered(number, "annotated subject")
+    lines = [f"{numbered(len(rows), 'fold')} of {subjects} outside test, {how}"]
     for fold, row in enumerate(rows):
         shares = [f"{name} {100 * share:.1f} %" for name, share in row["share"].items()]
-        line = f"fold {fold}: {len(row['subjects'])} subjects; {', '.join(shares)} of its volume"
+        subjects = numbered(len(row["subjects"]), "subject")
+        line = f"fold {fold}: {subjects}; {', '.join(shares)} of its volume"
         if facts["site_column"]:
             sites = [f"{site or 'unknown'} {count}" for site, count in row["sites"].items()]
             line += f"; {facts['site_column']} {', '.join(sites)}"
@@ -106,5 +108,6 @@ def fold_lines(facts: dict[str, Any]) -> list[str]:
         )
     more = len(facts.get("alike", [])) - MOST_ALIKE
     if more > 0:
-        lines.append(f"{more} more pairs of subjects look alike")
+        verb = "looks" if more == 1 else "look"
+        lines.append(f"{numbered(more, 'more pair')} of subjects {verb} alike")
     return lines

@@ -138,9 +138,10 @@ def frame_lines(facts: dict[str, Any], unit: str) -> list[str]:
             given = ""
             if geometry["spacing"] in (FIT, STRETCH) and facts["image_size"]:
                 given = f" with --image-size {facts['image_size']}"
+            pixels = "voxels" if dims == "3d" else "pixels"
             lines.append(
                 f"  {dims.upper()}         spacing {spacing_words(geometry['spacing'], unit)} "
-                f"({geometry['spacing_reason']}); {size} pixels in the median{given}"
+                f"({geometry['spacing_reason']}); {size} {pixels} in the median{given}"
             )
     lines.append(f"  intensity  {facts['intensity']} ({facts['intensity_reason']})")
     lines.append(f"  stored     {facts['stored']} ({facts['stored_reason']})")

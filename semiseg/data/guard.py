@@ -78,13 +78,20 @@ def _test_words(numbers: Sequence[int]) -> str:
     '2 of 3 scans are test images (38 slices)'
     >>> _test_words([1, 0, 1])
     '2 of the images are test images'
+    >>> _test_words([1]), _test_words([1, 0])
+    ('the image is a test image', '1 of the images is a test image')
     """
     scans = sum(1 for number in numbers if number)
+    if list(numbers) == [1]:
+        return "the image is a test image"
+    if max(numbers) == 1 and scans == 1:
+        return "1 of the images is a test image"
     if max(numbers) == 1:
         return f"{scans} of the images are test images"
     if len(numbers) == 1:
         return f"the scan is of the test images ({sum(numbers)} slices)"
-    return f"{scans} of {len(numbers)} scans are test images ({sum(numbers)} slices)"
+    verb = "is of the" if scans == 1 else "are"
+    return f"{scans} of {len(numbers)} scans {verb} test images ({sum(numbers)} slices)"
 
 
 def known_sets(data: str | None = None, root: str | None = None) -> list[TestImages]:

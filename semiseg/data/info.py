@@ -84,4 +84,5 @@ def numbered(count: int, noun: str) -> str:
     >>> numbered(1, "volume"), numbered(2, "test image")
     ('1 volume', '2 test images')
     """
-    return f"{count} {noun}{'s' * (count != 1)}"
+    plural = "" if count == 1 else "s"
+    return f"{count} {noun}{plural}"

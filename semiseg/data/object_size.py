@@ -32,9 +32,10 @@ def note(training: Training) -> str | None:
     times = [size / side for size, side in zip(object_size, frame.window, strict=True)]
     if max(times) <= 1:
         return None
+    pixels = "voxels" if frame.depth else "pixels"
     return (
-        f"the largest labelled object of a scan is {_times(object_size)} pixels in the median, and "
-        f"the network sees windows of {_times(frame.window)}: parts of it alone; "
+        f"the largest labelled object of a scan is {_times(object_size)} {pixels} in the median, "
+        f"and the network sees windows of {_times(frame.window)}: parts of it alone; "
         f"{' or '.join(remedies(frame, times))} shows it whole"
     )
 

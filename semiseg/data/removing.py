@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from semiseg.data import pool_files, set_folder, store, wall
-from semiseg.data.info import StoreInfo
+from semiseg.data.info import StoreInfo, numbered
 from semiseg.data.source import SPLITS
 from semiseg.errors import UserError
 from semiseg.holding import holding
@@ -60,7 +60,8 @@ def _contents(known: StoreInfo) -> str:
         f"{split} {known.number(split, 'subjects')}" for split in SPLITS if known.number(split)
     ]
     records = sum(known.number(split) for split in SPLITS)
-    return f"{records} records of subjects in {', '.join(counts)}, imported from {known.source}"
+    number = numbered(records, "record")
+    return f"{number} of subjects in {', '.join(counts)}, imported from {known.source}"
 
 
 def _history(known: StoreInfo) -> str:

@@ -18,7 +18,7 @@ import numpy as np
 
 from semiseg.data import near_duplicates
 from semiseg.data.fingerprints import Hashes, descriptions_of, hashes_of
-from semiseg.data.info import StoreInfo
+from semiseg.data.info import StoreInfo, numbered
 from semiseg.files import read_json, write_text
 
 FILE = "resembles.json"
@@ -43,8 +43,10 @@ class Resemblance(NamedTuple):
     @property
     def message(self) -> str:
         """One line for the user."""
+        number = len(self.held_out)
+        verb = "looks" if number == 1 else "look"
         return (
-            f"{len(self.held_out)} val or test images of {self.name} look like training images "
+            f"{numbered(number, 'val or test image')} of {self.name} {verb} like training images "
             f"here; a run on {self.name} that learns from this set says so"
         )
 

@@ -17,6 +17,7 @@ import numpy as np
 from semiseg.data import splits as splitting
 from semiseg.data import subject_names, subjects_csv
 from semiseg.data.images import is_image, stem_of
+from semiseg.data.info import numbered
 from semiseg.data.source import SPLITS
 from semiseg.data.splits import ALL_TRAIN, IN_TABLE, STATED, Placement
 from semiseg.errors import UserError
@@ -121,7 +122,7 @@ def missing(paths: Iterable[Path], named_by: Path) -> list[str]:
 def left_out(folder: Path, number: int) -> str:
     """A note on test images that nobody annotated."""
     return (
-        f"{folder}: {number} test images without labels are left out; to train on them as "
+        f"{folder}: left out {numbered(number, 'test image')} without labels; to train on them as "
         f"unlabelled images, pass --unlabelled-test"
     )
 

@@ -11,6 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from semiseg.data.info import numbered
 from semiseg.errors import UserError
 
 if TYPE_CHECKING:
@@ -70,7 +71,8 @@ def labelled_subjects(
     if not 1 <= budget <= len(annotated):
         n = len(annotated)
         raise UserError(
-            f"{budget} labelled subjects asked for, but the training split has {n} annotated"
+            f"{numbered(budget, 'labelled subject')} asked for, but the training split has "
+            f"{n} annotated"
             f"{_annotated_elsewhere(info, held_out)}",
             where=info.name,
             remedy=f"ask for 1 to {n}",

@@ -16,6 +16,7 @@ from semiseg import config
 from semiseg.config import Trial
 from semiseg.data import provenance, store
 from semiseg.data.frame import Frame
+from semiseg.data.info import numbered
 from semiseg.data.pool_image import pool_images
 from semiseg.data.provenance import Provenance
 from semiseg.errors import UserError
@@ -121,7 +122,8 @@ def origin(
     seen = leaks.checked(learnt_from, info, where, remedy, held_out).subjects
     outside = [subject for subject in seen if subject not in subjects]
     if outside:
-        what = f"has seen labels of {len(outside)} subjects outside the budget ({outside[0]} …)"
+        number = numbered(len(outside), "subject")
+        what = f"has seen labels of {number} outside the budget ({outside[0]} …)"
         raise UserError(what, where=where, remedy=remedy)
     return learnt_from
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from semiseg.analysis.arms import find_arms
 from semiseg.analysis.runs import Run, Runs
+from semiseg.data.info import numbered
 from semiseg.errors import UserError
 from semiseg.run_folder import EXAMPLES
 from semiseg.types import IGNORE
@@ -72,8 +73,8 @@ def pick_examples(runs: Runs, labels: int | None = None) -> list[Gallery]:
             stored.append((arm, *first))
     if not stored:
         raise UserError(
-            f"{runs[0].path / EXAMPLES}: no run with {labels} annotated subjects stored "
-            f"examples; evaluate a run again to have some"
+            f"{runs[0].path / EXAMPLES}: no run with {numbered(labels, 'annotated subject')} "
+            f"stored examples; evaluate a run again to have some"
         )
     ranks = _ranks([arrays for _, _, arrays in stored])
     return [

@@ -40,7 +40,7 @@ def annotated(budget: facts.Budget) -> str:
         unit = unit[:-1]
     images = ""
     if budget.images is not None:
-        images = f" ({budget.images} images)"
+        images = f" ({count(budget.images, 'image')})"
     return f"{budget.labels} annotated {unit}{images}"
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from semiseg import config, devices
 from semiseg.config import Trial
 from semiseg.data import store
+from semiseg.data.info import numbered
 from semiseg.data.pools import Budget, Training, pools
 from semiseg.data.provenance import KEY as PROVENANCE
 from semiseg.data.provenance import Provenance, merged, of_training
@@ -253,9 +254,10 @@ def prepare(trial: Trial) -> Job:
     job = Job(trial, data_pools, budget, training, model, notes, synthetic)
     more = len(job.subjects) - len(budget.subjects)
     if more:
+        subjects = numbered(more, "annotated subject")
         job.notes += (
-            f"the synthetic set {trial.synthetic!r} was made from {more} annotated subjects "
-            f"outside the label budget, which count as labelled: {len(job.subjects)} in all",
+            f"the synthetic set {trial.synthetic!r} was made from {subjects} outside the label "
+            f"budget, which count as labelled: {len(job.subjects)} in all",
         )
     return job
 

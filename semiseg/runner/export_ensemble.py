@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from semiseg.data.info import numbered
 from semiseg.errors import UserError
 from semiseg.escapes import csv_mapping, markdown, markdown_code
 from semiseg.files import replacing, write_text
@@ -171,14 +172,15 @@ def _training(facts: Sequence[Facts]) -> list[str]:
         labelled |= set(map(str, one.summary.get("labelled_subjects", [])))
     fingerprint = first.environment.get("data_fingerprint", "not recorded")
     counts = sorted({one.summary["subjects_labelled"] for one in facts})
+    most = numbered(counts[-1], "subject")
+    used = " or ".join([*map(str, counts[:-1]), most])
     seconds = sum(one.summary["seconds_train"] for one in facts)
     return [
         "## Training",
         "",
         f"- Data: {markdown(f'{first.data.name} ({first.data.citation})')}; fingerprint "
         f"{markdown_code(fingerprint)}",
-        f"- Annotations used: {' or '.join(map(str, counts))} subjects a network, "
-        f"{len(labelled)} in all",
+        f"- Annotations used: {used} a network, {len(labelled)} in all",
         f"- {first.config['steps']} steps of {first.config['optimiser']}, batch "
         f"{first.config['batch']}; every network's fields are in {MEMBERS_FILE}",
         f"- {first.summary['parameters']:,} parameters a network, {seconds:.0f} s in all",

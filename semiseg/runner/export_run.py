@@ -17,6 +17,7 @@ from typing import Any
 
 from semiseg import config
 from semiseg.data import store
+from semiseg.data.info import numbered
 from semiseg.errors import UserError
 from semiseg.escapes import markdown, markdown_code
 from semiseg.evaluate.metric_titles import metric_label
@@ -246,8 +247,9 @@ def _training(facts: Facts) -> list[str]:
         "",
         f"- Data: {markdown(f'{facts.data.name} ({facts.data.citation})')}; fingerprint "
         f"{markdown_code(fingerprint)}",
-        f"- Annotations used: {summary['subjects_labelled']} subjects "
-        f"({summary['images_labelled']} images) of {summary['images_train']} training images; "
+        f"- Annotations used: {numbered(summary['subjects_labelled'], 'subject')} "
+        f"({numbered(summary['images_labelled'], 'image')}) of "
+        f"{numbered(summary['images_train'], 'training image')}; "
         f"label subset {tree['label_subset']}: {_subjects(summary)}",
         f"- {tree['steps']} steps of {tree['optimiser']}, batch {tree['batch']}, seed "
         f"{tree['seed']}; all fields are in config.yaml",

@@ -12,6 +12,7 @@ others outside the test split train.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,7 +20,7 @@ import numpy as np
 from semiseg.config import Trial
 from semiseg.data import fold_splits, provenance, resemblance, store
 from semiseg.data.fingerprints import Hashes, hashes_of
-from semiseg.data.info import StoreInfo
+from semiseg.data.info import StoreInfo, numbered
 from semiseg.data.provenance import Provenance, Seen
 from semiseg.errors import UserError
 
@@ -94,8 +95,8 @@ def checked(
     known = sorted(subjects & (held_out or frozenset()))
     if known:  # by name: an origin of an earlier version has no hashes
         raise UserError(
-            f"has seen labels of {len(known)} subjects of data set {info.name!r} that this fold "
-            f"holds out ({known[0]} …), so its scores would be too high",
+            f"has seen labels of {numbered(len(known), 'subject')} of data set {info.name!r} that "
+            f"this fold holds out ({known[0]} …), so its scores would be too high",
             where=where,
             remedy=f"{remedy}: {SAME_FOLD}",
         )
@@ -120,8 +121,8 @@ def _refuse_held_back(
         if seen.any():
             subject = table.subjects[seen][0]
             raise UserError(
-                f"has seen {seen.sum()} {split} images of data set {info.name!r} (of subject "
-                f"{subject}), so its scores would be too high",
+                f"has seen {numbered(seen.sum(), f'{split} image')} of data set {info.name!r} (of "
+                f"subject {subject}), so its scores would be too high",
                 where=where,
                 remedy=remedy,
             )
@@ -140,9 +141,16 @@ def _look_alikes(
     origin: Provenance, info: StoreInfo, held_out: frozenset[str] | None
 ) -> tuple[str, ...]:
     return tuple(
-        f"{alike['images']} {alike['split']} images of data set {info.name!r} look like training "
+        _look_alike_line(alike, info.name) for alike in look_alikes_of(origin, info, held_out)
+    )
+
+
+def _look_alike_line(alike: Mapping[str, Any], name: str) -> str:
+    images = numbered(alike["images"], f"{alike['split']} image")
+    verb = "looks" if alike["images"] == 1 else "look"
+    return (
+        f"{images} of data set {name!r} {verb} like training "
         f"images of {alike['set']!r}, from which this run learns: its scores may be too high"
-        for alike in look_alikes_of(origin, info, held_out)
     )
 
 

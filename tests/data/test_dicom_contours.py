@@ -73,9 +73,9 @@ def test_a_contour_is_even_odd_for_any_polygon():
 
 
 MISFITS = {
-    "between slices": ([box(1, 1, 4, 5, 1.5)], "1 of its 1 contours lie between the slices"),
-    "above": ([box(1, 1, 4, 5, 1), box(1, 1, 4, 5, 9)], "1 of its 2 contours lie outside"),
-    "beside": ([box(20, 1, 40, 5, 1)], "lie outside of the images"),
+    "between slices": ([box(1, 1, 4, 5, 1.5)], "its one contour lies between the slices"),
+    "above": ([box(1, 1, 4, 5, 1), box(1, 1, 4, 5, 9)], "1 of its 2 contours lies outside"),
+    "beside": ([box(20, 1, 40, 5, 1)], "its one contour lies outside of the images"),
     "not parallel": ([[(1, 1, 0), (5, 1, 2), (5, 5, 2)]], "not parallel"),
 }
 

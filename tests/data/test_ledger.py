@@ -266,7 +266,7 @@ def test_slices_of_a_scan_in_hounsfield_units_are_known(tmp_path):
     both = Guard("r", "scans", str(tmp_path / "stores"))
     hashes = [image_hash(image) for image in scan.slices]
     (message,) = both.look_at_hashes([hashes, ["0"]], "semiseg predict")
-    assert message.startswith("1 of 2 scans are test images (5 slices) of ")
+    assert message.startswith("1 of 2 scans is of the test images (5 slices) of ")
     messages = bring(source, "copy", tmp_path / "stores")
     assert any("10 test images (pictures or slices of 2 subjects)" in line for line in messages)
 

@@ -132,7 +132,7 @@ def test_the_table_of_participants_becomes_columns(cords):
     assert result.subjects["sub-p1"] == {"site": "site1"}
     path = cords / "participants.tsv"
     path.write_text(path.read_text() + "sub-gone\tsite7\t40\n")
-    assert any("1 participants without images" in note for note in read(cords).notes)
+    assert any("left out 1 participant without images" in note for note in read(cords).notes)
     path.write_text("name,site\n")
     with pytest.raises(
         UserError,

@@ -202,7 +202,7 @@ def test_four_axes_are_channels(decathlon):
 def test_test_images_of_the_decathlon(decathlon):
     """Catches unlabelled test images that train without a word."""
     assert any(
-        "1 test images without labels" in note
+        "1 test image without labels" in note
         for note in read(
             decathlon,
             "msd",

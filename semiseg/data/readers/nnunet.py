@@ -22,6 +22,7 @@ from typing import Annotated, Any
 
 from semiseg.data import label_table, layout_json, regions, scan_files, size_limits
 from semiseg.data.images import stem_of
+from semiseg.data.info import numbered
 from semiseg.data.label_table import LabelTable
 from semiseg.data.scan_files import ScanFiles
 from semiseg.data.scan_sources import description_facts, source_of
@@ -302,7 +303,8 @@ def _in_fold(
     rest = [name for name in by_name if name not in splits]
     if rest:
         notes.append(
-            f"{path}: {len(rest)} cases ({rest[0]} …) are in no part of fold {fold}: left out"
+            f"{path}: no part of fold {fold} has {numbered(len(rest), 'case')} ({rest[0]} …): "
+            f"left out"
         )
     return [
         by_name[name]._replace(split=split, placement=in_fold)

@@ -25,7 +25,7 @@ from semiseg.report.figures.canvas import (
 )
 from semiseg.report.figures.figure import Figure, Material
 from semiseg.report.figures.style import INK, SOFT, look
-from semiseg.report.format import interval_text, score_label
+from semiseg.report.format import count, interval_text, score_label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -115,7 +115,7 @@ def _draw_arms(ax: Axes, s: Study) -> list[_End]:
         for cell, at in zip(cells, x, strict=True):
             text = (
                 f"{arm}, {cell.labels} annotated: {interval_text(cell.interval, s.metric)}, "
-                f"{len(cell.mean_R)} runs"
+                f"{count(len(cell.mean_R), 'run')}"
             )
             tip(ax, at, cell.interval.mean, style.colour, text)
         ends.append(_End(arm, y[-1]))
