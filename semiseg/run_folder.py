@@ -69,6 +69,7 @@ SUMMARY_SHAPE = {
     "look_alikes": Each(Each(TEXT, least=1)),
     "labelled_subjects": Each(TEXT),
     "like_held_out": Each({"split": TEXT, "set": TEXT, "images": COUNT}),
+    "never_predicted": ByName(Each(TEXT)),
     "empty_policy": ByName(TEXT),
     "empty_policy_by_split": ByName(ByName(TEXT)),
     "calibration": ByName(

@@ -176,6 +176,13 @@ def result_lines(summary: Mapping[str, Any], out: Path) -> list[str]:
             text = f"{text}   ({subjects} subject{'s' * (subjects != 1)})"
         seconds = f"trained in {summary['seconds_train']:.0f} s"
         lines.append(f"{split} {text}   last checkpoint, {seconds}   {out}")
+    for split, missed in summary.get("never_predicted", {}).items():
+        if missed:
+            lines.append(
+                f"note: of {split} the network never predicts {', '.join(missed)}, which the "
+                f"annotations show: train longer, or give rare classes more weight "
+                f"(--method.criterion ga)"
+            )
     return lines
 
 

@@ -79,6 +79,25 @@ def score_subjects(
     ]
 
 
+def never_predicted(
+    cases: Sequence[Case], predictions: Sequence[np.ndarray], classes: Sequence[str]
+) -> list[str]:
+    """The classes that an annotation shows and no prediction does, whose Dice is 0.
+
+    Args:
+      cases: annotated records.
+      predictions: labels of each.
+      classes: names, background first.
+    """
+    shown: set[int] = set()
+    predicted: set[int] = set()
+    for case, prediction in zip(cases, predictions, strict=True):
+        shown.update(np.unique(_label(case)).tolist())
+        predicted.update(np.unique(prediction).tolist())
+    missed = shown - predicted - {0, IGNORE}
+    return [classes[value] for value in sorted(missed)]
+
+
 def truth_sizes(cases: Sequence[Case]) -> dict[str, float]:
     """Subject → volume of all annotated foreground (area in 2D) in units of the spacing; the mean
     over the volumes of a subject.

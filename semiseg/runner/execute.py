@@ -358,6 +358,7 @@ def record(job: Job, fitted: Fitted, folder: RunFolder | None, test: bool) -> Re
         summary["subjects_test"] = held_out.subjects
         summary["look_alikes"] = with_look_alikes(summary["look_alikes"], held_out)
         summary["calibration"]["test"] = test_scores.calibration
+        summary["never_predicted"]["test"] = test_scores.never_predicted
         scored.append(held_out)
         for_examples = (held_out, test_scores.predictions)
     summary["seconds_evaluate"] = round(time.monotonic() - began, 2)

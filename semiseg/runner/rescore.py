@@ -86,6 +86,7 @@ def evaluate(run: Path, split: str = "val", root: str | None = None) -> list[Sub
         if summary.get("empty_policy") != policy:  # the other rows were scored by an older program
             summary.setdefault("empty_policy_by_split", {})[split] = policy
         summary.setdefault("calibration", {})[split] = scores.calibration
+        summary.setdefault("never_predicted", {})[split] = scores.never_predicted
         summary[f"subjects_{split}"] = part.subjects
         summary["look_alikes"] = with_look_alikes(summary.get("look_alikes", []), part)
         folder.write_scores(rows + table_rows(folder.name, split, "last", scores.rows))

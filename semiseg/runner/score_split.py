@@ -18,7 +18,13 @@ from semiseg.evaluate import calibration
 from semiseg.evaluate.examples import choose_examples
 from semiseg.evaluate.metrics import NO_REGIONS, default_names
 from semiseg.evaluate.probabilities import probabilities
-from semiseg.evaluate.subject_scores import SubjectRow, mean, score_subjects, truth_sizes
+from semiseg.evaluate.subject_scores import (
+    SubjectRow,
+    mean,
+    never_predicted,
+    score_subjects,
+    truth_sizes,
+)
 from semiseg.files import replacing
 from semiseg.run_folder import REGIONS, RunFolder
 from semiseg.types import IGNORE, Case, Model, Params
@@ -64,11 +70,13 @@ class Scores(NamedTuple):
       rows: a value for each subject, class and metric.
       predictions: labels of each case at its own size.
       calibration: what summary.json says of confidence and accuracy.
+      never_predicted: classes that annotations show and no prediction does.
     """
 
     rows: list[SubjectRow]
     predictions: list[np.ndarray]
     calibration: dict[str, Any]
+    never_predicted: list[str]
 
 
 # ------------------------------------------------------------------ reading a split
@@ -170,7 +178,8 @@ def score_split(
     rows = score_subjects(
         split.cases, predictions, info.classes, info.unit, metrics=metrics, regions=regions
     )
-    return Scores(rows, predictions, calibration.summary(counts))
+    missed = never_predicted(split.cases, predictions, info.classes)
+    return Scores(rows, predictions, calibration.summary(counts), missed)
 
 
 def _shown(label: np.ndarray, frame: Frame) -> np.ndarray:
