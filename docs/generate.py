@@ -40,6 +40,7 @@ WIDTH = 100
 PAPERS = {
     "Bai et al., CVPR 2023": "https://arxiv.org/abs/2305.00673",
     "Chen et al., CVPR 2021": "https://arxiv.org/abs/2106.01226",
+    "Chi et al., CVPR 2024": "https://arxiv.org/abs/2405.00378",
     "Grandvalet & Bengio, NeurIPS 2004": (
         "https://papers.nips.cc/paper_files/paper/2004/hash/"
         "96f2b50b5d3613adf9c27049b2a888c7-Abstract.html"

@@ -34,6 +34,7 @@ TITLES = {
     "unimatch_v2": "UniMatch V2",
     "bcp": "BCP",
     "ad_mt": "AD-MT",
+    "abd": "ABD",
 }
 """Methods whose papers do not spell them in words."""
 FACTORS = {"data", "labels", "label_subset", "seed", "folds", "fold", "synthetic"}

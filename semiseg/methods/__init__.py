@@ -1,6 +1,7 @@
 """Training methods: one file each; this table is all the rest of the code knows of them."""
 
 from semiseg import plugins
+from semiseg.methods.abd import ABD
 from semiseg.methods.ad_mt import ADMT
 from semiseg.methods.bcp import BCP
 from semiseg.methods.cct import CCT
@@ -51,5 +52,6 @@ METHODS = {
     "unimatch_v2": UniMatchV2,
     "bcp": BCP,
     "ad_mt": ADMT,
+    "abd": ABD,
 }
 plugins.offer("method", METHODS)

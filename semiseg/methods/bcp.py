@@ -34,6 +34,37 @@ class Pairs(NamedTuple):
         return Pairs(*(x[start:stop] for x in self))
 
 
+class Mix(NamedTuple):
+    """Pictures of which a part is labelled, and what a network makes of them."""
+
+    loss: jax.Array
+    picture: jax.Array  # (m, *space, C)
+    known: jax.Array  # (m, *space) bool: has a label, true or guessed
+    logits: jax.Array  # (m, *space, K)
+    state: PyTree
+
+
+def pair(
+    first: jax.Array,
+    image: jax.Array,
+    label: jax.Array,
+    weight: jax.Array,
+    unlabelled: jax.Array,
+    guess: jax.Array,
+) -> Pairs:
+    """Labelled images beside as many ``unlabelled`` ones with their pseudo-labels ``guess``; in the
+    pre-training, where ``first`` is True, beside each other.
+    """
+    return Pairs(
+        image,
+        label,
+        weight,
+        image_u=jnp.where(first, partner(image), unlabelled),
+        label_u=jnp.where(first, partner(label), guess),
+        weight_u=jnp.where(first, partner(weight), 1.0),
+    )
+
+
 @hyper
 class BCP(Taught):
     """Bidirectional copy-paste, Bai et al., CVPR 2023 (equations 1-9).
@@ -88,51 +119,65 @@ class BCP(Taught):
         unlabelled, valid = batch.weak[:n], batch.valid[:n]
         k_teacher = jax.random.fold_in(key, 3)
         probability = self.target(model, self.teacher(memory), unlabelled, k_teacher)
-        decided = probability.argmax(-1)
-        cleaned = largest(decided, model.classes) if self.largest_component else decided
-        guess = jnp.where(valid, cleaned, IGNORE)
+        decided, taught = self.guess(probability)
+        guess = jnp.where(valid, decided, IGNORE)
         first = progress < self.pretrain
-        weight_l = jnp.ones(n) if batch.weight is None else batch.weight[:n]
-        pairs = Pairs(
-            image,
-            label,
-            weight_l,
-            image_u=jnp.where(first, partner(image), unlabelled),
-            label_u=jnp.where(first, partner(label), guess),
-            weight_u=jnp.where(first, partner(weight_l), 1.0),
-        )
+        weight = jnp.ones(n) if batch.weight is None else batch.weight[:n]
+        pairs = pair(first, image, label, weight, unlabelled, guess)
         w = jnp.where(first, 1.0, self.weight)
         inside = box(k_box, label.shape[1:], 1, (self.side,) * (label.ndim - 1))
-
-        half = n // 2 if self.pairs == "halves" and n > 1 else n
-        # first a labelled box goes out into an unlabelled image, then the other way round
-        outward, p_outward, state = self.paste_one_way(
-            model, params, pairs.cut(0, half), inside, w, k_out
-        )
-        inward, p_inward, state = self.paste_one_way(
-            model, params._replace(state=state), pairs.cut(n - half, n), ~inside, w, k_in
-        )
-        total = 0.5 * outward + 0.5 * inward
+        outward, inward = self.paste_both_ways(model, params, pairs, inside, w, (k_out, k_in))
+        total = 0.5 * outward.loss + 0.5 * inward.loss
         if self.total == "sum":
             total *= jnp.where(first, 1.0, 2.0)
 
-        # a pixel that the largest component leaves out teaches as background
-        is_left = (cleaned == decided)[..., None]
-        taught = jnp.where(is_left, probability, jax.nn.one_hot(cleaned, model.classes))
         seen = None
-        if half == n:
+        if len(outward.logits) == n:
             # each unlabelled pixel was in one of the pair's pictures; in the pre-training, in none
+            p_outward, p_inward = (jax.nn.softmax(mix.logits) for mix in (outward, inward))
             seen = jnp.where(first, taught, paste(inside, p_inward, p_outward))
         metrics = {"copy_paste": total, "unsupervised_weight": w}
         return total, Aux(
             metrics=metrics,
-            state=state,
+            state=inward.state,
             pseudo=Pseudo(
                 probability=taught,
                 accepted=valid & ~first,
                 student=seen,
             ),
         )
+
+    def guess(self, probability: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """The decision ``(n, *space)`` that a teacher's ``probability`` is taught as, and the
+        probability of what is taught.
+        """
+        decided = probability.argmax(-1)
+        if not self.largest_component:
+            return decided, probability
+        classes = probability.shape[-1]
+        cleaned = largest(decided, classes)
+        # a pixel that the largest component leaves out teaches as background
+        is_left = (cleaned == decided)[..., None]
+        return cleaned, jnp.where(is_left, probability, jax.nn.one_hot(cleaned, classes))
+
+    def paste_both_ways(
+        self,
+        model: Model,
+        params: Params,
+        pairs: Pairs,
+        inside: jax.Array,
+        w: jax.Array,
+        keys: tuple[jax.Array, jax.Array],
+    ) -> tuple[Mix, Mix]:
+        """A labelled box ``inside (1, *space)`` goes out into the unlabelled images, then the other
+        way round; ``w`` weighs what is not labelled.
+        """
+        n = len(pairs.image_l)
+        half = n // 2 if self.pairs == "halves" and n > 1 else n
+        outward = self.paste_one_way(model, params, pairs.cut(0, half), inside, w, keys[0])
+        after = params._replace(state=outward.state)
+        inward = self.paste_one_way(model, after, pairs.cut(n - half, n), ~inside, w, keys[1])
+        return outward, inward
 
     def paste_one_way(
         self,
@@ -142,15 +187,13 @@ class BCP(Taught):
         labelled: jax.Array,
         w: jax.Array,
         key: jax.Array,
-    ) -> tuple[jax.Array, jax.Array, PyTree]:
-        """Pictures that show the labelled image where ``labelled (1, *space)`` is True.
-
-        Returns their loss, the probabilities ``(n, *space, K)`` and new normalisation statistics.
-        """
+    ) -> Mix:
+        """Pictures that show the labelled image where ``labelled (1, *space)`` is True."""
         picture = paste(labelled, pairs.image_u, pairs.image_l)
         output = model.apply(params, picture, train=True, key=key)
         known_label = jnp.where(labelled, pairs.label_l, IGNORE)
         known = self.criterion(weighed(output.logits, pairs.weight_l), known_label)
         guessed_label = jnp.where(labelled, IGNORE, pairs.label_u)
         guessed = self.criterion(weighed(output.logits, pairs.weight_u), guessed_label)
-        return known + w * guessed, jax.nn.softmax(output.logits), output.new_state
+        is_known = jnp.where(labelled, pairs.label_l, pairs.label_u) != IGNORE
+        return Mix(known + w * guessed, picture, is_known, output.logits, output.new_state)

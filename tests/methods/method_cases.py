@@ -287,6 +287,17 @@ ROWS = {
         ready=_two_teachers,
         reference=r.Reference(r.ad_mt, {"cutmix": 1.0}, step=1),
     ),
+    "abd": Row(
+        m.ABD(decay=0.3, pairs="both"),
+        "-LL-LL" + "LLLL" + "LLLL",
+        off={"weight": 0.0, "side": 1.0, "pretrain": 0.0, "cross": 0.0, "jitter": 0.0},
+        zero="pass",
+        share=0.5,
+        ramps=False,
+        still=None,
+        outside=False,
+        reference=r.Reference(r.abd, {"least": 0.0, "jitter": 0.0}),
+    ),
 }
 VARIANTS = {
     "fixmatch_dice": ROWS["fixmatch"]._replace(
@@ -398,7 +409,7 @@ class Tape:
         )
 
 
-MOST = 6
+MOST = 14
 """Passes a method may make."""
 
 

@@ -450,6 +450,51 @@ def bcp(x, z, see):
     return total
 
 
+def abd(x, z, see):
+    """Passes: the teacher and two mixes of the weak views, and of the strong ones; then of each
+    network the displaced mixes of the first and of the second. Where a displaced patch is from is
+    read off the picture.
+    """
+    batch = see.batch
+    total = 0.0
+    known = {}
+    for teacher, passes in ((0, (1, 2)), (3, (4, 5))):
+        guess = jnp.where(batch.valid, largest(see.x[teacher].argmax(-1), 3), 255)
+        for i in passes:
+            mine = jnp.all(see.image[i] == batch.image, -1)
+            label = jnp.where(mine, batch.label, guess)
+            known[i] = label < 255
+            total += 0.5 * taught(x[i], jnp.where(mine, label, 255))
+            total += 0.5 * see.weight * taught(x[i], jnp.where(mine, 255, label))
+
+    def cut(a):
+        split = a.reshape(len(a), 4, 4, 4, 4, -1).transpose(0, 1, 3, 2, 4, 5)
+        return split.reshape(len(a), 16, 16, -1)
+
+    def after(i, own, other):
+        patch = cut(see.image[i])
+        stays = jnp.all(patch == cut(see.image[own]), (2, 3))
+        of = jnp.all(patch[:, :, None] == cut(see.image[other])[:, None], (3, 4))
+        moved = jnp.einsum("bpq,bqvc->bpvc", of, cut(known[other]))
+        return jnp.where(stays[..., None, None], cut(known[own]), moved)[..., 0] > 0
+
+    pairs = [(i, j, cut(known[i] & known[j])[..., 0] > 0) for i, j in ((1, 4), (2, 5))]
+    displaced = [
+        (6 + n, 10 + n, after(6 + n, own, other))
+        for n, (own, other) in enumerate(((1, 4), (2, 5), (4, 1), (5, 2)))
+    ]
+    for group in (pairs, displaced):
+        first, second, mask = (
+            jnp.concatenate(a)
+            for a in zip(
+                *((cut(see.x[i]), cut(see.x[j]), inside) for i, j, inside in group), strict=True
+            )
+        )
+        one, two = (jnp.concatenate([cut(x[p[side]]) for p in group]) for side in (0, 1))
+        total += 0.5 * dice(one, second.argmax(-1), mask) + 0.5 * dice(two, first.argmax(-1), mask)
+    return total
+
+
 def cps(x, z, see):
     cross = ce(x[1], see.x[3].argmax(-1), see.batch.valid, see.batch.valid) + ce(
         x[3], see.x[1].argmax(-1), see.batch.valid, see.batch.valid

@@ -174,6 +174,25 @@ def test_presets_hold_the_published_figures_of_their_papers():
         unimatch.method.strong_weight,
         unimatch.method.feature_weight,
     ) == (0.005, 0.95, 0.25, 0.5)
+    abd = config.preset("abd-acdc")
+    assert (abd.batch, abd.steps, abd.lr, abd.optimiser, abd.schedule) == (
+        24,
+        40_000,
+        0.01,
+        "sgd",
+        "constant",
+    )
+    assert (
+        abd.method.pairs,
+        abd.method.total,
+        abd.method.pretrain,
+        abd.method.weight,
+        abd.method.cross,
+        abd.method.patches,
+        abd.method.candidates,
+        abd.method.nearest,
+        abd.method.labelled(abd.batch),
+    ) == ("halves", "sum", 0.25, 0.5, 1.0, 4, 4, 0.5, 12)
     assert (
         uamt.batch,
         uamt.steps,

@@ -32,6 +32,7 @@ from method_checks import (
 from semiseg import methods as m
 from semiseg.methods import (
     METHODS,
+    abd,
     ad_mt,
     bcp,
     dtc,
@@ -177,6 +178,11 @@ class _OwnDecisions(m.CrossTeaching):
         return super().teach(pupil, pupil, valid)
 
 
+class _OwnMixes(m.ABD):
+    def teach_each_other(self, seen_by):
+        return super().teach_each_other(dict.fromkeys(seen_by, seen_by["net"]))
+
+
 def broken(cls, place, name, become):
     """``cls`` whose loss finds another function under ``name``; ``become(original, memory, batch)``
     makes it.
@@ -259,6 +265,10 @@ def _accepted_alone(original, memory, batch):
 
 def _summed(original, memory, batch):
     return lambda p, q, known: original(p, q, known) * p.shape[-1]
+
+
+def _all_known(original, memory, batch):
+    return lambda mix: original(mix._replace(known=jnp.ones_like(mix.known)))
 
 
 def _same_channels(original, memory, batch):
@@ -381,6 +391,12 @@ MUTANTS = {
     ),
     "mean teacher's sum over classes": (
         broken(m.MeanTeacher, mean_teacher, "softmax_mse", _summed),
+        {},
+        check_reference,
+    ),
+    "ABD's networks teach themselves": (_OwnMixes, {}, check_reference),
+    "ABD teaches what is outside the frame": (
+        broken(m.ABD, abd, "_with_known", _all_known),
         {},
         check_reference,
     ),
