@@ -69,7 +69,7 @@ def _is_logged(value: Any) -> bool:
 TEXT = Leaf("a text", _is_text)
 PATH = Leaf("a path", lambda value: isinstance(value, str) and len(value) <= LONGEST)
 """Unlike a text it may hold bytes that the locale does not know, as Python stands for them."""
-NAME = Leaf("a name", lambda value: _is_text(value) and bool(value))
+NAME = Leaf(f"a name of 1 to {LONGEST} letters", lambda value: _is_text(value) and bool(value))
 COUNT = Leaf("a whole number, 0 or more", _is_count)
 NUMBER = Leaf("a finite number", _is_number)
 AMOUNT = Leaf("a finite number, 0 or more", _is_amount)

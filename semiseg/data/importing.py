@@ -143,6 +143,7 @@ def import_set(
             content = card.encode("utf-8", "surrogateescape")
             (folder / data_card.FILE).write_bytes(content)
             description = json.dumps(facts, indent=1)
+            _check_readable(description, name, folder, source)
             (folder / set_folder.DESCRIPTION).write_text(description, encoding="utf-8")
             seal.write(folder)
             unrecorded.announce(folder, before, command)
@@ -209,6 +210,16 @@ def _building(place: Path, overwrite: bool) -> Iterator[Path]:
         ) from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _check_readable(description: str, name: str, folder: Path, source: str | Path) -> None:
+    """Refuse to store what no command reads again, such as a class whose name fills a page."""
+    try:
+        store.parse(description, name, folder)
+    except ValueError as error:
+        raise UserError(
+            f"cannot be stored ({error})", where=source, remedy="correct it and import it again"
+        ) from None
 
 
 def _refuse_problems(problems: Sequence[str]) -> None:

@@ -85,7 +85,7 @@ def info(name: str, root: str | Path | None = None) -> StoreInfo:
             remedy="import it or give --root",
         )
     try:
-        known = _parse(path.read_text(encoding="utf-8"), name, folder)
+        known = parse(path.read_text(encoding="utf-8"), name, folder)
     except (ValueError, TypeError, KeyError, AttributeError, OSError, RecursionError) as error:
         raise UserError(
             f"damaged ({error})", where=path, remedy="import the set again with --overwrite"
@@ -97,7 +97,13 @@ def info(name: str, root: str | Path | None = None) -> StoreInfo:
     return known
 
 
-def _parse(text: str, name: str, folder: Path) -> StoreInfo:
+def parse(text: str, name: str, folder: Path) -> StoreInfo:
+    """What ``semiseg.json`` says of a set in the root ``folder``.
+
+    Raises:
+      ValueError, TypeError, KeyError, AttributeError: it is damaged.
+      UserError: it is of another version.
+    """
     fields = json.loads(text)
     words = shapes.problem(fields, SHAPE)
     if words:

@@ -28,3 +28,17 @@ def test_a_short_row_of_splits_is_damage(tmp_path):
     path.write_text(path.read_text().replace(",drawn", ""))
     with pytest.raises(UserError, match="splits.csv: damaged"):
         splits_csv.read(tmp_path)
+
+
+def test_what_nothing_could_read_again_is_not_stored(pictures, tmp_path):
+    """Catches an import that ends well and leaves a set that every command calls damaged."""
+    root = tmp_path / "stores"
+    importing.import_set("folder", pictures, "own", root, progress=False)
+    before = (root / "own" / "semiseg.json").read_bytes()
+    long = ",".join(["background", "a" * 5000, "b"])
+    with pytest.raises(UserError, match="cannot be stored .classes.1 .* of 1 to 4096 letters"):
+        importing.import_set(
+            "folder", pictures, "own", root, progress=False, overwrite=True, classes=long
+        )
+    assert (root / "own" / "semiseg.json").read_bytes() == before
+    assert [path.name for path in root.iterdir()] == ["own"]
