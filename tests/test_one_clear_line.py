@@ -2,7 +2,9 @@
 names the file, whatever is wrong in it.
 """
 
+import errno
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -294,3 +296,17 @@ def test_a_hidden_folder_breaks_no_look_up(name, world, capsys):
     assert code == 2
     assert "no data set 'missing'" in error
     assert (world / "stores" / name / "semiseg.json").exists()
+
+
+def test_a_disk_that_fills_under_an_export_is_that_of_the_export(world, capsys, monkeypatch):
+    """Catches a line that names the run, which is only read, and an export that cannot go on."""
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as disk:
+        disk.setattr(os, "sendfile", full)  # by which shutil copies, and names both files
+        code, _, error = said(capsys, EXPORT)
+    assert code == 2
+    assert error.startswith("semiseg: error: published: No space left on device; free space")
+    assert said(capsys, EXPORT)[0] == 0

@@ -14,7 +14,7 @@ from typing import Any
 
 from semiseg import plugins
 from semiseg.environment import apart_from_the_working_folder, ended
-from semiseg.errors import UserError
+from semiseg.errors import FULL, UserError
 from semiseg.escapes import SafeStream
 
 COMMANDS: dict[str, Any] = {
@@ -126,6 +126,8 @@ def _of_system(error: OSError) -> str:
     'aaaaa …: File name too long; give another one'
     """
     place = str(error.filename or "the output folder")
+    if error.errno in FULL and error.filename2:  # a copy, of a file that is only read
+        place = os.path.dirname(str(error.filename2)) or "."
     remedy = "free space or choose another folder"
     if error.errno in NO_FILE:
         place = place if len(place) <= SHOWN else f"{place[:SHOWN]} …"

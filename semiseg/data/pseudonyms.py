@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 from semiseg.data.set_folder import DESCRIPTION
 from semiseg.data.source import CaseRef, Source
 from semiseg.errors import UserError
+from semiseg.escapes import csv_row
 from semiseg.files import read_json_if_whole, replacing
 
 WITHHELD = "withheld"
@@ -264,7 +265,7 @@ def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(head)
-    writer.writerows(rows)
+    writer.writerows(map(csv_row, rows))
     return text.getvalue()
 
 

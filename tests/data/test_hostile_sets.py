@@ -181,12 +181,11 @@ def _of_words(file, outside):
 
 
 def _never_written(file, outside):
-    file.create_dataset(
-        "image",
-        (1 << 9, 1 << 10, 1 << 10),
-        np.float32,
-        chunks=(1, 64, 64),
-    )
+    shape = (1 << 9, 1 << 10, 1 << 10)
+    file.create_dataset("image", shape, np.float32, chunks=(1, 64, 64))
+    if "label" in file:  # of another shape, it would be what is refused
+        del file["label"]
+        file.create_dataset("label", shape, np.uint8, chunks=(1, 64, 64))
 
 
 HDF5 = [

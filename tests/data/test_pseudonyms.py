@@ -12,6 +12,7 @@ from layouts import LAYOUTS
 
 from semiseg.cli.main import main
 from semiseg.data import pseudonyms, readers, store
+from semiseg.data.source import CaseRef, Source
 
 NAMES = [f"Smith{letter}_John" for letter in "abcdefghij"]
 FORMATS = ("folder", "bids", "nnunet", "patients", "dicom")
@@ -176,3 +177,13 @@ def test_pseudonyms_depend_on_the_key_and_the_person_alone():
     assert one.of("Ann") == one.of("Ann") != one.of("Bob")
     assert one.of("Ann") != other.of("Ann")
     assert "\\x00" not in repr(one)
+
+
+def test_a_name_of_a_map_is_no_formula(tmp_path):
+    """Catches a map of which a spreadsheet runs the names of people."""
+    key = pseudonyms.Pseudonyms(bytes(32))
+    refs = [CaseRef(name, name, "p.png", lambda: None) for name in ("=1+1", "Ann")]
+    files = Source(("a", "b"), "pixel", "", "", {"train": refs})
+    pseudonyms.write_map(tmp_path / "map.csv", tmp_path / "root", files, key)
+    lines = (tmp_path / "map.csv").read_text().splitlines()
+    assert lines[1:] == [f"'=1+1,{key.of('=1+1')}", f"Ann,{key.of('Ann')}"]

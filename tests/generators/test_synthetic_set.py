@@ -2,7 +2,9 @@
 
 import csv
 import dataclasses
+import errno
 import json
+import os
 
 import gan_cases
 import numpy as np
@@ -126,6 +128,21 @@ def test_another_seed_is_another_set(generator, tmp_path):
             progress=False,
         )
     assert not set(read(tmp_path / "0").values()) & set(read(tmp_path / "1").values())
+
+
+def test_a_full_disk_leaves_no_half_set(generator, tmp_path, monkeypatch, capsys):
+    """Catches a folder of some pairs, which the same command refuses afterwards."""
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    line = "gan sample {generator} --n 4 --out {out}/s"
+    with monkeypatch.context() as disk:
+        disk.setattr(sample.PairFolder, "write", full)
+        assert run(line, generator=generator, out=tmp_path) == 2
+    assert "No space left on device; free space" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+    assert run(line, generator=generator, out=tmp_path) == 0
 
 
 @pytest.mark.parametrize("source", ["vae", "interpolated"])
