@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from semiseg import __version__
 from semiseg.data import embedded, ledger, test_images, unrecorded
-from semiseg.data.info import StoreInfo
+from semiseg.data.info import StoreInfo, numbered
 from semiseg.data.set_folder import LEDGER, default_root
 from semiseg.data.source import SPLITS
 from semiseg.data.test_images import TestImages, Token, may_be_written
@@ -57,20 +57,15 @@ class History(NamedTuple):
         >>> History(3, 0, 0, ()).message
         'The ledger of the test set counts 3 test evaluations; its chain is whole.'
         """
-        counts = [_count(self.evaluations, "test evaluation")]
+        counts = [numbered(self.evaluations, "test evaluation")]
         if self.predictions:
-            counts.append(_count(self.predictions, "prediction") + " of its images")
+            counts.append(numbered(self.predictions, "prediction") + " of its images")
         if self.related:
-            counts.append(_count(self.related, "evaluation") + " of test sets that share images")
+            counts.append(numbered(self.related, "evaluation") + " of test sets that share images")
         text = f"The ledger of the test set counts {', '.join(counts)}"
         if not self.problems:
             return f"{text}; its chain is whole."
         return f"{text}. It is not whole: {'; '.join(self.problems)}."
-
-
-def _count(number: int, what: str) -> str:
-    plural = "s" * (number != 1)
-    return f"{number} {what}{plural}"
 
 
 # ------------------------------------------------------------------ which images
@@ -350,10 +345,10 @@ def _import_message(known: StoreInfo, images: TestImages, places: dict[str, list
     where = ", ".join(others) or f"the {known.name} that was there before"
     now = [f"{len(members)} are in {split}" for split, members in places.items() if members]
     number = len(images.subjects)
-    what = _count(number, "test image")
+    what = numbered(number, "test image")
     subjects = len(set(images.subjects.values()))
     if subjects != number:
-        what += f" (pictures or slices of {_count(subjects, 'subject')})"
+        what += f" (pictures or slices of {numbered(subjects, 'subject')})"
     return f"{what} of {where}: {', '.join(now) or 'none is'} here; the ledger says so"
 
 

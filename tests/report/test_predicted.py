@@ -30,24 +30,33 @@ def font_of(size):
 def says(picture, text, size):
     """Whether a text of a size is written somewhere in a picture ``(H, W, 3)``."""
     font = font_of(size)
-    canvas = Image.new("RGB", (round(font.getlength(text)) + 2, 2 * size), (16, 16, 16))
-    ImageDraw.Draw(canvas).text((1, size), text, fill=(240, 240, 240), font=font, anchor="lm")
-    wanted = np.asarray(canvas)[..., 0]
-    rows = np.flatnonzero((wanted != 16).any(1))
-    wanted = wanted[rows[0] : rows[-1] + 1]
-    windows = np.lib.stride_tricks.sliding_window_view(picture[..., 0], wanted.shape)
-    ink = np.argwhere(wanted > 200)[:: max(1, len(wanted) // 4)]
+    width = round(font.getlength(text)) + 2
+    canvas = Image.new("L", (width, 2 * size), 16)
+    draw = ImageDraw.Draw(canvas)
+    draw.text((1, size), text, fill=240, font=font, anchor="lm")
+    pixels = np.asarray(canvas)
+    rows = np.flatnonzero((pixels != 16).any(1))
+    wanted = pixels[rows[0] : rows[-1] + 1]
+    red = picture[..., 0]
+    windows = np.lib.stride_tricks.sliding_window_view(red, wanted.shape)
+    ink = np.argwhere(wanted > 200)
+    step = max(1, len(wanted) // 4)
     fits = np.ones(windows.shape[:2], bool)
-    for row, column in ink:
+    for row, column in ink[::step]:
         fits &= windows[..., row, column] == wanted[row, column]
-    return any((windows[tuple(place)] == wanted).all() for place in np.argwhere(fits))
+    for place in np.argwhere(fits):
+        if (windows[tuple(place)] == wanted).all():
+            return True
+    return False
 
 
 def volume_and_mask():
     mask = np.zeros((48, 8, 8), np.uint8)
-    for place, count in ((5, 9), (6, 8), (30, 20), (40, 10)):
+    counts = {5: 9, 6: 8, 30: 20, 40: 10}
+    for place, count in counts.items():
         mask[place].flat[:count] = 1
-    return np.full((48, 8, 8, 1), 100, np.int16), mask
+    image = np.full((48, 8, 8, 1), 100, np.int16)
+    return image, mask
 
 
 def test_overlays_show_the_fullest_slices():
@@ -85,17 +94,27 @@ def test_a_volume_s_overlay_names_scan_slices_and_classes():
     image, mask = volume_and_mask()
     picture = predicted_picture("a/p7.nii.gz", image, mask, LIMITS, CLASSES)
     size = 3 * 384 // 44
-    for text in ("a/p7.nii.gz", "slice 6 of 48", "slice 31 of 48", "slice 41 of 48", "1 anterior"):
+    for text in (
+        "a/p7.nii.gz",
+        "slice 6 of 48",
+        "slice 31 of 48",
+        "slice 41 of 48",
+        "1 anterior",
+    ):
         assert says(picture, text, size), text
     for text in ("slice 7 of 48", "2 Übergangszone α"):
         assert not says(picture, text, size), text
     legend = picture[-2 * size :]
     assert (legend == ORANGE).all(-1).any()
     assert not (legend == CYAN).all(-1).any()
-    for place, rgb in enumerate(predicted_slices(image, mask, LIMITS).pictures):
-        top = round(1.5 * size) + size // 2
-        left = size // 2 + place * (384 + size // 2)
-        np.testing.assert_array_equal(picture[top : top + 384, left : left + 384], rgb)
+    shown = predicted_slices(image, mask, LIMITS)
+    gap = size // 2
+    top = gap + round(1.5 * size)
+    left = gap
+    for rgb in shown.pictures:
+        part = picture[top : top + 384, left : left + 384]
+        np.testing.assert_array_equal(part, rgb)
+        left += 384 + gap
 
 
 def test_a_picture_s_overlay_has_each_class_and_no_slices():
@@ -108,10 +127,13 @@ def test_a_picture_s_overlay_has_each_class_and_no_slices():
     for text in ("p7.png", "1 anterior", "2 Übergangszone α"):
         assert says(picture, text, 15), text
     assert not says(picture, "slice", 15)
-    empty = predicted_picture("p7.png", image, np.zeros_like(mask), LIMITS, CLASSES)
+    nothing = np.zeros_like(mask)
+    empty = predicted_picture("p7.png", image, nothing, LIMITS, CLASSES)
     assert says(empty, "nothing but background", 15)
-    missing = bytes(font_of(15).getmask("\uffff"))
-    assert not any(bytes(font_of(15).getmask(letter)) == missing for letter in "Üα…")
+    font = font_of(15)
+    missing = bytes(font.getmask("\uffff"))
+    for letter in "Üα…":
+        assert bytes(font.getmask(letter)) != missing
 
 
 @pytest.mark.parametrize("sides", [(2000, 1500), (400, 400), (40, 8), (30, 1200)])
@@ -125,7 +147,8 @@ def test_text_is_large_enough_to_read_where_the_picture_is_shown_small(sides):
     rows = (picture[..., 0] > 120).any(1)
     start = int(rows.argmax())
     letters = int(rows[start:].argmin())
-    assert letters * min(1, 400 / picture.shape[1]) >= 7
+    width = picture.shape[1]
+    assert letters * min(1, 400 / width) >= 7
 
 
 def test_long_names_stay_in_the_picture():
@@ -153,14 +176,25 @@ def test_predict_writes_the_legend(tiny, tmp_path):
     """
     run = semiseg.run(tiny, tmp_path / "run", progress=False).path
     voxels = np.random.default_rng(0).integers(0, 255, (40, 36, 3)).astype(np.uint8)
+    scan = nibabel.Nifti1Image(voxels, np.eye(4))
+    source = tmp_path / "in"
+    target = tmp_path / "out"
     for folder in ("a", "b"):
-        (tmp_path / "in" / folder).mkdir(parents=True)
-        nibabel.save(nibabel.Nifti1Image(voxels, np.eye(4)), tmp_path / "in" / folder / "t2.nii.gz")
-    flags = ("--input", tmp_path / "in", "--output", tmp_path / "out", "--overlays")
-    assert main(["predict", str(run), *map(str, flags)]) == 0
+        place = source / folder
+        place.mkdir(parents=True)
+        nibabel.save(scan, place / "t2.nii.gz")
+    words = [
+        "predict",
+        str(run),
+        f"--input={source}",
+        f"--output={target}",
+        "--overlays",
+    ]
+    assert main(words) == 0
     for folder in ("a", "b"):
-        with Image.open(tmp_path / "out" / folder / "t2_overlay.png") as file:
-            picture = np.asarray(file)
+        file = target / folder / "t2_overlay.png"
+        with Image.open(file) as opened:
+            picture = np.asarray(opened)
         sizes = range(15, 40)
         assert any(says(picture, f"{folder}/t2.nii.gz", size) for size in sizes)
         assert any(says(picture, "slice 1 of 3", size) for size in sizes)
