@@ -210,7 +210,9 @@ def read_yaml(place: Place) -> Verdict:
         return Verdict(REFUSED, detail=str(error))
     if place.name == "study":
         return Verdict(SAME if place.tree == place.seed else DIFFERENT)
-    stated = config.flatten(yaml.safe_load(path.read_text(encoding="utf-8")))
+    # a mark of the byte order after the last line says nothing, and PyYAML alone minds it
+    text = path.read_text(encoding="utf-8").removesuffix("\ufeff")
+    stated = config.flatten(yaml.safe_load(text))
     used = config.flatten(result)
     for key, value in stated.items():
         key = str(key).replace("-", "_")
