@@ -14,7 +14,7 @@ from semiseg.augment.mix import box, jitter
 from semiseg.fields import count, number
 from semiseg.methods.base import seen
 from semiseg.methods.bcp import BCP, Mix, pair
-from semiseg.methods.parts.patches import displaced
+from semiseg.methods.parts.displacement import displaced
 from semiseg.methods.parts.terms import dice_of_accepted
 from semiseg.types import IGNORE, Aux, Batch, Model, Params, Pseudo, PyTree, hyper
 
@@ -70,7 +70,7 @@ class ABD(BCP):
     def loss(
         self,
         model: Model,
-        params: dict[str, Params],
+        params: PyTree,
         memory: PyTree,
         batch: Batch,
         key: jax.Array,

@@ -34,7 +34,12 @@ def labelled() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Where the example has labels; there the logits' softmax and the one-hot label, ``(N, K)``."""
     logits, label = example()
     valid = label != IGNORE
-    return logits, valid, softmax(logits)[valid], np.eye(K)[label[valid]]
+    return (
+        logits,
+        valid,
+        softmax(logits)[valid],
+        np.eye(K)[label[valid]],
+    )
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -46,7 +51,12 @@ def compare(loss, value: float, gradient: np.ndarray) -> None:
     logits, label = example()
     ours, d_logits = both(loss, logits, label)
     np.testing.assert_allclose(ours, value, rtol=1e-5)
-    np.testing.assert_allclose(d_logits[label != IGNORE], gradient, rtol=1e-4, atol=1e-8)
+    np.testing.assert_allclose(
+        d_logits[label != IGNORE],
+        gradient,
+        rtol=1e-4,
+        atol=1e-8,
+    )
 
 
 def test_ga_dice_is_its_formula():
@@ -59,7 +69,10 @@ def test_ga_dice_is_its_formula():
     d_p = np.zeros_like(p)
     for k in range(K):
         if y[:, k].any():
-            both_, either = (p * y)[:, k].sum(), (p * p + y)[:, k].sum()
+            both_, either = (
+                (p * y)[:, k].sum(),
+                (p * p + y)[:, k].sum(),
+            )
             value += 1 - 2 * both_ / either
             d_p[:, k] = -2 * y[:, k] / either + 4 * both_ * p[:, k] / either**2
         else:
@@ -68,7 +81,10 @@ def test_ga_dice_is_its_formula():
     compare(GADice(), value / K, through_softmax(d_p / K, p))
 
 
-@pytest.mark.parametrize(("hardest", "gamma"), [(0.1, 0.5), (0.25, 0.3), (1.0, 0.5)])
+@pytest.mark.parametrize(
+    ("hardest", "gamma"),
+    [(0.1, 0.5), (0.25, 0.3), (1.0, 0.5)],
+)
 def test_ga_ce_is_its_formula(hardest, gamma):
     """Catches the easiest pixels for the hardest, sizes of classes from all pixels, and an exponent
     on the wrong number.
@@ -90,10 +106,22 @@ def test_ga_ce_is_its_formula(hardest, gamma):
 def test_ga_ce_lies_between_two_cross_entropies():
     """Of all pixels: gamma 1 is the mean over pixels, gamma 0 the sum of the classes' means."""
     logits, label = example()
-    ce = {gamma: both(GACE(hardest=1.0, gamma=gamma), logits, label)[0] for gamma in (0.0, 1.0)}
+    ce = {
+        gamma: both(
+            GACE(hardest=1.0, gamma=gamma),
+            logits,
+            label,
+        )[0]
+        for gamma in (0.0, 1.0)
+    }
     np.testing.assert_allclose(ce[1.0], both(CE(), logits, label)[0], rtol=1e-5)
     of_classes = [
-        both(CE(), logits, np.where(label == k, label, IGNORE))[0] for k in np.unique(label)[:-1]
+        both(
+            CE(),
+            logits,
+            np.where(label == k, label, IGNORE),
+        )[0]
+        for k in np.unique(label)[:-1]
     ]
     np.testing.assert_allclose(ce[0.0], sum(of_classes), rtol=1e-5)
 
@@ -141,10 +169,17 @@ def train(loss, weights, image, label):
         weights, state = carry
         g = jax.grad(lambda w: loss(predict(w, batch[0]), batch[1]))(weights)
         change, state = adam.update(g, state)
-        return (optax.apply_updates(weights, change), state), None
+        return (
+            optax.apply_updates(weights, change),
+            state,
+        ), None
 
     def one(weights, image, label):
-        return jax.lax.scan(step, (weights, adam.init(weights)), (image, label))[0][0]
+        return jax.lax.scan(
+            step,
+            (weights, adam.init(weights)),
+            (image, label),
+        )[0][0]
 
     return jax.vmap(one)(weights, image, label)
 
@@ -159,7 +194,10 @@ def draw(seed: int):
         "last": rng.normal(0, 0.2, (32, RARE + 1)),
         "bias": np.zeros(RARE + 1),
     }
-    batches = image.reshape(300, 2, *image.shape[1:]), label.reshape(300, 2, *label.shape[1:])
+    batches = (
+        image.reshape(300, 2, *image.shape[1:]),
+        label.reshape(300, 2, *label.shape[1:]),
+    )
     return jax.tree.map(np.float32, weights), *batches
 
 
@@ -171,7 +209,8 @@ def dice_of_each_class(loss, draws) -> np.ndarray:
     found = np.asarray(jax.vmap(predict, (0, None))(trained, image).argmax(-1))
     pairs = [(found == k, (truth == k)[None]) for k in range(1, RARE + 1)]
     return np.stack(
-        [2 * (a & b).sum((1, 2, 3)) / (a.sum((1, 2, 3)) + b.sum()) for a, b in pairs], 1
+        [2 * (a & b).sum((1, 2, 3)) / (a.sum((1, 2, 3)) + b.sum()) for a, b in pairs],
+        1,
     )
 
 
@@ -181,9 +220,18 @@ def test_a_class_that_few_images_show_is_learnt():
     image shows. Of eight draws, Dice leaves the rare class at exactly 0 in seven, the other in two.
     """
     aware = GA(ce=GACE(hardest=1.0, gamma=1.0))
-    draws = jax.tree.map(lambda *x: np.stack(x), *[draw(seed) for seed in range(8)])
+    draws = jax.tree.map(
+        lambda *x: np.stack(x),
+        *[draw(seed) for seed in range(8)],
+    )
     of_dice, of_aware = (dice_of_each_class(loss, draws) for loss in (SSL4MIS, aware))
-    assert min(of_dice[:, :-1].min(), of_aware[:, :-1].min()) > 0.9
+    assert (
+        min(
+            of_dice[:, :-1].min(),
+            of_aware[:, :-1].min(),
+        )
+        > 0.9
+    )
     assert (of_dice[:, -1] == 0).sum() >= 6
     assert (of_aware[:, -1] == 0).sum() <= 3
     assert (of_aware[:, -1] > 0.9).sum() >= 4

@@ -5,9 +5,17 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
-from method_cases import KEY, MODEL, ROWS, equal, make_batch
+from method_cases import (
+    KEY,
+    MODEL,
+    ROWS,
+    equal,
+    make_batch,
+)
 
-from semiseg.methods.parts.heads import complementary_channels
+from semiseg.methods.parts.heads import (
+    complementary_channels,
+)
 
 BATCH = make_batch(7)
 
@@ -26,7 +34,11 @@ def test_each_view_has_the_channels_that_the_other_lacks():
     assert (first + second == 2).all()
     assert 0.35 < first[~whole].mean() / 2 < 0.65
     assert len(np.unique(first[~whole], axis=0)) == 4
-    for share, divided in ((0.0, 0), (1.0, 8), (0.3, 3)):
+    for share, divided in (
+        (0.0, 0),
+        (1.0, 8),
+        (0.3, 3),
+    ):
         first, _ = complementary_channels(KEY, (8, 1, 1, 64), share)
         assert (np.asarray(first) != 1).any((1, 2, 3)).sum() == divided
     draws = [complementary_channels(jax.random.key(i), (8, 1, 1, 64), 0.5)[0] for i in range(4)]
@@ -41,12 +53,25 @@ def test_the_average_labels():
 
     @jax.jit
     def labels(method, params, memory):
-        look = method.loss(MODEL, params, memory, BATCH, KEY, jnp.float32(0.5))
+        look = method.loss(
+            MODEL,
+            params,
+            memory,
+            BATCH,
+            KEY,
+            jnp.float32(0.5),
+        )
         return look[1].pseudo.probability
 
     q = labels(method, params, memory)
     assert equal(labels(method, moved, memory), q)
-    assert not equal(labels(method, params, {**memory, "teacher": moved}), q)
+    assert not equal(
+        labels(method, params, {**memory, "teacher": moved}),
+        q,
+    )
     young = dataclasses.replace(method, teacher_decay=0.5)
     _, both = young.init(MODEL, KEY)
-    assert equal(labels(young, params, {**both, "teacher": moved}), q)
+    assert equal(
+        labels(young, params, {**both, "teacher": moved}),
+        q,
+    )
