@@ -138,9 +138,17 @@ def test_groups_are_counted_from_the_smallest(tmp_path, capsys):
 
 def test_one_fold_one_subject_and_one_test_image_are_said_in_the_singular():
     """Catches a verb and a noun of several."""
-    row = {"subjects": ["a"], "share": {"cell": 1.0}, "sites": {}}
-    facts = {"stated": True, "site_column": "", "folds": [row]}
-    facts["alike"] = [("a", "b", 0.95)] * (fold_table.MOST_ALIKE + 1)
+    row = {
+        "subjects": ["a"],
+        "share": {"cell": 1.0},
+        "sites": {},
+    }
+    facts = {
+        "stated": True,
+        "site_column": "",
+        "folds": [row],
+        "alike": [("a", "b", 0.95)] * (fold_table.MOST_ALIKE + 1),
+    }
     lines = fold_table.fold_lines(facts)
     assert lines[0] == "1 fold of 1 annotated subject outside test, as the files state them"
     assert lines[1].startswith("fold 0: 1 subject; ")

@@ -18,8 +18,14 @@ from semiseg.report.predicted import fullest, outlined, predicted_picture, predi
 
 ORANGE = (0xFF, 0x9F, 0x1C)
 CYAN = (0x2E, 0xC4, 0xF1)
-LIMITS = Limits(np.array([-100.0]), np.array([100.0]))
-CLASSES = ("background", "anterior", "Übergangszone α")
+BLACK = np.array([-100.0])
+WHITE = np.array([100.0])
+LIMITS = Limits(BLACK, WHITE)
+CLASSES = (
+    "background",
+    "anterior",
+    "Übergangszone α",
+)
 
 
 def font_of(size):
@@ -50,6 +56,12 @@ def says(picture, text, size):
     return False
 
 
+def has(picture, colour):
+    """Whether a pixel of a picture has a colour."""
+    same = picture == colour
+    return same.all(-1).any()
+
+
 def volume_and_mask():
     mask = np.zeros((48, 8, 8), np.uint8)
     counts = {5: 9, 6: 8, 30: 20, 40: 10}
@@ -67,8 +79,10 @@ def test_overlays_show_the_fullest_slices():
     shown = predicted_slices(image, mask, LIMITS)
     assert shown.places == [5, 30, 40]
     assert shown.values == [1]
-    assert [rgb.shape for rgb in shown.pictures] == [(384, 384, 3)] * 3
-    assert (shown.pictures[-1][-1, -1] == 255).all()
+    assert len(shown.pictures) == 3
+    for rgb in shown.pictures:
+        assert rgb.shape == (384, 384, 3)
+        assert rgb[-1, -1].min() == 255
 
 
 def test_outlines_are_seen_on_white_and_on_black():
@@ -77,13 +91,17 @@ def test_outlines_are_seen_on_white_and_on_black():
     mask[100:300, 100:300] = 1
     white = outlined(np.full(mask.shape, 255, np.uint8), mask)
     black = outlined(np.zeros(mask.shape, np.uint8), mask)
-    row = white[200, 90:110].tolist()
     colour = list(ORANGE)
-    assert row.count(colour) == 2
+    row = white[200, 90:110].tolist()
     start = row.index(colour)
-    assert max(row[start - 1] + row[start + 2]) < 40
+    before = row[start - 1]
+    behind = row[start + 2]
     assert row[0] == [255, 255, 255]
-    assert black[200, 90:110].tolist().count(colour) == 2
+    assert row.count(colour) == 2
+    assert max(before) < 40
+    assert max(behind) < 40
+    row = black[200, 90:110].tolist()
+    assert row.count(colour) == 2
 
 
 # ------------------------------------------------------------------ text
@@ -102,11 +120,11 @@ def test_a_volume_s_overlay_names_scan_slices_and_classes():
         "1 anterior",
     ):
         assert says(picture, text, size), text
-    for text in ("slice 7 of 48", "2 Übergangszone α"):
-        assert not says(picture, text, size), text
+    assert not says(picture, "slice 7 of 48", size)
+    assert not says(picture, "2 Übergangszone α", size)
     legend = picture[-2 * size :]
-    assert (legend == ORANGE).all(-1).any()
-    assert not (legend == CYAN).all(-1).any()
+    assert has(legend, ORANGE)
+    assert not has(legend, CYAN)
     shown = predicted_slices(image, mask, LIMITS)
     gap = size // 2
     top = gap + round(1.5 * size)
@@ -124,7 +142,11 @@ def test_a_picture_s_overlay_has_each_class_and_no_slices():
     mask[50:60, 50:60] = 2
     image = np.zeros((100, 100, 1), np.int16)
     picture = predicted_picture("p7.png", image, mask, LIMITS, CLASSES)
-    for text in ("p7.png", "1 anterior", "2 Übergangszone α"):
+    for text in (
+        "p7.png",
+        "1 anterior",
+        "2 Übergangszone α",
+    ):
         assert says(picture, text, 15), text
     assert not says(picture, "slice", 15)
     nothing = np.zeros_like(mask)
@@ -136,7 +158,15 @@ def test_a_picture_s_overlay_has_each_class_and_no_slices():
         assert bytes(font.getmask(letter)) != missing
 
 
-@pytest.mark.parametrize("sides", [(2000, 1500), (400, 400), (40, 8), (30, 1200)])
+@pytest.mark.parametrize(
+    "sides",
+    [
+        (2000, 1500),
+        (400, 400),
+        (40, 8),
+        (30, 1200),
+    ],
+)
 def test_text_is_large_enough_to_read_where_the_picture_is_shown_small(sides):
     """Letters are 7 pixels high or more where the picture is 400 pixels wide. Catches text of a
     fixed size, which large scans make illegible.
@@ -165,7 +195,11 @@ def test_long_names_stay_in_the_picture():
     mask[[1000, 1200, 1400]] = 1
     classes = ("background", "x" * 300)
     picture = predicted_picture("p7\n.nii.gz", image, mask, LIMITS, classes)
-    for text in ("slice 1001 of 1500", "slice 1201 of 1500", "slice 1401 of 1500"):
+    for text in (
+        "slice 1001 of 1500",
+        "slice 1201 of 1500",
+        "slice 1401 of 1500",
+    ):
         assert says(picture, text, 15), text
     assert (picture[:, -1] == 16).all()
 
@@ -175,7 +209,8 @@ def test_predict_writes_the_legend(tiny, tmp_path):
     cannot be told apart.
     """
     run = semiseg.run(tiny, tmp_path / "run", progress=False).path
-    voxels = np.random.default_rng(0).integers(0, 255, (40, 36, 3)).astype(np.uint8)
+    voxels = np.zeros((40, 36, 3), np.uint8)
+    voxels[10:20, 10:20] = 200
     scan = nibabel.Nifti1Image(voxels, np.eye(4))
     source = tmp_path / "in"
     target = tmp_path / "out"
