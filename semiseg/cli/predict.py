@@ -373,8 +373,9 @@ def _write_overlay(path: Path, scan: Input, prediction: Prediction, ensemble: En
     limits = ensemble.predictors[0].frame.limits(image)
     title = scan.name
     if image.shape[-1] not in (1, 3):
-        names = ensemble.channel_names or ("",)
-        title = f"{title}, channel 1 of {image.shape[-1]} {names[0]}".rstrip()
+        title = f"{title}, channel 1 of {image.shape[-1]}"
+        if ensemble.channel_names:
+            title = f"{title}, {ensemble.channel_names[0]}"
     picture = predicted_picture(title, image, prediction.mask, limits, ensemble.classes)
     with replacing(path, keep_suffix=True) as partial:
         Image.fromarray(picture).save(partial)

@@ -60,10 +60,22 @@ def predicted_picture(
     captions: list[str] = []
     if mask.ndim == 3:
         captions = [f"slice {place + 1} of {len(mask)}" for place in shown.places]
-    legend = [Entry(class_rgb(value), f"{value} {classes[value]}") for value in shown.values]
+    legend = [Entry(class_rgb(value), _class_words(value, classes)) for value in shown.values]
     if not legend:
         legend = [Entry(BACKGROUND, "nothing but background")]
     return lettered(shown.pictures, title, captions, legend)
+
+
+def _class_words(value: int, classes: Sequence[str]) -> str:
+    """A class's value and name; the name alone where it is the value's.
+
+    >>> _class_words(2, ("background", "anterior", "posterior")), _class_words(1, ("", "class 1"))
+    ('2 posterior', 'class 1')
+    """
+    name = classes[value]
+    if name == f"class {value}":
+        return name
+    return f"{value} {name}"
 
 
 def predicted_slices(image: np.ndarray, mask: np.ndarray, limits: Limits) -> Slices:
