@@ -140,6 +140,10 @@ class Findings(NamedTuple):
     notes: tuple[str, ...]
 
 
+CODE = 16
+"""Letters of a code in DICOM."""
+
+
 def find_series(folder: Path, progress: bool = False, below: bool = True) -> Findings:
     """Read the headers of a folder tree and put images together by their series.
 
@@ -201,7 +205,8 @@ class _Search:
             self.problems.append(str(error))
 
     def _sort(self, path: Path, header: Any) -> None:
-        modality = str(header.get("Modality") or "")
+        # of a damaged file it may hold all that follows, names of patients among it
+        modality = str(header.get("Modality") or "")[:CODE]
         if header.get("SOPClassUID") == DIRECTORY:
             return
         if not header.get("SOPClassUID") and not header.get("Rows"):

@@ -356,3 +356,16 @@ def test_a_slice_that_is_no_dicom_file_is_noted(tmp_path):
     findings = find_series(tmp_path)
     assert findings.series[0].stack().shape[2] == 3
     assert findings.notes == (f"{last}: left out: it is no DICOM file",)
+
+
+def test_a_note_repeats_no_more_than_a_code(tmp_path):
+    """Catches the names of a patient in a note on an element that swallowed those after it."""
+    write_ct(tmp_path)
+    path = sorted(tmp_path.iterdir())[0]
+    header = samples.read_back(path)
+    header.Modality = ["REG"] + ["DOE^JANE"] * 9
+    del header.Rows
+    samples.write(header, path)
+    (note,) = find_series(tmp_path).notes
+    assert note.startswith(f"{tmp_path}: left out objects that hold no scan (")
+    assert "JANE" not in note

@@ -4,6 +4,7 @@ that of a study, as pydicom and a rasterisation of our own read it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -86,7 +87,7 @@ def import_studies(place: Place) -> Verdict:
         same = same and study is not None
         if study is None:
             study = _study_of(case, as_stated)
-        if study is None and "it is no DICOM file" in said:
+        if study is None and re.search("it is no DICOM file|left out (objects|images)", said):
             continue
         if study is None and any(has_unused_bits(path) for path in place.input.rglob("ct")):
             continue
@@ -126,10 +127,15 @@ def _studies(folder: Path) -> Iterator[tuple[str, Study]]:
     """The studies of a folder that can be read, by the folder's name."""
     for place in sorted(folder.iterdir()):
         try:
-            scan = truth_of(place / "ct", SLICES)
+            scan = truth_of(place / "ct", _files_in(place / "ct"))
         except Exception:
             continue
         yield place.name, Study(scan, _mask(place / "rs.dcm", scan))
+
+
+def _files_in(folder: Path) -> int:
+    """Files of a folder, without hidden ones: who takes the last slice away leaves a whole scan."""
+    return sum(path.is_file() and not path.name.startswith(".") for path in folder.iterdir())
 
 
 def _mask(path: Path, scan: truths.Truth) -> truths.Truth | None:
@@ -151,7 +157,7 @@ def _mask(path: Path, scan: truths.Truth) -> truths.Truth | None:
     inside = np.zeros(scan.numbers.shape[:3], bool)
     for contour in points:
         index = contour @ to_index[:3, :3].T + to_index[:3, 3]
-        z = int(np.clip(np.rint(index[:, 2].mean()), 0, SLICES - 1))
+        z = int(np.clip(np.rint(index[:, 2].mean()), 0, inside.shape[2] - 1))
         inside[..., z] ^= _inside(index[:, :2], inside.shape[:2])
     return truths.Truth(inside[..., None].astype(np.float64), scan.affine)
 

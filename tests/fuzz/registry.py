@@ -17,6 +17,9 @@ MODULES = (
     "fuzz.of_generated",
     "fuzz.of_weights",
     "fuzz.of_stores",
+    "fuzz.of_reports",
+    "fuzz.of_pseudonyms",
+    "fuzz.of_generators",
 )
 """Modules with a tuple ``KINDS``."""
 
