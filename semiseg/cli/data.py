@@ -26,6 +26,7 @@ from semiseg.data.info import StoreInfo, numbered
 from semiseg.data.recognise import AUTO, recognise
 from semiseg.data.source import SPLITS
 from semiseg.errors import UserError
+from semiseg.escapes import one_line
 
 
 def reader_options() -> type:
@@ -269,7 +270,7 @@ def _with_value(argv: list[str]) -> list[str]:
 
 
 def _note(line: str) -> None:
-    print(f"note: {line}", file=sys.stderr)
+    print(f"note: {one_line(line)}", file=sys.stderr)
 
 
 def _row(info: StoreInfo) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Literal
 import tyro
 
 from semiseg.cli.arguments import write_json
+from semiseg.escapes import one_line
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,4 +82,4 @@ def run_export(args: Export) -> int:
 
 
 def _note(line: str) -> None:
-    print(f"note: {line}", file=sys.stderr)
+    print(f"note: {one_line(line)}", file=sys.stderr)

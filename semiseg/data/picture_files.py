@@ -8,6 +8,7 @@ not, and nothing in the files says which of them drew these.
 
 from __future__ import annotations
 
+import math
 import zlib
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ _PLANAR = 284
 _BLACK = 262
 _STRIPS = 273
 _TILES = 324
+_STRIP_BYTES = 279
 """Tags of TIFF."""
 _HEADER = 8
 """Bytes of a TIFF before its first tag or pixel."""
@@ -109,6 +111,13 @@ def _check_strips(picture: Any, path: Path) -> None:
             remedy="copy or download it again",
         )
     width, height = picture.size
+    stored = sum(picture.tag_v2.get(_STRIP_BYTES, ()))
+    if _BITS not in picture.tag_v2 and stored not in (0, math.ceil(width / 8) * height):
+        raise UserError(
+            "does not say how many bits a pixel has",
+            where=path,
+            remedy="copy or download it again",
+        )
     area = 0
     for tile in picture.tile:
         left, top, right, bottom = tile[1]

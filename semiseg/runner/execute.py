@@ -19,6 +19,7 @@ from semiseg.data.pools import Budget, Training, pools
 from semiseg.data.provenance import KEY as PROVENANCE
 from semiseg.data.provenance import Provenance, merged, of_training
 from semiseg.data.rotating import Rotating
+from semiseg.escapes import one_line
 from semiseg.evaluate.subject_scores import SubjectRow, mean
 from semiseg.holding import holding
 from semiseg.pretrain import Objective
@@ -282,7 +283,7 @@ def begin(job: Job, folder: RunFolder | None, progress: bool) -> None:
 def say(notes: tuple[str, ...]) -> None:
     """Print notes to standard error."""
     for note in notes:
-        print(f"note: {note}", file=sys.stderr)
+        print(f"note: {one_line(note)}", file=sys.stderr)
 
 
 # ------------------------------------------------------------------ train

@@ -201,3 +201,15 @@ def test_pixels_within_the_header_are_refused(tmp_path):
         file.pages[0].tags["StripOffsets"].overwrite((0,))
     with pytest.raises(UserError, match="has pixels at byte 0, within its header"):
         read_picture(path)
+
+
+def test_grey_values_are_not_read_as_bits(tmp_path):
+    """Catches a damaged file whose bytes become eight pixels each."""
+    path = tmp_path / "bits.tif"
+    tifffile.imwrite(path, np.full((9, 7), 7, np.uint8), photometric="minisblack", metadata=None)
+    content = bytearray(path.read_bytes())
+    entry = content.index(struct.pack("<HH", 258, 3), 8)
+    struct.pack_into("<H", content, entry + 2, 0)
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="does not say how many bits a pixel has"):
+        read_picture(path)
