@@ -135,7 +135,7 @@ def _allowed(value: Any, leaf: Mapping[str, Any]) -> bool:
     if "value" in leaf or "values" in leaf:
         return value in _values(leaf)
     kind = str(leaf.get("distribution", ""))
-    if "normal" in kind:
+    if "normal" in kind or (not kind and "mu" in leaf):  # as W&B guesses
         return isinstance(value, float) and math.isfinite(value)
     low, high = leaf["min"], leaf["max"]
     if kind in ("log_uniform", "q_log_uniform"):
