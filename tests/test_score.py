@@ -326,6 +326,10 @@ WRONG = {
         lambda mask: mask * 7,
         "holds 7; the classes are 0 background, 1 class 1",
     ),
+    "text": (
+        lambda mask: mask.astype(str),
+        "and no class numbers",
+    ),
     "no class": (
         lambda mask: mask * 0.5,
         "holds the value 0.5, which is no class",

@@ -106,11 +106,11 @@ class Trial:
     init: Any = Fresh()
     init_steps: int = count(2000, at_least=1)
     image_size: int = count(128, at_least=8, traced=False)
-    zoom: float = number(1.0, at_least=1, traced=False)
+    zoom: float = number(1.0, at_least=1, at_most=100, traced=False)
     view: str = choice("whole", ("whole", "centre"), traced=False)
     slices: int = count(1, at_least=1, traced=False)
     depth: int = count(16, at_least=1, traced=False)
-    depth_zoom: float = number(1.0, at_least=1, traced=False)
+    depth_zoom: float = number(1.0, at_least=1, at_most=100, traced=False)
     width: int = count(0, traced=False)
     spacing: str = static(default="auto")
     intensity: str = static(default="auto")
@@ -133,7 +133,7 @@ class Trial:
     synthetic_softness: float = number(0.5, at_least=0, at_most=1, traced=True)
     eval_every: int = count(0)
     log_every: int = count(10, at_least=1)
-    checkpoint_seconds: float = 60.0
+    checkpoint_seconds: float = number(60.0, at_least=0)
 
     @property
     def frame(self) -> Frame:

@@ -221,6 +221,12 @@ def _read(path: Path) -> np.ndarray:
             where=path,
             remedy="save (H, W) or (slices, H, W) class numbers, not probabilities",
         )
+    if mask.dtype.kind not in "biuf":
+        raise UserError(
+            f"holds {mask.dtype.name}, and no class numbers",
+            where=path,
+            remedy="save class numbers, 0 for background",
+        )
     with np.errstate(invalid="ignore"):  # NaN is no whole number
         whole = mask.astype(np.uint8)
     if not (whole == mask).all():

@@ -84,7 +84,7 @@ class Settings:
     seed: int = number(0, within=(0, 2**32 - 1))
     steps: int = count(2500, at_least=1)
     image_size: int = count(64, at_least=1, traced=False)
-    zoom: float = number(1.0, at_least=1)
+    zoom: float = number(1.0, at_least=1, at_most=100)
     spacing: str = FIT
     intensity: str = "auto"
     batch: int = count(8, at_least=GROUP, traced=False)
