@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 
 from semiseg import safe_yaml, shapes
-from semiseg.analysis.example_arrays import read_examples
 from semiseg.analysis.scores import read_scores
 from semiseg.cli import main as commands
 from semiseg.errors import UserError
+from semiseg.evaluate.example_arrays import read_examples
 from semiseg.nets.from_torch.state_dict import _Storage, _tensor
 from semiseg.run_folder import SCORE_COLUMNS, SUMMARY_SHAPE, RunFolder
 from semiseg.sweeps import distributions, journal, spec
+from semiseg.track import contents
 
 
 @pytest.mark.parametrize(
@@ -76,6 +77,9 @@ def test_examples_belong_together(tmp_path):
             cut.writestr(name, bytes(80) if name == "dice.npy" else whole.read(name))
     with pytest.raises(UserError, match="dice.npy is no array"):
         read_examples(tmp_path / "cut.npz")
+    (tmp_path / "cut.npz").replace(file)
+    with pytest.raises(UserError, match="dice.npy is no array"):  # as mirrors read it
+        contents.examples(RunFolder(tmp_path))
 
 
 def test_aliases_stand_for_no_gigabytes():

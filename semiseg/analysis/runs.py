@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 
 from semiseg.analysis import results_csv
-from semiseg.analysis.example_arrays import read_examples
 from semiseg.analysis.results_csv import COLUMNS, FOLD_COLUMNS, INIT_COLUMNS
 from semiseg.analysis.scores import MEAN, Scores, indices, nanmean
 from semiseg.data.info import numbered
+from semiseg.evaluate.example_arrays import read_examples
 from semiseg.fields import flatten
 from semiseg.run_folder import EXTERNAL, SCORE_COLUMNS, RunFolder
 from semiseg.synthetic_sources import source_of

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from semiseg.evaluate.example_arrays import read_examples
 from semiseg.run_folder import EXAMPLE_ARRAYS, SAMPLES_BY_STEP, RunFolder, whole_lines
 from semiseg.types import IGNORE
 
@@ -85,11 +86,15 @@ def _flat_scores(key: str, content: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def examples(folder: RunFolder) -> list[Example]:
-    """The example images of a finished run; none where it stored none."""
+    """The example images of a finished run; none where it stored none.
+
+    Raises:
+      UserError: examples.npz is damaged.
+    """
     if not folder.examples.exists():
         return []
-    with np.load(folder.examples, allow_pickle=False) as stored:
-        arrays = [stored[name] for name in EXAMPLE_ARRAYS]
+    stored = read_examples(folder.examples)
+    arrays = [stored[name] for name in EXAMPLE_ARRAYS]
     return [Example(*values) for values in zip(*arrays, strict=True)]
 
 
