@@ -44,21 +44,9 @@ def evaluate(run: Path, split: str = "val", root: str | None = None) -> list[Sub
       UserError: no finished run there, no such split, or damaged weights.
     """
     folder = RunFolder(run)
-    if split not in ("val", "test"):
-        raise UserError(f"--split is {split!r}: choose val or test")
+    check_name(split)
     with holding(run, "semiseg evaluate"):
-        if not run.is_dir():
-            raise UserError(f"{folder}: there is no such folder; name the folder of a run")
-        if not folder.finished:
-            raise UserError(
-                f"{folder}: holds no finished run; run the command that started it again to resume"
-            )
-        if is_external(folder):
-            raise UserError(
-                "holds another program's masks and no network",
-                where=folder.path,
-                remedy="score them with `semiseg score`",
-            )
+        check_scorable(folder)
         trial = config.load(folder.config)
         trial = dataclasses.replace(trial, root=root or trial.root)
         info = store.info(trial.data, trial.root)
@@ -69,7 +57,7 @@ def evaluate(run: Path, split: str = "val", root: str | None = None) -> list[Sub
             trial.data, trial.root, trial.frame, folds=trial.folds, fold=trial.fold
         )
         check_fold(folder, trained_on)
-        _check_split(info, split, bool(trial.folds))
+        check_split(info, split, bool(trial.folds))
         if split == "val":
             part = read_validation(trained_on)
         else:
@@ -96,8 +84,42 @@ def evaluate(run: Path, split: str = "val", root: str | None = None) -> list[Sub
         return scores.rows
 
 
-def _check_split(info: StoreInfo, split: str, is_fold: bool) -> None:
-    """Refuse a split that the set lacks; the remedy names one that it has."""
+def check_name(split: str) -> None:
+    """Refuse what is no split to score.
+
+    Raises:
+      UserError: it is neither ``val`` nor ``test``.
+    """
+    if split not in ("val", "test"):
+        raise UserError(f"--split is {split!r}: choose val or test")
+
+
+def check_scorable(folder: RunFolder) -> None:
+    """Refuse what is no finished run of a network.
+
+    Raises:
+      UserError: no run is there, it has not ended, or it holds another program's masks.
+    """
+    if not folder.path.is_dir():
+        raise UserError(f"{folder}: there is no such folder; name the folder of a run")
+    if not folder.finished:
+        raise UserError(
+            f"{folder}: holds no finished run; run the command that started it again to resume"
+        )
+    if is_external(folder):
+        raise UserError(
+            "holds another program's masks and no network",
+            where=folder.path,
+            remedy="score them with `semiseg score`",
+        )
+
+
+def check_split(info: StoreInfo, split: str, is_fold: bool) -> None:
+    """Refuse a split that the set lacks; the remedy names one that it has.
+
+    Raises:
+      UserError: it lacks it.
+    """
     there = [name for name in ("val", "test") if info.number(name)]
     if is_fold and "val" not in there:
         there.insert(0, "val")  # the subjects that the fold holds out

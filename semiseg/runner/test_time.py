@@ -1,0 +1,217 @@
+"""What is gained after training: mirrors, ensembles, thresholds of classes and the largest part of
+each class, scored beside the plain prediction of the same networks on the same subjects.
+
+Nothing in the run folders changes: their per_subject.csv stays that of the plain prediction.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from semiseg import config
+from semiseg.config import Trial
+from semiseg.data import store
+from semiseg.data.guard import Recorded
+from semiseg.data.info import StoreInfo
+from semiseg.data.largest_component import largest_components
+from semiseg.data.pools import training
+from semiseg.errors import UserError
+from semiseg.evaluate import thresholds
+from semiseg.evaluate.subject_scores import SubjectRow, score_subjects
+from semiseg.holding import holding
+from semiseg.run_folder import RunFolder
+from semiseg.runner.ensemble import Ensemble
+from semiseg.runner.prepare import check_data, check_fold
+from semiseg.runner.rescore import check_name, check_scorable, check_split
+from semiseg.types import Case
+
+
+class Switches(NamedTuple):
+    """What is done with the probabilities of networks.
+
+    Attributes:
+      tta: average with those of mirror images, see :class:`semiseg.runner.predictor.Predictor`.
+      largest_component: keep the largest part of each class of a scan.
+      thresholds: class → its threshold, see :mod:`semiseg.evaluate.thresholds`.
+      fit_thresholds: choose them on the validation subjects. Validation subjects themselves get
+        those that are chosen on all others.
+    """
+
+    tta: bool = False
+    largest_component: bool = False
+    thresholds: dict[str, float] = {}
+    fit_thresholds: bool = False
+
+
+class Comparison(NamedTuple):
+    """Scores with and without the switches.
+
+    Attributes:
+      plain: rows by subject of the networks by themselves; of several the mean of their scores.
+      switched: rows by subject with the switches; of several networks those of their ensemble.
+      thresholds: class → threshold, where there are any; for validation subjects that were chosen
+        by, those of all of them.
+    """
+
+    plain: list[SubjectRow]
+    switched: list[SubjectRow]
+    thresholds: dict[str, float]
+
+
+def compare(
+    runs: Sequence[Path], split: str, switches: Switches, root: str | None = None
+) -> Comparison:
+    """Score runs of one data set on a split, with switches and without.
+
+    Args:
+      runs: folders of finished runs; of a cross-validation, those of one fold.
+      split: ``val`` or ``test``; a test evaluation is one line of the data set's ledger.
+      switches: of the second score.
+      root: where the stores are; where the first run found them unless given.
+
+    Raises:
+      UserError: a run is not finished, or of other data or another fold than the first; no such
+        split; thresholds of unknown classes, or stated and fitted at once.
+    """
+    check_name(split)
+    if switches.thresholds and switches.fit_thresholds:
+        raise UserError("--fit-thresholds chooses thresholds: leave out --thresholds")
+    with contextlib.ExitStack() as held:
+        for run in sorted(set(runs)):
+            held.enter_context(holding(run, "semiseg evaluate"))
+        study = _Study.of(runs, split, root)
+        stated = thresholds.of_classes(switches.thresholds, study.info.classes)
+        return study.compared(split, switches, stated if switches.thresholds else ())
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Study:
+    """Runs that are scored together."""
+
+    runs: tuple[Path, ...]
+    trial: Trial
+    info: StoreInfo
+
+    @classmethod
+    def of(cls, runs: Sequence[Path], split: str, root: str | None) -> _Study:
+        first: Trial | None = None
+        for run in runs:
+            folder = RunFolder(run)
+            check_scorable(folder)
+            trial = config.load(folder.config)
+            if first is None:
+                first = dataclasses.replace(trial, root=root or trial.root)
+                info = store.info(first.data, first.root)
+            if (trial.data, trial.folds, trial.fold) != (first.data, first.folds, first.fold):
+                raise UserError(
+                    f"is of another data set or fold than {runs[0]}",
+                    where=run,
+                    remedy="give runs that hold out the same subjects",
+                )
+            check_data(folder, info)
+        if first is None:
+            raise UserError("name the folder of a run, or several")
+        check_split(info, split, bool(first.folds))
+        return cls(tuple(runs), first, info)
+
+    def compared(self, split: str, switches: Switches, stated: tuple[float, ...]) -> Comparison:
+        plain, switched = self._networks(tta=False), self._networks(switches.tta)
+        limits: dict[str, tuple[float, ...]] = defaultdict(lambda: stated)
+        if switches.fit_thresholds:
+            fitted = list(_probabilities(switched, self._validation()))
+            stated = thresholds.chosen(fitted)
+            limits = defaultdict(lambda: stated)
+            if split == "val":
+                limits.update(thresholds.chosen_without(fitted))
+        cases = self._scans(split)
+        by_run: list[list[np.ndarray]] = [[] for _ in plain]
+        together: list[np.ndarray] = []
+        for case in cases:
+            for masks, network in zip(by_run, plain, strict=True):
+                masks.append(network.predict(case.image, case.spacing))
+            probability = _together(switched, case)
+            mask = thresholds.labels(probability, limits[case.subject])
+            if switches.largest_component:
+                mask = largest_components(mask, len(self.info.classes))
+            together.append(mask)
+        scores = [self._scored(cases, masks) for masks in by_run]
+        named = dict(zip(self.info.classes[1:], stated, strict=False))
+        return Comparison(_mean_rows(scores), self._scored(cases, together), named)
+
+    def _networks(self, tta: bool) -> list[Ensemble]:
+        """Of each run, as it predicts images that the ledger knows of already."""
+        ensembles = [Ensemble.load([run], tta) for run in self.runs]
+        return [
+            Ensemble(
+                tuple(
+                    dataclasses.replace(network, guard=Recorded(str(run)))
+                    for network in ensemble.predictors
+                )
+            )
+            for run, ensemble in zip(self.runs, ensembles, strict=True)
+        ]
+
+    def _validation(self) -> list[Case]:
+        trial = self.trial
+        split = training(trial.data, trial.root, trial.frame, folds=trial.folds, fold=trial.fold)
+        check_fold(RunFolder(self.runs[0]), split)
+        if split.held_out is not None:
+            return _annotated(split.validation)
+        check_split(self.info, "val", is_fold=False)
+        return _annotated(store.read_split(trial.data, "val", trial.root))
+
+    def _scans(self, split: str) -> list[Case]:
+        if split == "val":
+            return self._validation()
+        names = ", ".join(map(str, self.runs))
+        cases = store.read_test(
+            self.trial.data, self.trial.root, reason="semiseg evaluate with switches", run=names
+        )
+        return _annotated(cases)
+
+    def _scored(self, cases: Sequence[Case], masks: Sequence[np.ndarray]) -> list[SubjectRow]:
+        return score_subjects(
+            cases, masks, self.info.classes, self.info.unit, regions=self.info.region_values
+        )
+
+
+def _annotated(cases: Sequence[Case]) -> list[Case]:
+    found = [case for case in cases if case.label is not None]
+    if not found:
+        raise UserError("none of the subjects to score is annotated")
+    return found
+
+
+def _together(networks: Sequence[Ensemble], case: Case) -> np.ndarray:
+    """Mean probabilities ``(*space, K)`` on the scan's own grid."""
+    if len(networks) == 1:
+        return networks[0].probabilities(case.image, case.spacing)
+    every = [network.probabilities(case.image, case.spacing) for network in networks]
+    return np.asarray(np.mean(every, 0, dtype=np.float32))
+
+
+def _probabilities(
+    networks: Sequence[Ensemble], cases: Sequence[Case]
+) -> Iterator[thresholds.Scan]:
+    """In half precision: those of all subjects are in memory at once."""
+    for case in cases:
+        assert case.label is not None
+        probability = _together(networks, case).astype(np.float16)
+        yield thresholds.Scan(case.subject, probability, case.label)
+
+
+def _mean_rows(scores: Sequence[list[SubjectRow]]) -> list[SubjectRow]:
+    """Rows of the same subjects, classes and metrics, with the mean of their values; NaN where one
+    of them is undefined.
+    """
+    return [
+        rows[0]._replace(value=float(np.mean([row.value for row in rows])))
+        for rows in zip(*scores, strict=True)
+    ]
