@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import pickle
 import struct
 import warnings
@@ -271,6 +272,8 @@ def safetensors(content: bytes, rng: Random) -> tuple[bytes, str]:
             [-1],
             [2**62, 2],
             entry["shape"][::-1],
+            [1, *entry["shape"]],  # as many numbers as before, which no header contradicts
+            [math.prod(entry["shape"])],
             [0],
             ["a"],
             [1.5],

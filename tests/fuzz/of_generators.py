@@ -78,7 +78,12 @@ def load(place: Place) -> Verdict:
     except UserError as error:
         return _refused(place, folder, str(error))
     stored = _stored(place.tree)
-    for name, array in flat_names(fitted.weights).items():
+    weights = flat_names(fitted.weights)
+    if place.tree["generator/config.yaml"] == place.seed["generator/config.yaml"]:
+        for name, before in _stored(place.seed).items():
+            if np.shape(weights.get(name)) != before.shape:
+                return Verdict(FAILURE, "silent generator: another shape", name)
+    for name, array in weights.items():
         if not np.isfinite(array).all():
             return Verdict(FAILURE, "silent generator: not finite", name)
         if not np.array_equal(stored[name], array):

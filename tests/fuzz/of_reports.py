@@ -1,7 +1,8 @@
-"""Names of strangers on a report's page, in its tables and in results.csv: they are text there.
+"""Names of strangers on a report's page, in its tables and in results.csv: they are text there;
+and runs that are damaged: a report counts each, or a line says why not.
 
-Each case is a study twice, below ``runs`` with a hostile text in some place and below ``twin`` with
-plain letters there: the two pages have the same elements with the same attributes.
+Each case of names is a study twice, below ``runs`` with a hostile text in some place and below
+``twin`` with plain letters there: the two pages have the same elements with the same attributes.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ import yaml
 
 from fuzz.engine import DIFFERENT, FAILURE, SAME, Kind, Place, Tree, Verdict, command, judged
 from fuzz.engine import written as written_by
+from fuzz.of_runs import mutate as mutate_run
 from fuzz.of_tables import STUDY
+from fuzz.report_numbers import NUMBERS, wrong_numbers
 
 PLAIN = "Qzw"
 """Stands where the other study has the hostile text."""
@@ -64,30 +67,39 @@ LATEX = r"\\(textbackslash|textasciicircum|textasciitilde)\{\}|\\[{}$%_&#]|\$[-<
 """What :func:`semiseg.escapes.latex` writes for a character."""
 
 
+IMPORTS = (
+    *("semiseg.cli.report", "semiseg.report.page", "semiseg.analysis.load", "jinja2"),
+    *("matplotlib.figure", "matplotlib.backends.backend_agg", "jinja2.ext", "markupsafe"),
+    *("matplotlib.backends.backend_svg", "matplotlib.backends.backend_pdf"),
+)
+
+
 def seeds() -> dict[str, Tree]:
     """The runs of a small study with its declaration, twice."""
 
-    def runs(folder: Path) -> None:
-        from analysis.fake import write_grid
-
-        write_grid(
-            folder,
-            methods=("supervised", "mean_teacher"),
-            budgets=(4,),
-            subsets=2,
-            seeds=1,
-            subjects=4,
-            classes=("nucleus", "rim"),
-            examples=False,
-            steps=50,
-            metrics=("dice", "hd95"),
-        )
-
-    tree = written_by(runs) | {"study.yaml": yaml.safe_dump(STUDY).encode()}
+    tree = written_by(write_runs) | {"study.yaml": yaml.safe_dump(STUDY).encode()}
     doubled: Tree = {}
     for name, content in tree.items():
         doubled |= {f"runs/{name}": content, f"twin/{name}": content}
     return {"study": doubled}
+
+
+def write_runs(folder: Path) -> None:
+    """Four runs of two methods with two label subsets, scored on four subjects."""
+    from analysis.fake import write_grid
+
+    write_grid(
+        folder,
+        methods=("supervised", "mean_teacher"),
+        budgets=(4,),
+        subsets=2,
+        seeds=1,
+        subjects=4,
+        classes=("nucleus", "rim"),
+        examples=False,
+        steps=50,
+        metrics=("dice", "hd95"),
+    )
 
 
 # ------------------------------------------------------------------ mutations
@@ -155,20 +167,24 @@ def report(place: Place) -> Verdict:
     """Write both reports; the hostile one has the elements, links and cells of the other."""
     if place.rng.random() > WITH_FIGURES:
         _without_figures()
-    outcome = command("report", place.input / "runs", "--out", place.work / "runs")
+    out = place.work / "runs"
+    outcome = command("report", place.input / "runs", "--out", out, "--json", out / NUMBERS)
     refused = judged(outcome)
     if refused is not None:
         return refused
+    words = wrong_numbers(place.tree, "runs", out, outcome)
+    if words:
+        return Verdict(FAILURE, f"silent report: {words.partition(':')[0]}", words + outcome.err)
     plain = command("report", place.input / "twin", "--out", place.work / "twin")
     if plain.code:  # as study.yaml with a method that no run has
         return Verdict(DIFFERENT, detail=f"the twin is refused: {plain.err}")
-    page = _elements(place.work / "runs" / "report.html")
+    page = _elements(out / "report.html")
     expected = _elements(place.work / "twin" / "report.html")
     # a legend or a caption may have a line more
     strange = [one for one in page - expected if one[0] in LIVE or one not in expected]
     if strange:
         return Verdict(FAILURE, f"report.html: {strange[0][0]}", str(strange))
-    for path in sorted((place.work / "runs").rglob("*")):
+    for path in sorted(out.rglob("*")):
         words = _wrong(path)
         if words:
             return Verdict(FAILURE, f"{path.name}: {words.partition(':')[0]}", words)
@@ -254,17 +270,39 @@ def _is_number(cell: str) -> bool:
     return True
 
 
+# ------------------------------------------------------------------ damaged runs
+def damaged_seeds() -> dict[str, Tree]:
+    """The runs of a small study."""
+
+    def runs(folder: Path) -> None:
+        write_runs(folder / "runs")
+
+    return {"study": written_by(runs)}
+
+
+def damage(tree: Tree, rng: Random) -> str:
+    """Damage one or two files of the runs."""
+    words = [mutate_run(tree, rng) for _ in range(rng.choice((1, 1, 2)))]
+    return ", ".join(words)
+
+
+def report_damaged(place: Place) -> Verdict:
+    """Write the report; it counts every run, or says why it does not."""
+    _without_figures()
+    out = place.work / "report"
+    outcome = command("report", place.input / "runs", "--out", out, "--json", out / NUMBERS)
+    refused = judged(outcome)
+    if refused is not None:
+        return refused
+    words = wrong_numbers(place.tree, "runs", out, outcome)
+    if words:
+        return Verdict(FAILURE, f"silent report: {words.partition(':')[0]}", words + outcome.err)
+    if place.tree == place.seed:
+        return Verdict(SAME)
+    return Verdict(DIFFERENT, detail="the numbers that the runs state" + outcome.err)
+
+
 KINDS = (
-    Kind(
-        "report",
-        seeds,
-        mutate,
-        report,
-        0.3,
-        (
-            *("semiseg.cli.report", "semiseg.report.page", "semiseg.analysis.load", "jinja2"),
-            *("matplotlib.figure", "matplotlib.backends.backend_agg", "jinja2.ext", "markupsafe"),
-            *("matplotlib.backends.backend_svg", "matplotlib.backends.backend_pdf"),
-        ),
-    ),
+    Kind("report", seeds, mutate, report, 0.3, IMPORTS),
+    Kind("report of damaged runs", damaged_seeds, damage, report_damaged, 0.3, IMPORTS),
 )

@@ -9,6 +9,7 @@ import pytest
 
 from fuzz.engine import FAILURE, REFUSED
 from fuzz.registry import kinds
+from fuzz.wrong_products import FAULTS
 from fuzz.wrong_runs import WRONG
 
 TESTS = Path(__file__).resolve().parents[1]
@@ -70,3 +71,20 @@ def test_a_reproducer_holds_what_is_needed_alone(wrong):
     assert [path.name for path in (folder / "input").iterdir()] == ["a.txt"]
     assert (folder / "input" / "a.txt").read_bytes() == b"gOod"
     assert "--seed 0" in (folder / "failure.txt").read_text()
+
+
+# ------------------------------------------------------------------ oracles see what is wrong
+@pytest.fixture(scope="module")
+def noticed():
+    """Fault of the product → what came of one input without it, and with it."""
+    finished = run_alone("fuzz.wrong_products")
+    assert finished.returncode == 0, finished.stderr.decode()
+    return json.loads(finished.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_the_oracle_sees_a_fault_of_the_product(name, noticed):
+    """Catches an oracle that passes whatever a report, an import or a generator says."""
+    before, after = noticed[name]
+    assert before[0] != FAILURE
+    assert after[0] == FAILURE and after[1].startswith(FAULTS[name].group)
