@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import jax
-
 from semiseg.losses.ce import CE
+from semiseg.losses.common import WeightedTerms
 from semiseg.losses.dice import Dice
 from semiseg.types import hyper
 
 
 @hyper
-class CEDice:
+class CEDice(WeightedTerms):
     """``ce_weight * CE + dice_weight * Dice``; each term keeps its own fields
     (``--method.criterion.dice.squared=True``).
 
@@ -25,15 +24,6 @@ class CEDice:
     dice: Dice = Dice()
     ce_weight: float = 0.5
     dice_weight: float = 0.5
-
-    def __call__(
-        self,
-        logits: jax.Array,
-        label: jax.Array,
-    ) -> jax.Array:
-        """``logits (B, *space, K)`` float, ``label (B, *space)`` int with IGNORE → scalar."""
-        ce = self.ce_weight * self.ce(logits, label)
-        return ce + self.dice_weight * self.dice(logits, label)
 
 
 SSL4MIS = CEDice(dice=Dice(squared=True, batch=True, background=True, smooth=1e-5))

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from semiseg.errors import UserError
-from semiseg.types import IGNORE
+from semiseg.types import IGNORE, Loss
 
 TINY = 1e-12
 """Keeps 0/0 at 0 in float32 without moving any ratio that means something."""
@@ -168,3 +168,22 @@ def softmax_mse(
     """
     difference = p.astype(jnp.float32) - q.astype(jnp.float32)
     return masked_mean(jnp.square(difference), valid)
+
+
+# ------------------------------------------------------------------ two terms
+class WeightedTerms:
+    """``ce_weight * ce + dice_weight * dice``: a loss of two terms declares them as its fields."""
+
+    ce: Loss
+    dice: Loss
+    ce_weight: float
+    dice_weight: float
+
+    def __call__(
+        self,
+        logits: jax.Array,
+        label: jax.Array,
+    ) -> jax.Array:
+        """``logits (B, *space, K)`` float, ``label (B, *space)`` int with IGNORE → scalar."""
+        ce = self.ce_weight * self.ce(logits, label)
+        return ce + self.dice_weight * self.dice(logits, label)

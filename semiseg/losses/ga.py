@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import jax
-
+from semiseg.losses.common import WeightedTerms
 from semiseg.losses.ga_ce import GACE
 from semiseg.losses.ga_dice import GADice
 from semiseg.types import hyper
 
 
 @hyper
-class GA:
+class GA(WeightedTerms):
     """``ce_weight * GACE + dice_weight * GADice`` (Qi et al., ECCV 2024, on labelled images); each
     term keeps its own fields (``--method.criterion.ce.gamma=0.3``).
 
@@ -25,12 +24,3 @@ class GA:
     dice: GADice = GADice()
     ce_weight: float = 0.5
     dice_weight: float = 0.5
-
-    def __call__(
-        self,
-        logits: jax.Array,
-        label: jax.Array,
-    ) -> jax.Array:
-        """``logits (B, *space, K)`` float, ``label (B, *space)`` int with IGNORE → scalar."""
-        ce = self.ce_weight * self.ce(logits, label)
-        return ce + self.dice_weight * self.dice(logits, label)
