@@ -5,8 +5,11 @@ import zipfile
 
 import numpy as np
 import pytest
+import yaml
+from analysis.fake import write_run
 
 from semiseg import safe_yaml, shapes
+from semiseg.analysis.load import load_runs
 from semiseg.analysis.scores import read_scores
 from semiseg.cli import main as commands
 from semiseg.errors import UserError
@@ -34,6 +37,18 @@ def test_a_summary_holds_what_it_should(content, tmp_path):
     (tmp_path / "summary.json").write_text(json.dumps(content))
     with pytest.raises(UserError, match=next(iter(content))):
         RunFolder(tmp_path).read_summary()
+
+
+@pytest.mark.parametrize("content", [{"image_size": {}}, {"label_subset": []}, {"root": 3}])
+def test_a_report_leaves_out_a_run_with_odd_settings(content, tmp_path, caplog):
+    """Catches a report that ends in a traceback for a mapping in place of a size."""
+    for method in ("supervised", "mean_teacher"):
+        write_run(tmp_path, method=method, name=method, examples=False, subjects=2)
+    file = tmp_path / "supervised" / "config.yaml"
+    tree = safe_yaml.content_of(file.read_text())
+    file.write_text(yaml.safe_dump(tree | content))
+    assert [run.name for run in load_runs(tmp_path)] == ["mean_teacher"]
+    assert f"left out: {file}: {next(iter(content))}" in caplog.text
 
 
 def test_a_log_holds_steps_and_numbers(tmp_path):

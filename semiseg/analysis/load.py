@@ -35,16 +35,21 @@ from semiseg.run_folder import (
     TRAIN_AGAIN,
     RunFolder,
 )
-from semiseg.shapes import AMOUNT, COUNT, TEXT, optional
+from semiseg.shapes import AMOUNT, COUNT, PATH, TEXT, Leaf, optional
 
 log = logging.getLogger("semiseg")
 CONFIG_SHAPE = {
     **dict.fromkeys(("labels", "seed", "steps", "batch"), COUNT),
     **dict.fromkeys(("folds", "fold"), optional(COUNT)),
     "ratio": optional(AMOUNT),
+    "label_subset": Leaf(
+        "a whole number or a name", lambda value: COUNT.fits(value) or TEXT.fits(value)
+    ),
     "synthetic": optional(TEXT),
+    "root": optional(PATH),
+    "image_size": optional(COUNT),
 }
-"""Fields of config.yaml that analyses count with; a run of another version may have others."""
+"""Fields of config.yaml that analyses count with or show; another version may have others."""
 
 COMPARED = ("data", "method", "net", "labels", "label_subset", "seed", "steps")
 """Fields by which runs are compared, which each version has written: never a default."""

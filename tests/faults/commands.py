@@ -172,7 +172,7 @@ COMMANDS: dict[str, Command] = {
     ),
     "bench methods": Command(
         (
-            *("bench", "methods", *BENCH, "--only=vat", "--widths=2,4", "--inner=1"),
+            *("bench", "methods", *BENCH, "--only=pi_model", "--widths=2,4", "--inner=1"),
             "--json=out/bench.json",
         ),
         "out",
