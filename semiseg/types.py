@@ -159,13 +159,15 @@ class Pools(NamedTuple):
     Attributes:
       image: N training images, then the synthetic ones.
       label: ``(P, V)`` uint8, beside the images' voxels; IGNORE for every image outside the label
-        budget: a method cannot see what it was not given.
+        budget: a method cannot see what it was not given. Images of ``pseudo`` have masks from
+        elsewhere there.
       labelled: what labelled images are drawn from.
       unlabelled: what unlabelled ones are drawn from.
       synthetic_count: int32 scalar; how many synthetic images there are.
       foreground: where the budget's masks show each class; None for windows anywhere.
       hidden: ``(P, V)`` uint8; the held-back labels, IGNORE where there is none. The diagnostics
         alone read them; None for no diagnostics.
+      pseudo: unlabelled images that have a mask from elsewhere (``--pseudo``); None for none.
     """
 
     image: Images
@@ -175,6 +177,7 @@ class Pools(NamedTuple):
     synthetic_count: jax.Array
     foreground: Foreground | None = None
     hidden: jax.Array | None = None
+    pseudo: Choice | None = None
 
     @property
     def real(self) -> int:

@@ -104,7 +104,9 @@ def predict(runs, source, target, *flags):
 
 
 def files_of(folder):
-    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.*"))
+    """What is in a folder beside the record of what its masks were made from."""
+    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.*"))
+    return [name for name in names if name != "origin.json"]
 
 
 # ------------------------------------------------------------------ every file

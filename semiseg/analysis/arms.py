@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from pathlib import PurePath
 from typing import Any
 
 from semiseg.analysis.runs import BOOKKEEPING, Run, Runs
@@ -97,20 +98,20 @@ def arm_settings(runs: Runs) -> dict[str, list[str]]:
 def find_baseline(arms: dict[str, Runs]) -> str | None:
     """The compared setting that the others are compared with; None if there is nothing to compare.
 
-    Of several supervised ones (ratios, networks, learning rates), the one without synthetic data,
-    with random initial weights, of the plain U-Net, then the first.
+    Of several supervised ones (ratios, networks, learning rates), the one without synthetic data
+    and masks from elsewhere, with random initial weights, of the plain U-Net, then the first.
     """
     supervised = [name for name, runs in arms.items() if runs[0].method == BASELINE]
     if len(arms) < 2 or not supervised:
         return None
-    real = [name for name in supervised if not _with_synthetic(arms[name])]
+    real = [name for name in supervised if not _with_more_than_labels(arms[name])]
     random = [name for name in real if _from_scratch(arms[name])] or real
     plain = [name for name in random if arms[name][0].net == "unet"]
     return (plain or random or supervised)[0]
 
 
-def _with_synthetic(runs: Runs) -> bool:
-    return any(run.ratio != 0 for run in runs)
+def _with_more_than_labels(runs: Runs) -> bool:
+    return any(run.ratio != 0 or run.config.get("pseudo") is not None for run in runs)
 
 
 def _from_scratch(runs: Runs) -> bool:
@@ -210,10 +211,12 @@ def _kind(
     """The classes of the parts that hold a setting.
 
     The fields of two networks are not compared with each other, nor the steps of two
-    pre-trainings.
+    pre-trainings, nor the weights of masks from elsewhere with their absence.
     """
     if key == "init_steps":
         return (flat.get("init.name"),)
+    if key.startswith("pseudo_"):
+        return (flat.get("pseudo") is not None,)
     parts = key.split(".")[:-1]
     holders = [".".join((*parts[:i], "name")) for i in range(1, len(parts) + 1)]
     return tuple(flat.get(holder) for holder in holders if holder != key)
@@ -235,9 +238,13 @@ def _words(name: str, value: Any) -> str:
 
     >>> _words("lr", 0.01), _words("net.name", "unet"), _words("init.name", "none")
     ('lr 0.01', 'net unet', 'from scratch')
+    >>> _words("pseudo", "masks/nnunet"), _words("pseudo", None)
+    ('masks nnunet', 'no masks from elsewhere')
     """
     if name == "init.name" and value == "none":
         return "from scratch"
+    if name == "pseudo":
+        return f"masks {PurePath(value).name}" if value else "no masks from elsewhere"
     return f"{name.removesuffix('.name')} {value}"
 
 

@@ -36,6 +36,7 @@ _DEFAULTS = {
     "synthetic_weight": 1.0,
     "synthetic_as": "labelled",
     "synthetic_softness": 0.5,
+    "pseudo": None,
     "init.name": "none",
 }
 """Settings that folders of earlier versions lack, and the values that those versions used."""
@@ -78,11 +79,14 @@ class Run:
     def settings(self) -> dict[str, Any]:
         """The configuration with dotted names.
 
-        A run without pre-training has no steps of one.
+        A run without pre-training has no steps of one, and one without masks from elsewhere no
+        settings of them.
         """
         settings = _DEFAULTS | flatten(self.config)
         if settings["init.name"] == "none":
             settings.pop("init_steps", None)
+        if settings["pseudo"] is None:
+            settings = {k: v for k, v in settings.items() if not k.startswith("pseudo_")}
         return settings
 
     @property

@@ -141,6 +141,7 @@ def _predict(operands: list[str], flags: Flags) -> int:
 def _segment(operands: list[str], source: Path, target: Path, options: dict[str, Any]) -> int:
     """Write the masks; returns the exit code."""
     from semiseg.cli.predict_progress import progress_of
+    from semiseg.data import provenance
     from semiseg.runner.ensemble import Ensemble, Options
 
     show = not options["quiet"]
@@ -161,6 +162,7 @@ def _segment(operands: list[str], source: Path, target: Path, options: dict[str,
         _check_new(inputs.scans, target, options)
     target.mkdir(parents=True, exist_ok=True)
     begun.announce()
+    provenance.add_to(target, ensemble.origin)
     files = progress_bar([scan.files for scan in inputs.scans], "read", show=show)
     for message in ensemble.check_files(files, "semiseg predict"):
         print(f"note: {message}", file=sys.stderr)

@@ -13,7 +13,13 @@ presets.
 
 from semiseg.config.changes import override
 from semiseg.config.choices import CHOICES, make, name_of, to_dict
-from semiseg.config.constraints import check, check_fold, check_synthetic, check_volumes
+from semiseg.config.constraints import (
+    check,
+    check_fold,
+    check_pseudo,
+    check_synthetic,
+    check_volumes,
+)
 from semiseg.config.presets import PRESETS, preset
 from semiseg.config.recordable import PLUGINS, check_recordable, recorded
 from semiseg.config.trial import Trial
@@ -37,6 +43,7 @@ __all__ = [
     "Trial",
     "check",
     "check_fold",
+    "check_pseudo",
     "check_recordable",
     "check_synthetic",
     "check_volumes",

@@ -108,6 +108,26 @@ def check_volumes(trial: Trial, where: str = "") -> None:
             raise UserError(what, where=where, field=field)
 
 
+def check_pseudo(trial: Trial, where: str = "") -> None:
+    """Refuse masks from elsewhere that the trial cannot have, and settings of none.
+
+    Raises:
+      UserError: naming the field and what it needs.
+    """
+    if trial.pseudo is not None and trial.pool_memory is not None:
+        what = (
+            f"pseudo is {trial.pseudo} and pool_memory {trial.pool_memory}: masks from elsewhere "
+            f"need all scans on the device; leave --pool-memory out"
+        )
+        raise UserError(what, where=where, field="pseudo")
+    for field in dataclasses.fields(Trial):
+        value = getattr(trial, field.name)
+        unused = field.name.startswith("pseudo_") and value != field.default
+        if trial.pseudo is None and unused:
+            what = f"{field.name} is {value}, but there are no masks: give --pseudo DIR"
+            raise UserError(what, where=where, field=field.name)
+
+
 def check_synthetic(trial: Trial, where: str = "") -> None:
     """Refuse a mix of synthetic images that the trial cannot have.
 

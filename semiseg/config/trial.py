@@ -11,7 +11,7 @@ from semiseg.fields import choice, count, number, static, traced
 from semiseg.methods import Supervised
 from semiseg.nets import UNet
 from semiseg.pretrain import Fresh
-from semiseg.train import draw
+from semiseg.train import draw, given
 from semiseg.train.optimiser import OPTIMISERS, SCHEDULES
 from semiseg.types import Method, Net
 
@@ -86,6 +86,14 @@ class Trial:
         real unlabelled images).
       synthetic_softness: s of soft images, from 0 (their masks alone) to 1 (the average's
         predictions alone).
+      pseudo: a folder of masks from elsewhere for unlabelled training images, named after their
+        scans (of `semiseg predict`, MedSAM, TotalSegmentator, nnU-Net …): their loss, the method's
+        loss of labelled images, is added to that of any method.
+      pseudo_weight: of that loss at the start.
+      pseudo_schedule: how the weight falls: linear (1 - t), cosine (half a wave), or constant, with
+        t from 0 to 1 up to pseudo_until.
+      pseudo_until: share of the training after which the weight is 0.
+      pseudo_batch: images with such masks in a step, on top of batch.
       eval_every: steps between validations; 0 for five in a run. Their annotations count as labels
         used.
       log_every: steps a line of metrics.jsonl averages over.
@@ -131,6 +139,11 @@ class Trial:
     synthetic_weight: float = number(1.0, at_least=0, traced=True)
     synthetic_as: str = choice("labelled", draw.ROLES, traced=False)
     synthetic_softness: float = number(0.5, at_least=0, at_most=1, traced=True)
+    pseudo: str | None = None
+    pseudo_weight: float = number(1.0, at_least=0, traced=True)
+    pseudo_schedule: str = choice("linear", given.SCHEDULES, traced=True)
+    pseudo_until: float = number(0.5, above=0, at_most=1, traced=True)
+    pseudo_batch: int = count(4, at_least=1, traced=False)
     eval_every: int = count(0)
     log_every: int = count(10, at_least=1)
     checkpoint_seconds: float = number(60.0, at_least=0)

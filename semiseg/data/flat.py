@@ -38,17 +38,17 @@ class Flat:
 
     def image(self, i: int) -> np.ndarray:
         """Levels ``(*space, C)`` of an image."""
-        return self.voxels[self._where(i)].reshape(*self.shape[i], -1)
+        return self.voxels[self.where(i)].reshape(*self.shape[i], -1)
 
     def label(self, i: int) -> np.ndarray:
         """Label ``(*space)`` of an image."""
-        return self.labels[self._where(i)].reshape(self.shape[i])
+        return self.labels[self.where(i)].reshape(self.shape[i])
 
     def masked(self, shown: np.ndarray) -> np.ndarray:
         """The labels with IGNORE in every image that ``shown (N,)`` leaves out."""
         labels = np.full_like(self.labels, IGNORE)
         for i in np.flatnonzero(shown).tolist():
-            where = self._where(i)
+            where = self.where(i)
             labels[where] = self.labels[where]
         return labels
 
@@ -65,7 +65,8 @@ class Flat:
             deviation,
         )
 
-    def _where(self, i: int) -> tuple[int, slice]:
+    def where(self, i: int) -> tuple[int, slice]:
+        """Page and voxels of an image."""
         first = int(self.offset[i, self.offset.shape[1] // 2])
         return int(self.page[i]), slice(first, first + int(self.size[i]))
 

@@ -64,11 +64,11 @@ def read_masks(folder: Path, cases: Sequence[Case], info: StoreInfo) -> Masks:
     volumes: dict[str, list[Case]] = {}
     for case in cases:
         volumes.setdefault(case.volume, []).append(case)
-    used: set[Path] = set()
+    sources: dict[str, Path] = {}
     by_case: dict[str, np.ndarray] = {}
     missing: dict[str, list[str]] = {}
     for volume, members in volumes.items():
-        masks = _of_volume(files, volume, members, info, used)
+        masks = _of_volume(files, volume, members, info, sources)
         for case in members:
             if case.name in masks:
                 by_case[case.name] = masks[case.name]
@@ -76,10 +76,10 @@ def read_masks(folder: Path, cases: Sequence[Case], info: StoreInfo) -> Masks:
                 missing.setdefault(case.subject, []).append(case.name)
     names = {case.name for case in cases if case.subject in missing}
     by_case = {name: mask for name, mask in by_case.items() if name not in names}
-    unused = tuple(path for path in files.values() if path not in used)
+    unused = tuple(path for path in files.values() if path not in set(sources.values()))
     numbers = Counter(case.subject for case in cases)
     lacking = {subject: _lacks(missing[subject], numbers[subject]) for subject in missing}
-    return Masks(_as_classes(by_case, info.classes, folder), tuple(missing), unused, lacking)
+    return Masks(_as_classes(by_case, info.classes, sources), tuple(missing), unused, lacking)
 
 
 def _lacks(names: Sequence[str], number: int) -> str:
@@ -126,18 +126,17 @@ def stem(path: Path) -> str | None:
     return None
 
 
-def check_values(files: Mapping[str, Path], classes: Sequence[str], folder: Path) -> None:
+def check_values(files: Mapping[str, Path], classes: Sequence[str]) -> None:
     """Refuse files that cannot be read or hold values that are no classes; no scan is asked.
 
     Args:
-      files: name without suffix → mask file of ``folder``.
+      files: name without suffix → mask file.
       classes: of the data set.
-      folder: of the files.
 
     Raises:
       UserError: it names the file.
     """
-    _as_classes({name: _read(path) for name, path in files.items()}, classes, folder)
+    _as_classes({name: _read(path) for name, path in files.items()}, classes, files)
 
 
 # ------------------------------------------------------------------ one volume
@@ -146,16 +145,18 @@ def _of_volume(
     volume: str,
     members: Sequence[Case],
     info: StoreInfo,
-    used: set[Path],
+    sources: dict[str, Path],
 ) -> dict[str, np.ndarray]:
-    """Masks of the cases of a volume that have one: from a file of it, or from one a slice."""
+    """Masks of the cases of a volume that have one: from a file of it, or from one a slice; the
+    file of each is added to ``sources``.
+    """
     if volume in files:
-        used.add(files[volume])
+        sources |= {case.name: files[volume] for case in members}
         return dict(_planes(files[volume], members, info))
     masks: dict[str, np.ndarray] = {}
     for case in members:
         if case.name in files:
-            used.add(files[case.name])
+            sources[case.name] = files[case.name]
             masks |= dict(_planes(files[case.name], [case], info))
     return masks
 
@@ -312,7 +313,7 @@ def _by_size(spacing: Sequence[float]) -> str:
 
 # ------------------------------------------------------------------ values
 def _as_classes(
-    masks: dict[str, np.ndarray], classes: Sequence[str], folder: Path
+    masks: dict[str, np.ndarray], classes: Sequence[str], sources: Mapping[str, Path]
 ) -> dict[str, np.ndarray]:
     """Masks whose values are classes; where all hold 0 and 255 alone, 255 is class 1, as in an
     import.
@@ -329,8 +330,8 @@ def _as_classes(
         known = ", ".join(f"{i} {name}" for i, name in enumerate(classes))
         numbers = ", ".join(map(str, wrong[:MOST]))
         raise UserError(
-            f"the mask of {occurring[wrong[0]]} holds {numbers}; the classes are {known}",
-            where=folder,
+            f"holds {numbers}; the classes are {known}",
+            where=sources[occurring[wrong[0]]],
             remedy="renumber the masks",
         )
     return masks

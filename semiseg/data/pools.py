@@ -257,11 +257,23 @@ def choice(mask: np.ndarray, split: Training | None = None) -> Choice:
     weight = np.ones(len(index))
     if split is not None:
         weight = _by_subject([split.cases[i].subject for i in index], split.scan[index])
-    below = np.ones(mask.size, np.float32)
+    return _choice(index, weight, mask.size)
+
+
+def choice_of_cases(cases: Sequence[int], split: Training) -> Choice:
+    """The pool images of some ``cases`` of a split, by their indices."""
+    subjects = [split.cases[i].subject for i in cases]
+    weight = _by_subject(subjects, split.scan[list(cases)])
+    return _choice(split.place[list(cases)], weight, len(split.flat.page))
+
+
+def _choice(index: np.ndarray, weight: np.ndarray, size: int) -> Choice:
+    """Images ``index`` of a pool of ``size``, drawn with these weights."""
+    below = np.ones(size, np.float32)
     below[: len(index)] = np.cumsum(weight) / weight.sum()
     below[max(len(index) - 1, 0) :] = 1.0
     return Choice(
-        jnp.asarray(np.resize(index, mask.size).astype(np.int32)),
+        jnp.asarray(np.resize(index, size).astype(np.int32)),
         jnp.int32(len(index)),
         jnp.asarray(below),
     )

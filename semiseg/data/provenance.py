@@ -33,7 +33,7 @@ KEY = "provenance"
 FILE = "provenance.json"
 """In the folder of an imported set."""
 ORIGIN = "origin.json"
-"""In the folder of generated pairs."""
+"""In the folder of generated pairs, and of predicted masks."""
 VERSION = 1
 REMEDY = "generate the set again"
 
@@ -245,6 +245,19 @@ def of_header(header: Mapping[str, Any], what: str) -> Provenance:
 def write(path: Path, provenance: Provenance) -> None:
     """Write it as a JSON file."""
     write_text(path, json.dumps(provenance.to_dict(), indent=1) + "\n")
+
+
+def add_to(folder: Path, origin: Provenance) -> None:
+    """Write into a folder of masks what the networks that made them have seen, on top of what it
+    says of earlier masks: of images as hashes, without a subject's name, so that the folder may be
+    handed on.
+    """
+    nameless = [dataclasses.replace(part, subjects=frozenset()) for part in origin.seen]
+    origin = Provenance(tuple(nameless), origin.unknown)
+    file = folder / ORIGIN
+    if file.is_file():
+        origin = merged(from_dict(read_json(file, REMEDY), file), origin)
+    write(file, origin)
 
 
 def of_pairs(folder: Path) -> Provenance | None:

@@ -53,6 +53,7 @@ def program_of(trial: Trial, model: Model) -> Program:
         trial.synthetic_as,
         trial.draw_by,
         frame.anywhere,
+        trial.pseudo_batch if trial.pseudo is not None else 0,
     )
 
 

@@ -16,6 +16,7 @@ from semiseg.data.dicom_input import SeriesScan, is_series, read_input
 from semiseg.data.input_scan import Scan, beside, read_scan
 from semiseg.data.largest_component import largest_components
 from semiseg.data.problems import value_counts
+from semiseg.data.provenance import Provenance, merged
 from semiseg.data.test_images import image_hashes
 from semiseg.errors import UserError
 from semiseg.runner.platforms import check_platform
@@ -120,6 +121,11 @@ class Ensemble:
     def channel_names(self) -> tuple[str, ...]:
         """What each channel is; empty where nobody said it."""
         return next((one.channel_names for one in self.predictors if one.channel_names), ())
+
+    @property
+    def origin(self) -> Provenance:
+        """What the networks were trained on."""
+        return merged(*(one.origin for one in self.predictors))
 
     @property
     def plane(self) -> str:

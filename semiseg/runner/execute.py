@@ -4,37 +4,30 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import itertools
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from semiseg import config, devices
 from semiseg.config import Trial
 from semiseg.data import store
-from semiseg.data.info import numbered
-from semiseg.data.pools import Budget, Training, pools
-from semiseg.data.provenance import KEY as PROVENANCE
-from semiseg.data.provenance import Provenance, merged, of_training
-from semiseg.data.rotating import Rotating
 from semiseg.escapes import one_line
 from semiseg.evaluate.subject_scores import SubjectRow, mean
 from semiseg.holding import holding
-from semiseg.pretrain import Objective
 from semiseg.run_folder import RunFolder
-from semiseg.runner import leaks, visits
-from semiseg.runner.build import header_of, knobs_of, model_of, notes_of, program_of, shapes_of
+from semiseg.runner import leaks
+from semiseg.runner.build import knobs_of, program_of, shapes_of
+from semiseg.runner.job import Job as Job
+from semiseg.runner.job import prepare as prepare
 from semiseg.runner.job_facts import check_processes, summary_of
 from semiseg.runner.prepare import open_folder, unchanged_on_failure
 from semiseg.runner.score_split import (
     Scores,
-    Split,
     means,
     read_rows,
     read_test,
-    score_split,
     table_rows,
     validation_of,
     with_look_alikes,
@@ -42,12 +35,12 @@ from semiseg.runner.score_split import (
     write_examples,
     write_subjects,
 )
-from semiseg.runner.start import Start, start
+from semiseg.runner.start import start
 from semiseg.train import hosts
 from semiseg.train.checkpoint import load_weights, save_weights
 from semiseg.train.loop import Plan, forget_programs
 from semiseg.train.segmenter import Fitted, fit
-from semiseg.types import Model, Params, Pools
+from semiseg.types import Model, Params
 
 UNRECORDED = "run"
 """Name of a run without a folder."""
@@ -132,7 +125,7 @@ def _run(
     trial = job.trial
     with unchanged_on_failure(folder):
         if folder:
-            open_folder(folder, trial, job.training)
+            open_folder(folder, trial, job.training, job.masks)
         if hosts.fact_from_first(folder is not None and is_recorded(folder, test)):
             if folder:
                 return read_result(folder, trial, job.model)
@@ -144,123 +137,6 @@ def _run(
     result = record(job, fitted, folder, test)
     hosts.fact_from_first("recorded")  # the others wait for it
     return result
-
-
-# ------------------------------------------------------------------ prepare
-@dataclasses.dataclass(eq=False)
-class Job:
-    """A run under way.
-
-    Attributes:
-      trial: what is run.
-      pools: what training draws from.
-      budget: which subjects are shown with their labels.
-      training: the training split.
-      model: the network.
-      notes: what the run cannot do with its data.
-      synthetic: where its synthetic images come from.
-      validation: the validation split; set when the run begins.
-      initial: initial weights; set when the run begins.
-    """
-
-    trial: Trial
-    pools: Pools | Rotating
-    budget: Budget
-    training: Training
-    model: Model
-    notes: tuple[str, ...]
-    synthetic: leaks.Source = leaks.Source()
-    validation: Split | None = None
-    initial: Start = Start("none", None)
-
-    @property
-    def subjects(self) -> list[str]:
-        """Annotated subjects that the run has seen. Those that the initial weights or the synthetic
-        images have seen are paid for, too.
-        """
-        groups = (self.budget.subjects, self.initial.subjects, self.synthetic.subjects)
-        return list(dict.fromkeys(itertools.chain(*groups)))
-
-    @property
-    def provenance(self) -> Provenance:
-        """What the run's weights are made from."""
-        trial = self.trial
-        unlabelled = trial.method.uses_unlabelled or isinstance(trial.init, Objective)
-        real = of_training(
-            self.training.info,
-            self.budget.subjects,
-            unlabelled=unlabelled,
-            held_out=self.training.held_out,
-        )
-        return merged(real, self.synthetic.provenance, self.initial.provenance)
-
-    @property
-    def images_labelled(self) -> int:
-        """Annotated images of :attr:`subjects`."""
-        subjects = set(self.subjects)
-        if len(subjects) == len(self.budget.subjects):
-            return self.budget.images
-        cases = self.training.cases
-        return sum(case.subject in subjects and case.label is not None for case in cases)
-
-    @property
-    def total_steps(self) -> int:
-        """Optimiser steps, those of the pre-training included."""
-        return self.trial.steps + self.initial.steps
-
-    @property
-    def header(self) -> dict[str, Any]:
-        """What a weights file of the run says of itself."""
-        facts = {
-            "subjects": self.subjects,
-            "total_steps": self.total_steps,
-            PROVENANCE: self.provenance.to_dict(),
-        }
-        return {**header_of(self.trial, self.training), **facts}
-
-    def score(self, params: Params, split: Split, metrics: Sequence[str] | None = None) -> Scores:
-        """Scores of some variables on a split."""
-        info = self.training.info
-        return score_split(self.model, info, params, split, metrics)
-
-
-def prepare(trial: Trial) -> Job:
-    """Check the trial and read its training data.
-
-    Raises:
-      UserError: a field makes no sense, by itself or for the data.
-    """
-    config.check_recordable(trial)
-    config.check(trial)
-    config.check_volumes(trial)
-    config.check_synthetic(trial)
-    data_pools, budget, training = pools(
-        trial.data,
-        trial.root,
-        trial.frame,
-        labels=trial.labels,
-        label_subset=trial.label_subset,
-        folds=trial.folds,
-        fold=trial.fold,
-        ratio=trial.ratio,
-        synthetic=trial.synthetic,
-        memory=trial.pool_memory,
-        by=trial.draw_by,
-    )
-    model = model_of(trial, training.info)
-    synthetic = leaks.synthetic_source(trial, training.info, training.held_out)
-    notes = notes_of(trial, training, budget)
-    notes += leaks.notes_of(synthetic.provenance, training.info, training.held_out)
-    notes += visits.notes_of(trial, len(training.cases), budget.images)
-    job = Job(trial, data_pools, budget, training, model, notes, synthetic)
-    more = len(job.subjects) - len(budget.subjects)
-    if more:
-        subjects = numbered(more, "annotated subject")
-        job.notes += (
-            f"the synthetic set {trial.synthetic!r} was made from {subjects} outside the label "
-            f"budget, which count as labelled: {len(job.subjects)} in all",
-        )
-    return job
 
 
 # ------------------------------------------------------------------ begin

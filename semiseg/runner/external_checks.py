@@ -99,7 +99,7 @@ def check_files(
     subject_of = dict(zip(table.names[rows].tolist(), table.subjects[rows].tolist(), strict=True))
     matched = {name: _file_of(name, subject, files) for name, subject in subject_of.items()}
     used = {file: files[file] for file in matched.values() if file is not None}
-    mask_files.check_values(used, info.classes, predictions)
+    mask_files.check_values(used, info.classes)
     with_mask = {subject_of[name] for name, file in matched.items() if file is not None}
     missing = sorted(set(subject_of.values()) - with_mask)
     masks = Masks(

@@ -16,7 +16,7 @@ from semiseg.train import hosts
 from semiseg.train.segmenter import Fitted
 
 if TYPE_CHECKING:
-    from semiseg.runner.execute import Job
+    from semiseg.runner.job import Job
 
 
 def check_processes(job: Job) -> None:
@@ -28,7 +28,8 @@ def check_processes(job: Job) -> None:
     if not hosts.several():
         return
     trial = dataclasses.replace(job.trial, root=None)
-    hosts.check_same(trial=trial, data=job.training.info.fingerprint)
+    masks = job.masks.fingerprint if job.masks else ""
+    hosts.check_same(trial=trial, data=job.training.info.fingerprint, masks=masks)
     number = jax.process_count()
     labelled = trial.method.labelled(trial.batch)
     if labelled % number or trial.batch % number:
@@ -73,4 +74,5 @@ def summary_of(job: Job, fitted: Fitted, name: str, scores: Scores) -> dict[str,
         "like_held_out": leaks.look_alikes_of(
             job.provenance, job.training.info, job.training.held_out
         ),
+        **(job.masks.facts if job.masks else {}),
     }

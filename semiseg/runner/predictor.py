@@ -12,10 +12,11 @@ import numpy as np
 
 from semiseg import config
 from semiseg.config import Trial
-from semiseg.data import store
+from semiseg.data import provenance, store
 from semiseg.data.frame import Frame, PoolImage
 from semiseg.data.guard import Guard
 from semiseg.data.info import StoreInfo
+from semiseg.data.provenance import Provenance
 from semiseg.errors import UserError
 from semiseg.evaluate.probabilities import probabilities
 from semiseg.files import check_shape
@@ -54,6 +55,7 @@ class Predictor:
       tta: average the prediction with those of the image mirrored along each of ``mirrors``.
       regions: name → the classes that it unites.
       channel_names: what each channel is, e.g. ``T2``; empty where nobody said it.
+      origin: what the network was trained on, as far as its file says so.
     """
 
     model: Model
@@ -67,6 +69,7 @@ class Predictor:
     tta: bool = False
     regions: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
     channel_names: tuple[str, ...] = ()
+    origin: Provenance = Provenance()
 
     @classmethod
     def load(cls, run: str | Path, tta: bool = False) -> Predictor:
@@ -142,6 +145,7 @@ class Predictor:
             tta,
             _regions(header, tree),
             _channel_names(header, tree),
+            provenance.of_header(header, f"weights {weights}"),
         )
 
     @property

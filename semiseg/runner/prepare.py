@@ -17,14 +17,19 @@ from semiseg.data.pools import Training
 from semiseg.data.store import StoreInfo
 from semiseg.errors import UserError
 from semiseg.run_folder import CONFIG, ENVIRONMENT, RunFolder, study_hash
+from semiseg.runner.pseudo_masks import PseudoMasks
 from semiseg.runner.versions import environment
 from semiseg.train.loop import Interrupted
 
 WITHOUT_EFFECT = ("root", "checkpoint_seconds", "log_every")
 """Fields that do not change the result: where stores lie, how often a run reports and saves."""
+MASKS = "pseudo_masks"
+"""In env.json: the fingerprint of the masks from elsewhere."""
 
 
-def open_folder(folder: RunFolder, trial: Trial, training: Training) -> None:
+def open_folder(
+    folder: RunFolder, trial: Trial, training: Training, masks: PseudoMasks | None = None
+) -> None:
     """Write the configuration into a new folder; accept one that holds this trial, unfinished.
 
     Raises:
@@ -35,6 +40,7 @@ def open_folder(folder: RunFolder, trial: Trial, training: Training) -> None:
         check_trial(folder, trial)
         check_data(folder, training.info)
         check_fold(folder, training)
+        check_masks(folder, masks)
         if folder.read_environment().get("devices") != jax.device_count():
             message = "goes on with another number of devices, so the last bits may differ"
             print(f"{folder}: {message}", file=sys.stderr)
@@ -47,6 +53,7 @@ def open_folder(folder: RunFolder, trial: Trial, training: Training) -> None:
             **environment(),
             "data_fingerprint": training.info.fingerprint,
             **_held_out(training),
+            **({MASKS: masks.fingerprint} if masks else {}),
             **study_hash(folder.path),
         }
         folder.write_environment(facts)
@@ -124,6 +131,21 @@ def check_fold(folder: RunFolder, training: Training) -> None:
             f"data set {training.info.name!r} is dealt into other folds than when this run began",
             where=folder.path,
             remedy="train the run again in a new folder",
+        )
+
+
+def check_masks(folder: RunFolder, masks: PseudoMasks | None) -> None:
+    """Refuse to go on with other masks from elsewhere than the run began with.
+
+    Raises:
+      UserError: the masks, or which images have one, differ.
+    """
+    known = folder.read_environment().get(MASKS)
+    if masks is not None and known != masks.fingerprint:
+        raise UserError(
+            f"the masks in {masks.folder} are not those that this run began with",
+            where=folder.path,
+            remedy="put them back, or train the run again in a new folder",
         )
 
 

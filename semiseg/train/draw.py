@@ -137,6 +137,22 @@ def draw(
     return batch, synthetic
 
 
+def drawn(
+    pools: Pools,
+    choice: Choice,
+    key: jax.Array,
+    augment: Augmentation,
+    count: int,
+    windows: Windows,
+) -> tuple[jax.Array, jax.Array]:
+    """Weak views ``(count, *size, C)`` of images of a ``choice``, and the pool's labels of them."""
+    k_which, k_augment = jax.random.split(key)
+    images = pools.image.take(_chosen(choice, k_which, count, windows.by))
+    offsets = window_offsets(key, 8, images.shape, windows)
+    image, label, _, _ = augment.weak(k_augment, images, pools.label, windows.size, offsets)
+    return _normalised(image, images), label
+
+
 def _strong(
     augment: Augmentation, key: jax.Array, weak: jax.Array
 ) -> tuple[jax.Array, jax.Array | None]:

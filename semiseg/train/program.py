@@ -15,7 +15,7 @@ import optax
 
 from semiseg import devices
 from semiseg.methods.base import predict
-from semiseg.train import diagnostics, optimiser
+from semiseg.train import diagnostics, given, optimiser
 from semiseg.train.begin import begun
 from semiseg.train.draw import Windows, draw, share
 from semiseg.types import (
@@ -48,6 +48,12 @@ class Program:
     synthetic_as: str = "labelled"  # one of draw.ROLES
     draw: str = "subjects"  # one of draw.DRAWS
     anywhere: bool = True  # windows lie anywhere in a larger image, or in its centre
+    given: int = 0  # images with a mask from elsewhere in a step
+
+    @property
+    def windows(self) -> Windows:
+        """How images and windows are drawn."""
+        return Windows(self.image_size, self.draw, self.anywhere)
 
     def mesh(self, method: Method) -> jax.sharding.Mesh:
         """The devices a batch of this method is cut over."""
@@ -67,6 +73,7 @@ class Program:
             self.synthetic_as,
             self.draw,
             self.anywhere,
+            self.given,
         )
         return hash(what)
 
@@ -258,6 +265,7 @@ def one_step(
     """
     method: Method = knobs.method
     mesh = program.mesh(method)
+    windows = program.windows
     k_draw, k_loss = jax.random.split(jax.random.fold_in(base, state.step))
     batch, synthetic = _batch(program, knobs, pools, k_draw, state.step)
     batch = devices.cut(batch, mesh)
@@ -267,6 +275,11 @@ def one_step(
     def loss(weights: PyTree) -> tuple[jax.Array, Aux]:
         params = with_weights(state.params, weights)
         value, aux = method.loss(model, params, state.memory, batch, k_loss, progress)
+        if program.given:
+            key = jax.random.fold_in(jax.random.fold_in(base, state.step), 2)
+            main = method.main(params)
+            masks = given.loss(program.model, knobs, main, pools, key, program.given, windows)
+            value, aux = given.added(value, aux, masks, knobs, progress)
         if program.synthetic_as != "soft":
             return value, aux
         weight = jnp.where(synthetic, knobs.synthetic_weight * knobs.synthetic_softness, 0.0)
@@ -329,7 +342,7 @@ def _batch(
         share(knobs.synthetic_schedule, knobs.ratio, step, knobs.steps),
         labelled=labelled,
         unlabelled=program.batch - labelled,
-        windows=Windows(program.image_size, program.draw, program.anywhere),
+        windows=program.windows,
         foreground=knobs.foreground,
         role=program.synthetic_as,
     )
