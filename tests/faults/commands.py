@@ -179,7 +179,7 @@ COMMANDS: dict[str, Command] = {
         jax=True,
     ),
     "bench nets": Command(
-        ("bench", "nets", *BENCH, "--only=unet,fcn", "--seconds=1", "--json=out/bench.json"),
+        ("bench", "nets", *BENCH, "--only=unet,fcn8s", "--seconds=1", "--json=out/bench.json"),
         "out",
         jax=True,
     ),

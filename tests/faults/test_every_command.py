@@ -7,6 +7,8 @@ import re
 from commands import COMMANDS
 
 from semiseg.cli import main as door
+from semiseg.methods import METHODS
+from semiseg.nets import NETS
 
 SUBCOMMANDS = re.compile(r"semiseg (?P<command>[a-z-]+)(?: (?P<word>[a-z]+)(?= ))?")
 IN_BRACES = re.compile(r"usage: semiseg (?P<command>[a-z-]+) .*\{(?P<words>[a-z,]+)\}")
@@ -44,3 +46,11 @@ def test_the_suite_has_every_command():
     tested = {" ".join(command.words[:n]) for command in COMMANDS.values() for n in (1, 2)}
     assert there - tested == set()
     assert len(there) > 25
+
+
+def test_what_the_suite_measures_is_there():
+    """Catches a method or network that got another name: no case of its command would begin."""
+    for name, known in (("bench methods", METHODS), ("bench nets", NETS)):
+        (only,) = [word for word in COMMANDS[name].words if word.startswith("--only=")]
+        for member in only.removeprefix("--only=").split(","):
+            assert member in known, name
