@@ -130,6 +130,14 @@ def test_a_grid_is_counted_before_it_is_made():
         spec.points(spec.read({"parameters": axes, "run_cap": 2}))
 
 
+@pytest.mark.parametrize("bounds", [(1, 10**30), (-(10**30), 1), (10**19, 10**20)])
+def test_whole_numbers_are_drawn_as_far_as_they_are_exact(bounds):
+    axis = {"min": bounds[0], "max": bounds[1]}
+    grid = spec.read({"method": "random", "run_cap": 2, "parameters": {"seed": axis}})
+    with pytest.raises(UserError, match="stay below 2\\^53"):
+        spec.points(grid)
+
+
 def test_a_long_name_has_an_end_of_its_own():
     values = ["x" * 300 + end for end in "ab"]
     names = list(spec.points(spec.read({"parameters": {"synthetic": {"values": values}}})))

@@ -47,6 +47,8 @@ def appearance(rgb: np.ndarray) -> np.ndarray:
     pixels = rgb.astype(np.float32)
     grey = pixels.mean(-1)
     steps = np.abs(np.diff(grey, axis=0))
+    if not steps.size:  # an image of one row
+        steps = np.zeros(1, np.float32)
     # the sensor's noise and the compression, then the sharpness of edges
     noise = np.median(steps) + steps.mean()
     ground = np.median(pixels, axis=(0, 1))

@@ -140,10 +140,14 @@ def record(known: StoreInfo, reason: str) -> None:
 def _known_seals(known: StoreInfo) -> list[ledger.Entry]:
     """The lines with a seal that is whole, oldest first."""
     return [
-        line
-        for line in ledger.merged(ledgers(Path(known.root)))
-        if not shapes.problem(line.get("seal", ""), SHAPE)
+        line for line in ledger.merged(ledgers(Path(known.root))) if _is_whole(line.get("seal"))
     ]
+
+
+def _is_whole(seal: Any) -> bool:
+    if not isinstance(seal, dict) or not {FIELDS, FILES} <= seal.keys():
+        return False
+    return not shapes.problem(seal, SHAPE)
 
 
 def is_known(known: StoreInfo) -> bool:

@@ -17,6 +17,8 @@ LONGEST_NAME = 200
 """Letters of a trial's name: file systems take 255 bytes, and files beside the folder add some."""
 TOLERANCE = 1e-8
 """How far a sum of probabilities may be from one, by rounding."""
+LARGEST = 2.0**53
+"""Up to which a float holds every whole number."""
 
 
 def distribution(name: str, leaf: Mapping[str, Any], where: str) -> str:
@@ -68,7 +70,14 @@ def bounds(name: str, leaf: Mapping[str, Any], where: str) -> tuple[float, float
         raise UserError(
             f"{name}: min {low:g} is above max {high:g}", where=where, remedy="exchange them"
         )
-    if "log_uniform_values" in distribution(name, leaf, where) and low <= 0:
+    kind = distribution(name, leaf, where)
+    if kind == "int_uniform" and max(-low, high) > LARGEST:
+        raise UserError(
+            f"{name}: {low:g} to {high:g} is more than whole numbers are exact to",
+            where=where,
+            remedy="stay below 2^53",
+        )
+    if "log_uniform_values" in kind and low <= 0:
         raise UserError(
             f"{name}: min is {low:g}, and log_uniform_values draws values above zero",
             where=where,

@@ -75,6 +75,14 @@ def test_no_two_clusters_are_nearer_than_the_threshold():
     )
 
 
+def test_an_image_of_one_row_has_an_appearance_without_noise(recwarn):
+    """Catches a mean of no steps, which warned in numpy's words."""
+    row = np.full((1, 8, 3), 100, np.uint8)
+    tall = np.full((8, 8, 3), 100, np.uint8)
+    np.testing.assert_array_equal(lookalikes.appearance(row), lookalikes.appearance(tall))
+    assert not recwarn
+
+
 def test_tiles_of_one_picture_meet():
     """Catches edges compared with the wrong side, and plain ground taken for a seam: tiles meet in
     a ring, a stranger and black nobody.

@@ -228,6 +228,17 @@ def test_a_ledger_of_seals_that_is_rewritten_is_noticed(text, where, stores, cap
     assert f"{path}: lacks 1 line" in output
 
 
+@pytest.mark.parametrize("left", [{}, {"fields": {}}, {"files": {}}, [], "seal"])
+def test_a_line_of_the_ledger_without_a_whole_seal_is_one_line(left, stores, capsys):
+    """Catches a traceback of a line that lost a part of its seal."""
+    path = seal.ledgers(stores)[0]
+    line = json.loads(path.read_text())
+    path.write_text(json.dumps({**line, "seal": left}) + "\n")
+    code, output = check(stores, capsys)
+    assert code == 1
+    assert str(path) in output
+
+
 def test_regions_do_not_seal_what_was_changed_before(stores, capsys):
     """Catches `data regions` making a changed licence the sealed one."""
     describe(stores, "license", "CC0")

@@ -205,8 +205,8 @@ def _wrong(place: Place, format: str) -> str:
 
 
 def _print(numbers: np.ndarray) -> bytes:
-    """The numbers of an array without their order."""
-    return np.sort(numbers.astype(np.float32), None).tobytes()
+    """The numbers of an array without their order; -0 is 0."""
+    return np.sort(numbers.astype(np.float32) + np.float32(0), None).tobytes()
 
 
 def _counts(numbers: np.ndarray) -> tuple[int, ...]:
