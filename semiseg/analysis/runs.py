@@ -31,12 +31,15 @@ BOOKKEEPING = {
     "log_every", "checkpoint_seconds", "plugins",
 }  # fmt: skip
 """Settings that do not change what a run is."""
+FOURIER = "augment.fourier.views"
+"""Whether amplitudes are swapped, see :class:`semiseg.augment.Fourier`."""
 _DEFAULTS = {
     "synthetic_schedule": "constant",
     "synthetic_weight": 1.0,
     "synthetic_as": "labelled",
     "synthetic_softness": 0.5,
     "pseudo": None,
+    FOURIER: "none",
     "init.name": "none",
 }
 """Settings that folders of earlier versions lack, and the values that those versions used."""
@@ -80,13 +83,16 @@ class Run:
         """The configuration with dotted names.
 
         A run without pre-training has no steps of one, and one without masks from elsewhere no
-        settings of them.
+        settings of them; nor an augmentation that is off.
         """
         settings = _DEFAULTS | flatten(self.config)
         if settings["init.name"] == "none":
             settings.pop("init_steps", None)
         if settings["pseudo"] is None:
             settings = {k: v for k, v in settings.items() if not k.startswith("pseudo_")}
+        if settings[FOURIER] == "none":
+            unused = [k for k in settings if k.startswith("augment.fourier.") and k != FOURIER]
+            settings = {k: v for k, v in settings.items() if k not in unused}
         return settings
 
     @property

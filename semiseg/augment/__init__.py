@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from semiseg import plugins, ragged
+from semiseg.augment.fourier import Fourier
 from semiseg.augment.geometry import Geometry, centre, sample, warp
 from semiseg.augment.intensity import Intensity
 from semiseg.ragged import Images, unit_range
@@ -25,6 +26,7 @@ from semiseg.types import IGNORE, hyper
 __all__ = [
     "AUGMENTATIONS",
     "Augmentation",
+    "Fourier",
     "Geometry",
     "Intensity",
     "PRESETS",
@@ -82,12 +84,15 @@ class Augmentation:
       under_cutouts: what pixels under a cut-out of the strong view teach: "ignored", nothing; or
         "taught", the pseudo-label of what cannot be seen, as in runs from before there was a
         choice.
+      fourier: labelled and unlabelled images that take each other's low-frequency amplitudes; off
+        unless its ``views`` say so.
     """
 
     geometry: Geometry = Geometry()
     weak_intensity: Intensity = Intensity()
     strong_intensity: Intensity = STRONG
     under_cutouts: Literal["ignored", "taught"] = "ignored"
+    fourier: Fourier = Fourier()
 
     def weak(
         self,

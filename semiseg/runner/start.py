@@ -155,7 +155,10 @@ def content(trial: Trial, fingerprint: str) -> str:
         later += ["pool_memory"]
     fields = {name: v for name, v in values.items() if name not in later}
     # a pre-training has no pseudo-labels that pixels under a cut-out could teach
-    fields["augment"] = {k: v for k, v in fields["augment"].items() if k != "under_cutouts"}
+    unused = {"under_cutouts"}
+    if fields["augment"].get("fourier", {}).get("views", "none") == "none":
+        unused.add("fourier")
+    fields["augment"] = {k: v for k, v in fields["augment"].items() if k not in unused}
     return hashlib.sha256(json.dumps([fields, fingerprint], sort_keys=True).encode()).hexdigest()
 
 

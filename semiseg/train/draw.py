@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -109,10 +109,10 @@ def draw(
     if offsets is not None and centre is not None:
         there = _centred(centre, images.shape, _size(windows.size, images.axes))
         offsets = jnp.where(on[:, None], there, offsets)
-    image, label, _, _ = augment.weak(k_augment, images, pools.label, windows.size, offsets)
-    image = _normalised(image, images)
+    image, label, inside, _ = augment.weak(k_augment, images, pools.label, windows.size, offsets)
     if unlabelled == 0:
-        return _without_unlabelled(image, label), synthetic
+        image = _with_amplitudes(augment, "labelled", key, image, jnp.roll(image, 1, 0), inside)
+        return _without_unlabelled(_normalised(image, images), label), synthetic
 
     rest = _chosen(pools.unlabelled, k_rest, unlabelled, windows.by)
     if role == "unlabelled":
@@ -122,7 +122,10 @@ def draw(
     offsets = window_offsets(key, 8, pictures.shape, windows)
     views = augment.weak(k_weak, pictures, pools.label, windows.size, offsets)
     weak, _, valid, coordinates = views
-    strong, hidden = _strong(augment, k_strong, weak)
+    unlike = _with_amplitudes(augment, "strong", key, weak, image, valid)
+    image = _with_amplitudes(augment, "labelled", key, image, weak, inside)
+    image = _normalised(image, images)
+    strong, hidden = _strong(augment, k_strong, unlike)
     batch = Batch(
         image=image,
         label=label,
@@ -151,6 +154,23 @@ def drawn(
     offsets = window_offsets(key, 8, images.shape, windows)
     image, label, _, _ = augment.weak(k_augment, images, pools.label, windows.size, offsets)
     return _normalised(image, images), label
+
+
+def _with_amplitudes(
+    augment: Augmentation,
+    view: Literal["labelled", "strong"],
+    key: jax.Array,
+    image: jax.Array,
+    other: jax.Array,
+    valid: jax.Array,
+) -> jax.Array:
+    """``image`` with low-frequency amplitudes of ``other``, where the augmentation swaps them; one
+    of one's own may not know of it.
+    """
+    fourier = getattr(augment, "fourier", None)
+    if fourier is None or not fourier.changes(view):
+        return image
+    return fourier(jax.random.fold_in(key, 10 + (view == "strong")), image, other, valid)
 
 
 def _strong(
