@@ -81,7 +81,7 @@ def _picture(path: Path) -> np.ndarray:
 
             try:
                 pixels = tifffile.imread(path)
-            except ValueError:  # a compression without a value: the standard says that it is none
+            except (ValueError, TypeError):  # a tag without a value, or with two: Pillow reads on
                 pixels = np.asarray(picture)
             if pixels.dtype == np.bool_:
                 pixels = pixels * np.uint8(255)
