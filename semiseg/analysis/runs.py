@@ -40,6 +40,7 @@ _DEFAULTS = {
     "synthetic_softness": 0.5,
     "pseudo": None,
     FOURIER: "none",
+    "average_last": 0.0,
     "init.name": "none",
 }
 """Settings that folders of earlier versions lack, and the values that those versions used."""

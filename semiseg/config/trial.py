@@ -73,6 +73,8 @@ class Trial:
       schedule: of the learning rate: poly, cosine, step (tenths) or constant.
       warmup: share of the steps in which the learning rate rises linearly.
       clip: largest norm of a network's gradient; 0 for no limit.
+      average_last: share of the training, at its end, whose weights are averaged evenly (stochastic
+        weight averaging) to what is evaluated; 0 for what the method evaluates.
       ratio: synthetic images per real one in the labelled part of a batch.
       synthetic: name of the imported synthetic set.
       synthetic_schedule: when its images are seen: constant (in every step alike), pretrain (alone
@@ -133,6 +135,7 @@ class Trial:
     schedule: str = choice("poly", SCHEDULES, traced=False)
     warmup: float = number(0.02, at_least=0, at_most=1, traced=True)
     clip: float = number(1.0, at_least=0, traced=True)
+    average_last: float = number(0.0, at_least=0, at_most=1, traced=False)
     ratio: float = number(0.0, at_least=0, traced=True)
     synthetic: str | None = None
     synthetic_schedule: str = choice("constant", draw.SCHEDULES, traced=True)

@@ -15,7 +15,7 @@ import optax
 
 from semiseg import devices
 from semiseg.methods.base import predict
-from semiseg.train import diagnostics, given, optimiser
+from semiseg.train import diagnostics, given, late, optimiser
 from semiseg.train.begin import begun
 from semiseg.train.draw import Windows, draw, share
 from semiseg.types import (
@@ -49,6 +49,7 @@ class Program:
     draw: str = "subjects"  # one of draw.DRAWS
     anywhere: bool = True  # windows lie anywhere in a larger image, or in its centre
     given: int = 0  # images with a mask from elsewhere in a step
+    average_last: float = 0.0  # share of the training whose iterates are averaged, at its end
 
     @property
     def windows(self) -> Windows:
@@ -74,6 +75,7 @@ class Program:
             self.draw,
             self.anywhere,
             self.given,
+            self.average_last,
         )
         return hash(what)
 
@@ -125,6 +127,7 @@ class State(NamedTuple):
     memory: PyTree
     optimiser: PyTree
     step: jax.Array  # int32: steps done
+    late: late.Late | None = None  # where the last iterates are averaged
 
 
 Metrics = dict[str, jax.Array]
@@ -161,7 +164,8 @@ def start(program: Program, knobs: Knobs, seed: jax.Array, initial: Params | Non
     model = program.model._replace(steps=knobs.steps)
     params, memory = method.init(begun(model, initial), key)
     optimiser_state = _transformation(program, knobs, params).init(get_weights(params))
-    return State(params, memory, optimiser_state, jnp.int32(0))
+    average = late.nothing(method.main(params)) if program.average_last else None
+    return State(params, memory, optimiser_state, jnp.int32(0), average)
 
 
 @functools.partial(jax.jit, static_argnums=0, donate_argnums=4)
@@ -298,24 +302,23 @@ def one_step(
     params = with_state(with_weights(state.params, weights), aux.state)
     memory = state.memory if aux.memory is None else aux.memory
     params, memory = method.update(params, memory)
-    optimiser_state = _forgotten(method, tx, params, (state.memory, memory), optimiser_state)
+    anew = method.begins_anew(state.memory, memory) if hasattr(method, "begins_anew") else None
+    if anew is not None:
+        optimiser_state = _forgotten(tx, params, anew, optimiser_state)
     metrics = {"loss": value, **aux.metrics, "lr": lr, "gradient_norm": optax.tree.norm(gradient)}
     counts = _counts(pools, batch, aux.pseudo)
-    new = State(params, memory, optimiser_state, state.step + 1)
+    average = state.late
+    if average is not None:
+        done = (state.step + 1) / knobs.steps
+        average = late.grown(average, method.main(params), done, program.average_last, anew)
+    new = State(params, memory, optimiser_state, state.step + 1, average)
     return devices.copy((new, metrics, counts), mesh)
 
 
 def _forgotten(
-    method: Method,
-    tx: optax.GradientTransformation,
-    params: PyTree,
-    memories: tuple[PyTree, PyTree],
-    optimiser_state: PyTree,
+    tx: optax.GradientTransformation, params: PyTree, anew: jax.Array, optimiser_state: PyTree
 ) -> PyTree:
     """The optimiser's state, or a fresh one where ``params`` are of a fresh network."""
-    anew = method.begins_anew(*memories) if hasattr(method, "begins_anew") else None
-    if anew is None:
-        return optimiser_state
     fresh = tx.init(get_weights(params))
     return jax.tree.map(lambda new, old: jnp.where(anew, new, old), fresh, optimiser_state)
 
@@ -387,4 +390,5 @@ def soft_loss(
 @functools.partial(jax.jit, static_argnums=0)
 def final(program: Program, knobs: Knobs, state: State) -> Params:
     """The variables that are evaluated and exported."""
-    return knobs.method.final(state.params, state.memory)
+    params = knobs.method.final(state.params, state.memory)
+    return params if state.late is None else late.chosen(state.late, params)
