@@ -30,7 +30,7 @@ import numpy as np
 from semiseg.config import Trial
 from semiseg.data import importing, set_folder, store
 from semiseg.errors import UserError
-from semiseg.files import Lock, file_hash, read_json_if_whole, write_text
+from semiseg.files import Lock, file_hash, read_json_if_whole, replacing, write_text
 from semiseg.generators import fit, quality_report, sample
 from semiseg.generators import settings as setting
 from semiseg.generators.budget import Budget, read_budget
@@ -186,12 +186,13 @@ def resolve(
     if kind in GENERATED:
         settings = setting.override(settings, {"generator": SOURCES[kind].generator})
     synthetic_set = _Set(kind, settings, samples, card)
-    if synthetic_set.is_whole():
+    if synthetic_set.is_whole() and not synthetic_set.folder.exists():
         return synthetic_set.name
     # one process makes a set, the others wait for it
     with Lock(synthetic_set.work / f"{synthetic_set.name}.lock"):
         if not synthetic_set.is_whole():
             synthetic_set.make(progress)
+        shutil.rmtree(synthetic_set.folder, ignore_errors=True)  # a kill may have left it
     return synthetic_set.name
 
 
@@ -222,21 +223,30 @@ class _Set:
         return self.root / ".made"
 
     @property
+    def folder(self) -> Path:
+        """Of the pairs, until the set is whole."""
+        return self.work / self.name
+
+    @property
     def has_report(self) -> bool:
         """Whether it shall have a quality report; a control has none."""
         return self.card > 0 and self.kind in GENERATED
 
     def is_whole(self) -> bool:
-        if not self._is_imported():
-            return False
-        return not self.has_report or (self.place / REPORT).exists()
+        """Whether the set has all its files: a kill may come between the import and the others."""
+        names = [set_folder.DESCRIPTION, RECORD]
+        if self.kind in GENERATED:
+            names.append(GRID)
+        if self.has_report:
+            names.append(REPORT)
+        return all((self.place / name).exists() for name in names)
 
     def _is_imported(self) -> bool:
         return (self.place / set_folder.DESCRIPTION).exists()
 
     def make(self, progress: bool) -> None:
         """Write the pairs, judge them, import them; the import comes before the record."""
-        folder = self.work / self.name
+        folder = self.folder
         shutil.rmtree(folder, ignore_errors=True)  # of a set that was cut off
         settings = self.settings
         budget = read_budget(dataclasses.replace(settings, regions=1))
@@ -252,10 +262,10 @@ class _Set:
             self._import(folder, budget)
         self._record()
         if self.kind in GENERATED:
-            shutil.copy(generator.path / GRID, self.place / GRID)
+            with replacing(self.place / GRID) as file:
+                shutil.copy(generator.path / GRID, file)
         if report:
             write_report(self.place / REPORT, {**report, "set": self.name})
-        shutil.rmtree(folder)
 
     def _generate(self, generator: RunFolder, folder: Path, progress: bool) -> None:
         fit.fit(self.settings, generator.path, progress=progress)

@@ -4,6 +4,7 @@ whatever they are made from.
 
 import dataclasses
 import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import gan_cases
@@ -90,6 +91,27 @@ def test_a_set_is_made_once(given, unmakeable):
     assert ratio.resolve("make:augmented", given, samples=6) == name
     other_fit = dataclasses.replace(given, log_every=1, steps=9)
     assert ratio.resolve("make:augmented", other_fit, samples=6) == name
+
+
+def test_what_a_kill_left_of_a_set_is_completed(given, monkeypatch):
+    """Catches a set that has no record for ever, and pairs that stay beside it, where a kill came
+    between its import and its last file.
+    """
+
+    def killed(self):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(ratio._Set, "_record", killed)
+        ratio.resolve("make:augmented", given, samples=7)
+    name = ratio.resolve("make:augmented", given, samples=7)
+    record = json.loads(Path(given.root, name, "made.json").read_text())
+    assert record["samples"] == 7
+    left = Path(given.root, ".made", name)
+    assert not left.exists()
+    (left / "images").mkdir(parents=True)  # by a kill after the last file
+    assert ratio.resolve("make:augmented", given, samples=7) == name
+    assert not left.exists()
 
 
 def test_the_name_follows_what_a_set_is_made_from(given):
