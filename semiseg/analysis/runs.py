@@ -39,7 +39,7 @@ _DEFAULTS = {
     "synthetic_as": "labelled",
     "synthetic_softness": 0.5,
     "pseudo": None,
-    FOURIER: "none",
+    FOURIER: "neither",
     "average_last": 0.0,
     "init.name": "none",
 }
@@ -91,7 +91,7 @@ class Run:
             settings.pop("init_steps", None)
         if settings["pseudo"] is None:
             settings = {k: v for k, v in settings.items() if not k.startswith("pseudo_")}
-        if settings[FOURIER] == "none":
+        if settings[FOURIER] == "neither":
             unused = [k for k in settings if k.startswith("augment.fourier.") and k != FOURIER]
             settings = {k: v for k, v in settings.items() if k not in unused}
         return settings

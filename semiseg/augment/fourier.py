@@ -26,14 +26,14 @@ class Fourier:
     as they are, phases included (15 % of each side), which moves shapes as well.
 
     Attributes:
-      views: which images: "none", "labelled", "strong" (views of unlabelled images), or "both".
+      views: which images: "neither", "labelled", "strong" (views of unlabelled images), or "both".
       p: probability of a swap, per image.
       share: how many frequencies: those of at most this share of the shorter side, in periods an
         image, along both axes; FDA's β. 0 changes nothing.
       strength: share of the amplitude that is the other image's; 1 is a swap.
     """
 
-    views: Literal["none", "labelled", "strong", "both"] = "none"
+    views: Literal["neither", "labelled", "strong", "both"] = "neither"
     p: float = number(0.5, within=(0, 1))
     share: float = number(0.05, within=(0, 0.5))
     strength: float = number(1.0, within=(0, 1))

@@ -156,7 +156,7 @@ def content(trial: Trial, fingerprint: str) -> str:
     fields = {name: v for name, v in values.items() if name not in later}
     # a pre-training has no pseudo-labels that pixels under a cut-out could teach
     unused = {"under_cutouts"}
-    if fields["augment"].get("fourier", {}).get("views", "none") == "none":
+    if fields["augment"].get("fourier", {}).get("views", "neither") == "neither":
         unused.add("fourier")
     fields["augment"] = {k: v for k, v in fields["augment"].items() if k not in unused}
     return hashlib.sha256(json.dumps([fields, fingerprint], sort_keys=True).encode()).hexdigest()

@@ -7,9 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import yaml
 
 from semiseg.augment import Augmentation, Fourier
 from semiseg.augment.fourier import with_amplitude
+from semiseg.config import Trial, from_dict, to_yaml
 from semiseg.data.pools import of_arrays
 from semiseg.train.draw import Windows, draw
 
@@ -19,7 +21,10 @@ OTHER = RNG.uniform(0.1, 0.9, (12, 10, 2)).astype(np.float32)
 
 
 def spectrum(image):
-    return np.fft.fft2(np.asarray(image, np.float64), axes=(0, 1))
+    return np.fft.fft2(
+        np.asarray(image, np.float64),
+        axes=(0, 1),
+    )
 
 
 def low(most: int) -> np.ndarray:
@@ -36,10 +41,22 @@ def test_amplitudes_of_the_partner_phases_of_its_own(share, most):
     result = spectrum(with_amplitude(jnp.asarray(ONE), jnp.asarray(OTHER), share))
     is_low = low(most)
     mine, theirs = spectrum(ONE), spectrum(OTHER)
-    np.testing.assert_allclose(np.abs(result)[is_low], np.abs(theirs)[is_low], rtol=1e-3)
-    np.testing.assert_allclose(result[~is_low], mine[~is_low], atol=1e-3)
+    np.testing.assert_allclose(
+        np.abs(result)[is_low],
+        np.abs(theirs)[is_low],
+        rtol=1e-3,
+    )
+    np.testing.assert_allclose(
+        result[~is_low],
+        mine[~is_low],
+        atol=1e-3,
+    )
     unit = result / np.abs(result)
-    np.testing.assert_allclose(unit, mine / np.abs(mine), atol=2e-3)
+    np.testing.assert_allclose(
+        unit,
+        mine / np.abs(mine),
+        atol=2e-3,
+    )
 
 
 def test_the_result_is_real_and_strength_is_linear():
@@ -49,23 +66,52 @@ def test_the_result_is_real_and_strength_is_linear():
     half = spectrum(with_amplitude(jnp.asarray(ONE), jnp.asarray(OTHER), 0.25, 0.5))
     is_low = low(2)
     expected = 0.5 * (np.abs(spectrum(ONE)) + np.abs(spectrum(OTHER)))
-    np.testing.assert_allclose(np.abs(half)[is_low], expected[is_low], rtol=1e-3)
-    none = with_amplitude(jnp.asarray(ONE), jnp.asarray(OTHER), 0.25, 0.0)
-    np.testing.assert_allclose(none, ONE, atol=1e-6)
+    np.testing.assert_allclose(
+        np.abs(half)[is_low],
+        expected[is_low],
+        rtol=1e-3,
+    )
+    none = with_amplitude(
+        jnp.asarray(ONE),
+        jnp.asarray(OTHER),
+        0.25,
+        0.0,
+    )
+    np.testing.assert_allclose(
+        none,
+        ONE,
+        atol=1e-6,
+    )
 
 
 def test_an_image_without_amplitude_takes_no_nan():
     """Catches the phase of nothing: a black image has none, and neither has its gradient."""
     black = jnp.zeros((6, 6, 1))
-    result = with_amplitude(black, jnp.full((6, 6, 1), 0.5), 0.2)
-    np.testing.assert_allclose(result, 0.5, atol=1e-6)
+    result = with_amplitude(
+        black,
+        jnp.full((6, 6, 1), 0.5),
+        0.2,
+    )
+    np.testing.assert_allclose(
+        result,
+        0.5,
+        atol=1e-6,
+    )
 
 
 def test_a_volume_is_swapped_slice_by_slice():
     """Catches a transform along the depth of a volume."""
     stack = jnp.stack([jnp.asarray(ONE), jnp.asarray(OTHER)])
-    both = with_amplitude(stack, stack[::-1], 0.2)
-    np.testing.assert_allclose(both[0], with_amplitude(stack[0], stack[1], 0.2), atol=1e-6)
+    both = with_amplitude(
+        stack,
+        stack[::-1],
+        0.2,
+    )
+    np.testing.assert_allclose(
+        both[0],
+        with_amplitude(stack[0], stack[1], 0.2),
+        atol=1e-6,
+    )
 
 
 # ------------------------------------------------------------------ in a batch
@@ -101,7 +147,7 @@ def test_views_say_who_takes_part():
     unless asked for.
     """
     plain = drawn(Augmentation())
-    assert differing(plain, drawn(with_fourier(views="none"))) == set()
+    assert differing(plain, drawn(with_fourier(views="neither"))) == set()
     assert differing(plain, drawn(with_fourier(views="labelled"))) == {"image"}
     assert differing(plain, drawn(with_fourier(views="strong"))) == {"strong"}
     assert differing(plain, drawn(with_fourier(views="both"))) == {"image", "strong"}
@@ -118,8 +164,18 @@ def test_share_0_and_probability_0_change_no_bit():
 
 def test_labelled_images_alone_take_from_each_other():
     """Catches a method without unlabelled images that this augmentation leaves out, or stops."""
-    plain = drawn(Augmentation(), unlabelled=0)
+    plain = drawn(
+        Augmentation(),
+        unlabelled=0,
+    )
     assert differing(plain, drawn(with_fourier(views="labelled"), unlabelled=0)) == {"image"}
+
+
+def test_a_recorded_trial_is_read_again():
+    """Catches a word that YAML takes for something else."""
+    for views in ("neither", "both"):
+        trial = Trial(augment=with_fourier(views=views))
+        assert from_dict(yaml.safe_load(to_yaml(trial))) == trial
 
 
 def test_strengths_share_a_program():
