@@ -56,6 +56,7 @@ PAPERS = {
     "Luo et al., MICCAI 2021": "https://arxiv.org/abs/2012.07042",
     "Luo et al., MIDL 2022": "https://arxiv.org/abs/2112.04894",
     "Ouali et al., CVPR 2020": "https://arxiv.org/abs/2003.09005",
+    "Song & Wang, MICCAI 2024": "https://papers.miccai.org/miccai-2024/672-Paper0821.html",
     "Sohn et al., NeurIPS 2020": "https://arxiv.org/abs/2001.07685",
     "Tarvainen & Valpola, NeurIPS 2017": "https://arxiv.org/abs/1703.01780",
     "Verma et al., IJCAI 2019": "https://arxiv.org/abs/1903.03825",

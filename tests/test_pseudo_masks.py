@@ -34,7 +34,10 @@ from semiseg.types import IGNORE
 def masks(tiny_folder, tmp_path):
     """The true masks of all training images, as another program would have written them."""
     place = tmp_path / "masks"
-    shutil.copytree(tiny_folder / "train" / "labels", place)
+    shutil.copytree(
+        tiny_folder / "train" / "labels",
+        place,
+    )
     return place
 
 
@@ -42,8 +45,16 @@ def masks(tiny_folder, tmp_path):
 def few(tiny, masks) -> Trial:
     """A trial of one label and masks from elsewhere of the other seven, almost the true ones."""
     for path in masks.iterdir():
-        rewrite(path, corner)
-    return dataclasses.replace(tiny, labels=1, steps=6, pseudo=str(masks))
+        rewrite(
+            path,
+            corner,
+        )
+    return dataclasses.replace(
+        tiny,
+        labels=1,
+        steps=6,
+        pseudo=str(masks),
+    )
 
 
 def corner(pixels: np.ndarray) -> np.ndarray:
@@ -71,14 +82,28 @@ def two_kinds(tmp_path) -> Trial:
         for part in ("images", "labels"):
             (tmp_path / "own" / split / part).mkdir(parents=True)
         for i in range(number):
-            centre = rng.integers(11, 21, 2)
+            centre = rng.integers(
+                11,
+                21,
+                2,
+            )
             disc = (rows - centre[0]) ** 2 + (columns - centre[1]) ** 2 < rng.integers(30, 70)
             bright = disc ^ (i % 2 == 1)
-            image = np.clip(60 + 110 * bright + rng.normal(0, 12, disc.shape), 0, 255)
+            image = np.clip(
+                60 + 110 * bright + rng.normal(0, 12, disc.shape),
+                0,
+                255,
+            )
             for part, pixels in (("images", image), ("labels", disc)):
                 file = tmp_path / "own" / split / part / f"{split}{i}.png"
                 Image.fromarray(pixels.astype(np.uint8)).save(file)
-    importing.import_set("folder", tmp_path / "own", "kinds", tmp_path / "root", progress=False)
+    importing.import_set(
+        "folder",
+        tmp_path / "own",
+        "kinds",
+        tmp_path / "root",
+        progress=False,
+    )
     return Trial(
         data="kinds",
         root=str(tmp_path / "root"),
@@ -107,8 +132,14 @@ def test_good_masks_beat_few_labels(two_kinds):
 def stepped(trial, step: int, **changes):
     """The job of a trial, and its state after one step that begins at ``step``."""
     job = prepare(dataclasses.replace(trial, **changes))
-    program = program_of(job.trial, job.model)
-    knobs = jax.tree.map(jnp.float32, knobs_of(job.trial))
+    program = program_of(
+        job.trial,
+        job.model,
+    )
+    knobs = jax.tree.map(
+        jnp.float32,
+        knobs_of(job.trial),
+    )
     state = programs.start(program, knobs, jnp.uint32(0))._replace(step=jnp.int32(step))
     state, metrics = programs.chunk(
         program, knobs, jnp.uint32(0), job.pools, state, jnp.int32(step + 1)
@@ -117,7 +148,11 @@ def stepped(trial, step: int, **changes):
 
 
 def same(one, other) -> bool:
-    leaves = zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True)
+    leaves = zip(
+        jax.tree.leaves(one),
+        jax.tree.leaves(other),
+        strict=True,
+    )
     return all(np.allclose(a, b, atol=1e-6) for a, b in leaves)
 
 
@@ -127,8 +162,15 @@ def test_their_weight_falls_to_no_effect(few):
     """
     alone = {"pseudo": None}
     for step, equal in ((1, False), (3, True), (5, True)):
-        _, with_masks, metrics = stepped(few, step)
-        _, without, _ = stepped(few, step, **alone)
+        _, with_masks, metrics = stepped(
+            few,
+            step,
+        )
+        _, without, _ = stepped(
+            few,
+            step,
+            **alone,
+        )
         assert same(with_masks.params, without.params) == equal
         assert (float(metrics["masks_weight"]) == 0) == equal
         assert float(metrics["masks"]) > 0
@@ -143,19 +185,36 @@ def test_every_method_takes_them(few):
     job = prepare(few)
     knobs = knobs_of(few)
     windows = program_of(few, job.model).windows
-    pool = jax.ShapeDtypeStruct(job.pools.image.voxels.shape, jnp.uint8)
+    pool = jax.ShapeDtypeStruct(
+        job.pools.image.voxels.shape,
+        jnp.uint8,
+    )
     for name, cls in METHODS.items():
         method = cls()
         model = job.model._replace(pool=pool)
 
         def masks(key, method=method, model=model):
-            params, memory = method.init(model, key)
+            params, memory = method.init(
+                model,
+                key,
+            )
             main = method.main(params)
             mine = knobs.replace(method=method)
-            value = given.loss(model, mine, main, job.pools, key, 2, windows)
+            value = given.loss(
+                model,
+                mine,
+                main,
+                job.pools,
+                key,
+                2,
+                windows,
+            )
             return value, method.average(memory)
 
-        value, _ = jax.eval_shape(masks, jax.eval_shape(jax.random.key, 0))
+        value, _ = jax.eval_shape(
+            masks,
+            jax.eval_shape(jax.random.key, 0),
+        )
         assert value.shape == (), name
 
 
@@ -173,13 +232,33 @@ def test_budgets_and_weights_share_a_program(few):
 
 def test_held_back_labels_stay_out(few):
     """Catches masks that are read from the held-back labels."""
-    job, state, _ = stepped(few, 1)
-    program = program_of(job.trial, job.model)
-    knobs = jax.tree.map(jnp.float32, knobs_of(job.trial))
+    job, state, _ = stepped(
+        few,
+        1,
+    )
+    program = program_of(
+        job.trial,
+        job.model,
+    )
+    knobs = jax.tree.map(
+        jnp.float32,
+        knobs_of(job.trial),
+    )
     pools = job.pools._replace(hidden=(job.pools.hidden + 1) % 2)
     start = programs.start(program, knobs, jnp.uint32(0))._replace(step=jnp.int32(1))
-    other, _ = programs.chunk(program, knobs, jnp.uint32(0), pools, start, jnp.int32(2))
-    leaves = zip(jax.tree.leaves(state), jax.tree.leaves(other), strict=True)
+    other, _ = programs.chunk(
+        program,
+        knobs,
+        jnp.uint32(0),
+        pools,
+        start,
+        jnp.int32(2),
+    )
+    leaves = zip(
+        jax.tree.leaves(state),
+        jax.tree.leaves(other),
+        strict=True,
+    )
     assert all((np.asarray(a) == np.asarray(b)).all() for a, b in leaves)
 
 
@@ -190,7 +269,10 @@ def test_masks_lie_where_the_labels_would(few, masks):
     """
     alone = prepare(dataclasses.replace(few, pseudo=None))
     (labelled,) = alone.budget.subjects
-    rewrite(masks / f"{labelled}.png", np.zeros_like)
+    rewrite(
+        masks / f"{labelled}.png",
+        np.zeros_like,
+    )
     (masks / "val0.png").write_bytes(b"not read")
     (masks / "test1.png").write_bytes(b"not read")
     (masks / "train7.png" if labelled != "train7" else masks / "train6.png").unlink()
@@ -202,7 +284,10 @@ def test_masks_lie_where_the_labels_would(few, masks):
         page, where = flat.where(i)
         label = np.asarray(job.pools.label)[page, where]
         if i in drawn:
-            given_mask = job.training.frame.label_to_pool(corner(case.label), case.spacing)
+            given_mask = job.training.frame.label_to_pool(
+                corner(case.label),
+                case.spacing,
+            )
             assert (label == given_mask.reshape(-1)).all()
         elif case.subject == labelled:
             assert (label == np.asarray(job.pools.hidden)[page, where]).all()
@@ -225,10 +310,25 @@ def test_masks_of_volumes_are_turned_into_their_scans(depth, tmp_path):
             mask = (rng.random((12, 10, 5)) < 0.4).astype(np.uint8)
             for part, content_ in (("images", voxels), ("labels", mask)):
                 place = tmp_path / "own" / split / part
-                place.mkdir(parents=True, exist_ok=True)
-                image = nibabel.Nifti1Image(content_, np.diag([1.0, 1.0, 3.0, 1.0]))
-                nibabel.save(image, place / f"p{i}.nii.gz")
-    importing.import_set("folder", tmp_path / "own", "own", tmp_path / "root", progress=False)
+                place.mkdir(
+                    parents=True,
+                    exist_ok=True,
+                )
+                image = nibabel.Nifti1Image(
+                    content_,
+                    np.diag([1.0, 1.0, 3.0, 1.0]),
+                )
+                nibabel.save(
+                    image,
+                    place / f"p{i}.nii.gz",
+                )
+    importing.import_set(
+        "folder",
+        tmp_path / "own",
+        "own",
+        tmp_path / "root",
+        progress=False,
+    )
     trial = Trial(
         data="own",
         root=str(tmp_path / "root"),
@@ -250,11 +350,17 @@ def test_masks_of_volumes_are_turned_into_their_scans(depth, tmp_path):
 
 # ------------------------------------------------------------------ what is refused
 def spoil_shape(place):
-    rewrite(place / "train3.png", lambda pixels: pixels[:-1])
+    rewrite(
+        place / "train3.png",
+        lambda pixels: pixels[:-1],
+    )
 
 
 def spoil_class(place):
-    rewrite(place / "train3.png", lambda pixels: pixels * 4)
+    rewrite(
+        place / "train3.png",
+        lambda pixels: pixels * 4,
+    )
 
 
 def spoil_name(place):
@@ -278,7 +384,10 @@ def spoil_folder(place):
 def spoil_others(place):
     for path in place.glob("train*"):
         if path.stem in ("train0", "train1", "train2"):
-            shutil.copy(path, path.with_name(path.name.replace("train", "val")))
+            shutil.copy(
+                path,
+                path.with_name(path.name.replace("train", "val")),
+            )
         path.unlink()
 
 
@@ -322,7 +431,11 @@ def test_the_command_says_so_and_leaves_nothing(few, masks, tmp_path, capsys):
 
 def test_other_masks_do_not_go_on(few, masks, tmp_path):
     """Catches a run that is half of one set of masks and half of another."""
-    semiseg.run(few, tmp_path / "run", progress=False)
+    semiseg.run(
+        few,
+        tmp_path / "run",
+        progress=False,
+    )
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     environment = json.loads((tmp_path / "run" / "env.json").read_text())
     facts = summary["pseudo_masks"]
@@ -331,42 +444,77 @@ def test_other_masks_do_not_go_on(few, masks, tmp_path):
     assert summary["provenance"] == "unknown"
     assert any("the masks in" in note for note in summary["notes"])
     (tmp_path / "run" / "summary.json").unlink()
-    semiseg.run(few, tmp_path / "run", progress=False)
+    semiseg.run(
+        few,
+        tmp_path / "run",
+        progress=False,
+    )
     (tmp_path / "run" / "summary.json").unlink()
     labelled = set(summary["labelled_subjects"])
     changed = next(path for path in sorted(masks.iterdir()) if path.stem not in labelled)
-    rewrite(changed, lambda pixels: 1 - pixels)
+    rewrite(
+        changed,
+        lambda pixels: 1 - pixels,
+    )
     with pytest.raises(UserError, match="are not those that this run began with"):
-        semiseg.run(few, tmp_path / "run", progress=False)
+        semiseg.run(
+            few,
+            tmp_path / "run",
+            progress=False,
+        )
 
 
 def test_a_pre_training_does_not_depend_on_them(few):
     """Catches a pre-training that is done again for each folder of masks."""
-    other = dataclasses.replace(few, pseudo=None)
+    other = dataclasses.replace(
+        few,
+        pseudo=None,
+    )
     assert content(few, "x") == content(other, "x")
 
 
 # ------------------------------------------------------------------ where they are from
 def origin_of(few, masks, split: str, labelled: bool) -> None:
     """Masks whose networks have seen the images (and labels) of a split."""
-    info = store.info(few.data, few.root)
+    info = store.info(
+        few.data,
+        few.root,
+    )
     table = hashes_of(info)
     seen = np.unique(table.hashes[table.of(split)])
-    part = provenance.Seen("elsewhere", "0", images=seen, labelled=seen if labelled else seen[:0])
-    provenance.write(masks / provenance.ORIGIN, provenance.Provenance((part,)))
+    part = provenance.Seen(
+        "elsewhere",
+        "0",
+        images=seen,
+        labelled=seen if labelled else seen[:0],
+    )
+    provenance.write(
+        masks / provenance.ORIGIN,
+        provenance.Provenance((part,)),
+    )
 
 
 @pytest.mark.parametrize("split", ["val", "test"])
 def test_masks_that_know_held_out_images_are_refused(split, few, masks):
     """Catches what networks learnt from the validation or test subjects, coming in as masks."""
-    origin_of(few, masks, split, labelled=False)
+    origin_of(
+        few,
+        masks,
+        split,
+        labelled=False,
+    )
     with pytest.raises(UserError, match=f"the masks in .*: has seen 3 {split} images"):
         prepare(few)
 
 
 def test_labels_behind_the_masks_count(few, masks):
     """Catches masks of a network that was trained on all labels, in a run of one."""
-    origin_of(few, masks, "train", labelled=True)
+    origin_of(
+        few,
+        masks,
+        "train",
+        labelled=True,
+    )
     job = prepare(few)
     assert len(job.subjects) == 8
     assert any("7 annotated subjects outside the label budget" in note for note in job.notes)
@@ -377,7 +525,10 @@ def test_annotations_as_masks_count(few, masks, tiny_folder):
     """Catches held-back labels themselves that come in unpaid as masks from elsewhere."""
     assert len(prepare(few).subjects) == 1
     for name in ("train2.png", "train5.png", "train6.png"):
-        shutil.copy(tiny_folder / "train" / "labels" / name, masks)
+        shutil.copy(
+            tiny_folder / "train" / "labels" / name,
+            masks,
+        )
     job = prepare(few)
     paid = {"train2", "train5", "train6"} | set(job.budget.subjects)
     assert set(job.subjects) == paid
@@ -388,18 +539,33 @@ def test_predictions_say_where_they_are_from(few, tiny_folder, tmp_path):
     """Catches a folder of predictions without a record, one with names of subjects in it, and one
     whose network paid for its labels being charged again.
     """
-    first = dataclasses.replace(few, pseudo=None, steps=2)
-    semiseg.run(first, tmp_path / "first", progress=False)
+    first = dataclasses.replace(
+        few,
+        pseudo=None,
+        steps=2,
+    )
+    semiseg.run(
+        first,
+        tmp_path / "first",
+        progress=False,
+    )
     images = tiny_folder / "train" / "images"
     out = tmp_path / "predicted"
     assert main(["predict", str(tmp_path / "first"), f"--input={images}", f"--output={out}"]) == 0
     text = (out / "origin.json").read_text()
     assert "train0" not in text
-    second = dataclasses.replace(few, pseudo=str(out), steps=2)
+    second = dataclasses.replace(
+        few,
+        pseudo=str(out),
+        steps=2,
+    )
     job = prepare(second)
     assert job.masks.source.provenance.unknown == ()
     assert len(job.subjects) == 1
     assert not any("provenance unknown" in note for note in job.notes)
     _, header = load_weights(tmp_path / "first" / "weights.safetensors")
-    recorded = provenance.of_header(header, "")
+    recorded = provenance.of_header(
+        header,
+        "",
+    )
     assert (job.masks.source.provenance.images == recorded.images).all()

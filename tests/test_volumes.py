@@ -267,7 +267,7 @@ def test_every_method_takes_volumes(name):
     """Traced, not run. Catches a method that counts two spatial axes."""
     changes = (
         {"method.other": "unet", "method.other.dims": 3, "method.other.widths": [2, 4]}
-        if name == "cross_teaching"
+        if name in ("cross_teaching", "sdcl")
         else {}
     )
     method = config.override(config.Trial(), {"method": name, **changes}).method

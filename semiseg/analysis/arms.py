@@ -36,6 +36,7 @@ TITLES = {
     "bcp": "BCP",
     "ad_mt": "AD-MT",
     "abd": "ABD",
+    "sdcl": "SDCL",
 }
 """Methods whose papers do not spell them in words."""
 FACTORS = {"data", "labels", "label_subset", "seed", "folds", "fold", "synthetic"}

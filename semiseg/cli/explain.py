@@ -64,7 +64,8 @@ def flag_lines(flag: str, words: str) -> list[str]:
     """
     least, most = WIDTHS
     columns = shutil.get_terminal_size((COLUMN + most + 1, 24)).columns
-    body = textwrap.wrap(plain(words), max(least, min(most, columns - COLUMN - 1)))
+    width = max(least, min(most, columns - COLUMN - 1))
+    body = textwrap.wrap(plain(words), width, break_on_hyphens=False)
     indent = " " * COLUMN
     head = f"  {flag}"
     rest = [f"{indent}{line}" for line in body]

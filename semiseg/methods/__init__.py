@@ -18,6 +18,7 @@ from semiseg.methods.pi_model import PiModel
 from semiseg.methods.pseudo_label import PseudoLabel
 from semiseg.methods.r_drop import RDrop
 from semiseg.methods.sassnet import SASSNet
+from semiseg.methods.sdcl import SDCL
 from semiseg.methods.self_training import SelfTraining
 from semiseg.methods.ssnet import SSNet
 from semiseg.methods.supervised import Supervised
@@ -53,5 +54,6 @@ METHODS = {
     "bcp": BCP,
     "ad_mt": ADMT,
     "abd": ABD,
+    "sdcl": SDCL,
 }
 plugins.offer("method", METHODS)

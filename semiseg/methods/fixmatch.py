@@ -28,8 +28,13 @@ class FixMatch(Taught):
 
     Attributes:
       threshold: least confidence of an accepted pixel.
-      rule: fixed, flexmatch or freematch: the last two set one threshold for each class from what
-        has been learnt (then ``threshold`` is FlexMatch's upper bound, and unused by FreeMatch).
+      rule: fixed, flexmatch, freematch or entropy. The second and third set one threshold for each
+        class from what has been learnt (then ``threshold`` is FlexMatch's upper bound, and unused
+        by FreeMatch). The last accepts every pixel of an image, but leaves out the images that the
+        network is surest of (nnFilterMatch, Yang 2025): after each third of the training the
+        ``entropy_drop`` of those that were left, by their mean entropy. There scans are dropped
+        for good, after a pass over all of them; here a batch is compared with a moving average.
+      entropy_drop: see ``rule``.
       rule_decay: what is left, after a thousandth of the training, of the moving averages that an
         adaptive rule follows; a training of any length follows them alike.
       labeller: "student" labels with the network itself, normalised by its batch (the paper);
@@ -46,6 +51,7 @@ class FixMatch(Taught):
     threshold: float = number(0.95, within=(0, 1))
     rule: thresholds.Kind = "fixed"
     rule_decay: float = number(0.9, within=(0, 1))
+    entropy_drop: float = number(0.15, within=(0, 1))
     labeller: Literal["student", "teacher"] = "student"
     student_view: View = "strong"
     pixel_loss: Literal["ce", "ce_dice"] = "ce"
@@ -55,7 +61,7 @@ class FixMatch(Taught):
     title: ClassVar[str] = "FixMatch"
     paper: ClassVar[str] = (
         "Sohn et al., NeurIPS 2020; thresholds of FlexMatch (Zhang et al. 2021) and FreeMatch "
-        "(Wang et al. 2023)"
+        "(Wang et al. 2023), filter of nnFilterMatch (Yang 2025)"
     )
     passes: ClassVar[str] = "L + U | U"
 
@@ -65,7 +71,10 @@ class FixMatch(Taught):
         params: Params,
         key: jax.Array,
     ) -> dict[str, PyTree]:
-        return {"thresholds": thresholds.initial_thresholds(model.classes)}
+        remembered: dict[str, PyTree] = {"thresholds": thresholds.initial_thresholds(model.classes)}
+        if self.rule == "entropy":
+            remembered["entropies"] = thresholds.initial_entropies()
+        return remembered
 
     def loss(
         self,
@@ -78,19 +87,8 @@ class FixMatch(Taught):
     ) -> tuple[jax.Array, Aux]:
         output, supervised = self.supervise(model, params, batch, key)
         q = self.labels(model, params, memory, batch, jax.random.fold_in(key, 2))
-        labelled = batch.label
-        if batch.weight is not None:
-            weight = batch.weight.reshape(-1, *(1,) * (labelled.ndim - 1))
-            labelled = jnp.where(weight > 0, labelled, IGNORE)
-        accepted, remembered = thresholds.accept(
-            self.rule,
-            self.threshold,
-            memory["thresholds"],
-            q,
-            batch.valid,
-            labelled,
-            self.rule_decay ** (1000 / model.steps),
-        )
+        decay = self.rule_decay ** (1000 / model.steps)
+        accepted, memory = self.accept(memory, q, batch, decay, progress)
         shown = seen(batch, self.student_view)
         accepted &= shown
         label = q.argmax(-1)
@@ -112,7 +110,6 @@ class FixMatch(Taught):
             dice, metrics["skipped_classes"] = dice_of_accepted(logits, known, self.least)
             unsupervised += dice
             metrics["unsupervised"] = unsupervised
-        memory = {**memory, "thresholds": remembered}
         pseudo = Pseudo(
             probability=q,
             accepted=accepted,
@@ -124,6 +121,30 @@ class FixMatch(Taught):
             memory=memory,
             pseudo=pseudo,
         )
+
+    def accept(
+        self,
+        memory: PyTree,
+        q: jax.Array,
+        batch: Batch,
+        decay: jax.Array | float,
+        progress: jax.Array,
+    ) -> tuple[jax.Array, PyTree]:
+        """Which pixels ``(U, *space)`` are accepted by the rule, and the memory with this batch."""
+        if self.rule == "entropy":
+            drop = 1.0 - (1.0 - self.entropy_drop) ** jnp.floor(3 * progress)
+            accepted, entropies = thresholds.unsure_images(
+                memory["entropies"], q, batch.valid, decay, drop
+            )
+            return accepted, {**memory, "entropies": entropies}
+        labelled = batch.label
+        if batch.weight is not None:
+            weight = batch.weight.reshape(-1, *(1,) * (labelled.ndim - 1))
+            labelled = jnp.where(weight > 0, labelled, IGNORE)
+        accepted, remembered = thresholds.accept(
+            self.rule, self.threshold, memory["thresholds"], q, batch.valid, labelled, decay
+        )
+        return accepted, {**memory, "thresholds": remembered}
 
     def labels(
         self,

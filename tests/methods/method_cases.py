@@ -298,6 +298,18 @@ ROWS = {
         outside=False,
         reference=r.Reference(r.abd, {"least": 0.0, "jitter": 0.0}),
     ),
+    "sdcl": Row(
+        m.SDCL(decay=0.3, other=r.OTHER),
+        "-LL",
+        off={"weight": 0.0, "side": 1.0, "pretrain": 0.0, "correct": 0.0, "unsure": 0.0},
+        zero="pass",
+        share=0.5,
+        strong=False,
+        ramps=False,
+        still=None,
+        outside=False,
+        reference=r.Reference(r.sdcl, {"correct": 0.5, "unsure": 0.5}),
+    ),
 }
 VARIANTS = {
     "fixmatch_dice": ROWS["fixmatch"]._replace(
@@ -310,6 +322,12 @@ VARIANTS = {
     ),
     "flexmatch": ROWS["fixmatch"]._replace(
         method=m.FixMatch(**LOW, rule="flexmatch"), rejects=False, ready=_learnt, reference=None
+    ),
+    "entropy_filter": ROWS["fixmatch"]._replace(
+        method=m.FixMatch(**LOW, rule="entropy", entropy_drop=0.6),
+        rejects=False,
+        ramps=False,  # the images that it leaves out change with the progress
+        reference=None,
     ),
     "freematch": ROWS["fixmatch"]._replace(
         method=m.FixMatch(**LOW, rule="freematch"), rejects=False, ready=_learnt, reference=None

@@ -26,7 +26,7 @@ KEY = jax.random.key(0)
 T = 0.1
 """Temperature of MC-Net."""
 OTHER = UNet(widths=(4, 6), convs=1, norm="instance")
-"""Cross-teaching's second network."""
+"""The second network of cross-teaching and SDCL."""
 
 
 class See(NamedTuple):
@@ -492,6 +492,30 @@ def abd(x, z, see):
         )
         one, two = (jnp.concatenate([cut(x[p[side]]) for p in group]) for side in (0, 1))
         total += 0.5 * dice(one, second.argmax(-1), mask) + 0.5 * dice(two, first.argmax(-1), mask)
+    return total
+
+
+def sdcl(x, z, see):
+    """The tape does not see the other network: it is applied again, to the same pictures."""
+    batch = see.batch
+    guess = jnp.where(batch.valid, largest(see.x[0].argmax(-1), 3), 255)
+    total = bcp(x, z, see)
+    for i in (1, 2):
+        mine = jnp.all(see.image[i] == batch.image, -1)
+        label = jnp.where(mine, batch.label, guess)
+        weight = jnp.where(mine, 1.0, see.weight)
+        other = OTHER.apply(see.params["other"], see.image[i], train=True).logits
+        total += 0.5 * taught(other, jnp.where(mine, label, 255))
+        total += 0.5 * see.weight * taught(other, jnp.where(mine, 255, label))
+        decisions = see.x[i].argmax(-1), jax.lax.stop_gradient(other).argmax(-1)
+        apart = (decisions[0] != decisions[1]) & (label < 255)
+        for logits, decided in zip((x[i], other), decisions, strict=True):
+            p = soft(logits)
+            distance = sum((p[..., k] - (label == k)) ** 2 for k in range(3)) / 3
+            total += 0.25 * jnp.sum(apart * weight * distance) / jnp.maximum(apart.sum(), 1)
+            wrong = apart & (decided != label)
+            unlike = -jnp.log(3.0) - jnp.log(p).sum(-1) / 3
+            total += 0.25 * jnp.sum(wrong * weight * unlike) / jnp.maximum(wrong.sum(), 1)
     return total
 
 

@@ -136,6 +136,23 @@ def test_fixed_threshold_includes_its_own_value():
     )
 
 
+def test_the_entropy_filter_leaves_out_the_surest_images():
+    """By the mean over valid pixels, whatever lies outside the frame. Catches the least sure images
+    left out, a share of a batch instead of the average over batches, and one that is dropped at 0.
+    """
+    p = jnp.array([[[0.5, 0.5], [1.0, 0.0]], [[0.9, 0.1], [0.9, 0.1]], [[1.0, 0.0], [0.5, 0.5]]])
+    valid = jnp.array([[True, False], [True, True], [True, False]])
+    none = thresholds.initial_entropies()
+    for drop, kept in ((0.0, [0, 1, 2]), (0.3, [0, 1, 2]), (0.4, [0, 1]), (0.7, [0])):
+        taught, after = thresholds.unsure_images(none, p, valid, 0.9, drop)
+        expected = [valid[i] if i in kept else [False, False] for i in range(3)]
+        np.testing.assert_array_equal(taught, expected)
+    assert float(after.sum()) == pytest.approx(0.3)
+    unsure = jnp.full((3, 2, 2), 0.5)
+    taught, _ = thresholds.unsure_images(after, unsure, valid, 0.9, 0.4)
+    np.testing.assert_array_equal(taught, valid)
+
+
 def test_flexmatch_lowers_the_threshold_of_a_class_that_is_learnt_less():
     """shares .4 and .1 of halves: .8 and .2 are found, .5 is not learnt: beta = 1 and 1/4, M = 1
     and 1/7. Catches shares of predictions instead of confident ones.

@@ -42,6 +42,7 @@ from semiseg.methods import (
     pi_model,
     pseudo_label,
     r_drop,
+    sdcl,
     ssnet,
     temporal_ensembling,
     uamt,
@@ -183,6 +184,19 @@ class _OwnMixes(m.ABD):
         return super().teach_each_other(dict.fromkeys(seen_by, seen_by["net"]))
 
 
+class _SureWhereWrong(m.SDCL):
+    def corrections(self, mixes, pairs, inside, w):
+        correct, unsure = super().corrections(mixes, pairs, inside, w)
+        return correct, -unsure
+
+
+class _OwnPseudoLabels(m.SDCL):
+    def taught_as(self, mixes, pairs, inside, w):
+        own = [mix.logits.argmax(-1) for mix in mixes["other"]]
+        taught = super().taught_as(mixes, pairs, inside, w)
+        return tuple(t._replace(label=label) for t, label in zip(taught, own, strict=True))
+
+
 def broken(cls, place, name, become):
     """``cls`` whose loss finds another function under ``name``; ``become(original, memory, batch)``
     makes it.
@@ -265,6 +279,14 @@ def _accepted_alone(original, memory, batch):
 
 def _summed(original, memory, batch):
     return lambda p, q, known: original(p, q, known) * p.shape[-1]
+
+
+def _inverted_known(original, memory, batch):
+    return lambda one, other: ~original(one, other) & one.known
+
+
+def _over_all(original, memory, batch):
+    return lambda x, where: original(x, where) * where.mean()
 
 
 def _all_known(original, memory, batch):
@@ -400,6 +422,14 @@ MUTANTS = {
         {},
         check_reference,
     ),
+    "SDCL makes a wrong network surer": (_SureWhereWrong, {}, check_reference),
+    "SDCL's second network teaches the first": (_OwnPseudoLabels, {}, check_reference),
+    "SDCL corrects where the networks agree": (
+        broken(m.SDCL, sdcl, "differing", _inverted_known),
+        {},
+        check_reference,
+    ),
+    "SDCL divides by all pixels": (broken(m.SDCL, sdcl, "_mean", _over_all), {}, check_reference),
     "BCP pastes labels the other way": (
         broken(m.BCP, bcp, "paste", _inverted_paste),
         {},

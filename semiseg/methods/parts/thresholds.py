@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from semiseg.losses import masked_mean
 from semiseg.types import IGNORE
 
-Kind = Literal["fixed", "flexmatch", "freematch"]
+Kind = Literal["fixed", "flexmatch", "freematch", "entropy"]
 
 
 def initial_thresholds(classes: int) -> dict[str, jax.Array]:
@@ -64,12 +64,12 @@ def accept(
     """Which pixels are accepted.
 
     Args:
-      kind: the rule. ``fixed``: :func:`confident`. ``flexmatch``: threshold · M(β_c); r_c is the
-        share of pixels that are confident and of class c over the prior of c, at most 1, β_c =
-        r_c over the largest r or the share not learnt yet; M(x) = x / (2 - x) (Zhang et al. 2021,
-        equations 6, 7, 11). ``freematch``: the mean confidence, times r_c over the largest r, r_c
-        being each class's mean probability over its prior, at most 1 (Wang et al. 2023, equations
-        5, 6, 8).
+      kind: the rule; for ``entropy`` see :func:`unsure_images`. ``fixed``: :func:`confident`.
+        ``flexmatch``: threshold · M(β_c); r_c is the share of pixels that are confident and of
+        class c over the prior of c, at most 1, β_c = r_c over the largest r or the share not learnt
+        yet; M(x) = x / (2 - x) (Zhang et al. 2021, equations 6, 7, 11). ``freematch``: the mean
+        confidence, times r_c over the largest r, r_c being each class's mean probability over its
+        prior, at most 1 (Wang et al. 2023, equations 5, 6, 8).
       threshold: the fixed one, and FlexMatch's upper bound; FreeMatch does not use it.
       memory: see :func:`initial_thresholds`.
       probability: ``(B, H, W, K)``.
@@ -171,6 +171,46 @@ def of_quantile(
     below = jnp.cumsum(histogram, 1) <= quantile * total[:, None] * (1 + 1e-5)
     limit = jnp.minimum(below.sum(1) / BINS, threshold)
     return jnp.where((total > 0) & (jnp.asarray(quantile) < 1), limit, threshold)
+
+
+FINE = 1000
+"""Bins of an image's mean entropy, equally wide."""
+
+
+def initial_entropies() -> jax.Array:
+    """What :func:`unsure_images` reads: an average count of images ``(FINE,)``, none at first."""
+    return jnp.zeros(FINE)
+
+
+def unsure_images(
+    histogram: jax.Array,
+    probability: jax.Array,
+    valid: jax.Array,
+    decay: jax.Array | float,
+    drop: jax.Array | float,
+) -> tuple[jax.Array, jax.Array]:
+    """The pixels ``valid (B, *space)`` of the images that a network is not among the surest of, by
+    the mean entropy of ``probability (B, *space, K)``; and the moving average of the images'
+    entropies, a thousandth of log K a bin, with this batch in it.
+
+    The share ``drop`` of the images, by that average, is left out; at 0 none is.
+
+    >>> probability = jnp.array([[[0.5, 0.5]], [[0.9, 0.1]], [[1.0, 0.0]]])
+    >>> valid = jnp.ones((3, 1), bool)
+    >>> unsure_images(initial_entropies(), probability, valid, 0.9, drop=0.4)[0].ravel().tolist()
+    [True, True, False]
+    """
+    p = jnp.maximum(probability, 1e-8)
+    entropy = -jnp.sum(probability * jnp.log(p), -1) / jnp.log(probability.shape[-1])
+    space = tuple(range(1, valid.ndim))
+    mean = jnp.where(valid, entropy, 0.0).sum(space) / jnp.maximum(valid.sum(space), 1)
+    bins = jnp.clip((mean * FINE).astype(jnp.int32), 0, FINE - 1)
+    count = jnp.zeros(FINE).at[bins].add(valid.any(space))
+    histogram = _average(histogram, count, decay)
+    lowest = (jnp.cumsum(histogram) <= drop * histogram.sum() * (1 + 1e-5)).sum()
+    lowest = jnp.where(jnp.asarray(drop) > 0, lowest, 0)
+    is_taught = (bins >= lowest).reshape(-1, *(1,) * len(space))
+    return valid & is_taught, histogram
 
 
 def _average(
