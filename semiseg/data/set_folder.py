@@ -24,6 +24,8 @@ DESCRIPTION = "semiseg.json"
 LEDGER = "ledger.jsonl"
 """The file that lists every reading of a set's test split."""
 
+LONGEST = 255
+"""Bytes that file systems take in the name of a folder."""
 _NAME = r"[A-Za-z0-9][\w.-]*"
 _RANDOM = r"[0-9a-f]{6}"
 _REPLACED = re.compile(rf"\.(?P<name>{_NAME})\.replaced-{_RANDOM}")
@@ -48,7 +50,7 @@ def checked_name(name: str) -> str:
     """``name``, if a data set may have it.
 
     Raises:
-      UserError: it may not: it would leave the root, or hide the set.
+      UserError: it may not: it would leave the root, hide the set, or be too long for a folder.
 
     >>> checked_name("acdc-2017.v2")
     'acdc-2017.v2'
@@ -57,6 +59,11 @@ def checked_name(name: str) -> str:
         raise UserError(
             "must be letters, digits, '.', '_' and '-', and start with a letter or digit",
             where=f"data set name {name!r}",
+        )
+    if len(name.encode()) > LONGEST:
+        raise UserError(
+            f"has {len(name)} letters; the name of a folder has at most {LONGEST} bytes",
+            where=f"data set name {name[:60]!r}…",
         )
     return name
 

@@ -50,7 +50,7 @@ class Settings:
       adversarial: hinge or bce; the U-Net discriminator has its own.
       unconditional: whether there is a discriminator of images alone.
       regions: number of grey-level regions the background is split into, as further classes of the
-        mask; 1 for none.
+        mask, whose numbers are bytes; 1 for none.
       teacher: folder of a run of the same budget and frame, whose masks of the other images are
         ``train.pseudo`` of the pairs; none by default.
       seed: of initialisation, batches and augmentation.
@@ -79,7 +79,7 @@ class Settings:
     train: Knobs = Knobs()
     adversarial: str = choice("hinge", ADVERSARIAL, traced=False)
     unconditional: bool = static(default=True)
-    regions: int = count(1, at_least=1, traced=False)
+    regions: int = count(1, at_least=1, at_most=254, traced=False)
     teacher: str | None = None
     seed: int = number(0, within=(0, 2**32 - 1))
     steps: int = count(2500, at_least=1)

@@ -416,3 +416,9 @@ def test_a_set_that_somebody_writes_is_neither_removed_nor_changed(pictures, roo
         assert "another process is writing to it" in capsys.readouterr().err
     lock.drop()
     assert store.info("own", root).classes
+
+
+def test_a_name_too_long_for_a_folder_is_one_line(root):
+    """Catches an OSError for a generator's config.yaml that names such a set."""
+    with pytest.raises(UserError, match="has 300 letters"):
+        store.info("x" * 300, root)

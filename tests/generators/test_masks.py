@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from semiseg.errors import UserError
-from semiseg.generators import masks, vae
+from semiseg.generators import masks, settings, vae
 from semiseg.types import IGNORE
 
 LITTLE_SHIFT = masks.Vary(shift=0.03)
@@ -72,6 +72,13 @@ def test_topology_that_cannot_hold_is_left_alone():
     mask = masks.vary(label, np.random.default_rng(0), strong)
     assert not mask.bent
     assert masks.topology(mask.label) == masks.topology(label)
+
+
+def test_there_are_as_many_regions_as_numbers_of_a_byte():
+    """Catches weights of 2⁷⁰ classes that are asked for before anybody refuses them."""
+    for regions in (0, 255, 2**70):
+        with pytest.raises(UserError, match="regions"):
+            settings.override(settings.Settings(), {"regions": regions})
 
 
 def test_regions_split_the_background_and_come_off_again():
