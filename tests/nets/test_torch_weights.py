@@ -224,6 +224,13 @@ def value_of(value) -> bytes:
     return pickle.dumps(value, 2)[2:-1]
 
 
+def test_a_pickle_that_asks_for_a_huge_memo_is_damaged(tmp_path):
+    """Catches a MemoryError that a few changed bytes can ask for."""
+    path = checkpoint(tmp_path / "w.pth", b"\x80\x02}r\xff\xff\xff\x7f.")
+    with pytest.raises(UserError, match="is damaged"):
+        read_state_dict(path)
+
+
 STORAGE = b"".join(
     [
         b"(",

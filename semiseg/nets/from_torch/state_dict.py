@@ -71,6 +71,7 @@ DAMAGE = (
     EOFError,
     AttributeError,
     IndexError,
+    MemoryError,  # of a place in pickle's memo that no file needs
 )
 """What the unpickling of a damaged file raises."""
 
