@@ -32,7 +32,6 @@ BOOKKEEPING = {
 }  # fmt: skip
 """Settings that do not change what a run is."""
 FOURIER = "augment.fourier.views"
-"""Whether amplitudes are swapped, see :class:`semiseg.augment.Fourier`."""
 _DEFAULTS = {
     "synthetic_schedule": "constant",
     "synthetic_weight": 1.0,
@@ -92,8 +91,7 @@ class Run:
         if settings["pseudo"] is None:
             settings = {k: v for k, v in settings.items() if not k.startswith("pseudo_")}
         if settings[FOURIER] == "neither":
-            unused = [k for k in settings if k.startswith("augment.fourier.") and k != FOURIER]
-            settings = {k: v for k, v in settings.items() if k not in unused}
+            settings = {k: v for k, v in settings.items() if k == FOURIER or ".fourier." not in k}
         return settings
 
     @property
