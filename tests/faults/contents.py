@@ -14,8 +14,11 @@ Content = dict[str, Any]
 """Path → what the file holds."""
 UNFINISHED = re.compile(
     r"\.tmp$|\.tmp\.|(^|/)\.[^/]+\.(importing|replaced|writing)[-/]|orbax-checkpoint-tmp"
+    r"|(^|/)\.made/made-"
 )
-"""Names under which outputs are written before they get their own."""
+"""Names under which outputs are written before they get their own; the pairs of a generated set lie
+below ``.made`` until it is imported.
+"""
 LOCKS = re.compile(
     r"(^|/)\.(claims|logs)(/|$)|\.lock$|^home/cache/|/wandb/|/journal\.log(\.flock)?$"
 )
