@@ -14,7 +14,7 @@ from semiseg.cli.main import main
 from semiseg.data import store
 from semiseg.data.largest_component import largest_components
 from semiseg.errors import UserError
-from semiseg.evaluate import thresholds
+from semiseg.evaluate import class_thresholds
 from semiseg.evaluate.subject_scores import score_subjects
 from semiseg.run_folder import RunFolder
 from semiseg.runner.ensemble import Ensemble
@@ -51,12 +51,12 @@ def test_thresholds_of_two_classes_are_probabilities():
     probability = np.stack([1 - p, p], -1)
     for t in (0.2, 0.5, 0.8):
         clear = abs(p - t) > 1e-6
-        assert np.array_equal(thresholds.labels(probability, [t])[clear], (p > t)[clear])
+        assert np.array_equal(class_thresholds.labels(probability, [t])[clear], (p > t)[clear])
 
 
 def test_half_throughout_is_the_most_likely_class():
     probability = np.random.default_rng(0).dirichlet([1, 1, 1], (40, 40)).astype(np.float32)
-    found = thresholds.labels(probability, [0.5, 0.5])
+    found = class_thresholds.labels(probability, [0.5, 0.5])
     assert np.array_equal(found, probability.argmax(-1))
 
 
@@ -67,20 +67,20 @@ def scans_of(subjects, best, seed=0):
     for i in range(subjects):
         p = rng.uniform(0, 1, (30, 30)).astype(np.float32)
         label = (p > best).astype(np.uint8)
-        scans.append(thresholds.Scan(f"p{i}", np.stack([1 - p, p], -1), label))
+        scans.append(class_thresholds.Scan(f"p{i}", np.stack([1 - p, p], -1), label))
     return scans
 
 
 def test_the_thresholds_of_the_best_dice_are_found():
     for best in (0.3, 0.5, 0.7):
-        assert thresholds.chosen(scans_of(3, best)) == (best,)
+        assert class_thresholds.chosen(scans_of(3, best)) == (best,)
 
 
 def test_a_subject_does_not_choose_its_own_thresholds():
-    odd = thresholds.Scan("odd", *scans_of(1, 0.8, seed=9)[0][1:])
-    chosen = thresholds.chosen_without([*scans_of(4, 0.3), odd])
+    odd = class_thresholds.Scan("odd", *scans_of(1, 0.8, seed=9)[0][1:])
+    chosen = class_thresholds.chosen_without([*scans_of(4, 0.3), odd])
     assert chosen["odd"] == (0.3,)
-    assert thresholds.chosen_without([odd]) == {"odd": (0.5,)}
+    assert class_thresholds.chosen_without([odd]) == {"odd": (0.5,)}
 
 
 def test_pixels_to_ignore_do_not_choose():
@@ -88,22 +88,22 @@ def test_pixels_to_ignore_do_not_choose():
     for scan in scans:
         unsure = scan.probability[..., 1] < 0.6
         scan.label[unsure] = 255
-    assert thresholds.chosen(scans) == (0.5,)  # below 0.6 all are equal
+    assert class_thresholds.chosen(scans) == (0.5,)  # below 0.6 all are equal
 
 
 @pytest.mark.parametrize("typed", ["disc", "disc=", "=0.3", "disc=much", ""])
 def test_what_is_no_list_of_thresholds(typed):
     with pytest.raises(UserError, match="disc=0.4,cup=0.35"):
-        thresholds.typed_thresholds(typed)
+        class_thresholds.typed_thresholds(typed)
 
 
 def test_thresholds_of_unknown_classes_and_odd_numbers():
     classes = ("background", "disc")
     with pytest.raises(UserError, match="the classes are disc"):
-        thresholds.of_classes({"cup": 0.3}, classes)
+        class_thresholds.of_classes({"cup": 0.3}, classes)
     for value in (0.0, 1.0, -2.0, float("nan")):
         with pytest.raises(UserError, match="between 0 and 1"):
-            thresholds.of_classes({"disc": value}, classes)
+            class_thresholds.of_classes({"disc": value}, classes)
 
 
 # ------------------------------------------------------------------ runs

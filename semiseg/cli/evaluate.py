@@ -22,7 +22,7 @@ from semiseg.cli.arguments import (
 from semiseg.data.info import numbered
 from semiseg.errors import UserError
 from semiseg.escapes import csv_cell
-from semiseg.evaluate.thresholds import typed_thresholds
+from semiseg.evaluate.class_thresholds import typed_thresholds
 from semiseg.files import replacing
 from semiseg.run_folder import region_label
 

@@ -23,7 +23,7 @@ from semiseg.data.info import StoreInfo
 from semiseg.data.largest_component import largest_components
 from semiseg.data.pools import training
 from semiseg.errors import UserError
-from semiseg.evaluate import thresholds
+from semiseg.evaluate import class_thresholds
 from semiseg.evaluate.subject_scores import SubjectRow, score_subjects
 from semiseg.holding import holding
 from semiseg.run_folder import RunFolder
@@ -39,7 +39,7 @@ class Switches(NamedTuple):
     Attributes:
       tta: average with those of mirror images, see :class:`semiseg.runner.predictor.Predictor`.
       largest_component: keep the largest part of each class of a scan.
-      thresholds: class → its threshold, see :mod:`semiseg.evaluate.thresholds`.
+      thresholds: class → its threshold, see :mod:`semiseg.evaluate.class_thresholds`.
       fit_thresholds: choose them on the validation subjects. Validation subjects themselves get
         those that are chosen on all others.
     """
@@ -87,7 +87,7 @@ def compare(
         for run in sorted(set(runs)):
             held.enter_context(holding(run, "semiseg evaluate"))
         study = _Study.of(runs, split, root)
-        stated = thresholds.of_classes(switches.thresholds, study.info.classes)
+        stated = class_thresholds.of_classes(switches.thresholds, study.info.classes)
         return study.compared(split, switches, stated if switches.thresholds else ())
 
 
@@ -126,10 +126,10 @@ class _Study:
         limits: dict[str, tuple[float, ...]] = defaultdict(lambda: stated)
         if switches.fit_thresholds:
             fitted = list(_probabilities(switched, self._validation()))
-            stated = thresholds.chosen(fitted)
+            stated = class_thresholds.chosen(fitted)
             limits = defaultdict(lambda: stated)
             if split == "val":
-                limits.update(thresholds.chosen_without(fitted))
+                limits.update(class_thresholds.chosen_without(fitted))
         cases = self._scans(split)
         by_run: list[list[np.ndarray]] = [[] for _ in plain]
         together: list[np.ndarray] = []
@@ -137,7 +137,7 @@ class _Study:
             for masks, network in zip(by_run, plain, strict=True):
                 masks.append(network.predict(case.image, case.spacing))
             probability = _together(switched, case)
-            mask = thresholds.labels(probability, limits[case.subject])
+            mask = class_thresholds.labels(probability, limits[case.subject])
             if switches.largest_component:
                 mask = largest_components(mask, len(self.info.classes))
             together.append(mask)
@@ -199,12 +199,12 @@ def _together(networks: Sequence[Ensemble], case: Case) -> np.ndarray:
 
 def _probabilities(
     networks: Sequence[Ensemble], cases: Sequence[Case]
-) -> Iterator[thresholds.Scan]:
+) -> Iterator[class_thresholds.Scan]:
     """In half precision: those of all subjects are in memory at once."""
     for case in cases:
         assert case.label is not None
         probability = _together(networks, case).astype(np.float16)
-        yield thresholds.Scan(case.subject, probability, case.label)
+        yield class_thresholds.Scan(case.subject, probability, case.label)
 
 
 def _mean_rows(scores: Sequence[list[SubjectRow]]) -> list[SubjectRow]:

@@ -20,11 +20,11 @@ class Late(NamedTuple):
 
     Attributes:
       average: of the network that a method evaluates.
-      count: float32, how many iterates it is the mean of.
+      iterates: float32, how many iterates it is the mean of.
     """
 
     average: Params
-    count: jax.Array
+    iterates: jax.Array
 
 
 def nothing(params: Params) -> Late:
@@ -48,10 +48,10 @@ def grown(
     >>> late = nothing(params[0])
     >>> for i, iterate in enumerate(params):
     ...     late = grown(late, iterate, jnp.float32((i + 1) / 3), 0.5)
-    >>> float(late.average.weights), float(late.count)
+    >>> float(late.average.weights), float(late.iterates)
     (2.0, 2.0)
     """
-    before = late.count if anew is None else jnp.where(anew, 0.0, late.count)
+    before = late.iterates if anew is None else jnp.where(anew, 0.0, late.iterates)
     is_late = progress > 1.0 - share
     count = jnp.where(is_late, before + 1.0, before)
     part = jnp.where(is_late, 1.0 / jnp.maximum(count, 1.0), 0.0)
@@ -63,4 +63,4 @@ def grown(
 
 def chosen(late: Late, otherwise: Params) -> Params:
     """The average, or ``otherwise`` where it is of nothing yet."""
-    return jax.tree.map(lambda a, b: jnp.where(late.count > 0, a, b), late.average, otherwise)
+    return jax.tree.map(lambda a, b: jnp.where(late.iterates > 0, a, b), late.average, otherwise)
