@@ -3,11 +3,12 @@ writes its CSV, figure and table.
 
 Command: python experiments/synthetic_ratio.py --paired --gan-steps 1500 --out runs/synthetic_ratio
          python experiments/synthetic_ratio.py --grid experiments/sweeps/synthetic_ratio_acdc.yaml
-         --name synthetic_ratio_acdc --out runs/ratio_acdc python experiments/synthetic_ratio.py
-         --grid experiments/sweeps/synthetic_mixing.yaml --name synthetic_mixing --out runs/mixing
-         --paired
+         --name synthetic_ratio_acdc --out runs/ratio_acdc
+         python experiments/synthetic_ratio.py --grid experiments/sweeps/synthetic_mixing.yaml
+         --name synthetic_mixing --out runs/mixing --paired
          python experiments/synthetic_ratio.py --redraw     (figure and lines of the CSV alone)
-An interrupted grid goes on with the same command. Time and result: see experiments/README.md. The
+An interrupted grid goes on with the same command; --subsets runs a part of it, so that several
+processes share one. Time and result: see experiments/README.md. The
 generator of a budget is fitted on that budget's pairs alone; every arm's set has as many samples,
 so all runs of one synthetic_as share one compiled program. Of the fields that say how a set is
 mixed, the CSV has those that vary in the grid. The primary figure is the last checkpoint's
@@ -59,6 +60,11 @@ def main() -> None:
         default=0,
         help="of each generator, instead of those of synthetic_set.py",
     )
+    parser.add_argument(
+        "--subsets",
+        default=None,
+        help="label subsets of this part, e.g. 0,2; the whole grid then writes the table",
+    )
     parser.add_argument("--samples", type=int, default=ratio.SAMPLES)
     parser.add_argument("--name", default="synthetic_ratio", help="of the files under results/")
     parser.add_argument(
@@ -77,6 +83,9 @@ def main() -> None:
         for k, t in sweeps.trials(args.grid).items()
         if not args.paired or t.seed == t.label_subset
     }
+    if args.subsets is not None:
+        part = [int(subset) for subset in args.subsets.split(",")]
+        plan = {k: t for k, t in plan.items() if t.label_subset in part}
 
     def varies(field: str) -> bool:
         return len({getattr(trial, field) for trial in plan.values()}) > 1
@@ -123,6 +132,8 @@ def main() -> None:
             f"{i + 1:4}/{len(plan)}  {name}  val Dice {dice:.4f}",
             flush=True,
         )
+    if args.subsets is not None:
+        return
     with path.open("w", newline="") as file:
         table = csv.writer(file, lineterminator="\n")
         mixed = [field.removeprefix("synthetic_") for field in varied]
