@@ -21,13 +21,14 @@ from semiseg.data.fingerprints import hashes_of
 from semiseg.errors import UserError
 from semiseg.methods import METHODS
 from semiseg.nets import UNet
+from semiseg.runner import pseudo_masks
 from semiseg.runner.build import knobs_of, program_of
 from semiseg.runner.job import prepare
 from semiseg.runner.start import content
 from semiseg.train import given
 from semiseg.train import program as programs
 from semiseg.train.checkpoint import load_weights
-from semiseg.types import IGNORE
+from semiseg.types import IGNORE, Case
 
 
 @pytest.fixture
@@ -533,6 +534,42 @@ def test_annotations_as_masks_count(few, masks, tiny_folder):
     paid = {"train2", "train5", "train6"} | set(job.budget.subjects)
     assert set(job.subjects) == paid
     assert any("are, or were made from, the masks of" in note for note in job.notes)
+
+
+def test_one_copied_scan_of_two_counts():
+    """Catches a copy that is free because another scan of the subject, or a pixel that nobody
+    annotated, differs.
+    """
+    label = np.zeros((4, 4), np.uint8)
+    label[1:3, 1:3] = 1
+    unsure = label.copy()
+    unsure[0] = IGNORE
+    image = np.zeros((4, 4, 1), np.uint8)
+    scans = [Case("p", name, image, unsure, (1.0, 1.0), name) for name in ("a", "b")]
+    other = label.copy()
+    other[3, 3] = 1
+    assert pseudo_masks._annotations(scans, {"a": label, "b": other}) == {"p"}
+    assert pseudo_masks._annotations(scans, {"a": other, "b": other}) == set()
+    empty = [dataclasses.replace(scans[0], label=np.zeros((4, 4), np.uint8))]
+    assert pseudo_masks._annotations(empty, {"a": np.zeros((4, 4), np.uint8)}) == set()
+
+
+def test_a_folder_of_others_masks_stays_of_unknown_origin(tmp_path):
+    """Catches predictions beside another program's masks that lend them a record, and folders
+    that are named in it.
+    """
+    (tmp_path / "theirs.png").write_bytes(b"")
+    seen = provenance.Seen("own", "ab12", frozenset({"p1"}))
+    origin = provenance.Provenance((seen,), ("weights /data/Smith/w.safetensors",))
+    provenance.add_to(tmp_path, origin)
+    text = (tmp_path / provenance.ORIGIN).read_text()
+    assert "Smith" not in text and "p1" not in text
+    written = provenance.from_dict(json.loads(text), "x").unknown
+    assert "files that were there before" in written
+    assert "labels of own without hashes" in written
+    provenance.add_to(tmp_path, origin)
+    again = (tmp_path / provenance.ORIGIN).read_text()
+    assert json.loads(again)["unknown"] == json.loads(text)["unknown"]
 
 
 def test_predictions_say_where_they_are_from(few, tiny_folder, tmp_path):

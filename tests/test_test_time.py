@@ -13,10 +13,12 @@ from semiseg import config
 from semiseg.cli.main import main
 from semiseg.data import store
 from semiseg.data.largest_component import largest_components
+from semiseg.data.pools import training
 from semiseg.errors import UserError
 from semiseg.evaluate import class_thresholds
 from semiseg.evaluate.subject_scores import score_subjects
 from semiseg.run_folder import RunFolder
+from semiseg.runner import prepare, test_time
 from semiseg.runner.ensemble import Ensemble
 from semiseg.runner.rescore import evaluate
 from semiseg.runner.score_split import table_rows
@@ -159,7 +161,7 @@ def test_no_folder_changes_and_a_test_is_one_line(run, other, root):
 
 # ------------------------------------------------------------------ the command
 def test_the_command_prints_both_ways(run, tmp_path, capsys):
-    table, report = tmp_path / "scores.csv", tmp_path / "scores.json"
+    table, report = tmp_path / "new" / "scores.csv", tmp_path / "scores.json"
     words = ["--tta", "--largest-component", "--fit-thresholds"]
     assert main(["evaluate", str(run), *words, f"--csv={table}", f"--json={report}"]) == 0
     out = capsys.readouterr().out
@@ -176,6 +178,31 @@ def test_the_command_prints_both_ways(run, tmp_path, capsys):
     gain = np.mean(of_way["switched"]) - np.mean(of_way["plain"])
     assert facts["dice_gain"]["mean"] == pytest.approx(gain, abs=1e-5)
     assert facts["switched"][0]["dice"] == pytest.approx(np.mean(of_way["switched"]), abs=1e-5)
+
+
+def test_one_subject_has_no_interval(run, root, capsys, monkeypatch):
+    """Catches an interval over nothing."""
+    one = list(store.read_split("discs", "val", root))[:1]
+    monkeypatch.setattr(test_time.store, "read_split", lambda *unused: one)
+    assert main(["evaluate", str(run), "--tta"]) == 0
+    out = capsys.readouterr().out
+    assert "means over 1 val subject;" in out
+    assert "interval" not in out
+
+
+def test_each_run_says_which_subjects_its_fold_held_out(run, tmp_path, capsys):
+    """Catches a second run whose fold was dealt otherwise: it trained on what is scored."""
+    runs = [tmp_path / "one", tmp_path / "other"]
+    trial = dataclasses.replace(config.load(RunFolder(run).config), folds=2)
+    split = training(trial.data, trial.root, trial.frame, folds=2, fold=0)
+    held_out = prepare._held_out(split)
+    for path, facts in zip(runs, (held_out, {"held_out": "0" * 64}), strict=True):
+        shutil.copytree(run, path)
+        folder = RunFolder(path)
+        folder.write_config(config.to_yaml(trial))
+        folder.write_environment({**folder.read_environment(), **facts})
+    assert main(["evaluate", *map(str, runs), "--split=test"]) == 2
+    assert f"{runs[1]}: data set 'discs' is dealt into other folds" in capsys.readouterr().err
 
 
 def test_what_cannot_be_compared_is_one_line(run, tmp_path, capsys):

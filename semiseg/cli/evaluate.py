@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import sys
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -18,12 +19,12 @@ from semiseg.cli.arguments import (
     Flag,
     Flags,
     write_json,
+    write_output,
 )
 from semiseg.data.info import numbered
 from semiseg.errors import UserError
 from semiseg.escapes import csv_cell
 from semiseg.evaluate.class_thresholds import typed_thresholds
-from semiseg.files import replacing
 from semiseg.run_folder import region_label
 
 if TYPE_CHECKING:
@@ -123,11 +124,12 @@ def _compare(runs: Sequence[str], options: Mapping[str, Any], switches: Switches
     print(f"\n{_words(switches, len(runs))}")
     print(as_text(switched))
     difference = _gain(result)
-    print(
-        f"\nmeans over {numbered(difference.n_subjects, f'{split} subject')}; – where none of "
-        f"them can be scored\nDice, mean of the classes: {interval_text(difference, signed=True)} "
-        f"by the switches, 95 % interval over {difference.covers} for these networks"
-    )
+    subjects = numbered(difference.n_subjects, f"{split} subject")
+    print(f"\nmeans over {subjects}; – where none of them can be scored")
+    words = f"Dice, mean of the classes: {interval_text(difference, signed=True)} by the switches"
+    if difference.n_subjects > 1:
+        words += f", 95 % interval over {difference.covers} for these networks"
+    print(words)
     if result.thresholds:
         chosen = ", ".join(f"{name} {value:g}" for name, value in result.thresholds.items())
         print(f"thresholds: {chosen}")
@@ -140,11 +142,16 @@ def _compare(runs: Sequence[str], options: Mapping[str, Any], switches: Switches
         "switches": switches._asdict(),
         "plain": plain,
         "switched": switched,
-        "dice_gain": difference._asdict(),
+        "dice_gain": _finite(difference._asdict()),
         "thresholds": result.thresholds,
     }
     write_json(options["json"], report)
     return 0
+
+
+def _finite(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Facts for JSON, with None in the place of numbers that there are not."""
+    return {name: value if np.isfinite(value) else None for name, value in facts.items()}
 
 
 def _words(switches: Switches, runs: int) -> str:
@@ -163,15 +170,15 @@ def _write_csv(path: str | None, split: str, result: Comparison) -> None:
     """Scores by subject of both ways; nothing without a path."""
     if path is None:
         return
-    header = ("way", "split", "subject", "class", "metric", "value", "unit")
-    with replacing(Path(path)) as partial, partial.open("w", newline="") as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(header)
-        for way, rows in (("plain", result.plain), ("switched", result.switched)):
-            for row in rows:
-                value = "" if np.isnan(row.value) else f"{row.value:.6g}"
-                names = (row.subject, row.class_, row.metric)
-                table.writerow((way, split, *map(csv_cell, names), value, row.unit))
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(("way", "split", "subject", "class", "metric", "value", "unit"))
+    for way, rows in (("plain", result.plain), ("switched", result.switched)):
+        for row in rows:
+            value = "" if np.isnan(row.value) else f"{row.value:.6g}"
+            names = (row.subject, row.class_, row.metric)
+            table.writerow((way, split, *map(csv_cell, names), value, row.unit))
+    write_output(path, text.getvalue())
 
 
 def _gain(result: Comparison) -> Interval:

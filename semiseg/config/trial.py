@@ -74,7 +74,8 @@ class Trial:
       warmup: share of the steps in which the learning rate rises linearly.
       clip: largest norm of a network's gradient; 0 for no limit.
       average_last: share of the training, at its end, whose weights are averaged evenly (stochastic
-        weight averaging) to what is evaluated; 0 for what the method evaluates.
+        weight averaging) to what is evaluated, those of the trained network and not of its teacher;
+        0 for what the method evaluates.
       ratio: synthetic images per real one in the labelled part of a batch.
       synthetic: name of the imported synthetic set.
       synthetic_schedule: when its images are seen: constant (in every step alike), pretrain (alone

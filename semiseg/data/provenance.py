@@ -253,11 +253,27 @@ def add_to(folder: Path, origin: Provenance) -> None:
     handed on.
     """
     nameless = [dataclasses.replace(part, subjects=frozenset()) for part in origin.seen]
-    origin = Provenance(tuple(nameless), origin.unknown)
+    lost = [part.name for part in origin.seen if part.subjects and not part.labelled.size]
+    places = [_without_folders(words) for words in origin.unknown]
+    lines = [f"labels of {name} without hashes" for name in lost]
+    origin = Provenance(tuple(nameless), (*places, *lines))
     file = folder / ORIGIN
     if file.is_file():
         origin = merged(from_dict(read_json(file, REMEDY), file), origin)
+    elif any(path.is_file() and not path.name.startswith(".") for path in folder.rglob("*")):
+        origin = merged(unknown("files that were there before"), origin)
     write(file, origin)
+
+
+def _without_folders(words: str) -> str:
+    """What nobody recorded the origin of, without the folders that it lies in: they may name
+    people.
+
+    >>> _without_folders("weights /data/Smith/run/weights.safetensors")
+    'weights weights.safetensors'
+    """
+    first, *rest = words.split("/")
+    return " ".join([first.strip(), *rest[-1:]]).strip()
 
 
 def of_pairs(folder: Path) -> Provenance | None:

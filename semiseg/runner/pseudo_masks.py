@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
+import re
 from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from semiseg.data.slices import planes
 from semiseg.errors import UserError
 from semiseg.files import read_json
 from semiseg.runner import leaks
-from semiseg.types import Case, Pools
+from semiseg.types import IGNORE, Case, Pools
 
 MOST = 3
 """Names that a message lists."""
@@ -106,7 +107,8 @@ def read(folder: str, training: Training, budget: Budget) -> PseudoMasks:
     """
     place = Path(folder)
     files = mask_files.files_of(place)
-    stamps = tuple((path.name, _stamp(path)) for path in files.values())
+    kept = [*files.values(), place / provenance.ORIGIN]
+    stamps = tuple((path.name, _stamp(path)) for path in kept if path.is_file())
     return _read(place, training, budget.subjects, stamps)
 
 
@@ -220,10 +222,11 @@ def _names_elsewhere(info: StoreInfo) -> Set[str] | None:
 def _is_of(name: str, names: Set[str]) -> bool:
     """Whether a file is of a scan: of a slice, or of the volume whose slices begin so.
 
-    >>> _is_of("p7", {"p7_slice_3"}), _is_of("p8", {"p7_slice_3"})
+    >>> _is_of("p7", {"p7_slice_3"}), _is_of("p", {"p_7_slice_3"})
     (True, False)
     """
-    return name in names or any(known.startswith(f"{name}_") for known in names)
+    slices = re.compile(re.escape(name) + r"_slice_\d+")
+    return name in names or any(slices.fullmatch(known) for known in names)
 
 
 # ------------------------------------------------------------------ pixels
@@ -248,17 +251,27 @@ def _in_pool(
 
 
 def _annotations(scans: Sequence[Case], by_case: Mapping[str, np.ndarray]) -> set[str]:
-    """Subjects whose masks are the annotations themselves, pixel for pixel: labels that the budget
-    would not pay for. No other program draws a whole scan exactly so.
+    """Subjects of whom a mask is the annotation of a whole scan, pixel for pixel where it is not
+    IGNORE: a label that the budget would not pay for. No other program draws a scan exactly so.
     """
-    same: dict[str, bool] = {}
+    copied: set[str] = set()
     for scan in scans:
-        for plane in planes(scan):
-            if plane.label is None or plane.name not in by_case or not plane.label.any():
-                continue
-            is_equal = bool((by_case[plane.name] == plane.label).all())
-            same[scan.subject] = same.get(scan.subject, True) and is_equal
-    return {subject for subject, is_equal in same.items() if is_equal}
+        slices = [plane for plane in planes(scan) if plane.label is not None]
+        are_copies = [_is_copy(by_case.get(plane.name), plane.label) for plane in slices]
+        if all(are_copies) and any(_is_foreground(plane.label) for plane in slices):
+            copied.add(scan.subject)
+    return copied
+
+
+def _is_copy(mask: np.ndarray | None, label: np.ndarray | None) -> bool:
+    if mask is None or label is None:
+        return False
+    return bool((mask == label)[label != IGNORE].all())
+
+
+def _is_foreground(label: np.ndarray | None) -> bool:
+    """Whether a label shows any class."""
+    return label is not None and bool(((label > 0) & (label != IGNORE)).any())
 
 
 def _fingerprint(by_case: Mapping[str, np.ndarray]) -> str:

@@ -21,7 +21,7 @@ from semiseg.data import store
 from semiseg.data.guard import Recorded
 from semiseg.data.info import StoreInfo
 from semiseg.data.largest_component import largest_components
-from semiseg.data.pools import training
+from semiseg.data.pools import Training, training
 from semiseg.errors import UserError
 from semiseg.evaluate import class_thresholds
 from semiseg.evaluate.subject_scores import SubjectRow, score_subjects
@@ -116,6 +116,8 @@ class _Study:
                     remedy="give runs that hold out the same subjects",
                 )
             check_data(folder, info)
+            if first.folds:
+                check_fold(folder, _training(first))
         if first is None:
             raise UserError("name the folder of a run, or several")
         check_split(info, split, bool(first.folds))
@@ -160,8 +162,7 @@ class _Study:
 
     def _validation(self) -> list[Case]:
         trial = self.trial
-        split = training(trial.data, trial.root, trial.frame, folds=trial.folds, fold=trial.fold)
-        check_fold(RunFolder(self.runs[0]), split)
+        split = _training(trial)
         if split.held_out is not None:
             return _annotated(split.validation)
         check_split(self.info, "val", is_fold=False)
@@ -182,11 +183,15 @@ class _Study:
         )
 
 
+def _training(trial: Trial) -> Training:
+    return training(trial.data, trial.root, trial.frame, folds=trial.folds, fold=trial.fold)
+
+
 def _annotated(cases: Sequence[Case]) -> list[Case]:
-    found = [case for case in cases if case.label is not None]
-    if not found:
+    annotated = [case for case in cases if case.label is not None]
+    if not annotated:
         raise UserError("none of the subjects to score is annotated")
-    return found
+    return annotated
 
 
 def _together(networks: Sequence[Ensemble], case: Case) -> np.ndarray:

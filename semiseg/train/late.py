@@ -19,7 +19,7 @@ class Late(NamedTuple):
     """An average that grows.
 
     Attributes:
-      average: of the network that a method evaluates.
+      average: of the network that is trained; of a student and its teacher, the student.
       iterates: float32, how many iterates it is the mean of.
     """
 

@@ -7,9 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from semiseg.methods import Supervised
+from semiseg.methods import METHODS, Supervised
 from semiseg.runner import run
+from semiseg.runner.build import knobs_of, program_of
+from semiseg.runner.job import prepare
 from semiseg.train import late, segmenter
+from semiseg.train import program as programs
 from semiseg.types import Params
 
 
@@ -90,3 +93,20 @@ def test_a_resumed_run_averages_as_if_never_cut(trial, tmp_path):
     resumed = run(trial, tmp_path / "cut", progress=False)
     for one, other in zip(leaves(through.params), leaves(resumed.params), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_has_a_network_to_average(name, tiny):
+    """Catches a method whose networks the average does not fit."""
+    trial = dataclasses.replace(tiny, method=METHODS[name](), average_last=0.5)
+    job = prepare(trial)
+    pool = jax.ShapeDtypeStruct(job.pools.image.voxels.shape, jnp.uint8)
+    program = program_of(trial, job.model._replace(pool=pool))
+    knobs = jax.tree.map(jnp.float32, knobs_of(trial))
+
+    def ended(seed):
+        state = programs.start(program, knobs, seed)
+        return programs.final(program, knobs, state), state.late.average
+
+    final, average = jax.eval_shape(ended, jnp.uint32(0))
+    assert jax.tree.map(jnp.shape, final) == jax.tree.map(jnp.shape, average)
