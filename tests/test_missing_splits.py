@@ -28,13 +28,13 @@ def data_set(**numbers):
 def test_a_remedy_names_a_split_that_is_there(splits, asked, is_fold, remedy):
     """Catches advice to evaluate on a split that the set lacks, too."""
     with pytest.raises(UserError, match=f"has no {asked} split; {remedy}"):
-        rescore._check_split(data_set(**splits), asked, is_fold)
+        rescore.check_split(data_set(**splits), asked, is_fold)
 
 
 def test_splits_that_are_there_are_scored():
     """Catches a fold, or a set of one scored split, that is refused."""
-    rescore._check_split(data_set(test=1), "test", False)
-    rescore._check_split(data_set(), "val", True)
+    rescore.check_split(data_set(test=1), "test", False)
+    rescore.check_split(data_set(), "val", True)
 
 
 def test_a_set_without_val_is_not_sent_there():

@@ -12,6 +12,7 @@ from semiseg.cli.main import main
 from semiseg.config import Trial
 from semiseg.data.info import StoreInfo
 from semiseg.data.prediction_inputs import find_inputs
+from semiseg.data.provenance import Provenance
 from semiseg.errors import UserError
 from semiseg.runner import build
 from semiseg.runner.ensemble import Ensemble
@@ -78,6 +79,7 @@ def test_a_run_knows_the_words_of_its_import(patients, tmp_path, monkeypatch, ca
         predictors=(),
         classes=("b", "c"),
         in_millimetres=(),
+        origin=Provenance(),
         check_files=zip,
         predict_files=lambda files, *_: taken.append([path.name for path in files]) or PREDICTION,
     )

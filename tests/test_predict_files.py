@@ -106,7 +106,7 @@ def predict(runs, source, target, *flags):
 def files_of(folder):
     """What is in a folder beside the record of what its masks were made from."""
     names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.*"))
-    return [name for name in names if name != "origin.json"]
+    return [name for name in names if name != ".origin.json"]
 
 
 # ------------------------------------------------------------------ every file

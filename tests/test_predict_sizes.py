@@ -8,12 +8,15 @@ import pytest
 from PIL import Image
 
 from semiseg.cli.predict import main
+from semiseg.data.provenance import Provenance
 from semiseg.errors import UserError
 from semiseg.runner.ensemble import Ensemble
 
 
 class Recorder(SimpleNamespace):
     """An ensemble that was trained on millimetres, and writes down those it is given."""
+
+    origin = Provenance()
 
     def check_files(self, files, words):
         return []

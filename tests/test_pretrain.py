@@ -300,7 +300,7 @@ def test_a_pretraining_sees_the_training_images_and_no_label(first, tiny_folder)
     files = sorted((tiny_folder / "train" / "images").iterdir())
     images = pools.image
     voxels = np.asarray(images.voxels)
-    seen = {voxels[training.flat._where(i)].tobytes() for i in range(images.number)}
+    seen = {voxels[training.flat.where(i)].tobytes() for i in range(images.number)}
     frame = training.frame
     of_train = set()
     for file in files:

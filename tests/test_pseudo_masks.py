@@ -490,7 +490,7 @@ def origin_of(few, masks, split: str, labelled: bool) -> None:
         labelled=seen if labelled else seen[:0],
     )
     provenance.write(
-        masks / provenance.ORIGIN,
+        masks / provenance.PREDICTED,
         provenance.Provenance((part,)),
     )
 
@@ -562,13 +562,13 @@ def test_a_folder_of_others_masks_stays_of_unknown_origin(tmp_path):
     seen = provenance.Seen("own", "ab12", frozenset({"p1"}))
     origin = provenance.Provenance((seen,), ("weights /data/Smith/w.safetensors",))
     provenance.add_to(tmp_path, origin)
-    text = (tmp_path / provenance.ORIGIN).read_text()
+    text = (tmp_path / provenance.PREDICTED).read_text()
     assert "Smith" not in text and "p1" not in text
     written = provenance.from_dict(json.loads(text), "x").unknown
     assert "files that were there before" in written
     assert "labels of own without hashes" in written
     provenance.add_to(tmp_path, origin)
-    again = (tmp_path / provenance.ORIGIN).read_text()
+    again = (tmp_path / provenance.PREDICTED).read_text()
     assert json.loads(again)["unknown"] == json.loads(text)["unknown"]
 
 
@@ -589,7 +589,7 @@ def test_predictions_say_where_they_are_from(few, tiny_folder, tmp_path):
     images = tiny_folder / "train" / "images"
     out = tmp_path / "predicted"
     assert main(["predict", str(tmp_path / "first"), f"--input={images}", f"--output={out}"]) == 0
-    text = (out / "origin.json").read_text()
+    text = (out / ".origin.json").read_text()
     assert "train0" not in text
     second = dataclasses.replace(
         few,

@@ -85,7 +85,7 @@ def test_predict_keeps_format_size_and_geometry(exported, tmp_path, capsys):
         )
         == 0
     )
-    assert sorted(p.name for p in out.iterdir()) == ["a.png", "b.tif", "c.nii.gz"]
+    assert sorted(p.name for p in out.iterdir()) == [".origin.json", "a.png", "b.tif", "c.nii.gz"]
     assert "class 1" in capsys.readouterr().out
     masks = {name: np.asarray(Image.open(out / name)) for name in ("a.png", "b.tif")}
     for mask in masks.values():

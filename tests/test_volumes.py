@@ -221,7 +221,7 @@ def test_pools_hold_volumes_and_hide_labels(scans, trial):
     voxels = np.asarray(made.image.voxels)[..., 0]
     labels = np.asarray(made.label)
     for i, is_shown in enumerate(shown):
-        where = training.flat._where(i)
+        where = training.flat.where(i)
         image = voxels[where].astype(int)
         label = labels[where]
         assert set(np.unique(label)) == ({0, 1} if is_shown else {255})

@@ -33,7 +33,9 @@ KEY = "provenance"
 FILE = "provenance.json"
 """In the folder of an imported set."""
 ORIGIN = "origin.json"
-"""In the folder of generated pairs, and of predicted masks."""
+"""In the folder of generated pairs."""
+PREDICTED = ".origin.json"
+"""In a folder of predicted masks; hidden, since what else lies there are masks."""
 VERSION = 1
 REMEDY = "generate the set again"
 
@@ -257,7 +259,7 @@ def add_to(folder: Path, origin: Provenance) -> None:
     places = [_without_folders(words) for words in origin.unknown]
     lines = [f"labels of {name} without hashes" for name in lost]
     origin = Provenance(tuple(nameless), (*places, *lines))
-    file = folder / ORIGIN
+    file = folder / PREDICTED
     if file.is_file():
         origin = merged(from_dict(read_json(file, REMEDY), file), origin)
     elif any(path.is_file() and not path.name.startswith(".") for path in folder.rglob("*")):

@@ -107,7 +107,7 @@ def read(folder: str, training: Training, budget: Budget) -> PseudoMasks:
     """
     place = Path(folder)
     files = mask_files.files_of(place)
-    kept = [*files.values(), place / provenance.ORIGIN]
+    kept = [*files.values(), place / provenance.PREDICTED]
     stamps = tuple((path.name, _stamp(path)) for path in kept if path.is_file())
     return _read(place, training, budget.subjects, stamps)
 
@@ -171,7 +171,7 @@ def _no_mask(folder: Path, scans: Sequence[Case], masks: Masks) -> UserError:
 def _source(folder: Path, training: Training) -> leaks.Source:
     """What the masks were made from, as far as their folder says so."""
     what = f"the masks in {folder}"
-    file = folder / provenance.ORIGIN
+    file = folder / provenance.PREDICTED
     origin = provenance.unknown(what)
     if file.is_file():
         remedy = "predict the images again into a new folder"

@@ -181,6 +181,6 @@ def test_a_run_segments_jpeg(tiny, tmp_path, capsys):
     target = tmp_path / "masks"
     words = ["--input", str(tmp_path / "in"), "--output", str(target)]
     assert main([str(run.path), *words]) == 0
-    assert sorted(path.name for path in target.iterdir()) == ["p0.png", "p1.png"]
+    assert sorted(path.name for path in target.iterdir()) == [".origin.json", "p0.png", "p1.png"]
     assert str(target / "p1.png") in capsys.readouterr().out
     assert picture_files.mask_path(target / "p1.jpg").exists()

@@ -46,7 +46,7 @@ def test_a_series_becomes_a_segmentation_of_its_own(run, tmp_path, capsys):
     assert "left out files of annotations (SEG): 1 (p1/ct/seg.dcm)" in error
     assert "left out files of annotations (RTSTRUCT): 1 (p1/rs.dcm)" in error
     names = {path.name for path in out.iterdir()}
-    assert names - {"origin.json"} == {
+    assert names - {".origin.json"} == {
         f"{name}{end}"
         for name in ("p1_ct", "p2")
         for end in (".dcm", ".nii.gz", "_probabilities.nii.gz")
@@ -81,7 +81,7 @@ def test_what_an_import_refuses_a_prediction_refuses(run, tmp_path, capsys):
     error = capsys.readouterr().err
     assert "a slice is missing" in error and "p1 (series 7, CT)" in error
     names = sorted(path.name for path in (tmp_path / "out").iterdir())
-    assert names == ["origin.json", "p2.dcm"]
+    assert names == [".origin.json", "p2.dcm"]
 
 
 def test_one_enhanced_file_is_an_input(run, tmp_path):
@@ -109,6 +109,6 @@ def test_a_tilted_series_is_resampled_where_asked(run, tmp_path, capsys):
     assert "pass --resample" in capsys.readouterr().err
     assert predict(run, tmp_path / "in", out, "--nifti", "--resample") == 0
     names = sorted(path.name for path in out.iterdir())
-    assert names == ["ct.dcm", "ct.nii.gz", "origin.json"]
+    assert names == [".origin.json", "ct.dcm", "ct.nii.gz"]
     written = highdicom.seg.segread(out / "ct.dcm")
     assert (written.Rows, written.Columns) == (40, 36)

@@ -115,7 +115,7 @@ def test_from_files_to_masks(name, tmp_path, monkeypatch, capfd):
         _semiseg("evaluate", "run", "--split", real.split)
     images = _new_images(name, source, tmp_path / "new")
     _semiseg("predict", "run", "--input", images, "--output", "masks", *real.prediction)
-    masks = sorted(path for path in Path("masks").rglob("*.*") if path.is_file())
+    masks = sorted(path for path in Path("masks").rglob("[!.]*.*") if path.is_file())
     assert masks
     for mask in masks:
         _check_place(mask, images)

@@ -193,7 +193,7 @@ def check_pools(tiny, monkeypatch, labels):
         labels = data.flat.labels.copy()
         for i, case in enumerate(data.cases):
             if case.subject not in shown:
-                labels[data.flat._where(i)] = 1 - labels[data.flat._where(i)]
+                labels[data.flat.where(i)] = 1 - labels[data.flat.where(i)]
         return dataclasses.replace(data, flat=dataclasses.replace(data.flat, labels=labels))
 
     monkeypatch.setattr(training_split, "_training", poisoned)

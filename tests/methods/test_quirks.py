@@ -129,7 +129,7 @@ def test_a_teacher_in_training_mode(name):
     assert all(f == (True, True) for f in flags[True])
 
 
-@pytest.mark.parametrize("name", [n for n in ROWS if n not in ("supervised", "bcp")])
+@pytest.mark.parametrize("name", [n for n in ROWS if n not in ("supervised", "bcp", "sdcl")])
 def test_statistics_follow_all_images_when_asked(name):
     """Catches statistics of the labelled images under "all", and a loss that depends on which."""
     method = ROWS[name].method
