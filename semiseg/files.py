@@ -5,6 +5,7 @@ clear error where one cannot be read.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import shutil
@@ -161,7 +162,13 @@ def _mapping(content: Any, path: Path, remedy: str | None = None) -> dict[str, A
 
 
 def file_hash(path: Path) -> str:
-    """SHA-256 of a file's bytes, hexadecimal."""
+    """SHA-256 of a file's bytes, hexadecimal.
+
+    Raises:
+      OSError: it cannot be read, or is a device or a pipe, which may never end.
+    """
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "is no regular file", str(path))
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -239,6 +239,16 @@ def test_a_line_of_the_ledger_without_a_whole_seal_is_one_line(left, stores, cap
     assert str(path) in output
 
 
+def test_records_that_link_to_a_device_are_damaged(stores, capsys):
+    """Catches a hash of something that never ends."""
+    (record,) = (stores / "own" / "records").rglob("records-val.*")
+    record.unlink()
+    record.symlink_to("/dev/zero")
+    code, output = check(stores, capsys)
+    assert code == 1
+    assert record.name in output
+
+
 def test_regions_do_not_seal_what_was_changed_before(stores, capsys):
     """Catches `data regions` making a changed licence the sealed one."""
     describe(stores, "license", "CC0")
