@@ -90,7 +90,7 @@ def read_json(
       UserError: the file is missing or damaged, or holds no mapping, or a value is of another kind.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(read_text(path))
     except (OSError, ValueError, RecursionError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"cannot be read ({reason})", where=path, remedy=remedy) from None
@@ -125,6 +125,24 @@ def read_json_if_whole(path: Path, shape: Mapping[str, Any] | None = None) -> di
         return {}
 
 
+LONGEST = 2**29
+"""Bytes of a text: what is longer is none of ours, and a link to a device has no end."""
+
+
+def read_text(path: Path) -> str:
+    """A text in UTF-8, of a file or a pipe.
+
+    Raises:
+      OSError: it cannot be read.
+      ValueError: it is no UTF-8, or longer than :data:`LONGEST`.
+    """
+    with path.open("rb") as file:
+        content = file.read(LONGEST + 1)
+    if len(content) > LONGEST:
+        raise ValueError(f"longer than {LONGEST >> 20} MB")
+    return content.decode("utf-8").replace("\r\n", "\n").replace("\r", "\n")
+
+
 def read_mapping(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file, or in a JSON file by its suffix.
 
@@ -132,8 +150,7 @@ def read_mapping(path: Path) -> dict[str, Any]:
       UserError: the file is missing or damaged, or holds no mapping.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-        content = _parsed(text, path.suffix)
+        content = _parsed(read_text(path), path.suffix)
     except (OSError, ValueError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"cannot be read as YAML: {reason}", where=path) from None

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from analysis.fake import write_run
 
-from semiseg import safe_yaml, shapes
+from semiseg import files, safe_yaml, shapes
 from semiseg.analysis.load import load_runs
 from semiseg.analysis.scores import read_scores
 from semiseg.cli import main as commands
@@ -136,6 +136,17 @@ def test_whole_numbers_are_drawn_as_far_as_they_are_exact(bounds):
     grid = spec.read({"method": "random", "run_cap": 2, "parameters": {"seed": axis}})
     with pytest.raises(UserError, match="stay below 2\\^53"):
         spec.points(grid)
+
+
+@pytest.mark.parametrize("name", ["sweep.yaml", "summary.json"])
+def test_a_text_without_an_end_is_refused(name, tmp_path, monkeypatch):
+    """Catches a link to a device that is read until the memory is full."""
+    monkeypatch.setattr(files, "LONGEST", 1000)
+    path = tmp_path / name
+    path.symlink_to("/dev/zero")
+    read = files.read_json if name.endswith(".json") else files.read_mapping
+    with pytest.raises(UserError, match="longer than"):
+        read(path)
 
 
 def test_a_long_name_has_an_end_of_its_own():
