@@ -117,10 +117,15 @@ def whole_number(name: str, value: Any, path: Path) -> int:
 
     Raises:
       UserError: it is no whole number from 0 to 255.
+
+    >>> whole_number("cup", float("inf"), Path("x"))
+    Traceback (most recent call last):
+        ...
+    semiseg.errors.UserError: x: label cup has the value inf; give it a whole number from 0 to 255
     """
     try:
         number = int(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = -1
     if isinstance(value, bool) or not 0 <= number <= IGNORE:
         raise UserError(
