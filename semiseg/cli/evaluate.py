@@ -21,6 +21,7 @@ from semiseg.cli.arguments import (
     write_json,
     write_output,
 )
+from semiseg.cli.run_operands import LARGEST_COMPONENT, TTA
 from semiseg.data.info import numbered
 from semiseg.errors import UserError
 from semiseg.escapes import csv_cell
@@ -40,14 +41,8 @@ COMMAND = Command(
     run's folder changes.""",
     (
         Flag("split", "val or test", "val", value="val|test"),
-        Flag(
-            "tta",
-            "average with the predictions of the image mirrored along each axis along which "
-            "training mirrored",
-            False,
-            value="",
-        ),
-        Flag("largest_component", "keep the largest part of each class of a scan", False, value=""),
+        TTA,
+        LARGEST_COMPONENT,
         Flag(
             "thresholds",
             "probabilities above which classes are predicted, e.g. disc=0.4,cup=0.35; 0.5 where "

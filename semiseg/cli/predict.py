@@ -18,7 +18,13 @@ from semiseg.cli.arguments import (
     Flag,
     Flags,
 )
-from semiseg.cli.run_operands import MISSING_FOLDS, WHERE, run_paths
+from semiseg.cli.run_operands import (
+    LARGEST_COMPONENT,
+    MISSING_FOLDS,
+    TTA,
+    WHERE,
+    run_paths,
+)
 from semiseg.data import channel_files, mask_statistics, pixel_sizes
 from semiseg.data.dicom_input import is_series
 from semiseg.data.images import is_volume, stem_of
@@ -66,14 +72,8 @@ COMMAND = Command(
             False,
             value="",
         ),
-        Flag(
-            "tta",
-            "average with the predictions of the image mirrored along each axis along which "
-            "training mirrored",
-            False,
-            value="",
-        ),
-        Flag("largest_component", "keep the largest part of each class", False, value=""),
+        TTA,
+        LARGEST_COMPONENT,
         Flag(
             "statistics",
             "also write statistics.csv: voxels of each class and region in each file, and ml of "

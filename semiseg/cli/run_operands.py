@@ -25,6 +25,17 @@ MISSING_FOLDS = Flag(
     value="",
 )
 
+TTA = Flag(
+    "tta",
+    "average with the predictions of the image mirrored along each axis along which training "
+    "mirrored",
+    False,
+    value="",
+)
+LARGEST_COMPONENT = Flag(
+    "largest_component", "keep the largest part of each class of a scan", False, value=""
+)
+
 
 def run_paths(operands: Sequence[str], where: str | None, missing_folds: bool) -> list[Path]:
     """The folders of the runs, or what `semiseg export` wrote; those of a folder of folds are named

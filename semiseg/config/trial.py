@@ -136,7 +136,7 @@ class Trial:
     schedule: str = choice("poly", SCHEDULES, traced=False)
     warmup: float = number(0.02, at_least=0, at_most=1, traced=True)
     clip: float = number(1.0, at_least=0, traced=True)
-    average_last: float = number(0.0, at_least=0, at_most=1, traced=False)
+    average_last: float = number(0.0, at_least=0, at_most=1, traced=True)
     ratio: float = number(0.0, at_least=0, traced=True)
     synthetic: str | None = None
     synthetic_schedule: str = choice("constant", draw.SCHEDULES, traced=True)

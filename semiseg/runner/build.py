@@ -54,7 +54,7 @@ def program_of(trial: Trial, model: Model) -> Program:
         trial.draw_by,
         frame.anywhere,
         trial.pseudo_batch if trial.pseudo is not None else 0,
-        trial.average_last,
+        trial.average_last > 0,
     )
 
 

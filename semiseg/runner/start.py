@@ -131,13 +131,13 @@ def settings(trial: Trial) -> Trial:
 
 def _unused_since() -> list[str]:
     """Later fields that play no part in a pre-training: what concerns synthetic images and masks
-    from elsewhere, the average that is evaluated, and every traced number. They are left out of the
-    hash, so that a pre-training of an earlier version is found.
+    from elsewhere, and every traced number. They are left out of the hash, so that a pre-training
+    of an earlier version is found.
     """
     names: list[str] = []
     for field in dataclasses.fields(Trial):
         is_number = role(field) is True and not is_hyper(field.default)
-        of_others = field.name.startswith(("synthetic_", "pseudo", "average_last"))
+        of_others = field.name.startswith(("synthetic_", "pseudo"))
         if field.name not in UNUSED and (is_number or of_others):
             names.append(field.name)
     return names

@@ -28,6 +28,7 @@ from semiseg.evaluate.subject_scores import SubjectRow, score_subjects
 from semiseg.holding import holding
 from semiseg.run_folder import RunFolder
 from semiseg.runner.ensemble import Ensemble
+from semiseg.runner.predictor import Predictor
 from semiseg.runner.prepare import check_data, check_fold
 from semiseg.runner.rescore import check_name, check_scorable, check_split
 from semiseg.types import Case
@@ -124,21 +125,24 @@ class _Study:
         return cls(tuple(runs), first, info)
 
     def compared(self, split: str, switches: Switches, stated: tuple[float, ...]) -> Comparison:
-        plain, switched = self._networks(tta=False), self._networks(switches.tta)
+        plain = self._networks(tta=False)
+        switched = Ensemble(self._networks(switches.tta))
         limits: dict[str, tuple[float, ...]] = defaultdict(lambda: stated)
+        tuning: list[Case] = []
         if switches.fit_thresholds:
-            fitted = list(_probabilities(switched, self._validation()))
+            tuning = self._validation()
+            fitted = list(_probabilities(switched, tuning))
             stated = class_thresholds.chosen(fitted)
             limits = defaultdict(lambda: stated)
             if split == "val":
                 limits.update(class_thresholds.chosen_without(fitted))
-        cases = self._scans(split)
+        cases = tuning if split == "val" and tuning else self._scans(split)
         by_run: list[list[np.ndarray]] = [[] for _ in plain]
         together: list[np.ndarray] = []
         for case in cases:
             for masks, network in zip(by_run, plain, strict=True):
                 masks.append(network.predict(case.image, case.spacing))
-            probability = _together(switched, case)
+            probability = switched.probabilities(case.image, case.spacing)
             mask = class_thresholds.labels(probability, limits[case.subject])
             if switches.largest_component:
                 mask = largest_components(mask, len(self.info.classes))
@@ -147,18 +151,10 @@ class _Study:
         named = dict(zip(self.info.classes[1:], stated, strict=False))
         return Comparison(_mean_rows(scores), self._scored(cases, together), named)
 
-    def _networks(self, tta: bool) -> list[Ensemble]:
-        """Of each run, as it predicts images that the ledger knows of already."""
-        ensembles = [Ensemble.load([run], tta) for run in self.runs]
-        return [
-            Ensemble(
-                tuple(
-                    dataclasses.replace(network, guard=Recorded(str(run)))
-                    for network in ensemble.predictors
-                )
-            )
-            for run, ensemble in zip(self.runs, ensembles, strict=True)
-        ]
+    def _networks(self, tta: bool) -> tuple[Predictor, ...]:
+        """Of all runs, as they predict images that the ledger knows of already."""
+        loaded = Ensemble.load(self.runs, tta).predictors
+        return tuple(dataclasses.replace(one, guard=Recorded(one.guard.run)) for one in loaded)
 
     def _validation(self) -> list[Case]:
         trial = self.trial
@@ -194,22 +190,12 @@ def _annotated(cases: Sequence[Case]) -> list[Case]:
     return annotated
 
 
-def _together(networks: Sequence[Ensemble], case: Case) -> np.ndarray:
-    """Mean probabilities ``(*space, K)`` on the scan's own grid."""
-    if len(networks) == 1:
-        return networks[0].probabilities(case.image, case.spacing)
-    every = [network.probabilities(case.image, case.spacing) for network in networks]
-    return np.asarray(np.mean(every, 0, dtype=np.float32))
-
-
-def _probabilities(
-    networks: Sequence[Ensemble], cases: Sequence[Case]
-) -> Iterator[class_thresholds.Scan]:
+def _probabilities(ensemble: Ensemble, cases: Sequence[Case]) -> Iterator[class_thresholds.Scan]:
     """In half precision: those of all subjects are in memory at once."""
     for case in cases:
         assert case.label is not None
-        probability = _together(networks, case).astype(np.float16)
-        yield class_thresholds.Scan(case.subject, probability, case.label)
+        probability = ensemble.probabilities(case.image, case.spacing)
+        yield class_thresholds.Scan(case.subject, probability.astype(np.float16), case.label)
 
 
 def _mean_rows(scores: Sequence[list[SubjectRow]]) -> list[SubjectRow]:

@@ -33,7 +33,11 @@ def nothing(params: Params) -> Late:
 
 
 def grown(
-    late: Late, params: Params, progress: jax.Array, share: float, anew: jax.Array | None = None
+    late: Late,
+    params: Params,
+    progress: jax.Array,
+    share: jax.Array | float,
+    anew: jax.Array | None = None,
 ) -> Late:
     """The average with the iterate after a step, or without it before the last ``share``.
 

@@ -49,7 +49,7 @@ class Program:
     draw: str = "subjects"  # one of draw.DRAWS
     anywhere: bool = True  # windows lie anywhere in a larger image, or in its centre
     given: int = 0  # images with a mask from elsewhere in a step
-    average_last: float = 0.0  # share of the training whose iterates are averaged, at its end
+    averages: bool = False  # the last iterates, at the end
 
     @property
     def windows(self) -> Windows:
@@ -75,7 +75,7 @@ class Program:
             self.draw,
             self.anywhere,
             self.given,
-            self.average_last,
+            self.averages,
         )
         return hash(what)
 
@@ -164,7 +164,7 @@ def start(program: Program, knobs: Knobs, seed: jax.Array, initial: Params | Non
     model = program.model._replace(steps=knobs.steps)
     params, memory = method.init(begun(model, initial), key)
     optimiser_state = _transformation(program, knobs, params).init(get_weights(params))
-    average = late.nothing(method.main(params)) if program.average_last else None
+    average = late.nothing(method.main(params)) if program.averages else None
     return State(params, memory, optimiser_state, jnp.int32(0), average)
 
 
@@ -310,7 +310,7 @@ def one_step(
     average = state.late
     if average is not None:
         done = (state.step + 1) / knobs.steps
-        average = late.grown(average, method.main(params), done, program.average_last, anew)
+        average = late.grown(average, method.main(params), done, knobs.average_last, anew)
     new = State(params, memory, optimiser_state, state.step + 1, average)
     return devices.copy((new, metrics, counts), mesh)
 

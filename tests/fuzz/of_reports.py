@@ -19,7 +19,18 @@ from typing import Any
 
 import yaml
 
-from fuzz.engine import DIFFERENT, FAILURE, SAME, Kind, Place, Tree, Verdict, command, judged
+from fuzz.engine import (
+    DIFFERENT,
+    FAILURE,
+    SAME,
+    Kind,
+    Outcome,
+    Place,
+    Tree,
+    Verdict,
+    command,
+    judged,
+)
 from fuzz.engine import written as written_by
 from fuzz.of_runs import mutate as mutate_run
 from fuzz.of_tables import STUDY
@@ -163,18 +174,28 @@ def _with_value(content: bytes, place: str, text: str) -> bytes:
 
 
 # ------------------------------------------------------------------ runs
-def report(place: Place) -> Verdict:
-    """Write both reports; the hostile one has the elements, links and cells of the other."""
-    if place.rng.random() > WITH_FIGURES:
-        _without_figures()
-    out = place.work / "runs"
-    outcome = command("report", place.input / "runs", "--out", out, "--json", out / NUMBERS)
+def _of_numbers(place: Place, out: Path, outcome: Outcome) -> Verdict | None:
+    """What is said of a report that is refused or states other numbers than its runs; None where
+    neither is so.
+    """
     refused = judged(outcome)
     if refused is not None:
         return refused
     words = wrong_numbers(place.tree, "runs", out, outcome)
     if words:
         return Verdict(FAILURE, f"silent report: {words.partition(':')[0]}", words + outcome.err)
+    return None
+
+
+def report(place: Place) -> Verdict:
+    """Write both reports; the hostile one has the elements, links and cells of the other."""
+    if place.rng.random() > WITH_FIGURES:
+        _without_figures()
+    out = place.work / "runs"
+    outcome = command("report", place.input / "runs", "--out", out, "--json", out / NUMBERS)
+    ended = _of_numbers(place, out, outcome)
+    if ended is not None:
+        return ended
     plain = command("report", place.input / "twin", "--out", place.work / "twin")
     if plain.code:  # as study.yaml with a method that no run has
         return Verdict(DIFFERENT, detail=f"the twin is refused: {plain.err}")
@@ -291,12 +312,9 @@ def report_damaged(place: Place) -> Verdict:
     _without_figures()
     out = place.work / "report"
     outcome = command("report", place.input / "runs", "--out", out, "--json", out / NUMBERS)
-    refused = judged(outcome)
-    if refused is not None:
-        return refused
-    words = wrong_numbers(place.tree, "runs", out, outcome)
-    if words:
-        return Verdict(FAILURE, f"silent report: {words.partition(':')[0]}", words + outcome.err)
+    ended = _of_numbers(place, out, outcome)
+    if ended is not None:
+        return ended
     if place.tree == place.seed:
         return Verdict(SAME)
     return Verdict(DIFFERENT, detail="the numbers that the runs state" + outcome.err)

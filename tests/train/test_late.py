@@ -80,6 +80,16 @@ def test_a_run_ends_with_the_mean_of_its_last_iterates(trial, monkeypatch):
     assert any(np.abs(a - b).max() > 1e-3 for a, b in zip(last, ended, strict=True))
 
 
+def test_all_shares_have_one_program(trial):
+    """Catches a sweep over shares that compiles each anew."""
+    job = prepare(trial)
+    shares = (0.0, 0.2, 0.5)
+    none, *some = (
+        program_of(dataclasses.replace(trial, average_last=share), job.model) for share in shares
+    )
+    assert some[0] == some[1] != none
+
+
 @pytest.mark.slow
 def test_a_resumed_run_averages_as_if_never_cut(trial, tmp_path):
     trial = dataclasses.replace(trial, average_last=0.5, eval_every=6, checkpoint_seconds=0)
