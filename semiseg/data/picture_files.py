@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from semiseg.data import size_limits
 from semiseg.data.source import first_line
 from semiseg.errors import UserError
 from semiseg.files import replacing
@@ -32,6 +33,8 @@ _STRIPS = 273
 _TILES = 324
 _STRIP_BYTES = 279
 """Tags of TIFF."""
+_PNG_BITS = 24
+"""Where a PNG says how many bits a number has."""
 _HEADER = 8
 """Bytes of a TIFF before its first tag or pixel."""
 _ODD: dict[tuple[int, int], np.dtype] = {
@@ -71,15 +74,27 @@ def _check_upright(picture: Any, path: Path) -> None:
         )
 
 
-def _check_sums(picture: Any, path: Path) -> None:
-    """Refuse a PNG whose pixels do not have their checksum, which Pillow does not compare.
+def _check(picture: Any, path: Path) -> None:
+    """Refuse a picture of which Pillow would read something else than is stored."""
+    check_one_page(picture, path)
+    _check_upright(picture, path)
+    _check_png(picture, path)
+    _check_strips(picture, path)
+
+
+def _check_png(picture: Any, path: Path) -> None:
+    """Refuse a PNG that declares more pixels than it can hold, or whose pixels do not have their
+    checksum, which Pillow does not compare.
 
     Raises:
-      UserError: a chunk of pixels or colours is damaged.
+      UserError: it does, or a chunk of pixels or colours is damaged.
     """
     if picture.format != "PNG":
         return
     content = memoryview(path.read_bytes())
+    width, height = picture.size
+    bits = content[_PNG_BITS] * len(picture.getbands())
+    size_limits.check_declared(height * (width * bits // 8), len(content), path)
     place = 8  # after the signature
     while place + 12 <= len(content):
         end = place + 8 + int.from_bytes(content[place : place + 4], "big")
@@ -159,10 +174,7 @@ def read_picture(path: Path, channels: str = "auto") -> np.ndarray:
     from PIL import Image
 
     with Image.open(path) as picture:
-        check_one_page(picture, path)
-        _check_upright(picture, path)
-        _check_sums(picture, path)
-        _check_strips(picture, path)
+        _check(picture, path)
         pixels = _deep_colours(picture, path)
         if pixels is None:
             mode = _mode(picture.mode, channels)
@@ -185,10 +197,7 @@ def read_mask_picture(path: Path) -> np.ndarray:
             remedy="export the mask again as PNG",
         )
     with Image.open(path) as picture:
-        check_one_page(picture, path)
-        _check_upright(picture, path)
-        _check_sums(picture, path)
-        _check_strips(picture, path)
+        _check(picture, path)
         label = _deep_colours(picture, path)
         if label is None:
             label = _stored(picture, picture.mode)

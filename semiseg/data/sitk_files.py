@@ -18,6 +18,7 @@ from semiseg.errors import UserError
 SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd")
 _AXES = re.compile(r"\s*NDims\s*[=:](.*)")
 _LOCAL = re.compile(r"^[ \t]*ElementDataFile\s*[=:]\s*LOCAL\s*$", re.I | re.M)
+_AS_TEXT = re.compile(r"\s*(?:BinaryData\s*[=:]\s*F|encoding\s*:\s*(?:text|txt|ascii))", re.I)
 _DATA_FILE = re.compile(r"\s*(?:ElementDataFile\s*[=:]|data ?file\s*:)\s*(.*)", re.IGNORECASE)
 """The line by which a header of MetaImage or NRRD names the file of its voxels."""
 _HEADER = 1 << 16
@@ -40,7 +41,7 @@ def read_header(path: Path) -> Header:
 def _described(path: Path) -> tuple[Header, int]:
     """The grid of a file, and how many bytes its voxels have."""
     sitk = simple_itk(path)
-    stored = _stored(path)
+    stored, listed = _stored(path)
     _check_axes(path)
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
@@ -52,6 +53,12 @@ def _described(path: Path) -> tuple[Header, int]:
     bytes_each = reader.GetNumberOfComponents() * _width(sitk, reader)
     declared = math.prod(shape) * bytes_each
     size_limits.check_declared(declared, stored, path)
+    if listed is not None and listed < declared:  # ITK leaves the rest as it is in memory
+        raise UserError(
+            f"declares {declared:,} bytes of voxels, and the files that it lists have {listed:,}",
+            where=path,
+            remedy="list a file for each slice",
+        )
     if number == 4:
         channels *= shape[3]
     if number not in (2, 3, 4):
@@ -85,14 +92,16 @@ def _width(sitk: Any, reader: Any) -> int:
     return int(bits[1]) // 8 if bits else _WIDEST
 
 
-def _stored(path: Path) -> int:
-    """Bytes of a file, and of those in which its voxels are.
+def _stored(path: Path) -> tuple[int, int | None]:
+    """Bytes of a file and of those in which its voxels are; and of those that it lists as they are
+    in memory, None where it lists none or they are texts.
 
     Raises:
       UserError: they lie neither beside the header nor below.
     """
     total = path.stat().st_size
     lines = _header_lines(path)
+    listed: int | None = None
     for number, line in enumerate(lines):
         match = _DATA_FILE.match(line)
         if match is None or match[1].strip().upper() == "LOCAL":
@@ -101,17 +110,26 @@ def _stored(path: Path) -> int:
         is_list = names[0].upper().startswith("LIST")
         if is_list:
             names = [name.strip() for name in lines[number + 1 :] if name.strip()]
+            if not names:
+                raise UserError(
+                    "lists no file of its voxels",
+                    where=path,
+                    remedy="copy or download it again",
+                )
         for name in names:
             part = size_limits.inside(path.parent, name, path)
             if part.is_file():
                 total += part.stat().st_size
+                listed = (listed or 0) + part.stat().st_size if is_list else None
             elif is_list:  # ITK leaves the voxels of files that it does not find as they are
                 raise UserError(
                     f"lists {name[:80]!r}, which is not there",
                     where=path,
                     remedy="copy the files of its voxels beside it",
                 )
-    return total
+    if any(_AS_TEXT.match(line) for line in lines):
+        listed = None
+    return total, listed
 
 
 def _check_axes(path: Path) -> None:

@@ -29,6 +29,25 @@ def test_headers_that_itk_believes_are_refused(name, tmp_path):
         read_voxels(path)
 
 
+def listing(folder, slices):
+    """A MetaImage of three slices of 4 × 5 whose header lists so many of their files."""
+    for i in range(3):
+        np.arange(20, dtype="<i2").tofile(folder / f"s{i}.raw")
+    header = folder / "p7.mhd"
+    lines = ["NDims = 3", "DimSize = 5 4 3", "ElementType = MET_SHORT", "ElementDataFile = LIST"]
+    header.write_text("\n".join([*lines, *(f"s{i}.raw" for i in range(slices)), ""]))
+    return header
+
+
+def test_a_list_of_too_few_files_is_refused(tmp_path):
+    """Catches slices that are stale memory."""
+    whole = read_voxels(listing(tmp_path, 3))
+    assert (whole[..., 0].T.reshape(3, 20) == np.arange(20)).all()
+    for slices, words in ((0, "lists no file"), (1, "have 40"), (2, "have 80")):
+        with pytest.raises(UserError, match=words):
+            read_voxels(listing(tmp_path, slices))
+
+
 @pytest.mark.parametrize("name", [b"CompressedDataSizf", b"CompresSedDataSize"])
 def test_compressed_voxels_without_a_size_are_refused(name, tmp_path):
     """Catches voxels that are stale memory."""

@@ -53,6 +53,19 @@ def test_few_bits_a_pixel_are_class_numbers(bits, tmp_path):
     np.testing.assert_array_equal(read_mask_picture(tmp_path / "label.png"), label)
 
 
+def test_a_png_of_more_pixels_than_it_can_hold_is_refused(tmp_path):
+    """Catches gigabytes for a file of a hundred bytes whose header was changed."""
+    path = tmp_path / "p.png"
+    Image.fromarray(np.zeros((7, 9), np.uint8)).save(path)
+    content = bytearray(path.read_bytes())
+    content[16:24] = struct.pack(">II", 7, 16_776_969)
+    content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))
+    path.write_bytes(content)
+    for reading in (read_picture, read_mask_picture):
+        with pytest.raises(UserError, match="declares 117,438,783 bytes"):
+            reading(path)
+
+
 def test_deep_colours_keep_their_values(tmp_path):
     """Catches colours of 16 bits that are cut to 8."""
     rng = np.random.default_rng(0)

@@ -225,10 +225,20 @@ def value_of(value) -> bytes:
 
 
 def test_a_pickle_that_asks_for_a_huge_memo_is_damaged(tmp_path):
-    """Catches a MemoryError that a few changed bytes can ask for."""
-    path = checkpoint(tmp_path / "w.pth", b"\x80\x02}r\xff\xff\xff\x7f.")
-    with pytest.raises(UserError, match="is damaged"):
-        read_state_dict(path)
+    """Catches a MemoryError, and an OverflowError, that a few changed bytes can ask for."""
+    for content in (b"\x80\x02}r\xff\xff\xff\x7f.", b"\x80\x04\x95" + b"\xff" * 8 + b"}."):
+        path = checkpoint(tmp_path / "w.pth", content)
+        with pytest.raises(UserError, match="is damaged"):
+            read_state_dict(path)
+
+
+def test_a_class_that_lacks_a_variable_of_its_widths_says_so(files):
+    """Catches a KeyError of weights in which one name was damaged."""
+    state = read_state_dict(files / "milesial_unet.pth")
+    name = "down2.maxpool_conv.1.double_conv.3.weight"
+    left = {key: value for key, value in state.items() if key != name}
+    with pytest.raises(UserError, match=re.escape(name)):
+        network_of(left)
 
 
 STORAGE = b"".join(

@@ -83,7 +83,7 @@ def import_weights(net: Net, state_dict: Mapping[str, np.ndarray], size: int = 9
     remedy = f"the file has the weights of {described}"
     _check_shapes(who, given, _wanted(net, size, channels, classes), remedy)
     notes = []
-    for field, value in source.fields(state).items():
+    for field, value in _fields(source, state).items():
         used = getattr(net, field)
         if used != value:
             notes.append(f"{field} is {_text(used)} here and {_text(value)} in {source.title}")
@@ -104,7 +104,7 @@ def network_of(
     """
     source, state = published(state_dict)
     if source is not None and source.net and name in (None, source.net):
-        return source.net, source.fields(state)
+        return source.net, _fields(source, state)
     if name is not None:
         return name, {}
     if source is not None:
@@ -114,6 +114,18 @@ def network_of(
         f"the names in the file ({first} …) are of no class that is known here; say which network "
         f"it is (--net NAME --net.FIELD VALUE), and the weights are matched by shape and order"
     )
+
+
+def _fields(source: Published, state: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """Fields of the network that a class has, as its weights say.
+
+    Raises:
+      UserError: a variable is missing by which they are known.
+    """
+    try:
+        return source.fields(state)
+    except KeyError as error:
+        raise UserError(f"{source.title}: the file has no {error}") from None
 
 
 def describe(source: Published, state: Mapping[str, np.ndarray]) -> str:
@@ -132,7 +144,7 @@ def flags(source: Published, state: Mapping[str, np.ndarray]) -> str:
     """The network's flags that weights of a class were made with, defaults left out."""
     default = NETS[source.net]()
     words = [f"--net {source.net}"]
-    for field, value in source.fields(state).items():
+    for field, value in _fields(source, state).items():
         if getattr(default, field) != value:
             words.append(f"--net.{field} {_text(value)}")
     return " ".join(words)

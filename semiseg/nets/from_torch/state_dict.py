@@ -72,6 +72,7 @@ DAMAGE = (
     AttributeError,
     IndexError,
     MemoryError,  # of a place in pickle's memo that no file needs
+    OverflowError,  # of a frame longer than any file
 )
 """What the unpickling of a damaged file raises."""
 
