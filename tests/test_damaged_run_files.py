@@ -138,6 +138,16 @@ def test_whole_numbers_are_drawn_as_far_as_they_are_exact(bounds):
         spec.points(grid)
 
 
+def test_a_table_with_a_part_twice_is_refused(tmp_path):
+    """Catches a mean over the scores that were written last."""
+    run = write_run(tmp_path / "run")
+    table = run / "per_subject.csv"
+    lines = table.read_text().splitlines()
+    table.write_text("\n".join([*lines, lines[3], ""]))
+    with pytest.raises(UserError, match="has two scores of"):
+        read_scores(table, [])
+
+
 @pytest.mark.parametrize("name", ["sweep.yaml", "summary.json"])
 def test_a_text_without_an_end_is_refused(name, tmp_path, monkeypatch):
     """Catches a link to a device that is read until the memory is full."""

@@ -231,6 +231,7 @@ def _layout(file: Path, columns: Columns, regions: frozenset[str]) -> Layout:
             where=file,
             remedy="evaluate this run again",
         )
+    _check_once(file, at, axes)
     present = np.zeros([len(axis) for axis in axes[:4]], dtype=bool)
     present[tuple(at[:4])] = True
     units = {columns["metric"][row]: columns["unit"][row] for row in rows}
@@ -243,6 +244,22 @@ def _layout(file: Path, columns: Columns, regions: frozenset[str]) -> Layout:
         present,
         regions,
     )
+
+
+def _check_once(file: Path, at: Sequence[np.ndarray], axes: Sequence[dict[str, int]]) -> None:
+    """Refuse two scores of one thing: a part of the table was written twice.
+
+    Raises:
+      UserError: naming the first.
+    """
+    place = np.ravel_multi_index(tuple(at), tuple(map(len, axes)))
+    first = np.unique(place, return_index=True)[1]
+    again = np.setdiff1d(np.arange(len(place)), first)
+    if again.size:
+        names = [list(axis)[index[again[0]]] for axis, index in zip(axes, at, strict=True)]
+        raise UserError(
+            f"has two scores of {', '.join(names)}", where=file, remedy="evaluate this run again"
+        )
 
 
 def indices(
