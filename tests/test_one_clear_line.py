@@ -205,6 +205,7 @@ CASES = {
     "a configuration of brackets": (file(f"{RUN}/config.yaml", "[" * 1200), EXPORT),
     "a configuration that is a list": (file(f"{RUN}/config.yaml", "- 1\n"), EXPORT),
     "a side below zero": (changed(f"{RUN}/config.yaml", image_size=-4), PREDICT),
+    "a side beyond memory": (changed(f"{RUN}/config.yaml", image_size=10**21), PREDICT),
     "a NaN for steps": (changed(f"{RUN}/config.yaml", steps=float("nan")), EXPORT),
     "a method that is a number": (changed(f"{RUN}/config.yaml", method=3), EXPORT),
     "cut weights": (cut(f"{RUN}/weights.safetensors", 100), PREDICT),

@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any
 
 from semiseg.augment import Augmentation
-from semiseg.data.frame import Frame
+from semiseg.data.frame import LARGEST_SIDE, Frame
 from semiseg.fields import choice, count, number, static, traced
 from semiseg.methods import Supervised
 from semiseg.nets import UNet
@@ -116,13 +116,13 @@ class Trial:
     steps: int = count(1500, at_least=1, traced=True)
     init: Any = Fresh()
     init_steps: int = count(2000, at_least=1)
-    image_size: int = count(128, at_least=8, traced=False)
+    image_size: int = count(128, at_least=8, at_most=LARGEST_SIDE, traced=False)
     zoom: float = number(1.0, at_least=1, at_most=100, traced=False)
     view: str = choice("whole", ("whole", "centre"), traced=False)
     slices: int = count(1, at_least=1, traced=False)
-    depth: int = count(16, at_least=1, traced=False)
+    depth: int = count(16, at_least=1, at_most=LARGEST_SIDE, traced=False)
     depth_zoom: float = number(1.0, at_least=1, at_most=100, traced=False)
-    width: int = count(0, traced=False)
+    width: int = count(0, at_most=LARGEST_SIDE, traced=False)
     spacing: str = static(default="auto")
     intensity: str = static(default="auto")
     draw_by: str = choice("subjects", draw.DRAWS, traced=False)

@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from semiseg.config import check_fold, tree
-from semiseg.data.frame import FIT, STRETCH, Frame
+from semiseg.data.frame import FIT, LARGEST_SIDE, STRETCH, Frame
 from semiseg.data.grey_values import OF_SLICE
 from semiseg.errors import UserError
 from semiseg.fields import check_fields, choice, count, flatten, number, static
@@ -83,7 +83,7 @@ class Settings:
     teacher: str | None = None
     seed: int = number(0, within=(0, 2**32 - 1))
     steps: int = count(2500, at_least=1)
-    image_size: int = count(64, at_least=1, traced=False)
+    image_size: int = count(64, at_least=1, at_most=LARGEST_SIDE, traced=False)
     zoom: float = number(1.0, at_least=1, at_most=100)
     spacing: str = FIT
     intensity: str = "auto"
