@@ -6,7 +6,8 @@ import dataclasses
 from typing import Any
 
 from semiseg.augment import Augmentation
-from semiseg.data.frame import LARGEST_SIDE, Frame
+from semiseg.data.frame import Frame
+from semiseg.data.size_limits import LARGEST_SIDE
 from semiseg.fields import choice, count, number, static, traced
 from semiseg.methods import Supervised
 from semiseg.nets import UNet

@@ -44,8 +44,6 @@ ROUND = 32
 """Sides of an image that a 2D network evaluates at once are rounded up to multiples of this."""
 LARGEST = 1024
 """Largest side of it, pixels; of larger images it sees windows."""
-LARGEST_SIDE = 1 << 15
-"""Pixels or slices of a network's input; more of them is a typing error."""
 NOISY_SCANS = 20
 """Scans whose noise is measured to decide how pool images are stored."""
 

@@ -27,6 +27,8 @@ CODEC_RATIO = 2000
 """The codecs of DICOM shrink a picture by no more than this …"""
 INFLATED = 1 << 30
 """… and a deflated DICOM file, which is inflated as a whole, may have so many bytes."""
+LARGEST_SIDE = 1 << 15
+"""Pixels or slices along a side of a network's input; more of them is a typing error."""
 FOLLOW = "follow_links"
 """The option, of every format, by which a user allows links out of the source."""
 
@@ -42,6 +44,7 @@ def stated() -> list[str]:
         f"a header declares at most {RATIO:,} times its file's bytes ({CODEC_RATIO:,} times in "
         f"DICOM), or {SMALL / 1e6:.0f} MB",
         f"a deflated DICOM file: {INFLATED / 1e9:.1f} GB",
+        f"a side of a network's input: {LARGEST_SIDE:,} pixels",
     ]
 
 

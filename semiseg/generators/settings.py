@@ -14,8 +14,9 @@ from typing import Any
 import yaml
 
 from semiseg.config import check_fold, tree
-from semiseg.data.frame import FIT, LARGEST_SIDE, STRETCH, Frame
+from semiseg.data.frame import FIT, STRETCH, Frame
 from semiseg.data.grey_values import OF_SLICE
+from semiseg.data.size_limits import LARGEST_SIDE
 from semiseg.errors import UserError
 from semiseg.fields import check_fields, choice, count, flatten, number, static
 from semiseg.files import read_mapping

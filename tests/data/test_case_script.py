@@ -161,7 +161,7 @@ def test_pictures_of_every_format_have_masks_without_loss(folder, run, tmp_path,
         assert predict(run, source / f"one{suffix}", out) == 0
         assert is_mask(out / "one.png")
     assert predict(run, folder / "predict_mixed", tmp_path / "mixed") == 0
-    masks = sorted(path for path in (tmp_path / "mixed").rglob("*") if path.is_file())
+    masks = sorted((tmp_path / "mixed").rglob("[!.]*.png"))
     names = [path.relative_to(tmp_path / "mixed").as_posix() for path in masks]
     assert names == ["more/q.png", "p0.png", "p1.png", "p2.png", "p3.png"]
     assert all(is_mask(path) for path in masks)
@@ -176,7 +176,7 @@ def test_predict_refuses_the_nan_that_an_import_refuses(folder, run, tmp_path, c
     for name, line in zip(("edge", "inf", "onenan"), lines, strict=True):
         assert f"{name}.nii.gz" in line
         assert "NaN or infinity in" in line
-    assert [path.name for path in out.iterdir()] == ["clean.nii.gz"]
+    assert [path.name for path in out.glob("[!.]*")] == ["clean.nii.gz"]
     mask = nibabel.load(out / "clean.nii.gz")
     assert mask.shape == nibabel.load(folder / "predict_nan" / "clean.nii.gz").shape
 
@@ -187,7 +187,7 @@ def test_a_mask_lies_where_its_scan_lies(case, folder, run, tmp_path):
     source = folder / case / "images"
     assert predict(run, source, tmp_path) == 0
     scans = sorted(source.iterdir())
-    assert [path.name for path in scans] == sorted(path.name for path in tmp_path.iterdir())
+    assert [path.name for path in scans] == sorted(path.name for path in tmp_path.glob("[!.]*"))
     for path in scans:
         scan = nibabel.load(path)
         mask = nibabel.load(tmp_path / path.name)
