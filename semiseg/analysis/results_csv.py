@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from semiseg.analysis.scores import LARGEST
 from semiseg.errors import UserError
 from semiseg.escapes import csv_cell, csv_text
 from semiseg.files import replacing
@@ -120,7 +121,10 @@ def _label_subset(text: str) -> int | str:
 
 
 def _mean(text: str) -> float:
-    return float(text or "nan")
+    value = float(text or "nan")
+    if abs(value) > LARGEST:
+        raise ValueError(f"{text} is no mean of scores")
+    return value
 
 
 _PARSERS: dict[str, Callable[[str], Any]] = {

@@ -29,6 +29,8 @@ AXES = ("split", "checkpoint", "metric", "class", "subject")
 """Columns of per_subject.csv that are axes of the array, in order."""
 ROUNDING = 1e-6
 """How far a stored score may be out of its bounds."""
+LARGEST = 1e12
+"""No length, area, volume or number of a scan is beyond this, in any unit."""
 SMALL = 1 << 20
 """Scores that any run may have room for."""
 SPARSEST = 64
@@ -180,17 +182,17 @@ def read_scores(file: Path, layouts: list[Layout], regions: frozenset[str] = fro
     value = np.full([len(axis) for axis in layout.axes], np.nan)
     value[layout.at] = np.array(values)[layout.foreground]
     for metric, place in layout.axes[2].items():
-        _check_bounds(file, metric, value[:, :, place])
+        check_bounds(file, metric, value[:, :, place])
     return Scores(layout.axes, layout.units, value, layout.present, layout.regions)
 
 
-def _check_bounds(file: Path, metric: str, values: np.ndarray) -> None:
+def check_bounds(file: Path, metric: str, values: np.ndarray) -> None:
     """Refuse scores that their metric cannot have.
 
     Raises:
       UserError: one is infinite or out of the metric's bounds.
     """
-    wrong = np.isinf(values)
+    wrong = np.abs(values) > LARGEST
     if metric in METRICS:
         low, high = METRICS[metric].bounds
         compared = np.abs(values) if METRICS[metric].absolute else values

@@ -16,7 +16,7 @@ import numpy as np
 
 from semiseg.analysis.groups import write_facts
 from semiseg.analysis.runs import Run, Runs
-from semiseg.analysis.scores import MEAN, MEAN_OF_ALL, Scores
+from semiseg.analysis.scores import MEAN, MEAN_OF_ALL, Scores, check_bounds
 from semiseg.errors import UserError
 from semiseg.escapes import csv_cell, csv_row, csv_text
 from semiseg.files import replacing
@@ -76,7 +76,8 @@ def attach(
     there are none.
 
     Raises:
-      UserError: a row of the file beside it cannot be read, or is of a run that the results lack.
+      UserError: a row of the file beside it cannot be read, holds a score that its metric cannot
+        have, or is of a run that the results lack.
     """
     file = place(results)
     if not file.exists():
@@ -90,6 +91,7 @@ def attach(
             for row in of_run:
                 if name not in by_name or not _fits(row, by_name[name], len(subjects)):
                     raise ValueError(f"a row that does not fit its header or {results.name}")
+                check_bounds(file, row.metric, np.array(row.scores))
     except (ValueError, csv.Error, StopIteration, UnicodeDecodeError) as error:
         raise UserError(
             f"cannot be read ({error})",

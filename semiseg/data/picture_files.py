@@ -9,13 +9,12 @@ not, and nothing in the files says which of them drew these.
 from __future__ import annotations
 
 import math
-import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from semiseg.data import size_limits
+from semiseg.data import png_chunks
 from semiseg.data.source import first_line
 from semiseg.errors import UserError
 from semiseg.files import replacing
@@ -33,8 +32,6 @@ _STRIPS = 273
 _TILES = 324
 _STRIP_BYTES = 279
 """Tags of TIFF."""
-_PNG_BITS = 24
-"""Where a PNG says how many bits a number has."""
 _HEADER = 8
 """Bytes of a TIFF before its first tag or pixel."""
 _ODD: dict[tuple[int, int], np.dtype] = {
@@ -78,37 +75,9 @@ def _check(picture: Any, path: Path) -> None:
     """Refuse a picture of which Pillow would read something else than is stored."""
     check_one_page(picture, path)
     _check_upright(picture, path)
-    _check_png(picture, path)
+    if picture.format == "PNG":
+        png_chunks.check(path, picture.size, len(picture.getbands()))
     _check_strips(picture, path)
-
-
-def _check_png(picture: Any, path: Path) -> None:
-    """Refuse a PNG that declares more pixels than it can hold, or whose pixels do not have their
-    checksum, which Pillow does not compare.
-
-    Raises:
-      UserError: it does, or a chunk of pixels or colours is damaged.
-    """
-    if picture.format != "PNG":
-        return
-    content = memoryview(path.read_bytes())
-    width, height = picture.size
-    bits = content[_PNG_BITS] * len(picture.getbands())
-    size_limits.check_declared(height * (width * bits // 8), len(content), path)
-    place = 8  # after the signature
-    while place + 12 <= len(content):
-        end = place + 8 + int.from_bytes(content[place : place + 4], "big")
-        named = content[place + 4 : end]
-        if bytes(named[:4]) == b"IEND":
-            return
-        stored = int.from_bytes(content[end : end + 4], "big")
-        if bytes(named[:4]) in (b"IDAT", b"PLTE") and zlib.crc32(named) != stored:
-            raise UserError(
-                "is damaged: its pixels do not have their checksum",
-                where=path,
-                remedy="copy or download it again",
-            )
-        place = end + 4
 
 
 def _check_strips(picture: Any, path: Path) -> None:

@@ -71,6 +71,22 @@ def test_a_png_without_its_checksum_is_refused(tmp_path):
         read_scan(path, "auto")
 
 
+@pytest.mark.parametrize("lost", [1, 4, 6])
+def test_a_png_whose_pixels_do_not_end_is_refused(lost, tmp_path):
+    """Catches rows that Pillow makes of what follows them, in a chunk with the right checksum."""
+    path = tmp_path / "p7.png"
+    Image.fromarray(GREY).save(path)
+    content = path.read_bytes()
+    start = content.index(b"IDAT")
+    pixels = content[start + 4 : content.index(b"IEND") - 8 - lost]
+    head = content[: start - 4]
+    checksum = struct.pack(">I", zlib.crc32(b"IDAT" + pixels))
+    chunk = struct.pack(">I", len(pixels)) + b"IDAT" + pixels + checksum
+    path.write_bytes(head + chunk + content[-12:])
+    with pytest.raises(UserError, match="compressed pixels do not end"):
+        read_scan(path, "auto")
+
+
 @pytest.mark.parametrize("tag, value", [(257, 190), (284, 2)])
 def test_a_tiff_that_lacks_strips_is_refused(tag, value, tmp_path):
     """Catches rows that are black because nobody wrote them, and planes taken for pixels."""

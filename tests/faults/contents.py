@@ -113,11 +113,28 @@ def _without_numbers(text: str) -> str:
     return re.sub(r"[\d.]+", "0", text)
 
 
+_VARIES = re.compile(
+    r'data-key="[\d.: -]+"|\d{4}-\d\d-\d\d \d\d:\d\d|\b\d[\d.]* (s|min|h)\b'
+    r"|counts \d+ test evaluations?"
+)
+"""What a report says of when its runs were made, how long they took and how often test was read."""
+
+
+def _timeless(page: str) -> str:
+    """A report whose runs are made anew by the command.
+
+    >>> _timeless('<td data-key="28.1">28 s</td> Dice 0.61')
+    '<td 0>0</td> Dice 0.61'
+    """
+    return _VARIES.sub("0", page)
+
+
 KINDS: dict[str, Callable[[str], Any]] = {
     r"metrics\.jsonl$": _lines,
     r"summary\.json$|env\.json$|card\.json$|(nets|states)\.json$": _environment,
     r"(bench|doctor|wandb)\.json$": _measured,
     r"bench\.md$": _without_numbers,
+    r"/demo/report\.html$": _timeless,
     r"ledger\.jsonl$|ledgers/[^/]*\.jsonl$": _events,
 }
 """Pattern of a path → what is compared of the file."""
