@@ -14,7 +14,7 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -165,16 +165,16 @@ def hashes_of(info: StoreInfo) -> Hashes | None:
 def _hashes(path: Path, fingerprint: str) -> Hashes | None:
     if not path.exists():
         return None
-    arrays = _arrays(path)
-    return Hashes(*(arrays[key] for key in ("split", "subject", "name", "labelled", "hash")))
+    found = arrays(path)
+    return Hashes(*(found[key] for key in ("split", "subject", "name", "labelled", "hash")))
 
 
 _KINDS = {"split": "U", "subject": "U", "name": "U", "labelled": "b", "hash": "u"}
 """Array of the file → kind of its values; ``description`` is int8."""
 
 
-def _arrays(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of the file.
+def arrays(path: Path, keys: Iterable[str] = (*_KINDS, "description")) -> dict[str, np.ndarray]:
+    """Arrays of the file.
 
     Raises:
       UserError: one is missing, damaged, or not of the others' length.
@@ -183,12 +183,14 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
     try:
         check_npz(path)
         with np.load(path, allow_pickle=False) as file:
-            arrays = {key: file[key] for key in (*_KINDS, "description")}
-        rows = len(arrays["split"])
-        whole = arrays["description"].shape == (rows, cells, cells)
-        whole &= arrays["description"].dtype == np.int8
-        for key, kind in _KINDS.items():
-            whole &= arrays[key].shape == (rows,) and arrays[key].dtype.kind == kind
+            found = {key: file[key] for key in keys}
+        rows = len(found["split"])
+        whole = True
+        for key, array in found.items():
+            if key == "description":
+                whole &= array.shape == (rows, cells, cells) and array.dtype == np.int8
+            else:
+                whole &= array.shape == (rows,) and array.dtype.kind == _KINDS[key]
     except UserError:
         raise
     except Exception:  # zipfile, zlib and numpy each have their own
@@ -197,7 +199,7 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
         raise UserError(
             "damaged", where=path, remedy="import the set again with --overwrite"
         ) from None
-    return arrays
+    return found
 
 
 def descriptions_of(info: StoreInfo) -> np.ndarray | None:
@@ -205,7 +207,7 @@ def descriptions_of(info: StoreInfo) -> np.ndarray | None:
     path = _path(info)
     if not path.exists():
         return None
-    return _arrays(path)["description"]
+    return arrays(path)["description"]
 
 
 def _path(info: StoreInfo) -> Path:

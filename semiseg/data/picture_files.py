@@ -8,13 +8,12 @@ not, and nothing in the files says which of them drew these.
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from semiseg.data import png_chunks
+from semiseg.data import png_chunks, tiff_tags
 from semiseg.data.source import first_line
 from semiseg.errors import UserError
 from semiseg.files import replacing
@@ -23,17 +22,6 @@ SUFFIXES = (".png", ".tif", ".tiff", ".bmp", ".jpg", ".jpeg", ".webp")
 LOSSY = (".jpg", ".jpeg", ".webp")
 """Suffixes of pictures whose values were changed when they were saved."""
 _ORIENTATION = 274
-_BITS = 258
-_SAMPLES = 339
-_SAMPLES_A_PIXEL = 277
-_PLANAR = 284
-_BLACK = 262
-_STRIPS = 273
-_TILES = 324
-_STRIP_BYTES = 279
-"""Tags of TIFF."""
-_HEADER = 8
-"""Bytes of a TIFF before its first tag or pixel."""
 _ODD: dict[tuple[int, int], np.dtype] = {
     (8, 2): np.dtype("int8"),
     (16, 2): np.dtype("int16"),
@@ -77,57 +65,8 @@ def _check(picture: Any, path: Path) -> None:
     _check_upright(picture, path)
     if picture.format == "PNG":
         png_chunks.check(path, picture.size, len(picture.getbands()))
-    _check_strips(picture, path)
-
-
-def _check_strips(picture: Any, path: Path) -> None:
-    """Refuse a TIFF whose strips or tiles do not fill it: Pillow leaves the rest black.
-
-    Raises:
-      UserError: it lacks some.
-    """
-    if picture.format != "TIFF":
-        return
-    if _BLACK not in picture.tag_v2:  # Pillow takes white for 0, other readers black
-        raise UserError(
-            "does not say whether 0 is black or white",
-            where=path,
-            remedy="copy or download it again",
-        )
-    width, height = picture.size
-    stored = sum(picture.tag_v2.get(_STRIP_BYTES, ()))
-    if _BITS not in picture.tag_v2 and stored not in (0, math.ceil(width / 8) * height):
-        raise UserError(
-            "does not say how many bits a pixel has",
-            where=path,
-            remedy="copy or download it again",
-        )
-    area = 0
-    for tile in picture.tile:
-        left, top, right, bottom = tile[1]
-        area += (right - left) * (bottom - top)
-    parts = picture.tag_v2.get(_STRIPS) or picture.tag_v2.get(_TILES) or ()
-    if min(parts, default=_HEADER) < _HEADER:
-        raise UserError(
-            f"has pixels at byte {min(parts)}, within its header",
-            where=path,
-            remedy="copy or download it again",
-        )
-    samples = int(picture.tag_v2.get(_SAMPLES_A_PIXEL, 1))
-    planar = picture.tag_v2.get(_PLANAR, 1)
-    if planar not in (1, 2) and samples > 1:
-        raise UserError(
-            f"has its colours in the order {planar}, which is none",
-            where=path,
-            remedy="copy or download it again",
-        )
-    is_apart = planar == 2 and samples > 1
-    if area < width * height or (is_apart and len(parts) < samples):
-        raise UserError(
-            f"declares {height}×{width} pixels, and has less",
-            where=path,
-            remedy="copy or download it again",
-        )
+    if picture.format == "TIFF":
+        tiff_tags.check(picture, path)
 
 
 def read_picture(path: Path, channels: str = "auto") -> np.ndarray:
@@ -226,7 +165,7 @@ def _grey_bits(picture: Any) -> int:
     if picture.mode != "L":
         return 8
     if picture.format == "TIFF":
-        return int(picture.tag_v2.get(_BITS, (8,))[0])
+        return int(picture.tag_v2.get(tiff_tags.BITS, (8,))[0])
     if picture.format == "PNG" and picture.tile:
         _, _, few = str(picture.tile[0][3]).partition(";")
         if few.isdigit():
@@ -238,8 +177,8 @@ def _odd_type(picture: Any) -> np.dtype | None:
     """The type of a TIFF's numbers where Pillow has none of it; else None."""
     if picture.format != "TIFF":
         return None
-    bits = int(picture.tag_v2.get(_BITS, (8,))[0])
-    kind = int(picture.tag_v2.get(_SAMPLES, (1,))[0])
+    bits = int(picture.tag_v2.get(tiff_tags.BITS, (8,))[0])
+    kind = int(picture.tag_v2.get(tiff_tags.SAMPLES, (1,))[0])
     return _ODD.get((bits, kind))
 
 
@@ -301,7 +240,7 @@ def _deep_colours(picture: Any, path: Path) -> np.ndarray | None:
         if layout in ("RGB;16B", "RGBA;16B"):
             return _both_bytes(path, layout)
     if picture.format == "TIFF":
-        bits = picture.tag_v2.get(_BITS, (8,))
+        bits = picture.tag_v2.get(tiff_tags.BITS, (8,))
         if len(bits) >= 3 and max(bits) > 8:
             return _tiff(path)[..., :3]
     return None

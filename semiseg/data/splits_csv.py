@@ -7,8 +7,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
 from semiseg.data import fingerprints
 from semiseg.data.fingerprints import Hashes
 from semiseg.data.source import SPLITS
@@ -95,9 +93,8 @@ def of_hashes(table: Hashes) -> dict[str, Row]:
 
 
 def _of_fingerprints(path: Path) -> dict[str, Row]:
-    with np.load(path, allow_pickle=False) as file:
-        columns = [file[key].tolist() for key in ("subject", "split", "labelled")]
-    return _rows(*columns)
+    columns = fingerprints.arrays(path, ("subject", "split", "labelled"))
+    return _rows(*(column.tolist() for column in columns.values()))
 
 
 def _rows(subjects: list[str], splits: list[str], labelled: list[bool]) -> dict[str, Row]:

@@ -103,6 +103,18 @@ def test_a_tiff_that_lacks_strips_is_refused(tag, value, tmp_path):
         read_scan(path, "auto")
 
 
+def test_a_tiff_whose_tag_has_no_value_is_refused(tmp_path):
+    """Catches floats that are read as the integers of their bits."""
+    path = tmp_path / "p7.tif"
+    Image.fromarray(GREY.astype(np.float32)).save(path)
+    content = path.read_bytes()
+    real = struct.pack("<HHI", 339, 3, 1)
+    assert content.count(real) == 1
+    path.write_bytes(content.replace(real, struct.pack("<HHI", 339, 3, 0)))
+    with pytest.raises(UserError, match="damaged tag"):
+        read_scan(path, "auto")
+
+
 def test_a_picture_with_nan_is_refused(tmp_path):
     path = tmp_path / "p7.tif"
     Image.fromarray(np.full((4, 4), np.nan, np.float32)).save(path)
