@@ -52,6 +52,7 @@ PAPERS = {
     ),
     "Li et al., MICCAI 2020": "https://arxiv.org/abs/2007.10732",
     "Liang et al., NeurIPS 2021": "https://arxiv.org/abs/2106.14448",
+    "Liu et al., TMI 2024": "https://arxiv.org/abs/2203.14523",
     "Luo et al., AAAI 2021": "https://arxiv.org/abs/2009.04448",
     "Luo et al., MICCAI 2021": "https://arxiv.org/abs/2012.07042",
     "Luo et al., MIDL 2022": "https://arxiv.org/abs/2112.04894",

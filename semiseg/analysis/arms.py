@@ -37,6 +37,7 @@ TITLES = {
     "ad_mt": "AD-MT",
     "abd": "ABD",
     "sdcl": "SDCL",
+    "tracoco": "TraCoCo",
 }
 """Methods whose papers do not spell them in words."""
 FACTORS = {"data", "labels", "label_subset", "seed", "folds", "fold", "synthetic"}

@@ -241,6 +241,29 @@ PRESETS: dict[str, dict[str, Recipe]] = {
             "method.evaluate": "student",
         },
     },
+    # Liu et al. 2024: the ramp has 40 epochs of the labelled slices in batches of 12, i.e. 440 of
+    # 50,000 steps with 7 patients (200 with 3). Quirks: a slice that is smaller than the window is
+    # moved by at most one pixel (85 % of them by none), a single pixel teaches its class's Dice,
+    # and the students are evaluated (the better one; here the first).
+    "tracoco-acdc": {
+        "tracoco": {
+            **_SSL4MIS,
+            "steps": 50_000,
+            "lr": 0.065,
+            "method.weight": 1.0,
+            "method.ramp": 440 / 50_000,
+            "method.threshold": 0.65,
+            "method.negative_threshold": 0.1,
+            "method.translation": 0.1,
+            "method.entropy": 0.01,
+            "method.shift": 1 / 256,
+            "method.noise": 0.05 / 0.146,
+            "method.cutmix": 1.0,
+            "method.least": 0.0,
+            "method.statistics": "all",
+            "method.evaluate": "student",
+        },
+    },
     # Yang et al. 2023: 300 epochs of the unlabelled slices in batches of 12, i.e. 30,900 steps with
     # 3 patients (29,400 with 7: `--steps`). Their loss is half of ours: half the rate and twice the
     # decay are the same descent. Quirks: Dice of confident pixels as the pixel loss, no ramp, the

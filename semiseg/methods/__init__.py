@@ -23,6 +23,7 @@ from semiseg.methods.self_training import SelfTraining
 from semiseg.methods.ssnet import SSNet
 from semiseg.methods.supervised import Supervised
 from semiseg.methods.temporal_ensembling import TemporalEnsembling
+from semiseg.methods.tracoco import TraCoCo
 from semiseg.methods.uamt import UAMT
 from semiseg.methods.unimatch import UniMatch
 from semiseg.methods.unimatch_v2 import UniMatchV2
@@ -55,5 +56,6 @@ METHODS = {
     "ad_mt": ADMT,
     "abd": ABD,
     "sdcl": SDCL,
+    "tracoco": TraCoCo,
 }
 plugins.offer("method", METHODS)

@@ -310,6 +310,14 @@ ROWS = {
         outside=False,
         reference=r.Reference(r.sdcl, {"correct": 0.5, "unsure": 0.5}),
     ),
+    "tracoco": Row(
+        m.TraCoCo(**LOW, negative_threshold=0.3, translation=0.5, entropy=0.2, least=0.0),
+        "LLLLLLLL",
+        off={"weight": 0.0, "noise": 0.0},
+        strong=False,
+        still={"cutmix": 0.0, "noise": 0.0, "shift": 0.0},
+        reference=r.Reference(r.tracoco, {"noise": 0.0, "threshold": 0.4}, sharp=2.0),
+    ),
 }
 VARIANTS = {
     "fixmatch_dice": ROWS["fixmatch"]._replace(

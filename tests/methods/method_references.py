@@ -519,6 +519,114 @@ def sdcl(x, z, see):
     return total
 
 
+def tracoco(x, z, see):
+    """Passes of each network: the labelled images, the weak view and the moved one; then of each
+    the mix. How far an image was moved, and what a box shows, is read off the pictures.
+    """
+    batch = see.batch
+    weak = batch.weak
+
+    def next_(a):
+        return jnp.roll(a, 1, 0)
+
+    def moved(a, down, right):
+        margin = ((0, 0), (4, 4), (4, 4)) + ((0, 0),) * (a.ndim - 3)
+        return jnp.pad(
+            a,
+            margin,
+        )[:, 4 - down : 20 - down, 4 - right : 20 - right]
+
+    steps = list(
+        itertools.product(
+            range(-4, 5),
+            repeat=2,
+        )
+    )
+    equal = [
+        jnp.all(
+            moved(weak, *step) == see.image[2],
+            (1, 2, 3),
+        )
+        for step in steps
+    ]
+    step_B = jnp.argmax(jnp.stack(equal), 0)
+
+    def move(a):
+        return jnp.stack(
+            [
+                moved(
+                    a,
+                    *step,
+                )
+                for step in steps
+            ]
+        )[step_B, jnp.arange(len(a))]
+
+    total = 0.0
+    for own, mix, other in ((0, 6, 4), (3, 7, 1)):
+        q = soft(see.x[other])
+        label = largest(q.argmax(-1), 3)
+        chosen = jax.nn.one_hot(label, 3)
+        box = jnp.all(
+            see.image[mix] == next_(weak),
+            -1,
+        )
+        known, q, chosen = (
+            jnp.where(
+                box[..., None] if a.ndim == 4 else box,
+                next_(a),
+                a,
+            )
+            for a in (batch.valid, q, chosen)
+        )
+        p = soft(x[mix])
+        sure = jnp.sum(q * chosen, -1)
+        taught_ = known & (sure >= see.threshold)
+        positive = mean(
+            -sure
+            * jnp.sum(
+                chosen * jnp.log(p),
+                -1,
+            ),
+            taught_,
+        )
+        unlikely = (q < 0.3) & (chosen == 0) & known[..., None]
+        negative = mean(
+            -jnp.log(1 - p),
+            unlikely,
+        )
+        terms = 0.5 * (
+            positive
+            + negative
+            + dice(
+                x[mix],
+                chosen.argmax(-1),
+                known,
+            )
+        )
+        p, p_moved = soft(move(x[own + 1])), soft(x[own + 2])
+        both = move(batch.valid)
+        unsure = (
+            -jnp.sum(
+                p * jnp.log(p) + p_moved * jnp.log(p_moved),
+                -1,
+            )
+            / 2
+        )
+        terms += 0.5 * mean(
+            kl(p_moved, p),
+            both,
+        ) - 0.2 * mean(unsure, both)
+        total += (
+            taught(
+                x[own],
+                batch.label,
+            )
+            + w(see) * terms
+        )
+    return total
+
+
 def cps(x, z, see):
     cross = ce(x[1], see.x[3].argmax(-1), see.batch.valid, see.batch.valid) + ce(
         x[3], see.x[1].argmax(-1), see.batch.valid, see.batch.valid

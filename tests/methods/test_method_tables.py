@@ -200,6 +200,22 @@ def test_presets_hold_the_published_figures_of_their_papers():
         sdcl.method.unsure,
         sdcl.method.labelled(sdcl.batch),
     ) == (0.2, 0.5, 0.5, 0.05, 12)
+    tracoco = config.preset("tracoco-acdc")
+    assert (tracoco.batch, tracoco.steps, tracoco.lr, tracoco.schedule) == (
+        24,
+        50_000,
+        0.065,
+        "poly",
+    )
+    assert (
+        tracoco.method.weight,
+        tracoco.method.threshold,
+        tracoco.method.negative_threshold,
+        tracoco.method.translation,
+        tracoco.method.entropy,
+        tracoco.method.ramp * tracoco.steps,
+        tracoco.method.labelled(tracoco.batch),
+    ) == (1.0, 0.65, 0.1, 0.1, 0.01, 440, 12)
     assert (
         uamt.batch,
         uamt.steps,

@@ -45,6 +45,7 @@ from semiseg.methods import (
     sdcl,
     ssnet,
     temporal_ensembling,
+    tracoco,
     uamt,
     unimatch,
     unimatch_v2,
@@ -197,6 +198,12 @@ class _OwnPseudoLabels(m.SDCL):
         return tuple(t._replace(label=label) for t, label in zip(taught, own, strict=True))
 
 
+class _CertainWhereMoved(m.TraCoCo):
+    def translated(self, look, valid, shift):
+        apart, unsure = super().translated(look, valid, shift)
+        return apart, -unsure
+
+
 def broken(cls, place, name, become):
     """``cls`` whose loss finds another function under ``name``; ``become(original, memory, batch)``
     makes it.
@@ -287,6 +294,18 @@ def _inverted_known(original, memory, batch):
 
 def _over_all(original, memory, batch):
     return lambda x, where: original(x, where) * where.mean()
+
+
+def _themselves(original, memory, batch):
+    return {name: name for name in original}
+
+
+def _pictures_moved_alone(original, memory, batch):
+    return lambda x, shift: original(x, shift) if x.shape[-1] == 1 else x
+
+
+def _likely(original, memory, batch):
+    return lambda logits, unlikely: original(logits, ~unlikely)
 
 
 def _all_known(original, memory, batch):
@@ -430,6 +449,27 @@ MUTANTS = {
         check_reference,
     ),
     "SDCL divides by all pixels": (broken(m.SDCL, sdcl, "_mean", _over_all), {}, check_reference),
+    "TraCoCo's networks teach themselves": (
+        broken(m.TraCoCo, tracoco, "LABELLER", _themselves),
+        {},
+        check_reference,
+    ),
+    "TraCoCo compares places instead of pixels": (
+        broken(m.TraCoCo, tracoco, "move", _pictures_moved_alone),
+        {},
+        check_reference,
+    ),
+    "TraCoCo draws away from likely classes": (
+        broken(m.TraCoCo, tracoco, "negative_cross_entropy", _likely),
+        {},
+        check_reference,
+    ),
+    "TraCoCo mixes no label": (
+        broken(m.TraCoCo, tracoco, "paste", _picture_alone),
+        {},
+        check_reference,
+    ),
+    "TraCoCo lowers the entropy": (_CertainWhereMoved, {}, check_reference),
     "BCP pastes labels the other way": (
         broken(m.BCP, bcp, "paste", _inverted_paste),
         {},
