@@ -20,6 +20,10 @@ PREDICTOR = 317
 TILES = 324
 SAMPLES = 339
 _OF_PIXELS = {BITS, COMPRESSION, BLACK, SAMPLES_A_PIXEL, PLANAR, PREDICTOR, SAMPLES}
+_JPEG = (6, 7)
+"""Compressions whose colours every reader turns to RGB."""
+_YCBCR = 6
+_LAB = (8, 9, 10)
 _HEADER = 8
 """Bytes before the first tag or pixel."""
 
@@ -39,6 +43,14 @@ def check(picture: Any, path: Path) -> None:
             "does not say whether 0 is black or white",
             where=path,
             remedy="copy or download it again",
+        )
+    colours = picture.tag_v2[BLACK]
+    is_jpeg = picture.tag_v2.get(COMPRESSION) in _JPEG
+    if colours in _LAB or (colours == _YCBCR and not is_jpeg):
+        raise UserError(
+            "holds CIE Lab or YCbCr numbers, not red, green and blue",
+            where=path,
+            remedy="save it as RGB",
         )
     width, height = picture.size
     stored = sum(picture.tag_v2.get(STRIP_BYTES, ()))

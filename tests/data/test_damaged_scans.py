@@ -115,6 +115,19 @@ def test_a_tiff_whose_tag_has_no_value_is_refused(tmp_path):
         read_scan(path, "auto")
 
 
+@pytest.mark.parametrize("colours", [6, 8])
+def test_a_tiff_of_other_colours_is_refused(colours, tmp_path):
+    """Catches numbers that Pillow converts to red, green and blue."""
+    path = tmp_path / "p7.tif"
+    Image.fromarray(np.stack([GREY] * 3, -1)).save(path)
+    content = path.read_bytes()
+    rgb = struct.pack("<HHII", 262, 3, 1, 2)
+    assert content.count(rgb) == 1
+    path.write_bytes(content.replace(rgb, struct.pack("<HHII", 262, 3, 1, colours)))
+    with pytest.raises(UserError, match="save it as RGB"):
+        read_scan(path, "auto")
+
+
 def test_a_picture_with_nan_is_refused(tmp_path):
     path = tmp_path / "p7.tif"
     Image.fromarray(np.full((4, 4), np.nan, np.float32)).save(path)
