@@ -13,7 +13,7 @@ from pathlib import Path
 from semiseg.data import size_limits
 from semiseg.errors import UserError
 
-_FIELD = re.compile(r"([\w\s]+)[:=](.*)")
+_FIELD = re.compile(r"([\w\s]+)[:=](.*)", re.ASCII)  # ITK knows no other blanks
 _LOCAL = re.compile(rb"^[ \t]*ElementDataFile[ \t]*[=:][ \t]*LOCAL[ \t]*\r?\n", re.I | re.M)
 _BLANK = re.compile(rb"\r?\n\r?\n")
 _TRUE = ("t", "y", "1")

@@ -16,10 +16,12 @@ from semiseg.data.orientation import Grid
 from semiseg.errors import UserError
 
 SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd")
-_AXES = re.compile(r"\s*NDims\s*[=:](.*)")
-_LOCAL = re.compile(r"^[ \t]*ElementDataFile\s*[=:]\s*LOCAL\s*$", re.I | re.M)
-_AS_TEXT = re.compile(r"\s*(?:BinaryData\s*[=:]\s*F|encoding\s*:\s*(?:text|txt|ascii))", re.I)
-_DATA_FILE = re.compile(r"\s*(?:ElementDataFile\s*[=:]|data ?file\s*:)\s*(.*)", re.IGNORECASE)
+_AXES = re.compile(r"\s*NDims\s*[=:](.*)", re.ASCII)
+_LOCAL = re.compile(r"^[ \t]*ElementDataFile\s*[=:]\s*LOCAL\s*$", re.I | re.M | re.ASCII)
+_AS_TEXT = re.compile(
+    r"\s*(?:BinaryData\s*[=:]\s*F|encoding\s*:\s*(?:text|txt|ascii))", re.I | re.ASCII
+)
+_DATA_FILE = re.compile(r"\s*(?:ElementDataFile\s*[=:]|data ?file\s*:)\s*(.*)", re.I | re.ASCII)
 """The line by which a header of MetaImage or NRRD names the file of its voxels."""
 _HEADER = 1 << 16
 """Bytes in which a header ends."""
@@ -165,7 +167,7 @@ def _header_lines(path: Path) -> list[str]:
         )
     if end is not None:
         content = content[: end.end()]
-    return content.splitlines()
+    return [line.rstrip("\r") for line in content.split("\n")]  # ITK ends lines at nothing else
 
 
 def _affine(reader: Any, number: int) -> np.ndarray:
