@@ -23,6 +23,8 @@ _AS_TEXT = re.compile(
 )
 _DATA_FILE = re.compile(r"\s*(?:ElementDataFile\s*[=:]|data ?file\s*:)\s*(.*)", re.I | re.ASCII)
 """The line by which a header of MetaImage or NRRD names the file of its voxels."""
+_METAIMAGE = re.compile(r"[ \t]*\w+[ \t]*[=:]", re.ASCII)
+"""How every line of a MetaImage begins, up to that of its voxels."""
 _HEADER = 1 << 16
 """Bytes in which a header ends."""
 _WIDEST = 8
@@ -43,8 +45,8 @@ def read_header(path: Path) -> Header:
 def _described(path: Path) -> tuple[Header, int]:
     """The grid of a file, and how many bytes its voxels have."""
     sitk = simple_itk(path)
+    _check_fields(path)
     stored, listed = _stored(path)
-    _check_axes(path)
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     reader.ReadImageInformation()
@@ -134,8 +136,12 @@ def _stored(path: Path) -> tuple[int, int | None]:
     return total, listed
 
 
-def _check_axes(path: Path) -> None:
-    """Refuse a MetaImage with a number of axes that is none: ITK ends the process."""
+def _check_fields(path: Path) -> None:
+    """Refuse a MetaImage with a number of axes that is none, at which ITK ends the process, or with
+    a line that is no field: ITK takes what follows for its value, and voxels from stale memory.
+    """
+    if path.suffix.lower() not in (".mha", ".mhd"):
+        return
     for line in _header_lines(path):
         match = _AXES.match(line)
         if match is not None and not re.fullmatch(r"[1-9]", match[1].strip()):
@@ -144,6 +150,14 @@ def _check_axes(path: Path) -> None:
                 where=path,
                 remedy="copy or download it again",
             )
+        if line.strip() and not _METAIMAGE.match(line):
+            raise UserError(
+                f"has a line that is no field in its header: {line[:40]!r}",
+                where=path,
+                remedy="copy or download it again",
+            )
+        if _DATA_FILE.match(line):
+            return
 
 
 def _header_lines(path: Path) -> list[str]:

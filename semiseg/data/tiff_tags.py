@@ -22,6 +22,7 @@ SAMPLES = 339
 _OF_PIXELS = {BITS, COMPRESSION, BLACK, SAMPLES_A_PIXEL, PLANAR, PREDICTOR, SAMPLES}
 _JPEG = (6, 7)
 """Compressions whose colours every reader turns to RGB."""
+_PREDICTORS = (1, 2, 3)
 _YCBCR = 6
 _LAB = (8, 9, 10)
 _HEADER = 8
@@ -83,6 +84,12 @@ def check(picture: Any, path: Path) -> None:
     if area < width * height or (is_apart and len(parts) < samples):
         raise UserError(
             f"declares {height}×{width} pixels, and has less",
+            where=path,
+            remedy="copy or download it again",
+        )
+    if picture.tag_v2.get(PREDICTOR, 1) not in _PREDICTORS:
+        raise UserError(
+            f"has the predictor {picture.tag_v2[PREDICTOR]}, which is none",
             where=path,
             remedy="copy or download it again",
         )

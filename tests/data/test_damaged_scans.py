@@ -56,7 +56,7 @@ def test_compressed_voxels_that_are_damaged_are_refused(suffix, how, tmp_path):
     else:
         content = content[:-20]
     part.write_bytes(content)
-    with pytest.raises(UserError, match="damaged|does not say how many bytes"):
+    with pytest.raises(UserError, match="damaged|does not say how many bytes|no field"):
         read_scan(path, "auto")
 
 
@@ -116,6 +116,28 @@ def test_a_tiff_whose_tag_has_no_value_is_refused(tmp_path):
     assert content.count(real) == 1
     path.write_bytes(content.replace(real, struct.pack("<HHI", 339, 3, 0)))
     with pytest.raises(UserError, match="damaged tag"):
+        read_scan(path, "auto")
+
+
+def test_a_metaimage_with_a_line_that_is_no_field_is_refused(tmp_path):
+    """Catches voxels that are what ITK's memory held before."""
+    path = tmp_path / "p7.mha"
+    voxels = np.random.default_rng(0).integers(0, 999, (3, 4, 5)).astype(np.int16)
+    sitk.WriteImage(sitk.GetImageFromArray(voxels), str(path))
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"CompressedData = ", b"CompressedData \n "))
+    with pytest.raises(UserError, match="a line that is no field in its header: 'CompressedData '"):
+        read_scan(path, "auto")
+
+
+def test_a_tiff_with_an_unknown_predictor_is_refused(tmp_path):
+    path = tmp_path / "p7.tif"
+    Image.fromarray(GREY).save(path, compression="tiff_lzw", tiffinfo={317: 2})
+    content = path.read_bytes()
+    assert content.count(struct.pack("<HHII", 317, 3, 1, 2)) == 1
+    known, other = (struct.pack("<HHII", 317, 3, 1, value) for value in (2, 5))
+    path.write_bytes(content.replace(known, other))
+    with pytest.raises(UserError, match="predictor 5"):
         read_scan(path, "auto")
 
 
