@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from semiseg.data import label_values
+from semiseg.data import array_records, label_values
 from semiseg.sweeps import work
+from semiseg.types import Case
 
 
 class Looks:
@@ -70,3 +71,29 @@ def test_the_files_of_a_set_are_looked_through_once(monkeypatch):
     for _ in files:
         values.indices(np.zeros((2, 2), np.uint8))
     assert max(looks.values()) == 1
+
+
+class Ranges:
+    """A reader of records that can read a range alone, and counts its reads."""
+
+    def __init__(self, reader):
+        self.reader = reader
+        self.count = 0
+
+    def read(self, start, stop):
+        self.count += 1
+        return self.reader.read(start, stop)
+
+
+def test_a_record_is_read_as_a_range(tmp_path):
+    """A reader of positions goes through the places of all records for each of them."""
+    pictures = np.arange(4 * 6, dtype=np.uint8).reshape(4, 2, 3, 1)
+    written = [Case(f"p{i}", f"p{i}", pictures[i], None, (1.0, 1.0), f"p{i}") for i in range(4)]
+    array_records.write(tmp_path, {"train": written})
+    records = array_records.read(tmp_path, "train")
+    assert records[0].name == "p0"
+    records._reader = Ranges(records._reader)
+    for i, case in enumerate(records):
+        assert case.name == f"p{i}"
+        np.testing.assert_array_equal(case.image, pictures[i])
+    assert records._reader.count == 4
