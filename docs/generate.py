@@ -45,6 +45,10 @@ PAPERS = {
         "https://papers.nips.cc/paper_files/paper/2004/hash/"
         "96f2b50b5d3613adf9c27049b2a888c7-Abstract.html"
     ),
+    "Hu et al., CVPR 2025": (
+        "https://openaccess.thecvf.com/content/CVPR2025/html/Hu_beta-FFT_Nonlinear_Interpolation_"
+        "and_Differentiated_Training_Strategies_for_Semi-Supervised_Medical_CVPR_2025_paper.html"
+    ),
     "Laine & Aila, ICLR 2017": "https://arxiv.org/abs/1610.02242",
     "Lee, ICML workshop 2013": (
         "https://www.kaggle.com/blobs/download/forum-message-attachment-files/746/"
@@ -120,7 +124,8 @@ def methods_page() -> str:
         cost = f"{steps[name]['relative']:.2f}" if name in steps else "–"
         scores = [dice.get((name, patients), "–") for patients in (3, 7)]
         link = f"[{name}](#{anchor(name)})"
-        rows.append([link, cited(method.paper), trained, stored, cost, *scores])
+        lite = ", lite form" if method.title.endswith(" lite") else ""
+        rows.append([link, cited(method.paper) + lite, trained, stored, cost, *scores])
     header = ["method", "paper", "networks trained", "stored", "a step beside supervised"]
     header += ["Dice on ACDC, 3 patients", "Dice on ACDC, 7 patients"]
     parts = [

@@ -38,6 +38,7 @@ TITLES = {
     "abd": "ABD",
     "sdcl": "SDCL",
     "tracoco": "TraCoCo",
+    "beta_fft": "β-FFT",
 }
 """Methods whose papers do not spell them in words."""
 FACTORS = {"data", "labels", "label_subset", "seed", "folds", "fold", "synthetic"}

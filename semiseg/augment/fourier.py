@@ -23,7 +23,8 @@ class Fourier:
     a method sees no unlabelled images, labelled ones take them from each other.
 
     Differences from beta-FFT's published code: it exchanges the low-frequency parts of two pictures
-    as they are, phases included (15 % of each side), which moves shapes as well.
+    as they are, phases included, which moves shapes as well (:func:`with_low_frequencies`; the
+    method ``beta_fft`` has it).
 
     Attributes:
       views: which images: "neither", "labelled", "strong" (views of unlabelled images), or "both".
@@ -84,6 +85,22 @@ def with_amplitude(
     # the ratio keeps the phase; where there is no amplitude there is no phase, and 1 stands for it
     unit = jnp.where(amplitude > 0, mine / jnp.where(amplitude > 0, amplitude, 1.0), 1.0)
     return jnp.fft.ifft2(jnp.where(low, mixed * unit, mine), axes=axes).real
+
+
+def with_low_frequencies(image: jax.Array, other: jax.Array, share: jax.Array | float) -> jax.Array:
+    """``image (*space, C)`` with the low-frequency part of ``other`` in place of its own, amplitude
+    and phase; slices of a volume and channels each for themselves. What is low, see
+    :func:`with_amplitude`.
+
+    >>> image = jnp.array([[[0.2], [0.4]], [[0.2], [0.4]]])
+    >>> [round(float(x), 2) for x in with_low_frequencies(image, image[::-1] + 0.3, 0.0).ravel()]
+    [0.5, 0.7, 0.5, 0.7]
+    """
+    axes = (image.ndim - 3, image.ndim - 2)
+    rows, columns = (image.shape[axis] for axis in axes)
+    low = _low(rows, columns, share).reshape((1,) * axes[0] + (rows, columns, 1))
+    difference = jnp.fft.fft2(other - image, axes=axes)
+    return image + jnp.fft.ifft2(jnp.where(low, difference, 0), axes=axes).real
 
 
 def _low(rows: int, columns: int, share: jax.Array | float) -> jax.Array:

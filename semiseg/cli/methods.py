@@ -24,7 +24,8 @@ LEGEND = """\
   passes    images a step puts through a network: of the labelled L and the unlabelled U of a
             batch | without gradient
   cost      measured seconds of a step over those of supervised at the same batch (semiseg bench
-            methods); - where not measured"""
+            methods); - where not measured
+  lite      heads on the last features, which they share, stand for the decoders of the paper"""
 COMMAND = Command(
     "methods",
     "All training methods, or one with its fields.",
@@ -55,7 +56,7 @@ def _methods(operands: list[str], flags: Flags) -> int:
     print(f"{'method':22}{'holds':28}{'passes':19}{'cost':>6}  paper")
     for row in rows:
         columns = f"{row['method']:22}{row['holds']:28}{row['passes']:19}{_cost(row):>6}"
-        print(f"{columns}  {row['paper']}")
+        print(f"{columns}  {row['paper']}{_lite(row['method'])}")
     print(
         f"\n{LEGEND}\n\nOne in detail: semiseg methods {rows[-1]['method']}. Which to choose: "
         f"docs/how-to/choose-a-method.md."
@@ -98,6 +99,14 @@ def _show(name: str) -> None:
         f"\nholds {row['holds']}; passes {row['passes']}; cost {_cost(row)}; presets: "
         f"{', '.join(recipes) or 'none'}\n{LEGEND}"
     )
+
+
+def _lite(name: str) -> str:
+    """Says of a method whether it is a lighter form of its paper's."""
+    from semiseg.methods import METHODS
+
+    methods: dict[str, Any] = {**METHODS}
+    return ", lite" if methods[name].title.endswith(" lite") else ""
 
 
 def _cost(row: dict[str, Any]) -> str:

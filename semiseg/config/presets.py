@@ -116,6 +116,25 @@ _LA: Recipe = {
     "method.criterion.dice.background": False,
 }
 
+# Bai et al. 2023: 10,000 steps of pre-training and 30,000 of self-training. Quirks: a constant
+# rate, half of the pairs each way, the sum of both losses, a teacher that normalises by its batch,
+# and the student is evaluated.
+_BCP_ACDC: Recipe = {
+    **_SSL4MIS,
+    "steps": 40_000,
+    "schedule": "constant",
+    "method.pretrain": 0.25,
+    "method.side": 2 / 3,
+    "method.weight": 0.5,
+    "method.decay": 0.99,
+    "method.largest_component": True,
+    "method.statistics": "all",
+    "method.pairs": "halves",
+    "method.total": "sum",
+    "method.teacher_train": True,
+    "method.evaluate": "student",
+}
+
 PRESETS: dict[str, dict[str, Recipe]] = {
     "ssl4mis": {
         "supervised": {**_SSL4MIS, "method.decay": 0.0},
@@ -167,50 +186,35 @@ PRESETS: dict[str, dict[str, Recipe]] = {
             "method.largest_entropy": "binary",
         },
     },
-    # Bai et al. 2023: 10,000 steps of pre-training and 30,000 of self-training. Quirks: a constant
-    # rate, half of the pairs each way, the sum of both losses, a teacher that normalises by its
-    # batch, and the student is evaluated.
-    "bcp-acdc": {
-        "bcp": {
-            **_SSL4MIS,
-            "steps": 40_000,
-            "schedule": "constant",
-            "method.pretrain": 0.25,
-            "method.side": 2 / 3,
-            "method.weight": 0.5,
-            "method.decay": 0.99,
-            "method.largest_component": True,
-            "method.statistics": "all",
-            "method.pairs": "halves",
-            "method.total": "sum",
-            "method.teacher_train": True,
-            "method.evaluate": "student",
-        },
-    },
+    "bcp-acdc": {"bcp": _BCP_ACDC},
     # Chi et al. 2024, on BCP: its recipe, 12 labelled and 12 unlabelled slices, with two students.
     # Quirks: those of `bcp-acdc`, and a Dice against the other network that a single pixel teaches.
     # Their strong view has other brightness and contrast, and half of the time a cut-out whose
     # pixels are labelled as background.
     "abd-acdc": {
         "abd": {
-            **_SSL4MIS,
-            "steps": 40_000,
-            "schedule": "constant",
-            "method.pretrain": 0.25,
-            "method.side": 2 / 3,
-            "method.weight": 0.5,
+            **_BCP_ACDC,
             "method.cross": 1.0,
             "method.patches": 4,
             "method.candidates": 4,
             "method.nearest": 0.5,
             "method.least": 0.0,
-            "method.decay": 0.99,
-            "method.largest_component": True,
-            "method.statistics": "all",
-            "method.pairs": "halves",
-            "method.total": "sum",
-            "method.teacher_train": True,
-            "method.evaluate": "student",
+        },
+    },
+    # Hu et al. 2025, on BCP with a smaller box. Quirks: those of `abd-acdc`. Their low frequencies
+    # are from -30 to 29 periods, ours from -30 to 30.
+    "beta-fft-acdc": {
+        "beta_fft": {
+            **_BCP_ACDC,
+            "method.side": 0.6,
+            "method.ramp": 1.0,
+            "method.cross": 1.0,
+            "method.least": 0.0,
+            "method.share": 30 / 256,
+            "method.exchange": "parts",
+            "method.extra": 1.0,
+            "method.interpolation": 0.5,
+            "method.alpha": 0.1,
         },
     },
     # Song & Wang 2024, on BCP: 100 epochs of the labelled slices in batches of 12, then 400, i.e.
@@ -218,9 +222,8 @@ PRESETS: dict[str, dict[str, Recipe]] = {
     # of `bcp-acdc`. Their second mix shows 12 other pairs; here each pair is pasted both ways.
     "sdcl-acdc": {
         "sdcl": {
-            **_SSL4MIS,
+            **_BCP_ACDC,
             "steps": 5_500,
-            "schedule": "constant",
             "optimiser": "adam",
             "lr": 1e-3,
             "weight_decay": 0.0,
@@ -228,17 +231,9 @@ PRESETS: dict[str, dict[str, Recipe]] = {
             "method.other.widths": (16, 32, 64, 128, 256),
             "method.other.norm": "batch",
             "method.pretrain": 0.2,
-            "method.side": 2 / 3,
-            "method.weight": 0.5,
             "method.correct": 0.5,
             "method.unsure": 0.05,
-            "method.decay": 0.99,
-            "method.largest_component": True,
-            "method.statistics": "all",
             "method.pairs": "both",
-            "method.total": "sum",
-            "method.teacher_train": True,
-            "method.evaluate": "student",
         },
     },
     # Liu et al. 2024: the ramp has 40 epochs of the labelled slices in batches of 12, i.e. 440 of

@@ -4,6 +4,7 @@ from semiseg import plugins
 from semiseg.methods.abd import ABD
 from semiseg.methods.ad_mt import ADMT
 from semiseg.methods.bcp import BCP
+from semiseg.methods.beta_fft import BetaFFT
 from semiseg.methods.cct import CCT
 from semiseg.methods.cps import CPS
 from semiseg.methods.cross_teaching import CrossTeaching
@@ -57,5 +58,6 @@ METHODS = {
     "abd": ABD,
     "sdcl": SDCL,
     "tracoco": TraCoCo,
+    "beta_fft": BetaFFT,
 }
 plugins.offer("method", METHODS)

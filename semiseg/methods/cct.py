@@ -21,8 +21,10 @@ class CCT(SemiSupervised):
 
     Adds w(t) · 1/3 Σ_k ||softmax(h_k(perturb_k(z))) - softmax(f(u))||²: z are features of the
     unlabelled image, the main prediction has no gradient. Perturbations: noise (z ⊙ (1 + n), n
-    uniform), channels dropped, and the most active positions dropped (equation 6). Difference: the
-    auxiliary decoders are heads on the last features instead of decoders on the encoder's.
+    uniform), channels dropped, and the most active positions dropped (equation 6).
+
+    Difference: this is a lite form. The auxiliary decoders are heads on the last features, which
+    the main decoder has made and all share; there they are decoders on the encoder's features.
 
     Attributes:
       noise: largest relative noise.

@@ -22,10 +22,12 @@ class MCNet(SemiSupervised):
 
     p_1 … p_3 are three predictions of one network. Loss = Σ_i criterion(p_i, y) + w(t) · mean over
     i ≠ j of ||p_i - sharpen(p_j)||² on labelled and unlabelled pixels; a sharpened prediction is a
-    target and has no gradient. Differences: the second and third decoder are heads of another
-    kernel size on the last features, which add to the network's logits; there they are decoders
-    that upsample in another way. There each class is sharpened against the rest, p^(1/T) / (p^(1/T)
-    + (1 - p)^(1/T)), and the target has a gradient.
+    target and has no gradient.
+
+    Differences: this is a lite form. The second and third decoder are heads of another kernel size
+    on the last features of the first, which all three share, and add to its logits; there they are
+    decoders of their own, that upsample in another way. There each class is sharpened against the
+    rest, p^(1/T) / (p^(1/T) + (1 - p)^(1/T)), and the target has a gradient.
 
     Attributes:
       weight: the published 0.1 of the sum over six pairs and of a mean over both kinds of images,

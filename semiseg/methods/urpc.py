@@ -26,9 +26,11 @@ class URPC(SemiSupervised):
 
     p_s are predictions at 1, 1/2, 1/4 … of the resolution, p their mean, D_s = KL(p_s || p). Loss =
     mean over scales of the criterion + w(t) · mean over scales of [Σ (p_s - p)² e^(-D_s) / Σ
-    e^(-D_s) + mean D_s]. Difference: coarse predictions come from heads on the resized last
-    features, which add to the resized logits, instead of the decoder's own levels, so that every
-    network has them.
+    e^(-D_s) + mean D_s].
+
+    Difference: this is a lite form. Coarse predictions come from heads on the resized last
+    features, which all scales share, and add to the resized logits; there they come from the
+    decoder's own levels, which not every network has.
 
     Attributes:
       weight: as published.

@@ -318,6 +318,27 @@ ROWS = {
         still={"cutmix": 0.0, "noise": 0.0, "shift": 0.0},
         reference=r.Reference(r.tracoco, {"noise": 0.0, "threshold": 0.4}, sharp=2.0),
     ),
+    "beta_fft": Row(
+        m.BetaFFT(decay=0.3, pairs="both", alpha=1.0),
+        "-LL-LL" + "LLLL" + "LLLL" + "LLLL",
+        off={
+            "weight": 0.0,
+            "side": 1.0,
+            "pretrain": 0.0,
+            "cross": 0.0,
+            "jitter": 0.0,
+            "extra": 0.0,
+            "interpolation": 0.0,
+        },
+        zero="pass",
+        share=0.5,
+        ramps=False,
+        still=None,
+        outside=False,
+        reference=r.Reference(
+            r.beta_fft, {"least": 0.0, "jitter": 0.0, "share": 0.2, "extra": 0.7}
+        ),
+    ),
 }
 VARIANTS = {
     "fixmatch_dice": ROWS["fixmatch"]._replace(
@@ -435,7 +456,7 @@ class Tape:
         )
 
 
-MOST = 14
+MOST = 18
 """Passes a method may make."""
 
 

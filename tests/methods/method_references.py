@@ -450,10 +450,9 @@ def bcp(x, z, see):
     return total
 
 
-def abd(x, z, see):
-    """Passes: the teacher and two mixes of the weak views, and of the strong ones; then of each
-    network the displaced mixes of the first and of the second. Where a displaced patch is from is
-    read off the picture.
+def two_mixes(x, see):
+    """What the mixes of the weak views and of the strong ones are taught as, and which of their
+    pixels are known; of each the teacher has a pass and the mixes two.
     """
     batch = see.batch
     total = 0.0
@@ -466,6 +465,14 @@ def abd(x, z, see):
             known[i] = label < 255
             total += 0.5 * taught(x[i], jnp.where(mine, label, 255))
             total += 0.5 * see.weight * taught(x[i], jnp.where(mine, 255, label))
+    return total, known
+
+
+def abd(x, z, see):
+    """Passes: those of :func:`two_mixes`; then of each network the displaced mixes of the first and
+    of the second. Where a displaced patch is from is read off the picture.
+    """
+    total, known = two_mixes(x, see)
 
     def cut(a):
         split = a.reshape(len(a), 4, 4, 4, 4, -1).transpose(0, 1, 3, 2, 4, 5)
@@ -492,6 +499,63 @@ def abd(x, z, see):
         )
         one, two = (jnp.concatenate([cut(x[p[side]]) for p in group]) for side in (0, 1))
         total += 0.5 * dice(one, second.argmax(-1), mask) + 0.5 * dice(two, first.argmax(-1), mask)
+    return total
+
+
+def beta_fft(x, z, see):
+    """Passes: those of :func:`two_mixes`; of each network the exchanged mixes; of the first one the
+    labelled and the mixed unlabelled images of each view. How an image is mixed is read off it.
+    """
+    total, known = two_mixes(x, see)
+    both = [known[i] & known[i + 3] for i in (1, 2)]
+
+    def next_(a):
+        return jnp.roll(a, 1, 0)
+
+    def of(a):
+        return a.sum((1, 2, 3), keepdims=True)
+
+    for firsts, seconds in (
+        ((1, 2), (4, 5)),
+        (
+            range(
+                6,
+                10,
+            ),
+            range(10, 14),
+        ),
+    ):
+        mask = jnp.concatenate(both * (len(firsts) // 2))
+        one, two = (jnp.concatenate([x[i] for i in group]) for group in (firsts, seconds))
+        decided = [
+            jnp.concatenate([see.x[i].argmax(-1) for i in group]) for group in (firsts, seconds)
+        ]
+        total += 0.5 * dice(
+            one,
+            decided[1],
+            mask,
+        ) + 0.5 * dice(two, decided[0], mask)
+    t = (see.progress - 0.25) / 0.75
+    for first, teacher, u in ((14, 0, see.batch.weak), (16, 3, see.batch.strong)):
+        picture = see.image[first + 1]
+        share = of((picture - next_(u)) * (u - next_(u))) / of((u - next_(u)) ** 2)
+        q = soft(see.x[teacher])
+        target = share * q + (1 - share) * next_(q)
+        valid = see.batch.valid & next_(see.batch.valid)
+        total += (
+            0.5
+            * 0.7
+            * taught(
+                x[first],
+                see.batch.label,
+            )
+        )
+        error = mse(
+            soft(x[first + 1]),
+            target,
+            valid,
+        )
+        total += 0.5 * 0.5 * jnp.exp(-5 * (1 - t) ** 2) * error
     return total
 
 

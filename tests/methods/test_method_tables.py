@@ -85,6 +85,8 @@ def test_the_methods_table_has_every_method_and_the_measured_cost(tmp_path, caps
     assert main(["methods", "--json", str(tmp_path / "table.json")]) == 0
     said = capsys.readouterr().out
     assert all(f"\n{name} " in said for name in METHODS)
+    lite = {line.split()[0] for line in said.splitlines() if line.endswith(", lite")}
+    assert lite == {"cct", "urpc", "mcnet"}
     assert len(json.loads((tmp_path / "table.json").read_text())) == len(METHODS)
     assert main(["methods", "bcp"]) == 0
     said = capsys.readouterr().out
@@ -216,6 +218,19 @@ def test_presets_hold_the_published_figures_of_their_papers():
         tracoco.method.ramp * tracoco.steps,
         tracoco.method.labelled(tracoco.batch),
     ) == (1.0, 0.65, 0.1, 0.1, 0.01, 440, 12)
+    beta = config.preset("beta-fft-acdc")
+    assert (beta.batch, beta.steps, beta.lr, beta.schedule) == (24, 40_000, 0.01, "constant")
+    assert (
+        beta.method.pretrain,
+        beta.method.side,
+        beta.method.weight,
+        beta.method.cross,
+        beta.method.share * beta.image_size,
+        beta.method.extra,
+        beta.method.interpolation,
+        beta.method.ramp,
+        beta.method.alpha,
+    ) == (0.25, 0.6, 0.5, 1.0, 30, 1.0, 0.5, 1.0, 0.1)
     assert (
         uamt.batch,
         uamt.steps,

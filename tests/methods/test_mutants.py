@@ -35,6 +35,7 @@ from semiseg.methods import (
     abd,
     ad_mt,
     bcp,
+    beta_fft,
     dtc,
     fixmatch,
     ict,
@@ -183,6 +184,11 @@ class _OwnDecisions(m.CrossTeaching):
 class _OwnMixes(m.ABD):
     def teach_each_other(self, seen_by):
         return super().teach_each_other(dict.fromkeys(seen_by, seen_by["net"]))
+
+
+class _AllKnown(m.BetaFFT):
+    def remake(self, mixes, key):
+        return [(picture, jnp.ones_like(known)) for picture, known in super().remake(mixes, key)]
 
 
 class _SureWhereWrong(m.SDCL):
@@ -438,6 +444,12 @@ MUTANTS = {
     "ABD's networks teach themselves": (_OwnMixes, {}, check_reference),
     "ABD teaches what is outside the frame": (
         broken(m.ABD, abd, "_with_known", _all_known),
+        {},
+        check_reference,
+    ),
+    "beta-FFT teaches what is outside the frame": (_AllKnown, {}, check_reference),
+    "beta-FFT's target is not mixed": (
+        broken(m.BetaFFT, beta_fft, "softmax_mse", _straight),
         {},
         check_reference,
     ),
