@@ -24,7 +24,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from semiseg import sweeps
+from semiseg.analysis.statistics import Interval, mean_interval
 
 HERE = Path(__file__).parent
 TABLE = HERE / "results" / "acdc_baseline.csv"
@@ -100,7 +103,7 @@ def main() -> None:
     args = parser.parse_args()
     names = args.only.split(",") if args.only else list(CHANGES)
     kept: list[str] = []
-    best = 0.0
+    best: list[Row] = []
     for name in names:
         rows = measured(args.csv, name, kept, args.steps)
         if not rows and not args.report:
@@ -108,11 +111,10 @@ def main() -> None:
             write(args.csv, rows)
         if not rows:
             continue
-        score = mean(rows, "plain")
-        is_kept = score >= best + GAIN
+        is_kept = not best or gain(rows, best).mean >= GAIN
         print(line(name, rows, best, is_kept), flush=True)
         if is_kept:
-            best = score
+            best = rows
             kept.append(name)
     print(f"kept: {', '.join(kept)}")
 
@@ -191,22 +193,30 @@ def write(table: Path, rows: list[Row]) -> None:
         writer.writerows(rows)
 
 
-def mean(rows: list[Row], column: str) -> float:
-    """Mean Dice over label subsets and subjects."""
-    return statistics.fmean(float(row[column]) for row in rows)
+def scores_of(rows: list[Row], column: str) -> np.ndarray:
+    """``(3, 10)``: Dice by label subset and subject."""
+    subjects = sorted({row["subject"] for row in rows})
+    score = {(row["label_subset"], row["subject"]): float(row[column]) for row in rows}
+    return np.array([[score[str(subset), subject] for subject in subjects] for subset in SUBSETS])
 
 
-def line(name: str, rows: list[Row], best: float, is_kept: bool) -> str:
+def gain(rows: list[Row], before: list[Row]) -> Interval:
+    """By how much a change is better, with its interval over label subsets and subjects."""
+    return mean_interval(scores_of(rows, "plain") - scores_of(before, "plain"), SUBSETS)
+
+
+def line(name: str, rows: list[Row], best: list[Row], is_kept: bool) -> str:
     """A line of the Markdown table."""
-    subsets = []
-    for subset in SUBSETS:
-        subsets.append(mean([r for r in rows if r["label_subset"] == str(subset)], "plain"))
-    worst = min(rows, key=lambda row: float(row["plain"]))
-    cells = [name, f"{mean(rows, 'plain'):.3f}", ", ".join(f"{value:.3f}" for value in subsets)]
-    cells.append(f"{mean(rows, 'plain') - best:+.3f}" if best else "")
-    cells.append(f"{mean(rows, 'switched'):.3f}")
-    cells.append(f"{worst['plain']} ({worst['subject']})")
-    cells.append("yes" if is_kept else "no")
+    plain = scores_of(rows, "plain")
+    subsets = ", ".join(f"{value:.3f}" for value in plain.mean(1))
+    difference = ""
+    if best:
+        d = gain(rows, best)
+        difference = f"{d.mean:+.3f} [{d.low:+.3f}, {d.high:+.3f}]"
+    worst = sorted({row["subject"] for row in rows})[int(plain.mean(0).argmin())]
+    cells = [name, f"{plain.mean():.3f}", subsets, difference]
+    cells += [f"{scores_of(rows, 'switched').mean():.3f}"]
+    cells += [f"{plain.mean(0).min():.3f} ({worst})", "yes" if is_kept else "no"]
     return f"| {' | '.join(cells)} |"
 
 
