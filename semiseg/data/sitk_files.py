@@ -181,7 +181,8 @@ def _header_lines(path: Path) -> list[str]:
         )
     if end is not None:
         content = content[: end.end()]
-    return [line.rstrip("\r") for line in content.split("\n")]  # ITK ends lines at nothing else
+    lines = content.removesuffix("\n").split("\n")  # ITK ends lines at nothing else
+    return [line.rstrip("\r") for line in lines]
 
 
 def _affine(reader: Any, number: int) -> np.ndarray:
