@@ -51,6 +51,15 @@ class UserError(Exception):
         super().__init__(message)
 
 
+def damaged(what: str, path: str | Path) -> UserError:
+    """The error of a file that is not as it was written.
+
+    >>> print(damaged("has no end", "p7.png"))
+    p7.png: has no end; copy or download it again
+    """
+    return UserError(what, where=path, remedy="copy or download it again")
+
+
 class FieldError(UserError, ValueError):
     """Values of a configuration that do not fit together, raised where an instance is made.
 

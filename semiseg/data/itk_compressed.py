@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from semiseg.data import size_limits
-from semiseg.errors import UserError
+from semiseg.errors import UserError, damaged
 
 _FIELD = re.compile(r"([\w\s]+)[:=](.*)", re.ASCII)  # ITK knows no other blanks
 _LOCAL = re.compile(rb"^[ \t]*ElementDataFile[ \t]*[=:][ \t]*LOCAL[ \t]*\r?\n", re.I | re.M)
@@ -49,17 +49,11 @@ def check(path: Path, lines: Sequence[str], declared: int) -> None:
     if size.isdigit():
         content = content[: int(size)]
     elif not is_gzip:  # ITK fills the voxels with stale memory
-        raise UserError(
-            "does not say how many bytes its compressed voxels have",
-            where=path,
-            remedy="copy or download it again",
-        )
+        raise damaged("does not say how many bytes its compressed voxels have", path)
     length = _unpacked(content, declared)
     if length < declared:
-        raise UserError(
-            "is damaged: its compressed voxels end early or do not have their checksum",
-            where=path,
-            remedy="copy or download it again",
+        raise damaged(
+            "is damaged: its compressed voxels end early or do not have their checksum", path
         )
 
 

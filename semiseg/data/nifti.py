@@ -19,7 +19,7 @@ import numpy as np
 
 from semiseg.data import size_limits
 from semiseg.data.orientation import Grid, code_of, sides_of
-from semiseg.errors import UserError
+from semiseg.errors import UserError, damaged
 
 SUFFIXES = (".nii.gz", ".nii")
 _MILLIMETRES = {"micron": 1e-3, "meter": 1e3}
@@ -74,17 +74,14 @@ def read_voxels(path: Path) -> np.ndarray:
             content = file.read(start + number * dtype.itemsize)
             beyond = len(file.read(_AFTER + 1))
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            raise UserError(
-                f"is damaged ({error}), perhaps cut short when it was copied",
-                where=path,
-                remedy="copy or download it again",
+            raise damaged(
+                f"is damaged ({error}), perhaps cut short when it was copied", path
             ) from error
     if len(content) < start + number * dtype.itemsize or beyond > _AFTER:
-        raise UserError(
+        raise damaged(
             f"holds {len(content) - start + beyond} bytes of voxels instead of "
             f"{number * dtype.itemsize}",
-            where=path,
-            remedy="copy or download it again",
+            path,
         )
     voxels = np.frombuffer(content, dtype, number, start).reshape(shape, order="F")
     return _scaled(voxels, header).reshape(*described.grid.shape, described.channels, order="F")
@@ -112,11 +109,7 @@ def _start(header: Any, path: Path) -> int:
     """
     offset = float(header["vox_offset"])
     if not 0 <= offset <= _AFTER:
-        raise UserError(
-            f"says that its voxels begin at byte {offset:g}",
-            where=path,
-            remedy="copy or download it again",
-        )
+        raise damaged(f"says that its voxels begin at byte {offset:g}", path)
     return int(offset)
 
 
@@ -136,9 +129,7 @@ def _header_of(file: BinaryIO, path: Path) -> Any:
     try:
         content = file.read(540)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise UserError(
-            f"cannot be read ({error})", where=path, remedy="copy or download it again"
-        ) from error
+        raise damaged(f"cannot be read ({error})", path) from error
     if content[344:348] != _MAGIC[0] and content[4:8] != _MAGIC[1]:
         raise UserError(
             "cannot be read: it is no NIfTI file, whatever its name says",

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from semiseg.data import size_limits
-from semiseg.errors import UserError
+from semiseg.errors import damaged
 
 _BITS = 24
 """Where the file says how many bits a number has."""
@@ -41,12 +41,12 @@ def check(path: Path, size: tuple[int, int], channels: int) -> None:
             break
         stored = int.from_bytes(content[end : end + 4], "big")
         if kind in (b"IDAT", b"PLTE") and zlib.crc32(named) != stored:
-            raise _damaged(path, "its pixels do not have their checksum")
+            raise damaged("is damaged: its pixels do not have their checksum", path)
         if kind == b"IDAT":
             pixels.append(named[4:])
         place = end + 4
     if not _ends(pixels):
-        raise _damaged(path, "its compressed pixels do not end where they should")
+        raise damaged("is damaged: its compressed pixels do not end where they should", path)
 
 
 def _ends(pieces: Sequence[memoryview]) -> bool:
@@ -65,7 +65,3 @@ def _ends(pieces: Sequence[memoryview]) -> bool:
     except zlib.error:
         return False
     return stream.eof
-
-
-def _damaged(path: Path, how: str) -> UserError:
-    return UserError(f"is damaged: {how}", where=path, remedy="copy or download it again")

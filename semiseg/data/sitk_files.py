@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +14,7 @@ import numpy as np
 from semiseg.data import itk_compressed, size_limits
 from semiseg.data.nifti import Header
 from semiseg.data.orientation import Grid
-from semiseg.errors import UserError
+from semiseg.errors import UserError, damaged
 
 SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd")
 _AXES = re.compile(r"\s*NDims\s*[=:](.*)", re.ASCII)
@@ -45,8 +46,9 @@ def read_header(path: Path) -> Header:
 def _described(path: Path) -> tuple[Header, int]:
     """The grid of a file, and how many bytes its voxels have."""
     sitk = simple_itk(path)
-    _check_fields(path)
-    stored, listed = _stored(path)
+    lines = _header_lines(path)
+    _check_fields(path, lines)
+    stored, listed = _stored(path, lines)
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     reader.ReadImageInformation()
@@ -96,7 +98,7 @@ def _width(sitk: Any, reader: Any) -> int:
     return int(bits[1]) // 8 if bits else _WIDEST
 
 
-def _stored(path: Path) -> tuple[int, int | None]:
+def _stored(path: Path, lines: Sequence[str]) -> tuple[int, int | None]:
     """Bytes of a file and of those in which its voxels are; and of those that it lists as they are
     in memory, None where it lists none or they are texts.
 
@@ -104,7 +106,6 @@ def _stored(path: Path) -> tuple[int, int | None]:
       UserError: they lie neither beside the header nor below.
     """
     total = path.stat().st_size
-    lines = _header_lines(path)
     listed: int | None = None
     for number, line in enumerate(lines):
         match = _DATA_FILE.match(line)
@@ -115,11 +116,7 @@ def _stored(path: Path) -> tuple[int, int | None]:
         if is_list:
             names = [name.strip() for name in lines[number + 1 :] if name.strip()]
             if not names:
-                raise UserError(
-                    "lists no file of its voxels",
-                    where=path,
-                    remedy="copy or download it again",
-                )
+                raise damaged("lists no file of its voxels", path)
         for name in names:
             part = size_limits.inside(path.parent, name, path)
             if part.is_file():
@@ -136,26 +133,18 @@ def _stored(path: Path) -> tuple[int, int | None]:
     return total, listed
 
 
-def _check_fields(path: Path) -> None:
+def _check_fields(path: Path, lines: Sequence[str]) -> None:
     """Refuse a MetaImage with a number of axes that is none, at which ITK ends the process, or with
     a line that is no field: ITK takes what follows for its value, and voxels from stale memory.
     """
     if path.suffix.lower() not in (".mha", ".mhd"):
         return
-    for line in _header_lines(path):
+    for line in lines:
         match = _AXES.match(line)
         if match is not None and not re.fullmatch(r"[1-9]", match[1].strip()):
-            raise UserError(
-                f"declares {match[1].strip()[:20]!r} axes",
-                where=path,
-                remedy="copy or download it again",
-            )
+            raise damaged(f"declares {match[1].strip()[:20]!r} axes", path)
         if line.strip() and not _METAIMAGE.match(line):
-            raise UserError(
-                f"has a line that is no field in its header: {line[:40]!r}",
-                where=path,
-                remedy="copy or download it again",
-            )
+            raise damaged(f"has a line that is no field in its header: {line[:40]!r}", path)
         if _DATA_FILE.match(line):
             return
 

@@ -15,7 +15,7 @@ from typing import IO
 
 import numpy as np
 
-from semiseg.errors import UserError
+from semiseg.errors import UserError, damaged
 
 LARGEST = 1 << 32
 """Bytes of one array that are read: a CT of 1,600 slices of 1,024² pixels has 3.4 GB."""
@@ -132,11 +132,10 @@ def check_declared(declared: int, stored: int, path: Path, most: int = 0) -> Non
     >>> check_declared(1 << 20, 900, Path("p7.nii.gz"))
     """
     if declared > max(RATIO * stored, SMALL):
-        raise UserError(
+        raise damaged(
             f"declares {declared:,} bytes of numbers, which a file of {stored:,} bytes does not "
             f"hold",
-            where=path,
-            remedy="copy or download it again",
+            path,
         )
     most = most or LARGEST
     if declared > most:

@@ -7,7 +7,7 @@ import struct
 from pathlib import Path
 from typing import Any
 
-from semiseg.errors import UserError
+from semiseg.errors import UserError, damaged
 
 BITS = 258
 COMPRESSION = 259
@@ -40,11 +40,7 @@ def check(picture: Any, path: Path) -> None:
       UserError: it lacks a part, or a tag that says what its pixels are.
     """
     if BLACK not in picture.tag_v2:  # Pillow takes white for 0, other readers black
-        raise UserError(
-            "does not say whether 0 is black or white",
-            where=path,
-            remedy="copy or download it again",
-        )
+        raise damaged("does not say whether 0 is black or white", path)
     colours = picture.tag_v2[BLACK]
     is_jpeg = picture.tag_v2.get(COMPRESSION) in _JPEG
     if colours in _LAB or (colours == _YCBCR and not is_jpeg):
@@ -56,49 +52,25 @@ def check(picture: Any, path: Path) -> None:
     width, height = picture.size
     stored = sum(picture.tag_v2.get(STRIP_BYTES, ()))
     if BITS not in picture.tag_v2 and stored not in (0, math.ceil(width / 8) * height):
-        raise UserError(
-            "does not say how many bits a pixel has",
-            where=path,
-            remedy="copy or download it again",
-        )
+        raise damaged("does not say how many bits a pixel has", path)
     area = 0
     for tile in picture.tile:
         left, top, right, bottom = tile[1]
         area += (right - left) * (bottom - top)
     parts = picture.tag_v2.get(STRIPS) or picture.tag_v2.get(TILES) or ()
     if min(parts, default=_HEADER) < _HEADER:
-        raise UserError(
-            f"has pixels at byte {min(parts)}, within its header",
-            where=path,
-            remedy="copy or download it again",
-        )
+        raise damaged(f"has pixels at byte {min(parts)}, within its header", path)
     samples = int(picture.tag_v2.get(SAMPLES_A_PIXEL, 1))
     planar = picture.tag_v2.get(PLANAR, 1)
     if planar not in (1, 2) and samples > 1:
-        raise UserError(
-            f"has its colours in the order {planar}, which is none",
-            where=path,
-            remedy="copy or download it again",
-        )
+        raise damaged(f"has its colours in the order {planar}, which is none", path)
     is_apart = planar == 2 and samples > 1
     if area < width * height or (is_apart and len(parts) < samples):
-        raise UserError(
-            f"declares {height}×{width} pixels, and has less",
-            where=path,
-            remedy="copy or download it again",
-        )
+        raise damaged(f"declares {height}×{width} pixels, and has less", path)
     if picture.tag_v2.get(PREDICTOR, 1) not in _PREDICTORS:
-        raise UserError(
-            f"has the predictor {picture.tag_v2[PREDICTOR]}, which is none",
-            where=path,
-            remedy="copy or download it again",
-        )
+        raise damaged(f"has the predictor {picture.tag_v2[PREDICTOR]}, which is none", path)
     if not _declared(path) & _OF_PIXELS <= set(picture.tag_v2):  # Pillow skips tags without values
-        raise UserError(
-            "has a damaged tag that says what its pixels are",
-            where=path,
-            remedy="copy or download it again",
-        )
+        raise damaged("has a damaged tag that says what its pixels are", path)
 
 
 def _declared(path: Path) -> set[int]:

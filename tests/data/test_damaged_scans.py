@@ -33,6 +33,13 @@ def test_voxels_of_an_impossible_size_are_refused(side, tmp_path):
         read_scan(tmp_path / "p7.nii", "auto")
 
 
+UNKNOWN_TO_ITK = {
+    "blank": "a line that is no field",
+    "line": "does not say how many bytes its compressed voxels have",
+}
+"""What is said of a header whose blank or end of a line ITK does not know."""
+
+
 @pytest.mark.parametrize("how", ["cut", "changed", "size", "blank", "line"])
 @pytest.mark.parametrize("suffix", [".mha", ".mhd", ".nrrd"])
 def test_compressed_voxels_that_are_damaged_are_refused(suffix, how, tmp_path):
@@ -56,7 +63,10 @@ def test_compressed_voxels_that_are_damaged_are_refused(suffix, how, tmp_path):
     else:
         content = content[:-20]
     part.write_bytes(content)
-    with pytest.raises(UserError, match="damaged|does not say how many bytes|no field"):
+    words = "is damaged: its compressed voxels"
+    if suffix == ".mha":
+        words = UNKNOWN_TO_ITK.get(how, words)
+    with pytest.raises(UserError, match=words):
         read_scan(path, "auto")
 
 

@@ -269,6 +269,16 @@ def test_a_set_without_the_table_keeps_its_splits(folder, root):
     assert before <= members(root, "test")
 
 
+@pytest.mark.parametrize("content", [b"no archive", b"PK\x05\x06" + bytes(18)])
+def test_damaged_fingerprints_of_a_set_without_the_table_are_named(content, folder, root):
+    """Catches the traceback of what unpacks them, and of an archive without the array."""
+    bring(folder, root)
+    (root / "own" / "splits.csv").unlink()
+    (root / "own" / "fingerprints.npz").write_bytes(content)
+    with pytest.raises(UserError, match=r"fingerprints.npz.*--overwrite"):
+        splits_csv.read(root / "own")
+
+
 @pytest.mark.parametrize(
     "text", ["subject\np01\n", "subject,split,annotated,why\np01,tset,yes,x\n"]
 )
